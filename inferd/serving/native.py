@@ -17,7 +17,6 @@ from contextlib import suppress
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, cast
 
-from inferd._core.grpc import message as messages
 from inferd._core.http2.poller import Poller
 from inferd._core.http2.server_state import ServerState
 from inferd.config import Address
@@ -122,8 +121,6 @@ class NativeTransport:
         self.connection_bytes = 0  # that open connections hold at most, beside their messages
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
         self._handshake_s = float(settings.handshake_timeout_s)
-        self._messages_rejected = messages.rejected()
-        self._pressed = False
         self._unlooked: deque[Connection] = deque()  # in the present round of looks at all
         self._look_timer = self.loop.call_later(LOOK_S, self._look)
         self._descriptors_logged_s = float("-inf")
@@ -304,8 +301,6 @@ class NativeTransport:
         draining = self.server.draining
         self._look_timer = self.loop.call_later(DRAIN_LOOK_S if draining else LOOK_S, self._look)
         if not self._unlooked:  # else the last round goes on
-            rejected = messages.rejected()
-            self._pressed, self._messages_rejected = rejected != self._messages_rejected, rejected
             self._unlooked.extend(self.connections)
             self._look_on(time.monotonic_ns())
         now_ns = time.monotonic_ns()
@@ -335,8 +330,7 @@ class NativeTransport:
     def _look_at(self, connection: Connection, now_ns: int) -> None:
         """Memory is not held forever for a client that does not move: a request that does not come whole, or a response that is not read,
         ends its call; a client that reads nothing of a connection, or stops within headers or a handshake, loses the connection. Moving
-        slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving; where
-        messages found no room since the last look, over http2's PRESSED_NS."""
+        slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving."""
         if connection.shakes_hands and self.loop.time() - connection.made_s >= self._handshake_s:
             self.tls_failed(connection, TimeoutError("it is too late"))
             connection.abort()
@@ -346,7 +340,7 @@ class NativeTransport:
             request_limit_ns = min(DRAIN_STALL_NS, request_limit_ns)
             response_limit_ns = min(DRAIN_UNREAD_NS, response_limit_ns)
         taken_nbytes = connection.taken_nbytes() if connection.unsent_nbytes else -1
-        if connection.end_stalled(now_ns, taken_nbytes, request_limit_ns, response_limit_ns, self._pressed):
+        if connection.end_stalled(now_ns, taken_nbytes, request_limit_ns, response_limit_ns):
             self.stalled_connections += 1
             connection.abort()
         elif connection.age(now_ns, connection.unsent_nbytes):

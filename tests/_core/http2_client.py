@@ -94,6 +94,7 @@ class Served:
             "in_thread": lambda session, conversion: self.conversions.append(conversion),
         }
         self.server = ServerState(methods, **(own | settings))
+
     def reject(self, call: Any, error: Exception) -> None:
         self.errors.append(error)
         call.fail(error if isinstance(error, RequestError) else Internal("fault"))

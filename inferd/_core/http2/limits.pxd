@@ -9,6 +9,7 @@ cdef enum:
     MAX_UNSENT_NBYTES = 2 << 20         # that wait for a socket: two writes of output, and what TLS answers to a client that reads nothing
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; rejections too
+    PREFACE_NBYTES = 24                 # with which a client begins: "PRI * HTTP/2.0" and so on
     UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
     ANSWERED_HEADERS = 4                # so many times max_header_nbytes, and LEAST_ANSWERED_NBYTES in any case, are read to reject
@@ -17,6 +18,4 @@ cdef enum:
     MAX_METADATA = 128                  # metadata entries of one call
     OWN_CALLS = 16                      # that a connection may always have open; of more no more than all connections may still open
     STREAM_NBYTES = 4 << 10             # what a streaming call takes beside its messages, which count with it: a task and its generators
-    HEADER_BLOCK_NS = 5_000_000_000     # a header block that is not whole by then ends its connection
-    PRESSED_NS = 5_000_000_000          # over so long what holds much must move at min_message_rate_bytes while others find no room
     MAX_ENDED = 64                      # calls, stalled or late, that one look at a connection ends; its next one is behind the others

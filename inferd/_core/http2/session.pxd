@@ -3,7 +3,6 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.grpc.message cimport Share
-from inferd._core.http2.header_block cimport HeaderBlock
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport KeepalivePolicy
 from inferd._core.http2.low_water cimport LowWater
@@ -19,10 +18,7 @@ cdef class Session(SendState):
     cdef Share share                    # of its messages in the memory for all, or None: all of it
     cdef uint32_t connection_id         # from 1 on; 0: its calls wait in order of arrival with all others
     cdef uint64_t received_nbytes
-    cdef HeaderBlock block              # the one that is coming: nghttp2 holds what is there of a header
-    cdef Py_ssize_t block_nbytes        # of it that are charged as messages are
     cdef StallPolicy preface            # until the client has said that it speaks HTTP/2
-    cdef StallPolicy header_blocks      # of blocks that were whole
     cdef StallPolicy responses          # of sent_nbytes
     cdef StallPolicy output             # of bytes that the transport got rid of
     cdef KeepalivePolicy keepalive
@@ -31,12 +27,9 @@ cdef class Session(SendState):
     cdef public LowWater low_water      # of the socket; None: it is always read as bytes come
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the last bytes brought a piece of; 0: none
     cdef int64_t streams                # that the client opened, rejected ones too, but for those that came too late
-    cdef int32_t newest_stream_id       # that the client named in HEADERS
-    cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
     cdef bint greeted                   # the client's preface was right, settings included
     cdef readonly bint ends_more        # the last look ended as many calls as one does: others may be left, for one more
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1
-    cdef bint hold_block(self) noexcept
     cdef bint is_too_much(self) noexcept
     cdef void end_flood(self) noexcept
     # GOAWAY with ENHANCE_YOUR_CALM, and the end: calls under way are lost.

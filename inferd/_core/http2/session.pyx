@@ -13,16 +13,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
-from inferd._core.grpc.message cimport SMALL_NBYTES, Share, charge_bytes, release_bytes
+from inferd._core.grpc.message cimport SMALL_NBYTES, Share, release_bytes
 from inferd._core.http2.flood_policy cimport FINE, FLOODING, PINGING, RESETTING, Verdict, judge
-from inferd._core.http2.header_block cimport FRAME_HEADER_NBYTES, PREFACE_NBYTES, HeaderBlock, follow
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, STAY, KeepalivePolicy, Step, next_step
 )
-from inferd._core.http2.limits cimport (
-    HEADER_BLOCK_NS, MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
-)
+from inferd._core.http2.limits cimport MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, STREAM_NBYTES, UNASKED_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
@@ -121,12 +118,7 @@ cdef class Session(SendState):
             else:                       # beyond max_continuations and its like nghttp2 gives up without a word
                 self.shutdown(b"")
             return 0
-        self.ignored_nbytes += taken
-        follow(&self.block, source, taken)
-        if self.block.nbytes != self.block_nbytes and not self.hold_block():
-            return 0
-        if (self.floods.control_frames > 0 or self.floods.resets > 0 or
-                self.ignored_nbytes > self.server.limits.connection_window_nbytes) and self.is_too_much():
+        if (self.floods.control_frames > 0 or self.floods.resets > 0) and self.is_too_much():
             return 0
         if self.low_water is not None:
             try:
@@ -139,28 +131,9 @@ cdef class Session(SendState):
             self.mark_dirty()           # behind the inline run that a call scheduled: its response goes along
         return 0
 
-    cdef bint hold_block(self) noexcept:
-        """What is there of a header block that is not whole counts in the memory for messages. False: there is no room, and the connection
-        ends, since blocks stand in an order that all streams share."""
-        cdef Py_ssize_t more = self.block.nbytes - self.block_nbytes
-        if more < 0:
-            release_bytes(-more, self.share)
-        else:
-            try:
-                charge_bytes(more, self.share, self.block_nbytes)
-            except ResourceExhausted:
-                self.server.totals.protocol_errors += 1
-                self.shutdown(b"no_memory_for_headers")
-                return False
-        self.block_nbytes = self.block.nbytes
-        return True
-
     cdef bint is_too_much(self) noexcept:
-        """Whether the client sends more that asks for nothing, or has more streams reset, than it may; the connection ends then. DATA of
-        streams that have ended may be no more than the windows of the connection and of each such stream: so much was on its way."""
+        """Whether the client sends more that asks for nothing, or has more streams reset, than it may. The connection ends then."""
         cdef Verdict verdict = judge(&self.floods, &self.server.flood_rules, self.streams, self.sent_nbytes, monotonic_ns())
-        if self.ignored_nbytes > self.server.limits.connection_window_nbytes + self.server.limits.stream_window_nbytes * self.streams:
-            verdict = FLOODING
         if verdict == FINE:
             return False
         if verdict == PINGING:
@@ -258,62 +231,48 @@ cdef class Session(SendState):
         except Exception as error:
             self.reject(call, call.stream_id, error)
 
-    def end_stalled(self, int64_t now_ns, int64_t taken_nbytes, int64_t request_limit_ns, int64_t response_limit_ns, bint pressed=False):
-        """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the
-        request, for response_limit_ns that the response is read, while less than min_rate moved, or min_message_rate of a large message.
-        pressed: messages found no room since the last look, and what is slow ends after PRESSED_NS, if it is large, or one of many small
-        ones that hold as much as a large one. True: the connection must be aborted, since its client reads nothing of it, or has sent no
-        header block whole for HEADER_BLOCK_NS. Called now and then with the monotonic time and a count of the bytes that the client has
-        taken so far, -1 where the transport holds none for it; again, with the same time and behind others, where `ends_more`."""
+    def end_stalled(self, int64_t now_ns, int64_t taken_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+        """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the request, for
+        response_limit_ns that the response is read, while less than min_rate moved, or min_message_rate of a large message. True: the
+        connection must be aborted, since its client reads nothing of it, or has not begun to speak HTTP/2. Called now and then with the
+        monotonic time and a count of the bytes that the client has taken so far, -1 where the transport holds none for it; again, with the
+        same time and behind others, where `ends_more`."""
         cdef ServerState server = self.server
-        cdef bint large, many, is_slow
-        cdef bint many_requests = self.share is not None and self.share.nbytes > SMALL_NBYTES
-        cdef bint many_responses = self.unread_nbytes > SMALL_NBYTES
-        cdef uint64_t moved_nbytes
+        cdef bint large
         cdef Http2Call call
         cdef Owed owed
-        cdef bint blocked = False
+        cdef bint shut = False
         cdef list stalled = []
-        cdef list slow = []             # that hold much, while others find no room
         cdef list late = []             # whose deadline has passed before the request was whole
         self.ends_more = False
         if self.state >= CLOSING:
             return False                # a lingering close has limits of its own
         if is_stalled(&self.preface, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
             return True
-        if is_stalled(&self.header_blocks, REQUEST if self.block.is_open else NOTHING, self.block.whole, now_ns,
-                      min(request_limit_ns, <int64_t>HEADER_BLOCK_NS), 0):
-            return True
         call = <Http2Call>self.head if self.head != NULL else None
-        while call is not None and len(stalled) + len(slow) + len(late) < MAX_ENDED:
+        while call is not None and len(stalled) + len(late) < MAX_ENDED:
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
-            call.count_read(owed)
-            moved_nbytes = call.read_nbytes if owed == RESPONSES or owed == RESPONSE else call.taken_nbytes()
-            many = many_requests if owed == REQUEST else many_responses
-            # Which window is shut is the client's to choose, and to change between two looks: either way it reads, or does not.
-            is_slow = is_stalled(&call.pressed_pace, NOTHING if not (large or many) else RESPONSE if owed == RESPONSES else owed,
-                                 moved_nbytes, now_ns, PRESSED_NS,
-                                 server.limits.min_message_rate if large or owed == RESPONSES else server.limits.min_rate)
-            if owed == RESPONSES:         # not this call's own doing: the connection is judged
-                blocked = True
+            if owed == RESPONSES:       # not this call's own doing: the connection is judged
+                shut = True
                 owed = NOTHING
-            if is_stalled(&call.pace, owed, moved_nbytes, now_ns, response_limit_ns if owed == RESPONSE else request_limit_ns,
+            if is_stalled(&call.stall, owed, call.sent_nbytes if owed == RESPONSE else call.taken_nbytes(), now_ns,
+                          response_limit_ns if owed == RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate):
+                if call is self.headers.opening:
+                    return True         # no other frame may come before its headers end
                 stalled.append(call)
-            elif is_slow and pressed:
-                slow.append(call)
             elif (owed == REQUEST or call.incoming is not None) and call.kind != STREAM and now_ns >= call.deadline_ns and (
                     call is not self.headers.opening):
                 late.append(call)
             call = call.next
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
-        blocked &= is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and not self.blocked else NOTHING, self.sent_nbytes,
-                              now_ns, response_limit_ns, server.limits.min_rate)
-        if is_stalled(&self.output, NOTHING if taken_nbytes < 0 else OUTPUT, <uint64_t>taken_nbytes, now_ns,
-                      response_limit_ns, server.limits.min_rate) or blocked:
+        shut &= is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and not self.blocked else NOTHING, self.sent_nbytes,
+                           now_ns, response_limit_ns, server.limits.min_rate)
+        if is_stalled(&self.output, NOTHING if taken_nbytes < 0 else OUTPUT, <uint64_t>taken_nbytes, now_ns, response_limit_ns,
+                      server.limits.min_rate) or shut:
             return True
-        self.ends_more = len(stalled) + len(slow) + len(late) == MAX_ENDED
+        self.ends_more = len(stalled) + len(late) == MAX_ENDED
         for call in late:
             self.reject(call, call.stream_id, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole",
                                                                reason="deadline"))
@@ -321,11 +280,7 @@ cdef class Session(SendState):
         for call in stalled:
             if call.connection is not None:
                 server.totals.stalled += 1
-                call.end_stalled(call.pace.owed, request_limit_ns, False)
-        for call in slow:
-            if call.connection is not None:
-                server.totals.stalled += 1
-                call.end_stalled(call.pressed_pace.owed, request_limit_ns, True)
+                call.end_stalled(call.stall.owed, request_limit_ns)
         return False
 
     def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
@@ -388,8 +343,6 @@ cdef class Session(SendState):
             self.unlink(call)
         nghttp2_session_del(self.session)
         self.session = NULL
-        release_bytes(self.block_nbytes, self.share)
-        self.block_nbytes = 0
 
     def __dealloc__(self):
         global live_count
@@ -443,16 +396,9 @@ cdef class Session(SendState):
 
 
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
-    """Counts frames that ask for nothing and bring nothing: those of types that nobody knows, too, and headers of closed streams, which
-    nghttp2 reads and forgets, wherever they might have been sent before a reset of ours came. Of DATA that nghttp2 ignores, since its
-    stream is closed, it says nothing: those bytes are in ignored_nbytes."""
-    (<Session>user_data).ignored_nbytes -= FRAME_HEADER_NBYTES + frame.length
-    if frame.type == NGHTTP2_HEADERS and frame.stream_id > (<Session>user_data).newest_stream_id:
-        (<Session>user_data).newest_stream_id = frame.stream_id
-        return 0                            # these have limits of their own, and so have
-    if frame.type == NGHTTP2_CONTINUATION or (
-            frame.type == NGHTTP2_HEADERS and nghttp2_session_get_stream_user_data(session, frame.stream_id) != NULL):
-        return 0
+    """Counts frames that ask for nothing and bring nothing, those of unknown types too."""
+    if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
+        return 0                            # these have limits of their own
     if frame.type == NGHTTP2_RST_STREAM:
         (<Session>user_data).floods.resets += 1
         return 0

@@ -45,19 +45,14 @@ cdef class Http2Call(Call):
     cdef char *unsent                   # next byte of it
     cdef Py_ssize_t unsent_nbytes
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
-    cdef uint64_t read_nbytes           # that moved while the client was to read: of this call, or where all wait together of all
-    cdef uint64_t seen_nbytes, all_seen_nbytes      # sent_nbytes and the connection's by the last look
     cdef bint headers_sent, deferred
     cdef bint final                     # no message follows the present one: trailers come next
     cdef bint plain                     # an HTTP response without gRPC's trailers
     cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
     cdef bytes authorization            # the header's value, where the endpoint's authenticator wants to see it and it is not the last one again
     cdef bint is_authorized             # it is the last one that the authenticator let through on this connection
-    cdef StallPolicy pace
-    cdef StallPolicy pressed_pace              # the same, over PRESSED_NS, while it holds much
+    cdef StallPolicy stall
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
-    # A look at what it owes: read_nbytes grows.
-    cdef void count_read(self, Owed owed) noexcept
     # Begins a unary call, whose message is there. Raises what the service does.
     cdef int begin(self) except -1
     cdef Message next_message(self)
@@ -81,9 +76,9 @@ cdef class Http2Call(Call):
     cdef Py_ssize_t owed_nbytes(self) noexcept
     # Of the request: sent by the client, and taken by who reads them.
     cdef uint64_t taken_nbytes(self) noexcept
-    # The client has owed this for too long: it is told where it can be, and the call holds nothing more. pressed: others find no room.
-    cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept
-    cdef stall_error(self, int64_t limit_ns, bint pressed)
+    # The client has owed this for too long: it is told where it can be, and the call holds nothing more.
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept
+    cdef stall_error(self, int64_t limit_ns)
     cdef int send(self, Message response) except -1
     cdef void put(self, Message response) noexcept
     cdef void submit_headers(self) noexcept

@@ -12,7 +12,6 @@ from libc.string cimport memcpy
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
 from inferd._core.http2.send_state cimport SendState
-from inferd._core.http2.limits cimport PRESSED_NS
 from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, release_bytes
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.stall_policy cimport RESPONSE, RESPONSES, NOTHING, REQUEST, Owed
@@ -278,13 +277,6 @@ cdef class Http2Call(Call):
             return REQUEST if self.connection.server.draining and not self.half_closed else NOTHING
         return NOTHING if self.half_closed else REQUEST
 
-    cdef void count_read(self, Owed owed) noexcept:
-        if owed == RESPONSE:
-            self.read_nbytes += self.sent_nbytes - self.seen_nbytes
-        elif owed == RESPONSES:
-            self.read_nbytes += self.connection.sent_nbytes - self.all_seen_nbytes
-        self.seen_nbytes, self.all_seen_nbytes = self.sent_nbytes, self.connection.sent_nbytes
-
     cdef Py_ssize_t owed_nbytes(self) noexcept:
         """Of the message that comes or is being sent; of a request that is whole but for its end: what it holds."""
         if self.unsent_nbytes > 0:
@@ -297,10 +289,10 @@ cdef class Http2Call(Call):
         """Of the request: sent by the client, and taken by who reads them."""
         return self.received_nbytes - (PyByteArray_GET_SIZE(self.backlog) if self.backlog is not None else 0)
 
-    cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept:
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept:
         """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
         if owed == REQUEST:
-            self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, pressed))
+            self.connection.reject(self, self.stream_id, self.stall_error(limit_ns))
         else:
             self.abandon()
             self.drop_request()
@@ -309,13 +301,8 @@ cdef class Http2Call(Call):
             self.connection.mark_dirty()
         self.message = None
 
-    cdef stall_error(self, int64_t limit_ns, bint pressed):
+    cdef stall_error(self, int64_t limit_ns):
         cdef int64_t rate
-        if pressed:
-            return ResourceExhausted(
-                f"{self.method}: the message memory of the server is full, and less than {self.connection.server.limits.min_message_rate} bytes a "
-                f"second (min_message_rate_bytes) of this request came for {PRESSED_NS // 1_000_000_000} s; retry later",
-                reason="stalled", retry_after_ns=1_000_000_000)
         if self.connection.server.draining:
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")

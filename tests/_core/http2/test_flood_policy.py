@@ -10,7 +10,6 @@ import pytest
 from inferd._core.http2.stream import Http2Call
 from tests._core.http2.test_session import raw_frame
 from tests._core.http2_client import INFER, STREAM, Client, Served, drain, frame
-from tests._core.http2_wire import TRAILERS
 from tests.http2_peer import open_streams, reset_streams
 
 S = 10**9
@@ -48,7 +47,6 @@ FLOODS = {
     "frames that nobody knows": raw_frame(0xF0, 0, 0, b""),
     "frames of other extensions": raw_frame(10, 0, 0, b"\0\0"),
     "padding": raw_frame(0, 8, 3, b"\x03\0\0\0"),
-    "headers of a closed stream": raw_frame(1, 4, 1, TRAILERS),
 }
 
 
@@ -91,7 +89,6 @@ def test_what_comes_in_one_read_beyond_what_may_wait_to_be_answered_is_a_flood()
     [
         raw_frame(10, 0, 0, bytes(16_000)),
         raw_frame(0xFF, 0, 0, bytes(16_000)),
-        raw_frame(1, 4, 1, TRAILERS * 3200),
     ],
 )
 def test_a_large_frame_that_asks_for_nothing_counts_for_many(large: bytes) -> None:
@@ -119,25 +116,6 @@ def test_headers_of_open_streams_are_no_control_frames() -> None:
     assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
 
 
-def test_what_is_sent_on_closed_streams_may_be_what_the_windows_let_through() -> None:
-    """Which a client may have sent before it learned that nobody wants it; each stream has a window of its own."""
-    window = 1 << 17
-    client = Client(served := Served(echo, stream_window_nbytes=window, connection_window_nbytes=2 * window))
-    client.call(b"stream 1 is closed")
-    data = raw_frame(0, 0, 1, bytes(16_000))
-    for _ in range(3 * window // len(data)):
-        client.session.receive(data)
-    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
-    for _ in range(10):
-        client.call(b"more streams")
-    for _ in range(10 * window // len(data)):
-        client.session.receive(data)
-    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
-    for _ in range(2 * window // len(data)):
-        client.session.receive(data)
-    assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
-
-
 def test_headers_that_come_too_late_bring_no_frames_along() -> None:
     """Behind a GOAWAY they open no stream."""
     client = Client(served := Served(echo))
@@ -148,17 +126,6 @@ def test_headers_that_come_too_late_bring_no_frames_along() -> None:
     for number in range(12):
         late = open_streams(1001 + 2 * (number // 6), 1, "/no.Such/Method")
         client.session.receive(late + FLOODS["frames that nobody knows"] * (BURST // 8))
-    assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
-    client.session.close()
-
-
-def test_numbers_of_streams_that_are_left_out_have_no_windows() -> None:
-    window = 1 << 17
-    client = Client(served := Served(echo, stream_window_nbytes=window, connection_window_nbytes=window))
-    client.call(b"stream 1 is closed")
-    client.session.receive(open_streams(2**31 - 1, 1, "/no.Such/Method"))
-    for _ in range(4 * window // 16_000):
-        client.session.receive(raw_frame(0, 0, 1, bytes(16_000)))
     assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
     client.session.close()
 

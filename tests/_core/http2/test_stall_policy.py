@@ -14,10 +14,8 @@ from inferd._core.grpc import message as pool
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Unavailable
-from tests._core.codec.test_infer import varint
 from tests._core.http2.test_session import raw_frame
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, STREAM_NBYTES, UNARY, Client, Served, drain, frame, messages
-from tests._core.http2_wire import BLOCK, CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, STREAM_ID, Wire
 
 S = 10**9
 LIMIT_NS = 60 * S
@@ -150,7 +148,7 @@ def test_a_stalled_call_beside_one_that_moves() -> None:
     assert client.status(moving) == (0, "")
 
 
-# ---- large requests, and those that hold memory that others want
+# ---- large requests
 
 RATE = 256 << 10  # min_message_rate_bytes
 LARGE_NBYTES = 20 << 20
@@ -190,146 +188,6 @@ def test_a_large_request_that_is_whole_but_for_its_end_must_end() -> None:
     assert not look(client, 0)
     assert not look(client, 60)
     assert client.status(stream_id)[0] == 4
-
-
-def pressed_look(client: Client, now_s: int) -> None:
-    assert not client.session.end_stalled(now_s * S, -1, LIMIT_NS, LIMIT_NS, True)
-    client.exchange()
-
-
-def test_where_others_find_no_room_who_is_slow_ends_within_seconds() -> None:
-    """Those that hold much and bring little, and no others."""
-    before = pool.in_use()
-    client = Client(served := Served())
-    still, slow, fast, small = (client.open() for _ in range(4))
-    for stream_id, body in ((still, bytes(1 << 20)), (slow, bytes(1 << 20)), (fast, bytes(8 << 20)), (small, bytes(60_000))):
-        client.send(stream_id, frame(body)[:50_000], end=False)
-    for second in range(6):
-        client.send(slow, bytes(RATE // 8), end=False)
-        client.send(fast, bytes(RATE), end=False)
-        pressed_look(client, second)
-    for stream_id in (still, slow):
-        code, text = client.status(stream_id)
-        assert (code, "min_message_rate_bytes" in unquote(text)) == (8, True)
-    assert {fast, small}.isdisjoint(client.headers)
-    assert (served.server.totals["stalled"], served.server.calls) == (2, 2)
-    assert pool.in_use() - before < 3 << 20
-    client.session.close()
-
-
-def test_where_others_find_no_room_many_small_ones_are_as_a_large_one() -> None:
-    """What a connection holds in unfinished messages, however small each is. Who holds little waits for its client as ever."""
-    before = pool.in_use()
-    served = Served(memory_percent=50)
-    many, few = Client(served), Client(served)
-    for client, count in ((many, 40), (few, 5)):
-        for _ in range(count):
-            client.send(client.open(), frame(bytes(4000))[:3000], end=False)
-    for second in range(6):
-        pressed_look(many, second)
-        pressed_look(few, second)
-    assert (served.server.totals["stalled"], served.server.calls) == (40, 5)
-    assert {many.status(stream_id)[0] for stream_id in many.headers} == {8}
-    assert not few.headers
-    assert pool.in_use() - before < 30_000
-    many.session.close()
-    few.session.close()
-
-
-def test_what_tls_has_to_say_is_no_progress() -> None:
-    """It waits with what was written, so that what the transport got rid of seems to become less."""
-    client = Client(Served(echo))
-    client.exchange()
-    assert [look(client, now_s, 1000 * (now_s + 1)) for now_s in range(0, 62, 20)] == [False, False, False, True]
-    client.session.close()
-
-
-def test_where_others_find_room_nobody_is_hurried() -> None:
-    client = Client(Served())
-    stream_id = client.open()
-    client.send(stream_id, frame(bytes(1 << 20))[:50_000], end=False)
-    for second in range(60):
-        assert not look(client, second)
-    assert stream_id not in client.headers
-    client.session.close()
-
-
-@pytest.mark.parametrize("stream_nbytes", [0, None])
-def test_where_others_find_no_room_answers_that_nobody_reads_end(stream_nbytes: int | None) -> None:
-    """Whether the window of the stream is shut, or that of the connection."""
-    before = pool.in_use()
-    client = Client(served := Served())
-    stop_reading(client, stream_nbytes)
-    stream_id = client.call(b"x")
-    served.calls.pop().reply(bytes(1 << 20))
-    client.exchange()
-    for second in range(6):
-        pressed_look(client, second)
-    assert client.resets[stream_id] == h2.errors.ErrorCodes.CANCEL
-    gc.collect()
-    assert pool.in_use() == before
-
-
-def test_which_window_is_shut_makes_no_difference_to_how_long() -> None:
-    """A client can change them with each look: those of all streams by its settings, to any size."""
-    before = pool.in_use()
-    client = Client(served := Served())
-    stop_reading(client, 1000)
-    stream_id = client.call(b"x")
-    served.calls.pop().reply(bytes(1 << 20))
-    client.exchange()
-    for second in range(6):
-        client.h2.increment_flow_control_window(1)
-        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: [1 << 30, 0][second % 2]})
-        client.exchange()
-        assert (stream_id in client.resets) is False
-        pressed_look(client, second)
-    assert client.resets[stream_id] == h2.errors.ErrorCodes.CANCEL
-    client.session.close()
-    gc.collect()
-    assert pool.in_use() == before
-
-
-def test_what_moves_by_one_window_counts_by_the_other() -> None:
-    client = Client(served := Served())
-    stop_reading(client, 1000)
-    stream_id = client.call(b"x")
-    served.calls.pop().reply(bytes(8 << 20))
-    client.exchange()
-    for second in range(12):
-        client.h2.increment_flow_control_window(2 * RATE)
-        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: [1 << 30, 0][second % 2]})
-        client.exchange()
-        pressed_look(client, second)
-    assert stream_id not in client.resets
-    client.session.close()
-
-
-@pytest.mark.parametrize("stream_nbytes", [0, None])
-def test_where_others_find_no_room_many_small_answers_are_as_a_large_one(stream_nbytes: int | None) -> None:
-    """That are read at 1.5 KB a second, together. Who leaves little unread is left in peace."""
-    before = pool.in_use()
-    served = Served()
-    many, few = Client(served), Client(served)
-    for client, count in ((many, 60), (few, 20)):
-        stop_reading(client, stream_nbytes)
-        for _ in range(count):
-            client.call(b"x")
-            served.calls.pop().reply(bytes(3000))
-            client.exchange()
-    for second in range(6):
-        for client in (many, few):
-            client.h2.increment_flow_control_window(1500)
-            client.exchange()
-            pressed_look(client, second)
-    left_nbytes = 0 if stream_nbytes is not None else (1 << 16) - 1 + 6 * 1500
-    assert set(many.resets.values()) == {h2.errors.ErrorCodes.CANCEL}
-    assert 60 - left_nbytes // 3000 - 1 <= len(many.resets) <= 60
-    assert not few.resets
-    many.session.close()
-    few.session.close()
-    gc.collect()
-    assert pool.in_use() == before
 
 
 def test_what_waits_behind_a_message_that_nobody_takes_is_no_progress() -> None:
@@ -407,83 +265,11 @@ def test_headers_without_an_end_cost_the_connection() -> None:
     session.receive(PREFACE + EMPTY_SETTINGS + raw_frame(1, 0, 1, block[:10]))
     assert session.calls == 1
     assert not session.end_stalled(0, -1, LIMIT_NS, LIMIT_NS)
-    assert not session.end_stalled(BLOCK_NS - 1, -1, LIMIT_NS, LIMIT_NS)
-    assert session.end_stalled(BLOCK_NS, -1, LIMIT_NS, LIMIT_NS)
+    assert not session.end_stalled(LIMIT_NS - 1, -1, LIMIT_NS, LIMIT_NS)
+    assert session.end_stalled(LIMIT_NS, -1, LIMIT_NS, LIMIT_NS)
     session.close()
     assert served.server.calls == 0
     client.session.close()
-
-
-# ---- header blocks, whosever they are: nghttp2 holds what is there of a header that is not whole
-
-LONG = b"\0\1x\x7f" + varint(60_000 - 127) + b"a" * 60_000  # one literal
-BLOCKS = {
-    "of a request": [raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)],
-    "in pieces": [raw_frame(HEADERS, 0, STREAM_ID, LONG[:7]), raw_frame(CONTINUATION, END_HEADERS, STREAM_ID, LONG[7:])],
-    "of trailers": [
-        raw_frame(HEADERS, END_HEADERS, STREAM_ID, BLOCK),
-        raw_frame(HEADERS, END_HEADERS | END_STREAM, STREAM_ID, LONG),
-    ],
-    "that is ignored": [raw_frame(HEADERS, END_HEADERS, STREAM_ID + 2, BLOCK), raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)],
-}
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_header_block_is_whole_within_seconds(name: str) -> None:
-    wire, sent = Wire(), b"".join(BLOCKS[name])
-    before = pool.in_use()
-    for byte in range(0, len(sent) - 1, 1000):
-        wire.send(sent[byte : min(byte + 1000, len(sent) - 1)])
-    assert 60_000 <= pool.in_use() - before < 66_000  # it counts as messages do, beside what a stream takes
-    ends = [wire.session.end_stalled(100 * S + after_ns, -1, LIMIT_NS, LIMIT_NS) for after_ns in (0, BLOCK_NS - 1, BLOCK_NS)]
-    assert ends == [False, False, True]
-    wire.session.close()
-    assert pool.in_use() == before
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_of_a_header_block_that_is_whole_nothing_is_held(name: str) -> None:
-    wire, before = Wire(), pool.in_use()
-    wire.send(*BLOCKS[name])
-    assert pool.in_use() - before <= 3 * 4096  # of streams of a streaming method
-    assert not any(wire.session.end_stalled(second * S, -1, LIMIT_NS, LIMIT_NS) for second in range(59))
-    wire.session.close()
-    assert pool.in_use() == before
-
-
-def test_header_blocks_one_after_the_other_are_none_that_lasts() -> None:
-    """However often a look finds one that is not whole."""
-    wire = Wire()
-    for second in range(0, 59, 3):
-        sent = raw_frame(HEADERS, END_HEADERS, 101 + 2 * second, BLOCK)
-        wire.send(sent[:-1])
-        assert not wire.session.end_stalled(second * S, -1, LIMIT_NS, LIMIT_NS)
-        wire.send(sent[-1:])
-    wire.session.close()
-
-
-def test_in_a_drain_a_header_block_has_no_longer_than_a_request() -> None:
-    wire = Wire()
-    wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, BLOCK)[:-1])
-    assert [wire.session.end_stalled(now_ns, -1, S, LIMIT_NS) for now_ns in (0, S - 1, S)] == [False, False, True]
-    wire.session.close()
-
-
-def test_a_header_block_that_finds_no_room_ends_its_connection() -> None:
-    gc.collect()
-    wire, before = Wire(memory_percent=50), pool.in_use()
-    pool.set_budget(before + (40 << 10))
-    try:
-        assert wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)[:16_000]) == []
-        assert not wire.ended
-        [said] = wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)[16_000:-1])
-    finally:
-        pool.set_budget(1 << 30)
-    assert (said.kind, said.code, wire.ended) == (GOAWAY, "CALM", True)
-    assert said.payload.endswith(b"no_memory_for_headers")
-    assert wire.served.server.totals["protocol_errors"] == 1
-    wire.session.close()
-    assert pool.in_use() == before
 
 
 # ---- streams
