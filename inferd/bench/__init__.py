@@ -4,10 +4,10 @@ What a measurement is made of, in the order of its making:
 
     inputs      what is asked: bodies of requests; sizes and recording beside it
     schedule    when: arrival times of an open loop; trace: recorded ones
-    generator   asks, and times the answers: native connections in one or several workers
+    generator   asks, and times the responses: native connections in one or several workers
     embedded    the same against in-process ONNX Runtime, without a server
     measurement what one load showed; client_bound: whether it was the generator that showed it
-    verify      whether the answers were right
+    verify      whether the responses were right
     server_side what the server says of the same requests
     session     all of that for one target and model
     interval_log  the latencies of each interval, for a log of histograms

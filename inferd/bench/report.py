@@ -76,12 +76,12 @@ class Report(msgspec.Struct, kw_only=True):
 
     @property
     def answered(self) -> int:
-        """Requests with an OK answer, in all measurements."""
+        """Requests with an OK response, in all measurements."""
         return sum(measured.requests - measured.failed for measured in self.measurements)
 
     @property
     def is_unverified(self) -> bool:
-        """Whether answers were to be checked, and none was."""
+        """Whether responses were to be checked, and none was."""
         checks = [measured.verified for measured in self.measurements if measured.verified]
         return bool(checks) and not any(verified.checked for verified in checks)
 
