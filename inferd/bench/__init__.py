@@ -13,7 +13,7 @@ What a measurement is made of, in the order of its making:
     interval_log  the latencies of each interval, for a log of histograms
     modes       which loads to measure: one, steps, the highest that keeps a target, past saturation; findings: what they say
     scenarios   MLPerf's, driven by its LoadGen in a process of its own (loadgen)
-    report      all of a run; terminal and html show it (tables, plots), export writes it for others
+    report      all of a run (outcome_report: of a mode's outcome); terminal and html show it (tables, plots), export writes it for others
     compare     two reports against each other: pairing of loads, sides, resampling; verdicts: how that looks
     tune        which settings serve a model best: climb searches, candidate serves (buckets: what of it pads), evidence tells
 
