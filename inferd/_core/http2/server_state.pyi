@@ -1,12 +1,13 @@
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.compression import Conversion
 from inferd._core.http2.low_water import Gathering
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError
-from inferd.serving.method import Method
+
+Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
 
 class Endpoint:
     def __init__(
