@@ -17,10 +17,10 @@ Section = Callable[[Report, Path], None]  # its docstring says what it is about
 
 
 def parser(
-    description: str, sections: Mapping[str, Section], *, seconds: float, lasts: str, rounds: int | None = None
+    description: str, sections: Mapping[str, Section], *, seconds: float | None = None, lasts: str = "", rounds: int | None = None
 ) -> argparse.ArgumentParser:
-    """--sections, --seconds and --no-history; --rounds where there are some. seconds, rounds: what is measured unless told otherwise.
-    lasts: what is so long, in words."""
+    """--sections and --no-history; --seconds and --rounds where the benchmark has some. seconds, rounds: their defaults.
+    lasts: what takes so many seconds, in words."""
     every = ",".join(sections)
 
     def named(text: str) -> list[str]:
@@ -33,7 +33,8 @@ def parser(
     made.add_argument("--sections", type=named, default=every, help=f"which to run, in order: {every}")
     if rounds is not None:
         made.add_argument("--rounds", type=int, default=rounds, help=f"of each measurement; medians are shown (default {rounds})")
-    made.add_argument("--seconds", type=float, default=seconds, help=f"{lasts} (default {seconds:g})")
+    if seconds is not None:
+        made.add_argument("--seconds", type=float, default=seconds, help=f"{lasts} (default {seconds:g})")
     made.add_argument("--no-history", action="store_true", help="print only")
     return made
 

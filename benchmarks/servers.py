@@ -83,13 +83,13 @@ def inferd(name: str, paths: Sequence[Path], folder: Path, *flags: str, python: 
 
 
 @contextmanager
-def nghttpd(folder: Path) -> Iterator[Running]:
-    """nghttp2's own server with one thread and one static file."""
+def nghttpd(folder: Path, under: Sequence[str] = ()) -> Iterator[Running]:
+    """nghttp2's own server with one thread and one static file. under: the command of a program that runs it, such as valgrind."""
     documents = folder / "nghttpd"
     documents.mkdir()
     (documents / "file").write_bytes(b"x" * STATIC_NBYTES)
     port = free_port()
-    command = ["nghttpd", "-d", str(documents), "--no-tls", "-n1", "--address=127.0.0.1", str(port)]
+    command = [*under, "nghttpd", "-d", str(documents), "--no-tls", "-n1", "--address=127.0.0.1", str(port)]
     with process(command, folder / "nghttpd.log") as started, answering("nghttpd", started, port) as running:
         yield running
 

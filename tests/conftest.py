@@ -29,7 +29,7 @@ LONGEST = (
     "test_build.py",
     "serving/test_server.py",
     "serving/test_access.py",
-    "_core/test_codec.py",
+    "_core/codec/test_infer.py",
     "serving/test_message_threads.py",
     "serving/test_tls.py",
     "serving/test_process.py",

@@ -7,7 +7,7 @@
     running    a peer's processes: start, CPU, memory, end
     loads      one measured load: h2load, `inferd bench`, or none but a loop in the process itself
     results    the line of benchmarks/history/peers.jsonl, and the tables that come from it
-    plot       the same as a picture
+    plot       the same as a picture; pages: both put into the documentation
     cli        all of it in one interleaved run
 
 `make peers` runs it. Never in here: what a peer does with a request; that is in its own folder.

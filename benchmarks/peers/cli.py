@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import load as h2load
 import servers
 
-from . import asking, catalogue, installs, loads, models, results, running
+from . import asking, catalogue, installs, loads, models, pages, results, running
 from .asking import Question, WrongAnswer
 from .catalogue import Peer
 from .installs import Installed, Missing
@@ -208,7 +208,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     given = arguments()
     if given.pages_only:
-        results.write_pages()
+        pages.write_pages()
         return 0
     os.environ["PATH"] += os.pathsep + "/usr/sbin"
     if given.tritonserver:
@@ -254,5 +254,5 @@ def measure(given: argparse.Namespace, peers: list[Peer], installed: dict[str, I
     print("\n" + results.tables(line))
     if not given.no_history:
         results.append(line)
-        results.write_pages()
+        pages.write_pages()
     return 0

@@ -267,13 +267,3 @@ def with_tables(page: str, text: str) -> str:
     if not end:
         raise ValueError(f"{PAGE.name} lacks the marks {BEGIN.strip()} and {END.strip()}")
     return before + BEGIN + text + end + after
-
-
-def write_pages() -> None:
-    """docs/benchmarks/peers.md, its picture, and the table of the README where its marks are, from the newest whole run."""
-    from . import plot
-
-    line = newest()
-    PLOT.write_text(plot.svg(line), "utf-8")
-    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), picture(PLOT.name) + "\n" + tables(line)), "utf-8")
-    README.write_text(with_tables(README.read_text("utf-8"), glance(line)), "utf-8")

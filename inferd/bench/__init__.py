@@ -4,16 +4,16 @@ What a measurement is made of, in the order of its making:
 
     inputs      what is asked: bodies of requests; sizes and recording beside it
     schedule    when: arrival times of an open loop; trace: recorded ones
-    generator   asks, and times the answers: native connections in one or several workers
+    generator   asks, and times the responses: native connections in one or several workers
     embedded    the same against in-process ONNX Runtime, without a server
     measurement what one load showed; client_bound: whether it was the generator that showed it
-    verify      whether the answers were right
+    verify      whether the responses were right
     server_side what the server says of the same requests
     session     all of that for one target and model
     interval_log  the latencies of each interval, for a log of histograms
     modes       which loads to measure: one, steps, the highest that keeps a target, past saturation; findings: what they say
     scenarios   MLPerf's, driven by its LoadGen in a process of its own (loadgen)
-    report      all of a run; terminal and html show it (tables, plots), export writes it for others
+    report      all of a run (outcome_report: of a mode's outcome); terminal and html show it (tables, plots), export writes it for others
     compare     two reports against each other: pairing of loads, sides, resampling; verdicts: how that looks
     tune        which settings serve a model best: climb searches, candidate serves (buckets: what of it pads), evidence tells
 

@@ -317,7 +317,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def in_force(config: Any) -> Settings:
-    """What a server says that it runs a model with: its answer to ModelConfig."""
+    """What a server says that it runs a model with: its response to ModelConfig."""
     group = config.instance_group[0]
     gpu = group.kind == group.KIND_GPU
     accelerators = {each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator}

@@ -38,7 +38,7 @@ CLIENTS = 4.0  # margins and multiples, where the client was the limit of a side
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One figure of one load. `change` is a share of `before`; of errors and wrong answers, which are shares themselves, the difference.
+    """One figure of one load. `change` is a share of `before`; of errors and wrong responses, which are shares themselves, the difference.
     `low` and `high`: the change's confidence interval."""
 
     load: str
@@ -237,7 +237,7 @@ def outliers(found: Sequence[Change], before: Side, after: Side) -> Iterator[str
 
 
 def failures(load: str, before: Side, after: Side, level: float) -> Iterator[Change]:
-    """What has no figure: requests that failed or were never answered, silences, ends before the time, wrong answers. But for the errors,
+    """What has no figure: requests that failed or were never answered, silences, ends before the time, wrong responses. But for the errors,
     which every pair has, only what there is of them."""
     yield errors_change(load, before, after, level)
     if before.unanswered or after.unanswered:  # how many there are is among the errors; of a server that answers there are none
@@ -297,7 +297,7 @@ def errors_change(load: str, before: Side, after: Side, confidence: float) -> Ch
 
 
 def wrong_change(load: str, before: Side, after: Side, confidence: float) -> Change:
-    """Of the answers that were checked. Wrong ones where none was before are worse, however few: a server that is right has none."""
+    """Of the responses that were checked. Wrong ones where none was before are worse, however few: a server that is right has none."""
     change = share_change(load, "wrong answers", (before.wrong, before.checked), (after.wrong, after.checked), confidence)
     return msgspec.structs.replace(change, verdict="worse") if after.wrong and not before.wrong else change
 

@@ -64,7 +64,7 @@ def measure(
 ) -> Measurement:
     """One load. model_file: an .onnx file, folder or repository, loaded with the Engine's `options`; or an Engine that is there already
     and stays open. model: its name; None where there is only one. load.connections * load.streams is what is in flight, closed loop.
-    watch: told of every interval as it ends. verifier: checks every verify_every-th answer.
+    watch: told of every interval as it ends. verifier: checks every verify_every-th response.
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises InferdError when the model cannot be had, and what
     `check_in_flight` does.
@@ -78,13 +78,13 @@ def measure(
     opened = nullcontext(model_file) if isinstance(model_file, Engine) else Engine(model_file, **options)
     with opened as engine:
         tally = Tally(load, len(requests.bodies), verify_every if verifier is not None else 0)
-        asker = Asker(engine, model, version, requests, tally)
-        work = [partial(asker.ask_at, copy(arrivals))] if arrivals else [asker.ask_again] * (load.connections * load.streams)
+        sender = Sender(engine, model, version, requests, tally)
+        work = [partial(sender.ask_at, copy(arrivals))] if arrivals else [sender.ask_again] * (load.connections * load.streams)
         usage = Usage(engine, model, version)
         threads = [threading.Thread(target=target, daemon=True, name="inferd-bench") for target in work]
         tally.begin(time.monotonic_ns())
         ended = _run(threads, tally, usage, watch)
-        asker.give_up()
+        sender.give_up()
         measured = tally.result(ended)
         measured.version = engine.metadata(model, version).version
         measured.server = usage.result()
@@ -113,7 +113,7 @@ def check_in_flight(load: Load) -> None:
 
 
 def _run(threads: list[threading.Thread], tally: Tally, usage: Usage, watch: Callable[[Interval], None] | None) -> str:
-    """Warms up, measures interval by interval, and waits for the last answers; why it ended early."""
+    """Warms up, measures interval by interval, and waits for the last responses; why it ended early."""
     load = tally.load
     interval_s = interval_length_s(load)
     until_ns = tally.begin_ns
@@ -141,12 +141,12 @@ def _run(threads: list[threading.Thread], tally: Tally, usage: Usage, watch: Cal
 
 
 def _drain(threads: list[threading.Thread], tally: Tally) -> None:
-    """Waits for what has to be asked still, its time having come, and for the answers."""
+    """Waits for what has to be asked still, its time having come, and for the responses."""
     until_s = time.monotonic() + DRAIN_S
     for thread in threads:
         thread.join(max(until_s - time.monotonic(), 0))
     tally.over.set()
-    tally.wait_for_answers(max(until_s - time.monotonic(), 0))
+    tally.wait_for_responses(max(until_s - time.monotonic(), 0))
 
 
 def _wake_punctually() -> None:
@@ -155,7 +155,7 @@ def _wake_punctually() -> None:
         ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)  # PR_SET_TIMERSLACK, ns
 
 
-class Asker:
+class Sender:
     """Sends one body after the other to an engine, and tells a Tally what came back."""
 
     def __init__(self, engine: Engine, model: str | None, version: str, requests: Requests, tally: Tally) -> None:
@@ -225,16 +225,16 @@ class Asker:
 
 
 class Tally:
-    """Numbers the requests and counts the answers; any thread may call it. Times are monotonic.
+    """Numbers the requests and counts the responses; any thread may call it. Times are monotonic.
 
-    Counted is what is meant to start in the measured time, whenever it ends; the rate is of answers within that time. In a closed loop
+    Counted is what is meant to start in the measured time, whenever it ends; the rate is of responses within that time. In a closed loop
     what is left of the warm-up when that begins is counted, too, from its sending, for nothing else is asked there while it waits; not
     where a number of requests is asked for, which are those sent from then on.
     """
 
     def __init__(self, load: Load, bodies: int, verify_every: int) -> None:
         self.load, self.bodies, self.verify_every = load, bodies, verify_every
-        self.kept: list[tuple[int, Mapping[str, Array]]] = []  # answers to be checked: number of the body, outputs
+        self.kept: list[tuple[int, Mapping[str, Array]]] = []  # responses to be checked: number of the body, outputs
         self._kept_bytes = 0
         self.unchecked = 0  # more, for which there was no room
         self.over = threading.Event()  # nothing new is asked, even if its time has come
@@ -291,7 +291,7 @@ class Tally:
                 name = error.status if isinstance(error, RequestError) else "UNKNOWN"
                 self._errors[name] += 1
                 self._messages.setdefault(name, str(error))
-            if isinstance(error, DeadlineExceeded):  # there was no answer until then, whenever that was said
+            if isinstance(error, DeadlineExceeded):  # there was no response until then, whenever that was said
                 now_ns = max(now_ns, sent_ns + int(self.load.deadline_ms * 1e6))
             if error is None or isinstance(error, DeadlineExceeded):
                 self._latency.record(now_ns - intended_ns)
@@ -342,7 +342,7 @@ class Tally:
             self._interval_from_ns = now_ns
             return interval
 
-    def wait_for_answers(self, at_most_s: float) -> None:
+    def wait_for_responses(self, at_most_s: float) -> None:
         with self._lock:
             self._lock.wait_for(lambda: not self._unfinished, at_most_s)
 

@@ -126,7 +126,7 @@ def in_time(measurement: Measurement) -> float:
 
 
 def due_rate(measurement: Measurement) -> float:
-    """The answers a second that an open loop must reach: 99 % of what it asked. Requests that fell out of the measured part by the
+    """The responses a second that an open loop must reach: 99 % of what it asked. Requests that fell out of the measured part by the
     chance of a Poisson stream (three standard deviations) or as half a burst are not held against the server."""
     load, seconds = measurement.load, measurement.duration_s
     if not seconds:
@@ -170,7 +170,7 @@ class Curve(msgspec.Struct, frozen=True, tag_field="mode", tag="curve"):
     """Steps or a ramp."""
 
     points: list[Point]
-    most: float = 0.0  # answers a second, the most of all points
+    most: float = 0.0  # responses a second, the most of all points
     most_at: str = ""  # the load that had them
     saturated_at: str = ""  # the first load that was not answered in full; empty: all were
 
@@ -281,9 +281,9 @@ def late_only(measurement: Measurement, slo: Slo) -> bool:
 
 
 class Stress(msgspec.Struct, frozen=True, tag_field="mode", tag="stress"):
-    """What is left of the answers past saturation."""
+    """What is left of the responses past saturation."""
 
-    saturation: float  # answers a second, closed loop
+    saturation: float  # responses a second, closed loop
     in_flight: int  # with so many at once
     deadline_ms: float
     closed: list[Point]

@@ -41,7 +41,7 @@ __all__ = ["MAX_KEPT_BYTES", "WORKER_DIED", "Target", "interval_length_s", "meas
 INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
 HEADSTART_S = 0.05  # from the word to the first request
-MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
+MAX_KEPT_BYTES = 256 << 20  # of responses to be checked
 NOTICED_S = 0.1  # how late Ctrl-C may be noticed
 LONG_S = 600.0  # the pieces of a longer measurement are added up while it lasts, by a process of its own
 STARTED_S = 30.0  # a worker's process has to be there in
@@ -70,7 +70,7 @@ def measure(
     log: IntervalLog | None = None,
     spin: bool = False,
 ) -> Measurement:
-    """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th answer, when all is over. samples: gets
+    """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th response, when all is over. samples: gets
     (intended, sent, done, code) of every request, int64 each; log: the latencies of each interval. spin: a core is kept for punctual
     sending in an open loop. With `watch` or `samples` the generator gets a process of its own, so that whatever is done there (drawing
     takes milliseconds) disturbs nothing.
@@ -109,7 +109,7 @@ def measure(
     if log is not None:
         log.end(measured)
     if verifier is not None:
-        verifier.check_kept(total.answers, measured, total.unchecked)
+        verifier.check_kept(total.responses, measured, total.unchecked)
     return measured
 
 
@@ -149,7 +149,7 @@ class Total:
         self.ran = 0.0  # and the share of it in which it really ran
         self.cpu_ns = self.delayed_ns = self.turns = 0
         self.kept_bytes = 0
-        self.answers: list[tuple[int, bytes]] = []
+        self.responses: list[tuple[int, bytes]] = []
         self.unchecked = 0
         self.first_ns, self.until_ns = 0, 0  # of all intervals
         self.last_begin_ns = 0  # when the last worker began to measure
@@ -164,10 +164,10 @@ class Total:
         self.delayed_ns += piece.delayed_ns
         self.turns += piece.turns
         self.unchecked += piece.unchecked
-        for answer in piece.answers:
+        for response in piece.responses:
             if self.kept_bytes < MAX_KEPT_BYTES:
-                self.answers.append(answer)
-                self.kept_bytes += len(answer[1])
+                self.responses.append(response)
+                self.kept_bytes += len(response[1])
             else:
                 self.unchecked += 1
         if self.samples is not None:

@@ -47,7 +47,7 @@ class Requests(NamedTuple):
     inputs: list[dict[str, Array]]  # what each holds
     rows: float
     notices: list[str]
-    expected: Expected = Expected()  # what every answer may say
+    expected: Expected = Expected()  # what every response may say
 
 
 def make(

@@ -1,7 +1,7 @@
 """MLPerf's LoadGen in a process of its own: it decides when a sample is asked for, the native client asks, and the parent is told.
 
 A process, for LoadGen cannot be stopped before its time, and what goes wrong in its callbacks ends the program that it is in.
-LoadGen's threads hand over what they want (`Asker.ask`); the client's thread sleeps without the GIL until there is something to send or
+LoadGen's threads hand over samples (`ScheduledLoad.schedule`); the client's thread sleeps without the GIL until it has something to send or
 to read, and tells LoadGen of all that is over at once. Never in here: what the figures mean (scenarios.py), terminals.
 """
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-    from inferd._core.load.scheduled_load import Asker
+    from inferd._core.load.scheduled_load import ScheduledLoad
 
-__all__ = ["Answers", "Ending", "Task", "work"]
+__all__ = ["Ending", "Responses", "Task", "work"]
 
 LOOK_S = 0.05  # the parent's word and LoadGen's end are noticed after at most
 WARM_UP_REQUESTS = 8  # at least, of each that is under way at once; fewer where they take longer than
 WARM_UP_S = 5.0
 LONG_S = 60.0  # a run that will last longer is told of beforehand
 MULTI_STREAM_SAMPLES = 8  # of a query
-AHEAD = 1.3  # Offline asks for so many more samples than the warm-up had answers in that time
+AHEAD = 1.3  # Offline asks for so many more samples than the warm-up had responses in that time
 
 
 class Task(NamedTuple):
@@ -48,10 +48,10 @@ class Task(NamedTuple):
     folder: str  # of LoadGen's logs
 
 
-class Answers(NamedTuple):
+class Responses(NamedTuple):
     """To be checked: number of the body, serialized ModelInferResponse; and how many more there was no room for."""
 
-    answers: list[tuple[int, bytes]]
+    responses: list[tuple[int, bytes]]
     unchecked: int
 
 
@@ -59,7 +59,7 @@ class Ending(NamedTuple):
     """The last word. ended: why it stopped before its time."""
 
     ended: str = ""
-    duration_s: float = 0.0  # from LoadGen's first sample to the last answer
+    duration_s: float = 0.0  # from LoadGen's first sample to the last response
     cpu_s: float = 0.0
     busy: float = 0.0  # share of the time in which the client's thread had something to do
     under_way_s: float = 0.0  # in which there were requests under way
@@ -77,7 +77,7 @@ class Ending(NamedTuple):
 class Client(Worker):
     """The connections, whose loop is on the thread that calls `turn`. Raises StartError."""
 
-    generator: Asker
+    generator: ScheduledLoad
 
     def __init__(self, task: Task) -> None:
         load = task.plan.load
@@ -89,12 +89,12 @@ class Client(Worker):
         self.first_under_way_ns = 0
         self.lost = ""  # why there is no point in going on
 
-    def _made(self, **settings: int) -> Asker:
-        from inferd._core.load.scheduled_load import Asker
+    def _made(self, **settings: int) -> ScheduledLoad:
+        from inferd._core.load.scheduled_load import ScheduledLoad
 
         models, outputs, versions = words(self.plan.expected)
         expected = {"models": models, "outputs": outputs, "versions": versions}
-        return Asker(self.plan.bodies, headers(self.plan), at_once=self.at_once, **expected, **settings)
+        return ScheduledLoad(self.plan.bodies, headers(self.plan), at_once=self.at_once, **expected, **settings)
 
     def turn(self) -> list[int]:
         """Asks and receives until something is over, and for SLICE_NS at most. Returns the tags of what is."""
@@ -108,13 +108,13 @@ class Client(Worker):
             self.generator.give_up()
         return ended
 
-    def ask(self, tags: list[int], bodies: list[int]) -> None:
+    def schedule(self, tags: list[int], bodies: list[int]) -> None:
         """LoadGen's threads call it."""
         if not self.first_ns:
             self.spent_ns = time.process_time_ns(), self.generator.waited_ns
             self.first_under_way_ns = self.generator.under_way_ns
             self.first_ns = time.monotonic_ns()
-        self.generator.ask(tags, bodies)
+        self.generator.schedule(tags, bodies)
 
     def serve(self, complete: Callable[[list[int]], None]) -> None:
         """The loop, on a thread of its own, until `stop` or until the server is lost. complete: is told all tags that are over."""
@@ -170,10 +170,10 @@ def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[fl
     """Answers a second in the second half, with as many under way as the scenario has, and the shortest time of one in ns.
 
     InferdError: the first request failed, and how, or the server was lost. KeyboardInterrupt: the parent has said something."""
-    load, asker = task.plan.load, client.generator
+    load, scheduled = task.plan.load, client.generator
     at_once = {"MultiStream": MULTI_STREAM_SAMPLES, "Offline": load.connections * load.streams}.get(task.scenario, 1)
-    asker.start(0)
-    asker.ask([0], [0])
+    scheduled.start(0)
+    scheduled.schedule([0], [0])
     while not turned(client, stopped):
         pass
     if said := failure(client):
@@ -183,7 +183,7 @@ def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[fl
     asked = answered = half = 0
     while time.monotonic() - begun_s < (load.warm_up_s if asked >= WARM_UP_REQUESTS * at_once else max(load.warm_up_s, WARM_UP_S)):
         more = [number % len(task.plan.bodies) for number in range(asked, answered + wanted)]
-        asker.ask(more, more)
+        scheduled.schedule(more, more)
         asked += len(more)
         if asked <= WARM_UP_REQUESTS * at_once // 2 or time.monotonic() - begun_s <= load.warm_up_s / 2:
             half_s, half = time.monotonic(), answered
@@ -192,12 +192,12 @@ def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[fl
         answered += len(turned(client, stopped))
     rate = max(answered - half, 1) / (time.monotonic() - half_s)
     fastest_ns = client._collect(-1).service.min_ns
-    asker.start(time.monotonic_ns())
+    scheduled.start(time.monotonic_ns())
     return rate, fastest_ns
 
 
 def lasting(task: Task, rate: float) -> str:
-    """What a user should know before it begins; empty: nothing. rate: answers a second of the warm-up."""
+    """What a user should know before it begins; empty: nothing. rate: responses a second of the warm-up."""
     samples = task.least_queries * (MULTI_STREAM_SAMPLES if task.scenario == "MultiStream" else 1)
     seconds = samples / (task.plan.load.rate if task.scenario == "Server" else rate)
     if seconds <= max(LONG_S, 2 * task.plan.load.duration_s):
@@ -239,7 +239,7 @@ def run(task: Task, client: Client, chosen: Any, over: threading.Event) -> None:
     log = loadgen.LogSettings()
     log.log_output, log.enable_trace = output, False
     library = loadgen.ConstructQSL(len(task.plan.bodies), len(task.plan.bodies), _nothing, _nothing)
-    under_test = loadgen.ConstructFastSUT(client.ask, _nothing)  # numbers instead of an object for each sample
+    under_test = loadgen.ConstructFastSUT(client.schedule, _nothing)  # numbers instead of an object for each sample
     loadgen.StartTestWithLogSettings(under_test, library, chosen, log)
     loadgen.DestroyFastSUT(under_test)
     loadgen.DestroyQSL(library)
@@ -320,27 +320,27 @@ class Report:
         self._cpu_ns += piece.cpu_ns
         self._waited_ns += piece.waited_ns
         self._length_ns += length_ns
-        if piece.answers or piece.unchecked:
-            self._pipe.send(Answers(piece.answers, piece.unchecked))
+        if piece.responses or piece.unchecked:
+            self._pipe.send(Responses(piece.responses, piece.unchecked))
         if length_ns >= self._client.plan.interval_ns / 4 or not piece.at:  # so short a rest is no interval
             begun_s, answered = (piece.from_ns - self._client.first_ns) / 1e9, piece.codes[0]
             self._pipe.send(Interval.of(begun_s, length_ns / 1e9, answered, sum(piece.codes) - answered, latency, lateness))
 
     def ending(self, ended: str, summary: str, figures: dict[str, Any]) -> Ending:
-        client, asker = self._client, self._client.generator
-        unfinished = asker.outstanding + (0 if client.at_once else asker.waiting_count)  # Offline's wait for their turn
+        client, scheduled = self._client, self._client.generator
+        unfinished = scheduled.outstanding + (0 if client.at_once else scheduled.waiting_count)  # Offline's wait for their turn
         return Ending(
             ended,
-            max(0, asker.last_ended_ns - client.first_ns) / 1e9 if client.first_ns else 0.0,
+            max(0, scheduled.last_ended_ns - client.first_ns) / 1e9 if client.first_ns else 0.0,
             self._cpu_ns / 1e9,
             max(0.0, 1 - self._waited_ns / self._length_ns) if self._length_ns else 0.0,
-            (asker.under_way_ns - client.first_under_way_ns) / 1e9,
+            (scheduled.under_way_ns - client.first_under_way_ns) / 1e9,
             self._codes,
-            {CODES[code]: text_of(text) for code, text in asker.messages().items() if self._codes[code]},
+            {CODES[code]: text_of(text) for code, text in scheduled.messages().items() if self._codes[code]},
             self._latency,
             self._service,
             self._lateness,
-            asker.sent,
+            scheduled.sent,
             unfinished,
             summary,
             figures,

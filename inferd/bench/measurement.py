@@ -121,7 +121,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 class Load(msgspec.Struct, frozen=True):
     """What is asked of a generator. rate 0: a closed loop, in which each stream asks again once it is answered; else an open
-    loop of so many requests a second on average, whatever the answers do."""
+    loop of so many requests a second on average, whatever the responses do."""
 
     connections: int = 1
     streams: int = 1  # in flight on each connection, closed loop only
@@ -170,8 +170,8 @@ class Verification(msgspec.Struct, frozen=True):
     wrong: int = 0
     largest_difference: float = 0.0
     first_wrong: str = ""  # what was expected and what came
-    reference: str = ""  # where the expected answers are from
-    unchecked: int = 0  # answers that were to be checked, and for which there was no room
+    reference: str = ""  # where the expected responses are from
+    unchecked: int = 0  # responses that were to be checked, and for which there was no room
     beyond_numbers: int = 0  # wrong ones of which no difference tells: NaN or infinity on one side, another shape or output, text
 
 
@@ -214,7 +214,7 @@ class Measurement(msgspec.Struct):
     client_bound_reason: str = ""
     intervals: list[Interval] = []
     sent: int = 0  # in all, warm-up included
-    unfinished: int = 0  # still without an answer at the end
+    unfinished: int = 0  # still without a response at the end
     held_back: int = 0  # waited in the generator until the server took another stream on their connection
     held_up_s: float = 0.0  # the longest time for which the generator itself stood still, or did not look at its connections
     connections_missing: float = 0.0  # of load.connections, on the average: lost, and not made again

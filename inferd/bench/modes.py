@@ -89,7 +89,7 @@ class Outcome(NamedTuple):
 
     @property
     def clean(self) -> bool:
-        """For the exit code: no answer was wrong, and none failed where a mode does not go looking for failures."""
+        """For the exit code: no response was wrong, and none failed where a mode does not go looking for failures."""
         if self.ended or any(m.verified and m.verified.wrong for m in self.measurements):
             return False
         if isinstance(self.findings, findings.Search):

@@ -178,7 +178,7 @@ def draw_time(axes: Any, measured: Sequence[Measurement]) -> None:
 
 
 def timeline(measured: Sequence[Measurement], field: str, start_s: float) -> tuple[list[float], list[float]]:
-    """Over all measurements, with a gap between two. Intervals without answers are a gap, too."""
+    """Over all measurements, with a gap between two. Intervals without responses are a gap, too."""
     at: list[float] = []
     us: list[float] = []
     for one in measured:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd import __version__
-from inferd.bench.findings import Curve, Search, Stress, Versions
 from inferd.bench.measurement import Latency, Measurement
 from inferd.client_inputs.files import read_whole
 from inferd.errors import ConfigError, InferdError
@@ -25,16 +24,13 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferd.bench.compare import Comparison
-    from inferd.bench.modes import Outcome
     from inferd.client_inputs.connections import Spoken
 
-__all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "of_outcome", "save", "versions_here", "write_text"]
+__all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "save", "versions_here", "write_text"]
 
 SCHEMA = 1
 MAX_FILE_BYTES = 256 << 20
 MOST = 1e18  # larger numbers are none that anybody measured
-NO_SUBMISSION = "VALID is LoadGen's word for these settings: a result of MLPerf takes 600 s at least, and as many queries as its rules say"
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -76,12 +72,12 @@ class Report(msgspec.Struct, kw_only=True):
 
     @property
     def answered(self) -> int:
-        """Requests with an OK answer, in all measurements."""
+        """Requests with an OK response, in all measurements."""
         return sum(measured.requests - measured.failed for measured in self.measurements)
 
     @property
     def is_unverified(self) -> bool:
-        """Whether answers were to be checked, and none was."""
+        """Whether responses were to be checked, and none was."""
         checks = [measured.verified for measured in self.measurements if measured.verified]
         return bool(checks) and not any(verified.checked for verified in checks)
 
@@ -116,61 +112,6 @@ def make(
         report.latency_us, report.client_cpu_us_per_request = main.latency_us, main.client_cpu_us_per_request
         report.client_bound = main.client_bound
     return report
-
-
-def of_outcome(
-    outcome: Outcome,
-    target: str,
-    model: str,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    versions: Mapping[str, str] | None = None,
-    notices: Sequence[str] = (),
-) -> Report:
-    """A report of what a mode brought. Its headline: the rate that a search found, the best step of a curve or stress, the median of
-    rounds, else the first."""
-    found = outcome.findings
-    summary = {"words": found.words(), **msgspec.to_builtins(found)} if found is not None else {}
-    if isinstance(found, Versions):
-        summary["comparisons"] = msgspec.to_builtins(compare_rounds(model, outcome.measurements))
-    ended = [f"ended early: {outcome.ended}"] if outcome.ended else []
-    if outcome.mode == "mlperf" and summary.get("valid"):
-        ended.append(NO_SUBMISSION)
-    return make(
-        outcome.mode,
-        target,
-        model,
-        outcome.measurements,
-        headline=headline_of(outcome),
-        settings=settings,
-        versions=versions,
-        summary=summary,
-        notices=[*notices, *ended],
-    )
-
-
-def compare_rounds(model: str, measurements: Sequence[Measurement]) -> list[Comparison]:
-    """Each version that was measured against the first one."""
-    from inferd.bench.compare import compare_measurements
-
-    rounds: dict[str, list[Measurement]] = {}
-    for measured in measurements:
-        rounds.setdefault(measured.version, []).append(measured)
-    first, *others = list(rounds) or [""]
-    names = {version: f"{model} version {version}" for version in rounds}
-    return [compare_measurements(rounds[first], rounds[other], names=(names[first], names[other])) for other in others]
-
-
-def headline_of(outcome: Outcome) -> int:
-    measured, found = outcome.measurements, outcome.findings
-    if isinstance(found, Search) and found.step is not None:
-        return found.step
-    by_rate = sorted(range(len(measured)), key=lambda place: measured[place].requests_per_second)
-    if isinstance(found, Curve | Stress) and measured:
-        return by_rate[-1]
-    if outcome.mode == "rounds" and measured:
-        return by_rate[len(measured) // 2]
-    return 0
 
 
 def save(report: Report, path: str | Path) -> None:

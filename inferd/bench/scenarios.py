@@ -23,7 +23,7 @@ from inferd.bench.findings import Scenario
 from inferd.bench.generator import NOTICED_S, allow_files
 from inferd.bench.hdr import encode
 from inferd.bench.interrupts import interrupts_held, interrupts_noted
-from inferd.bench.loadgen import MULTI_STREAM_SAMPLES, Answers, Ending, Task, work
+from inferd.bench.loadgen import MULTI_STREAM_SAMPLES, Ending, Responses, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
 from inferd.bench.worker import CODES, Expected, Plan
@@ -94,7 +94,7 @@ def run(
     verify_every: int = 100,
 ) -> Outcome:
     """One scenario against a server. bodies: serialized ModelInferRequests, the samples that LoadGen chooses from. expected: what
-    answers may say.
+    responses may say.
 
     load: duration_s is LoadGen's min_duration; rate is Server's target, and Offline's expectation where it is given; Offline keeps
     connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1. SingleStream has one under way, on
@@ -144,7 +144,7 @@ def run(
 def follow(
     task: Task, watch: Callable[[Interval], None] | None, notice: Callable[[str], None], verifier: Verifier | None
 ) -> tuple[Ending, list[Interval], int]:
-    """Starts LoadGen's process and listens to it until its last word. Returns that, the intervals, and how many answers could not be
+    """Starts LoadGen's process and listens to it until its last word. Returns that, the intervals, and how many responses could not be
     checked. Raises what it raised."""
     context = multiprocessing.get_context("spawn")  # nothing of this process is shared but the pipe
     pipe, theirs = context.Pipe()
@@ -174,10 +174,10 @@ def follow(
                     intervals.append(told)
                     if watch:
                         watch(told)
-                elif isinstance(told, Answers) and verifier:
+                elif isinstance(told, Responses) and verifier:
                     unchecked += told.unchecked
-                    for body, answer in told.answers:
-                        verifier.check(body, answer)
+                    for body, response in told.responses:
+                        verifier.check(body, response)
     finally:
         with interrupts_noted():  # its last word has come, or it failed
             if process.pid is not None:
@@ -245,7 +245,7 @@ def latency(figures: dict[str, Any]) -> Latency | None:
 
 
 def lateness(latency_us: Latency, service_us: Latency) -> Latency:
-    """How much of Server's latencies, which count from the schedule, is none from the asking to the answer, figure by figure: LoadGen
+    """How much of Server's latencies, which count from the schedule, is none from the asking to the response, figure by figure: LoadGen
     does not tell its schedule."""
     return Latency(*(max(getattr(latency_us, name) - getattr(service_us, name), 0.0) for name in Latency.__struct_fields__))
 

@@ -249,8 +249,8 @@ def _fetched(url: str, timeout_s: float) -> Metrics:
     until_s = time.monotonic() + timeout_s
     page = bytearray()
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as answer:
-            while piece := answer.read1(1 << 16):  # the timeout is of one piece: a page may still come for ever
+        with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as response:
+            while piece := response.read1(1 << 16):  # the timeout is of one piece: a page may still come for ever
                 page += piece
                 if len(page) > MAX_PAGE_BYTES or time.monotonic() > until_s:
                     return {}

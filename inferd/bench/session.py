@@ -43,7 +43,7 @@ DESCRIBED_S = 10.0  # a server has to say in this time what it serves
 
 
 class Checks(NamedTuple):
-    """--verify: a reference, and how close an answer has to be."""
+    """--verify: a reference, and how close a response has to be."""
 
     reference: str | None = None
     every: int = 100
@@ -125,7 +125,7 @@ class Session:
             self.requests[version] = made
             self.notices += (notice for notice in made.notices if notice not in self.notices)
             if checks.reference is not None:
-                self._verifier(version)  # expected answers are made now, not while something is measured
+                self._verifier(version)  # expected responses are made now, not while something is measured
             if not self.local:
                 self.readers[version] = Reader(
                     str(self.address), self.model, version, rows=made.rows, metadata=self.metadata, reach=self.reach, **looks._asdict()
@@ -150,7 +150,7 @@ class Session:
         return f"{said.name} {said.version}".strip()
 
     def _verifier(self, version: str) -> Verifier | None:
-        """One that has counted nothing yet; the expected answers are made once."""
+        """One that has counted nothing yet; the expected responses are made once."""
         checks = self.checks
         if checks.reference is None:
             return None

@@ -20,7 +20,7 @@ __all__ = ["FIGURES", "INTERRUPTED", "RATE", "STALL_S", "Figure", "Side", "stall
 STALL_S = 0.5  # a longest latency below this is no stall, however many times the other side's; nor is a silence,
 SILENCES = 3  # which must be so many times the other side's, too,
 SILENT, GOOD = 0.05, 0.8  # in an interval with less than this share of what the better ones have: were they fewer, the rate would tell
-LEAST_DUE = 10  # and so long that so many answers were due in it
+LEAST_DUE = 10  # and so long that so many responses were due in it
 SLICES_US = 1e4  # a tail below this may be other programs' turns on a core
 LEAST_CPU_US = 500.0  # of a request: of less, what a core does else is too much
 UNANSWERED, INTERRUPTED = "unanswered", "interrupted"
@@ -66,7 +66,7 @@ def unanswered(measured: Measurement) -> int:
 
 
 def longest_silence_s(measured: Measurement) -> float:
-    """The longest stretch of intervals without an OK answer, or with so few of them as good as without; a client that stood still
+    """The longest stretch of intervals without an OK response, or with so few of them as good as without; a client that stood still
     heard nothing meanwhile."""
     rates = [interval.requests / interval.duration_s if interval.duration_s else 0.0 for interval in measured.intervals]
     few = SILENT * float(np.quantile(rates, GOOD, method="higher")) if rates else 0.0
@@ -78,7 +78,7 @@ def longest_silence_s(measured: Measurement) -> float:
 
 
 def stalled(side: Side, other: Side) -> bool:
-    """Whether a side was silent for so long as no run of the other's server is by chance: answers were due all the while, more than
+    """Whether a side was silent for so long as no run of the other's server is by chance: responses were due all the while, more than
     one burst of them."""
     kind, _, burst = side.rounds[0].load.arrivals.partition(":")
     due = (value_of(RATE, other) or 0.0) * side.silence_s - (float(burst) if kind == "burst" else 0.0)

@@ -24,7 +24,7 @@ FEW = 100  # requests; p99 of fewer is the longest of all
 
 
 class Line(NamedTuple):
-    """A sentence. mark: bad (answers failed or are wrong), doubt (the figures are not what they seem), or empty."""
+    """A sentence. mark: bad (responses failed or are wrong), doubt (the figures are not what they seem), or empty."""
 
     text: str
     mark: str = ""

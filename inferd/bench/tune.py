@@ -2,7 +2,7 @@
 
 The settings of a model are instances x threads x rows of a batch x execution provider. They are searched one axis at a time from the
 default on (climb.py), within a budget of time. The best then takes turns with the default on freshly started servers, and only what is
-faster there, by more than a margin and more than chance, is called better. A figure is answers a second in a closed loop whose
+faster there, by more than a margin and more than chance, is called better. A figure is responses a second in a closed loop whose
 latencies keep the target; with a target the number in flight is looked for, too.
 Never in here: servers, files, terminals. The clock is an argument.
 """
@@ -48,7 +48,7 @@ NEAR = 0.9  # of the best's score; what is further behind is not measured again
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The best against the default: answers a second of each round; 0 where the target was not kept."""
+    """The best against the default: responses a second of each round; 0 where the target was not kept."""
 
     better: bool
     gain: float  # the median over the rounds; 0.1 is 10 % more; infinite where mostly the best alone keeps the target
@@ -347,7 +347,7 @@ class Run:
 
 def in_time(first: Measurement, took_s: float, longest_s: float) -> int:
     """How many in flight wait for so short a time each that TURNS of it fit into the longest measurement: a power of two. took_s: by the
-    first one, which may have seen answers only after its end."""
+    first one, which may have seen responses only after its end."""
     answered = first.requests - first.failed
     rate = max(first.requests_per_second, answered / took_s if took_s else 0.0)
     return 1 << max(int(rate * longest_s / TURNS), 1).bit_length() - 1

@@ -1,6 +1,6 @@
-"""Whether answers are right: each that is checked is held against one that in-process ONNX Runtime gave, or that a file holds.
+"""Whether responses are right: each that is checked is held against one that in-process ONNX Runtime gave, or that a file holds.
 
-Expected answers are made before anything is measured. Never in here: connections, clocks, and which answers are checked.
+Expected responses are made before anything is measured. Never in here: connections, clocks, and which responses are checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BFLOAT16_ROUNDING = 2.0**-7
 
 
 class Verifier:
-    """Expected outputs by name, a dictionary for each body, and the count of answers held against them. bfloat16: the outputs whose
+    """Expected outputs by name, a dictionary for each body, and the count of responses held against them. bfloat16: the outputs whose
     uint16 values are bits of BF16.
 
     Floating values are right within atol + rtol * |expected|, where rtol is never less than two units of rounding of the datatype (FP16,
@@ -72,18 +72,18 @@ class Verifier:
         expected, bfloat16 = _from_model(source, requests, model, version)
         return cls(expected, source, rtol=rtol, atol=atol, bfloat16=bfloat16)
 
-    def check(self, body_index: int, answer: bytes) -> None:
+    def check(self, body_index: int, response: bytes) -> None:
         """Counts a serialized ModelInferResponse to the body of that index as right or wrong."""
         client = require_client()
         try:
-            outputs = client.codec.decode_infer_response(answer)
+            outputs = client.codec.decode_infer_response(response)
         except client.InferenceError as error:
             self._count(body_index, str(error), beyond=True)
         else:
             self.compare(body_index, outputs)
 
     def compare(self, body_index: int, outputs: Mapping[str, Array]) -> None:
-        """The same for an answer that is arrays already."""
+        """The same for a response that is arrays already."""
         expected = self._expected[body_index]
         fault, beyond = "", False
         if outputs.keys() != expected.keys():
@@ -99,11 +99,11 @@ class Verifier:
         and loses nothing that was measured: the others count as unchecked."""
         done = 0
         try:
-            for body_index, answer in kept:
-                if isinstance(answer, bytes):
-                    self.check(body_index, answer)
+            for body_index, response in kept:
+                if isinstance(response, bytes):
+                    self.check(body_index, response)
                 else:
-                    self.compare(body_index, answer)
+                    self.compare(body_index, response)
                 done += 1
         except KeyboardInterrupt:
             measured.ended = measured.ended or "interrupted"
@@ -164,7 +164,7 @@ class Verifier:
 
 
 def _family(array: Array) -> str:
-    """Datatypes that can be compared; a reference may hold its numbers wider than an answer does."""
+    """Datatypes that can be compared; a reference may hold its numbers wider than a response does."""
     if array.dtype.name == "bfloat16" or array.dtype.kind == "f":
         return "float"
     return {"i": "integer", "u": "integer", "b": "truth", "O": "text"}.get(array.dtype.kind, array.dtype.name)
@@ -183,7 +183,7 @@ def _widened(array: Array) -> Array:
 
 
 def _text_as_bytes(array: Array) -> Array:
-    """Text as objects that are bytes, as answers have it; anything else as it is."""
+    """Text as objects that are bytes, as responses have it; anything else as it is."""
     if array.dtype.kind not in "OSU":
         return array
     made = np.empty(array.shape, dtype=object)
@@ -201,7 +201,7 @@ def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
 
 
 def _from_model(source: str, requests: Requests, model: str, version: str) -> tuple[list[dict[str, Array]], set[str]]:
-    """The answers, and the names of outputs that are BF16."""
+    """The responses, and the names of outputs that are BF16."""
     from inferd.engine.config_sources import Defaults
     from inferd.engine.embedded import Engine
     from inferd.engine.model_config import MAX_BATCH_SIZE

@@ -51,11 +51,11 @@ GREETED_S = 1.0  # and the server's SETTINGS in; from then on requests wait for 
 RECONNECT_S = 3.0  # without any connection a measurement ends after
 RETRY_NS = 100_000_000  # between two tries
 DRAIN_S = 30.0  # what is under way at the end has to be answered in
-LONG = 0.99  # what waits longer than this share of the answers took is counted even if nobody waits for its end
+LONG = 0.99  # what waits longer than this share of the responses took is counted even if nobody waits for its end
 
 
 class Expected(NamedTuple):
-    """What an answer may say, by the metadata of its model; empty: anything."""
+    """What a response may say, by the metadata of its model; empty: anything."""
 
     models: tuple[str, ...] = ()  # names of the model: the one that was asked for, and the one that it gives itself
     outputs: tuple[str, ...] = ()  # names of outputs
@@ -85,13 +85,13 @@ class Piece(NamedTuple):
     from_ns: int  # monotonic
     until_ns: int
     codes: list[int]  # how many requests ended with each of CODES
-    answered: int  # answers with OK that came in it, those to requests of the warm-up included
+    answered: int  # responses with OK that came in it, those to requests of the warm-up included
     latency: Sparse
     service: Sparse
     lateness: Sparse
     cpu_ns: int  # this process's
     waited_ns: int  # of it in which the generator had nothing to do
-    answers: list[tuple[int, bytes]]  # to be checked: number of the body, serialized ModelInferResponse
+    responses: list[tuple[int, bytes]]  # to be checked: number of the body, serialized ModelInferResponse
     unchecked: int  # more, for which there was no room
     samples: bytes
     delayed_ns: int = 0  # of it in which the generator had work and no core
@@ -105,7 +105,7 @@ class Ending(NamedTuple):
 
     ended: str
     sent: int  # in all, warm-up included
-    unfinished: int  # without an answer at the end; unless it ended early they count as unanswered, else as no error
+    unfinished: int  # without a response at the end; unless it ended early they count as unanswered, else as no error
     unsent: int  # arrivals whose time had come, and that the generator itself did not get to
     messages: dict[int, bytes]
     held_back: int = 0  # requests that waited here until the server took another stream on their connection
@@ -188,7 +188,7 @@ class Worker:
             self.attempt = None
 
     def drive(self, begin_ns: int, emit: Callable[[Piece], None], stopped: Callable[[], bool]) -> Ending:
-        """Asks from begin_ns on (monotonic), warms up, measures, and waits for the last answers."""
+        """Asks from begin_ns on (monotonic), warms up, measures, and waits for the last responses."""
         load, generator = self.plan.load, self.generator
         measure_ns = begin_ns + int(load.warm_up_s * 1e9)
         streams = 0 if self.plan.arrivals else load.streams
@@ -247,8 +247,8 @@ class Worker:
 
     def _begin_measuring(self, measure_ns: int) -> int:
         """When the measuring begins, which lasts as long as was asked for, however late the warm-up ended. An open loop keeps to its
-        schedule, but for a generator that was held up for long, or that waited for the warm-up's answers: then that waits, for what nobody
-        sent says nothing of the server."""
+        schedule, unless the generator was held up for long, or waited for responses of the warm-up: then it waits, since requests
+        that were not sent say nothing of the server."""
         now_ns = time.monotonic_ns()
         late_ns = now_ns - measure_ns
         if self.plan.arrivals is not None:
@@ -263,7 +263,7 @@ class Worker:
 
     def _give_up(self, ended: str) -> tuple[int, int]:
         """Nobody waits any longer: unsent and unfinished of the Ending. What was due and could not be sent is no better off than what was
-        sent: lost where there is no connection, else without an answer. Where it ended early that is no error, for an answer may have
+        sent: lost where there is no connection, else without a response. Where it ended early that is no error, for a response may have
         been near, and a latency only if it waited for so long already that it is one of the longest."""
         generator, until_ns = self.generator, min(time.monotonic_ns(), self.end_ns)
         overdue = generator.overdue(until_ns)
@@ -352,12 +352,12 @@ class Worker:
         self.answered.add_sparse(latency)
         cpu_ns, waited_ns = self.spent_ns
         self.spent_ns = time.process_time_ns(), self.generator.waited_ns + self.idle_ns
-        answers, unchecked = self.generator.take_answers() if self.plan.verify_every else ([], 0)
+        responses, unchecked = self.generator.take_responses() if self.plan.verify_every else ([], 0)
         samples = self.generator.take_samples()[0] if self.plan.sample_room else b""
         spent = self.spent_ns[0] - cpu_ns, self.spent_ns[1] - waited_ns
         (delayed_ns, turns), self.turns = self.turns, scheduled()
         since = self.turns[0] - delayed_ns, self.turns[1] - turns
-        told = (*spent, answers, unchecked, samples, *since, self.held_up_ns, self.generator.sent)
+        told = (*spent, responses, unchecked, samples, *since, self.held_up_ns, self.generator.sent)
         self.held_up_ns = 0
         return Piece(at, from_ns, until_ns, codes, answered, latency, service, lateness, *told)
 

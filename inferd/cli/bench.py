@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from inferd.bench.interval_log import IntervalLog
     from inferd.bench.measurement import Load, Measurement
     from inferd.bench.modes import Mode, Outcome
+    from inferd.bench.outcome_report import report_of
     from inferd.bench.report import Report
     from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
@@ -221,7 +222,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
             progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))
             outcome = carry_out(session, given, load, versions, progress)
     settings = settings_of(given, load, spin if any(one.load.rate for one in outcome.measurements) and not session.local else None)
-    made = report.of_outcome(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
+    made = report_of(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
     try:
         click.echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
     finally:  # the table does not wait for a file, nor the files for a reader of the table

@@ -45,8 +45,8 @@ PACKAGES = (
 READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text": "tokenizers", "Arrow records": "pyarrow"}
 # What decodes pictures where inferd was built with it: its module of _core, the library, Debian's package, and what is better then.
 DECODERS = {
-    "JPEG": ("jpeg", "libjpeg-turbo", "libjpeg-dev", "which is faster, and knows `scaled`"),
-    "WebP": ("webp", "libwebp", "libwebp-dev", "which keeps no other request waiting"),
+    "JPEG": ("media.jpeg", "libjpeg-turbo", "libjpeg-dev", "which is faster, and knows `scaled`"),
+    "WebP": ("media.webp", "libwebp", "libwebp-dev", "which keeps no other request waiting"),
 }
 EXTRAS = {"images": "image", "audio": "audio", "resampling": "audio", "text": "text", "Arrow records": "table"}
 

@@ -19,7 +19,7 @@ from inferd.cli.say import one_line, say
 if TYPE_CHECKING:
     from inferd.client_inputs.inputs import Array, Literal
     from inferd.client_inputs.reach import Reach
-    from inferd.client_inputs.targets import Answer, Description, Target
+    from inferd.client_inputs.targets import Description, Response, Target
 
 __all__ = ["infer"]
 
@@ -115,14 +115,14 @@ def infer(
         _check_outputs(description, wanted)
         most_rows = description.most_rows if rows else 0
         before_ns = time.perf_counter_ns()
-        answer = _in_parts(opened, description, arrays, wanted, most_rows)
+        response = _in_parts(opened, description, arrays, wanted, most_rows)
         elapsed_ms = (time.perf_counter_ns() - before_ns) / 1e6
     datatypes = {spec.name: spec.datatype for spec in description.outputs}
-    _give(name, answer, datatypes, description.classes(), form, save, elapsed_ms)
+    _give(name, response, datatypes, description.classes(), form, save, elapsed_ms)
 
 
-def _in_parts(opened: Target, description: Description, arrays: dict[str, Array], wanted: tuple[str, ...], most_rows: int) -> Answer:
-    """The answer to all rows, asked for in as many requests as the model's largest batch needs; most_rows 0: in one."""
+def _in_parts(opened: Target, description: Description, arrays: dict[str, Array], wanted: tuple[str, ...], most_rows: int) -> Response:
+    """The response to all rows, asked for in as many requests as the model's largest batch needs; most_rows 0: in one."""
     import numpy as np
 
     rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
@@ -137,7 +137,7 @@ def _in_parts(opened: Target, description: Description, arrays: dict[str, Array]
 
 def _give(
     name: str,
-    answer: Answer,
+    response: Response,
     datatypes: dict[str, str],
     classes: dict[str, list[str]],
     form: str,
@@ -146,7 +146,7 @@ def _give(
 ) -> None:
     from inferd.cli.outputs import as_json, as_text, save_npz
 
-    version, outputs = answer.version, answer.outputs
+    version, outputs = response.version, response.outputs
     try:
         if form == "npz" and save is not None:
             save_npz(save, outputs, datatypes)

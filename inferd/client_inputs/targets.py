@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferd.client_inputs.inputs import Array
 
-__all__ = ["Answer", "Description", "Target", "open_target", "require_client"]
+__all__ = ["Description", "Response", "Target", "open_target", "require_client"]
 
 
 class Description(NamedTuple):
@@ -67,7 +67,7 @@ def _in_tensors(step: Any) -> bool:
     return bool(step.columns.format == step.columns.TENSORS)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What came back: the version that ran, and arrays by output name."""
 
     version: str
@@ -81,7 +81,7 @@ class Target(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
     def only_model(self) -> str: ...
     def describe(self, model: str, version: str) -> Description: ...
-    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
+    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Response: ...
 
 
 def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach = PLAINTEXT) -> Target:
@@ -153,12 +153,12 @@ class Remote:
         except self._library.InferenceError:
             return None
 
-    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
+    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Response:
         words = {spec.name: spec.datatype for spec in description.inputs}
-        answer = self._call(
+        response = self._call(
             self._client.infer, description.model, inputs, outputs=list(outputs) or None, version=description.version, datatypes=words
         )
-        return Answer(answer.model_version, dict(answer))
+        return Response(response.model_version, dict(response))
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         try:
@@ -196,8 +196,8 @@ class Local:
         inputs, outputs = (tuple(Spec(*tensor) for tensor in side) for side in (metadata.inputs, metadata.outputs))
         return Description(model, metadata.version, inputs, outputs, self.engine.config(model, version))
 
-    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
-        answer = self.engine.infer(
+    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Response:
+        response = self.engine.infer(
             description.model, inputs, outputs=list(outputs) or None, version=description.version, timeout=self._timeout_s
         )
-        return Answer(description.version, dict(answer))
+        return Response(description.version, dict(response))

@@ -79,8 +79,8 @@ _LIBWEBP_BYTES = 6
 
 # The modules of _core that decode a format, their libraries, and what is so where they are missing and Pillow decodes.
 _NATIVE = {
-    "JPEG": ("jpeg", "libjpeg-turbo", "more slowly, and damage in them may pass unnoticed"),
-    "WebP": ("webp", "libwebp", "and large ones keep all other requests waiting meanwhile"),
+    "JPEG": ("media.jpeg", "libjpeg-turbo", "more slowly, and damage in them may pass unnoticed"),
+    "WebP": ("media.webp", "libwebp", "and large ones keep all other requests waiting meanwhile"),
 }
 
 # Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize (an

@@ -167,7 +167,7 @@ def test_what_has_no_interval_is_worse_only_as_a_multiple():
 
 
 def at_a_rate(stalled: int = 0, requests: int = 200) -> Measurement:
-    """Ten seconds of an open loop, of which some are without an answer and the next one has them all; p99 shows it."""
+    """Ten seconds of an open loop, of which some are without a response and the next one has them all; p99 shows it."""
     seconds = [Interval(at, 1.0, requests // 10, 0, 300.0, 2e3, 3e3, 400.0, 2.5e3) for at in range(10)]
     seconds[4 : 4 + stalled] = [Interval(at, 1.0, 0, 0, 0.0, 0.0, 0.0) for at in range(4, 4 + stalled)]
     if stalled:
@@ -236,7 +236,7 @@ def test_one_round_that_stalls_is_worse_and_named():
     assert any(re.fullmatch(r"20/s constant: mean after owes most to round 3 of 4, where it was [\d,.]+ us", each) for each in made.notices)
 
 
-def test_seconds_without_answers_are_some_of_the_seconds():
+def test_seconds_without_responses_are_some_of_the_seconds():
     made = compare_measurements([at_a_rate()], [at_a_rate(stalled=2)])
     change = figure(made, "requests/s")
     assert change.low < 0 < change.high
@@ -282,7 +282,7 @@ def test_streams_that_hang_are_worse_however_few_they_are():
 
 
 def test_a_silence_that_no_latency_shows_is_worse():
-    """A server that is stopped before the measuring begins leaves no slow request, only intervals without answers."""
+    """A server that is stopped before the measuring begins leaves no slow request, only intervals without responses."""
     good = in_a_closed_loop()
     bad = replace(good, intervals=[replace(each, requests=0) if each.at_s < 2 else each for each in good.intervals])
     made = compare_measurements([good], [bad])
@@ -322,7 +322,7 @@ def test_any_real_increase_of_errors_is_worse():
     assert verdicts(made)["errors"] == "better"
 
 
-def test_wrong_answers_are_worse():
+def test_wrong_responses_are_worse():
     made = compare_measurements(
         [measurement(verified=Verification(checked=9))], [measurement(seed=2, verified=Verification(checked=9, wrong=1))]
     )
@@ -348,7 +348,7 @@ def verified(*sides: tuple[int, int]) -> list[list[Measurement]]:
         ((0, 1000), (0, 9), "same"),
     ],
 )
-def test_wrong_answers_are_compared_by_their_share(before, after, verdict):
+def test_wrong_responses_are_compared_by_their_share(before, after, verdict):
     """A faster server, or a longer run, has more of them; but a right one has none."""
     made = compare_measurements(*verified(before, after))
     change = figure(made, "wrong answers")

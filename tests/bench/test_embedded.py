@@ -159,7 +159,7 @@ def test_errors_by_their_code(doubled: Path, slow: Path) -> None:
         assert decode(measured.histogram).count == 20
 
 
-def test_answers_are_checked(doubled: Path, tmp_path: Path) -> None:
+def test_responses_are_checked(doubled: Path, tmp_path: Path) -> None:
     made = requests()
     load = Load(streams=2, requests=30, duration_s=0, warm_up_s=0)
     other = models.write(tmp_path, "identity", models.identity())
@@ -169,7 +169,7 @@ def test_answers_are_checked(doubled: Path, tmp_path: Path) -> None:
         assert (measured.verified.checked, measured.verified.wrong) == (10, wrong)
 
 
-def test_answers_that_there_was_no_room_for_are_counted(doubled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responses_that_there_was_no_room_for_are_counted(doubled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "MAX_KEPT_BYTES", 3 * 64)
     made = requests()
     verifier = Verifier.from_file(str(doubled), made)

@@ -51,7 +51,7 @@ def histogram(*values_us: float) -> Histogram:
 
 
 def piece(at: int, answered: int = 10, *, waited: float = 0.5, ran: float = 0.5, latency_us: float = 1000, late_us: float = 0) -> Piece:
-    """One worker's second `at`: so many answers, and shares of the time in which it waited and ran."""
+    """One worker's second `at`: so many responses, and shares of the time in which it waited and ran."""
     codes = [answered] + [0] * (len(CODES) - 1)
     latency = histogram(*[latency_us] * answered).sparse()
     late = histogram(*[late_us] * answered).sparse()
@@ -389,12 +389,12 @@ def test_the_servers_limit_of_streams_holds_from_the_first_request_on(tmp_path: 
             assert (measured.requests, measured.errors) == (200, {})
 
 
-def test_an_answer_of_another_model_or_with_another_output_is_malformed(tmp_path: Path) -> None:
+def test_a_response_of_another_model_or_with_another_output_is_malformed(tmp_path: Path) -> None:
     load = Load(requests=8, duration_s=0.0, warm_up_s=0.0)
     with Served(models.write(tmp_path, "m", models.identity())) as server:
         for expected, fault in (
             (Expected(("m",), ("y",)), ""),
-            (Expected(("n", "o"), ("y",)), "the answer is another model's"),
+            (Expected(("n", "o"), ("y",)), "the response is another model's"),
             (Expected(("m",), ("x", "z")), "an output is none that the model has by its metadata"),
         ):
             measured = measure(Target(parse_address(server.address)), requests()._replace(expected=expected), load)
@@ -527,7 +527,7 @@ def interrupted(address: Address, load: Load, answered: Histogram, *, after: int
 
 
 def test_what_waits_when_it_is_interrupted_is_a_latency_and_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever loses patience with a silent server sees for how long it was; what waits no longer than answers do says nothing yet."""
+    """Whoever loses patience with a silent server sees for how long it was; what waits no longer than responses do says nothing yet."""
     load = Load(streams=4, warm_up_s=0.0)
     with silent_server(tmp_path, monkeypatch) as address:
         silent = interrupted(address, load, histogram(*[1.0] * 100))
@@ -563,7 +563,7 @@ def test_no_fragment_of_an_interval_is_left_over(tmp_path: Path, duration_s: flo
 
 
 @pytest.mark.parametrize("arrivals", ["constant", "burst:40"])
-def test_a_number_of_requests_at_a_rate_ends_with_its_last_answer(tmp_path: Path, arrivals: str) -> None:
+def test_a_number_of_requests_at_a_rate_ends_with_its_last_response(tmp_path: Path, arrivals: str) -> None:
     """Arrivals that were handed over for later, and not allowed any more, are not unsent."""
     with Served(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(rate=400, requests=40, duration_s=0.0, warm_up_s=0.0)

@@ -51,14 +51,14 @@ def test_a_body_is_a_request_with_raw_contents() -> None:
 def test_random_bodies_are_answered(served, model: str) -> None:
     with open_target(served.address, None, 30, ()) as target, Caller(served.address) as caller:
         made = make(target.describe(model, ""), count=2, seed=3)
-        answers = [caller.start(body).result() for body in made.bodies]
-    assert len({*made.bodies}) == len(answers) == 2
+        responses = [caller.start(body).result() for body in made.bodies]
+    assert len({*made.bodies}) == len(responses) == 2
     models, outputs, versions = ([name.encode() for name in names] for names in made.expected)
     assert (models, versions) == ([model.encode()], [])
-    assert [fault_of(answer, models, outputs) for answer in answers] == [None, None]
+    assert [fault_of(answer, models, outputs) for answer in responses] == [None, None]
 
 
-def test_answers_may_have_the_names_of_the_metadata() -> None:
+def test_responses_may_have_the_names_of_the_metadata() -> None:
     """The model's own, too, which behind a proxy is not the one that it is asked by."""
     takes, gives = (Spec("x", "FP32", (-1, 2)),), (Spec("y", "FP32", (-1, 2)), Spec("z", "FP32", (-1,)))
     assert make(Description("m", "", takes, gives, own_name="inner")).expected == Expected(("m", "inner"), ("y", "z"))

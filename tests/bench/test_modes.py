@@ -304,8 +304,8 @@ def test_a_stall_of_the_first_request_does_not_end_a_search():
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_a_first_look_without_an_answer_is_no_rate_to_begin_with(always):
-    """The generator was stopped until the end, and every answer came after it."""
+def test_a_first_look_without_a_response_is_no_rate_to_begin_with(always):
+    """The generator was stopped until the end, and every response came after it."""
     server, looks = queue(1000), []
 
     def run(load: Load, version: str) -> Measurement:
@@ -363,7 +363,7 @@ def test_a_late_generator_that_keeps_the_target_keeps_it():
 
 
 def test_a_step_that_the_generator_bounds_is_measured_twice():
-    """Every step that is measured for the first time at its rate lacks answers: the generator had no core."""
+    """Every step that is measured for the first time at its rate lacks responses: the generator had no core."""
     seen = set()
     server = queue(1000)
 
@@ -654,7 +654,7 @@ def test_a_fault_of_the_program_is_no_partial_result():
         modes.carry_out(modes.steps([Load(), Load()]), lambda load, version: 1 / 0)
 
 
-def test_wrong_answers_are_not_clean():
+def test_wrong_responses_are_not_clean():
     outcome = modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, verified=Verification(checked=2, wrong=1)))
     assert not outcome.clean
     assert not modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, errors={"INTERNAL": 1})).clean

@@ -56,8 +56,8 @@ def test_requests_are_readdressed_and_else_unchanged(tmp_path: Path, served) -> 
     assert messages[2].raw_input_contents[0] == np.arange(16, dtype=np.float32).tobytes()
     assert not messages[2].inputs[0].HasField("contents")
     with Caller(served.address) as caller:
-        answers = [inference.ModelInferResponse.FromString(caller.start(body).result()) for body in made.bodies]
-    assert [answer.raw_output_contents[0] for answer in answers] == [message.raw_input_contents[0] for message in messages]
+        responses = [inference.ModelInferResponse.FromString(caller.start(body).result()) for body in made.bodies]
+    assert [answer.raw_output_contents[0] for answer in responses] == [message.raw_input_contents[0] for message in messages]
     assert len(make(DESCRIPTION, recorded=str(file), count=2).bodies) == 2
 
 

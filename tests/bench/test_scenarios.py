@@ -121,7 +121,7 @@ def test_too_few_queries_for_early_stopping_are_invalid(server):
     assert found.reasons[0].startswith("Run unsuccessful. Processed ")
 
 
-def test_answers_are_checked(server):
+def test_responses_are_checked(server):
     requests = Requests(BODIES, INPUTS, 1, [])
     right = Verifier([{"y": inputs["x"]} for inputs in INPUTS], "itself")
     outcome = scenarios.run("offline", target(server.address), requests.bodies, SHORT, verifier=right, verify_every=3)
@@ -180,7 +180,7 @@ def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch):
 
 
 class Puppet:
-    """A client, and its generator: ten answers a second of a clock that only it moves, whatever waits."""
+    """A client, and its generator: ten responses a second of a clock that only it moves, whatever waits."""
 
     lost = ""
 
@@ -189,7 +189,7 @@ class Puppet:
 
     def start(self, now_ns: int) -> None: ...
 
-    def ask(self, tags: list[int], bodies: list[int]) -> None:
+    def schedule(self, tags: list[int], bodies: list[int]) -> None:
         self.waiting += tags
 
     def turn(self) -> list[int]:

@@ -9,7 +9,7 @@ from inferd.bench.sides import Side, stalled
 
 
 def answering(counts: list[int], load: Load | None = None, length_s: float = 0.5, **fields) -> Measurement:
-    """So many answers in each interval."""
+    """So many responses in each interval."""
     intervals = [Interval(at * length_s, length_s, count, 0, 1e3, 1e3, 1e3) for at, count in enumerate(counts)]
     seconds = length_s * len(counts)
     return Measurement(
@@ -17,7 +17,7 @@ def answering(counts: list[int], load: Load | None = None, length_s: float = 0.5
     )
 
 
-def test_the_longest_stretch_without_answers_counts_of_all_rounds():
+def test_the_longest_stretch_without_responses_counts_of_all_rounds():
     side = Side([answering([5, 0, 5, 0, 0, 5]), answering([0, 0, 0, 5]), answering([5, 5])])
     assert side.silence_s == 1.5
     assert Side([answering([1, 1])]).silence_s == 0.0
@@ -28,18 +28,18 @@ def test_the_longest_stretch_without_answers_counts_of_all_rounds():
     [
         ([50, 0, 50, 50], [50, 50, 50, 50], Load(), True),
         ([50, 0, 50, 50], [50, 50, 0, 50], Load(), False),  # so is the other
-        ([2, 0, 2, 2], [2, 2, 2, 2], Load(rate=4.0, arrivals="poisson"), False),  # two answers that came a little later
+        ([2, 0, 2, 2], [2, 2, 2, 2], Load(rate=4.0, arrivals="poisson"), False),  # two responses that came a little later
         ([60, 0, 60, 0], [30, 30, 30, 30], Load(rate=60.0, arrivals="burst:60"), False),  # the bursts fall on the ends of intervals
         ([60, 0, 0, 60], [60, 0, 60, 0], Load(rate=60.0, arrivals="burst:60"), False),
         ([60, 0, 0, 0, 60], [30, 30, 30, 30, 30], Load(rate=60.0, arrivals="burst:60"), True),
     ],
 )
-def test_a_silence_is_a_stall_where_answers_were_due(counts, other, load, is_stall):
+def test_a_silence_is_a_stall_where_responses_were_due(counts, other, load, is_stall):
     assert stalled(Side([answering(counts, load)]), Side([answering(other, load)])) == is_stall
 
 
 def test_a_server_that_answers_now_and_then_is_as_good_as_silent():
-    """A few answers an interval hide nothing; half as many are half as many."""
+    """A few responses an interval hide nothing; half as many are half as many."""
     assert Side([answering([500] * 4 + [20] * 4)]).silence_s == 2.0
     assert Side([answering([500] * 2 + [20] * 8)]).silence_s == 4.0
     assert Side([answering([500] * 4 + [250] * 4)]).silence_s == 0.0

@@ -136,7 +136,7 @@ def test_where_nothing_was_answered_no_latency_is_shown(rich):
     assert "there is no latency" not in text, "but in one of them"
 
 
-def test_an_end_in_the_warm_up_says_nothing_of_answers():
+def test_an_end_in_the_warm_up_says_nothing_of_responses():
     text = render(sample(measurements=[Measurement(Load(), ended="interrupted")]))
     assert "! ended early: interrupted" in text
     assert "! no request was answered" not in text

@@ -27,7 +27,7 @@ SERVER_S = 3.0  # that each server takes
 
 
 class Bench:
-    """capacity: answers a second by settings. service_us: of one request that is alone; a queue makes it longer."""
+    """capacity: responses a second by settings. service_us: of one request that is alone; a queue makes it longer."""
 
     default, space = DEFAULT, SPACE
 

@@ -20,7 +20,7 @@ from tests.wire import Caller
 TENSORS = ["identity", "add", "text", "many", "every_datatype", "pooled_image", "fixed_batch"]
 
 
-def answer(**outputs: np.ndarray) -> bytes:
+def response(**outputs: np.ndarray) -> bytes:
     """A ModelInferResponse as a server sends it."""
     words = {"float32": "FP32", "float16": "FP16", "int64": "INT64", "float64": "FP64", "uint16": "BF16"}
     message = inference.ModelInferResponse(model_name="model")
@@ -32,7 +32,7 @@ def answer(**outputs: np.ndarray) -> bytes:
 
 def fault(expected: np.ndarray, got: np.ndarray, **options: object) -> str:
     verifier = Verifier([{"y": expected}], "test", **options)
-    verifier.check(0, answer(y=got))
+    verifier.check(0, response(y=got))
     assert verifier.result.checked == 1
     assert verifier.result.wrong == bool(verifier.result.first_wrong)
     return verifier.result.first_wrong
@@ -46,10 +46,10 @@ def asked(served, model: str, **options: object) -> tuple[Description, Requests,
 
 
 @pytest.mark.parametrize("model", TENSORS)
-def test_a_servers_answers_are_those_of_the_same_model_here(served, model_files: Path, model: str) -> None:
-    _, made, answers = asked(served, model, count=3)
+def test_a_servers_responses_are_those_of_the_same_model_here(served, model_files: Path, model: str) -> None:
+    _, made, responses = asked(served, model, count=3)
     verifier = Verifier.from_file(str(model_files / model), made)
-    for index, each in enumerate(answers):
+    for index, each in enumerate(responses):
         verifier.check(index, each)
     result = verifier.result
     assert (result.checked, result.wrong, result.first_wrong) == (3, 0, "")
@@ -57,21 +57,21 @@ def test_a_servers_answers_are_those_of_the_same_model_here(served, model_files:
     assert result.reference.endswith(model)
 
 
-def test_an_answer_to_another_request_is_wrong(served, model_files: Path) -> None:
-    _, made, answers = asked(served, "identity", count=2)
+def test_a_response_to_another_request_is_wrong(served, model_files: Path) -> None:
+    _, made, responses = asked(served, "identity", count=2)
     verifier = Verifier.from_file(str(model_files), made, model="identity")
-    verifier.check(0, answers[1])
-    verifier.check(1, answers[1])
+    verifier.check(0, responses[1])
+    verifier.check(1, responses[1])
     assert verifier.result.wrong == 1
     assert verifier.result.first_wrong.startswith("request 0: y[0, 0]: expected 0.")
     assert "16 of 16 values wrong, beyond atol 1e-05 + rtol 0.0001" in verifier.result.first_wrong
 
 
 def test_the_version_that_is_asked(served, model_files: Path) -> None:
-    _, made, answers = asked(served, "versions", files=["x=" + str([[1] * 16])])
+    _, made, responses = asked(served, "versions", files=["x=" + str([[1] * 16])])
     for version, wrong in {"1": 1, "3": 0, "": 0}.items():
         verifier = Verifier.from_file(str(model_files), made, model="versions", version=version)
-        verifier.check(0, answers[0])
+        verifier.check(0, responses[0])
         assert verifier.result.wrong == wrong
 
 
@@ -81,14 +81,14 @@ def test_brain_floats(tmp_path: Path) -> None:
     bits = made.inputs[0]["x"]
     for given, wrong in ((bits, 0), (bits + np.uint16(1), 0), (bits + np.uint16(9), 1)):
         before = verifier.result.wrong
-        verifier.check(0, answer(y=given))
+        verifier.check(0, response(y=given))
         assert verifier.result.wrong - before == wrong
 
 
 def test_requests_of_more_rows_than_an_engine_takes_by_itself(model_files: Path) -> None:
     made = make(Description("identity", "", (models_spec("FP32")._replace(shape=(-1, 16)),), ()), rows=129)
     verifier = Verifier.from_file(str(model_files / "identity"), made)
-    verifier.check(0, answer(y=made.inputs[0]["x"]))
+    verifier.check(0, response(y=made.inputs[0]["x"]))
     assert (verifier.result.checked, verifier.result.wrong) == (1, 0)
 
 
@@ -132,12 +132,12 @@ def test_what_no_difference_tells_of_is_counted_beside_the_largest(
     expected: np.ndarray, got: np.ndarray, largest: float, beyond: int
 ) -> None:
     verifier = Verifier([{"y": expected}], "test")
-    verifier.check(0, answer(y=got))
+    verifier.check(0, response(y=got))
     result = verifier.result
     assert (result.largest_difference, result.beyond_numbers) == (largest, beyond)
     assert verifier.anew().result.beyond_numbers == 0
     verifier.check(0, b"none")
-    verifier.check(0, answer(z=expected))
+    verifier.check(0, response(z=expected))
     assert verifier.result.beyond_numbers == beyond + 2
 
 
@@ -149,19 +149,19 @@ def test_all_else_is_exact() -> None:
     assert fault(np.empty((0, 4), np.float32), np.empty((0, 4), np.float32)) == ""
 
 
-def test_outputs_that_lack_and_bytes_that_are_no_answer() -> None:
+def test_outputs_that_lack_and_bytes_that_are_no_response() -> None:
     verifier = Verifier([{"y": np.float32([1])}], "test")
-    verifier.check(0, answer(z=np.float32([1])))
+    verifier.check(0, response(z=np.float32([1])))
     verifier.check(0, b"\xff\xff")
-    verifier.check(0, answer())
+    verifier.check(0, response())
     assert verifier.result.wrong == 3
     assert verifier.result.first_wrong == "request 0: expected the outputs y, got z"
 
 
 def test_the_largest_difference_is_kept() -> None:
     verifier = Verifier([{"y": np.float32([1, np.inf])}], "test")
-    verifier.check(0, answer(y=np.float32([1.5, 0])))
-    verifier.check(0, answer(y=np.float32([0.75, np.inf])))
+    verifier.check(0, response(y=np.float32([1.5, 0])))
+    verifier.check(0, response(y=np.float32([0.75, np.inf])))
     assert verifier.result.largest_difference == 0.5
 
 
@@ -172,17 +172,17 @@ def test_ctrl_c_ends_the_checking_and_loses_nothing() -> None:
 
     right = np.float32([1])
     verifier, measured = Verifier([{"y": right}], "test"), Measurement(Load())
-    verifier.check_kept([(0, answer(y=right)), (0, {"y": right}), (0, Pressed(y=right)), (0, {"y": right})], measured, 5)
+    verifier.check_kept([(0, response(y=right)), (0, {"y": right}), (0, Pressed(y=right)), (0, {"y": right})], measured, 5)
     assert (measured.ended, measured.verified.checked, measured.verified.wrong, measured.verified.unchecked) == ("interrupted", 2, 0, 7)
 
 
 def test_a_reference_file(served, tmp_path: Path) -> None:
-    _, made, answers = asked(served, "text", files=['x=[["a", "é"]]'])
+    _, made, responses = asked(served, "text", files=['x=[["a", "é"]]'])
     np.savez(tmp_path / "right.npz", y=np.array([["a", "é"]]))
     np.savez(tmp_path / "wrong.npz", y=np.array([["a", "b"]]))
     for name, wrong in {"right.npz": 0, "wrong.npz": 1}.items():
         verifier = Verifier.from_file(str(tmp_path / name), made)
-        verifier.check(0, answers[0])
+        verifier.check(0, responses[0])
         assert verifier.result.wrong == wrong
     many = make(Description("m", "", (models_spec("FP32"),), ()), count=2)
     assert "holds the answer to one request, and 2 are sent" in refusal(str(tmp_path / "right.npz"), many)

@@ -69,7 +69,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory):
         yield engine
 
 
-def answers(engine: Engine, form: str, source: str) -> list[list[float]] | None:
+def responses(engine: Engine, form: str, source: str) -> list[list[float]] | None:
     """None where it is rejected, here or there."""
     inputs = tuple(Spec(*tensor) for tensor in engine.metadata(form).inputs)
     try:
@@ -92,12 +92,12 @@ def answers(engine: Engine, form: str, source: str) -> list[list[float]] | None:
         "NA,<NA>,None,N/A,NULL,0.1",
     ],
 )
-def test_the_answers_are_those_of_the_model_that_takes_csv(engines: Engine, tmp_path: Path, line: str) -> None:
+def test_the_responses_are_those_of_the_model_that_takes_csv(engines: Engine, tmp_path: Path, line: str) -> None:
     source = write(tmp_path, f"age,count,member,city,joined,open\n{line}\n{GOOD}\n")
-    expected = answers(engines, "CSV", source)
+    expected = responses(engines, "CSV", source)
     assert expected is not None
-    assert answers(engines, "ARROW", source) == expected
-    assert answers(engines, "JSON", source) == (None if "inf" in line.lower() else expected), "JSON has no infinity"
+    assert responses(engines, "ARROW", source) == expected
+    assert responses(engines, "JSON", source) == (None if "inf" in line.lower() else expected), "JSON has no infinity"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_answers_are_those_of_the_model_that_takes_csv(engines: Engine, tmp_
 )
 def test_what_the_model_that_takes_csv_rejects_no_other_answers(engines: Engine, tmp_path: Path, line: str) -> None:
     source = write(tmp_path, f"age,count,member,city,joined,open\n{line}\n")
-    assert [answers(engines, form, source) for form in ("CSV", "JSON", "ARROW")] == [None, None, None]
+    assert [responses(engines, form, source) for form in ("CSV", "JSON", "ARROW")] == [None, None, None]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

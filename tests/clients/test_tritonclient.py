@@ -220,7 +220,7 @@ def test_statistics_grow_by_what_was_sent(client: triton.InferenceServerClient) 
     assert {size: count - earlier.get(size, 0) for size, count in batches.items() if count != earlier.get(size)} == {1: 1, 2: 2, 5: 1}
 
 
-def test_refusals(client: triton.InferenceServerClient) -> None:
+def test_rejections(client: triton.InferenceServerClient) -> None:
     status, message = refused(infer, client, "nosuch", x=rows(1))
     assert status == "NOT_FOUND"
     assert "'nosuch'" in message

@@ -9,6 +9,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,13 @@ def by_pillow(file: bytes, mode: str = "RGB") -> np.ndarray:
 
 
 # ---- what comes out
+
+
+@pytest.mark.parametrize("form", ["JPEG", "WebP"])
+def test_a_decoder_that_was_built_is_used(form):
+    """Else Pillow would stand in for it, and nothing but speed would tell."""
+    core = Path(picture.__file__).parents[1] / "_core"
+    assert is_native(form) is any(core.glob(f"*/{form.lower()}.*.so"))
 
 
 @pytest.mark.parametrize(("form", "mode"), KINDS)

@@ -73,14 +73,14 @@ def test_the_largest_message_has_room_whatever_the_limit() -> None:
 
 
 def test_constants_are_those_of_native_code() -> None:
-    limits = (CORE / "http2_limits.pxd").read_text()
+    limits = (CORE / "http2" / "limits.pxd").read_text()
     (held,) = re.findall(r"MAX_HELD_NBYTES = (\d+) << 20", limits)
     assert int(held) * MiB == budget.HELD_BYTES
     (own,) = re.findall(r"OWN_CALLS = (\d+)", limits)
     assert int(own) == budget.OWN_STREAMS
-    (leaving,) = re.findall(r"LEAVING_SHARE = (\d+)", (CORE / "message.pyx").read_text())
+    (leaving,) = re.findall(r"LEAVING_SHARE = (\d+)", (CORE / "grpc" / "message.pyx").read_text())
     assert int(leaving) == budget.LEAVING_SHARE
-    (kept,) = re.findall(r"KEPT_NBYTES = (\d+) << 20", (CORE / "message.pyx").read_text())
+    (kept,) = re.findall(r"KEPT_NBYTES = (\d+) << 20", (CORE / "grpc" / "message.pyx").read_text())
     assert int(kept) * MiB == budget.KEPT_BYTES
 
 

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from inferd._core.grpc.call import Call, Work
 from inferd._core.http2.lingering_close import LingeringClose
@@ -8,14 +8,16 @@ from inferd._core.http2.send_state import SendState
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError
 
+Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
+
 DEFAULT_LIMITS: dict[str, int]
 
 class ServerState:
     def __init__(
         self,
-        methods: Mapping[str, Any],
+        methods: Mapping[str, Method],
         *,
-        start: Callable[[Http2Call, Any], None],
+        start: Callable[[Http2Call, Method], None],
         reject: Callable[[Call, Exception], None],
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.http2.send_state import SendState
-from inferd.serving.method import Method
+
+Method: TypeAlias = Any  # a row of the service table, see server_state.pyi
 
 class Http2Call(Call):
     @property

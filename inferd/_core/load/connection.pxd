@@ -2,9 +2,10 @@
 # whole and counts the outcomes, all without the GIL. Never in here: when to send (generator), the making of sockets, percentiles,
 # Python objects.
 #
-# Ownership: a Stream belongs to its Link's list from its sending to on_stream_close, to the end of an answer that does not wait for all of
-# the request, or until the Link is dropped; each gives it back to the free list, or to the list of the refused, which are asked again.
-# A Link belongs to its Generator, and holds a reference to the Tls of its Seal. Nothing here is shared between threads.
+# Ownership: a Stream belongs to the list of its LoadConnection from its sending until it is over: at on_stream_close, at the end of a
+# response that does not wait for the whole request, or when the connection is dropped. Then it goes to the free list. A request that
+# the server rejected without a look at it goes to the list `rejected` and is sent again. A LoadConnection belongs to its Generator, and
+# holds a reference to the Tls of its Seal. Nothing here is shared between threads.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -21,8 +22,8 @@ cdef enum:
     TEXT_NBYTES = 256           # of an error's message
     PART_BITS = 10              # of a distribution, as in bench/measurement.py
     BUCKETS = (42 - PART_BITS + 1) << PART_BITS
-    MALFORMED = 17              # behind gRPC's 17 codes: OK, but not the answer it says it is
-    CONNECTION = 18             # the connection went before the answer came
+    MALFORMED = 17              # behind gRPC's 17 codes: OK, but not the response it says it is
+    CONNECTION = 18             # the connection went before the response came
     UNANSWERED = 19             # nothing came until nobody waited any longer
     CODES = 20
 
@@ -38,23 +39,23 @@ cdef struct Sample:             # one request, for whoever wants them all
     int64_t done_ns
     int64_t code
 
-cdef struct Captured:           # an answer that is to be checked; the bytes lie behind it
+cdef struct Captured:           # a response that is to be checked; the bytes lie behind it
     Captured *next
     int body
     Py_ssize_t nbytes
 
 cdef struct Stream:             # one request under way
-    Link *link
-    Stream *next                # of the link's list, in the order of sending; of the free list
+    LoadConnection *connection
+    Stream *next                # of the connection's list, in the order of sending; of the free list
     Stream *previous
     int64_t number              # since the beginning
-    uint64_t tag                # what whoever asked for it calls it
+    uint64_t tag                # the caller's name for it
     int body
     int32_t id                  # 0: nghttp2 does not have it yet
     int64_t intended_ns
     int64_t sent_ns
     int64_t opened_ns           # when nghttp2 got it
-    bint hindered               # sent late for want of a connection, or of answers: not the generator's own lateness
+    bint hindered               # sent late for want of a connection, or of responses: not the generator's own lateness
     const char *unsent          # the rest of the framed body
     Py_ssize_t unsent_nbytes
     int http_status             # 0: none came
@@ -62,34 +63,34 @@ cdef struct Stream:             # one request under way
     bint is_grpc                # a content-type of gRPC's came
     uint8_t prefix[PREFIX_NBYTES]
     int prefix_nbytes
-    Py_ssize_t answer_nbytes    # as announced
+    Py_ssize_t response_nbytes  # as announced
     Py_ssize_t filled_nbytes
-    char *answer                # room for an answer that comes in pieces; kept when the Stream is free
+    char *response              # room for a response that comes in pieces; kept when the Stream is free
     Py_ssize_t room_nbytes
     int messages                # whole ones that came
-    int refusals                # how often a server had not looked at it
+    int rejections              # how often a server had not looked at it
     bint gave_up                # nobody waits for it any longer
-    const char *fault           # static text: why the answer is none
+    const char *fault           # static text: why the response is none
     char text[TEXT_NBYTES]      # grpc-message, percent-encoded; where there is none, how it ended
     int text_nbytes
 
-cdef struct Link:               # one connection
-    Link *next                  # all of a Generator's
-    Link *next_dirty            # those that have something to send
+cdef struct LoadConnection:     # one connection
+    LoadConnection *next        # all of a Generator's
+    LoadConnection *next_unflushed  # those that have something to send
     State *owner
     nghttp2_session *session
     int fd
     Seal *seal                  # by TLS: what makes its bytes private; NULL: they are plaintext
     int number                  # as `add` was told
-    int in_flight               # requests given to this link
+    int in_flight               # requests given to this connection
     int open                    # of them those that nghttp2 has
     bint greeted                # the server's SETTINGS came
     uint32_t limit              # streams that it allows; none before that
     Stream *waiting             # the first of the others, which wait at the list's end: more than the server's limit of streams
     Stream *first
     Stream *last
-    bint dirty
-    bint leaving                # GOAWAY came: nothing new is asked here
+    bint unflushed
+    bint leaving                # GOAWAY came: no new request is sent here
     bint dead                   # waits for Python to drop it
     bint opening                # open_waiting is at work
     char parting[TEXT_NBYTES]   # why it goes: what its GOAWAY says, else what ended it; printable, without "%"
@@ -99,13 +100,13 @@ cdef struct Link:               # one connection
     Py_ssize_t unsent_at
     Py_ssize_t unsent_end
 
-cdef struct State:              # what a Generator's links share
-    Link *links
-    Link *dirty
-    Link *turn                  # whose turn it is in an open loop
+cdef struct State:              # what a Generator's connections share
+    LoadConnection *connections
+    LoadConnection *unflushed
+    LoadConnection *turn        # whose turn it is in an open loop
     Stream *free_streams
-    Stream *refused             # requests under way that wait for another connection, oldest first
-    Stream *refused_last
+    Stream *rejected            # requests under way that wait for another connection, oldest first
+    Stream *rejected_last
     Captured *captured          # newest first
     int captured_count
     Py_ssize_t captured_nbytes
@@ -116,12 +117,12 @@ cdef struct State:              # what a Generator's links share
     nghttp2_nv *headers
     size_t header_count
     nghttp2_nv *timeout         # of the headers, grpc-timeout; NULL: there is none
-    Expected expected           # what every answer may say
-    int64_t max_answer_nbytes
+    Expected expected           # what every response may say
+    int64_t max_response_nbytes
     int64_t deadline_ns         # after the sending; 0: none
-    int64_t answered_in_ns      # what a good answer took of late, from when nghttp2 had the request; 0: none came, or there is no deadline
+    int64_t answered_in_ns      # mean time of recent good responses, from when nghttp2 got the request; 0: none came, or no deadline
     int64_t verify_every        # 0: none
-    int streams                 # closed loop: in flight on each link; 0: open loop
+    int streams                 # closed loop: in flight on each connection; 0: open loop
     int64_t startable           # measured requests that may still be sent; 0: none of the warm-up either
     int64_t number              # of the next request
     int64_t measured            # those sent that are counted,
@@ -130,12 +131,12 @@ cdef struct State:              # what a Generator's links share
     bint blocked                # an arrival was due, and there was no connection, or too much under way already
     int64_t hindered_ns         # until when that was so
     int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted (see Generator.start),
-    int64_t answered            # but for this: answers with OK since the measuring began, whenever they were asked for
-    int64_t answers_from_ns
+    int64_t answered            # but for this: OK responses since the measuring began, whenever their requests were sent
+    int64_t responses_from_ns
     int64_t now_ns              # read once a wake-up, behind the receive
     int64_t waited_ns           # in the kernel, for something to do
     int64_t codes[CODES]
-    char texts[CODES][TEXT_NBYTES]      # the first message of each code
+    char texts[CODES][TEXT_NBYTES]  # the first message of each code
     int text_nbytes[CODES]
     Counter latency
     Counter service
@@ -144,8 +145,8 @@ cdef struct State:              # what a Generator's links share
     Py_ssize_t sample_count
     Py_ssize_t sample_room
     int64_t samples_lost
-    int died                    # links that died since Python looked
-    uint64_t *ended             # tags of the requests that are over, for an Asker; NULL: nobody wants them
+    int died                    # connections that died since Python looked
+    uint64_t *ended             # tags of the requests that are over, for a ScheduledLoad; NULL: nobody wants them
     Py_ssize_t ended_count
 
 
@@ -165,26 +166,38 @@ cdef inline void count(Counter *counter, int64_t value) noexcept nogil:
     counter.min_ns = min(counter.min_ns, value)
 
 
-cdef inline void mark_dirty(Link *link) noexcept nogil:
-    if not link.dirty:
-        link.dirty = True
-        link.next_dirty = link.owner.dirty
-        link.owner.dirty = link
+cdef inline void mark_unflushed(LoadConnection *connection) noexcept nogil:
+    if not connection.unflushed:
+        connection.unflushed = True
+        connection.next_unflushed = connection.owner.unflushed
+        connection.owner.unflushed = connection
 
 
-cdef Link *new_link(State *state, int fd, int number, Seal *seal) noexcept # NULL: there is no memory
-cdef void free_link(Link *link) noexcept                                   # its streams count as lost; its socket is the caller's
-cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil   # counts one that was never sent
-cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil       # a list of those under way
-cdef void count_wait(State *state, int64_t intended_ns, int64_t sent_ns, int64_t longer_than_ns) noexcept nogil     # one request
-cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil       # sends the next request; False: it can't
-cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil      # the same, of a given body
-cdef bint ask_again(Link *link) noexcept nogil                             # sends the first of the refused; False: the link can't
-cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept nogil        # nobody asks again what was sent before
-cdef void kill(Link *link, const char *why) noexcept nogil                 # nothing more comes from it
-cdef void flush(Link *link, int epoll) noexcept nogil                      # hands the kernel what it takes
-cdef void receive(Link *link, uint8_t *buffer) noexcept nogil              # reads what has come, RECEIVE_NBYTES at most
-cdef void receive_left(Link *link, uint8_t *buffer) noexcept nogil         # by TLS: what came with the end of the handshake
-cdef void give_up(Link *link) noexcept nogil                               # what is under way counts as unanswered
-cdef void cancel_late(Link *link, int64_t now_ns) noexcept nogil           # requests whose time is over
-cdef int watch(Link *link, int epoll, int operation, bint output) noexcept nogil
+# Makes a connection; NULL: there is no memory.
+cdef LoadConnection *new_connection(State *state, int fd, int number, Seal *seal) noexcept
+# Its requests count as lost; its socket is the caller's.
+cdef void free_connection(LoadConnection *connection) noexcept
+# Counts a request that was due and never sent.
+cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil
+# Counts the time so far of a list of requests under way, and of one.
+cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil
+cdef void count_wait(State *state, int64_t intended_ns, int64_t sent_ns, int64_t longer_than_ns) noexcept nogil
+# Sends the next request, or one with a given body; False: the connection can't.
+cdef bint send_next(LoadConnection *connection, int64_t intended_ns, int64_t now_ns) noexcept nogil
+cdef bint send_body(LoadConnection *connection, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil
+# Sends the first of the rejected requests; False: the connection can't.
+cdef bint send_again(LoadConnection *connection) noexcept nogil
+# Ends the rejected requests that were sent by then: they are not sent again.
+cdef void end_rejected(State *state, int code, int64_t sent_before_ns) noexcept nogil
+# Nothing more comes from this connection; Python drops it when it looks.
+cdef void kill(LoadConnection *connection, const char *why) noexcept nogil
+# Hands the kernel as many bytes as it takes.
+cdef void flush(LoadConnection *connection, int epoll) noexcept nogil
+# Reads the bytes that have come, RECEIVE_NBYTES at most; and by TLS those that came with the end of the handshake.
+cdef void receive(LoadConnection *connection, uint8_t *buffer) noexcept nogil
+cdef void receive_left(LoadConnection *connection, uint8_t *buffer) noexcept nogil
+# Requests under way count as unanswered.
+cdef void give_up(LoadConnection *connection) noexcept nogil
+# Cancels the requests whose deadline has passed.
+cdef void cancel_late(LoadConnection *connection, int64_t now_ns) noexcept nogil
+cdef int watch(LoadConnection *connection, int epoll, int operation, bint output) noexcept nogil

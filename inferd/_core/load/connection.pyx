@@ -9,21 +9,21 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, strerror, strlen
 from posix.strings cimport strncasecmp
 
-from inferd._core.load.response cimport answer_fault
+from inferd._core.load.response cimport response_fault
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.linux cimport EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL, epoll_ctl, epoll_event, recv, send
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.load.tls cimport decrypt, encrypt
 
 cdef enum:
-    SEND_NBYTES = 256 << 10     # of each connection: what the kernel has not taken yet
-    FRAME_NBYTES = (16 << 10) + 64      # the most that nghttp2 gives out at once: a frame of a client
-    WINDOW_NBYTES = 16 << 20    # what a server may send on a connection before it is read, and what is read of one that takes nothing more
+    SEND_NBYTES = 256 << 10             # of each connection: what the kernel has not taken yet
+    FRAME_NBYTES = (16 << 10) + 64      # a client's largest frame, the most that nghttp2 gives out at once
+    WINDOW_NBYTES = 16 << 20            # a connection's window, and the most that is read of one that takes nothing more
     STREAM_WINDOW_NBYTES = 4 << 20
-    KEPT_NBYTES = 64 << 10      # of a request's room for an answer, when it is over
-    MAX_REFUSALS = 2            # so often a request is asked again
-    TIMEOUT_NBYTES = 16         # room for a grpc-timeout: 8 digits, a unit, a zero
-    MAX_CAPTURED = 4096         # answers kept for whoever checks them, in number
+    KEPT_NBYTES = 64 << 10              # of a request's room for a response, when it is over
+    MAX_REJECTIONS = 2                  # so often a request is sent again
+    TIMEOUT_NBYTES = 16                 # room for a grpc-timeout: 8 digits, a unit, a zero
+    MAX_CAPTURED = 4096                 # responses kept for whoever checks them, in number
     MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
 
 cdef enum:                      # of gRPC's codes those that are not the server's own word
@@ -50,7 +50,7 @@ cdef Stream *new_stream(State *state, int body) noexcept nogil:
         if stream == NULL:
             return NULL
     stream.body = body
-    stream.refusals = 0
+    stream.rejections = 0
     stream.gave_up = False
     reset(state, stream)
     return stream
@@ -71,23 +71,23 @@ cdef void reset(State *state, Stream *stream) noexcept nogil:
     stream.text_nbytes = 0
 
 
-cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
-    """Sends the next request on a link; False: it can't."""
-    return ask_for(link, <int>(link.owner.number % link.owner.body_count), 0, intended_ns, now_ns)
+cdef bint send_next(LoadConnection *connection, int64_t intended_ns, int64_t now_ns) noexcept nogil:
+    """Sends the next request on a connection; False: it can't."""
+    return send_body(connection, <int>(connection.owner.number % connection.owner.body_count), 0, intended_ns, now_ns)
 
 
-cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil:
-    cdef State *state = link.owner
+cdef bint send_body(LoadConnection *connection, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil:
+    cdef State *state = connection.owner
     cdef Stream *stream = new_stream(state, body)
     if stream == NULL:
         return False
-    stream.link = link
+    stream.connection = connection
     stream.tag = tag
     stream.number = state.number
     stream.intended_ns = intended_ns
     stream.sent_ns = now_ns
     stream.hindered = intended_ns <= state.hindered_ns
-    if link.waiting == NULL and has_room(link) and not open_stream(stream):
+    if connection.waiting == NULL and has_room(connection) and not open_stream(stream):
         stream.next = state.free_streams
         state.free_streams = stream
         return False
@@ -97,102 +97,102 @@ cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64
     if intended_ns >= state.measure_from_ns:
         state.startable -= 1
         state.measured += 1
-        state.held_back += stream.id == 0 and link.greeted
+        state.held_back += stream.id == 0 and connection.greeted
         if not stream.hindered:
             count(&state.lateness, now_ns - intended_ns)
     return True
 
 
 cdef void append(Stream *stream) noexcept nogil:
-    """To its link's list."""
-    cdef Link *link = stream.link
-    link.in_flight += 1
+    """To its connection's list."""
+    cdef LoadConnection *connection = stream.connection
+    connection.in_flight += 1
     stream.next = NULL
-    stream.previous = link.last
-    if link.last != NULL:
-        link.last.next = stream
+    stream.previous = connection.last
+    if connection.last != NULL:
+        connection.last.next = stream
     else:
-        link.first = stream
-    link.last = stream
-    if stream.id == 0 and link.waiting == NULL:
-        link.waiting = stream
+        connection.first = stream
+    connection.last = stream
+    if stream.id == 0 and connection.waiting == NULL:
+        connection.waiting = stream
 
 
-cdef bint ask_again(Link *link) noexcept nogil:
-    """Sends the first of the refused, whose times stay what they were."""
-    cdef State *state = link.owner
-    cdef Stream *stream = state.refused
-    stream.link = link
+cdef bint send_again(LoadConnection *connection) noexcept nogil:
+    """Sends the first of the rejected requests, whose times stay what they were."""
+    cdef State *state = connection.owner
+    cdef Stream *stream = state.rejected
+    stream.connection = connection
     reset(state, stream)
-    if link.waiting == NULL and has_room(link) and not open_stream(stream):
+    if connection.waiting == NULL and has_room(connection) and not open_stream(stream):
         return False
-    state.refused = stream.next
+    state.rejected = stream.next
     append(stream)
     return True
 
 
-cdef void refuse(Stream *stream) noexcept nogil:
-    """Takes a request off its link; it stays under way."""
-    cdef State *state = stream.link.owner
+cdef void keep_rejected(Stream *stream) noexcept nogil:
+    """The server never looked at a request: takes it off its connection. It stays under way."""
+    cdef State *state = stream.connection.owner
     detach(stream)
-    stream.refusals += 1
+    stream.rejections += 1
     stream.next = NULL
-    if state.refused != NULL:
-        state.refused_last.next = stream
+    if state.rejected != NULL:
+        state.rejected_last.next = stream
     else:
-        state.refused = stream
-    state.refused_last = stream
+        state.rejected = stream
+    state.rejected_last = stream
 
 
-cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept nogil:
-    """Nobody asks them again."""
+cdef void end_rejected(State *state, int code, int64_t sent_before_ns) noexcept nogil:
+    """Rejected requests that are not sent again."""
     cdef Stream *stream
-    while state.refused != NULL and state.refused.sent_ns <= sent_before_ns:
-        stream = state.refused
-        state.refused = stream.next
+    while state.rejected != NULL and state.rejected.sent_ns <= sent_before_ns:
+        stream = state.rejected
+        state.rejected = stream.next
         state.outstanding -= 1
         count_ended(state, stream, code)
         release(state, stream)
 
 
-cdef inline bint has_room(Link *link) noexcept nogil:
+cdef inline bint has_room(LoadConnection *connection) noexcept nogil:
     """Whether the server takes one more stream now. nghttp2 would queue what is too much, and search that queue for every reset; and
     before the server's SETTINGS it would send what they may forbid."""
-    return <uint32_t>link.open < link.limit
+    return <uint32_t>connection.open < connection.limit
 
 
 cdef bint open_stream(Stream *stream) noexcept nogil:
     """Gives a request to nghttp2; False: the connection has no stream ids left, is going away, or its session has failed."""
-    cdef Link *link = stream.link
-    if not nghttp2_session_check_request_allowed(link.session):
+    cdef LoadConnection *connection = stream.connection
+    if not nghttp2_session_check_request_allowed(connection.session):
         stream.id = -1                  # nghttp2 would take it and end it at once, and so the next one in its place, for ever
-    elif link.owner.timeout != NULL and link.owner.now_ns > stream.sent_ns:
+    elif connection.owner.timeout != NULL and connection.owner.now_ns > stream.sent_ns:
         submit_late(stream)
     else:
         submit(stream)
     if stream.id < 0:
         stream.id = 0
-        link.leaving = True
-        if link.in_flight == 0:
-            kill(link, NULL)
+        connection.leaving = True
+        if connection.in_flight == 0:
+            kill(connection, NULL)
         return False
-    stream.opened_ns = max(stream.sent_ns, link.owner.now_ns)
-    link.open += 1
-    mark_dirty(link)
+    stream.opened_ns = max(stream.sent_ns, connection.owner.now_ns)
+    connection.open += 1
+    mark_unflushed(connection)
     return True
 
 
 cdef void submit(Stream *stream) noexcept nogil:
-    cdef State *state = stream.link.owner
+    cdef State *state = stream.connection.owner
     cdef nghttp2_data_provider2 provider
     provider.source.ptr = stream
     provider.read_callback = read_body
-    stream.id = nghttp2_submit_request2(stream.link.session, NULL, state.headers, state.header_count, &provider, stream)
+    stream.id = nghttp2_submit_request2(stream.connection.session, NULL, state.headers, state.header_count, &provider, stream)
 
 
 cdef void submit_late(Stream *stream) noexcept nogil:
     """A request that has waited here: the server is told what is left of its time, not all of it."""
-    cdef State *state = stream.link.owner
+    cdef State *state = stream.connection.owner
     cdef nghttp2_nv whole = state.timeout[0]
     cdef char[TIMEOUT_NBYTES] text
     cdef int nbytes = put_timeout(text, stream.sent_ns + state.deadline_ns - state.now_ns)
@@ -213,29 +213,29 @@ cdef int put_timeout(char *text, int64_t rest_ns) noexcept nogil:
     return snprintf(text, TIMEOUT_NBYTES, "%lld%c", <long long>count, unit)
 
 
-cdef void open_waiting(Link *link) noexcept nogil:
+cdef void open_waiting(LoadConnection *connection) noexcept nogil:
     """The server takes more: those that wait begin, in their order, but for what would come too late by all that is known: it would take
-    the time of the next ones, one after the other. On a connection that goes away they are refused."""
+    the time of the next ones, one after the other. On a connection that goes away they are rejected."""
     cdef Stream *stream
-    cdef int64_t deadline_ns = link.owner.deadline_ns
-    if link.opening:                    # finish calls back
+    cdef int64_t deadline_ns = connection.owner.deadline_ns
+    if connection.opening:              # finish calls back
         return
-    link.opening = True
-    while link.waiting != NULL and not link.dead and (link.leaving or has_room(link)):
-        stream = link.waiting
-        link.waiting = stream.next
+    connection.opening = True
+    while connection.waiting != NULL and not connection.dead and (connection.leaving or has_room(connection)):
+        stream = connection.waiting
+        connection.waiting = stream.next
         if deadline_ns > 0 and is_too_late(stream):
             stream.grpc_status = DEADLINE_EXCEEDED
             stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "waited in the generator for a stream until it was too late")
             finish(stream, NGHTTP2_CANCEL, False)
-        elif link.leaving or not open_stream(stream):
+        elif connection.leaving or not open_stream(stream):
             finish(stream, 0, True)
-    link.opening = False
+    connection.opening = False
 
 
 cdef inline bint is_too_late(Stream *stream) noexcept nogil:
-    """Whether what is left of its deadline is over, or is less than good answers take."""
-    cdef State *state = stream.link.owner
+    """Whether what is left of its deadline is over, or is less than good responses take."""
+    cdef State *state = stream.connection.owner
     cdef int64_t rest_ns = stream.sent_ns + state.deadline_ns - state.now_ns
     return rest_ns <= 0 or rest_ns < state.answered_in_ns
 
@@ -252,13 +252,13 @@ cdef nghttp2_ssize read_body(nghttp2_session *session, int32_t stream_id, uint8_
     return nbytes
 
 
-cdef void take_answer(Stream *stream, const char *answer, Py_ssize_t nbytes) noexcept nogil:
+cdef void take_response(Stream *stream, const char *response, Py_ssize_t nbytes) noexcept nogil:
     """One whole message has come."""
-    cdef State *state = stream.link.owner
+    cdef State *state = stream.connection.owner
     stream.messages += 1
-    stream.fault = answer_fault(answer, nbytes, &state.expected)
+    stream.fault = response_fault(response, nbytes, &state.expected)
     if state.verify_every > 0 and is_drawn(stream.number, state.verify_every) and stream.intended_ns >= state.measure_from_ns:
-        capture(state, stream.body, answer, nbytes)
+        capture(state, stream.body, response, nbytes)
 
 
 cdef inline bint is_drawn(int64_t number, int64_t every) noexcept nogil:
@@ -269,7 +269,7 @@ cdef inline bint is_drawn(int64_t number, int64_t every) noexcept nogil:
     return (mixed ^ (mixed >> 31)) % <uint64_t>every == 0
 
 
-cdef void capture(State *state, int body, const char *answer, Py_ssize_t nbytes) noexcept nogil:
+cdef void capture(State *state, int body, const char *response, Py_ssize_t nbytes) noexcept nogil:
     cdef Captured *kept = NULL
     if state.captured_count < MAX_CAPTURED and state.captured_nbytes + nbytes <= MAX_CAPTURED_NBYTES:
         kept = <Captured *>malloc(sizeof(Captured) + nbytes)
@@ -278,7 +278,7 @@ cdef void capture(State *state, int body, const char *answer, Py_ssize_t nbytes)
         return
     kept.body = body
     kept.nbytes = nbytes
-    memcpy(<char *>kept + sizeof(Captured), answer, nbytes)
+    memcpy(<char *>kept + sizeof(Captured), response, nbytes)
     kept.next = state.captured
     state.captured = kept
     state.captured_count += 1
@@ -286,79 +286,80 @@ cdef void capture(State *state, int body, const char *answer, Py_ssize_t nbytes)
 
 
 cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
-    """The stream is closed: counts it, and asks again in a closed loop."""
-    cdef Link *link = stream.link
-    cdef State *state = link.owner
+    """The stream is closed: counts it, and sends the next request in a closed loop."""
+    cdef LoadConnection *connection = stream.connection
+    cdef State *state = connection.owner
     cdef bint again = False
     if lost or stream.grpc_status < 0 or stream.http_status != 200 or not stream.is_grpc:
         explain(stream, error_code, lost)
     if is_untouched(stream, error_code):
-        again = not link.leaving and not link.dead
-        refuse(stream)
+        again = not connection.leaving and not connection.dead
+        keep_rejected(stream)
     else:
         detach(stream)
         state.outstanding -= 1
         count_ended(state, stream, CONNECTION if lost else code_of(stream, error_code))
         release(state, stream)
-    if link.waiting != NULL:
-        open_waiting(link)
+    if connection.waiting != NULL:
+        open_waiting(connection)
     if again:
-        ask_again(link)
-    elif state.streams > 0 and state.startable > 0 and link.in_flight < state.streams and not link.leaving and not link.dead:
-        ask(link, state.now_ns, state.now_ns)
-    elif link.leaving and link.in_flight == 0:
-        kill(link, NULL)
+        send_again(connection)
+    elif (state.streams > 0 and state.startable > 0 and connection.in_flight < state.streams and not connection.leaving
+            and not connection.dead):
+        send_next(connection, state.now_ns, state.now_ns)
+    elif connection.leaving and connection.in_flight == 0:
+        kill(connection, NULL)
 
 
 cdef bint is_untouched(Stream *stream, uint32_t error_code) noexcept nogil:
-    """Whether the server has never looked at a request: a gRPC client asks it again and tells nobody."""
+    """Whether the server has never looked at a request: a gRPC client sends it again and tells nobody."""
     return ((stream.id == 0 or error_code == NGHTTP2_REFUSED_STREAM) and stream.http_status == 0 and stream.grpc_status < 0
-            and not stream.gave_up and stream.refusals < MAX_REFUSALS)
+            and not stream.gave_up and stream.rejections < MAX_REJECTIONS)
 
 
 cdef void explain(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
     """How a request ended, where the server did not say it in a grpc-message."""
-    cdef Link *link = stream.link
+    cdef LoadConnection *connection = stream.connection
     cdef const char *word
     cdef bint silent = stream.http_status == 0 and stream.grpc_status < 0
-    if lost or (silent and link.parting_nbytes > 0):
-        memcpy(stream.text, link.parting, link.parting_nbytes)
-        stream.text_nbytes = link.parting_nbytes
+    if lost or (silent and connection.parting_nbytes > 0):
+        memcpy(stream.text, connection.parting, connection.parting_nbytes)
+        stream.text_nbytes = connection.parting_nbytes
         return
     if stream.grpc_status > OK or stream.text_nbytes > 0:
         return
     if is_http_error(stream) and stream.http_status == 200:
-        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the answer has no content-type")
+        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the response has no content-type")
     elif is_http_error(stream):
         stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "HTTP status %d", stream.http_status)
     elif error_code != NGHTTP2_NO_ERROR:
         word = nghttp2_http2_strerror(error_code)
         stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the stream was reset: %s", word)
     else:
-        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the answer ended without a grpc-status")
+        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the response ended without a grpc-status")
 
 
 cdef inline bint is_http_error(Stream *stream) noexcept nogil:
-    """Whether HTTP says that there is no answer, by its status, or by a content-type that is not gRPC's. A grpc-status that names an error
-    is heeded beside it; one that does not, or is missing, is none of a server that took the call."""
+    """Whether HTTP's status, or a content-type that is not gRPC's, says that this is no gRPC response. A grpc-status that names an error
+    still counts; OK, or none, does not."""
     return stream.http_status != 0 and (stream.http_status != 200 or not stream.is_grpc) and stream.grpc_status <= OK
 
 
 cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
-    """What came of a request; its link may have gone."""
+    """What came of a request; its connection may have gone."""
     cdef int64_t now_ns = state.now_ns
     cdef bint missed
     if state.deadline_ns > 0 and code < CONNECTION and now_ns > stream.sent_ns + state.deadline_ns:
-        code = DEADLINE_EXCEEDED                # whatever the server says by then: a gRPC client waits for no answer any longer
+        code = DEADLINE_EXCEEDED        # whatever the server says by then: a gRPC client waits for no response any longer
     # grpcio's servers say CANCELLED where a deadline has passed by their clock, which under load is some milliseconds behind
     missed = code == DEADLINE_EXCEEDED or (code == CANCELLED and state.deadline_ns > 0)
-    if code == OK and now_ns >= state.answers_from_ns:
+    if code == OK and now_ns >= state.responses_from_ns:
         state.answered += 1
     if code == OK and state.deadline_ns > 0:
-        note_answer(state, now_ns - stream.opened_ns)
+        note_response(state, now_ns - stream.opened_ns)
     if stream.intended_ns >= state.measure_from_ns:
         state.codes[code] += 1
-        if missed:                              # there is no answer until then, whenever that was said
+        if missed:                      # there is no response until then, whenever that was said
             now_ns = max(now_ns, stream.sent_ns + state.deadline_ns)
         if code == OK or code == UNANSWERED or missed:      # the others took so long at least
             count(&state.latency, now_ns - stream.intended_ns)
@@ -369,7 +370,7 @@ cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
             keep_sample(state, stream.intended_ns, stream.sent_ns, now_ns, code)
 
 
-cdef inline void note_answer(State *state, int64_t took_ns) noexcept nogil:
+cdef inline void note_response(State *state, int64_t took_ns) noexcept nogil:
     """A mean of the last eight or so. None of them took longer than the deadline."""
     if state.answered_in_ns == 0:
         state.answered_in_ns = took_ns
@@ -413,9 +414,9 @@ cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
             return stream.grpc_status if stream.grpc_status < MALFORMED else UNKNOWN
         if stream.fault == NULL:
             if stream.messages == 0:
-                stream.fault = "OK without an answer"
+                stream.fault = "OK without a response"
             elif stream.messages > 1 or stream.prefix_nbytes > 0:
-                stream.fault = "more than one answer"
+                stream.fault = "more than one response"
         return OK if stream.fault == NULL else MALFORMED
     if error_code == NGHTTP2_REFUSED_STREAM:
         return UNAVAILABLE
@@ -467,21 +468,21 @@ cdef void keep_sample(State *state, int64_t intended_ns, int64_t sent_ns, int64_
 
 
 cdef void detach(Stream *stream) noexcept nogil:
-    """Takes a stream out of its link's list."""
-    cdef Link *link = stream.link
+    """Takes a stream out of its connection's list."""
+    cdef LoadConnection *connection = stream.connection
     if stream.previous != NULL:
         stream.previous.next = stream.next
     else:
-        link.first = stream.next
+        connection.first = stream.next
     if stream.next != NULL:
         stream.next.previous = stream.previous
     else:
-        link.last = stream.previous
-    if link.waiting == stream:
-        link.waiting = stream.next
+        connection.last = stream.previous
+    if connection.waiting == stream:
+        connection.waiting = stream.next
     if stream.id > 0:
-        link.open -= 1
-    link.in_flight -= 1
+        connection.open -= 1
+    connection.in_flight -= 1
 
 
 cdef void release(State *state, Stream *stream) noexcept nogil:
@@ -490,8 +491,8 @@ cdef void release(State *state, Stream *stream) noexcept nogil:
         state.ended[state.ended_count] = stream.tag
         state.ended_count += 1
     if stream.room_nbytes > KEPT_NBYTES:
-        free(stream.answer)
-        stream.answer = NULL
+        free(stream.response)
+        stream.response = NULL
         stream.room_nbytes = 0
     stream.next = state.free_streams
     state.free_streams = stream
@@ -512,7 +513,7 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
         elif stream.text_nbytes == 0:
             tell(stream, "content-type", <const char *>value, <int>min(value_nbytes, <size_t>TEXT_NBYTES))
     elif not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-        return 0                            # gRPC's status is in what ends the answer; before that it is none
+        return 0                        # gRPC's status is in what ends the response; before that it is none
     elif name_nbytes == 11 and memcmp(name, "grpc-status", 11) == 0:
         stream.grpc_status = decimal(value, value_nbytes)
         if stream.grpc_status >= MALFORMED and stream.text_nbytes == 0:
@@ -564,19 +565,19 @@ cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_i
             nbytes -= 1
         if stream.prefix_nbytes < PREFIX_NBYTES:
             return 0
-        if stream.filled_nbytes == 0 and not begin_answer(stream):
+        if stream.filled_nbytes == 0 and not begin_response(stream):
             return 0
-        if stream.filled_nbytes == 0 and nbytes >= stream.answer_nbytes:
-            taken = stream.answer_nbytes            # whole, in one piece: read where it lies
-            take_answer(stream, <const char *>chunk, taken)
+        if stream.filled_nbytes == 0 and nbytes >= stream.response_nbytes:
+            taken = stream.response_nbytes            # whole, in one piece: read where it lies
+            take_response(stream, <const char *>chunk, taken)
         else:
-            taken = min(nbytes, stream.answer_nbytes - stream.filled_nbytes)
+            taken = min(nbytes, stream.response_nbytes - stream.filled_nbytes)
             if not make_room(stream):
                 return 0
-            memcpy(stream.answer + stream.filled_nbytes, chunk, taken)
+            memcpy(stream.response + stream.filled_nbytes, chunk, taken)
             stream.filled_nbytes += taken
-            if stream.filled_nbytes == stream.answer_nbytes:
-                take_answer(stream, stream.answer, stream.answer_nbytes)
+            if stream.filled_nbytes == stream.response_nbytes:
+                take_response(stream, stream.response, stream.response_nbytes)
             else:
                 return 0
         stream.prefix_nbytes = 0
@@ -586,62 +587,62 @@ cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_i
     return 0
 
 
-cdef bint begin_answer(Stream *stream) noexcept nogil:
+cdef bint begin_response(Stream *stream) noexcept nogil:
     """Reads the prefix of a message; False: it is none that can be read."""
     if stream.prefix[0] != 0:
-        stream.fault = "the answer is compressed, which was not asked for"
+        stream.fault = "the response is compressed, which was not asked for"
         return False
-    stream.answer_nbytes = (<Py_ssize_t>stream.prefix[1] << 24) | (stream.prefix[2] << 16) | (stream.prefix[3] << 8) | stream.prefix[4]
-    if stream.answer_nbytes > stream.link.owner.max_answer_nbytes:
-        stream.fault = "the answer is larger than the limit"
+    stream.response_nbytes = (<Py_ssize_t>stream.prefix[1] << 24) | (stream.prefix[2] << 16) | (stream.prefix[3] << 8) | stream.prefix[4]
+    if stream.response_nbytes > stream.connection.owner.max_response_nbytes:
+        stream.fault = "the response is larger than the limit"
         return False
     return True
 
 
 cdef bint make_room(Stream *stream) noexcept nogil:
     cdef char *grown
-    if stream.room_nbytes < stream.answer_nbytes:
-        grown = <char *>realloc(stream.answer, stream.answer_nbytes)
+    if stream.room_nbytes < stream.response_nbytes:
+        grown = <char *>realloc(stream.response, stream.response_nbytes)
         if grown == NULL:
-            stream.fault = "there is no memory for the answer"
+            stream.fault = "there is no memory for the response"
             return False
-        stream.answer = grown
-        stream.room_nbytes = stream.answer_nbytes
+        stream.response = grown
+        stream.room_nbytes = stream.response_nbytes
     return True
 
 
 cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept nogil:
-    cdef Link *link = <Link *>user_data
+    cdef LoadConnection *connection = <LoadConnection *>user_data
     if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
         if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-            end_early(link, frame.hd.stream_id)
+            end_early(connection, frame.hd.stream_id)
     elif frame.hd.type == NGHTTP2_GOAWAY:
-        link.leaving = True
-        link.parting_nbytes = 0             # the last GOAWAY says it best: the first may only give notice
-        part(link, b"GOAWAY ", 7)
-        part(link, nghttp2_http2_strerror(frame.goaway.error_code), -1)
+        connection.leaving = True
+        connection.parting_nbytes = 0   # the last GOAWAY says it best: the first may only give notice
+        part(connection, b"GOAWAY ", 7)
+        part(connection, nghttp2_http2_strerror(frame.goaway.error_code), -1)
         if frame.goaway.opaque_data_len > 0:
-            part(link, b": ", 2)
-            part(link, <const char *>frame.goaway.opaque_data, <Py_ssize_t>frame.goaway.opaque_data_len)
-        open_waiting(link)
-        if link.in_flight == 0:
-            kill(link, NULL)
+            part(connection, b": ", 2)
+            part(connection, <const char *>frame.goaway.opaque_data, <Py_ssize_t>frame.goaway.opaque_data_len)
+        open_waiting(connection)
+        if connection.in_flight == 0:
+            kill(connection, NULL)
     elif frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
-        link.greeted = True
-        link.limit = nghttp2_session_get_remote_settings(link.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
-        open_waiting(link)
+        connection.greeted = True
+        connection.limit = nghttp2_session_get_remote_settings(connection.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+        open_waiting(connection)
     return 0
 
 
-cdef void end_early(Link *link, int32_t stream_id) noexcept nogil:
-    """The server has ended an answer. Where it did not wait for all of the request the call is over, as for any gRPC client, and what is
+cdef void end_early(LoadConnection *connection, int32_t stream_id) noexcept nogil:
+    """The server has ended a response. Where it did not wait for all of the request the call is over, as for any gRPC client, and what is
     left of the request is not sent; else on_stream_close comes now."""
-    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(link.session, stream_id)
+    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(connection.session, stream_id)
     if stream == NULL or stream.unsent_nbytes == 0:
         return
-    nghttp2_session_set_stream_user_data(link.session, stream_id, NULL)
-    nghttp2_submit_rst_stream(link.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
-    mark_dirty(link)
+    nghttp2_session_set_stream_user_data(connection.session, stream_id, NULL)
+    nghttp2_submit_rst_stream(connection.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
+    mark_unflushed(connection)
     finish(stream, NGHTTP2_NO_ERROR, False)
 
 
@@ -670,56 +671,56 @@ set_up()
 
 # ---- a connection's life ---------------------------------------------------------------------------------------------------
 
-cdef Link *new_link(State *state, int fd, int number, Seal *seal) noexcept:
+cdef LoadConnection *new_connection(State *state, int fd, int number, Seal *seal) noexcept:
     """A connection whose preface and settings wait to be flushed."""
     cdef nghttp2_settings_entry settings[2]
-    cdef Link *link = <Link *>calloc(1, sizeof(Link))
-    if link == NULL:
+    cdef LoadConnection *connection = <LoadConnection *>calloc(1, sizeof(LoadConnection))
+    if connection == NULL:
         return NULL
-    link.owner = state
-    link.fd = fd
-    link.number = number
-    link.unsent = <uint8_t *>malloc(SEND_NBYTES)
-    if link.unsent == NULL or nghttp2_session_client_new2(&link.session, callbacks, link, NULL) != 0:
-        free(link.unsent)
-        free(link)
+    connection.owner = state
+    connection.fd = fd
+    connection.number = number
+    connection.unsent = <uint8_t *>malloc(SEND_NBYTES)
+    if connection.unsent == NULL or nghttp2_session_client_new2(&connection.session, callbacks, connection, NULL) != 0:
+        free(connection.unsent)
+        free(connection)
         return NULL
     settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_ENABLE_PUSH, 0
     settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_NBYTES
-    nghttp2_submit_settings(link.session, NGHTTP2_FLAG_NONE, settings, 2)
-    nghttp2_session_set_local_window_size(link.session, NGHTTP2_FLAG_NONE, 0, WINDOW_NBYTES)
-    link.seal = seal
+    nghttp2_submit_settings(connection.session, NGHTTP2_FLAG_NONE, settings, 2)
+    nghttp2_session_set_local_window_size(connection.session, NGHTTP2_FLAG_NONE, 0, WINDOW_NBYTES)
+    connection.seal = seal
     if seal != NULL:
         Py_INCREF(<object>seal.tls)
-    link.next = state.links
-    state.links = link
-    mark_dirty(link)
-    return link
+    connection.next = state.connections
+    state.connections = connection
+    mark_unflushed(connection)
+    return connection
 
 
-cdef void free_link(Link *link) noexcept:
-    cdef State *state = link.owner
-    cdef Link **at = &state.links
-    link.dead = True                    # nothing is asked again in place of what is lost
-    while link.first != NULL:
-        if link.first.id > 0:
-            nghttp2_session_set_stream_user_data(link.session, link.first.id, NULL)
-        finish(link.first, 0, True)
-    while at[0] != link:
+cdef void free_connection(LoadConnection *connection) noexcept:
+    cdef State *state = connection.owner
+    cdef LoadConnection **at = &state.connections
+    connection.dead = True              # nothing is sent in place of the requests that are lost
+    while connection.first != NULL:
+        if connection.first.id > 0:
+            nghttp2_session_set_stream_user_data(connection.session, connection.first.id, NULL)
+        finish(connection.first, 0, True)
+    while at[0] != connection:
         at = &at[0].next
-    at[0] = link.next
-    if link.dirty:
-        at = &state.dirty
-        while at[0] != link:
-            at = &at[0].next_dirty
-        at[0] = link.next_dirty
-    if state.turn == link:
+    at[0] = connection.next
+    if connection.unflushed:
+        at = &state.unflushed
+        while at[0] != connection:
+            at = &at[0].next_unflushed
+        at[0] = connection.next_unflushed
+    if state.turn == connection:
         state.turn = NULL
-    nghttp2_session_del(link.session)
-    if link.seal != NULL:
-        Py_DECREF(<object>link.seal.tls)
-    free(link.unsent)
-    free(link)
+    nghttp2_session_del(connection.session)
+    if connection.seal != NULL:
+        Py_DECREF(<object>connection.seal.tls)
+    free(connection.unsent)
+    free(connection)
 
 
 # ---- bytes in and out -----------------------------------------------------------------------------------------------------
@@ -729,140 +730,141 @@ cdef inline char printable(char letter) noexcept nogil:
     return letter if c' ' <= letter <= c'~' and letter != c'%' else c'?'
 
 
-cdef void part(Link *link, const char *text, Py_ssize_t nbytes) noexcept nogil:
-    """Adds to a link's parting word, as far as there is room. nbytes: -1 for text that ends with a zero."""
+cdef void part(LoadConnection *connection, const char *text, Py_ssize_t nbytes) noexcept nogil:
+    """Adds to a connection's parting word, as far as there is room. nbytes: -1 for text that ends with a zero."""
     cdef Py_ssize_t i
     if nbytes < 0:
         nbytes = <Py_ssize_t>strlen(text)
-    for i in range(min(nbytes, <Py_ssize_t>TEXT_NBYTES - link.parting_nbytes)):
-        link.parting[link.parting_nbytes] = printable(text[i])
-        link.parting_nbytes += 1
+    for i in range(min(nbytes, <Py_ssize_t>TEXT_NBYTES - connection.parting_nbytes)):
+        connection.parting[connection.parting_nbytes] = printable(text[i])
+        connection.parting_nbytes += 1
 
 
-cdef void kill(Link *link, const char *why) noexcept nogil:
-    """Nothing more comes from this link; Python drops it when it looks. why: NULL where its last word was said before."""
-    if why != NULL and link.parting_nbytes == 0:
-        part(link, why, -1)
-    if not link.dead:
-        link.dead = True
-        link.owner.died += 1
+cdef void kill(LoadConnection *connection, const char *why) noexcept nogil:
+    """Nothing more comes from this connection; Python drops it when it looks. why: NULL where its last word was said before."""
+    if why != NULL and connection.parting_nbytes == 0:
+        part(connection, why, -1)
+    if not connection.dead:
+        connection.dead = True
+        connection.owner.died += 1
 
 
-cdef void flush(Link *link, int epoll) noexcept nogil:
+cdef void flush(LoadConnection *connection, int epoll) noexcept nogil:
     """Hands the kernel what it takes of what nghttp2 has to say."""
     cdef const uint8_t *piece
     cdef nghttp2_ssize nbytes = 0
     cdef Py_ssize_t sent
-    while not link.dead:
-        while link.unsent_at < link.unsent_end:
-            sent = send(link.fd, link.unsent + link.unsent_at, link.unsent_end - link.unsent_at, MSG_DONTWAIT | MSG_NOSIGNAL)
+    while not connection.dead:
+        while connection.unsent_at < connection.unsent_end:
+            sent = send(connection.fd, connection.unsent + connection.unsent_at, connection.unsent_end - connection.unsent_at,
+                        MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent < 0:
                 if errno == EINTR:
                     continue
                 if errno != EAGAIN:
-                    read_last(link, errno)
-                elif not link.polls_output:
-                    watch(link, epoll, EPOLL_CTL_MOD, True)
+                    read_last(connection, errno)
+                elif not connection.polls_output:
+                    watch(connection, epoll, EPOLL_CTL_MOD, True)
                 return
-            link.unsent_at += sent
-        link.unsent_at = link.unsent_end = 0
-        while link.unsent_end + FRAME_NBYTES <= SEND_NBYTES:
-            nbytes = nghttp2_session_mem_send2(link.session, &piece)
+            connection.unsent_at += sent
+        connection.unsent_at = connection.unsent_end = 0
+        while connection.unsent_end + FRAME_NBYTES <= SEND_NBYTES:
+            nbytes = nghttp2_session_mem_send2(connection.session, &piece)
             if nbytes <= 0:
                 break
-            if nbytes > SEND_NBYTES - link.unsent_end:
+            if nbytes > SEND_NBYTES - connection.unsent_end:
                 nbytes = NGHTTP2_ERR_FRAME_SIZE_ERROR       # no frame of a client's is that long
                 break
-            memcpy(link.unsent + link.unsent_end, piece, nbytes)
-            link.unsent_end += nbytes
+            memcpy(connection.unsent + connection.unsent_end, piece, nbytes)
+            connection.unsent_end += nbytes
         if nbytes < 0:
-            kill(link, nghttp2_strerror(<int>nbytes))
-        if link.seal != NULL:
-            encrypt_unsent(link)
-        if link.unsent_end == 0:
+            kill(connection, nghttp2_strerror(<int>nbytes))
+        if connection.seal != NULL:
+            encrypt_unsent(connection)
+        if connection.unsent_end == 0:
             break
-    if not nghttp2_session_want_read(link.session) and not nghttp2_session_want_write(link.session):
-        kill(link, "what the server sent is no HTTP/2")     # this end has told it so
-    elif link.polls_output and not link.dead:
-        watch(link, epoll, EPOLL_CTL_MOD, False)
+    if not nghttp2_session_want_read(connection.session) and not nghttp2_session_want_write(connection.session):
+        kill(connection, "what the server sent is no HTTP/2")     # this end has told it so
+    elif connection.polls_output and not connection.dead:
+        watch(connection, epoll, EPOLL_CTL_MOD, False)
 
 
-cdef void encrypt_unsent(Link *link) noexcept nogil:
+cdef void encrypt_unsent(LoadConnection *connection) noexcept nogil:
     """What is to be sent is encrypted where it lies."""
     cdef Py_ssize_t nbytes = 0
-    if link.unsent_end > 0 or link.seal.owes:
-        nbytes = encrypt(link.seal, link.unsent, link.unsent_end, SEND_NBYTES)
+    if connection.unsent_end > 0 or connection.seal.owes:
+        nbytes = encrypt(connection.seal, connection.unsent, connection.unsent_end, SEND_NBYTES)
     if nbytes < 0:
-        kill(link, link.seal.fault)
-    link.unsent_end = max(nbytes, <Py_ssize_t>0)
+        kill(connection, connection.seal.fault)
+    connection.unsent_end = max(nbytes, <Py_ssize_t>0)
 
 
-cdef int watch(Link *link, int epoll, int operation, bint output) noexcept nogil:
+cdef int watch(LoadConnection *connection, int epoll, int operation, bint output) noexcept nogil:
     cdef epoll_event event
     event.events = EPOLLIN | (EPOLLOUT if output else 0)
-    event.data.ptr = link
-    link.polls_output = output
-    return epoll_ctl(epoll, operation, link.fd, &event)
+    event.data.ptr = connection
+    connection.polls_output = output
+    return epoll_ctl(epoll, operation, connection.fd, &event)
 
 
-cdef inline Py_ssize_t take(Link *link, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
+cdef inline Py_ssize_t take(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
     """Gives nghttp2 what has come. Negative: it is no HTTP/2."""
-    if link.seal != NULL:
-        return take_encrypted(link, buffer, nbytes, room)
-    return nghttp2_session_mem_recv2(link.session, buffer, nbytes)
+    if connection.seal != NULL:
+        return take_encrypted(connection, buffer, nbytes, room)
+    return nghttp2_session_mem_recv2(connection.session, buffer, nbytes)
 
 
-cdef Py_ssize_t take_encrypted(Link *link, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
+cdef Py_ssize_t take_encrypted(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
     """The same by TLS: what is whole of it. What comes of it in the end is said behind that."""
     cdef Py_ssize_t opened = room
     while opened == room:
-        opened = decrypt(link.seal, buffer, nbytes, room)
-        nbytes = nghttp2_session_mem_recv2(link.session, buffer, opened) if opened > 0 else 0
+        opened = decrypt(connection.seal, buffer, nbytes, room)
+        nbytes = nghttp2_session_mem_recv2(connection.session, buffer, opened) if opened > 0 else 0
         if nbytes < 0:
             return nbytes
         nbytes = 0
-    if link.seal.owes:
-        mark_dirty(link)
-    if link.seal.fault[0] != 0:
-        kill(link, link.seal.fault)
+    if connection.seal.owes:
+        mark_unflushed(connection)
+    if connection.seal.fault[0] != 0:
+        kill(connection, connection.seal.fault)
     return 1
 
 
-cdef void receive_left(Link *link, uint8_t *buffer) noexcept nogil:
-    cdef Py_ssize_t nbytes = take_encrypted(link, buffer, 0, RECEIVE_NBYTES)
+cdef void receive_left(LoadConnection *connection, uint8_t *buffer) noexcept nogil:
+    cdef Py_ssize_t nbytes = take_encrypted(connection, buffer, 0, RECEIVE_NBYTES)
     if nbytes < 0:
-        kill(link, nghttp2_strerror(<int>nbytes))
+        kill(connection, nghttp2_strerror(<int>nbytes))
 
 
-cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
-    cdef State *state = link.owner
-    cdef Py_ssize_t nbytes = recv(link.fd, buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
-    state.now_ns = monotonic_ns()        # an answer is there when its bytes are
+cdef void receive(LoadConnection *connection, uint8_t *buffer) noexcept nogil:
+    cdef State *state = connection.owner
+    cdef Py_ssize_t nbytes = recv(connection.fd, buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
+    state.now_ns = monotonic_ns()       # a response is there when its bytes are
     if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
         return
     if nbytes <= 0:
-        kill(link, ended_by(errno if nbytes < 0 else 0))
+        kill(connection, ended_by(errno if nbytes < 0 else 0))
         return
-    nbytes = take(link, buffer, nbytes, RECEIVE_NBYTES)
+    nbytes = take(connection, buffer, nbytes, RECEIVE_NBYTES)
     if nbytes < 0:
-        kill(link, nghttp2_strerror(<int>nbytes))
-    elif nghttp2_session_want_write(link.session) or not nghttp2_session_want_read(link.session):
-        mark_dirty(link)
+        kill(connection, nghttp2_strerror(<int>nbytes))
+    elif nghttp2_session_want_write(connection.session) or not nghttp2_session_want_read(connection.session):
+        mark_unflushed(connection)
 
 
-cdef void read_last(Link *link, int error) noexcept nogil:
-    """The server takes nothing any more: what it said before that is still there, answers and why it goes. It may go on saying more."""
+cdef void read_last(LoadConnection *connection, int error) noexcept nogil:
+    """The server takes nothing any more: what it said before that is still there, responses and why it goes. It may go on saying more."""
     cdef uint8_t buffer[FRAME_NBYTES]
     cdef Py_ssize_t nbytes = 1
     cdef Py_ssize_t left = WINDOW_NBYTES
-    kill(link, NULL)                    # nothing is asked in place of what is answered now
+    kill(connection, NULL)              # nothing is sent in place of the requests that end now
     while nbytes > 0 and left > 0:
-        nbytes = recv(link.fd, buffer, FRAME_NBYTES, MSG_DONTWAIT)
+        nbytes = recv(connection.fd, buffer, FRAME_NBYTES, MSG_DONTWAIT)
         left -= nbytes
-        link.owner.now_ns = monotonic_ns()
+        connection.owner.now_ns = monotonic_ns()
         if nbytes > 0:
-            nbytes = take(link, buffer, nbytes, FRAME_NBYTES)
-    kill(link, ended_by(error))
+            nbytes = take(connection, buffer, nbytes, FRAME_NBYTES)
+    kill(connection, ended_by(error))
 
 
 cdef inline const char *ended_by(int error) noexcept nogil:
@@ -872,27 +874,27 @@ cdef inline const char *ended_by(int error) noexcept nogil:
     return strerror(error)
 
 
-cdef void give_up(Link *link) noexcept nogil:
-    """Nobody waits any longer: what is under way has no answer, and took so long at least."""
-    link.leaving = True                 # nothing is asked in its place,
-    link.opening = True                 # and nothing that waits is begun
-    while link.first != NULL:
-        if link.first.id > 0:
-            nghttp2_session_set_stream_user_data(link.session, link.first.id, NULL)
-        link.first.gave_up = True
-        finish(link.first, 0, False)
+cdef void give_up(LoadConnection *connection) noexcept nogil:
+    """Nobody waits any longer: what is under way has no response, and took so long at least."""
+    connection.leaving = True           # nothing is sent in their place,
+    connection.opening = True           # and no waiting request begins
+    while connection.first != NULL:
+        if connection.first.id > 0:
+            nghttp2_session_set_stream_user_data(connection.session, connection.first.id, NULL)
+        connection.first.gave_up = True
+        finish(connection.first, 0, False)
 
 
-cdef void cancel_late(Link *link, int64_t now_ns) noexcept nogil:
+cdef void cancel_late(LoadConnection *connection, int64_t now_ns) noexcept nogil:
     """Requests whose time is over are cancelled, as a gRPC client does."""
-    cdef Stream *stream = link.first
-    cdef int64_t deadline_ns = link.owner.deadline_ns
-    link.owner.now_ns = now_ns
+    cdef Stream *stream = connection.first
+    cdef int64_t deadline_ns = connection.owner.deadline_ns
+    connection.owner.now_ns = now_ns
     while stream != NULL and stream.sent_ns + deadline_ns <= now_ns:
         if stream.id > 0:
-            nghttp2_session_set_stream_user_data(link.session, stream.id, NULL)
-            nghttp2_submit_rst_stream(link.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL)
-            mark_dirty(link)
+            nghttp2_session_set_stream_user_data(connection.session, stream.id, NULL)
+            nghttp2_submit_rst_stream(connection.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL)
+            mark_unflushed(connection)
         stream.grpc_status = DEADLINE_EXCEEDED
         finish(stream, NGHTTP2_CANCEL, False)
-        stream = link.first
+        stream = connection.first

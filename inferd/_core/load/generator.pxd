@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-from inferd._core.load.connection cimport Link, State
+from inferd._core.load.connection cimport LoadConnection, State
 from inferd._core.base.linux cimport epoll_event
 
 
@@ -10,7 +10,7 @@ cdef class Generator:
     cdef State state
     cdef list framed            # the bodies behind their prefixes
     cdef list header_bytes
-    cdef list words             # names that answers may have: of models, of outputs
+    cdef list words             # names that responses may have: of models, of outputs
     cdef int epoll
     cdef uint8_t *buffer
     cdef list queue             # arrays of arrival times that have not begun, oldest first
@@ -21,14 +21,14 @@ cdef class Generator:
 
     cdef int check_raised(self) except -1
     cdef bint is_greeted(self) noexcept nogil
-    cdef void drop(self, Link *link)
+    cdef void drop(self, LoadConnection *connection)
     cdef int64_t measure_left(self, int64_t *from_ns)
     cdef list waiting(self)
     cdef int64_t next_due(self) noexcept nogil
     cdef void fill(self) noexcept nogil
-    cdef void ask_refused(self) noexcept nogil
+    cdef void send_rejected(self) noexcept nogil
     cdef int64_t turn_around(self, int64_t until_ns, int64_t spin_ns) noexcept nogil
     cdef int64_t take_events(self, int64_t until_ns, int64_t spin_ns) noexcept nogil
-    cdef Link *next_link(self) noexcept nogil
-    cdef void flush_dirty(self) noexcept nogil
+    cdef LoadConnection *next_connection(self) noexcept nogil
+    cdef void flush_marked(self) noexcept nogil
     cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t spin_ns) noexcept nogil

@@ -6,16 +6,16 @@ import numpy as np
 from inferd._core.load.tls import Tls
 
 def fault_of(
-    answer: bytes, models: Iterable[bytes] = ..., outputs: Iterable[bytes] = ..., versions: Iterable[bytes] = ...
+    response: bytes, models: Iterable[bytes] = ..., outputs: Iterable[bytes] = ..., versions: Iterable[bytes] = ...
 ) -> str | None: ...
 
 class Generator:
-    """Connections that ask ModelInfer, and what came of it.
+    """Connections that send ModelInfer, and the outcomes.
 
     bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
     deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
-    request was kept here. verify_every: each so many-th answer is kept for `take_answers`, 0 for none. sample_room: requests of which
-    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of an answer and its outputs may have;
+    request was kept here. verify_every: each so many-th response is kept for `take_responses`, 0 for none. sample_room: requests of which
+    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of a response and its outputs may have;
     empty: any.
     """
 
@@ -37,7 +37,7 @@ class Generator:
         deadline_ns: int = ...,
         verify_every: int = ...,
         sample_room: int = ...,
-        max_answer_nbytes: int = ...,
+        max_response_nbytes: int = ...,
         models: Iterable[bytes] = ...,
         outputs: Iterable[bytes] = ...,
         versions: Iterable[bytes] = ...,
@@ -61,5 +61,5 @@ class Generator:
         lateness: np.ndarray[Any, np.dtype[np.uint64]],
     ) -> tuple[list[int], tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]], int]: ...
     def messages(self) -> dict[int, bytes]: ...
-    def take_answers(self) -> tuple[list[tuple[int, bytes]], int]: ...
+    def take_responses(self) -> tuple[list[tuple[int, bytes]], int]: ...
     def take_samples(self) -> tuple[bytes, int]: ...

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# generator: the load generator's loop: when to ask which connection, in a closed or an open loop, and when to sleep. One Generator is
-# one thread's work; `run` polls, sends and receives without the GIL until a time has come. Linux only (epoll).
-# Never in here: HTTP/2 and what an answer is (link), schedules (arrival times come in an array), sockets' making, percentiles.
+# generator: the load generator's loop: when to send on which connection, in a closed or an open loop, and when to sleep. One thread
+# runs one Generator; `run` polls, sends and receives without the GIL until a time has come. Linux only (epoll).
+# Never in here: HTTP/2 and what a response is (connection), schedules (arrival times come in an array), sockets' making, percentiles.
 #
 # Bodies and headers are bytes objects that live as long as the Generator. Python calls one method at a time.
 
@@ -14,12 +14,12 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.time cimport timespec
 
-from inferd._core.load.response cimport Expected, answer_fault
+from inferd._core.load.response cimport Expected, response_fault
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.load.connection cimport (
-    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, Stream, ask, ask_again,
-    cancel_late, count_wait, count_waiting, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive,
-    receive_left, watch,
+    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, LoadConnection, Sample, Stream, cancel_late, count_wait,
+    count_waiting, end_rejected, flush, free_connection, give_up, give_up_arrival, mark_unflushed, new_connection, receive, receive_left,
+    send_again, send_next, watch,
 )
 from inferd._core.base.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
@@ -31,7 +31,7 @@ from inferd._core.codec.wire cimport Bytes
 
 cdef enum:
     EVENTS = 64                         # connections looked at between two looks at the clock
-    TURN = 64                           # requests of an open loop sent between two looks at the answers: these must not grow old unread
+    TURN = 64                           # requests of an open loop sent between two looks at the responses: these must not grow old unread
     MAX_OUTSTANDING = 100_000           # requests under way; more wait, and their waiting counts
     DEADLINE_LOOK_NS = 1_000_000        # how late a deadline may be noticed
     DEADLINE_EXCEEDED = 4               # gRPC's code
@@ -39,7 +39,7 @@ cdef enum:
 cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
 
 
-def fault_of(bytes answer not None, models=(), outputs=(), versions=()):
+def fault_of(bytes response not None, models=(), outputs=(), versions=()):
     """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show. models, outputs: names (bytes) that its
     model and its outputs may have, versions: those of the model; empty: any."""
     cdef Expected expected
@@ -48,7 +48,7 @@ def fault_of(bytes answer not None, models=(), outputs=(), versions=()):
     expected.models = expected.outputs = expected.versions = NULL
     try:
         expect(&expected, held)
-        fault = answer_fault(PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer), &expected)
+        fault = response_fault(PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response), &expected)
     finally:
         free(expected.models)
         free(expected.outputs)
@@ -105,12 +105,12 @@ cdef int64_t count_left(Stream *stream, int64_t before_ns, int64_t *earliest_ns)
 
 
 cdef class Generator:
-    """Connections that ask ModelInfer, and what came of it.
+    """Connections that send ModelInfer, and the outcomes.
 
     bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
     deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
-    request was kept here. verify_every: each so many-th answer is kept for `take_answers`, 0 for none. sample_room: requests of which
-    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of an answer and its outputs may have,
+    request was kept here. verify_every: each so many-th response is kept for `take_responses`, 0 for none. sample_room: requests of which
+    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of a response and its outputs may have,
     versions: those of the model; empty: any.
     """
 
@@ -125,7 +125,7 @@ cdef class Generator:
             raise MemoryError
 
     def __init__(self, bodies, headers, *, int64_t deadline_ns=0, int64_t verify_every=0, Py_ssize_t sample_room=0,
-                 int64_t max_answer_nbytes=256 << 20, models=(), outputs=(), versions=()):
+                 int64_t max_response_nbytes=256 << 20, models=(), outputs=(), versions=()):
         cdef Py_ssize_t i
         if not bodies:
             raise ValueError("expected at least one body")
@@ -157,9 +157,9 @@ cdef class Generator:
         expect(&self.state.expected, self.words)
         self.state.deadline_ns = deadline_ns
         self.state.verify_every = verify_every
-        self.state.max_answer_nbytes = max_answer_nbytes
+        self.state.max_response_nbytes = max_response_nbytes
         self.state.startable = 0
-        self.state.measure_from_ns = self.state.answers_from_ns = INT64_MAX
+        self.state.measure_from_ns = self.state.responses_from_ns = INT64_MAX
         if sample_room > 0:
             self.state.samples = <Sample *>malloc(sample_room * sizeof(Sample))
             if self.state.samples == NULL:
@@ -177,13 +177,13 @@ cdef class Generator:
         cdef Stream *stream
         cdef Captured *kept
         self.state.startable = 0
-        while self.state.links != NULL:
-            self.drop(self.state.links)
-        end_refused(&self.state, CONNECTION, INT64_MAX)
+        while self.state.connections != NULL:
+            self.drop(self.state.connections)
+        end_rejected(&self.state, CONNECTION, INT64_MAX)
         while self.state.free_streams != NULL:
             stream = self.state.free_streams
             self.state.free_streams = stream.next
-            free(stream.answer)
+            free(stream.response)
             free(stream)
         while self.state.captured != NULL:
             kept = self.state.captured
@@ -208,61 +208,61 @@ cdef class Generator:
     def add(self, int fd, int number=0, Tls tls=None):
         """Takes a connected, non-blocking socket's descriptor, which stays the caller's to close after `take_dead` or `close`. tls: what
         is spoken on it; None: plaintext."""
-        cdef Link *link = new_link(&self.state, fd, number, NULL if tls is None else &tls.seal)
-        if link == NULL:
+        cdef LoadConnection *connection = new_connection(&self.state, fd, number, NULL if tls is None else &tls.seal)
+        if connection == NULL:
             raise MemoryError
-        if watch(link, self.epoll, EPOLL_CTL_ADD, False) < 0:
+        if watch(connection, self.epoll, EPOLL_CTL_ADD, False) < 0:
             code = errno
-            free_link(link)
+            free_connection(connection)
             raise OSError(code, "epoll_ctl")
         if tls is not None:
-            receive_left(link, self.buffer)
+            receive_left(connection, self.buffer)
 
     def greet(self, int64_t until_ns):
-        """Waits for the SETTINGS of the servers, before which no connection asks anything: until all are there, a connection has died,
+        """Waits for the SETTINGS of the servers, before which no connection sends a request: until all are there, a connection has died,
         or the time `until_ns` (monotonic) has come. Returns whether waiting longer may be of use."""
         cdef int64_t now_ns = monotonic_ns()
         with nogil:
             while self.state.died == 0 and now_ns < until_ns and not self.is_greeted():
-                self.flush_dirty()
+                self.flush_marked()
                 now_ns = self.take_events(until_ns, 0)
         self.check_raised()
         return self.state.died == 0 and not self.is_greeted()
 
     cdef int check_raised(self) except -1:
         """Ctrl-C may come while TLS is at work, which ends that connection; it is whoever called the loop that is to have it."""
-        cdef Link *link = self.state.links
-        while link != NULL and self.state.died > 0:
-            if link.seal != NULL and (<Tls>link.seal.tls).raised is not None:
-                raise (<Tls>link.seal.tls).raised
-            link = link.next
+        cdef LoadConnection *connection = self.state.connections
+        while connection != NULL and self.state.died > 0:
+            if connection.seal != NULL and (<Tls>connection.seal.tls).raised is not None:
+                raise (<Tls>connection.seal.tls).raised
+            connection = connection.next
         return 0
 
     cdef bint is_greeted(self) noexcept nogil:
-        cdef Link *link = self.state.links
-        while link != NULL and (link.greeted or link.dead):
-            link = link.next
-        return link == NULL
+        cdef LoadConnection *connection = self.state.connections
+        while connection != NULL and (connection.greeted or connection.dead):
+            connection = connection.next
+        return connection == NULL
 
-    cdef void drop(self, Link *link):
-        """Forgets a link; its socket is the caller's."""
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, link.fd, NULL)
-        free_link(link)
+    cdef void drop(self, LoadConnection *connection):
+        """Forgets a connection; its socket is the caller's."""
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, connection.fd, NULL)
+        free_connection(connection)
 
     def take_dead(self):
         """Numbers of the connections that have died since the last time; they are forgotten, their requests counted as lost."""
-        cdef Link *link = self.state.links
-        cdef Link *following
+        cdef LoadConnection *connection = self.state.connections
+        cdef LoadConnection *following
         cdef list numbers = []
         self.state.died = 0
         self.state.now_ns = monotonic_ns()
-        while link != NULL:
-            following = link.next
-            if link.dead:
-                numbers.append(link.number)
-                self.drop(link)
-            link = following
-        if numbers and self.next_link() == NULL:
+        while connection != NULL:
+            following = connection.next
+            if connection.dead:
+                numbers.append(connection.number)
+                self.drop(connection)
+            connection = following
+        if numbers and self.next_connection() == NULL:
             self.state.blocked = True
         return numbers
 
@@ -270,22 +270,22 @@ cdef class Generator:
         """Forgets every connection; what was under way counts as lost."""
         self.state.startable = 0
         self.state.now_ns = monotonic_ns()
-        while self.state.links != NULL:
-            self.drop(self.state.links)
-        end_refused(&self.state, CONNECTION, INT64_MAX)
+        while self.state.connections != NULL:
+            self.drop(self.state.connections)
+        end_rejected(&self.state, CONNECTION, INT64_MAX)
 
-    # ---- what to ask ----
+    # ---- what to send ----
 
     def start(self, int64_t measure_from_ns, int streams=0, int64_t requests=-1):
         """From now on: a closed loop with so many streams in flight on each connection, or, with 0, what `arrive` says. Requests
         that were meant for a time before measure_from_ns (monotonic) are warm-up and counted nowhere, but for what is still under way in
-        a closed loop when that time has come: nothing else is asked there while these wait, so they are measured, from their sending.
+        a closed loop when that time has come: nothing else is sent there while these wait, so they are measured, from their sending.
         requests: how many are measured, these included, -1 for no limit; those of the warm-up are none of them, however late they are."""
         cdef int64_t left = 0
         if streams < 0 or streams > 100_000:
             raise ValueError(f"streams: expected 0 to 100000, got {streams}")
         self.state.streams = streams
-        self.state.answers_from_ns = measure_from_ns
+        self.state.responses_from_ns = measure_from_ns
         if streams > 0 and measure_from_ns <= monotonic_ns():
             left = self.measure_left(&measure_from_ns)
         self.state.measure_from_ns = measure_from_ns
@@ -293,12 +293,12 @@ cdef class Generator:
 
     cdef int64_t measure_left(self, int64_t *from_ns):
         """Moves the beginning of the measuring before all that is under way. Returns how many of these were warm-up until now."""
-        cdef Link *link = self.state.links
+        cdef LoadConnection *connection = self.state.connections
         cdef int64_t before_ns = min(from_ns[0], self.state.measure_from_ns)
-        cdef int64_t count = count_left(self.state.refused, before_ns, from_ns)
-        while link != NULL:
-            count += count_left(link.first, before_ns, from_ns)
-            link = link.next
+        cdef int64_t count = count_left(self.state.rejected, before_ns, from_ns)
+        while connection != NULL:
+            count += count_left(connection.first, before_ns, from_ns)
+            connection = connection.next
         self.state.measured += count
         return count
 
@@ -312,15 +312,15 @@ cdef class Generator:
     def give_up(self):
         """Nobody waits any longer: what is under way counts as unanswered, its time so far as its latency, and be it of the warm-up, for
         it was waited for all the time. Returns how many those are."""
-        cdef Link *link = self.state.links
+        cdef LoadConnection *connection = self.state.connections
         cdef int count = self.state.outstanding
         self.state.measure_from_ns = 0
         self.state.startable = 0
         self.state.now_ns = monotonic_ns()
-        while link != NULL:
-            give_up(link)
-            link = link.next
-        end_refused(&self.state, UNANSWERED, INT64_MAX)
+        while connection != NULL:
+            give_up(connection)
+            connection = connection.next
+        end_rejected(&self.state, UNANSWERED, INT64_MAX)
         return count
 
     def overdue(self, int64_t until_ns):
@@ -333,15 +333,15 @@ cdef class Generator:
         return warm_up + min(due - warm_up, self.state.startable)
 
     def give_up_overdue(self, int64_t until_ns):
-        """Nobody sends the overdue any more, nor those that a connection refused: they count as lost with the connection where there is
+        """Nobody sends the overdue any more, nor those that a connection rejected: they count as lost with the connection where there is
         none, else as unanswered, as `give_up` says. Returns how many were overdue."""
         cdef int64_t now_ns = monotonic_ns()
-        cdef int code = CONNECTION if self.next_link() == NULL else UNANSWERED
+        cdef int code = CONNECTION if self.next_connection() == NULL else UNANSWERED
         count = self.overdue(until_ns)
         self.state.now_ns = now_ns
         if code == UNANSWERED:
             self.state.measure_from_ns = 0
-        end_refused(&self.state, code, INT64_MAX)
+        end_rejected(&self.state, code, INT64_MAX)
         for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
             give_up_arrival(&self.state, intended_ns, now_ns, code)
         return count
@@ -350,14 +350,14 @@ cdef class Generator:
         """Nobody wants to wait to the end: of what is under way, and of what was due before until_ns and could not be sent, the time so
         far counts as latency where it is longer than that, for so long it took at least. None of it ends, and none is an error. Before
         the measuring has begun nothing counts; then what is left of the warm-up does, too."""
-        cdef Link *link = self.state.links
+        cdef LoadConnection *connection = self.state.connections
         self.state.now_ns = monotonic_ns()
-        if self.state.now_ns < self.state.answers_from_ns:
+        if self.state.now_ns < self.state.responses_from_ns:
             return
-        while link != NULL:
-            count_waiting(&self.state, link.first, longer_than_ns)
-            link = link.next
-        count_waiting(&self.state, self.state.refused, longer_than_ns)
+        while connection != NULL:
+            count_waiting(&self.state, connection.first, longer_than_ns)
+            connection = connection.next
+        count_waiting(&self.state, self.state.rejected, longer_than_ns)
         count = self.overdue(until_ns) if self.state.blocked else 0
         for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
             count_wait(&self.state, intended_ns, intended_ns, longer_than_ns)
@@ -367,7 +367,7 @@ cdef class Generator:
         return [np.asarray(self.arrivals)[self.arrival:], *self.queue] if self.arrival_count else list(self.queue)
 
     def stop(self):
-        """Nothing new is asked; what is under way goes on."""
+        """No new request is sent; those under way go on."""
         self.state.startable = 0
 
     # ---- the loop ----
@@ -380,7 +380,7 @@ cdef class Generator:
         cdef int64_t due_ns
         prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)    # this thread's: a sleep may end 50 us late otherwise
         self.state.now_ns = now_ns
-        self.ask_refused()
+        self.send_rejected()
         if self.state.streams > 0:
             self.fill()
         while self.state.died == 0:
@@ -398,51 +398,51 @@ cdef class Generator:
         return now_ns
 
     cdef int64_t next_due(self) noexcept nogil:
-        """When the next request is to be sent; in a closed loop that is an answer's business."""
+        """When the next request is to be sent; in a closed loop that is a response's business."""
         if self.state.startable <= 0 or self.state.streams > 0 or self.arrival >= self.arrival_count:
             return INT64_MAX
         return self.arrivals[self.arrival]
 
     cdef void fill(self) noexcept nogil:
-        """Begins a closed loop on links that are not full."""
-        cdef Link *link = self.state.links
-        while link != NULL:
-            while link.in_flight < self.state.streams and self.state.startable > 0 and not link.leaving and not link.dead:
-                if not ask(link, self.state.now_ns, self.state.now_ns):
+        """Begins a closed loop on connections that are not full."""
+        cdef LoadConnection *connection = self.state.connections
+        while connection != NULL:
+            while connection.in_flight < self.state.streams and self.state.startable > 0 and not connection.leaving and not connection.dead:
+                if not send_next(connection, self.state.now_ns, self.state.now_ns):
                     break
-            link = link.next
+            connection = connection.next
 
-    cdef void ask_refused(self) noexcept nogil:
-        """What a connection refused when it went away is asked on another; it waits until there is one."""
-        cdef Link *link
-        while self.state.refused != NULL:
-            link = self.next_link()
-            if link == NULL or not ask_again(link):
+    cdef void send_rejected(self) noexcept nogil:
+        """Sends the requests that a connection rejected when it went away on others; they wait until there is one."""
+        cdef LoadConnection *connection
+        while self.state.rejected != NULL:
+            connection = self.next_connection()
+            if connection == NULL or not send_again(connection):
                 break
 
     cdef int64_t turn_around(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
-        """The loop itself, until the time has come, this array of arrivals is used up, nothing is under way, or a link died."""
-        cdef Link *link
+        """The loop itself, until the time has come, this array of arrivals is used up, nothing is under way, or a connection died."""
+        cdef LoadConnection *connection
         cdef int64_t now_ns = monotonic_ns()
         cdef int64_t due_ns, turn_end
         while True:
             if self.state.blocked:      # up to now
                 self.state.blocked = False
                 self.state.hindered_ns = now_ns
-            if self.state.refused != NULL:
-                self.ask_refused()
+            if self.state.rejected != NULL:
+                self.send_rejected()
             due_ns = self.next_due()
             turn_end = self.state.number + TURN
             while due_ns <= now_ns and due_ns < until_ns and self.state.number < turn_end:
-                link = self.next_link() if self.state.outstanding < MAX_OUTSTANDING else NULL
-                self.state.blocked = link == NULL
-                if link == NULL or not ask(link, due_ns, now_ns):
-                    due_ns = until_ns       # it waits for an answer, or for another connection
+                connection = self.next_connection() if self.state.outstanding < MAX_OUTSTANDING else NULL
+                self.state.blocked = connection == NULL
+                if connection == NULL or not send_next(connection, due_ns, now_ns):
+                    due_ns = until_ns       # it waits for a response, or for another connection
                     break
                 self.arrival += 1
                 due_ns = self.next_due()
                 now_ns = monotonic_ns()
-            self.flush_dirty()
+            self.flush_marked()
             if self.state.died > 0 or now_ns >= until_ns:
                 break
             if due_ns == INT64_MAX and (self.queued and self.state.startable > 0 or self.state.outstanding == 0):
@@ -453,53 +453,53 @@ cdef class Generator:
     cdef int64_t take_events(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
         """Sleeps until something comes, or the time has, and reads it; ends what is late. Returns the time."""
         cdef epoll_event events[EVENTS]
-        cdef Link *link
+        cdef LoadConnection *connection
         cdef int64_t now_ns
         cdef int i
         cdef int count = self.wait(events, until_ns, spin_ns)
         for i in range(count):
-            link = <Link *>events[i].data.ptr
-            if link == NULL:            # no connection's: it has woken the loop, and that was all
+            connection = <LoadConnection *>events[i].data.ptr
+            if connection == NULL:            # no connection's: it has woken the loop, and that was all
                 continue
             if events[i].events & EPOLLOUT:
-                mark_dirty(link)
-            if events[i].events & ~<uint32_t>EPOLLOUT and not link.dead:
-                receive(link, self.buffer)
+                mark_unflushed(connection)
+            if events[i].events & ~<uint32_t>EPOLLOUT and not connection.dead:
+                receive(connection, self.buffer)
         now_ns = monotonic_ns()
         if self.state.deadline_ns > 0:
-            link = self.state.links
-            while link != NULL:
-                cancel_late(link, now_ns)
-                link = link.next
-            end_refused(&self.state, DEADLINE_EXCEEDED, now_ns - self.state.deadline_ns)
+            connection = self.state.connections
+            while connection != NULL:
+                cancel_late(connection, now_ns)
+                connection = connection.next
+            end_rejected(&self.state, DEADLINE_EXCEEDED, now_ns - self.state.deadline_ns)
         return now_ns
 
-    cdef Link *next_link(self) noexcept nogil:
-        """Round robin over the links that can be asked; NULL: there is none."""
-        cdef Link *first
-        cdef Link *link
+    cdef LoadConnection *next_connection(self) noexcept nogil:
+        """Round robin over the connections that take requests; NULL: there is none."""
+        cdef LoadConnection *first
+        cdef LoadConnection *connection
         if self.state.turn == NULL:
-            self.state.turn = self.state.links
-        first = link = self.state.turn
-        while link != NULL:
-            self.state.turn = link.next if link.next != NULL else self.state.links
-            if not link.leaving and not link.dead:
-                return link
-            link = self.state.turn
-            if link == first:
+            self.state.turn = self.state.connections
+        first = connection = self.state.turn
+        while connection != NULL:
+            self.state.turn = connection.next if connection.next != NULL else self.state.connections
+            if not connection.leaving and not connection.dead:
+                return connection
+            connection = self.state.turn
+            if connection == first:
                 break
         return NULL
 
-    cdef void flush_dirty(self) noexcept nogil:
-        cdef Link *link
-        while self.state.dirty != NULL:
-            link = self.state.dirty
-            self.state.dirty = link.next_dirty
-            link.dirty = False
-            flush(link, self.epoll)
+    cdef void flush_marked(self) noexcept nogil:
+        cdef LoadConnection *connection
+        while self.state.unflushed != NULL:
+            connection = self.state.unflushed
+            self.state.unflushed = connection.next_unflushed
+            connection.unflushed = False
+            flush(connection, self.epoll)
 
     cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t spin_ns) noexcept nogil:
-        """Events of the links; sleeps until one is there, or the time has come but for spin_ns."""
+        """Events of the connections; sleeps until one is there, or the time has come but for spin_ns."""
         cdef timespec timeout
         cdef int64_t now_ns = monotonic_ns()        # sending has taken its time
         cdef int64_t rest_ns = until_ns - now_ns
@@ -534,7 +534,7 @@ cdef class Generator:
 
     @property
     def blocked(self):
-        """What is overdue waits for a connection, or for answers; else the generator itself is behind."""
+        """What is overdue waits for a connection, or for responses; else the generator itself is behind."""
         return self.state.blocked
 
     @property
@@ -564,7 +564,7 @@ cdef class Generator:
 
     def collect(self, uint64_t[::1] latency not None, uint64_t[::1] service not None, uint64_t[::1] lateness not None):
         """Moves what was counted since the last time into three arrays of buckets. Returns how many requests ended with each
-        code (17: malformed, 18: connection lost, 19: unanswered), (sum, max, min) in ns of each distribution, and how many answers
+        code (17: malformed, 18: connection lost, 19: unanswered), (sum, max, min) in ns of each distribution, and how many responses
         with OK came, those to warm-up requests included."""
         cdef int i
         codes = [self.state.codes[i] for i in range(CODES)]
@@ -579,21 +579,21 @@ cdef class Generator:
         cdef int i
         return {i: self.state.texts[i][:self.state.text_nbytes[i]] for i in range(1, CODES) if self.state.text_nbytes[i] > 0}
 
-    def take_answers(self):
-        """(body's index, serialized ModelInferResponse) of the answers that are to be checked, and how many more there was no room
+    def take_responses(self):
+        """(body's index, serialized ModelInferResponse) of the responses that are to be checked, and how many more there was no room
         for, since the last time."""
         cdef Captured *kept
-        cdef list answers = []
+        cdef list responses = []
         while self.state.captured != NULL:
             kept = self.state.captured
             self.state.captured = kept.next
-            answers.append((kept.body, PyBytes_FromStringAndSize(<char *>kept + sizeof(Captured), kept.nbytes)))
+            responses.append((kept.body, PyBytes_FromStringAndSize(<char *>kept + sizeof(Captured), kept.nbytes)))
             free(kept)
         lost = self.state.captured_lost
         self.state.captured_count = 0
         self.state.captured_nbytes = 0
         self.state.captured_lost = 0
-        return answers[::-1], lost
+        return responses[::-1], lost
 
     def take_samples(self):
         """Every measured request since the last time, as bytes: intended, sent and done (monotonic ns) and code, four int64 each; and

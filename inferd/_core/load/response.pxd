@@ -27,7 +27,7 @@ cdef enum:
     OUTPUT_CONTENTS = 5
     ANY_NBYTES = -1             # of a raw BYTES tensor, whose shape says nothing of them
 
-cdef struct Expected:           # what an answer may say; owns nothing
+cdef struct Expected:           # what a response may say; owns nothing
     Bytes *models               # names of its model; not every server gives one
     int model_count             # 0: any
     Bytes *outputs              # names of outputs
@@ -134,7 +134,7 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
                         return fault
             elif tag >> 3 == OUTPUT_CONTENTS:
                 if piece.nbytes == 0:
-                    continue            # MLServer sends it beside raw contents
+                    continue    # MLServer sends it beside raw contents
                 if not has_contents:
                     expect_contents(&contents, ANY_FIELD, INT64_MAX, 0)
                     has_contents = True
@@ -151,7 +151,7 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
     if datatype == INVALID:
         return "an output has no datatype that is known"
     has_contents = has_contents and holds_any(&contents)
-    typed[0] = has_contents or elements == 0            # of none it has all
+    typed[0] = has_contents or elements == 0  # of none it has all
     held.elements = elements
     held.nbytes = ANY_NBYTES
     if datatype != BYTES and __builtin_mul_overflow(elements, itemsize(datatype), &held.nbytes):
@@ -169,7 +169,7 @@ cdef inline const char *raw_fault(const Bytes *raw, const Held *held) noexcept n
     return NULL
 
 
-cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes, const Expected *expected) noexcept nogil:
+cdef inline const char *response_fault(const char *data, Py_ssize_t nbytes, const Expected *expected) noexcept nogil:
     """What is wrong with a serialized ModelInferResponse, as static text; NULL: nothing."""
     cdef Reader reader
     cdef Bytes piece, model, version
@@ -193,7 +193,7 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes, const 
             if read_bytes(&reader, &piece) < 0:
                 return reader.fault
             if (raws if tag >> 3 == RAW_OUTPUTS else outputs) == MAX_TENSORS:
-                return "the answer has too many outputs"
+                return "the response has too many outputs"
             if tag >> 3 == RAW_OUTPUTS:
                 raw[raws] = piece
                 raws += 1
@@ -218,15 +218,15 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes, const 
         elif skip_field(&reader, tag) < 0:
             return reader.fault
     if model.nbytes > 0 and expected.model_count > 0 and not is_one_of(&model, expected.models, expected.model_count):
-        return "the answer is another model's"
+        return "the response is another model's"
     if version.nbytes > 0 and expected.version_count > 0 and not is_one_of(&version, expected.versions, expected.version_count):
-        return "the answer is another version's"
+        return "the response is another version's"
     if outputs == 0:
-        return "the answer has no output"
+        return "the response has no output"
     if raws == 0 and typed_outputs != outputs:
         return "an output has no contents"
     if raws != 0 and raws != outputs:
-        return "the answer has more or fewer raw contents than outputs"
+        return "the response has more or fewer raw contents than outputs"
     for i in range(raws):
         fault = raw_fault(&raw[i], &held[i])
         if fault != NULL:

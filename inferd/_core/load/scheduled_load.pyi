@@ -3,11 +3,11 @@ from typing import Any
 
 from inferd._core.load.generator import Generator
 
-class Asker(Generator):
-    """A Generator that asks what `ask` says, on its connections in turn, and says what is over.
+class ScheduledLoad(Generator):
+    """A Generator that sends what `schedule` wants, on its connections in turn, and tells which requests are over.
 
-    at_once: so many requests are under way at most, on all connections together, and their times count from the sending; 0: as many as are
-    asked for (100,000), and their times count from the asking. All else is Generator's; `start` says from when on requests are counted.
+    at_once: at most so many requests are under way, on all connections together, and their times count from the sending. 0: at most
+    100,000 are, and their times count from the call of `schedule`. All else is Generator's; `start` says from when on requests count.
     """
 
     has_dead: bool
@@ -17,6 +17,6 @@ class Asker(Generator):
     last_ended_ns: int
 
     def __init__(self, bodies: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]], *, at_once: int = ..., **kwargs: Any) -> None: ...
-    def ask(self, tags: list[int], bodies: list[int]) -> None: ...
+    def schedule(self, tags: list[int], bodies: list[int]) -> None: ...
     def stop(self) -> None: ...
     def run(self, until_ns: int, spin_ns: int = ...) -> list[int]: ...  # type: ignore[override]

@@ -3,8 +3,8 @@
 # say what to send; the loop, asleep in epoll, wakes and sends it at once. Linux only (eventfd).
 # Never in here: HTTP/2 and what a response is (connection), what a connection is looked at for (generator), when to send.
 #
-# Threads: one runs the loop and calls everything else but `ask` and `stop`, which are any thread's. Between them lies a ring of wishes,
-# whose tail belongs to those who ask and its head to the loop; the mutex guards both numbers and the wishes at the tail.
+# Threads: one runs the loop and calls everything else but `schedule` and `stop`, which are any thread's. Between them lies a ring of
+# scheduled requests: the callers of `schedule` own its tail, the loop its head. The mutex guards both numbers and the entries at the tail.
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free, malloc
 
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.load.generator cimport Generator
-from inferd._core.load.connection cimport Link, ask_for
+from inferd._core.load.connection cimport LoadConnection, send_body
 from inferd._core.base.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLLET, EPOLLIN, PR_SET_TIMERSLACK, close, epoll_ctl, epoll_event, eventfd, eventfd_write,
     prctl, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_t, pthread_cond_wait, pthread_mutex_destroy,
@@ -20,29 +20,29 @@ from inferd._core.base.linux cimport (
 )
 
 cdef enum:
-    ROOM = 65_536               # wishes that wait; whoever has more waits, too
-    PIECE = 1024                # of them handed over at once
+    ROOM = 65_536               # scheduled requests that wait; a caller with more waits for room
+    PIECE = 1024                # scheduled requests handed over at once
     MAX_OUTSTANDING = 100_000   # requests under way
 
-cdef struct Wish:
+cdef struct Scheduled:
     uint64_t tag
     int body
-    int64_t asked_ns
+    int64_t scheduled_ns
 
 
-cdef class Asker(Generator):
-    """A Generator that asks what `ask` says, on its connections in turn, and says what is over.
+cdef class ScheduledLoad(Generator):
+    """A Generator that sends what `schedule` wants, on its connections in turn, and tells which requests are over.
 
-    at_once: so many requests are under way at most, on all connections together, and their times count from the sending; 0: as many as are
-    asked for (100,000), and their times count from the asking. All else is Generator's; `start` says from when on requests are counted.
+    at_once: at most so many requests are under way, on all connections together, and their times count from the sending. 0: at most
+    100,000 are, and their times count from the call of `schedule`. All else is Generator's; `start` says from when on requests count.
     """
 
     cdef pthread_mutex_t mutex
     cdef pthread_cond_t roomy   # half of the ring is empty
     cdef bint has_lock
     cdef int wakeup             # an eventfd in the loop's epoll
-    cdef Wish *ring
-    cdef int64_t head           # of all wishes ever, the first that was not asked,
+    cdef Scheduled *ring
+    cdef int64_t head           # of all scheduled requests ever, the first that was not sent,
     cdef int64_t tail           # and the next one to come
     cdef int64_t seen           # the tail when the loop last looked
     cdef bint sleeping          # the loop wants to be woken
@@ -71,7 +71,7 @@ cdef class Asker(Generator):
         self.limit = at_once or MAX_OUTSTANDING
         self.from_sending = at_once > 0
         self.ended_room = 2 * self.limit
-        self.ring = <Wish *>malloc(ROOM * sizeof(Wish))
+        self.ring = <Scheduled *>malloc(ROOM * sizeof(Scheduled))
         self.state.ended = <uint64_t *>calloc(self.ended_room, sizeof(uint64_t))
         if self.ring == NULL or self.state.ended == NULL:
             raise MemoryError
@@ -92,11 +92,11 @@ cdef class Asker(Generator):
 
     # ---- any thread's ----
 
-    def ask(self, list tags not None, list bodies not None):
-        """Wants requests: for each a number that `run` returns once it is over, however that went, and the number of its body. Waits
+    def schedule(self, list tags not None, list bodies not None):
+        """Schedules requests: for each a number that `run` returns once it is over, however it ended, and the number of its body. Waits
         while too many wait; after `stop` it does nothing."""
-        cdef Wish piece[PIECE]
-        cdef int64_t asked_ns = monotonic_ns()
+        cdef Scheduled piece[PIECE]
+        cdef int64_t scheduled_ns = monotonic_ns()
         cdef Py_ssize_t begin, i, count
         cdef bint taken
         if len(tags) != len(bodies):
@@ -106,7 +106,7 @@ cdef class Asker(Generator):
             for i in range(count):
                 piece[i].tag = tags[begin + i]
                 piece[i].body = bodies[begin + i]
-                piece[i].asked_ns = asked_ns
+                piece[i].scheduled_ns = scheduled_ns
                 if not 0 <= piece[i].body < self.state.body_count:
                     raise IndexError(f"body {piece[i].body}: there are {self.state.body_count}")
             with nogil:
@@ -114,8 +114,8 @@ cdef class Asker(Generator):
             if not taken:
                 break
 
-    cdef bint put(self, Wish *piece, Py_ssize_t count) noexcept nogil:
-        """Hands wishes to the loop, once there is room; False: it has stopped."""
+    cdef bint put(self, Scheduled *piece, Py_ssize_t count) noexcept nogil:
+        """Hands scheduled requests to the loop, once there is room; False: it has stopped."""
         cdef Py_ssize_t i
         cdef bint wake
         pthread_mutex_lock(&self.mutex)
@@ -133,7 +133,7 @@ cdef class Asker(Generator):
         return not self.stopped
 
     def stop(self):
-        """Ends `run`, now and ever after, and lets go of whoever waits in `ask`."""
+        """Ends `run`, now and ever after, and releases the callers that wait in `schedule`."""
         with nogil:
             pthread_mutex_lock(&self.mutex)
             self.stopped = True
@@ -144,7 +144,7 @@ cdef class Asker(Generator):
     # ---- the loop ----
 
     def run(self, int64_t until_ns, int64_t spin_ns=0):
-        """Asks and receives until the time `until_ns` (monotonic), until something is over, or until a connection has died. Returns the
+        """Sends and receives until the time `until_ns` (monotonic), until something is over, or until a connection has died. Returns the
         tags of what is over."""
         cdef Py_ssize_t i
         prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)    # this thread's, and of those that it starts: a sleep may end 50 us late otherwise
@@ -163,38 +163,38 @@ cdef class Asker(Generator):
             if self.state.blocked:      # up to now
                 self.state.blocked = False
                 self.state.hindered_ns = now_ns
-            if self.state.refused != NULL:
-                self.ask_refused()
-            self.take_wishes()          # before the others are told: the server has work meanwhile
-            self.flush_dirty()
+            if self.state.rejected != NULL:
+                self.send_rejected()
+            self.send_scheduled()       # before the caller hears what is over: the server has work meanwhile
+            self.flush_marked()
             if self.state.ended_count > 0 or self.state.died > 0 or now_ns >= until_ns or self.stopped:
                 break
             if self.has_seen_all():
                 now_ns = self.take_events(until_ns, spin_ns)
             self.settle()
 
-    cdef void take_wishes(self) noexcept nogil:
-        """Asks what is wished for, as far as that may be under way."""
+    cdef void send_scheduled(self) noexcept nogil:
+        """Sends what is scheduled, as far as `limit` allows."""
         cdef int64_t head = self.head
         cdef int64_t now_ns
-        cdef Wish *wish
-        cdef Link *link
+        cdef Scheduled *scheduled
+        cdef LoadConnection *connection
         pthread_mutex_lock(&self.mutex)
         self.seen = self.tail
         pthread_mutex_unlock(&self.mutex)
         while head < self.seen and self.state.outstanding < self.limit \
                 and self.state.outstanding + self.state.ended_count < self.ended_room:
-            link = self.next_link()
-            self.state.blocked = link == NULL
-            if link == NULL:
+            connection = self.next_connection()
+            self.state.blocked = connection == NULL
+            if connection == NULL:
                 break
-            wish = &self.ring[head % ROOM]
+            scheduled = &self.ring[head % ROOM]
             now_ns = monotonic_ns()
-            if ask_for(link, wish.body, wish.tag, now_ns if self.from_sending else wish.asked_ns, now_ns):
+            if send_body(connection, scheduled.body, scheduled.tag, now_ns if self.from_sending else scheduled.scheduled_ns, now_ns):
                 head += 1
                 if self.busy_from_ns == 0:
                     self.busy_from_ns = now_ns
-            elif not link.leaving:      # there is no memory
+            elif not connection.leaving:      # there is no memory
                 break
         if head == self.head:
             return
@@ -206,7 +206,7 @@ cdef class Asker(Generator):
         pthread_mutex_unlock(&self.mutex)
 
     cdef bint has_seen_all(self) noexcept nogil:
-        """Whether nothing was wished for since the loop looked; then it may sleep, and who wishes wakes it."""
+        """Whether nothing was scheduled since the loop looked; then it may sleep, and the next `schedule` wakes it."""
         pthread_mutex_lock(&self.mutex)
         self.sleeping = self.seen == self.tail
         pthread_mutex_unlock(&self.mutex)
@@ -229,7 +229,7 @@ cdef class Asker(Generator):
 
     @property
     def waiting_count(self):
-        """Wishes that were not asked yet."""
+        """Scheduled requests that were not sent yet."""
         cdef int64_t count
         pthread_mutex_lock(&self.mutex)
         count = self.tail - self.head

@@ -1,11 +1,11 @@
-# tls: what makes the bytes of a generator's connection private, as link uses it (see tls.pyx).
+# tls: encrypts the bytes of a load connection (see tls.pyx).
 
 from libc.stdint cimport uint8_t
 
 cdef enum:
     FAULT_NBYTES = 256
 
-cdef struct Seal:               # what a link looks at without the GIL
+cdef struct Seal:               # what a connection looks at without the GIL
     void *tls                   # the Tls; whoever keeps its Seal keeps it, too
     bint owes                   # there is more to send: a word of TLS itself, or what there was no room for
     char fault[FAULT_NBYTES]    # why nothing more comes; empty: it does

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # tls: the bytes of a generator's connection made private, and plain again, by Python's ssl between two buffers in memory: no OpenSSL has to
-# be built, shipped or kept safe here. A link without TLS never comes here; one with it takes the GIL for each read and write.
+# be built, shipped or kept safe here. A connection without TLS never comes here; one with it takes the GIL for each read and write.
 # Never in here: sockets, handshakes (client_inputs/connections.py), HTTP/2.
 
 import re

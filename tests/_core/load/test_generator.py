@@ -1,4 +1,4 @@
-"""The load generator's connections against h2, over a socket pair: what is sent when, and what each kind of answer counts as."""
+"""The load generator's connections against h2, over a socket pair: what is sent when, and what each kind of response counts as."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def response(**changed: Any) -> inference.ModelInferResponse:
     return made
 
 
-ANSWER = response().SerializeToString()
+RESPONSE = response().SerializeToString()
 
 
 class Server:
@@ -93,7 +93,7 @@ class Server:
     def send(self) -> None:
         self.socket.sendall(self.http2.data_to_send())
 
-    def answer(self, stream: int, body: bytes = framed(ANSWER), trailers: Any = OK, status: str = "200", step: int = 1 << 20) -> None:
+    def answer(self, stream: int, body: bytes = framed(RESPONSE), trailers: Any = OK, status: str = "200", step: int = 1 << 20) -> None:
         """Headers, the body in pieces of `step` bytes, trailers."""
         self.http2.send_headers(stream, [(":status", status), ("content-type", "application/grpc")])
         for at in range(0, len(body), step):
@@ -294,7 +294,7 @@ def test_warm_up_is_counted_nowhere(made) -> None:
     pump(generator, server, lambda: not generator.outstanding)
     codes, histograms = counted(generator)
     assert (codes, [histogram.count for histogram in histograms]) == ({}, [0, 0, 0])
-    assert (generator.take_answers(), generator.take_samples()) == (([], 0), (b"", 0))
+    assert (generator.take_responses(), generator.take_samples()) == (([], 0), (b"", 0))
 
 
 def test_what_is_left_of_a_closed_loops_warm_up_is_measured_from_its_sending(made) -> None:
@@ -326,7 +326,7 @@ def test_what_is_left_of_the_warm_up_is_among_the_number_of_requests(made) -> No
 
 
 def test_what_is_left_of_an_open_loops_warm_up_counts_once_nobody_waits_any_longer(made) -> None:
-    """Its answer is none of the measured time, whose own arrivals wait, too, where the server stalls; having none at all is."""
+    """Its response is none of the measured time, whose own arrivals wait, too, where the server stalls; having none at all is."""
     generator, server = made()
     now_ns = time.monotonic_ns()
     generator.start(now_ns)
@@ -386,7 +386,7 @@ def test_a_body_larger_than_every_window(made) -> None:
     assert set(server.requests.values()) == {framed(body)}
 
 
-# ---- what an answer counts as --------------------------------------------------------------------------------------------
+# ---- what a response counts as --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", range(1, 17))
@@ -401,31 +401,31 @@ def test_every_status_with_its_message(made, code: int) -> None:
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
-        (b"", "OK without an answer"),
-        (framed(ANSWER) * 2, "more than one answer"),
-        (framed(ANSWER) + b"\0\0", "more than one answer"),
-        (framed(ANSWER)[:-1], "OK without an answer"),
-        (framed(ANSWER, compressed=1), "compressed"),
-        (framed(ANSWER[:-1]), "a field is longer than what holds it"),
+        (b"", "OK without a response"),
+        (framed(RESPONSE) * 2, "more than one response"),
+        (framed(RESPONSE) + b"\0\0", "more than one response"),
+        (framed(RESPONSE)[:-1], "OK without a response"),
+        (framed(RESPONSE, compressed=1), "compressed"),
+        (framed(RESPONSE[:-1]), "a field is longer than what holds it"),
         (framed(b""), "no output"),
         (framed(response(model_name="x" * 100).SerializeToString(), nbytes=1 << 31), "larger than the limit"),
     ],
 )
-def test_an_answer_that_is_none(made, body: bytes, fault: str) -> None:
+def test_a_response_that_is_none(made, body: bytes, fault: str) -> None:
     codes, messages = one_request(made, lambda server, stream: server.answer(stream, body))
     assert codes == {"malformed": 1}
     assert fault in messages[17].decode()
 
 
 @pytest.mark.parametrize("step", [1, 3, 7])
-def test_an_answer_in_many_pieces(made, step: int) -> None:
+def test_a_response_in_many_pieces(made, step: int) -> None:
     generator, server = made(verify_every=1)
     generator.start(0, streams=1, requests=1)
     pump(generator, server, lambda: bool(server.requests))
     server.answer(1, step=step)
     pump(generator, server, lambda: not generator.outstanding)
     assert counted(generator)[0] == {"OK": 1}
-    assert generator.take_answers() == ([(0, ANSWER)], 0)
+    assert generator.take_responses() == ([(0, RESPONSE)], 0)
 
 
 @pytest.mark.parametrize(("status", "name"), [("400", "INTERNAL"), ("404", "UNIMPLEMENTED"), ("503", "UNAVAILABLE"), ("418", "UNKNOWN")])
@@ -434,7 +434,7 @@ def test_http_without_grpc(made, status: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "name"), [("500", "UNKNOWN"), ("503", "UNAVAILABLE")])
-@pytest.mark.parametrize("body", [framed(ANSWER), b""])
+@pytest.mark.parametrize("body", [framed(RESPONSE), b""])
 def test_http_that_says_no_makes_a_status_of_ok_none(made, status: str, name: str, body: bytes) -> None:
     codes, messages = one_request(made, lambda server, stream: server.answer(stream, body, OK, status))
     assert codes == {name: 1}
@@ -447,9 +447,9 @@ def test_http_that_says_no_leaves_a_status_that_says_more(made) -> None:
     assert (codes, messages) == ({"RESOURCE_EXHAUSTED": 1}, {8: b"full"})
 
 
-def test_an_answer_without_a_status_says_so(made) -> None:
+def test_a_response_without_a_status_says_so(made) -> None:
     codes, messages = one_request(made, lambda server, stream: server.answer(stream, trailers=[("x", "y")]))
-    assert (codes, messages) == ({"UNKNOWN": 1}, {2: b"the answer ended without a grpc-status"})
+    assert (codes, messages) == ({"UNKNOWN": 1}, {2: b"the response ended without a grpc-status"})
 
 
 @pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc;x=y", "Application/gRPC"])
@@ -464,10 +464,10 @@ def test_a_content_type_of_grpc(made, content_type: str) -> None:
         ([("content-type", "text/html")], b"content-type text/html"),
         ([("content-type", "application/grpc-web")], b"content-type application/grpc-web"),
         ([("content-type", "a%41" + "b" * 1000)], (b"content-type a?41" + b"b" * 1000)[:255]),
-        ([], b"the answer has no content-type"),
+        ([], b"the response has no content-type"),
     ],
 )
-def test_an_answer_of_another_content_type_is_none(made, headers: list[tuple[str, str]], said: bytes) -> None:
+def test_a_response_of_another_content_type_is_none(made, headers: list[tuple[str, str]], said: bytes) -> None:
     """Whatever it says beside it, as for other gRPC clients; but a status that names an error is heeded, and so is a message."""
     told = [("grpc-status", "8"), ("grpc-message", "full")]
     for trailers, expected in ((OK, (2, said)), ([("x", "y")], (2, said)), (told[:1], (8, said)), (told, (8, b"full"))):
@@ -479,7 +479,7 @@ def test_an_answer_of_another_content_type_is_none(made, headers: list[tuple[str
 
 def answer_as(server: Server, stream: int, headers: list[tuple[str, str]], trailers: list[tuple[str, str]]) -> None:
     server.http2.send_headers(stream, [(":status", "200"), *headers])
-    server.http2.send_data(stream, framed(ANSWER))
+    server.http2.send_data(stream, framed(RESPONSE))
     server.http2.send_headers(stream, trailers, end_stream=True)
     server.send()
 
@@ -487,14 +487,14 @@ def answer_as(server: Server, stream: int, headers: list[tuple[str, str]], trail
 def begin(server: Server, stream: int, *, end: bool = False) -> None:
     """A status of OK where none may stand: before the message."""
     server.http2.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc"), *OK])
-    server.http2.send_data(stream, framed(ANSWER), end_stream=end)
+    server.http2.send_data(stream, framed(RESPONSE), end_stream=end)
     server.send()
 
 
 def test_a_status_before_the_message_is_none(made) -> None:
-    """Whatever comes after it: only what ends an answer says how it ended, as for any gRPC client."""
+    """Whatever comes after it: only what ends a response says how it ended, as for any gRPC client."""
     codes, messages = one_request(made, lambda server, stream: begin(server, stream, end=True))
-    assert (codes, messages) == ({"UNKNOWN": 1}, {2: b"the answer ended without a grpc-status"})
+    assert (codes, messages) == ({"UNKNOWN": 1}, {2: b"the response ended without a grpc-status"})
 
     def begin_and_reset(server: Server, stream: int) -> None:
         begin(server, stream)
@@ -504,7 +504,7 @@ def test_a_status_before_the_message_is_none(made) -> None:
     assert (codes, messages) == ({"INTERNAL": 1}, {13: b"the stream was reset: INTERNAL_ERROR"})
 
 
-def test_a_status_that_comes_alone_ends_the_answer(made) -> None:
+def test_a_status_that_comes_alone_ends_the_response(made) -> None:
     def refuse(server: Server, stream: int) -> None:
         server.http2.send_headers(stream, [(":status", "200"), ("grpc-status", "8"), ("grpc-message", "full")], end_stream=True)
         server.send()
@@ -579,8 +579,8 @@ def test_a_refused_stream_is_asked_again_twice_at_most(made) -> None:
     assert (counted(generator)[0], generator.messages()) == ({"UNAVAILABLE": 1}, {14: b"the stream was reset: REFUSED_STREAM"})
 
 
-@pytest.mark.parametrize("body", [None, framed(ANSWER)])
-def test_an_answer_that_does_not_wait_for_the_whole_request_ends_it(made, body: bytes | None) -> None:
+@pytest.mark.parametrize("body", [None, framed(RESPONSE)])
+def test_a_response_that_does_not_wait_for_the_whole_request_ends_it(made, body: bytes | None) -> None:
     """A server that refuses a large request reads no more of it, and may not say so: the status counts, the rest is not sent."""
     generator, server = made(bodies=(bytes(1 << 20),))
     generator.start(0, streams=2, requests=5)
@@ -630,8 +630,8 @@ def test_a_deadline_that_the_server_notices_first_took_its_time_too(made, code: 
     assert latency.min_ns >= 3_600_000_000_000
 
 
-@pytest.mark.parametrize(("body", "status"), [(framed(ANSWER), "0"), (b"", "0"), (b"", "1"), (b"", "8")])
-def test_what_comes_after_the_deadline_is_no_answer(made, body: bytes, status: str) -> None:
+@pytest.mark.parametrize(("body", "status"), [(framed(RESPONSE), "0"), (b"", "0"), (b"", "1"), (b"", "8")])
+def test_what_comes_after_the_deadline_is_no_response(made, body: bytes, status: str) -> None:
     """It lies in the socket when the generator looks, before there was a chance to cancel: no gRPC client would still take it."""
     generator, server = made(deadline_ns=1, sample_room=1)
     client = h2.connection.H2Connection()  # whose request is answered before the generator has sent its own
@@ -649,19 +649,19 @@ def test_what_comes_after_the_deadline_is_no_answer(made, body: bytes, status: s
 
 
 @pytest.mark.parametrize(("bodies", "every"), [(1, 1), (4, 4), (5, 20), (64, 16)])
-def test_answers_of_every_body_are_drawn(made, bodies: int, every: int) -> None:
+def test_responses_of_every_body_are_drawn(made, bodies: int, every: int) -> None:
     """About one in so many, and not those of the same bodies again and again."""
     count = bodies * every * 8
     generator, server = made(bodies=tuple(bytes([body]) for body in range(bodies)), verify_every=every)
     generator.start(0, streams=64, requests=count)
     answer_all(generator, server)
-    answers, lost = generator.take_answers()
-    assert count / every / 2 < len(answers) + lost < count / every * 2
-    assert {body for body, _ in answers} == set(range(bodies))
+    responses, lost = generator.take_responses()
+    assert count / every / 2 < len(responses) + lost < count / every * 2
+    assert {body for body, _ in responses} == set(range(bodies))
 
 
 def settled(generator: Generator, server: Server, limit: int) -> None:
-    """One request and its answer, by which the server's limit of streams is known, too."""
+    """One request and its response, by which the server's limit of streams is known, too."""
     server.http2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: limit})
     server.send()
     generator.start(2**62, streams=1)
@@ -744,8 +744,8 @@ def test_a_deadline_ends_those_that_wait_without_a_word_to_the_server(made) -> N
     assert len(server.headers) < 100
 
 
-def test_what_has_less_time_left_than_answers_take_does_not_take_the_time_of_others(made) -> None:
-    """One after the other all would be sent too late. The answer takes more than half of the deadline: the next one has less left."""
+def test_what_has_less_time_left_than_responses_take_does_not_take_the_time_of_others(made) -> None:
+    """One after the other all would be sent too late. The response takes more than half of the deadline: the next one has less left."""
     second_ns = 1_000_000_000
     generator, server = made(deadline_ns=second_ns, streams=1)
     generator.start(0)
@@ -759,7 +759,7 @@ def test_what_has_less_time_left_than_answers_take_does_not_take_the_time_of_oth
     assert generator.messages() == {4: b"waited in the generator for a stream until it was too late"}
 
 
-def test_answers_are_read_while_much_is_due(made) -> None:
+def test_responses_are_read_while_much_is_due(made) -> None:
     """They would grow old unread, past their deadlines, while all that is due is sent."""
     generator, server = made(streams=1_000)
     generator.start(0)
@@ -939,7 +939,7 @@ def test_what_waits_long_shows_though_it_is_not_over(made) -> None:
     assert counted(generator)[0] == {"OK": 3}, "nothing was ended"
 
 
-def test_answers_to_warm_up_requests_are_answers_of_the_time_in_which_they_come(made) -> None:
+def test_responses_to_warm_up_requests_are_responses_of_the_time_in_which_they_come(made) -> None:
     """Throughput is what comes out; else a server that is asked too much would seem to give less."""
     generator, server = made()
     begun_ns = time.monotonic_ns()
@@ -1130,13 +1130,13 @@ def test_rubbish_ends_the_connection(made) -> None:
 
 
 def test_a_session_that_has_failed_is_asked_nothing(made) -> None:
-    """An answer makes room for the next request, and behind it comes what is no HTTP/2: the next request is not begun any more, which the
+    """A response makes room for the next request, and behind it comes what is no HTTP/2: the next request is not begun any more, which the
     library would end at once, and the one after it, without coming back."""
     generator, server = made()
     generator.start(0, streams=1, requests=1000)
     pump(generator, server, lambda: bool(server.requests))
     server.http2.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
-    server.http2.send_data(1, framed(ANSWER))
+    server.http2.send_data(1, framed(RESPONSE))
     server.http2.send_headers(1, OK, end_stream=True)
     server.socket.sendall(server.http2.data_to_send() + PING_OF_A_STREAM)
     while not (dead := generator.take_dead()):
@@ -1162,7 +1162,7 @@ def misbehave(server: Server, chance: random.Random) -> None:
         case 1:
             server.http2.send_headers(stream, [(":status", chance.choice(["200", "500"])), ("grpc-status", "8")], end_stream=True)
         case 2:
-            server.answer(stream, framed(ANSWER)[: chance.randrange(60)])
+            server.answer(stream, framed(RESPONSE)[: chance.randrange(60)])
         case 3:
             server.http2.send_headers(stream, [(":status", "200")])
             server.http2.reset_stream(stream, 7)
@@ -1180,7 +1180,7 @@ def misbehave(server: Server, chance: random.Random) -> None:
 @given(seed=st.integers(0, 2**32), streams=st.sampled_from([0, 1, 7]), deadline_ns=st.sampled_from([0, 200_000, 3_600_000_000_000]))
 @settings(max_examples=60)
 def test_each_request_is_counted_once_whatever_the_server_does(seed: int, streams: int, deadline_ns: int) -> None:
-    """Resets and ends streams early, breaks off answers, changes its mind about its limit, goes away, while large bodies are under way."""
+    """Resets and ends streams early, breaks off responses, changes its limit of streams, goes away, while large bodies are under way."""
     chance = random.Random(seed)
     headers = [*HEADERS, (b"grpc-timeout", b"1S")]
     generator = Generator([bytes(size) for size in (10, 70_000, 300_000)], headers, deadline_ns=deadline_ns, sample_room=1000)

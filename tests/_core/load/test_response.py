@@ -1,4 +1,4 @@
-"""What a ModelInferResponse must be to count as an answer, held against protobuf and a plain reading of what protobuf gives."""
+"""What a ModelInferResponse must be to count as a response, held against protobuf and a plain reading of what protobuf gives."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def named(model: str, *outputs: str) -> inference.ModelInferResponse:
         (named("m", "yy"), "none that the model has"),
     ],
 )
-def test_what_an_answer_must_be(made: inference.ModelInferResponse, fault: str | None) -> None:
+def test_what_a_response_must_be(made: inference.ModelInferResponse, fault: str | None) -> None:
     told = fault_of(made.SerializeToString(), MODELS, OUTPUTS)
     assert told is None if fault is None else fault in (told or "")
 
@@ -94,19 +94,19 @@ def test_a_server_that_does_not_say_what_its_model_has_is_believed() -> None:
     assert fault_of(named("m", "thing").SerializeToString(), MODELS) is None
 
 
-def test_an_answer_of_a_version_that_was_not_asked_for_is_none() -> None:
+def test_a_response_of_a_version_that_was_not_asked_for_is_none() -> None:
     made = named("m", "y")
     assert fault_of(made.SerializeToString(), MODELS, OUTPUTS, [b"3"]) is None, "not every server says it"
     made.model_version = "3"
     assert fault_of(made.SerializeToString(), MODELS, OUTPUTS, [b"3"]) is None
     assert fault_of(made.SerializeToString(), MODELS, OUTPUTS) is None
-    assert fault_of(made.SerializeToString(), MODELS, OUTPUTS, [b"4"]) == "the answer is another version's"
+    assert fault_of(made.SerializeToString(), MODELS, OUTPUTS, [b"4"]) == "the response is another version's"
 
 
 # ---- against protobuf ----------------------------------------------------------------------------------------------------
 
 
-def is_answer(content: bytes, models: tuple[bytes, ...], outputs: tuple[bytes, ...]) -> bool:
+def is_response(content: bytes, models: tuple[bytes, ...], outputs: tuple[bytes, ...]) -> bool:
     """The same, plainly."""
     try:
         response = inference.ModelInferResponse.FromString(content)
@@ -156,9 +156,9 @@ def count_texts(raw: bytes) -> int:
 
 
 def check_against_protobuf(content: bytes, models: tuple[bytes, ...] = (), outputs: tuple[bytes, ...] = ()) -> bool:
-    """Both find it an answer, or both do not. True: it is one."""
+    """Both find it a response, or both do not. True: it is one."""
     fault = fault_of(content, models, outputs)
-    assert (fault is None) == is_answer(content, models, outputs), fault
+    assert (fault is None) == is_response(content, models, outputs), fault
     return fault is None
 
 
@@ -180,7 +180,7 @@ def raw_contents(draw: st.DrawFn, word: str, elements: int) -> bytes:
 
 @st.composite
 def responses(draw: st.DrawFn) -> Any:
-    """Well-formed protobuf, of which a good part are answers."""
+    """Well-formed protobuf, of which a good part are responses."""
     response = inference.ModelInferResponse(
         model_name=draw(st.sampled_from(["m", "inner", "", "n"])), model_version=draw(texts), id=draw(texts)
     )

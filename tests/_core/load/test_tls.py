@@ -164,7 +164,7 @@ def test_what_came_with_the_end_of_the_handshake_is_read(made) -> None:
 
 
 @pytest.mark.parametrize("most", [1 << 20, 61])
-def test_questions_and_answers_of_any_size(made, most: int) -> None:
+def test_questions_and_responses_of_any_size(made, most: int) -> None:
     """Records are cut anywhere on their way; a body of more than the kernel and all buffers hold waits until it is read."""
     bodies = (b"first", random.Random(1).randbytes(3_000_000), b"last")
     generator, server = made(bodies)
@@ -181,7 +181,7 @@ def test_questions_and_answers_of_any_size(made, most: int) -> None:
     assert counted(generator)[0] == {"OK": 3}
 
 
-def test_many_answers_at_once_do_not_fit_the_buffer(made) -> None:
+def test_many_responses_at_once_do_not_fit_the_buffer(made) -> None:
     """More than a read of the socket takes, and the last of them in a record whose beginning came before."""
     generator, server = made()
     generator.start(0, streams=50, requests=50)
@@ -209,14 +209,14 @@ def until_dead(generator: Generator) -> list[int]:
     return dead
 
 
-def test_an_answer_before_the_end_counts_and_the_end_is_an_end(made) -> None:
+def test_a_response_before_the_end_counts_and_the_end_is_an_end(made) -> None:
     generator, server = under_way(made)
     server.http2.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
     server.http2.send_data(1, framed(response().SerializeToString()))
     server.http2.send_headers(1, [("grpc-status", "0")], end_stream=True)
     server.side.session.write(server.http2.data_to_send())
     with pytest.raises(ssl.SSLWantReadError):
-        server.side.session.unwrap()  # close_notify, in the same bytes as the answer
+        server.side.session.unwrap()  # close_notify, in the same bytes as the response
     server.pipe.flush()
     assert until_dead(generator) == [0]
     assert counted(generator)[0] == {"OK": 1}

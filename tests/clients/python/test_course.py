@@ -159,7 +159,7 @@ def test_repetitions_end_when_the_budget_is_spent_and_return_with_answers() -> N
     assert sent(failure(), ANSWER) == 2, "four and five halves, less one, are more than five"
 
 
-def test_refusals_that_are_no_overload_cost_no_budget() -> None:
+def test_rejections_that_are_no_overload_cost_no_budget() -> None:
     shared = policy(retry=Retry(tokens=4))
     for code in ("INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"):
         Told(shared).run(failure(code))

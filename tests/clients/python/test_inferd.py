@@ -99,7 +99,7 @@ async def test_what_it_tells(inferd: Awaited) -> None:
         ("identity", {"z": np.ones((1, 16), np.float32)}, grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
-async def test_refusals(inferd: Awaited, model: str, inputs: dict[str, Any], code: grpc.StatusCode) -> None:
+async def test_rejections(inferd: Awaited, model: str, inputs: dict[str, Any], code: grpc.StatusCode) -> None:
     with pytest.raises(InferenceError) as raised:
         await inferd.infer(model, inputs)
     assert raised.value.code is code

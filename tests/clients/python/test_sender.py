@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from inferd_client import AsyncClient, Client, InferenceError, Retry, balance, sender
 
-from tests.echo_server import EchoServer, Refusal
+from tests.echo_server import EchoServer, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 X = {"x": np.ones(3)}
 LIMIT_S = 30  # longer than anything here takes
 FAR_S = 4 * LIMIT_S  # of what is to be ended by something else, within LIMIT_S
-AWAY = Refusal(grpc.StatusCode.UNAVAILABLE)
-FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED)
-FULL_FOR_A_WHILE = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 1.5)
+AWAY = Rejection(grpc.StatusCode.UNAVAILABLE)
+FULL = Rejection(grpc.StatusCode.RESOURCE_EXHAUSTED)
+FULL_FOR_A_WHILE = Rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, 1.5)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def reach(client: Awaited, *servers: EchoServer) -> None:
 
 
 async def test_a_call_that_fails_is_sent_again(server: EchoServer, connect: Callable[..., Awaited], clock: ManualClock) -> None:
-    server.refusals.extend([AWAY, AWAY])
+    server.rejections.extend([AWAY, AWAY])
     result = await connect(server.target).infer("echo", X)
     assert result["x"].sum() == 3
     assert server.infer_calls == 3
@@ -72,38 +72,40 @@ async def test_a_call_that_fails_is_sent_again(server: EchoServer, connect: Call
 
 
 async def test_the_servers_wish_is_kept(server: EchoServer, connect: Callable[..., Awaited], clock: ManualClock) -> None:
-    server.refusals.append(FULL_FOR_A_WHILE)
+    server.rejections.append(FULL_FOR_A_WHILE)
     await connect(server.target).infer("echo", X)
     [pause] = clock.pauses
     assert 1.5 <= pause <= 1.6
 
 
-@pytest.mark.parametrize("refusal", [FULL, Refusal(grpc.StatusCode.INTERNAL)])
-async def test_other_refusals_are_final(server: EchoServer, connect: Callable[..., Awaited], clock: ManualClock, refusal: Refusal) -> None:
-    server.refusals.append(refusal)
+@pytest.mark.parametrize("rejection", [FULL, Rejection(grpc.StatusCode.INTERNAL)])
+async def test_other_rejections_are_final(
+    server: EchoServer, connect: Callable[..., Awaited], clock: ManualClock, rejection: Rejection
+) -> None:
+    server.rejections.append(rejection)
     with pytest.raises(InferenceError) as raised:
         await connect(server.target).infer("echo", X)
-    assert raised.value.code is refusal.code
+    assert raised.value.code is rejection.code
     assert isinstance(raised.value.__cause__, grpc.RpcError)
     assert not clock.pauses
 
 
 async def test_without_retries(server: EchoServer, connect: Callable[..., Awaited]) -> None:
-    server.refusals.append(AWAY)
-    with pytest.raises(InferenceError, match="UNAVAILABLE: refused for a test"):
+    server.rejections.append(AWAY)
+    with pytest.raises(InferenceError, match="UNAVAILABLE: rejected for a test"):
         await connect(server.target, retry=None).infer("echo", X)
     assert server.infer_calls == 1
 
 
 async def test_a_step_of_a_sequence_is_sent_once(server: EchoServer, connect: Callable[..., Awaited]) -> None:
-    server.refusals.append(AWAY)
+    server.rejections.append(AWAY)
     with pytest.raises(InferenceError, match="UNAVAILABLE"):
         await connect(server.target).infer("echo", X, parameters={"sequence_id": 7})
     assert server.infer_calls == 1
 
 
 async def test_no_wait_goes_past_the_timeout(server: EchoServer, connect: Callable[..., Awaited], clock: ManualClock) -> None:
-    server.refusals.extend([FULL_FOR_A_WHILE] * 2)
+    server.rejections.extend([FULL_FOR_A_WHILE] * 2)
     client = connect(server.target, timeout=1.5)
     with pytest.raises(InferenceError) as raised:
         await client.infer("echo", X)
@@ -137,7 +139,7 @@ async def test_a_restart_is_waited_out(tmp_path: Path, connect: Callable[..., Aw
 
 
 async def test_an_outage_ends_the_repetitions(server: EchoServer, connect: Callable[..., Awaited], clock: ManualClock) -> None:
-    server.refusals.extend([AWAY] * 40)
+    server.rejections.extend([AWAY] * 40)
     client = connect(server.target, retry=Retry(attempts=3, tokens=20))
     for _ in range(10):
         with pytest.raises(InferenceError):
@@ -207,7 +209,7 @@ async def test_one_that_was_never_there_does_no_harm(servers: list[EchoServer], 
 
 async def test_where_one_is_full_the_others_answer(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
     full, idle = servers[:2]
-    full.refusals.extend([Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 59)] * 30)
+    full.rejections.extend([Rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, 59)] * 30)
     client = connect([full.target, idle.target], timeout=LIMIT_S)
     for _ in range(12):
         await client.infer("echo", X)
@@ -217,7 +219,7 @@ async def test_where_one_is_full_the_others_answer(servers: list[EchoServer], co
 
 async def test_where_all_are_full_the_refusal_comes_at_once(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
     for server in servers:
-        server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 59))
+        server.rejections.append(Rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, 59))
     with pytest.raises(InferenceError) as raised:
         await connect([server.target for server in servers[:2]], timeout=LIMIT_S).infer("echo", X)
     assert raised.value.retry_after == 59
@@ -228,12 +230,12 @@ async def test_where_all_are_full_the_refusal_comes_at_once(servers: list[EchoSe
 async def test_a_server_that_refuses_is_left_out(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
     client = connect([server.target for server in servers], timeout=LIMIT_S, retry=Retry(initial_delay=0.001))
     await reach(client, *servers)
-    refusing = servers[1]
-    before = refusing.infer_calls
-    refusing.refusals.append(AWAY)
+    rejecting = servers[1]
+    before = rejecting.infer_calls
+    rejecting.rejections.append(AWAY)
     for _ in range(12):
         await client.infer("echo", X)
-    assert refusing.infer_calls == before + 1
+    assert rejecting.infer_calls == before + 1
 
 
 # Hedging
@@ -380,7 +382,7 @@ async def test_a_client_that_is_closed_before_a_call_is_sent(
 def test_closing_ends_the_wait_of_other_threads(server: EchoServer, at_each_pause: AtEachPause) -> None:
     waiting = threading.Event()
     at_each_pause(waiting.set)
-    server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, FAR_S))
+    server.rejections.append(Rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, FAR_S))
     client = Client(server.target, retry=Retry(max_retry_after=FAR_S))
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(client.infer, "echo", X)
@@ -393,7 +395,7 @@ def test_closing_ends_the_wait_of_other_threads(server: EchoServer, at_each_paus
 async def test_closing_ends_the_wait_of_other_tasks(server: EchoServer, at_each_pause: AtEachPause) -> None:
     waiting = asyncio.Event()
     at_each_pause(waiting.set)
-    server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, FAR_S))
+    server.rejections.append(Rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, FAR_S))
     client = AsyncClient(server.target, retry=Retry(max_retry_after=FAR_S))
     call = asyncio.ensure_future(client.infer("echo", X))
     await asyncio.wait_for(waiting.wait(), LIMIT_S)

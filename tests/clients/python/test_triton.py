@@ -66,7 +66,7 @@ async def test_what_it_tells(client: Awaited) -> None:
         ("identity", {"x": np.ones((1, 15), np.float32)}, grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
-async def test_refusals(client: Awaited, model: str, inputs: dict[str, Any], code: grpc.StatusCode) -> None:
+async def test_rejections(client: Awaited, model: str, inputs: dict[str, Any], code: grpc.StatusCode) -> None:
     with pytest.raises(InferenceError) as raised:
         await client.infer(model, inputs)
     assert raised.value.code is code

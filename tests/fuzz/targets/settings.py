@@ -12,7 +12,7 @@ from inferd.config import fields, load_settings, spell
 from inferd.errors import ConfigError
 
 MODULES = ()
-LINES = ("inferd.config",)
+LINES = tuple(f"inferd.config.{name}" for name in ("address", "checks", "field", "sources", "units"))
 VALUES = ("64MiB", "100ms", "off", "true", "[", '"', "plaintext:", "unix:@x", "[::1]:1")
 DICTIONARY = tuple(word.encode() for word in (*fields(), *VALUES))
 FOLDER = Path(tempfile.mkdtemp(prefix="inferd-fuzz-"))

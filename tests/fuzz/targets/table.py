@@ -14,7 +14,7 @@ from inferd.errors import InvalidArgument
 from inferd.pipeline.csv_lines import read_csv, write_csv
 from inferd.pipeline.pipeline import TensorType
 from inferd.pipeline.records import arrow_record
-from tests.steps.test_table import compiled, unwatched
+from tests.pipeline.test_table import compiled, unwatched
 
 MODULES = ("codec.records",)
 LINES = ("inferd.pipeline.csv_lines", "inferd.pipeline.records", "inferd.pipeline.columns", "inferd.pipeline.table")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from inferd.errors import InvalidArgument
-from tests.steps.test_text import CORPUS, INT64, ODD, Alone, assert_equal, bert, byte_level, compiled, request_of, unwatched
+from tests.pipeline.test_text import CORPUS, INT64, ODD, Alone, assert_equal, bert, byte_level, compiled, request_of, unwatched
 
 MODULES = ()
 LINES = ("inferd.pipeline.text",)

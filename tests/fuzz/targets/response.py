@@ -6,7 +6,7 @@ Input: 1 byte for whether the generator knows what the model has, and the respon
 from __future__ import annotations
 
 from inferd._core.load.generator import fault_of
-from tests._core.load.test_response import DATATYPES, MODELS, OUTPUTS, is_answer, samples
+from tests._core.load.test_response import DATATYPES, MODELS, OUTPUTS, is_response, samples
 
 MODULES = ("load.generator",)
 DICTIONARY = tuple(word.encode() for word in DATATYPES) + MODELS + OUTPUTS
@@ -17,7 +17,7 @@ def check(data: bytes) -> None:
         return
     content, names = data[1:], (MODELS, OUTPUTS) if data[0] & 1 else ((), ())
     fault = fault_of(content, *names)
-    assert (fault is None) is is_answer(content, *names), fault
+    assert (fault is None) is is_response(content, *names), fault
 
 
 def seeds() -> list[bytes]:

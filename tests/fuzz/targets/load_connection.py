@@ -23,7 +23,7 @@ REQUESTS = 6
 TURN_NS, LIMIT_NS = 10_000, 1_000_000_000
 BODY = b"\n\1m" + bytes(40)
 FIELDS = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", wires.INFER), (b":authority", b"test")]
-GENERATOR = Generator([BODY], FIELDS, max_answer_nbytes=10_000, verify_every=3, sample_room=8, models=[b"m"], outputs=[b"y", b"other"])
+GENERATOR = Generator([BODY], FIELDS, max_response_nbytes=10_000, verify_every=3, sample_room=8, models=[b"m"], outputs=[b"y", b"other"])
 COUNTS = [np.zeros(33 << 10, np.uint64) for _ in range(3)]
 
 
@@ -55,7 +55,7 @@ def check(data: bytes) -> None:
     codes, _, answered = GENERATOR.collect(*COUNTS)
     assert sum(codes) == GENERATOR.finished - before
     assert codes[0] <= answered <= REQUESTS
-    GENERATOR.take_answers()
+    GENERATOR.take_responses()
     GENERATOR.take_samples()
 
 
@@ -68,9 +68,9 @@ def made(source: random.Random, stream: int) -> bytes:
         case 1:
             return frame(wires.HEADERS, 5, stream, wires.block(source.choice(TRAILERS)))
         case 2 | 3:
-            return frame(wires.DATA, source.choice((0, 0, 1)), stream, wires.message(source.choice(ANSWERS)))
+            return frame(wires.DATA, source.choice((0, 0, 1)), stream, wires.message(source.choice(RESPONSES)))
         case 4:
-            return answered(stream, source.choice(ANSWERS))
+            return answered(stream, source.choice(RESPONSES))
         case _:
             return wires.control(source, stream)
 
@@ -81,7 +81,7 @@ def answered(stream: int, content: bytes) -> bytes:
     return frame(wires.HEADERS, 4, stream, head) + body + frame(wires.HEADERS, 5, stream, wires.block(TRAILERS[0]))
 
 
-ANSWERS = (*samples(), b"", b"x")
+RESPONSES = (*samples(), b"", b"x")
 TRAILERS = (
     [(b"grpc-status", b"0")],
     [(b"grpc-status", b"8"), (b"grpc-message", b"too%20much")],
@@ -95,9 +95,9 @@ def mutate(data: bytes, seed: int) -> bytes:
 
 
 def seeds() -> list[bytes]:
-    whole = b"".join(answered(stream, content) for stream, content in zip(range(1, 9, 2), ANSWERS, strict=False))
+    whole = b"".join(answered(stream, content) for stream, content in zip(range(1, 9, 2), RESPONSES, strict=False))
     rejected = frame(wires.HEADERS, 5, 1, wires.block([(b":status", b"200"), *TRAILERS[1]]))
-    leaving = frame(wires.GOAWAY, 0, 0, struct.pack(">II", 1, 0) + b"bye") + answered(1, ANSWERS[0])
+    leaving = frame(wires.GOAWAY, 0, 0, struct.pack(">II", 1, 0) + b"bye") + answered(1, RESPONSES[0])
     few = frame(wires.SETTINGS, 0, 0, struct.pack(">HI", 3, 1)) + whole
-    reset = frame(wires.RST_STREAM, 0, 1, struct.pack(">I", 7)) + answered(3, ANSWERS[1])
+    reset = frame(wires.RST_STREAM, 0, 1, struct.pack(">I", 7)) + answered(3, RESPONSES[1])
     return [bytes([head]) + content for head in (0, 2, 4) for content in (whole, rejected, leaving, few, reset)]

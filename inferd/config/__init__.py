@@ -1,0 +1,35 @@
+"""The settings of the server: one table, four sources of values, exact units, and errors that say what to write instead.
+
+    settings    `Settings`, the table: flags, INFERD_* variables, inferd.toml and docs/configuration.md derive from it
+    field       one row of the table: its kind and limits, a value from text and back
+    units       sizes and durations
+    address     host:port, [IPv6]:port, unix:/path
+    checks      whether values are right, each and all together
+    sources     flag > variable > file > default
+
+Other packages import from here. Nothing in here imports numpy, onnxruntime or grpc.
+"""
+
+from inferd.config.address import Address, parse_address, parse_listen
+from inferd.config.checks import PROVIDERS, most_workers
+from inferd.config.field import Field, spell
+from inferd.config.settings import RELOADED, Settings, fields
+from inferd.config.sources import CONFIG_FILE, CONFIG_VARIABLE, load_settings
+from inferd.config.units import parse_duration
+
+__all__ = [
+    "CONFIG_FILE",
+    "CONFIG_VARIABLE",
+    "PROVIDERS",
+    "RELOADED",
+    "Address",
+    "Field",
+    "Settings",
+    "fields",
+    "load_settings",
+    "most_workers",
+    "parse_address",
+    "parse_duration",
+    "parse_listen",
+    "spell",
+]

@@ -1,0 +1,91 @@
+"""What a report says of each mode's outcome."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from msgspec.structs import replace
+from reports import measurement
+
+from inferd.bench import modes, terminal
+from inferd.bench.findings import Scenario, Versions
+from inferd.bench.measurement import Latency, Load, Measurement
+from inferd.bench.outcome_report import report_of
+
+
+def test_valid_is_no_submission():
+    found = Scenario("Offline", True, [], "samples a second", 5.0, {}, "summary")
+    made = report_of(modes.Outcome("mlperf", [measurement()], found, ""), "localhost:1", "m")
+    assert "a result of MLPerf takes 600 s at least" in terminal.render(made)
+    made = report_of(modes.Outcome("mlperf", [measurement()], replace(found, valid=False), ""), "localhost:1", "m")
+    assert "600 s" not in terminal.render(made)
+
+
+def test_the_headline_of_rounds_is_their_median():
+    rounds = [Measurement(Load(), requests_per_second=rate) for rate in (5.0, 1.0, 3.0)]
+    assert report_of(modes.Outcome("rounds", rounds, None, ""), "localhost:1", "m").headline == 2
+
+
+def server_of(limit: float) -> Callable[[Load, str], Measurement]:
+    """Answers at most `limit` requests a second."""
+
+    def run(load: Load, version: str) -> Measurement:
+        answered = min(load.rate or limit, limit)
+        late = load.rate > limit
+        return Measurement(
+            load,
+            version,
+            requests=1000,
+            duration_s=1000 / answered,
+            requests_per_second=answered,
+            latency_us=Latency(p99=1e6 if late else 1e3),
+            ended="interrupted" if load.rate == 13 else "",
+        )
+
+    return run
+
+
+def test_the_headline_of_a_search_is_what_it_found():
+    made = report_of(modes.carry_out(modes.search(Load(rate=100.0), modes.parse_slo("p99=10ms")), server_of(1000.0)), "t", "m")
+    assert made.main.load.rate == made.summary["rate"]
+    assert made.requests_per_second == made.main.requests_per_second > 900
+    assert made.summary["words"][0].startswith(f"{made.summary['rate']:.4g}/s keeps p99 10 ms")
+
+
+def test_the_headline_of_steps_is_the_best():
+    loads = [Load(rate=rate) for rate in (100.0, 300.0, 200.0)]
+    made = report_of(modes.carry_out(modes.steps(loads), server_of(1000.0)), "t", "m")
+    assert (made.kind, made.headline, made.requests_per_second) == ("steps", 1, 300.0)
+
+
+def test_an_early_end_is_told():
+    loads = [Load(rate=rate) for rate in (100.0, 13.0, 200.0)]
+    made = report_of(modes.carry_out(modes.steps(loads), server_of(1000.0)), "t", "m", notices=["first"])
+    assert made.notices == ["first", "ended early: interrupted"]
+    assert len(made.measurements) == 2
+
+
+def test_one_load_has_no_findings():
+    made = report_of(modes.carry_out(modes.single(Load(rate=100.0)), server_of(1000.0)), "t", "m")
+    assert (made.kind, made.summary, made.headline) == ("single", {}, 0)
+
+
+def test_versions_are_compared():
+    def run(load: Load, version: str) -> Measurement:
+        return measurement(load, version, seconds=2, slower=1.5 if version == "4" else 1.0)
+
+    made = report_of(modes.carry_out(modes.versions(Load(), ["3", "4"], 4), run), "t", "m")
+    (found,) = made.summary["comparisons"]
+    assert (found["before"], found["after"]) == ("m version 3", "m version 4")
+    assert {change["figure"]: change["verdict"] for change in found["changes"]}["p50"] == "worse"
+    text = terminal.render(made)
+    assert "m version 4 against m version 3" in text
+    assert re.search(r"^  p50 .*worse$", text, re.MULTILINE)
+    assert set(found["notices"]) <= set(text.splitlines())
+
+
+def test_versions_of_which_one_was_measured_are_not():
+    made = report_of(modes.Outcome("versions", [measurement(seconds=1)], Versions([]), "interrupted"), "t", "m")
+    assert made.summary["comparisons"] == []
+    assert report_of(modes.Outcome("versions", [], Versions([]), "x"), "t", "m").summary["comparisons"] == []
