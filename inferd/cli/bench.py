@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from inferd.bench.interval_log import IntervalLog
     from inferd.bench.measurement import Load, Measurement
     from inferd.bench.modes import Mode, Outcome
-    from inferd.bench.outcome_report import report_of
     from inferd.bench.report import Report
     from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
@@ -193,6 +192,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
     """What the flags ask for, told and written; the exit code."""
     from inferd.bench import inputs, plots, report, terminal
     from inferd.bench.interval_log import IntervalLog
+    from inferd.bench.outcome_report import report_of
     from inferd.bench.session import Checks, Looks, Session
 
     if given["html"]:
