@@ -8,12 +8,11 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, Self
 
 import h2.config
 import h2.connection
 import h2.events
-import trustme
 
 from inferd._core.http2.connection import Connection
 from inferd._core.http2.poller import Poller
@@ -59,10 +58,12 @@ class Sockets:
         self.opened = ExitStack()
         self.connections: list[Watched] = []
 
-    def __enter__(self) -> Sockets:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.poller.fileno() < 0:
+            self.poller = Poller(self.served.scheduled.append)
         for connection in self.connections:
             connection.abort()
         for closing in list(self.server.closing):
@@ -76,12 +77,12 @@ class Sockets:
         self, kind: str = "unix", *, context: ssl.SSLContext | None = None, sent_nbytes: int = 0, of: type[Watched] = Watched
     ) -> tuple[Watched, socket.socket]:
         """The server's side and the client's socket. kind: "unix", "tcp". sent_nbytes: that the server's kernel holds, about."""
-        near, far = socket.socketpair() if kind == "unix" else tcp_pair()
+        near, far = socket.socketpair() if kind == "unix" else tcp_pair(sent_nbytes)
         near.setblocking(False)
         far.settimeout(LIMIT_S)
         if sent_nbytes:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sent_nbytes)
-        self.opened.enter_context(far)
+        self.opened.callback(far.close)
         tls = None if context is None else Tls(lambda incoming, outgoing: context.wrap_bio(incoming, outgoing, server_side=True))
         connection = of(self.server, near, tls)
         self.connections.append(connection)
@@ -107,9 +108,13 @@ class Sockets:
             self.turn()
 
 
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
+def tcp_pair(received_nbytes: int = 0) -> tuple[socket.socket, socket.socket]:
+    """Of the second one the kernel takes about so many bytes before they are read."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        far = socket.create_connection(listener.getsockname(), LIMIT_S)
+        far = socket.socket()
+        if received_nbytes:
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received_nbytes)
+        far.connect(listener.getsockname())
         return listener.accept()[0], far
 
 
@@ -120,13 +125,16 @@ class Peer:
         self.sockets, self.socket = sockets, client
         client.setblocking(False)
         self.tls = None if context is None else context.wrap_socket(client, server_hostname="localhost", do_handshake_on_connect=False)
+        if self.tls is not None:
+            sockets.opened.callback(self.tls.close)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.bodies: dict[int, bytes] = {}
         self.ended: set[int] = set()
         self.goaways: list[int] = []
         self.pings = 0
         self.closed = self.shaken = False
-        self._unsent = b""
+        self._unsent = self._unread = b""
+        self.resets: dict[int, int] = {}
         self.h2.initiate_connection()
 
     def move(self) -> None:
@@ -161,15 +169,24 @@ class Peer:
     def _take(self, arrived: bytes) -> None:
         if not arrived:
             self.closed = True
-        for event in self.h2.receive_data(arrived):
-            match event:
-                case h2.events.DataReceived():
-                    self.bodies[event.stream_id] += event.data
-                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                case h2.events.StreamEnded():
-                    self.ended.add(event.stream_id)
-                case h2.events.PingAckReceived():
-                    self.pings += 1
-                case h2.events.ConnectionTerminated():
-                    self.goaways.append(event.error_code)
-                    self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN  # open streams go on (RFC 9113, 6.8)
+        self._unread += arrived
+        while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3], "big")):
+            whole, self._unread = self._unread[:size], self._unread[size:]
+            for event in self.h2.receive_data(whole):
+                self._note(event)
+
+    def _note(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.DataReceived():
+                self.bodies[event.stream_id] += event.data
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.StreamEnded():
+                self.ended.add(event.stream_id)
+            case h2.events.StreamReset():
+                self.resets[event.stream_id] = int(event.error_code)
+            case h2.events.PingAckReceived():
+                self.pings += 1
+            case h2.events.ConnectionTerminated():
+                self.goaways.append(int(event.error_code))
+                # h2 takes GOAWAY for the end of everything; open streams go on (RFC 9113, 6.8).
+                self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN

@@ -6,7 +6,7 @@ cdef enum:
     BUDGET_NS = 1_000_000               # of an iteration of the loop, for the turns of all connections
     READ_NBYTES = 16 << 10              # read of a connection in a turn, unless most of it is a large message
     FLUSH_FRAMES = 256                  # written of a connection in a turn
-    MAX_UNSENT_NBYTES = 2 << 20         # that wait for a socket: two writes of output, and what TLS answers to a client that reads nothing
+    MAX_UNSENT_NBYTES = 1 << 20         # that wait for a socket: two writes of output, and what TLS answers to a client that reads nothing
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; rejections too
     PREFACE_NBYTES = 24                 # with which a client begins: "PRI * HTTP/2.0" and so on
