@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.http2.flood_policy cimport Conduct, Rules
-from inferd._core.grpc.call cimport Call
+from inferd._core.grpc.call cimport Call, InferHandler
 from inferd._core.http2.low_water cimport Gathering
 from inferd._core.http2.keepalive_policy cimport Terms
 from inferd._core.http2.nghttp2 cimport nghttp2_option, nghttp2_session
@@ -21,7 +21,8 @@ cdef class Endpoint:
     cdef dict methods                   # bytes path -> Method
     cdef bytes infer_path               # the hot method's path; compared before the table is asked
     cdef str infer_method               # the same as text
-    cdef object infer_row, infer_handler
+    cdef object infer_row
+    cdef InferHandler infer_handler
     cdef object start, reject, schedule, unserved
     cdef object guard                   # or None: every call may be made
     cdef uint64_t guard_epoch           # grows when the guard may say something else of what it let through

@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.http2.flood_policy cimport CONTROL_BURST_S, RESET_BURST_S
-from inferd._core.grpc.call cimport Call
+from inferd._core.grpc.call cimport Call, infer_handler
 from inferd._core.http2.low_water cimport Gathering
 from inferd._core.http2.limits cimport FLUSH_FRAMES, FLUSH_ITERATION_NS, FLUSH_NS, ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS
 from inferd._core.http2.limits cimport MAX_HELD_NBYTES, MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
@@ -56,7 +56,8 @@ cdef class Endpoint:
         self.infer_path = b""
         for path, row in methods.items():
             if row.kind == "infer":
-                self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
+                self.infer_path, self.infer_method, self.infer_row = path.encode(), path, row
+                self.infer_handler = infer_handler(row.handler)
         self.start, self.reject, self.unserved, self.schedule = start, reject, unserved, schedule
         self.guard = guard
         self.in_thread = in_thread

@@ -86,7 +86,7 @@ cdef class Http2Call(Call):
     cdef int begin(self) except -1:
         if self.kind == INFER:
             self.output.expecting = True
-            self.output.endpoint.infer_handler(self)
+            self.output.endpoint.infer_handler.infer(self)
         else:
             self.output.endpoint.start(self, self.method_row)
         return 0
