@@ -96,7 +96,7 @@ class TlsServer(Server):
         super().__init__(Generator((b"nobody's",), HEADERS))  # whose connection is a plain one, and is not used
         self.plain = self.socket, self.client
         ours, theirs = socket.socketpair()
-        self.side, self.theirs = Side(contexts[0], ours, endpoint=True), Side(contexts[1], theirs, server=False)
+        self.side, self.theirs = Side(contexts[0], ours, server=True), Side(contexts[1], theirs, server=False)
         for end in (ours, theirs):
             end.setblocking(False)
         limit_s = time.monotonic() + LIMIT_S
@@ -264,7 +264,7 @@ def test_a_server_that_does_not_take_the_certificate_says_so(files: Files) -> No
     with ours, theirs:
         for end in (ours, theirs):
             end.setblocking(False)
-        server, client = Side(server_context, ours, endpoint=True), Side(client_context, theirs, server=False)
+        server, client = Side(server_context, ours, server=True), Side(client_context, theirs, server=False)
         assert not client.shake()
         assert not server.shake()
         assert client.shake(), "that is all of it"
