@@ -47,7 +47,7 @@ FUZZ = $(if $(FUZZ_SANITIZE),build/fuzz-sanitize/tree,build/fuzz/tree)
 FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):quarantine_size_mb=1:verify_asan_link_order=0 \
 	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
-.PHONY: help demo test lint types build debug sanitize fuzz bench bench-inputs bench-production peers wheel proto examples clean
+.PHONY: help demo test check lint types build debug sanitize fuzz bench bench-inputs bench-production peers wheel proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,13 +58,21 @@ demo: .stamps/build  ## serve the example models, send real requests, show answe
 test: lint types .stamps/node .stamps/go  ## lint, types and the whole suite
 	$(PYTEST) $(SIDE_BY_SIDE)
 
+# The test file that mirrors FILE, or the folder of its package where there is none.
+MIRROR = $(dir $(FILE:inferd/%=tests/%))
+check: .stamps/develop  ## FILE=inferd/_core/http2/headers.pyx: builds what changed, and runs the test file that mirrors FILE
+	@test -e "$(FILE)" || { echo "make check FILE=...: expected a file of inferd/, got '$(FILE)'" >&2; exit 2; }
+	$(PYTEST) -q $(or $(wildcard $(MIRROR)test_$(basename $(notdir $(FILE))).py),$(MIRROR))
+
 lint: .stamps/develop  ## ruff check, ruff format --check and cython-lint
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/cython-lint inferd
 
-types: .stamps/develop  ## mypy --strict
+types: .stamps/develop  ## mypy --strict; stubtest: the stubs of the native modules say what the modules have
 	$(PY) -m mypy
+	$(PY) -m mypy.stubtest inferd._core --concise --ignore-missing-stub --ignore-disjoint-bases --ignore-unused-allowlist \
+		--allowlist scripts/stubs-differ.txt --mypy-config-file pyproject.toml
 
 build: .stamps/build  ## compile the native modules in place
 
@@ -152,7 +160,8 @@ $(PY): | .stamps/system-build
 	$(PY) setup.py --quiet build_ext --inplace
 	@touch $@
 
-.stamps/develop: pyproject.toml .stamps/build | .stamps/system-test
+# A new build is no reason to install the tools again.
+.stamps/develop: pyproject.toml | .stamps/build .stamps/system-test
 	@echo "installing the tools of development into $(VENV)"
 	$(INSTALL) -e clients/python -e '.[cpu,client,bench,dev,test]'
 	@touch $@

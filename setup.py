@@ -242,9 +242,12 @@ class BuildNative(build_ext):
     def header_checked(self, wanted: list[Extension]) -> list[Extension]:
         """Leaves out what needs a library that pkg-config knows and whose header the compiler does not find."""
         kept = []
+        found: dict[str, bool] = {}  # by library: one probe for all of its modules
         for extension in wanted:
             library = needed(Path(extension.sources[0]))
-            if library is not None and not self.compiles(f"#include <stdio.h>\n#include <{library.header}>", extension.include_dirs):
+            if library is not None and library.name not in found:
+                found[library.name] = self.compiles(f"#include <stdio.h>\n#include <{library.header}>", extension.include_dirs)
+            if library is not None and not found[library.name]:
                 left_out(library, f"the compiler does not find <{library.header}> (Debian: apt install {library.package})")
                 continue
             kept.append(extension)

@@ -55,6 +55,7 @@ CORE: dict[str, set[str]] = {
     "tensor": {"base"},
     "batching": {"base", "metrics", "grpc", "tensor"},
     "codec": {"base", "grpc", "tensor", "batching"},
+    "inference": {"base", "metrics", "grpc", "tensor", "batching", "codec"},
     "http2": {"base", "grpc"},
     "media": {"base"},
     "load": {"base", "metrics", "tensor", "codec", "http2"},

@@ -15,8 +15,7 @@ import logging
 import math
 import os
 import re
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from inferd._core.inference.bound_runs import BoundRun, BoundRuns, CurrentRun
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.engine.arena import RunArena
 from inferd.engine.onnx_file import Subgraph, read_onnx
@@ -471,8 +471,7 @@ class _Run:
         self._model_name = signature.model_name.decode()
         self._options = _onnxruntime().RunOptions()
         self._options.log_severity_level = 4  # fatal: a failed run is raised, and told once, by us
-        self._running = False
-        self._lock = threading.Lock()  # orders terminate against the end of a run; never held while the model runs
+        self.current = CurrentRun(self._options)
         self._session = session
         # The objects inside session and binding skip a Python layer, worth half a microsecond a run.
         self._inside = hasattr(session, "_sess") and hasattr(session.io_binding(), "_iobinding")
@@ -483,18 +482,7 @@ class _Run:
         return session._sess if self._inside else session
 
     def terminate(self) -> None:
-        with self._lock:
-            if self._running:
-                self._options.terminate = True
-
-    def _end(self) -> bool:
-        """The run is over. True if it was terminated."""
-        with self._lock:
-            self._running = False
-            terminated: bool = self._options.terminate
-            if terminated:
-                self._options.terminate = False
-        return terminated
+        self.current.terminate()
 
     def _tensors(self, arrays: list[Array], words: list[str], rows: int) -> Tensors:
         return Tensors(arrays, words, self._batched, rows if self._batched else None)
@@ -507,20 +495,20 @@ class _Run:
         return {name: of_array(array, _ONNX_NUMBER[word]) for array, (name, word, _) in zip(arrays, self._input_specs, strict=True)}
 
     def _run_allocating(self, feed: dict[str, Any], rows: int, *, again: bool = False) -> Tensors:
-        self._running = True
+        self.current.begin()
         try:
             if self._as_values:
                 values = self._session.run_with_ort_values(self._output_names, feed, self._options)
             else:
                 arrays = self._inner.run(self._output_names, feed, self._options)
         except Exception as error:
-            if self._end():
+            if self.current.end():
                 raise _cancelled() from None
             if not again and self._made_room(error):
                 return self._run_allocating(feed, rows, again=True)
             self._raise_rejection(error, rows)
             raise _run_failed(self._model_name, error) from None
-        self._end()
+        self.current.end()
         if self._as_values:
             arrays = [_array_of(value, word) for value, word in zip(values, self._output_words, strict=True)]
         self._check_shapes(arrays, rows)
@@ -557,21 +545,7 @@ class _Run:
                 )
 
 
-class _Bound:
-    """The arrays of one number of rows, bound."""
-
-    __slots__ = ("binding", "execute", "inputs", "native", "outputs", "proven")
-
-    def __init__(self, inputs: Tensors, outputs: Tensors, binding: Any, native: Any, execute: Callable[[Any, Any], None]) -> None:
-        self.inputs = inputs
-        self.outputs = outputs
-        self.binding = binding  # onnxruntime.IOBinding
-        self.native = native  # what `execute`, a session's run_with_iobinding, takes: the object inside `binding`
-        self.execute = execute
-        self.proven = False  # a run has filled `outputs`: the graph keeps its promise
-
-
-class _BoundBackend(_Run):
+class _BoundBackend(_Run, BoundRuns):
     """Every size but the rows is known: arrays, views and bindings are made once, and a run allocates nothing."""
 
     def __init__(
@@ -588,8 +562,8 @@ class _BoundBackend(_Run):
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]
         self._output_arrays = [self._whole(spec) for spec in self._output_specs]
-        self._bound: list[_Bound | None] = [None] * (self._most_rows + 1)  # by rows, made at first use
-        self._keeps_promise = True  # False: the outputs' real shapes are not what the graph declares
+        self.bound = [None] * (self._most_rows + 1)
+        self.keeps_promise = True
 
     def _whole(self, spec: Spec) -> Array:
         _, word, shape = spec
@@ -598,13 +572,7 @@ class _BoundBackend(_Run):
     def _views(self, arrays: list[Array], rows: int) -> list[Array]:
         return [array[:rows] for array in arrays] if self._batched else arrays
 
-    def inputs(self, batch: Batch) -> Tensors:
-        bound = self._bound[batch.rows]
-        if bound is None:
-            bound = self._bind(batch.rows)
-        return bound.inputs
-
-    def _bind(self, rows: int) -> _Bound:
+    def bind(self, rows: int) -> BoundRun:
         """First use of this many rows."""
         inputs, outputs = self._views(self._input_arrays, rows), self._views(self._output_arrays, rows)
         session = self._few_session if rows <= self._few_rows else self._session
@@ -613,45 +581,42 @@ class _BoundBackend(_Run):
             binding.bind_input(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
         for array, (name, word, _) in zip(outputs, self._output_specs, strict=True):
             binding.bind_output(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
-        bound = self._bound[rows] = _Bound(
+        bound = self.bound[rows] = BoundRun(
             self._tensors(inputs, self._input_words, rows),
             self._tensors(outputs, self._output_words, rows),
             binding,
-            binding._iobinding if self._inside else binding,
             self._inside_of(session).run_with_iobinding,
+            binding._iobinding if self._inside else binding,
+            self._options,
         )
         return bound
 
-    def run(self, rows: int) -> Tensors:
-        bound = self._bound[rows]
-        if bound is None or not self._keeps_promise:
-            return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
-        self._running = True
-        try:
-            bound.execute(bound.native, self._options)
-        except Exception as error:
-            if self._end():
-                raise _cancelled() from None
-            if self._made_room(error):
-                return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows, again=True)
-            self._raise_rejection(error, rows)
-            if bound.proven:
-                raise _run_failed(self._model_name, error) from None
-            return self._run_unproven(rows)
-        self._end()
-        bound.proven = True
-        return bound.outputs
+    def run_unbound(self, rows: int) -> Tensors:
+        """Without the arrays of the outputs, which are not what the graph declares."""
+        return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
+
+    def run_failed(self, error: Exception, rows: int) -> Tensors:
+        """A bound run raised `error`: raises what the requests are told, or runs once more where that may go well."""
+        if self.current.end():
+            raise _cancelled() from None
+        if self._made_room(error):
+            return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows, again=True)
+        self._raise_rejection(error, rows)
+        bound = self.bound[rows]
+        if bound is not None and bound.proven:
+            raise _run_failed(self._model_name, error) from None
+        return self._run_unproven(rows)
 
     def _run_unproven(self, rows: int) -> Tensors:
         """The first run of this many rows failed. onnxruntime rejects to fill arrays that do not have an output's real shape:
         if the run goes well without them, the graph's declaration was wrong, and they are given up. Else the fault is raised."""
-        outputs = self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
+        outputs = self.run_unbound(rows)
         log.warning("model %r: outputs differ from the shapes that its graph declares, so they are not bound", self._model_name)
-        self._keeps_promise = False
+        self.keeps_promise = False
         return outputs
 
     def close(self) -> None:
-        self._bound = []
+        self.bound = []
         self._input_arrays = []
         self._output_arrays = []
 

@@ -1,4 +1,5 @@
-"""How a batch runs: `Instance.run_batch`, the second half of a request's path, and the threads that call it.
+"""What becomes of runs that fail, and the threads that run batches. A run itself is _core/inference/path: run_batch, the second half of a
+request's path.
 
 An instance runs one batch at a time, either on the event loop (inline) or on an executor thread of its own. A run of several requests
 that fails is run again in halves, and these again, so that a request fails only where a run of it alone fails (retry_budget.py says how
@@ -12,8 +13,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from inferd._core.inference.path import Runner
 from inferd.engine.retry_budget import RetryBudget
-from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, RequestError, RunFailed, Unavailable
+from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, RunFailed, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,45 +34,28 @@ MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by comp
 TELL_EVERY_NS = 60 * 10**9  # at most one line of an instance about requests that its model rejected
 
 
-class Instance:
+class Instance(Runner):
     """One backend, and the batch that it runs at the moment. `name` is the model and its version, as messages say it.
+
+    Its runs are path.Runner's: run_batch. Here stands what becomes of one that failed, or that is to end.
 
     finish(inputs, outputs): makes of a run's tensors what clients get; None: they get the outputs as they are.
     """
 
     def __init__(self, name: str, backend: Backend, finish: Callable[[Tensors, Tensors], Tensors] | None = None) -> None:
-        self.name = name
-        self.backend = backend
-        self.finish = finish
+        super().__init__(name, backend, finish)
         self.warming_up = False  # a run that fails is then no news for an operator
-        self.running: Batch | None = None  # while the model itself runs
-        self._ended = False
         self._budget = RetryBudget()
         self._untold = 0  # requests that the model rejected and no line in the log has counted
         self._tell_ns = 0  # monotonic: not before
         self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
 
-    def run_batch(self, batch: Batch) -> None:
-        """Preprocess, execute, encode. Afterwards every request of the batch has a response or an error; deliver gives them out."""
-        if not batch.requests:
-            return  # all of them expired while they waited
-        try:
-            self._run(batch, batch)
-        except Exception as error:
-            if len(batch.requests) == 1:
-                batch.fail(self._answer_to(error, batch))
-            else:
-                self._run_again(batch, error)
-
-    def _run(self, part: Batch, batch: Batch) -> None:
-        """Runs `part`: `batch`, or some requests of it."""
-        inputs = self.backend.inputs(part)
-        part.gather(inputs)
-        outputs = self._execute(part.rows, batch)
-        if self.finish is not None:
-            part.executed()
-            outputs = self.finish(inputs, outputs)
-        part.encode(outputs)
+    def run_failed(self, batch: Batch, error: Exception) -> None:
+        """The run of a batch raised `error`: afterwards every request of it has a response or an error."""
+        if len(batch.requests) == 1:
+            batch.fail(self._answer_to(error, batch))
+        else:
+            self._run_again(batch, error)
 
     def _run_again(self, batch: Batch, error: Exception) -> None:
         """The run of several requests failed, and nothing says by which of them. Only those are to fail whose own run fails, as far as
@@ -92,7 +77,7 @@ class Instance:
         told = part is not batch
         while failed:
             part, error = failed.pop()
-            if len(part.requests) == 1 or batch.terminated or self._ended:
+            if len(part.requests) == 1 or batch.terminated or self.ended:
                 part.fail(self._answer_to(error, batch, told=told))
                 told = True
                 continue
@@ -109,9 +94,9 @@ class Instance:
     def _failure_of(self, part: Batch, batch: Batch) -> Exception | None:
         """Runs a part; None: its requests have responses."""
         try:
-            self._run(part, batch)
+            self.run(part, batch)
         except Exception as failure:
-            if not (batch.terminated or self._ended):  # else it says nothing of the model, and nothing of the requests
+            if not (batch.terminated or self.ended):  # else it says nothing of the model, and nothing of the requests
                 self._budget.failed(part.clients())
             return failure
         self._budget.succeeded(part.clients())
@@ -126,7 +111,7 @@ class Instance:
             return DeadlineExceeded(
                 f"{self.name}: the deadline passed while the model ran, and the run was ended; allow more time, or send fewer rows"
             )
-        if self._ended:
+        if self.ended:
             return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may answer")
         if isinstance(error, RequestError) and not throttled:
             if isinstance(error, InvalidArgument) and not self.warming_up:
@@ -156,34 +141,25 @@ class Instance:
             log.info("%s: the model's own operators rejected %d requests; their clients were told why", self.name, self._untold)
             self._untold, self._tell_ns = 0, now_ns + TELL_EVERY_NS
 
-    def _execute(self, rows: int, batch: Batch) -> Tensors:
-        """Runs the model, unless nobody waits for it. From now to the end of the run `batch.terminate` can end it."""
-        self.running = batch
-        batch.terminate = self._end_run
-        try:
-            if batch.alive == 0 or batch.terminated:
-                raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
-            return self.backend.run(rows)
-        finally:
-            batch.terminate = self.running = None
-            if batch.terminated or self._ended:
-                with self._lock:  # _end_run and end are through, or will see that this run is over
-                    pass
-
     def end(self) -> None:
         """The model is unloaded: ends the run that is going on, if there is one. From any thread. Idempotent."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         with self._lock:
             if self.running is not None:
                 self.backend.terminate()
 
-    def _end_run(self, batch: Batch) -> None:
+    def end_run(self, batch: Batch) -> None:
         """Ends this batch's run, and never the one after it. From any thread."""
         with self._lock:
             if self.running is batch:
                 self.backend.terminate()
+
+    def wait_for_end(self) -> None:
+        """end_run and end are through, or will see that this run is over."""
+        with self._lock:
+            pass
 
 
 class ExecutorThread(threading.Thread):

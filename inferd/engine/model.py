@@ -1,11 +1,12 @@
-"""One version of one model: its contract, its queue, its instances. `check` and `submit` are the middle of a request's path.
+"""One version of one model: its contract, its queues, its instances, its life. Its `route` (_core/inference/path) is the middle of a
+request's path: check and submit, and runs on the event loop.
 
     LOADING --start--> READY --drain--> UNLOADING --close--> UNAVAILABLE
 
 It is UNAVAILABLE, too, for as long as none of its instances ends its run (run_limit.py).
 
 A model runs either inline, on the event loop at the end of the iteration that gathered its batch, or on executor threads, one
-an instance. It is inline when its measured runs are tiny (inline.py says what that means), shapes bound them (bounds.py), it has one
+an instance. It is inline when its measured runs are tiny (_core/inference/inline_policy), shapes bound them (bounds.py), it has one
 instance and no delay; it moves by itself when that changes, and before a request much larger than any whose run was seen to be short;
 it never runs in two places at once:
 
@@ -33,23 +34,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from inferd._core.batching.batcher import Batcher
+from inferd._core.inference.inline_policy import InlinePolicy
+from inferd._core.inference.path import Route
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine import run_limits, warmup
 from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
-from inferd.engine.inline import InlinePolicy
 from inferd.engine.preparer import PreprocessThreads
 from inferd.engine.run_limit import RunLimit, Stage
-from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted, StartError, Unavailable
+from inferd.errors import RequestError, StartError, Unavailable
 from inferd.protocol import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from inferd._core.batching.batch import Batch
-    from inferd._core.batching.request import Request
-    from inferd._core.grpc.call import Call
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
@@ -64,10 +64,7 @@ DEFAULT_QUEUE_REQUESTS = 4096
 DEFAULT_INLINE_LIMIT_US = 100
 DEFAULT_BUSY_PERCENT = 50
 HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
-GROWTH = 4  # a request of so many times the bytes of those whose runs were short is no guess for the loop
-LARGE_US = 50_000  # of one core, estimated, to prepare a request: a photograph of about 5 million pixels
 MAX_PREPARED = 1 << 30  # the queue behind the preprocess threads: they take no more than it has room for (preparer.py)
-INLINE_BATCHES = 4  # run in one go on the loop, unless they took a run's limit; then everything else on it has its turn
 MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
 CLOSE_TIMEOUT_S = 10.0
 
@@ -141,7 +138,6 @@ class Model:
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
-        self.inline = False
         self.inline_reason = "not decided before warm-up"
         self.instances = len(backends)
         self.statistics = Statistics(max(config.max_batch_size, 1))
@@ -149,7 +145,7 @@ class Model:
         self._arenas = arenas
         self._decayed_runs = 0  # runs at the last decay
         self._seen_runs, self._arena_bytes = -1, 0  # runs when the arenas were looked at, and what they held
-        self._schedule = schedule
+        self._has_loop = schedule is not None
         self._deliver = deliver
         self._activated = activated
         self._run_signature = signature if steps is None else steps.run_signature
@@ -159,75 +155,38 @@ class Model:
         )
         self._waiting = self._batcher  # where requests wait first
         self._large: Batcher | None = None  # instead, those that take long to prepare
-        self._contents = b""
         self._preprocess: PreprocessThreads | None = None
         self._preprocess_large: PreprocessThreads | None = None
-        if steps is not None and steps.prepares:
-            self._put_in_front(steps, config.inferd.preprocess_threads or 1)
         finish = steps.finish if steps is not None and steps.finishes else None
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
+        if steps is not None and steps.prepares:
+            self._put_in_front(steps, config.inferd.preprocess_threads or 1)
+        self.route = route = Route(self, signature, self._batcher, self._instances[0], schedule)
+        self.check, self.submit = route.check, route.submit
+        route.waiting, route.large, route.contents = self._waiting, self._large, b"" if steps is None else steps.contents
+        route.policy = self._inline_policy()
+        route.turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)
+        route.short_nbytes = 0 if self._run_signature.fixed else 1
+        route.works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
         self._limits = [RunLimit(instance, 10**9 * config.inferd.max_run_s) for instance in self._instances]
         self._hangs = False  # no instance ends its run
         self._threads: list[ExecutorThread] = []
-        self._rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
-        # Where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited: inline, it schedules a run;
-        # on threads, it makes an idle model active; None: the model is active already.
-        self._policy = self._inline_policy()
         self._why_unbounded = why_unbounded
-        self._turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)  # of the loop's, when it runs several batches
-        self._short_nbytes = (
-            0 if self._run_signature.fixed else 1
-        )  # of the largest request whose run was seen to be short; 0: all are of one size
-        self._works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
-        self._wake: Callable[[], None] | None = None
-        self._scheduled = False
-        self._polling = False  # the loop is inside _run_inline
         self._may_return = False  # set by the executor thread
         self._returning = False  # the executor thread has been told to go
 
-    # ---- the path of a request ----
+    # ---- what is known of it ----
 
-    def check(self, request: Request) -> None:
-        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
-        try:
-            request.check(self.signature)
-        except RequestError as error:
-            self.reject(error)
-            raise
-
-    def submit(self, request: Request, call: Call) -> None:
-        """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
-        if self._policy is not None and self._short_nbytes and self.inline and request.nbytes > GROWTH * self._short_nbytes:
-            why = f"a request of {request.nbytes} bytes came, and runs are known to be short up to {self._short_nbytes}"
-            self._policy.begin_anew()
-            self._leave_loop(why)
-        try:
-            waiting = self._waiting
-            if self._large is not None and request.charge(self._contents) > LARGE_US:
-                waiting = self._large
-            alone = waiting.put(request, call)
-        except RequestError as error:
-            self.reject(error)
-            raise
-        if alone and self._wake is not None:
-            self._wake()
-
-    def reject(self, error: RequestError) -> None:
-        """Counts one request that was rejected before it waited."""
-        if isinstance(error, (ResourceExhausted, DeadlineExceeded)):
-            self._rejected["REJECTED"] += 1
-        elif isinstance(error, Cancelled):
-            self._rejected["CANCELED"] += 1
-        elif isinstance(error, Internal):
-            self._rejected["BACKEND"] += 1
-        else:
-            self._rejected["OTHER"] += 1
+    @property
+    def inline(self) -> bool:
+        """Whether it runs on the event loop."""
+        return self.route.inline
 
     @property
     def failures(self) -> dict[str, int]:
         """Requests without a response, by Triton's reason. REJECTED: the queue was full, they made room in it, or their time ran out
         there. CANCELED: the caller went away, or their time ran out while they ran. BACKEND: the run failed. OTHER: all else."""
-        counts = self._rejected.copy()
+        counts = self.route.rejected.copy()
         for batcher in self._batchers:
             counts["REJECTED"] += batcher.expired
             counts["CANCELED"] += batcher.cancelled
@@ -320,10 +279,11 @@ class Model:
         try:
             for instance in self._instances:
                 warmup.warm_up(instance, signature, self._examples)
-            if self._policy is not None and not unbounded:
-                measured_ns = warmup.measure(self._instances[0], signature, self._examples, HOPELESS_LIMITS * self._policy.limit_ns)
-                if not signature.fixed and self._policy.admits(measured_ns):
-                    self._short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._examples, self._policy.limit_ns)
+            policy = self.route.policy
+            if policy is not None and not unbounded:
+                measured_ns = warmup.measure(self._instances[0], signature, self._examples, HOPELESS_LIMITS * policy.limit_ns)
+                if not signature.fixed and policy.admits(measured_ns):
+                    self.route.short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._examples, policy.limit_ns)
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
         self._learn_cost()
@@ -350,10 +310,8 @@ class Model:
 
     def start(self) -> None:
         """Takes requests from now on."""
-        if self.inline:
-            self._wake = self._schedule_inline
-        else:
-            self._wake = self._activate
+        if not self.inline:
+            self.route.wake = self._activate
             self._start_threads()
         for threads in self._preparing:
             threads.start()
@@ -372,7 +330,7 @@ class Model:
             self._return_if_left()
         elif self._may_return and not self._batcher.closed:
             self._returning = True
-            self._wake = self._return_if_left
+            self.route.wake = self._return_if_left
             self._batcher.dismiss()
         return self._look_for_hung()
 
@@ -384,11 +342,11 @@ class Model:
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
             return False
         if not self.inline:
-            self._wake = self._activate
+            self.route.wake = self._activate
         return True
 
     def _activate(self) -> None:
-        self._wake = None
+        self.route.wake = None
         self._activated(self)
 
     def _look_for_hung(self) -> bool:
@@ -444,14 +402,13 @@ class Model:
             if thread.ident is not None:  # it was started
                 thread.join(max(until_s - time.monotonic(), 0.0))
         pause = threading.Event()
-        while (self.depth or self._polling or any(thread.is_alive() for thread in self._threads)) and time.monotonic() < until_s:
+        while (self.depth or self.route.polling or any(thread.is_alive() for thread in self._threads)) and time.monotonic() < until_s:
             pause.wait(0.001)
-        return not (self.depth or self._polling or any(thread.is_alive() for thread in self._threads))
+        return not (self.depth or self.route.polling or any(thread.is_alive() for thread in self._threads))
 
     def end(self) -> None:
         """What runs is told to end, what waits is answered with Unavailable; `close` waits for it."""
-        self.inline = False
-        self._wake = None
+        self.route.inline, self.route.wake = False, None
         for batcher in self._batchers:
             batcher.close()
         self._reject_waiting(f"{self._title} was unloaded before the request ran; retry")
@@ -491,7 +448,6 @@ class Model:
         kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "max_wait_ns", "queue_policies"}
         waiting = {key: value for key, value in policy.items() if key in kept}
         title = f"'{self.name}' version {self.version}"
-        self._contents = steps.contents
         self._waiting, self._large = (
             Batcher(steps.together, Statistics(steps.together), name=title, takers=threads, **waiting) for _ in range(2)
         )
@@ -522,7 +478,7 @@ class Model:
 
     def _never_inline(self) -> str:
         """Why it cannot be inline, whatever its runs take; empty when it can."""
-        if self._schedule is None:
+        if not self._has_loop:
             return "there is no event loop"
         if self.instances != 1:
             return f"it has {self.instances} instances"
@@ -538,83 +494,44 @@ class Model:
             return ""
         why = self._why_unbounded()
         if why:
-            self._policy = None
+            self.route.policy = None
         return why
 
     def _decide(self, measured_ns: int | None, unbounded: str) -> None:
         mode = self.config.inferd.inline
         never = self._never_inline()
         if mode == options.ModelOptions.OFF:
-            self.inline, self.inline_reason = False, "executor thread: inline is off"
+            self.route.inline, self.inline_reason = False, "executor thread: inline is off"
         elif never:
-            self.inline, self.inline_reason = False, f"executor thread: {never}"
+            self.route.inline, self.inline_reason = False, f"executor thread: {never}"
             if mode == options.ModelOptions.ON:
                 log.warning("%s: inline is on, but %s: it runs on executor threads", self._title, never)
         elif mode == options.ModelOptions.ON:
-            self.inline, self.inline_reason = True, "inline: inline is on"
+            self.route.inline, self.inline_reason = True, "inline: inline is on"
             if unbounded:
                 log.warning("%s: inline is on, and %s: one request can hold up all others", self._title, unbounded)
         elif unbounded:
-            self.inline, self.inline_reason = False, f"executor thread: {unbounded}"
-        elif measured_ns is None or self._policy is None:
-            self.inline, self.inline_reason = False, "executor thread: it could not be measured"
+            self.route.inline, self.inline_reason = False, f"executor thread: {unbounded}"
+        elif measured_ns is None or self.route.policy is None:
+            self.route.inline, self.inline_reason = False, "executor thread: it could not be measured"
         else:
-            self.inline = self._policy.admits(measured_ns)
+            self.route.inline = self.route.policy.admits(measured_ns)
             place = "inline" if self.inline else "executor thread"
-            self.inline_reason = f"{place}: a run takes {measured_ns / 1e3:.0f} us, the limit is {self._policy.limit_ns / 1e3:.0f} us"
+            self.inline_reason = f"{place}: a run takes {measured_ns / 1e3:.0f} us, the limit is {self.route.policy.limit_ns / 1e3:.0f} us"
         log.info("%s: %s", self._title, self.inline_reason)
 
-    def _schedule_inline(self) -> None:
-        if not self._scheduled and self._schedule is not None:
-            self._scheduled = True
-            self._schedule(self._run_inline)
-
-    def _run_inline(self) -> None:
-        """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their responses are not sent before, and what
-        came meanwhile is older than it says."""
-        self._scheduled = False
-        self._polling = True
-        batcher, policy = self._batcher, self._policy
-        left_ns = self._turn_ns
-        try:
-            for _ in range(INLINE_BATCHES):
-                batch = batcher.poll() if self.inline else None
-                if batch is None:
-                    break
-                run_ns = self._run_timed(batch)
-                batch.deliver()
-                if policy is not None and run_ns:
-                    reason = policy.overrun(run_ns, batch.finished_ns)
-                    if reason and not batcher.closed:  # what is left of a model that drains is run here
-                        self._leave_loop(reason)
-                        return
-                left_ns -= run_ns
-                if left_ns <= 0:
-                    break
-        finally:
-            self._polling = False
-        if self.inline and batcher.depth:
-            self._schedule_inline()
-
-    def _run_timed(self, batch: Batch) -> int:
-        """Runs a batch on the loop. How long it took, in ns; not counting, where that can be told, the time for which the
-        system gave the core to somebody else: it would have taken it from the loop in any case."""
-        if self._policy is None or not (self._policy.in_doubt and self._works_alone):
-            self._instances[0].run_batch(batch)
-            return batch.run_ns
-        busy_ns = time.thread_time_ns()
-        self._instances[0].run_batch(batch)
-        return min(batch.run_ns, time.thread_time_ns() - busy_ns)
-
-    def _leave_loop(self, reason: str) -> None:
-        self.inline = False
+    def leave_loop(self, reason: str) -> None:
+        """From now on an executor thread runs its batches. On the loop."""
+        if self.route.policy is not None:
+            self.route.policy.begin_anew()
+        self.route.inline = False
         self._activate()
         self.inline_reason = f"executor thread: {reason}"
         log.info("%s leaves the event loop: %s", self._title, reason)
         self._start_threads()
 
     def _start_threads(self) -> None:
-        finished = self._account if self._policy is not None else None
+        finished = self._account if self.route.policy is not None else None
         self._threads = [
             ExecutorThread(
                 instance, self._batcher, self._deliver, finished, f"{self.name}/{self.version}#{index}", alone=self.instances == 1
@@ -626,11 +543,11 @@ class Model:
 
     def _account(self, batch: Batch) -> None:
         """On the executor thread of a model that might be inline: the loop looks at `_may_return` in expire."""
-        if self._policy is None or not batch.run_ns:
+        if self.route.policy is None or not batch.run_ns:
             return
-        if self._short_nbytes and self._policy.admits(batch.run_ns):
-            self._short_nbytes = max(self._short_nbytes, *(request.nbytes for request in batch.requests))
-        if not self._returning and self._policy.recovered(batch.run_ns, batch.finished_ns):
+        if self.route.short_nbytes and self.route.policy.admits(batch.run_ns):
+            self.route.short_nbytes = max(self.route.short_nbytes, *(request.nbytes for request in batch.requests))
+        if not self._returning and self.route.policy.recovered(batch.run_ns, batch.finished_ns):
             self._give_back()  # runs on the loop would wait while this happens
             self._may_return = True
 
@@ -640,9 +557,8 @@ class Model:
             return
         self._returning = self._may_return = False
         self._threads.clear()
-        self.inline = True
+        self.route.inline, self.route.wake = True, None
         self.inline_reason = "inline: its runs have become short again"
-        self._wake = self._schedule_inline
         log.info("%s returns to the event loop: its runs have become short again", self._title)
         if self.depth:
-            self._schedule_inline()
+            self.route.schedule_inline()

@@ -26,6 +26,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from inferd._core.inference.routes import Routes
 from inferd.engine import model_config, warmup
 from inferd.engine.arena import Decaying
 from inferd.engine.backend import OnnxModel
@@ -49,6 +50,7 @@ from inferd.pipeline.plan import compile_steps
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
+    from inferd._core.inference.path import Route
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.batching import Batching
     from inferd.pipeline.plan import Pipelines
@@ -125,26 +127,27 @@ class Repository:
         self._models: list[Model] = []
         self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
-        self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests
-        self._newest: dict[str, Model] = {}  # of each name, the newest version that does
+        self.routes = Routes()  # of what takes requests, by name and version; '' is the newest
         self._own: dict[Model, frozenset[str]] = {}  # the limits of its queue that a model's own configuration sets
 
     # ---- every request ----
 
     def lookup(self, name: str, version: str) -> Model:
         """The model of that name; '' is its newest version that is ready. Raises NotFound, InvalidArgument, Unavailable."""
-        model = self._ready.get((name, version)) if version else self._newest.get(name)
-        if model is None:
-            return self._find(name, version)
+        route = self.routes.find(name, version)
+        if route is None:
+            route = self.find(name, version)
+        model: Model = route.model
         return model
 
-    def _find(self, name: str, version: str) -> Model:
-        """The rare cases: an unusual spelling of the version, or the error that says what there is."""
+    def find(self, name: str, version: str) -> Route:
+        """The rare cases, where `routes` has none: an unusual spelling of the version, or the error that says what there is."""
         if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
             raise InvalidArgument(f"model_version: expected a number from 1, or nothing for the newest, got {_shown(version)}")
         spelled = str(int(version)) if version else ""
-        if spelled != version and (name, spelled) in self._ready:
-            return self._ready[name, spelled]
+        route: Route | None = self.routes.find(name, spelled)
+        if spelled != version and route is not None:
+            return route
         raise self._missing(name, spelled)
 
     def _missing(self, name: str, version: str) -> RequestError:
@@ -331,13 +334,10 @@ class Repository:
         return loaded._replace(plan=make_plan(single_rows=single_rows))
 
     def _list_ready(self) -> None:
-        """Makes the tables that lookup reads: one assignment each, so that a reader sees the old or the new one."""
+        """Makes the table that requests are looked up in: a reader sees the old or the new one."""
         ready = sorted((model for model in self._models if model.state == "READY"), key=lambda model: model.version)
-        self._ready = {(model.name, str(model.version)): model for model in ready}
-        self._newest = {model.name: model for model in ready}
-
-    def _list_nothing(self) -> None:
-        self._ready, self._newest = {}, {}
+        newest = {(model.name, ""): model.route for model in ready}
+        self.routes.fill({(model.name, str(model.version)): model.route for model in ready} | newest)
 
     def expire(self, now_ns: int) -> bool:
         """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop.
@@ -368,7 +368,7 @@ class Repository:
 
     def drain(self, timeout_s: float) -> bool:
         """No model takes anything new; waits until what is queued has run. False: that took longer than `timeout_s`."""
-        self._list_nothing()
+        self.routes.fill({})
         until_s = time.monotonic() + timeout_s
         drained = [model.drain(max(until_s - time.monotonic(), 0.0)) for model in self._models]
         return all(drained)
@@ -376,7 +376,7 @@ class Repository:
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Ends every model: what runs is ended, what waits is rejected. Idempotent. False: runs do not end within timeout_s for all
         together, and are left behind."""
-        self._list_nothing()
+        self.routes.fill({})
         self._decaying.stop()
         for model in self._models:
             model.end()

@@ -2,7 +2,7 @@
 they measure whether the model is small enough for the event loop.
 
 They take the path of every request (check, batcher, run_batch, deliver) with a batcher and statistics of their own, so that
-nothing of them is counted. Never in here: what follows from the measured time (model.py, inline.py).
+nothing of them is counted. Never in here: what follows from the measured time (model.py, _core/inference/inline_policy).
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""The path of a request, top to bottom, and the service table. Never in here: transports, threads, what a model is.
-
-wire bytes -> transport -> model_infer: decode, route, check, submit -> (queue) -> engine/executor.py run_batch -> transport
-"""
+"""The service table: all methods that the server has, and the one place that rejects a call. The path of ModelInfer is
+_core/inference/path. Never in here: transports, threads, what a model is."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from inferd._core.codec.infer import decode_infer_request
+from inferd._core.inference.path import ModelInfer
 from inferd.errors import Internal, RequestError
 from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
@@ -21,7 +19,6 @@ from inferd.serving.unserved import stream_infer_method
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.codec.infer import InferRequest
     from inferd._core.grpc.call import Call
     from inferd.engine.repository import Repository
 
@@ -46,7 +43,9 @@ class InferenceService:
     ) -> None:
         self.repository = repository
         self.health = Health(repository, ready, max_watchers, max_connection_watchers)
+        self.model_infer = ModelInfer(repository.routes, repository.find)
         self._unpacker = Unpacker(self.model_infer, self.reject)
+        self.model_infer.unpack = self._unpacker.take
         self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
@@ -55,18 +54,6 @@ class InferenceService:
             **Reflection().methods(),
             **stream_infer_method(),
         }
-
-    def model_infer(self, call: Call, request: InferRequest | None = None) -> None:
-        """One inference: rejected here by an exception, or queued; the response goes to the call when its batch has run.
-        request: its message, where a thread has decoded that."""
-        if request is None:
-            request = decode_infer_request(call.message, True)
-            if request is None:
-                self._unpacker.take(call)
-                return
-        model = self.repository.lookup(request.model_name, request.model_version)
-        model.check(request)
-        model.submit(request, call)
 
     def reject(self, call: Call, error: Exception) -> None:
         """The one place where an exception becomes a response. What was not raised on purpose is a fault of ours: its text

@@ -172,8 +172,8 @@ def test_requests_fail_whose_own_run_fails_and_no_others(bad: set[int], error: t
 
 @pytest.mark.parametrize("bad_clients", [1, 3, 6])
 def test_neighbours_of_clients_that_send_nothing_good_are_served(bad_clients: int) -> None:
-    instance, backend = Instance("model", Choosy()), Choosy()
-    instance.backend = backend
+    backend = Choosy()
+    instance = Instance("model", backend)
     bad = [9 + place % bad_clients for place in range(8)]
     for _ in range(50):
         together(instance, *[-1.0] * 8, connections=bad)

@@ -12,7 +12,6 @@ import pytest
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import Signature
-from inferd.engine.inline import HELD_NS
 from inferd.engine.model import Model, batching_of
 from inferd.errors import (
     Cancelled,
@@ -263,7 +262,7 @@ def test_failures_by_reason(caplog: pytest.LogCaptureFixture) -> None:
     assert model.failures == {"REJECTED": 1, "CANCELED": 1, "BACKEND": 1, "OTHER": 0}
     assert "broken" in caplog.text
     for error in (ResourceExhausted(""), Cancelled(""), Internal(""), NotFound("")):
-        model.reject(error)
+        model.route.reject(error)
     assert model.failures == {"REJECTED": 2, "CANCELED": 2, "BACKEND": 2, "OTHER": 1}
     model.close()
 
@@ -490,7 +489,7 @@ def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog:
 
     model = made("AUTO", Loop())
     assert (model.inline, model.inline_reason) == (False, "executor thread: shapes do not say how often its Loop runs")
-    assert model._policy is None, "no run brings it back"
+    assert model.route.policy is None, "no run brings it back"
     assert submit(model, 3).answer[0, 0] == 6
     model.close()
     caplog.clear()
@@ -504,26 +503,6 @@ def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog:
     for mode, loop in (("OFF", Loop()), ("AUTO", None)):
         made(mode, loop).close()
     assert not asked, "where it does not matter, nobody looks"
-
-
-def test_one_run_that_holds_the_loop_up_takes_the_model_off_it() -> None:
-    model, _, loop = inline(inferd={"inline_limit_us": GENEROUS_US})
-    assert model._policy is not None
-    reasons: list[str] = []
-    overrun = model._policy.overrun
-
-    def held_up(run_ns: int, now_ns: int) -> str:
-        reasons.append(overrun(2 * HELD_NS, now_ns))
-        return reasons[-1]
-
-    model._policy.overrun = held_up  # type: ignore[method-assign]
-    caller = submit(model, 1)
-    loop.turn()
-    assert caller.answer[0, 0] == 2
-    assert reasons == ["a run held it up for 200 ms"]
-    assert not model.inline
-    assert submit(model, 2).answer[0, 0] == 4
-    model.close()
 
 
 def test_a_slow_model_starts_on_a_thread() -> None:
@@ -543,14 +522,14 @@ def test_a_slow_model_starts_on_a_thread() -> None:
 
 def slow_down(model: Model) -> None:
     """From now on every run is too long for the loop."""
-    assert model._policy is not None
-    model._policy.limit_ns = 1
+    assert model.route.policy is not None
+    model.route.policy.limit_ns = 1
 
 
 def speed_up(model: Model) -> None:
     """From now on no run is, and three of them are enough to return."""
-    assert model._policy is not None
-    model._policy.limit_ns, model._policy.busy_share, model._policy.return_runs = HOUR_NS, 1e9, 3
+    assert model.route.policy is not None
+    model.route.policy.limit_ns, model.route.policy.busy_share, model.route.policy.return_runs = HOUR_NS, 1e9, 3
 
 
 def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
@@ -621,7 +600,7 @@ def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> 
     loop = Loop()
     model = Model("double", 1, config(), signature, [PuppetBackend()], schedule=loop.call_soon, deliver=deliver)
     model.warm_up()
-    model._short_nbytes = 400  # as if no larger one had been short
+    model.route.short_nbytes = 400  # as if no larger one had been short
     model.start()
 
     def ask(nbytes: int) -> Caller:
@@ -640,7 +619,7 @@ def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> 
         loop.turn()  # if that was the first one after the thread had gone
         assert caller.answer.sum() == 802
         model.expire(time.monotonic_ns())
-    assert model._short_nbytes == 1604
+    assert model.route.short_nbytes == 1604
     after = ask(4 * 1604)
     assert model.inline
     loop.turn()

@@ -455,7 +455,7 @@ def test_a_model_that_runs_none_of_the_rows_is_served_with_a_warning(caplog: pyt
         def inputs(self, batch: Any) -> Any:
             raise RuntimeError("not these sizes")
 
-    served.instance.backend = Rejecting()  # type: ignore[assignment]
+    served.instance = Instance("model 'm' version 1", Rejecting())  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING, "inferd.engine"):
         served.check()
     assert ["padding could not be checked" in record.getMessage() for record in caplog.records] == [True]

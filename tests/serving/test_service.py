@@ -77,7 +77,7 @@ def values(word: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         array.flat[0], array.flat[1], array.flat[2] = -np.inf, np.nan, np.finfo(dtype).max
         return array
     limits = np.iinfo(dtype)
-    array = rng.integers(limits.min, limits.max, shape, dtype, server=True)
+    array = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
     array.flat[0], array.flat[1] = limits.min, limits.max
     return array
 

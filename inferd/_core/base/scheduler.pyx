@@ -15,41 +15,41 @@ cdef class Flow:
 
 @cython.final
 cdef class Scheduler:
-    """Deficit round robin. quantum_ns: what a flow may use until it is behind the others.
+    """Deficit round robin. quantum: what a flow may use until it is behind the others.
 
     A new flow goes first, so that a client that sends little does not wait behind thousands that send much. Old flows get a turn for each
     quantum that new ones have used, so that neither list starves.
     """
 
-    def __init__(self, int64_t quantum_ns):
-        self.quantum_ns = quantum_ns
+    def __init__(self, int64_t quantum):
+        self.quantum = quantum
 
     cpdef void add(self, Flow flow) noexcept:
         if flow.place == NOWHERE:
-            flow.deficit_ns = min(flow.deficit_ns, <int64_t>0) + self.quantum_ns       # a debt stays
-            self.append(flow, NEW if flow.deficit_ns > 0 else OLD)
+            flow.deficit = min(flow.deficit, <int64_t>0) + self.quantum       # a debt stays
+            self.append(flow, NEW if flow.deficit > 0 else OLD)
 
     cpdef Flow next(self):
         cdef Flow flow
-        while self.first_new is None or self.new_ns >= self.quantum_ns:
-            self.new_ns = 0
+        while self.first_new is None or self.new_cost >= self.quantum:
+            self.new_cost = 0
             if self.first_old is None:
                 break
             flow = self.pop(OLD)
-            if flow.deficit_ns <= 0:
-                flow.deficit_ns += self.quantum_ns
-            if flow.deficit_ns > 0:
+            if flow.deficit <= 0:
+                flow.deficit += self.quantum
+            if flow.deficit > 0:
                 return flow
             self.append(flow, OLD)      # it still owes
         return self.pop(NEW) if self.first_new is not None else None
 
-    cpdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept:
+    cpdef void charge(self, Flow flow, int64_t cost, bint more) noexcept:
         if flow.place == NEW:
-            self.new_ns += cost_ns
-        flow.deficit_ns -= cost_ns
+            self.new_cost += cost
+        flow.deficit -= cost
         if not more:
             flow.place = NOWHERE
-        elif flow.deficit_ns > 0:
+        elif flow.deficit > 0:
             self.prepend(flow)          # its quantum goes on
         else:
             self.append(flow, OLD)

@@ -44,12 +44,14 @@ cdef class Batch(Owner):        # requests that run together; a call belongs to 
     cpdef Batch of_clients(self, set clients)   # a part of it, too
     cpdef settle(self, list parts)
     cpdef deliver(self)                     # gives answers and errors to the calls, records the statistics; once
+    cdef deliver_at(self, int64_t now_ns)   # the same, for whoever has just read the clock
+    cdef int64_t duration_ns(self) noexcept
     cpdef bint expire(self, int64_t now_ns) # True: every deadline has passed, and the run has been told to end
     cpdef end(self, error)                  # the run takes longer than it may: tells it to end, and its requests this RequestError
     cpdef abandon(self)                     # it does not end: tells them at once; what the run gives later goes to nobody
     cpdef forward(self, Request request, Origin batcher)   # a prepared request leaves this batch and waits for its run in `batcher`
     cpdef executed(self)                    # the model has run: what follows belongs to encode
     cdef record_parts(self)
-    cdef answer(self, Request request, int64_t now_ns)
+    cdef bint answer(self, Request request, int64_t now_ns) except -1     # True: with a response
     cdef reject(self, Request request, int64_t now_ns)
     cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on

@@ -8,7 +8,7 @@ Never in here: what makes a batch (queue), how rows are copied (rows), locks, mo
 """
 
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.batching.queue cimport IDLE
@@ -72,7 +72,8 @@ cdef class Batch(Owner):
         cdef Request request
         if self.executed_ns == 0:
             self.executed_ns = monotonic_ns()
-        for request in self.requests:
+        for each in self.requests:
+            request = <Request>each
             if not request.entry.cancelled:
                 try:
                     request.respond(outputs, first_row)
@@ -201,10 +202,12 @@ cdef class Batch(Owner):
 
     cpdef deliver(self):
         """Answers every request: on the loop's thread, once; a second time does nothing. The batch holds no request afterwards."""
+        self.deliver_at(monotonic_ns())
+
+    cdef deliver_at(self, int64_t now_ns):
         cdef list requests = self.requests
         cdef list dropped = self.dropped
-        cdef Request request
-        cdef int64_t now_ns = monotonic_ns()
+        cdef uint64_t responses = 0
         if self.delivered:
             return
         self.delivered = True
@@ -218,9 +221,10 @@ cdef class Batch(Owner):
         elif self.parts is not None:
             self.record_parts()
         for request in requests:
-            self.answer(request, now_ns)
+            responses += self.answer(<Request>request, now_ns)
+        self.statistics.record_stages(responses, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns)
         for request in dropped:
-            self.reject(request, now_ns)
+            self.reject(<Request>request, now_ns)
 
     cdef record_parts(self):
         """The runs of what was run again, and did not fail."""
@@ -231,23 +235,23 @@ cdef class Batch(Owner):
                                            part.encoded_ns - part.executed_ns)
         self.parts = None
 
-    cdef answer(self, Request request, int64_t now_ns):
+    cdef bint answer(self, Request request, int64_t now_ns) except -1:
         """Gives one request of the run its response or error. What a call raises is logged and stops no other."""
         cdef Call call = request.call
+        cdef bint responds = False
         answer, error = request.answer, request.error
         # An error's traceback holds the frames in which it was raised, and those the request: kept, both would live for ever.
         request.call = request.answer = request.error = request.batch = request.prepared = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
             self.origin.cancelled += 1
-            return
+            return False
         if error is None and answer is not None:
+            responds = True
             self.statistics.record_request(
                 request.entry.rows, request.decoded_ns or request.entry.queued_ns - request.received_ns,
                 self.taken_ns - request.entry.queued_ns + request.prepare_wait_ns,
-                self.gathered_ns - self.taken_ns + request.prepare_ns, self.executed_ns - self.gathered_ns,
-                self.encoded_ns - self.executed_ns,
-                now_ns - request.received_ns)
+                self.gathered_ns - self.taken_ns + request.prepare_ns, now_ns - request.received_ns)
         elif self.terminated and self.overdue is None:
             self.origin.cancelled += 1
         else:
@@ -260,6 +264,7 @@ cdef class Batch(Owner):
                 call.fail(error)
         except Exception:
             log.exception("model %s: an answer could not be delivered", self.origin.name)
+        return responds
 
     cdef reject(self, Request request, int64_t now_ns):
         """Answers one request that never ran: it made room, its time ran out, or its caller went away."""
@@ -278,6 +283,9 @@ cdef class Batch(Owner):
     @property
     def run_ns(self):
         """How long gather, run and encode took together; 0 before they are over."""
+        return self.duration_ns()
+
+    cdef int64_t duration_ns(self) noexcept:
         return self.encoded_ns - self.taken_ns if self.encoded_ns else 0
 
     @property

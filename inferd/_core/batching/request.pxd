@@ -20,6 +20,7 @@ cdef class Request:             # one inference on its way: rows in, one respons
     cdef TensorView *inputs     # in the signature's order once checked
     cdef readonly int input_count
     cdef TensorView room[INLINE_INPUTS]
+    cdef bytes more_room        # of `inputs` where they are more than that, or None; no __dealloc__ is needed, which each request would pay
     cdef readonly Signature signature       # of the model that it is for; set by check
     cdef readonly int64_t received_ns       # monotonic, when decoding began
     cdef readonly Call call     # who asked; set by Batcher.put, None again once answered

@@ -9,6 +9,7 @@ Never in here: queues, batches, models, sockets, protobuf.
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -40,22 +41,14 @@ cdef class Request:
         self.received_ns = monotonic_ns()
         self.entry.deadline_ns = INT64_MAX
 
-    def __dealloc__(self):
-        if self.inputs != self.room:
-            free(self.inputs)
-
     cdef int reserve_inputs(self, int count) except -1:
         cdef TensorView *views = self.room
         if count < 0 or count > MAX_TENSORS:
             raise ValueError(f"expected 0 to {<int>MAX_TENSORS} inputs, got {count}")
         if count > INLINE_INPUTS:
-            views = <TensorView *>calloc(count, sizeof(TensorView))
-            if views == NULL:
-                raise MemoryError
-        else:
-            memset(views, 0, count * sizeof(TensorView))
-        if self.inputs != self.room:
-            free(self.inputs)
+            self.more_room = PyBytes_FromStringAndSize(NULL, count * sizeof(TensorView))
+            views = <TensorView *>PyBytes_AS_STRING(self.more_room)
+        memset(views, 0, count * sizeof(TensorView))
         self.inputs = views
         self.input_count = count
         return 0

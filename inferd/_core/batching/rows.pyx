@@ -36,7 +36,8 @@ cdef int write_rows(list requests, Tensors inputs) except -1:
     cdef int i
     if requests and pads((<Request>requests[0]).signature):
         return write_padded(requests, inputs)
-    for request in requests:
+    for each in requests:
+        request = <Request>each
         if request.input_count != inputs.count:
             raise Internal("the model's input buffers do not fit the request; this is a fault of the server")
         for i in range(inputs.count):

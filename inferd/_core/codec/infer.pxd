@@ -2,6 +2,7 @@
 # Reads views, copies no tensor (typed contents are packed once). Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
+from libc.stdint cimport uint32_t
 from inferd._core.batching.request cimport Request
 from inferd._core.grpc.message cimport Message
 from inferd._core.codec.wire cimport Bytes
@@ -9,14 +10,22 @@ from inferd._core.codec.wire cimport Bytes
 cdef enum:
     INLINE_OUTPUTS = 4          # asked outputs that a request holds without a second allocation
 
+cdef struct Text:               # a string of a message: where it begins there, and its length; half the room of a Bytes
+    uint32_t first
+    uint32_t nbytes
+
 @cython.final
 cdef class InferRequest(Request):
     cdef readonly Message message           # the bytes behind every view below
-    cdef readonly str model_name
-    cdef readonly str model_version         # '': the newest
-    cdef Bytes id_text                      # echoed in the response
+    cdef Text name_text, version_text       # of the model; no version: the newest
+    cdef Text id_text                       # echoed in the response
     cdef Message packed                     # typed contents as raw bytes, or None
     cdef int asked_count                    # outputs that the message asks for, repetitions included; 0: all of the model's
     cdef int output_count                   # outputs that the response carries; 0: all of the model's; set by check
-    cdef int *outputs                       # their indices in the signature; in output_room, or owned
-    cdef int output_room[INLINE_OUTPUTS]
+    cdef int output_room[INLINE_OUTPUTS]    # their indices in the signature,
+    cdef bytes more_outputs                 # which are here where more are asked for; else None
+    cdef Bytes text(self, Text text) noexcept
+
+# A request whose tensors lie in its message. None: its typed contents are so many that unpacking them belongs on a thread, and
+# at_once is set. Raises InvalidArgument.
+cdef InferRequest decode_request(Message message, bint at_once)

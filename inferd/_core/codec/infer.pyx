@@ -6,8 +6,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from inferd._core.batching.request cimport Request
@@ -29,9 +28,6 @@ from inferd._core.codec.wire cimport (
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.errors import Internal, InvalidArgument, ResourceExhausted
 
-cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
-
 cdef extern from *:
     bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
 
@@ -39,11 +35,7 @@ cdef enum:
     MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
     NOGIL_NBYTES = 65536        # copies above this size release the GIL
     UNPACKED_NBYTES = 16 << 10  # a request with typed contents is unpacked on the event loop up to this size
-    CACHED_NAMES = 32           # model names and versions that are kept as str
-    CACHED_NBYTES = 256         # of one of them
     SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
-
-cdef list cached_names = [None] * CACHED_NAMES
 
 
 # ---- decoding ------------------------------------------------------------------------------------------------------
@@ -56,13 +48,14 @@ def decode_infer_request(message not None, bint at_once=False):
     Raises InvalidArgument: malformed protobuf (with the byte), raw and typed contents together, their counts or values wrong,
     an unknown datatype, a reserved parameter; more than 256 inputs, outputs or parameters, or 8 dimensions.
     """
-    cdef InferRequest request = InferRequest.__new__(InferRequest)
     if type(message) is Message:
-        request.message = <Message>message
-    elif isinstance(message, bytes):
-        request.message = Message.wrap(message)
-    else:
-        request.message = Message(message)
+        return decode_request(<Message>message, at_once)
+    return decode_request(Message.wrap(message) if isinstance(message, bytes) else Message(message), at_once)
+
+
+cdef InferRequest decode_request(Message message, bint at_once):
+    cdef InferRequest request = InferRequest.__new__(InferRequest)
+    request.message = message
     return request if decode(request, at_once) else None
 
 
@@ -74,16 +67,20 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
     cdef Asked asked
     cdef int typed = 0          # inputs with contents
     cdef int i
+    if request.message.nbytes > UINT32_MAX:
+        raise InvalidArgument("ModelInferRequest: expected a message of less than 4 GiB")
     open_reader(&reader, request.message.data, request.message.nbytes)
     if read_fields(&reader, &fields) < 0:
         reject_malformed(&reader)
     if fields.rejected.key.nbytes > 0:
         reject_parameter(&fields.rejected)
-    request.id_text = fields.id
     request.entry.priority = <uint16_t>min(fields.priority, <uint64_t>UINT16_MAX)
     request.entry.timeout_ns = <int64_t>min(fields.timeout_us, <uint64_t>(INT64_MAX // 1000)) * 1000
-    request.model_name = text_of(&fields.model_name, "model_name")
-    request.model_version = text_of(&fields.model_version, "model_version")
+    check_text(&fields.model_name, "model_name")
+    check_text(&fields.model_version, "model_version")
+    request.name_text = text_of(request, &fields.model_name)
+    request.version_text = text_of(request, &fields.model_version)
+    request.id_text = text_of(request, &fields.id)
     request.reserve_inputs(fields.input_count)
     for i in range(fields.input_count):
         if read_input(&reader, &fields.inputs[i], &request.inputs[i], &extra, &fields.parameter_count) < 0:
@@ -110,26 +107,17 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
     return True
 
 
-cdef str text_of(const Bytes *text, str field):
-    """A model's name or version as str. The last ones are kept: the same bytes again cost a comparison, and the same str is found
-    in a dict by identity."""
-    cdef Py_ssize_t nbytes
-    cdef Py_ssize_t slot
-    cdef const char *known
-    if text.nbytes == 0:
-        return ""
-    slot = (text.nbytes * 5 + <uint8_t>text.data[0] + 3 * <uint8_t>text.data[text.nbytes - 1]) % CACHED_NAMES
-    kept = cached_names[slot]
-    if kept is not None:
-        known = PyUnicode_AsUTF8AndSize(kept, &nbytes)
-        if nbytes == text.nbytes and memcmp(known, text.data, nbytes) == 0:
-            return <str>kept
+cdef inline Text text_of(InferRequest request, const Bytes *bytes) noexcept:
+    cdef Text text
+    text.first = <uint32_t>(bytes.data - request.message.data) if bytes.nbytes > 0 else 0
+    text.nbytes = <uint32_t>bytes.nbytes
+    return text
+
+
+cdef inline int check_text(const Bytes *text, str field) except -1:
     if not is_utf8(text.data, text.nbytes):
         raise InvalidArgument(f"ModelInferRequest: {field} is not UTF-8")
-    name = PyUnicode_DecodeUTF8(text.data, text.nbytes, NULL)
-    if text.nbytes <= CACHED_NBYTES:
-        cached_names[slot] = name
-    return name
+    return 0
 
 
 cdef object value_of(const Parameter *parameter):
@@ -286,6 +274,14 @@ cdef int reject_element(const TensorView *view, int64_t value) except -1:
     raise InvalidArgument(f"input '{shown_name(view)}': {word} holds {low} to {high}, an element is {value}")
 
 
+cdef inline str str_of(Bytes text):
+    return PyUnicode_DecodeUTF8(text.data, text.nbytes, NULL)
+
+
+cdef inline int *outputs_of(InferRequest request) noexcept:
+    return <int *>PyBytes_AS_STRING(request.more_outputs) if request.more_outputs is not None else request.output_room
+
+
 # ---- the request, and its response -----------------------------------------------------------------------------------
 
 @cython.final
@@ -293,14 +289,25 @@ cdef int reject_element(const TensorView *view, int64_t value) except -1:
 cdef class InferRequest(Request):
     """One ModelInferRequest. Made by decode_infer_request; check(signature), then respond(outputs, first_row)."""
 
-    def __dealloc__(self):
-        if self.outputs != self.output_room:
-            free(self.outputs)
+    cdef Bytes text(self, Text text) noexcept:
+        cdef Bytes found
+        found.data = self.message.data + text.first
+        found.nbytes = text.nbytes
+        return found
+
+    @property
+    def model_name(self):
+        return str_of(self.text(self.name_text))
+
+    @property
+    def model_version(self):
+        """'': the newest."""
+        return str_of(self.text(self.version_text))
 
     @property
     def id(self):
         """The client's own name for the request, echoed in the response; '' when there is none."""
-        return PyUnicode_DecodeUTF8(self.id_text.data, self.id_text.nbytes, NULL) if self.id_text.nbytes > 0 else ""
+        return str_of(self.text(self.id_text))
 
     @property
     def parameters(self):
@@ -369,12 +376,8 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
     cdef int parameter_count = 0
     cdef int index
     memset(seen, 0, signature.output_count * sizeof(bint))
-    if request.outputs == NULL:
-        request.outputs = request.output_room
-        if request.asked_count > INLINE_OUTPUTS:
-            request.outputs = <int *>malloc(request.asked_count * sizeof(int))
-            if request.outputs == NULL:
-                raise MemoryError
+    if request.asked_count > INLINE_OUTPUTS and request.more_outputs is None:
+        request.more_outputs = PyBytes_FromStringAndSize(NULL, request.asked_count * sizeof(int))
     request.output_count = 0
     open_reader(&reader, request.message.data, request.message.nbytes)
     while read_tag(&reader, &tag) > 0:
@@ -391,7 +394,7 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
                                   f"model; it gives {names}")
         if not seen[index]:
             seen[index] = True
-            request.outputs[request.output_count] = index
+            outputs_of(request)[request.output_count] = index
             request.output_count += 1
     return 0
 
@@ -516,7 +519,7 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     if request.id_text.nbytes > 0:
         total += field_nbytes(request.id_text.nbytes)
     for i in range(count):
-        fill_part(&parts[i], signature, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
+        fill_part(&parts[i], signature, outputs, outputs_of(request)[i] if request.output_count > 0 else i, first_row, rows)
         if signature.output_cuts != NULL and outputs.batched:
             if shapes is None:
                 shapes = PyBytes_FromStringAndSize(NULL, count * MAX_RANK * sizeof(int64_t))
@@ -529,7 +532,7 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     at = put_bytes(<uint8_t *>answer.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
     at = put_bytes(at, 2, PyBytes_AS_STRING(signature.model_version), version_nbytes)
     if request.id_text.nbytes > 0:
-        at = put_bytes(at, 3, request.id_text.data, request.id_text.nbytes)
+        at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
     for i in range(count):
         at = put_part(at, &parts[i], outputs.batched, rows)
     for i in range(count):

@@ -14,6 +14,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     cdef readonly uint32_t connection_id    # the connection's number; 0: it counts for none, and waits in order of arrival
     cdef Share share            # of the connection's, in which its messages count, or None
     cdef public object request  # the Request that waits for this call: cancelled when the client goes away
+    cdef object counted         # counts this call while it lives, in builds that count; None in others
     cdef str encoding           # of the messages that say that they are compressed: "gzip", "deflate"; None: there may be none
     # Where the parsing of the length-prefixed messages stands.
     cdef uint8_t prefix[PREFIX_NBYTES]
@@ -32,6 +33,13 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     # Takes bytes of the stream until one message is complete (True; it is in `message`) or none are left (False).
     # Moves data and nbytes on. Raises RequestError; the call must then be failed and fed no more.
     cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1
+
+cdef class InferHandler:        # the hot method of a service table
+    # Begins to serve a call whose request message is whole; the response goes to the call, now or later. Raises what rejects it.
+    cdef int infer(self, Call call) except -1
+
+# `handler` as it is, or a callable that takes the call.
+cdef InferHandler infer_handler(handler)
 
 # grpc-timeout's value in nanoseconds, or -1 when it is malformed.
 cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil

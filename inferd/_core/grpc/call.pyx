@@ -32,6 +32,19 @@ cdef int check_compressed(int flag, str encoding) except -1:
     return 0
 
 
+@cython.final
+cdef class Counted:
+    """One live call. Call itself has no __dealloc__: Cython saves and restores the error state around one, for every call."""
+
+    def __cinit__(self):
+        global live_count
+        live_count += 1
+
+    def __dealloc__(self):
+        global live_count
+        live_count -= 1
+
+
 @cython.no_gc                           # its one cycle, through request, is broken when it is answered or abandoned
 cdef class Call:
     """One RPC. Subclasses, one a transport, say how it is answered; tests may make it by hand.
@@ -41,15 +54,9 @@ cdef class Call:
     """
 
     def __cinit__(self):
-        global live_count
         self.deadline_ns = INT64_MAX
         if COUNTED:
-            live_count += 1
-
-    def __dealloc__(self):
-        global live_count
-        if COUNTED:
-            live_count -= 1
+            self.counted = Counted()
 
     def __init__(self, str method="", Message message=None, int64_t deadline_ns=INT64_MAX, uint32_t connection_id=0):
         self.method = method
@@ -123,6 +130,36 @@ cdef class Call:
         self.message, self.partial = self.partial, None
         self.prefix_nbytes = 0
         return True
+
+
+cdef class InferHandler:
+    """The hot method of a service table. Native transports call `infer`, and no Python frame is entered; others call the object."""
+
+    cdef int infer(self, Call call) except -1:
+        raise NotImplementedError
+
+    def __call__(self, Call call not None):
+        self.infer(call)
+
+
+@cython.final
+cdef class CallableHandler(InferHandler):
+    """Any callable that takes a call."""
+
+    cdef object function
+
+    cdef int infer(self, Call call) except -1:
+        self.function(call)
+        return 0
+
+
+cdef InferHandler infer_handler(handler):
+    cdef CallableHandler wrapped
+    if isinstance(handler, InferHandler):
+        return <InferHandler>handler
+    wrapped = CallableHandler.__new__(CallableHandler)
+    wrapped.function = handler
+    return wrapped
 
 
 cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil:

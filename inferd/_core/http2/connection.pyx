@@ -7,7 +7,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send
-from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, READ_NBYTES
+from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, QUANTUM, READ_NBYTES
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
@@ -86,11 +86,13 @@ cdef class Connection(Session):
 
     cdef bint take_turn(self) noexcept:
         """Writes what waits, reads once, and frees what is over. True: more is left."""
+        self.cost = 0
         try:
             if self.state < CLOSING and self.readiness & WRITABLE and self.unsent is not None:
                 self.write_unsent()
             if self.state < CLOSING and self.unfinished:
                 self.flush()
+                self.cost += QUANTUM
             if self.state < CLOSING and self.readiness & READABLE:
                 self.read()
         except Exception as error:
@@ -117,6 +119,7 @@ cdef class Connection(Session):
             self.flush()
             self.finish()
             return 0
+        self.cost += nbytes if most_nbytes == READ_NBYTES else nbytes // PAYLOAD_SHARE
         if nbytes < most_nbytes and not self.readiness & HUNG_UP:
             self.readiness &= ~READABLE
         if self.tls is not None:

@@ -2,10 +2,11 @@
 # docs/operations.md, "Limits", or guards one that does. Constants only.
 
 cdef enum:
-    QUANTUM_NS = 200_000                # that a connection may use of the loop until it is behind the others
     BUDGET_NS = 1_000_000               # of an iteration of the loop, for the turns of all connections
-    READ_NBYTES = 16 << 10              # read of a connection in a turn, unless most of it is a large message
-    FLUSH_FRAMES = 256                  # written of a connection in a turn
+    READ_NBYTES = 16 << 10              # read of a connection in a turn, unless most of it is a large message,
+    QUANTUM = 16 << 10                  # and as many may be read of it until it is behind the others: turns cost the bytes that they read,
+    PAYLOAD_SHARE = 16                  # those of a large message, which are only copied, a 16th
+    FLUSH_FRAMES = 256                  # written of a connection in a turn, which costs a quantum where more are left
     MAX_UNSENT_NBYTES = 1 << 20         # that wait for a socket: two writes of output, and what TLS answers to a client that reads nothing
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; rejections too

@@ -6,6 +6,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, TIOCOUTQ, ioctl, recv, send, shutdown
+from inferd._core.http2.limits cimport PAYLOAD_SHARE
 from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 
@@ -54,6 +55,7 @@ cdef class LingeringClose(Polled):
                 self.send_left()
             if self.socket is not None and self.readiness & READABLE:
                 nbytes = recv(self.descriptor, self.server.receive_buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
+                self.cost = max(nbytes, 0) // PAYLOAD_SHARE
                 if nbytes > 0:
                     self.moved += nbytes
                     self.left_nbytes -= nbytes

@@ -10,7 +10,7 @@ from inferd._core.base.linux cimport (
     epoll_create1, epoll_ctl, epoll_event, epoll_wait,
 )
 from inferd._core.base.scheduler cimport Flow, Scheduler
-from inferd._core.http2.limits cimport BUDGET_NS, QUANTUM_NS
+from inferd._core.http2.limits cimport BUDGET_NS, QUANTUM
 
 import logging
 import os
@@ -36,7 +36,7 @@ cdef class Poller:
     def __cinit__(self, schedule not None):
         self.epoll = -1
         self.sockets, self.schedule = {}, schedule
-        self.scheduler, self.budget_ns = Scheduler(QUANTUM_NS), BUDGET_NS
+        self.scheduler, self.budget_ns = Scheduler(QUANTUM), BUDGET_NS
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
@@ -111,17 +111,15 @@ cdef class Poller:
     cdef int run(self) except -1:
         cdef Flow flow
         cdef bint more
-        cdef int64_t begun_ns = monotonic_ns(), since_ns = begun_ns, now_ns
+        cdef int64_t until_ns = monotonic_ns() + self.budget_ns
         while True:
             flow = self.scheduler.next()
             if flow is None:
                 return 0
             more = flow.take_turn()
-            now_ns = monotonic_ns()
-            self.scheduler.charge(flow, now_ns - since_ns, more)
-            if now_ns - begun_ns >= self.budget_ns:
+            self.scheduler.charge(flow, flow.cost, more)
+            if monotonic_ns() >= until_ns:
                 break
-            since_ns = now_ns
         if self.scheduler.has_work():
             self.go_on()
         return 0

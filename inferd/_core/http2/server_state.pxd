@@ -2,6 +2,7 @@
 # Never in here: what a client sends, what one connection is at.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from inferd._core.grpc.call cimport InferHandler
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.http2.flood_policy cimport FloodRules
 from inferd._core.http2.keepalive_policy cimport KeepaliveRules
@@ -40,7 +41,8 @@ cdef class ServerState:
     cdef dict methods                   # bytes path -> Method
     cdef bytes infer_path               # the hot method's path; compared before the table is asked
     cdef str infer_method               # the same as text
-    cdef object infer_row, infer_handler
+    cdef object infer_row
+    cdef InferHandler infer_handler
     cdef object start, reject, schedule, unserved, in_thread
     cdef object authenticator           # or None: every call may be made
     cdef uint64_t credentials_epoch     # grows when the authenticator may judge otherwise than before

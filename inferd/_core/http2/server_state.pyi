@@ -8,16 +8,16 @@ from inferd._core.http2.send_state import SendState
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError
 
-Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
+_Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
 
 DEFAULT_LIMITS: dict[str, int]
 
 class ServerState:
     def __init__(
         self,
-        methods: Mapping[str, Method],
+        methods: Mapping[str, _Method],
         *,
-        start: Callable[[Http2Call, Method], None],
+        start: Callable[[Http2Call, _Method], None],
         reject: Callable[[Call, Exception], None],
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],

@@ -4,6 +4,7 @@
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport free, malloc
 
+from inferd._core.grpc.call cimport infer_handler
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.http2.flood_policy cimport CONTROL_BURST_S, RESET_BURST_S
 from inferd._core.http2.limits cimport MAX_SETTINGS, MAX_STREAM_FRAMES
@@ -72,7 +73,8 @@ cdef class ServerState:
         self.infer_path = b""
         for path, row in methods.items():
             if row.kind == "infer":
-                self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
+                self.infer_path, self.infer_method, self.infer_row = path.encode(), path, row
+                self.infer_handler = infer_handler(row.handler)
         self.start, self.reject, self.unserved, self.schedule = start, reject, unserved, schedule
         self.authenticator, self.in_thread = authenticator, in_thread
         if compression != "none":

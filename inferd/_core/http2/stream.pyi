@@ -1,17 +1,18 @@
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.http2.send_state import SendState
 
-Method: TypeAlias = Any  # a row of the service table, see server_state.pyi
+_Method: TypeAlias = Any  # a row of the service table, see server_state.pyi
 
+@final
 class Http2Call(Call):
     @property
     def connection(self) -> SendState | None: ...
     @property
-    def method_row(self) -> Method | None: ...
+    def method_row(self) -> _Method | None: ...
     @property
     def metadata(self) -> list[tuple[bytes, bytes]]: ...
     @property

@@ -85,7 +85,7 @@ cdef class Http2Call(Call):
     cdef int begin(self) except -1:
         if self.kind == INFER:
             self.connection.expecting = True
-            self.connection.server.infer_handler(self)
+            self.connection.server.infer_handler.infer(self)
         else:
             self.connection.server.start(self, self.method_row)
         return 0

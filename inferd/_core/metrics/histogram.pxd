@@ -8,7 +8,7 @@ cdef class Histogram:           # log-linear buckets over nanoseconds; relative 
     cdef readonly uint64_t count
     cdef readonly uint64_t sum_ns
     cdef readonly uint64_t max_ns
-    cdef void record(self, int64_t value_ns) noexcept nogil
+    cdef void record(self, int64_t value_ns, uint64_t times=*) noexcept nogil
 
 cdef struct BatchSize:          # runs that had this many rows
     uint64_t runs
@@ -24,8 +24,10 @@ cdef class Statistics:          # all counts and durations of one model version
     cdef BatchSize *sizes                   # index: rows, 0 .. max_rows
     cdef readonly int max_rows
     cdef readonly Histogram run             # execute, one entry a run
-    # One answered request; times in monotonic ns.
+    # One answered request: its own durations,
     cdef void record_request(self, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns,
-                             int64_t execute_ns, int64_t encode_ns, int64_t request_ns) noexcept nogil
+                             int64_t request_ns) noexcept nogil
+    # and those that all answered requests of a batch have in common.
+    cdef void record_stages(self, uint64_t requests, int64_t execute_ns, int64_t encode_ns) noexcept nogil
     # One run of the model over `rows` rows.
     cdef void record_run(self, int64_t rows, int64_t preprocess_ns, int64_t execute_ns, int64_t encode_ns) noexcept nogil

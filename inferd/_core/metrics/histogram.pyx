@@ -56,11 +56,11 @@ cdef class Histogram:
     def __dealloc__(self):
         free(self.counts)
 
-    cdef void record(self, int64_t value_ns) noexcept nogil:
+    cdef void record(self, int64_t value_ns, uint64_t times=1) noexcept nogil:
         cdef uint64_t value = <uint64_t>value_ns if value_ns > 0 else 0
-        self.counts[bucket_of(value)] += 1
-        self.count += 1
-        self.sum_ns += value
+        self.counts[bucket_of(value)] += times
+        self.count += times
+        self.sum_ns += value * times
         if value > self.max_ns:
             self.max_ns = value
 
@@ -130,14 +130,17 @@ cdef class Statistics:
         free(self.sizes)
 
     cdef void record_request(self, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns,
-                             int64_t execute_ns, int64_t encode_ns, int64_t request_ns) noexcept nogil:
+                             int64_t request_ns) noexcept nogil:
         self.decode.record(decode_ns)
         self.queue.record(queue_ns)
         self.preprocess.record(preprocess_ns)
-        self.execute.record(execute_ns)
-        self.encode.record(encode_ns)
         self.request.record(request_ns)
         self.rows += <uint64_t>rows
+
+    cdef void record_stages(self, uint64_t requests, int64_t execute_ns, int64_t encode_ns) noexcept nogil:
+        if requests > 0:
+            self.execute.record(execute_ns, requests)
+            self.encode.record(encode_ns, requests)
 
     cdef void record_run(self, int64_t rows, int64_t preprocess_ns, int64_t execute_ns, int64_t encode_ns) noexcept nogil:
         cdef BatchSize *size = &self.sizes[min(max(rows, 0), self.max_rows)]
@@ -154,7 +157,8 @@ cdef class Statistics:
     def add_request(self, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns, int64_t execute_ns,
                     int64_t encode_ns, int64_t request_ns):
         """Records one answered request: its rows and the duration of each stage and of the whole, in ns."""
-        self.record_request(rows, decode_ns, queue_ns, preprocess_ns, execute_ns, encode_ns, request_ns)
+        self.record_request(rows, decode_ns, queue_ns, preprocess_ns, request_ns)
+        self.record_stages(1, execute_ns, encode_ns)
 
     def add_run(self, int64_t rows, int64_t preprocess_ns, int64_t execute_ns, int64_t encode_ns):
         """Records one run of the model over `rows` rows; durations in ns."""

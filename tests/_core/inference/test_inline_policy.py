@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferd.engine.inline import FIRST_RETURN_RUNS, HELD_NS, MAX_PAUSE_LIMITS, MAX_RETURN_RUNS, WINDOW_NS, InlinePolicy
+from inferd._core.inference.inline_policy import FIRST_RETURN_RUNS, HELD_NS, MAX_PAUSE_LIMITS, MAX_RETURN_RUNS, WINDOW_NS, InlinePolicy
 
 LIMIT_NS = 100_000
 

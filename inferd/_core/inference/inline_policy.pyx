@@ -1,0 +1,115 @@
+# cython: language_level=3, cdivision=True
+"""inline_policy: whether one model's runs may stay on the event loop. A pure policy: durations and times are arguments.
+
+A tiny model runs on the loop at the end of the iteration that gathered its batch: no thread hop, half the cost of a request.
+That is right only while its runs are short and leave the loop time for everything else, so every run is accounted for:
+
+- Each run over the limit adds its length to a debt, counted in limits, MAX_WEIGHT at most. Each run within the limit pays
+  REPAYMENT of it back. A debt of MAX_DEBT, two to eight slow runs close together, sends the model to an executor thread. One run
+  that the operating system interrupted, or a few in a hundred of them, do not.
+  A run of HELD_NS or more sends it there at once, whatever held it up: nothing was answered meanwhile.
+  While there is a debt the caller may give the processor time of a run instead of its duration, where that tells the two apart.
+- So does a window of WINDOW_NS in which runs filled more than the given share of the loop's time.
+- A run after a pause finds its data gone from the caches and the core asleep: it takes many times as long as one right behind another,
+  on a thread no less than on the loop. So its limit is longer by PAUSE_SHARE of the pause, MAX_PAUSE_LIMITS limits at most: a model
+  that few requests reach stays.
+- It may come back when, over the number of runs asked for, the mean run took half of the limit at most and runs filled half
+  of the share at most. Each time it has to leave, that number doubles.
+
+Never in here: clocks, threads, models.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+cpdef enum:
+    WINDOW_NS = 1_000_000_000   # the busy share is taken over this long
+    HELD_NS = 100_000_000       # a run of this length that is over the limit sends the model away at once
+    MAX_PAUSE_LIMITS = 3        # limits that a pause before a run adds to the limit of that run, at most
+    FIRST_RETURN_RUNS = 1000    # runs, well within the limit, before a model returns for the first time
+    MAX_RETURN_RUNS = 64_000
+
+cdef double MAX_WEIGHT = 4.0        # limits that one run counts for at most
+cdef double REPAYMENT = 0.25        # limits that a run within the limit pays back
+cdef double MAX_DEBT = 8.0          # limits
+cdef double PAUSE_SHARE = 1.0 / 16  # of the time since the last run: how much longer than the limit a run may take
+
+
+@cython.final
+cdef class InlinePolicy:
+    """One model's account. limit_ns: the longest run that may stay on the loop; busy_share: of the loop's time, 0 to 1."""
+
+    def __init__(self, int64_t limit_ns, double busy_share):
+        self.limit_ns = limit_ns
+        self.busy_share = busy_share
+        self.return_runs = FIRST_RETURN_RUNS
+
+    @property
+    def in_doubt(self):
+        """Whether a recent run was over the limit: the next ones decide, so they are worth a closer look at what delayed them."""
+        return self.debt > 0
+
+    def admits(self, int64_t run_ns):
+        """Whether a model whose run takes that long may start on the loop."""
+        return run_ns <= self.limit_ns
+
+    cpdef str overrun(self, int64_t run_ns, int64_t now_ns):
+        """Accounts for one run on the loop that ended now. Why the model has to leave the loop; empty while it may stay."""
+        cdef int64_t limit_ns = self.limit_ns
+        self.window_busy_ns += run_ns
+        if run_ns > limit_ns:
+            if run_ns >= HELD_NS:
+                return self.leave(f"a run held it up for {run_ns / 1e6:.0f} ms")
+            limit_ns = self.limit_of(run_ns, now_ns)
+        self.ended_ns = now_ns
+        if run_ns > limit_ns:
+            self.debt += min(<double>run_ns / limit_ns, MAX_WEIGHT)
+            if self.debt >= MAX_DEBT:
+                return self.leave(f"its runs take longer than {self.limit_ns / 1e3:.0f} us")
+        elif self.debt > 0:
+            self.debt -= REPAYMENT
+        if now_ns >= self.window_end_ns:
+            return self.end_window(now_ns)
+        return ""
+
+    cpdef bint recovered(self, int64_t run_ns, int64_t now_ns):
+        """Accounts for one run on an executor thread that ended now. True: the model may return to the loop."""
+        cdef bint calm, idle
+        if self.seen_runs == 0:
+            self.seen_since_ns = now_ns - run_ns
+            self.seen_ns = self.seen_limits_ns = 0
+        self.seen_runs += 1
+        self.seen_ns += run_ns
+        self.seen_limits_ns += self.limit_of(run_ns, now_ns)
+        self.ended_ns = now_ns
+        if self.seen_runs < self.return_runs:
+            return False
+        calm = 2 * self.seen_ns <= self.seen_limits_ns
+        idle = 2 * self.seen_ns <= self.busy_share * max(now_ns - self.seen_since_ns, <int64_t>1)
+        self.seen_runs = 0
+        return calm and idle
+
+    cdef int64_t limit_of(self, int64_t run_ns, int64_t now_ns) noexcept:
+        """The limit of the run that ended now, with what the pause before it adds."""
+        cdef int64_t pause_ns = max(now_ns - run_ns - self.ended_ns, <int64_t>0)
+        return self.limit_ns + <int64_t>min(pause_ns * PAUSE_SHARE, <double>(MAX_PAUSE_LIMITS * self.limit_ns))
+
+    cdef str end_window(self, int64_t now_ns):
+        cdef bint started = self.window_end_ns > 0
+        cdef int64_t busy_ns = self.window_busy_ns
+        cdef int64_t elapsed_ns = WINDOW_NS + now_ns - self.window_end_ns
+        self.window_end_ns = now_ns + WINDOW_NS
+        self.window_busy_ns = 0
+        if started and busy_ns > self.busy_share * elapsed_ns:
+            return self.leave(f"its runs fill {100.0 * busy_ns / elapsed_ns:.0f} % of the event loop's time")
+        return ""
+
+    cpdef begin_anew(self):
+        """The model leaves the loop, for whatever reason: what was counted on it is over."""
+        self.debt = 0
+        self.window_end_ns = self.window_busy_ns = self.seen_runs = 0
+
+    cdef str leave(self, str reason):
+        self.begin_anew()
+        self.return_runs = min(2 * self.return_runs, <int64_t>MAX_RETURN_RUNS)
+        return reason

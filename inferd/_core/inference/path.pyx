@@ -1,0 +1,216 @@
+# cython: language_level=3
+"""path: the path of a request, top to bottom (see path.pxd).
+
+wire bytes -> transport -> model_infer: decode, route, check, submit -> (queue)
+           -> run_batch: gather, execute, encode -> deliver -> transport
+"""
+
+cimport cython
+from libc.stdint cimport int64_t
+from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.batching.batch cimport Batch
+from inferd._core.batching.batcher cimport Batcher
+from inferd._core.batching.request cimport Request
+from inferd._core.codec.infer cimport InferRequest, decode_request
+from inferd._core.codec.wire cimport Bytes
+from inferd._core.grpc.call cimport Call, InferHandler
+from inferd._core.inference.bound_runs cimport BoundRuns
+from inferd._core.inference.routes cimport Routes
+from inferd._core.tensor.tensor cimport Signature, Tensors
+
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted
+
+cdef enum:
+    GROWTH = 4                  # a request of so many times the bytes of those whose runs were short is no guess for the loop
+    LARGE_US = 50_000           # of one core, estimated, to prepare a request: a photograph of about 5 million pixels
+    INLINE_BATCHES = 4          # run in one go on the loop, unless they took a turn; then everything else on it has its turn
+
+
+# ---- from a message to a queue ----
+
+@cython.final
+cdef class ModelInfer(InferHandler):
+    """ModelInfer, the hot method."""
+
+    def __init__(self, Routes routes not None, find not None):
+        self.routes, self.find = routes, find
+
+    def __call__(self, Call call not None, InferRequest request=None):
+        self.model_infer(call, request)
+
+    cdef int infer(self, Call call) except -1:
+        return self.model_infer(call, None)
+
+    cdef int model_infer(self, Call call, InferRequest request) except -1:
+        """One inference: rejected here by an exception, or queued; the response goes to the call when its batch has run.
+        request: its message, where a thread has decoded that."""
+        cdef Route model
+        cdef Bytes name, version
+        if request is None:
+            request = decode_request(call.message, True)
+            if request is None:
+                self.unpack(call)
+                return 0
+        name, version = request.text(request.name_text), request.text(request.version_text)
+        found = self.routes.get(&name, &version)
+        model = found if found is not None else self.find(request.model_name, request.model_version)
+        model.check(request)
+        model.submit(request, call)
+        return 0
+
+
+@cython.final
+cdef class Route:
+    """One model version, as its requests pass through it. `check`, `submit` and run_inline belong to the event loop's thread; where there
+    is no loop (the embedded engine), any thread may call the first two, and nothing is inline.
+
+    model: whose route it is. Called for what is seldom: model.leave_loop(why).
+    """
+
+    def __init__(self, model, Signature signature not None, Batcher ready not None, Runner instance, schedule):
+        self.model, self.signature, self.instance, self.schedule = model, signature, instance, schedule
+        self.ready = self.waiting = ready
+        self.callback = self.run_inline
+        self.rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
+
+    cpdef check(self, Request request):
+        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
+        try:
+            request.check(self.signature)
+        except RequestError as error:
+            self.reject(error)
+            raise
+
+    cpdef submit(self, Request request, Call call):
+        """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
+        cdef Batcher waiting
+        cdef bint alone
+        if self.inline and 0 < GROWTH * self.short_nbytes < request.entry.nbytes and self.policy is not None:
+            self.model.leave_loop(f"a request of {request.nbytes} bytes came, and runs are known to be short up to {self.short_nbytes}")
+        try:
+            waiting = self.waiting
+            if self.large is not None and request.charge(self.contents) > LARGE_US:
+                waiting = self.large
+            alone = waiting.put(request, call)
+        except RequestError as error:
+            self.reject(error)
+            raise
+        if not alone:
+            return
+        if self.inline:
+            self.schedule_inline()
+        elif self.wake is not None:
+            self.wake()
+
+    cpdef reject(self, error):
+        """Counts one request that was rejected before it waited."""
+        if isinstance(error, (ResourceExhausted, DeadlineExceeded)):
+            reason = "REJECTED"
+        elif isinstance(error, Cancelled):
+            reason = "CANCELED"
+        elif isinstance(error, Internal):
+            reason = "BACKEND"
+        else:
+            reason = "OTHER"
+        self.rejected[reason] += 1
+
+    # ---- from the queue to responses, on the event loop; on an executor thread engine/executor.py does the same ----
+
+    cpdef schedule_inline(self):
+        if not self.scheduled and self.schedule is not None:
+            self.scheduled = True
+            self.schedule(self.callback)
+
+    def run_inline(self):
+        """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their responses are not sent before, and what
+        came meanwhile is older than it says."""
+        cdef int64_t left_ns = self.turn_ns
+        cdef int64_t run_ns
+        cdef Batch batch
+        self.scheduled = False
+        self.polling = True
+        try:
+            for _ in range(INLINE_BATCHES):
+                batch = self.ready.poll() if self.inline else None
+                if batch is None:
+                    break
+                run_ns = self.run_timed(batch)
+                batch.deliver_at(batch.encoded_ns or monotonic_ns())
+                if self.policy is not None and run_ns:
+                    why = self.policy.overrun(run_ns, batch.encoded_ns)
+                    if why and not self.ready.closed:   # what is left of a model that drains is run here
+                        self.model.leave_loop(why)
+                        return
+                left_ns -= run_ns
+                if left_ns <= 0:
+                    break
+        finally:
+            self.polling = False
+        if self.inline and self.ready.queue.requests:
+            self.schedule_inline()
+
+    cdef int64_t run_timed(self, Batch batch) except -1:
+        """Runs a batch on the loop. How long it took, in ns; not counting, where that can be told, the time for which the
+        system gave the core to somebody else: it would have taken it from the loop in any case."""
+        cdef int64_t busy_ns
+        if self.policy is None or self.policy.debt <= 0 or not self.works_alone:
+            Runner.run_batch(self.instance, batch)
+            return batch.duration_ns()
+        busy_ns = thread_time_ns()
+        Runner.run_batch(self.instance, batch)
+        return min(batch.duration_ns(), thread_time_ns() - busy_ns)
+
+
+cdef int64_t thread_time_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+# ---- a run ----
+
+cdef class Runner:
+    """One backend, and the batch that it runs at the moment. It runs one batch at a time.
+
+    A subclass says what is seldom: run_failed(batch, error), end_run(batch), and wait_for_end(), which returns when end_run has.
+    """
+
+    def __init__(self, str name not None, backend not None, finish=None):
+        self.name, self.backend, self.finish = name, backend, finish
+        self.bound = backend if isinstance(backend, BoundRuns) else None
+        self.ends_run = self.end_run
+
+    cpdef run_batch(self, Batch batch):
+        """Preprocess, execute, encode. Afterwards every request of the batch has a response or an error; deliver gives them out."""
+        if not batch.requests:
+            return                              # all of them expired while they waited
+        try:
+            Runner.run(self, batch, batch)
+        except Exception as error:
+            self.run_failed(batch, error)
+
+    cpdef run(self, Batch part, Batch batch):
+        """Runs `part`: `batch`, or some requests of it."""
+        cdef Tensors inputs, outputs
+        inputs = BoundRuns.inputs(self.bound, part) if self.bound is not None else self.backend.inputs(part)
+        part.gather(inputs)
+        outputs = self.execute(part.rows, batch)
+        if self.finish is not None:
+            part.executed()
+            outputs = self.finish(inputs, outputs)
+        part.encode(outputs)
+
+    cdef Tensors execute(self, int64_t rows, Batch batch):
+        """Runs the model, unless nobody waits for it. From now to the end of the run `batch.terminate` can end it."""
+        self.running = batch
+        batch.terminate = self.ends_run
+        try:
+            if batch.alive == 0 or batch.terminated:
+                raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
+            return BoundRuns.run(self.bound, rows) if self.bound is not None else self.backend.run(rows)
+        finally:
+            batch.terminate = self.running = None
+            if batch.terminated or self.ended:
+                self.wait_for_end()             # who ends this run is through, or will see that it is over

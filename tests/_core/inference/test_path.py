@@ -1,0 +1,193 @@
+"""The path of a request, from its message to its response. What a model does around it is in engine/test_model.py and test_executor.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inferd._core.batching.batch import Batch
+from inferd._core.batching.batcher import Batcher
+from inferd._core.codec.infer import decode_infer_request
+from inferd._core.grpc.call import Call
+from inferd._core.grpc.message import Message
+from inferd._core.inference.inline_policy import InlinePolicy
+from inferd._core.inference.path import ModelInfer, Route, Runner
+from inferd._core.inference.routes import Routes
+from inferd._core.metrics.histogram import Statistics
+from inferd._core.tensor.tensor import Signature
+from inferd.errors import Internal, InvalidArgument, NotFound, ResourceExhausted
+from inferd.protocol import inference as pb
+from tests.fake_backend import PuppetBackend
+
+SIGNATURE = Signature("double", "3", [("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 4))], 8)
+HOUR_NS = 3600 * 10**9
+
+
+class Asked(Call):
+    """One call of ModelInfer, and what came of it."""
+
+    def __init__(self, model: str = "double", version: str = "", value: float = 1.0, **changes: Any) -> None:
+        request = pb.ModelInferRequest(model_name=model, model_version=version, **changes)
+        request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+        request.raw_input_contents.append(np.full(4, value, "<f4").tobytes())
+        super().__init__("/test/ModelInfer", Message(request.SerializeToString()))
+        self.response: Any = None
+        self.error: Exception | None = None
+
+    def reply(self, message: Any) -> None:
+        self.response = pb.ModelInferResponse.FromString(bytes(message))
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+
+    @property
+    def value(self) -> float:
+        return float(np.frombuffer(self.response.raw_output_contents[0], "<f4")[0])
+
+
+class Instance(Runner):
+    def end_run(self, batch: Batch) -> None:
+        raise AssertionError("nothing ends")
+
+    def run_failed(self, batch: Batch, error: Exception) -> None:
+        batch.fail(Internal(f"failed: {error}"))
+
+
+class World:
+    """One model on an event loop that turns when a test says so."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.scheduled: list[Any] = []
+        self.left: list[str] = []
+        self.missing: list[tuple[str, str]] = []
+        self.backend = PuppetBackend()
+        self.batcher = Batcher(8, Statistics(8), name="'double' version 3", **policy)
+        self.route = Route(self, SIGNATURE, self.batcher, Instance("double", self.backend), self.scheduled.append)
+        self.route.inline, self.route.turn_ns = True, HOUR_NS
+        self.routes = Routes()
+        self.routes.fill({("double", "3"): self.route, ("double", ""): self.route})
+        self.model_infer = ModelInfer(self.routes, self.find)
+
+    def find(self, name: str, version: str) -> Route:
+        self.missing.append((name, version))
+        if version == "03":
+            return self.route
+        raise NotFound("no such model")
+
+    def leave_loop(self, why: str) -> None:
+        self.left.append(why)
+        self.route.inline = False
+
+    def turn(self) -> None:
+        scheduled, self.scheduled[:] = self.scheduled[:], []
+        for callback in scheduled:
+            callback()
+
+
+def test_what_one_iteration_gathers_is_one_run_and_every_call_gets_its_own_response() -> None:
+    world = World()
+    calls = [Asked("double", version, value, id=f"{value}") for version, value in (("", 1), ("3", 2), ("", 3))]
+    for call in calls:
+        world.model_infer(call)
+    assert (len(world.scheduled), world.backend.rows) == (1, [])
+    world.turn()
+    assert [call.value for call in calls] == [2, 4, 6]
+    assert [(call.response.model_name, call.response.model_version) for call in calls] == [("double", "3")] * 3
+    assert (world.backend.rows, world.missing, world.scheduled) == ([3], [], [])
+    assert world.batcher.statistics.request.count == world.batcher.statistics.execute.count == 3
+
+
+def test_a_name_that_the_table_has_not_is_looked_for_once_more() -> None:
+    world = World()
+    with pytest.raises(NotFound):
+        world.model_infer(Asked("other"))
+    spelled = Asked("double", "03")
+    world.model_infer(spelled)
+    world.turn()
+    assert spelled.value == 2
+    assert world.missing == [("other", ""), ("double", "03")]
+
+
+def test_typed_contents_that_take_long_come_back_decoded() -> None:
+    world = World()
+    taken: list[Call] = []
+    world.model_infer.unpack = taken.append
+    message = pb.ModelInferRequest(model_name="double")
+    message.inputs.add(name="x", datatype="FP32", shape=[1, 4]).contents.fp32_contents.extend([1.0] * 10_000)
+    call = Call("/test/ModelInfer", Message(message.SerializeToString()))
+    world.model_infer(call)
+    assert (taken, world.batcher.depth) == ([call], 0)
+    decoded = Asked()
+    request = decode_infer_request(decoded.message)
+    world.model_infer(decoded, request)
+    world.turn()
+    assert decoded.value == 2
+
+
+def test_rejections_are_counted_by_reason() -> None:
+    world = World(max_queue_requests=1)
+    with pytest.raises(InvalidArgument):
+        world.model_infer(Asked(outputs=[{"name": "nothing"}]))
+    world.model_infer(Asked())
+    with pytest.raises(ResourceExhausted):
+        world.model_infer(Asked())
+    assert world.route.rejected == {"REJECTED": 1, "CANCELED": 0, "BACKEND": 0, "OTHER": 1}
+
+
+def test_a_run_that_fails_is_for_the_instance_and_its_calls_are_answered() -> None:
+    world = World()
+    world.backend.raises = ValueError("broken")
+    call = Asked()
+    world.model_infer(call)
+    world.turn()
+    assert str(call.error) == "failed: broken"
+    assert world.batcher.statistics.runs == 0
+
+
+def test_a_few_batches_run_in_one_turn_and_the_rest_in_the_next() -> None:
+    world = World()
+    calls = [Asked() for _ in range(5 * 8)]
+    for call in calls:
+        world.model_infer(call)
+    world.turn()
+    assert (world.backend.rows, len(world.scheduled)) == ([8] * 4, 1)
+    world.turn()
+    assert (world.backend.rows, world.scheduled) == ([8] * 5, [])
+    world.backend.rows.clear()
+    world.route.turn_ns = 1
+    for call in calls:
+        world.model_infer(call)
+    world.turn()
+    assert world.backend.rows == [8], "a batch that takes a whole turn is the last one of it"
+
+
+def test_a_request_larger_than_any_short_one_takes_the_model_off_the_loop() -> None:
+    world = World()
+    world.route.policy, world.route.short_nbytes = InlinePolicy(HOUR_NS, 1.0), 4  # four times this is no guess
+    world.model_infer(Asked())
+    assert world.left == []
+    world.route.short_nbytes = 3
+    world.model_infer(Asked())
+    assert world.left == ["a request of 16 bytes came, and runs are known to be short up to 3"]
+    assert world.batcher.depth == 2, "for the thread"
+
+
+def test_runs_that_are_too_long_take_the_model_off_the_loop() -> None:
+    world = World()
+    world.route.policy = InlinePolicy(1, 1.0)
+    for _ in range(3):
+        world.model_infer(Asked())
+        world.turn()
+    assert world.left == ["its runs take longer than 0 us"]
+    assert len(world.backend.rows) == 2
+
+
+def test_elsewhere_the_first_that_waits_wakes_who_runs() -> None:
+    world = World()
+    woken: list[int] = []
+    world.route.inline, world.route.wake = False, lambda: woken.append(world.batcher.depth)
+    world.model_infer(Asked())
+    world.model_infer(Asked())
+    assert (woken, world.scheduled) == ([1], [])
