@@ -18,7 +18,7 @@ from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests import http2_peer
 from tests.certificates import Files
-from tests.echo_server_fixtures import ECHO, serving
+from tests.echo_server_fixtures import ECHO, look, serving
 from tests.http2_peer import EMPTY_SETTINGS, NO_PING, PREFACE, Peer, connected, exchange, framed
 from tests.wire import LIMIT_S
 
@@ -54,12 +54,6 @@ def narrow_at_the_server(transport: NativeTransport) -> None:
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
 
 
-def age(transport: NativeTransport, *moments_s: int) -> None:
-    for now_s in moments_s:
-        for connection in list(transport.connections):
-            connection.age(now_s * S, connection.unsent_nbytes)
-
-
 @pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
 @pytest.mark.parametrize("why", ["drain", "age", "error"])
 async def test_a_client_that_reads_slowly_and_opens_windows_gets_all(
@@ -70,7 +64,7 @@ async def test_a_client_that_reads_slowly_and_opens_windows_gets_all(
     address = Address("", 0, str(tmp_path / "s")) if kind == "unix" else Address("127.0.0.1", 0, tls=kind == "tls")
     settings = Files.made(tmp_path).settings() if kind == "tls" else {}
     methods = {ECHO: Method("infer", lambda call: call.reply(bytes(200_000)))}
-    async with serving(address, methods=methods, max_connection_age_s=1000, **settings) as (transport, [bound]):
+    async with serving(address, methods=methods, max_connection_age_s=1000, stall_timeout_s=3600, **settings) as (transport, [bound]):
 
         def ask() -> Peer:
             peer = Peer(bound)
@@ -98,7 +92,8 @@ async def test_a_client_that_reads_slowly_and_opens_windows_gets_all(
             if why == "drain":
                 stopping = asyncio.create_task(transport.stop(LIMIT_S))
             elif why == "age":
-                age(transport, 1, 1200, 1201)
+                for now_s in (1, 1200, 1201):
+                    look(transport, now_s)
             else:
                 peer.socket.sendall(NO_PING)
             await asyncio.to_thread(read_on, peer)
@@ -144,9 +139,8 @@ async def test_a_client_that_sends_for_ever_is_cut_off(why: str) -> None:
         while not transport.server.connections:
             await asyncio.sleep(0)
         if why == "age":
-            while transport.connections:
-                age(transport, 1, 1200, 1201)
-                await asyncio.sleep(0)
+            for now_s in (1, 1200, 1201):
+                look(transport, now_s)
         assert await asyncio.to_thread(another) == framed(b"me too")
         await sending
         while transport.open_connections:
