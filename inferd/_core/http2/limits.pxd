@@ -7,7 +7,7 @@ cdef enum:
     QUANTUM = 16 << 10                  # and as many may be read of it until it is behind the others: turns cost the bytes that they read,
     PAYLOAD_SHARE = 16                  # those of a large message, which are only copied, a 16th
     FLUSH_FRAMES = 256                  # written of a connection in a turn, which costs a quantum where more are left
-    MAX_UNSENT_NBYTES = 2 << 20         # that wait for a socket: two writes of output, and what TLS answers to a client that reads nothing
+    MAX_UNSENT_NBYTES = 512 << 10       # that wait for a socket: a write of output, and what TLS answers to a client that reads nothing
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; rejections too
     PREFACE_NBYTES = 24                 # with which a client begins: "PRI * HTTP/2.0" and so on
