@@ -67,10 +67,11 @@ cdef class Connection(Session):
         return PyByteArray_GET_SIZE(self.unsent) if self.unsent is not None else 0
 
     def taken_nbytes(self):
-        """A count of the bytes that the client's kernel has acknowledged; of a Unix socket, that the client has read."""
+        """A count of the bytes that the client's kernel has acknowledged; of a Unix socket, that the client has read, or fewer: there the
+        kernel counts its own memory, too."""
         cdef int queued_nbytes = 0
         ioctl(self.descriptor, TIOCOUTQ, &queued_nbytes)
-        return self.sent_to_socket_nbytes - queued_nbytes
+        return max(0, <int64_t>self.sent_to_socket_nbytes - queued_nbytes)
 
     def abort(self):
         """Closes the socket at once. What was not sent is lost; what it held is freed in its next turn."""
@@ -105,13 +106,17 @@ cdef class Connection(Session):
         """Once: a turn's worth. A byte of frames can cost a thousand times as much as one of a large message."""
         cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if self.missing_nbytes > READ_NBYTES else READ_NBYTES
         cdef Py_ssize_t nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
-        if nbytes < 0:
+        if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
             if errno == EAGAIN:
                 self.readiness &= ~READABLE
-            elif errno != EINTR:
-                self.abort()
             return 0
-        if nbytes == 0:                 # nothing more comes: what was written leaves
+        if nbytes <= 0 and self.tls is not None and not self.tls.established:
+            self.failed(ConnectionError("the client left within its TLS handshake"))
+        if nbytes < 0:
+            self.abort()
+            return 0
+        if nbytes == 0:                 # nothing more comes: responses that are there leave
+            self.flush()
             self.finish()
             return 0
         self.cost += nbytes if most_nbytes == READ_NBYTES else nbytes // PAYLOAD_SHARE

@@ -7,7 +7,7 @@ from inferd._core.http2.poller cimport Polled
 from inferd._core.http2.server_state cimport ServerState
 
 cdef enum:
-    LINGERING_TIMEOUT_NS = 2_000_000_000        # in which nothing comes and nothing can be sent
+    LINGERING_TIMEOUT_NS = 2_000_000_000        # in which nothing comes, and the client takes nothing
     LINGERING_TIME_NS = 30_000_000_000          # in all
 
 cdef class LingeringClose(Polled):
@@ -16,6 +16,7 @@ cdef class LingeringClose(Polled):
     cdef bytearray unsent               # None: all was sent, and our side is shut down
     cdef int64_t left_nbytes            # that are still thrown away
     cdef int64_t moved                  # counts what came and what was sent, since the last look
+    cdef int queued_nbytes              # in the kernel, at the last look
     cdef int64_t since_ns, begun_ns     # when something moved last, when it began; as of the looks
     cdef int send_left(self) except -1
     cdef void end(self) noexcept

@@ -5,7 +5,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
-from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, recv, send, shutdown
+from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, TIOCOUTQ, ioctl, recv, send, shutdown
 from inferd._core.http2.limits cimport PAYLOAD_SHARE
 from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
@@ -28,11 +28,16 @@ cdef class LingeringClose(Polled):
 
     def look(self, int64_t now_ns):
         """Ends it where a limit is reached. Called now and then with the monotonic time."""
+        cdef int queued_nbytes = 0
         if self.begun_ns == 0:
             self.begun_ns = self.since_ns = now_ns
+        # A client that reads slowly takes bytes from the kernel's queue, long before there is room in it for more.
+        if self.socket is not None and ioctl(self.descriptor, TIOCOUTQ, &queued_nbytes) == 0:
+            self.moved += queued_nbytes < self.queued_nbytes
+            self.queued_nbytes = queued_nbytes
         if self.moved > 0:
             self.moved, self.since_ns = 0, now_ns
-        if now_ns - self.since_ns >= LINGERING_TIMEOUT_NS or now_ns - self.begun_ns >= LINGERING_TIME_NS:
+        if now_ns - self.since_ns >= LINGERING_TIMEOUT_NS or now_ns - self.begun_ns >= <int64_t>LINGERING_TIME_NS:
             self.end()
 
     def abort(self):

@@ -82,7 +82,8 @@ cdef class Poller:
         self.go_on()
 
     def serve(self):
-        """Takes note of what epoll has to say, and gives turns for as long as the budget of an iteration lasts."""
+        """Takes note of what epoll has to say, and gives turns for as long as the budget of an iteration lasts. Where turns are scheduled
+        already they come then: an iteration has one budget."""
         cdef epoll_event events[EVENTS]
         cdef int count, i
         cdef object found
@@ -100,7 +101,8 @@ cdef class Poller:
                 if events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
                     socket.readiness |= READABLE | HUNG_UP
                 self.scheduler.add(socket)
-        self.run()
+        if not self.scheduled:
+            self.run()
 
     def serve_scheduled(self):
         self.scheduled = False
