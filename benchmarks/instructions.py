@@ -49,6 +49,7 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
     "ONNX Runtime": (("*/onnxruntime/*", "*"),),
     "event loop": (("*/uvloop/*", "*"),),
     "clock": (("*/slow_clock.so", "*"), ("*/libc.so*", "clock_gettime*"), ("*/libc.so*", "syscall"), ("*/_core/*", "*monotonic_ns*")),
+    "path of a request": (("*/_core/inference/*", "*"),),
     "batcher": (("*/_core/batching/*", "*"),),
     "decode, check, encode, statistics": (("*/_core/codec/*", "*"), ("*/_core/tensor/*", "*"), ("*/_core/metrics/*", "*")),
     "call objects": (("*/_core/grpc/call*", "*"), ("*/_core/http2/stream*", "*")),
