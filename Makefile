@@ -47,7 +47,7 @@ FUZZ = $(if $(FUZZ_SANITIZE),build/fuzz-sanitize/tree,build/fuzz/tree)
 FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):quarantine_size_mb=1:verify_asan_link_order=0 \
 	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
-.PHONY: help demo test check lint types build debug sanitize fuzz bench bench-inputs bench-production peers wheel proto examples clean
+.PHONY: help demo test check lint types build debug sanitize fuzz instructions bench bench-inputs bench-production peers wheel proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,8 +94,12 @@ fuzz: .stamps/develop .stamps/system-fuzz  ## coverage-guided fuzzing of all tha
 	CC=clang LDSHARED='clang -shared' INFERD_FUZZ=1 INFERD_SANITIZE=$(FUZZ_SANITIZE) $(PY) setup.py --quiet build --build-lib $(FUZZ)
 	PYTHONPATH=$(FUZZ):. $(FUZZ_PRELOAD) $(PY) tests/fuzz/run.py $(if $(FUZZ_CAMPAIGN),--campaign) --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS) $(FUZZ_TARGETS)
 
-bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's cost, inferd bench beside other testers and on known changes; what moved
+instructions: .stamps/develop .stamps/system-instructions  ## count a request's instructions; fails where they grew by more than 3 %
+	$(PY) benchmarks/instructions.py --sections inline,executor --compare
+
+bench: .stamps/develop .stamps/system-instructions .stamps/system-bench  ## micro benchmarks, the server's cost, instructions, inferd bench beside other testers and on known changes; what moved
 	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops --benchmark-json=build/micro.json
+	$(PY) benchmarks/instructions.py
 	$(PY) benchmarks/server_cost.py
 	$(PY) benchmarks/bench_check.py
 	$(PY) benchmarks/compare_check.py

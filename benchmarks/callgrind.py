@@ -80,15 +80,18 @@ def build_slow_clock(folder: Path) -> Path:
     return library
 
 
-def command(folder: Path, name: str) -> list[str]:
-    """What goes before a program's own command. The program starts without counting."""
-    options = ["--tool=callgrind", "--instr-atstart=no", "--fair-sched=yes", f"--callgrind-out-file={folder / name}.callgrind"]
-    return ["env", f"LD_PRELOAD={build_slow_clock(folder)}", "PYTHONHASHSEED=0", "valgrind", "--quiet", *options]
+def command(folder: Path, name: str, core: int) -> list[str]:
+    """What goes before a program's own command. The program starts without counting. It has one core: what sizes itself by the number of
+    cores is the same on every machine."""
+    output = folder / f"{name}.callgrind"
+    options = ("--instr-atstart=no", "--dump-line=no", "--fair-sched=yes", f"--callgrind-out-file={output}")
+    environment = ("env", f"LD_PRELOAD={build_slow_clock(folder)}", "PYTHONHASHSEED=0")
+    return ["taskset", "-c", str(core), *environment, "valgrind", "--quiet", "--tool=callgrind", *options]
 
 
 def told(pid: int, *words: str) -> None:
     """Sends one of callgrind's monitor commands."""
-    subprocess.run(["vgdb", f"--pid={pid}", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(["vgdb", f"--pid={pid}", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
-"""How many user-space instructions a request costs the server, by group of functions, beside nghttpd's for a static file.
+"""User-space instructions that a request costs the server, by group of functions, beside nghttpd's for a static file.
 
     python benchmarks/instructions.py [--sections nghttpd,inline,executor] [--requests 4096] [--functions 30] [--no-history]
-    python benchmarks/instructions.py --sections inline --compare
+    python benchmarks/instructions.py --sections inline,executor --compare
 
-Instructions repeat within 1 % on a busy machine, where times do not. The server runs under valgrind's callgrind, the clients do not.
-Counting begins when the load is steady, and ends after `--requests` responses; slow_clock.c keeps time limits in proportion.
-The table is printed, and one line appended to benchmarks/history/instructions.jsonl. With --compare there is no line: the totals are
-held against the newest line with the same versions of what is counted, and the program ends with 1 when one of them grew by more than 3 %.
+Instructions repeat within 1 % on a busy machine, where times do not. The server runs under valgrind's callgrind, the client does not:
+it sends all requests of a round at once (lockstep.py), so every batch is full. slow_clock.c keeps time limits in proportion.
+The program counts between two rounds, after a warm-up, and divides by the responses that the server submitted to libnghttp2.
+
+It prints the table and appends one line to benchmarks/history/instructions.jsonl. --compare adds no line: it compares the totals with
+the newest line of the same versions, and ends with 1 when one of them grew by more than 3 %.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import sections
 import servers
 import workloads
 from callgrind import Function, Profile
-from load import Load, missing_programs
+from load import Load, missing_programs, pin_core
 from lockstep import Lockstep, Request
 from record import Report, versions
 from server_cost import Checker, answer_of
@@ -33,22 +35,22 @@ from servers import Running
 
 HISTORY = Path(__file__).resolve().parent / "history" / "instructions.jsonl"
 PROGRAMS = {"valgrind": "--version", "nghttpd": "--version"}
-COUNTED = ("python", "onnxruntime", "uvloop", "nghttpd")  # versions: other ones, other figures
+COMPARABLE = ("python", "onnxruntime", "uvloop", "nghttpd")  # lines of history are, with the same versions of these
 LOADS = (Load(4, 16), Load(64, 1), Load(8, 1))
-ASKED = {"4x16": 19_500, "64x1": 22_500, "8x1": 23_500}  # of inline, at most
 MOST_GROWTH = 0.03
 MOST_OTHER = 0.03  # of the total: more is listed by function
 WARM_UP = 1024  # requests before counting
 COMMON = {":scheme": "http", ":authority": "127.0.0.1", "user-agent": "lockstep"}
 GRPC = {**COMMON, "content-type": "application/grpc", "te": "trailers"}
 
-# Group -> patterns of object file and function. The first group that matches counts. Packages, not modules, wherever that is enough:
-# it holds when modules and functions are renamed.
+# Group -> patterns of object file and function; the first group that matches counts. Patterns name packages where they can, so that
+# they hold when modules and functions are renamed.
 GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
     "nghttp2": (("*/libnghttp2.so*", "*"),),
     "ONNX Runtime": (("*/onnxruntime/*", "*"),),
     "event loop": (("*/uvloop/*", "*"),),
     "clock": (("*/slow_clock.so", "*"), ("*/libc.so*", "clock_gettime*"), ("*/libc.so*", "syscall"), ("*/_core/*", "*monotonic_ns*")),
+    "path of a request": (("*/_core/inference/*", "*"),),
     "batcher": (("*/_core/batching/*", "*"),),
     "decode, check, encode, statistics": (("*/_core/codec/*", "*"), ("*/_core/tensor/*", "*"), ("*/_core/metrics/*", "*")),
     "call objects": (("*/_core/grpc/call*", "*"), ("*/_core/http2/stream*", "*")),
@@ -156,10 +158,10 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 class Counting:
-    """One run of this program. requests: that are counted of each load, at least. functions: the costliest that are listed."""
+    """One run of this program."""
 
-    def __init__(self, requests: int, functions: int) -> None:
-        self.requests, self.functions = requests, functions
+    requests = 4096  # counted of each load
+    functions = 0  # listed of each load, the costliest
 
     def count(self, report: Report, folder: Path, server: Running, load: Load, request: Request) -> None:
         a_round = load.connections * load.streams
@@ -168,15 +170,13 @@ class Counting:
             with callgrind.counting(server.pid):
                 client.run(1)
                 callgrind.dumped(server.pid, folder, server.name)
-                sent = client.run(-(-self.requests // a_round))
+                sent = client.run(max(self.requests // a_round, 1))
                 profile = callgrind.dumped(server.pid, folder, server.name)
         found = figures(profile)
         if found["requests"] != sent:
             raise RuntimeError(f"{sent} requests were sent, and {found['requests']} responses counted")
         report.numbers.setdefault(server.name, {})[str(load)] = found
-        most = ASKED.get(str(load)) if server.name == "inline" else None
-        asked, kept = (f"<= {most:,}", found["total"] <= most) if most else ("", None)
-        report.add(f"{server.name} {load}: instructions a request", asked, f"{found['total']:,}", kept)
+        report.add(f"{server.name} {load}: instructions a request", "", f"{found['total']:,}")
         if found["groups"].get(OTHER, 0) > MOST_OTHER * found["total"]:
             print("\n".join(["  functions of no group:", *costly(profile, 10, OTHER)]))
         if self.functions:
@@ -187,7 +187,7 @@ class Counting:
             repository = folder / "repository"
             workload = workloads.identity(repository)
             request = Request({":method": "POST", ":path": workloads.INFER_PATH, **GRPC}, workload.write_body(folder).read_bytes())
-            python = (*callgrind.command(folder, name), sys.executable)
+            python = (*callgrind.command(folder, name, pin_core()), sys.executable)
             flags = ("--transport", "native", "--inline", inline)
             with servers.inferd(name, [repository], folder, *flags, python=python) as server:
                 checker = Checker(server.address, workload, answer_of(repository, workload))
@@ -201,7 +201,7 @@ class Counting:
 
     def nghttpd(self, report: Report, folder: Path) -> None:
         """nghttpd, a static file: the yardstick"""
-        with servers.nghttpd(folder, callgrind.command(folder, "nghttpd")) as server:
+        with servers.nghttpd(folder, callgrind.command(folder, "nghttpd", pin_core())) as server:
             for load in LOADS:
                 self.count(report, folder, server, load, Request({":method": "GET", ":path": "/file", **COMMON}))
 
@@ -214,7 +214,7 @@ def comparable(history: Path, of: Mapping[str, str]) -> dict[str, Any] | None:
     """The newest line whose figures were counted with these versions."""
     lines = [json.loads(text) for text in history.read_text("utf-8").splitlines()] if history.exists() else []
     for line in reversed(lines):
-        if all(line["versions"].get(name) == of.get(name) for name in COUNTED):
+        if all(line["versions"].get(name) == of.get(name) for name in COMPARABLE):
             found: dict[str, Any] = line
             return found
     return None
@@ -226,25 +226,25 @@ def compare(report: Report, before: Mapping[str, Any], now: Mapping[str, Any]) -
         for load, found in loads.items():
             was = before.get(section, {}).get(load)
             if was is not None:
-                growth = found["total"] / was["total"] - 1
-                grown = f"{growth:+.1%} ({was['total']:,} -> {found['total']:,})"
-                report.add(f"{section} {load}: against history", f"<= {MOST_GROWTH:+.0%}", grown, growth <= MOST_GROWTH)
+                grown = f"{found['total'] / was['total'] - 1:+.1%} ({was['total']:,} -> {found['total']:,})"
+                kept = found["total"] <= (1 + MOST_GROWTH) * was["total"]
+                report.add(f"{section} {load}: against history", f"<= {MOST_GROWTH:+.0%}", grown, kept)
 
 
 def main() -> int:
-    counting = Counting(0, 0)
+    counting = Counting()
     every: dict[str, sections.Section] = {
         "nghttpd": counting.nghttpd,
         "inline": counting.inferd("inline", "on"),
         "executor": counting.inferd("executor", "off"),
     }
     made = sections.parser("Counts the instructions that a request costs the server.", every)
-    made.add_argument("--requests", type=int, default=4096, help="counted of each load, at least (default 4096)")
-    made.add_argument("--functions", type=int, default=0, help="lists so many of each load, the costliest (default 0)")
+    made.add_argument("--requests", type=int, default=counting.requests, help=f"counted of each load (default {counting.requests})")
+    made.add_argument("--functions", type=int, default=0, help="list so many of each load, the costliest (default 0)")
     made.add_argument("--compare", action="store_true", help="adds no line; ends with 1 when a total grew")
     given = made.parse_args()
     os.environ["PATH"] += os.pathsep + "/usr/sbin"
-    if missing := missing_programs(["valgrind", "vgdb", "nghttpd"]):
+    if missing := missing_programs(["valgrind", "vgdb", "nghttpd", "taskset"]):
         print(f"missing programs: {', '.join(missing)}; `make instructions` installs them", file=sys.stderr)
         return 2
     counting.requests, counting.functions = given.requests, given.functions
@@ -256,7 +256,7 @@ def main() -> int:
         return 0
     before = comparable(HISTORY, versions(PROGRAMS))
     if before is None:
-        print(f"\nno line of {HISTORY.name} has these versions of {', '.join(COUNTED)}: nothing to compare with")
+        print(f"\nno line of {HISTORY.name} has these versions of {', '.join(COMPARABLE)}: nothing to compare with")
         return 0
     print(f"\nagainst {before['commit']} of {before['time'][:10]}:")
     against = Report(1, 0.0)

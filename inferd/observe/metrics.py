@@ -86,7 +86,6 @@ SERVER_METRICS = {
         "inferd_connection_bytes",
         "Memory that open connections can hold at most, beside messages: a fixed amount for each, more by TLS.",
     ),
-    "held_bytes": ("inferd_held_bytes", "What clients have sent that was read and waits for their connections' turns."),
     "streams": ("inferd_streams", "Open RPCs."),
     "streams_total": ("inferd_streams_opened", "RPCs since the start."),
     "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the response."),

@@ -21,11 +21,10 @@ KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 # One connection, beside its messages and streams: its session and objects, what its transport buffers, and 16 KiB of messages that it may
 # hold beyond message_memory_bytes (OWN_NBYTES of message.pxd).
 CONNECTION_BYTES = 384 * KiB
-TLS_CONNECTION_BYTES = 1 * MiB  # uvloop's TLS and OpenSSL buffer what comes and what leaves twice
+TLS_CONNECTION_BYTES = 640 * KiB  # with OpenSSL's state, and up to MAX_UNSENT_NBYTES of limits.pxd
 STREAM_BYTES = 1536  # one stream, beside its messages
-OWN_STREAMS = 16  # that each connection may have beyond max_total_streams (OWN_CALLS of http2_limits.pxd)
+OWN_STREAMS = 16  # that each connection may have beyond max_total_streams (OWN_CALLS of limits.pxd)
 PROCESS_BYTES = 128 * MiB  # Python, its libraries and ONNX Runtime without a model
-HELD_BYTES = 32 * MiB  # read, and waiting for its connection's turn (MAX_HELD_NBYTES of http2_limits.pxd)
 KEPT_BYTES = 64 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
 LEAVING_SHARE = 2  # one part in so many of message_memory_bytes may be on its way back to the system (message.pyx)
 
@@ -95,7 +94,7 @@ def _shares(whole: Settings) -> list[Share]:
         Share("streams", streams * STREAM_BYTES, f"{streams} x {STREAM_BYTES / KiB:g} KiB"),
         Share("messages", whole.message_memory_bytes, "message_memory_bytes"),
         Share("messages given back", whole.message_memory_bytes // LEAVING_SHARE, "blocks on their way back to the system"),
-        Share("read and kept", (HELD_BYTES + KEPT_BYTES) * workers, "bytes that wait for a turn, blocks kept for reuse"),
+        Share("messages kept", KEPT_BYTES * workers, "blocks of the message pool, kept for reuse"),
         Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
         Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),
     ]

@@ -361,9 +361,15 @@ cdef class InferRequest(Request):
     cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
         """Sets the response: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
         Raises Internal when the outputs are not those of the signature."""
+        cdef ResponseHead head
         if outputs is None or self.signature is None:
             raise Internal("a request was answered before it was checked and run; this is a fault of the server")
-        self.answer = encode(self, outputs, first_row)
+        head = outputs.response_head
+        if head is not None and head.signature is self.signature and head.rows == self.entry.rows and outputs.batched \
+                and self.output_count == 0 and first_row >= 0:
+            self.answer = encode_alike(self, outputs, first_row, head)
+        else:
+            self.answer = encode(self, outputs, first_row)
 
 
 cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
@@ -423,13 +429,22 @@ cdef inline void measure_part(Part *part, int64_t rows, bint batched) noexcept n
         part.tensor_nbytes += field_nbytes(part.shape_nbytes)
 
 
+cdef not_promised(Signature signature, int index):
+    return Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not what the model's "
+                    "signature says; the server's log has the details")
+
+
+cdef too_large(Signature signature, Py_ssize_t total):
+    return ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
+                             f"{<int64_t>MAX_RESPONSE_NBYTES}; send fewer rows, or ask for fewer outputs")
+
+
 cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
     """Sizes and bytes of one output, all of them known before anything is written."""
     cdef const TensorSpec *spec = &signature.outputs[index]
     cdef ArrayView *view = &outputs.views[index]
     if view.datatype != spec.datatype or (outputs.batched and first_row + rows > view.shape[0]):
-        raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not what the model's "
-                       "signature says; the server's log has the details")
+        raise not_promised(signature, index)
     if view.datatype == BYTES:
         outputs.serialize(index)
         part.data = view.data + view.row_offsets[first_row]
@@ -489,16 +504,89 @@ cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows
     return at
 
 
-cdef inline void put_rows(uint8_t *at, const Part *part, int64_t rows) noexcept nogil:
-    """The bytes of one output."""
-    cdef Py_ssize_t nbytes, stride_nbytes, i
-    if part.pieces == 0:
-        memcpy(at, part.data, part.nbytes)
+cdef inline uint8_t *put_raw(uint8_t *at, const char *data, Py_ssize_t nbytes) noexcept:
+    """The raw bytes of one output. Many are copied without the GIL."""
+    at = put_head(at, 6, nbytes)
+    if nbytes > NOGIL_NBYTES:
+        with nogil:
+            memcpy(at, data, nbytes)
     else:
+        memcpy(at, data, nbytes)
+    return at + nbytes
+
+
+cdef inline uint8_t *put_pieces(uint8_t *at, const Part *part, int64_t rows) noexcept:
+    """The same for an output of which a part of each row is cut off."""
+    cdef Py_ssize_t nbytes, stride_nbytes, i
+    at = put_head(at, 6, part.nbytes)
+    with nogil:
         nbytes = part.nbytes // part.pieces
         stride_nbytes = rows * part.view.row_nbytes // part.pieces
         for i in range(part.pieces):
             memcpy(at + i * nbytes, part.data + i * stride_nbytes, nbytes)
+    return at + part.nbytes
+
+
+@cython.final
+@cython.no_gc
+cdef class ResponseHead:
+    """How the responses of so many rows of one run's outputs begin, the client's id aside. Taken from the first of them, where there is
+    a batch axis and it has all outputs, of fixed size and not cut."""
+
+    cdef Signature signature
+    cdef int64_t rows
+    cdef bytes names            # the model's name and version
+    cdef bytes parts            # the InferOutputTensors
+
+
+cdef int keep_head(InferRequest request, Tensors outputs, int64_t rows, const char *answer, const char *parts, const char *raws) except -1:
+    """The head of a response whose parts and raw contents begin there."""
+    cdef Signature signature = request.signature
+    cdef ResponseHead head
+    cdef int i
+    for i in range(outputs.count):
+        if outputs.views[i].datatype == BYTES:
+            return 0
+    if request.output_count > 0 or signature.output_cuts != NULL or not outputs.batched:
+        return 0
+    head = ResponseHead.__new__(ResponseHead)
+    head.signature, head.rows = signature, rows
+    head.names = answer[:field_nbytes(PyBytes_GET_SIZE(signature.model_name)) + field_nbytes(PyBytes_GET_SIZE(signature.model_version))]
+    head.parts = parts[:raws - parts]
+    outputs.response_head = head
+    return 0
+
+
+cdef Message encode_alike(InferRequest request, Tensors outputs, int64_t first_row, ResponseHead head):
+    """`encode` for a response that begins like another one."""
+    cdef Py_ssize_t names_nbytes = PyBytes_GET_SIZE(head.names)
+    cdef Py_ssize_t parts_nbytes = PyBytes_GET_SIZE(head.parts)
+    cdef Py_ssize_t total = names_nbytes + parts_nbytes
+    cdef const ArrayView *view
+    cdef Message answer
+    cdef uint8_t *at
+    cdef int i
+    if request.id_text.nbytes > 0:
+        total += field_nbytes(request.id_text.nbytes)
+    for i in range(outputs.count):
+        view = &outputs.views[i]
+        if first_row + head.rows > view.shape[0]:
+            raise not_promised(request.signature, i)
+        total += field_nbytes(head.rows * view.row_nbytes)
+    if total > MAX_RESPONSE_NBYTES:
+        raise too_large(request.signature, total)
+    answer = new_message(total)
+    at = <uint8_t *>answer.data
+    memcpy(at, PyBytes_AS_STRING(head.names), names_nbytes)
+    at += names_nbytes
+    if request.id_text.nbytes > 0:
+        at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
+    memcpy(at, PyBytes_AS_STRING(head.parts), parts_nbytes)
+    at += parts_nbytes
+    for i in range(outputs.count):
+        view = &outputs.views[i]
+        at = put_raw(at, view.data + first_row * view.row_nbytes, head.rows * view.row_nbytes)
+    return answer
 
 
 cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
@@ -512,6 +600,7 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes)
     cdef Message answer
     cdef uint8_t *at
+    cdef uint8_t *parts_at
     cdef bytes shapes = None            # of outputs that are cut, MAX_RANK sizes each
     cdef int i
     if outputs.count != signature.output_count or first_row < 0 or (first_row > 0 and not outputs.batched):
@@ -526,21 +615,16 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
             cut_part(&parts[i], request, <int64_t *>PyBytes_AS_STRING(shapes) + i * MAX_RANK)
         total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
     if total > MAX_RESPONSE_NBYTES:
-        raise ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
-                                f"{<int64_t>MAX_RESPONSE_NBYTES}; send fewer rows, or ask for fewer outputs")
+        raise too_large(signature, total)
     answer = new_message(total)
     at = put_bytes(<uint8_t *>answer.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
     at = put_bytes(at, 2, PyBytes_AS_STRING(signature.model_version), version_nbytes)
     if request.id_text.nbytes > 0:
         at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
+    parts_at = at
     for i in range(count):
         at = put_part(at, &parts[i], outputs.batched, rows)
+    keep_head(request, outputs, rows, answer.data, <const char *>parts_at, <const char *>at)
     for i in range(count):
-        at = put_head(at, 6, parts[i].nbytes)
-        if parts[i].nbytes > NOGIL_NBYTES:
-            with nogil:
-                put_rows(at, &parts[i], rows)
-        else:
-            put_rows(at, &parts[i], rows)
-        at += parts[i].nbytes
+        at = put_raw(at, parts[i].data, parts[i].nbytes) if parts[i].pieces == 0 else put_pieces(at, &parts[i], rows)
     return answer

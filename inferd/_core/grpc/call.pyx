@@ -3,6 +3,7 @@
 
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport Message, awaited_message, count_copied, fill
 
@@ -100,13 +101,14 @@ cdef class Call:
 
     cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1:
         cdef Py_ssize_t length, taken
-        while self.prefix_nbytes < PREFIX_NBYTES:
-            if nbytes[0] == 0:
-                return False
-            self.prefix[self.prefix_nbytes] = data[0][0]
-            self.prefix_nbytes += 1
-            data[0] += 1
-            nbytes[0] -= 1
+        taken = min(nbytes[0], <Py_ssize_t>(PREFIX_NBYTES - self.prefix_nbytes))
+        if taken > 0:
+            memcpy(self.prefix + self.prefix_nbytes, data[0], taken)
+            self.prefix_nbytes += <int>taken
+            data[0] += taken
+            nbytes[0] -= taken
+        if self.prefix_nbytes < PREFIX_NBYTES:
+            return False
         if self.partial is None:
             if self.prefix[0] != 0:
                 check_compressed(self.prefix[0], self.encoding)

@@ -59,7 +59,19 @@ cdef class BoundRun:
 
 
 cdef class BoundRuns:
-    """A subclass has `bind(rows)`, `run_unbound(rows)` and `run_failed(error, rows)`."""
+    """Runs of one instance. A subclass says what is seldom: bind, run_unbound and run_failed."""
+
+    def bind(self, int64_t rows):
+        """The BoundRun of so many rows, made at their first use, which it keeps in `bound`."""
+        raise NotImplementedError
+
+    def run_unbound(self, int64_t rows):
+        """Runs without the arrays of the outputs."""
+        raise NotImplementedError
+
+    def run_failed(self, error, int64_t rows):
+        """A bound run raised `error`: raises what its requests are told, or gives the outputs of another try."""
+        raise NotImplementedError
 
     cpdef Tensors inputs(self, Batch batch):
         """The arrays that `batch` is to be gathered into. Valid until the next call."""

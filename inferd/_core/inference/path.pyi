@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
@@ -11,11 +11,13 @@ from inferd._core.inference.routes import Routes
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.errors import RequestError
 
+@final
 class ModelInfer(InferHandler):
     def __init__(self, routes: Routes, find: Callable[[str, str], Route]) -> None: ...
     unpack: Callable[[Call], None]
     def __call__(self, call: Call, request: InferRequest | None = None) -> None: ...
 
+@final
 class Route:
     def __init__(
         self, model: Any, signature: Signature, ready: Batcher, instance: Runner, schedule: Callable[[Callable[[], None]], object] | None

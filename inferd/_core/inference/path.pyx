@@ -174,7 +174,7 @@ cdef int64_t thread_time_ns() noexcept nogil:
 cdef class Runner:
     """One backend, and the batch that it runs at the moment. It runs one batch at a time.
 
-    A subclass says what is seldom: run_failed(batch, error), end_run(batch), and wait_for_end(), which returns when end_run has.
+    A subclass says what is seldom: run_failed, end_run and wait_for_end.
     """
 
     def __init__(self, str name not None, backend not None, finish=None):
@@ -213,4 +213,16 @@ cdef class Runner:
         finally:
             batch.terminate = self.running = None
             if batch.terminated or self.ended:
-                self.wait_for_end()             # who ends this run is through, or will see that it is over
+                self.wait_for_end()
+
+    def run_failed(self, Batch batch, error):
+        """The run of a batch raised `error`: gives every request of it a response or an error."""
+        raise NotImplementedError
+
+    def end_run(self, Batch batch):
+        """Ends this batch's run, and never the one after it. From any thread."""
+        raise NotImplementedError
+
+    def wait_for_end(self):
+        """Returns when whoever ends the run is through, or will see that it is over."""
+        raise NotImplementedError

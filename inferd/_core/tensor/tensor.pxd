@@ -107,5 +107,6 @@ cdef class Tensors:             # the input or the output arrays of one run; kee
     cdef readonly list arrays   # numpy arrays (object arrays for BYTES), C-contiguous
     cdef readonly bint batched  # axis 0 of every array is rows
     cdef object owned           # serialized BYTES blobs
+    cdef object response_head   # codec's: how the last response of these outputs began, for others like it; or None
     # Serializes the BYTES array `index` into data and row_offsets, unless that was done before.
     cdef int serialize(self, int index) except -1

@@ -711,11 +711,8 @@ def test_long_words_of_a_client_are_cut() -> None:
 # ---- answers -------------------------------------------------------------------------------------------------------
 
 
-def signature_of(word: str, dims: tuple[int, ...], max_batch_size: int = 8, outputs: int = 1) -> Signature:
-    batch = (-1,) if max_batch_size > 0 else ()
-    return Signature(
-        "identity", "3", [("x", "FP32", (*batch, 16))], [(f"y{i}", word, batch + dims) for i in range(outputs)], max_batch_size
-    )
+def signature_of(word: str, dims: tuple[int, ...], name: str = "identity", outputs: int = 1) -> Signature:
+    return Signature(name, "3", [("x", "FP32", (-1, 16))], [(f"y{i}", word, (-1, *dims)) for i in range(outputs)], 8)
 
 
 class Asked(Call):
@@ -790,18 +787,20 @@ def raw_of(array: np.ndarray[Any, Any]) -> bytes:
 @pytest.mark.parametrize("word", sorted(DATATYPES))
 @pytest.mark.parametrize("dims", [(), (16,), (2, 3), (0, 4), (300, 1)])
 def test_each_request_gets_its_own_rows(word: str, dims: tuple[int, ...]) -> None:
-    counts = [1, 3, 2]
+    counts, ids = [1, 3, 1, 1, 2, 3, 1], ["a", "", "", "bcd", "e", "f", "g"]  # some begin like an earlier response
     array = array_of(word, (sum(counts), *dims))
-    signature = signature_of(word, dims)
-    calls = run(signature, [rows_of(count, id=str(count)) for count in counts], Tensors([array], [word], True, rows=6))
-    first = 0
-    for call, count in zip(calls, counts, strict=True):
-        response = parsed(call)
-        assert (response.model_name, response.model_version, response.id) == ("identity", "3", str(count))
-        assert [(each.name, each.datatype, tuple(each.shape)) for each in response.outputs] == [("y0", word, (count, *dims))]
-        assert list(response.raw_output_contents) == [raw_of(array[first : first + count])]
-        assert response.SerializeToString() == call.answer
-        first += count
+    outputs = Tensors([array], [word], True, rows=sum(counts))
+    sent = [rows_of(count, id=name) for count, name in zip(counts, ids, strict=True)]
+    sent[-1].outputs.add(name="y0")
+    for name in ("identity", "another"):  # the same arrays for two models
+        first = 0
+        for call, count, sent_id in zip(run(signature_of(word, dims, name), sent, outputs), counts, ids, strict=True):
+            response = parsed(call)
+            assert (response.model_name, response.model_version, response.id) == (name, "3", sent_id)
+            assert [(each.name, each.datatype, tuple(each.shape)) for each in response.outputs] == [("y0", word, (count, *dims))]
+            assert list(response.raw_output_contents) == [raw_of(array[first : first + count])]
+            assert response.SerializeToString() == call.answer
+            first += count
 
 
 @pytest.mark.parametrize("word", ["FP32", "BYTES", "BF16"])
@@ -865,10 +864,13 @@ def test_outputs_that_are_not_the_signatures_are_a_fault_of_ours(outputs: Tensor
     request = decode_and_check(simple(), signature_of("FP32", (2,)))
     with pytest.raises(Internal):
         request.respond(outputs, 0)
-    with pytest.raises(Internal):
-        request.respond(Tensors([np.zeros((1, 2), "f4")], ["FP32"], True), 1)
-    with pytest.raises(Internal):
-        request.respond(Tensors([np.zeros((1, 2), "f4")], ["FP32"], True), -1)
+    right = Tensors([np.zeros((1, 2), "f4")], ["FP32"], True)
+    for first_row in (1, -1, 0, 1, -1):  # after a response has been encoded, too
+        if first_row == 0:
+            request.respond(right, 0)
+            continue
+        with pytest.raises(Internal):
+            request.respond(right, first_row)
 
 
 def test_a_request_that_was_never_checked_has_no_answer() -> None:
