@@ -49,3 +49,10 @@ async def serving(
         yield transport, [str(address) for address in bound]
     finally:
         await transport.stop(0)
+
+
+def look(transport: NativeTransport, now_s: float) -> None:
+    """At all connections, at a moment that a test chooses: from now on the transport has no looks of its own."""
+    transport._look_timer.cancel()
+    for connection in list(transport.connections):
+        transport._look_at(connection, int(now_s * 10**9))

@@ -35,6 +35,8 @@ cdef class Connection(Session):
         poller.add(self)
         if self.tls is None:
             self.open_session()
+        else:
+            self.deficit = -QUANTUM     # a handshake is dear: it waits behind clients that have made theirs
 
     def open_session(self):
         """HTTP/2 begins: at once, or when TLS has made its handshake."""
@@ -133,6 +135,7 @@ cdef class Connection(Session):
         try:
             self.tls.feed(buffer, nbytes)
             if not self.tls.established:
+                self.cost += QUANTUM
                 if self.tls.shake_hands():
                     if self.established():
                         self.open_session()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import Iterator
@@ -228,3 +229,35 @@ def test_close_notify_is_answered(sockets: Sockets, context: ssl.SSLContext, aut
     sockets.until(lambda: connection.state == CLOSED)
     peer.tls.settimeout(LIMIT_S)
     peer.tls.unwrap()
+
+
+def test_handshakes_wait_behind_clients_that_have_made_theirs(
+    sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    """Counted in turns: each iteration has one. A wave of hellos would take its time at once, a millisecond each."""
+    connection, client = sockets.connect(context=context)
+    peer = Peer(sockets, client, client_context(authority))
+    peer.until(lambda: connection.state == OPEN)
+    sockets.settle()
+    sockets.poller.budget_ns = 0
+    hello = hello_of(client_context(authority))
+    wave = [sockets.connect(context=context) for _ in range(50)]
+    for _, other in wave:
+        other.sendall(hello)
+    sockets.turn()
+    received, turns = sockets.server.totals["received_nbytes"], 0
+    peer.h2.ping(b"12345678")
+    peer.move()
+    while sockets.server.totals["received_nbytes"] == received:
+        sockets.turn()
+        turns += 1
+    assert turns <= 3
+    for _, other in wave:  # and each has its turn in the end
+        sockets.until(lambda other=other: select.select([other], [], [], 0)[0])
+
+
+def hello_of(context: ssl.SSLContext) -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
