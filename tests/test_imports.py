@@ -182,13 +182,6 @@ def test_the_table_has_no_cycle(table):
             del left[name]
 
 
-# These import each other, the last two in their stubs only. To be removed with their circles.
-CIRCLES = {
-    *("inferd.serving.native", "inferd.serving.connection", "inferd.serving.cold_calls"),
-    *("inferd._core.http2.server_state", "inferd._core.http2.stream"),
-}
-
-
 def test_no_modules_import_each_other():
     """Not through others, and not for typing only."""
     below: dict[str, set[str]] = {}
@@ -204,7 +197,6 @@ def test_no_modules_import_each_other():
         return found
 
     wrong = {module: sorted(other for other in below[module] if module in reached(other)) for module in below if module in reached(module)}
-    wrong = {module: others for module, others in wrong.items() if module not in CIRCLES}
     assert not wrong, f"these import each other: {wrong}"
 
 

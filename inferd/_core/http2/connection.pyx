@@ -6,12 +6,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 
-from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send
+from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send as send_to_socket
 from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, QUANTUM, READ_NBYTES
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
-from inferd._core.http2.send_state cimport CLOSED, CLOSING, OPENING
+from inferd._core.http2.send_state cimport CLOSING
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.http2.session cimport Session
 from inferd._core.http2.stall_policy cimport REQUEST, is_stalled
@@ -175,7 +175,7 @@ cdef class Connection(Session):
         """What the socket does not take waits in `unsent`."""
         cdef Py_ssize_t sent = 0
         if self.unsent is None:
-            sent = send(self.descriptor, piece, nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+            sent = send_to_socket(self.descriptor, piece, nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent == nbytes:
                 self.sent_to_socket_nbytes += sent
                 return 0
@@ -196,7 +196,7 @@ cdef class Connection(Session):
 
     cdef int write_unsent(self) except -1:
         cdef Py_ssize_t nbytes = PyByteArray_GET_SIZE(self.unsent)
-        cdef Py_ssize_t sent = send(self.descriptor, PyByteArray_AS_STRING(self.unsent), nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+        cdef Py_ssize_t sent = send_to_socket(self.descriptor, PyByteArray_AS_STRING(self.unsent), nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
         if sent < 0:
             if errno == EAGAIN or errno == EINTR:
                 self.readiness &= ~WRITABLE

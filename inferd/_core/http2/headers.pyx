@@ -129,7 +129,7 @@ cdef class HeaderReader:
         return 0
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
-        """The authenticator's, and nobody else's: it is no metadata. It is asked once for what each call of a connection brings alike, which is
+        """For the authenticator alone: it is no metadata. A header that all calls of a connection bring alike is judged once. It is
         compared in a time that does not depend on where the first difference is."""
         cdef const uint8_t *known
         cdef uint8_t difference = 0

@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 from inferd._core.grpc.call cimport Call
 from inferd._core.http2.limits cimport FLUSH_FRAMES
 from inferd._core.http2.nghttp2 cimport *
-from inferd._core.http2.server_state cimport SEND_NBYTES, ServerState
+from inferd._core.http2.server_state cimport SEND_NBYTES
 
 from inferd.errors import ResourceExhausted
 

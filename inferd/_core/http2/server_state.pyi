@@ -2,10 +2,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from inferd._core.grpc.call import Call, Work
-from inferd._core.http2.lingering_close import LingeringClose
 from inferd._core.http2.low_water import Gathering
-from inferd._core.http2.send_state import SendState
-from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError
 
 _Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
@@ -17,13 +14,13 @@ class ServerState:
         self,
         methods: Mapping[str, _Method],
         *,
-        start: Callable[[Http2Call, _Method], None],
+        start: Callable[[Any, _Method], None],
         reject: Callable[[Call, Exception], None],
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
-        in_thread: Callable[[SendState, Work], Any],
-        authenticator: Callable[[Http2Call, bytes | None], bool] | None = None,
+        in_thread: Callable[[Any, Work], Any],
+        authenticator: Callable[[Any, bytes | None], bool] | None = None,
         compression: str = "none",
         **limits: int,
     ) -> None: ...
@@ -32,7 +29,7 @@ class ServerState:
     totals: dict[str, int]
     connections: int
     calls: int
-    closing: dict[LingeringClose, None]
+    closing: dict[Any, None]  # of LingeringClose
     draining: bool
     def flush(self) -> None: ...
     def flush_scheduled_output(self) -> None: ...

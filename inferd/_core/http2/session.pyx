@@ -14,20 +14,20 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport SMALL_NBYTES, Share, release_bytes
-from inferd._core.http2.flood_policy cimport FINE, FLOODING, PINGING, RESETTING, Verdict, judge
+from inferd._core.http2.flood_policy cimport FINE, PINGING, RESETTING, Verdict, judge
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport (
-    DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, STAY, KeepalivePolicy, Step, next_step
+    DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
 from inferd._core.http2.limits cimport MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, STREAM_NBYTES, UNASKED_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
-from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, RESPONSE, RESPONSES, Owed, StallPolicy, is_stalled
+from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, RESPONSE, RESPONSES, Owed, is_stalled
 from inferd._core.http2.stream cimport STREAM, Http2Call
 
-from inferd.errors import DeadlineExceeded, ResourceExhausted, Unimplemented
+from inferd.errors import DeadlineExceeded, Unimplemented
 
 NOT_HTTP_2 = b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge.\n"
 HTTP_1_RESPONSE = (

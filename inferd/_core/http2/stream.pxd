@@ -49,7 +49,7 @@ cdef class Http2Call(Call):
     cdef bint final                     # no message follows the present one: trailers come next
     cdef bint plain                     # an HTTP response without gRPC's trailers
     cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
-    cdef bytes authorization            # the header's value, where the endpoint's authenticator wants to see it and it is not the last one again
+    cdef bytes authorization            # the header's value, for the authenticator; None where it judged the same before
     cdef bint is_authorized             # it is the last one that the authenticator let through on this connection
     cdef StallPolicy stall
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None

@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
 from inferd._core.http2.send_state cimport SendState
+from inferd._core.http2.server_state cimport Limits
 from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, release_bytes
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.stall_policy cimport RESPONSE, RESPONSES, NOTHING, REQUEST, Owed
@@ -302,6 +303,7 @@ cdef class Http2Call(Call):
         self.message = None
 
     cdef stall_error(self, int64_t limit_ns):
+        cdef Limits limits
         cdef int64_t rate
         if self.connection.server.draining:
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
@@ -309,7 +311,8 @@ cdef class Http2Call(Call):
         if self.message is not None or self.backlog is not None:
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")
-        rate = self.connection.server.limits.min_message_rate if self.owed_nbytes() > SMALL_NBYTES else self.connection.server.limits.min_rate
+        limits = self.connection.server.limits
+        rate = limits.min_message_rate if self.owed_nbytes() > SMALL_NBYTES else limits.min_rate
         return DeadlineExceeded(
             f"{self.method}: expected the whole request, or {rate} bytes of it a second, got less for {limit_ns / 1e9:g} s "
             f"(stall_timeout_s)", reason="stalled")

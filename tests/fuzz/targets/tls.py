@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from inferd._core.http2.tls_reader import TlsReader
+
 from inferd.serving.ports import MAX_HELLO_RECORDS, RECORD_NBYTES, hello_nbytes
 from tests.tls_records import ALERT, CLOSE_NOTIFY, CONTENT, HANDSHAKE, MAX_CONTENT_NBYTES, Contexts, header, key_update
 
