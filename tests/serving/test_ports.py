@@ -1,4 +1,4 @@
-"""Ports: clients are let in a few in each iteration of the loop; what happens when there are too many, or no descriptor or memory is left."""
+"""Ports: clients are let in a few in each iteration of the loop; what happens when there are too many, or no descriptor or memory."""
 
 from __future__ import annotations
 
