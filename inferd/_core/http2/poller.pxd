@@ -12,6 +12,9 @@ cdef class Polled(Flow):                # one socket
     cdef readonly int descriptor        # -1: none, or it is closed
     cdef uint32_t readiness             # READABLE, WRITABLE, HUNG_UP: what epoll has said and no call has disproved
     cdef Poller poller                  # None before add() and after forget()
+    cdef bint dirty                     # is in the server's list of those with output
+    # Writes the output that the transport takes, a turn's worth at most.
+    cpdef flush(self)
 
 cdef class Poller:
     cdef int epoll

@@ -5,6 +5,7 @@ from inferd._core.base.scheduler import Flow
 
 class Polled(Flow):
     descriptor: int
+    def flush(self) -> None: ...
 
 class Poller:
     budget_ns: int

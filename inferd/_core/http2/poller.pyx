@@ -23,8 +23,11 @@ log = logging.getLogger("inferd.http2")
 
 cdef class Polled(Flow):
 
-    def __cinit__(self):
+    def __cinit__(self, *args, **kwargs):
         self.descriptor = -1
+
+    cpdef flush(self):
+        pass
 
 
 cdef class Poller:

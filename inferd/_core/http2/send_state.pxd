@@ -26,7 +26,6 @@ cdef class SendState(Polled):
     cdef readonly uint64_t written_nbytes       # handed to the transport
     cdef FloodPolicy floods             # what the client sends that asks for nothing
     cdef list uploads                   # streams whose response is whole while the client still sends, or None
-    cdef bint dirty                     # is in the server's list of those with output
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint blocked                   # the transport takes no more for now
     cdef bint unfinished                # the last flush ended before the output did
@@ -34,8 +33,8 @@ cdef class SendState(Polled):
     cdef void enter(self, State state) noexcept
     # nghttp2 may have something to send: flush() is called at the end of the loop's present iteration, or what receives looks itself.
     cdef void mark_dirty(self) noexcept
-    # Writes the output that the transport takes, a turn's worth at most. HTTP/2 that is over ends the connection.
-    cpdef flush(self)
+    # A turn's worth at most. HTTP/2 that is over ends the connection.
+    cdef int write_output(self) except -1
     # Hands bytes to the transport, which keeps what it cannot send, and is `blocked` then.
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
     # The one place that builds GOAWAY. error: NGHTTP2_NO_ERROR in a drain. notice: the first of a drain's two, for streams under way.

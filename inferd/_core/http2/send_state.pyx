@@ -43,13 +43,20 @@ cdef class SendState(Polled):
         self.server.schedule_flush()
 
     cpdef flush(self):
+        try:
+            self.write_output()
+        except Exception as error:
+            self.server.log(error)
+            self.finish()
+
+    cdef int write_output(self) except -1:
         cdef const uint8_t *piece
         cdef nghttp2_ssize nbytes
         cdef Py_ssize_t filled = 0, frames = 0, put_nbytes = 0
         cdef uint8_t *buffer = self.server.send_buffer
         self.unfinished = False
         if self.state >= CLOSING or self.session == NULL:
-            return
+            return 0
         while not self.blocked:
             if frames >= FLUSH_FRAMES or put_nbytes >= SEND_NBYTES:
                 self.unfinished = True
@@ -58,7 +65,7 @@ cdef class SendState(Polled):
             if nbytes <= 0:
                 if nbytes < 0:
                     self.finish()
-                    return
+                    return 0
                 if self.uploads is None:
                     break
                 self.stop_uploads()
@@ -89,6 +96,7 @@ cdef class SendState(Polled):
                 self.mark_dirty()
         elif not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
             self.finish()
+        return 0
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         self.server.totals.sent_nbytes += nbytes

@@ -10,7 +10,7 @@ from inferd._core.http2.flood_policy cimport CONTROL_BURST_S, RESET_BURST_S
 from inferd._core.http2.limits cimport MAX_SETTINGS, MAX_STREAM_FRAMES
 from inferd._core.http2.low_water cimport Gathering
 from inferd._core.http2.nghttp2 cimport *
-from inferd._core.http2.send_state cimport SendState
+from inferd._core.http2.poller cimport Polled
 
 import logging
 
@@ -106,15 +106,11 @@ cdef class ServerState:
     def flush(self):
         """Writes what waits to be sent, one write a connection, a turn's worth of each at most."""
         cdef list connections = self.dirty
-        cdef SendState connection
+        cdef Polled connection
         self.dirty = []
         for connection in connections:
             connection.dirty = False
-            try:
-                connection.flush()
-            except Exception as error:
-                self.log(error)
-                connection.finish()
+            connection.flush()
 
     def flush_scheduled_output(self):
         """The same at the end of an iteration of the loop."""

@@ -155,12 +155,9 @@ cdef class Session(SendState):
         if self.state < DRAINING:
             self.enter(DRAINING)
         self.goaway(NGHTTP2_ENHANCE_YOUR_CALM, why, False)
-        try:
-            self.flush()
-            while self.unfinished and nghttp2_session_get_outbound_queue_size(self.session) > 0:
-                self.flush()            # until GOAWAY has left
-        except Exception as error:
-            self.server.log(error)
+        self.flush()
+        while self.unfinished and nghttp2_session_get_outbound_queue_size(self.session) > 0:
+            self.flush()                # until GOAWAY has left
         self.finish()
 
     cdef void headers_complete(self, Http2Call call) noexcept:
