@@ -1,5 +1,8 @@
+from typing import final
+
 class Flow: ...
 
+@final
 class Scheduler:
     quantum: int
     def __init__(self, quantum: int) -> None: ...
