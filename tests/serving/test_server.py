@@ -153,6 +153,7 @@ def test_the_native_drain_says_goaway_twice(files: Path) -> None:
         np.testing.assert_allclose(y, rows(1, 64, 3), rtol=0.01, atol=0.05)
         peer.wait_for_end()
         assert peer.goaways[-1].last_stream_id == stream
+        peer.socket.close()  # else its close lingers
         assert program.process.wait(LIMIT_S) == 0, program.errors
 
 
