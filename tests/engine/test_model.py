@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -759,3 +761,22 @@ def test_a_model_that_does_not_take_zeros_is_served(caplog: pytest.LogCaptureFix
     with pytest.raises(StartError, match="model_warmup 'mine' failed"):
         model.warm_up()
     model.close()
+
+
+@pytest.mark.parametrize("make", [inline, threaded])
+def test_a_closed_model_is_gone_with_its_last_reference(make: Callable[..., Any]) -> None:
+    """Sessions and arrays are large: they do not wait for the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        model, backend, *rest = make()
+        caller = submit(model, 1)
+        if rest:
+            rest[0].turn()
+        assert caller.answer[0, 0] == 2
+        assert model.close()
+        gone = weakref.ref(model), weakref.ref(model._instances[0])
+        del model, backend, rest, caller
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()

@@ -22,8 +22,7 @@ class Route:
     def __init__(
         self, model: Any, signature: Signature, ready: Batcher, instance: Runner, schedule: Callable[[Callable[[], None]], object] | None
     ) -> None: ...
-    @property
-    def model(self) -> Any: ...
+    model: Any
     @property
     def signature(self) -> Signature: ...
     @property

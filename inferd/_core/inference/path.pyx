@@ -72,7 +72,6 @@ cdef class Route:
     def __init__(self, model, Signature signature not None, Batcher ready not None, Runner instance, schedule):
         self.model, self.signature, self.instance, self.schedule = model, signature, instance, schedule
         self.ready = self.waiting = ready
-        self.callback = self.run_inline
         self.rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
 
     cpdef check(self, Request request):
@@ -121,7 +120,7 @@ cdef class Route:
     cpdef schedule_inline(self):
         if not self.scheduled and self.schedule is not None:
             self.scheduled = True
-            self.schedule(self.callback)
+            self.schedule(self.run_inline)
 
     def run_inline(self):
         """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their responses are not sent before, and what
@@ -180,7 +179,6 @@ cdef class Runner:
     def __init__(self, str name not None, backend not None, finish=None):
         self.name, self.backend, self.finish = name, backend, finish
         self.bound = backend if isinstance(backend, BoundRuns) else None
-        self.ends_run = self.end_run
 
     cpdef run_batch(self, Batch batch):
         """Preprocess, execute, encode. Afterwards every request of the batch has a response or an error; deliver gives them out."""
@@ -205,7 +203,7 @@ cdef class Runner:
     cdef Tensors execute(self, int64_t rows, Batch batch):
         """Runs the model, unless nobody waits for it. From now to the end of the run `batch.terminate` can end it."""
         self.running = batch
-        batch.terminate = self.ends_run
+        batch.terminate = self.end_run
         try:
             if batch.alive == 0 or batch.terminated:
                 raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
