@@ -50,7 +50,8 @@ cdef class Runner:              # one backend, and the batch that it runs at the
     cdef BoundRuns bound        # the backend, where it is one: called without Python in between; or None
     cdef object finish          # finish(inputs, outputs): makes of a run's tensors what clients get; None: they get the outputs
     cdef readonly Batch running # while the model itself runs
-    cdef public bint ended      # the model is unloaded
+    cdef readonly bint ended    # the model is unloaded
+    cdef object lock            # taken to end a run, and by a run that is ended; never while a model runs
     cpdef run_batch(self, Batch batch)
     cpdef run(self, Batch part, Batch batch)
     cdef Tensors execute(self, int64_t rows, Batch batch)
