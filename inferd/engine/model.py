@@ -163,6 +163,8 @@ class Model:
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
         if steps is not None and steps.prepares:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
+        for batcher in self._fronts:
+            batcher.schedule = schedule
         self.route = route = Route(self, signature, self._batcher, self._instances[0], schedule)
         route.waiting, route.large, route.contents = self._waiting, self._large, b"" if steps is None else steps.contents
         route.policy = self._inline_policy()
