@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +87,13 @@ def submit(model: Model, value: float = 0.0, rows: int = 1, deadline_ns: int | N
     made, caller = request(value, rows), Caller() if deadline_ns is None else Caller(deadline_ns)
     model.submit(made, caller)
     return caller
+
+
+def ask(model: Model, loop: Loop, value: float = 0.0) -> float:
+    """The first number of the response to one row. The loop turns once: it runs an inline model, or wakes the thread of another."""
+    caller = submit(model, value)
+    loop.turn()
+    return float(caller.answer[0, 0])
 
 
 # ---- configuration ----
@@ -318,7 +327,7 @@ def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
     assert activated == [model]
     speed_up(model)
     while not model._may_return:
-        assert submit(model, 1).answer[0, 0] == 2
+        assert ask(model, loop, 1) == 2
     assert not model.rest(), "it has to return"
     while not model.inline:
         model.expire(time.monotonic_ns())
@@ -487,10 +496,11 @@ def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog:
         model.start()
         return model
 
-    model = made("AUTO", Loop())
+    loop = Loop()
+    model = made("AUTO", loop)
     assert (model.inline, model.inline_reason) == (False, "executor thread: shapes do not say how often its Loop runs")
     assert model.route.policy is None, "no run brings it back"
-    assert submit(model, 3).answer[0, 0] == 6
+    assert ask(model, loop, 3) == 6
     model.close()
     caplog.clear()
     model = made("ON", Loop())
@@ -543,7 +553,7 @@ def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
         answers += 1
         assert answers < 10
     assert "its runs take longer" in model.inline_reason
-    assert submit(model, 50).answer[0, 0] == 100, "a thread runs it now"
+    assert ask(model, loop, 50) == 100, "a thread runs it now"
     assert loop.turn() == 0
     speed_up(model)
     while not model.inline:
@@ -581,13 +591,13 @@ def test_memory_is_never_given_back_while_the_model_is_on_the_loop() -> None:
     while model.inline:
         submit(model)
         loop.turn()
-    assert submit(model, 50).answer[0, 0] == 100
+    assert ask(model, loop, 50) == 100
     model.decay()
     model.decay()
     assert places == [False], "once: nothing has run since"
     speed_up(model)
     while not model.inline:
-        assert submit(model, 60).answered.wait(0) or loop.turn() >= 0
+        ask(model, loop, 60)
         model.expire(time.monotonic_ns())
     assert places[1:]
     assert not any(places)
@@ -612,6 +622,7 @@ def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> 
     small, fits, large = ask(4), ask(1600), ask(1604)
     assert not model.inline
     assert "a request of 1604 bytes came, and runs are known to be short up to 400" in model.inline_reason
+    loop.turn()
     assert {caller.answer.sum() for caller in (small, fits, large)} == {2, 800, 802}, "the thread takes them all"
     speed_up(model)
     while not model.inline:
@@ -647,7 +658,7 @@ def on_the_way_back() -> tuple[Model, PuppetBackend, Loop]:
         loop.turn()
     speed_up(model)
     while not model._may_return:
-        assert submit(model, 1).answer[0, 0] == 2
+        assert ask(model, loop, 1) == 2
     while backend.entered.acquire(blocking=False):
         pass
     backend.hold()
@@ -657,6 +668,7 @@ def on_the_way_back() -> tuple[Model, PuppetBackend, Loop]:
 def test_until_the_thread_has_gone_it_takes_what_comes() -> None:
     model, backend, loop = on_the_way_back()
     first = submit(model, 1)
+    loop.turn()  # wakes the thread
     backend.wait_for_run()
     model.expire(time.monotonic_ns())  # dismisses the thread, which is busy
     second = submit(model, 2)
@@ -759,3 +771,22 @@ def test_a_model_that_does_not_take_zeros_is_served(caplog: pytest.LogCaptureFix
     with pytest.raises(StartError, match="model_warmup 'mine' failed"):
         model.warm_up()
     model.close()
+
+
+@pytest.mark.parametrize("make", [inline, threaded])
+def test_a_closed_model_is_gone_with_its_last_reference(make: Callable[..., Any]) -> None:
+    """Sessions and arrays are large: they do not wait for the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        model, backend, *rest = make()
+        caller = submit(model, 1)
+        if rest:
+            rest[0].turn()
+        assert caller.answer[0, 0] == 2
+        assert model.close()
+        gone = weakref.ref(model), weakref.ref(model._instances[0])
+        del model, backend, rest, caller
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
