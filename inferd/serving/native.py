@@ -14,7 +14,7 @@ import ssl
 import time
 from collections import deque
 from contextlib import suppress
-from socket import AF_UNIX
+from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, cast
 
 from inferd._core.http2.poller import Poller
@@ -388,6 +388,8 @@ class NativeTransport:
 
     def _serve(self, client: socket, tls: Tls | None = None) -> None:
         """Serves a client that was accepted. Raises OSError where the kernel has no memory for it."""
+        if client.family != AF_UNIX:
+            client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # a small response waits for no acknowledgement of the one before
         connection = Connection(self, client, tls)
         connection.start(self.poller)
         self.connections.add(connection)

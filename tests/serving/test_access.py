@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 from inferd.config import Address, Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
-from inferd.serving import access, grpcio, ports, server
+from inferd.serving import access, grpcio, server
 from inferd.serving.access import LEAST_TOKEN_BYTES, MAX_CERTIFICATE_BYTES, MAX_TOKEN_BYTES, Access, Identity, is_loopback, warn_of_open
 from inferd.serving.tls import Tls
 from inferd.watched_files import _state_of as state_of
@@ -321,7 +321,7 @@ def test_a_name_that_is_no_utf_8_is_nobodys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor a fault of the server's, whose loop asks for the names as the handshake ends. One of many such clients has a line."""
-    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
+    monkeypatch.setattr(access, "REJECTED_LOG_S", 3600.0)
     bad = b"batch.example\xff"
     shown = leaf(files.authority, "batch.example", encoded=bytes([0x30, len(bad) + 2, kind, len(bad)]) + bad)
     with (
@@ -355,8 +355,6 @@ def test_a_certificate_that_is_too_large_is_not_looked_at(
         assert call(channels[0])
         with pytest.raises(grpc.RpcError, match=r"names nobody: it has 1\d{4} bytes, expected at most 16384; show another one"):
             call(channels[1])
-        seen = [connection._socket.get_extra_info("peercert") for connection in served.server._transport.connections]
-        assert seen == [None, None], "the loop asks for each, and has none decoded"
     good, bad = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
     assert re.search(r"\(cn:batch, dns:00000000, .*\.\.\. of \d+ characters\) from", good)
     assert len(good) < 700
@@ -401,7 +399,7 @@ def test_of_many_clients_that_may_not_ask_one_has_a_line(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
+    monkeypatch.setattr(access, "REJECTED_LOG_S", 3600.0)
     bad = leaf(files.authority, "bad", x509.DNSName("bad.example"))
     with (
         caplog.at_level(logging.INFO, "inferd"),
@@ -409,7 +407,7 @@ def test_of_many_clients_that_may_not_ask_one_has_a_line(
     ):
         for number in range(4):
             if number == 3:
-                monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
+                monkeypatch.setattr(access, "REJECTED_LOG_S", 0.0)
             channels.append(channel := files.channel(served.address, bad))
             assert code_of(lambda channel=channel: call(channel)) == "PERMISSION_DENIED"
     first, last = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
@@ -506,14 +504,14 @@ def test_a_handshake_that_fails_is_said(
 
     strange = Files.made(tmp_path / "other").authority.issue_cert("client.example")
     with caplog.at_level(logging.INFO, "inferd"):
-        monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
+        monkeypatch.setattr(access, "REJECTED_LOG_S", 0.0)
         with Served(model, **settings) as served:
             fails(served, strange)
             until(lambda: any("failed: certificate verify failed: unable to get local issuer certificate" in line for line in lines()))
             fails(served, None)
             until(lambda: any(line.endswith("failed: peer did not return a certificate") for line in lines()))
             assert all(re.match(r"rejected: the TLS handshake of \('127.0.0.1', \d+\) failed: ", line) for line in lines())
-        monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
+        monkeypatch.setattr(access, "REJECTED_LOG_S", 3600.0)
         caplog.clear()
         with Served(model, **settings) as served:
             for _ in range(2):
@@ -521,23 +519,24 @@ def test_a_handshake_that_fails_is_said(
                 fails(served, None)
                 until(lambda before=before: counters(served)["handshakes_failed_total"] > before)
             assert len(lines()) == 1
-            monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
+            monkeypatch.setattr(access, "REJECTED_LOG_S", 0.0)
             fails(served, strange)
             until(lambda: len(lines()) > 1)
             assert re.search(r"; \d+ more were rejected before it$", lines()[1])
 
 
-def test_a_handshake_of_many_records_is_said(files: Files, model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Which the server counts, and not OpenSSL."""
-    with caplog.at_level(logging.INFO, "inferd"), Served(model, **files.settings()) as served:
-        host, port = served.address.rsplit(":", 1)
-        with socket.create_connection((host, int(port)), LIMIT_S) as plain, suppress(ConnectionError):
-            plain.sendall(b"".join(b"\x16\x03\x01\0\1%c" % byte for byte in b"\1\0\1\0" + bytes(80)))  # of a hello of 256 bytes
-            while plain.recv(100):
-                pass
-        until(lambda: counters(served)["handshakes_failed_total"] == 1)
-    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
-    assert line.endswith("failed: more than 64 records before the handshake was made")
+def test_of_many_clients_that_are_rejected_one_a_second_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    rejections = access.Rejections()
+    with caplog.at_level(logging.INFO, "inferd"):
+        for number in range(25):
+            rejections.tell(100 + number / 10, f"client {number}")
+        rejections.tell(200.0, "the last")
+    assert [record.getMessage() for record in caplog.records] == [
+        "rejected: client 0",
+        "rejected: client 10; 9 more were rejected before it",
+        "rejected: client 20; 9 more were rejected before it",
+        "rejected: the last; 4 more were rejected before it",
+    ]
 
 
 def rsa_chain(length: int) -> tuple[trustme.CA, trustme.LeafCert]:
@@ -592,7 +591,7 @@ def test_clients_without_alpn_do_not_fill_the_log(
     files: Files, model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They share the lines of handshakes that fail."""
-    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
+    monkeypatch.setattr(access, "REJECTED_LOG_S", 3600.0)
     context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
     with caplog.at_level(logging.INFO, "inferd"), Served(model, **files.settings()) as served:
         host, port = served.address.rsplit(":", 1)
@@ -603,8 +602,7 @@ def test_clients_without_alpn_do_not_fill_the_log(
             plain.sendall(b"no hello at all, but as many bytes as one is looked at for")
             with suppress(ConnectionError):
                 plain.recv(100)
-        until(lambda: counters(served)["connections_refused_total"] == 5)
-        until(lambda: counters(served)["handshakes_failed_total"] == 1)
+        until(lambda: counters(served)["handshakes_failed_total"] == 6)
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
     assert line.endswith("did not offer h2 in its handshake (ALPN)")
 
@@ -672,7 +670,7 @@ def test_a_wrong_token_leaves_a_line_with_the_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of many one has a line. No token does."""
-    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
+    monkeypatch.setattr(access, "REJECTED_LOG_S", 3600.0)
     listen, wrong = (f"unix:{tmp_path}/s",), "w" * 32
     with (
         caplog.at_level(logging.INFO, "inferd"),
@@ -681,7 +679,7 @@ def test_a_wrong_token_leaves_a_line_with_the_address(
         channels += [grpc.insecure_channel(address, OWN_CONNECTION) for address in (served.address, *listen)]
         for _ in range(3):
             assert code_of(lambda: call(channels[0], **bearer(wrong))) == "UNAUTHENTICATED"
-        monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
+        monkeypatch.setattr(access, "REJECTED_LOG_S", 0.0)
         assert code_of(lambda: call(channels[1])) == "UNAUTHENTICATED"
         assert call(channels[0], **bearer(TOKEN))
         assert served.server._counters()["rejections_token_total"] == 4
@@ -1065,13 +1063,12 @@ def test_handshakes_under_way_end_with_the_server(files: Files, model: Path) -> 
 
 
 def test_a_client_of_tls_is_answered_without_delay(files: Files, model: Path, channels: list[grpc.Channel]) -> None:
-    """Nagle's algorithm is off, as the loops have it."""
+    """Nagle's algorithm is off, as in plaintext (test_native.py)."""
     with Served(model, **files.settings()) as served:
         channels.append(channel := files.channel(served.address))
         assert call(channel)
         [connection] = served.server._transport.connections
-        made = served.on_loop(lambda: connection._socket.get_extra_info("socket"))
-        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_wrong_certificate_ends_the_start(files: Files, model: Path) -> None:

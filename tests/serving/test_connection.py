@@ -195,9 +195,7 @@ async def test_a_client_that_has_not_taken_its_response_when_a_drain_ends_is_spo
 
 
 @pytest.mark.parametrize("kind", ["tcp", "tls"])
-async def test_a_lingering_close_counts_as_a_connection_and_has_no_call(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lingering_close_counts_as_a_connection_and_has_no_call(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Files.made(tmp_path).settings() if kind == "tls" else {}
     address = Address("127.0.0.1", 0, tls=kind == "tls")
     held: list[Call] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from inferd.serving import connection, memory, native
+from inferd.serving import memory, native
 from tests import models
-from tests.certificates import Files
-from tests.http2_peer import EMPTY_SETTINGS, NO_PING, PREFACE, Peer, connected
+from tests.http2_peer import Peer
 from tests.server_fixtures import LIMIT_S, Served
 
 BLOCK_NBYTES, BLOCKS = 60_000, 1000  # small enough for the heap
@@ -36,56 +34,12 @@ def test_pages_that_hold_nothing_go_back() -> None:
     assert keep
 
 
-@pytest.mark.parametrize("secure", [True, False])
-def test_after_many_connections_by_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secure: bool) -> None:
-    given: list[float] = []
-    monkeypatch.setattr(native, "give_back", lambda: given.append(served.server._transport.counters()["connections_total"]))
-    monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
-    monkeypatch.setattr(native, "GIVE_BACK_CONNECTIONS", 4)
-    files = Files.made(tmp_path / "tls")
-    model = models.repository(tmp_path / "models", {"identity": models.identity()})
-    listen = ("plaintext:127.0.0.1:0",) if secure else ("127.0.0.1:0",)
-    with Served(model, listen=listen, **(files.settings() if secure else {})) as served:
-        address = served.addresses["listen"][0].removeprefix("plaintext:")
-        for _ in range(4):
-            with connected(address):
-                pass
-        end = time.monotonic() + LIMIT_S
-        while served.server._transport.counters()["connections_total"] < 4 or (secure and not given):
-            assert time.monotonic() < end
-        assert given == ([4] if secure else [])
-
-
-def test_after_connections_by_tls_that_the_server_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When they are gone, not when HTTP/2 is: until then each has its buffers."""
-    given: list[float] = []
-    monkeypatch.setattr(native, "give_back", lambda: given.append(served.server._transport.counters()["connections"]))
-    monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
-    monkeypatch.setattr(native, "GIVE_BACK_CONNECTIONS", 4)
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.5)
-    files = Files.made(tmp_path / "tls")
-    model = models.repository(tmp_path / "models", {"identity": models.identity()})
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    with Served(model, listen=("127.0.0.1:0",), **files.settings()) as served, ExitStack() as opened:
-        for _ in range(4):
-            client = opened.enter_context(context.wrap_socket(connected(served.addresses["listen"][0])))
-            client.sendall(PREFACE + EMPTY_SETTINGS + NO_PING)
-            while client.recv(1 << 16):
-                pass
-        end = time.monotonic() + LIMIT_S
-        while not given:
-            assert time.monotonic() < end
-        assert given == [0]
-
-
 @pytest.mark.parametrize("of", ["connections", "calls"])
 def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without TLS, too. One that was smaller is none."""
+    """One that was smaller is none."""
     given: list[int] = []
     monkeypatch.setattr(native, "give_back", lambda: given.append(getattr(transport.server, of)))
-    monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
+    monkeypatch.setattr(native, "LOOK_S", 0.01)
     monkeypatch.setattr(native, "GIVE_BACK_WAVES", (8, 1000) if of == "connections" else (1000, 8))
     model = models.repository(tmp_path / "models", {"identity": models.identity()})
     with Served(model) as served:

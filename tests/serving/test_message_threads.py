@@ -36,6 +36,7 @@ from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from inferd.serving.unpacking import Unpacker
 from tests import models
+from tests.echo_server_fixtures import look
 from tests.http2_peer import Answer, Peer, framed
 from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import LIMIT_S, Caller, Held, infer_request, outputs_of, rows, same, status_of
@@ -470,7 +471,7 @@ async def test_the_deadline_passes_while_the_request_waits_for_a_thread() -> Non
             stream = await asyncio.to_thread(peer.open, ECHO, extra=(("grpc-encoding", "gzip"), ("grpc-timeout", "1m")))
             await asyncio.to_thread(peer.data, stream, compressed(LARGE), end=True)
             await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
-            transport._cut_off_stalled(10**18)  # an hour, if not years, from now
+            look(transport, 10**9)  # an hour, if not years, from now
             answer = await asyncio.to_thread(peer.wait, stream)
             assert answer.status == 4
         gate.set()
@@ -639,7 +640,7 @@ async def test_the_drain_waits_for_what_a_thread_has() -> None:
         asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
         await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
         stopping = asyncio.create_task(transport.stop(LIMIT_S))
-        while not transport.draining:
+        while not transport.server.draining:
             await asyncio.sleep(0)
         assert not stopping.done()
         gate.set()

@@ -657,6 +657,15 @@ async def test_a_client_that_pauses_within_a_fast_upload_is_heard_meanwhile(kind
         await asyncio.to_thread(attempt, bound)
 
 
+async def test_a_client_is_answered_without_delay() -> None:
+    """Nagle's algorithm is off: a response of two writes would wait for an acknowledgement."""
+    async with serving() as (transport, [bound]):
+        with await greeted(transport, bound):
+            [connection] = transport.connections
+            assert connection.socket is not None
+            assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_many_connections() -> None:
     async with serving() as (transport, [bound]):
 

@@ -231,9 +231,7 @@ def test_close_notify_is_answered(sockets: Sockets, context: ssl.SSLContext, aut
     peer.tls.unwrap()
 
 
-def test_handshakes_wait_behind_clients_that_have_made_theirs(
-    sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA
-) -> None:
+def test_handshakes_wait_behind_clients_that_have_made_theirs(sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA) -> None:
     """Counted in turns: each iteration has one. A wave of hellos would take its time at once, a millisecond each."""
     connection, client = sockets.connect(context=context)
     peer = Peer(sockets, client, client_context(authority))

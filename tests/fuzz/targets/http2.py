@@ -39,7 +39,7 @@ LATER_NS = 1 << 62
 # What limits there are is small in the second half: inputs are small, too.
 SETTINGS: tuple[dict[str, Any], ...] = (
     {},
-    {"compression": "gzip", "guard": True},
+    {"compression": "gzip", "guarded": True},
     {
         "max_message_nbytes": 256,
         "max_header_nbytes": 512,
@@ -54,7 +54,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 class Echo:
     """An endpoint whose calls are answered with what they sent."""
 
-    def __init__(self, *, guard: bool = False, **settings: Any) -> None:
+    def __init__(self, *, guarded: bool = False, **settings: Any) -> None:
         self.scheduled: list[Any] = []
         self.conversions: list[Any] = []
         self.waiting: list[Http2Call] = []
@@ -68,7 +68,7 @@ class Echo:
             schedule=self.scheduled.append,
             call_later=lambda seconds, callback: None,
             in_thread=lambda session, conversion: self.conversions.append(conversion),
-            guard=self.let_through if guard else None,
+            authenticator=self.let_through if guarded else None,
             **settings,
         )
 
@@ -168,14 +168,15 @@ def act(echo: Echo, session: Session, what: int) -> None:
         case 2:
             session.resume_writing()
         case 3:
-            session.announce_drain()
-        case 4:
             session.drain()
+        case 4:
+            for now_ns in (1, LATER_NS):  # the last GOAWAY of a drain
+                session.age(now_ns, 0)
         case 5:
             session.end_stalled(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
             session.end_stalled(LATER_NS, what, 1, 1)
         case 6:
-            echo.server.guard_changed()
+            echo.server.credentials_changed()
         case 7:
             for call in echo.waiting:
                 call.fail(Internal("no"))
