@@ -15,7 +15,7 @@ from inferd.serving import connection, memory, native
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS, NO_PING, PREFACE, Peer, connected
-from tests.server_fixtures import LIMIT_S, Served
+from tests.server_fixtures import LIMIT_S, ServerFixture
 
 BLOCK_NBYTES, BLOCKS = 60_000, 1000  # small enough for the heap
 
@@ -45,7 +45,7 @@ def test_after_many_connections_by_tls(tmp_path: Path, monkeypatch: pytest.Monke
     files = Files.made(tmp_path / "tls")
     model = models.repository(tmp_path / "models", {"identity": models.identity()})
     listen = ("plaintext:127.0.0.1:0",) if secure else ("127.0.0.1:0",)
-    with Served(model, listen=listen, **(files.settings() if secure else {})) as served:
+    with ServerFixture(model, listen=listen, **(files.settings() if secure else {})) as served:
         address = served.addresses["listen"][0].removeprefix("plaintext:")
         for _ in range(4):
             with connected(address):
@@ -68,7 +68,7 @@ def test_after_connections_by_tls_that_the_server_ended(tmp_path: Path, monkeypa
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
-    with Served(model, listen=("127.0.0.1:0",), **files.settings()) as served, ExitStack() as opened:
+    with ServerFixture(model, listen=("127.0.0.1:0",), **files.settings()) as served, ExitStack() as opened:
         for _ in range(4):
             client = opened.enter_context(context.wrap_socket(connected(served.addresses["listen"][0])))
             client.sendall(PREFACE + EMPTY_SETTINGS + NO_PING)
@@ -88,7 +88,7 @@ def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
     monkeypatch.setattr(native, "GIVE_BACK_WAVES", (8, 1000) if of == "connections" else (1000, 8))
     model = models.repository(tmp_path / "models", {"identity": models.identity()})
-    with Served(model) as served:
+    with ServerFixture(model) as served:
         transport: Any = served.server._transport
         wave = transport._call_wave if of == "calls" else transport._connection_wave
         until = time.monotonic() + LIMIT_S
