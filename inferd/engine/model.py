@@ -354,7 +354,7 @@ class Model:
             return False
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
             return False
-        if not self.inline:
+        if not (self.inline or self._waiting.closed):
             self.route.wake = self._activate
         return True
 

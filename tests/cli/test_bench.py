@@ -470,7 +470,7 @@ def measuring(address: str, model: str, folder: Path, *more: str, plain: str = "
     with Caller(plain or address) as caller:
         before = caller.statistics(model).inference_stats.success.count
         with subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=True, **pipes) as process:
-            until_answered(caller, model, before + 1000)
+            until_answered(caller, model, before + 100)
             yield process
 
 

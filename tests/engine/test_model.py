@@ -1,4 +1,4 @@
-"""A model version over puppet backends: its queue, its life, and its moves between the event loop and a thread."""
+"""A model version over fake backends: its queue, its life, and its moves between the event loop and a thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from inferd.errors import (
     Unavailable,
 )
 from inferd.protocol import inference
-from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, PuppetBackend, request
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, FakeBackend, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,17 +64,17 @@ def deliver(batch: Batch) -> None:
     batch.deliver()
 
 
-def threaded(backends: int = 1, **fields: Any) -> tuple[Model, list[PuppetBackend]]:
+def threaded(backends: int = 1, **fields: Any) -> tuple[Model, list[FakeBackend]]:
     """A ready model on executor threads."""
-    made = [PuppetBackend() for _ in range(backends)]
+    made = [FakeBackend() for _ in range(backends)]
     model = Model("double", 1, config(**fields), SIGNATURE, made, deliver=deliver)
     model.start()
     return model, made
 
 
-def inline(**fields: Any) -> tuple[Model, PuppetBackend, Loop]:
+def inline(**fields: Any) -> tuple[Model, FakeBackend, Loop]:
     """A ready model on the loop."""
-    backend, loop = PuppetBackend(), Loop()
+    backend, loop = FakeBackend(), Loop()
     model = Model("double", 1, config(**fields), SIGNATURE, [backend], schedule=loop.call_soon, deliver=deliver)
     model.warm_up()
     backend.rows.clear()
@@ -125,7 +125,7 @@ def test_batching_of_a_configuration() -> None:
 
 
 def test_without_dynamic_batching_each_request_is_a_run() -> None:
-    backend, loop = PuppetBackend(), Loop()
+    backend, loop = FakeBackend(), Loop()
     written = config()
     written.ClearField("dynamic_batching")
     model = Model("double", 1, written, SIGNATURE, [backend], schedule=loop.call_soon, deliver=deliver)
@@ -295,7 +295,7 @@ def test_expire_answers_what_waits_and_ends_what_runs() -> None:
 
 
 def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing() -> None:
-    backend, activated = PuppetBackend(), list[Model]()
+    backend, activated = FakeBackend(), list[Model]()
     model = Model("double", 1, config(), SIGNATURE, [backend], deliver=deliver, activated=activated.append)
     model.start()
     for times in (1, 2):
@@ -311,10 +311,12 @@ def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing(
             model.expire(time.monotonic_ns())
         assert activated == times * [model]
     model.close()
+    assert model.rest()
+    assert model.route.wake is None, "what is closed and its route do not refer to each other"
 
 
 def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
-    backend, loop, activated = PuppetBackend(), Loop(), list[Model]()
+    backend, loop, activated = FakeBackend(), Loop(), list[Model]()
     model = Model("double", 1, config(), SIGNATURE, [backend], schedule=loop.call_soon, deliver=deliver, activated=activated.append)
     model.warm_up()
     model.start()
@@ -341,7 +343,7 @@ def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
 
 
 def test_states() -> None:
-    backend = PuppetBackend()
+    backend = FakeBackend()
     model = Model("double", 3, config(), SIGNATURE, [backend], deliver=deliver, plan_reason="1 core")
     assert (model.name, model.version, model.state, model.plan_reason) == ("double", 3, "LOADING", "1 core")
     model.warm_up()
@@ -387,7 +389,7 @@ def test_close_outlives_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) ->
         batch.deliver()
         raise RuntimeError("Event loop is closed")
 
-    backend = PuppetBackend()
+    backend = FakeBackend()
     model = Model("double", 1, config(), SIGNATURE, [backend], deliver=closed_loop)
     caller = Caller()
     model.submit(request(), caller)  # not started: nobody takes it
@@ -472,7 +474,7 @@ def test_an_inline_run_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_where_a_model_runs(instances: int, loop: bool, fields: dict[str, Any], is_inline: bool, reason: str) -> None:
-    backends = [PuppetBackend() for _ in range(instances)]
+    backends = [FakeBackend() for _ in range(instances)]
     model = Model("double", 1, config(**fields), SIGNATURE, backends, schedule=Loop().call_soon if loop else None, deliver=deliver)
     model.warm_up()
     assert model.inline is is_inline
@@ -489,7 +491,7 @@ def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog:
 
     def made(mode: str, loop: Loop | None) -> Model:
         model = Model(
-            "double", 1, config(inferd={"inline": mode}), SIGNATURE, [PuppetBackend()],
+            "double", 1, config(inferd={"inline": mode}), SIGNATURE, [FakeBackend()],
             schedule=loop.call_soon if loop else None, deliver=deliver, why_unbounded=why_unbounded,
         )  # fmt: skip
         model.warm_up()
@@ -516,7 +518,7 @@ def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog:
 
 
 def test_a_slow_model_starts_on_a_thread() -> None:
-    class Slow(PuppetBackend):
+    class Slow(FakeBackend):
         def run(self, rows: int) -> Any:
             until_ns = time.monotonic_ns() + 2000
             while time.monotonic_ns() < until_ns:
@@ -608,7 +610,7 @@ def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> 
     """Where sizes vary, the measured runs were of small ones. What runs on the thread is learned of."""
     signature = Signature("double", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)
     loop = Loop()
-    model = Model("double", 1, config(), signature, [PuppetBackend()], schedule=loop.call_soon, deliver=deliver)
+    model = Model("double", 1, config(), signature, [FakeBackend()], schedule=loop.call_soon, deliver=deliver)
     model.warm_up()
     model.route.short_nbytes = 400  # as if no larger one had been short
     model.start()
@@ -649,7 +651,7 @@ def test_what_waits_when_a_model_leaves_the_loop_is_run() -> None:
     model.close()
 
 
-def on_the_way_back() -> tuple[Model, PuppetBackend, Loop]:
+def on_the_way_back() -> tuple[Model, FakeBackend, Loop]:
     """A model that left the loop, whose thread runs a batch that is held, and has been dismissed."""
     model, backend, loop = inline()
     slow_down(model)
@@ -752,7 +754,7 @@ def test_close_of_an_inline_model_answers_what_waits() -> None:
 def test_a_configured_warm_up_runs() -> None:
     written = config()
     written.model_warmup.add(name="three", batch_size=3, count=2).inputs["x"].random_data = True
-    backend = PuppetBackend()
+    backend = FakeBackend()
     model = Model("double", 1, written, SIGNATURE, [backend], deliver=deliver)
     model.warm_up()
     assert backend.rows[-2:] == [3, 3]
@@ -761,7 +763,7 @@ def test_a_configured_warm_up_runs() -> None:
 
 def test_a_model_that_does_not_take_zeros_is_served(caplog: pytest.LogCaptureFixture) -> None:
     written = config()
-    backend = PuppetBackend()
+    backend = FakeBackend()
     backend.raises = RuntimeError("not zero, please")
     model = Model("double", 1, written, SIGNATURE, [backend], schedule=Loop().call_soon, deliver=deliver)
     model.warm_up()

@@ -27,7 +27,7 @@ cdef class Route:               # requests of one model version, on their way to
     cdef public Batcher large           # and those that take long to prepare, or None
     cdef public bytes contents          # of its inputs, an effort.Content each, where there is `large`
     cdef public dict rejected           # requests that were rejected before they waited, by Triton's reason
-    cdef public object wake             # called when a request waits and none did before; None: a thread looks by itself
+    cdef public object wake             # called when a request waits on threads and none did before; None: the model is active already
     # Runs on the event loop.
     cdef public bint inline             # the model runs there
     cdef public InlinePolicy policy     # whether it may; None: whatever its runs take
