@@ -14,7 +14,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server_fixtures import Served
+    from tests.server_fixtures import ServerFixture
 
 TESTS = Path(__file__).parent
 TRANSPORTS = ("native", "grpcio")
@@ -120,9 +120,9 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, model_files: Path) -> Iterator[Served]:
+def served(request: pytest.FixtureRequest, model_files: Path) -> Iterator[ServerFixture]:
     """A server over `model_files`, once on each transport. Shared by a module's tests: change nothing that lasts."""
-    from tests.server_fixtures import Served
+    from tests.server_fixtures import ServerFixture
 
-    with Served(model_files, transport=request.param) as server:
+    with ServerFixture(model_files, transport=request.param) as server:
         yield server

@@ -57,7 +57,7 @@ def request(value: float = 0.0, rows: int = 1, signature: Signature = SIGNATURE)
     return made
 
 
-class PuppetBackend:
+class FakeBackend:
     """y = 2 x. `raises` is what runs raise. After `hold()`, each run waits for `step()`, `release()` or `terminate()`."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ def model_config(name: str = "m", max_batch_size: int = 8) -> inference.ModelCon
 
 
 @dataclass
-class ShelfModel:
+class FakeModel:
     name: str = "m"
     version: int = 1
     state: str = "READY"
@@ -51,20 +51,20 @@ class ShelfModel:
     run_peak_bytes: int = 0
 
 
-class Shelf:
+class FakeRepository:
     """Same answers as Repository: lookup of the newest ready version or a given one, and everything there is."""
 
-    def __init__(self, *models: ShelfModel) -> None:
+    def __init__(self, *models: FakeModel) -> None:
         self.contents = list(models)
 
-    def models(self) -> list[ShelfModel]:
+    def models(self) -> list[FakeModel]:
         return list(self.contents)
 
     def index(self) -> list[tuple[str, str, str, str]]:
         entries = sorted(self.contents, key=lambda model: (model.name, model.version))
         return [(model.name, str(model.version), model.state, model.reason) for model in entries]
 
-    def lookup(self, name: str, version: str) -> ShelfModel:
+    def lookup(self, name: str, version: str) -> FakeModel:
         if version and not version.isdigit():
             raise InvalidArgument(f'model_version: expected an integer, got "{version}"')
         found = [model for model in self.contents if model.name == name and version in ("", str(model.version))]

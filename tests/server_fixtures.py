@@ -34,7 +34,7 @@ def until(holds: Callable[[], bool]) -> None:
         pause.wait(0.0005)
 
 
-class Served:
+class ServerFixture:
     """A Server on an event loop of its own thread, from `with` to its end.
 
     address, metrics: "127.0.0.1:port". server: the Server; touch it only through `on_loop`.
@@ -102,6 +102,9 @@ class Served:
         self._started.set_result(None)
         await self._stop.wait()
         await self.server.stop()
+
+
+Served = ServerFixture  # the name that the tests of the native transport use until they are rewritten
 
 
 class Program:

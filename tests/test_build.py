@@ -100,12 +100,6 @@ def project(tmp_path) -> Project:
     return Project(tmp_path)
 
 
-def script(path: Path, text: str) -> str:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
 @pytest.mark.skipif(shutil.which("pkg-config") is None, reason="this machine has no pkg-config: the build without it is tested below")
 def test_builds_with_its_libraries(project):
     said = project.build()
@@ -130,52 +124,56 @@ def test_debug_build(project):
     assert {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")} == built, "what Cython made is shared"
 
 
-def test_without_the_library_the_rest_is_built(project):
-    said = project.build(PKG_CONFIG="no-such-pkg-config", **SOON)
-    assert NOTICE in said
-    assert "libnghttp2-dev" in said
-    assert JPEG_NOTICE in said
-    assert WEBP_NOTICE in said
-    assert "libjpeg-dev" in said
-    assert "libwebp-dev" in said
-    assert project.has("base/small")
-    assert not project.has("http2/session")
-    assert not project.has("media/jpeg")
-    assert not project.has("media/webp")
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> Project:
+    """For builds without the libraries: what they have in common is compiled once, and each links it again."""
+    return Project(tmp_path_factory.mktemp("build"))
 
 
-def test_too_old_a_library_is_left_out(project, tmp_path):
-    old = script(tmp_path / "pkg-config", 'case "$1" in --exists) exit 0;; --modversion) echo 1.2.0;; *) exit 1;; esac')
-    said = project.build(PKG_CONFIG=old, **SOON)
-    assert "libnghttp2 1.2.0 is older than 1.61.0" in said
-    assert "libjpeg 1.2.0 is older than 2.1.0" in said
-    assert "libwebp 1.2.0 is older than 1.3.2" in said
-    assert not project.has("http2/session")
-    assert not project.has("media/jpeg")
-    assert not project.has("media/webp")
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
-def test_a_library_without_its_header_is_left_out(project, tmp_path):
-    found = script(tmp_path / "pkg-config", "exit 0")
-    compiler = script(tmp_path / "cc", 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc "$@"')
-    said = project.build(PKG_CONFIG=found, CC=compiler, **SOON)
-    assert "does not find <nghttp2/nghttp2.h>" in said
-    assert "does not find <jpeglib.h>" in said
-    assert "does not find <webp/decode.h>" in said
-    assert project.has("base/small")
-    assert not project.has("http2/session")
-    assert not project.has("media/jpeg")
-    assert not project.has("media/webp")
+NO_PROBE = 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc "$@"'
 
 
-def test_can_be_switched_off(project):
-    said = project.build(INFERD_HTTP2="0", INFERD_JPEG="0", INFERD_WEBP="0", **SOON)
-    assert NOTICE in said
-    assert JPEG_NOTICE in said
-    assert WEBP_NOTICE in said
-    assert not project.has("http2/session")
-    assert not project.has("media/jpeg")
-    assert not project.has("media/webp")
+@pytest.mark.parametrize(
+    ("pkg_config", "compiler", "switches", "said"),
+    [
+        (None, None, {}, ("libnghttp2-dev", "libjpeg-dev", "libwebp-dev")),
+        (
+            'case "$1" in --exists) exit 0;; --modversion) echo 1.2.0;; *) exit 1;; esac',
+            None,
+            {},
+            ("libnghttp2 1.2.0 is older than 1.61.0", "libjpeg 1.2.0 is older than 2.1.0", "libwebp 1.2.0 is older than 1.3.2"),
+        ),
+        (
+            "exit 0",
+            NO_PROBE,
+            {},
+            ("does not find <nghttp2/nghttp2.h>", "does not find <jpeglib.h>", "does not find <webp/decode.h>"),
+        ),
+        (
+            "exit 0",
+            None,
+            {"INFERD_HTTP2": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"},
+            ("INFERD_HTTP2=0", "INFERD_JPEG=0", "INFERD_WEBP=0"),
+        ),
+    ],
+    ids=["no pkg-config", "too old", "no header", "switched off"],
+)
+def test_without_the_libraries_the_rest_is_built(compiled, tmp_path, pkg_config, compiler, switches, said):
+    for module in (compiled.folder / "inferd").rglob("*.so"):
+        module.unlink()
+    programs = {"PKG_CONFIG": script(tmp_path / "pkg-config", pkg_config) if pkg_config else "no-such-pkg-config"}
+    if compiler:
+        programs["CC"] = script(tmp_path / "cc", compiler)
+    output = compiled.build(**programs, **switches, **SOON)
+    assert all(notice in output for notice in (NOTICE, JPEG_NOTICE, WEBP_NOTICE, *said))
+    assert compiled.has("base/small")
+    assert not any(compiled.has(module) for module in ("http2/session", "media/jpeg", "media/webp"))
 
 
 def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):

@@ -22,7 +22,7 @@ from inferd.protocol import inference
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.server_fixtures import Served
+    from tests.server_fixtures import ServerFixture
 
 SERVICE = "inference.GRPCInferenceService"
 INFER = f"/{SERVICE}/ModelInfer"
@@ -189,7 +189,7 @@ def rows(count: int, width: int = 16, first: float = 0) -> np.ndarray[Any, Any]:
 class Held:
     """What a server in this process holds at rest, to compare with later."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: ServerFixture) -> None:
         self._served = served
         self._before = self._at_rest()
 

@@ -161,10 +161,7 @@ def _transport(settings: Settings) -> Iterator[Finding]:
 def _about_asyncio(settings: Settings, there: bool) -> str:
     """What a server without uvloop pays."""
     words = "" if not settings.uvloop else "uvloop is not installed; " if not there else ""
-    cost = "asyncio costs some microseconds a request more"
-    if settings.tls_cert:
-        return f"{words}{cost}, and its TLS half as many again and four times the memory of a connection"
-    return words + cost if words else ""
+    return f"{words}asyncio costs some microseconds a request more" if words else ""
 
 
 def _import(name: str) -> Any:

@@ -37,7 +37,7 @@ TELL_EVERY_NS = 60 * 10**9  # at most one line of an instance about requests tha
 class Instance(Runner):
     """One backend, and the batch that it runs at the moment. `name` is the model and its version, as messages say it.
 
-    Its runs are path.Runner's: run_batch. Here stands what becomes of one that failed, or that is to end.
+    Its runs are path.Runner's: run_batch. Here stands what becomes of one that failed.
 
     finish(inputs, outputs): makes of a run's tensors what clients get; None: they get the outputs as they are.
     """
@@ -48,7 +48,6 @@ class Instance(Runner):
         self._budget = RetryBudget()
         self._untold = 0  # requests that the model rejected and no line in the log has counted
         self._tell_ns = 0  # monotonic: not before
-        self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
 
     def run_failed(self, batch: Batch, error: Exception) -> None:
         """The run of a batch raised `error`: afterwards every request of it has a response or an error."""
@@ -140,26 +139,6 @@ class Instance(Runner):
         if now_ns >= self._tell_ns:
             log.info("%s: the model's own operators rejected %d requests; their clients were told why", self.name, self._untold)
             self._untold, self._tell_ns = 0, now_ns + TELL_EVERY_NS
-
-    def end(self) -> None:
-        """The model is unloaded: ends the run that is going on, if there is one. From any thread. Idempotent."""
-        if self.ended:
-            return
-        self.ended = True
-        with self._lock:
-            if self.running is not None:
-                self.backend.terminate()
-
-    def end_run(self, batch: Batch) -> None:
-        """Ends this batch's run, and never the one after it. From any thread."""
-        with self._lock:
-            if self.running is batch:
-                self.backend.terminate()
-
-    def wait_for_end(self) -> None:
-        """end_run and end are through, or will see that this run is over."""
-        with self._lock:
-            pass
 
 
 class ExecutorThread(threading.Thread):

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from inferd._core.batching.batch import Batch
+    from inferd._core.batching.request import Request
+    from inferd._core.grpc.call import Call
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
@@ -161,8 +163,9 @@ class Model:
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
         if steps is not None and steps.prepares:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
+        for batcher in self._fronts:
+            batcher.schedule = schedule
         self.route = route = Route(self, signature, self._batcher, self._instances[0], schedule)
-        self.check, self.submit = route.check, route.submit
         route.waiting, route.large, route.contents = self._waiting, self._large, b"" if steps is None else steps.contents
         route.policy = self._inline_policy()
         route.turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)
@@ -174,6 +177,16 @@ class Model:
         self._why_unbounded = why_unbounded
         self._may_return = False  # set by the executor thread
         self._returning = False  # the executor thread has been told to go
+
+    # ---- the path of a request; its transport calls the route itself ----
+
+    def check(self, request: Request) -> None:
+        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
+        self.route.check(request)
+
+    def submit(self, request: Request, call: Call) -> None:
+        """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
+        self.route.submit(request, call)
 
     # ---- what is known of it ----
 
@@ -341,7 +354,7 @@ class Model:
             return False
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
             return False
-        if not self.inline:
+        if not (self.inline or self._waiting.closed):
             self.route.wake = self._activate
         return True
 
@@ -424,6 +437,7 @@ class Model:
                 limit.look(time.monotonic_ns())  # lets go of the last batch
                 instance.backend.close()
             self._threads.clear()
+            self.route.model = None  # they refer to each other, and the sessions are large
         else:
             log.error("%s: a run does not end; its thread is left behind", self._title)
         self.state, self.reason = "UNAVAILABLE", self.reason or "unloaded"

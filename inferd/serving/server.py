@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import inferd
 from inferd import log as logs
+from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
 from inferd.config import Address, Settings, parse_listen
 from inferd.engine.planner import Host
@@ -31,8 +32,6 @@ from inferd.serving.tls import Tls
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from socket import socket
-
-    from inferd._core.batching.batch import Batch
 
 __all__ = ["Server"]
 
@@ -86,7 +85,9 @@ class Server:
         fitted = settled(settings)
         messages.set_budget(fitted.message_memory_bytes)
         host = Host.detect(workers=settings.workers)
-        self.repository = Repository(fitted, schedule=self.loop.call_soon, deliver=self._deliver, host=host)
+        self._delivery = Delivery()
+        self.loop.add_reader(self._delivery, self._answer)
+        self.repository = Repository(fitted, schedule=self.loop.call_soon, deliver=self._delivery.put, host=host)
         watchers = settings.max_watchers, settings.max_connection_watchers
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers)
         self._access = Access(settings)
@@ -170,6 +171,9 @@ class Server:
         self.service.health.close()
         await self._transport.stop(self.settings.drain_timeout_s)
         self.runs_left = not await asyncio.to_thread(self.repository.close, CLOSE_S)
+        if not self._delivery.closed:
+            self.loop.remove_reader(self._delivery)
+            self._delivery.close()
         for timer in filter(None, (self._expire_timer, self._reload_timer)):
             timer.cancel()
         self._expire_timer = self._reload_timer = None
@@ -196,12 +200,9 @@ class Server:
 
         return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
 
-    def _deliver(self, batch: Batch) -> None:
-        """From an executor's thread: the batch's answers go out on the loop, with one wake-up for all of them."""
-        self.loop.call_soon_threadsafe(self._deliver_on_loop, batch)
-
-    def _deliver_on_loop(self, batch: Batch) -> None:
-        batch.deliver()
+    def _answer(self) -> None:
+        """Batches have come from executor threads: their responses go out together."""
+        self._delivery.deliver()
         self._flush()
 
     def _expire(self) -> None:

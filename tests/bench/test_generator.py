@@ -36,7 +36,7 @@ from tests import models
 from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS
 from tests.reports import sample
-from tests.server_fixtures import Served
+from tests.server_fixtures import ServerFixture
 from tests.test_descriptors import Limits
 from tests.wire import infer_request
 
@@ -135,7 +135,7 @@ def test_a_generator_without_a_core_says_so() -> None:
 def test_a_piece_says_how_long_its_thread_waited_for_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = iter(range(10))
     monkeypatch.setattr(worker, "scheduled", lambda: ((at := next(told)) * S, at * at))
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         made = Worker(Plan(parse_address(server.address), (), requests().bodies, Load(requests=1, duration_s=0.0, warm_up_s=0.0), None, S))
         pieces: list[Piece] = []
         made.drive(time.monotonic_ns(), pieces.append, lambda: False)
@@ -200,7 +200,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load, times: 
     clock = Jumping()
     monkeypatch.setattr(worker, "time", clock)
     arrivals = schedule.parse("constant", load.rate) if load.rate else None
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         made = Worker(Plan(parse_address(server.address), (), requests().bodies, load, arrivals, S // 20))
         made.generator = stopping = Stopped(made.generator, clock, times)  # type: ignore[assignment]
         pieces: list[Piece] = []
@@ -288,13 +288,13 @@ def test_a_server_that_comes_back_is_asked_again(tmp_path: Path) -> None:
     """Connections that it closed are made again; what was under way is counted as lost, not forgotten."""
     model = models.write(tmp_path, "m", models.identity())
     address = f"unix:{tmp_path / 'socket'}"
-    servers = [Served(model, listen=(address,))]
+    servers = [ServerFixture(model, listen=(address,))]
     servers[0].__enter__()
 
     def restart(interval: Interval) -> None:
         if len(servers) == 1:
             servers[0].__exit__(None, None, None)
-            servers.append(Served(model, listen=(address,)))
+            servers.append(ServerFixture(model, listen=(address,)))
             servers[1].__enter__()
 
     try:
@@ -311,7 +311,7 @@ def test_by_tls_connections_are_made_again_with_their_handshakes(tmp_path: Path)
     """A server that comes back on its port, with another certificate of the same authority; and one that is gone for good says so."""
     files = Files.made(tmp_path / "files")
     model = models.write(tmp_path, "m", models.identity())
-    servers = [Served(model, **files.settings())]
+    servers = [ServerFixture(model, **files.settings())]
     servers[0].__enter__()
     address = parse_address(servers[0].address)
 
@@ -319,7 +319,7 @@ def test_by_tls_connections_are_made_again_with_their_handshakes(tmp_path: Path)
         if len(servers) == 1:
             servers[0].__exit__(None, None, None)
             files.renew()
-            servers.append(Served(model, grpc_port=address.port, **files.settings()))
+            servers.append(ServerFixture(model, grpc_port=address.port, **files.settings()))
             servers[1].__enter__()
 
     target = Target(address, reach=Reach(ca=str(files.ca)))
@@ -333,7 +333,7 @@ def test_by_tls_connections_are_made_again_with_their_handshakes(tmp_path: Path)
     assert sum(interval.requests for interval in measured.intervals[1:]) > 0, "the second server answers"
     with pytest.raises(StartError, match=r"cannot connect: Connection refused"):
         measure(target, requests(), load)
-    with Served(model) as plaintext, pytest.raises(StartError, match="it speaks no TLS, but plaintext: leave --tls"):
+    with ServerFixture(model) as plaintext, pytest.raises(StartError, match="it speaks no TLS, but plaintext: leave --tls"):
         measure(target._replace(address=parse_address(plaintext.address)), requests(), load)
 
 
@@ -345,7 +345,7 @@ def test_by_tls_a_server_that_does_not_shake_hands_is_none(tmp_path: Path, monke
         target = Target(Address(*silent.getsockname()), reach=Reach(ca=str(files.ca)))
         with pytest.raises(StartError, match="cannot connect: the server does not answer"):
             measure(target, requests(), Load(duration_s=0.1))
-        with Served(models.write(tmp_path, "m", models.identity()), **files.settings()) as server:
+        with ServerFixture(models.write(tmp_path, "m", models.identity()), **files.settings()) as server:
             monkeypatch.setattr(worker, "CONNECT_S", 5.0)
             made = Worker(Plan(parse_address(server.address), (), requests().bodies, Load(), None, 10**9, reach=target.reach))
             try:
@@ -369,7 +369,7 @@ def test_by_tls_the_files_may_be_gone_when_the_workers_start(tmp_path: Path) -> 
 
 def test_what_the_servers_limit_of_streams_keeps_back_is_said(tmp_path: Path) -> None:
     model = models.write(tmp_path, "m", models.identity())
-    with Served(model, max_concurrent_streams=2) as server:
+    with ServerFixture(model, max_concurrent_streams=2) as server:
         for streams, held in ((2, False), (6, True)):
             load = Load(connections=1, streams=streams, requests=200, duration_s=0.0, warm_up_s=0.05)
             measured = measure(Target(parse_address(server.address)), requests(), load)
@@ -382,7 +382,7 @@ def test_what_the_servers_limit_of_streams_keeps_back_is_said(tmp_path: Path) ->
 def test_the_servers_limit_of_streams_holds_from_the_first_request_on(tmp_path: Path, rate: float) -> None:
     """It is known before anything is asked: a server refuses what it did not allow."""
     model = models.write(tmp_path, "m", models.identity())
-    with Served(model, max_concurrent_streams=4) as server:
+    with ServerFixture(model, max_concurrent_streams=4) as server:
         for _ in range(5):
             load = Load(connections=2, streams=16, rate=rate, requests=200, duration_s=0.0, warm_up_s=0.0)
             measured = measure(Target(parse_address(server.address)), requests(), load, schedule.parse("burst:40", rate) if rate else None)
@@ -391,7 +391,7 @@ def test_the_servers_limit_of_streams_holds_from_the_first_request_on(tmp_path: 
 
 def test_a_response_of_another_model_or_with_another_output_is_malformed(tmp_path: Path) -> None:
     load = Load(requests=8, duration_s=0.0, warm_up_s=0.0)
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         for expected, fault in (
             (Expected(("m",), ("y",)), ""),
             (Expected(("n", "o"), ("y",)), "the response is another model's"),
@@ -428,7 +428,7 @@ def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch
 def test_a_connection_that_is_gone_for_good_is_missing_in_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one goes on asking, and the result says that it was not the load that was asked for."""
     monkeypatch.setattr(worker, "on_its_way", refused)
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(connections=2, streams=2, warm_up_s=0.0, duration_s=0.4)
         made, pieces = Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 10)), []
 
@@ -552,7 +552,7 @@ def test_a_server_that_is_silent_from_the_warm_up_on_shows_when_it_is_interrupte
 @pytest.mark.parametrize(("duration_s", "count"), [(0.2, 4), (0.2000001, 4), (0.21, 4), (0.23, 5)])
 def test_no_fragment_of_an_interval_is_left_over(tmp_path: Path, duration_s: float, count: int) -> None:
     """Of some nanoseconds in which the client was busy all the time."""
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(warm_up_s=0.0, duration_s=duration_s)
         pieces: list[Piece] = []
         Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)).drive(
@@ -565,7 +565,7 @@ def test_no_fragment_of_an_interval_is_left_over(tmp_path: Path, duration_s: flo
 @pytest.mark.parametrize("arrivals", ["constant", "burst:40"])
 def test_a_number_of_requests_at_a_rate_ends_with_its_last_response(tmp_path: Path, arrivals: str) -> None:
     """Arrivals that were handed over for later, and not allowed any more, are not unsent."""
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(rate=400, requests=40, duration_s=0.0, warm_up_s=0.0)
         measured = measure(Target(parse_address(server.address)), requests(), load, schedule.parse(arrivals, 400))
     assert (measured.requests, measured.sent, measured.errors) == (40, 40, {})
@@ -577,7 +577,7 @@ def test_a_number_of_requests_is_that_of_the_measured_ones(tmp_path: Path, arriv
     """Not fewer where what is left of the warm-up is sent late, and not more where a burst is due when it ends; each with its lateness."""
     pieces: list[Piece] = []
     load = Load(rate=1000, requests=5, duration_s=0.0, warm_up_s=0.1)
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         plan = Plan(parse_address(server.address), (), requests().bodies, load, schedule.parse(arrivals, 1000), S)
         ending = Worker(plan).drive(time.monotonic_ns() - int(late_s * S), pieces.append, lambda: False)
     measured = total(load, *pieces)
@@ -602,7 +602,7 @@ class Watched:
 @pytest.mark.parametrize("load", [Load(requests=10, duration_s=0.0), Load(duration_s=0.1)])
 def test_a_number_of_requests_has_the_connections_to_itself(tmp_path: Path, load: Load) -> None:
     """What the warm-up had under way is answered before; where a time is measured it fills the connections, as at its end."""
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         asked = msgspec.structs.replace(load, streams=64, warm_up_s=0.05)
         made = Worker(Plan(parse_address(server.address), (), requests().bodies, asked, None, S))
         made.generator = watched = Watched(made.generator)
@@ -616,7 +616,7 @@ def test_a_number_of_requests_has_the_connections_to_itself(tmp_path: Path, load
 
 def test_a_number_of_requests_at_a_rate_waits_for_nothing_of_the_warm_up(tmp_path: Path) -> None:
     """Of a server that is too slow for the rate the warm-up leaves a queue; what is measured begins without it, late as that may be."""
-    with Served(models.write(tmp_path, "m", models.slow(20))) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.slow(20))) as server:
         address = parse_address(server.address)
         load = Load(rate=400, requests=5, duration_s=0.0, warm_up_s=0.1)
         x = np.zeros((1, 64), np.float32)
@@ -631,7 +631,7 @@ def test_a_number_of_requests_at_a_rate_waits_for_nothing_of_the_warm_up(tmp_pat
 
 def test_a_closed_loop_whose_server_has_gone_says_so(tmp_path: Path) -> None:
     """Also where its end comes before the connections are given up, and where nothing was under way when they went."""
-    server = Served(models.write(tmp_path, "m", models.identity()))
+    server = ServerFixture(models.write(tmp_path, "m", models.identity()))
     server.__enter__()
     pieces: list[Piece] = []
 
@@ -651,7 +651,7 @@ def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypat
     """Each request that was due until the end is counted; none of it is called the generator's fault."""
     monkeypatch.setattr(worker, "RECONNECT_S", 0.3)
     monkeypatch.setattr(worker, "SLICE_NS", 5_000_000)
-    server = Served(models.write(tmp_path, "m", models.identity()))
+    server = ServerFixture(models.write(tmp_path, "m", models.identity()))
     server.__enter__()
     address = parse_address(server.address)
     plan = Plan(address, (), requests().bodies, Load(rate=1000), schedule.parse("constant", 1000), S // 10)
@@ -701,7 +701,7 @@ def test_ctrl_c_while_the_workers_connect_leaves_none_of_them(tmp_path: Path, mo
 def test_a_worker_that_dies_has_told_what_it_sent(tmp_path: Path) -> None:
     """What it counted until then is kept, and so is how much that was of."""
     pieces: list[Piece] = []
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(connections=2, processes=2, duration_s=60.0, warm_up_s=0.0)
         plan = Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)
         with Crew(plan) as crew:
@@ -725,7 +725,7 @@ def test_ctrl_c_while_it_is_added_up_costs_nothing(tmp_path: Path, monkeypatch: 
         add(self, piece)
 
     monkeypatch.setattr(Total, "add", interrupted_add)
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(requests=10, duration_s=0.0, warm_up_s=0.0)
         measured = measure(Target(parse_address(server.address)), requests(), load)
     assert (measured.requests, measured.ended) == (10, "interrupted")
@@ -735,7 +735,7 @@ def test_ctrl_c_while_it_is_added_up_costs_nothing(tmp_path: Path, monkeypatch: 
 def test_what_is_logged_of_the_intervals_is_all_that_was_measured(tmp_path: Path, processes: int) -> None:
     """Also what comes after the end."""
     log, together = IntervalLog(), Histogram()
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(connections=2, streams=4, duration_s=0.3, warm_up_s=0.0, processes=processes)
         measured = measure(Target(parse_address(server.address)), requests(), load, log=log)
     lines = log.lines(measured)
@@ -764,7 +764,7 @@ class Gone:
 def test_a_worker_whose_parent_has_gone_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connected: bool) -> None:
     monkeypatch.setattr(generator, "ignore_interrupts", lambda: None)
     pipe: Any = Gone(connected)
-    with Served(models.write(tmp_path, "m", models.identity())) as server:
+    with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         work(pipe, Plan(parse_address(server.address), (), requests().bodies, Load(), None, S))
 
 

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 from inferd_client import codec
-from server_fixtures import Program, Served
+from server_fixtures import Program, ServerFixture
 
 from inferd.bench import loadgen, scenarios
 from inferd.bench.findings import Scenario
@@ -48,8 +48,8 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(model) -> Iterator[Served]:
-    with Served(model) as served:
+def server(model) -> Iterator[ServerFixture]:
+    with ServerFixture(model) as served:
         yield served
 
 
@@ -168,7 +168,7 @@ def test_a_long_run_is_told_of_beforehand(scenario, load, rate, told):
 def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch):
     """The model takes 20 ms: eight requests would take 160, and the warm-up is asked to take 100 at most."""
     monkeypatch.setattr(loadgen, "WARM_UP_S", 0.1)
-    with tempfile.TemporaryDirectory() as folder, Served(models.write(Path(folder), "slow", models.slow(40))) as served:
+    with tempfile.TemporaryDirectory() as folder, ServerFixture(models.write(Path(folder), "slow", models.slow(40))) as served:
         task = Task("SingleStream", Plan(parse_address(served.address), (), SLOW, SHORT, None, 1), 1, 0.9, 100, "")
         client = loadgen.Client(task)
         try:

@@ -19,7 +19,7 @@ from record import Report
 from soak import Counts, Wrong
 
 from tests import models
-from tests.server_fixtures import LIMIT_S, Served
+from tests.server_fixtures import LIMIT_S, ServerFixture
 from tests.wire import infer_request
 
 PAGE = """\
@@ -86,7 +86,7 @@ def test_memory_that_grows_is_a_failure(sizes: list[int], kept: set[str]) -> Non
 
 def test_requests_by_hand(tmp_path: Path) -> None:
     message = infer_request("identity", {"x": np.ones((1, 16), np.float32)}).SerializeToString()
-    with Served(models.repository(tmp_path, {"identity": models.identity()})) as served:
+    with ServerFixture(models.repository(tmp_path, {"identity": models.identity()})) as served:
         host, port = served.address.rsplit(":", 1)
         for sent, right in ((message, True), (b"no message", False)):
             with socket.create_connection((host, int(port)), LIMIT_S) as connection:

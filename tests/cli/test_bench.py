@@ -31,6 +31,7 @@ SHORT = ("--duration", "0.3s", "--warm-up", "0.05s", "--quiet")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents: dict[str, Any] = {
         "double": {1: models.doubled(), 2: models.identity(), 3: models.doubled()},
+        "single": models.doubled(),
         "open": models.identity("INT64", ("length",)),
         "slow": models.slow(20),
         "fail": models.failing(),
@@ -460,29 +461,28 @@ def test_nobody_there_and_nobody_who_knows_the_protocol(call, server: Serving, t
 
 @contextmanager
 def measuring(address: str, model: str, folder: Path, *more: str, plain: str = "", terminal: str = "") -> Iterator[subprocess.Popen[str]]:
-    """A bench of a minute in the midst of its measuring: the server has answered many requests. plain: where it says so, if not there.
-    terminal: a session's of its own."""
+    """A bench of a minute in the midst of its measuring: the server has answered many requests of it. plain: where it says so, if not
+    there. terminal: a session's of its own."""
     words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json", *more)
     if terminal:
         words = ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', terminal, *words]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with (
-        Caller(plain or address) as caller,
-        subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=True, **pipes) as process,
-    ):
-        limit_s = time.monotonic() + TIMEOUT_S
-        while caller.statistics(model).inference_stats.success.count < 1000:
-            assert time.monotonic() < limit_s
-        yield process
+    with Caller(plain or address) as caller:
+        before = caller.statistics(model).inference_stats.success.count
+        with subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=True, **pipes) as process:
+            until_answered(caller, model, before + 100)
+            yield process
+
+
+def until_answered(caller: Caller, model: str, count: int) -> None:
+    limit_s = time.monotonic() + TIMEOUT_S
+    while caller.statistics(model).inference_stats.success.count < count:
+        assert time.monotonic() < limit_s
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals) -> None:
-    (tmp_path / "serving").mkdir()
-    with (
-        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
-        measuring(server.addresses["grpc"], "digits", tmp_path) as process,
-    ):
+def test_ctrl_c_prints_what_was_measured(server: Serving, tmp_path: Path, number: signal.Signals) -> None:
+    with measuring(server.addresses["grpc"], "single", tmp_path) as process:
         process.send_signal(number)
         out, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130, errors
@@ -495,17 +495,13 @@ def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals)
 
 @pytest.mark.parametrize(("processes", "unbuffered"), [(1, "1"), (1, ""), (2, "")])
 def test_a_terminal_that_goes_takes_nothing_that_was_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, unbuffered: str
+    server: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, unbuffered: str
 ) -> None:
     """The system tells the first process, a shell all of them, and again; nobody can be told anything then, but the report is there."""
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    (tmp_path / "serving").mkdir()
     ours, theirs = os.openpty()
     load = ("--connections", "2", "--processes", str(processes))
-    with (
-        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
-        measuring(server.addresses["grpc"], "digits", tmp_path, *load, terminal=os.ttyname(theirs)) as process,
-    ):
+    with measuring(server.addresses["grpc"], "single", tmp_path, *load, terminal=os.ttyname(theirs)) as process:
         os.close(theirs)
         os.close(ours)
         with suppress(ProcessLookupError):
@@ -517,15 +513,11 @@ def test_a_terminal_that_goes_takes_nothing_that_was_measured(
 
 
 @pytest.mark.parametrize("load", [("--connections", "2", "--processes", "2"), ("--scenario", "SingleStream", "--duration", "15s")])
-def test_sigterm_to_all_processes_takes_nothing_that_was_measured(tmp_path: Path, load: tuple[str, ...]) -> None:
+def test_sigterm_to_all_processes_takes_nothing_that_was_measured(server: Serving, tmp_path: Path, load: tuple[str, ...]) -> None:
     """As timeout(1) sends it: to its child, and to the group in which that is."""
     if "--scenario" in load:
         pytest.importorskip("mlperf_loadgen", reason="LoadGen is not installed here")
-    (tmp_path / "serving").mkdir()
-    with (
-        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
-        measuring(server.addresses["grpc"], "digits", tmp_path, *load) as process,
-    ):
+    with measuring(server.addresses["grpc"], "single", tmp_path, *load) as process:
         process.send_signal(signal.SIGTERM)
         os.killpg(process.pid, signal.SIGTERM)
         _, errors = process.communicate(timeout=TIMEOUT_S)
@@ -535,12 +527,8 @@ def test_sigterm_to_all_processes_takes_nothing_that_was_measured(tmp_path: Path
 
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
-def test_ctrl_c_again_and_again_loses_nothing_even_where_the_server_hangs(tmp_path: Path, quiet: list[str]) -> None:
-    (tmp_path / "serving").mkdir()
-    with (
-        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
-        measuring(server.addresses["grpc"], "digits", tmp_path, *quiet) as process,
-    ):
+def test_ctrl_c_again_and_again_loses_nothing_even_where_the_server_hangs(server: Serving, tmp_path: Path, quiet: list[str]) -> None:
+    with measuring(server.addresses["grpc"], "single", tmp_path, *quiet) as process:
         server.process.send_signal(signal.SIGSTOP)
         try:
             for _ in range(TIMEOUT_S * 100):

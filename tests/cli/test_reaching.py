@@ -13,7 +13,7 @@ from inferd.client_inputs.reach import Reach
 from inferd.errors import ConfigError
 from tests import models
 from tests.certificates import CLIENT_NAME, Files
-from tests.server_fixtures import Served
+from tests.server_fixtures import ServerFixture
 
 TOKEN = "a-token-of-the-tests-own"
 ONE_ROW = ("identity", "--input", f"x={[[1.0] * 16]}", "--format", "json")
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path) -> Iterator[ServerFixture]:
     """By TLS with client certificates, and without on a Unix socket."""
     ours = Files.made(folder)
     client = ours.authority.issue_cert(CLIENT_NAME)
@@ -37,7 +37,7 @@ def served(folder: Path) -> Iterator[Served]:
     trustme.CA().cert_pem.write_to_path(folder / "stranger.pem")
     files = models.repository(folder / "models", {"identity": models.identity()})
     ca, socket, tokens = str(ours.ca), f"unix:{folder / 'socket'}", str(folder / "token")
-    with Served(files, **ours.settings(tls_client_ca=ca, token_file=tokens, listen=(socket,))) as server:
+    with ServerFixture(files, **ours.settings(tls_client_ca=ca, token_file=tokens, listen=(socket,))) as server:
         yield server
 
 
@@ -46,7 +46,7 @@ def mine(folder: Path) -> tuple[str, ...]:
     return ("--tls-ca", str(folder / "ca.pem"), "--tls-cert", str(folder / "client.pem"), "--tls-key", str(folder / "client.key"))
 
 
-def test_let_in(served: Served, folder: Path, mine: tuple[str, ...], call) -> None:
+def test_let_in(served: ServerFixture, folder: Path, mine: tuple[str, ...], call) -> None:
     token = ("--token-file", str(folder / "token"))
     for named in ((), ("--tls-server-name", "localhost")):
         done = call("infer", served.address, *ONE_ROW, *mine, *token, *named)
@@ -56,7 +56,7 @@ def test_let_in(served: Served, folder: Path, mine: tuple[str, ...], call) -> No
         assert (done.returncode, done.stdout) == (0, "SERVING\n")
 
 
-def test_bench_sends_the_token_and_does_not_tell_it(served: Served, folder: Path, call) -> None:
+def test_bench_sends_the_token_and_does_not_tell_it(served: ServerFixture, folder: Path, call) -> None:
     target, flags = f"unix:{folder / 'socket'}", ("--requests", "20", "--warm-up", "0s", "--quiet")
     done = call("bench", target, "identity", *flags, "--token-file", str(folder / "token"), "--json", "report.json")
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_bench_sends_the_token_and_does_not_tell_it(served: Served, folder: Path
     assert "UNAUTHENTICATED" in done.stderr
 
 
-def test_left_out(served: Served, folder: Path, mine: tuple[str, ...], call) -> None:
+def test_left_out(served: ServerFixture, folder: Path, mine: tuple[str, ...], call) -> None:
     done = call("infer", served.address, *ONE_ROW, *mine)
     assert (done.returncode, "UNAUTHENTICATED" in done.stderr) == (1, True)
     for flags in ((), ("--tls-ca", str(folder / "stranger.pem"))):
@@ -86,7 +86,9 @@ def test_left_out(served: Served, folder: Path, mine: tuple[str, ...], call) -> 
         (("--tls-cert", "client.pem"), "tls: certificate needs key, too"),
     ],
 )
-def test_files_that_are_none(served: Served, folder: Path, call, monkeypatch, command: str, flags: tuple[str, ...], says: str) -> None:
+def test_files_that_are_none(
+    served: ServerFixture, folder: Path, call, monkeypatch, command: str, flags: tuple[str, ...], says: str
+) -> None:
     monkeypatch.chdir(folder)
     done = call(command, served.address, *flags)
     assert (done.returncode, done.stdout) == (2, "")

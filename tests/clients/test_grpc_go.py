@@ -14,7 +14,7 @@ import pytest
 
 from tests.certificates import Files
 from tests.client_conformance import CANCELLED, UNAUTHENTICATED, Calls, repository, row, told_by
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 
 ROOT = Path(__file__).resolve().parents[2]
 DESCRIPTORS = ROOT / "inferd" / "protocol" / "descriptors.binpb"
@@ -37,7 +37,7 @@ def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         (folder / "tokens").write_text(TOKEN)
         settings = Files.made(folder).settings() | {"token_file": str(folder / "tokens")}
         flags = [str(folder / "ca.pem"), TOKEN]
-    with Served(repository(folder / "models"), transport=transport, compression="gzip", **settings) as served:
+    with ServerFixture(repository(folder / "models"), transport=transport, compression="gzip", **settings) as served:
         found = told_by(program(), served.address, str(DESCRIPTORS), *flags)
     assert ("without_token" in found) == secure
     return found

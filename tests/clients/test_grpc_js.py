@@ -14,7 +14,7 @@ import pytest
 
 from inferd.protocol import SERVICES
 from tests.client_conformance import CANCELLED, NOT_FOUND, Calls, repository, row, told_by
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 
 HERE = Path(__file__).resolve().parent / "node"
 PROTO = Path(__file__).resolve().parents[2] / "proto"
@@ -31,7 +31,7 @@ def node() -> str:
 @pytest.fixture(scope="module", params=[(transport, compression) for transport in TRANSPORTS for compression in ("none", "gzip")])
 def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     transport, compression = request.param
-    with Served(repository(tmp_path_factory.mktemp("node")), transport=transport, compression=compression) as served:
+    with ServerFixture(repository(tmp_path_factory.mktemp("node")), transport=transport, compression=compression) as served:
         return told_by(node(), "client.js", served.address, str(PROTO), cwd=HERE)
 
 

@@ -12,21 +12,21 @@ import pytest
 
 from tests import models
 from tests.http2_peer import framed
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import INFER, Caller, Held, infer_request, rows, same
 
 REQUESTS = {"native": 20_000, "grpcio": 4_000}  # grpcio's Python server needs a hundred times the time for one
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     files = models.repository(tmp_path_factory.mktemp("h2load"), {"identity": models.identity()})
-    with Served(files, transport=request.param) as server:
+    with ServerFixture(files, transport=request.param) as server:
         yield server
 
 
 @pytest.mark.parametrize(("connections", "streams"), [(4, 16), (16, 1)])
-def test_load(served: Served, tmp_path: Path, connections: int, streams: int) -> None:
+def test_load(served: ServerFixture, tmp_path: Path, connections: int, streams: int) -> None:
     program = shutil.which("h2load")
     assert program, "h2load is missing: install Debian's nghttp2-client"
     count = REQUESTS[served.transport]

@@ -17,7 +17,7 @@ from inferd.protocol import inference
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import framed
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import INFER, infer_request, outputs_of, rows, same
 
 HEADERS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
@@ -38,7 +38,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     files = models.repository(folder / "models", {"identity": models.identity()}, {"identity": "max_batch_size: 4096"})
     transport, secure = request.param
     settings = Files.made(folder).settings() if secure else {}
-    with Served(files, transport=transport, **settings) as server:
+    with ServerFixture(files, transport=transport, **settings) as server:
         yield f"{'https' if secure else 'http'}://{server.address}", folder
 
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import Caller
 
 MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with Served(MODELS, transport=request.param) as server:
+def served(request: pytest.FixtureRequest) -> Iterator[ServerFixture]:
+    with ServerFixture(MODELS, transport=request.param) as server:
         yield server
 
 
@@ -46,7 +46,7 @@ def number(report: str, label: str) -> float:
 
 
 @pytest.mark.parametrize(("model", "rows", "mode"), [("identity", 2, ()), ("digits", 1, ()), ("identity", 1, ("--async",))])
-def test_a_report(served: Served, model: str, rows: int, mode: tuple[str, ...]) -> None:
+def test_a_report(served: ServerFixture, model: str, rows: int, mode: tuple[str, ...]) -> None:
     with Caller(served.address) as caller:
         before: Any = caller.statistics(model)
         report = analyze(served.address, "-m", model, "-b", str(rows), *mode)
@@ -65,7 +65,7 @@ def test_a_report(served: Served, model: str, rows: int, mode: tuple[str, ...]) 
     assert after.inference_stats.fail.count == before.inference_stats.fail.count
 
 
-def test_a_stream_that_is_not_served_says_so(served: Served) -> None:
+def test_a_stream_that_is_not_served_says_so(served: ServerFixture) -> None:
     """It would wait for ever for a response to each request: a status that ends the stream it overlooks."""
     done = told(served.address, "-m", "identity", "--streaming", "--async")
     assert "ModelStreamInfer is not built into this server: send each request with ModelInfer" in done.stdout

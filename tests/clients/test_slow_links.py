@@ -12,7 +12,7 @@ import tritonclient.grpc as triton
 from tests import models
 from tests.clients.test_tritonclient import infer
 from tests.relay import Relay
-from tests.server_fixtures import Served
+from tests.server_fixtures import ServerFixture
 from tests.wire import UNLIMITED, Caller
 
 MB = 10**6
@@ -23,9 +23,9 @@ Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     files = models.repository(tmp_path_factory.mktemp("links"), {"identity": models.identity("FP32", ("n",))})
-    with Served(files, max_message_bytes=80 * MB) as server:
+    with ServerFixture(files, max_message_bytes=80 * MB) as server:
         yield server
 
 
@@ -40,7 +40,7 @@ def by_tritonclient(address: str, arrays: list[Array]) -> list[Array]:
 
 
 @pytest.mark.parametrize("called", [by_grpcio, by_tritonclient])
-def test_large_messages_pass_a_slow_link_both_ways(served: Served, called: Callable[[str, list[Array]], list[Array]]) -> None:
+def test_large_messages_pass_a_slow_link_both_ways(served: ServerFixture, called: Callable[[str, list[Array]], list[Array]]) -> None:
     arrays = [np.arange(nbytes // 4, dtype=np.float32)[np.newaxis] for nbytes in SIZES]
     with Relay(served.address, RATE) as relay:
         answers = called(relay.address, arrays)

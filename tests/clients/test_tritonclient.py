@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
 from tests import models
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import LIMIT_S, TYPED, oracle, rows
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -40,13 +40,13 @@ def triton_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, triton_files: Path) -> Iterator[Served]:
-    with Served(triton_files, EXAMPLES / "models" / "digits", transport=request.param) as server:
+def served(request: pytest.FixtureRequest, triton_files: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(triton_files, EXAMPLES / "models" / "digits", transport=request.param) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def client(served: Served) -> Iterator[triton.InferenceServerClient]:
+def client(served: ServerFixture) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(served.address) as client:
         yield client
 
@@ -234,7 +234,7 @@ def test_rejections(client: triton.InferenceServerClient) -> None:
 # ---- time and numbers
 
 
-def test_a_deadline(client: triton.InferenceServerClient, served: Served) -> None:
+def test_a_deadline(client: triton.InferenceServerClient, served: ServerFixture) -> None:
     def counts() -> tuple[int, int]:
         stats = client.get_inference_statistics("slow").model_stats[0]
         return stats.inference_stats.success.count, stats.execution_count
@@ -275,7 +275,7 @@ def test_cancelling_a_call(client: triton.InferenceServerClient) -> None:
     assert after - before == 3
 
 
-def test_32_clients_get_their_own_rows(served: Served) -> None:
+def test_32_clients_get_their_own_rows(served: ServerFixture) -> None:
     def run(number: int) -> None:
         with triton.InferenceServerClient(served.address, channel_args=[("grpc.use_local_subchannel_pool", 1)]) as client:
             for turn in range(50):

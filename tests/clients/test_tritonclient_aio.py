@@ -15,7 +15,7 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests import models
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import LIMIT_S, rows
 
 
@@ -29,13 +29,13 @@ def aio_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, aio_files: Path) -> Iterator[Served]:
-    with Served(aio_files, transport=request.param) as server:
+def served(request: pytest.FixtureRequest, aio_files: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(aio_files, transport=request.param) as server:
         yield server
 
 
 @pytest.fixture
-async def client(served: Served) -> AsyncIterator[triton.InferenceServerClient]:
+async def client(served: ServerFixture) -> AsyncIterator[triton.InferenceServerClient]:
     async with triton.InferenceServerClient(served.address) as client:
         yield client
 
@@ -58,7 +58,7 @@ async def succeeded(client: triton.InferenceServerClient) -> int:
     return int(stats.model_stats[0].inference_stats.success.count)
 
 
-async def running(served: Served, depth: int) -> None:
+async def running(served: ServerFixture, depth: int) -> None:
     """Until the slow model runs one request and `depth` others wait."""
     model = served.server.repository.lookup("slow", "")
     limit = time.monotonic() + LIMIT_S
@@ -101,7 +101,7 @@ async def test_what_it_may_ask(client: triton.InferenceServerClient) -> None:
     assert {model.name for model in (await client.get_model_repository_index()).models} == {"identity", "text", "add", "slow"}
 
 
-async def test_cancelling_a_request_that_waits(client: triton.InferenceServerClient, served: Served) -> None:
+async def test_cancelling_a_request_that_waits(client: triton.InferenceServerClient, served: ServerFixture) -> None:
     before = await succeeded(client)
     tasks = []
     for number in range(3):
@@ -115,7 +115,7 @@ async def test_cancelling_a_request_that_waits(client: triton.InferenceServerCli
     assert await succeeded(client) == before + 2
 
 
-async def test_cancelling_a_request_that_runs(client: triton.InferenceServerClient, served: Served) -> None:
+async def test_cancelling_a_request_that_runs(client: triton.InferenceServerClient, served: ServerFixture) -> None:
     before = await succeeded(client)
     first = asyncio.create_task(infer(client, "slow", x=rows(1, 64, 1)))
     await running(served, 0)
@@ -128,7 +128,7 @@ async def test_cancelling_a_request_that_runs(client: triton.InferenceServerClie
     assert await succeeded(client) == before + 1
 
 
-async def test_deadlines(client: triton.InferenceServerClient, served: Served) -> None:
+async def test_deadlines(client: triton.InferenceServerClient, served: ServerFixture) -> None:
     """One that passes in the queue, one that passes while the model runs: neither has an answer, and neither is counted as one."""
     before = await succeeded(client)
     first = asyncio.create_task(infer(client, "slow", x=rows(1, 64, 1)))
@@ -144,7 +144,7 @@ async def test_deadlines(client: triton.InferenceServerClient, served: Served) -
     assert await succeeded(client) == before + 2
 
 
-async def test_a_client_that_goes_away_with_open_calls(client: triton.InferenceServerClient, served: Served) -> None:
+async def test_a_client_that_goes_away_with_open_calls(client: triton.InferenceServerClient, served: ServerFixture) -> None:
     before = await succeeded(client)
     async with triton.InferenceServerClient(served.address, channel_args=[("grpc.use_local_subchannel_pool", 1)]) as other:
         calls = [asyncio.create_task(infer(other, "slow", x=rows(1, 64))) for _ in range(3)]
@@ -155,7 +155,7 @@ async def test_a_client_that_goes_away_with_open_calls(client: triton.InferenceS
     assert await succeeded(client) <= before + 2  # the run that was under way may have been over
 
 
-async def test_one_loop_a_thread(served: Served) -> None:
+async def test_one_loop_a_thread(served: ServerFixture) -> None:
     failures: list[BaseException] = []
 
     async def calls(number: int) -> None:

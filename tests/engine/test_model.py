@@ -1,9 +1,11 @@
-"""A model version over puppet backends: its queue, its life, and its moves between the event loop and a thread."""
+"""A model version over fake backends: its queue, its life, and its moves between the event loop and a thread."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from inferd.errors import (
     Unavailable,
 )
 from inferd.protocol import inference
-from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, PuppetBackend, request
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, FakeBackend, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,17 +64,17 @@ def deliver(batch: Batch) -> None:
     batch.deliver()
 
 
-def threaded(backends: int = 1, **fields: Any) -> tuple[Model, list[PuppetBackend]]:
+def threaded(backends: int = 1, **fields: Any) -> tuple[Model, list[FakeBackend]]:
     """A ready model on executor threads."""
-    made = [PuppetBackend() for _ in range(backends)]
+    made = [FakeBackend() for _ in range(backends)]
     model = Model("double", 1, config(**fields), SIGNATURE, made, deliver=deliver)
     model.start()
     return model, made
 
 
-def inline(**fields: Any) -> tuple[Model, PuppetBackend, Loop]:
+def inline(**fields: Any) -> tuple[Model, FakeBackend, Loop]:
     """A ready model on the loop."""
-    backend, loop = PuppetBackend(), Loop()
+    backend, loop = FakeBackend(), Loop()
     model = Model("double", 1, config(**fields), SIGNATURE, [backend], schedule=loop.call_soon, deliver=deliver)
     model.warm_up()
     backend.rows.clear()
@@ -85,6 +87,13 @@ def submit(model: Model, value: float = 0.0, rows: int = 1, deadline_ns: int | N
     made, caller = request(value, rows), Caller() if deadline_ns is None else Caller(deadline_ns)
     model.submit(made, caller)
     return caller
+
+
+def ask(model: Model, loop: Loop, value: float = 0.0) -> float:
+    """The first number of the response to one row. The loop turns once: it runs an inline model, or wakes the thread of another."""
+    caller = submit(model, value)
+    loop.turn()
+    return float(caller.answer[0, 0])
 
 
 # ---- configuration ----
@@ -116,7 +125,7 @@ def test_batching_of_a_configuration() -> None:
 
 
 def test_without_dynamic_batching_each_request_is_a_run() -> None:
-    backend, loop = PuppetBackend(), Loop()
+    backend, loop = FakeBackend(), Loop()
     written = config()
     written.ClearField("dynamic_batching")
     model = Model("double", 1, written, SIGNATURE, [backend], schedule=loop.call_soon, deliver=deliver)
@@ -286,7 +295,7 @@ def test_expire_answers_what_waits_and_ends_what_runs() -> None:
 
 
 def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing() -> None:
-    backend, activated = PuppetBackend(), list[Model]()
+    backend, activated = FakeBackend(), list[Model]()
     model = Model("double", 1, config(), SIGNATURE, [backend], deliver=deliver, activated=activated.append)
     model.start()
     for times in (1, 2):
@@ -302,10 +311,12 @@ def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing(
             model.expire(time.monotonic_ns())
         assert activated == times * [model]
     model.close()
+    assert model.rest()
+    assert model.route.wake is None, "what is closed and its route do not refer to each other"
 
 
 def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
-    backend, loop, activated = PuppetBackend(), Loop(), list[Model]()
+    backend, loop, activated = FakeBackend(), Loop(), list[Model]()
     model = Model("double", 1, config(), SIGNATURE, [backend], schedule=loop.call_soon, deliver=deliver, activated=activated.append)
     model.warm_up()
     model.start()
@@ -318,7 +329,7 @@ def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
     assert activated == [model]
     speed_up(model)
     while not model._may_return:
-        assert submit(model, 1).answer[0, 0] == 2
+        assert ask(model, loop, 1) == 2
     assert not model.rest(), "it has to return"
     while not model.inline:
         model.expire(time.monotonic_ns())
@@ -332,7 +343,7 @@ def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
 
 
 def test_states() -> None:
-    backend = PuppetBackend()
+    backend = FakeBackend()
     model = Model("double", 3, config(), SIGNATURE, [backend], deliver=deliver, plan_reason="1 core")
     assert (model.name, model.version, model.state, model.plan_reason) == ("double", 3, "LOADING", "1 core")
     model.warm_up()
@@ -378,7 +389,7 @@ def test_close_outlives_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) ->
         batch.deliver()
         raise RuntimeError("Event loop is closed")
 
-    backend = PuppetBackend()
+    backend = FakeBackend()
     model = Model("double", 1, config(), SIGNATURE, [backend], deliver=closed_loop)
     caller = Caller()
     model.submit(request(), caller)  # not started: nobody takes it
@@ -463,7 +474,7 @@ def test_an_inline_run_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_where_a_model_runs(instances: int, loop: bool, fields: dict[str, Any], is_inline: bool, reason: str) -> None:
-    backends = [PuppetBackend() for _ in range(instances)]
+    backends = [FakeBackend() for _ in range(instances)]
     model = Model("double", 1, config(**fields), SIGNATURE, backends, schedule=Loop().call_soon if loop else None, deliver=deliver)
     model.warm_up()
     assert model.inline is is_inline
@@ -480,17 +491,18 @@ def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog:
 
     def made(mode: str, loop: Loop | None) -> Model:
         model = Model(
-            "double", 1, config(inferd={"inline": mode}), SIGNATURE, [PuppetBackend()],
+            "double", 1, config(inferd={"inline": mode}), SIGNATURE, [FakeBackend()],
             schedule=loop.call_soon if loop else None, deliver=deliver, why_unbounded=why_unbounded,
         )  # fmt: skip
         model.warm_up()
         model.start()
         return model
 
-    model = made("AUTO", Loop())
+    loop = Loop()
+    model = made("AUTO", loop)
     assert (model.inline, model.inline_reason) == (False, "executor thread: shapes do not say how often its Loop runs")
     assert model.route.policy is None, "no run brings it back"
-    assert submit(model, 3).answer[0, 0] == 6
+    assert ask(model, loop, 3) == 6
     model.close()
     caplog.clear()
     model = made("ON", Loop())
@@ -506,7 +518,7 @@ def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog:
 
 
 def test_a_slow_model_starts_on_a_thread() -> None:
-    class Slow(PuppetBackend):
+    class Slow(FakeBackend):
         def run(self, rows: int) -> Any:
             until_ns = time.monotonic_ns() + 2000
             while time.monotonic_ns() < until_ns:
@@ -543,7 +555,7 @@ def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
         answers += 1
         assert answers < 10
     assert "its runs take longer" in model.inline_reason
-    assert submit(model, 50).answer[0, 0] == 100, "a thread runs it now"
+    assert ask(model, loop, 50) == 100, "a thread runs it now"
     assert loop.turn() == 0
     speed_up(model)
     while not model.inline:
@@ -581,13 +593,13 @@ def test_memory_is_never_given_back_while_the_model_is_on_the_loop() -> None:
     while model.inline:
         submit(model)
         loop.turn()
-    assert submit(model, 50).answer[0, 0] == 100
+    assert ask(model, loop, 50) == 100
     model.decay()
     model.decay()
     assert places == [False], "once: nothing has run since"
     speed_up(model)
     while not model.inline:
-        assert submit(model, 60).answered.wait(0) or loop.turn() >= 0
+        ask(model, loop, 60)
         model.expire(time.monotonic_ns())
     assert places[1:]
     assert not any(places)
@@ -598,7 +610,7 @@ def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> 
     """Where sizes vary, the measured runs were of small ones. What runs on the thread is learned of."""
     signature = Signature("double", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)
     loop = Loop()
-    model = Model("double", 1, config(), signature, [PuppetBackend()], schedule=loop.call_soon, deliver=deliver)
+    model = Model("double", 1, config(), signature, [FakeBackend()], schedule=loop.call_soon, deliver=deliver)
     model.warm_up()
     model.route.short_nbytes = 400  # as if no larger one had been short
     model.start()
@@ -612,6 +624,7 @@ def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> 
     small, fits, large = ask(4), ask(1600), ask(1604)
     assert not model.inline
     assert "a request of 1604 bytes came, and runs are known to be short up to 400" in model.inline_reason
+    loop.turn()
     assert {caller.answer.sum() for caller in (small, fits, large)} == {2, 800, 802}, "the thread takes them all"
     speed_up(model)
     while not model.inline:
@@ -638,7 +651,7 @@ def test_what_waits_when_a_model_leaves_the_loop_is_run() -> None:
     model.close()
 
 
-def on_the_way_back() -> tuple[Model, PuppetBackend, Loop]:
+def on_the_way_back() -> tuple[Model, FakeBackend, Loop]:
     """A model that left the loop, whose thread runs a batch that is held, and has been dismissed."""
     model, backend, loop = inline()
     slow_down(model)
@@ -647,7 +660,7 @@ def on_the_way_back() -> tuple[Model, PuppetBackend, Loop]:
         loop.turn()
     speed_up(model)
     while not model._may_return:
-        assert submit(model, 1).answer[0, 0] == 2
+        assert ask(model, loop, 1) == 2
     while backend.entered.acquire(blocking=False):
         pass
     backend.hold()
@@ -657,6 +670,7 @@ def on_the_way_back() -> tuple[Model, PuppetBackend, Loop]:
 def test_until_the_thread_has_gone_it_takes_what_comes() -> None:
     model, backend, loop = on_the_way_back()
     first = submit(model, 1)
+    loop.turn()  # wakes the thread
     backend.wait_for_run()
     model.expire(time.monotonic_ns())  # dismisses the thread, which is busy
     second = submit(model, 2)
@@ -740,7 +754,7 @@ def test_close_of_an_inline_model_answers_what_waits() -> None:
 def test_a_configured_warm_up_runs() -> None:
     written = config()
     written.model_warmup.add(name="three", batch_size=3, count=2).inputs["x"].random_data = True
-    backend = PuppetBackend()
+    backend = FakeBackend()
     model = Model("double", 1, written, SIGNATURE, [backend], deliver=deliver)
     model.warm_up()
     assert backend.rows[-2:] == [3, 3]
@@ -749,7 +763,7 @@ def test_a_configured_warm_up_runs() -> None:
 
 def test_a_model_that_does_not_take_zeros_is_served(caplog: pytest.LogCaptureFixture) -> None:
     written = config()
-    backend = PuppetBackend()
+    backend = FakeBackend()
     backend.raises = RuntimeError("not zero, please")
     model = Model("double", 1, written, SIGNATURE, [backend], schedule=Loop().call_soon, deliver=deliver)
     model.warm_up()
@@ -759,3 +773,22 @@ def test_a_model_that_does_not_take_zeros_is_served(caplog: pytest.LogCaptureFix
     with pytest.raises(StartError, match="model_warmup 'mine' failed"):
         model.warm_up()
     model.close()
+
+
+@pytest.mark.parametrize("make", [inline, threaded])
+def test_a_closed_model_is_gone_with_its_last_reference(make: Callable[..., Any]) -> None:
+    """Sessions and arrays are large: they do not wait for the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        model, backend, *rest = make()
+        caller = submit(model, 1)
+        if rest:
+            rest[0].turn()
+        assert caller.answer[0, 0] == 2
+        assert model.close()
+        gone = weakref.ref(model), weakref.ref(model._instances[0])
+        del model, backend, rest, caller
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()

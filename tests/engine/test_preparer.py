@@ -22,7 +22,7 @@ from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument
 from inferd.pipeline.pipeline import Array, Check, Content, PadAxis, RowPipeline, TensorType, Value, wrong_row
 from inferd.pipeline.plan import Pipelines, Plan
 from inferd.protocol import inference
-from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, PuppetBackend
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, FakeBackend
 
 
 class Numbers(RowPipeline):
@@ -94,7 +94,7 @@ def until(condition: Callable[[], bool]) -> None:
 class Setting:
     def __init__(self, pipeline: Numbers | None = None, threads: int = 1, **own: Any) -> None:
         self.pipeline = pipeline or Numbers()
-        self.backend = PuppetBackend()
+        self.backend = FakeBackend()
         self.plan = Plan(SIGNATURE, Pipelines((self.pipeline,)))
         config = inference.ModelConfig(
             name="double", max_batch_size=8, dynamic_batching={}, inferd={"preprocess_threads": threads, "max_queue_requests": 4, **own}

@@ -14,21 +14,21 @@ from inferd.engine.repository import Repository
 from inferd.engine.run_limit import GRACE_NS
 from inferd.errors import Aborted, Unavailable
 from tests.engine.test_model import config, deliver, submit
-from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, PuppetBackend
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, FakeBackend
 
 BEGUN_NS = 5 * 10**15  # beyond every time that this machine's clock shows: deadlines have passed by then
 MAX_NS = 7 * 10**9
 TITLE = "model 'double' version 1"
 
 
-class Deaf(PuppetBackend):
+class Deaf(FakeBackend):
     """Its runs do not end when they are told to."""
 
     def terminate(self) -> None:
         self.terminations += 1
 
 
-def made(backends: list[PuppetBackend], max_run_s: int = 7) -> Model:
+def made(backends: list[FakeBackend], max_run_s: int = 7) -> Model:
     model = Model("double", 1, config(inferd={"max_run_s": max_run_s}), SIGNATURE, backends, deliver=deliver)
     model.start()
     for backend in backends:
@@ -37,8 +37,8 @@ def made(backends: list[PuppetBackend], max_run_s: int = 7) -> Model:
 
 
 @pytest.fixture
-def backend() -> PuppetBackend:
-    return PuppetBackend()
+def backend() -> FakeBackend:
+    return FakeBackend()
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def hung(deaf: Deaf) -> Iterator[tuple[Model, Caller]]:
     model.close()
 
 
-def test_a_run_is_ended_that_takes_too_long_and_no_other(backend: PuppetBackend, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_is_ended_that_takes_too_long_and_no_other(backend: FakeBackend, caplog: pytest.LogCaptureFixture) -> None:
     model = made([backend])
     first = submit(model, 1)
     backend.wait_for_run()
@@ -87,7 +87,7 @@ def test_a_run_is_ended_that_takes_too_long_and_no_other(backend: PuppetBackend,
     model.close()
 
 
-def test_without_a_limit_a_run_takes_its_time(backend: PuppetBackend) -> None:
+def test_without_a_limit_a_run_takes_its_time(backend: FakeBackend) -> None:
     model = made([backend], max_run_s=0)
     caller = submit(model, 1)
     backend.wait_for_run()
@@ -128,7 +128,7 @@ def test_a_run_that_ends_after_all_brings_the_model_back(hung: tuple[Model, Call
     assert (caller.answers, len(caller.errors)) == ([], 1), "what the run gave after all goes to nobody"
 
 
-def test_a_model_with_an_instance_left_serves(deaf: Deaf, backend: PuppetBackend, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_with_an_instance_left_serves(deaf: Deaf, backend: FakeBackend, caplog: pytest.LogCaptureFixture) -> None:
     model = made([deaf, backend])
     callers = [submit(model, 1)]
     while not deaf.entered.acquire(blocking=False):  # whichever thread is first takes it

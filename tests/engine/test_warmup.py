@@ -13,10 +13,10 @@ from inferd.engine import warmup
 from inferd.engine.executor import Instance
 from inferd.errors import Internal
 from inferd.protocol import inference
-from tests.fake_backend import SIGNATURE, PuppetBackend
+from tests.fake_backend import SIGNATURE, FakeBackend
 
 
-def instance(backend: PuppetBackend) -> Instance:
+def instance(backend: FakeBackend) -> Instance:
     return Instance("model 'double' version 1", backend)
 
 
@@ -73,13 +73,13 @@ def test_configured_inputs() -> None:
 
 
 def test_warm_up_runs_one_row_and_the_most_rows() -> None:
-    backend = PuppetBackend()
+    backend = FakeBackend()
     warmup.warm_up(instance(backend), SIGNATURE, {})
     assert backend.rows == [1, 8]
 
 
 def test_measure_takes_the_slower_size_and_stops_at_the_first_hopeless_run() -> None:
-    backend = PuppetBackend()
+    backend = FakeBackend()
     assert 0 < warmup.measure(instance(backend), SIGNATURE, {}, 10**12) < 10**9
     assert sorted(backend.rows) == [1] * 6 + [8] * 6
     backend.rows.clear()
@@ -89,7 +89,7 @@ def test_measure_takes_the_slower_size_and_stops_at_the_first_hopeless_run() -> 
 
 def test_measure_begins_with_one_row_whatever_the_most_are() -> None:
     """64 comes before 1 in a set."""
-    backend = PuppetBackend()
+    backend = FakeBackend()
     signature = Signature("m", "1", SIGNATURE.input_specs, SIGNATURE.output_specs, 64)
     warmup.measure(instance(backend), signature, {}, 0)
     assert backend.rows == [1]
@@ -99,7 +99,7 @@ def test_measure_begins_with_one_row_whatever_the_most_are() -> None:
 def test_the_largest_request_that_is_known_to_be_short(limit_ns: int, widest: int, found: int) -> None:
     """Sizes grow until a run is too long, the model does not take them, or there are enough bytes."""
 
-    class Picky(PuppetBackend):
+    class Picky(FakeBackend):
         def inputs(self, batch: Any) -> Tensors:
             if batch.input_shape(0)[1] > widest:
                 raise Internal("too wide")
@@ -110,7 +110,7 @@ def test_the_largest_request_that_is_known_to_be_short(limit_ns: int, widest: in
 
 
 def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
-    class Narrow(PuppetBackend):
+    class Narrow(FakeBackend):
         def inputs(self, batch: Any) -> Tensors:
             return Tensors([np.zeros((batch.rows, 1), np.float32)], ["FP32"], True, batch.rows)
 
@@ -120,6 +120,6 @@ def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
 
 def test_a_slow_model_is_not_warmed_with_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warmup, "LARGEST_RUN_NS", 1)
-    backend = PuppetBackend()
+    backend = FakeBackend()
     warmup.warm_up(instance(backend), SIGNATURE, {})
     assert backend.rows == [1]

@@ -32,15 +32,22 @@ def some_of(table: pd.DataFrame) -> np.ndarray:
     return (table["a"] + np.random.default_rng(1).normal(0, 1, len(table)) > 1.2).to_numpy()
 
 
-@pytest.mark.parametrize("classes", [("no", "yes"), (0, 1), (False, True), (1.0, 2.0)], ids=str)
+WORDS, NUMBERS, BOOLS, FLOATS = ("no", "yes"), (0, 1), (False, True), (1.0, 2.0)
+
+
 @pytest.mark.parametrize(
-    "estimator",
+    ("estimator", "classes"),
     [
-        TunedThresholdClassifierCV(LogisticRegression(), scoring="f1_macro"),
-        TunedThresholdClassifierCV(make_pipeline(StandardScaler(), GaussianNB())),
-        FixedThresholdClassifier(LogisticRegression(), threshold=0.1),
-        FixedThresholdClassifier(LogisticRegression()),
-        make_pipeline(StandardScaler(), FixedThresholdClassifier(RandomForestClassifier(10, max_depth=3, random_state=0), threshold=0.2)),
+        *((FixedThresholdClassifier(LogisticRegression(), threshold=0.1), classes) for classes in (WORDS, NUMBERS, BOOLS, FLOATS)),
+        (TunedThresholdClassifierCV(LogisticRegression(), scoring="f1_macro"), WORDS),
+        (TunedThresholdClassifierCV(make_pipeline(StandardScaler(), GaussianNB())), NUMBERS),
+        (FixedThresholdClassifier(LogisticRegression()), BOOLS),
+        (
+            make_pipeline(
+                StandardScaler(), FixedThresholdClassifier(RandomForestClassifier(10, max_depth=3, random_state=0), threshold=0.2)
+            ),
+            FLOATS,
+        ),
     ],
     ids=str,
 )

@@ -24,17 +24,17 @@ from inferd.errors import StartError
 from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Exposition, MergedMetrics, Metrics
 from inferd.observe.pages import merge
 from inferd.observe.scrape import PAGE_S, PAGES_AT_ONCE
-from tests.fake_repository import Shelf, ShelfModel
-from tests.server_fixtures import Served
+from tests.fake_repository import FakeModel, FakeRepository
+from tests.server_fixtures import ServerFixture
 
 LIMIT_S = 20
 MODEL = ("model", "version")
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
-def busy_model() -> ShelfModel:
+def busy_model() -> FakeModel:
     """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone; some were rejected."""
-    model = ShelfModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, depth_bytes=448, instances=2, inline=True)
+    model = FakeModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, depth_bytes=448, instances=2, inline=True)
     for rows, scale in ((3, 1), (1, 2), (2, 3)):
         model.statistics.add_request(
             rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
@@ -44,8 +44,8 @@ def busy_model() -> ShelfModel:
     return model
 
 
-def metrics_of(*models: ShelfModel, counters: Callable[[], dict[str, float]] = dict) -> Metrics:
-    return Metrics(Shelf(*models), counters, {"version": "0.1.0", "transport": "native"})  # type: ignore[arg-type]
+def metrics_of(*models: FakeModel, counters: Callable[[], dict[str, float]] = dict) -> Metrics:
+    return Metrics(FakeRepository(*models), counters, {"version": "0.1.0", "transport": "native"})  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def test_triton_names_are_exact() -> None:
 
 
 def test_models_are_labelled_with_name_and_version() -> None:
-    with serving(metrics_of(ShelfModel(version=2), ShelfModel(name='quo"te\\', version=11))) as port:
+    with serving(metrics_of(FakeModel(version=2), FakeModel(name='quo"te\\', version=11))) as port:
         families = list(parse_text(get(port)[2].decode()))
     labels = {(s.labels["model"], s.labels["version"]) for family in families for s in family.samples if "model" in s.labels}
     assert labels == {("m", "2"), ('quo"te\\', "11")}
@@ -131,7 +131,7 @@ def test_rejections_and_gauges() -> None:
     assert (seen["inferd_queue_depth", ()], seen["inferd_queue_bytes", ()], seen["inferd_instances", ()]) == (7, 448, 2)
     assert seen["inferd_inline", ()] == 1
     assert seen["inferd_model_ready", ()] == 1
-    assert samples(metrics_of(ShelfModel(state="UNAVAILABLE")))["inferd_model_ready", ()] == 0
+    assert samples(metrics_of(FakeModel(state="UNAVAILABLE")))["inferd_model_ready", ()] == 0
 
 
 def test_server_counters_become_gauges_and_counters() -> None:
@@ -152,7 +152,7 @@ def test_the_build_and_the_process_are_there() -> None:
 
 
 def test_a_version_that_is_being_replaced_is_shown_once() -> None:
-    old, new = ShelfModel(state="UNLOADING", depth=1), ShelfModel(depth=2)
+    old, new = FakeModel(state="UNLOADING", depth=1), FakeModel(depth=2)
     for order in ((old, new), (new, old)):
         with serving(metrics_of(*order)) as port:
             text = get(port)[2].decode()
@@ -160,7 +160,7 @@ def test_a_version_that_is_being_replaced_is_shown_once() -> None:
 
 
 def test_counts_grow_between_scrapes() -> None:
-    model = ShelfModel()
+    model = FakeModel()
     with serving(metrics_of(model)) as port:
         for expected in range(3):
             assert f'nv_inference_request_success{{model="m",version="1"}} {expected}.0' in get(port)[2].decode()
@@ -192,7 +192,7 @@ def test_the_documentation_lists_every_metric() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here; `make test` installs it")
 def test_promtool_objects_to_nothing_but_tritons_names() -> None:
     """docs/metrics.md quotes what it says. Without Triton's counters and its gauge of what waits it has no objection."""
-    with serving(metrics_of(busy_model(), ShelfModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))) as port:
+    with serving(metrics_of(busy_model(), FakeModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))) as port:
         text = get(port)[2].decode()
     verdict = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, timeout=LIMIT_S, check=False)
     assert verdict.returncode == 3
@@ -249,7 +249,7 @@ def as_a_gateway_reads(text: str, name: str) -> float:
 
 def test_a_gateway_sees_the_queue() -> None:
     """By the names that it has for Triton, one model's; by those of docs/metrics.md, all models'."""
-    with serving(metrics_of(ShelfModel(name="a", depth=3, running=2), ShelfModel(name="b", depth=4, running=1))) as port:
+    with serving(metrics_of(FakeModel(name="a", depth=3, running=2), FakeModel(name="b", depth=4, running=1))) as port:
         text = get(port)[2].decode()
     assert as_a_gateway_reads(text, "nv_inference_pending_request_count") == 3
     documented = re.findall(r"(\w+)RequestsSpec: (\w+)", DOCUMENTATION.read_text("utf-8"))
@@ -279,7 +279,7 @@ def test_openmetrics_is_answered_to_who_asks_for_it() -> None:
 
 def test_one_page_of_several_is_as_one_of_one() -> None:
     """Names, types and labels; what is the process's own comes on top."""
-    metrics = metrics_of(busy_model(), ShelfModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))
+    metrics = metrics_of(busy_model(), FakeModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))
     merged = MergedMetrics(lambda own: merge([metrics.page(), own]), dict)
     with serving(metrics) as one, serving(merged) as several:
         pages = [get(port)[2].decode().splitlines() for port in (one, several)]
@@ -338,7 +338,7 @@ def test_a_collector_that_fails_says_nothing_of_why(caplog: pytest.LogCaptureFix
 
 def test_a_scrape_during_traffic_is_consistent() -> None:
     """Buckets rise to the count, and no sample is lost, while another thread answers requests."""
-    model, stop = ShelfModel(), threading.Event()
+    model, stop = FakeModel(), threading.Event()
 
     def traffic() -> None:
         for duration_ns in itertools.cycle((1_000, 30_000, 2_000_000, 40_000_000, 20_000_000_000)):
@@ -374,7 +374,7 @@ def check_histogram(family: Metric) -> None:
         assert values[-1] == counts[key]
 
 
-def test_scrapes_without_a_pause_wait(served: Served) -> None:
+def test_scrapes_without_a_pause_wait(served: ServerFixture) -> None:
     host, _, port = served.metrics.rpartition(":")
     count = 4
     begun_s = time.monotonic()
@@ -383,7 +383,7 @@ def test_scrapes_without_a_pause_wait(served: Served) -> None:
     assert time.monotonic() - begun_s >= 0.99 * count * PAGE_S
 
 
-def test_a_real_server_is_scraped(served: Served) -> None:
+def test_a_real_server_is_scraped(served: ServerFixture) -> None:
     host, _, port = served.metrics.rpartition(":")
     text = get(int(port), host=host)[2].decode()
     seen = {(exact(sample.name), sample.labels.get("model")): sample.value for family in parse_text(text) for sample in family.samples}

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from inferd.protocol import inference
 from tests import models
 from tests.http2_peer import Peer, exchange, framed
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import SERVICE, Caller, Held, infer_request, outputs_of, pack_text, rows, same, status_of
 
 Request = inference.ModelInferRequest
@@ -45,20 +45,20 @@ def bad_input_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def server(request: pytest.FixtureRequest, bad_input_files: Path) -> Iterator[Served]:
-    with Served(bad_input_files, transport=request.param, max_message_bytes=MAX_MESSAGE_BYTES) as server:
+def server(request: pytest.FixtureRequest, bad_input_files: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(bad_input_files, transport=request.param, max_message_bytes=MAX_MESSAGE_BYTES) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def good(server: Served) -> Iterator[Caller]:
+def good(server: ServerFixture) -> Iterator[Caller]:
     """Somebody else, on a connection of its own that lives from the first bad request to the last."""
     with Caller(server.address) as caller:
         yield caller
 
 
 @pytest.fixture(autouse=True)
-def witness(server: Served, good: Caller) -> Iterator[Callable[[], None]]:
+def witness(server: ServerFixture, good: Caller) -> Iterator[Callable[[], None]]:
     """The other client is served as before, and the server holds what it held before."""
     opened = server.on_loop(lambda: server.server._transport.counters().get("connections"))
     held = Held(server)
@@ -78,7 +78,7 @@ def witness(server: Served, good: Caller) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture(scope="module")
-def caller(server: Served) -> Iterator[Caller]:
+def caller(server: ServerFixture) -> Iterator[Caller]:
     with Caller(server.address) as caller:
         yield caller
 
@@ -456,7 +456,7 @@ FRAMING: dict[str, tuple[bytes, int, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", FRAMING)
-def test_framing(server: Served, name: str) -> None:
+def test_framing(server: ServerFixture, name: str) -> None:
     """grpc.aio leaves some of these without a response: there, only what follows is looked at."""
     body, code, words = FRAMING[name]
     with Peer(server.address) as peer:
@@ -472,7 +472,7 @@ def test_framing(server: Served, name: str) -> None:
         same(outputs_of(inference.ModelInferResponse.FromString(follows.body[5:])), {"y": rows(1)})
 
 
-def test_an_oversize_upload_is_rejected_before_it_is_sent(server: Served) -> None:
+def test_an_oversize_upload_is_rejected_before_it_is_sent(server: ServerFixture) -> None:
     """The prefix is enough to know: the response comes while the client still sends, and the rest is not kept."""
     with Peer(server.address) as peer:
         stream = peer.open()
@@ -482,7 +482,7 @@ def test_an_oversize_upload_is_rejected_before_it_is_sent(server: Served) -> Non
 
 
 @pytest.mark.parametrize("value", ["", "5", "m", "123456789m", "-5m", "1.5S", "5 m", "5x", "999999999999999999999H", "0x5m"])
-def test_a_bad_timeout(server: Served, value: str) -> None:
+def test_a_bad_timeout(server: ServerFixture, value: str) -> None:
     with Peer(server.address) as peer:
         answer = peer.call(framed(MESSAGE), extra=(("grpc-timeout", value),))
         assert answer.over
@@ -493,13 +493,13 @@ def test_a_bad_timeout(server: Served, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["99999999H", "99999999n", "10S", "00000010S"])
-def test_an_unusual_timeout_is_one(server: Served, value: str) -> None:
+def test_an_unusual_timeout_is_one(server: ServerFixture, value: str) -> None:
     with Peer(server.address) as peer:
         status = peer.call(framed(MESSAGE), extra=(("grpc-timeout", value),)).status
         assert status == 0 or (status == 4 and value.endswith("n")), "0.1 s, which a busy machine may not have"
 
 
-def test_a_timeout_of_nothing_is_expired(server: Served) -> None:
+def test_a_timeout_of_nothing_is_expired(server: ServerFixture) -> None:
     with Peer(server.address) as peer:
         answer = peer.call(framed(of("slow", x=rows(1, 64)).SerializeToString()), extra=(("grpc-timeout", "1n"),))
         assert answer.status == 4 or answer.reset is not None
@@ -515,7 +515,7 @@ def test_a_timeout_of_nothing_is_expired(server: Served) -> None:
         ({"content_type": None}, 415, "application/grpc"),
     ],
 )
-def test_http2_that_is_not_grpc(server: Served, options: dict[str, Any], http_status: int, word: str) -> None:
+def test_http2_that_is_not_grpc(server: ServerFixture, options: dict[str, Any], http_status: int, word: str) -> None:
     with Peer(server.address) as peer:
         stream = peer.open(**options)
         if not options.get("end"):
@@ -530,7 +530,7 @@ def test_http2_that_is_not_grpc(server: Served, options: dict[str, Any], http_st
 
 
 @pytest.mark.parametrize("path", ["", "/", "//", "/" + "x" * 4000, "/%2e%2e/etc/passwd", "*"])
-def test_odd_paths(server: Served, path: str) -> None:
+def test_odd_paths(server: ServerFixture, path: str) -> None:
     with Peer(server.address) as peer:
         answer = peer.call(framed(MESSAGE), path)
         assert answer.status != 0
@@ -539,7 +539,7 @@ def test_odd_paths(server: Served, path: str) -> None:
             assert peer.call(framed(MESSAGE)).status == 0
 
 
-def test_too_much_metadata(server: Served, caller: Caller) -> None:
+def test_too_much_metadata(server: ServerFixture, caller: Caller) -> None:
     """Rejected, and for the next request the connection is as good as before."""
     with pytest.raises(grpc.RpcError) as caught:
         caller.infer(of(x=rows(1)), metadata=(("x-much", "x" * 20_000),))
@@ -570,7 +570,7 @@ def test_too_much_metadata(server: Served, caller: Caller) -> None:
     ],
     ids=["http-get", "http-post", "tls", "ssh", "zeros", "noise", "preface-and-noise"],
 )
-def test_what_is_no_http2_ends_its_own_connection_only(server: Served, content: bytes, witness: Callable[[], None]) -> None:
+def test_what_is_no_http2_ends_its_own_connection_only(server: ServerFixture, content: bytes, witness: Callable[[], None]) -> None:
     found = exchange(server.address, content)
     witness()
     assert b"Traceback" not in found
@@ -584,7 +584,7 @@ def test_what_is_no_http2_ends_its_own_connection_only(server: Served, content: 
 
 
 @pytest.mark.parametrize("sent", ["nothing", "headers", "half the prefix", "half the message", "all"])
-def test_a_client_that_vanishes(server: Served, sent: str, witness: Callable[[], None]) -> None:
+def test_a_client_that_vanishes(server: ServerFixture, sent: str, witness: Callable[[], None]) -> None:
     """Mid-way through anything; what it left is given back, which `witness` checks."""
     message = framed(of("slow", x=rows(1, 64)).SerializeToString() + bytes(0))
     for _ in range(5):
@@ -598,7 +598,7 @@ def test_a_client_that_vanishes(server: Served, sent: str, witness: Callable[[],
         witness()
 
 
-def test_a_client_that_vanishes_in_a_large_message(server: Served, witness: Callable[[], None]) -> None:
+def test_a_client_that_vanishes_in_a_large_message(server: ServerFixture, witness: Callable[[], None]) -> None:
     peers = [Peer(server.address) for _ in range(4)]
     for peer in peers:
         stream = peer.open()
@@ -608,7 +608,7 @@ def test_a_client_that_vanishes_in_a_large_message(server: Served, witness: Call
     witness()
 
 
-def test_a_client_that_resets_its_streams(server: Served) -> None:
+def test_a_client_that_resets_its_streams(server: ServerFixture) -> None:
     with Peer(server.address) as peer:
         for _ in range(50):
             stream = peer.open()

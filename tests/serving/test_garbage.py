@@ -12,7 +12,7 @@ import pytest
 
 from inferd.serving.garbage import FULL_LOOKS, FULL_S, LAST, MOST_LOOKS, NEW, YOUNG, Garbage
 from tests import models
-from tests.server_fixtures import Served
+from tests.server_fixtures import ServerFixture
 
 by_generations = pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python looks at a part of everything at a time from 3.14 on")
 
@@ -79,7 +79,7 @@ def test_where_much_comes_anew_it_is_not_waited_for(garbage: Garbage) -> None:
 @by_generations
 def test_a_server_leaves_python_as_it_was(tmp_path: Path) -> None:
     before = gc.get_threshold()
-    with Served(models.repository(tmp_path, {"identity": models.identity()})) as served:
+    with ServerFixture(models.repository(tmp_path, {"identity": models.identity()})) as served:
         assert gc.get_threshold() == (NEW, YOUNG, LAST)
         frozen = gc.get_freeze_count()
         assert frozen > 0

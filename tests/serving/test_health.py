@@ -18,8 +18,8 @@ from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
 from inferd.serving.health import ECHOED_CHARS, MAX_NAME_CHARS, SERVICE, Health
 from inferd.serving.server import Server
-from tests.fake_repository import Shelf, ShelfModel
-from tests.server_fixtures import Served
+from tests.fake_repository import FakeModel, FakeRepository
+from tests.server_fixtures import ServerFixture
 from tests.transport_fixtures import LIMIT_S, ask, channel_to, serving
 
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
@@ -29,17 +29,17 @@ UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = (
 
 
 class World:
-    """Health over a shelf of models. `set_state` does what the repository does."""
+    """Health over a fake repository. `set_state` does what the repository does."""
 
     def __init__(self, max_watchers: int = 100) -> None:
-        self.shelf = Shelf(ShelfModel("m", 1), ShelfModel("m", 2, state="LOADING"), ShelfModel("bad", 1, state="UNAVAILABLE"))
+        self.repository = FakeRepository(FakeModel("m", 1), FakeModel("m", 2, state="LOADING"), FakeModel("bad", 1, state="UNAVAILABLE"))
         self.ready = True
-        self.health = Health(self.shelf, lambda: self.ready, max_watchers)  # type: ignore[arg-type]
+        self.health = Health(self.repository, lambda: self.ready, max_watchers)  # type: ignore[arg-type]
         self.channel: Any = None
         self.address = ""
 
     def set_state(self, name: str, version: int, state: str) -> None:
-        for model in self.shelf.contents:
+        for model in self.repository.contents:
             if (model.name, model.version) == (name, version):
                 model.state = state
         self.health.changed()
@@ -136,12 +136,12 @@ async def test_watch_of_one_version_hears_nothing_of_others(world: World) -> Non
 async def test_watch_waits_for_a_model_that_is_not_there_yet(world: World) -> None:
     watch = world.watch("later")
     assert await watch.next() == SERVICE_UNKNOWN
-    world.shelf.contents.append(ShelfModel("later", 1, state="LOADING"))
+    world.repository.contents.append(FakeModel("later", 1, state="LOADING"))
     world.health.changed()
     assert await watch.next() == NOT_SERVING
     world.set_state("later", 1, "READY")
     assert await watch.next() == SERVING
-    world.shelf.contents.pop()
+    world.repository.contents.pop()
     world.health.changed()
     assert await watch.next() == SERVICE_UNKNOWN
 
@@ -282,7 +282,7 @@ async def test_a_watch_is_asked_once() -> None:
 # Over real models.
 
 
-async def test_real_models_are_serving(served: Served) -> None:
+async def test_real_models_are_serving(served: ServerFixture) -> None:
     methods = World().health.methods()
     async with grpc.aio.insecure_channel(served.address) as channel:
         for service in ("", "inference.GRPCInferenceService", "identity", "identity/1", "versions", "versions/3"):

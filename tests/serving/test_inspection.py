@@ -19,24 +19,24 @@ from inferd._core.metrics.histogram import Statistics
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import EXTENSIONS, SERVICE, Inspection
-from tests.fake_repository import Shelf, ShelfModel, model_config
-from tests.server_fixtures import Served
+from tests.fake_repository import FakeModel, FakeRepository, model_config
+from tests.server_fixtures import ServerFixture
 from tests.transport_fixtures import serving
 
 
 class World:
-    """A server over a shelf of models, and a client."""
+    """A server over a fake repository, and a client."""
 
     def __init__(self) -> None:
-        self.shelf = Shelf(
-            ShelfModel("m", 1),
-            ShelfModel("m", 3),
-            ShelfModel("m", 10, state="UNAVAILABLE", reason="the graph has an output of type sequence"),
-            ShelfModel("plain", 1, config=model_config("plain", max_batch_size=0)),
-            ShelfModel("soon", 1, state="LOADING"),
+        self.repository = FakeRepository(
+            FakeModel("m", 1),
+            FakeModel("m", 3),
+            FakeModel("m", 10, state="UNAVAILABLE", reason="the graph has an output of type sequence"),
+            FakeModel("plain", 1, config=model_config("plain", max_batch_size=0)),
+            FakeModel("soon", 1, state="LOADING"),
         )
         self.ready = True
-        self.inspection = Inspection(self.shelf, "1.2.3", lambda: self.ready)  # type: ignore[arg-type]
+        self.inspection = Inspection(self.repository, "1.2.3", lambda: self.ready)  # type: ignore[arg-type]
         self.client: Any = None
 
 
@@ -120,7 +120,7 @@ async def test_metadata_of_one_version_names_that_version(world: World) -> None:
 @pytest.mark.parametrize("number", inference.DataType.values())
 async def test_every_datatype_has_its_word(number: int) -> None:
     config = inference.ModelConfig(input=[inference.ModelInput(name="x", data_type=number, dims=[1])])  # type: ignore[arg-type]
-    inspection = Inspection(Shelf(ShelfModel(config=config)), "", lambda: True)  # type: ignore[arg-type]
+    inspection = Inspection(FakeRepository(FakeModel(config=config)), "", lambda: True)  # type: ignore[arg-type]
     metadata = await inspection.model_metadata(inference.ModelMetadataRequest(name="m"))
     words = "INVALID BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 BYTES BF16"
     assert metadata.inputs[0].datatype == words.split()[number]
@@ -139,7 +139,7 @@ async def test_unknown_models_and_versions_are_not_found(world: World) -> None:
 
 
 async def test_statistics_count_requests_rows_and_runs(world: World) -> None:
-    model = world.shelf.contents[0]
+    model = world.repository.contents[0]
     model.failures = {"REJECTED": 2, "OTHER": 1}
     record(model.statistics)
     [answer] = (await world.client.get_inference_statistics("m", "1")).model_stats
@@ -168,7 +168,7 @@ def record(statistics: Statistics) -> None:
 
 
 async def test_statistics_of_all_models_and_of_all_versions(world: World) -> None:
-    world.shelf.contents.append(ShelfModel("a", 1, state="UNLOADING"))
+    world.repository.contents.append(FakeModel("a", 1, state="UNLOADING"))
     for name, expected in (("", ["a/1", "m/1", "m/3", "plain/1"]), ("m", ["m/1", "m/3"])):
         stats = (await world.client.get_inference_statistics(name)).model_stats
         assert [f"{entry.name}/{entry.version}" for entry in stats] == expected
@@ -230,7 +230,7 @@ def test_any_bytes_are_answered_or_rejected(content: bytes, name: str) -> None:
 # Over real models.
 
 
-async def test_real_models_tell_their_contract(served: Served) -> None:
+async def test_real_models_tell_their_contract(served: ServerFixture) -> None:
     async with triton.InferenceServerClient(served.address) as client:
         metadata = await client.get_model_metadata("identity")
         assert list(metadata.versions) == ["1"]
@@ -246,7 +246,7 @@ async def test_real_models_tell_their_contract(served: Served) -> None:
         assert states["identity", "1"] == states["versions", "1"] == states["versions", "3"] == "READY"
 
 
-async def test_real_statistics_grow_with_each_request(served: Served) -> None:
+async def test_real_statistics_grow_with_each_request(served: ServerFixture) -> None:
     async with triton.InferenceServerClient(served.address) as client:
         metadata = await client.get_model_metadata("identity")
 

@@ -14,7 +14,7 @@ from tests import models
 from tests._core.http2.test_session import raw_frame
 from tests._core.http2_wire import DATA, END_HEADERS, END_STREAM, HEADERS, HOT_BLOCK, LAST_ID, SETTINGS, WINDOW_UPDATE, setting, u32
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, framed
-from tests.server_fixtures import Served
+from tests.server_fixtures import ServerFixture
 from tests.wire import Caller, Held, infer_request, rows, same
 
 # Sends what stands on its stdin, says so, and reads nothing until it is killed, or forgotten.
@@ -53,13 +53,13 @@ def client(address: str, content: bytes) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     files = models.repository(tmp_path_factory.mktemp("models"), {"identity": models.identity()})
-    with Served(files) as server:
+    with ServerFixture(files) as server:
         yield server
 
 
-def test_clients_that_are_killed_in_mid_message(served: Served) -> None:
+def test_clients_that_are_killed_in_mid_message(served: ServerFixture) -> None:
     """SIGKILL after each tenth of a conversation; somebody else is served between them."""
     request = infer_request("identity", {"x": rows(1, 64)}).SerializeToString()
     content = PREFACE + EMPTY_SETTINGS + call(1, request) + call(3, request)
@@ -72,7 +72,7 @@ def test_clients_that_are_killed_in_mid_message(served: Served) -> None:
         held.check()
 
 
-def test_a_client_that_is_stopped_while_answers_pile_up(served: Served) -> None:
+def test_a_client_that_is_stopped_while_answers_pile_up(served: ServerFixture) -> None:
     """Its windows are as wide as they can be: what its socket does not take waits in the server, and goes with it."""
     request = infer_request("identity", {"x": rows(64)}).SerializeToString()
     opening = PREFACE + raw_frame(SETTINGS, 0, 0, setting(4, LAST_ID)) + raw_frame(WINDOW_UPDATE, 0, 0, u32(1 << 30))

@@ -13,7 +13,7 @@ import pytest
 from inferd.serving import memory, native
 from tests import models
 from tests.http2_peer import Peer
-from tests.server_fixtures import LIMIT_S, Served
+from tests.server_fixtures import LIMIT_S, ServerFixture
 
 BLOCK_NBYTES, BLOCKS = 60_000, 1000  # small enough for the heap
 
@@ -42,7 +42,7 @@ def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(native, "LOOK_S", 0.01)
     monkeypatch.setattr(native, "GIVE_BACK_WAVES", (8, 1000) if of == "connections" else (1000, 8))
     model = models.repository(tmp_path / "models", {"identity": models.identity()})
-    with Served(model) as served:
+    with ServerFixture(model) as served:
         transport: Any = served.server._transport
         wave = transport._call_wave if of == "calls" else transport._connection_wave
         until = time.monotonic() + LIMIT_S

@@ -27,7 +27,7 @@ from inferd.serving.server import Server
 from tests import models
 from tests.command import run
 from tests.http2_peer import Peer, connected, framed
-from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, Served
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, ServerFixture
 from tests.wire import Caller, infer_request, outputs_of, rows, same, status_of
 
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -55,7 +55,7 @@ def close_to(call: Any, first: float) -> None:
     np.testing.assert_allclose(y, rows(1, 64, first), rtol=0.01, atol=0.05)
 
 
-def received(program: Program | Served, calls: int) -> None:
+def received(program: Program | ServerFixture, calls: int) -> None:
     """That many calls have reached the server: they are open there."""
     end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:
@@ -290,7 +290,7 @@ def threads_of_models() -> list[str]:
 
 def test_start_and_stop_twice(files: Path, transport: str) -> None:
     for _ in range(2):
-        with Served(files, transport=transport) as served, Caller(served.address) as caller:
+        with ServerFixture(files, transport=transport) as served, Caller(served.address) as caller:
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
             assert threads_of_models()
         assert threads_of_models() == []
@@ -298,17 +298,17 @@ def test_start_and_stop_twice(files: Path, transport: str) -> None:
 
 def test_a_failed_start_leaves_nothing_behind(files: Path, transport: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StartError, match=str(taken.getsockname()[1])):
-        Served(files, transport=transport, grpc_port=taken.getsockname()[1]).__enter__()
+        ServerFixture(files, transport=transport, grpc_port=taken.getsockname()[1]).__enter__()
     assert threads_of_models() == []
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ConfigError, match="nowhere"):
-        Served(files / "nowhere", transport=transport).__enter__()
+        ServerFixture(files / "nowhere", transport=transport).__enter__()
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_server_that_drains_is_live_and_not_ready(files: Path) -> None:
     """Looked at on a connection that was there before, while the native transport drains."""
-    with Served(files, drain_timeout_s=int(LIMIT_S)) as served, Caller(served.address) as caller:
+    with ServerFixture(files, drain_timeout_s=int(LIMIT_S)) as served, Caller(served.address) as caller:
         running = [caller.start(slow_request(first)) for first in range(8)]
         received(served, 8)
         stopping = threading.Thread(target=served.__exit__, args=(None, None, None))
@@ -337,7 +337,7 @@ async def test_one_that_is_turned_away_while_it_loads_is_never_ready(files: Path
 
 
 def test_stop_is_idempotent(files: Path, transport: str) -> None:
-    with Served(files, transport=transport) as served:
+    with ServerFixture(files, transport=transport) as served:
         served.on_loop(served.server.stop)
         served.on_loop(served.server.stop)
         with pytest.raises(OSError):
@@ -345,13 +345,13 @@ def test_stop_is_idempotent(files: Path, transport: str) -> None:
 
 
 def test_without_metrics(files: Path) -> None:
-    with Served(files, metrics_port=-1) as served:
+    with ServerFixture(files, metrics_port=-1) as served:
         assert "metrics" not in served.addresses
 
 
 def test_one_file_is_a_model(tmp_path: Path, transport: str) -> None:
     path = models.write(tmp_path, "twice", models.doubled())
-    with Served(path, transport=transport) as served, Caller(served.address) as caller:
+    with ServerFixture(path, transport=transport) as served, Caller(served.address) as caller:
         same(caller.answers("twice", {"x": rows(3)}), {"y": rows(3) * np.float32(2)})
         index = caller.ask("RepositoryIndex").models
         assert [(entry.name, entry.version, entry.state) for entry in index] == [("twice", "1", "READY")]

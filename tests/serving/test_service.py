@@ -15,7 +15,7 @@ import pytest
 
 from inferd._core.grpc.message import copied_nbytes
 from tests import models
-from tests.server_fixtures import TRANSPORTS, Served, until
+from tests.server_fixtures import TRANSPORTS, ServerFixture, until
 from tests.wire import LIMIT_S, WORDS, Caller, Held, infer_request, oracle, outputs_of, rows, same, status_of
 
 NUMBERS = tuple(word for word in models.DATATYPES if word not in ("BYTES", "BF16"))
@@ -23,7 +23,7 @@ TYPED_NUMBERS = tuple(word for word in NUMBERS if word != "FP16")  # FP16 and BF
 
 
 @pytest.fixture(scope="module")
-def caller(served: Served) -> Iterator[Caller]:
+def caller(served: ServerFixture) -> Iterator[Caller]:
     with Caller(served.address) as caller:
         yield caller
 
@@ -55,13 +55,13 @@ def special_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def special(request: pytest.FixtureRequest, special_files: Path) -> Iterator[Served]:
-    with Served(special_files, transport=request.param) as server:
+def special(request: pytest.FixtureRequest, special_files: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(special_files, transport=request.param) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def specials(special: Served) -> Iterator[Caller]:
+def specials(special: ServerFixture) -> Iterator[Caller]:
     with Caller(special.address) as caller:
         yield caller
 
@@ -246,7 +246,7 @@ def test_images(caller: Caller) -> None:
     assert copied_nbytes() - before <= 2 * image.nbytes + 4096  # the rest of the message is names and shapes
 
 
-def test_thirty_megabytes_both_ways(special: Served, specials: Caller) -> None:
+def test_thirty_megabytes_both_ways(special: ServerFixture, specials: Caller) -> None:
     held = Held(special)
     x = np.random.default_rng(4).normal(size=(8, 1 << 20)).astype(np.float32)
     same(specials.answers("large", {"x": x}), {"y": x + x})
@@ -256,7 +256,7 @@ def test_thirty_megabytes_both_ways(special: Served, specials: Caller) -> None:
 # ---- many clients
 
 
-def test_32_clients_get_their_own_rows(served: Served) -> None:
+def test_32_clients_get_their_own_rows(served: ServerFixture) -> None:
     held = Held(served)
 
     def client(number: int) -> None:
@@ -274,7 +274,7 @@ def test_32_clients_get_their_own_rows(served: Served) -> None:
     held.check()
 
 
-def identity_counts(served: Served) -> tuple[int, int]:
+def identity_counts(served: ServerFixture) -> tuple[int, int]:
     with Caller(served.address) as caller:
         stats = caller.statistics("identity")
         return stats.inference_stats.success.count, stats.inference_count
@@ -300,7 +300,7 @@ def test_many_requests_of_one_client_share_batches(caller: Caller) -> None:
 
 
 @pytest.fixture
-def busy(special: Served, specials: Caller) -> Iterator[Any]:
+def busy(special: ServerFixture, specials: Caller) -> Iterator[Any]:
     """A call that the slow model runs at this moment, and runs for some tenths of a second."""
     held = Held(special)
     model = special.server.repository.lookup("slow", "")
@@ -324,7 +324,7 @@ def counts(caller: Caller, model: str = "slow") -> tuple[int, int]:
     return stats.inference_stats.success.count, stats.inference_count
 
 
-def test_a_request_that_expires_in_the_queue_never_runs(special: Served, specials: Caller, busy: Any) -> None:
+def test_a_request_that_expires_in_the_queue_never_runs(special: ServerFixture, specials: Caller, busy: Any) -> None:
     before = counts(specials)
     late = [specials.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString(), timeout=0.02) for _ in range(10)]
     for call in late:  # rejected as they come where earlier runs have told how long this one takes
@@ -335,7 +335,7 @@ def test_a_request_that_expires_in_the_queue_never_runs(special: Served, special
     assert counts(specials) == (before[0] + 2, before[1] + 2)
 
 
-def test_a_request_that_would_be_answered_too_late_is_rejected_at_once(special: Served, specials: Caller, busy: Any) -> None:
+def test_a_request_that_would_be_answered_too_late_is_rejected_at_once(special: ServerFixture, specials: Caller, busy: Any) -> None:
     before = counts(specials)
     queue = special.server.repository.lookup("slow", "")._batcher.queue
     now_ns = time.monotonic_ns()
@@ -351,7 +351,7 @@ def test_a_request_that_would_be_answered_too_late_is_rejected_at_once(special: 
     assert counts(specials) == (before[0] + 1, before[1] + 1)
 
 
-def test_a_request_that_expires_while_it_runs_ends_the_run(special: Served, specials: Caller) -> None:
+def test_a_request_that_expires_while_it_runs_ends_the_run(special: ServerFixture, specials: Caller) -> None:
     before = counts(specials)
     fails = specials.statistics("slow").inference_stats.fail.count
     status, _ = specials.rejected(infer_request("slow", {"x": rows(1, 64)}), timeout=0.05)
@@ -380,7 +380,7 @@ def test_a_cancelled_request_in_the_queue_never_runs(specials: Caller, busy: Any
     assert counts(specials) == (before[0] + 4, before[1] + 4)
 
 
-def test_a_cancelled_run_is_ended(special: Served, specials: Caller, busy: Any) -> None:
+def test_a_cancelled_run_is_ended(special: ServerFixture, specials: Caller, busy: Any) -> None:
     before = counts(specials)
     canceled = special.on_loop(lambda: special.server.repository.lookup("slow", "").failures["CANCELED"])
     busy.cancel()
@@ -388,7 +388,7 @@ def test_a_cancelled_run_is_ended(special: Served, specials: Caller, busy: Any) 
     assert counts(specials) == before
 
 
-def test_a_full_queue_rejects_at_once(special: Served, specials: Caller) -> None:
+def test_a_full_queue_rejects_at_once(special: ServerFixture, specials: Caller) -> None:
     held = Held(special)
     model = special.server.repository.lookup("short_queue", "")
     first = specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString())
@@ -445,7 +445,7 @@ def test_statistics_grow_by_what_was_sent(caller: Caller) -> None:
     assert abs(after.last_inference / 1000 - time.time()) < 60
 
 
-def test_the_server_holds_nothing_of_what_it_has_answered(served: Served, caller: Caller) -> None:
+def test_the_server_holds_nothing_of_what_it_has_answered(served: ServerFixture, caller: Caller) -> None:
     caller.answers("identity", {"x": rows(1)})
     held = Held(served)
     for count in range(1, 60):

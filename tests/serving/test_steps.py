@@ -20,7 +20,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from tests import models
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 
 MEAN_COLOR = """
 max_batch_size = 8
@@ -110,13 +110,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, repository: Path) -> Iterator[Served]:
-    with Served(repository, transport=request.param) as running:
+def served(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(repository, transport=request.param) as running:
         yield running
 
 
 @pytest.fixture
-def client(served: Served) -> Iterator[Client]:
+def client(served: ServerFixture) -> Iterator[Client]:
     with Client(served.address, timeout=30) as made:
         yield made
 
@@ -221,7 +221,7 @@ def test_bad_input_names_the_input_and_the_row(client: Client, model: str, input
     assert "/" not in str(caught.value).replace("and/or", "")
 
 
-def test_tritonclient_sends_pictures(served: Served) -> None:
+def test_tritonclient_sends_pictures(served: ServerFixture) -> None:
     with tritonclient.grpc.InferenceServerClient(served.address) as triton:
         asked = tritonclient.grpc.InferInput("picture", [1, 1], "BYTES")
         asked.set_data_from_numpy(column(png((0, 255, 0))))
@@ -230,7 +230,7 @@ def test_tritonclient_sends_pictures(served: Served) -> None:
         assert triton.get_model_metadata("color", as_json=True)["inputs"][0]["datatype"] == "BYTES"
 
 
-def test_the_preprocess_stage_holds_what_the_steps_take(served: Served, client: Client) -> None:
+def test_the_preprocess_stage_holds_what_the_steps_take(served: ServerFixture, client: Client) -> None:
     for _ in range(4):
         client.infer("color", {"picture": column(png((1, 2, 3), (900, 700)))})
     with urlopen(f"http://{served.metrics}/metrics") as page:

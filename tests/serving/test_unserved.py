@@ -11,12 +11,12 @@ from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.unserved import INSTEAD, MAX_ANSWERED, MAX_NAME_CHARS, MAX_STREAMED_BYTES, STREAM_INFER, unserved
 from tests import models
-from tests.fake_repository import Shelf
-from tests.server_fixtures import LIMIT_S, TRANSPORTS, Served
+from tests.fake_repository import FakeRepository
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, ServerFixture
 
 
 def test_every_method_is_served_or_has_an_answer() -> None:
-    served = {name.rpartition("/")[2] for name in Inspection(Shelf(), "", lambda: True).methods()}  # type: ignore[arg-type]
+    served = {name.rpartition("/")[2] for name in Inspection(FakeRepository(), "", lambda: True).methods()}  # type: ignore[arg-type]
     assert served | {"ModelInfer"} | set(INSTEAD) == set(SERVICES[SERVICE].methods_by_name)
     assert not served & set(INSTEAD)
 
@@ -43,7 +43,7 @@ def test_a_stream_has_an_error_for_each_of_its_first_requests_and_a_status(tmp_p
     too_large = inference.ModelInferRequest(raw_input_contents=[bytes(MAX_STREAMED_BYTES)])
     words = f"ModelStreamInfer is not built into this server: {INSTEAD['ModelStreamInfer']}"
     with (
-        Served(models.write(tmp_path, "m", models.identity()), transport=transport) as served,
+        ServerFixture(models.write(tmp_path, "m", models.identity()), transport=transport) as served,
         grpc.insecure_channel(served.address) as channel,
     ):
         ask = channel.stream_stream(

@@ -18,6 +18,7 @@ cdef extern from "sys/epoll.h" nogil:
 cdef extern from "sys/eventfd.h" nogil:
     enum: EFD_CLOEXEC, EFD_NONBLOCK
     int eventfd(unsigned int value, int flags)
+    int eventfd_read(int fd, uint64_t *value)
     int eventfd_write(int fd, uint64_t value)
 
 cdef extern from "<pthread.h>" nogil:

@@ -14,6 +14,9 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef class Batcher(Origin):     # a BatchQueue between threads
     cdef public Batcher behind          # where requests that were taken here wait again (Batch.forward); or None
+    # schedule(callback) calls back at the end of the event loop's iteration: put, which the loop calls alone, wakes a sleeper then.
+    # None: put wakes it at once, and any thread may call it.
+    cdef public object schedule
     cdef pthread_mutex_t mutex          # guards queue and the flags below where they are read without the GIL
     cdef pthread_cond_t ready           # signalled when a batch may be due
     cdef pthread_cond_t room            # signalled when fewer wait than before
@@ -24,6 +27,7 @@ cdef class Batcher(Origin):     # a BatchQueue between threads
     cdef readonly int leaving           # threads in take that `dismiss` sends away once nothing waits
     cdef readonly bint closed
     cdef CachedRejection rejections
+    cpdef signal(self)
     cpdef Batch poll(self)
     cpdef Batch expire(self, int64_t now_ns)
     cdef void lock(self) noexcept

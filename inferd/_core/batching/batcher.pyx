@@ -148,9 +148,16 @@ cdef class Batcher(Origin):
             raise self.rejections.of(self.queue, status, entry.priority, now_ns)
         Py_INCREF(request)                  # the queue's own reference
         request.call = call
-        if wake:
-            pthread_cond_signal(&self.ready)
+        if wake and self.schedule is None:
+            self.signal()
+        elif wake:
+            self.schedule(self.signal)
         return waited == 0
+
+    cpdef signal(self):
+        """Wakes a thread that sleeps in take. It needs the GIL next, so this thread lets go of it."""
+        with nogil:
+            pthread_cond_signal(&self.ready)
 
     def take(self):
         """Waits, without the GIL, until a batch is due. None: close or dismiss was called, and nothing is left for this thread."""

@@ -20,14 +20,14 @@ cdef class ModelInfer(InferHandler):
     cdef int model_infer(self, Call call, InferRequest request) except -1
 
 cdef class Route:               # requests of one model version, on their way to its runs
-    cdef readonly object model          # engine.model.Model, whose route this is
+    cdef public object model            # engine.model.Model, whose route this is; None once that is closed
     cdef readonly Signature signature   # what clients send
     cdef readonly Batcher ready         # requests that wait for a run
     cdef public Batcher waiting         # where requests wait first: `ready`, or the queue in front of the preprocess threads;
     cdef public Batcher large           # and those that take long to prepare, or None
     cdef public bytes contents          # of its inputs, an effort.Content each, where there is `large`
     cdef public dict rejected           # requests that were rejected before they waited, by Triton's reason
-    cdef public object wake             # called when a request waits and none did before; None: a thread looks by itself
+    cdef public object wake             # called when a request waits on threads and none did before; None: the model is active already
     # Runs on the event loop.
     cdef public bint inline             # the model runs there
     cdef public InlinePolicy policy     # whether it may; None: whatever its runs take
@@ -36,7 +36,6 @@ cdef class Route:               # requests of one model version, on their way to
     cdef public int64_t short_nbytes    # of the largest request whose run was seen to be short; 0: all are of one size
     cdef Runner instance                # the one that runs there
     cdef object schedule                # schedule(callback): at the end of the loop's present iteration
-    cdef object callback        # run_inline
     cdef bint scheduled
     cdef readonly bint polling          # the loop is inside run_inline
     cpdef check(self, Request request)
@@ -51,8 +50,8 @@ cdef class Runner:              # one backend, and the batch that it runs at the
     cdef BoundRuns bound        # the backend, where it is one: called without Python in between; or None
     cdef object finish          # finish(inputs, outputs): makes of a run's tensors what clients get; None: they get the outputs
     cdef readonly Batch running # while the model itself runs
-    cdef public bint ended      # the model is unloaded
-    cdef object ends_run        # what `terminate` of a batch is while it runs
+    cdef readonly bint ended    # the model is unloaded
+    cdef object lock            # taken to end a run, and by a run that is ended; never while a model runs
     cpdef run_batch(self, Batch batch)
     cpdef run(self, Batch part, Batch batch)
     cdef Tensors execute(self, int64_t rows, Batch batch)

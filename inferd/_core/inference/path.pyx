@@ -20,6 +20,8 @@ from inferd._core.inference.bound_runs cimport BoundRuns
 from inferd._core.inference.routes cimport Routes
 from inferd._core.tensor.tensor cimport Signature, Tensors
 
+import threading
+
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted
 
 cdef enum:
@@ -72,7 +74,6 @@ cdef class Route:
     def __init__(self, model, Signature signature not None, Batcher ready not None, Runner instance, schedule):
         self.model, self.signature, self.instance, self.schedule = model, signature, instance, schedule
         self.ready = self.waiting = ready
-        self.callback = self.run_inline
         self.rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
 
     cpdef check(self, Request request):
@@ -121,7 +122,7 @@ cdef class Route:
     cpdef schedule_inline(self):
         if not self.scheduled and self.schedule is not None:
             self.scheduled = True
-            self.schedule(self.callback)
+            self.schedule(self.run_inline)
 
     def run_inline(self):
         """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their responses are not sent before, and what
@@ -174,13 +175,13 @@ cdef int64_t thread_time_ns() noexcept nogil:
 cdef class Runner:
     """One backend, and the batch that it runs at the moment. It runs one batch at a time.
 
-    A subclass says what is seldom: run_failed, end_run and wait_for_end.
+    A subclass decides what becomes of a run that failed.
     """
 
     def __init__(self, str name not None, backend not None, finish=None):
         self.name, self.backend, self.finish = name, backend, finish
+        self.lock = threading.Lock()
         self.bound = backend if isinstance(backend, BoundRuns) else None
-        self.ends_run = self.end_run
 
     cpdef run_batch(self, Batch batch):
         """Preprocess, execute, encode. Afterwards every request of the batch has a response or an error; deliver gives them out."""
@@ -205,7 +206,7 @@ cdef class Runner:
     cdef Tensors execute(self, int64_t rows, Batch batch):
         """Runs the model, unless nobody waits for it. From now to the end of the run `batch.terminate` can end it."""
         self.running = batch
-        batch.terminate = self.ends_run
+        batch.terminate = self.end_run
         try:
             if batch.alive == 0 or batch.terminated:
                 raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
@@ -213,16 +214,24 @@ cdef class Runner:
         finally:
             batch.terminate = self.running = None
             if batch.terminated or self.ended:
-                self.wait_for_end()
-
-    def run_failed(self, Batch batch, error):
-        """The run of a batch raised `error`: gives every request of it a response or an error."""
-        raise NotImplementedError
+                with self.lock:                 # end_run and end are through, or will see that this run is over
+                    pass
 
     def end_run(self, Batch batch):
         """Ends this batch's run, and never the one after it. From any thread."""
-        raise NotImplementedError
+        with self.lock:
+            if self.running is batch:
+                self.backend.terminate()
 
-    def wait_for_end(self):
-        """Returns when whoever ends the run is through, or will see that it is over."""
+    def end(self):
+        """The model is unloaded: ends the run that is going on, if there is one. From any thread. Idempotent."""
+        if self.ended:
+            return
+        self.ended = True
+        with self.lock:
+            if self.running is not None:
+                self.backend.terminate()
+
+    def run_failed(self, Batch batch, error):
+        """The run of a batch raised `error`: gives every request of it a response or an error."""
         raise NotImplementedError

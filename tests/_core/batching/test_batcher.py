@@ -294,6 +294,24 @@ def test_a_full_batch_does_not_wait() -> None:
     taker.end()
 
 
+def test_a_sleeper_is_woken_once_at_the_end_of_the_loop_s_iteration() -> None:
+    queue, scheduled = batcher(), list[Any]()
+    queue.schedule = scheduled.append
+    taker = Taker(queue)
+    _, first = put(queue, 1)
+    while not scheduled:  # it did not sleep yet, and took that by itself
+        assert first.answer[0, 0] == 2
+        _, first = put(queue, 1)
+    _, second = put(queue, 2)
+    assert not first.answered.is_set()
+    (signal,) = scheduled
+    signal()
+    assert (first.answer[0, 0], second.answer[0, 0]) == (2, 4)
+    assert taker.rows[-1] == 2
+    queue.close()
+    taker.end()
+
+
 def test_dismiss_sends_one_thread_away_when_nothing_waits() -> None:
     queue = batcher()
     queue.dismiss()

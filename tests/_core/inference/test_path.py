@@ -19,7 +19,7 @@ from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import Signature
 from inferd.errors import Internal, InvalidArgument, NotFound, ResourceExhausted
 from inferd.protocol import inference as pb
-from tests.fake_backend import PuppetBackend
+from tests.fake_backend import FakeBackend
 
 SIGNATURE = Signature("double", "3", [("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 4))], 8)
 HOUR_NS = 3600 * 10**9
@@ -48,9 +48,6 @@ class Asked(Call):
 
 
 class Instance(Runner):
-    def end_run(self, batch: Batch) -> None:
-        raise AssertionError("nothing ends")
-
     def run_failed(self, batch: Batch, error: Exception) -> None:
         batch.fail(Internal(f"failed: {error}"))
 
@@ -62,7 +59,7 @@ class World:
         self.scheduled: list[Any] = []
         self.left: list[str] = []
         self.missing: list[tuple[str, str]] = []
-        self.backend = PuppetBackend()
+        self.backend = FakeBackend()
         self.batcher = Batcher(8, Statistics(8), name="'double' version 3", **policy)
         self.route = Route(self, SIGNATURE, self.batcher, Instance("double", self.backend), self.scheduled.append)
         self.route.inline, self.route.turn_ns = True, HOUR_NS

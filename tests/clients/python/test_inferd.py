@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from inferd_client import InferenceError, Retry
 
-from tests.server_fixtures import Served
+from tests.server_fixtures import ServerFixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def inferd(served: Served, connect: Callable[..., Awaited]) -> Awaited:
+def inferd(served: ServerFixture, connect: Callable[..., Awaited]) -> Awaited:
     return connect(served.address, timeout=60)
 
 
@@ -115,7 +115,7 @@ async def test_a_timeout_ends_the_wait(inferd: Awaited) -> None:
 async def test_a_full_queue_is_waited_out(model_files: Path, connect: Callable[..., Awaited], at_each_pause: AtEachPause) -> None:
     """inferd says when to come back."""
     inputs = {"x": np.ones((1, 64), np.float32)}
-    with Served(model_files / "slow", max_queue_requests=1, max_batch_size=1, instances=1) as served:
+    with ServerFixture(model_files / "slow", max_queue_requests=1, max_batch_size=1, instances=1) as served:
         impatient = connect(served.address, retry=None, timeout=60)
         outcomes = await asyncio.gather(*(impatient.begin("infer", "slow", inputs) for _ in range(6)), return_exceptions=True)
         [refused, *_] = [outcome for outcome in outcomes if isinstance(outcome, InferenceError)]
@@ -131,13 +131,13 @@ async def test_a_full_queue_is_waited_out(model_files: Path, connect: Callable[.
 
 async def test_a_token_and_a_unix_socket(model_files: Path, connect: Callable[..., Awaited], tmp_path: Path) -> None:
     path = tmp_path / "inferd.sock"
-    with Served(model_files / "identity", listen=[f"unix:{path}"]):
+    with ServerFixture(model_files / "identity", listen=[f"unix:{path}"]):
         client = connect(f"unix:{path}", token="t", timeout=60)
         assert (await client.infer("identity", {"x": np.ones((1, 16), np.float32)}))["y"].sum() == 16
 
 
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
-async def test_compressed_requests(served: Served, connect: Callable[..., Awaited], compression: str) -> None:
+async def test_compressed_requests(served: ServerFixture, connect: Callable[..., Awaited], compression: str) -> None:
     def decompressed() -> float:
         return float(served.server._transport.counters().get("decompressed_total", 0))
 

@@ -13,7 +13,7 @@ import pytest
 from inferd_client import TLS, InferenceError, Retry
 
 from tests.certificates import SERVER_NAME, Certificates
-from tests.server_fixtures import Served
+from tests.server_fixtures import ServerFixture
 from tests.triton_server import TritonServer, needs_triton
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def test_certificates_on_both_sides(connect: Callable[..., Awaited], tmp_p
 
 async def test_triton_and_inferd_behind_one_client(connect: Callable[..., Awaited], model_files: Path, tmp_path: Path) -> None:
     """Until Triton dies, in the midst of calls. (Told to end, it answers NOT_FOUND for a while.)"""
-    with Served(model_files) as served, TritonServer(tmp_path) as server:
+    with ServerFixture(model_files) as served, TritonServer(tmp_path) as server:
         server.wait_until_ready()
         client = connect([server.address, served.address], timeout=60)
         names = set()
