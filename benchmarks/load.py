@@ -57,6 +57,7 @@ class Run:
     mean_us: float
     minor_faults: float  # of the server process, a request
     latencies_us: tuple[int, ...] = ()  # each request, sorted, where asked for
+    switches: float = 0.0  # how often a thread of the server went to sleep, a request
 
     def quantile_us(self, q: float) -> int:
         return self.latencies_us[min(len(self.latencies_us) - 1, int(q * len(self.latencies_us)))]
@@ -69,6 +70,12 @@ def cpu_ns(pid: int) -> int:
 
 def minor_faults(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+
+def switches(pid: int) -> int:
+    """How often a thread of the process, one that is alive, gave its core up by itself."""
+    statuses = (Path(entry.path, "status").read_text() for entry in os.scandir(f"/proc/{pid}/task"))
+    return sum(int(status.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0]) for status in statuses)
 
 
 def rss_bytes(pid: int) -> int:
@@ -118,15 +125,15 @@ def drive(pid: int, target: Target, load: Load, requests: int, log: Path | None 
     """One measured run of `requests` requests; `pid` is the server's. With `log` every latency is kept."""
     requests = max(requests // load.connections, 1) * load.connections
     with pinned_to(pin_core(), pid) if load.pinned else _as_it_is():
-        cpu, faults = cpu_ns(pid), minor_faults(pid)
+        cpu, faults, slept = cpu_ns(pid), minor_faults(pid), switches(pid)
         output = subprocess.run(command(target, load, requests, log), capture_output=True, text=True, check=True).stdout
-        cpu, faults = cpu_ns(pid) - cpu, minor_faults(pid) - faults
+        cpu, faults, slept = cpu_ns(pid) - cpu, minor_faults(pid) - faults, switches(pid) - slept
     done, rate, mean_us = parse(output)
     latencies: tuple[int, ...] = ()
     if log is not None:  # one line a request: start in us since the epoch, HTTP status, duration in us
         latencies = tuple(sorted(int(line.split()[2]) for line in log.read_text().splitlines()))
         log.unlink()
-    return Run(done, cpu / done / 1e3, rate, mean_us, faults / done, latencies)
+    return Run(done, cpu / done / 1e3, rate, mean_us, faults / done, latencies, slept / done)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def figures(runs: list[Run]) -> str:
 
 
 def as_numbers(runs: list[Run]) -> dict[str, float]:
-    names = ("cpu_us", "requests_s", "mean_us", "minor_faults")
+    names = ("cpu_us", "requests_s", "mean_us", "minor_faults", "switches")
     return {name: round(median(runs, name), 3) for name in names} | {"requests": runs[0].requests}
 
 
@@ -156,6 +156,9 @@ def judge_tiny(report: Report, load: Load, runs: dict[str, list[Run]]) -> None:
     ratio = cpu[NATIVE] / cpu["nghttpd"]
     report.add(f"identity {load}: CPU against nghttpd's", f"<= {limit}", f"{ratio:.2f}", ratio <= limit)
     report.add(f"identity {load}: same, inline off", "reported", f"{cpu[NO_INLINE] / cpu['nghttpd']:.2f}")
+    if load.pinned:
+        switches = median(runs[NO_INLINE], "switches")
+        report.add(f"identity {load}: voluntary switches a request, inline off", "<= 2.7", f"{switches:.2f}", switches <= 2.7)
     if (load.connections, load.streams) == (4, 16):
         rate = median(runs[NATIVE], "requests_s") / median(runs["nghttpd"], "requests_s")
         report.add(f"identity {load}: requests/s against nghttpd's", ">= 0.6", f"{rate:.2f}", rate >= 0.6)

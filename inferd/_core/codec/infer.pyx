@@ -54,22 +54,20 @@ def decode_infer_request(message not None, bint at_once=False):
 
 
 cdef InferRequest decode_request(Message message, bint at_once):
-    cdef InferRequest request = InferRequest.__new__(InferRequest)
-    request.message = message
-    return request if decode(request, at_once) else None
-
-
-cdef bint decode(InferRequest request, bint at_once) except -1:
-    """False: typed contents are left packed, since there are so many that it was to be done at once."""
+    cdef InferRequest request
     cdef Reader reader
     cdef Fields fields
     cdef Input extra
     cdef Asked asked
     cdef int typed = 0          # inputs with contents
     cdef int i
-    if request.message.nbytes > UINT32_MAX:
+    if message is None:
+        raise TypeError("expected a Message")
+    request = InferRequest.__new__(InferRequest)
+    request.message = message
+    if message.nbytes > UINT32_MAX:
         raise InvalidArgument("ModelInferRequest: expected a message of less than 4 GiB")
-    open_reader(&reader, request.message.data, request.message.nbytes)
+    open_reader(&reader, message.data, message.nbytes)
     if read_fields(&reader, &fields) < 0:
         reject_malformed(&reader)
     if fields.rejected.key.nbytes > 0:
@@ -95,8 +93,8 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
         raise InvalidArgument(f"ModelInferRequest: {fields.raw_count} raw_input_contents for {fields.input_count} inputs; send one for "
                               "each input, in the order of inputs")
     if typed > 0:
-        if at_once and request.message.nbytes > UNPACKED_NBYTES:
-            return False
+        if at_once and message.nbytes > UNPACKED_NBYTES:
+            return None
         pack_typed(request, &reader, &fields)
     request.asked_count = fields.output_count
     for i in range(fields.output_count):
@@ -104,7 +102,7 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
             reject_malformed(&reader)
         if asked.classified or asked.in_shared_memory:
             reject_asked(&asked)
-    return True
+    return request
 
 
 cdef inline Text text_of(InferRequest request, const Bytes *bytes) noexcept:
