@@ -29,7 +29,6 @@ cdef class SendState(Polled):
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint blocked                   # the transport takes no more for now
     cdef bint unfinished                # the last flush ended before the output did
-    cdef bint expecting                 # a call was handed over: its response may be there by the end of this iteration
     cdef void enter(self, State state) noexcept
     # nghttp2 may have something to send: flush() is called at the end of the loop's present iteration, or what receives looks itself.
     cdef void mark_dirty(self) noexcept

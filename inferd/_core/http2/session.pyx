@@ -103,7 +103,6 @@ cdef class Session(SendState):
         self.server.totals.received_nbytes += nbytes
         self.received_nbytes += nbytes
         self.receiving = True
-        self.expecting = False
         self.missing_nbytes = 0
         taken = nghttp2_session_mem_recv2(self.session, source, nbytes)
         self.receiving = False
@@ -127,8 +126,7 @@ cdef class Session(SendState):
                 self.server.log(error)
         if self.received_nbytes < PREFACE_NBYTES:
             return 0                    # a client of HTTP/1.1 would take our settings for garbage
-        if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
-            self.mark_dirty()           # behind the inline run that a call scheduled: its response goes along
+        self.mark_dirty()               # behind the inline run that a call scheduled: its response goes along
         return 0
 
     cdef bint is_too_much(self) noexcept:

@@ -85,7 +85,6 @@ cdef class Http2Call(Call):
 
     cdef int begin(self) except -1:
         if self.kind == INFER:
-            self.connection.expecting = True
             self.connection.server.infer_handler.infer(self)
         else:
             self.connection.server.start(self, self.method_row)
