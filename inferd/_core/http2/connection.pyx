@@ -7,7 +7,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send as send_to_socket
-from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, QUANTUM, READ_NBYTES
+from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, QUANTUM, READ_NBYTES, TLS_READ_NBYTES
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
@@ -106,7 +106,8 @@ cdef class Connection(Session):
 
     cdef int read(self) except -1:
         """Once: a turn's worth. A byte of frames can cost a thousand times as much as one of a large message."""
-        cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if self.missing_nbytes > READ_NBYTES else READ_NBYTES
+        cdef bint is_large = self.missing_nbytes > READ_NBYTES
+        cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if is_large else READ_NBYTES if self.tls is None else TLS_READ_NBYTES
         cdef Py_ssize_t nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
         if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
             if errno == EAGAIN:
@@ -121,7 +122,7 @@ cdef class Connection(Session):
             self.flush()
             self.finish()
             return 0
-        self.cost += nbytes if most_nbytes == READ_NBYTES else nbytes // PAYLOAD_SHARE
+        self.cost += nbytes // PAYLOAD_SHARE if is_large else nbytes
         if nbytes < most_nbytes and not self.readiness & HUNG_UP:
             self.readiness &= ~READABLE
         if self.tls is not None:

@@ -4,6 +4,7 @@
 cdef enum:
     BUDGET_NS = 1_000_000               # of an iteration of the loop, for the turns of all connections
     READ_NBYTES = 16 << 10              # read of a connection in a turn, unless most of it is a large message,
+    TLS_READ_NBYTES = 4 << 10           # or of one that speaks TLS, whose records can be dear: a KeyUpdate has 22 bytes,
     QUANTUM = 16 << 10                  # and as many may be read of it until it is behind the others: turns cost the bytes that they read,
     PAYLOAD_SHARE = 16                  # those of a large message, which are only copied, a 16th
     FLUSH_FRAMES = 256                  # written of a connection in a turn, which costs a quantum where more are left
