@@ -351,7 +351,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         about(
             "transport",
             "The same of a request whose message has more than 64KiB: it is whole after stall_timeout_s and a second for each so many of "
-            "its bytes. While the message memory is full, five seconds of less end it, and a response of that size. Native transport.",
+            "its bytes. Native transport.",
             ge=1,
             le=1 * GiB,
         ),

@@ -128,7 +128,7 @@ class Server:
         return real
 
     async def _open(self) -> dict[str, object]:
-        """Opens all addresses, and responses there. The real ones."""
+        """Opens all addresses and serves there. The real ones."""
         settings, tls = self.settings, self._tls is not None
         own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
         addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
@@ -162,7 +162,7 @@ class Server:
         self.service.health.changed()
 
     async def stop(self) -> None:
-        """Not ready any more, nothing new, answers for what is queued, GOAWAY, end. Idempotent."""
+        """Not ready; then GOAWAY, responses for requests that are queued or run, and the end. Idempotent."""
         was_ready = self.ready
         self.turn_away()
         if was_ready and self.settings.lame_duck_s:

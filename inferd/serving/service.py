@@ -56,8 +56,8 @@ class InferenceService:
         }
 
     def reject(self, call: Call, error: Exception) -> None:
-        """The one place where an exception becomes a response. What was not raised on purpose is a fault of ours: its text
-        stays in the log."""
+        """The one place where an exception becomes a response while a request comes in; a batch answers those that wait or ran. An
+        exception that was not raised on purpose is a fault of ours: its text stays in the log."""
         if not isinstance(error, RequestError):
             log.error("%s failed", call.method, exc_info=error)
             error = Internal("the server failed to answer; its log has the details")

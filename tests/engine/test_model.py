@@ -271,7 +271,7 @@ def test_failures_by_reason(caplog: pytest.LogCaptureFixture) -> None:
     assert model.failures == {"REJECTED": 1, "CANCELED": 1, "BACKEND": 1, "OTHER": 0}
     assert "broken" in caplog.text
     for error in (ResourceExhausted(""), Cancelled(""), Internal(""), NotFound("")):
-        model.route.reject(error)
+        model.route.count_rejection(error)
     assert model.failures == {"REJECTED": 2, "CANCELED": 2, "BACKEND": 2, "OTHER": 1}
     model.close()
 

@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t
 
 cdef enum Place:                        # where a flow waits
-    NOWHERE = 0                         # it has no work, or it has its turn now
+    NOWHERE = 0                         # it has no work. In its turn a flow keeps the place that it came from
     NEW = 1                             # it has had less than a quantum since it got work
     OLD = 2                             # it has used up a quantum and has more work
 
@@ -21,7 +21,7 @@ cdef class Scheduler:
     cdef readonly int64_t quantum
     cdef Flow first_new, last_new, first_old, last_old
     cdef int64_t new_cost               # of the turns of new flows since an old one had its turn
-    # A flow has work. Nothing happens where it waits already.
+    # A flow has work. Nothing happens where it waits already, or in its own turn: there take_turn says whether more is left.
     cpdef void add(self, Flow flow) noexcept
     # The flow whose turn it is, which leaves its list; None: no flow has work.
     cpdef Flow next(self)

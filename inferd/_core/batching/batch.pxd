@@ -11,7 +11,7 @@ cdef class Origin(Owner):       # where batches come from: what a Batch needs to
     cdef readonly BatchQueue queue
     cdef readonly Statistics statistics
     cdef readonly str name              # the model, for messages
-    cdef readonly uint64_t expired      # requests whose time ran out before they ran
+    cdef readonly uint64_t expired      # requests whose time ran out, or that made room, before they ran
     cdef readonly uint64_t cancelled    # requests whose caller went away before they were answered
     cdef readonly uint64_t failed       # requests whose run or encoding failed
     cpdef bint put(self, Request request, Call call) except? -1

@@ -44,10 +44,10 @@ cdef class Connection(Session):
         if self.tls is None and self.socket.family != sockets.AF_UNIX:  # TLS has buffers of its own; of AF_UNIX the kernel looks at no mark
             self.low_water = LowWater(self.server.gathering, self.descriptor)
 
-    def end_stalled(self, int64_t now_ns, int64_t taken_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+    def end_stalled(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         if self.tls is not None and not self.tls.established and self.state < CLOSING:
             return is_stalled(&self.preface, REQUEST, self.tls.handshake_nbytes, now_ns, request_limit_ns, 0)
-        return super().end_stalled(now_ns, taken_nbytes, request_limit_ns, response_limit_ns)
+        return super().end_stalled(now_ns, acknowledged_nbytes, request_limit_ns, response_limit_ns)
 
     def choose_age_ns(self):
         """At which age it drains; 0: never."""
@@ -68,7 +68,7 @@ cdef class Connection(Session):
         """Bytes that the socket has not taken."""
         return PyByteArray_GET_SIZE(self.unsent) if self.unsent is not None else 0
 
-    def taken_nbytes(self):
+    def acknowledged_nbytes(self):
         """A count of the bytes that the client's kernel has acknowledged; of a Unix socket, that the client has read, or fewer: there the
         kernel counts its own memory, too."""
         cdef int queued_nbytes = 0

@@ -31,7 +31,7 @@ cdef struct FloodPolicy:                    # of one connection
     int64_t ping_until_ns               # the same of PINGs; flush() resets it with each frame that it writes of a call
     int64_t reset_until_ns              # and of resets
     int64_t earned_frames               # control frames that calls brought with them and that did not come yet
-    int64_t earned_streams              # that had been opened when those were counted last: their numbers may leave out any,
+    int64_t earned_streams              # that had been opened when those were counted last: a count, since a client may skip numbers,
     uint64_t earned_nbytes              # and how much was sent
 
 

@@ -42,7 +42,7 @@ cdef inline Step next_step(KeepalivePolicy *life, const KeepaliveRules *rules, i
         life.busy_ns = now_ns
     if received_nbytes != life.heard_nbytes:
         life.heard_nbytes, life.heard_ns, life.pinged_ns = received_nbytes, now_ns, 0
-    if life.pinged_ns > 0 and now_ns - life.pinged_ns >= rules.keepalive_timeout_ns:
+    if rules.keepalive_timeout_ns > 0 and life.pinged_ns > 0 and now_ns - life.pinged_ns >= rules.keepalive_timeout_ns:
         return DEAD
     if draining:
         if not life.drains:

@@ -1,23 +1,41 @@
 # limits: how much a client may make the server read, hold or do, where no setting says it. Each stands in the table of
-# docs/operations.md, "Limits", or guards one that does. Constants only.
+# docs/operations.md, "Limits". Constants only.
 
 cdef enum:
-    BUDGET_NS = 1_000_000               # of an iteration of the loop, for the turns of all connections
-    READ_NBYTES = 16 << 10              # read of a connection in a turn, unless most of it is a large message,
-    TLS_READ_NBYTES = 4 << 10           # or of one that speaks TLS, whose records can be dear: a KeyUpdate has 22 bytes,
-    QUANTUM = 16 << 10                  # and as many may be read of it until it is behind the others: turns cost the bytes that they read,
-    PAYLOAD_SHARE = 16                  # those of a large message, which are only copied, a 16th
-    FLUSH_FRAMES = 256                  # written of a connection in a turn, which costs a quantum where more are left
-    MAX_UNSENT_NBYTES = 512 << 10       # that wait for a socket: a write of output, and what TLS answers to a client that reads nothing
-    MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
-    MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; rejections too
-    PREFACE_NBYTES = 24                 # with which a client begins: "PRI * HTTP/2.0" and so on
-    UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more
-    MAX_SETTINGS = 32                   # entries of one SETTINGS frame
-    ANSWERED_HEADERS = 4                # so many times max_header_nbytes, and LEAST_ANSWERED_NBYTES in any case, are read to reject
-    LEAST_ANSWERED_NBYTES = 64 << 10    # them with a word; more are not read
-    MAX_PATH_NBYTES = 256               # kept of an unknown method's path, for the words of its rejection
-    MAX_METADATA = 128                  # metadata entries of one call
-    OWN_CALLS = 16                      # that a connection may always have open; of more no more than all connections may still open
-    STREAM_NBYTES = 4 << 10             # what a streaming call takes beside its messages, which count with it: a task and its generators
-    MAX_ENDED = 64                      # calls, stalled or late, that one look at a connection ends; its next one is behind the others
+    # Of an iteration of the event loop: the turns of all connections take so long together.
+    BUDGET_NS = 1_000_000
+    # A turn reads so much of a connection. It reads 64 KiB where the rest of a message is larger than this.
+    READ_NBYTES = 16 << 10
+    # A turn reads less of a connection that speaks TLS: records can be dear, and a KeyUpdate has 22 bytes.
+    TLS_READ_NBYTES = 4 << 10
+    # A turn costs the bytes that it reads. A connection goes behind the others when its turns have cost so much.
+    QUANTUM = 16 << 10
+    # Bytes of a large message are only copied: they cost a 16th.
+    PAYLOAD_SHARE = 16
+    # A turn writes so many frames of a connection at most. It costs a quantum where more are left.
+    FLUSH_FRAMES = 256
+    # So much output may wait for a socket: one write, and what TLS answers to a client that reads nothing.
+    MAX_UNSENT_NBYTES = 512 << 10
+    # The largest frame that a client may send.
+    MAX_FRAME_NBYTES = 1 << 20
+    # So many frames may wait for a client that does not read, for each stream that it may have open.
+    MAX_STREAM_FRAMES = 4
+    # A client begins with so many bytes: "PRI * HTTP/2.0" and so on.
+    PREFACE_NBYTES = 24
+    # A frame that asks for nothing counts once more for each so many bytes.
+    UNASKED_NBYTES = 1 << 10
+    # Entries of one SETTINGS frame.
+    MAX_SETTINGS = 32
+    # The server reads so many times max_header_nbytes, or at least LEAST_ANSWERED_NBYTES, to reject headers with a status.
+    ANSWERED_HEADERS = 4
+    LEAST_ANSWERED_NBYTES = 64 << 10
+    # So much of an unknown method's path is kept, for the words of its rejection.
+    MAX_PATH_NBYTES = 256
+    # Metadata entries of one call.
+    MAX_METADATA = 128
+    # A connection may always have so many calls open. Beyond them it may have as many as max_calls leaves free.
+    OWN_CALLS = 16
+    # A streaming call holds so much beside its messages, and it counts with them: a task and its generators.
+    STREAM_NBYTES = 4 << 10
+    # One look at a connection ends so many calls, stalled or late. Its next look is behind the others'.
+    MAX_ENDED = 64

@@ -11,8 +11,8 @@ from inferd._core.http2.server_state cimport ServerState
 cdef enum State:                        # of a connection; send_state.pyx has the table of what may follow what
     OPENING = 0                         # made; by TLS, in its handshake
     OPEN = 1                            # the client has said that it speaks HTTP/2
-    DRAINING = 2                        # GOAWAY was said; calls go on to their end
-    CLOSING = 3                         # HTTP/2 is over, and the next turn frees it
+    DRAINING = 2                        # GOAWAY was said, or will be when TLS has made its handshake; calls go on to their end
+    CLOSING = 3                         # HTTP/2 is over, and this turn or the next one frees it
     CLOSED = 4                          # nothing is left of it but, perhaps, a lingering close
 
 cdef class SendState(Polled):
@@ -36,11 +36,11 @@ cdef class SendState(Polled):
     cdef int write_output(self) except -1
     # Hands bytes to the transport, which keeps what it cannot send, and is `blocked` then.
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
-    # The one place that builds GOAWAY. error: NGHTTP2_NO_ERROR in a drain. notice: the first of a drain's two, for streams under way.
+    # The one place where we build GOAWAY; libnghttp2 builds its own for errors that it finds. error: NGHTTP2_NO_ERROR in a drain. notice: the first of a drain's two, for streams under way.
     cdef void goaway(self, int error, bytes why, bint notice) noexcept
     # HTTP/2 is over: what is written leaves, and then the connection.
     cdef void finish(self) noexcept
-    # The one place where an exception becomes a response; the service says how. What works or waits for the call is cancelled.
+    # A call that has raised while its request came gets a response, which the service makes. What works for the call is cancelled.
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept
     # RST_STREAM(NO_ERROR) on a stream whose response is whole, once the response has left: nghttp2 sends nothing more on a stream whose
     # reset is queued.

@@ -24,7 +24,7 @@ MAY_FOLLOW[<int>CLOSED] = 0
 
 
 cdef inline bint is_error(const uint8_t *goaway) noexcept:
-    """Whether nghttp2 ends the connection for an error that it has found. shutdown() counts its own, and drains before."""
+    """Whether libnghttp2 ends the connection for an error that it has found. The caller leaves out shutdown(), which counts itself."""
     return goaway[13] | goaway[14] | goaway[15] | goaway[16] != 0
 
 

@@ -226,7 +226,7 @@ cdef class Session(SendState):
         except Exception as error:
             self.reject(call, call.stream_id, error)
 
-    def end_stalled(self, int64_t now_ns, int64_t taken_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+    def end_stalled(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the request, for
         response_limit_ns that the response is read, while less than min_rate moved, or min_message_rate of a large message. True: the
         connection must be aborted, since its client reads nothing of it, or has not begun to speak HTTP/2. Called now and then with the
@@ -236,7 +236,7 @@ cdef class Session(SendState):
         cdef bint large
         cdef Http2Call call
         cdef Owed owed
-        cdef bint shut = False
+        cdef bint reads_nothing, waits_for_shared_window = False
         cdef list stalled = []
         cdef list late = []             # whose deadline has passed before the request was whole
         self.ends_more = False
@@ -248,10 +248,10 @@ cdef class Session(SendState):
         while call is not None and len(stalled) + len(late) < MAX_ENDED:
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
-            if owed == RESPONSES:       # not this call's own doing: the connection is judged
-                shut = True
+            if owed == RESPONSES:       # the window that all share is shut: the connection is judged, not this call
+                waits_for_shared_window = True
                 owed = NOTHING
-            if is_stalled(&call.stall, owed, call.sent_nbytes if owed == RESPONSE else call.taken_nbytes(), now_ns,
+            if is_stalled(&call.stall, owed, call.sent_nbytes if owed == RESPONSE else call.consumed_nbytes(), now_ns,
                           response_limit_ns if owed == RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate):
                 if call is self.headers.opening:
@@ -262,10 +262,10 @@ cdef class Session(SendState):
                 late.append(call)
             call = call.next
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
-        shut &= is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and not self.blocked else NOTHING, self.sent_nbytes,
-                           now_ns, response_limit_ns, server.limits.min_rate)
-        if is_stalled(&self.output, NOTHING if taken_nbytes < 0 else OUTPUT, <uint64_t>taken_nbytes, now_ns, response_limit_ns,
-                      server.limits.min_rate) or shut:
+        reads_nothing = is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and not self.blocked else NOTHING,
+                                   self.sent_nbytes, now_ns, response_limit_ns, server.limits.min_rate)
+        if is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns, response_limit_ns,
+                      server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
             return True
         self.ends_more = len(stalled) + len(late) == MAX_ENDED
         for call in late:

@@ -75,7 +75,7 @@ cdef class Http2Call(Call):
     # request that is whole but for its end: what it holds.
     cdef Py_ssize_t owed_nbytes(self) noexcept
     # Of the request: sent by the client, and taken by who reads them.
-    cdef uint64_t taken_nbytes(self) noexcept
+    cdef uint64_t consumed_nbytes(self) noexcept
     # The client has owed this for too long: it is told where it can be, and the call holds nothing more.
     cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept
     cdef stall_error(self, int64_t limit_ns)

@@ -98,7 +98,7 @@ cdef class Http2Call(Call):
         if self.closed:
             return
         if self.connection is not None and not self.connection.has_room(len(message)):
-            self.request = None         # it is who responses
+            self.request = None         # it answers just now, and is not cancelled
             self.connection.reject(self, self.stream_id, self.connection.unread_error(len(message)))
             return
         response = pooled(message)        # raises, if it does, before the call counts as answered
@@ -285,7 +285,7 @@ cdef class Http2Call(Call):
             return self.partial.nbytes
         return self.message.nbytes if self.message is not None else 0
 
-    cdef uint64_t taken_nbytes(self) noexcept:
+    cdef uint64_t consumed_nbytes(self) noexcept:
         """Of the request: sent by the client, and taken by who reads them."""
         return self.received_nbytes - (PyByteArray_GET_SIZE(self.backlog) if self.backlog is not None else 0)
 

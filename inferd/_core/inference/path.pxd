@@ -40,7 +40,7 @@ cdef class Route:               # requests of one model version, on their way to
     cdef readonly bint polling          # the loop is inside run_inline
     cpdef check(self, Request request)
     cpdef submit(self, Request request, Call call)
-    cpdef reject(self, error)
+    cpdef count_rejection(self, error)
     cpdef schedule_inline(self)
     cdef int64_t run_timed(self, Batch batch) except -1
 

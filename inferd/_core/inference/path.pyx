@@ -81,7 +81,7 @@ cdef class Route:
         try:
             request.check(self.signature)
         except RequestError as error:
-            self.reject(error)
+            self.count_rejection(error)
             raise
 
     cpdef submit(self, Request request, Call call):
@@ -96,7 +96,7 @@ cdef class Route:
                 waiting = self.large
             alone = waiting.put(request, call)
         except RequestError as error:
-            self.reject(error)
+            self.count_rejection(error)
             raise
         if not alone:
             return
@@ -105,7 +105,7 @@ cdef class Route:
         elif self.wake is not None:
             self.wake()
 
-    cpdef reject(self, error):
+    cpdef count_rejection(self, error):
         """Counts one request that was rejected before it waited."""
         if isinstance(error, (ResourceExhausted, DeadlineExceeded)):
             reason = "REJECTED"
@@ -125,8 +125,8 @@ cdef class Route:
             self.schedule(self.run_inline)
 
     def run_inline(self):
-        """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their responses are not sent before, and what
-        came meanwhile is older than it says."""
+        """Runs waiting requests on the loop, a few batches at most. Responses leave only when the loop has its turn, and requests that
+        came meanwhile are stamped late."""
         cdef int64_t left_ns = self.turn_ns
         cdef int64_t run_ns
         cdef Batch batch

@@ -234,7 +234,7 @@ def test_nothing_is_asked_of_http_2_while_the_socket_takes_nothing(sockets: Sock
     sockets.settle()
     assert sockets.server.totals["calls"] == 200
     assert 0 < connection.unsent_nbytes <= 512 << 10
-    assert connection.taken_nbytes() < 50_000
+    assert connection.acknowledged_nbytes() < 50_000
     assert connection.state == OPEN
 
 
@@ -246,7 +246,7 @@ def test_a_client_that_reads_nothing_is_found_out_by_its_counts(sockets: Sockets
     sockets.settle()
 
     def stalls(now_s: int) -> bool:
-        return connection.end_stalled(now_s * S, connection.taken_nbytes(), 10 * S, 10 * S)
+        return connection.end_stalled(now_s * S, connection.acknowledged_nbytes(), 10 * S, 10 * S)
 
     assert not stalls(1)
     assert not stalls(10)

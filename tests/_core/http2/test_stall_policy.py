@@ -38,8 +38,8 @@ class Waiting:
 
 
 def look(client: Client, now_s: float, waiting_nbytes: int = 0) -> bool:
-    taken_nbytes = 10**9 - waiting_nbytes if waiting_nbytes else -1
-    cut = client.session.end_stalled(int(now_s * S), taken_nbytes, LIMIT_NS, LIMIT_NS)
+    acknowledged_nbytes = 10**9 - waiting_nbytes if waiting_nbytes else -1
+    cut = client.session.end_stalled(int(now_s * S), acknowledged_nbytes, LIMIT_NS, LIMIT_NS)
     client.exchange()
     return cut
 
