@@ -36,7 +36,8 @@ cdef class SendState(Polled):
     cdef int write_output(self) except -1
     # Hands bytes to the transport, which keeps what it cannot send, and is `blocked` then.
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
-    # The one place where we build GOAWAY; libnghttp2 builds its own for errors that it finds. error: NGHTTP2_NO_ERROR in a drain. notice: the first of a drain's two, for streams under way.
+    # The one place where we build GOAWAY; libnghttp2 builds its own for errors that it finds. error: NGHTTP2_NO_ERROR in a drain.
+    # notice: the first of a drain's two, for streams under way.
     cdef void goaway(self, int error, bytes why, bint notice) noexcept
     # HTTP/2 is over: what is written leaves, and then the connection.
     cdef void finish(self) noexcept

@@ -264,8 +264,8 @@ cdef class Session(SendState):
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
         reads_nothing = is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and not self.blocked else NOTHING,
                                    self.sent_nbytes, now_ns, response_limit_ns, server.limits.min_rate)
-        if is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns, response_limit_ns,
-                      server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
+        if is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
+                      response_limit_ns, server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
             return True
         self.ends_more = len(stalled) + len(late) == MAX_ENDED
         for call in late:
