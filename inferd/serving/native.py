@@ -391,7 +391,11 @@ class NativeTransport:
         if client.family != AF_UNIX:
             client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # a small response waits for no acknowledgement of the one before
         connection = Connection(self, client, tls)
-        connection.start(self.poller)
+        try:
+            connection.start(self.poller)
+        except BaseException:
+            connection.abort()
+            raise
         self.connections.add(connection)
         connection.held_bytes = CONNECTION_BYTES if tls is None else TLS_CONNECTION_BYTES
         self.connection_bytes += connection.held_bytes

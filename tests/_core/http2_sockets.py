@@ -62,13 +62,14 @@ class Sockets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.poller.fileno() < 0:
-            self.poller = Poller(self.served.scheduled.append)
         for connection in self.connections:
             connection.abort()
         for closing in list(self.server.closing):
             closing.abort()
-        self.turn()
+        if self.poller.fileno() >= 0:
+            self.poller.budget_ns = 10**12
+            self.turn()
+            self.turn()
         self.served.let_go()
         self.poller.close()
         self.opened.close()

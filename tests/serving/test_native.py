@@ -563,13 +563,15 @@ async def test_a_watch_may_be_silent_but_keeps_no_messages_that_nobody_takes() -
             await asyncio.wait_for(ended.wait(), LIMIT_S)
 
 
-async def test_the_look_at_stalls_comes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_look_comes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "LOOK_S", 0.001)  # instead of waiting
     async with serving() as (transport, [bound]):
-        transport._stall_timeout_ns = 1
         peer = await asyncio.to_thread(Peer, bound)
         with peer:
             stream = await asyncio.to_thread(peer.open, ECHO)
+            while not transport.server.calls:
+                await asyncio.sleep(0)
+            transport._stall_timeout_ns = 1
             assert (await asyncio.to_thread(peer.wait, stream)).status == 4
         assert transport.server.totals["stalled"] == 1
 

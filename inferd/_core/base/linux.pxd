@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport timespec
 
 cdef extern from "sys/epoll.h" nogil:
-    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET, EPOLL_CLOEXEC
+    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET, EPOLL_CLOEXEC
     ctypedef union epoll_data:
         void *ptr
         int fd

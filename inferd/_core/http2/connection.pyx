@@ -10,7 +10,7 @@ from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl
 from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, QUANTUM, READ_NBYTES, TLS_READ_NBYTES
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
-from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
+from inferd._core.http2.poller cimport CUT, HUNG_UP, READABLE, WRITABLE, Poller
 from inferd._core.http2.send_state cimport CLOSING
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.http2.session cimport Session
@@ -33,6 +33,8 @@ cdef class Connection(Session):
     def start(self, Poller poller not None):
         """Serves from now on. Raises OSError."""
         poller.add(self)
+        if self.socket.family == sockets.AF_UNIX:
+            self.readiness |= CUT
         if self.tls is None:
             self.open_session()
         else:
@@ -85,6 +87,8 @@ cdef class Connection(Session):
         self.close_socket()
         if poller is not None:
             poller.wake(self)
+        else:                           # it has no turns any more
+            self.release()
 
     cdef bint take_turn(self) noexcept:
         """Writes what waits, reads once, and frees what is over. True: more is left."""
@@ -122,12 +126,16 @@ cdef class Connection(Session):
             self.flush()
             self.finish()
             return 0
-        self.cost += nbytes // PAYLOAD_SHARE if is_large else nbytes
-        if nbytes < most_nbytes and not self.readiness & HUNG_UP:
+        if nbytes < most_nbytes and not self.readiness & (HUNG_UP | CUT):
             self.readiness &= ~READABLE
+        self.payload_nbytes = 0
         if self.tls is not None:
-            return self.receive_tls(nbytes)
-        self.take(self.server.receive_buffer, nbytes)
+            self.receive_tls(nbytes)
+        else:
+            self.take(self.server.receive_buffer, nbytes)
+        self.cost += nbytes - self.payload_nbytes + self.payload_nbytes // PAYLOAD_SHARE
+        if 2 * self.payload_nbytes < nbytes:
+            self.missing_nbytes = 0     # most of it was no message: the next read is a small one
         return 0
 
     cdef int receive_tls(self, Py_ssize_t nbytes) except -1:
@@ -145,7 +153,7 @@ cdef class Connection(Session):
             while self.tls.established and self.state < CLOSING:
                 count = self.tls.read(buffer, RECEIVE_NBYTES)
                 if count <= 0:
-                    if count < 0:
+                    if count < 0:       # a client that has said close_notify takes content for an error
                         self.finish()
                     break
                 self.take(buffer, count)
@@ -224,7 +232,7 @@ cdef class Connection(Session):
                 self.send_tls()
             if self.low_water is not None:
                 self.low_water.set(1)
-            if self.socket is not None:
+            if self.socket is not None and poller is not None:
                 poller.forget(self)
                 closing = LingeringClose(self.server, self.socket, self.unsent, bool(self.readiness & HUNG_UP))
                 self.socket, self.descriptor, self.unsent = None, -1, None
@@ -243,5 +251,7 @@ cdef class Connection(Session):
         if self.socket is not None:
             if self.poller is not None:
                 self.poller.forget(self)
+            if self.low_water is not None:
+                self.low_water.close()
             self.socket.close()
             self.socket, self.descriptor, self.unsent = None, -1, None

@@ -7,6 +7,7 @@ cdef enum:
     READABLE = 1                        # bytes may be there to be read
     WRITABLE = 2                        # the socket takes bytes
     HUNG_UP = 4                         # the client sends nothing more: read until the end is seen
+    CUT = 8                             # a read may end before the bytes do, at urgent data or a descriptor: read until EAGAIN
 
 cdef class Polled(Flow):                # one socket
     cdef readonly int descriptor        # -1: none, or it is closed
@@ -15,6 +16,8 @@ cdef class Polled(Flow):                # one socket
     cdef bint dirty                     # is in the server's list of those with output
     # Writes the output that the transport takes, a turn's worth at most.
     cpdef flush(self)
+    # The same in a turn, for others have written much.
+    cdef void flush_in_turn(self) noexcept
 
 cdef class Poller:
     cdef int epoll

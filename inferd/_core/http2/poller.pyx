@@ -6,8 +6,8 @@ from libc.stdint cimport int64_t
 
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.linux cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, close as close_descriptor,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
+    close as close_descriptor, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
 )
 from inferd._core.base.scheduler cimport Flow, Scheduler
 from inferd._core.http2.limits cimport BUDGET_NS, QUANTUM
@@ -27,6 +27,9 @@ cdef class Polled(Flow):
         self.descriptor = -1
 
     cpdef flush(self):
+        pass
+
+    cdef void flush_in_turn(self) noexcept:
         pass
 
 
@@ -60,13 +63,15 @@ cdef class Poller:
         for socket in self.sockets.values():
             socket.poller = None
         self.sockets = {}
+        while self.scheduler.next() is not None:
+            pass                        # a flow that waits would hold those behind it
         if self.epoll >= 0:
             close_descriptor(self.epoll)
         self.epoll = -1
 
     cdef int add(self, Polled socket) except -1:
         cdef epoll_event event
-        event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+        event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET
         event.data.fd = socket.descriptor
         if epoll_ctl(self.epoll, EPOLL_CTL_ADD, socket.descriptor, &event) != 0:
             raise OSError(errno, os.strerror(errno))
@@ -103,6 +108,8 @@ cdef class Poller:
                     socket.readiness |= WRITABLE
                 if events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
                     socket.readiness |= READABLE | HUNG_UP
+                if events[i].events & EPOLLPRI:
+                    socket.readiness |= READABLE | CUT
                 self.scheduler.add(socket)
         if not self.scheduled:
             self.run()

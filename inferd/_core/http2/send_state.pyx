@@ -90,13 +90,17 @@ cdef class SendState(Polled):
         if filled > 0:
             self.put(buffer, filled)
         if self.unfinished:
-            if self.poller is not None:
-                self.poller.wake(self)
-            else:
-                self.mark_dirty()
+            self.flush_in_turn()
         elif not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
             self.finish()
         return 0
+
+    cdef void flush_in_turn(self) noexcept:
+        self.unfinished = True
+        if self.poller is not None:
+            self.poller.wake(self)
+        else:
+            self.mark_dirty()
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         self.server.totals.sent_nbytes += nbytes

@@ -1,7 +1,7 @@
 # cython: language_level=3
 # server_state: what all connections of a server share (see server_state.pxd).
 
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from inferd._core.grpc.call cimport infer_handler
@@ -107,10 +107,14 @@ cdef class ServerState:
         """Writes what waits to be sent, one write a connection, a turn's worth of each at most."""
         cdef list connections = self.dirty
         cdef Polled connection
+        cdef uint64_t most_nbytes = self.totals.sent_nbytes + FLUSH_NBYTES
         self.dirty = []
         for connection in connections:
             connection.dirty = False
-            connection.flush()
+            if self.totals.sent_nbytes < most_nbytes:
+                connection.flush()
+            else:
+                connection.flush_in_turn()
 
     def flush_scheduled_output(self):
         """The same at the end of an iteration of the loop."""

@@ -26,6 +26,7 @@ cdef class Session(SendState):
     cdef int32_t aged_stream_id         # the newest stream at the last call of age()
     cdef public LowWater low_water      # of the socket; None: it is always read as bytes come
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the last bytes brought a piece of; 0: none
+    cdef Py_ssize_t payload_nbytes      # of messages, in the present read
     cdef int64_t streams                # that the client opened, rejected ones too, but for those that came too late
     cdef bint greeted                   # the client's preface was right, settings included
     cdef readonly bint ends_more        # the last look ended as many calls as one does: others may be left, for one more
@@ -34,6 +35,7 @@ cdef class Session(SendState):
     cdef void end_flood(self) noexcept
     # GOAWAY with ENHANCE_YOUR_CALM, and the end: calls under way are lost.
     cdef void shutdown(self, bytes why) noexcept
+    cdef void put_queued_frames(self) noexcept
     cdef void headers_complete(self, Http2Call call) noexcept
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept
     cdef void request_complete(self, Http2Call call) noexcept

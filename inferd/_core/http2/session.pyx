@@ -154,9 +154,24 @@ cdef class Session(SendState):
             self.enter(DRAINING)
         self.goaway(NGHTTP2_ENHANCE_YOUR_CALM, why, False)
         self.flush()
-        while self.unfinished and nghttp2_session_get_outbound_queue_size(self.session) > 0:
+        while self.unfinished and not self.blocked and nghttp2_session_get_outbound_queue_size(self.session) > 0:
             self.flush()                # until GOAWAY has left
+        if self.blocked:
+            self.put_queued_frames()
         self.finish()
+
+    cdef void put_queued_frames(self) noexcept:
+        """The transport is blocked and keeps these, GOAWAY among them. libnghttp2 gives control frames before DATA."""
+        cdef const uint8_t *piece
+        cdef nghttp2_ssize nbytes
+        try:
+            while self.state < CLOSING and nghttp2_session_get_outbound_queue_size(self.session) > 0:
+                nbytes = nghttp2_session_mem_send2(self.session, &piece)
+                if nbytes <= 0:
+                    break
+                self.put(piece, nbytes)
+        except Exception as error:
+            self.server.log(error)
 
     cdef void headers_complete(self, Http2Call call) noexcept:
         """All request headers are there: rejects what is not a call that this server knows."""
@@ -181,6 +196,7 @@ cdef class Session(SendState):
         """Bytes of a call's messages. What comes after a response, or a rejection, is thrown away."""
         cdef Py_ssize_t taken = nbytes
         call.received_nbytes += nbytes
+        self.payload_nbytes += nbytes
         try:
             if call.kind != STREAM or call.single:
                 while nbytes > 0 and not call.closed:

@@ -10,8 +10,8 @@ import pytest
 from h2.settings import SettingCodes
 
 from inferd._core.grpc.call import Call
-from tests._core.http2_client import INFER, frame
-from tests._core.http2_sockets import CLOSED, CLOSING, DRAINING, GREETING, OPEN, OPENING, Peer, Sockets, Watched
+from tests._core.http2_client import INFER, frame, headers
+from tests._core.http2_sockets import CLOSED, CLOSING, DRAINING, GREETING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Watched
 from tests.tls_records import Contexts
 
 MAX_UNSENT_NBYTES = 512 << 10  # _core/http2/limits.pxd
@@ -55,6 +55,46 @@ def received(client: socket.socket) -> bytes:
         while piece := client.recv(1 << 16):
             found += piece
     return found
+
+
+# ---- reading
+
+
+@pytest.mark.parametrize("odd", ["a descriptor", "urgent data"])
+def test_bytes_behind_a_read_that_ends_early_are_read(sockets: Sockets, odd: str) -> None:
+    """At a descriptor, or at urgent data, the kernel ends a read though more bytes are there, and tells of them once."""
+    _, peer = greeted(sockets, "unix" if odd == "a descriptor" else "tcp")
+    stream = peer.ask(INFER, b"x" * 1000)
+    content, client = peer.h2.data_to_send(), peer.socket
+    client.send(content[:100])
+    if odd == "a descriptor":
+        socket.send_fds(client, [content[100:200]], [client.fileno()])
+        client.send(content[200:])
+    else:
+        client.send(content[100:200])
+        client.send(b"!", socket.MSG_OOB)
+        client.send(content[200:])
+    peer.until(lambda: stream in peer.ended)
+
+
+def test_a_message_that_has_begun_lets_other_frames_cost_no_less(sockets: Sockets) -> None:
+    """Of a large message a turn reads 64 KiB. Of other frames beside one it reads 16 KiB, after the first turn."""
+    _, peer = greeted(sockets)
+    stream = peer.h2.get_next_available_stream_id()
+    peer.h2.send_headers(stream, headers(INFER))
+    peer.h2.send_data(stream, b"\0" + (32 << 20).to_bytes(4, "big") + bytes(1000))
+    send_all(sockets, peer)
+    sockets.poller.budget_ns = 0
+    reads = []
+    one_byte = b"\0\0\1\0\0" + stream.to_bytes(4, "big") + b"x"
+    with suppress(BlockingIOError):
+        while peer.socket.send(UNKNOWN + one_byte):
+            pass
+    for _ in range(4):
+        before = sockets.server.totals["received_nbytes"]
+        sockets.turn()
+        reads.append(sockets.server.totals["received_nbytes"] - before)
+    assert 0 < max(reads[1:]) <= READ_NBYTES
 
 
 # ---- states

@@ -15,6 +15,7 @@ import h2.exceptions
 import h2.settings
 import hpack
 import pytest
+from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -999,3 +1000,23 @@ def test_cut_at_every_byte() -> None:
 
 def test_headers_are_what_a_client_sends() -> None:
     assert dict(headers())[":path"] == INFER
+
+
+def test_what_many_connections_get_at_once_is_written_in_several_goes() -> None:
+    """A flush writes a MiB or so; the rest is for the turns that follow."""
+    served = Served(lambda call: call.reply(bytes(200_000)))
+    clients = [Client(served) for _ in range(20)]
+    for client in clients:
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
+        client.h2.increment_flow_control_window(1 << 20)
+        client.exchange()
+    for client in clients:
+        stream_id = client.open()
+        client.h2.send_data(stream_id, frame(b""), end_stream=True)
+        client.session.receive(client.h2.data_to_send())
+    before = served.server.totals["sent_nbytes"]
+    served.server.flush()
+    assert 1 << 20 <= served.server.totals["sent_nbytes"] - before < (1 << 20) + 200_000 + 1000
+    for client in clients:
+        client.exchange()
+        assert len(client.bodies[1]) == 5 + 200_000
