@@ -71,6 +71,7 @@ class Sockets:
             self.turn()
             self.turn()
         self.served.let_go()
+        self.connections.clear()
         self.poller.close()
         self.opened.close()
 

@@ -14,6 +14,8 @@ cdef enum:
     PAYLOAD_SHARE = 16
     # A turn writes so many frames of a connection at most. It costs a quantum where more are left.
     FLUSH_FRAMES = 256
+    # So much is written of all connections in one go. The others write in turns.
+    FLUSH_NBYTES = 1 << 20
     # So much output may wait for a socket: one write, and what TLS answers to a client that reads nothing.
     MAX_UNSENT_NBYTES = 512 << 10
     # The largest frame that a client may send.

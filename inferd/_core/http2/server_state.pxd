@@ -12,7 +12,6 @@ from inferd._core.http2.nghttp2 cimport nghttp2_option
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
     SEND_NBYTES = 256 << 10             # of a connection's output, gathered for one write; and a turn's worth of it
-    FLUSH_NBYTES = 1 << 20              # of all connections, written in one go: the others write in turns
     INLINE_NBYTES = 64 << 10            # decompressed on the loop between two flushes; more goes to threads
 
 cdef struct Limits:                     # the settings of the same names; server_state.pyx has the defaults

@@ -7,7 +7,7 @@ from libc.stdlib cimport free, malloc
 from inferd._core.grpc.call cimport infer_handler
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.http2.flood_policy cimport CONTROL_BURST_S, RESET_BURST_S
-from inferd._core.http2.limits cimport MAX_SETTINGS, MAX_STREAM_FRAMES
+from inferd._core.http2.limits cimport FLUSH_NBYTES, MAX_SETTINGS, MAX_STREAM_FRAMES
 from inferd._core.http2.low_water cimport Gathering
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.poller cimport Polled
