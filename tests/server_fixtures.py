@@ -104,9 +104,6 @@ class ServerFixture:
         await self.server.stop()
 
 
-Served = ServerFixture  # the name that the tests of the native transport use until they are rewritten
-
-
 class Program:
     """`python -m inferd serve ...` as a process, until `with` ends. stdout's ready line is read; stderr is kept."""
 

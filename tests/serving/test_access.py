@@ -37,7 +37,7 @@ from inferd.watched_files import _state_of as state_of
 from tests import models
 from tests.certificates import OWN_CONNECTION, Files
 from tests.http2_peer import connected
-from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, Served, until
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, ServerFixture, until
 from tests.wire import INFER, infer_request
 
 TOKEN, OTHER_TOKEN = "a" * 32, "b" * 32
@@ -100,7 +100,7 @@ def serial(address: str, files: Files) -> int:
 
 
 def test_every_kind_of_call_goes_by_tls(files: Files, model: Path, transport: str, channels: list[grpc.Channel]) -> None:
-    with Served(model, transport=transport, **files.settings()) as served:
+    with ServerFixture(model, transport=transport, **files.settings()) as served:
         channels.append(channel := files.channel(served.address))
         answer = inference.ModelInferResponse.FromString(call(channel, INFER, REQUEST))
         assert answer.raw_output_contents[0] == np.ones((1, 16), np.float32).tobytes()
@@ -115,7 +115,7 @@ def test_every_kind_of_call_goes_by_tls(files: Files, model: Path, transport: st
 def test_who_does_not_trust_the_authority_does_not_connect(
     files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]
 ) -> None:
-    with Served(model, transport=transport, **files.settings()) as served:
+    with ServerFixture(model, transport=transport, **files.settings()) as served:
         channels.append(stranger := Files.made(tmp_path / "other").channel(served.address))
         assert code_of(lambda: call(stranger)) == "UNAVAILABLE"
         channels.append(plain := grpc.insecure_channel(served.address, OWN_CONNECTION))
@@ -126,7 +126,7 @@ def test_who_does_not_trust_the_authority_does_not_connect(
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_protocols_are_not_spoken(files: Files, model: Path) -> None:
-    with Served(model, **files.settings()) as served:
+    with ServerFixture(model, **files.settings()) as served:
         host, port = served.address.rsplit(":", 1)
         context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
         context.set_ciphers("ALL:@SECLEVEL=0")
@@ -138,7 +138,7 @@ def test_old_protocols_are_not_spoken(files: Files, model: Path) -> None:
 
 def test_plaintext_and_tls_side_by_side(files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
     listen = ("plaintext:127.0.0.1:0", "127.0.0.1:0", f"unix:{tmp_path}/s")
-    with Served(model, transport=transport, listen=listen, **files.settings()) as served:
+    with ServerFixture(model, transport=transport, listen=listen, **files.settings()) as served:
         plaintext, secure, local = served.addresses["listen"]
         channels += [grpc.insecure_channel(address, OWN_CONNECTION) for address in (plaintext, local)]
         channels.append(files.channel(secure))
@@ -149,7 +149,7 @@ def test_a_certificate_is_replaced_and_no_connection_notices(
     model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]
 ) -> None:
     files = Files.made(tmp_path / "server")
-    with Served(model, transport=transport, **files.settings()) as served:
+    with ServerFixture(model, transport=transport, **files.settings()) as served:
         channels.append(channel := files.channel(served.address))
         call(channel)
         before = serial(served.address, files)
@@ -173,7 +173,7 @@ def test_clients_need_a_certificate_of_the_authority(
     files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]
 ) -> None:
     other = Files.made(tmp_path / "other")
-    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca))) as served:
+    with ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca))) as served:
         good = files.channel(served.address, files.authority.issue_cert("client.example"))
         strange = files.channel(served.address, other.authority.issue_cert("client.example"))
         none = files.channel(served.address)
@@ -184,7 +184,7 @@ def test_clients_need_a_certificate_of_the_authority(
 
 def test_only_names_on_the_list_may_ask(files: Files, model: Path, transport: str, channels: list[grpc.Channel]) -> None:
     allowed = ("spiffe://example/batch", "cn:Some Person")
-    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served:
+    with ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served:
         by_common_name = files.authority.issue_cert("x.example", common_name="Some Person")
         channels += [files.channel(served.address, leaf) for leaf in (by_common_name, files.authority.issue_cert("client.example"))]
         for method, request in ((INFER, REQUEST), (LIVE, b"")):
@@ -198,7 +198,7 @@ def test_a_name_is_taken_from_a_client_that_is_connected(
     allowed = ("batch.example", "web.example")
     with (
         caplog.at_level(logging.INFO, "inferd"),
-        Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served,
+        ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served,
     ):
 
         def allow(*names: str) -> None:
@@ -228,7 +228,7 @@ def test_a_name_is_taken_from_a_client_that_is_connected(
 def test_authorities_are_replaced(model: Path, tmp_path: Path, channels: list[grpc.Channel]) -> None:
     """Of a client whose authority is trusted no longer the next handshake is rejected; grpc's transport shares the mechanism."""
     files, other = Files.made(tmp_path / "server"), trustme.CA()
-    with Served(model, **files.settings(tls_client_ca=str(files.ca))) as served:
+    with ServerFixture(model, **files.settings(tls_client_ca=str(files.ca))) as served:
         channels.append(before := files.channel(served.address, files.authority.issue_cert("client.example")))
         assert call(before)
         other.cert_pem.write_to_path(files.ca)
@@ -251,7 +251,7 @@ def test_a_name_counts_by_its_type(files: Files, model: Path, transport: str, ch
     typed = {"common name": "cn:batch.example", "DNS": "dns:batch.example", "URI": "uri:batch.example", "email": "email:batch.example"}
     client = leaf(files.authority, *shown[place])
     settings = files.settings(tls_client_ca=str(files.ca))
-    with Served(model, transport=transport, **settings, tls_allow=("batch.example",)) as served:
+    with ServerFixture(model, transport=transport, **settings, tls_allow=("batch.example",)) as served:
         channels.append(channel := files.channel(served.address, client))
         assert call(channel) if place == "DNS" else code_of(lambda: call(channel)) == "PERMISSION_DENIED"
         server = served.server
@@ -270,7 +270,7 @@ def test_only_a_certificate_with_one_of_the_names_may_ask() -> None:
 
 
 def test_of_several_common_names_the_first_counts(files: Files, model: Path, transport: str, channels: list[grpc.Channel]) -> None:
-    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=("cn:batch",))) as served:
+    with ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=("cn:batch",))) as served:
         for common, code in ((["batch", "other"], ""), (["other", "batch"], "PERMISSION_DENIED")):
             channels.append(channel := files.channel(served.address, leaf(files.authority, common, x509.DNSName("x.example"))))
             assert call(channel) if not code else code_of(lambda channel=channel: call(channel)) == code
@@ -285,7 +285,7 @@ def test_a_name_with_a_nul_in_it_is_nobodys(
     kinds = {"DNS": x509.DNSName, "URI": x509.UniformResourceIdentifier, "email": x509.RFC822Name}
     bad = "batch.example\0.evil"
     shown = leaf(files.authority, bad, x509.DNSName("x")) if place == "common name" else leaf(files.authority, "x", kinds[place](bad))
-    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served:
+    with ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served:
         channels.append(channel := files.channel(served.address, shown))
         with pytest.raises(grpc.RpcError) as caught:
             call(channel)
@@ -300,7 +300,7 @@ def test_a_dns_name_that_is_not_ascii_is_nobodys(
 ) -> None:
     """Least of all of whom Unicode takes for the same in another case."""
     shown = leaf(files.authority, "x", x509.DNSName._init_without_validation(name))
-    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served:
+    with ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served:
         channels.append(channel := files.channel(served.address, shown))
         with pytest.raises(grpc.RpcError) as caught:
             call(channel)
@@ -326,7 +326,7 @@ def test_a_name_that_is_no_utf_8_is_nobodys(
     shown = leaf(files.authority, "batch.example", encoded=bytes([0x30, len(bad) + 2, kind, len(bad)]) + bad)
     with (
         caplog.at_level(logging.INFO),
-        Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
+        ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
     ):
         for _ in range(2):
             channels.append(channel := files.channel(served.address, shown))
@@ -349,7 +349,7 @@ def test_a_certificate_that_is_too_large_is_not_looked_at(
 ) -> None:
     with (
         caplog.at_level(logging.INFO, "inferd"),
-        Served(model, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
+        ServerFixture(model, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
     ):
         channels += [files.channel(served.address, of_many_names(files, nbytes)) for nbytes in (MAX_CERTIFICATE_BYTES - 1000, 18_000)]
         assert call(channels[0])
@@ -403,7 +403,7 @@ def test_of_many_clients_that_may_not_ask_one_has_a_line(
     bad = leaf(files.authority, "bad", x509.DNSName("bad.example"))
     with (
         caplog.at_level(logging.INFO, "inferd"),
-        Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=("good",))) as served,
+        ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=("good",))) as served,
     ):
         for number in range(4):
             if number == 3:
@@ -457,7 +457,7 @@ def test_names_are_spelled_alike_and_the_log_names_each_client(
     bad = leaf(files.authority, "bad", x509.UniformResourceIdentifier("spiffe://example/A"), directory)
     with (
         caplog.at_level(logging.INFO, "inferd"),
-        Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served,
+        ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served,
     ):
         for each in good.values():
             channels.append(channel := files.channel(served.address, each))
@@ -494,7 +494,7 @@ def test_a_handshake_that_fails_is_said(
     """A client without a certificate, or with one of a stranger's. Of many that fail at once one has a line."""
     settings = files.settings(tls_client_ca=str(files.ca))
 
-    def fails(served: Served, client: trustme.LeafCert | None) -> None:
+    def fails(served: ServerFixture, client: trustme.LeafCert | None) -> None:
         channels.append(channel := files.channel(served.address, client))
         assert code_of(lambda: call(channel)) == "UNAVAILABLE"
         channel.close()
@@ -505,7 +505,7 @@ def test_a_handshake_that_fails_is_said(
     strange = Files.made(tmp_path / "other").authority.issue_cert("client.example")
     with caplog.at_level(logging.INFO, "inferd"):
         monkeypatch.setattr(access, "REJECTED_LOG_S", 0.0)
-        with Served(model, **settings) as served:
+        with ServerFixture(model, **settings) as served:
             fails(served, strange)
             until(lambda: any("failed: certificate verify failed: unable to get local issuer certificate" in line for line in lines()))
             fails(served, None)
@@ -513,7 +513,7 @@ def test_a_handshake_that_fails_is_said(
             assert all(re.match(r"rejected: the TLS handshake of \('127.0.0.1', \d+\) failed: ", line) for line in lines())
         monkeypatch.setattr(access, "REJECTED_LOG_S", 3600.0)
         caplog.clear()
-        with Served(model, **settings) as served:
+        with ServerFixture(model, **settings) as served:
             for _ in range(2):
                 before = counters(served)["handshakes_failed_total"]
                 fails(served, None)
@@ -568,7 +568,7 @@ def test_a_chain_of_certificates_has_a_limit(
     authority, client = rsa_chain(4)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
 
-    def channel(served: Served, count: int) -> grpc.Channel:
+    def channel(served: ServerFixture, count: int) -> grpc.Channel:
         chain = b"".join(pem.bytes() for pem in client.cert_chain_pems)
         credentials = grpc.ssl_channel_credentials(files.authority.cert_pem.bytes(), client.private_key_pem.bytes(), chain * count)
         channels.append(made := grpc.secure_channel(served.address.replace("127.0.0.1", "localhost"), credentials, OWN_CONNECTION))
@@ -576,7 +576,7 @@ def test_a_chain_of_certificates_has_a_limit(
 
     with (
         caplog.at_level(logging.INFO, "inferd"),
-        Served(model, **files.settings(tls_client_ca=str(tmp_path / "ca.pem"), tls_allow=("client.example",))) as served,
+        ServerFixture(model, **files.settings(tls_client_ca=str(tmp_path / "ca.pem"), tls_allow=("client.example",))) as served,
     ):
         assert call(channel(served, 1))
         assert call(channel(served, 3))
@@ -593,7 +593,7 @@ def test_clients_without_alpn_do_not_fill_the_log(
     """They share the lines of handshakes that fail."""
     monkeypatch.setattr(access, "REJECTED_LOG_S", 3600.0)
     context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
-    with caplog.at_level(logging.INFO, "inferd"), Served(model, **files.settings()) as served:
+    with caplog.at_level(logging.INFO, "inferd"), ServerFixture(model, **files.settings()) as served:
         host, port = served.address.rsplit(":", 1)
         for _ in range(5):
             with socket.create_connection((host, int(port)), LIMIT_S) as plain, suppress(OSError):
@@ -616,7 +616,7 @@ def write_tokens(path: Path, *tokens: str) -> Path:
 
 
 def test_calls_need_a_token_but_probes_do_not(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
-    with Served(model, transport=transport, token_file=str(write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN))) as served:
+    with ServerFixture(model, transport=transport, token_file=str(write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN))) as served:
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         assert call(channel, CHECK)
         assert call(channel, CHECK, **bearer("x" * 32)), "a wrong token is no harm where none is needed,"
@@ -634,7 +634,7 @@ def test_calls_need_a_token_but_probes_do_not(model: Path, transport: str, tmp_p
 
 def test_tokens_are_replaced_under_an_open_connection(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
     path = write_tokens(tmp_path / "tokens", TOKEN)
-    with Served(model, transport=transport, token_file=str(path)) as served:
+    with ServerFixture(model, transport=transport, token_file=str(path)) as served:
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         assert call(channel, INFER, REQUEST, **bearer(TOKEN))
         os.replace(write_tokens(tmp_path / "new", OTHER_TOKEN), path)
@@ -648,7 +648,7 @@ def test_tokens_are_replaced_under_an_open_connection(model: Path, transport: st
 
 def test_two_authorization_headers_are_rejected(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
     """Which of them counts would be the server's guess, and another proxy's another."""
-    with Served(model, transport=transport, token_file=str(write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN))) as served:
+    with ServerFixture(model, transport=transport, token_file=str(write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN))) as served:
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         for known in (False, True):  # by the connection
             for one, other in ((TOKEN, TOKEN), (TOKEN, "x" * 32), ("x" * 32, TOKEN), (TOKEN, OTHER_TOKEN)):
@@ -674,7 +674,7 @@ def test_a_wrong_token_leaves_a_line_with_the_address(
     listen, wrong = (f"unix:{tmp_path}/s",), "w" * 32
     with (
         caplog.at_level(logging.INFO, "inferd"),
-        Served(model, transport=transport, listen=listen, token_file=str(write_tokens(tmp_path / "tokens", TOKEN))) as served,
+        ServerFixture(model, transport=transport, listen=listen, token_file=str(write_tokens(tmp_path / "tokens", TOKEN))) as served,
     ):
         channels += [grpc.insecure_channel(address, OWN_CONNECTION) for address in (served.address, *listen)]
         for _ in range(3):
@@ -708,7 +708,7 @@ def test_a_token_file_that_is_deleted_or_emptied_is_said_and_counted(
         found: float = served.server._counters()["token_file_failures_total"]
         return found
 
-    with Served(model, token_file=str(path)) as served:
+    with ServerFixture(model, token_file=str(path)) as served:
         assert look(3) == 0
         if how == "deleted":
             path.unlink()
@@ -728,7 +728,7 @@ def test_a_token_file_that_is_deleted_or_emptied_is_said_and_counted(
 def test_a_stream_outlives_the_token_that_opened_it(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
     """As docs/security.md says: what is rejected is new calls."""
     path, services = write_tokens(tmp_path / "tokens", TOKEN), b"\x3a\x00"  # list_services
-    with Served(model, transport=transport, token_file=str(path)) as served:
+    with ServerFixture(model, transport=transport, token_file=str(path)) as served:
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         questions: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         stream = channel.stream_stream(REFLECTION[0])(iter(questions.get, None), timeout=LIMIT_S, **bearer(TOKEN))
@@ -748,7 +748,7 @@ def test_a_pipe_in_place_of_the_tokens_holds_up_nobody(
     model: Path, tmp_path: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_tokens(tmp_path / "tokens", TOKEN)
-    with Served(model, token_file=str(path)) as served:
+    with ServerFixture(model, token_file=str(path)) as served:
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         path.unlink()
         os.mkfifo(path)
@@ -765,7 +765,7 @@ def test_who_asks_for_it_has_files_read_whatever_the_system_says_of_them(
     model: Path, tmp_path: Path, channels: list[grpc.Channel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_tokens(tmp_path / "tokens", TOKEN)
-    with Served(model, token_file=str(path)) as served:
+    with ServerFixture(model, token_file=str(path)) as served:
         before = state_of(str(path))
         monkeypatch.setattr("inferd.watched_files._state_of", lambda _path: before)
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
@@ -780,7 +780,7 @@ def test_a_certificate_is_taken_when_its_key_has_come(
     model: Path, tmp_path: Path, transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = Files.made(tmp_path / "server")
-    with Served(model, transport=transport, **files.settings()) as served:
+    with ServerFixture(model, transport=transport, **files.settings()) as served:
         before, leaf = serial(served.address, files), files.authority.issue_cert("localhost", "127.0.0.1")
         leaf.cert_chain_pems[0].write_to_path(files.cert)
         for _ in range(3):
@@ -931,11 +931,11 @@ def test_a_file_without_authorities_is_not_for_everybody(
     ca.write_bytes(content)
     with (
         pytest.raises(ConfigError, match=r"tls_client_ca: expected certificates of authorities, PEM, got '.*/ca.pem': "),
-        Served(model, transport=transport, **settings),
+        ServerFixture(model, transport=transport, **settings),
     ):
         pass
     ca.write_bytes(files.ca.read_bytes())
-    with Served(model, transport=transport, **settings) as served:
+    with ServerFixture(model, transport=transport, **settings) as served:
         ca.write_bytes(content)
         served.on_loop(served.server.reload)
         channels += [files.channel(served.address), files.channel(served.address, files.authority.issue_cert("client.example"))]
@@ -951,7 +951,7 @@ def test_comments_of_authorities_are_in_any_language(
     """Of two authorities, where one that is passed over would show."""
     other, ca = trustme.CA(), tmp_path / "ca.pem"
     ca.write_bytes(comment + files.ca.read_bytes() + comment + other.cert_pem.bytes())
-    with Served(model, transport=transport, **files.settings(tls_client_ca=str(ca))) as served:
+    with ServerFixture(model, transport=transport, **files.settings(tls_client_ca=str(ca))) as served:
         for authority in (files.authority, other):
             channels.append(channel := files.channel(served.address, authority.issue_cert("client.example")))
             assert call(channel)
@@ -1003,7 +1003,7 @@ def test_keys_with_a_password_and_files_without_end(files: Files, tmp_path: Path
 
 
 def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path, transport: str) -> None:
-    with Served(model, transport=transport, **files.settings(), handshake_timeout_s=1) as served:
+    with ServerFixture(model, transport=transport, **files.settings(), handshake_timeout_s=1) as served:
         host, port = served.address.rsplit(":", 1)
         with socket.create_connection((host, int(port)), LIMIT_S) as silent:
             assert silent.recv(1) == b"", "the server has closed it"
@@ -1030,14 +1030,14 @@ def test_grpc_writes_nothing_of_handshakes_that_fail(files: Files, model: Path, 
     assert [line for line in program.errors.splitlines() if not line.startswith("{")] == []
 
 
-def counters(served: Served) -> dict[str, float]:
+def counters(served: ServerFixture) -> dict[str, float]:
     found: dict[str, float] = served.on_loop(served.server._transport.counters)
     return found
 
 
 def test_clients_without_a_handshake_count_as_connections(files: Files, model: Path, channels: list[grpc.Channel]) -> None:
     """Beyond max_connections a further one is closed before it costs a handshake; when one of them goes, there is room again."""
-    with Served(model, **files.settings(max_connections=2)) as served:
+    with ServerFixture(model, **files.settings(max_connections=2)) as served:
         host, port = served.address.rsplit(":", 1)
         with socket.create_connection((host, int(port)), LIMIT_S):
             channels.append(channel := files.channel(served.address))
@@ -1054,7 +1054,7 @@ def test_clients_without_a_handshake_count_as_connections(files: Files, model: P
 
 
 def test_handshakes_under_way_end_with_the_server(files: Files, model: Path) -> None:
-    with Served(model, **files.settings()) as served:
+    with ServerFixture(model, **files.settings()) as served:
         host, port = served.address.rsplit(":", 1)
         silent = socket.create_connection((host, int(port)), LIMIT_S)
         until(lambda: counters(served)["handshakes"] == 1)
@@ -1064,7 +1064,7 @@ def test_handshakes_under_way_end_with_the_server(files: Files, model: Path) -> 
 
 def test_a_client_of_tls_is_answered_without_delay(files: Files, model: Path, channels: list[grpc.Channel]) -> None:
     """Nagle's algorithm is off, as in plaintext (test_native.py)."""
-    with Served(model, **files.settings()) as served:
+    with ServerFixture(model, **files.settings()) as served:
         channels.append(channel := files.channel(served.address))
         assert call(channel)
         [connection] = served.server._transport.connections
@@ -1072,7 +1072,7 @@ def test_a_client_of_tls_is_answered_without_delay(files: Files, model: Path, ch
 
 
 def test_a_wrong_certificate_ends_the_start(files: Files, model: Path) -> None:
-    with pytest.raises(ConfigError, match="tls_cert"), Served(model, tls_cert=str(files.key), tls_key=str(files.key)):
+    with pytest.raises(ConfigError, match="tls_cert"), ServerFixture(model, tls_cert=str(files.key), tls_key=str(files.key)):
         pass
 
 

@@ -38,7 +38,7 @@ from inferd.serving.unpacking import Unpacker
 from tests import models
 from tests.echo_server_fixtures import look
 from tests.http2_peer import Answer, Peer, framed
-from tests.server_fixtures import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import LIMIT_S, Caller, Held, infer_request, outputs_of, rows, same, status_of
 
 ECHO = "/test.T/Echo"
@@ -674,21 +674,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def server(request: pytest.FixtureRequest, files: Path) -> Iterator[Served]:
-    with Served(files, transport=request.param, compression="gzip", max_message_bytes=4 << 20) as running:
+def server(request: pytest.FixtureRequest, files: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(files, transport=request.param, compression="gzip", max_message_bytes=4 << 20) as running:
         yield running
 
 
 @pytest.fixture(scope="module", params=[(transport, encoding) for transport in TRANSPORTS for encoding in ("none", "gzip", "deflate")])
-def each(request: pytest.FixtureRequest, files: Path) -> Iterator[Served]:
+def each(request: pytest.FixtureRequest, files: Path) -> Iterator[ServerFixture]:
     """With every setting of compression."""
     transport, encoding = request.param
-    with Served(files, transport=transport, compression=encoding) as running:
+    with ServerFixture(files, transport=transport, compression=encoding) as running:
         yield running
 
 
 @pytest.fixture
-def caller(server: Served) -> Iterator[Caller]:
+def caller(server: ServerFixture) -> Iterator[Caller]:
     with Caller(server.address) as one:
         yield one
 
@@ -714,7 +714,7 @@ def test_requests(caller: Caller, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", GRPC)
-def test_many_at_once(server: Served, caller: Caller, encoding: str) -> None:
+def test_many_at_once(server: ServerFixture, caller: Caller, encoding: str) -> None:
     held = Held(server)
     sent = [rows(1 + number % 64, first=number) for number in range(300)]
     calls = [caller.start(infer_request("identity", {"x": x}).SerializeToString(), compression=GRPC[encoding]) for x in sent]
@@ -728,7 +728,7 @@ def test_many_at_once(server: Served, caller: Caller, encoding: str) -> None:
     held.check()
 
 
-def test_answers(each: Served) -> None:
+def test_answers(each: ServerFixture) -> None:
     """Compressed as the setting says, for a client that takes it."""
     encoding = each.settings.compression
     request = infer_request("large", {"x": numbers()}).SerializeToString()
@@ -742,7 +742,7 @@ def test_answers(each: Served) -> None:
         assert (len(answer.body) < len(content)) == (encoding != "none")
 
 
-def test_answers_for_clients_that_take_no_compression(each: Served) -> None:
+def test_answers_for_clients_that_take_no_compression(each: ServerFixture) -> None:
     """grpc's own server does not look: it compresses for everyone."""
     request = infer_request("identity", {"x": rows(64)}).SerializeToString()
     with Peer(each.address) as peer:
@@ -752,14 +752,14 @@ def test_answers_for_clients_that_take_no_compression(each: Served) -> None:
             same(outputs_of(inference.ModelInferResponse.FromString(content)), {"y": rows(64)})
 
 
-def test_small_answers_are_not_compressed(each: Served) -> None:
+def test_small_answers_are_not_compressed(each: ServerFixture) -> None:
     with Peer(each.address) as peer:
         ((flag, _),) = plain(peer.call(framed(infer_request("identity", {"x": rows(1)}).SerializeToString()), extra=(ACCEPTS,)))
         assert flag == 0 or each.transport == "grpcio"
 
 
 @pytest.mark.parametrize("encoding", GRPC)
-def test_methods_that_are_not_the_hot_one(server: Served, encoding: str) -> None:
+def test_methods_that_are_not_the_hot_one(server: ServerFixture, encoding: str) -> None:
     with Peer(server.address) as peer:
         path = "/inference.GRPCInferenceService/ModelConfig"
         request = inference.ModelConfigRequest(name="identity" + "x" * 5000).SerializeToString()
@@ -772,7 +772,7 @@ def test_methods_that_are_not_the_hot_one(server: Served, encoding: str) -> None
 
 
 @pytest.mark.parametrize("encoding", GRPC)
-def test_streams(each: Served, encoding: str) -> None:
+def test_streams(each: ServerFixture, encoding: str) -> None:
     """Reflection: small questions, and a response that is worth compressing; one question is large, and a thread's."""
     questions = [bytes((0x22, len(name))) + name for name in (b"inference.GRPCInferenceService", b"no.such")]
     questions.append(b"\x22\xe0\xd4\x03" + b"x" * 60_000)
@@ -791,7 +791,7 @@ def test_streams(each: Served, encoding: str) -> None:
         assert found[1][1] == found[3][1]
 
 
-def test_health(server: Served) -> None:
+def test_health(server: ServerFixture) -> None:
     with grpc.insecure_channel(server.address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         request = health.HealthCheckRequest(service="identity").SerializeToString()
@@ -821,7 +821,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_rejected_with_the_same_status_by_both(server: Served, caller: Caller, name: str) -> None:
+def test_what_is_wrong_is_rejected_with_the_same_status_by_both(server: ServerFixture, caller: Caller, name: str) -> None:
     content, status = WRONG[name]
     with Peer(server.address) as peer:
         answer = peer.call(framed(content, compressed=1), extra=(("grpc-encoding", "gzip"),))
@@ -836,12 +836,12 @@ def test_what_is_wrong_is_rejected_with_the_same_status_by_both(server: Served, 
 
 
 @pytest.mark.parametrize("encoding", [(), (("grpc-encoding", "identity"),)], ids=["none", "identity"])
-def test_a_flag_without_an_encoding(server: Served, encoding: Any) -> None:
+def test_a_flag_without_an_encoding(server: ServerFixture, encoding: Any) -> None:
     with Peer(server.address) as peer:
         assert peer.call(framed(SMALL, compressed=1), extra=encoding).status == 13
 
 
-def test_an_encoding_that_nobody_has(server: Served) -> None:
+def test_an_encoding_that_nobody_has(server: ServerFixture) -> None:
     with Peer(server.address) as peer:
         answer = peer.call(framed(SMALL, compressed=1), extra=(("grpc-encoding", "snappy"),))
         if server.transport == "native":  # grpc's own server says INTERNAL
@@ -850,7 +850,7 @@ def test_an_encoding_that_nobody_has(server: Served) -> None:
         assert answer.status != 0
 
 
-def test_bombs_beside_a_client_that_is_served(server: Served, caller: Caller) -> None:
+def test_bombs_beside_a_client_that_is_served(server: ServerFixture, caller: Caller) -> None:
     """Each becomes 64 times the limit of a message. They take their turns, and hold what one message may."""
     held = Held(server)
     bomb = framed(zlib.compress(bytes(256 << 20), 9), compressed=1)
@@ -866,7 +866,7 @@ def test_bombs_beside_a_client_that_is_served(server: Served, caller: Caller) ->
     held.check()
 
 
-def test_clients_that_vanish(server: Served, caller: Caller) -> None:
+def test_clients_that_vanish(server: ServerFixture, caller: Caller) -> None:
     held = Held(server)
     request = compressed(infer_request("large", {"x": numbers()}).SerializeToString())
     for number in range(30):
@@ -879,7 +879,7 @@ def test_clients_that_vanish(server: Served, caller: Caller) -> None:
     held.check()
 
 
-def test_cancelled_calls(server: Served, caller: Caller) -> None:
+def test_cancelled_calls(server: ServerFixture, caller: Caller) -> None:
     held = Held(server)
     message = infer_request("large", {"x": numbers()}).SerializeToString()
     for _ in range(10):
@@ -892,7 +892,7 @@ def test_cancelled_calls(server: Served, caller: Caller) -> None:
 def test_every_byte_is_copied_at_most_twice(files: Path) -> None:
     """What comes is copied into the message; what becomes of it into its place, and into its rows of the batch."""
     message = infer_request("large", {"x": numbers()}).SerializeToString()
-    with Served(files) as native, Caller(native.address) as caller:
+    with ServerFixture(files) as native, Caller(native.address) as caller:
         before = messages.copied_nbytes()
         caller.start(message, compression=grpc.Compression.Gzip).result(LIMIT_S)
         assert messages.copied_nbytes() - before <= 2 * len(message) + len(WHOLE) * 1.1

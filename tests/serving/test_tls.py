@@ -25,7 +25,7 @@ from inferd.serving.tls import _without_certificate as without_certificate
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import DATA, EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types, framed, open_streams
-from tests.server_fixtures import LIMIT_S, TRANSPORTS, Served, until
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, ServerFixture, until
 from tests.wire import INFER, infer_request
 
 LIVE = "/inference.GRPCInferenceService/ServerLive"
@@ -75,7 +75,7 @@ def greeted(made: ssl.SSLSocket) -> bytes:
         return b""
 
 
-def connections(served: Served) -> float:
+def connections(served: ServerFixture) -> float:
     count: float = served.server._transport.counters()["connections"]
     return count
 
@@ -83,7 +83,7 @@ def connections(served: Served) -> float:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("protocols", [(), ("http/1.1",), ("http/1.1", "h2")])
 def test_a_client_must_offer_http_2(files: Files, model: Path, transport: str, protocols: Sequence[str]) -> None:
-    with Served(model, transport=transport, **files.settings()) as served:
+    with ServerFixture(model, transport=transport, **files.settings()) as served:
         try:
             with shaken(served.address, context_of(files, protocols)) as made:
                 answered = greeted(made) != b""
@@ -114,7 +114,7 @@ def test_who_is_rejected_is_told_why(files: Files, model: Path, tmp_path: Path, 
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
         old.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with Served(model, **files.settings(tls_client_ca=str(files.ca))) as served:
+    with ServerFixture(model, **files.settings(tls_client_ca=str(files.ca))) as served:
         without = "TLSV13_ALERT_CERTIFICATE_REQUIRED" if version == ssl.TLSVersion.TLSv1_3 else "SSLV3_ALERT_HANDSHAKE_FAILURE"
         assert alert_to(served.address, context_of(files, version=version)) == without
         assert alert_to(served.address, unknown) == "TLSV1_ALERT_UNKNOWN_CA"
@@ -129,7 +129,7 @@ def test_ciphers_without_authentication_or_forward_secrecy_are_not_spoken(files:
     old = with_certificate(context_of(files, version=ssl.TLSVersion.TLSv1_2), files, tmp_path)
     old.set_ciphers("ECDHE+AES:ECDHE+SHA:RSA:!AESGCM:!AESCCM:!CHACHA20:@SECLEVEL=0")
     assert any("ECDSA" in cipher["name"] for cipher in old.get_ciphers()), "which the certificate is for"
-    with Served(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
+    with ServerFixture(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
         with pytest.raises(ssl.SSLError, match=r"(?i)handshake.failure"), shaken(served.address, old):
             pass
         with shaken(served.address, with_certificate(context_of(files, version=ssl.TLSVersion.TLSv1_2), files, tmp_path)) as made:
@@ -209,14 +209,14 @@ def test_a_certificate_that_clients_reject_takes_no_place_of_one_that_they_take(
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_the_last_moment_of_the_certificate_is_a_metric(model: Path, tmp_path: Path, transport: str) -> None:
     name, own = "tls_certificate_expires_timestamp_seconds", Files.made(tmp_path / "own")
-    with Served(model, transport=transport, **own.settings()) as served:
+    with ServerFixture(model, transport=transport, **own.settings()) as served:
         for last in (datetime(2031, 1, 1, tzinfo=UTC), datetime(2032, 1, 1, tzinfo=UTC)):
             leaf = own.authority.issue_cert("localhost", not_after=last)
             leaf.cert_chain_pems[0].write_to_path(own.cert)
             leaf.private_key_pem.write_to_path(own.key)
             served.on_loop(served.server.reload)
             assert served.server._counters()[name] == last.timestamp()
-    with Served(model, transport=transport) as served:
+    with ServerFixture(model, transport=transport) as served:
         assert name not in served.server._counters()
 
 
@@ -238,7 +238,7 @@ def test_pythons_own_words_are_left_out() -> None:
 def test_tls_without_uvloop(files: Files, model: Path) -> None:
     value = np.arange(WIDTH, dtype=np.float32).reshape(1, WIDTH)
     request = infer_request("wide", {"x": value}).SerializeToString()
-    with Served(model, uvloop=False, **files.settings()) as served, files.channel(served.address) as channel:
+    with ServerFixture(model, uvloop=False, **files.settings()) as served, files.channel(served.address) as channel:
         for _ in range(3):
             assert value.tobytes() in channel.unary_unary(INFER)(request, timeout=LIMIT_S)
 
@@ -247,7 +247,7 @@ def test_tls_without_uvloop(files: Files, model: Path) -> None:
 def test_a_session_is_resumed(model: Path, tmp_path: Path, version: ssl.TLSVersion) -> None:
     files = Files.made(tmp_path / "server")
     context = context_of(files, version=version)
-    with Served(model, **files.settings()) as served:
+    with ServerFixture(model, **files.settings()) as served:
         assert reused(served, context, 3) == [False, True, True]
         files.renew()
         served.on_loop(served.server.reload)
@@ -258,7 +258,7 @@ def test_a_session_is_resumed(model: Path, tmp_path: Path, version: ssl.TLSVersi
 def test_nobody_who_shows_a_certificate_is_resumed(files: Files, model: Path, tmp_path: Path, version: ssl.TLSVersion) -> None:
     """Else an authority that is not trusted any more would be, for hours."""
     context = with_certificate(context_of(files, version=version), files, tmp_path)
-    with Served(model, **files.settings(tls_client_ca=str(files.ca))) as served:
+    with ServerFixture(model, **files.settings(tls_client_ca=str(files.ca))) as served:
         assert reused(served, context, 3) == [False, False, False]
         context.check_hostname = False
         assert reused(served, context, 2, name=None) == [False, False], "nor who does not say whom he looks for"
@@ -271,7 +271,7 @@ def with_certificate(context: ssl.SSLContext, files: Files, folder: Path) -> ssl
     return context
 
 
-def reused(served: Served, context: ssl.SSLContext, count: int, name: str | None = "localhost") -> list[bool]:
+def reused(served: ServerFixture, context: ssl.SSLContext, count: int, name: str | None = "localhost") -> list[bool]:
     """Of so many connections, each beside those before, whether it goes on with the session of the last one."""
     session, found = None, []
     with ExitStack() as opened:
@@ -284,7 +284,7 @@ def reused(served: Served, context: ssl.SSLContext, count: int, name: str | None
 
 
 def test_a_client_that_does_not_close_is_answered_and_lingers(files: Files, model: Path) -> None:
-    with Served(model, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
+    with ServerFixture(model, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
         made.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert made.recv(64).startswith(b"HTTP/1.1 505 ")
         until(lambda: len(served.server._transport.server.closing) == 1)
@@ -326,7 +326,7 @@ class Halfway:
                 self._incoming.write(self.socket.recv(1 << 16))
 
 
-def handshakes(served: Served) -> float:
+def handshakes(served: ServerFixture) -> float:
     count: float = served.server._transport.counters()["handshakes"]
     return count
 
@@ -337,7 +337,7 @@ def test_a_drain_lets_handshakes_end(files: Files, model: Path, monkeypatch: pyt
     empty = framed(b"")
     call = open_streams(1, 1, LIVE) + len(empty).to_bytes(3) + b"\0\1\0\0\0\1" + empty
     with (
-        Served(model, drain_timeout_s=3600, handshake_timeout_s=600, **files.settings()) as served,
+        ServerFixture(model, drain_timeout_s=3600, handshake_timeout_s=600, **files.settings()) as served,
         Halfway(served.address, context_of(files)) as all_of_it,
         Halfway(served.address, context_of(files), nbytes=50) as part_of_it,
     ):
@@ -361,7 +361,7 @@ def test_a_drain_does_not_wait_long_for_handshakes(
 ) -> None:
     monkeypatch.setattr(native, "DRAIN_STALL_NS", stall_ns)
     with (
-        Served(model, drain_timeout_s=drain_timeout_s, handshake_timeout_s=600, **files.settings()) as served,
+        ServerFixture(model, drain_timeout_s=drain_timeout_s, handshake_timeout_s=600, **files.settings()) as served,
         Halfway(served.address, context_of(files)) as all_of_it,
         Halfway(served.address, context_of(files), nbytes=50) as part_of_it,
     ):
@@ -378,7 +378,7 @@ def test_a_drain_does_not_wait_long_for_handshakes(
 def test_waves_of_connections_leave_nothing(files: Files, model: Path, tmp_path: Path, mutual: bool) -> None:
     """Not even for the garbage collector: cycles of a connection and its TLS would wait for it, tens of kilobytes each."""
     context = with_certificate(context_of(files), files, tmp_path)
-    with Served(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
+    with ServerFixture(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
         gc.disable()
         try:
             for _ in range(3):
@@ -389,7 +389,7 @@ def test_waves_of_connections_leave_nothing(files: Files, model: Path, tmp_path:
             gc.enable()
 
 
-def _wave(served: Served, context: ssl.SSLContext, count: int) -> None:
+def _wave(served: ServerFixture, context: ssl.SSLContext, count: int) -> None:
     """So many connections at once; all are left without a word."""
     host, port = served.address.rsplit(":", 1)
     made = [context.wrap_socket(socket.create_connection((host, int(port)), LIMIT_S), server_hostname="localhost") for _ in range(count)]
@@ -405,7 +405,7 @@ def _wave(served: Served, context: ssl.SSLContext, count: int) -> None:
 class Callers:
     """Threads that call all the time: one on a connection that lasts, one on a new connection each time."""
 
-    def __init__(self, served: Served, files: Files) -> None:
+    def __init__(self, served: ServerFixture, files: Files) -> None:
         self.served, self.files = served, files
         self.lasting = self.fresh = 0  # calls that were answered
         self.failures: list[str] = []
@@ -446,7 +446,7 @@ class Callers:
         return 1
 
 
-def shown(served: Served, files: Files) -> str:
+def shown(served: ServerFixture, files: Files) -> str:
     """The serial number of the certificate that a new handshake shows."""
     with shaken(served.address, context_of(files)) as made:
         certificate = made.getpeercert()
@@ -457,7 +457,7 @@ def shown(served: Served, files: Files) -> str:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_certificates_are_replaced_under_load(model: Path, tmp_path: Path, transport: str) -> None:
     files = Files.made(tmp_path / "server")
-    with Served(model, transport=transport, **files.settings()) as served, Callers(served, files) as callers:
+    with ServerFixture(model, transport=transport, **files.settings()) as served, Callers(served, files) as callers:
         seen = {shown(served, files)}
         for rotation in range(ROTATIONS):
             callers.wait_for_more()
