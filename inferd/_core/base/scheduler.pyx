@@ -26,8 +26,12 @@ cdef class Scheduler:
 
     cpdef void add(self, Flow flow) noexcept:
         if flow.place == NOWHERE:
-            flow.deficit = min(flow.deficit, <int64_t>0) + self.quantum       # a debt stays
-            self.append(flow, NEW if flow.deficit > 0 else OLD)
+            if flow.deficit < 0:        # a debt stays, and a flow that has one is not new
+                flow.deficit += self.quantum
+                self.append(flow, OLD)
+            else:
+                flow.deficit = self.quantum
+                self.append(flow, NEW)
 
     cpdef Flow next(self):
         cdef Flow flow

@@ -35,10 +35,9 @@ cdef class Connection(Session):
         poller.add(self)
         if self.socket.family == sockets.AF_UNIX:
             self.readiness |= CUT
+        self.deficit = -QUANTUM         # a new client waits behind those that are there: its handshake, or first calls, may be dear
         if self.tls is None:
             self.open_session()
-        else:
-            self.deficit = -QUANTUM     # a handshake is dear: it waits behind clients that have made theirs
 
     def open_session(self):
         """HTTP/2 begins: at once, or when TLS has made its handshake."""
@@ -98,7 +97,7 @@ cdef class Connection(Session):
                 self.write_unsent()
             if self.state < CLOSING and self.unfinished:
                 self.flush()
-                self.cost += QUANTUM
+                self.cost += READ_NBYTES
             if self.state < CLOSING and self.readiness & READABLE:
                 self.read()
         except Exception as error:
@@ -144,7 +143,7 @@ cdef class Connection(Session):
         try:
             self.tls.feed(buffer, nbytes)
             if not self.tls.established:
-                self.cost += QUANTUM
+                self.cost += READ_NBYTES
                 if self.tls.shake_hands():
                     if self.established():
                         self.open_session()

@@ -8,11 +8,12 @@ cdef enum:
     READ_NBYTES = 16 << 10
     # A turn reads less of a connection that speaks TLS: records can be dear, and a KeyUpdate has 22 bytes.
     TLS_READ_NBYTES = 4 << 10
-    # A turn costs the bytes that it reads. A connection goes behind the others when its turns have cost so much.
-    QUANTUM = 16 << 10
+    # A turn costs the bytes that it reads. A connection goes behind the others when its turns have cost so much: more than a small
+    # request, less than a burst of them.
+    QUANTUM = 512
     # Bytes of a large message are only copied: they cost a 16th.
     PAYLOAD_SHARE = 16
-    # A turn writes so many frames of a connection at most. It costs a quantum where more are left.
+    # A turn writes so many frames of a connection at most. It costs a read where more are left.
     FLUSH_FRAMES = 256
     # So much is written of all connections in one go. The others write in turns.
     FLUSH_NBYTES = 1 << 20
