@@ -133,7 +133,7 @@ class Instance(Runner):
             log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
 
     def _tell_rejected(self) -> None:
-        """The model rejected a request. Of its words, which may hold some of what was sent, nothing goes into the log."""
+        """The model rejected a request. Its words may hold values of the request, and never go into the log."""
         self._untold += 1
         now_ns = time.monotonic_ns()
         if now_ns >= self._tell_ns:

@@ -7,11 +7,11 @@ from libc.stdint cimport int64_t
 cdef enum Place:                        # where a flow waits
     NOWHERE = 0                         # it has no work. In its turn a flow keeps the place that it came from
     NEW = 1                             # it has had less than a quantum since it got work
-    OLD = 2                             # it has used up a quantum and has more work
+    OLD = 2                             # it has used up a quantum and has more work, or it still has a debt
 
 cdef class Flow:                        # something that takes turns, such as a connection
     cdef Flow behind                    # the next one of its list
-    cdef int64_t deficit             # what it may still use of its quantum; below 0: what it owes
+    cdef int64_t deficit                # what it may still use of its quantum; below 0: what it owes
     cdef Place place
     cdef int64_t cost                   # of its last turn
     # Works, and says what that cost. True: more work is left.

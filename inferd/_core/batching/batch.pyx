@@ -236,7 +236,7 @@ cdef class Batch(Owner):
         self.parts = None
 
     cdef bint answer(self, Request request, int64_t now_ns) except -1:
-        """Gives one request of the run its response or error. What a call raises is logged and stops no other."""
+        """Gives one request of the run its response or error. An exception of a call is logged and stops no other call."""
         cdef Call call = request.call
         cdef bint responds = False
         answer, error = request.answer, request.error

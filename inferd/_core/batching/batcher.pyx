@@ -111,7 +111,7 @@ cdef class Batcher(Origin):
         return True
 
     def limit(self, int64_t max_queue_requests, int64_t max_queue_bytes, int64_t max_wait_ns):
-        """The queue's limits from now on, as BatchQueue has them. What waits goes on waiting, however much it is."""
+        """The queue's limits from now on, as BatchQueue has them. Requests that wait already are kept."""
         if max_queue_requests < 1 or min(max_queue_bytes, max_wait_ns) < 0:
             raise ValueError("expected max_queue_requests of 1 or more, all else 0 or more")
         self.rejections.forget()
@@ -328,7 +328,7 @@ cdef class Batcher(Origin):
         pthread_cond_broadcast(&self.ready)
 
     def close(self):
-        """Puts are rejected from now on. What is queued is taken at once, without any delay; then take returns None to everyone."""
+        """Puts are rejected from now on. Queued requests are taken without any delay; then take returns None to everyone."""
         self.lock()
         self.closed = True
         self.queue.max_delay_ns = 0

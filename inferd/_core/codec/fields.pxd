@@ -1,5 +1,5 @@
-# fields: where the fields of a ModelInferRequest lie, read in one pass; header-only, plain C, a status each. What upb rejects is
-# rejected here, unknown fields are skipped, the last of a repeated scalar counts. Strings are checked to be UTF-8, most of them here.
+# fields: where the fields of a ModelInferRequest lie, read in one pass; header-only, plain C, a status each. Messages that upb rejects
+# are rejected here, unknown fields are skipped, the last of a repeated scalar counts. Strings are checked to be UTF-8, most of them here.
 # Never in here: memory, Python objects, what a model takes.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

@@ -19,6 +19,7 @@ from inferd._core.http2.tls cimport Tls
 
 import socket as sockets
 
+
 cdef class Connection(Session):
     """One client's connection, which owns its socket.
 
@@ -77,7 +78,7 @@ cdef class Connection(Session):
         return max(0, <int64_t>self.sent_to_socket_nbytes - queued_nbytes)
 
     def abort(self):
-        """Closes the socket at once. What was not sent is lost; what it held is freed in its next turn."""
+        """Closes the socket at once. Unsent bytes are lost. Its next turn frees the memory of its calls."""
         cdef Poller poller = self.poller
         if self.socket is None:
             return
@@ -166,7 +167,6 @@ cdef class Connection(Session):
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         if self.socket is None:
             return 0
-        self.written_nbytes += nbytes
         self.server.totals.sent_nbytes += nbytes
         if self.tls is None:
             return self.send(piece, nbytes)

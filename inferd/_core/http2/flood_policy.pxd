@@ -16,14 +16,14 @@ cdef enum Verdict:
     FLOODING = 2                        # too many control frames
     RESETTING = 3                       # too many resets
 
-cdef struct FloodRules:                      # for all connections
+cdef struct FloodRules:                 # for all connections
     int64_t control_step_ns             # one more control frame may come each so many ns,
     int64_t control_burst               # and so many at once
     int64_t min_ping_interval_ns        # 0: PINGs count as other control frames do
     int64_t reset_step_ns               # one more stream may be reset each so many ns,
     int64_t reset_burst                 # and so many at once
 
-cdef struct FloodPolicy:                    # of one connection
+cdef struct FloodPolicy:                # of one connection
     int64_t control_frames              # that came since the last verdict, PINGs among them
     int64_t pings
     int64_t resets                      # of streams, by the client, or by us for what it sent

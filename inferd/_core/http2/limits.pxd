@@ -2,7 +2,7 @@
 # docs/operations.md, "Limits". Constants only.
 
 cdef enum:
-    # Of an iteration of the event loop: the turns of all connections take so long together.
+    # The turns of all connections take so long together in an iteration of the event loop.
     BUDGET_NS = 1_000_000
     # A turn reads so much of a connection. It reads 64 KiB where the rest of a message is larger than this.
     READ_NBYTES = 16 << 10

@@ -4,7 +4,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-cdef class Gathering:           # of all connections of an endpoint
+cdef class Gathering:           # of all connections of a server
     cdef object call_later      # call_later(seconds, callback)
     cdef Py_ssize_t most_nbytes # that a socket waits for
     cdef list marks             # those that may be raised

@@ -11,16 +11,16 @@ cdef extern from "<sys/socket.h>" nogil:
     int setsockopt(int descriptor, int level, int name, const void *value, unsigned int nbytes)
 
 cdef enum:
-    FRAME_NBYTES = 16 << 10             # what clients send at once: HTTP/2's default frame
+    FRAME_NBYTES = 16 << 10             # clients send so much at once: HTTP/2's default frame
     GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once (GATHER_S)
-    PAUSE_NS = 1_000_000                # who has sent nothing for so long while the loop slept for them
-    PAUSED_NBYTES = 16 << 20            # is read as it comes for so many bytes: small calls beside its uploads would be late each time
+    PAUSE_NS = 1_000_000                # a client that sent nothing for so long while the loop slept for it has paused
+    PAUSED_NBYTES = 16 << 20            # so many bytes of such a client are read as they come: small calls beside uploads would be late
 
 GATHER_S = 0.005                        # the longest that the loop sleeps for GATHER_NBYTES
 
 
 cdef class Gathering:
-    """The sockets of one endpoint that may wait for more than one byte, and the timer that ends it.
+    """The sockets of one server that may wait for more than one byte, and the timer that ends it.
 
     call_later(seconds, callback): calls it then, on the loop. window_nbytes: of a connection, or of one of its streams, whichever
     is less."""
@@ -31,7 +31,7 @@ cdef class Gathering:
         self.marks = []
 
     def end(self, int64_t now_ns=0):
-        """Who did not send so much in GATHER_S is read as it comes. now_ns: monotonic; 0: look at the clock."""
+        """A client that did not send so much in GATHER_S is read as its bytes come. now_ns: monotonic; 0: look at the clock."""
         cdef LowWater mark
         cdef list marks = self.marks
         self.marks = []

@@ -23,7 +23,6 @@ cdef class SendState(Polled):
     cdef Py_ssize_t unread_nbytes       # responses that wait for the client to take them
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
-    cdef readonly uint64_t written_nbytes       # handed to the transport
     cdef FloodPolicy floods             # what the client sends that asks for nothing
     cdef list uploads                   # streams whose response is whole while the client still sends, or None
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
@@ -41,7 +40,7 @@ cdef class SendState(Polled):
     cdef void goaway(self, int error, bytes why, bint notice) noexcept
     # HTTP/2 is over: what is written leaves, and then the connection.
     cdef void finish(self) noexcept
-    # A call that has raised while its request came gets a response, which the service makes. What works for the call is cancelled.
+    # A call that has raised while its request came gets a response, which the service makes. Its request is cancelled.
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept
     # RST_STREAM(NO_ERROR) on a stream whose response is whole, once the response has left: nghttp2 sends nothing more on a stream whose
     # reset is queued.

@@ -104,7 +104,6 @@ cdef class SendState(Polled):
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         self.server.totals.sent_nbytes += nbytes
-        self.written_nbytes += nbytes
         self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
         return 0
 

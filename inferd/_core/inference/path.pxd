@@ -1,4 +1,4 @@
-# path: the path of a request through the server's native half, top to bottom. What seldom happens is Python's (engine/, serving/), and is
+# path: the path of a request through the server's native half, top to bottom. Rare cases are Python's (engine/, serving/), and are
 # called from here: a name that is not served, typed contents that take long, a failed run, a model that leaves the event loop.
 # Never in here: transports, files, onnxruntime, threads.
 

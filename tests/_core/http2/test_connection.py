@@ -97,6 +97,23 @@ def test_a_message_that_has_begun_lets_other_frames_cost_no_less(sockets: Socket
     assert 0 < max(reads[1:]) <= READ_NBYTES
 
 
+def test_new_clients_wait_behind_those_that_are_there(sockets: Sockets) -> None:
+    """Counted in turns: each iteration has one. The first calls of many may be dear."""
+    _, peer = greeted(sockets)
+    sockets.settle()
+    sockets.poller.budget_ns = 0
+    for _ in range(50):
+        sockets.connect()[1].sendall(GREETING + PING * 100)
+    sockets.turn()
+    pings, turns = peer.pings, 0
+    peer.h2.ping(b"12345678")
+    while peer.pings == pings:
+        peer.move()
+        sockets.turn()
+        turns += 1
+    assert turns <= 5
+
+
 # ---- states
 
 

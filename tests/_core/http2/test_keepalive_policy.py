@@ -79,6 +79,15 @@ def test_terms_that_change_count_for_open_connections() -> None:
     assert client.served.server.totals["idle"] == 1
 
 
+def test_without_a_timeout_a_ping_waits_for_ever() -> None:
+    """So it is in a drain, which has limits of its own."""
+    client = kept()
+    client.look(0)
+    client.look(60, deaf=True)
+    client.served.server.set_keepalive(0, 0, 0, 0, 0)
+    assert not client.look(10_000, deaf=True)
+
+
 def test_anything_that_comes_is_an_answer() -> None:
     client = kept()
     client.look(0)
