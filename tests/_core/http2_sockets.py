@@ -21,7 +21,7 @@ from tests._core.http2_client import Served, frame, headers
 from tests.wire import LIMIT_S
 
 OPENING, OPEN, DRAINING, CLOSING, CLOSED = range(5)  # _core/http2/send_state.pxd
-READ_NBYTES = 16 << 10  # _core/http2/limits.pxd
+READ_NBYTES = 4 << 10  # _core/http2/limits.pxd
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 UNKNOWN = b"\0\x04\0\xff\0\0\0\0\0" + bytes(1024)  # a frame of a kind that nobody knows, which is no error
 

@@ -449,12 +449,13 @@ async def test_a_client_of_grpc_with_keepalive_stays() -> None:
 
 
 async def test_a_request_that_does_not_come_whole_ends_its_call_and_nothing_else() -> None:
-    """Half a message, and headers alone: both are told, and the connection goes on."""
+    """Half a message, headers alone, and a message without the stream's end: each is told, and the connection goes on."""
     async with serving(stall_timeout_s=5) as (transport, [bound]):
 
         def stop_halfway(peer: Peer) -> list[int]:
-            halves = [peer.open(ECHO), peer.open(ECHO)]
+            halves = [peer.open(ECHO), peer.open(ECHO), peer.open(ECHO)]
             peer.data(halves[0], framed(bytes(1000))[:500], end=False)
+            peer.data(halves[1], framed(bytes(1000)), end=False)
             peer.ping()
             return halves
 
@@ -462,15 +463,16 @@ async def test_a_request_that_does_not_come_whole_ends_its_call_and_nothing_else
         with peer:
             halves = await asyncio.to_thread(stop_halfway, peer)
             for now_s in (0, 4.9, 5):
-                assert transport.server.calls == 2
+                assert transport.server.calls == 3
                 look(transport, now_s)
             for stream in halves:
                 answer = await asyncio.to_thread(peer.wait, stream)
                 assert answer.status == 4
-                assert "5 s (stall_timeout_s)" in answer.message
+                assert "expected the whole request" in answer.message
+                assert "for 5 s (stall_timeout_s)" in answer.message
             assert (await asyncio.to_thread(peer.call, framed(b"me too"), ECHO)).body == framed(b"me too")
         counters = transport.counters()
-        assert (counters["streams_stalled_total"], counters["connections_stalled_total"]) == (2, 0)
+        assert (counters["streams_stalled_total"], counters["connections_stalled_total"]) == (3, 0)
 
 
 async def test_a_client_that_reads_nothing_loses_its_connection_and_nobody_else() -> None:

@@ -1,13 +1,13 @@
 # scheduler: whose turn it is. Deficit round robin over flows, with two lists as in fq_codel (RFC 8290): a flow that has just got work
-# goes before those that have used up a quantum. A policy: costs are integers; no clock, no lock.
+# goes before those that have used up a quantum, or begin. A policy: costs are integers; no clock, no lock.
 # Never in here: what a flow does, and what a cost is made of.
 
 from libc.stdint cimport int64_t
 
 cdef enum Place:                        # where a flow waits
     NOWHERE = 0                         # it has no work. In its turn a flow keeps the place that it came from
-    NEW = 1                             # it has had less than a quantum since it got work
-    OLD = 2                             # it has used up a quantum and has more work, or it still has a debt
+    NEW = 1                             # it had credit when it got work
+    OLD = 2                             # it has used up a quantum, has a debt, or begins
 
 cdef class Flow:                        # something that takes turns, such as a connection
     cdef Flow behind                    # the next one of its list

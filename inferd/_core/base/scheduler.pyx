@@ -17,8 +17,8 @@ cdef class Flow:
 cdef class Scheduler:
     """Deficit round robin. quantum: what a flow may use until it is behind the others.
 
-    A new flow goes first, so that a client that sends little does not wait behind thousands that send much. Old flows get a turn for each
-    quantum that new ones have used, so that neither list starves.
+    A flow with credit goes first, so that a client that sends little does not wait behind thousands that send much. A flow begins
+    without credit. Old flows get a turn for each quantum that new ones have used, so that neither list starves.
     """
 
     def __init__(self, int64_t quantum):
@@ -26,12 +26,12 @@ cdef class Scheduler:
 
     cpdef void add(self, Flow flow) noexcept:
         if flow.place == NOWHERE:
-            if flow.deficit < 0:        # a debt stays, and a flow that has one is not new
-                flow.deficit += self.quantum
-                self.append(flow, OLD)
-            else:
+            if flow.deficit > 0:        # its last turns left some of a quantum
                 flow.deficit = self.quantum
                 self.append(flow, NEW)
+            else:                       # a debt stays
+                flow.deficit += self.quantum
+                self.append(flow, OLD)
 
     cpdef Flow next(self):
         cdef Flow flow

@@ -9,7 +9,6 @@ from inferd._core.http2.tls cimport Tls
 cdef class Connection(Session):
     cdef readonly object socket         # the socket.socket, non-blocking; None once it is closed or lingers
     cdef readonly Tls tls               # or None
-    cdef bytearray unsent               # bytes that the socket did not take, or None
     cdef uint64_t sent_to_socket_nbytes         # that it took
     cdef int write_unsent(self) except -1
     cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1

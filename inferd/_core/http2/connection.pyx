@@ -7,7 +7,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send as send_to_socket
-from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, QUANTUM, READ_NBYTES, TLS_READ_NBYTES
+from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.poller cimport CUT, HUNG_UP, READABLE, WRITABLE, Poller
@@ -36,7 +36,6 @@ cdef class Connection(Session):
         poller.add(self)
         if self.socket.family == sockets.AF_UNIX:
             self.readiness |= CUT
-        self.deficit = -QUANTUM         # a new client waits behind those that are there: its handshake, or first calls, may be dear
         if self.tls is None:
             self.open_session()
 
@@ -111,7 +110,7 @@ cdef class Connection(Session):
     cdef int read(self) except -1:
         """Once: a turn's worth. A byte of frames can cost a thousand times as much as one of a large message."""
         cdef bint is_large = self.missing_nbytes > READ_NBYTES
-        cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if is_large else READ_NBYTES if self.tls is None else TLS_READ_NBYTES
+        cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if is_large else READ_NBYTES
         cdef Py_ssize_t nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
         if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
             if errno == EAGAIN:
@@ -133,7 +132,7 @@ cdef class Connection(Session):
             self.receive_tls(nbytes)
         else:
             self.take(self.server.receive_buffer, nbytes)
-        self.cost += nbytes - self.payload_nbytes + self.payload_nbytes // PAYLOAD_SHARE
+        self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE     # a TLS record may end several reads
         if 2 * self.payload_nbytes < nbytes:
             self.missing_nbytes = 0     # most of it was no message: the next read is a small one
         return 0
@@ -195,7 +194,7 @@ cdef class Connection(Session):
             self.sent_to_socket_nbytes += sent
             self.unsent = bytearray()
             self.blocked = True
-            self.readiness &= ~WRITABLE
+            self.readiness &= ~WRITABLE # a non-blocking send(2) is never interrupted: the socket is full
         self.unsent.extend(<bytes>piece[sent:nbytes])
         if PyByteArray_GET_SIZE(self.unsent) > MAX_UNSENT_NBYTES:      # TLS answers a client that reads nothing
             self.server.totals.flooding += 1

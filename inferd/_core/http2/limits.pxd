@@ -4,10 +4,9 @@
 cdef enum:
     # The turns of all connections take so long together in an iteration of the event loop.
     BUDGET_NS = 1_000_000
-    # A turn reads so much of a connection. It reads 64 KiB where the rest of a message is larger than this.
-    READ_NBYTES = 16 << 10
-    # A turn reads less of a connection that speaks TLS: records can be dear, and a KeyUpdate has 22 bytes.
-    TLS_READ_NBYTES = 4 << 10
+    # A turn reads so much of a connection: frames of a few bytes can cost milliseconds. It reads 64 KiB where the rest of a message
+    # is larger than this.
+    READ_NBYTES = 4 << 10
     # A turn costs the bytes that it reads. A connection goes behind the others when its turns have cost so much: more than a small
     # request, less than a burst of them.
     QUANTUM = 512

@@ -10,10 +10,9 @@ cdef enum:
     LINGERING_TIMEOUT_NS = 2_000_000_000        # in which nothing comes, and the client takes nothing
     LINGERING_TIME_NS = 30_000_000_000          # in all
 
-cdef class LingeringClose(Polled):
+cdef class LingeringClose(Polled):      # `unsent` is None once all was sent and our side is shut down
     cdef ServerState server
     cdef object socket
-    cdef bytearray unsent               # None: all was sent, and our side is shut down
     cdef int64_t left_nbytes            # that are still thrown away
     cdef int64_t moved                  # counts what came and what was sent, since the last look
     cdef int queued_nbytes              # in the kernel, at the last look

@@ -6,7 +6,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, TIOCOUTQ, ioctl, recv, send, shutdown
-from inferd._core.http2.limits cimport PAYLOAD_SHARE
+from inferd._core.http2.limits cimport QUANTUM
 from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 
@@ -50,12 +50,12 @@ cdef class LingeringClose(Polled):
 
     cdef bint take_turn(self) noexcept:
         cdef Py_ssize_t nbytes
+        self.cost = QUANTUM             # never before others
         try:
             if self.socket is not None and self.unsent is not None and self.readiness & WRITABLE:
                 self.send_left()
             if self.socket is not None and self.readiness & READABLE:
                 nbytes = recv(self.descriptor, self.server.receive_buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
-                self.cost = max(nbytes, 0) // PAYLOAD_SHARE
                 if nbytes > 0:
                     self.moved += nbytes
                     self.left_nbytes -= nbytes

@@ -11,6 +11,7 @@ cdef enum:
 
 cdef class Polled(Flow):                # one socket
     cdef readonly int descriptor        # -1: none, or it is closed
+    cdef bytearray unsent               # bytes that the socket did not take, or None
     cdef uint32_t readiness             # READABLE, WRITABLE, HUNG_UP: what epoll has said and no call has disproved
     cdef Poller poller                  # None before add() and after forget()
     cdef bint dirty                     # is in the server's list of those with output

@@ -108,9 +108,11 @@ cdef class Poller:
                     socket.readiness |= WRITABLE
                 if events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
                     socket.readiness |= READABLE | HUNG_UP
+                    socket.deficit = min(socket.deficit, 0)     # its end is not urgent
                 if events[i].events & EPOLLPRI:
                     socket.readiness |= READABLE | CUT
-                self.scheduler.add(socket)
+                if socket.readiness & READABLE or socket.unsent is not None:
+                    self.scheduler.add(socket)
         if not self.scheduled:
             self.run()
 

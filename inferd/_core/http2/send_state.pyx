@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
 
 from inferd._core.grpc.call cimport Call
-from inferd._core.http2.limits cimport FLUSH_FRAMES
+from inferd._core.http2.limits cimport FLUSH_FRAMES, QUANTUM
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.server_state cimport SEND_NBYTES
 
@@ -134,6 +134,7 @@ cdef class SendState(Polled):
                 self.poller.wake(self)
 
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
+        self.cost += QUANTUM            # a client whose calls are wrong waits behind those whose calls are right
         request, call.request = call.request, None
         try:
             self.server.reject(call, error)

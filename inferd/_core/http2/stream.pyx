@@ -307,7 +307,7 @@ cdef class Http2Call(Call):
         if self.connection.server.draining:
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")
-        if self.message is not None or self.backlog is not None:
+        if self.kind == STREAM and (self.message is not None or self.backlog is not None):
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")
         limits = self.connection.server.limits

@@ -32,6 +32,8 @@ def test_flows_share_time_alike_whatever_a_turn_of_theirs_takes() -> None:
 
 def test_a_flow_that_has_just_got_work_goes_before_a_thousand_that_have_used_up_theirs() -> None:
     scheduler, light = Scheduler(QUANTUM), Flow()
+    scheduler.add(light)
+    turns(scheduler, {light: 5}, 1, more=False)
     cost = {Flow(): QUANTUM for _ in range(1000)}
     for flow in cost:
         scheduler.add(flow)
@@ -47,11 +49,23 @@ def test_a_flow_that_has_just_got_work_goes_before_a_thousand_that_have_used_up_
         assert waited <= 1
 
 
+def test_a_flow_that_begins_waits_behind_those_with_credit() -> None:
+    scheduler, known, fresh = Scheduler(QUANTUM), Flow(), [Flow() for _ in range(3)]
+    scheduler.add(known)
+    turns(scheduler, {known: 5}, 1, more=False)
+    for flow in (*fresh, known):
+        scheduler.add(flow)
+    assert turns(scheduler, dict.fromkeys((*fresh, known), 5), 4, more=False) == [known, *fresh]
+
+
 def test_flows_that_come_and_go_do_not_starve_the_others() -> None:
-    scheduler, heavy = Scheduler(QUANTUM), Flow()
+    scheduler, heavy, light = Scheduler(QUANTUM), Flow(), [Flow() for _ in range(100)]
+    for flow in light:
+        scheduler.add(flow)
+    turns(scheduler, dict.fromkeys(light, 5), 100, more=False)
     scheduler.add(heavy)
     turns(scheduler, {heavy: QUANTUM}, 1)
-    light, had = [Flow() for _ in range(100)], 0
+    had = 0
     for number in range(1000):
         scheduler.add(light[number % 100])
         flow = scheduler.next()
