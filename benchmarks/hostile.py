@@ -1,5 +1,5 @@
 """What hostile peers can do: one attack after the other on a real server, beside a client that behaves well. Nothing may crash or hang,
-memory has a bound and comes back, and the client's p99 stays within 2 times of what it is without an attack.
+memory has a bound and comes back, and the client's p99 stays within 5 times of what it is without an attack.
 
     python benchmarks/hostile.py [ATTACK ...] [--seconds 4] [--rounds 3] [--no-history]
 
@@ -40,7 +40,7 @@ from record import Report, append
 
 HISTORY = Path(__file__).resolve().parent / "history" / "hostile.jsonl"
 RATE, CONNECTIONS = 200, 2  # of the client that behaves well
-MOST_TIMES = 2.0  # its p99 beside an attack, in quiet ones
+MOST_TIMES = 5.0  # its p99 beside an attack, in quiet ones
 MOST_LEFT_MIB = 160  # more than before when all is over: the pool keeps 64 MiB of free blocks, and malloc some of what was given back
 MOST_GROWN_MIB = 64  # more after the last round than after the first: malloc finds its form in some rounds, a leak never does
 MOST_MIB = 512  # more at the peak: the answers of one connection (max_unread_bytes, 256 MiB), as much again for messages that come

@@ -38,8 +38,14 @@ from workloads import INFER_PATH, Workload
 HISTORY = Path(__file__).resolve().parent / "history" / "server_cost.jsonl"
 PROGRAMS = {"nghttpd": "--version", "h2load": "--version", "nginx": "-v"}
 TINY_LOADS = (Load(4, 16), Load(64, 1), Load(8, 1), Load(1, 1, pinned=True))
-NATIVE, NO_INLINE, GRPCIO = "native", "native, no inline", "grpcio"
-FLAGS = {NATIVE: ["--transport", "native"], NO_INLINE: ["--transport", "native", "--inline", "off"], GRPCIO: ["--transport", "grpcio"]}
+NATIVE, FIVE_MODELS, NO_INLINE, GRPCIO = "native", "native, five models", "native, no inline", "grpcio"
+FLAGS = {
+    NATIVE: ["--transport", "native"],
+    FIVE_MODELS: ["--transport", "native"],
+    NO_INLINE: ["--transport", "native", "--inline", "off"],
+    GRPCIO: ["--transport", "grpcio"],
+}
+MOST_TIMES = dict(zip(TINY_LOADS, (1.2, 1.2, 1.25, 1.6), strict=True))  # nghttpd's CPU
 
 
 class Checker:
@@ -115,11 +121,17 @@ def tiny(report: Report, folder: Path) -> None:
     workload = workloads.identity(repository)
     body = workload.write_body(folder)
     expected = answer_of(repository, workload)
+    others = folder / "others"
+    others.mkdir()
+    for number in range(4):
+        shutil.copy(repository / workload.model / "1" / "model.onnx", others / f"model{number}.onnx")
     with ExitStack() as stack:
         running: list[Running] = [stack.enter_context(servers.nghttpd(folder))]
         if shutil.which("nginx"):
             running.append(stack.enter_context(servers.nginx(folder)))
-        running += [stack.enter_context(servers.inferd(name, [repository], folder, *flags)) for name, flags in FLAGS.items()]
+        for name, flags in FLAGS.items():
+            folders = [repository, others] if name == FIVE_MODELS else [repository]
+            running.append(stack.enter_context(servers.inferd(name, folders, folder, *flags)))
         checkers = {server.name: Checker(server.address, workload, expected) for server in running if server.name in FLAGS}
         for load in TINY_LOADS:
             runs = tiny_runs(report, load, running, checkers, body)
@@ -152,10 +164,14 @@ def tiny_runs(report: Report, load: Load, running: list[Running], checkers: dict
 
 def judge_tiny(report: Report, load: Load, runs: dict[str, list[Run]]) -> None:
     cpu = {name: median(found, "cpu_us") for name, found in runs.items()}
-    limit = 2.2 if load.pinned else 1.6
-    ratio = cpu[NATIVE] / cpu["nghttpd"]
+    ratio, limit = cpu[NATIVE] / cpu["nghttpd"], MOST_TIMES[load]
     report.add(f"identity {load}: CPU against nghttpd's", f"<= {limit}", f"{ratio:.2f}", ratio <= limit)
-    report.add(f"identity {load}: same, inline off", "reported", f"{cpu[NO_INLINE] / cpu['nghttpd']:.2f}")
+    ratio = cpu[FIVE_MODELS] / cpu[NATIVE]
+    report.add(f"identity {load}: CPU with five models against one", "<= 1.05", f"{ratio:.2f}", ratio <= 1.05)
+    ratio, asked = cpu[NO_INLINE] / cpu["nghttpd"], load == Load(8, 1)
+    report.add(
+        f"identity {load}: CPU against nghttpd's, inline off", "<= 2" if asked else "reported", f"{ratio:.2f}", ratio <= 2 or not asked
+    )
     if load.pinned:
         switches = median(runs[NO_INLINE], "switches")
         report.add(f"identity {load}: voluntary switches a request, inline off", "<= 2.7", f"{switches:.2f}", switches <= 2.7)
@@ -246,7 +262,7 @@ def resnet50(report: Report, folder: Path) -> None:
         "in_process_images_s": {str(rows): round(statistics.median(found), 2) for rows, found in loops.items()},
     }
     measured = f"{rate / loop:.3f} ({rate:.1f} images/s, {rows_a_run:.1f} a run; in process {loop:.1f}, {best} a run)"
-    report.add("resnet50, 8 concurrent: images/s against the best loop", ">= 0.97", measured, rate / loop >= 0.97)
+    report.add("resnet50, 8 concurrent: images/s against the best loop", ">= 0.98", measured, rate / loop >= 0.98)
 
 
 def images_s(session: onnxruntime.InferenceSession, workload: Workload, rows: int, seconds: float) -> float:
