@@ -129,14 +129,15 @@ cdef class Batcher(Origin):
         cdef bint wake
         if entry.state != IDLE or entry.cancelled or request.call is not None:
             raise ValueError("a request waits for one call at a time")
-        if self.closed:
-            raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may answer")
         entry.deadline_ns = call.deadline_ns
         entry.connection_id = <uint16_t>(1 + call.connection_id % CONNECTION_TURNS) if call.connection_id else 0
-        call.request = request
         entry.owner = <void *>request
         entry.batcher = <void *>self
         self.lock()
+        if self.closed:                     # close() may have had the mutex meanwhile
+            pthread_mutex_unlock(&self.mutex)
+            raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may answer")
+        call.request = request
         if self.behind is not None:
             self.queue.look_behind(self.behind.queue, now_ns)
         waited = self.queue.requests
