@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd.errors import DeadlineExceeded, InvalidArgument
+from inferd.serving.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,75 +30,43 @@ PROBES = 4  # that begin in one iteration of the loop
 
 
 class Turns:
-    """What connections want begun on the loop: `most` of it in one iteration, by turns of theirs."""
+    """What calls do on the loop in one piece: `most` of it in one iteration, by turns of their connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         self._loop, self._most = loop, most
-        self._lines: OrderedDict[Connection, dict[Callable[[], None], None]] = OrderedDict()  # by whose turn it is
-        self._scheduled = False
+        self._left = most  # in this iteration
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._is_scheduled = False
 
-    def line_up(self, connection: Connection, begin: Callable[[], None]) -> None:
-        """Calls begin() when it is the connection's turn."""
-        self._lines.setdefault(connection, {})[begin] = None
-        if not self._scheduled:
-            self._begin_some()
-
-    def leave(self, connection: Connection, begin: Callable[[], None]) -> None:
-        """It is not to begin any more."""
-        line = self._lines.get(connection, {})
-        line.pop(begin, None)
-        if not line:
-            self._lines.pop(connection, None)
-
-    def clear(self) -> None:
-        """Nothing that waits begins any more."""
-        self._lines.clear()
-
-    async def wait(self, connection: Connection) -> None:
+    async def wait(self, connection: object) -> None:
         """Until it is the connection's turn."""
-        over = asyncio.Event()
-        begin = over.set
-        self.line_up(connection, begin)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._begin_iteration)
+        if self._left > 0:
+            self._left -= 1
+            return
+        turn = self._loop.create_future()
+        self._waiting.put(connection, turn)
         try:
-            await over.wait()
+            await turn
         finally:
-            self.leave(connection, begin)
+            self._waiting.remove(connection, turn)
 
-    def _begin_some(self) -> None:
-        begun = 0
-        try:
-            while self._lines and begun < self._most:
-                begun += 1
-                connection, line = self._lines.popitem(last=False)
-                begin = next(iter(line))
-                del line[begin]
-                if line:
-                    self._lines[connection] = line  # behind the others
-                begin()
-        finally:
-            self._scheduled = begun > 0
-            if self._scheduled:
-                self._loop.call_soon(self._begin_some)
-
-
-class Place:
-    """A call that waits for its turn: what its client can cancel until it is a task."""
-
-    def __init__(self, calls: ColdCalls, turns: Turns, connection: Connection, call: Http2Call, method: Method) -> None:
-        self._calls, self._turns, self._connection, self._call, self._method = calls, turns, connection, call, method
-
-    def __call__(self) -> None:
-        self._calls.begin(self._connection, self._call, self._method)
-
-    def cancel(self) -> None:
-        self._turns.leave(self._connection, self)
-        if self._method.max_open:
-            self._connection.streams[self._method] -= 1
+    def _begin_iteration(self) -> None:
+        self._left = self._most
+        while self._left > 0 and (found := self._waiting.take()) is not None:
+            turn = found[1]
+            if not turn.cancelled():
+                self._left -= 1
+                turn.set_result(None)
+        self._is_scheduled = self._left < self._most
+        if self._is_scheduled:
+            self._loop.call_soon(self._begin_iteration)
 
 
 class ColdCalls:
-    """The calls of one transport that run as tasks. `call.request` is the place of one that waits, then its task, so that a client that
-    goes away cancels it.
+    """The calls of one transport that run as tasks. `call.request` is the task, so that a client that goes away cancels it.
 
     One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
     in one piece, and several together would hold up everybody else. Probes have turns of their own.
@@ -112,36 +80,28 @@ class ColdCalls:
         self._probes, self._others = Turns(loop, PROBES), Turns(loop, 1)
 
     def start(self, call: Http2Call, method: Method) -> None:
-        """When it is its turn."""
         connection = cast("Connection", call.connection)
+        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
         if method.max_open:
             method.check_open(call.method, connection.streams[method])
-            connection.streams[method] += 1
-        turns = self._probes if method.quick else self._others
-        call.request = place = Place(self, turns, connection, call, method)
-        turns.line_up(connection, place)
-
-    def begin(self, connection: Connection, call: Http2Call, method: Method) -> None:
-        """Its task."""
-        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
         call.request = task = self._loop.create_task(serve(call, method))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if method.max_open:
+            connection.streams[method] += 1
             task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
 
     async def cancel(self) -> None:
-        """Ends those that still run, or wait."""
-        self._probes.clear()
-        self._others.clear()
+        """Ends all."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve_unary(self, call: Http2Call, method: Method) -> None:
         try:
-            request = _parse(method, call.message, call.method)
             async with asyncio.timeout(_remaining_s(call)):
+                await (self._probes if method.quick else self._others).wait(call.connection)
+                request = _parse(method, call.message, call.method)
                 response = await method.handler(request)
             call.reply(response.SerializeToString())
         except TimeoutError:
@@ -153,12 +113,14 @@ class ColdCalls:
         changed = asyncio.Event()
         call.listener = changed.set
         try:
-            async with asyncio.timeout(_remaining_s(call)), aclosing(method.handler(self._requests(call, method, changed))) as responses:
-                async for response in responses:
-                    call.write(response.SerializeToString())
-                    while call.sending and not call.closed:
-                        changed.clear()
-                        await changed.wait()
+            async with asyncio.timeout(_remaining_s(call)):
+                await self._others.wait(call.connection)
+                async with aclosing(method.handler(self._requests(call, method, changed))) as responses:
+                    async for response in responses:
+                        call.write(response.SerializeToString())
+                        while call.sending and not call.closed:
+                            changed.clear()
+                            await changed.wait()
             call.end()
         except TimeoutError:
             call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the stream ended"))
@@ -174,7 +136,7 @@ class ColdCalls:
             message = call.take_message()
             if message is not None:
                 if not begins:
-                    await self._others.wait(cast("Connection", call.connection))
+                    await self._others.wait(call.connection)
                 begins = False
                 yield _parse(method, message, call.method)
             elif call.request_over or call.closed:

@@ -27,7 +27,28 @@ if TYPE_CHECKING:
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 UNARY = "/test.Service/Unary"
 STREAM = "/test.Service/Stream"
-STREAM_NBYTES = 4096  # what a streaming call counts for beside its messages
+TASK_NBYTES = 4096  # what a call that runs as a task counts for beside its messages
+LIMITS = {  # of a server that does nothing by itself
+    "max_message_nbytes": 64 << 20,
+    "max_header_nbytes": 16 << 10,
+    "max_unread_nbytes": 64 << 20,
+    "max_streams": 1024,
+    "stream_window_nbytes": 1 << 20,
+    "connection_window_nbytes": 4 << 20,
+    "max_calls": 100_000,
+    "min_rate": 1 << 10,
+    "min_message_rate": 256 << 10,
+    "max_control_frame_rate": 1000,
+    "max_reset_rate": 20_000,
+    "max_continuations": 8,
+    "min_ping_interval_ns": 0,
+    "keepalive_ns": 0,
+    "keepalive_timeout_ns": 20 * 10**9,
+    "max_idle_ns": 0,
+    "age_grace_ns": 0,
+    "memory_percent": 100,
+    "fair": True,
+}
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 
@@ -93,7 +114,7 @@ class Served:
             "call_later": lambda seconds, callback: self.later.append((seconds, callback)),
             "in_thread": lambda session, conversion: self.conversions.append(conversion),
         }
-        self.server = ServerState(methods, **(own | settings))
+        self.server = ServerState(methods, **(own | LIMITS | settings))
 
     def reject(self, call: Any, error: Exception) -> None:
         self.errors.append(error)

@@ -42,6 +42,7 @@ from tests.server_fixtures import TRANSPORTS, ServerFixture
 from tests.wire import LIMIT_S, Caller, Held, infer_request, outputs_of, rows, same, status_of
 
 ECHO = "/test.T/Echo"
+LONG = message_threads.LONG_NBYTES + 1
 LARGE = random.Random(1).randbytes(100_000)
 ACCEPTS = ("grpc-accept-encoding", "identity, deflate, gzip")
 GRPC = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
@@ -68,42 +69,30 @@ def plain(answer: Answer) -> list[tuple[int, bytes]]:
 
 
 class Piece:
-    """Stands for a conversion that takes so many turns: says where it ran, waits for its gate there, notes its name for each turn and
-    when it is done."""
+    """Stands for a conversion that is over in one turn, or in none: says where it ran, waits for its gate there, and notes its name when it
+    is done."""
 
     def __init__(
-        self,
-        name: str = "",
-        notes: list[str] | None = None,
-        gate: threading.Event | None = None,
-        *,
-        turns: int = 1,
-        is_long: bool = False,
-        ran: list[str] | None = None,
+        self, name: str = "", notes: list[str] | None = None, gate: threading.Event | None = None, *, nbytes: int = 0, is_slow: bool = False
     ) -> None:
-        self.name, self.notes, self.gate, self.turns, self.is_long = name, notes, gate, turns, is_long
-        self.ran_notes = [] if ran is None else ran
-        self.ran = 0  # turns, since it was begun anew
-        self.restarted = 0
+        self.name, self.notes, self.gate, self.nbytes, self.is_slow = name, notes, gate, nbytes, is_slow
+        self.ran = 0
         self.cancelled = False
         self.when_cancelled: Callable[[Any], None] | None = None
         self.begun, self.over = threading.Event(), asyncio.Event()
         self.ran_on: threading.Thread | None = None
         self.done_on: threading.Thread | None = None
 
-    def run(self, until_ns: int = 0) -> bool:
+    def run(self, until_ns: int | None = None) -> bool:
         self.ran_on = threading.current_thread()
         self.ran_nice = os.getpriority(os.PRIO_PROCESS, 0)
+        self.ran += 1
+        if self.is_slow and until_ns is not None:
+            return False
         self.begun.set()
         if self.gate is not None:
             assert self.gate.wait(LIMIT_S)
-        self.ran += 1
-        self.ran_notes.append(self.name)
-        return self.ran == self.turns or self.cancelled
-
-    def restart(self) -> None:
-        self.ran = 0
-        self.restarted += 1
+        return True
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -191,8 +180,7 @@ async def test_connections_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     gate.set()
     for piece in pieces:
         await piece.wait()
-    assert notes[:4] == ["busy 0", "modest", "other", "busy 1"]
-    assert threads._new._works == {}
+    assert notes == ["busy 0", "busy 1", "modest", "busy 2", "other", "busy 3", "busy 4", "busy 5"], "every second turn is a new one's"
     await threads.close()
 
 
@@ -204,14 +192,13 @@ async def test_what_is_cancelled_leaves_at_once() -> None:
     notes: list[str] = []
     stays = [Piece(name, notes) for name in ("first", "second")]
     for number in range(1000):
-        leaves = Piece(is_long=number % 2 == 1)
+        leaves = Piece(nbytes=LONG if number % 2 else 0)
         threads.submit(busy, leaves)  # type: ignore[arg-type]
         if number in (0, 500):
             threads.submit(busy if number == 0 else modest, stays[number // 500])  # type: ignore[arg-type]
         leaves.cancel()
         assert not leaves.begun.is_set()
     assert threads.unfinished == 2 * threads._count + 2
-    assert (len(threads._new), len(threads._long), threads._long._works) == (2, 0, {})
     gate.set()
     for piece in stays:
         await piece.wait()
@@ -219,67 +206,42 @@ async def test_what_is_cancelled_leaves_at_once() -> None:
     await threads.close()
 
 
-async def test_what_is_cancelled_between_its_turns_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of long pieces as many go on as are given to the threads; those behind begin when these end, or nobody wants them any more."""
-    monkeypatch.setattr(message_threads, "MIN_THREADS", 1)
-    threads = MessageThreads(1)
-    pieces = [Piece(turns=10**9) for _ in range(5)]
-    for piece in pieces:
-        threads.submit(object(), piece)  # type: ignore[arg-type]
-    await comes_true(lambda: all(piece.ran >= 2 for piece in pieces[:2]))
-    await comes_true(lambda: all(piece.restarted for piece in pieces[2:]))
-    assert threads._begun == set(pieces[:2])
-    assert [piece.restarted for piece in pieces] == [0, 0, 1, 1, 1], "each once: what a turn made is lost once at most"
-    pieces[0].cancel()
-    await comes_true(lambda: pieces[2].ran >= 2)
-    assert threads._begun == set(pieces[1:3])
-    for piece in pieces[1:]:
-        piece.cancel()
-    await comes_true(lambda: threads.unfinished == 0)
-    assert threads._begun == set()
-    await threads.close()
-
-
-async def test_short_work_passes_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many connections have long work: what is new is given after one turn of what is not."""
-    monkeypatch.setattr(message_threads, "MIN_THREADS", 1)
-    threads = MessageThreads(1)
-    ran: list[str] = []
-    bombs = [Piece("bomb", turns=10**9, ran=ran) for _ in range(50)]
+@pytest.mark.parametrize("long", [{"nbytes": LONG}, {"is_slow": True}], ids=["large", "not over in time"])
+async def test_short_work_waits_for_no_long_work(long: dict[str, Any]) -> None:
+    """However much of it there is, and however long it takes."""
+    threads, gate = MessageThreads(3), threading.Event()
+    bombs = [Piece(gate=gate, **long) for _ in range(20)]
     for bomb in bombs:
         threads.submit(object(), bomb)  # type: ignore[arg-type]
-    await comes_true(lambda: all(bomb.ran or bomb.restarted for bomb in bombs))
+    await comes_true(lambda: sum(bomb.begun.is_set() for bomb in bombs) == threads._count - 1)
     busy = object()
-    short = [Piece("short", ran=ran) for _ in range(10)]
+    short = [Piece() for _ in range(10)]
     for piece in short:
         threads.submit(busy, piece)  # type: ignore[arg-type]
-    before = len(ran)
     for piece in short:
         await piece.wait()
-    first, last = ran.index("short"), len(ran) - ran[::-1].index("short")
-    assert first - before <= message_threads.GIVEN + 1
-    assert ran[first:last] == ["short", "bomb"] * 9 + ["short"]
-    assert len(threads._begun) == message_threads.GIVEN
+    assert sum(bomb.begun.is_set() for bomb in bombs) == threads._count - 1
+    gate.set()
     for bomb in bombs:
-        bomb.cancel()
+        await bomb.wait()
+    await comes_true(lambda: threads.unfinished == 0)
+    assert {bomb.ran for bomb in bombs} == {1 + bool(long.get("is_slow"))}, "what a turn made is lost once at most"
     await threads.close()
 
 
-async def test_long_work_goes_on_beside_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every second turn is its own, without end as new work may come."""
-    monkeypatch.setattr(message_threads, "MIN_THREADS", 1)
+async def test_long_work_goes_on_beside_short_work() -> None:
+    """Whatever new work comes meanwhile."""
     threads = MessageThreads(1)
     gate = fill(threads)
     notes: list[str] = []
     pieces = [Piece(f"short {number}", notes) for number in range(9)]
-    pieces += [Piece("known to be long", notes, is_long=True), Piece("long", notes, turns=3)]
-    for piece in reversed(pieces):
+    pieces.append(Piece("long", notes, nbytes=LONG))
+    for piece in pieces:
         threads.submit(object(), piece)  # type: ignore[arg-type]
     gate.set()
     for piece in pieces:
         await piece.wait()
-    assert notes.index("known to be long") <= 1
-    assert notes.index("long") <= 7
+    assert notes.index("long") <= 4
     await threads.close()
 
 
@@ -325,8 +287,13 @@ async def test_without_a_thread_nothing_is_taken_and_with_one_all_is_done(monkey
 
 async def test_closing_tells_nobody_of_what_is_not_over() -> None:
     """Else its call would begin without a message."""
+
+    class Half(Piece):
+        def run(self, until_ns: int | None = None) -> bool:
+            return not super().run()
+
     threads, notes, gate = MessageThreads(1), list[str](), threading.Event()
-    piece = Piece("half", notes, gate, turns=2)
+    piece = Half("half", notes, gate)
     threads.submit(object(), piece)  # type: ignore[arg-type]
     await asyncio.to_thread(piece.begun.wait, LIMIT_S)
     closing = asyncio.create_task(threads.close())
@@ -537,83 +504,15 @@ def test_a_request_whose_deadline_passes_before_it_is_unpacked(clock_ns: list[in
     assert "before the request's typed contents were unpacked" in str(rejected[0])
 
 
-class Line:
-    """An unpacker whose work the test does, and connections whose requests each take 100 ms."""
-
-    def __init__(self, clock_ns: list[int]) -> None:
-        self.clock_ns = clock_ns
-        self.submitted: list[Any] = []
-        self.unpacker = Unpacker(lambda call, request: self.submitted.append(request), lambda call, error: None)
-        self.content = messages.Message(typed_request(50_000))
-        self.take(1)  # nothing is known yet
-        self.end(0)
-        self.unpacker._byte_ns = 10**8 / len(self.content)
-
-    def take(self, ms: int, connection_id: int = 1, content: messages.Message | None = None) -> None:
-        self.unpacker.take(Kept("", content or self.content, deadline_ns=self.clock_ns[0] + ms * 10**6, connection_id=connection_id))
-
-    def end(self, number: int) -> None:
-        WORKS[number].run()
-        WORKS[number].done()
-
-
-def test_a_request_that_would_wait_beyond_its_deadline_is_rejected_at_once(clock_ns: list[int]) -> None:
-    """By how long a byte took so far, and what waits of its own connection: as many at a time as there may be threads."""
-    line = Line(clock_ns)
-    line.take(101)
-    with pytest.raises(errors.ResourceExhausted, match="this connection that wait to be unpacked take about 100 ms"):
-        line.take(99)  # which is what it takes itself
-    for _ in range(6):
-        line.take(10**6)
-    with pytest.raises(errors.ResourceExhausted, match="take about 200 ms") as caught:
-        line.take(199)  # eight, four at a time
-    assert 19 * 10**7 < caught.value.retry_after_ns < 21 * 10**7
-    line.take(201)
-    for number in range(1, 9):
-        WORKS[number].cancel()
-        line.end(number)
-    line.take(1)  # nothing waits: it shows how long a byte takes now
-    line.end(9)
-    assert len(line.submitted) == 2
-    assert line.unpacker._waiting_nbytes == {}
-
-
-def test_what_others_send_has_nobody_rejected(clock_ns: list[int]) -> None:
-    """Their turns are between its own, and short work passes long work."""
-    line = Line(clock_ns)
-    for _ in range(240):
-        line.take(10**6, connection_id=1)
-    with pytest.raises(errors.ResourceExhausted):
-        line.take(101, connection_id=1)
-    long = messages.Message(typed_request(500_000))
-    line.take(10**6, connection_id=2, content=long)
-    line.take(101, connection_id=2)
-    with pytest.raises(errors.ResourceExhausted):
-        line.take(99, connection_id=2)
-    for _ in range(3):
-        line.take(101, connection_id=0)  # of nobody in particular: nothing is known of who waits for whom
-
-
-def test_what_is_cancelled_does_not_wait(clock_ns: list[int]) -> None:
-    line = Line(clock_ns)
-    for number in range(1, 241):
-        line.take(10**6)
-        WORKS[number].cancel()
-        WORKS[number].cancel()
-    assert line.unpacker._waiting_nbytes == {}
-    line.take(99)
-
-
-def test_what_no_thread_takes_does_not_wait(clock_ns: list[int]) -> None:
-    line = Line(clock_ns)
-
+def test_a_call_that_no_thread_takes_waits_for_nothing() -> None:
     class Threadless(Call):
         def aside(self, work: Any) -> None:
             raise RuntimeError("can't start new thread")
 
+    call = Threadless("", messages.Message(typed_request(50_000)))
     with pytest.raises(RuntimeError):
-        line.unpacker.take(Threadless("", line.content, deadline_ns=clock_ns[0] + 10**12, connection_id=1))
-    assert line.unpacker._waiting_nbytes == {}
+        Unpacker(lambda call, request: None, lambda call, error: None).take(call)
+    assert call.request is None
 
 
 async def test_a_client_that_leaves_while_its_request_waits_to_be_unpacked() -> None:

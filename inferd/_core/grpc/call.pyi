@@ -11,18 +11,17 @@ NO_DEADLINE: int
 class Work(Protocol):
     """What takes too long for the event loop.
 
-    run(): does it, on any thread, and raises nothing; it may stop at until_ns (monotonic), to be called again. Whether nothing is left to
-    do. restart(): as if it had not been called. done(): goes on, on the loop's thread. is_long: is known to take milliseconds.
-    when_cancelled: called with this, on the loop's thread, as soon as nobody wants it any more.
+    run(): does it, on any thread, and raises nothing. False: it was not over at until_ns (monotonic), and has to be called again, to begin
+    anew. done(): goes on, on the loop's thread. nbytes: of the message. when_cancelled: called with this, on the loop's thread, as soon as
+    nobody wants it any more.
     """
 
     @property
-    def is_long(self) -> bool: ...
+    def nbytes(self) -> int: ...
     @property
     def cancelled(self) -> bool: ...
     when_cancelled: Callable[[Any], None] | None
     def run(self, until_ns: int = ...) -> bool: ...
-    def restart(self) -> None: ...
     def done(self) -> None: ...
 
 class InferHandler:

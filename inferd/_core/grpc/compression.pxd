@@ -10,6 +10,7 @@ cdef class Conversion:          # of one message; used by one thread at a time, 
     cdef readonly Message result        # what has come of it; None as well where compressing does not make it smaller
     cdef str encoding           # "gzip" or "deflate"
     cdef object zlib            # zlib's own object, which remembers where it is; None while none of this has begun
+    cdef readonly Py_ssize_t nbytes     # of source
     cdef object view            # of source's bytes
     cdef Py_ssize_t taken_nbytes        # of them, given to zlib
     cdef Py_ssize_t inline_nbytes       # what of it the loop may attempt; 0: nothing
@@ -20,16 +21,14 @@ cdef class Conversion:          # of one message; used by one thread at a time, 
     cdef public object when_cancelled   # called with this by cancel(), until done(); None: nobody asks
     cdef readonly object error  # the exception that ended it, or None
     cdef readonly bint over     # the result, or the error, is there
-    cdef readonly bint is_long  # False: how long it takes shows when it is done
     cdef bint running           # a thread has it
     cdef readonly bint cancelled
     # Goes on for a while: a Decompression until it has made `nbytes` more bytes, a Compression until it has read so many. True: it is
-    # over. `run` does the same until it is.
+    # over.
     cdef bint attempt(self, Py_ssize_t nbytes) noexcept
     cdef void fail(self, error) noexcept
     cdef bint convert(self, Py_ssize_t nbytes) except -1
-    # As if nothing had been attempted: who waits for a thread holds the source alone, none of zlib's memory, which is 40 KB or 270.
-    cpdef void restart(self) noexcept
+    cdef void restart(self) noexcept    # as if nothing had been attempted
     cdef int append(self, bytes piece) except -1
     # Nobody wants the result any more: the memory is free, at once or when a thread that has it has seen this.
     cpdef void cancel(self) noexcept

@@ -37,7 +37,7 @@ cdef enum:
     MAX_METADATA = 128
     # A connection may always have so many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16
-    # A streaming call holds so much beside its messages, and it counts with them: a task and its generators.
-    STREAM_NBYTES = 4 << 10
+    # A call that runs as a task, as all do but ModelInfer's, holds so much beside its messages. It counts with them.
+    TASK_NBYTES = 4 << 10
     # One look at a connection ends so many calls, stalled or late. Its next look is behind the others'.
     MAX_ENDED = 64

@@ -19,13 +19,13 @@ from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
-from inferd._core.http2.limits cimport MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, STREAM_NBYTES, UNASKED_NBYTES
+from inferd._core.http2.limits cimport MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, UNASKED_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, RESPONSE, RESPONSES, Owed, is_stalled
-from inferd._core.http2.stream cimport STREAM, Http2Call
+from inferd._core.http2.stream cimport INFER, STREAM, Http2Call
 
 from inferd.errors import DeadlineExceeded, Unimplemented
 
@@ -184,8 +184,9 @@ cdef class Session(SendState):
             self.headers.check(call)
             if not self.has_room(0):
                 raise self.unread_error(0)
+            if call.kind != INFER:
+                call.hold(TASK_NBYTES)
             if call.kind == STREAM:
-                call.hold(STREAM_NBYTES)
                 self.server.start(call, call.method_row)
         except Exception as error:
             self.reject(call, call.stream_id, error)

@@ -34,7 +34,7 @@ cdef class Http2Call(Call):
     cdef bint asked                     # the one message of a method that takes one is there
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
-    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog, STREAM_NBYTES
+    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog, TASK_NBYTES
     cdef Py_ssize_t words_nbytes        # of its status, charged there, too
     cdef uint64_t received_nbytes       # of messages
     cdef Conversion incoming            # decompresses a message of the request, the only one that is begun, or None

@@ -10,7 +10,7 @@ import pytest
 
 from inferd._core.grpc import message as pool
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, cold, drain, frame
+from tests._core.http2_client import INFER, LIMITS, STREAM, TASK_NBYTES, UNARY, Client, Served, cold, drain, frame
 from tests._core.http2_wire import (
     ACK,
     BLOCK,
@@ -168,6 +168,7 @@ def test_messages_of_other_methods(path: str, encoding: str) -> None:
         schedule=served.scheduled.append,
         call_later=lambda seconds, callback: None,
         in_thread=lambda session, conversion: served.conversions.append(conversion),
+        **LIMITS,
     )
     client.session.close()
     for nbytes in (4096, 4097, 30_000):
@@ -238,6 +239,6 @@ def test_an_entry_of_metadata_counts_for_the_objects_that_hold_it() -> None:
     client = Client(Served())
     client.open(UNARY, *((f"n{number:02}", "") for number in range(100)))
     client.exchange()
-    assert pool.in_use() - before == 100 * (160 + 3)
+    assert pool.in_use() - before == 100 * (160 + 3) + TASK_NBYTES
     client.session.close()
     assert pool.in_use() == before

@@ -25,7 +25,7 @@ from inferd._core.grpc.message import Message
 from inferd._core.http2.session import Session, nghttp2_version_text
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted
-from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, STREAM_NBYTES, UNARY, Client, Served, frame, headers, messages
+from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, TASK_NBYTES, UNARY, Client, Served, frame, headers, messages
 from tests.http2_peer import open_streams, reset_streams
 
 OK = (0, "")
@@ -235,7 +235,7 @@ def test_metadata_counts_until_its_stream_is_closed(path: str, how: str) -> None
     client = Client(served := Served())
     stream_id = client.open(path, ("a", "x" * 5000), ("b", "x" * 5000))
     client.exchange()
-    assert 10_000 < pool.in_use() - before - (STREAM_NBYTES if path == STREAM else 0) < 11_000
+    assert 10_000 < pool.in_use() - before - TASK_NBYTES < 11_000
     if how == "answered":
         client.send(stream_id, frame(b"") if path == UNARY else b"")
         served.started[0][0].end()
@@ -302,7 +302,7 @@ def test_what_waits_behind_a_streams_message_counts() -> None:
     served.started.clear()
     del call
     gc.collect()
-    assert pool.in_use() == before - STREAM_NBYTES
+    assert pool.in_use() == before - TASK_NBYTES
 
 
 def test_what_waits_behind_a_streams_message_has_the_budget_for_its_limit() -> None:

@@ -15,7 +15,7 @@ from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Unavailable
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, STREAM_NBYTES, UNARY, Client, Served, drain, frame, messages
+from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, TASK_NBYTES, UNARY, Client, Served, drain, frame, messages
 
 S = 10**9
 LIMIT_NS = 60 * S
@@ -341,7 +341,7 @@ def test_the_memory_of_a_streams_messages_is_free_though_its_end_cannot_leave() 
     look(client, 0)
     look(client, 60)
     assert (call.closed, call.message) == (True, None)
-    assert pool.in_use() - before - STREAM_NBYTES < 512, "what its end says"
+    assert pool.in_use() - before - TASK_NBYTES < 512, "what its end says"
 
 
 # ---- answers that are not read
