@@ -26,7 +26,7 @@ STREAM_BYTES = 1536  # one stream, beside its messages
 OWN_STREAMS = 16  # that each connection may have beyond max_total_streams (OWN_CALLS of limits.pxd)
 PROCESS_BYTES = 128 * MiB  # Python, its libraries and ONNX Runtime without a model
 KEPT_BYTES = 64 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
-LEAVING_SHARE = 2  # one part in so many of message_memory_bytes may be on its way back to the system (message.pyx)
+LEAVING_BLOCKS = 2  # of large messages may be on their way back to the system (ASIDE_THREADS of message.pyx)
 
 MOST_CONNECTIONS, LEAST_CONNECTIONS = 10_000, 64
 MOST_STREAMS, LEAST_STREAMS = 100_000, 1024
@@ -87,13 +87,14 @@ def _shares(whole: Settings) -> list[Share]:
     each = connection_bytes(whole)
     streams = min(whole.max_total_streams * workers + OWN_STREAMS * whole.max_connections,
                   whole.max_concurrent_streams * whole.max_connections)  # fmt: skip
+    leaving_bytes = min(LEAVING_BLOCKS * whole.max_message_bytes * workers, whole.message_memory_bytes)
     return [
         Share(
             "connections", whole.max_connections * each, f"{whole.max_connections} x {spelled(each)}{' by TLS' if whole.tls_cert else ''}"
         ),
         Share("streams", streams * STREAM_BYTES, f"{streams} x {STREAM_BYTES / KiB:g} KiB"),
         Share("messages", whole.message_memory_bytes, "message_memory_bytes"),
-        Share("messages given back", whole.message_memory_bytes // LEAVING_SHARE, "blocks on their way back to the system"),
+        Share("messages given back", leaving_bytes, "blocks on their way back to the system"),
         Share("messages kept", KEPT_BYTES * workers, "blocks of the message pool, kept for reuse"),
         Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
         Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),

@@ -76,8 +76,8 @@ def test_constants_are_those_of_native_code() -> None:
     limits = (CORE / "http2" / "limits.pxd").read_text()
     (own,) = re.findall(r"OWN_CALLS = (\d+)", limits)
     assert int(own) == budget.OWN_STREAMS
-    (leaving,) = re.findall(r"LEAVING_SHARE = (\d+)", (CORE / "grpc" / "message.pyx").read_text())
-    assert int(leaving) == budget.LEAVING_SHARE
+    (leaving,) = re.findall(r"ASIDE_THREADS = (\d+)", (CORE / "grpc" / "message.pyx").read_text())
+    assert int(leaving) == budget.LEAVING_BLOCKS
     (kept,) = re.findall(r"KEPT_NBYTES = (\d+) << 20", (CORE / "grpc" / "message.pyx").read_text())
     assert int(kept) * MiB == budget.KEPT_BYTES
 

@@ -17,7 +17,6 @@ cdef class Message:
     cdef Py_ssize_t nbytes      # bytes of the message
     cdef void *block            # pool block that this message owns and gives back, or NULL
     cdef int size_class         # which free list the block goes back to
-    cdef Py_ssize_t written_nbytes      # of the block, at most, by who had it before: pages that are there
     cdef Py_ssize_t charged_nbytes      # what it counts for in the budget
     cdef Share share            # in which it counts, too, or None; set before anything is charged
     cdef object wrapped         # the bytes object whose memory this message borrows, or None

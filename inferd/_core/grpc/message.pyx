@@ -13,33 +13,23 @@ from inferd.errors import InvalidArgument, ResourceExhausted
 cdef extern from *:
     int __builtin_clzl(unsigned long number) nogil
 
-cdef extern from "<sys/mman.h>" nogil:
-    const int MREMAP_MAYMOVE, MADV_DONTNEED
-    int madvise(void *start, size_t nbytes, int advice)
+    int __atomic_add_fetch(int *number, int value, int order) nogil
+    const int __ATOMIC_RELAXED
 
-cdef extern from "<sys/resource.h>" nogil:
-    const int PRIO_PROCESS
-    int setpriority(int which, unsigned int who, int nice)
+cdef extern from "<sys/mman.h>" nogil:
+    const int MREMAP_MAYMOVE
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
     int pthread_create(pthread_t *thread, void *attributes, void *(*routine)(void *) noexcept nogil, void *argument)
     int pthread_detach(pthread_t thread)
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
     MAPPED_CLASS = 9            # from 256 KiB on blocks are mapped: what is given back leaves the process at once
-    ASIDE_NBYTES = 2 << 20      # where so much of one was written a thread gives it back: each page costs, and nobody is served meanwhile
-    SLICE_NBYTES = 1 << 20      # in such pieces: nobody else can map memory meanwhile
-    ASIDE_NICE = 10             # and gives way to the others
-    MAX_LEAVING_NBYTES = 512 << 20      # that wait for that thread, and no more than LEAVING_SHARE of the budget; what is more is given
-    LEAVING_SHARE = 2                   # back at once
+    ASIDE_NBYTES = 8 << 20      # a larger block has a thread that gives it back to the system, which takes milliseconds
+    ASIDE_THREADS = 2           # at a time; the caller gives back what is more
     BEGUN_NBYTES = 4 << 10      # of a message that comes; as soon as there is so much of it, it has a block for all
     BEGUN_TIMES = 8             # what there is of it until then its block has room for so many times
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
@@ -48,7 +38,7 @@ cdef enum:
 
 cdef struct Block:              # a free block, or one that leaves the process; this lies in the block's own memory
     Block *next
-    Py_ssize_t nbytes           # of one that leaves: all of it. Of a free one: of it that were written, at most
+    Py_ssize_t nbytes           # of one that leaves
 
 cdef Block *free_blocks[CLASS_COUNT]
 cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
@@ -58,15 +48,7 @@ cdef Py_ssize_t budget_nbytes = 1 << 30
 cdef uint64_t rejected_count = 0
 cdef uint64_t copied_count_nbytes = 0
 cdef Py_ssize_t live_count = 0
-cdef Py_ssize_t aside_count = 0         # blocks that the thread was to give back
-
-# What waits for the thread that gives large blocks back. It lasts as long as there are any.
-cdef pthread_mutex_t leaving_mutex
-cdef Block *leaving = NULL
-cdef Py_ssize_t leaving_nbytes = 0
-cdef bint is_giving_back = False
-if pthread_mutex_init(&leaving_mutex, NULL) != 0:
-    raise MemoryError()
+cdef int aside_threads = 0              # that give a block back just now
 
 
 cdef inline Py_ssize_t class_nbytes(int size_class) noexcept:
@@ -85,17 +67,15 @@ cdef inline Py_ssize_t room_nbytes(int size_class) noexcept:
     return HEADROOM_NBYTES + class_nbytes(size_class)
 
 
-cdef void *acquire_block(int size_class, Py_ssize_t *written_nbytes) noexcept:
-    """A block from its free list, else from the system; NULL: there is no memory. written_nbytes: of it, at most, by who had it before."""
+cdef void *acquire_block(int size_class) noexcept:
+    """A block from its free list, else from the system; NULL: there is no memory."""
     global kept_nbytes
     cdef Block *block = free_blocks[size_class]
     cdef void *mapped
-    written_nbytes[0] = 0
     if block != NULL:
         free_blocks[size_class] = block.next
         kept_of[size_class] -= class_nbytes(size_class)
         kept_nbytes -= class_nbytes(size_class)
-        written_nbytes[0] = block.nbytes
         return block
     if size_class < MAPPED_CLASS:
         return malloc(room_nbytes(size_class))
@@ -103,26 +83,23 @@ cdef void *acquire_block(int size_class, Py_ssize_t *written_nbytes) noexcept:
     return NULL if mapped == MAP_FAILED else mapped
 
 
-cdef void release_block(void *memory, int size_class, Py_ssize_t written_nbytes) noexcept:
+cdef void release_block(void *memory, int size_class) noexcept:
     """Gives a block back: to its free list where KEPT_NBYTES has room for it, else to the system. The class that keeps the most makes
     room for others, or sizes that came once would leave none to those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
-    cdef Py_ssize_t nbytes = class_nbytes(size_class), hoarded_nbytes
-    cdef void *hoarded
+    cdef Py_ssize_t nbytes = class_nbytes(size_class)
     cdef int hoard = size_class
     if nbytes <= KEPT_BLOCK_NBYTES:
         while kept_nbytes + nbytes > KEPT_NBYTES and (hoard := largest_hoard()) != size_class:
-            hoarded = acquire_block(hoard, &hoarded_nbytes)
-            to_system(hoarded, hoard, hoarded_nbytes)
+            to_system(acquire_block(hoard), hoard)
         if kept_nbytes + nbytes <= KEPT_NBYTES:
             block.next = free_blocks[size_class]
-            block.nbytes = written_nbytes
             free_blocks[size_class] = block
             kept_of[size_class] += nbytes
             kept_nbytes += nbytes
             return
-    to_system(block, size_class, written_nbytes)
+    to_system(block, size_class)
 
 
 cdef int largest_hoard() noexcept:
@@ -133,60 +110,24 @@ cdef int largest_hoard() noexcept:
     return found
 
 
-cdef void to_system(void *block, int size_class, Py_ssize_t written_nbytes) noexcept:
+cdef void to_system(void *memory, int size_class) noexcept:
+    cdef pthread_t thread
+    cdef Block *block = <Block *>memory
     if size_class < MAPPED_CLASS:
         free(block)
-    elif written_nbytes < ASIDE_NBYTES or not leave_aside(<Block *>block, room_nbytes(size_class)):
-        munmap(block, room_nbytes(size_class))
+        return
+    block.nbytes = room_nbytes(size_class)
+    if __atomic_add_fetch(&aside_threads, 1, __ATOMIC_RELAXED) <= ASIDE_THREADS and block.nbytes > ASIDE_NBYTES and \
+            pthread_create(&thread, NULL, unmap, block) == 0:
+        pthread_detach(thread)
+    else:
+        unmap(block)
 
 
-cdef bint leave_aside(Block *block, Py_ssize_t nbytes) noexcept:
-    """For the thread, which is started where it is not at work. False: the block is not taken."""
-    global aside_count, leaving, leaving_nbytes, is_giving_back
-    cdef pthread_t thread
-    cdef bint taken = True
-    pthread_mutex_lock(&leaving_mutex)
-    if leaving_nbytes + nbytes > min(<Py_ssize_t>MAX_LEAVING_NBYTES, budget_nbytes // LEAVING_SHARE) and leaving != NULL:
-        taken = False
-    elif not is_giving_back:
-        taken = is_giving_back = pthread_create(&thread, NULL, give_back_all, NULL) == 0
-        if taken:
-            pthread_detach(thread)
-    if taken:
-        block.nbytes, block.next = nbytes, leaving
-        leaving = block
-        leaving_nbytes += nbytes
-        aside_count += 1
-    pthread_mutex_unlock(&leaving_mutex)
-    return taken
-
-
-cdef void *give_back_all(void *nothing) noexcept nogil:
-    """The thread: ends when nothing waits."""
-    global leaving, leaving_nbytes, is_giving_back
-    cdef Block *block
-    cdef Py_ssize_t nbytes = 0
-    setpriority(PRIO_PROCESS, 0, ASIDE_NICE)    # of this thread: so Linux takes it
-    while True:
-        pthread_mutex_lock(&leaving_mutex)
-        leaving_nbytes -= nbytes                # of the last one, which was there until now
-        block = leaving
-        if block == NULL:
-            is_giving_back = False
-        else:
-            leaving, nbytes = block.next, block.nbytes
-        pthread_mutex_unlock(&leaving_mutex)
-        if block == NULL:
-            return NULL
-        unmap(block, nbytes)
-
-
-cdef void unmap(void *block, Py_ssize_t nbytes) noexcept nogil:
-    cdef Py_ssize_t done = 0
-    while done < nbytes:
-        madvise(<char *>block + done, min(nbytes - done, <Py_ssize_t>SLICE_NBYTES), MADV_DONTNEED)
-        done += SLICE_NBYTES
-    munmap(block, nbytes)
+cdef void *unmap(void *block) noexcept nogil:
+    munmap(block, (<Block *>block).nbytes)
+    __atomic_add_fetch(&aside_threads, -1, __ATOMIC_RELAXED)
+    return NULL
 
 
 cdef no_room(Py_ssize_t nbytes):
@@ -292,7 +233,7 @@ cdef class Message:
         live_count -= 1
         release_bytes(self.charged_nbytes, self.share)
         if self.block != NULL:
-            release_block(self.block, self.size_class, max(self.written_nbytes, self.charged_nbytes))
+            release_block(self.block, self.size_class)
 
     @staticmethod
     def wrap(bytes source not None):
@@ -317,7 +258,7 @@ cdef class Message:
 
 cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
     cdef int size_class = class_of(nbytes)
-    message.block = acquire_block(size_class, &message.written_nbytes)
+    message.block = acquire_block(size_class)
     if message.block == NULL:
         raise no_memory()
     message.size_class = size_class
@@ -373,7 +314,6 @@ cdef int enlarge(Message message, Py_ssize_t there_nbytes, Py_ssize_t nbytes) ex
     to move tens of thousands of pages takes milliseconds."""
     cdef int size_class = class_of(nbytes)
     cdef void *block = message.block
-    cdef Py_ssize_t written_nbytes
     cdef Py_ssize_t present_nbytes = room_nbytes(message.size_class), wanted_nbytes = room_nbytes(size_class)
     if message.size_class >= MAPPED_CLASS:
         with nogil:
@@ -381,12 +321,11 @@ cdef int enlarge(Message message, Py_ssize_t there_nbytes, Py_ssize_t nbytes) ex
         if block == MAP_FAILED:
             raise no_memory()
     else:
-        block = acquire_block(size_class, &written_nbytes)
+        block = acquire_block(size_class)
         if block == NULL:
             raise no_memory()
         memcpy(<char *>block + HEADROOM_NBYTES, message.data, there_nbytes)
-        release_block(message.block, message.size_class, message.written_nbytes)
-        message.written_nbytes = written_nbytes
+        release_block(message.block, message.size_class)
     message.block, message.size_class = block, size_class
     message.data = <char *>block + HEADROOM_NBYTES
     return 0
@@ -429,11 +368,6 @@ def in_use():
 def kept():
     """Bytes of free blocks that the pool keeps for reuse."""
     return kept_nbytes
-
-
-def given_back_aside():
-    """Blocks that a thread has given back to the system since the process began, or is about to: others go on meanwhile."""
-    return aside_count
 
 
 def live():
