@@ -71,8 +71,8 @@ class Connection(native.Connection):
 
     @property
     def shakes_hands(self) -> bool:
-        """Whether its TLS handshake is not made yet."""
-        return self.tls is not None and not self.tls.established
+        """Whether its TLS handshake is to be made yet. Not any more once it is aborted, so that its failure counts once."""
+        return self.socket is not None and self.tls is not None and not self.tls.established
 
     def check_identity(self) -> None:
         """Asks again whether a client by TLS may call. The log says so when that is news."""

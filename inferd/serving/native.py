@@ -14,6 +14,7 @@ import ssl
 import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, cast
 
@@ -140,13 +141,20 @@ class NativeTransport:
         self._ports.append(self._port([listener], tls=listener.address.tls))
         return listener.address
 
-    def take(self, opened: socket, tls: bool) -> None:
-        """Serves a connection that another process accepted. A Unix socket speaks no TLS."""
-        self._port([], tls=tls and opened.family != AF_UNIX).take(opened)
+    def take(self, client: socket, tls: bool) -> None:
+        """Serves a connection that a port or another process accepted. A Unix socket speaks no TLS. One that finds no room is closed."""
+        try:
+            if self.open_connections < self._max_connections:
+                self._serve(client, self._tls if tls and client.family != AF_UNIX else None)
+                return
+        except OSError:  # the kernel has no memory for it
+            pass
+        client.close()
+        self._count_rejected()
 
     @property
     def open_connections(self) -> int:
-        """With those that only linger until their client closes."""
+        """Also those in a TLS handshake, or that only linger until their client closes."""
         return len(self.connections) + len(self.server.closing)
 
     async def stop(self, timeout_s: float) -> None:
@@ -333,7 +341,7 @@ class NativeTransport:
         ends its call; a client that reads nothing of a connection, or stops within headers or a handshake, loses the connection. Moving
         slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving."""
         if connection.shakes_hands and self.loop.time() - connection.made_s >= self._handshake_s:
-            self.tls_failed(connection, TimeoutError("it is too late"))
+            connection.failed(TimeoutError("it is too late"))
             connection.abort()
             return
         request_limit_ns = response_limit_ns = self._stall_timeout_ns
@@ -381,13 +389,11 @@ class NativeTransport:
 
     def _port(self, listeners: list[Listener], *, tls: bool) -> Port:
         assert self._tls is not None or not tls
-        return Port(listeners, self._serve_tls if tls else self._serve, self._is_full, self._count_rejected)
+        return Port(listeners, partial(self.take, tls=tls), self._count_rejected)
 
-    def _serve_tls(self, client: socket) -> None:
-        self._serve(client, self._tls)
-
-    def _serve(self, client: socket, tls: Tls | None = None) -> None:
-        """Serves a client that was accepted. Raises OSError where the kernel has no memory for it."""
+    def _serve(self, client: socket, tls: Tls | None) -> None:
+        """Raises OSError."""
+        client.setblocking(False)
         if client.family != AF_UNIX:
             client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # a small response waits for no acknowledgement of the one before
         connection = Connection(self, client, tls)
@@ -407,10 +413,6 @@ class NativeTransport:
         if connection in self.connections:
             self.connections.discard(connection)
             self.connection_bytes -= connection.held_bytes
-
-    def _is_full(self) -> bool:
-        """Whether as many connections are open as may be, also those in a TLS handshake or a lingering close."""
-        return self.open_connections >= self._max_connections
 
     def _count_rejected(self) -> None:
         self._rejected_connections += 1

@@ -22,21 +22,15 @@ PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors,
 
 
 class Port:
-    """Accepts connections on sockets that listen. serve(client): begins to serve one that is accepted. is_full(): whether there are too
-    many already: a further one is closed at once, and rejected() is told. Serves until release().
+    """Accepts connections on sockets that listen, until release(). take(client): gets each client. rejected(): is told of one that was
+    closed at once.
     """
 
-    def __init__(
-        self,
-        listeners: list[Listener],
-        serve: Callable[[socket.socket], None],
-        is_full: Callable[[], bool],
-        rejected: Callable[[], None],
-    ) -> None:
+    def __init__(self, listeners: list[Listener], take: Callable[[socket.socket], None], rejected: Callable[[], None]) -> None:
         self.listeners = listeners
-        self._serve, self._is_full, self._rejected = serve, is_full, rejected
+        self._take, self._rejected = take, rejected
         self._loop = asyncio.get_running_loop()
-        self._spare = Spare() if listeners else None
+        self._spare = Spare()
         for listener in listeners:
             listener.socket.setblocking(False)
             self._watch(listener)
@@ -49,9 +43,7 @@ class Port:
         return released
 
     def close(self) -> None:
-        if self._spare is not None:
-            self._spare.close()
-            self._spare = None
+        self._spare.close()
 
     def accept(self, listener: Listener, most: int) -> bool:
         """Lets in so many of those that have connected. True: nobody waits any more."""
@@ -66,28 +58,15 @@ class Port:
                 self._pause(listener)
                 return False
             if client is not None:
-                self.take(client)
+                self._take(client)
         return False
-
-    def take(self, client: socket.socket) -> None:
-        """Serves a client that was accepted, here or by another process."""
-        if self._is_full():
-            client.close()
-            self._rejected()
-            return
-        client.setblocking(False)
-        try:
-            self._serve(client)
-        except OSError:  # the kernel has no memory for it
-            client.close()
-            self._rejected()
 
     def _accepted(self, listener: socket.socket) -> socket.socket | None:
         """The next client. None: it was closed at once, since no descriptor is left."""
         try:
             return listener.accept()[0]
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE) or self._spare is None:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
         self._spare.reject(listener)
         self._rejected()

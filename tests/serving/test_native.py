@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import resource
@@ -183,6 +184,20 @@ async def test_a_connection_over_the_limit_is_closed_at_once() -> None:
         while transport.counters()["connections"]:  # the loop learns that both have left
             await asyncio.to_thread(lambda: None)
         assert await echoed(bound)
+
+
+async def test_a_client_that_the_kernel_has_no_memory_for_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no memory to poll it")
+
+    monkeypatch.setattr(native.Connection, "start", fail)
+    async with serving() as (transport, _):
+        near, far = socket.socketpair()
+        with far:
+            transport.take(near, tls=True)
+            assert far.recv(1) == b""
+        counters = transport.counters()
+        assert (counters["connections_refused_total"], counters["connections"]) == (1, 0)
 
 
 def test_a_wave_is_over_when_a_quarter_of_it_is_left() -> None:

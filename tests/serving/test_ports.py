@@ -1,4 +1,4 @@
-"""Ports: clients are let in a few in each iteration of the loop; what happens when there are too many, or no descriptor or memory."""
+"""Ports: clients are let in a few in each iteration of the loop; what happens when there is no descriptor or memory."""
 
 from __future__ import annotations
 
@@ -43,11 +43,8 @@ class Clients:
 
     def __init__(self) -> None:
         self.served = self.rejected = 0
-        self.is_full = self.fails = False
 
-    def serve(self, client: socket.socket) -> None:
-        if self.fails:
-            raise OSError(errno.ENOSPC, "no memory to poll it")
+    def take(self, client: socket.socket) -> None:
         self.served += 1
         client.send(b"hello")
         client.close()
@@ -57,7 +54,7 @@ class Clients:
 
     def port(self, *opened: socket.socket) -> Port:
         listeners = [Listener(each, Address(*each.getsockname())) for each in opened]
-        return Port(listeners, self.serve, lambda: self.is_full, self.reject)
+        return Port(listeners, self.take, self.reject)
 
 
 @asynccontextmanager
@@ -120,27 +117,6 @@ async def test_it_accepts_again_when_there_is_memory_again(monkeypatch: pytest.M
     async with listening(listener) as (clients, address):
         assert await asyncio.to_thread(greeting, address) == b"hello"
         assert (listener.errors, clients.rejected) == ([], 0)
-
-
-async def test_beyond_the_limit_clients_are_closed_at_once() -> None:
-    async with listening() as (clients, address):
-        clients.is_full = True
-        assert await asyncio.to_thread(greeting, address) == b""
-        clients.is_full = False
-        assert await asyncio.to_thread(greeting, address) == b"hello"
-        assert (clients.served, clients.rejected) == (1, 1)
-
-
-async def test_a_client_that_the_kernel_has_no_memory_for_is_closed() -> None:
-    """Whether it was accepted here or by another process."""
-    async with listening() as (clients, address):
-        clients.fails = True
-        assert await asyncio.to_thread(greeting, address) == b""
-        near, far = socket.socketpair()
-        with far:
-            clients.port().take(near)
-            assert far.recv(1) == b""
-        assert (clients.served, clients.rejected) == (0, 2)
 
 
 async def test_a_released_port_accepts_nobody_by_itself() -> None:

@@ -14,7 +14,7 @@ cdef enum:
     SEND_NBYTES = 256 << 10             # of a connection's output, gathered for one write; and a turn's worth of it
     INLINE_NBYTES = 64 << 10            # decompressed on the loop between two flushes; more goes to threads
 
-cdef struct Limits:                     # the settings of the same names; server_state.pyx has the defaults
+cdef struct Limits:                     # the settings of the same names
     Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
     uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
     int64_t max_calls                   # open ones of all connections, OWN_CALLS of each aside

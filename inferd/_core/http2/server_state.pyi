@@ -7,8 +7,6 @@ from inferd.errors import RequestError
 
 _Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
 
-DEFAULT_LIMITS: dict[str, int]
-
 class ServerState:
     def __init__(
         self,

@@ -17,28 +17,6 @@ import logging
 cdef enum:
     FIRST_EXTENSION = 10                # of the types of frames that RFC 9113 leaves to extensions
 
-DEFAULT_LIMITS = {
-    "max_message_nbytes": 64 << 20,
-    "max_header_nbytes": 16 << 10,
-    "max_unread_nbytes": 64 << 20,
-    "max_streams": 1024,
-    "stream_window_nbytes": 1 << 20,
-    "connection_window_nbytes": 4 << 20,
-    "max_calls": 100_000,
-    "min_rate": 1 << 10,
-    "min_message_rate": 256 << 10,
-    "max_control_frame_rate": 1000,
-    "max_reset_rate": 20_000,
-    "max_continuations": 8,
-    "min_ping_interval_ns": 0,
-    "keepalive_ns": 0,
-    "keepalive_timeout_ns": 20 * 10**9,
-    "max_idle_ns": 0,
-    "age_grace_ns": 0,
-    "memory_percent": 100,
-    "fair": True,
-}
-
 log = logging.getLogger("inferd.http2")
 
 
@@ -54,7 +32,7 @@ cdef class ServerState:
     in_thread(connection, work): calls work.run() on another thread and work.done() on the loop's after it, for work that would hold the
     loop. compression: of responses, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then.
-    limits: those of `Limits` that differ from DEFAULT_LIMITS, in bytes, nanoseconds, a second, or counts.
+    limits: all of `Limits`, in bytes, nanoseconds, a second, or counts.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -66,9 +44,7 @@ cdef class ServerState:
     def __init__(self, methods, *, start, reject, unserved, schedule, call_later, in_thread, authenticator=None, str compression="none",
                  **limits):
         cdef int kind
-        if unknown := limits.keys() - DEFAULT_LIMITS.keys():
-            raise TypeError(f"expected limits among {', '.join(DEFAULT_LIMITS)}, got {', '.join(sorted(unknown))}")
-        self.limits = DEFAULT_LIMITS | limits
+        self.limits = limits
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():

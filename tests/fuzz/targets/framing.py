@@ -20,6 +20,7 @@ from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError, Unimplemented
 from inferd.serving.method import Method
+from tests._core.http2_client import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import INFER, STREAM, frame
 
@@ -49,7 +50,7 @@ class Served:
             schedule=lambda callback: None,
             call_later=lambda seconds, callback: None,
             in_thread=lambda session, conversion: self.conversions.append(conversion),
-            max_message_nbytes=LIMIT_NBYTES,
+            **LIMITS | {"max_message_nbytes": LIMIT_NBYTES},
         )
 
     def take(self, call: Any) -> None:

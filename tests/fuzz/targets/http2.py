@@ -16,6 +16,7 @@ from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unauthenticated, Unimplemented
 from inferd.serving.method import Method
+from tests._core.http2_client import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
 from tests.fuzz.targets.wires import INFER, STREAM, UNARY, WORDS, frame
@@ -69,7 +70,7 @@ class Echo:
             call_later=lambda seconds, callback: None,
             in_thread=lambda session, conversion: self.conversions.append(conversion),
             authenticator=self.let_through if guarded else None,
-            **settings,
+            **LIMITS | settings,
         )
 
     @staticmethod

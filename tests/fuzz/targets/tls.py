@@ -18,6 +18,7 @@ from inferd._core.http2.connection import Connection
 from inferd._core.http2.poller import Poller
 from inferd._core.http2.server_state import ServerState
 from inferd._core.http2.tls import Tls
+from tests._core.http2_client import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
 from tests.fuzz.targets.wires import frame
@@ -71,7 +72,7 @@ def unused(*_: object) -> Any:
 SCHEDULED: list[Callable[[], None]] = []
 SERVER = ServerState(
     {}, start=unused, reject=unused, unserved=unused, schedule=SCHEDULED.append, call_later=lambda seconds, callback: None,
-    in_thread=unused, max_control_frame_rate=10**6, connection_window_nbytes=WINDOW_NBYTES,
+    in_thread=unused, **LIMITS | {"max_control_frame_rate": 10**6, "connection_window_nbytes": WINDOW_NBYTES},
 )  # fmt: skip
 
 
