@@ -76,7 +76,7 @@ async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections(quick
             async with asyncio.timeout(LIMIT_S):
                 while len(seen) < 41:
                     await asyncio.sleep(0)
-    assert seen == ["busy", "busy", "other"] + 38 * ["busy"]
+    assert seen == ["busy", "other"] + 39 * ["busy"]
 
 
 @pytest.mark.parametrize(("quick", "begin"), [(False, 1), (True, PROBES)])
@@ -137,7 +137,7 @@ async def test_streams_go_on_by_turns_of_their_connections() -> None:
             async with asyncio.timeout(LIMIT_S):
                 while len(seen) < 33:
                     await asyncio.sleep(0)
-    assert "other" in seen[:3]
+    assert seen[:2] == ["busy", "other"]
     assert not waiting(transport)
 
 
