@@ -67,7 +67,8 @@ def open_standard_descriptors() -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Verbs return theirs, None stands for 0."""
     try:
-        code = program.main(args, prog_name="inferd", standalone_mode=False)
+        color = False if os.environ.get("NO_COLOR") else None  # None: where stdout is a terminal
+        code = program.main(args, prog_name="inferd", standalone_mode=False, color=color)
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,15 @@ def memory(settings: Settings, limit_bytes: int) -> str:
 def markdown() -> str:
     """All settings as Markdown tables by group, as docs/configuration.md has them."""
     lines: list[str] = []
-    for group, members in groupby(fields().values(), key=lambda field: field.group):
+    for group, grouped in groupby(fields().values(), key=lambda field: field.group):
+        members = list(grouped)
         lines += [f"### {GROUPS[group]}", "", "| setting | default | accepts | what it does |", "|---|---|---|---|"]
         for field in members:
             default = f"`{field.left_out}`" if spell(field, field.default) else field.left_out
-            lines.append(f"| `{field.name}` | {default} | {field.expected} | {field.description} |")
+            lines.append(f"| `{field.name}` | {default} | {field.expected} | {field.summary} |")
+        lines.append("")
+        for field in members:
+            if field.details:
+                lines += textwrap.wrap(f"- `{field.name}`: {field.details}", 100, subsequent_indent="  ", break_on_hyphens=False)
         lines.append("")
     return "\n".join(lines).rstrip()

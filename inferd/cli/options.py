@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from inferd.config import CONFIG_FILE, CONFIG_VARIABLE, Field, fields, load_settings
 
@@ -18,30 +19,60 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "REREAD", "SettingsCommand", "takes_settings"]
 
 REREAD = "inferd.reread"  # in the context's meta: the settings as the same flags, variables and file have them now
+ALL = "inferd.help_all"  # in the context's meta: help shows every flag
 
 GROUPS = {
-    "models": "Models and scheduling",
+    "models": "Models",
+    "queues": "Queues and runs",
     "addresses": "Addresses",
-    "access": "Who may ask",
-    "transport": "Transport and its limits",
-    "operation": "Life cycle and log",
+    "access": "TLS and tokens",
+    "processes": "Processes and transport",
+    "connections": "Connections",
+    "memory": "Memory",
+    "abuse": "Slow and hostile clients",
+    "operation": "Shutdown and log",
 }
+OWN = "Options"  # the group of what is no setting
+COLUMN = 34  # the most characters of a flag that its text stands beside
+LONGEST_WORDS = 12  # of choices that help spells out beside the flag
+METAVARS = {"bytes": "SIZE", "duration": "TIME", "mode": "MODE", "number": "N", "list": "ITEM", "file": "FILE", "text": "TEXT"}
 
 
 class SettingsCommand(click.Command):
-    """A command whose help shows the settings by group."""
+    """A command that takes the settings. Its help has layers: --help shows the command's own flags, and with `common` the settings that
+    most people use, by topic; --help-all shows every setting."""
+
+    def __init__(self, *arguments: Any, common: bool = False, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.common = common
+        count = len(fields()) - 1
+        what = f"Show all {count} settings, by topic." if common else f"Show the {count} settings as flags, too."
+        self.params.append(
+            click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help=what),
+        )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        table = fields()
+        table, shows_all = fields(), ALL in ctx.meta
         options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
         rows = [(parameter.name, row) for parameter in options if (row := parameter.get_help_record(ctx))]
-        if own := [row for name, row in rows if name not in table]:
-            with formatter.section("Options"):
-                formatter.write_dl(own)
-        settings = [(table[name].group, row) for name, row in rows if name in table]
-        for group, members in groupby(settings, key=lambda pair: pair[0]):
-            with formatter.section(GROUPS[group]):
-                formatter.write_dl([row for _, row in members])
+        own = [row for name, row in rows if name not in table]
+        settings = [(table[name].group, row) for name, row in rows if name in table and (shows_all or table[name].common)]
+        shown = [*(settings if shows_all or self.common else []), *((OWN, row) for row in own)]
+        width = max(len(first) for _, (first, _) in shown)
+        for group, members in groupby(shown, key=lambda pair: pair[0]):
+            with formatter.section(GROUPS.get(group, group)):
+                formatter.write_dl([(first.ljust(width), text) for _, (first, text) in members], col_max=COLUMN)
+        if not (shows_all or self.common):
+            with formatter.indentation():
+                formatter.write_paragraph()
+                formatter.write_text("Every flag of `inferd serve` works here, too.")
+
+
+def _show_all(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+    if given:
+        ctx.meta[ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
 
 
 def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,10 +94,10 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     for field in reversed(fields().values()):
         if field.name != "models":
             decorated = _flag(field)(decorated)
-    decorated = click.option("--config", metavar="FILE", help="TOML file with settings.  [default: inferd.toml, where it exists]")(
+    decorated = click.option("--config", metavar="FILE", shell_complete=_files, help="TOML file of settings; inferd.toml if it exists.")(
         decorated
     )
-    return click.argument("paths", nargs=-1, metavar="[PATH]...")(decorated)
+    return click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=_files)(decorated)
 
 
 def _joined(values: tuple[str, ...]) -> str | None:
@@ -76,9 +107,22 @@ def _joined(values: tuple[str, ...]) -> str | None:
 
 def _flag(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The flag of one setting. Its text is parsed by the table, so that a flag, a variable and the file mean the same."""
-    text = f"{field.description}  [default: {field.left_out}]"
+    words = "|".join(field.choices)
+    spelled = len(words) <= LONGEST_WORDS
+    about = ([] if spelled else [words]) + ([] if field.left_out == "none" else [f"default: {field.left_out}"])
+    text = field.summary + (f"  [{', '.join(about)}]" if about else "")
     if field.kind == "bool":
         return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=text)
-    metavars = {"bytes": "SIZE", "duration": "TIME", "mode": "MODE", "number": "N", "list": "ITEM", "file": "FILE"}
-    metavar = "|".join(field.choices) or metavars.get(field.kind, "TEXT")
-    return click.option(field.flag, field.name, metavar=metavar, multiple=field.kind == "list", default=None, help=text)
+    metavar = words if words and spelled else "WORD" if words else METAVARS[field.kind]
+    complete = partial(_words, field) if field.choices or field.words else _files if field.kind == "file" else None
+    return click.option(
+        field.flag, field.name, metavar=metavar, multiple=field.kind == "list", default=None, help=text, shell_complete=complete
+    )
+
+
+def _words(field: Field, ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(word) for word in (*field.choices, *field.words) if word.startswith(incomplete)]
+
+
+def _files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]

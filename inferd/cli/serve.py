@@ -29,13 +29,14 @@ __all__ = ["announce", "require_onnxruntime", "serve"]
 SECRET_FILES = ("tls_key", "token_file")  # settings whose files hold what nobody else may know
 
 
-@click.command(cls=SettingsCommand)
+@click.command(cls=SettingsCommand, common=True)
 @takes_settings
 def serve(settings: Settings, origins: dict[str, str]) -> int:
-    """Serve ONNX files or a model repository over gRPC.
+    """Serve ONNX files, or a model repository, over gRPC.
 
-    PATH is an ONNX file, a model's folder or a repository of such folders. When the models are loaded and warm, the last
-    line on stdout is: ready {"grpc": "127.0.0.1:8001", ...}. SIGTERM or SIGINT answers what is queued and ends.
+    \b
+    inferd serve model.onnx
+    inferd serve models --host 0.0.0.0 --workers auto
     """
     if not settings.models:
         raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`")

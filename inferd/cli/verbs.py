@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from inferd import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from click.shell_completion import CompletionItem
 
 __all__ = ["VERBS", "program"]
 
 # verb -> what `inferd --help` says; the verb's own module is inferd/cli/<verb>.py and its command has the verb's name
 VERBS = {
     "serve": "Serve ONNX files or a model repository over gRPC.",
-    "infer": "Send one request to a server, or run a model file once without any server.",
-    "bench": "Measure a model server: closed and open loops, searches, stress; compare reports.",
+    "infer": "Send one request to a server, or run a model once without one.",
+    "bench": "Measure a server: its peak, its latency at a rate, an SLO.",
     "tune": "Find the settings that serve a model best on this machine.",
-    "health": "Ask a server whether it takes requests; an exit code for probes.",
-    "drain": "Tell a server of this machine to stop, and wait until it has.",
+    "health": "Ask a server whether it takes requests, for probes.",
+    "drain": "Tell a server of this machine to stop, and wait for its end.",
     "features": "Turn a trained scikit-learn pipeline into a model.",
-    "doctor": "Show what this machine and installation can do, and what is missing.",
+    "doctor": "Show what this machine can do, and what is missing.",
     "config": "Show every setting, its value and where it came from.",
-    "demo": "Serve the example models, send real requests, show answers and latency.",
+    "completion": "Print a script that completes commands in your shell.",
+    "demo": "Serve example models and send them real requests.",
 }
+
+
+class Formatter(click.HelpFormatter):
+    """Help in colours, which click leaves out where stdout is no terminal."""
+
+    def write_heading(self, heading: str) -> None:
+        super().write_heading(click.style(heading, bold=True, fg="green"))
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(prog, args, click.style("Usage: ", bold=True, fg="green") if prefix is None else prefix)
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(click.style(first, fg="cyan"), second) for first, second in rows], col_max, col_spacing)
+
+
+click.Context.formatter_class = Formatter
 
 
 class Program(click.Group):
@@ -37,8 +60,21 @@ class Program(click.Group):
             return None
         return cast(click.Command, getattr(import_module(f"inferd.cli.{cmd_name}"), cmd_name))
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            near = get_close_matches(args[0], VERBS, n=1)
+            cure = f"did you mean `inferd {near[0]}`?" if near else "`inferd --help` lists them"
+            raise click.UsageError(f"there is no command '{args[0]}'; {cure}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(verb, help=text) for verb, text in VERBS.items() if verb.startswith(incomplete)]
+        return verbs or click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
+        with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
 
@@ -49,5 +85,5 @@ def program() -> None:
 
     \b
     inferd serve model.onnx
-    inferd infer localhost:8001 model --input image.npy
+    inferd infer localhost:8001 model --random
     """

@@ -21,7 +21,8 @@ _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 def about(
     group: str,
-    description: str,
+    summary: str,
+    details: str = "",
     *,
     ge: int | None = None,
     le: int | None = None,
@@ -29,11 +30,13 @@ def about(
     items: str | None = None,
     file: bool = False,
     unset: str = "",
+    common: bool = False,
 ) -> msgspec.Meta:
-    """One field's row: its group in help and docs, what it does, its limits, words that stand for a number, what a list holds, whether
-    a text is the path of a file, what None stands for where it is not just none."""
-    extra = {"group": group, "words": dict(words or {}), "items": items, "file": file, "unset": unset}
-    return msgspec.Meta(ge=ge, le=le, description=description, extra=extra)
+    """One field's row: its group in help and docs, the sentence that help shows, what the docs say below their table, its limits, words
+    that stand for a number, what a list holds, whether a text is the path of a file, what None stands for where it is not just none,
+    whether most people want to know it (`inferd serve --help`)."""
+    extra = {"group": group, "details": details, "words": dict(words or {}), "items": items, "file": file, "unset": unset, "common": common}
+    return msgspec.Meta(ge=ge, le=le, description=summary, extra=extra)
 
 
 class Field(NamedTuple):
@@ -42,7 +45,9 @@ class Field(NamedTuple):
     name: str
     kind: str  # one of: bytes, duration, mode, number, bool, choice, text, file, list
     default: Any
-    description: str
+    summary: str  # one sentence of at most 15 words
+    details: str  # what else the docs say; may be nothing
+    common: bool  # `inferd serve --help` shows it
     group: str
     low: int | None
     high: int | None
@@ -103,8 +108,10 @@ def field_of(name: str, annotation: Any, default: Any) -> Field:
         kind = suffix if suffix in ("bytes", "mode") else "duration" if suffix in DURATIONS else "number"
     else:
         kind = "bool" if base is bool else "file" if about.extra["file"] else "text"
-    group, words, items, unset = (about.extra[key] for key in ("group", "words", "items", "unset"))
-    return Field(name, kind, default, about.description, group, about.ge, about.le, words, choices, items, unset, annotation)
+    details, common, group, words, items, unset = (about.extra[key] for key in ("details", "common", "group", "words", "items", "unset"))
+    return Field(
+        name, kind, default, about.description, details, common, group, about.ge, about.le, words, choices, items, unset, annotation
+    )
 
 
 def parse(field: Field, text: str) -> object:

@@ -33,27 +33,106 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # What to serve
     models: Annotated[
         tuple[str, ...],
-        about("models", "ONNX files, model folders or model repositories to serve; relative to the file that names them.", items="path"),
+        about(
+            "models",
+            "ONNX files, model folders or model repositories to serve.",
+            "A path in a file is relative to that file.",
+            items="path",
+        ),
     ] = ()
     max_batch_size: Annotated[
-        int, about("models", "Rows in one batch, for models that bring no configuration and have a batch axis.", ge=1, le=65536)
+        int,
+        about(
+            "models",
+            "Most rows in one batch.",
+            "It holds for models that have a batch axis and no configuration of their own.",
+            ge=1,
+            le=65536,
+            common=True,
+        ),
     ] = 64
     batching: Annotated[
         Literal["auto", "on", "off"],
         about(
             "models",
-            "Whether requests share a run. auto: where dynamic_batching says so, or where rows proved to be independent at load. on: "
-            "wherever a model has a batch axis. off: never.",
+            "Whether requests share a run.",
+            "auto: where dynamic_batching says so, or where rows proved to be independent at load. on: wherever a model has a batch axis. "
+            "off: never.",
+            common=True,
         ),
     ] = "auto"
+    on_model_error: Annotated[
+        Literal["auto", "exit", "skip"],
+        about(
+            "models",
+            "Exit, or skip a model that cannot be loaded.",
+            "exit: the server does not start. skip: the server logs the error, serves the other models and lists this one as UNAVAILABLE. "
+            "auto: skip for a model in a repository folder, exit for a model that you name. A server without any model never starts.",
+            common=True,
+        ),
+    ] = "auto"
+    providers: Annotated[
+        tuple[str, ...],
+        about(
+            "models",
+            "Execution providers, best first.",
+            "One that is asked for and not there is an error.",
+            items="cpu, cuda or tensorrt",
+            common=True,
+        ),
+    ] = ("cpu",)
+    instances: Annotated[
+        int,
+        about("models", "Instances of each model whose configuration names no count.", "auto: one.", ge=0, le=1024, words={"auto": 0}),
+    ] = 0
+    intra_op_threads: Annotated[
+        int,
+        about(
+            "models",
+            "Threads of one run.",
+            "auto: by the cores and the CPU quota; runs that more threads hardly speed up get one.",
+            ge=0,
+            le=1024,
+            words={"auto": 0},
+        ),
+    ] = 0
+    spinning: Annotated[
+        bool,
+        about(
+            "models",
+            "ONNX Runtime threads spin while they wait.",
+            "Single runs are quicker on idle cores, and the cores are busy all the time.",
+        ),
+    ] = False
+    inline: Annotated[
+        Literal["auto", "on", "off"],
+        about(
+            "models",
+            "Run tiny models on the event loop, not on a thread.",
+            "auto: by the measured time of a run, where shapes bound it.",
+        ),
+    ] = "auto"
+    inline_limit_us: Annotated[int, about("models", "Longest run that may stay on the event loop with inline auto.", ge=1, le=100_000)] = (
+        100
+    )
+
+    # Queues and runs
     max_queue_requests: Annotated[
-        int, about("models", "Requests that may wait for one model version; the next one is rejected at once.", ge=1, le=10_000_000)
+        int,
+        about(
+            "queues",
+            "Requests that may wait for one model version.",
+            "The next one is rejected at once.",
+            ge=1,
+            le=10_000_000,
+        ),
     ] = 4096
     max_queue_bytes: Annotated[
         int,
         about(
-            "models",
-            "Input bytes that may wait for one model version; a request beyond it is rejected. 0: no limit but message_memory_bytes.",
+            "queues",
+            "Input bytes that may wait for one model version.",
+            "A request beyond it is rejected. 0: no limit but message_memory_bytes.",
             ge=0,
             le=1024 * TiB,
         ),
@@ -61,9 +140,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_queue_wait_us: Annotated[
         int,
         about(
-            "models",
-            "Time that a request may have to wait for a run, by what waits already and how long runs took; one that would wait longer is "
-            "rejected at once. 0: no limit but its deadline.",
+            "queues",
+            "Longest time that a request may have to wait for a run.",
+            "The server expects it from the queue and from how long runs took, and rejects a request that would wait longer at once. "
+            "0: no limit but the request's deadline.",
             ge=0,
             le=3_600_000_000,
         ),
@@ -71,8 +151,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_run_s: Annotated[
         int,
         about(
-            "models",
-            "Time that a run of one batch may take on an executor thread; a longer one is ended. 0: no limit but the requests' deadlines.",
+            "queues",
+            "Longest run of one batch on an executor thread.",
+            "The server ends a longer one. 0: no limit but the requests' deadlines.",
             ge=0,
             le=86_400,
         ),
@@ -80,100 +161,52 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fair_queue: Annotated[
         bool,
         about(
-            "models",
-            "Connections take turns in a model's queue, by rows, or by the time that preprocess steps are likely to take, within a "
-            "priority level: one that sends much delays no other. Else requests run in order of arrival. Native transport.",
+            "queues",
+            "Connections take turns in a model's queue.",
+            "A connection that sends much delays no other within a priority level. Turns count rows, or the likely time of preprocess "
+            "steps. false: requests run in order of arrival. Native transport.",
         ),
     ] = True
-    providers: Annotated[
-        tuple[str, ...],
-        about(
-            "models",
-            "Execution providers in order of preference. One that is asked for and not there is an error.",
-            items="cpu, cuda or tensorrt",
-        ),
-    ] = ("cpu",)
-    instances: Annotated[
-        int,
-        about(
-            "models",
-            "Instances of each model that names no count. auto: one.",
-            ge=0,
-            le=1024,
-            words={"auto": 0},
-        ),
-    ] = 0
-    intra_op_threads: Annotated[
-        int,
-        about(
-            "models",
-            "Threads of one run. auto: by the cores and the quota; runs that more threads hardly speed up get one.",
-            ge=0,
-            le=1024,
-            words={"auto": 0},
-        ),
-    ] = 0
-    spinning: Annotated[
-        bool, about("models", "ONNX Runtime threads spin while they wait: quicker single runs on idle cores, at the cost of the cores.")
-    ] = False
-    inline: Annotated[
-        Literal["auto", "on", "off"],
-        about("models", "Run tiny models on the event loop, not on a thread. auto: by the measured time of a run, where shapes bound it."),
-    ] = "auto"
-    inline_limit_us: Annotated[
-        int, about("models", "Longest run that may stay on the event loop when inline is auto.", ge=1, le=100_000)
-    ] = 100
-    max_run_bytes: Annotated[
-        int,
-        about(
-            "models",
-            "Memory that the runs of one model may take together, beside its weights; a run that needs more is rejected. auto: what is "
-            "left for models (`inferd config`), divided by workers; of an Engine half of the memory limit.",
-            ge=0,
-            le=1024 * TiB,
-            words={"auto": 0},
-        ),
-    ] = 0
-    picture_memory_bytes: Annotated[
-        int,
-        about(
-            "models",
-            "All large pictures in memory together while steps decode them; what they become is not counted. One "
-            "that finds no room waits; one alone is always decoded. "
-            "Pictures that take less than 16MiB are not counted: for these each preprocess thread keeps up to 16MiB. "
-            "It is the process's: of several engines in one, the largest counts. auto: 1/16 of the memory limit, at most 1GiB.",
-            ge=0,
-            le=1024 * TiB,
-            words={"auto": 0},
-        ),
-    ] = 0
 
     # Where to listen
     host: Annotated[
         str,
-        about("addresses", "Address of the gRPC port, and of the metrics port without metrics_host: an IPv4 or IPv6 address, or a name."),
+        about(
+            "addresses",
+            "Address to listen on.",
+            "An IPv4 or IPv6 address, or a name; 0.0.0.0 or :: for all. It holds for the gRPC port, and for the metrics port "
+            "without metrics_host.",
+            common=True,
+        ),
     ] = "127.0.0.1"
-    grpc_port: Annotated[int, about("addresses", "Port of gRPC. 0 picks a free one.", ge=0, le=65535)] = 8001
+    grpc_port: Annotated[int, about("addresses", "Port of gRPC; 0 picks a free one.", ge=0, le=65535, common=True)] = 8001
     metrics_host: Annotated[
         str | None,
         about(
             "addresses",
-            "Address of the metrics port, which has neither TLS nor tokens: an IPv4 or IPv6 address, or a name.",
+            "Address of the metrics port, which has neither TLS nor tokens.",
+            "An IPv4 or IPv6 address, or a name.",
             unset="the same as host",
         ),
     ] = None
     metrics_port: Annotated[
-        int, about("addresses", "Port of the Prometheus metrics. 0 picks a free one, off serves none.", ge=-1, le=65535, words={"off": -1})
+        int,
+        about("addresses", "Port of Prometheus metrics.", ge=-1, le=65535, words={"off": -1}, common=True),
     ] = 8002
     listen: Annotated[
         tuple[str, ...],
-        about("addresses", "Further gRPC addresses.", items="host:port, [IPv6]:port, plaintext:host:port, unix:/path or unix:@name"),
+        about(
+            "addresses",
+            "A further gRPC address, such as unix:/run/inferd.sock.",
+            items="host:port, [IPv6]:port, plaintext:host:port, unix:/path or unix:@name",
+        ),
     ] = ()
     socket_mode: Annotated[
         int,
         about(
             "addresses",
-            "Permissions of the files of Unix sockets: who may connect. umask: as the process's umask leaves them.",
+            "Permissions of Unix socket files: they say which users may connect.",
+            "umask: as the process's umask leaves them.",
             ge=-1,
             le=0o777,
             words={"umask": -1},
@@ -181,33 +214,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = -1
     reuse_port: Annotated[bool, about("addresses", "Several processes may listen on one port (SO_REUSEPORT).")] = False
 
-    # Who may ask
+    # TLS and tokens
     tls_cert: Annotated[
         str | None,
         about(
             "access",
-            "PEM file of the server's certificate and its chain. With it all gRPC ports speak TLS but those of listen that begin with "
-            "plaintext:. Read again when it changes.",
+            "PEM file of the server's certificate and chain.",
+            "With it all gRPC ports speak TLS, except addresses of listen that begin with plaintext:. The server reads the file again when "
+            "it changes.",
             file=True,
+            common=True,
         ),
     ] = None
-    tls_key: Annotated[str | None, about("access", "PEM file of the certificate's key, without a password.", file=True)] = None
+    tls_key: Annotated[str | None, about("access", "PEM file of the certificate's key.", "It has no password.", file=True, common=True)] = (
+        None
+    )
     tls_client_ca: Annotated[
         str | None,
         about(
             "access",
-            "PEM file of authorities: a client needs a certificate of one of them to connect by TLS (mTLS). Read again when it changes; "
-            "one without a certificate is an error.",
+            "PEM file of authorities for clients (mTLS).",
+            "A client then needs a certificate of one of them to connect by TLS. The server reads the file again when it changes; a file "
+            "without a certificate is an error.",
             file=True,
+            common=True,
         ),
     ] = None
     tls_allow: Annotated[
         tuple[str, ...],
         about(
             "access",
-            "Names of client certificates that may ask: dns:NAME, uri:URI, ip:ADDRESS, email:ADDRESS, or cn:NAME for a common name. "
-            "Without a type it is the subject alternative name that it looks like, never a common name. Left out: all that tls_client_ca "
-            "trusts.",
+            "Names in client certificates that may send requests.",
+            "Write dns:NAME, uri:URI, ip:ADDRESS, email:ADDRESS, or cn:NAME for a common name. A name without a type is the subject "
+            "alternative name that it looks like, never a common name. Left out: every client that tls_client_ca trusts.",
             items="names",
         ),
     ] = ()
@@ -215,206 +254,109 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None,
         about(
             "access",
-            "File of tokens, one a line. Each call but health checks then needs one: `authorization: Bearer TOKEN`. Read again when it "
+            "File of bearer tokens for clients, one a line.",
+            "Each call except health checks then needs one: `authorization: Bearer TOKEN`. The server reads the file again when it "
             "changes.",
             file=True,
+            common=True,
         ),
     ] = None
 
-    # Transport and its limits
-    transport: Annotated[
-        Literal["auto", "native", "grpcio"],
-        about("transport", "gRPC implementation. auto: native where it is built, else grpcio with a notice."),
-    ] = "auto"
+    # Processes and transport
     workers: Annotated[
         int,
         about(
-            "transport",
-            "Processes that serve the same addresses, for machines with more cores than one event loop feeds. Each has all models; "
-            "max_connections, message_memory_bytes, picture_memory_bytes and the cores are divided among them. auto: one for every four "
-            "cores, or for as many as intra_op_threads. Native transport.",
+            "processes",
+            "Processes, or auto: by the cores.",
+            "They serve the same addresses, for machines with more cores than one event loop feeds. Each process has all models. "
+            "max_connections, message_memory_bytes, "
+            "picture_memory_bytes and the cores are divided among them. auto: one for every four cores, or for as many as "
+            "intra_op_threads. Native transport.",
             ge=0,
             le=256,
             words={"auto": 0},
+            common=True,
         ),
     ] = 1
-    uvloop: Annotated[bool, about("transport", "Use uvloop where it is installed.")] = True
+    transport: Annotated[
+        Literal["auto", "native", "grpcio"],
+        about("processes", "gRPC implementation.", "auto: native where it is built, else grpcio with a notice."),
+    ] = "auto"
+    uvloop: Annotated[bool, about("processes", "Use uvloop where it is installed.")] = True
+    compression: Annotated[
+        Literal["none", "gzip", "deflate"],
+        about(
+            "processes",
+            "Compression of responses.",
+            "It is for responses from 1KiB on, and for clients that take it; with grpcio for all responses and clients. It costs CPU time, "
+            "most where there is little to save. Compressed requests are always taken.",
+        ),
+    ] = "none"
+
+    # Connections
     max_connections: Annotated[
         int,
         about(
-            "transport",
-            "Open connections; a further one is closed at once. auto: as many as hold a quarter of the memory limit at worst, at most "
-            "10000; `inferd config` says how many.",
+            "connections",
+            "Open connections.",
+            "A further one is closed at once. auto: as many as hold a quarter of the memory limit at worst, at most 10000; "
+            "`inferd config` says how many.",
             ge=0,
             le=1_000_000,
             words={"auto": 0},
         ),
     ] = 0
-    max_concurrent_streams: Annotated[int, about("transport", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
+    max_concurrent_streams: Annotated[int, about("connections", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
     max_total_streams: Annotated[
         int,
         about(
-            "transport",
-            "Open requests of all connections together. A connection that has 16 may have as many as are left to all; one more is "
-            "rejected (REFUSED_STREAM). auto: as many as take 1/16 of the memory limit, at most 100000. Native transport.",
+            "connections",
+            "Open requests of all connections together.",
+            "A connection with 16 open requests may use whatever the others leave free; one more is rejected (REFUSED_STREAM). auto: as "
+            "many as take 1/16 of the memory limit, at most 100000. Native transport.",
             ge=0,
             le=100_000_000,
             words={"auto": 0},
         ),
     ] = 0
-    max_watchers: Annotated[int, about("transport", "Open Watch streams of the health service.", ge=1, le=1_000_000)] = 1000
+    max_watchers: Annotated[int, about("connections", "Open Watch streams of the health service.", ge=1, le=1_000_000)] = 1000
     max_connection_watchers: Annotated[
         int,
         about(
-            "transport",
-            "Of these, one connection's. Behind a proxy that has one connection for everybody: as many as max_watchers.",
+            "connections",
+            "Open Watch streams of one connection.",
+            "Behind a proxy that has one connection for all clients: as many as max_watchers.",
             ge=1,
             le=1_000_000,
         ),
     ] = 16
-    max_header_bytes: Annotated[int, about("transport", "Headers of one request.", ge=1 * KiB, le=16 * MiB)] = 16 * KiB
-    max_message_bytes: Annotated[int, about("transport", "One request or response.", ge=1 * KiB, le=2 * GiB - 1)] = 64 * MiB
-    message_memory_bytes: Annotated[
-        int,
-        about(
-            "transport",
-            "All messages in memory together: requests that come or wait, responses until they are sent, and the metadata of other methods "
-            "than ModelInfer (grpcio: requests alone). Beyond it requests are rejected until some are answered. auto: a fifth of the "
-            "memory limit, at most 1GiB, and room for max_message_bytes in any case.",
-            ge=0,
-            le=1024 * TiB,
-            words={"auto": 0},
-        ),
-    ] = 0
-    connection_memory_percent: Annotated[
-        int,
-        about(
-            "transport",
-            "What requests of one connection may hold of the message memory that others leave free, in percent; one request alone may have "
-            "all of it. Behind a proxy that has one connection for everybody: 100. Native transport.",
-            ge=1,
-            le=100,
-        ),
-    ] = 50
-    stream_window_bytes: Annotated[
-        int,
-        about(
-            "transport",
-            "HTTP/2 flow-control window of one request: what may be in flight, unread by us. Native transport.",
-            ge=65_535,
-            le=1 * GiB,
-        ),
-    ] = 1 * MiB
-    connection_window_bytes: Annotated[
-        int, about("transport", "HTTP/2 flow-control window of one connection. Native transport.", ge=65_535, le=1 * GiB)
-    ] = 4 * MiB
-    compression: Annotated[
-        Literal["none", "gzip", "deflate"],
-        about(
-            "transport",
-            "Compression of responses from 1KiB on, for clients that take it; grpcio: of all responses, for all clients. It costs CPU "
-            "time, most where there is little to save. Compressed requests are always taken.",
-        ),
-    ] = "none"
-    max_unread_bytes: Annotated[
-        int,
-        about(
-            "transport",
-            "Responses that wait for one connection whose client does not read; beyond it responses give way to a rejection. Native "
-            "transport.",
-            ge=64 * KiB,
-            le=1 * TiB,
-        ),
-    ] = 256 * MiB
-
-    stall_timeout_s: Annotated[
-        int,
-        about(
-            "transport",
-            "A request that does not come whole, or a response that is not read, ends its call when too little of it moved for this long "
-            "(min_rate_bytes, min_message_rate_bytes); a client that reads nothing of a connection loses it. Native transport.",
-            ge=1,
-            le=86_400,
-        ),
-    ] = 60
-    min_rate_bytes: Annotated[
-        int,
-        about(
-            "transport",
-            "What of a request, or of a response, must move in a second, on average over stall_timeout_s. Native transport.",
-            ge=1,
-            le=1 * GiB,
-        ),
-    ] = 1 * KiB
-    min_message_rate_bytes: Annotated[
-        int,
-        about(
-            "transport",
-            "The same of a request whose message has more than 64KiB: it is whole after stall_timeout_s and a second for each so many of "
-            "its bytes. Native transport.",
-            ge=1,
-            le=1 * GiB,
-        ),
-    ] = 256 * KiB
+    handshake_timeout_s: Annotated[int, about("connections", "Longest TLS handshake.", "A longer one is cut off.", ge=1, le=600)] = 10
     keepalive_s: Annotated[
         int,
         about(
-            "transport",
-            "A client that has sent nothing for this long is asked by a PING whether it is still there. It keeps silent connections open "
-            "in networks that forget them, often after 4 minutes.",
+            "connections",
+            "The server sends a PING to a client that was silent this long.",
+            "It keeps silent connections open in networks that forget them, often after 4 minutes.",
             ge=0,
             le=86_400,
             words={"off": 0},
         ),
     ] = 120
     keepalive_timeout_s: Annotated[
-        int, about("transport", "A client that does not answer that PING for this long loses its connection.", ge=1, le=86_400)
+        int, about("connections", "The server closes a connection whose client leaves that PING unanswered this long.", ge=1, le=86_400)
     ] = 20
-    min_ping_interval_s: Annotated[
-        int,
-        about(
-            "transport",
-            "Least time between two PINGs of a client while the server sends nothing of its calls. Three may come sooner; one more ends "
-            "the connection (too_many_pings). Each DATA, HEADERS or WINDOW_UPDATE frame of the server starts the count again.",
-            ge=0,
-            le=86_400,
-            words={"off": 0},
-        ),
-    ] = 5
-    max_control_frame_rate: Annotated[
-        int,
-        about(
-            "transport",
-            "Frames a second of one connection that ask for nothing: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA. Ten "
-            "seconds' worth may come at once, and the replies to one second's worth may wait; frames that calls and their responses need "
-            "are not counted. Native transport.",
-            ge=10,
-            le=1_000_000,
-        ),
-    ] = 1000
-    max_reset_rate: Annotated[
-        int,
-        about(
-            "transport",
-            "Streams of one connection that may be reset in a second, by its client or by the server for what the client sent; five "
-            "seconds' worth may come at once. Native transport.",
-            ge=10,
-            le=10_000_000,
-        ),
-    ] = 20_000
-    max_continuation_frames: Annotated[
-        int, about("transport", "CONTINUATION frames of one header block. Native transport.", ge=1, le=1000)
-    ] = 8
-    handshake_timeout_s: Annotated[int, about("transport", "A TLS handshake that takes longer is cut off.", ge=1, le=600)] = 10
     max_connection_idle_s: Annotated[
         int,
-        about("transport", "A connection without a call for this long is told to leave (GOAWAY).", ge=0, le=31_536_000, words={"off": 0}),
+        about(
+            "connections", "The server sends GOAWAY to a connection without a call for this long.", ge=0, le=31_536_000, words={"off": 0}
+        ),
     ] = 0
     max_connection_age_s: Annotated[
         int,
         about(
-            "transport",
-            "A connection that is this old, 10 % more or less, is told to leave (GOAWAY): clients look again where servers are.",
+            "connections",
+            "The server sends GOAWAY to a connection that is this old.",
+            "The age varies by 10 %. Clients then look again where servers are.",
             ge=0,
             le=31_536_000,
             words={"off": 0},
@@ -423,21 +365,169 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_connection_age_grace_s: Annotated[
         int,
         about(
-            "transport",
-            "Calls of a connection that was told to leave may go on for this long; then it is cut off. off: as long as they take.",
+            "connections",
+            "Time for the open calls of a connection after GOAWAY.",
+            "Then the server cuts it off. off: as long as they take.",
             ge=0,
             le=31_536_000,
             words={"off": 0},
         ),
     ] = 30
 
-    # Life cycle and log
+    # Memory
+    max_message_bytes: Annotated[int, about("memory", "Largest request or response.", ge=1 * KiB, le=2 * GiB - 1)] = 64 * MiB
+    max_header_bytes: Annotated[int, about("memory", "Largest headers of one request.", ge=1 * KiB, le=16 * MiB)] = 16 * KiB
+    message_memory_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Memory of all messages together.",
+            "It holds requests that come or wait, responses until they are sent, and the metadata of methods other than ModelInfer; with "
+            "grpcio requests alone. Beyond it the server rejects requests until some are answered. auto: a fifth of the memory limit, at "
+            "most 1GiB, and always room for max_message_bytes.",
+            ge=0,
+            le=1024 * TiB,
+            words={"auto": 0},
+        ),
+    ] = 0
+    connection_memory_percent: Annotated[
+        int,
+        about(
+            "memory",
+            "Share of the free message memory that one connection's requests may hold.",
+            "In percent of what others leave free; one request alone may have all of it. Behind a proxy that has one connection for all "
+            "clients: 100. Native transport.",
+            ge=1,
+            le=100,
+        ),
+    ] = 50
+    max_run_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Memory that the runs of one model may take together, beside its weights.",
+            "A run that needs more is rejected. auto: the memory left for models (`inferd config`), divided by workers; in an Engine half "
+            "of the memory limit.",
+            ge=0,
+            le=1024 * TiB,
+            words={"auto": 0},
+        ),
+    ] = 0
+    picture_memory_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Memory of large pictures while preprocess steps decode them.",
+            "It does not count the arrays that they become. A picture that finds no room waits; one alone is always decoded. Pictures "
+            "that take less than 16MiB are not counted: for these each preprocess thread keeps up to 16MiB. The limit is the process's: "
+            "of several engines in one process, the largest counts. auto: 1/16 of the memory limit, at most 1GiB.",
+            ge=0,
+            le=1024 * TiB,
+            words={"auto": 0},
+        ),
+    ] = 0
+    stream_window_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "HTTP/2 flow-control window of one request.",
+            "So many bytes may be in flight that the server has not read. Native transport.",
+            ge=65_535,
+            le=1 * GiB,
+        ),
+    ] = 1 * MiB
+    connection_window_bytes: Annotated[
+        int, about("memory", "HTTP/2 flow-control window of one connection.", "Native transport.", ge=65_535, le=1 * GiB)
+    ] = 4 * MiB
+    max_unread_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Responses that may wait for a client that does not read.",
+            "It is a connection's limit; beyond it the server rejects the calls. Native transport.",
+            ge=64 * KiB,
+            le=1 * TiB,
+        ),
+    ] = 256 * MiB
+
+    # Slow and hostile clients
+    stall_timeout_s: Annotated[
+        int,
+        about(
+            "abuse",
+            "The server ends a call whose request or response hardly moved for this long.",
+            "min_rate_bytes and min_message_rate_bytes say how little is too little. A client that reads nothing of a connection loses it. "
+            "Native transport.",
+            ge=1,
+            le=86_400,
+        ),
+    ] = 60
+    min_rate_bytes: Annotated[
+        int,
+        about(
+            "abuse",
+            "Least bytes a second of a request or response, on average over stall_timeout_s.",
+            "Native transport.",
+            ge=1,
+            le=1 * GiB,
+        ),
+    ] = 1 * KiB
+    min_message_rate_bytes: Annotated[
+        int,
+        about(
+            "abuse",
+            "Least bytes a second of a request with more than 64KiB.",
+            "Such a request must be whole after stall_timeout_s and one second for each so many of its bytes. Native transport.",
+            ge=1,
+            le=1 * GiB,
+        ),
+    ] = 256 * KiB
+    min_ping_interval_s: Annotated[
+        int,
+        about(
+            "abuse",
+            "Least time between two PINGs of a client.",
+            "It counts while the server sends nothing of the client's calls. Three may come sooner; one more ends the connection "
+            "(too_many_pings). Each DATA, HEADERS or WINDOW_UPDATE frame of the server starts the count again.",
+            ge=0,
+            le=86_400,
+            words={"off": 0},
+        ),
+    ] = 5
+    max_control_frame_rate: Annotated[
+        int,
+        about(
+            "abuse",
+            "Control frames a second of one connection.",
+            "These are PING, SETTINGS, WINDOW_UPDATE, PRIORITY and empty DATA. Ten seconds' worth may come at once, and the replies to one "
+            "second's worth may wait. Frames that calls and their responses need are not counted. Native transport.",
+            ge=10,
+            le=1_000_000,
+        ),
+    ] = 1000
+    max_reset_rate: Annotated[
+        int,
+        about(
+            "abuse",
+            "Streams of one connection that may be reset in a second.",
+            "It counts resets by the client, and by the server for what the client sent. Five seconds' worth may come at once. Native "
+            "transport.",
+            ge=10,
+            le=10_000_000,
+        ),
+    ] = 20_000
+    max_continuation_frames: Annotated[
+        int, about("abuse", "CONTINUATION frames of one header block.", "Native transport.", ge=1, le=1000)
+    ] = 8
+
+    # Shutdown and log
+    drain_timeout_s: Annotated[int, about("operation", "Time that requests get at shutdown.", ge=0, le=86_400, common=True)] = 30
     lame_duck_s: Annotated[
         int,
         about(
             "operation",
-            "Time from the signal to stop until new connections are rejected: health says NOT_SERVING, requests are still answered. "
-            "As long as balancers take to notice.",
+            "Time between the signal to stop and the drain.",
+            "Health says NOT_SERVING meanwhile, and requests are still answered. Choose as long as load balancers take to notice.",
             ge=0,
             le=3600,
         ),
@@ -445,13 +535,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pid_file: Annotated[
         str | None, about("operation", "File that holds the process's number while it serves, for `inferd drain`.", file=True)
     ] = None
-    drain_timeout_s: Annotated[
-        int, about("operation", "Time that running requests get when the server is told to stop.", ge=0, le=86_400)
-    ] = 30
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], about("operation", "Least level that is logged, on stderr.")] = (
-        "info"
-    )
-    log_format: Annotated[Literal["text", "json"], about("operation", "Lines for people, or one JSON object a line.")] = "text"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], about("operation", "Least level in the log.", common=True)] = "info"
+    log_format: Annotated[Literal["text", "json"], about("operation", "Text lines, or JSON objects.", common=True)] = "text"
 
     def __post_init__(self) -> None:
         values = msgspec.structs.asdict(self)

@@ -41,7 +41,7 @@ def test_the_worst_case_is_told(run) -> None:
     told = run("config", "--message-memory-bytes", "64MiB").stdout.partition("\n\n")[2]
     assert re.search(r"^  connections +[0-9.]+ [GM]iB  [0-9]+ x 384 KiB$", told, re.MULTILINE)
     assert re.search(r"^  messages +64 MiB  message_memory_bytes$", told, re.MULTILINE)
-    auto = r"max_run_bytes=\w+, picture_memory_bytes=\w+, max_connections=[0-9]+, max_total_streams=[0-9]+"
+    auto = r"max_connections=[0-9]+, max_total_streams=[0-9]+, max_run_bytes=\w+, picture_memory_bytes=\w+"
     assert re.search(rf"^  auto stands for: {auto}$", told, re.MULTILINE)
     assert re.search(r"^  left for models ", told, re.MULTILINE)
     assert "warning" not in told
@@ -63,11 +63,22 @@ def test_json_is_whole(run) -> None:
     assert set(rows) == set(fields())
 
 
-def test_every_field_is_a_flag(call) -> None:
-    for verb in ("serve", "config", "doctor"):
-        text = call(verb, "--help").stdout
-        for field in fields().values():
-            assert field.name == "models" or f"{field.flag} " in text, field.flag
+def test_help_has_layers(call) -> None:
+    """A screen of flags that most people use; every flag on demand; `config` and its like say where the flags are."""
+    short, whole = call("serve", "--help").stdout, call("serve", "--help-all").stdout
+    assert short.count("\n") <= 40
+    assert re.findall(r"^([A-Z].*):$", short, re.MULTILINE) == [
+        *("Models", "Addresses", "TLS and tokens", "Processes and transport", "Shutdown and log", "Options")
+    ]
+    for field in fields().values():
+        if field.name != "models":
+            assert (f"{field.flag} " in short) == field.common, field.flag
+            assert f"{field.flag} " in whole, field.flag
+    for verb in ("config", "doctor"):
+        own = call(verb, "--help").stdout
+        assert "Every flag of `inferd serve` works here, too." in own
+        assert "--grpc-port" not in own
+        assert "--grpc-port" in call(verb, "--help-all").stdout
 
 
 @pytest.mark.parametrize(
@@ -79,7 +90,8 @@ def test_every_field_is_a_flag(call) -> None:
         (["config", "--grpc-port", "x"], "inferd: grpc_port (--grpc-port): expected a whole number from 0 to 65535, got 'x'\n"),
         (["config", "--config", "no.toml"], "inferd: config (--config): expected a TOML file, got 'no.toml', which does not exist\n"),
         (["config", "--grcp-port", "1"], "No such option"),
-        (["srve"], "No such command 'srve'"),
+        (["serv"], "there is no command 'serv'; did you mean `inferd serve`?"),
+        (["xyz"], "there is no command 'xyz'; `inferd --help` lists them"),
         (["serve"], "inferd: models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`\n"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_field_has_a_row_a_limit_and_a_right_default() -> None:
     for field in fields().values():
-        assert field.description.endswith("."), field.name
+        assert re.fullmatch(r"(?:\S+ ?){2,15}(?<=\.)", field.summary), f"{field.name}: one sentence of at most 15 words"
+        assert not field.details or field.details.endswith("."), field.name
         if field.kind in ("bytes", "duration", "number"):
             assert field.low is not None, field.name
             assert field.high is not None, field.name
