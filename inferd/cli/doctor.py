@@ -285,7 +285,9 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=engine)
         return
     # As if on a loop: warm-up decides where a model runs; nothing is ever submitted here.
-    repository = engine.Repository(settled(settings), schedule=lambda callback: None, deliver=lambda batch: batch.deliver())
+    repository = engine.Repository(
+        settled(settings), schedule=lambda callback: None, deliver=lambda batch: batch.deliver(), on_model_error=settings.on_model_error
+    )
     try:
         repository.load(settings.models)
         for model in repository.models():
@@ -297,6 +299,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
                 f"{model.name} version {model.version}",
                 f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}; {model.config.inferd.batching_reason}",
             )
+        for name, error in repository.skipped.items():
+            yield Finding(area, name, "cannot be served", missing=True, note=str(error))
         for model in repository.models():
             yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
         yield Finding("memory", "all models", _memory_of_all(repository.models(), settings))

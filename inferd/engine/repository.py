@@ -1,14 +1,8 @@
-"""The models that are served: finds them on disk, loads them, and finds them again by name and version for every request.
-
-A path is an .onnx file, one model's folder, or a repository of such folders as Triton lays them out:
-
-    digits.onnx                          the model "digits", version 1
-    digits/model.onnx                    the same
-    digits/1/model.onnx, digits/2/...    numbered versions, beside digits/config.pbtxt or config.toml if there is one
-    models/digits/..., models/other/...  a repository; models/third.onnx may lie in it, too
+"""The models that are served: loads those that lie below some paths (places.py), and finds them by name and version for every request.
 
 Loading is strict: unless every version that the version policy selects is loaded and warm, nothing is served, and the
-error names every failure. Every change of state happens on one thread at a time: the loader's before the server is ready,
+error names every failure. `on_model_error` may allow a model to be skipped: the log says why, requests for it are rejected
+and RepositoryIndex lists it. Every change of state happens on one thread at a time: the loader's before the server is ready,
 the loop's after. Never in here: requests, formats of configurations, onnxruntime itself.
 """
 
@@ -16,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
@@ -36,6 +29,7 @@ from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.executor import Instance
 from inferd.engine.model import CLOSE_TIMEOUT_S, Model
 from inferd.engine.padding import check_padding, compile_padding, padded
+from inferd.engine.places import MAX_VERSION, SHOWN_NAMES, Failure, Place, check_labels, find_places, selected_versions, shown
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.run_limits import limit_axes
@@ -43,7 +37,6 @@ from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 from inferd.memory_limit import memory_limit_bytes
-from inferd.pipeline.model_file import model_file
 from inferd.pipeline.picture_memory import memory as picture_memory
 from inferd.pipeline.plan import Plan as StepsPlan
 from inferd.pipeline.plan import compile_steps
@@ -60,15 +53,11 @@ __all__ = ["IndexEntry", "Repository"]
 
 log = logging.getLogger("inferd.engine")
 
-SHOWN_NAMES = 16  # models that one error message lists
-SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 SMALL_BYTES = 1 << 20  # a file up to this size is opened with one thread first: most such models need no more, and are opened once
 MAX_COMPARED_BYTES = 32 << 20  # a larger file is not opened a second time to see where one thread is enough
 MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
 TRIED_SAMPLES = 16  # rows of steps' own values in the trial runs
-MAX_VERSION = (1 << 63) - 1
 QUEUE_LIMITS = ("max_queue_requests", "max_queue_bytes", "max_queue_wait_us")
-_VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 
 
 class IndexEntry(NamedTuple):
@@ -78,17 +67,6 @@ class IndexEntry(NamedTuple):
     version: str
     state: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version; `repository` is
-    the folder of models that was named, if one was."""
-
-    name: str
-    folder: Path | None
-    files: dict[int, Path]
-    repository: Path | None = None
 
 
 class Loaded(NamedTuple):
@@ -107,6 +85,7 @@ class Repository:
     """All models of one server or embedded engine.
 
     `settings` has the fields of config_sources.Defaults and picture_memory_bytes, of which the process has the largest, or some of them.
+    `on_model_error`: as the setting of that name.
     `schedule` and `deliver` are passed to each Model.
     """
 
@@ -117,10 +96,14 @@ class Repository:
         schedule: Callable[[Callable[[], None]], object] | None = None,
         deliver: Callable[[Batch], None],
         host: Host | None = None,
+        on_model_error: str = "exit",
     ) -> None:
         self._defaults = Defaults.of(settings)
         if asked_bytes := getattr(settings, "picture_memory_bytes", 0):
             picture_memory.allow(asked_bytes)
+        self._on_model_error = on_model_error
+        self._skipped: dict[str, InferdError] = {}  # models that could not be loaded, by name
+        self._unserved: dict[str, list[int]] = {}  # versions that are there and that the version policy leaves out, by model
         self._schedule = schedule
         self._deliver = deliver
         self._host = host
@@ -143,7 +126,7 @@ class Repository:
     def find(self, name: str, version: str) -> Route:
         """The rare cases, where `routes` has none: an unusual spelling of the version, or the error that says what there is."""
         if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
-            raise InvalidArgument(f"model_version: expected a number from 1, or nothing for the newest, got {_shown(version)}")
+            raise InvalidArgument(f"model_version: expected a number from 1, or nothing for the newest, got {shown(version)}")
         spelled = str(int(version)) if version else ""
         route: Route | None = self.routes.find(name, spelled)
         if spelled != version and route is not None:
@@ -152,12 +135,17 @@ class Repository:
 
     def _missing(self, name: str, version: str) -> RequestError:
         versions = {model.version: model for model in self._models if model.name == name}
+        if name in self._skipped:
+            return Unavailable(f"model '{name}' could not be loaded; the server's log says why")
         if not versions:
             # Not which ones there are: a proxy may let a client infer and not list.
-            return NotFound(f"model_name: there is no model {_shown(name)}; name one that RepositoryIndex lists")
+            return NotFound(f"model_name: there is no model {shown(name)}; name one that RepositoryIndex lists")
         if version and int(version) not in versions:
             there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
-            return NotFound(f"model_version: model '{name}' has no version {version}; it has {there}, and no version means the newest")
+            cure = ", and no version means the newest"
+            if int(version) in self._unserved.get(name, ()):
+                cure = ": its version_policy leaves out the others (without one only the newest is served)"
+            return NotFound(f"model_version: model '{name}' serves no version {version}; it serves {there}{cure}")
         model = versions[int(version) if version else max(versions)]
         return Unavailable(f"model '{name}' version {model.version} is {model.state} and takes no requests now; retry later")
 
@@ -169,41 +157,59 @@ class Repository:
 
     def index(self) -> list[IndexEntry]:
         """Every version with its state, by name and version."""
-        entries = sorted(self._models, key=lambda model: (model.name, model.version))
-        return [IndexEntry(model.name, str(model.version), model.state, model.reason) for model in entries]
+        entries = [IndexEntry(model.name, str(model.version), model.state, model.reason) for model in self._models]
+        entries += [IndexEntry(name, "", "UNAVAILABLE", "it could not be loaded; the server's log says why") for name in self._skipped]
+        return sorted(entries, key=lambda entry: (entry.name, int(entry.version or 0)))
+
+    @property
+    def skipped(self) -> dict[str, InferdError]:
+        """The models that could not be loaded and do not keep the others from being served, each with its error, by name."""
+        return dict(self._skipped)
 
     # ---- life ----
 
     def load(self, paths: str | Path | Sequence[str | Path]) -> None:
         """Finds, loads, warms and starts all models below `paths`. Call once.
 
-        Raises ConfigError or StartError that names every failure; nothing is left running then.
+        Raises ConfigError or StartError that names every failure; nothing is left running then. A failure that on_model_error allows is
+        logged instead, as long as one model is served.
         """
-        places = _places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+        places, failures = find_places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
         host = self._host or Host.detect()
         if not self._defaults.max_run_bytes:
             self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
         loaded: list[Model] = []
-        failures: list[InferdError] = []
+        count = len(places) + len(failures)
         for place in places:
+            versions: list[Model] = []
             try:
                 for model in self._load_place(place, host, len(places)):
-                    loaded.append(model)  # noqa: PERF402 - what is loaded when one fails must be known, to be closed
+                    versions.append(model)  # noqa: PERF402 - what is loaded when one fails must be known, to be closed
             except (ConfigError, StartError) as error:
-                failures.append(error)
-        if failures:
+                failures.append(Failure(place.name, error, named=place.repository is None))
+                for model in versions:
+                    model.close()
+            else:
+                loaded += versions
+        if failures and (not loaded or not all(map(self._skips, failures))):
             for model in loaded:
                 model.close()
-            raise _joined(failures, len(places))
+            raise _joined([failure.error for failure in failures], count)
+        for failure in failures:
+            self._skipped[failure.name] = failure.error
+            log.error("model '%s' is skipped: %s", failure.name, failure.error)
         for model in loaded:
             model.start()
         self._models = loaded
         self._list_ready()
         self._decaying.start()
 
+    def _skips(self, failure: Failure) -> bool:
+        return self._on_model_error == "skip" or (self._on_model_error == "auto" and not failure.named)
+
     def _load_place(self, place: Place, host: Host, count: int) -> Iterator[Model]:
         written = model_config.read_model_config(place.folder, place.name)
-        _check_labels(written, place)
+        check_labels(written, place)
         for notice in ignored(written.config):
             log.warning("%s: %s", written.where, notice)
         defaults = self._defaults
@@ -216,8 +222,19 @@ class Repository:
             spinning=model_config.wants_spinning(written, defaults),
             gpu=model_config.on_gpu(written, defaults),
         )
-        for version, file in _selected(written, place):
+        selected = selected_versions(written, place)
+        self._tell_versions(written, place, [version for version, _ in selected])
+        for version, file in selected:
             yield self._load_version(place, written, host, make_plan, version, file)
+
+    def _tell_versions(self, written: Written, place: Place, selected: list[int]) -> None:
+        """Says which versions are there and not served: nobody who has not read of version policies expects that."""
+        self._unserved[place.name] = unserved = sorted(set(place.files) - set(selected))
+        if unserved and not written.config.version_policy.WhichOneof("policy_choice"):
+            log.info(
+                "model '%s': serves version %d, the newest, and not %s; version_policy { all { } } in its config.pbtxt serves all",
+                *(place.name, selected[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:]))),
+            )
 
     def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
@@ -434,114 +451,6 @@ def _runs_ns(loaded: Loaded) -> dict[int, int]:
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Models on disk
-
-
-def _places(paths: Sequence[Path]) -> list[Place]:
-    if not paths:
-        raise ConfigError("models: no path was given; name a .onnx file, a model's folder or a repository")
-    places: dict[str, Place] = {}
-    for path in paths:
-        for place in _places_in(path):
-            if place.name in places:
-                raise ConfigError(f"models: there are two models named {place.name!r}: rename one of the files or folders")
-            places[place.name] = place
-    return list(places.values())
-
-
-def _places_in(path: Path) -> list[Place]:
-    try:
-        if path.is_file():
-            return [_single_file(path)]
-        if not path.is_dir():
-            raise ConfigError(f"models: there is no file or folder {str(path)!r}; name a .onnx file, a model's folder or a repository")
-        if (place := _model_folder(path.resolve())) is not None:
-            return [place]
-        found = [place for entry in sorted(path.iterdir()) if (place := _entry(entry)) is not None]
-    except OSError as error:
-        raise StartError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
-    if not found:
-        raise ConfigError(
-            f"models: nothing to serve in {str(path)!r}; expected name.onnx, model.onnx, 1/model.onnx or name/1/model.onnx in it"
-        )
-    return found
-
-
-def _single_file(path: Path) -> Place:
-    if path.suffix != ".onnx":
-        raise ConfigError(f"models: {str(path)!r} is not an .onnx file; name a .onnx file, a model's folder or a repository")
-    return Place(path.stem, None, {1: path})
-
-
-def _entry(path: Path) -> Place | None:
-    """One entry of a repository; None for what is no model: hidden files, scripts, folders without models."""
-    if path.name.startswith((".", "_")):
-        return None
-    if path.is_file():
-        return _single_file(path) if path.suffix == ".onnx" else None
-    place = _model_folder(path, path.parent)
-    if place is None and any(path.glob("*.onnx")):
-        raise ConfigError(f"models: folder {path.name!r} holds .onnx files, but none named model.onnx or 1/model.onnx: rename it")
-    return place
-
-
-def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
-    """A folder as one model; None if it has neither a configuration, nor folders named by numbers, nor a model.onnx."""
-    numbered = {entry.name: entry for entry in path.iterdir() if re.fullmatch("[0-9]+", entry.name, re.ASCII) and entry.is_dir()}
-    versions = {int(name): entry for name, entry in numbered.items() if _VERSION.fullmatch(name) and int(name) <= MAX_VERSION}
-    if not versions and (path / "model.onnx").is_file():
-        versions = {1: path}
-    configured = any(os.path.lexists(path / name) for name in model_config.CONFIG_FILES)
-    return Place(path.name, path, versions, repository) if numbered or versions or configured else None
-
-
-def _selected(written: Written, place: Place) -> list[tuple[int, Path]]:
-    """(version, model file) of what the version policy selects, oldest first."""
-    if not place.files:
-        seen = sorted(entry.name for entry in place.folder.iterdir() if entry.is_dir()) if place.folder is not None else []
-        found = f"; there is {', '.join(map(_shown, seen[:SHOWN_NAMES]))}" if seen else ""
-        raise ConfigError(
-            f"model {place.name!r} has no version folder{found}. A version is a folder named by a number from 1 to {MAX_VERSION}, "
-            f"without leading zeros: put the model at {place.name}/1/model.onnx"
-        )
-    policy = written.config.version_policy
-    there = sorted(place.files)
-    if policy.HasField("specific"):
-        missing = sorted(set(policy.specific.versions) - set(there))
-        if missing:
-            raise ConfigError(f"{written.where}: version_policy.specific names {missing}, and there is {there}")
-        there = sorted(set(policy.specific.versions))
-    elif not policy.HasField("all"):
-        there = there[-(policy.latest.num_versions or 1) :]
-    return [(version, _file_of(written, place, version)) for version in there]
-
-
-def _file_of(written: Written, place: Place, version: int) -> Path:
-    path = place.files[version]
-    if place.folder is None:
-        return path
-    name = written.config.default_model_filename or "model.onnx"
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ConfigError(f"{written.where}: default_model_filename is {name!r}; it must lie in the version's folder")
-    if not (path / name).is_file():
-        here = sorted(entry.name for entry in path.glob("*.onnx"))
-        there = f"; there is {', '.join(here)}: rename it, or set default_model_filename" if here else ""
-        if os.path.lexists(path / name):
-            there = "; what has this name is no regular file: put the model there"
-        raise ConfigError(f"model {place.name!r} version {version}: there is no file {name!r} in its folder{there}")
-    return path / name
-
-
-def _check_labels(written: Written, place: Place) -> None:
-    for output in written.config.output:
-        if output.label_filename:
-            try:
-                model_file(output.label_filename, [place.folder] if place.folder else [], place.repository)
-            except ValueError as error:
-                raise ConfigError(f"{written.where}: output {output.name!r}: label_filename: {error}") from None
-
-
 def _joined(failures: Sequence[InferdError], count: int) -> InferdError:
     """One error for all: a wrong configuration weighs more than a machine that says no."""
     if len(failures) == 1:
@@ -550,5 +459,5 @@ def _joined(failures: Sequence[InferdError], count: int) -> InferdError:
     return ConfigError(text) if any(isinstance(failure, ConfigError) for failure in failures) else StartError(text)
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "...")
+def _name(entry: IndexEntry) -> str:
+    return entry.name

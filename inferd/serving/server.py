@@ -87,7 +87,9 @@ class Server:
         host = Host.detect(workers=settings.workers)
         self._delivery = Delivery()
         self.loop.add_reader(self._delivery, self._answer)
-        self.repository = Repository(fitted, schedule=self.loop.call_soon, deliver=self._delivery.put, host=host)
+        self.repository = Repository(
+            fitted, schedule=self.loop.call_soon, deliver=self._delivery.put, host=host, on_model_error=settings.on_model_error
+        )
         watchers = settings.max_watchers, settings.max_connection_watchers
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers)
         self._access = Access(settings)

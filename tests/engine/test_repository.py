@@ -284,7 +284,7 @@ def test_unknown_names_and_versions(versions: Repository) -> None:
     with pytest.raises(NotFound, match=r"no model 'x'; name one that RepositoryIndex lists") as caught:
         versions.lookup("x", "")
     assert "other" not in str(caught.value)  # who may infer may not list, by a proxy's rules
-    with pytest.raises(NotFound, match=r"model 'm' has no version 2; it has 1, 10"):
+    with pytest.raises(NotFound, match=r"model 'm' serves no version 2; it serves 1, 10, and no version means the newest"):
         versions.lookup("m", "2")
     with pytest.raises(NotFound) as caught:
         versions.lookup("x" * 100_000, "")
@@ -371,6 +371,41 @@ def test_every_failure_is_named_and_nothing_runs(tmp_path: Path, load: Load) -> 
     assert "model 'b'" in text
     assert "model 'd'" in text
     assert threading.active_count() == before
+
+
+def test_a_model_that_fails_can_be_skipped(tmp_path: Path, made: list[Repository], caplog: pytest.LogCaptureFixture) -> None:
+    """auto: in a repository, and not where it was named; one that is served is enough."""
+
+    def load(mode: str, *paths: Path) -> Repository:
+        made.append(Repository(deliver=Batch.deliver, host=Host(4, 4), on_model_error=mode))
+        made[-1].load(paths)
+        return made[-1]
+
+    found, named = tmp_path / "found", tmp_path / "named"
+    models.repository(found, {"a": IDENTITY, "b": {1: IDENTITY, 2: b"junk"}}, {"b": "version_policy { all { } }"})
+    models.write(found / "c", "net", IDENTITY)
+    models.write(named, "d", b"junk")
+    opened = load("auto", found)
+    assert listed(opened) == [("a", "1", "READY"), ("b", "", "UNAVAILABLE"), ("c", "", "UNAVAILABLE")]
+    assert set(opened.skipped) == {"b", "c"}
+    assert "model 'b' is skipped: model 'b' cannot be loaded" in caplog.text
+    with pytest.raises(Unavailable, match=r"model 'b' could not be loaded; the server's log says why$"):
+        opened.lookup("b", "")
+    assert infer(opened, "a") == 1
+    for mode, paths in (("exit", [found]), ("auto", [found, named / "d.onnx"]), ("skip", [named / "d.onnx"])):
+        with pytest.raises(ConfigError):
+            load(mode, *paths)
+    assert set(load("skip", found, named / "d.onnx").skipped) == {"b", "c", "d"}
+
+
+def test_versions_that_are_not_served_are_named(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    opened = load(models.repository(tmp_path, {"m": {1: IDENTITY, 2: IDENTITY, 3: DOUBLED}}))
+    assert "model 'm': serves version 3, the newest, and not 1, 2; version_policy { all { } } in its config.pbtxt" in caplog.text
+    with pytest.raises(NotFound, match=r"serves no version 1; it serves 3: its version_policy leaves out the others"):
+        opened.lookup("m", "1")
+    with pytest.raises(NotFound, match=r"serves no version 4; it serves 3, and no version means the newest"):
+        opened.lookup("m", "4")
 
 
 def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load) -> None:

@@ -217,7 +217,7 @@ def test_every_model_that_cannot_be_served_is_named_with_the_cure(tmp_path: Path
             "absent": "max_batch_size: 8",
         },
     )
-    said = failed(*free_ports(tmp_path / "models"), folder=tmp_path, code=2)
+    said = failed(*free_ports(tmp_path / "models"), "--on-model-error", "exit", folder=tmp_path, code=2)
     assert "13 of 14 models cannot be served" in said
     lines = {line.split("'")[1]: line for line in said.splitlines() if line.startswith("  - ")}
     expected = {

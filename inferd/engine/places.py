@@ -1,0 +1,166 @@
+"""Models on disk: where each one lies, and which of its versions are served. Never in here: loading, what a configuration says.
+
+A path is an .onnx file, one model's folder, or a repository of such folders as Triton lays them out:
+
+    digits.onnx                          the model "digits", version 1
+    digits/model.onnx                    the same
+    digits/1/model.onnx, digits/2/...    numbered versions, beside digits/config.pbtxt or config.toml if there is one
+    models/digits/..., models/other/...  a repository; models/third.onnx may lie in it, too
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from inferd.engine import model_config
+from inferd.errors import ConfigError, InferdError, StartError
+from inferd.pipeline.model_file import model_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferd.engine.config_sources import Written
+
+__all__ = ["MAX_VERSION", "SHOWN_NAMES", "Failure", "Place", "check_labels", "find_places", "selected_versions", "shown"]
+
+SHOWN_NAMES = 16  # models, folders or versions that one error message lists
+SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
+MAX_VERSION = (1 << 63) - 1
+_VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version; `repository` is
+    the folder of models that was named, if one was."""
+
+    name: str
+    folder: Path | None
+    files: dict[int, Path]
+    repository: Path | None = None
+
+
+class Failure(NamedTuple):
+    """A model that cannot be loaded. named: somebody named it, and did not just find it in a repository."""
+
+    name: str
+    error: InferdError
+    named: bool
+
+
+def find_places(paths: Sequence[Path]) -> tuple[list[Place], list[Failure]]:
+    """The models below the paths, and the folders in repositories that look like a model and are none."""
+    if not paths:
+        raise ConfigError("models: no path was given; name a .onnx file, a model's folder or a repository")
+    places: dict[str, Place] = {}
+    failures: list[Failure] = []
+    for path in paths:
+        for place in _places_in(path):
+            if isinstance(place, Failure):
+                failures.append(place)
+                continue
+            if place.name in places:
+                raise ConfigError(f"models: there are two models named {place.name!r}: rename one of the files or folders")
+            places[place.name] = place
+    return list(places.values()), failures
+
+
+def _places_in(path: Path) -> list[Place | Failure]:
+    try:
+        if path.is_file():
+            return [_single_file(path)]
+        if not path.is_dir():
+            raise ConfigError(f"models: there is no file or folder {str(path)!r}; name a .onnx file, a model's folder or a repository")
+        if (place := _model_folder(path.resolve())) is not None:
+            return [place]
+        found = [each for entry in sorted(path.iterdir()) if (each := _entry(entry)) is not None]
+    except OSError as error:
+        raise StartError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
+    if not found:
+        raise ConfigError(
+            f"models: nothing to serve in {str(path)!r}; expected name.onnx, model.onnx, 1/model.onnx or name/1/model.onnx in it"
+        )
+    return found
+
+
+def _single_file(path: Path, repository: Path | None = None) -> Place:
+    if path.suffix != ".onnx":
+        raise ConfigError(f"models: {str(path)!r} is not an .onnx file; name a .onnx file, a model's folder or a repository")
+    return Place(path.stem, None, {1: path}, repository)
+
+
+def _entry(path: Path) -> Place | Failure | None:
+    """One entry of a repository; None for what is no model: hidden files, scripts, folders without models."""
+    if path.name.startswith((".", "_")):
+        return None
+    if path.is_file():
+        return _single_file(path, path.parent) if path.suffix == ".onnx" else None
+    place = _model_folder(path, path.parent)
+    if place is None and any(path.glob("*.onnx")):
+        said = f"models: folder {path.name!r} holds .onnx files, but none named model.onnx or 1/model.onnx: rename it"
+        return Failure(path.name, ConfigError(said), named=False)
+    return place
+
+
+def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
+    """A folder as one model; None if it has neither a configuration, nor folders named by numbers, nor a model.onnx."""
+    numbered = {entry.name: entry for entry in path.iterdir() if re.fullmatch("[0-9]+", entry.name, re.ASCII) and entry.is_dir()}
+    versions = {int(name): entry for name, entry in numbered.items() if _VERSION.fullmatch(name) and int(name) <= MAX_VERSION}
+    if not versions and (path / "model.onnx").is_file():
+        versions = {1: path}
+    configured = any(os.path.lexists(path / name) for name in model_config.CONFIG_FILES)
+    return Place(path.name, path, versions, repository) if numbered or versions or configured else None
+
+
+def selected_versions(written: Written, place: Place) -> list[tuple[int, Path]]:
+    """(version, model file) of what the version policy selects, oldest first."""
+    if not place.files:
+        seen = sorted(entry.name for entry in place.folder.iterdir() if entry.is_dir()) if place.folder is not None else []
+        found = f"; there is {', '.join(map(shown, seen[:SHOWN_NAMES]))}" if seen else ""
+        raise ConfigError(
+            f"model {place.name!r} has no version folder{found}. A version is a folder named by a number from 1 to {MAX_VERSION}, "
+            f"without leading zeros: put the model at {place.name}/1/model.onnx"
+        )
+    policy = written.config.version_policy
+    there = sorted(place.files)
+    if policy.HasField("specific"):
+        missing = sorted(set(policy.specific.versions) - set(there))
+        if missing:
+            raise ConfigError(f"{written.where}: version_policy.specific names {missing}, and there is {there}")
+        there = sorted(set(policy.specific.versions))
+    elif not policy.HasField("all"):
+        there = there[-(policy.latest.num_versions or 1) :]
+    return [(version, _file_of(written, place, version)) for version in there]
+
+
+def _file_of(written: Written, place: Place, version: int) -> Path:
+    path = place.files[version]
+    if place.folder is None:
+        return path
+    name = written.config.default_model_filename or "model.onnx"
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ConfigError(f"{written.where}: default_model_filename is {name!r}; it must lie in the version's folder")
+    if not (path / name).is_file():
+        here = sorted(entry.name for entry in path.glob("*.onnx"))
+        there = f"; there is {', '.join(here)}: rename it, or set default_model_filename" if here else ""
+        if os.path.lexists(path / name):
+            there = "; what has this name is no regular file: put the model there"
+        raise ConfigError(f"model {place.name!r} version {version}: there is no file {name!r} in its folder{there}")
+    return path / name
+
+
+def check_labels(written: Written, place: Place) -> None:
+    for output in written.config.output:
+        if output.label_filename:
+            try:
+                model_file(output.label_filename, [place.folder] if place.folder else [], place.repository)
+            except ValueError as error:
+                raise ConfigError(f"{written.where}: output {output.name!r}: label_filename: {error}") from None
+
+
+def shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "...")
