@@ -58,6 +58,7 @@ SERVER = Target(
         "grpc/reflection/v1alpha/reflection.proto",
         "google/rpc/status.proto",
         "google/rpc/error_details.proto",
+        "onnx/graph.proto",
     ),
     stubs=(
         Stub("inferd/protocol/inference.pyi", "The messages and enums of package inference.", ("inference",)),
@@ -66,6 +67,7 @@ SERVER = Target(
         Stub("inferd/protocol/reflection_v1alpha.pyi", "The messages of package grpc.reflection.v1alpha.", ("grpc.reflection.v1alpha",)),
         Stub("inferd/protocol/rpc.pyi", "Error details, Any and Duration.", ("google.rpc", "google.protobuf")),
         Stub("inferd/protocol/options.pyi", "ModelOptions: the part of a ModelConfig that is inferd's own.", ("inferd.v1",)),
+        Stub("inferd/protocol/onnx.pyi", "The part of an ONNX file that inferd changes at load.", ("onnx",)),
     ),
     module="inferd.protocol",
 )

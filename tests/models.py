@@ -451,20 +451,6 @@ def sequence_output() -> bytes:
     return _finished(graph)
 
 
-def map_output() -> bytes:
-    """x FP32[N,3] -> y seq(map(int64,tensor(float))): what skl2onnx gives unless zipmap=False."""
-    probabilities = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
-    graph = helper.make_graph(
-        [helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])],
-        "graph",
-        [_declared(("x", "FP32", ("N", 3)))],
-        [helper.make_value_info("y", helper.make_sequence_type_proto(probabilities))],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)])
-    proto.ir_version = 8
-    return proto.SerializeToString()
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Real graphs
 

@@ -67,7 +67,7 @@ DOORS: dict[str, set[str]] = {
     "grpc": {"inferd.serving.grpcio", "inferd.cli.health"},
     "cryptography": {"inferd.serving.certificate"},
     "prometheus_client": {"inferd.observe.metrics"},
-    "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.serving"},
+    "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.engine.zipmap", "inferd.serving"},
     "inferd_client": {"inferd.client_inputs"},
     "click": {"inferd.cli"},
     "matplotlib": {"inferd.bench.plots"},

@@ -16,7 +16,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +27,7 @@ from inferd._core.inference.bound_runs import BoundRun, BoundRuns, CurrentRun
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.engine.arena import RunArena
 from inferd.engine.onnx_file import Subgraph, read_onnx
+from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
 if TYPE_CHECKING:
@@ -188,11 +189,18 @@ class OnnxModel:
     """One ONNX file, loaded: its graph, the providers that it really runs on, and the session that its instances share."""
 
     def __init__(
-        self, name: str, session: Any, graph: Graph, rejecting: frozenset[str] = frozenset(), arena: RunArena | None = None
+        self,
+        name: str,
+        session: Any,
+        graph: Graph,
+        rejecting: frozenset[str] = frozenset(),
+        arena: RunArena | None = None,
+        classes: Cut | None = None,
     ) -> None:
         """rejecting: operators of onnxruntime-extensions, which look at contents as steps do. arena: where runs have their memory from;
-        None: from onnxruntime, without a limit."""
+        None: from onnxruntime, without a limit. classes: the columns of outputs whose ZipMap was cut, by output."""
         self.name = name
+        self.classes: Cut = classes or {}
         self.arena = arena
         self.arenas = [arena] if arena is not None else []  # all from which its backends' runs have memory
         self.graph = graph
@@ -221,7 +229,7 @@ class OnnxModel:
         limited = on_cpu and options.memory_arena and not options.unsafe_operators
         with RunArena.opened(ort, options.max_run_bytes if limited else 0) as arena:
             native = _native_options(ort, options, arena)
-            session, extended = _open_session(ort, name, source, native, providers)
+            session, extended, classes = _open_without_zipmaps(ort, name, source, native, providers)
         _reject_silent_fallback(name, providers, session.get_providers())
         if extended and not options.unsafe_operators:
             raise ConfigError(
@@ -230,7 +238,8 @@ class OnnxModel:
             )
         if extended:
             log.warning("model %r: %s; it is served, for unsafe_operators is set: let only trusted clients ask", name, _UNSAFE)
-        return cls(name, session, _graph_of(name, session), _extensions_of(source) if extended else frozenset(), arena)
+        rejecting = _extensions_of(source) if extended else frozenset()
+        return cls(name, session, _graph_of(name, session, classes), rejecting, arena, classes)
 
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One run outside of any instance, for questions about the model while it loads. Every output by name.
@@ -322,6 +331,21 @@ def _choice(option: str, value: str, choices: Mapping[str, str]) -> str:
     if value not in choices:
         raise ConfigError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")
     return choices[value]
+
+
+def _open_without_zipmaps(
+    ort: Any, name: str, source: str | os.PathLike[str] | bytes, native: Any, providers: list[tuple[str, dict[str, str]]]
+) -> tuple[Any, bool, Cut]:
+    """What _open_session gives, and the ZipMaps that were cut. A ZipMap of FP64, which skl2onnx makes, is none of onnxruntime's types."""
+    try:
+        session, extended = _open_session(ort, name, source, native, providers)
+        if not any(output.type.startswith("seq(map(") for output in session.get_outputs()):
+            return session, extended, {}
+    except ConfigError as error:
+        if "ZipMap" not in str(error):
+            raise
+    content, cut = without_zipmaps(source)
+    return *_open_session(ort, name, content, native, providers), cut
 
 
 def _open_session(
@@ -424,14 +448,17 @@ def _reject_silent_fallback(name: str, wanted: list[tuple[str, dict[str, str]]],
         )
 
 
-def _graph_of(name: str, session: Any) -> Graph:
+def _graph_of(name: str, session: Any, classes: Cut) -> Graph:
+    """classes: of outputs whose ZipMap was cut: there is a column for each, whether onnxruntime knows or not."""
     try:
-        return Graph(
-            tuple(_tensor_of(name, "input", node) for node in session.get_inputs()),
-            tuple(_tensor_of(name, "output", node) for node in session.get_outputs()),
+        inputs, outputs = (
+            tuple(_tensor_of(name, side, node) for node in nodes)
+            for side, nodes in (("input", session.get_inputs()), ("output", session.get_outputs()))
         )
     except UnicodeDecodeError:
         raise _not_utf8(name) from None
+    known = (replace(each, shape=("", len(classes[each.name]))) if each.name in classes and not each.shape else each for each in outputs)
+    return Graph(inputs, tuple(known))
 
 
 def _not_utf8(name: str) -> ConfigError:

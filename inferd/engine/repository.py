@@ -241,6 +241,14 @@ class Repository:
         loaded = self._choose_threads(make_plan, partial(self._open, place, written, version, file), file.stat().st_size)
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
+        for output, classes in loaded.onnx.classes.items():
+            log.info(
+                "model '%s' version %d: the ZipMap of output %r is cut: it is served as a tensor with a column for each class (%s)",
+                place.name,
+                version,
+                output,
+                ", ".join(classes[:SHOWN_NAMES]) + (", ..." if len(classes) > SHOWN_NAMES else ""),
+            )
         signature, steps = self._with_steps(loaded, written, host)
         limit_axes(signature if steps is None else steps.signature, loaded.onnx.graph, loaded.config.inferd.max_axis, written.where)
         model = Model(
@@ -302,6 +310,7 @@ class Repository:
         config = model_config.settle(written, place.name, self._defaults, chosen)
         options = session_options(written, config, self._defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
+        _name_classes(config, onnx)
         folders = [file.parent] if place.folder is None else [file.parent, place.folder]
 
         @cache
@@ -400,6 +409,15 @@ class Repository:
         until_s = time.monotonic() + timeout_s
         ended = [model.close(max(until_s - time.monotonic(), 0.0)) for model in self._models]
         return all(ended)
+
+
+def _name_classes(config: ModelConfig, onnx: OnnxModel) -> None:
+    """Tells clients the classes of outputs whose ZipMap was cut, where the configuration says nothing of those outputs."""
+    told = {entry.output for entry in config.inferd.postprocess}
+    served = {output.name for output in config.output} or {tensor.name for tensor in onnx.graph.outputs}
+    for output, classes in onnx.classes.items():
+        if output in served and not told & {output, ""}:
+            config.inferd.postprocess.add(output=output, classes=classes)
 
 
 def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signature, Pipelines | None]], file: Path) -> Proof:

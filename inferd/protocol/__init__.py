@@ -1,6 +1,6 @@
-"""The wire contracts as protobuf messages: inference, health, reflection, error details. Never imported by `import inferd`.
+"""The wire contracts as protobuf messages: inference, health, reflection, error details, a part of ONNX. Never part of `import inferd`.
 
-    from inferd.protocol import inference, health, reflection_v1, reflection_v1alpha, rpc, options
+    from inferd.protocol import inference, health, reflection_v1, reflection_v1alpha, rpc, options, onnx
 
     request = inference.ModelReadyRequest(name="digits")
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferd.protocol import health, inference, options, reflection_v1, reflection_v1alpha, rpc
+from inferd.protocol import health, inference, onnx, options, reflection_v1, reflection_v1alpha, rpc
 from inferd.protocol._pool import FILES, POOL, services
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "file_descriptor_for_symbol",
     "health",
     "inference",
+    "onnx",
     "options",
     "reflection_v1",
     "reflection_v1alpha",

@@ -398,18 +398,10 @@ def test_unnamed_axes_are_empty_symbols() -> None:
     assert OnnxModel.load(models.identity(batch=None)).graph.inputs[0].shape == ("", 16)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (models.map_output(), ["output 'y'", "seq(map(int64,tensor(float)))", "zipmap=False"]),
-        (models.sequence_output(), ["output 'y'", "seq(tensor(float))", "ConcatFromSequence"]),
-    ],
-    ids=["map", "sequence"],
-)
-def test_types_that_no_request_can_carry(content: bytes, words: list[str]) -> None:
+def test_a_type_that_no_request_can_carry() -> None:
     with pytest.raises(ConfigError) as caught:
-        OnnxModel.load(content, name="odd")
-    for word in ["model 'odd'", *words]:
+        OnnxModel.load(models.sequence_output(), name="odd")
+    for word in ["model 'odd'", "output 'y'", "seq(tensor(float))", "ConcatFromSequence"]:
         assert word in str(caught.value)
 
 

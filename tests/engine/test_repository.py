@@ -338,7 +338,7 @@ def test_before_loading_and_after_closing(tmp_path: Path, load: Load) -> None:
             ["default_model_filename", "must lie in"],
         ),
         (lambda folder: models.repository(folder, {"m": b"junk"}), ["model 'm' cannot be loaded"]),
-        (lambda folder: models.repository(folder, {"m": models.map_output()}), ["model 'm': output 'y'", "zipmap=False"]),
+        (lambda folder: models.repository(folder, {"m": models.sequence_output()}), ["model 'm': output 'y'", "no request can carry"]),
     ],
 )
 def test_what_cannot_be_served_is_named(tmp_path: Path, load: Load, lay_out, words: list[str]) -> None:

@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 import inferd.protocol
 from inferd.protocol import SERVICES, file_descriptor_for_file, file_descriptor_for_symbol, health, inference, options, rpc
 
-MODULES = ["health", "inference", "options", "reflection_v1", "reflection_v1alpha", "rpc"]
+MODULES = ["health", "inference", "onnx", "options", "reflection_v1", "reflection_v1alpha", "rpc"]
 
 
 @pytest.mark.parametrize("name", MODULES)
