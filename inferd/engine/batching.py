@@ -25,15 +25,16 @@ __all__ = ["Batching", "find_batch_axis", "settle_sharing", "shares_runs", "want
 
 
 class Axis(NamedTuple):
-    """Why there is a batch axis, or none. guessed: by the names of axes alone."""
+    """Why there is a batch axis, or none. guessed: by the names of axes alone. cure: of an axis that the export has fixed."""
 
     why: str
     guessed: bool = False
+    cure: str = ""
 
 
 class Batching(NamedTuple):
     """What is decided, for people: `why`. doubt: requests share runs, and trial runs did not show that they may; or they share none, since
-    trial runs showed nothing."""
+    trial runs showed nothing, or the export has fixed the batch axis."""
 
     why: str
     doubt: str = ""
@@ -52,7 +53,7 @@ def find_batch_axis(written: Written, config: ModelConfig, graph: Graph, default
     if "max_batch_size" in written.fields:
         return Axis("no batching: max_batch_size 0 as configured")
     if why_not:
-        return Axis(f"no batching: {why_not}")
+        return Axis(f"no batching: {why_not}", cure=_EXPORT if _is_fixed_at_one(graph) else "")
     ranks = {tensor.name: len(tensor.shape) for tensor in (*graph.inputs, *graph.outputs)}
     told = [(entry.name, len(entry.dims)) for entry in config.input] + [(entry.name, len(entry.dims)) for entry in config.output]
     told = [(name, rank) for name, rank in told if rank]
@@ -88,7 +89,7 @@ def settle_sharing(written: Written, config: ModelConfig, axis: Axis, proof: Pro
     """Writes into the configuration whether requests share runs, and why."""
     if config.max_batch_size <= 0:
         config.inferd.batching_reason = axis.why
-        return Batching(axis.why)
+        return Batching(axis.why, f"{axis.why}: {axis.cure}" if axis.cure else "")
     shared, why, unproven = _decide(written, config, proof)
     if shared:
         config.dynamic_batching.SetInParent()
@@ -129,6 +130,11 @@ def _lists_tensors(written: Written) -> bool:
     return {"input", "output"} <= written.fields
 
 
+_EXPORT = (
+    "export the model with a dynamic first axis (torch.onnx.export takes dynamic_shapes, skl2onnx FloatTensorType([None, ...])), "
+    "or write max_batch_size 0 into its configuration if one row is meant"
+)
+
 # Names that say nothing of an axis: made up by tf2onnx, paddle2onnx and torch's exporter, often several for one axis.
 _MADE_UP = re.compile(r"|\?|unk_*\d+|.*DynamicDimension\.?\d*|.+_dim_\d+")
 _UNNAMED = re.compile("")
@@ -151,6 +157,11 @@ def _no_batch_axis(graph: Graph) -> str:
             if size in symbols:
                 return f"axis {axis} of {side} {tensor.name!r} is {size!r}, too, so rows depend on each other"
     return ""
+
+
+def _is_fixed_at_one(graph: Graph) -> bool:
+    """Whether each input is one row, as exporters write it that are not told otherwise."""
+    return bool(graph.inputs) and all(len(tensor.shape) > 1 and tensor.shape[0] == 1 for tensor in graph.inputs)
 
 
 def _tensors(graph: Graph) -> list[tuple[str, TensorInfo]]:

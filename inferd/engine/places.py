@@ -89,8 +89,19 @@ def _places_in(path: Path) -> list[Place | Failure]:
 
 def _single_file(path: Path, repository: Path | None = None) -> Place:
     if path.suffix != ".onnx":
-        raise ConfigError(f"models: {str(path)!r} is not an .onnx file; name a .onnx file, a model's folder or a repository")
+        cure = _EXPORTS.get(path.suffix.lower(), "name a .onnx file, a model's folder or a repository")
+        raise ConfigError(f"models: {str(path)!r} is not an .onnx file: {cure}")
     return Place(path.stem, None, {1: path}, repository)
+
+
+_SKLEARN = "inferd features export FILE writes one from a scikit-learn pipeline"
+_TORCH = "torch.onnx.export(model, inputs, 'model.onnx') writes one from a PyTorch model"
+_TENSORFLOW = "python -m tf2onnx.convert writes one from a TensorFlow model"
+_EXPORTS = {
+    **dict.fromkeys((".joblib", ".pkl", ".pickle"), _SKLEARN),
+    **dict.fromkeys((".pt", ".pth", ".safetensors"), _TORCH),
+    **dict.fromkeys((".h5", ".keras", ".pb", ".tflite"), _TENSORFLOW),
+}
 
 
 def _entry(path: Path) -> Place | Failure | None:

@@ -106,6 +106,15 @@ def test_where_the_batch_axis_is(inputs: dict[str, Any], outputs: dict[str, Any]
     assert reason.startswith("no batching" if why else "batches of up to 64 rows")
 
 
+@pytest.mark.parametrize(
+    ("inputs", "warned"),
+    [({"x": (1, 16)}, True), ({"x": (1, 16), "state": (2, 128)}, False), ({"x": (1,)}, False), ({"x": ("N", 16)}, False)],
+)
+def test_an_export_for_one_row_names_its_cure(inputs: dict[str, Any], warned: bool) -> None:
+    doubt = complete(read_model_config(None, "m"), Config(name="m"), graph(inputs, {"y": (1, 4)}), DEFAULTS).doubt
+    assert ("axis 0 of input 'x' is fixed at 1: export the model with a dynamic first axis" in doubt) == warned
+
+
 def test_every_datatype_has_its_number() -> None:
     for word in ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES", "BF16"):
         tensors = graph({"x": ("N", 2)}, {"y": ("N", 2)}, word)

@@ -338,6 +338,8 @@ def test_before_loading_and_after_closing(tmp_path: Path, load: Load) -> None:
             ["default_model_filename", "must lie in"],
         ),
         (lambda folder: models.repository(folder, {"m": b"junk"}), ["model 'm' cannot be loaded"]),
+        (lambda folder: models.write(folder, "m", b"").rename(folder / "m.joblib"), ["m.joblib", "inferd features export"]),
+        (lambda folder: models.write(folder, "m", b"").rename(folder / "m.pt"), ["m.pt", "torch.onnx.export"]),
         (lambda folder: models.repository(folder, {"m": models.sequence_output()}), ["model 'm': output 'y'", "no request can carry"]),
     ],
 )

@@ -697,14 +697,16 @@ cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec
     cdef str shape = shown_shape(view.shape, view.rank)
     cdef str word = datatype_word(spec.datatype)
     if fault == WRONG_DATATYPE:
-        return f"expected {expected}, got {got}; send {word}"
+        hint = "" if spec.datatype == BF16 else f": in numpy .astype('{dtypes[<int>spec.datatype]}')"
+        return f"expected {expected}, got {got}; send {word}{hint}"
     if fault == WRONG_RANK:
         hint = "the first of them is the batch" if max_batch_size > 0 else "the model has no batch axis"
         return f"expected {expected}, got {got}; send {spec.rank} dimensions, {hint}"
     if fault == NEGATIVE_AXIS:
         return f"expected {expected}, got {got}; send real sizes, axis {place} is negative"
     if fault == WRONG_AXIS:
-        return f"expected {expected}, got {got}; axis {place} must be {spec.shape[place]}"
+        hint = ": for more rows, export the model with a dynamic axis 0" if place == 0 and spec.rank > 1 and spec.shape[0] == 1 else ""
+        return f"expected {expected}, got {got}; axis {place} must be {spec.shape[place]}{hint}"
     if fault == ABOVE_MOST:
         return (f"expected at most {spec.most[place]} along axis {place} (max_axis of the model), got {view.shape[place]}: {got}; "
                 "send a smaller tensor, or have max_axis raised")

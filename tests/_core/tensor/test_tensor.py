@@ -212,7 +212,7 @@ def test_a_signature_accepts_what_the_plain_version_accepts(case: tuple[Signatur
 @pytest.mark.parametrize(
     ("tensor", "expected"),
     [
-        (("x", "INT64", (1, 16), bytes(128)), "model 'm': input 'x': expected FP32[-1,16], got INT64[1,16]; send FP32"),
+        (("x", "INT64", (1, 16), bytes(128)), "input 'x': expected FP32[-1,16], got INT64[1,16]; send FP32: in numpy .astype('float32')"),
         (("x", "FP32", (16,), bytes(64)), "expected FP32[-1,16], got FP32[16]; send 2 dimensions, the first of them is the batch"),
         (("x", "FP32", (1, 17), bytes(68)), "expected FP32[-1,16], got FP32[1,17]; axis 1 must be 16"),
         (("x", "FP32", (-1, 16), bytes(64)), "got FP32[-1,16]; send real sizes, axis 0 is negative"),
@@ -228,6 +228,12 @@ def test_a_signature_accepts_what_the_plain_version_accepts(case: tuple[Signatur
 )
 def test_rejections_say_what_to_send(tensor: Sent, expected: str) -> None:
     assert expected in rejected(signature_of(FP32), tensor)
+
+
+def test_rows_of_a_model_of_one_row() -> None:
+    signature = Signature("m", "1", [("x", "FP32", (1, 16))], [("y", "FP32", (1, 16))], 0)
+    told = rejected(signature, ("x", "FP32", (2, 16), bytes(128)))
+    assert told.endswith("axis 0 must be 1: for more rows, export the model with a dynamic axis 0")
 
 
 @pytest.mark.parametrize("max_batch_size", [0, 8])
