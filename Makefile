@@ -47,7 +47,7 @@ FUZZ = $(if $(FUZZ_SANITIZE),build/fuzz-sanitize/tree,build/fuzz/tree)
 FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):quarantine_size_mb=1:verify_asan_link_order=0 \
 	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
-.PHONY: help demo test check lint types build debug sanitize fuzz instructions bench bench-inputs bench-production peers wheel proto examples clean
+.PHONY: help demo test check lint types build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,7 @@ bench: .stamps/develop .stamps/system-instructions .stamps/system-bench  ## micr
 	$(PY) benchmarks/many_models.py
 	$(PY) benchmarks/bench_check.py
 	$(PY) benchmarks/compare_check.py
+	$(MAKE) --no-print-directory tables
 	$(PY) benchmarks/moved.py --micro build/micro.json
 
 bench-inputs: .stamps/develop .stamps/system-bench .stamps/images  ## raw inputs: kernels, decoders and whole models beside other libraries
@@ -113,16 +114,20 @@ bench-inputs: .stamps/develop .stamps/system-bench .stamps/images  ## raw inputs
 	$(PY) benchmarks/image_cost.py
 	$(PY) benchmarks/text_cost.py
 	$(PY) benchmarks/table_cost.py
-	$(PY) benchmarks/measured.py --write
+	$(MAKE) --no-print-directory tables
 
 # All of them, whatever one says: each ends with 1 where something was asked and not kept.
 bench-production: .stamps/develop .stamps/system-bench  ## overload, hostile peers, TLS, certificates and servers replaced under load, a soak; about half an hour
 	missed=; for name in overload hostile tls_cost rotation rolling_restart soak; do $(PY) benchmarks/$$name.py || missed+=" $$name"; done; \
-	$(PY) benchmarks/measured.py --write; \
+	$(MAKE) --no-print-directory tables; \
 	[ -z "$$missed" ] || { echo "not kept, or not measured:$$missed" >&2; exit 1; }
 
 peers: .stamps/develop .stamps/system-bench  ## other model servers beside this one, each in a venv of its own; about an hour
 	$(PY) benchmarks/peers
+
+tables: .stamps/develop  ## the tables of results in README.md and docs/, from the newest whole line of each history
+	$(PY) benchmarks/measured.py --write
+	$(PY) benchmarks/peers --pages-only
 
 wheel: .stamps/develop  ## dist/: a wheel with its libraries, the SDK's, an sdist; installed into a new venv and asked
 	rm -rf build/wheel dist

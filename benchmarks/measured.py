@@ -1,8 +1,7 @@
-"""The tables of docs/performance.md, operations.md, measuring.md, security.md and preprocessing.md, each from the newest whole line of its
-history.
+"""The tables of results in README.md and docs/, each from the newest whole line of its history.
 
     python benchmarks/measured.py            prints them
-    python benchmarks/measured.py --write    puts them into the pages
+    python benchmarks/measured.py --write    puts them into the pages (`make tables`)
 
 A line is whole when its run had all sections. Nothing is measured, judged or rounded here.
 """
@@ -11,12 +10,38 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import glance
 
 ROOT = Path(__file__).resolve().parent.parent
 END = "<!-- end -->\n"
 MISSING = "in place"  # older lines say so of what was not installed, and took no part
+
+
+def markdown(line: dict[str, Any]) -> str:
+    """Every row of a run, word by word."""
+    machine, versions = line["machine"], line["versions"]
+    words = [
+        f"{line['time'][:10]}, commit {line['commit']}",
+        *_rounds(line),
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}",
+        *([f"load of the machine at the start {line['load_1m']}"] if "load_1m" in line else []),
+        ", ".join(f"{name} {version}" for name, version in versions.items() if version != MISSING),
+    ]
+    rows = ["| measurement | asked | measured | kept |", "|---|---|---|---|"]
+    rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in line["table"]]
+    return "; ".join(words) + ".\n\n" + "\n".join(rows) + "\n"
+
+
+def _rounds(line: dict[str, Any]) -> list[str]:
+    """How often it was measured; nothing of a run that was one."""
+    lasted = f" of about {line['seconds']} s" if "seconds" in line else ""
+    if "rounds" in line:
+        return [f"medians of {line['rounds']} rounds{lasted}"]
+    return [f"{line['runs']} runs of each load{lasted}"] if "runs" in line else []
 
 
 class Published(NamedTuple):
@@ -26,6 +51,12 @@ class Published(NamedTuple):
     sections: tuple[str, ...]
     page: Path
     begin: str  # the line before the table; END is the one behind it
+    render: Callable[[dict[str, Any]], str] = markdown
+
+    def table(self) -> str:
+        """The text between the marks."""
+        line = self.newest()
+        return self.render(line) if line else "No run with all sections is in `benchmarks/history/` yet.\n"
 
     def newest(self) -> dict[str, Any] | None:
         """The last line whose run had all sections, or None."""
@@ -42,10 +73,33 @@ class Published(NamedTuple):
         return before + self.begin + table + end + after
 
 
+COST = ("tiny", "image", "resnet50", "mixed", "memory", "start")
+
 PUBLISHED = (
     Published(
         ROOT / "benchmarks" / "history" / "server_cost.jsonl",
-        ("tiny", "image", "resnet50", "mixed", "memory", "start"),
+        COST,
+        ROOT / "README.md",
+        "<!-- written by benchmarks/measured.py server_cost -->\n",
+        glance.cost,
+    ),
+    Published(
+        ROOT / "benchmarks" / "history" / "hostile.jsonl",
+        (),
+        ROOT / "README.md",
+        "<!-- written by benchmarks/measured.py hostile -->\n",
+        glance.attacks,
+    ),
+    Published(
+        ROOT / "benchmarks" / "history" / "before_after.jsonl",
+        ("memory",),
+        ROOT / "docs" / "operations.md",
+        "<!-- written by benchmarks/measured.py before_after -->\n",
+        glance.memory,
+    ),
+    Published(
+        ROOT / "benchmarks" / "history" / "server_cost.jsonl",
+        COST,
         ROOT / "docs" / "performance.md",
         "<!-- written by benchmarks/measured.py -->\n",
     ),
@@ -106,37 +160,12 @@ PUBLISHED = (
 )
 
 
-def markdown(line: dict[str, Any] | None) -> str:
-    """What stands between the marks of a page."""
-    if line is None:
-        return "No run with all sections is in `benchmarks/history/` yet.\n"
-    machine, versions = line["machine"], line["versions"]
-    words = [
-        f"{line['time'][:10]}, commit {line['commit']}",
-        *_rounds(line),
-        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}",
-        *([f"load of the machine at the start {line['load_1m']}"] if "load_1m" in line else []),
-        ", ".join(f"{name} {version}" for name, version in versions.items() if version != MISSING),
-    ]
-    rows = ["| measurement | asked | measured | kept |", "|---|---|---|---|"]
-    rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in line["table"]]
-    return "; ".join(words) + ".\n\n" + "\n".join(rows) + "\n"
-
-
-def _rounds(line: dict[str, Any]) -> list[str]:
-    """How often it was measured; nothing of a run that was one."""
-    lasted = f" of about {line['seconds']} s" if "seconds" in line else ""
-    if "rounds" in line:
-        return [f"medians of {line['rounds']} rounds{lasted}"]
-    return [f"{line['runs']} runs of each load{lasted}"] if "runs" in line else []
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="The tables of the documentation, each from the newest whole run of its benchmark.")
     parser.add_argument("--write", action="store_true", help="put them into the pages")
     write = parser.parse_args().write
     for published in PUBLISHED:
-        table = markdown(published.newest())
+        table = published.table()
         if write:
             published.page.write_text(published.with_table(published.page.read_text("utf-8"), table), "utf-8")
         else:

@@ -427,6 +427,13 @@ def test_the_newest_whole_run_counts(tmp_path):
         results.newest(tmp_path / "none")
 
 
+def test_the_pages_show_the_newest_whole_run():
+    newest = results.newest()
+    page, readme = results.PAGE.read_text("utf-8"), results.README.read_text("utf-8")
+    assert page == results.with_tables(page, results.picture(results.PLOT.name) + "\n" + results.tables(newest)), "run: make tables"
+    assert readme == results.with_tables(readme, results.glance(newest)), "run: make tables"
+
+
 def test_the_picture_is_readable_in_both_schemes():
     text = plot.svg(line())
     root = ElementTree.fromstring(text)
