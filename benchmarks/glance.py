@@ -26,9 +26,10 @@ def cost(line: Line) -> str:
 def attacks(line: Line) -> str:
     """hostile: how many attacks slowed a client that behaves well."""
     kept = sum(verdict == "yes" for *_, verdict in line["table"])
+    times = line["table"][0][1].removeprefix("p99 <= x ")
     return (
         f"The newest run played {len(line['table'])} attacks beside a well-behaved client. In {kept} of them its p99 stayed within "
-        f"twice the quiet p99 ([each attack](docs/security.md#what-hostile-peers-can-do)).\n"
+        f"{times} times the quiet p99 ([each attack](docs/security.md#what-hostile-peers-can-do)).\n"
     )
 
 

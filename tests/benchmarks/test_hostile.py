@@ -36,7 +36,7 @@ FOUND: dict[str, Any] = {
     ("changed", "kept", "word"),
     [
         ({}, "yes", "3 GOAWAY ENHANCE_YOUR_CALM"),
-        ({"beside_p99_us": 900.0}, "NO", "p99 x 2.2"),
+        ({"beside_p99_us": 3600.0}, "NO", "p99 x 9.0"),
         ({"peak_mib": 90.0 + hostile.MOST_MIB + 1}, "NO", "peak"),
         ({"after_mib": 90.0 + hostile.MOST_LEFT_MIB + 1}, "NO", "after"),
         ({"grown_mib": hostile.MOST_GROWN_MIB + 1.0}, "NO", "more each time"),
