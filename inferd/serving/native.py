@@ -23,16 +23,15 @@ from inferd._core.http2.server_state import ServerState
 from inferd.config import Address
 from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
-from inferd.errors import RequestError, Unauthenticated
+from inferd.errors import RequestError, StartError, Unauthenticated
 from inferd.serving.access import Access, Identity, Rejections
 from inferd.serving.budget import CONNECTION_BYTES, TLS_CONNECTION_BYTES, settled
 from inferd.serving.cold_calls import ColdCalls
 from inferd.serving.connection import Connection
-from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, close_empty
+from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
 from inferd.serving.ports import Port
-from inferd.serving.sockets import SocketFile, listening, not_listening, unix_socket
 from inferd.serving.tls import plain
 from inferd.serving.unserved import unserved
 
@@ -126,14 +125,14 @@ class NativeTransport:
         self._look_timer = self.loop.call_later(LOOK_S, self._look)
         self._descriptors_logged_s = float("-inf")
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
-        self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
+        self._settings = settings
         self._ports: list[Port] = []
         self._rejections = Rejections()
 
     async def start(self, addresses: list[Address]) -> list[Address]:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
         warn_of_few(self._asked_connections)
-        return [await self._listen(address) for address in addresses]
+        return [self._listen(address) for address in addresses]
 
     async def adopt(self, opened: socket, tls: bool) -> Address:
         """Serves on a socket that listens already; its address. A Unix socket speaks no TLS."""
@@ -321,17 +320,13 @@ class NativeTransport:
                 give_back()
 
     def _look_on(self, now_ns: int) -> None:
-        """Some in each of the loop's iterations, and no longer than LOOK_NS: 10,000 at once would hold it up for 8 ms, and calls that are
-        ended for as long as there are any. A connection with more of those than one look ends has its next one behind the others."""
+        """Some in each of the loop's iterations, and no longer than LOOK_NS: 10,000 at once would hold it up for 8 ms."""
         until_ns = time.monotonic_ns() + LOOK_NS
         looks = 0
         try:
             while self._unlooked and (looks == 0 or (looks < LOOKS and time.monotonic_ns() < until_ns)):
                 looks += 1
-                connection = self._unlooked.popleft()
-                self._look_at(connection, now_ns)
-                if connection.ends_more:
-                    self._unlooked.append(connection)
+                self._look_at(self._unlooked.popleft(), now_ns)
         finally:
             if self._unlooked:
                 self.loop.call_soon(self._look_on, now_ns)
@@ -370,22 +365,18 @@ class NativeTransport:
                 len(self.connections),
             )
 
-    async def _listen(self, address: Address) -> Address:
+    def _listen(self, address: Address) -> Address:
+        """The real address."""
+        listeners = bind(address, self._settings)
         try:
-            return await self._open(address)
-        except OSError as error:
-            raise not_listening(address, error) from None
-
-    async def _open(self, address: Address) -> Address:
-        """The real address. OSError."""
-        if address.path:
-            listeners = [Listener(unix_socket(address, self._socket_mode), address, file=SocketFile.of(address))]
-        else:
-            opened = await listening(address, reuse_port=self._reuse_port)
-            address = address._replace(port=opened[0].getsockname()[1])
-            listeners = [Listener(each, address) for each in opened]
+            for listener in listeners:
+                listener.listen()
+        except StartError:
+            for listener in listeners:
+                listener.close()
+            raise
         self._ports.append(self._port(listeners, tls=address.tls))
-        return address
+        return listeners[0].address
 
     def _port(self, listeners: list[Listener], *, tls: bool) -> Port:
         assert self._tls is not None or not tls

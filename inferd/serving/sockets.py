@@ -4,12 +4,12 @@ accepting (ports.py).
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import os
 import socket
 import stat
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "SocketFile", "free_path", "listening", "name_of", "not_listening", "remove_socket_files", "unix_socket"]
+__all__ = ["BACKLOG", "SocketFile", "free_path", "name_of", "not_listening", "remove_socket_files", "unix_socket"]
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
+LOCK_TRIES, LOCK_PAUSE_S = 100, 0.01  # for a lock on the folder of a socket's file
 
 WHY_NOT_LISTENING = {
     errno.EADDRINUSE: "it is in use",
@@ -30,6 +31,7 @@ WHY_NOT_LISTENING = {
     errno.EACCES: "permission denied",
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
+    errno.EAGAIN: "another process holds a lock on its folder",
     errno.ENAMETOOLONG: "it is too long",
     errno.EPROTOTYPE: "a socket of another kind is there, of datagrams perhaps",
 }
@@ -42,25 +44,11 @@ PATH_CURES = {
     errno.EADDRINUSE: "choose another one, or stop who listens there",
     errno.EEXIST: "choose another one, or take away what is there",
     errno.EPROTOTYPE: "choose another one, or take away what is there",
+    errno.EAGAIN: "choose one in another folder, or stop that process",
     errno.ENOENT: "choose another one, or make the folder",
     errno.ENAMETOOLONG: "choose one of up to 107 bytes",
 }
 OTHER_PATH_CURE = "choose one in a folder where this user may make files"
-WRONG_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)  # for the lock's file as for the socket's
-
-
-async def listening(address: Address, *, reuse_port: bool) -> list[socket.socket]:
-    """Sockets that listen on each of the addresses that the host's name has. OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    opened: list[socket.socket] = []
-    try:
-        for family, name in dict.fromkeys((family, name) for family, _, _, _, name in found):
-            opened.append(socket.create_server(name, family=family, backlog=BACKLOG, reuse_port=reuse_port))
-    except OSError:
-        for one in opened:
-            one.close()
-        raise
-    return opened
 
 
 class SocketFile(NamedTuple):
@@ -118,49 +106,28 @@ def unix_socket(address: Address, mode: int) -> socket.socket:
 @contextmanager
 def free_path(address: Address) -> Iterator[None]:
     """For who makes a socket that listens at a path: none is there any more, and meanwhile no other server takes the path, or takes what
-    was just made there for a stale file. A file beside it is locked for that, and goes in the end; the lock would go with its process.
-    OSError: somebody has the path, or is taking it; one of the lock has the lock's name. What has no path is the kernel's to give."""
+    was just made there for a stale file. The folder is locked for that. OSError: somebody has the path. What has no path is the kernel's
+    to give."""
     if not address.path or address.is_abstract:
         yield
         return
-    path = _lock_of(address)
-    while True:
-        if (opened := _open_lock(path)) is None:
-            continue
-        with open(opened, "ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                number = errno.EADDRINUSE if isinstance(error, BlockingIOError) else error.errno
-                raise OSError(number, error.strerror, path) from None
-            found = os.fstat(opened)
-            if not found.st_nlink:  # who held it has taken the file away
-                continue
-            try:
-                _remove_stale(address.path)
-                yield
-            finally:
-                SocketFile(path, found.st_dev, found.st_ino).remove()
+    folder = os.open(os.path.dirname(address.path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(folder)
+        _remove_stale(address.path)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int) -> None:
+    """Until it is closed. Another server that starts there has it for a moment."""
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-
-
-def _lock_of(address: Address) -> str:
-    return f"{address.path}.lock"
-
-
-def _open_lock(path: str) -> int | None:
-    """A new file, or one that a server of this user holds, or left behind when it was killed; None where that has just gone. OSError for
-    anything else that is there: it is not ours to take away."""
-    with suppress(FileExistsError):
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with suppress(FileNotFoundError):
-        found = os.lstat(path)
-        if found.st_uid != os.geteuid():
-            raise OSError(errno.EEXIST, f"it is another user's (uid {found.st_uid})", path)
-        if not stat.S_ISREG(found.st_mode) or found.st_size:
-            raise OSError(errno.EEXIST, "it is no empty file, as a lock is", path)
-        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    return None
+        time.sleep(LOCK_PAUSE_S)
+    raise BlockingIOError(errno.EAGAIN, "locked")
 
 
 def _remove_stale(path: str) -> None:
@@ -184,8 +151,6 @@ def _remove_stale(path: str) -> None:
 
 def not_listening(address: Address, error: OSError) -> StartError:
     """What the system said of an address that cannot be listened on, and what to do."""
-    if address.path and error.filename == _lock_of(address) and error.errno not in WRONG_FOLDER:
-        return _not_locked(address, error)
     number = error.errno or errno.ENAMETOOLONG  # Python's own error has none
     if isinstance(error, socket.gaierror):
         reason = "the host's name has no address here"
@@ -197,19 +162,6 @@ def not_listening(address: Address, error: OSError) -> StartError:
     else:
         expected, cure = "a free address of this machine", PORT_CURES.get(number, OTHER_PORT_CURE)
     return StartError(f"cannot listen on {address}: {reason}; expected {expected}: {cure}")
-
-
-def _not_locked(address: Address, error: OSError) -> StartError:
-    lock = f"'{error.filename}', which it locks for a moment,"
-    match error.errno:
-        case errno.EADDRINUSE:
-            what, cure = f"it is in use: another process holds '{error.filename}'", "choose another path, or stop that process"
-        case errno.EEXIST:
-            what, cure = f"{lock} is taken: {error.strerror}", "choose another path, or take away what is there"
-        case number:
-            reason = WHY_NOT_LISTENING.get(number or 0, str(error.strerror).lower())
-            what, cure = f"{lock} cannot be made and locked: {reason}", "choose a path in a folder where this user may make files"
-    return StartError(f"cannot listen on {address}: {what}; expected a path that is free, and so with .lock behind it: {cure}")
 
 
 def name_of(path: str | bytes) -> str:

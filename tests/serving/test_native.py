@@ -403,13 +403,8 @@ async def test_late_calls_of_all_connections_are_ended_some_in_each_iteration_of
             for peer in (one, other):
                 await asyncio.to_thread(ask, peer)
             assert transport.server.calls == 300
-            ended, left = [], 300
             transport._look()
-            while transport._unlooked:
-                ended.append(left - transport.server.calls)
-                left = transport.server.calls
-                await asyncio.sleep(0)
-            assert max(ended) == 64
+            assert len(transport._unlooked) == 1, "the other connection's turn is in the next iteration"
             while transport.server.calls:
                 await asyncio.sleep(0)
 

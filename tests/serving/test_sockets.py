@@ -7,32 +7,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from inferd.config import Address
-from inferd.serving.sockets import free_path, listening, name_of, not_listening, unix_socket
+from inferd.config import Address, Settings
+from inferd.errors import StartError
+from inferd.serving import sockets
+from inferd.serving.listeners import bind
+from inferd.serving.sockets import free_path, name_of, not_listening, unix_socket
 
 STARTED, ROUNDS = 6, 50  # processes, and how often each starts a server
-
-
-async def test_a_name_with_several_addresses() -> None:
-    opened = await listening(Address("localhost", 0), reuse_port=False)
-    try:
-        assert {one.getsockname()[0] for one in opened} <= {"127.0.0.1", "::1"}
-        assert all(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for one in opened)
-    finally:
-        for one in opened:
-            one.close()
-
-
-async def test_of_two_ports_of_one_number_the_second_is_rejected() -> None:
-    [first] = await listening(Address("127.0.0.1", 0), reuse_port=False)
-    with first, pytest.raises(OSError) as caught:
-        await listening(Address("127.0.0.1", first.getsockname()[1]), reuse_port=False)
-    assert caught.value.errno == errno.EADDRINUSE
 
 
 def test_nobody_connects_before_a_socket_file_has_its_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,76 +99,16 @@ def test_of_servers_that_start_at_once_one_has_the_path(tmp_path: Path) -> None:
             process.communicate()
 
 
-def test_a_path_that_another_server_is_taking_is_in_use(tmp_path: Path) -> None:
-    """And a lock that one left behind when it was killed is nobody's."""
+def test_a_folder_that_another_server_has_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "LOCK_TRIES", 1)
     address = Address("", 0, str(tmp_path / "s"))
     with free_path(address):
-        assert (tmp_path / "s.lock").stat().st_mode & 0o777 == 0o600
-        with pytest.raises(OSError) as caught:
-            unix_socket(address, -1)
-        assert caught.value.errno == errno.EADDRINUSE
-    (tmp_path / "s.lock").write_bytes(b"")
+        says = (
+            "another process holds a lock on its folder; expected a path that is free: choose one in another folder, or stop that process"
+        )
+        assert why_not(address) == f"cannot listen on {address}: {says}"
     unix_socket(address, -1).close()
     assert os.listdir(tmp_path) == ["s"]
-
-
-def test_what_is_not_ours_is_no_lock_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    address, lock = Address("", 0, str(tmp_path / "s")), tmp_path / "s.lock"
-
-    def rejected() -> str:
-        with pytest.raises(OSError) as caught:
-            unix_socket(address, -1)
-        return str(not_listening(address, caught.value))
-
-    makes: list[Callable[[], object]] = [
-        lambda: lock.write_text("mine"),
-        lock.mkdir,
-        lambda: lock.symlink_to("nothing"),
-        lambda: os.mkfifo(lock),
-    ]
-    for make in makes:
-        make()
-        found = lock.lstat()
-        assert rejected() == (
-            f"cannot listen on {address}: '{lock}', which it locks for a moment, is taken: it is no empty file, as a lock is; expected "
-            "a path that is free, and so with .lock behind it: choose another path, or take away what is there"
-        )
-        assert (lock.lstat().st_ino, lock.lstat().st_mode) == (found.st_ino, found.st_mode)
-        lock.rmdir() if lock.is_dir() else lock.unlink()
-
-    lock.touch()
-    monkeypatch.setattr(os, "geteuid", lambda: lock.stat().st_uid + 1)
-    assert f"'{lock}', which it locks for a moment, is taken: it is another user's (uid {lock.stat().st_uid}); expected " in rejected()
-    assert os.listdir(tmp_path) == ["s.lock"]
-
-
-def test_who_holds_a_lock_and_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = Address("", 0, str(tmp_path / "s"))
-    with free_path(address):
-        with pytest.raises(OSError) as caught:
-            unix_socket(address, -1)
-        says = f"cannot listen on {address}: it is in use: another process holds '{tmp_path}/s.lock'; expected "
-        assert str(not_listening(address, caught.value)).startswith(says)
-
-    def read_only(path: str, *_: object) -> int:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
-
-    monkeypatch.setattr(os, "open", read_only)
-    with pytest.raises(OSError) as caught:
-        unix_socket(address, -1)
-    says = f"'{tmp_path}/s.lock', which it locks for a moment, cannot be made and locked: read-only file system; expected "
-    assert says in str(not_listening(address, caught.value))
-
-
-def test_a_lock_that_somebody_else_has_put_in_its_place_stays(tmp_path: Path) -> None:
-    lock = tmp_path / "s.lock"
-    with free_path(Address("", 0, str(tmp_path / "s"))):
-        (tmp_path / "other").touch()
-        (tmp_path / "other").rename(lock)
-    assert os.listdir(tmp_path) == ["s.lock"]
-    with free_path(Address("", 0, str(tmp_path / "s"))):
-        lock.unlink()
-    assert os.listdir(tmp_path) == []
 
 
 def test_why_a_path_cannot_be_had(tmp_path: Path) -> None:
@@ -224,7 +149,7 @@ def test_why_an_abstract_name_cannot_be_had(tmp_path: Path) -> None:
     unix_socket(address._replace(path=address.path.ljust(108, "x")), -1).close()
 
 
-async def test_why_a_port_cannot_be_had() -> None:
+def test_why_a_port_cannot_be_had() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for host, reason, cure in (
@@ -233,10 +158,10 @@ async def test_why_a_port_cannot_be_had() -> None:
             ("no.such.host.invalid", "the host's name has no address here", "choose another host, or 0.0.0.0 or :: for all that it has"),
         ):
             address = Address(host, port)
-            with pytest.raises(OSError) as caught:
-                await listening(address, reuse_port=False)
+            with pytest.raises(StartError) as caught:
+                bind(address, Settings())
             says = f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}"
-            assert str(not_listening(address, caught.value)) == says
+            assert str(caught.value) == says
     privileged = str(not_listening(Address("127.0.0.1", 80), PermissionError(errno.EACCES, "no")))
     assert privileged.endswith("choose a higher port (0 picks a free one), or give the process CAP_NET_BIND_SERVICE")
 

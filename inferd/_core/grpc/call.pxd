@@ -44,7 +44,7 @@ cdef InferHandler infer_handler(handler)
 # grpc-timeout's value in nanoseconds, or -1 when it is malformed.
 cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil
 
-# grpc-message's percent encoding of a status message, cut at MAX_STATUS_CHARACTERS.
+# grpc-message's percent encoding of a status message, cut at MAX_STATUS_NBYTES.
 cpdef bytes percent_encode(str text)
 
 # google.rpc.Status with a RetryInfo, for grpc-status-details-bin, in base64 without padding; b"" when there is nothing to tell.

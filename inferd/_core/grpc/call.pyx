@@ -5,10 +5,10 @@ cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 from inferd._core.base.object_counters cimport COUNTED
-from inferd._core.grpc.message cimport Message, awaited_message, count_copied, fill
+from inferd._core.grpc.message cimport Message, append_bytes, awaited_message, count_copied
 
 from base64 import b64encode
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from inferd.errors import Internal, ResourceExhausted
 
@@ -122,7 +122,7 @@ cdef class Call:
             self.partial.share = self.share
             self.missing_nbytes = length
         taken = min(nbytes[0], self.missing_nbytes)
-        fill(self.partial, <const char *>data[0], taken)
+        append_bytes(self.partial, <const char *>data[0], taken)
         count_copied(taken)
         data[0] += taken
         nbytes[0] -= taken
@@ -214,17 +214,10 @@ cdef bytes last_details = b""
 
 cdef str shortened(str text):
     """As much of a status message as MAX_STATUS_NBYTES have room for, in whole characters."""
-    cdef Py_ssize_t i, nbytes = 0
-    cdef Py_UCS4 character
-    for i in range(len(text)):
-        character = text[i]
-        if 0x20 <= character < 0x7F and character != c"%":
-            nbytes += 1
-        else:
-            nbytes += 3 if character < 0x80 else 6 if character < 0x800 else 9 if character < 0x10000 else 12
-        if nbytes > MAX_STATUS_NBYTES:
-            return text[:i]
-    return text
+    cdef str encoded = quote(text[:MAX_STATUS_NBYTES], safe=PLAIN_CHARACTERS, errors="replace")[:MAX_STATUS_NBYTES]
+    if "%" in encoded[-2:]:
+        encoded = encoded[:encoded.rindex("%")]
+    return unquote(encoded, errors="ignore")
 
 
 cpdef bytes percent_encode(str text):

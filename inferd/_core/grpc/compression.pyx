@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t
 
 from inferd._core.base.clock cimport monotonic_ns
-from inferd._core.grpc.message cimport Message, awaited_message, count_copied, extend
+from inferd._core.grpc.message cimport Message, append_bytes, awaited_message, count_copied
 from inferd._core.base.yielding cimport Turn, yield_after
 
 import zlib
@@ -88,8 +88,7 @@ cdef class Conversion:
         if self.result is None:
             self.result = awaited_message(nbytes, nbytes)
             self.result.share = self.source.share
-            self.result.nbytes = 0
-        extend(self.result, PyBytes_AS_STRING(piece), nbytes)
+        append_bytes(self.result, PyBytes_AS_STRING(piece), nbytes)
         return 0
 
     cpdef void cancel(self) noexcept:

@@ -29,15 +29,9 @@ cdef Message new_message(Py_ssize_t nbytes, Share share=*)
 # that announces much and sends nothing takes nothing from the others.
 cdef Message awaited_message(Py_ssize_t nbytes, Py_ssize_t there_nbytes)
 
-# `nbytes` more of them, as many as there are of it at most: charged, and copied behind the others.
-cdef int fill(Message message, const char *more, Py_ssize_t nbytes) except -1
-
-# `nbytes` more of a message count from now on. Raises ResourceExhausted when the process's budget, or the message's share, is spent.
-cdef int charge(Message message, Py_ssize_t nbytes) except -1
-
-# More bytes of a message of awaited_message(0, 0) whose length is not known: charged, copied behind the others (nbytes counts those that
-# are there), and its block grows as needed. Only for who made the message and has shown its memory to nobody. Gives up the GIL.
-cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1
+# `nbytes` more of them: charged, and copied behind the others. The message grows where there are more than were announced. For whoever
+# made the message and has shown its memory to nobody.
+cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) except -1
 
 # Charges bytes that are no Message's, such as metadata, beside held_nbytes of the same. Who charged them gives them back, once.
 cdef int charge_bytes(Py_ssize_t nbytes, Share share, Py_ssize_t held_nbytes) except -1

@@ -287,25 +287,13 @@ cdef Message awaited_message(Py_ssize_t nbytes, Py_ssize_t there_nbytes):
     return message
 
 
-cdef int fill(Message message, const char *more, Py_ssize_t nbytes) except -1:
+cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) except -1:
     cdef Py_ssize_t there_nbytes = message.charged_nbytes
+    message.nbytes = max(message.nbytes, there_nbytes + nbytes)
     charge(message, nbytes)
     if message.charged_nbytes > class_nbytes(message.size_class):
         enlarge(message, there_nbytes, begun_nbytes(message.nbytes, message.charged_nbytes))
     memcpy(message.data + there_nbytes, more, nbytes)
-    return 0
-
-
-cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1:
-    cdef char *end
-    take(message.share, message.charged_nbytes, nbytes, message.nbytes + nbytes)
-    message.charged_nbytes += nbytes
-    if message.nbytes + nbytes > class_nbytes(message.size_class):
-        enlarge(message, message.nbytes, message.nbytes + nbytes)
-    end = message.data + message.nbytes
-    with nogil:
-        memcpy(end, more, nbytes)
-    message.nbytes += nbytes
     return 0
 
 

@@ -39,5 +39,3 @@ cdef enum:
     OWN_CALLS = 16
     # A call that runs as a task, as all do but ModelInfer's, holds so much beside its messages. It counts with them.
     TASK_NBYTES = 4 << 10
-    # One look at a connection ends so many calls, stalled or late. Its next look is behind the others'.
-    MAX_ENDED = 64

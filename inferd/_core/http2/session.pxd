@@ -29,13 +29,10 @@ cdef class Session(SendState):
     cdef Py_ssize_t payload_nbytes      # of messages, in the present read
     cdef int64_t streams                # that the client opened, rejected ones too, but for those that came too late
     cdef bint greeted                   # the client's preface was right, settings included
-    cdef readonly bint ends_more        # the last look ended as many calls as one does: others may be left, for one more
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1
     cdef bint is_too_much(self) noexcept
     cdef void end_flood(self) noexcept
-    # GOAWAY with ENHANCE_YOUR_CALM, and the end: calls under way are lost.
     cdef void shutdown(self, bytes why) noexcept
-    cdef void put_queued_frames(self) noexcept
     cdef void headers_complete(self, Http2Call call) noexcept
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept
     cdef void request_complete(self, Http2Call call) noexcept

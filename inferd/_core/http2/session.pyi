@@ -13,7 +13,6 @@ def nghttp2_version_text() -> str: ...
 class Session(SendState):
     rejection: RequestError | None
     calls: int
-    ends_more: bool
     def __init__(self, server: ServerState) -> None: ...
     def open(
         self, write: Callable[[bytes], Any] | None = None, close_transport: Callable[[], None] | None = None, max_age_ns: int = 0

@@ -19,7 +19,7 @@ from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
-from inferd._core.http2.limits cimport MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, UNASKED_NBYTES
+from inferd._core.http2.limits cimport MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, UNASKED_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
@@ -27,7 +27,7 @@ from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, RESPONSE, RESPONSES, Owed, is_stalled
 from inferd._core.http2.stream cimport INFER, STREAM, Http2Call
 
-from inferd.errors import DeadlineExceeded, Unimplemented
+from inferd.errors import Unimplemented
 
 NOT_HTTP_2 = b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge.\n"
 HTTP_1_RESPONSE = (
@@ -156,22 +156,7 @@ cdef class Session(SendState):
         self.flush()
         while self.unfinished and not self.blocked and nghttp2_session_get_outbound_queue_size(self.session) > 0:
             self.flush()                # until GOAWAY has left
-        if self.blocked:
-            self.put_queued_frames()
         self.finish()
-
-    cdef void put_queued_frames(self) noexcept:
-        """The transport is blocked and keeps these, GOAWAY among them. libnghttp2 gives control frames before DATA."""
-        cdef const uint8_t *piece
-        cdef nghttp2_ssize nbytes
-        try:
-            while self.state < CLOSING and nghttp2_session_get_outbound_queue_size(self.session) > 0:
-                nbytes = nghttp2_session_mem_send2(self.session, &piece)
-                if nbytes <= 0:
-                    break
-                self.put(piece, nbytes)
-        except Exception as error:
-            self.server.log(error)
 
     cdef void headers_complete(self, Http2Call call) noexcept:
         """All request headers are there: rejects what is not a call that this server knows."""
@@ -247,36 +232,33 @@ cdef class Session(SendState):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the request, for
         response_limit_ns that the response is read, while less than min_rate moved, or min_message_rate of a large message. True: the
         connection must be aborted, since its client reads nothing of it, or has not begun to speak HTTP/2. Called now and then with the
-        monotonic time and a count of the bytes that the client has taken so far, -1 where the transport holds none for it; again, with the
-        same time and behind others, where `ends_more`."""
+        monotonic time and a count of the bytes that the client has taken so far, -1 where the transport holds none for it. A call whose
+        deadline passes before its request is whole ends, too."""
         cdef ServerState server = self.server
-        cdef bint large
+        cdef bint large, is_late
         cdef Http2Call call
         cdef Owed owed
         cdef bint reads_nothing, waits_for_shared_window = False
         cdef list stalled = []
-        cdef list late = []             # whose deadline has passed before the request was whole
-        self.ends_more = False
         if self.state >= CLOSING:
             return False                # a lingering close has limits of its own
         if is_stalled(&self.preface, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
             return True
         call = <Http2Call>self.head if self.head != NULL else None
-        while call is not None and len(stalled) + len(late) < MAX_ENDED:
+        while call is not None:
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
             if owed == RESPONSES:       # the window that all share is shut: the connection is judged, not this call
                 waits_for_shared_window = True
                 owed = NOTHING
+            is_late = now_ns >= call.deadline_ns and (owed == REQUEST or call.incoming is not None) and call.kind != STREAM and (
+                call is not self.headers.opening)
             if is_stalled(&call.stall, owed, call.sent_nbytes if owed == RESPONSE else call.consumed_nbytes(), now_ns,
                           response_limit_ns if owed == RESPONSE else request_limit_ns,
-                          server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate):
+                          server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
                 if call is self.headers.opening:
                     return True         # no other frame may come before its headers end
                 stalled.append(call)
-            elif (owed == REQUEST or call.incoming is not None) and call.kind != STREAM and now_ns >= call.deadline_ns and (
-                    call is not self.headers.opening):
-                late.append(call)
             call = call.next
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
         reads_nothing = is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and not self.blocked else NOTHING,
@@ -284,15 +266,10 @@ cdef class Session(SendState):
         if is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
                       response_limit_ns, server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
             return True
-        self.ends_more = len(stalled) + len(late) == MAX_ENDED
-        for call in late:
-            self.reject(call, call.stream_id, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole",
-                                                               reason="deadline"))
-            call.message = None
         for call in stalled:
             if call.connection is not None:
-                server.totals.stalled += 1
-                call.end_stalled(call.stall.owed, request_limit_ns)
+                server.totals.stalled += call.stall.owed == RESPONSE or now_ns < call.deadline_ns
+                call.end_stalled(call.stall.owed, request_limit_ns, now_ns)
         return False
 
     def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):

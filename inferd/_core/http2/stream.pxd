@@ -56,36 +56,24 @@ cdef class Http2Call(Call):
     # Begins a unary call, whose message is there. Raises what the service does.
     cdef int begin(self) except -1
     cdef Message next_message(self)
-    # The client sends no more, and all of it was looked at: raises where that is not the end of a message.
     cdef int check_ended(self) except -1
-    # Begins it; True: `decompressed` has the result already. Else go_on is called when it has.
     cdef bint decompress(self, Message message) except -1
-    # What has become of the message, or None while a thread is at it. Raises what was wrong with it.
     cdef Message decompressed(self)
-    # Bytes that are no message's count in the budget of messages, until the stream is closed at the latest.
     cdef int hold(self, Py_ssize_t nbytes) except -1
     cdef void give_back(self, Py_ssize_t nbytes) noexcept
-    # Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window.
     cdef void drop_request(self) noexcept
     cdef void drop_response(self) noexcept
     cdef void drop_outgoing(self) noexcept
-    # What the client must do before this call goes on, memory being held for it meanwhile.
     cdef Owed owed(self) noexcept
-    # Bytes that must move at min_message_rate, where they are more than SMALL_NBYTES: of the message that comes or is being sent. Of a
-    # request that is whole but for its end: what it holds.
     cdef Py_ssize_t owed_nbytes(self) noexcept
-    # Of the request: sent by the client, and taken by who reads them.
     cdef uint64_t consumed_nbytes(self) noexcept
-    # The client has owed this for too long: it is told where it can be, and the call holds nothing more.
-    cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept
-    cdef stall_error(self, int64_t limit_ns)
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept
+    cdef stall_error(self, int64_t limit_ns, int64_t now_ns)
     cdef int send(self, Message response) except -1
     cdef void put(self, Message response) noexcept
     cdef void submit_headers(self) noexcept
     cdef void resume(self) noexcept
-    # Trailers-only: the whole response is one HEADERS frame. The stream is reset after it when the client still sends.
     cdef int send_status(self, error) except -1
-    # A response for a client that does not speak gRPC: an HTTP status and one line of text.
     cdef int send_plain(self, int status, bytes text) except -1
     cdef void submit_trailers(self) noexcept
     cdef void stop_upload(self) noexcept

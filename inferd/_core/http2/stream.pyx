@@ -278,7 +278,8 @@ cdef class Http2Call(Call):
         return NOTHING if self.half_closed else REQUEST
 
     cdef Py_ssize_t owed_nbytes(self) noexcept:
-        """Of the message that comes or is being sent; of a request that is whole but for its end: what it holds."""
+        """Bytes that must move at min_message_rate where they are more than SMALL_NBYTES: of the message that comes or is being sent; of a
+        request that is whole but for its end, what it holds."""
         if self.unsent_nbytes > 0:
             return self.unsent_nbytes
         if self.partial is not None:
@@ -289,10 +290,10 @@ cdef class Http2Call(Call):
         """Of the request: sent by the client, and taken by who reads them."""
         return self.received_nbytes - (PyByteArray_GET_SIZE(self.backlog) if self.backlog is not None else 0)
 
-    cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept:
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept:
         """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
-        if owed == REQUEST:
-            self.connection.reject(self, self.stream_id, self.stall_error(limit_ns))
+        if owed == REQUEST or self.incoming is not None:
+            self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, now_ns))
         else:
             self.abandon()
             self.drop_request()
@@ -301,12 +302,14 @@ cdef class Http2Call(Call):
             self.connection.mark_dirty()
         self.message = None
 
-    cdef stall_error(self, int64_t limit_ns):
+    cdef stall_error(self, int64_t limit_ns, int64_t now_ns):
         cdef Limits limits
         cdef int64_t rate
         if self.connection.server.draining:
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")
+        if now_ns >= self.deadline_ns:
+            return DeadlineExceeded(f"{self.method}: the deadline passed before the request was whole", reason="deadline")
         if self.kind == STREAM and (self.message is not None or self.backlog is not None):
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")

@@ -47,7 +47,7 @@ def test_percent_encoding_is_undone_by_clients(text: str) -> None:
 def test_long_messages_are_cut_at_a_whole_character(character: str) -> None:
     """What is sent of them counts: a character can stand for 12 bytes. Nobody reads them, and many are there."""
     encoded = percent_encode("b" + character * 100_000)
-    assert 2048 - 12 < len(encoded) * (9 if character == "\ud800" else 1) <= 2048 * (1 if character != "\ud800" else 2)
+    assert 2048 - 12 < len(encoded) <= 2048
     assert set(unquote(encoded.decode("ascii"))[1:]) == {character if character != "\ud800" else "?"}
     error = ResourceExhausted("b" + character * 100_000, retry_after_ns=1)
     assert len(status_details(error)) < 2900
