@@ -11,11 +11,11 @@ from inferd._core.http2 import connection as native
 from inferd._core.http2.tls import Tls as TlsLayer
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
     from inferd._core.http2.server_state import ServerState
-    from inferd.errors import RequestError
-    from inferd.serving.access import Identity
+    from inferd.serving.access import Access, Identity
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
 
@@ -28,13 +28,12 @@ class Owner(Protocol):
     """What a connection asks of its transport."""
 
     server: ServerState
+    access: Access
+    loop: asyncio.AbstractEventLoop
 
     def age_ns(self) -> int: ...
-    def now_s(self) -> float: ...
     def discard(self, connection: Connection) -> None: ...
     def tls_failed(self, connection: Connection, error: Exception | str) -> None: ...
-    def rejection_of(self, identity: Identity | None) -> RequestError | None: ...
-    def tell(self, identity: Identity, rejection: RequestError | None, peer: object) -> None: ...
 
 
 class Connection(native.Connection):
@@ -43,7 +42,7 @@ class Connection(native.Connection):
     def __init__(self, owner: Owner, client: socket.socket, tls: Tls | None) -> None:
         super().__init__(owner.server, client, None if tls is None else TlsLayer(tls.wrap))
         self._owner = owner
-        self.made_s = owner.now_s()
+        self.made_s = owner.loop.time()
         self.held_bytes = 0  # at most, beside its messages; the owner's to say
         self._identity: Identity | None = None  # whom the client's certificate names
         self._told = False  # in the log
@@ -78,11 +77,11 @@ class Connection(native.Connection):
         """Asks again whether a client by TLS may call. The log says so when that is news."""
         if self.tls is None or self.shakes_hands:
             return
-        rejection = self._owner.rejection_of(self._identity)
+        rejection = self._owner.access.check_identity(self._identity)
         is_news = not self._told or (rejection is None) != (self.rejection is None)
         self.rejection, self._told = rejection, True
         if self._identity is not None and is_news:
-            self._owner.tell(self._identity, self.rejection, self.peer)
+            self._owner.access.tell(self._owner.loop.time(), self._identity, self.rejection, self.peer)
 
     @property
     def peer(self) -> object:

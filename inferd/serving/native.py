@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import ssl
 import time
@@ -23,8 +22,8 @@ from inferd._core.http2.server_state import ServerState
 from inferd.config import Address
 from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
-from inferd.errors import RequestError, StartError, Unauthenticated
-from inferd.serving.access import Access, Identity, Rejections
+from inferd.errors import StartError, Unauthenticated
+from inferd.serving.access import Access, Rejections
 from inferd.serving.budget import CONNECTION_BYTES, TLS_CONNECTION_BYTES, settled
 from inferd.serving.cold_calls import ColdCalls
 from inferd.serving.connection import Connection
@@ -50,15 +49,13 @@ __all__ = ["NativeTransport"]
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # how often connections are looked at: whether they stall, how old they are, whether a close lingers for too long
-LOOKS = 250  # connections that are looked at in one iteration of the loop, fewer where that takes longer than a quantum
-LOOK_NS = 200_000
-DRAINED = 64  # that begin to drain in one iteration
+LOOK_NS = 200_000  # of an iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_LOOK_S = 0.1  # how often connections are looked at in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake,
 DRAIN_UNREAD_NS = 5 * 10**9  # or than this for a client that does not read its response
 KEEPALIVE = "min_ping_interval_ns", "keepalive_ns", "keepalive_timeout_ns", "max_idle_ns", "age_grace_ns"
-DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
+
 GIVE_BACK_WAVES = 1000, 10_000  # connections, calls that are open at one look, of which a quarter is left at another: memory is given back
 
 
@@ -95,7 +92,7 @@ class NativeTransport:
         tls: Tls | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._access, self._tls = access or Access(settings), tls
+        self.access, self._tls = access or Access(settings), tls
         self._take_most(settings)
         self.connections: set[Connection] = set()
         self._rejected_connections = self._handshakes_failed = 0
@@ -109,7 +106,7 @@ class NativeTransport:
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
             in_thread=self._threads.submit,
-            authenticator=self._authenticate if self._access.asks_for_tokens else None,
+            authenticator=self._authenticate if self.access.asks_for_tokens else None,
             compression=settings.compression,
             **_limits(settings),
         )
@@ -123,7 +120,6 @@ class NativeTransport:
         self._handshake_s = float(settings.handshake_timeout_s)
         self._unlooked: deque[Connection] = deque()  # in the present round of looks at all
         self._look_timer = self.loop.call_later(LOOK_S, self._look)
-        self._descriptors_logged_s = float("-inf")
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._settings = settings
         self._ports: list[Port] = []
@@ -162,8 +158,8 @@ class NativeTransport:
         for a response that is not read no longer than DRAIN_UNREAD_NS."""
         self.server.draining = True
         self.server.set_keepalive(0, 0, 0, 0, 0)
-        self._drain(list(self.connections))
         self._look_timer.cancel()
+        self._unlooked.clear()
         self._look()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -181,12 +177,6 @@ class NativeTransport:
         if self.poller.fileno() >= 0:
             self.loop.remove_reader(self.poller)
             self.poller.close()
-
-    def _drain(self, connections: list[Connection]) -> None:
-        for connection in connections[:DRAINED]:
-            connection.drain()
-        if others := connections[DRAINED:]:
-            self.loop.call_soon(self._drain, others)
 
     async def _leave_listeners(self) -> None:
         ports = {listener: port for port in self._ports for listener in port.release()}
@@ -240,9 +230,6 @@ class NativeTransport:
         """At which the connection that is being made drains; 0: never."""
         return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
 
-    def now_s(self) -> float:
-        return self.loop.time()
-
     def tls_failed(self, connection: Connection, error: Exception | str) -> None:
         """A client made no handshake, or not one for HTTP/2."""
         self._handshakes_failed += 1
@@ -253,21 +240,13 @@ class NativeTransport:
         else:
             self._rejections.tell(self.loop.time(), f"the TLS handshake of {connection.peer} failed: {plain(error)}")
 
-    def rejection_of(self, identity: Identity | None) -> RequestError | None:
-        """Why a client whose certificate names that, or that has none, may not ask anything; None: it may."""
-        return self._access.check_identity(identity)
-
     def _authenticate(self, call: Http2Call, authorization: bytes | None) -> bool:
         """Whether a call's token is good for all calls of its connection. Raises Unauthenticated, and says so in the log."""
         try:
-            return self._access.check_token(call.method, authorization)
+            return self.access.check_token(call.method, authorization)
         except Unauthenticated as rejection:
-            self._access.tell_token(self.loop.time(), rejection, cast("Connection", call.connection).peer)
+            self.access.tell_token(self.loop.time(), rejection, cast("Connection", call.connection).peer)
             raise
-
-    def tell(self, identity: Identity, rejection: RequestError | None, peer: object) -> None:
-        """Says in the log who has connected by TLS, and whether it may ask."""
-        self._access.tell(self.loop.time(), identity, rejection, peer)
 
     def counters(self) -> dict[str, float]:
         """What observe.metrics shows of a transport."""
@@ -314,19 +293,17 @@ class NativeTransport:
         now_ns = time.monotonic_ns()
         for closing in list(self.server.closing):
             closing.look(now_ns)
-        if not draining:
-            self._check_descriptors()
-            if True in [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.server.calls)]:
-                give_back()
+        if not draining and True in [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.server.calls)]:
+            give_back()
 
     def _look_on(self, now_ns: int) -> None:
         """Some in each of the loop's iterations, and no longer than LOOK_NS: 10,000 at once would hold it up for 8 ms."""
         until_ns = time.monotonic_ns() + LOOK_NS
-        looks = 0
         try:
-            while self._unlooked and (looks == 0 or (looks < LOOKS and time.monotonic_ns() < until_ns)):
-                looks += 1
+            while self._unlooked:
                 self._look_at(self._unlooked.popleft(), now_ns)
+                if time.monotonic_ns() >= until_ns:
+                    break
         finally:
             if self._unlooked:
                 self.loop.call_soon(self._look_on, now_ns)
@@ -334,7 +311,10 @@ class NativeTransport:
     def _look_at(self, connection: Connection, now_ns: int) -> None:
         """Memory is not held forever for a client that does not move: a request that does not come whole, or a response that is not read,
         ends its call; a client that reads nothing of a connection, or stops within headers or a handshake, loses the connection. Moving
-        slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving."""
+        slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving. In a drain
+        the connection drains, too."""
+        if self.server.draining:
+            connection.drain()
         if connection.shakes_hands and self.loop.time() - connection.made_s >= self._handshake_s:
             connection.failed(TimeoutError("it is too late"))
             connection.abort()
@@ -349,21 +329,6 @@ class NativeTransport:
             connection.abort()
         elif connection.age(now_ns, connection.unsent_nbytes):
             connection.abort()
-
-    def _check_descriptors(self) -> None:
-        """Says so, once in a while, when this process has no file descriptor left."""
-        listeners = [each for port in self._ports for each in port.listeners]
-        if not listeners or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
-            return
-        try:
-            os.close(os.dup(listeners[0].socket.fileno()))
-        except OSError:
-            self._descriptors_logged_s = self.loop.time()
-            log.warning(
-                "no file descriptor is left: new connections are closed at once until others have ended; %d are open; "
-                "raise the limit on open files (ulimit -n), or lower max_connections",
-                len(self.connections),
-            )
 
     def _listen(self, address: Address) -> Address:
         """The real address."""

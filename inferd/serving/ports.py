@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Port"]
 
+log = logging.getLogger(__name__)
+
 ACCEPTS = 4  # clients that one listener lets in in one iteration of the loop
+WARNING_S = 60.0  # between two warnings that no descriptor is left
 PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
 
 
@@ -31,6 +35,7 @@ class Port:
         self._take, self._rejected = take, rejected
         self._loop = asyncio.get_running_loop()
         self._spare = Spare()
+        self._warned_s = float("-inf")
         for listener in listeners:
             listener.socket.setblocking(False)
             self._watch(listener)
@@ -70,6 +75,12 @@ class Port:
                 raise
         self._spare.reject(listener)
         self._rejected()
+        if self._loop.time() - self._warned_s >= WARNING_S:
+            self._warned_s = self._loop.time()
+            log.warning(
+                "no file descriptor is left: new connections are closed at once until others have ended; raise the limit on open files "
+                "(ulimit -n), or lower max_connections"
+            )
         return None
 
     def _watch(self, listener: Listener) -> None:

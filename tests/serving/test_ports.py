@@ -119,6 +119,21 @@ async def test_it_accepts_again_when_there_is_memory_again(monkeypatch: pytest.M
         assert (listener.errors, clients.rejected) == ([], 0)
 
 
+async def test_want_of_descriptors_is_said_once_in_a_while(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Scarce()
+    listener.errors = []
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    async with listening(listener) as (clients, address):
+        for warnings, pause_s in ((1, ports.WARNING_S), (1, ports.WARNING_S), (2, 0.0)):
+            monkeypatch.setattr(ports, "WARNING_S", pause_s)
+            listener.errors.append(OSError(errno.EMFILE, "none is left"))
+            assert await asyncio.to_thread(greeting, address) == b""
+            assert [record.getMessage()[:29] for record in caplog.records] == warnings * ["no file descriptor is left: n"]
+        assert await asyncio.to_thread(greeting, address) == b"hello"
+        assert (clients.served, clients.rejected) == (1, 3)
+
+
 async def test_a_released_port_accepts_nobody_by_itself() -> None:
     clients, listener = Clients(), socket.create_server(("127.0.0.1", 0))
     port = clients.port(listener)
