@@ -67,6 +67,7 @@ class EchoServer:
         self.metadata: dict[str, str | bytes] = {}  # of the last inference
         self.request: Any = None  # the last inference
         self.metadata_calls = 0
+        self.ready = True
         self.datatype, self.shape = "FP32", [-1]  # of the only input in the metadata, "x"
         self.arrived = threading.Event()  # a caller of `slow` has come, or one is at the gate
         self.cancelled = threading.Event()  # a caller of `slow`, or one at the gate, has gone
@@ -165,7 +166,7 @@ class EchoServer:
 
         return {
             SERVICE + "ServerLive": fixed(messages.ServerLiveResponse(live=True)),
-            SERVICE + "ServerReady": fixed(messages.ServerReadyResponse(ready=True)),
+            SERVICE + "ServerReady": lambda _, context: messages.ServerReadyResponse(ready=self.ready).SerializeToString(),
             SERVICE + "ServerMetadata": fixed(messages.ServerMetadataResponse(name="echo", version="7", extensions=["statistics"])),
             SERVICE + "ModelReady": model_ready,
             SERVICE + "ModelMetadata": self.model_metadata,

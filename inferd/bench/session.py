@@ -20,7 +20,7 @@ from inferd.bench.verify import ATOL, RTOL, Verifier
 from inferd.client_inputs.connections import Spoken, context_of, explanation, spoken
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import Local, Remote, open_target, require_client
-from inferd.config import parse_address
+from inferd.config import parse_target
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ class Session:
             raise ConfigError(f"TARGET {target}: there is no file or folder {where}")
         if not self.local:
             try:
-                self.address = parse_address(target)
+                self.address = parse_target(target)
+                self.target = where = str(self.address)
             except ValueError as error:
                 if Path(target).exists():
                     raise ConfigError(f"TARGET {target}: it is a path: give {EMBEDDED}{target} to run it in this process") from None

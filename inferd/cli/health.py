@@ -8,7 +8,7 @@ from inferd.cli.duration import timeout_option
 from inferd.cli.reaching import reaches_by_tls
 from inferd.cli.say import say
 from inferd.client_inputs.reach import Reach, explained
-from inferd.config import Address, parse_address
+from inferd.config import Address, parse_target
 from inferd.errors import InferdError
 
 __all__ = ["health"]
@@ -18,7 +18,7 @@ CHECK = "/grpc.health.v1.Health/Check"
 
 def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
     try:
-        return parse_address(text)
+        return parse_target(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

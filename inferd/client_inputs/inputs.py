@@ -1,7 +1,7 @@
 """From what stands on the command line to named arrays: .npy, .npz, JSON, literals and random numbers.
 
-Nothing is guessed silently: a datatype that differs from the model's is an error (or converted with --cast), and what was added or
-chosen for the user (a batch axis, a size) is returned as a notice.
+Nothing is guessed silently: an array of another datatype than the model's is converted where no value changes (or with --cast), and what
+was added or chosen for the user (a batch axis, a size) is returned as a notice.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from inferd.client_inputs.arrays import MAX_BYTES, Array, read_arrays
 from inferd.client_inputs.files import read_stream, read_whole
+from inferd.engine.conversion import Keep, converted
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -280,15 +281,17 @@ def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
         return _texts(array)
     if array.dtype.newbyteorder("=") == dtype:
         return array.astype(dtype, copy=False)
-    if cast and array.dtype.kind in "biuf" and spec.datatype != "BYTES":
-        if array.size * dtype.itemsize > MAX_BYTES:
-            raise ConfigError(f"the input '{spec.name}' is {spec}: cast to it, the array would take more than {MAX_BYTES >> 20} MiB")
-        try:
-            with np.errstate(invalid="raise"):
-                return _floats(array, spec.datatype) if spec.datatype == "BF16" or dtype.kind == "f" else array.astype(dtype)
-        except FloatingPointError:
-            raise ConfigError(f"the input '{spec.name}' is {spec}: NaN and numbers out of its range cannot be cast") from None
-    raise ConfigError(f"the input '{spec.name}' is {spec}: expected an array of {dtype}, got {array.dtype}; --cast converts it")
+    where = f"the input '{spec.name}' is {spec}"
+    if array.size * dtype.itemsize > MAX_BYTES:
+        raise ConfigError(f"{where}: cast to it, the array would take more than {MAX_BYTES >> 20} MiB")
+    if spec.datatype == "BF16":
+        if not cast or array.dtype.kind not in "biuf":
+            raise ConfigError(f"{where}: expected its bits as uint16, got {array.dtype}; --cast converts numbers")
+        return _floats(array, "BF16")
+    try:
+        return converted(array, spec.datatype, dtype, Keep.RANGE if cast else Keep.VALUE, "give --cast")
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _floats(array: Array, datatype: str) -> Array:

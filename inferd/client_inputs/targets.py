@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from inferd.client_inputs.connections import explanation
 from inferd.client_inputs.inputs import Spec
 from inferd.client_inputs.reach import PLAINTEXT, Reach, explained
-from inferd.config import parse_address
+from inferd.config import parse_address, parse_target
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequ
     if target.endswith((".onnx", "/")) or target.startswith((".", "/")):
         raise ConfigError(f"TARGET {target}: there is no such file or folder")
     try:
-        address = parse_address(target)
+        address = parse_target(target)
     except ValueError as error:
         raise ConfigError(f"TARGET: {error}, or the path of an ONNX file or model repository that exists") from None
     return Remote(str(address), timeout_s, metadata, reach)

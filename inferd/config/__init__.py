@@ -10,7 +10,7 @@
 Other packages import from here. Nothing in here imports numpy, onnxruntime or grpc.
 """
 
-from inferd.config.address import Address, parse_address, parse_listen
+from inferd.config.address import Address, parse_address, parse_listen, parse_target
 from inferd.config.checks import PROVIDERS, most_workers
 from inferd.config.field import Field, spell
 from inferd.config.settings import RELOADED, Settings, fields
@@ -31,5 +31,6 @@ __all__ = [
     "parse_address",
     "parse_duration",
     "parse_listen",
+    "parse_target",
     "spell",
 ]

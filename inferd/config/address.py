@@ -6,6 +6,8 @@ import re
 from typing import NamedTuple
 
 EXPECTED_HOST = "expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters"
+PORT = 8001  # where `inferd serve` listens unless told otherwise
+THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
 PLAINTEXT = "plaintext:"  # prefix of an address in `listen` that speaks no TLS although the others do
 
 
@@ -73,6 +75,11 @@ def parse_address(text: str) -> Address:
     if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) and int(port) <= 65535):
         raise ValueError(f"expected host:port with a port from 0 to 65535, [IPv6]:port or unix:/path, got '{text}'")
     return Address(host, int(port))
+
+
+def parse_target(text: str) -> Address:
+    """An address to connect to, as `parse_address` has it. This machine may be named without a port: its port is then 8001."""
+    return parse_address(f"{text}:{PORT}" if text in THIS_MACHINE else text)
 
 
 def parse_listen(text: str, *, tls: bool) -> Address:

@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.config import Settings
-from inferd.engine.config_sources import Defaults
+from inferd.engine.conversion import Keep, converted
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument, RequestError
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Metadata", "TensorMetadata"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_PLAIN = (list, tuple, bool, int, float)  # numbers without a datatype of their own
 MAX_TIMEOUT_S = 1e9  # a timeout beyond this is none
 
 
@@ -85,24 +86,43 @@ class LocalCall(Call):
 class Engine:
     """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
 
-    Options are the server settings of the same names: max_batch_size, batching, max_queue_requests, max_queue_bytes,
-    max_queue_wait_us, max_run_bytes, providers, instances, intra_op_threads, spinning. Raises ConfigError and StartError. Close it, or
-    use it in a `with` statement.
+    Options are the server settings of the same names, with the same defaults (docs/configuration.md). Raises ConfigError and StartError.
+    Close it, or use it in a `with` statement.
 
     Once it is closed, and in a child that was forked off, every call raises FailedPrecondition.
     """
 
-    def __init__(self, paths: str | Path | Sequence[str | Path], **options: Any) -> None:
-        without = ("inline", "inline_limit_us", "max_run_s")  # they need an event loop
-        known = tuple(name for name in Defaults.__slots__ if name not in without)
-        for option in options:
-            if option not in known:
-                raise ConfigError(f"Engine: unknown option {option!r}; options are {', '.join(known)}")
-        if isinstance(options.get("providers"), list):
-            options["providers"] = tuple(options["providers"])
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        max_batch_size: int = 64,
+        batching: Literal["auto", "on", "off"] = "auto",
+        max_queue_requests: int = 4096,
+        max_queue_bytes: int = 0,
+        max_queue_wait_us: int = 0,
+        max_run_bytes: int = 0,
+        providers: Sequence[str] = ("cpu",),
+        instances: int = 0,
+        intra_op_threads: int = 0,
+        spinning: bool = False,
+    ) -> None:
+        settings = Settings(  # which checks every value
+            max_run_s=0,
+            max_batch_size=max_batch_size,
+            batching=batching,
+            max_queue_requests=max_queue_requests,
+            max_queue_bytes=max_queue_bytes,
+            max_queue_wait_us=max_queue_wait_us,
+            max_run_bytes=max_run_bytes,
+            providers=tuple(providers) if isinstance(providers, list) else providers,  # type: ignore[arg-type]  # a str is told apart
+            instances=instances,
+            intra_op_threads=intra_op_threads,
+            spinning=spinning,
+        )
         self._closed = False
         self._process = os.getpid()
-        self._repository = Repository(Settings(max_run_s=0, **options), deliver=_deliver)  # Settings checks every value
+        self._repository = Repository(settings, deliver=_deliver)
         self._repository.load(_paths(paths))
 
     def infer(
@@ -113,16 +133,18 @@ class Engine:
         outputs: Sequence[str] | None = None,
         version: str | int = "",
         timeout: float | None = None,
+        cast: bool = False,
     ) -> dict[str, Array]:
         """Runs one request and waits for its response: fresh arrays by output name.
 
-        model: its name; None where there is only one. inputs: what numpy makes arrays of, with the batch axis; numbers are converted to
-        the model's datatype where no value changes its kind or is cut off, text may be str or bytes. outputs: those that are wanted,
-        by default all. timeout: seconds. Raises InvalidArgument, NotFound, ResourceExhausted, DeadlineExceeded, Internal, and
+        model: its name; None where there is only one. inputs: what numpy makes arrays of, with the batch axis. An array of numbers is
+        converted to the model's datatype where no value changes, a list also where floats are rounded; text may be str or bytes. outputs:
+        those that are wanted, by default all. timeout: seconds. cast: arrays are converted also where values are rounded or lose their
+        fraction. Raises InvalidArgument, NotFound, ResourceExhausted, DeadlineExceeded, Internal, and
         FailedPrecondition where the engine is closed or belongs to another process.
         """
         timeout = _limited(timeout)
-        call = self._submit(model, inputs, outputs, version, timeout)
+        call = self._submit(model, inputs, outputs, version, timeout, cast)
         try:
             return call.future.result(timeout)
         except TimeoutError:
@@ -140,10 +162,11 @@ class Engine:
         outputs: Sequence[str] | None = None,
         version: str | int = "",
         timeout: float | None = None,  # noqa: ASYNC109 - the same signature as infer
+        cast: bool = False,
     ) -> dict[str, Array]:
         """The same without blocking the event loop. Cancelling the task cancels the request. Do not write to the inputs meanwhile."""
         timeout = _limited(timeout)
-        call = self._submit(model, inputs, outputs, version, timeout)
+        call = self._submit(model, inputs, outputs, version, timeout, cast)
         try:
             async with asyncio.timeout(timeout):
                 return await asyncio.wrap_future(call.future)
@@ -179,6 +202,13 @@ class Engine:
         if self._process == os.getpid():
             self._repository.close()
 
+    def __repr__(self) -> str:
+        """The models and what they take, as an interactive session shows an engine."""
+        if self._closed:
+            return "<Engine: closed>"
+        models = (f"{model.name} ({_listed(model.signature.input_specs)})" for model in self._repository.models())
+        return f"<Engine: {', '.join(models)}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -206,17 +236,22 @@ class Engine:
         outputs: Sequence[str] | None,
         version: str | int,
         timeout: float | None,
+        cast: bool = False,
     ) -> LocalCall:
         model = self._lookup(name, version)
         if not isinstance(inputs, Mapping):
             raise InvalidArgument(f"inputs: expected a dict of arrays by input name, got {_kind(inputs)}")
         specs = {name: (word, shape) for name, word, shape in model.signature.input_specs}
-        request = LocalRequest([_tensor(name, specs, value) for name, value in inputs.items()], _names(outputs))
+        request = LocalRequest([_tensor(name, specs, value, cast) for name, value in inputs.items()], _names(outputs))
         call = LocalCall(_deadline_ns(timeout))
         call.request = request
         model.check(request)
         model.submit(request, call)
         return call
+
+
+def _listed(specs: Sequence[tuple[str, str, tuple[int, ...]]]) -> str:
+    return ", ".join(f"{name} {word}[{', '.join('?' if size < 0 else str(size) for size in shape)}]" for name, word, shape in specs)
 
 
 def _deliver(batch: Batch) -> None:
@@ -260,7 +295,7 @@ def _too_late(timeout_s: float | None) -> DeadlineExceeded:
     return DeadlineExceeded(f"no answer within the timeout of {timeout_s} s; allow more time, or send fewer rows")
 
 
-def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: ArrayLike) -> tuple[str, str, Array]:
+def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: ArrayLike, cast: bool) -> tuple[str, str, Array]:
     """(name, datatype word, array of its numpy type). Unknown names pass with a word of their own: check rejects them better."""
     if not isinstance(name, str):
         raise InvalidArgument(f"inputs: expected input names as str, got {_kind(name)}")
@@ -274,7 +309,11 @@ def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: 
         if array.dtype.name not in ("bfloat16", "uint16"):
             raise InvalidArgument(f"input {name!r}: expected BF16 as ml_dtypes.bfloat16, or its bits as uint16, got {array.dtype}")
         return name, word, array
-    return name, word, _as_number(name, word, array)
+    keep = Keep.RANGE if cast else Keep.NEAREST if isinstance(value, _PLAIN) else Keep.VALUE
+    try:
+        return name, word, converted(array, word, DATATYPES[word][2], keep, "pass cast=True")
+    except ValueError as error:
+        raise InvalidArgument(f"input {name!r}: {error}") from None
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
@@ -299,23 +338,3 @@ def _as_text(name: str, array: Array) -> Array:
     if array.dtype.kind not in "OU":
         raise InvalidArgument(f"input {name!r}: expected text (str or bytes), got {array.dtype}")
     return array.astype(object)
-
-
-def _as_number(name: str, word: str, array: Array) -> Array:
-    """Converts whole numbers to any integer that they fit, and numbers to floats, which may round them but not make them infinite."""
-    dtype: np.dtype[Any] = DATATYPES[word][2]
-    if array.dtype == dtype:
-        return array
-    integers = array.dtype.kind in "iu" and dtype.kind in "iu"
-    if integers and array.size:
-        limits = np.iinfo(dtype)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise InvalidArgument(f"input {name!r}: a value from {array.min()} to {array.max()} does not fit {word}")
-    if not integers and (array.dtype.hasobject or not np.can_cast(array.dtype, dtype, "same_kind")):
-        raise InvalidArgument(f"input {name!r}: expected {word} ({dtype}), got {array.dtype}; convert it with astype({str(dtype)!r})")
-    with np.errstate(over="ignore"):  # told below, by name
-        converted = array.astype(dtype)
-    if dtype.kind == "f" and not np.array_equal(np.isinf(converted), np.isinf(array)):
-        value = array[np.isinf(converted) & ~np.isinf(array)][0]
-        raise InvalidArgument(f"input {name!r}: {value} does not fit {word}, whose largest number is {np.finfo(dtype).max}")
-    return converted

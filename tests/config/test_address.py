@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.config import Address, parse_address
+from inferd.config import Address, parse_address, parse_target
 from tests.config.rejections import outcome
 
 
@@ -26,6 +26,11 @@ from tests.config.rejections import outcome
 def test_addresses(text: str, address: Address) -> None:
     assert parse_address(text) == address
     assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(("text", "meant"), [("localhost", "localhost:8001"), ("[::1]", "[::1]:8001"), ("localhost:9", "localhost:9")])
+def test_this_machine_needs_no_port(text: str, meant: str) -> None:
+    assert str(parse_target(text)) == meant
 
 
 def test_names_of_unix_sockets() -> None:

@@ -10,9 +10,10 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import ml_dtypes
 import numpy as np
@@ -24,6 +25,7 @@ from PIL import Image
 import inferd
 from inferd import DeadlineExceeded, Engine, FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from inferd._core.tensor.tensor import DATATYPES
+from inferd.config import Settings
 from inferd.engine.embedded import Metadata, TensorMetadata
 from tests import models
 
@@ -279,7 +281,7 @@ def test_rejections(engine: Engine) -> None:
         ({"outputs": 3}, "outputs: expected a list"),
         ({"timeout": "a"}, "timeout: expected seconds, or None to wait as long as it takes, got str 'a'"),
         ({"timeout": float("nan")}, "timeout: expected seconds"),
-        ({"inputs": {"x": np.full((1, 16), 1e300)}}, r"input 'x': 1e\+300 does not fit FP32, whose largest number is 3.40"),
+        ({"inputs": {"x": np.full((1, 16), 1e300)}}, r"input 'x': expected FP32, got float64, and 1e\+300 does not fit FP32"),
     ],
 )
 def test_arguments_of_another_kind(engine: Engine, arguments: dict[str, Any], words: str) -> None:
@@ -457,18 +459,22 @@ def test_metadata(engine: Engine) -> None:
 
 def test_a_single_model_needs_no_name(tmp_path: Path) -> None:
     with inferd.Engine(str(models.write(tmp_path, "net", models.identity())), max_batch_size=4) as engine:
+        assert repr(engine) == "<Engine: net (x FP32[?, 16])>"
         assert engine.models == ("net",)
         assert engine.infer(None, {"x": rows(2)})["y"].shape == (2, 16)
         assert engine.metadata().name == "net"
         with pytest.raises(InvalidArgument, match="1 to 4 rows"):
             engine.infer(None, {"x": rows(5)})
+    assert repr(engine) == "<Engine: closed>"
 
 
-def test_unknown_options() -> None:
-    with pytest.raises(inferd.ConfigError, match="unknown option 'grpc_port'; options are max_batch_size"):
-        Engine("x", grpc_port=1)
-    with pytest.raises(inferd.ConfigError, match="no file or folder"):
-        Engine("does-not-exist")
+def test_options_are_settings_with_their_defaults() -> None:
+    """That mypy rejects a misspelt one: tests/typed_options.py."""
+    options = {name: option.default for name, option in signature(Engine).parameters.items() if name != "paths"}
+    assert options == {name: getattr(Settings(), name) for name in options}
+    assert {**get_type_hints(Engine.__init__), "providers": tuple[str, ...]}.items() >= {
+        (name, kind) for name, kind in get_type_hints(Settings).items() if name in options
+    }
 
 
 @pytest.mark.parametrize(
@@ -478,6 +484,7 @@ def test_unknown_options() -> None:
         (5, {}, "Engine: paths"),
         ([None], {}, "Engine: paths"),
         (b"models", {}, "Engine: paths"),
+        ("does-not-exist", {}, "no file or folder"),
         ("x", {"max_batch_size": "8"}, "max_batch_size .*expected a whole number from 1 to 65536, got '8'"),
         ("x", {"providers": "cuda"}, "providers .*expected a list of: cpu, cuda or tensorrt, got 'cuda'"),
         ("x", {"providers": ["gpu"]}, "providers .*expected cpu, cuda, tensorrt, got 'gpu'"),

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from time import monotonic
 from types import TracebackType
@@ -64,11 +66,14 @@ class AsyncClient:
             options=options,
         )
         self._sender = AsyncSender(servers, retry=NEVER if retry is None else retry, balance=balance, hedge_after=hedge_after)
-        self._exposed = servers.exposed
+        self._servers = servers
         self._token = token
         self._timeout = calls.checked_timeout(timeout)
         self._metadata = metadata
         self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient of {self._servers}{', closed' if self._sender.is_closed else ''}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,29 +97,42 @@ class AsyncClient:
         parameters: Mapping[str, Parameter] | None = None,
         request_id: str | None = None,
         datatypes: Mapping[str, str] | None = None,
+        cast: bool = False,
     ) -> InferResult:
         """One inference; the arguments are those of Client.infer."""
         until = self._until(timeout)
-        declared = None
-        if codec.wants_metadata(inputs, datatypes):
-            declared = await self._declared_inputs(model, version, until, metadata)
-        request = codec.encode_infer_request(
+        encode = partial(
+            codec.encode_infer_request,
             model,
             inputs,
             version=version,
             outputs=outputs,
             datatypes=datatypes,
-            declared=declared,
             parameters=parameters,
             request_id=request_id,
+            cast=cast,
         )
-        pairs = await self._pairs(metadata, until)
+        declared: Mapping[str, Declared] | None = self._declared.get((model, version))
         try:
-            answer = await self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
-        except InferenceError:
+            if declared is None and (cast or codec.wants_metadata(inputs, datatypes)):
+                declared = await self._declared_inputs(model, version, until, metadata)
+            return await self._infer(encode(declared=declared), until, metadata, parameters)
+        except (InferenceError, TypeError, ValueError) as error:
             # A model that was loaded again may take something else now.
             self._declared.pop((model, version), None)
-            raise
+            if declared is not None or not calls.may_be_datatype(error):
+                raise
+            with suppress(InferenceError):
+                declared = await self._declared_inputs(model, version, until, metadata)
+            if declared is None or not codec.differs(inputs, datatypes, declared):
+                raise
+        return await self._infer(encode(declared=declared), until, metadata, parameters)
+
+    async def _infer(
+        self, request: bytes, until: float | None, metadata: Metadata | None, parameters: Mapping[str, Parameter] | None
+    ) -> InferResult:
+        pairs = await self._pairs(metadata, until)
+        answer = await self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
         return codec.decode_infer_response(answer)
 
     async def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
@@ -124,6 +142,31 @@ class AsyncClient:
     async def server_ready(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether the server and its models are ready for requests."""
         return (await self._call(calls.SERVER_READY, messages.ServerReadyRequest(), timeout, metadata)).ready
+
+    async def wait_ready(self, model: str = "", version: str = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
+        """Waits until the server and its models are ready, or this one model is. timeout: seconds.
+
+        Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen, and every error but that nobody answers yet.
+        """
+        until = monotonic() + timeout
+        while True:
+            left = max(until - monotonic(), 0.0)
+            try:
+                ready = await (
+                    self.model_ready(model, version, timeout=left, metadata=metadata)
+                    if model
+                    else self.server_ready(timeout=left, metadata=metadata)
+                )
+                seen = "it answers, and says no"
+            except InferenceError as error:
+                if error.code not in calls.NOT_YET:
+                    raise
+                ready, seen = False, error.message
+            if ready:
+                return
+            if monotonic() + calls.READY_PAUSE_S >= until:
+                raise calls.not_ready(model, self._servers, timeout, seen)
+            await self._sender.pause(calls.READY_PAUSE_S)
 
     async def model_ready(self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether a model (any version, or this one) is ready; False for unknown ones, too."""
@@ -162,6 +205,10 @@ class AsyncClient:
         request = messages.RepositoryIndexRequest(ready=ready)
         return list((await self._call(calls.REPOSITORY_INDEX, request, timeout, metadata)).models)
 
+    async def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[str]:
+        """Names of the models that are ready, sorted. A Triton extension."""
+        return sorted({entry.name for entry in await self.repository_index(ready=True, timeout=timeout, metadata=metadata)})
+
     async def health(self, service: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> HealthStatus:
         """gRPC's standard health check of the server, or of a service or model by its name.
 
@@ -197,7 +244,7 @@ class AsyncClient:
         if isawaitable(token):
             token = await _in_time(token, until)
         sent = None if token is None else security.bearer(token)
-        return calls.metadata_pairs(self._metadata, metadata, token=sent, exposed=self._exposed)
+        return calls.metadata_pairs(self._metadata, metadata, token=sent, exposed=self._servers.exposed)
 
 
 async def _in_time(token: Awaitable[str], until: float | None) -> str:

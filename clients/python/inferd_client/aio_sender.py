@@ -64,6 +64,14 @@ class AsyncSender:
             flights.cancel()
             course.close(monotonic())
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    async def pause(self, seconds: float) -> None:
+        """Raises InferenceError when the client is closed meanwhile."""
+        await _pause(self._closed, seconds)
+
     async def close(self) -> None:
         self._closed.set()
         for channel in self._channels:

@@ -19,6 +19,8 @@ __all__ = [
     "MODEL_METADATA",
     "MODEL_READY",
     "MODEL_STATISTICS",
+    "NOT_YET",
+    "READY_PAUSE_S",
     "REPOSITORY_INDEX",
     "SERVER_LIVE",
     "SERVER_METADATA",
@@ -33,7 +35,9 @@ __all__ = [
     "closed",
     "health_status",
     "is_repeatable",
+    "may_be_datatype",
     "metadata_pairs",
+    "not_ready",
     "read",
 ]
 
@@ -81,6 +85,21 @@ def answer(outcome: bytes | InferenceError) -> bytes:
 def closed() -> InferenceError:
     """What a call ends with that is under way when its client is closed, or comes later."""
     return InferenceError(grpc.StatusCode.CANCELLED, "the client was closed")
+
+
+NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)  # while a server starts
+READY_PAUSE_S = 0.1  # between two looks at a server that is not ready
+
+
+def not_ready(model: str, servers: object, timeout: float, seen: str) -> InferenceError:
+    """How a wait ends that took too long. seen: at the last look."""
+    who = f"model {model!r} of {servers}" if model else str(servers)
+    return InferenceError(grpc.StatusCode.DEADLINE_EXCEEDED, f"{who}: not ready within {timeout:g} s: {seen}")
+
+
+def may_be_datatype(error: Exception) -> bool:
+    """Whether a request may have been rejected for the datatype of an input."""
+    return isinstance(error, InferenceError) and error.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def read(rpc: Rpc[Response], message: bytes) -> Response:

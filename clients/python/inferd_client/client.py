@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -76,11 +78,14 @@ class Client:
             options=options,
         )
         self._sender = Sender(servers, retry=NEVER if retry is None else retry, balance=balance, hedge_after=hedge_after)
-        self._exposed = servers.exposed
+        self._servers = servers
         self._token = token
         self._timeout = calls.checked_timeout(timeout)
         self._metadata = metadata
         self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._servers}{', closed' if self._sender.is_closed else ''}>"
 
     def __enter__(self) -> Self:
         return self
@@ -104,11 +109,13 @@ class Client:
         parameters: Mapping[str, Parameter] | None = None,
         request_id: str | None = None,
         datatypes: Mapping[str, str] | None = None,
+        cast: bool = False,
     ) -> InferResult:
         """One inference. Shapes include the batch axis where the model has one: four images are (4, 3, 224, 224).
 
-        inputs:      name -> numpy array, whose dtype must be the model's; or a (nested) list or number, which is
-                     converted to the datatype that the model's metadata names (asked for once and remembered).
+        inputs:      name -> numpy array, whose dtype should be the model's; or a (nested) list or number, which is
+                     converted to the datatype that the model's metadata names (asked for once and remembered). An array that the
+                     server rejects for its datatype is converted and sent again where no value changes.
                      BYTES are arrays of object, bytes or str; BF16 is ml_dtypes.bfloat16. What files(), texts() and
                      records() make is sent in the shape that the metadata names.
         outputs:     the outputs wanted; None: all.
@@ -117,28 +124,41 @@ class Client:
         parameters:  request parameters such as {"priority": 1}.
         datatypes:   input name -> datatype word where it does not follow from the array: {"x": "BF16"} sends a uint16
                      array as the bits of BF16.
+        cast:        arrays are converted to the model's datatype also where values are rounded or lose their fraction.
         """
         until = self._until(timeout)
-        declared = None
-        if codec.wants_metadata(inputs, datatypes):
-            declared = self._declared_inputs(model, version, until, metadata)
-        request = codec.encode_infer_request(
+        encode = partial(
+            codec.encode_infer_request,
             model,
             inputs,
             version=version,
             outputs=outputs,
             datatypes=datatypes,
-            declared=declared,
             parameters=parameters,
             request_id=request_id,
+            cast=cast,
         )
-        pairs = self._pairs(metadata)
+        declared: Mapping[str, Declared] | None = self._declared.get((model, version))
         try:
-            answer = self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
-        except InferenceError:
+            if declared is None and (cast or codec.wants_metadata(inputs, datatypes)):
+                declared = self._declared_inputs(model, version, until, metadata)
+            return self._infer(encode(declared=declared), until, metadata, parameters)
+        except (InferenceError, TypeError, ValueError) as error:
             # A model that was loaded again may take something else now.
             self._declared.pop((model, version), None)
-            raise
+            if declared is not None or not calls.may_be_datatype(error):
+                raise
+            with suppress(InferenceError):
+                declared = self._declared_inputs(model, version, until, metadata)
+            if declared is None or not codec.differs(inputs, datatypes, declared):
+                raise
+        return self._infer(encode(declared=declared), until, metadata, parameters)
+
+    def _infer(
+        self, request: bytes, until: float | None, metadata: Metadata | None, parameters: Mapping[str, Parameter] | None
+    ) -> InferResult:
+        pairs = self._pairs(metadata)
+        answer = self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
         return codec.decode_infer_response(answer)
 
     def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
@@ -148,6 +168,31 @@ class Client:
     def server_ready(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether the server and its models are ready for requests."""
         return self._call(calls.SERVER_READY, messages.ServerReadyRequest(), timeout, metadata).ready
+
+    def wait_ready(self, model: str = "", version: str = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
+        """Waits until the server and its models are ready, or this one model is. timeout: seconds.
+
+        Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen, and every error but that nobody answers yet.
+        """
+        until = monotonic() + timeout
+        while True:
+            left = max(until - monotonic(), 0.0)
+            try:
+                ready = (
+                    self.model_ready(model, version, timeout=left, metadata=metadata)
+                    if model
+                    else self.server_ready(timeout=left, metadata=metadata)
+                )
+                seen = "it answers, and says no"
+            except InferenceError as error:
+                if error.code not in calls.NOT_YET:
+                    raise
+                ready, seen = False, error.message
+            if ready:
+                return
+            if monotonic() + calls.READY_PAUSE_S >= until:
+                raise calls.not_ready(model, self._servers, timeout, seen)
+            self._sender.pause(calls.READY_PAUSE_S)
 
     def model_ready(self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether a model (any version, or this one) is ready; False for unknown ones, too."""
@@ -186,6 +231,10 @@ class Client:
         request = messages.RepositoryIndexRequest(ready=ready)
         return list(self._call(calls.REPOSITORY_INDEX, request, timeout, metadata).models)
 
+    def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[str]:
+        """Names of the models that are ready, sorted. A Triton extension."""
+        return sorted({entry.name for entry in self.repository_index(ready=True, timeout=timeout, metadata=metadata)})
+
     def health(self, service: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> HealthStatus:
         """gRPC's standard health check of the server, or of a service or model by its name.
 
@@ -219,4 +268,4 @@ class Client:
     def _pairs(self, metadata: Metadata | None) -> Pairs:
         token = self._token() if callable(self._token) else self._token
         sent = None if token is None else security.bearer(token)
-        return calls.metadata_pairs(self._metadata, metadata, token=sent, exposed=self._exposed)
+        return calls.metadata_pairs(self._metadata, metadata, token=sent, exposed=self._servers.exposed)

@@ -15,11 +15,21 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from inferd_client import messages, tensors
+from inferd_client.conversion import Keep, converted
 from inferd_client.errors import InferenceError
 from inferd_client.raw import Rows
 from inferd_client.tensors import Array
 
-__all__ = ["Declared", "InferResult", "Parameter", "declared_inputs", "decode_infer_response", "encode_infer_request", "wants_metadata"]
+__all__ = [
+    "Declared",
+    "InferResult",
+    "Parameter",
+    "declared_inputs",
+    "decode_infer_response",
+    "differs",
+    "encode_infer_request",
+    "wants_metadata",
+]
 
 Parameter: TypeAlias = bool | int | float | str
 
@@ -59,6 +69,11 @@ class InferResult(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.outputs)
 
+    def __repr__(self) -> str:
+        """What came, without the values: datatypes and shapes."""
+        outputs = ", ".join(f"{name} {tensors.shown(array)}" for name, array in self.outputs.items())
+        return f"<InferResult of {self.model_name!r} version {self.model_version}: {outputs}>"
+
     def ranked(self, name: str) -> list[list[tuple[str, float]]]:
         """The best k of a model that ranks, best first: for each row (label, score), the place of the class where it has no labels.
 
@@ -88,6 +103,12 @@ def wants_metadata(inputs: Mapping[str, Any], datatypes: Mapping[str, str] | Non
     return any(isinstance(value, Rows) or (isinstance(value, _PLAIN) and name not in (datatypes or ())) for name, value in inputs.items())
 
 
+def differs(inputs: Mapping[str, Any], datatypes: Mapping[str, str] | None, declared: Mapping[str, Declared]) -> bool:
+    """Whether an array that was sent as it is has another datatype than the model's metadata names."""
+    arrays = {name: np.asarray(value) for name, value in inputs.items() if name in declared and name not in (datatypes or ())}
+    return any(tensors.datatype_of(array) != declared[name].datatype for name, array in arrays.items())
+
+
 def encode_infer_request(
     model: str,
     inputs: Mapping[str, Any],
@@ -98,8 +119,9 @@ def encode_infer_request(
     declared: Mapping[str, Declared] | None = None,
     parameters: Mapping[str, Parameter] | None = None,
     request_id: str | None = None,
+    cast: bool = False,
 ) -> bytes:
-    """A serialized ModelInferRequest. `declared`, from the model's metadata: the datatypes of plain Python values, the shapes of Rows.
+    """A serialized ModelInferRequest. `declared`, from the model's metadata: the datatypes of inputs, the shapes of Rows.
 
     Raises TypeError and ValueError that begin with the input's or parameter's name.
     """
@@ -107,7 +129,7 @@ def encode_infer_request(
     parts: list[bytes | memoryview] = [b""]
     for name, value in inputs.items():
         try:
-            array, datatype = _array(value, (datatypes or {}).get(name), (declared or {}).get(name))
+            array, datatype = _array(value, (datatypes or {}).get(name), (declared or {}).get(name), cast)
             raw = tensors.encode(array, datatype)
         except (TypeError, ValueError, OverflowError) as error:
             raise (TypeError if isinstance(error, TypeError) else ValueError)(f"input {name!r}: {error}") from error
@@ -121,17 +143,22 @@ def encode_infer_request(
     return b"".join(parts)
 
 
-def _array(value: Any, datatype: str | None, declared: Declared | None) -> tuple[Array, str]:
+def _array(value: Any, datatype: str | None, declared: Declared | None, cast: bool) -> tuple[Array, str]:
     """The array to send, and as which datatype."""
     if isinstance(value, Rows) and declared is not None:
         value = value.fitted(declared.shape)
-    if not isinstance(value, _PLAIN):
-        array = np.asarray(value)  # anything with __array__, such as a torch tensor on the CPU
-        return array, datatype or tensors.datatype_of(array)
+    plain = isinstance(value, _PLAIN)
     wanted = datatype or (declared.datatype if declared is not None else None)
-    if wanted is None:
+    if plain and wanted is None:
         raise ValueError("the model's metadata names no such input, so its datatype is unknown; check the name, or pass an array")
-    return tensors.array_of(value, wanted), wanted
+    array = np.asarray(value)  # anything with __array__, such as a torch tensor on the CPU
+    if wanted is None:
+        return array, tensors.datatype_of(array)
+    dtype = tensors.numbers(wanted)
+    if dtype is not None and array.dtype.kind in "biuf":
+        keep = Keep.RANGE if cast else Keep.NEAREST if plain else Keep.VALUE
+        return converted(array, wanted, dtype, keep, "pass cast=True"), wanted
+    return (tensors.array_of(value, wanted) if plain else array), wanted
 
 
 def _set_parameter(message: messages.InferParameter, name: str, value: Parameter) -> None:

@@ -38,6 +38,10 @@ class Connection:
     options: tuple[tuple[str, Any], ...]
     exposed: str | None = None
 
+    def __str__(self) -> str:
+        """The addresses, and whether others can read what is sent."""
+        return f"{', '.join(self.targets)} ({'plaintext' if security.is_plaintext(self.credentials) else 'TLS'})"
+
     def options_for(self, target: str) -> list[tuple[str, Any]]:
         """Channel arguments. What stays on this machine goes through no proxy, whatever the environment says."""
         own = security.NO_PROXY if targets.is_local(target) else []

@@ -63,6 +63,14 @@ class Sender:
             with self._lock:
                 course.close(monotonic())
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Raises InferenceError when the client is closed meanwhile."""
+        _pause(self._closed, seconds)
+
     def close(self) -> None:
         self._closed.set()
         for channel in self._channels:

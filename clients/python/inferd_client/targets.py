@@ -12,12 +12,14 @@ _PLACE = re.compile(
     r"(?:\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>localhost|[0-9.]+))(?::[0-9]{1,5})?|(?P<bare>[0-9a-f:]+:[0-9a-f:.]*)",
     re.ASCII | re.IGNORECASE,
 )
+PORT = 8001  # where `inferd serve` listens unless told otherwise; gRPC itself would take 443
+THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
 _URLS = ("http", "https", "grpc", "grpcs")
 
 
 def checked(target: str | Sequence[str]) -> tuple[str, ...]:
-    """The addresses as gRPC takes them. Raises ValueError for none, for one that is named twice, and for a URL or a path, which gRPC
-    would look up as the name of a host."""
+    """The addresses as gRPC takes them; this machine may be named without a port. Raises ValueError for none, for one that is named
+    twice, and for a URL or a path, which gRPC would look up as the name of a host."""
     targets = tuple(map(_checked, [target] if isinstance(target, str) else target))
     if not targets:
         raise ValueError("target: expected an address, or several, got none")
@@ -38,7 +40,7 @@ def _checked(target: str) -> str:
         raise ValueError("target: expected host:port or unix:path, got ''")
     if target.startswith("unix:@"):  # as systemd, Envoy and nginx spell an abstract name
         return "unix-abstract:" + target.removeprefix("unix:@")
-    return target
+    return f"{target}:{PORT}" if target in THIS_MACHINE else target
 
 
 def is_local(target: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DATATYPES", "Array", "array_of", "bfloat16", "datatype_of", "decode", "elements_of", "encode"]
+__all__ = ["DATATYPES", "Array", "array_of", "bfloat16", "datatype_of", "decode", "elements_of", "encode", "numbers", "shown"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -65,6 +65,16 @@ def datatype_of(array: Array) -> str:
     if dtype.name == "bfloat16":
         return "BF16"
     raise TypeError(f"no datatype of the protocol holds numpy's {dtype}; convert the array to one of {', '.join(DATATYPES)}")
+
+
+def numbers(datatype: str) -> np.dtype[Any] | None:
+    """numpy's dtype of a datatype of numbers that convert into each other; None for the others."""
+    return None if datatype == "BF16" else _FIXED.get(datatype)
+
+
+def shown(array: Array) -> str:
+    """Datatype and shape, as FP32[1, 10]."""
+    return f"{datatype_of(array)}{list(array.shape)}"
 
 
 def array_of(value: Any, datatype: str) -> Array:

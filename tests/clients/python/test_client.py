@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 from inferd_client import AsyncClient, Client, InferenceError, InferResult
 
+from tests.echo_server import Rejection
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.clients.python.conftest import ManualClock
     from tests.echo_server import Awaited, EchoServer
 
 ARRAYS = {
@@ -258,6 +261,54 @@ async def test_what_the_server_tells_of_itself_and_its_models(client: Awaited) -
     assert [entry.inference_count for entry in await client.statistics()] == [3]
     assert [entry.name for entry in await client.repository_index()] == ["echo", "old"]
     assert [entry.name for entry in await client.repository_index(ready=True)] == ["echo"]
+    assert await client.models() == ["echo"]
+
+
+async def test_what_an_interactive_session_shows(client: Awaited, server: EchoServer, kind: type[Client | AsyncClient]) -> None:
+    assert repr(client.client) == f"<{kind.__name__} of {server.target} (plaintext)>"
+    assert repr(await client.infer("echo", {"x": np.ones((2, 3))})) == "<InferResult of 'echo' version 1: x FP64[2, 3]>"
+    await client.close()
+    assert repr(client.client) == f"<{kind.__name__} of {server.target} (plaintext), closed>"
+
+
+async def test_it_waits_until_the_server_is_ready(client: Awaited, server: EchoServer, clock: ManualClock) -> None:
+    server.ready = False
+    clock.paused = lambda: setattr(server, "ready", len(clock.pauses) == 3)
+    await client.wait_ready()
+    assert clock.pauses == [0.1] * 3
+    await client.wait_ready("echo")
+
+
+async def test_a_server_that_is_not_ready_in_time(
+    client: Awaited, server: EchoServer, connect: Callable[..., Awaited], tmp_path: Path, clock: ManualClock
+) -> None:
+    with pytest.raises(
+        InferenceError, match=f"model 'old' of {server.target} .plaintext.: not ready within 2 s: it answers, and says no"
+    ) as told:
+        await client.wait_ready("old", timeout=2)
+    assert told.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    with pytest.raises(InferenceError, match=r"not ready within 0.2 s: .*nobody.sock"):
+        await connect(f"unix:{tmp_path / 'nobody.sock'}").wait_ready(timeout=0.2)
+
+
+async def test_an_array_of_another_datatype_is_converted_once_the_server_rejects_it(client: Awaited, server: EchoServer) -> None:
+    """A caller that sends the right datatype never asks for metadata."""
+    server.rejections.append(Rejection(grpc.StatusCode.INVALID_ARGUMENT))
+    result = await client.infer("echo", {"x": np.float64([0.5])})
+    assert (result["x"].dtype, server.infer_calls, server.metadata_calls) == (np.float32, 2, 1)
+    await client.infer("echo", {"x": np.int64([7])})
+    assert (server.request.inputs[0].datatype, server.infer_calls, server.metadata_calls) == ("FP32", 3, 1)
+    with pytest.raises(ValueError, match=r"expected FP32, got float64, and 0.1 would be rounded; convert it by .*, or pass cast=True"):
+        await client.infer("echo", {"x": np.float64([0.1])})
+    assert server.infer_calls == 3
+    assert (await client.infer("echo", {"x": np.float64([0.1])}, cast=True))["x"].tolist() == [np.float32(0.1)]
+
+
+async def test_another_rejection_is_told_as_it_came(client: Awaited, server: EchoServer) -> None:
+    server.rejections.append(Rejection(grpc.StatusCode.INVALID_ARGUMENT))
+    with pytest.raises(InferenceError, match="rejected for a test"):
+        await client.infer("echo", {"x": np.float32([0.5])})
+    assert server.infer_calls == 1
 
 
 async def test_health(client: Awaited) -> None:
@@ -285,8 +336,10 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(
 
 
 async def test_wrong_datatype_words_and_parameters(client: Awaited) -> None:
-    with pytest.raises(TypeError, match="input 'x': expected an array of FP32, got numpy's float64, which is FP64"):
-        await client.infer("echo", {"x": np.ones(1)}, datatypes={"x": "FP32"})
+    with pytest.raises(ValueError, match=r"input 'x': expected FP32, got float64, and 0.1 would be rounded"):
+        await client.infer("echo", {"x": np.array([0.1])}, datatypes={"x": "FP32"})
+    with pytest.raises(TypeError, match="input 'x': expected an array of BF16, got numpy's float64, which is FP64"):
+        await client.infer("echo", {"x": np.ones(1)}, datatypes={"x": "BF16"})
     with pytest.raises(ValueError, match=r"input 'x': expected a datatype out of BOOL, .*, got 'FLOAT'"):
         await client.infer("echo", {"x": [1]}, datatypes={"x": "FLOAT"})
     with pytest.raises(TypeError, match="parameter 'p': expected bool, int, float or str, got list"):
