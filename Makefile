@@ -162,7 +162,7 @@ $(PY): | .stamps/system-build
 # What serving needs: enough for `make demo`.
 .stamps/runtime: pyproject.toml clients/python/pyproject.toml | $(PY)
 	@echo "installing Python packages into $(VENV)"
-	$(PIP) install 'setuptools>=77' 'cython>=3.2,<4'
+	$(PIP) install 'setuptools>=77' 'setuptools-scm>=8.1' 'cython>=3.2,<4'
 	$(INSTALL) -e clients/python -e '.[cpu,client]'
 	@touch $@
 

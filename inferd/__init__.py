@@ -31,13 +31,16 @@ from inferd.errors import (
     Unimplemented,
 )
 
+try:
+    from inferd._version import __version__  # a build writes it, from the newest tag
+except ImportError:  # a tree that was never built
+    __version__ = "0+unknown"
+
 TYPE_CHECKING = False  # that of `typing` takes as long to import as all the rest, and Ctrl-C that comes then ends in a traceback
 if TYPE_CHECKING:
     from inferd.config import Settings
     from inferd.engine.embedded import Engine
     from inferd.serving.server import Server
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Aborted",

@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "features": {"errors", "_core", *BESIDE, "engine", "pipeline"},
     "cli": {"errors", "_core", *BESIDE, "engine", "features", "observe", "rollout", "ingest", "serving", "client_inputs", "bench", ""},
     "__main__": {"cli"},
-    "": {"errors", "config", "engine", "serving"},  # inferd/__init__.py: the public names
+    "_version": set(),  # written by a build
+    "": {"_version", "errors", "config", "engine", "serving"},  # inferd/__init__.py: the public names
 }
 
 # The same for the packages of _core (inferd/_core/README.md).

@@ -22,6 +22,11 @@ from inferd_client.raw import arrow_records, csv_records, files, records, texts
 from inferd_client.retry import Retry
 from inferd_client.security import TLS
 
+try:
+    from inferd_client._version import __version__  # a build writes it, from the newest tag
+except ImportError:  # a tree that was never built
+    __version__ = "0+unknown"
+
 __all__ = [
     "TLS",
     "AsyncClient",
@@ -36,5 +41,3 @@ __all__ = [
     "records",
     "texts",
 ]
-
-__version__ = "0.1.0"
