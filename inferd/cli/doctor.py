@@ -143,9 +143,12 @@ def _transport(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding(area, "native", f"built, with libnghttp2 {native.nghttp2_version_text()}")
-    grpcio = find_spec("grpc") is not None
-    yield Finding(area, "grpcio", "installed" if grpcio else "not installed", missing=settings.transport == "grpcio" and not grpcio)
     chosen = settings.transport if settings.transport != "auto" else "grpcio" if isinstance(native, str) else "native"
+    if find_spec("grpc") is None:
+        cure = "the grpcio transport and `inferd health` need it: pip install 'inferd[grpcio]'"
+        yield Finding(area, "grpcio", "not installed", missing=chosen == "grpcio", note=cure)
+    else:
+        yield Finding(area, "grpcio", "installed")
     yield Finding(area, "would serve with", chosen)
     core = _import("inferd._core.grpc.message")
     if isinstance(core, str):

@@ -45,7 +45,10 @@ def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
 
 def ask(target: Address, service: str, timeout_s: float, reach: Reach) -> str:
     """The name of the ServingStatus. InferdError where there is none."""
-    import grpc
+    try:
+        import grpc
+    except ImportError:
+        raise InferdError("`inferd health` needs grpcio: pip install 'inferd[grpcio]'") from None
 
     from inferd.client_inputs.targets import require_client
     from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse

@@ -198,6 +198,8 @@ class Server:
             return "native", NativeTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
         if settings.transport == "auto":
             log.warning("the native transport is not built (libnghttp2 was not found): serving on grpcio, which is many times slower")
+        if find_spec("grpc") is None:
+            raise StartError("transport: grpcio is not installed; pip install 'inferd[grpcio]'")
         from inferd.serving.grpcio import GrpcioTransport
 
         return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)

@@ -25,7 +25,7 @@ from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
 from inferd.serving.server import Server
 from tests import models
-from tests.command import run
+from tests.command import FREE_PORTS, Serving, environment, run
 from tests.http2_peer import Peer, connected, framed
 from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, ServerFixture
 from tests.wire import Caller, infer_request, outputs_of, rows, same, status_of
@@ -302,6 +302,21 @@ def test_a_failed_start_leaves_nothing_behind(files: Path, transport: str) -> No
     with pytest.raises(ConfigError, match="nowhere"):
         ServerFixture(files / "nowhere", transport=transport).__enter__()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_the_native_transport_needs_no_grpcio(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "grpc.py").write_text("raise ImportError")
+    with Serving(tmp_path, files, *FREE_PORTS, PYTHONPATH=f"{tmp_path}:{environment()['PYTHONPATH']}") as server:
+        with Caller(server.addresses["grpc"]) as caller:
+            same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        done = run("health", server.addresses["grpc"], folder=tmp_path)  # which looks into its folder first
+    assert (done.returncode, done.stderr.count("pip install 'inferd[grpcio]'")) == (1, 1)
+
+
+def test_the_grpcio_transport_says_how_to_get_it(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(StartError, match=r"pip install 'inferd\[grpcio\]'"):
+        ServerFixture(files, transport="grpcio").__enter__()
 
 
 def test_a_server_that_drains_is_live_and_not_ready(files: Path) -> None:
