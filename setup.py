@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 CORE = Path("inferd", "_core")
 SHARED = "inferd._core._cython"
@@ -237,7 +238,17 @@ class BuildNative(build_ext):
 
     def run(self) -> None:
         self.extensions = self.cythonized(self.header_checked(self.extensions))
+        self.stale = [extension.name for extension in self.extensions if self.is_stale(extension)]
         super().run()
+
+    def is_stale(self, extension: Extension) -> bool:
+        return self.force or newer_group([*extension.sources, *extension.depends], self.get_ext_fullpath(extension.name), "newer")
+
+    def build_extension(self, extension: Extension) -> None:
+        """Says how far it is, also under --quiet: a whole build takes minutes."""
+        if extension.name in self.stale:
+            print(f"[{self.stale.index(extension.name) + 1}/{len(self.stale)}] compiling {extension.name}", flush=True)
+        super().build_extension(extension)
 
     def header_checked(self, wanted: list[Extension]) -> list[Extension]:
         """Leaves out what needs a library that pkg-config knows and whose header the compiler does not find."""
@@ -293,7 +304,6 @@ class BuildNative(build_ext):
             nthreads=self.parallel or 0,
             compiler_directives=directives,
             shared_utility_qualified_name=SHARED,
-            quiet=True,
         )
         for extension in prepared:
             extension._needs_stub = False

@@ -111,7 +111,7 @@ def test_builds_with_its_libraries(project):
     assert project.value("media.webp.built") == "True"
     assert project.value("base.small.built_for_debug") == "False"
     again = project.build()
-    assert "building" not in again, "nothing changed, yet something was compiled"
+    assert "ompiling" not in again, "nothing changed, yet something was compiled"
 
 
 def test_debug_build(project):
