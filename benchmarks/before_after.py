@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import dev_packages  # noqa: F401
 import numpy as np
 import sections
 import servers

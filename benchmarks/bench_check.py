@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import dev_packages  # noqa: F401
 import load as h2load
 import numpy as np
 import sections

@@ -24,6 +24,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dev_packages  # noqa: F401
 import numpy as np
 import onnxruntime
 import sections

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dev_packages  # noqa: F401
 import joblib
 import numpy as np
 import record

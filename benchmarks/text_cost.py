@@ -22,6 +22,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
+import dev_packages  # noqa: F401
 import numpy as np
 import onnxruntime
 from record import ROOT, Report, append

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import dev_packages  # noqa: F401
 import numpy as np
 import onnx
 from numpy.typing import NDArray

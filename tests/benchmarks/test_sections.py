@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,3 +84,12 @@ def test_what_was_asked_stands_in_the_line_of_history(tmp_path):
 def test_without_history_nothing_is_kept(tmp_path):
     sections.keep(tmp_path / "history.jsonl", PARSER.parse_args(["--no-history"]), Report(3, 1.5))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named_with_its_cure():
+    blocked = "import runpy, sys; sys.modules['tritonclient'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    program = Path(__file__).resolve().parents[2] / "benchmarks" / "server_cost.py"
+    environment = os.environ | {"PYTHONPATH": str(program.parent)}
+    done = subprocess.run([sys.executable, "-c", blocked, program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("missing packages: tritonclient; `make bench` installs them")
