@@ -47,6 +47,9 @@ FUZZ = $(if $(FUZZ_SANITIZE),build/fuzz-sanitize/tree,build/fuzz/tree)
 FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):quarantine_size_mb=1:verify_asan_link_order=0 \
 	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
+# Clients of other languages, which the suite runs.
+CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl
+
 .PHONY: help demo test check lint types build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel proto examples clean
 
 help:  ## this list
@@ -55,7 +58,7 @@ help:  ## this list
 demo: .stamps/build  ## serve the example models, send real requests, show answers and latency
 	$(PY) -m inferd demo
 
-test: lint types .stamps/node .stamps/go  ## lint, types and the whole suite
+test: lint types $(CLIENTS)  ## lint, types and the whole suite
 	$(PYTEST) $(SIDE_BY_SIDE)
 
 # The test file that mirrors FILE, or the folder of its package where there is none.
@@ -76,7 +79,7 @@ types: .stamps/develop  ## mypy --strict; stubtest: the stubs of the native modu
 
 build: .stamps/build  ## compile the native modules in place
 
-debug: .stamps/node .stamps/go  ## the suite on a build with assertions and object counters, in a tree of its own
+debug: $(CLIENTS)  ## the suite on a build with assertions and object counters, in a tree of its own
 	INFERD_DEBUG=1 $(PY) setup.py --quiet build --build-lib build/debug/tree
 	ln -sfn $(CURDIR)/examples build/debug/tree/examples
 	$(call test_tree,build/debug/tree) $(SIDE_BY_SIDE) $(TESTS)
@@ -185,7 +188,18 @@ $(PY): | .stamps/system-build
 	cd tests/clients/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.stamps/go: tests/clients/go/client.go scripts/go-client | .stamps/system-test
-	@echo "building the Go client of the suite"
+PROTOS := $(wildcard proto/inference/*.proto proto/inferd/v1/*.proto)
+
+.stamps/go: tests/clients/go/client.go examples/clients/go/main.go $(PROTOS) scripts/go-client scripts/unpack-debian | .stamps/develop
+	@echo "building the Go clients of the suite"
 	scripts/go-client
+	@touch $@
+
+.stamps/java: examples/clients/java/Infer.java $(PROTOS) scripts/java-client scripts/unpack-debian | .stamps/system-test
+	@echo "building the Java client of the suite"
+	scripts/java-client
+	@touch $@
+
+.stamps/grpcurl: scripts/grpcurl | $(PY)
+	scripts/grpcurl
 	@touch $@
