@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Asks for the digit in a picture, with no gRPC library. usage: curl.sh ADDRESS digit.npy   (needs curl, protoc and this repository)
+# Asks for the digit in a picture, with no gRPC library. usage: curl.sh ADDRESS digit.npy
+# It needs curl, protoc and the folder proto, which `inferd protos proto` writes.
 set -euo pipefail
-protos="$(dirname "$0")/../../proto"
-protoc() { command protoc -I "$protos" "$@" inference/grpc_service.proto; }
+protoc() { command protoc -I proto "$@" inference/grpc_service.proto; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 

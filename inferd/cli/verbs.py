@@ -29,6 +29,7 @@ VERBS = {
     "doctor": "Show what this machine can do, and what is missing.",
     "config": "Show every setting, its value and where it came from.",
     "completion": "Print a script that completes commands in your shell.",
+    "protos": "Write the .proto files for clients in other languages.",
     "demo": "Serve example models and send them real requests.",
 }
 

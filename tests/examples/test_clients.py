@@ -48,7 +48,7 @@ def test_an_example_reads_the_digit(address: str, environment: dict[str, str], l
     if language == "grpcurl" and platform.machine() != "x86_64":
         pytest.skip("no package has grpcurl for this machine")
     command = shlex.split(f"{COMMANDS[language]} {address} {ROOT / 'examples' / 'digit.npy'}")
-    done = subprocess.run(["env", *command], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["env", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     if language == "grpcurl":
         (label,) = json.loads(done.stdout)["rawOutputContents"]

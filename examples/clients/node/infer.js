@@ -1,11 +1,11 @@
-// Asks for the digit in a picture. usage: node infer.js ADDRESS digit.npy   (npm install @grpc/grpc-js @grpc/proto-loader)
+// Asks for the digit in a picture. usage: node infer.js ADDRESS digit.npy
+// It needs the folder proto, which `inferd protos proto` writes, and: npm install @grpc/grpc-js @grpc/proto-loader
 const { readFileSync } = require("node:fs");
-const { join } = require("node:path");
 const grpc = require("@grpc/grpc-js");
 const { loadSync } = require("@grpc/proto-loader");
 
 const [address, file] = process.argv.slice(2);
-const protos = loadSync("inference/grpc_service.proto", { includeDirs: [join(__dirname, "../../../proto")], longs: Number });
+const protos = loadSync("inference/grpc_service.proto", { includeDirs: ["proto"], longs: Number });
 const { GRPCInferenceService } = grpc.loadPackageDefinition(protos).inference;
 const client = new GRPCInferenceService(address, grpc.credentials.createInsecure());
 const request = {

@@ -1,0 +1,21 @@
+"""`inferd protos`: files that plain protoc takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grpc_tools import protoc
+
+
+def test_the_files_that_other_languages_need(run, tmp_path: Path) -> None:
+    folder = tmp_path / "proto"
+    names = run("protos", folder).stdout.split()
+    assert {Path(name).name for name in names} == {"grpc_service.proto", "model_config.proto", "model_options.proto", "steps.proto"}
+    assert protoc.main(["protoc", f"-I{folder}", f"--descriptor_set_out={tmp_path / 'set'}", *names]) == 0
+
+
+def test_a_folder_that_cannot_be_written(call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = call("protos", tmp_path / "file" / "proto")
+    assert done.returncode == 2
+    assert "FOLDER" in done.stderr
