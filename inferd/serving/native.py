@@ -54,8 +54,6 @@ AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_LOOK_S = 0.1  # how often connections are looked at in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake,
 DRAIN_UNREAD_NS = 5 * 10**9  # or than this for a client that does not read its response
-KEEPALIVE = "min_ping_interval_ns", "keepalive_ns", "keepalive_timeout_ns", "max_idle_ns", "age_grace_ns"
-
 GIVE_BACK_WAVES = 1000, 10_000  # connections, calls that are open at one look, of which a quarter is left at another: memory is given back
 
 
@@ -93,7 +91,6 @@ class NativeTransport:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.access, self._tls = access or Access(settings), tls
-        self._take_most(settings)
         self.connections: set[Connection] = set()
         self._rejected_connections = self._handshakes_failed = 0
         self._cold_calls = ColdCalls(self.loop, reject)
@@ -112,7 +109,7 @@ class NativeTransport:
         )
         self.poller = Poller(self.loop.call_soon)
         self.loop.add_reader(self.poller, self.poller.serve)
-        self._max_age_ns = settings.max_connection_age_s * 10**9
+        self.limit(settings)
         self.flush = self.server.flush
         self.stalled_connections = 0
         self.connection_bytes = 0  # that open connections hold at most, beside their messages
@@ -216,12 +213,14 @@ class NativeTransport:
 
     def limit(self, settings: Settings) -> None:
         """Takes the limits of connections as they are now. Nobody is cut off for max_connections; an age is told to who comes then."""
-        self._take_most(settings)
         self._max_age_ns = settings.max_connection_age_s * 10**9
-        limits = _limits(settings)
-        self.server.set_keepalive(*(int(limits[name]) for name in KEEPALIVE))
-
-    def _take_most(self, settings: Settings) -> None:
+        self.server.set_keepalive(
+            settings.min_ping_interval_s * 10**9,
+            settings.keepalive_s * 10**9,
+            settings.keepalive_timeout_s * 10**9,
+            settings.max_connection_idle_s * 10**9,
+            settings.max_connection_age_grace_s * 10**9,
+        )
         self._asked_connections = settled(settings).max_connections
         self._max_connections = fitting(self._asked_connections)
         make_room(self._max_connections)
@@ -391,9 +390,4 @@ def _limits(settings: Settings) -> dict[str, int]:
         "max_continuations": settings.max_continuation_frames,
         "min_rate": settings.min_rate_bytes,
         "min_message_rate": settings.min_message_rate_bytes,
-        "min_ping_interval_ns": settings.min_ping_interval_s * 10**9,
-        "keepalive_ns": settings.keepalive_s * 10**9,
-        "keepalive_timeout_ns": settings.keepalive_timeout_s * 10**9,
-        "max_idle_ns": settings.max_connection_idle_s * 10**9,
-        "age_grace_ns": settings.max_connection_age_grace_s * 10**9,
     }

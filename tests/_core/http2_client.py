@@ -28,6 +28,7 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 UNARY = "/test.Service/Unary"
 STREAM = "/test.Service/Stream"
 TASK_NBYTES = 4096  # what a call that runs as a task counts for beside its messages
+KEEPALIVE = "min_ping_interval_ns", "keepalive_ns", "keepalive_timeout_ns", "max_idle_ns", "age_grace_ns"
 LIMITS = {  # of a server that does nothing by itself
     "max_message_nbytes": 64 << 20,
     "max_header_nbytes": 16 << 10,
@@ -41,11 +42,6 @@ LIMITS = {  # of a server that does nothing by itself
     "max_control_frame_rate": 1000,
     "max_reset_rate": 20_000,
     "max_continuations": 8,
-    "min_ping_interval_ns": 0,
-    "keepalive_ns": 0,
-    "keepalive_timeout_ns": 20 * 10**9,
-    "max_idle_ns": 0,
-    "age_grace_ns": 0,
     "memory_percent": 100,
     "fair": True,
 }
@@ -114,7 +110,9 @@ class Served:
             "call_later": lambda seconds, callback: self.later.append((seconds, callback)),
             "in_thread": lambda session, conversion: self.conversions.append(conversion),
         }
+        keepalive = {name: settings.pop(name, 0) for name in KEEPALIVE}
         self.server = ServerState(methods, **(own | LIMITS | settings))
+        self.server.set_keepalive(**keepalive)
 
     def reject(self, call: Any, error: Exception) -> None:
         self.errors.append(error)

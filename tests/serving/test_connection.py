@@ -220,3 +220,17 @@ async def test_a_lingering_close_counts_as_a_connection_and_has_no_call(kind: st
         while transport.counters()["connections"]:
             await asyncio.sleep(0)
         held.clear()
+
+
+async def test_a_handshake_that_takes_too_long_counts_once(tmp_path: Path) -> None:
+    """However often the connection is looked at before its next turn frees it."""
+    async with serving(Address("127.0.0.1", 0, tls=True), **Files.made(tmp_path).settings()) as (transport, [bound]):
+        with await asyncio.to_thread(connected, bound):
+            async with asyncio.timeout(LIMIT_S):
+                while not transport.connections:
+                    await asyncio.sleep(0)
+            [connection] = transport.connections
+            connection.made_s = float("-inf")
+            for _ in range(3):
+                transport._look_at(connection, 0)
+        assert transport.counters()["handshakes_failed_total"] == 1

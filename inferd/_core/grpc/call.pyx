@@ -164,6 +164,11 @@ cdef InferHandler infer_handler(handler):
     return wrapped
 
 
+cdef int64_t[256] UNIT_NS               # of grpc-timeout, by its letter
+UNIT_NS[c'n'], UNIT_NS[c'u'], UNIT_NS[c'm'] = 1, 1_000, 1_000_000
+UNIT_NS[c'S'], UNIT_NS[c'M'], UNIT_NS[c'H'] = 1_000_000_000, 60_000_000_000, 3600_000_000_000
+
+
 cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil:
     cdef int64_t amount = 0, unit
     cdef Py_ssize_t i
@@ -173,19 +178,8 @@ cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil:
         if value[i] < c'0' or value[i] > c'9':
             return -1
         amount = amount * 10 + (value[i] - c'0')
-    if value[nbytes - 1] == c'n':
-        unit = 1
-    elif value[nbytes - 1] == c'u':
-        unit = 1_000
-    elif value[nbytes - 1] == c'm':
-        unit = 1_000_000
-    elif value[nbytes - 1] == c'S':
-        unit = 1_000_000_000
-    elif value[nbytes - 1] == c'M':
-        unit = 60_000_000_000
-    elif value[nbytes - 1] == c'H':
-        unit = 3600_000_000_000
-    else:
+    unit = UNIT_NS[value[nbytes - 1]]
+    if unit == 0:
         return -1
     if amount > INT64_MAX // 4 // unit:           # 8 digits of hours pass what 64 bits of nanoseconds hold
         return INT64_MAX // 4
@@ -221,15 +215,11 @@ cdef str shortened(str text):
 
 
 cpdef bytes percent_encode(str text):
-    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes;
-    so are spaces at its ends, where a header's value may have none. Cut at MAX_STATUS_NBYTES."""
+    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes. Without spaces at
+    its ends, where a header's value may have none. Cut at MAX_STATUS_NBYTES."""
     global last_text, last_encoded
     if text is not last_text:
-        last_encoded = quote(shortened(text), safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
-        if last_encoded.startswith(b" "):
-            last_encoded = b"%20" + last_encoded[1:]
-        if last_encoded.endswith(b" "):
-            last_encoded = last_encoded[:len(last_encoded) - 1] + b"%20"
+        last_encoded = quote(shortened(text).strip(" "), safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
         last_text = text
     return last_encoded
 

@@ -33,7 +33,7 @@ cdef Message awaited_message(Py_ssize_t nbytes, Py_ssize_t there_nbytes)
 # made the message and has shown its memory to nobody.
 cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) except -1
 
-# Charges bytes that are no Message's, such as metadata, beside held_nbytes of the same. Who charged them gives them back, once.
+# Charges bytes that are no Message's, such as a task, beside held_nbytes of the same. Who charged them gives them back, once.
 cdef int charge_bytes(Py_ssize_t nbytes, Share share, Py_ssize_t held_nbytes) except -1
 cdef void release_bytes(Py_ssize_t nbytes, Share share) noexcept
 

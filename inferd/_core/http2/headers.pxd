@@ -6,8 +6,7 @@ from inferd._core.http2.stream cimport Http2Call
 from inferd._core.http2.server_state cimport ServerState
 
 cdef enum Field:
-    METADATA                    # the client's own
-    SILENT                      # says nothing to a gRPC server
+    OTHER                       # says nothing to this server, such as the client's own metadata
     PATH, METHOD, CONTENT_TYPE, TIMEOUT, ENCODING, ACCEPT_ENCODING, AUTHORIZATION
 
 cdef class HeaderReader:        # of one connection; it receives one block at a time
@@ -23,8 +22,7 @@ cdef class HeaderReader:        # of one connection; it receives one block at a 
     # There are more than max_header_nbytes; the same.
     cdef bint read_no_more(self) noexcept
     # One of the others.
-    cdef void take(self, Http2Call call, Field field, const uint8_t *name, size_t name_nbytes,
-                   const uint8_t *value, size_t value_nbytes) noexcept
+    cdef void take(self, Http2Call call, Field field, const uint8_t *value, size_t value_nbytes) noexcept
     # All headers are there. speaks_grpc, then check: raise what is wrong with them. False: the call was answered as HTTP is.
     cdef bint speaks_grpc(self, Http2Call call) except -1
     cdef int check(self, Http2Call call) except -1

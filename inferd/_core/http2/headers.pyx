@@ -10,12 +10,9 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http2.stream cimport INFER, STREAM, UNARY, Http2Call
 from inferd._core.http2.server_state cimport ServerState
-from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_METADATA, MAX_PATH_NBYTES
+from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
-
-cdef enum:
-    ENTRY_NBYTES = 160                  # what an entry takes beside its name and value: two bytes objects, their pair, its place
 
 cdef bytes SEVERAL = b", "              # stands for headers that came more than once, as HTTP joins their values; no token holds a space
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
@@ -48,21 +45,19 @@ cdef class HeaderReader:
         elif field == CONTENT_TYPE:
             self.opening.is_grpc = value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and \
                 (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
-        elif field != SILENT:
-            self.take(self.opening, field, name, name_nbytes, value, value_nbytes)
+        elif field != OTHER:
+            self.take(self.opening, field, value, value_nbytes)
         return True
 
     cdef bint read_no_more(self) noexcept:
         cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.server.limits.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
-        self.opening.too_many_headers = True
         if self.opening.header_nbytes <= most_nbytes:
             return True
         self.opening.authorization = None
         self.opening = None
         return False
 
-    cdef void take(self, Http2Call call, Field field, const uint8_t *name, size_t name_nbytes,
-                   const uint8_t *value, size_t value_nbytes) noexcept:
+    cdef void take(self, Http2Call call, Field field, const uint8_t *value, size_t value_nbytes) noexcept:
         cdef ServerState server = self.server
         cdef int64_t timeout
         if field == PATH:
@@ -86,17 +81,11 @@ cdef class HeaderReader:
                 call.compresses |= lists(value, value_nbytes, server.encoding)
         elif field == AUTHORIZATION and server.authenticator is not None:
             self.take_authorization(call, value, value_nbytes)
-        else:
-            call.metadata_count += 1
-            if call.metadata_count > MAX_METADATA:
-                call.too_many_headers = True
-            elif call.kind == UNARY or call.kind == STREAM:
-                keep_metadata(call, name, name_nbytes, value, value_nbytes)
 
     cdef bint speaks_grpc(self, Http2Call call) except -1:
-        if call.too_many_headers:           # first: what is looked for below may be among those that were not read
+        if call.header_nbytes > self.server.limits.max_header_nbytes:   # what is looked for below may not have been read
             raise ResourceExhausted(
-                f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
+                f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), "
                 f"got more; send less metadata", reason="header_size")
         if call.error is not None:
             raise call.error
@@ -171,10 +160,7 @@ cdef inline Field field_of(const uint8_t *name, size_t nbytes) noexcept:
         return AUTHORIZATION
     if equals(name, nbytes, "grpc-accept-encoding", 20):
         return ACCEPT_ENCODING
-    if name[0] == c':' or equals(name, nbytes, "te", 2) or equals(name, nbytes, "user-agent", 10) or \
-            equals(name, nbytes, "accept-encoding", 15) or equals(name, nbytes, "content-length", 14):
-        return SILENT
-    return METADATA
+    return OTHER
 
 
 cdef void take_encoding(Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
@@ -197,18 +183,6 @@ cdef bint lists(const uint8_t *value, size_t nbytes, bytes word) noexcept:
             return True
         begin = end + 1
     return False
-
-
-cdef void keep_metadata(Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
-    if call.error is not None:
-        return
-    try:
-        call.hold(ENTRY_NBYTES + name_nbytes + value_nbytes)
-        if call.metadata_items is None:
-            call.metadata_items = []
-        call.metadata_items.append((<bytes>name[:name_nbytes], <bytes>value[:value_nbytes]))
-    except Exception as error:
-        call.error = error              # headers_complete rejects the call
 
 
 cdef void find_method(ServerState server, Http2Call call, bytes path) noexcept:

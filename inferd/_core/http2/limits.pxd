@@ -33,8 +33,6 @@ cdef enum:
     LEAST_ANSWERED_NBYTES = 64 << 10
     # So much of an unknown method's path is kept, for the words of its rejection.
     MAX_PATH_NBYTES = 256
-    # Metadata entries of one call.
-    MAX_METADATA = 128
     # A connection may always have so many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16
     # A call that runs as a task, as all do but ModelInfer's, holds so much beside its messages. It counts with them.

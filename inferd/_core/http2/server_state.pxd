@@ -20,7 +20,6 @@ cdef struct Limits:                     # the settings of the same names
     int64_t max_calls                   # open ones of all connections, OWN_CALLS of each aside
     int64_t min_rate, min_message_rate  # bytes a second that must move where memory is held; of large messages
     int64_t max_control_frame_rate, max_reset_rate, max_continuations
-    int64_t min_ping_interval_ns, keepalive_ns, keepalive_timeout_ns, max_idle_ns, age_grace_ns
     int memory_percent                  # of the message memory that others leave free, for one connection
     bint fair                           # connections take turns in a model's queue
 

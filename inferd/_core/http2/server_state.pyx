@@ -62,8 +62,6 @@ cdef class ServerState:
         self.flood_rules.control_burst = CONTROL_BURST_S * self.limits.max_control_frame_rate
         self.flood_rules.reset_step_ns = 1_000_000_000 // self.limits.max_reset_rate
         self.flood_rules.reset_burst = RESET_BURST_S * self.limits.max_reset_rate
-        self.set_keepalive(self.limits.min_ping_interval_ns, self.limits.keepalive_ns, self.limits.keepalive_timeout_ns,
-                           self.limits.max_idle_ns, self.limits.age_grace_ns)
         for kind in range(FIRST_EXTENSION, 256):
             nghttp2_option_set_user_recv_extension_type(self.options, kind)
         nghttp2_option_set_no_auto_window_update(self.options, 1)
@@ -127,7 +125,8 @@ cdef class ServerState:
 
     def set_keepalive(self, int64_t min_ping_interval_ns, int64_t keepalive_ns, int64_t keepalive_timeout_ns, int64_t max_idle_ns,
                       int64_t age_grace_ns):
-        """How long connections last, and how often clients may send PING: of all that are open, too, from now on."""
+        """How long connections last, and how often clients may send PING: of all that are open, too, from now on. 0: no such limit, as
+        it is before."""
         self.flood_rules.min_ping_interval_ns = min_ping_interval_ns
         self.keepalive_rules.keepalive_ns, self.keepalive_rules.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
         self.keepalive_rules.max_idle_ns, self.keepalive_rules.grace_ns = max_idle_ns, age_grace_ns

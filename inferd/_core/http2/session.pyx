@@ -370,7 +370,6 @@ cdef class Session(SendState):
             call.drop_request()
         if call.held_nbytes > 0:
             call.give_back(call.held_nbytes)
-            call.metadata_items = None
         if call.words_nbytes > 0:
             release_bytes(call.words_nbytes, None)
             call.words_nbytes = 0

@@ -26,21 +26,18 @@ cdef class Http2Call(Call):
     # What the request's headers said.
     cdef Py_ssize_t header_nbytes
     cdef Py_ssize_t max_message_nbytes  # of its method
-    cdef bint is_post, is_grpc, bad_encoding, bad_timeout, too_many_headers
+    cdef bint is_post, is_grpc, bad_encoding, bad_timeout
     cdef bint compresses                # the client takes the encoding of the endpoint's responses
-    cdef int metadata_count             # entries that came
-    cdef list metadata_items            # (name, value) as bytes, or None; none are kept of the hot method, where nobody reads them
     cdef bint single                    # of a streaming method that takes one request message
     cdef bint asked                     # the one message of a method that takes one is there
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
-    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog, TASK_NBYTES
+    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: backlog, TASK_NBYTES
     cdef Py_ssize_t words_nbytes        # of its status, charged there, too
     cdef uint64_t received_nbytes       # of messages
     cdef Conversion incoming            # decompresses a message of the request, the only one that is begun, or None
     # The response.
     cdef Conversion outgoing            # compresses a message of it on a thread, or None
-    cdef Py_ssize_t outgoing_nbytes     # of that message, in the session's compressing_nbytes
     cdef Message response                 # whose frame is being sent, or None
     cdef char *unsent                   # next byte of it
     cdef Py_ssize_t unsent_nbytes

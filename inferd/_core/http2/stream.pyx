@@ -68,12 +68,6 @@ cdef class Http2Call(Call):
         raise TypeError("Http2Call is made by a Session")
 
     @property
-    def metadata(self):
-        """The client's own metadata, in order: (name, value) pairs of bytes; reserved headers are left out. Empty for the
-        hot method, and once the stream is closed."""
-        return list(self.metadata_items or ())
-
-    @property
     def sending(self):
         """Whether bytes of the last message still wait to be sent."""
         return self.unsent_nbytes > 0 or self.outgoing is not None
@@ -253,9 +247,9 @@ cdef class Http2Call(Call):
 
     cdef void drop_outgoing(self) noexcept:
         if self.outgoing is not None:
+            self.connection.compressing_nbytes -= self.outgoing.nbytes
             self.outgoing.cancel()
             self.outgoing = None
-            self.connection.compressing_nbytes -= self.outgoing_nbytes
 
     cdef Owed owed(self) noexcept:
         """What the client must do before this call goes on, memory being held for it meanwhile. A streaming call whose client has
@@ -324,7 +318,6 @@ cdef class Http2Call(Call):
             return 0
         if self.compresses and response.nbytes >= LEAST_COMPRESSED_NBYTES:
             self.outgoing = Compression(response, self.connection.server.compression, self.send_compressed)
-            self.outgoing_nbytes = response.nbytes
             self.connection.compressing_nbytes += response.nbytes
             if self.connection.server.convert(self.connection, self.outgoing):
                 self.send_compressed()
@@ -338,7 +331,7 @@ cdef class Http2Call(Call):
         if conversion is None:
             return
         self.outgoing = None
-        self.connection.compressing_nbytes -= self.outgoing_nbytes
+        self.connection.compressing_nbytes -= conversion.nbytes
         if conversion.result is None:
             self.put(conversion.source)
             return

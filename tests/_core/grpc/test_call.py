@@ -39,7 +39,7 @@ def test_any_timeout_is_taken_or_rejected(value: bytes) -> None:
 def test_percent_encoding_is_undone_by_clients(text: str) -> None:
     encoded = percent_encode(text)
     assert all(0x20 <= byte <= 0x7E for byte in encoded)
-    assert unquote(encoded.decode("ascii")) == text.encode("utf-8", "replace").decode()
+    assert unquote(encoded.decode("ascii")) == text.strip(" ").encode("utf-8", "replace").decode()
     assert encoded.strip() == encoded, "as the values of headers must be"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from inferd._core.grpc import message as pool
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import INFER, LIMITS, STREAM, TASK_NBYTES, UNARY, Client, Served, cold, drain, frame
+from tests._core.http2_client import INFER, LIMITS, STREAM, UNARY, Client, Served, cold, drain, frame
 from tests._core.http2_wire import (
     ACK,
     BLOCK,
@@ -231,13 +231,3 @@ def test_who_leaves_or_is_told_to_leave_is_no_error() -> None:
         wire.served.run_scheduled()
         assert (wire.ended, wire.served.server.totals["protocol_errors"]) == (True, 0)
         wire.close()
-
-
-def test_an_entry_of_metadata_counts_for_the_objects_that_hold_it() -> None:
-    before = pool.in_use()
-    client = Client(Served())
-    client.open(UNARY, *((f"n{number:02}", "") for number in range(100)))
-    client.exchange()
-    assert pool.in_use() - before == 100 * (160 + 3) + TASK_NBYTES
-    client.session.close()
-    assert pool.in_use() == before

@@ -195,34 +195,23 @@ def test_malformed_timeout_is_rejected(value: str) -> None:
     assert "grpc-timeout" in text
 
 
-def test_metadata_reaches_the_call() -> None:
-    client = Client(served := Served())
-    client.call(b"x", UNARY, ("tenant", "a"), ("trace-bin", "AAE"), ("user-agent", "test"), ("grpc-accept-encoding", "gzip"))
-    ((call, _),) = served.started
-    assert call.metadata == [(b"tenant", b"a"), (b"trace-bin", b"AAE")]
-    assert call.method == UNARY
-    call.reply(b"y")
-    client.exchange()
-    assert call.metadata == []
-
-
 def held() -> int:
     """Bytes of the pool in use, without what other tests left for the collector."""
     gc.collect()
     return pool.in_use()
 
 
-def test_the_hot_method_keeps_no_metadata() -> None:
-    """Nobody reads it there; its entries and bytes have their limits all the same."""
+@pytest.mark.parametrize("path", [INFER, UNARY, STREAM])
+def test_metadata_is_read_and_not_kept(path: str) -> None:
     before = held()
-    client = Client(served := Served())
-    waiting = client.open(INFER, ("big", "x" * 10_000))
+    client = Client(Served())
+    client.open(path, ("big", "x" * 10_000), *((f"k{i}", "") for i in range(100)))
     client.exchange()
-    assert pool.in_use() == before
-    client.send(waiting, frame(b"x"))
-    assert served.calls[0].metadata == []
-    stream_id = client.call(b"x", INFER, *((f"k{i}", "") for i in range(129)))
+    assert pool.in_use() == before + (0 if path == INFER else TASK_NBYTES)
+    stream_id = client.open(path, ("big", "x" * 20_000))
+    client.exchange()
     assert client.status(stream_id)[0] == 8
+    client.session.close()
 
 
 # ---- bytes that are no message count in the budget of messages
@@ -230,12 +219,12 @@ def test_the_hot_method_keeps_no_metadata() -> None:
 
 @pytest.mark.parametrize("path", [UNARY, STREAM])
 @pytest.mark.parametrize("how", ["answered", "reset", "lost"])
-def test_metadata_counts_until_its_stream_is_closed(path: str, how: str) -> None:
+def test_a_task_counts_until_its_stream_is_closed(path: str, how: str) -> None:
     before = held()
     client = Client(served := Served())
-    stream_id = client.open(path, ("a", "x" * 5000), ("b", "x" * 5000))
+    stream_id = client.open(path)
     client.exchange()
-    assert 10_000 < pool.in_use() - before - TASK_NBYTES < 11_000
+    assert pool.in_use() == before + TASK_NBYTES
     if how == "answered":
         client.send(stream_id, frame(b"") if path == UNARY else b"")
         served.started[0][0].end()
@@ -248,12 +237,12 @@ def test_metadata_counts_until_its_stream_is_closed(path: str, how: str) -> None
     assert pool.in_use() == before
 
 
-def test_metadata_beyond_the_budget_is_rejected() -> None:
+def test_tasks_beyond_the_budget_are_rejected() -> None:
     client = Client(served := Served())
     before = held()
     try:
-        pool.set_budget(before + (room := 31_000 + before // 70))  # what others hold counts for what is left free
-        streams = [client.open(STREAM, ("a", "x" * 9000)) for _ in range(4)]
+        pool.set_budget(before + (room := 10_000 + before // 256))  # what others hold counts for what is left free
+        streams = [client.open(STREAM) for _ in range(4)]
         client.exchange()
         assert len(served.started) == 2
         for stream_id in streams[2:]:
@@ -263,7 +252,7 @@ def test_metadata_beyond_the_budget_is_rejected() -> None:
         assert pool.in_use() <= before + room
         client.h2.reset_stream(streams[0])
         client.exchange()
-        client.open(STREAM, ("a", "x" * 9000))
+        client.open(STREAM)
         client.exchange()
         assert len(served.started) == 3
     finally:
