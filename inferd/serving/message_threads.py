@@ -62,7 +62,7 @@ class MessageThreads:
         self._put(connection, work, self._long if work.nbytes > LONG_NBYTES else self._short)
 
     async def close(self) -> None:
-        """Ends the threads. What still waits is dropped: nobody wants it any more, or its connection would be there."""
+        """Ends the threads. Work that still waits is dropped: nobody wants it any more, or its connection would be there."""
         self._is_closed = True
         self._short, self._long = FairQueue(), FairQueue()
         for _ in self._threads:
@@ -86,7 +86,7 @@ class MessageThreads:
             self._given_long_count += is_long
             self._given.put((cast("SendState", connection), work, is_long))
             if len(self._threads) < min(self._count, self._given_count):
-                with suppress(RuntimeError):  # those that there are do it
+                with suppress(RuntimeError):  # the threads that are there do it
                     self._start_thread()
 
     def _start_thread(self) -> None:

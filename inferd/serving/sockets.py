@@ -121,7 +121,7 @@ def free_path(address: Address) -> Iterator[None]:
 
 
 def _lock(folder: int) -> None:
-    """Until it is closed. Another server that starts there has it for a moment."""
+    """Holds the lock until the folder is closed. Another server that starts there has it for a moment."""
     for _ in range(LOCK_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

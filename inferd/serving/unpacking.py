@@ -27,7 +27,7 @@ class Unpacker:
         self.go_on, self.reject = go_on, reject
 
     def take(self, call: Call) -> None:
-        """Raises what a transport does that has no thread."""
+        """Raises what the transport raises where it has no thread."""
         call.request = unpacking = _Unpacking(self, call)
         try:
             call.aside(unpacking)

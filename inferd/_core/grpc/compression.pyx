@@ -33,8 +33,8 @@ cdef class Conversion:
         self.view = memoryview(source)
 
     def run(self, int64_t until_ns=INT64_MAX):
-        """Does it, on any thread, and raises nothing. False: it was not over at until_ns. What was made is lost then, so that who waits
-        holds none of zlib's memory, which is 40 KB or 270."""
+        """Does it, on any thread, and raises nothing. False: it was not over at until_ns, and has to begin anew. Work that waits holds
+        none of zlib's memory, which is 40 KB or 270."""
         cdef Turn turn = Turn(0, 0)
         if self.over or self.cancelled:
             return True
