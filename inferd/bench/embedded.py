@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from inferd.bench.client_bound import sent_late
 from inferd.bench.generator import MAX_KEPT_BYTES, interval_length_s
 from inferd.bench.hdr import encode
-from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
-from inferd.bench.server_side import rss_bytes
+from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide, Stage
+from inferd.bench.server_side import STAGES, rss_bytes
 from inferd.bench.worker import DRAIN_S
 from inferd.errors import ConfigError, DeadlineExceeded, InferdError, RequestError
 
@@ -42,7 +42,6 @@ __all__ = ["check_in_flight", "measure"]
 AHEAD_NS = 200_000_000  # arrivals that are drawn in advance
 AHEAD_COUNT = 10_000
 MOST_IN_FLIGHT = 1024  # of a closed loop: each is a thread
-STAGES = {"queue_us": "queue", "compute_input_us": "preprocess", "compute_infer_us": "execute", "compute_output_us": "encode"}
 RUNNING = 0.5  # client-bound: the model runs for less than this share of the time,
 BUSY = 0.4  # and this process is busy for more than this share of a core (threads that wait for each other fill none),
 ABOVE = 2  # and for so many times as long as the model ran
@@ -403,8 +402,10 @@ class Usage:
         side = ServerSide(requests=requests, runs=spent["runs"], notices=["model and bench are one process: CPU and memory are of both"])
         if requests:
             side.cpu_us_per_request = spent["cpu_ns"] / requests / 1e3
-            for field, stage in STAGES.items():
-                setattr(side, field, spent[stage] / requests / 1e3)
+            for stage, (_, field) in STAGES.items():
+                side.stages[stage] = Stage(spent[stage] / requests / 1e3)
+                if field:
+                    setattr(side, field, side.stages[stage].mean_us)
         side.batch_sizes = {int(size): runs for size, runs in spent.items() if size.isdecimal() and runs}
         side.rss_bytes = rss_bytes([os.getpid()])
         return side
@@ -415,6 +416,6 @@ class Usage:
         sizes = statistics.batch_sizes()
         look = Counter({str(rows): entry[0] for rows, entry in sizes.items()})
         look["running_ns"] = sum(entry[2] for entry in sizes.values())
-        look.update({stage: getattr(statistics, stage).sum_ns for stage in STAGES.values()})
+        look.update({stage: getattr(statistics, stage).sum_ns for stage in STAGES})
         look.update(requests=statistics.request.count, runs=statistics.runs, cpu_ns=time.process_time_ns(), wall_ns=time.monotonic_ns())
         return look

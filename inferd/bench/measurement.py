@@ -12,8 +12,22 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
-__all__ = ["HIGHEST_NS", "PART_BITS", "Histogram", "Interval", "Latency", "Load", "Measurement", "ServerSide", "Sparse", "Verification"]
+__all__ = [
+    "HIGHEST_NS",
+    "PART_BITS",
+    "WHOLE",
+    "Histogram",
+    "Interval",
+    "Latency",
+    "Load",
+    "Measurement",
+    "ServerSide",
+    "Sparse",
+    "Stage",
+    "Verification",
+]
 
+WHOLE = "request"  # the stage that is all of a request in the server
 MISSING = 0.01  # of the connections, on the average: more are not only made anew
 PART_BITS = 10  # each power of two is cut into 2^10 parts: three significant digits, HdrHistogram's own buckets
 PARTS = 1 << PART_BITS
@@ -175,9 +189,19 @@ class Verification(msgspec.Struct, frozen=True):
     beyond_numbers: int = 0  # wrong ones of which no difference tells: NaN or infinity on one side, another shape or output, text
 
 
+class Stage(msgspec.Struct, frozen=True):
+    """Time of a request in one stage of the server. None: the server does not say."""
+
+    mean_us: float
+    p50_us: float | None = None
+    p99_us: float | None = None
+    least_us: float = 0.0  # quantiles up to this are not told apart
+
+
 class ServerSide(msgspec.Struct):
     """What the server says of the same requests. None or empty: it does not say."""
 
+    stages: dict[str, Stage] = {}  # decode, queue, preprocess, execute, encode, and WHOLE; those that it tells of
     queue_us: float | None = None  # mean of a request
     compute_input_us: float | None = None
     compute_infer_us: float | None = None
@@ -189,6 +213,10 @@ class ServerSide(msgspec.Struct):
     rss_bytes: int | None = None
     dollars_per_million: float | None = None
     notices: list[str] = []  # what could not be had, and why
+
+    @property
+    def stages_known(self) -> bool:
+        return bool(self.stages) or self.queue_us is not None or self.compute_infer_us is not None
 
 
 class Measurement(msgspec.Struct):

@@ -6,6 +6,7 @@ cannot be right is an error. Never in here: load, and numbers that the server di
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -16,7 +17,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from inferd.bench.measurement import ServerSide
+from inferd.bench.measurement import WHOLE, ServerSide, Stage
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import require_client
 from inferd.config import parse_address
@@ -25,18 +26,22 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Reader", "family", "parse_metrics", "rss_bytes"]
+__all__ = ["STAGES", "Reader", "family", "parse_metrics", "rss_bytes"]
 
 TIMEOUT_S = 5.0
 HURRIED_S = 0.5  # the same after Ctrl-C
 MAX_PAGE_BYTES = 16 << 20
 MORE, FEW = 1.01, 10  # a health check now and then, or a count that is read a moment too early, is no other traffic
+# Stage -> its field in ModelStatistics, and the report's own one; decode is only on inferd's metrics page.
 STAGES = {
-    "queue_us": "queue",
-    "compute_input_us": "compute_input",
-    "compute_infer_us": "compute_infer",
-    "compute_output_us": "compute_output",
+    "decode": ("", ""),
+    "queue": ("queue", "queue_us"),
+    "preprocess": ("compute_input", "compute_input_us"),
+    "execute": ("compute_infer", "compute_infer_us"),
+    "encode": ("compute_output", "compute_output_us"),
+    WHOLE: ("success", ""),
 }
+DURATIONS = "inferd_stage_duration_seconds"
 
 Metrics = dict[tuple[str, tuple[tuple[str, str], ...]], float]  # (name, labels in order) -> value
 
@@ -102,7 +107,7 @@ class Reader:
         cpu_ns = self._cpu_ns()
         after = Look(self._statistics(), self._metrics(), cpu_ns)
         side = ServerSide()
-        self._say_stages(side, after.statistics)
+        self._say_stages(side, after)
         self._compare_counts(side, None if sent_more else requests, answered)
         self._say_processor(side, after, side.requests or requests)
         side.rss_bytes = self._rss_bytes(after.metrics)
@@ -133,9 +138,10 @@ class Reader:
             self._note(f"no times of stages, no batch sizes: {error}")
             return {}
 
-    def _say_stages(self, side: ServerSide, after: Mapping[str, Any]) -> None:
+    def _say_stages(self, side: ServerSide, after: Look) -> None:
         """Sums over the versions that were there before."""
-        pairs = [(self._before.statistics[version], entry) for version, entry in after.items() if version in self._before.statistics]
+        known = self._before.statistics
+        pairs = [(known[version], entry) for version, entry in after.statistics.items() if version in known]
         if not pairs:
             return
         if any(new.inference_stats.success.count < old.inference_stats.success.count for old, new in pairs):
@@ -144,15 +150,43 @@ class Reader:
         side.runs = sum(new.execution_count - old.execution_count for old, new in pairs)
         stats = [(old.inference_stats, new.inference_stats) for old, new in pairs]
         side.requests = sum(new.success.count - old.success.count + new.fail.count - old.fail.count for old, new in stats)
-        for field, stage in STAGES.items():
-            count = sum(getattr(new, stage).count - getattr(old, stage).count for old, new in stats)
-            ns = sum(getattr(new, stage).ns - getattr(old, stage).ns for old, new in stats)
-            setattr(side, field, ns / count / 1e3 if count > 0 else None)
+        for name, (counted, field) in STAGES.items():
+            p50_us, p99_us, mean_us, least_us = self._quantiles(name, after.metrics)
+            if counted:
+                count = sum(getattr(new, counted).count - getattr(old, counted).count for old, new in stats)
+                ns = sum(getattr(new, counted).ns - getattr(old, counted).ns for old, new in stats)
+                mean_us = ns / count / 1e3 if count > 0 else None
+            if mean_us is not None:
+                side.stages[name] = Stage(mean_us, p50_us, p99_us, least_us)
+            if field:
+                setattr(side, field, mean_us)
         sizes: dict[int, int] = {}
         for old, new in pairs:
             for entry, sign in [*((each, 1) for each in new.batch_stats), *((each, -1) for each in old.batch_stats)]:
                 sizes[entry.batch_size] = sizes.get(entry.batch_size, 0) + sign * entry.compute_infer.count
         side.batch_sizes = {size: runs for size, runs in sorted(sizes.items()) if runs > 0}
+
+    def _quantiles(self, stage: str, after: Metrics) -> tuple[float | None, float | None, float | None, float]:
+        """p50, p99 and mean of a stage in us by inferd's histograms, and their least bound; None where there are none."""
+
+        def grown(name: str) -> dict[str, float]:
+            """By the bucket's bound; the sum of what has none has an empty one."""
+            found: dict[str, float] = {}
+            for (series, labels), value in after.items():
+                if series == name and self._is_own(own := dict(labels), stage):
+                    bound = own.get("le", "")
+                    found[bound] = found.get(bound, 0.0) + value - self._before.metrics.get((series, labels), 0.0)
+            return found
+
+        buckets = sorted((float(bound), count) for bound, count in grown(f"{DURATIONS}_bucket").items())
+        seconds = grown(f"{DURATIONS}_sum").get("", 0.0)
+        if not buckets or buckets[-1][1] <= 0:
+            return None, None, None, 0.0
+        return 1e6 * quantile(buckets, 0.5), 1e6 * quantile(buckets, 0.99), 1e6 * seconds / buckets[-1][1], 1e6 * buckets[0][0]
+
+    def _is_own(self, labels: Mapping[str, str], stage: str) -> bool:
+        ours = labels.get("model") == self._model and labels.get("stage") == stage
+        return ours and (not self._version or labels.get("version") == self._version)
 
     def _compare_counts(self, side: ServerSide, sent: int | None, answered: int) -> None:
         """A notice where the server speaks of other requests than were sent from here. sent: None where nobody knows how many."""
@@ -226,6 +260,18 @@ class Reader:
         if not metrics:
             self._note(f"no metrics: {self._metrics_url} does not answer with a page for Prometheus")
         return metrics
+
+
+def quantile(buckets: Sequence[tuple[float, float]], q: float) -> float:
+    """Of (upper bound, how many are at most that), ascending, the last one infinite: within a bucket along a straight line, as PromQL's
+    histogram_quantile has it."""
+    rank = q * buckets[-1][1]
+    low, below = 0.0, 0.0
+    for high, count in buckets:
+        if count >= rank:
+            return low if high == math.inf else low + (high - low) * (rank - below) / (count - below or 1.0)
+        low, below = high, count
+    return low
 
 
 def _checked_url(text: str) -> str:

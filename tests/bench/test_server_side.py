@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from inferd_client import Client
 
 from inferd.bench import server_side
-from inferd.bench.server_side import Reader, parse_metrics, rss_bytes
+from inferd.bench.server_side import Reader, parse_metrics, quantile, rss_bytes
 from inferd.errors import ConfigError
 
 X = {"x": np.ones((2, 16), np.float32)}
@@ -63,6 +64,26 @@ def test_stages_batches_processor_and_price(serving: Serving) -> None:
         assert side.rss_bytes > 1 << 20
         assert side.dollars_per_million == pytest.approx(0.5)
         assert side.notices == []
+        assert list(side.stages) == ["decode", "queue", "preprocess", "execute", "encode", "request"]
+        assert side.stages["execute"].mean_us == side.compute_infer_us
+        assert side.stages["request"].mean_us > side.stages["execute"].mean_us
+        for stage in side.stages.values():
+            assert 0 < stage.p50_us <= stage.p99_us
+            assert stage.least_us == 5
+
+
+@pytest.mark.parametrize(
+    ("counts", "q", "seconds"),
+    [
+        ([0, 10, 10, 10], 0.5, 0.015),
+        ([5, 10, 10, 10], 0.99, 0.0198),
+        ([0, 0, 4, 8], 0.5, 0.04),
+        ([0, 0, 4, 8], 0.99, 0.04),  # past the last bound nothing more is known
+    ],
+)
+def test_a_quantile_is_that_of_promql(counts: list[int], q: float, seconds: float) -> None:
+    buckets = list(zip((0.01, 0.02, 0.04, math.inf), map(float, counts), strict=True))
+    assert quantile(buckets, q) == pytest.approx(seconds, rel=0.01)
 
 
 def test_no_version_is_all_of_them(serving: Serving) -> None:
