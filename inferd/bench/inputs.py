@@ -7,6 +7,7 @@ where the target answers to that, and a notice says so. Never in here: connectio
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from inferd.bench.sizes import Sizes
     from inferd.client_inputs.targets import Description
 
-__all__ = ["OPTIONS", "Requests", "make"]
+__all__ = ["OPTIONS", "Requests", "make", "parse_parameter"]
 
 # What `make` takes of a command line, by its names there.
 OPTIONS = (
     *("files", "npz", "json", "images", "clips", "texts", "table", "recorded"),
-    *("random", "shapes", "sizes", "seed", "count", "rows", "cast"),
+    *("random", "shapes", "sizes", "seed", "count", "rows", "cast", "parameters"),
 )
 
 DRAWN_COUNT = 64  # bodies where sizes are drawn
@@ -68,6 +69,7 @@ def make(
     count: int | None = None,
     rows: int | None = None,
     cast: bool = False,
+    parameters: Sequence[str] = (),
     probe: Callable[[Mapping[str, Array]], object] | None = None,
 ) -> Requests:
     """The bodies for one model. Without any file all inputs are random.
@@ -76,8 +78,8 @@ def make(
     images, clips, texts, table: see `raw.read`; requests of `rows` rows each, by default one, are made of them in turn.
     recorded: a file of requests, see `read_recording`. random: values for the inputs that files leave out, with `shapes`
     (NAME:1,32) and `sizes` (see `parse_sizes`). count: how many bodies: made at random (by default 1, or 64 with sizes), or the first
-    so many of what files hold. rows: of each request; longer arrays in files are cut into several requests. probe: asks the target
-    once whether open axes may be 1; raises InferdError where not. Raises ConfigError.
+    so many of what files hold. rows: of each request; longer arrays in files are cut into several requests. parameters: NAME=VALUE,
+    of every request. probe: asks the target once whether open axes may be 1; raises InferdError where not. Raises ConfigError.
     """
     for flag, number in {"--count": count, "--rows": rows}.items():
         if number is not None and number < 1:
@@ -85,7 +87,7 @@ def make(
     notices: list[str] = []
     if recorded is not None:
         others = {"--input": files, "--npz": npz, "--json": json, "--random": random, "--shape": shapes, "--sizes": sizes, "--rows": rows}
-        others |= {"--image": images, "--audio": clips, "--text": texts, CSV: table}
+        others |= {"--image": images, "--audio": clips, "--text": texts, CSV: table, "--parameter": parameters}
         if used := [flag for flag, value in others.items() if value]:
             raise ConfigError(f"--recorded {recorded}: its requests are sent as they are; leave {used[0]} out")
         bodies, arrays = readdress(read_recording(recorded)[:count], description, f"--recorded {recorded}")
@@ -96,7 +98,8 @@ def make(
         arrays = arrays or [{} for _ in range(count or (DRAWN_COUNT if sizes else 1))]
         _fill_in(description, arrays, shapes, [parse_sizes(text) for text in sizes], seed, rows, probe, notices)
         _check_held(sum(map(_held_bytes, arrays)))
-        bodies = [_encode(description, each) for each in arrays]
+        given = dict(map(parse_parameter, parameters))
+        bodies = [_encode(description, each, given) for each in arrays]
     _note_differences(description, arrays, notices)
     return Requests(bodies, arrays, _mean_rows(description.inputs, arrays, notices), notices, _expected(description))
 
@@ -309,10 +312,27 @@ def _held_bytes(arrays: Mapping[str, Array]) -> int:
     )
 
 
-def _encode(description: Description, arrays: Mapping[str, Array]) -> bytes:
+def parse_parameter(text: str) -> tuple[str, bool | int | float | str]:
+    """NAME=VALUE. true and false are booleans, numbers are numbers, and all else is text. Raises ConfigError."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--parameter {text}: expected NAME=VALUE such as priority=1")
+    if value in ("true", "false"):
+        return name, value == "true"
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", value, re.ASCII):
+        return name, int(value)
+    number = re.fullmatch(r"[+-]?([0-9]+\.[0-9]*|\.?[0-9]+)(e[+-]?[0-9]+)?", value, re.ASCII | re.IGNORECASE)
+    return name, float(value) if number else value
+
+
+def _encode(description: Description, arrays: Mapping[str, Array], parameters: Mapping[str, bool | int | float | str]) -> bytes:
     words = {spec.name: spec.datatype for spec in description.inputs}
     body: bytes = require_client().codec.encode_infer_request(
-        description.model, arrays, version=description.version, datatypes={name: words[name] for name in arrays if name in words}
+        description.model,
+        arrays,
+        version=description.version,
+        datatypes={name: words[name] for name in arrays if name in words},
+        parameters=parameters,
     )
     return body
 
