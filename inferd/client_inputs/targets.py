@@ -135,11 +135,12 @@ class Remote:
         self._client.close()
 
     def only_model(self) -> str:
-        index = self._call(self._client.repository_index, ready=True)
+        lacks = "it does not list its models (RepositoryIndex): name MODEL after the address"
+        index = self._call(self._client.repository_index, lacks, ready=True)
         return choose(sorted({entry.name for entry in index}), self._address)
 
     def describe(self, model: str, version: str) -> Description:
-        metadata = self._call(self._client.model_metadata, model, version)
+        metadata = self._call(self._client.model_metadata, "", model, version)
         inputs, outputs = (
             tuple(Spec(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in side)
             for side in (metadata.inputs, metadata.outputs)
@@ -156,15 +157,18 @@ class Remote:
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Response:
         words = {spec.name: spec.datatype for spec in description.inputs}
         response = self._call(
-            self._client.infer, description.model, inputs, outputs=list(outputs) or None, version=description.version, datatypes=words
+            self._client.infer, "", description.model, inputs, outputs=list(outputs) or None, version=description.version, datatypes=words
         )
         return Response(response.model_version, dict(response))
 
-    def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
+    def _call(self, method: Any, lacks: str, *arguments: Any, **options: Any) -> Any:
+        """lacks: the sentence for a server that does not have the method; empty: its own words."""
         try:
             return method(*arguments, **options)
         except (self._library.InferenceError, ValueError) as error:  # rejected, or a response that is not what it says
             code = getattr(getattr(error, "code", None), "name", "")
+            if lacks and code == "UNIMPLEMENTED":
+                raise ConfigError(f"{self._address}: {lacks}") from None
             why = explanation(parse_address(self._address), self._reach) if code == "UNAVAILABLE" else ""
             if not why and "failed to connect" in str(error):
                 why = f"no gRPC server answers there: {error}"
