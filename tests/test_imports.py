@@ -71,7 +71,6 @@ DOORS: dict[str, set[str]] = {
     "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.engine.zipmap", "inferd.serving"},
     "inferd_client": {"inferd.client_inputs"},
     "click": {"inferd.cli"},
-    "matplotlib": {"inferd.bench.plots"},
     "mlperf_loadgen": {"inferd.bench.loadgen"},
     "rich": {"inferd.bench.terminal", "inferd.cli"},
     "PIL": {"inferd.pipeline.picture"},

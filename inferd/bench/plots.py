@@ -1,213 +1,257 @@
-"""A report's plots as SVG that takes its colours and its font from the page around it, so that it reads in light and dark.
+"""Which charts a report has, and what each shows. Two measurements are never drawn as one, however alike their loads.
 
-matplotlib draws with colours that stand for the page's CSS variables. Never in here: the page itself, files, measuring.
+Never in here: markup (charts), the page (html), measuring.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd.bench.findings import duration
+from inferd.bench.charts import SERIES, Axis, Bars, Chart, Limit, Line, Mark, Stop, linear, logarithmic
+from inferd.bench.conclusion import conditions_of, slo_of
+from inferd.bench.findings import duration, number_of, per_second
 from inferd.bench.hdr import decode
-from inferd.bench.measurement import Histogram, highest_ns
-from inferd.bench.tables import one_line, outline, rate
-from inferd.errors import StartError
+from inferd.bench.plots_server import batches, stages
+from inferd.bench.plots_sides import compared_versions, rounds, searched, turns
+from inferd.bench.tables import ROUNDS, group_of, judged_by, name_of, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from inferd.bench.measurement import Measurement, ServerSide
+    from inferd.bench.measurement import Histogram, Measurement
     from inferd.bench.report import Report
 
-__all__ = ["SERIES", "Plot", "plots", "require_matplotlib"]
+__all__ = ["plots"]
 
-SERIES = 6  # lines that can be told apart
-INK, FAINT = "#000001", "#000002"  # text and axes; grid and help lines
-COLOURS = [f"#00001{number}" for number in range(1, SERIES + 1)]
-DASHES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)), (0, (8, 3))]
-MARKERS = "osD^vP"
-SIZE_INCHES = (7.4, 3.5)
-STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.size": 10.0,
-    "grid.color": FAINT,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5.0,
-    "svg.fonttype": "none",
-    "text.color": INK,
-    "text.parse_math": False,  # names are names, whatever they hold
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-LEGEND_LETTERS = 84  # that fit beside each other
-FEW_BARS = 10  # take no more room than so many would
 WIDE = 10.0  # more than so many times as long: the axis is logarithmic
+QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999)
+DRAWN = 160  # points of a line of percentiles
+MOST_STOPS = 60  # along a chart over time
+FIGURES = {"p50": "p50", "p99": "p99", "max": "max"}
 
 
-class Plot(NamedTuple):
-    """svg: an element to put into a page. caption: what it shows and how to read it."""
-
-    title: str
-    caption: str
-    svg: str
-
-
-def require_matplotlib() -> None:
-    """StartError if plots cannot be drawn: asked before a long run."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise StartError("matplotlib is not installed: pip install 'inferd[bench]'") from None
-
-
-def plots(report: Report) -> Iterator[Plot]:
-    """Those for which the report has figures."""
-    require_matplotlib()
-    measured = report.measurements
-    if lines := distributions(report):
-        few = f" {len(lines)} of {len(groups(measured))} loads are shown." if len(lines) < len(groups(measured)) else ""
-        yield Plot(
-            "Latency by percentile",
-            f"How long all but the slowest took; each step to the right is ten times rarer.{few}",
-            drawn("percentiles", lambda axes: draw_percentiles(axes, lines)),
-        )
-    if any(len(one.intervals) > 1 for one in measured):
-        yield Plot(
-            "Latency over time",
-            "Each interval's own figures, from the intended start.",
-            drawn("time", lambda axes: draw_time(axes, measured)),
-        )
-    if len({str(one.load) for one in measured}) > 1 and any(one.requests_per_second for one in measured):
-        yield Plot(
-            "Throughput against latency",
-            "A point for each load: further right is more answers a second, lower is sooner.",
-            drawn("throughput", lambda axes: draw_throughput(axes, measured)),
-        )
-    opened = [one for one in measured if one.load.rate]
-    if len({one.load.rate for one in opened}) > 1:
-        yield Plot(
-            "Answered against asked",
-            "The dashed line is a server that answers everything with OK; below it are errors, or answers that came too late.",
-            drawn("goodput", lambda axes: draw_goodput(axes, opened)),
-        )
-    if report.main is not None and (server := report.main.server) is not None and server.batch_sizes:
-        yield Plot("Batch sizes", "Runs of the model by their rows, as the server counts them.", drawn("batches", batch_drawing(server)))
+def plots(report: Report) -> Iterator[Chart | Bars]:
+    """Those for which the report has figures, the one that answers the mode's question first."""
+    drawn: list[Callable[[Report], Chart | Bars | None]] = [percentiles, stages, over_time, batches]
+    first: dict[str, list[Callable[[Report], Chart | Bars | None]]] = {
+        **{kind: [throughput, goodput] for kind in ("search", "steps", "ramp")},
+        "stress": [goodput, throughput],
+        "soak": [over_time],
+        "rounds": [rounds],
+        "versions": [compared_versions, rounds],
+        "tune": [turns, searched],
+    }
+    if report.kind == "tune":
+        drawn = [stages, batches]  # of the best; what others showed is in the charts of the search
+    for draw in dict.fromkeys([*first.get(report.kind, []), *drawn]):
+        if (chart := draw(report)) is not None:
+            yield chart
 
 
-def groups(measured: Sequence[Measurement]) -> dict[str, list[Measurement]]:
-    """The measurements of each version and load: rounds of one thing. Named by the version only if there are several."""
-    several = len({one.version for one in measured}) > 1
-    found: dict[str, list[Measurement]] = {}
-    for one in measured:
-        found.setdefault(outline(one) if several else one_line(one.load), []).append(one)
+# ---------------------------------------------------------------------------------------------------------------------
+# Latency
+
+
+def percentiles(report: Report) -> Chart | None:
+    """Along -log10(1 - q): 90 % is 1, 99 % is 2; as far as there are entries."""
+    shown = [(place, decode(report.measurements[place].histogram)) for place in chosen(report)]
+    shown = [(place, histogram) for place, histogram in shown if histogram.count]
+    if not shown:
+        return None
+    furthest = max(max(1.0, math.log10(histogram.count)) for _, histogram in shown)
+    lines, groups = [], list(dict.fromkeys(group_of(report, place) for place, _ in shown))
+    for place, histogram in shown:
+        *places, last = map(float, np.linspace(0, max(1.0, math.log10(histogram.count)), DRAWN))
+        points = [(at, histogram.quantile_ns(1 - 10**-at) / 1e3) for at in places]
+        points.append((last, histogram.max_ns / 1e3))
+        group = group_of(report, place)
+        is_first = next(other for other, _ in shown if group_of(report, other) == group) == place
+        lines.append(Line(group if is_first else "", groups.index(group) % SERIES + 1, points, thin=report.kind in ROUNDS))
+    stops = [
+        Stop(-math.log10(1 - q), f"{100 * q:.10g} %", quantile_words(report, shown, q)) for q in QUANTILES if -math.log10(1 - q) <= furthest
+    ]
+    nines = range(1, math.floor(furthest) + 1)
+    ticks = [(0.0, "0 %", True), (-math.log10(0.5), "50 %", False)]
+    ticks += [(float(nine), f"{100 - 100 / 10**nine:.10g} %", nine in (1, 2, 3, 5)) for nine in nines]
+    hidden = len([one for one in report.measurements if one.histogram]) - len(shown)
+    few = f" {len(shown)} of {len(shown) + hidden} measurements are drawn." if hidden else ""
+    latencies = [us for line in lines for _, us in line.points]
+    return Chart(
+        "percentiles",
+        "Latency by percentile",
+        f"A point says how long all but the slowest requests took; each step to the right is ten times rarer.{few}",
+        Axis("share of the requests", 0.0, furthest, False, ticks),
+        latency_axis([*latencies, *(limit.value for limit in limits_of(report))]),
+        lines,
+        limits=limits_of(report),
+        stops=stops,
+    )
+
+
+def chosen(report: Report) -> list[int]:
+    """The measurements whose distribution is drawn: of rounds all, else at most as many as can be told apart, the headline among them."""
+    places = [place for place, one in enumerate(report.measurements) if one.histogram]
+    if report.kind in ROUNDS or len(places) <= SERIES:
+        return places
+    kept = {report.headline}
+    if report.kind == "search":  # and the last look at the rate above it
+        above = report.summary.get("above")
+        kept |= set([place for place in places if report.measurements[place].load.rate == above][-1:])
+    others = [place for place in places if place not in kept]
+    kept |= {others[round(at)] for at in np.linspace(0, len(others) - 1, SERIES - len(kept))}
+    return [place for place in places if place in kept]
+
+
+def quantile_words(report: Report, shown: Sequence[tuple[int, Histogram]], q: float) -> list[tuple[str, str]]:
+    """A value of each line; of rounds the least and the most."""
+    found: dict[str, list[float]] = {}
+    for place, histogram in shown:
+        if histogram.count * (1 - q) >= 0.5:
+            found.setdefault(group_of(report, place), []).append(histogram.quantile_ns(q) / 1e3)
+    return [(name if len(found) > 1 else "", between(seen)) for name, seen in found.items()]
+
+
+def between(us: Sequence[float]) -> str:
+    low, high = duration(min(us)), duration(max(us))
+    return low if low == high else f"{low} to {high}"
+
+
+def latency_axis(us: Iterable[float]) -> Axis:
+    """From zero, or logarithmic where a linear axis would hide the short ones."""
+    seen = [each for each in us if each > 0] or [1.0]
+    if min(seen) < max(seen) / WIDE:
+        return logarithmic("latency", min(seen), max(seen), duration)
+    return linear("latency", 0.0, max(seen), lambda value: duration(value) if value else "0")
+
+
+def limits_of(report: Report) -> list[Limit]:
+    """The targets of a latency: --slo, --fail-if, and the deadline."""
+    target = slo_of(report)
+    found = [Limit(f"SLO {spelled(figure)} {duration(us)}", us) for figure, us in (target.limits_us if target else {}).items()]
+    found += [Limit(f"fail if {spelled(str(each))}", each.limit) for each in conditions_of(report) if each.figure in FIGURES and each.above]
+    if report.kind == "stress" and (deadline_ms := report.summary.get("deadline_ms")):
+        found.append(Limit(f"deadline {duration(1e3 * deadline_ms)}", 1e3 * deadline_ms))
     return found
 
 
-def distributions(report: Report) -> list[tuple[str, Histogram]]:
-    """At most as many as can be told apart: the headline's, and some spread over the others."""
-    together = groups([one for one in report.measurements if one.histogram])
-    names = list(together)
-    if len(names) > SERIES:
-        main = next((name for name, rounds in together.items() if report.main in rounds), names[0])
-        others = [name for name in names if name != main]
-        kept = {main, *(others[round(at)] for at in np.linspace(0, len(others) - 1, SERIES - 1))}
-        names = [name for name in names if name in kept]
-    lines = []
-    for name in names:
-        whole = Histogram()
-        for one in together[name]:
-            whole.add(decode(one.histogram))
-        if whole.count:
-            lines.append((name, whole))
-    return lines
+def spelled(figure: str) -> str:
+    return figure.replace("p999", "p99.9")
 
 
-def draw_percentiles(axes: Any, lines: Sequence[tuple[str, Histogram]]) -> None:
-    """Along -log10(1 - q): 90 % is 1, 99 % is 2; as far as there are entries."""
-    furthest, longest, shortest = 1.0, 0.0, math.inf
-    for number, (name, histogram) in enumerate(lines):
-        cumulative = np.cumsum(histogram.counts.astype(np.float64))
-        total = float(cumulative[-1])
-        at = np.linspace(0, max(1.0, math.log10(total)), 240)
-        ranks = np.maximum(1, np.ceil((1 - 10**-at) * total - 1e-6))
-        ranks[-1] = total
-        us = [min(highest_ns(int(bucket)), histogram.max_ns) / 1e3 for bucket in np.searchsorted(cumulative, ranks)]
-        axes.plot(at, us, color=COLOURS[number], linestyle=DASHES[number], label=name)
-        furthest, longest, shortest = max(furthest, float(at[-1])), max(longest, max(us)), min(shortest, min(us))
-    nines = range(1, math.floor(furthest) + 1)
-    axes.set_xticks([0, -math.log10(0.5), *nines], ["0 %", "50 %", *(f"{100 - 100 / 10**nine:.10g} %" for nine in nines)])
-    axes.set_xlim(0, furthest)
-    time_axis(axes, shortest, longest)
-    legend(axes)
-
-
-def draw_time(axes: Any, measured: Sequence[Measurement]) -> None:
+def over_time(report: Report) -> Chart | None:
     """All of the run: of one version p50, p99 and max, of several each one's p50 and p99."""
+    measured = report.measurements
+    if not any(len(one.intervals) > 1 for one in measured):
+        return None
     start_s = min(one.started_unix_s for one in measured)
     versions = list(dict.fromkeys(one.version for one in measured))[:SERIES]
     several = len(versions) > 1
-    seen = []
+    lines = []
     for number, version in enumerate(versions):
         own = [one for one in measured if one.version == version]
         for place, field in enumerate(("p50_us", "p99_us", "max_us")[: 2 if several else 3]):
-            at, us = timeline(own, field, start_s)
             name = field.removesuffix("_us")
-            axes.plot(
-                at,
-                us,
-                color=COLOURS[number if several else place],
-                linestyle=DASHES[(1 - place) if several else place],
-                label=f"version {version or '(newest)'}, {name}" if several else name,
-            )
-            seen += [value for value in us if value > 0]
-    axes.set_xlabel("seconds since the first measurement began")
-    axes.set_xlim(0, max(one.started_unix_s - start_s + one.duration_s for one in measured))  # what failed has no line, and took its time
-    time_axis(axes, min(seen, default=0.0), max(seen, default=0.0))
-    legend(axes)
+            points = list(timeline(own, field, start_s))
+            named = f"version {version or '(newest)'}, {name}" if several else name
+            lines.append(Line(named, (number if several else place) + 1, points, dashed=not several, thin=several and place == 0))
+    parts = [(one, part) for one in measured for part in one.intervals]
+    every = -(-len(parts) // MOST_STOPS)
+    last_s = max(one.started_unix_s - start_s + one.duration_s for one in measured)  # what failed has no line, and took its time
+    values = [us for line in lines for _, us in line.points if us > 0] + [limit.value for limit in limits_of(report)]
+    gaps = " Between two measurements there is a gap." if len(measured) > 1 else ""
+    return Chart(
+        "time",
+        "Latency over time",
+        f"The figures of each interval of about a second, from the intended start.{gaps}",
+        linear("seconds since the first measurement began", 0.0, last_s, lambda value: f"{value:g}", exact=True),
+        latency_axis(values),
+        lines,
+        limits=limits_of(report),
+        stops=[
+            Stop(one.started_unix_s - start_s + part.at_s + part.duration_s / 2, moment_words(report, one, part.at_s), interval_words(part))
+            for one, part in parts[::every]
+        ],
+    )
 
 
-def timeline(measured: Sequence[Measurement], field: str, start_s: float) -> tuple[list[float], list[float]]:
+def timeline(measured: Sequence[Measurement], field: str, start_s: float) -> Iterator[tuple[float, float]]:
     """Over all measurements, with a gap between two. Intervals without responses are a gap, too."""
-    at: list[float] = []
-    us: list[float] = []
     for one in measured:
-        for interval in one.intervals:
-            at.append(one.started_unix_s - start_s + interval.at_s + interval.duration_s / 2)
-            us.append(getattr(interval, field) or math.nan)
-        at.append(math.nan)
-        us.append(math.nan)
-    return at, us
+        for part in one.intervals:
+            yield one.started_unix_s - start_s + part.at_s + part.duration_s / 2, getattr(part, field) or math.nan
+        yield math.nan, math.nan
 
 
-def draw_throughput(axes: Any, measured: Sequence[Measurement]) -> None:
-    number, seen = 0, []
-    versions = list(dict.fromkeys(one.version for one in measured))
-    for version in versions:
-        for kind, is_open in (("closed loop", False), ("open loop", True)):
-            own = sorted((o for o in measured if o.version == version and bool(o.load.rate) == is_open), key=asked)
-            for figure in ("p50", "p99") if own else ():
-                us = [getattr(one.latency_us, figure) for one in own]
-                words = [figure, kind, *([f"version {version}"] if len(versions) > 1 else [])]
-                colour, marker, dash = (kinds[number % SERIES] for kinds in (COLOURS, MARKERS, DASHES))
-                axes.plot([one.requests_per_second for one in own], us, color=colour, marker=marker, linestyle=dash, label=", ".join(words))
-                number += 1
-                seen += [value for value in us if value > 0]
-    axes.set_xlabel("answers a second")
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(lambda value, place: rate(value))
-    time_axis(axes, min(seen, default=0.0), max(seen, default=0.0))
-    legend(axes)
+def moment_words(report: Report, one: Measurement, at_s: float) -> str:
+    return f"{at_s:.0f} s of {one_line(one.load)}" if len(report.measurements) > 1 else f"after {at_s:.0f} s"
+
+
+def interval_words(part: Any) -> list[tuple[str, str]]:
+    times = [(name, duration(us)) for name in FIGURES if (us := getattr(part, f"{name}_us"))]
+    found = [*times, ("responses/s", number_of(part.requests / part.duration_s if part.duration_s else 0.0))]
+    return [*found, ("errors", f"{part.errors:,}")] if part.errors else found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Throughput
+
+
+def throughput(report: Report) -> Chart | None:
+    """Every measurement is a point; one line goes through one point of each load, never from a load to its repetition."""
+    answered = [(place, one) for place, one in enumerate(report.measurements) if one.requests_per_second and one.latency_us.p99]
+    if len({str(one.load) for _, one in answered}) < 2:
+        return None
+    judged = judged_by(report)
+    is_open = bool(report.main and report.main.load.rate)
+    once = rising(one_of_each([one for _, one in answered if bool(one.load.rate) == is_open]))
+    high, low = ([(one.requests_per_second, getattr(one.latency_us, figure)) for one in once] for figure in ("p99", "p50"))
+    lines = [Line("p99", 2, high, dashed=False, band=low), Line("p50", 1, low, dashed=False)]
+    marks, stops, shapes = [], [], {}
+    for place, one in answered:
+        shape, words = "dot", ""
+        if place in judged and not judged[place]["kept"]:
+            shape, words = "cross", "p99 of a rate that did not keep the target"
+        elif bool(one.load.rate) != is_open:
+            shape, words = "ring", "p99 of a closed loop" if is_open else "p99 of an open loop"
+        if words:
+            shapes[shape] = words
+        marks.append(Mark(one.requests_per_second, one.latency_us.p99, 2, shape))
+        stops.append(Stop(one.requests_per_second, f"{name_of(report, place)}, step {place + 1}", point_words(one), one.latency_us.p99))
+    limits = limits_of(report)
+    values = [us for line in lines for _, us in line.points] + [mark.y for mark in marks] + [limit.value for limit in limits]
+    return Chart(
+        "throughput",
+        "Throughput against latency",
+        "A point is a measurement: further right is more responses a second, lower is sooner. The lines go through one point of each load, "
+        "up to the most responses.",
+        linear("responses a second", 0.0, max(mark.x for mark in marks), number_of),
+        latency_axis(values),
+        lines,
+        marks,
+        limits,
+        stops,
+        [(2, shape, words) for shape, words in shapes.items()],
+    )
+
+
+def rising(measured: Sequence[Measurement]) -> list[Measurement]:
+    """Those that answered more than all before them: past its peak a server has points, and no line."""
+    kept: list[Measurement] = []
+    for one in measured:
+        if not kept or one.requests_per_second > kept[-1].requests_per_second:
+            kept.append(one)
+    return kept
+
+
+def one_of_each(measured: Sequence[Measurement]) -> list[Measurement]:
+    """Of each load the measurement whose p99 is the median, in the order of the loads."""
+    found: dict[float, list[Measurement]] = {}
+    for one in measured:
+        found.setdefault(asked(one), []).append(one)
+    return [sorted(own, key=lambda one: one.latency_us.p99)[len(own) // 2] for _, own in sorted(found.items())]
 
 
 def asked(measured: Measurement) -> float:
@@ -215,85 +259,35 @@ def asked(measured: Measurement) -> float:
     return load.rate or load.connections * load.streams
 
 
-def draw_goodput(axes: Any, measured: Sequence[Measurement]) -> None:
-    most = max(one.load.rate for one in measured)
-    axes.plot([0, most], [0, most], color=INK, linewidth=1.0, linestyle=DASHES[1])
-    versions = list(dict.fromkeys(one.version for one in measured))[:SERIES]
-    for number, version in enumerate(versions):
-        own = sorted((one for one in measured if one.version == version), key=asked)
-        points = [one.load.rate for one in own], [one.requests_per_second for one in own]
-        axes.plot(*points, color=COLOURS[number], marker=MARKERS[number], label=f"version {version}" if len(versions) > 1 else None)
-    axes.set_xlabel("requests a second asked")
-    axes.set_ylabel("answered with OK")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, place: rate(value))
-    legend(axes)
+def point_words(one: Measurement) -> list[tuple[str, str]]:
+    latency = [(figure, duration(getattr(one.latency_us, figure))) for figure in ("p50", "p99")]
+    found = [("responses/s", number_of(one.requests_per_second)), *latency]
+    found += [("errors", f"{one.failed:,}")] if one.failed else []
+    return [*found, ("", "client-bound")] if one.client_bound else found
 
 
-def batch_drawing(server: ServerSide) -> Callable[[Any], None]:
-    def draw(axes: Any) -> None:
-        sizes = sorted(server.batch_sizes)
-        axes.bar(range(len(sizes)), [server.batch_sizes[size] for size in sizes], color=COLOURS[0], width=0.7)
-        axes.set_xlim(-0.7, max(len(sizes), FEW_BARS) - 0.3)
-        every = -(-len(sizes) // 24)
-        axes.set_xticks(range(0, len(sizes), every), [str(size) for size in sizes[::every]])
-        axes.set_xlabel("rows of a run")
-        axes.set_ylabel("runs")
-        axes.yaxis.set_major_formatter(lambda value, place: f"{value:,.0f}" if value == int(value) else "")
-        axes.grid(visible=False, axis="x")
-
-    return draw
-
-
-def legend(axes: Any) -> None:
-    """Above the plot, in as many columns as fit; a single line needs none."""
-    names = axes.get_legend_handles_labels()[1]
-    if len(names) > 1:
-        columns = max(1, LEGEND_LETTERS // (max(map(len, names)) + 8))
-        axes.figure.legend(loc="outside upper left", ncols=min(columns, len(names)))
-
-
-def time_axis(axes: Any, shortest_us: float, longest_us: float) -> None:
-    """Durations upwards: from zero, or logarithmic where a linear axis would hide the short ones."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    if 0 < shortest_us < longest_us / WIDE:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if longest_us / shortest_us < 1e3 else (1.0,)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set_ylim(0, longest_us * 1.08 or 1.0)
-    axes.yaxis.set_major_formatter(lambda value, place: duration(value) if value else "0")
-
-
-def drawn(name: str, draw: Callable[[Any], None]) -> str:
-    """The SVG element of one plot."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-        draw(figure.add_subplot())
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return for_the_page(text.getvalue(), name)
-
-
-def for_the_page(svg: str, name: str) -> str:
-    """Without a document's prologue, addresses and fixed size; ids are the plot's own; colours and font are the page's."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    box = re.search(r'viewBox="[^"]+"', svg)
-    head = f'<svg class="plot" {box[0] if box else ""} role="img" aria-labelledby="{name}-title">'
-    svg = head + svg[svg.index(">") + 1 :]
-    svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font: \1px var(--font)", svg)
-    variables = {INK: "var(--ink)", FAINT: "var(--grid)"} | {colour: f"var(--line-{n})" for n, colour in enumerate(COLOURS, 1)}
-    for colour, variable in variables.items():
-        svg = svg.replace(colour, variable)
-    return re.sub(r"\n\s*", "\n", svg).strip()
+def goodput(report: Report) -> Chart | None:
+    opened = [(place, one) for place, one in enumerate(report.measurements) if one.load.rate]
+    if len({one.load.rate for _, one in opened}) < 2:
+        return None
+    most = max(one.load.rate for _, one in opened)
+    once = one_of_each([one for _, one in opened])
+    limits = [Limit("", 0.0, ends=((0.0, 0.0), (most, most)))]
+    if report.kind == "search" and (rate := report.summary.get("rate")):
+        limits.append(Limit(f"keeps the SLO: {per_second(rate)}", rate, vertical=True))
+    if report.kind == "stress" and (rate := report.summary.get("saturation")):
+        limits.append(Limit(f"saturation: {per_second(rate)}", rate, vertical=True))
+    return Chart(
+        "goodput",
+        "Answered against asked",
+        "The dashed diagonal is a server that answers everything with OK. Below it are errors, and responses that came too late.",
+        linear("requests a second asked", 0.0, most, number_of),
+        linear("answered with OK, a second", 0.0, max(most, *(one.requests_per_second for _, one in opened)), number_of),
+        [Line("", 1, [(one.load.rate, one.requests_per_second) for one in once], dashed=False)],
+        [Mark(one.load.rate, one.requests_per_second, 1) for _, one in opened],
+        limits,
+        [
+            Stop(one.load.rate, f"{name_of(report, place)}, step {place + 1}", point_words(one), one.requests_per_second)
+            for place, one in opened
+        ],
+    )

@@ -10,11 +10,10 @@ from html.parser import HTMLParser
 import pytest
 from reports import measurement, sample
 
-from inferd.bench import html, plots, report
-from inferd.bench.measurement import Interval, Load, Measurement, Verification
-from inferd.errors import StartError
+from inferd.bench import html, report
+from inferd.bench.measurement import Load, Measurement, Verification
 
-VOID = {"meta", "br", "hr", "link", "img"}
+VOID = {"meta", "br", "hr", "link", "img", "input"}
 NASTY = "<script>alert(1)</script>\"'& $^$"
 
 
@@ -56,8 +55,9 @@ def stress() -> report.Report:
         "stress",
         measured,
         headline=3,
-        summary={"words": ["saturation: 1500/s"]},
-        settings={"rate": 1.0, "verify": None},
+        summary={"words": ["saturation: 1500/s"], "deadline_ms": 50.0, "saturation": 1500.0},
+        settings={"rate": 1.0, "verify": None, "slo": "p99=10ms"},
+        command="inferd bench localhost:8001 mlp --stress",
         versions={"inferd": "1"},
     )
 
@@ -67,20 +67,46 @@ def text() -> str:
     return html.page(stress())
 
 
-def test_every_plot_and_table_is_there(text):
+def test_every_chart_and_table_is_there(text):
     page = Page(text)
     titles = [words for words in page.texts if words[0].isupper()]
     wanted = [
-        "Latency by percentile",
-        "Latency over time",
-        "Throughput against latency",
         "Answered against asked",
+        "Throughput against latency",
+        "Latency by percentile",
+        "Where the time goes",
+        "Latency over time",
         "Batch sizes",
         "Measurements",
+        "The command",
     ]
     assert [title for title in titles if title in wanted] == wanted
-    assert {"Latency at version 1, 2000/s poisson", "Details", "Settings", "Versions"} <= set(titles)
+    assert {"Latency at version 1, 2000/s poisson", "Details", "All settings", "Versions"} <= set(titles)
     assert {"99.9 %", "50 %", "p99", "500/s poisson", "4x16", "saturation: 1500/s"} <= set(page.texts)
+    assert "inferd bench localhost:8001 mlp --stress" in page.texts
+
+
+def test_the_verdict_is_the_first_sentence_and_the_slo_is_a_line_in_each_chart_of_latency(text):
+    page = Page(text)
+    first = page.texts.index("? INCONCLUSIVE")
+    assert first < page.texts.index("responses/s") < page.texts.index("Answered against asked")
+    assert page.texts[first + 2].startswith("Confidence low: ")
+    for title in ("Throughput against latency", "Latency by percentile", "Latency over time"):
+        chart = text[text.index(f">{title}</h2>") :]
+        chart = chart[: chart.index("</figure>")]
+        assert chart.count('class="slo"') == 2
+        assert ">SLO p99 10 ms<" in chart
+        assert ">deadline 50 ms<" in chart
+
+
+def test_every_value_is_reached_by_keyboard(text):
+    """Each chart is one group of radio buttons, so that tab enters it and arrow keys walk along it; each button is named by its values."""
+    page = Page(text)
+    groups = {attributes["name"] for tag, attributes in page.tags if tag == "input"}
+    assert groups == {"goodput-at", "throughput-at", "percentiles-at", "stages-at", "time-at", "batches-at"}
+    assert {attributes["type"] for tag, attributes in page.tags if tag == "input"} == {"radio"}
+    stops = re.findall(r'<label class="stop[^>]*>(.*?)</label>', text)
+    assert all(re.search(r"<b>[^<]+</b>", stop) for stop in stops)
 
 
 def test_nothing_is_loaded_and_nothing_runs(text):
@@ -104,13 +130,9 @@ def test_ids_are_unique_and_lead_somewhere(text):
     assert wanted <= set(ids)
 
 
-def test_plots_take_the_colours_of_the_page(text):
+def test_charts_take_the_colours_of_the_page(text):
     drawings = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(drawings) == 5
-    for drawing in drawings:
-        assert re.findall(r"#[0-9a-f]{6}\b", drawing) == []
-        assert "var(--ink)" in drawing
-        assert "var(--line-1)" in drawing
+    assert not re.findall(r"#[0-9a-f]{6}\b", "".join(drawings))
     used, defined = set(re.findall(r"var\((--[\w-]+)\)", text)), set(re.findall(r"(--[\w-]+):", text))
     assert used <= defined
     light, dark, paper = (re.findall(r"(--[\w-]+): (#\w{6})", block) for block in re.findall(r":root \{.*?\}", text))
@@ -148,7 +170,9 @@ def test_no_text_becomes_markup():
         seconds=2,
     )
     other = measurement(version="2", seconds=2)
-    made = report.make(NASTY, NASTY, NASTY, [measured, other], settings={NASTY: NASTY}, versions={NASTY: NASTY}, notices=[NASTY])
+    made = report.make(
+        NASTY, NASTY, NASTY, [measured, other], settings={NASTY: NASTY}, versions={NASTY: NASTY}, notices=[NASTY], command=NASTY
+    )
     made.summary = {"words": [NASTY], "summary": f"{NASTY}\nline"}
     page = Page(html.page(made))
     assert "script" not in {tag for tag, _ in page.tags}
@@ -162,8 +186,12 @@ def test_no_text_moves_a_cursor():
 
 def test_what_stands_out_stands_on_top():
     made = sample(measurements=[measurement(errors={"INTERNAL": 2}, client_bound=True)])
-    marks = [(tag, attributes["class"]) for tag, attributes in Page(html.page(made)).tags if attributes.get("class") in ("bad", "doubt")]
-    assert marks[:3] == [("p", "doubt"), ("p", "bad"), ("dd", "bad")]
+    marks = [
+        (tag, attributes["class"])
+        for tag, attributes in Page(html.page(made)).tags
+        if attributes.get("class") in ("bad", "doubt", "verdict doubt")
+    ]
+    assert marks[:3] == [("section", "verdict doubt"), ("dd", "bad"), ("p", "bad")]
 
 
 @pytest.mark.parametrize("measured", [[], [Measurement(Load())], [Measurement(Load(rate=1.0)), Measurement(Load(rate=2.0))]])
@@ -171,58 +199,6 @@ def test_a_report_of_little_is_a_page_too(measured):
     page = Page(html.page(sample(measurements=measured)))
     assert "mlp at localhost:8001" in page.texts
     assert ("none" in page.texts) == bool(measured), "zeros would be the best latency there is"
-
-
-def test_versions_are_told_apart():
-    rounds = [measurement(version=version, seed=seed, seconds=2) for seed, version in enumerate("3443")]
-    drawn = list(plots.plots(sample("versions", rounds)))
-    assert [plot.title for plot in drawn] == ["Latency by percentile", "Latency over time", "Batch sizes"]
-    assert "version 3, 4x16" in drawn[0].svg
-    assert "version 4, p99" in drawn[1].svg
-
-
-def test_time_goes_on_where_nothing_is_answered():
-    """A server that died after two of six seconds: the axis has all six."""
-    died = measurement(seconds=6)
-    died.intervals[2:] = [Interval(one.at_s, 1.0, 0, 100, 0.0, 0.0, 0.0) for one in died.intervals[2:]]
-    assert [plot for plot in plots.plots(sample(measurements=[died])) if plot.title == "Latency over time" and ">6</text>" in plot.svg]
-
-
-def test_of_many_loads_some_are_drawn_and_the_headline_is_one_of_them():
-    loads = [Load(rate=100.0 * place) for place in range(1, 16)]
-    made = sample("steps", [measurement(load, seconds=1, rate=50, seed=3) for load in loads], headline=6)
-    names = [name for name, _ in plots.distributions(made)]
-    assert len(names) == plots.SERIES
-    assert {"100/s constant", "700/s constant", "1500/s constant"} <= set(names)
-    assert "6 of 15 loads are shown" in next(iter(plots.plots(made))).caption
-
-
-def test_percentiles_are_those_of_the_histogram():
-    drawn: list[tuple[list[float], list[float]]] = []
-
-    class Axes:
-        """Takes down what would be drawn."""
-
-        def plot(self, at, us, **style):
-            drawn.append((list(at), us))
-
-        def __getattr__(self, name):
-            return lambda *args, **options: self if name in ("yaxis", "xaxis") else ([], [])
-
-        yaxis = property(lambda self: self)
-
-    ((_, whole),) = plots.distributions(sample())
-    plots.draw_percentiles(Axes(), [("one", whole)])
-    for at, us in list(zip(*drawn[0], strict=True))[:-1]:
-        assert us == pytest.approx(whole.quantile_ns(1 - 10**-at) / 1e3, rel=2e-3)
-    assert drawn[0][1][-1] == whole.max_ns / 1e3
-
-
-def test_without_matplotlib_the_cure_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    for call in (html.require_matplotlib, lambda: html.page(sample())):
-        with pytest.raises(StartError, match=re.escape("matplotlib is not installed: pip install 'inferd[bench]'")):
-            call()
 
 
 def test_importing_draws_nothing():
