@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd.bench import report, terminal
-from inferd.bench.findings import duration
-from inferd.bench.tables import Line, Row, Table, one_line, rate
+from inferd.bench.conclusion import as_fields, conclude
+from inferd.bench.findings import duration, number_of
+from inferd.bench.tables import Line, Row, Table, one_line
 from inferd.bench.tune import LUCK
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
     from inferd.bench.climb import Settings
     from inferd.bench.report import Report
-    from inferd.bench.tune import Target, Trial, Tuned
+    from inferd.bench.tune import Target, Trial, Tuned, Verdict
 
-__all__ = ["comments", "line_of", "report_of", "sentences", "tables"]
+__all__ = ["LINE_HEAD", "comments", "line_of", "report_of", "sentences", "tables"]
 
 MOST_REASONS = 4  # why settings could not be served, each told once
 SETTINGS = ("provider", "instances", "threads", "rows")
-FIGURES = ("in flight", "answers/s", "again", "p50", "p99", "rows a run", "server CPU", "")
+FIGURES = ("in flight", "responses/s", "again", "p50", "p99", "rows a run", "server CPU", "")
 
 
 def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
@@ -46,8 +47,9 @@ def tables(tuned: Tuned) -> Iterator[Table]:
     yield Table("the search", (*SETTINGS, *padded, *FIGURES), rows)
     if tuned.verdict is not None:
         rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides(tuned), strict=True), start=1)]
-        medians = ("median", *(figure(statistics.median(side)) for side in sides(tuned)))
-        yield Table("in turn, answers/s", ("round", "default", "best of the search"), [*map(Row, rounds), Row(medians, "main")])
+        name = "median" if all(min(side) for side in sides(tuned)) else "median, where kept"
+        medians = (name, *(figure(middle(side)) for side in sides(tuned)))
+        yield Table("in turn, responses/s", ("round", "default", "best of the search"), [*map(Row, rounds), Row(medians, "main")])
 
 
 def sides(tuned: Tuned) -> tuple[list[float], list[float]]:
@@ -56,7 +58,34 @@ def sides(tuned: Tuned) -> tuple[list[float], list[float]]:
 
 
 def figure(score: float) -> str:
-    return rate(score) if score else "not kept"
+    return number_of(score) if score else "not kept"
+
+
+def middle(scores: Sequence[float]) -> float:
+    """The median of the rounds that kept the target; 0 where none did."""
+    return statistics.median(kept) if (kept := [score for score in scores if score]) else 0.0
+
+
+def side_words(scores: Sequence[float], goal: str) -> str:
+    """What one side came to over its rounds."""
+    kept = sum(map(bool, scores))
+    if not kept:
+        return f"not kept in any of {len(scores)} rounds"
+    some = "" if kept == len(scores) else f" in {kept} of {len(scores)} rounds, not kept in the others"
+    return f"{number_of(middle(scores))}/s{goal}{some}"
+
+
+def gain_words(verdict: Verdict) -> str:
+    """How far ahead the best was, by the rounds that both sides kept; how often chance alone shows as much."""
+    both = [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
+    luck = f"chance alone does in {share(verdict.luck)} tunings"
+    if not any(verdict.default) and any(verdict.best):
+        return f"the best keeps the target where the default fails; {luck}"
+    if not both:
+        return f"no round was kept by both; {luck}"
+    gain = statistics.median(both)
+    which = f"{len(both)} rounds in turn" if len(both) == len(verdict.best) else f"the {len(both)} rounds that both kept"
+    return f"the median of {which} brought {abs(gain):.1%} {'more' if gain >= 0 else 'less'}; {luck}"
 
 
 def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
@@ -74,7 +103,7 @@ def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
     return (
         *first,
         str(trial.in_flight),
-        rate(measured.requests_per_second),
+        number_of(measured.requests_per_second),
         "".join(again),
         duration(measured.latency_us.p50),
         duration(measured.latency_us.p99),
@@ -97,14 +126,18 @@ def mark(trial: Trial, tuned: Tuned) -> str:
     return "main" if trial.settings == tuned.best and trial.score else ""
 
 
-def line_of(trial: Trial) -> str:
-    """A trial while the search goes on."""
+LINE_HEAD = f"{'trial':>5}  {'stage':<7}  {'settings':<36}  {'in flight':>9}  {'responses/s':>11}  {'p99':>8}"
+
+
+def line_of(number: int, trial: Trial) -> str:
+    """A trial while the search goes on, below LINE_HEAD."""
+    first = f"{number:>5}  {trial.stage:<7}  {trial.settings!s:<36}  {trial.in_flight or '':>9}"
     if trial.measurement is None:
-        return f"{trial.settings}: {one_line(trial.why)}"
+        return f"{first}  not served: {one_line(trial.why)}"
     measured = trial.measurement
-    why = f"; not kept: {one_line(trial.why)}" if trial.why else ""
-    figures = f"{rate(measured.requests_per_second)}/s, p99 {duration(measured.latency_us.p99)}"
-    return f"{trial.settings}, {trial.in_flight} in flight: {figures}{why}"
+    p99 = duration(measured.latency_us.p99) if measured.latency_us.max else "none"
+    why = f"  not kept: {one_line(trial.why)}" if trial.why else ""
+    return f"{first}  {number_of(measured.requests_per_second):>11}  {p99:>8}{why}"
 
 
 def sentences(tuned: Tuned, target: Target) -> list[Line]:
@@ -127,17 +160,14 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
     elif verdict is None:
         yield Line(f"the default stays: nothing that was tried is better than {tuned.default}", "main")
     else:
-        default, best = (statistics.median(side) for side in sides(tuned))
-        counted = math.isfinite(verdict.gain)
-        gain = f"{abs(verdict.gain):.1%} {'more' if verdict.gain >= 0 else 'less'}" if counted else "answers where the default fails"
-        turns = f"the median of {len(verdict.best)} rounds in turn brought {gain}; chance alone does in {share(verdict.luck)} tunings"
+        turns = gain_words(verdict)
         if verdict.better:
-            yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}", "main")
-            yield Line(f"the default, {tuned.default}: {figure(default)}{'/s' if default else ''}; {turns}")
+            yield Line(f"best: {tuned.best}: {side_words(verdict.best, goal)}", "main")
+            yield Line(f"the default, {tuned.default}: {side_words(verdict.default, goal)}; {turns}")
         else:
-            yield Line(f"the default stays: {tuned.default}: {rate(default)}/s{goal}", "main")
-            asked = f"asked are {target.margin:.0%}, and luck in 1 of {1 / LUCK:.0f} at most"
-            yield Line(f"the best of the search, {tuned.found}: {turns}; {asked}")
+            yield Line(f"the default stays: {tuned.default}: {side_words(verdict.default, goal)}", "main")
+            asked = f"asked are {target.margin:.0%} more, and chance in 1 of {1 / LUCK:.0f} at most"
+            yield Line(f"the best of the search, {tuned.found}: {side_words(verdict.best, goal)}; {turns}; {asked}")
 
 
 def share(luck: float) -> str:
@@ -175,7 +205,14 @@ def one_line_kept(text: str) -> str:
 
 
 def report_of(
-    tuned: Tuned, target: Target, place: str, model: str, settings: Mapping[str, Any], versions: Mapping[str, str], notices: Sequence[str]
+    tuned: Tuned,
+    target: Target,
+    place: str,
+    model: str,
+    settings: Mapping[str, Any],
+    versions: Mapping[str, str],
+    notices: Sequence[str],
+    command: str = "",
 ) -> Report:
     """Every measurement, and what it was of: `summary.trials[i]` says by `measurement` which is its."""
     measured = [trial.measurement for trial in tuned.trials if trial.measurement is not None]
@@ -185,18 +222,38 @@ def report_of(
         own = {"stage": trial.stage, "settings": msgspec.to_builtins(trial.settings), "in_flight": trial.in_flight, "why": trial.why}
         trials.append(own | {"requests_per_second": trial.score, "measurement": at if trial.measurement is not None else None})
         at += trial.measurement is not None
-    ranked = [trial["measurement"] for trial in trials if trial["settings"] == msgspec.to_builtins(tuned.best)]
+    of_best = [trial for trial in trials if trial["settings"] == msgspec.to_builtins(tuned.best) and trial["measurement"] is not None]
+    of_best.sort(key=lambda trial: trial["requests_per_second"] > 0)  # the last one that kept the target, if any did
     verdict = msgspec.to_builtins(tuned.verdict) if tuned.verdict else None
     if verdict and not math.isfinite(verdict["gain"]):
         verdict["gain"] = None
     summary = {
         "words": [line.text for line in sentences(tuned, target)],
+        "outcome": outcome(tuned),
         "default": msgspec.to_builtins(tuned.default),
         "best": msgspec.to_builtins(tuned.best),
         "verdict": verdict,
         "trials": trials,
     }
-    headline = next((at for at in reversed(ranked) if at is not None), 0)
-    return report.make(
-        "tune", place, model, measured, headline=headline, settings=settings, versions=versions, summary=summary, notices=notices
+    headline = of_best[-1]["measurement"] if of_best else 0
+    made = report.make(
+        "tune",
+        place,
+        model,
+        measured,
+        headline=headline,
+        settings=settings,
+        versions=versions,
+        summary=summary,
+        notices=notices,
+        command=command,
     )
+    made.verdict = as_fields(conclude(made))
+    return made
+
+
+def outcome(tuned: Tuned) -> str:
+    """Of the run, for the verdict on it."""
+    if not tuned.kept:
+        return "missed"
+    return "out of time" if tuned.out_of_time else "interrupted" if tuned.interrupted else "done"

@@ -16,8 +16,9 @@ from click.core import ParameterSource
 
 from inferd.cli.duration import Duration
 from inferd.cli.number import Fraction, Whole
-from inferd.cli.say import one_line, say
+from inferd.cli.say import echo, one_line, say
 from inferd.cli.serve import require_onnxruntime
+from inferd.cli.typed import typed, typed_here
 from inferd.client_inputs.targets import require_client
 from inferd.config import PROVIDERS
 from inferd.errors import ConfigError, InferdError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from inferd.bench.candidate import Subject
     from inferd.bench.climb import Settings, Space
     from inferd.bench.measurement import Interval
+    from inferd.bench.report import Report
     from inferd.bench.session import Session
     from inferd.bench.tune import Server, Target, Trial, Tuned
 
@@ -41,6 +43,13 @@ ALIKE = (
     "the model pads, and no requests of unequal length are seen, so no buckets are tried: give texts or arrays as unequal as those that "
     "will come (--text, --npz, --json-input, --sizes), or --buckets"
 )
+
+
+class Command(click.Command):
+    """Keeps what was typed, for the report."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        return super().make_context(info_name, args, parent, obj=typed("tune", args), **extra)
 
 
 def numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
@@ -69,7 +78,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
     return list(dict.fromkeys(parts))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("model", required=False)
 @click.option("--slo", metavar="p99=10ms", help="Only what keeps this latency counts, and the number in flight is looked for, too.")
@@ -103,11 +112,13 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--count", type=Whole(1, 100_000), help="Different requests that are made.  [default: 1, with --sizes 64]")
 @click.option("--rows", type=Whole(1, 65_536), help="Rows of each request.  [default: 1]")
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
+@click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of every request, such as priority=1.")
 @click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
 @click.option("--force", is_flag=True, help="Replace a configuration that is there.")
 @click.option("--dry-run", is_flag=True, help="Write no configuration.")
-@click.option("--json", "json_file", metavar="FILE", help="The report: every measurement.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the report: every measurement.")
+@click.option("--html", metavar="FILE", help="Write the report as a page: one file, with charts.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def tune(**given: Any) -> int:
     """Find the settings that serve a model best on this machine.
@@ -122,7 +133,7 @@ def tune(**given: Any) -> int:
     """
     require_onnxruntime()
     require_client()
-    from inferd.bench import report, terminal
+    from inferd.bench import evidence, terminal
     from inferd.bench import tune as tuning
     from inferd.bench.candidate import locate
     from inferd.bench.interrupts import interrupted_once
@@ -141,8 +152,12 @@ def tune(**given: Any) -> int:
                 tell=progress.tell,
                 keep=progress.keep,
             )
-        said, failures = write(given, subject, tuned, target, output, report.versions_here(), seen.notices)  # whoever reads the tables
-        show(tuned, target, terminal.is_rich(sys.stdout))
+        made = report_of(given, subject, tuned, target, seen.notices)
+        said, failures = write(given, subject, tuned, target, output, made)  # whoever reads the tables
+        parts = terminal.Parts(
+            terminal.result(made), f"{subject.name}: {given['path']}", [*evidence.tables(tuned)], evidence.sentences(tuned, target)[1:]
+        )
+        echo(terminal.show(parts, rich=terminal.is_rich(sys.stdout)))
         if said:
             click.echo(said)
         if failures:
@@ -150,26 +165,35 @@ def tune(**given: Any) -> int:
         return INTERRUPTED if tuned.interrupted else int(not tuned.kept or tuned.out_of_time)
 
 
-def write(
-    given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, output: Path, versions: dict[str, str], notices: list[str]
-) -> tuple[str, list[str]]:
-    """The configuration and the report, each for itself: what is to be said of the first, and why those that failed did."""
+def report_of(given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, notices: list[str]) -> Report:
     from inferd.bench import evidence, report
+
+    flags = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
+    said = typed_here()
+    return evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, report.versions_here(), notices, said)
+
+
+def write(given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, output: Path, made: Report) -> tuple[str, list[str]]:
+    """The configuration and the reports, each for itself: what is to be said of the first, and why those that failed did."""
+    from inferd.bench import html, report
 
     said, failures = "", []
     if tuned.best != tuned.default and not given["dry_run"]:
         try:
-            write_configuration(subject, tuned, target, output, versions)
+            write_configuration(subject, tuned, target, output, made.versions)
             said = usage(subject, output)
         except InferdError as error:
             failures.append(str(error))
-    if given["json_file"]:
-        flags = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
-        made = evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, versions, notices)
-        try:
+    try:
+        if given["json_file"]:
             report.save(made, given["json_file"])
-        except InferdError as error:
-            failures.append(str(error))
+    except InferdError as error:
+        failures.append(str(error))
+    try:
+        if given["html"]:
+            report.write_text(given["html"], html.page(made))
+    except InferdError as error:
+        failures.append(str(error))
     return said, failures
 
 
@@ -177,8 +201,8 @@ def check_files(given: dict[str, Any], subject: Subject, output: Path) -> None:
     """Before minutes are spent: whether all that is to be written can be."""
     from inferd.bench import report
 
-    if given["json_file"]:
-        report.check_writable(given["json_file"])
+    for path in filter(None, (given["json_file"], given["html"])):
+        report.check_writable(path)
     if given["dry_run"]:
         return
     report.check_writable(output)
@@ -312,21 +336,6 @@ def usage(subject: Subject, output: Path) -> str:
     return f"written: {shown}" + ("" if output.parent.resolve() == subject.path else f"; it belongs into the folder of {subject.name}")
 
 
-def show(tuned: Tuned, target: Target, rich: bool) -> None:
-    from inferd.bench import evidence, terminal
-
-    for table in evidence.tables(tuned):
-        if rich:
-            from rich.console import Console
-
-            Console(highlight=False).print(terminal.rich_table(table))
-        else:
-            click.echo("\n".join([table.title, *terminal.aligned(table), ""]))
-    for line in evidence.sentences(tuned, target):
-        text = ("! " if line.mark in ("bad", "doubt") else "") + line.text
-        click.echo(click.style(text, bold=line.mark == "main", fg={"bad": "red", "doubt": "yellow"}.get(line.mark)))
-
-
 class Progress:
     """How far the tuning is, on stderr: a bar of its budget on a terminal that rich can draw on, a line a trial elsewhere.
 
@@ -342,6 +351,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._spent_s = 0.0
+        self._trials = 0
 
     def __enter__(self) -> Self:
         if self._rich:
@@ -364,10 +374,11 @@ class Progress:
         """A server is started."""
         self._spent_s = spent_s
         if self._bar is not None:
-            from inferd.bench.tables import rate
+            from inferd.bench.findings import number_of
 
-            so_far = f"; best {rate(best)}/s" if best else ""
-            self._update(completed=spent_s, description=f"{stage}: {settings or 'as it is'}{so_far}")
+            so_far = f"; best {number_of(best)}/s" if best else ""
+            left = f"at most {max(self._budget_s - spent_s, 0.0):.0f} s left"
+            self._update(completed=spent_s, description=f"trial {self._trials + 1}, {stage}: {settings or 'as it is'}{so_far}; {left}")
 
     def watch(self, interval: Interval) -> None:
         if self._bar is not None and interval.at_s % 0.5 < interval.duration_s:
@@ -375,14 +386,17 @@ class Progress:
 
     def keep(self, trial: Trial) -> None:
         """A measurement has ended."""
-        from inferd.bench.evidence import line_of
+        from inferd.bench.evidence import LINE_HEAD, line_of
 
-        line = f"{trial.stage}: {line_of(trial)}"
+        self._trials += 1
+        lines = [LINE_HEAD] if self._trials == 1 else []
+        lines.append(line_of(self._trials, trial))
         with suppress(OSError):
-            if self._bar is not None:
-                self._bar.console.print(line, markup=False, soft_wrap=True)
-            elif not self._quiet:
-                click.echo(line, err=True, file=self._stream)
+            for line in lines:
+                if self._bar is not None:
+                    self._bar.console.print(line, markup=False, soft_wrap=True)
+                elif not self._quiet:
+                    click.echo(line, err=True, file=self._stream)
 
     def _update(self, **changed: Any) -> None:
         with suppress(OSError):

@@ -255,8 +255,35 @@ def test_a_target_that_only_the_best_keeps():
     assert tuned.verdict is not None
     assert math.isinf(tuned.verdict.gain)
     target = Target(LOAD, parse_slo("p99=10ms"))
-    assert "batches of 64: not kept; the median of 6 rounds in turn brought answers where" in evidence.sentences(tuned, target)[1].text
+    assert (
+        "batches of 64: not kept in any of 6 rounds; the best keeps the target where the default fails; chance"
+        in evidence.sentences(tuned, target)[1].text
+    )
     assert evidence.report_of(tuned, target, "m", "m", {}, {}, []).summary["verdict"]["gain"] is None
+
+
+def test_medians_are_of_the_rounds_that_kept_the_target():
+    """0 stands for a round that did not: it is no rate."""
+    tuned = Bench(two_instances_are_better).tune()
+    target = Target(LOAD, parse_slo("p99=10ms"))
+
+    def shown(default: list[float], best: list[float]) -> tuple[list[str], tuple[str, ...]]:
+        mixed = tuned._replace(verdict=compare(default, best, 0.03))
+        mixed = mixed._replace(best=tuned.found if mixed.verdict and mixed.verdict.better else DEFAULT)
+        (_, turns) = evidence.tables(mixed)
+        return [line.text for line in evidence.sentences(mixed, target)], turns.rows[-1].cells
+
+    said, medians = shown([100.0, 0.0, 102.0, 0.0, 0.0, 0.0], [0.0, 150.0, 153.0, 0.0, 0.0, 0.0])
+    assert said[0] == (
+        "the default stays: cpu, 1 x 2 threads, batches of 64: 101/s with p99 10 ms in 2 of 6 rounds, not kept in the others"
+    )
+    assert "151.5/s with p99 10 ms in 2 of 6 rounds" in said[1]
+    assert "the median of the 1 rounds that both kept brought 50.0% more" in said[1]
+    assert medians == ("median, where kept", "101", "151.5")
+    said, medians = shown([0.0] * 6, [0.0] * 6)
+    assert said[0] == "the default stays: cpu, 1 x 2 threads, batches of 64: not kept in any of 6 rounds"
+    assert not any("0/s with" in text for text in said)
+    assert medians == ("median, where kept", "not kept", "not kept")
 
 
 def test_a_target_that_nothing_keeps():
