@@ -100,7 +100,7 @@ def sent_late(lateness_us: Latency, latency_us: Latency) -> str:
     if not latency_us.max:
         return ""
     if lateness_us.p50 > LATE * latency_us.p50:
-        return f"requests were sent {lateness_us.p50:.0f} us late (median), the latency is {latency_us.p50:.0f} us"
+        return f"requests were sent {duration(lateness_us.p50)} late (median), the latency is {duration(latency_us.p50)}"
     if lateness_us.p99 > LATE_P99 * latency_us.p99:
-        return f"one request in a hundred left {lateness_us.p99:.0f} us late, p99 is {latency_us.p99:.0f} us"
+        return f"one request in a hundred left {duration(lateness_us.p99)} late, p99 is {duration(latency_us.p99)}"
     return ""

@@ -62,6 +62,7 @@ class Comparison(msgspec.Struct):
     changes: list[Change] = []
     notices: list[str] = []
     margin: float = MARGIN  # instead of the threshold where a side has too few rounds
+    rounds: int = 0  # of each load, at least
 
     @property
     def exit_code(self) -> int:
@@ -165,6 +166,7 @@ def fill(made: Comparison, paired: Sequence[Pair]) -> None:
         made.notices += outliers(found, before, after)
         if not pair.figures:
             made.changes += failures(pair.load, before, after, level)
+    made.rounds = min((pair.rounds for pair in paired), default=0)
     made.notices += doubts(paired, made)
 
 
@@ -230,7 +232,8 @@ def outliers(found: Sequence[Change], before: Side, after: Side) -> Iterator[str
         if len(known) > 1 and len(known) == len(values) and is_multiple(figure, change.before, change.after, before, after):
             extreme = max(known) if figure.more_is_worse else min(known)
             round_words = f"round {known.index(extreme) + 1} of {len(known)}"
-            yield f"{change.load}: {figure.name} {name} owes most to {round_words}, where it was {extreme:,.1f} {figure.unit}"
+            unit = figure.unit.replace("us", "µs")
+            yield f"{change.load}: {figure.name} {name} owes most to {round_words}, where it was {extreme:,.1f} {unit}"
     for side, name in ((before, "before"), (after, "after")) if found else ():
         if side.silent and len(side.rounds) > 1:
             yield f"{found[0].load}: {name}, nothing was answered in round {', '.join(map(str, side.silent))} of {len(side.rounds)}"
@@ -298,7 +301,7 @@ def errors_change(load: str, before: Side, after: Side, confidence: float) -> Ch
 
 def wrong_change(load: str, before: Side, after: Side, confidence: float) -> Change:
     """Of the responses that were checked. Wrong ones where none was before are worse, however few: a server that is right has none."""
-    change = share_change(load, "wrong answers", (before.wrong, before.checked), (after.wrong, after.checked), confidence)
+    change = share_change(load, "wrong responses", (before.wrong, before.checked), (after.wrong, after.checked), confidence)
     return msgspec.structs.replace(change, verdict="worse") if after.wrong and not before.wrong else change
 
 
@@ -327,13 +330,14 @@ WHAT_IS_ASKED = {
     "clips": "--audio",
     "texts": "--text",
     "table": "--csv-input",
+    "parameters": "--parameter",
 }
 FILES = ("files", "npz", "json", "images", "clips", "texts", "table", "recorded")
 # Settings that say what is compared and where it was written, not how it was measured.
 NOT_OF_THE_LOAD = frozenset(
     {
         *("target", "model", "model_version", "versions", "rounds", "server_pid", "metrics_url"),
-        *("json_file", "html", "csv", "hdr", "samples", "quiet"),
+        *("json_file", "html", "csv", "hdr", "samples", "quiet", "fail_if", "fail_on"),
     }
 )
 
@@ -365,12 +369,10 @@ def doubts(paired: Sequence[Pair], made: Comparison) -> Iterator[str]:
         for ended in sorted({measured.ended for measured in measurements if measured.ended}):
             yield f"{side}: a measurement ended early: {ended}"
     if any(pair.rounds < ROUNDS for pair in paired):
-        multiples = ", ".join(f"{figure.name} {figure.multiple:g}" for figure in FIGURES)
         yield (
-            f"fewer than {ROUNDS} rounds a side: the intervals hold the spread within a run, not that between runs, so a figure is "
-            f"worse or better only where all of its interval is beyond {100 * made.margin:g} % (p99: three times that; p999: never; "
-            f"{CLIENTS:g} times as much where the client was the limit), or where it is so many times what it was: {multiples}; measure "
-            f"with --rounds {ROUNDS} to find less"
+            f"fewer than {ROUNDS} rounds a side, so how much two runs differ is not known: only a change of more than "
+            f"{100 * made.margin:g} % counts (p99: three times that; {CLIENTS:g} times that where the client was the limit); "
+            f"--rounds {ROUNDS} finds less"
         )
     if made.unclear:
         yield "unclear: the interval is too wide, or there is none; measure longer or more rounds"

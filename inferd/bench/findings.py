@@ -35,13 +35,14 @@ __all__ = [
     "curve",
     "drift",
     "judge",
+    "number_of",
     "parse_slo",
     "per_second",
     "point",
 ]
 
 ACHIEVED = 0.99  # of the rate asked for; answering less is saturation
-UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+UNITS_US = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}  # with the micro sign, and with the Greek letter
 FIGURES = ("mean", "p50", "p90", "p99", "p999", "max")
 LEAST_SOAK_S = 60.0  # of less each part is so short that whatever else the machine does is a drift
 PARTS = (10, 20)  # a soak is cut into so many parts, at least and at most
@@ -74,7 +75,7 @@ def parse_slo(text: str) -> Slo:
             continue
         unit = next((unit for unit in UNITS_US if value.endswith(unit) and _number(value.removesuffix(unit)) > 0), "")
         if name not in FIGURES or not unit or name in limits:
-            raise ConfigError(f"--slo {text}: expected FIGURE=TIME as in p99=10ms, with {', '.join(FIGURES)} once each and us, ms or s")
+            raise ConfigError(f"--slo {text}: expected FIGURE=TIME as in p99=10ms, with {', '.join(FIGURES)} once each and µs, ms or s")
         limits[name] = _number(value.removesuffix(unit)) * UNITS_US[unit]
     if not limits:
         raise ConfigError(f"--slo {text}: expected a latency, too, as in p99=10ms,errors=0.1%")
@@ -91,13 +92,18 @@ def _number(text: str) -> float:
 
 def duration(us: float) -> str:
     """In the unit that people would take."""
-    unit = "s" if us >= 1e6 else "ms" if us >= 1e3 else "us"
+    unit = "s" if us >= 1e6 else "ms" if us >= 1e3 else "µs"
     return f"{us / UNITS_US[unit]:.3g} {unit}" if us < 1e9 else f"{us / 1e6:.0f} s"
 
 
 def per_second(rate: float) -> str:
     """With four digits at least, and no exponent."""
-    return f"{rate:.0f}/s" if rate >= 1000 else f"{rate:.4g}/s"
+    return f"{number_of(rate)}/s"
+
+
+def number_of(rate: float) -> str:
+    """Four digits are what a rate is good for; whole numbers from there on."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 def judge(measurement: Measurement, slo: Slo) -> str:
@@ -112,7 +118,11 @@ def judge(measurement: Measurement, slo: Slo) -> str:
         return f"{measurement.failed} of {measurement.requests} requests failed, most with {code}"
     for figure, limit_us in slo.limits_us.items():
         if (us := getattr(measurement.latency_us, figure)) > limit_us:
-            late = f", {duration(getattr(measurement.service_us, figure))} from the sending" if measurement.service_us.max else ""
+            late = (
+                f", {duration(getattr(measurement.service_us, figure))} from the sending"
+                if measurement.load.rate and measurement.service_us.max
+                else ""
+            )
             return f"{figure} is {duration(us)}{late}"
     if measurement.load.rate and (came := in_time(measurement)) < (due := due_rate(measurement)):
         few = f"less than {per_second(due)}" if per_second(came) == per_second(due) else per_second(came)
@@ -175,7 +185,7 @@ class Curve(msgspec.Struct, frozen=True, tag_field="mode", tag="curve"):
     saturated_at: str = ""  # the first load that was not answered in full; empty: all were
 
     def words(self) -> list[str]:
-        told = [f"most answers: {per_second(self.most)} at {self.most_at}"] if self.points else []
+        told = [f"most responses: {per_second(self.most)} at {self.most_at}"] if self.points else []
         return [*told, f"saturated at {self.saturated_at}"] if self.saturated_at else told
 
 
@@ -329,8 +339,9 @@ class Drift(msgspec.Struct, frozen=True):
     drifts: bool  # zero is outside of the interval, and the change over the whole time is worth a word
 
     def words(self) -> str:
-        span = f"{self.per_hour:+.4g} {self.unit} an hour ({CONFIDENCE:.0%}: {self.low:+.4g} to {self.high:+.4g})"
-        return f"{self.figure} {'DRIFTS' if self.drifts else 'does not drift'}: {span}, mean {self.mean:.4g} {self.unit}"
+        unit = self.unit.replace("us", "µs")
+        span = f"{self.per_hour:+.4g} {unit} an hour ({CONFIDENCE:.0%}: {self.low:+.4g} to {self.high:+.4g})"
+        return f"{self.figure} {'DRIFTS' if self.drifts else 'does not drift'}: {span}, mean {self.mean:.4g} {unit}"
 
 
 def drift(figure: str, unit: str, samples: Sequence[tuple[float, float]]) -> Drift | None:

@@ -49,13 +49,14 @@ UNREACHABLE = {"connection", "UNAVAILABLE"}
 
 
 class Progress(NamedTuple):
-    """What is about to be measured. of: how many there will be; 0: that depends on what they show."""
+    """What is about to be measured. of: how many there will be; 0: that depends on what they show, and is `most` at most."""
 
     step: int
     of: int
     load: Load
     version: str
     why: str
+    most: int = 0
 
 
 class Ask(NamedTuple):
@@ -71,12 +72,13 @@ Run = Callable[[Load, str], Measurement]
 
 
 class Mode(NamedTuple):
-    """A policy, and what its measurements and the reason of its end say. loads: how many; 0: not known before."""
+    """A policy, and what its measurements and the reason of its end say. loads: how many; 0: not known before, `most` at most."""
 
     name: str
     policy: Policy
     find: Callable[[list[Measurement], str], Findings | None]
     loads: int = 0
+    most: int = 0
 
 
 class Outcome(NamedTuple):
@@ -90,13 +92,18 @@ class Outcome(NamedTuple):
     @property
     def clean(self) -> bool:
         """For the exit code: no response was wrong, and none failed where a mode does not go looking for failures."""
+        return self.is_clean()
+
+    def is_clean(self, *, may_fail: bool = False) -> bool:
+        """may_fail: somebody said how many requests may fail, and that is judged elsewhere."""
         if self.ended or any(m.verified and m.verified.wrong for m in self.measurements):
             return False
         if isinstance(self.findings, findings.Search):
             return self.findings.confirmed
         if isinstance(self.findings, findings.Stress):
             return any(m.requests_per_second for m in self.measurements)
-        return not any(m.failed or m.unfinished or m.lacked_connections for m in self.measurements)
+        lost = any(m.failed or m.unfinished for m in self.measurements) and not may_fail
+        return not lost and not any(m.lacked_connections for m in self.measurements)
 
 
 def carry_out(mode: Mode, run: Run, tell: Callable[[Progress], None] | None = None) -> Outcome:
@@ -111,7 +118,7 @@ def carry_out(mode: Mode, run: Run, tell: Callable[[Progress], None] | None = No
         ask = next(mode.policy)
         while not ended:
             if tell:
-                tell(Progress(len(measurements) + 1, mode.loads, ask.load, ask.version, ask.why))
+                tell(Progress(len(measurements) + 1, mode.loads, ask.load, ask.version, ask.why, mode.loads or mode.most))
             measurement = run(ask.load, ask.version)
             ended = measurement.ended
             if measurement.requests or not ended or not measurements:  # of one that ended in its warm-up there is nothing to tell
@@ -190,7 +197,9 @@ def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -
     by however much it does: a stall of half a step looks like a rate that is far too high. And when the gap is narrow both of its ends
     are measured once more, the upper one last: an end that turns out to be on the other side moves the gap, and the search goes on from
     there."""
-    return Mode("search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped))
+    return Mode(
+        "search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped), most=SEARCH_STEPS
+    )
 
 
 def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
@@ -280,7 +289,9 @@ def stress(load: Load, factors: Sequence[float] = FACTORS) -> Mode:
 
     Each request of the open loop has load.deadline_ms; without one, ten times the first closed loop's median, at least 10 ms.
     """
-    return Mode("stress", _stress(load, factors), lambda measured, stopped: findings.stressed(measured, load.deadline_ms))
+    closed = max(1, MOST_IN_FLIGHT // load.connections).bit_length()
+    most = closed + len(factors) + MOST_FURTHER
+    return Mode("stress", _stress(load, factors), lambda measured, stopped: findings.stressed(measured, load.deadline_ms), most=most)
 
 
 def _stress(load: Load, factors: Sequence[float]) -> Policy:

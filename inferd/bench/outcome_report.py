@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd.bench.compare import compare_measurements
+from inferd.bench.conclusion import as_fields, conclude
 from inferd.bench.findings import Curve, Search, Stress, Versions
 from inferd.bench.report import make
 
@@ -34,6 +35,7 @@ def report_of(
     settings: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
     notices: Sequence[str] = (),
+    command: str = "",
 ) -> Report:
     """The report of a mode's outcome. Its headline: the rate that a search found, the best step of a curve or stress, the median of
     rounds, else the first."""
@@ -44,7 +46,7 @@ def report_of(
     ended = [f"ended early: {outcome.ended}"] if outcome.ended else []
     if outcome.mode == "mlperf" and summary.get("valid"):
         ended.append(NO_SUBMISSION)
-    return make(
+    made = make(
         outcome.mode,
         target,
         model,
@@ -54,7 +56,10 @@ def report_of(
         versions=versions,
         summary=summary,
         notices=[*notices, *ended],
+        command=command,
     )
+    made.verdict = as_fields(conclude(made))
+    return made
 
 
 def compare_rounds(model: str, measurements: Sequence[Measurement]) -> list[Comparison]:

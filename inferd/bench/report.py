@@ -50,6 +50,8 @@ class Report(msgspec.Struct, kw_only=True):
     client_bound: bool = False
     headline: int = 0  # its place in `measurements`
     summary: dict[str, Any] = {}  # the mode's own findings; "words": the same as sentences, "comparisons": of versions
+    verdict: dict[str, Any] = {}  # word, sentence, confidence, because: see conclusion.py
+    command: str = ""  # what was typed, without secrets
     notices: list[str] = []  # what a reader must know
     settings: dict[str, Any] = {}  # every flag in force
     versions: dict[str, str] = {}  # of what took part
@@ -93,6 +95,7 @@ def make(
     versions: Mapping[str, str] | None = None,
     summary: Mapping[str, Any] | None = None,
     notices: Sequence[str] = (),
+    command: str = "",
 ) -> Report:
     """A report of measurements, whose `headline`th gives the figures at the top (negative: counted from the end)."""
     report = Report(
@@ -105,6 +108,7 @@ def make(
         versions=dict(versions or {}),
         summary=dict(summary or {}),
         notices=list(notices),
+        command=command,
         measurements=list(measurements),
     )
     if (main := report.main) is not None:

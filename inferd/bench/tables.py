@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from inferd.bench.compare import Comparison
-from inferd.bench.findings import duration
+from inferd.bench.conclusion import conclude
+from inferd.bench.findings import duration, number_of
+from inferd.bench.measurement import WHOLE, Stage
 from inferd.bench.verdicts import cells, interval_words, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferd.bench.measurement import Latency, Measurement
+    from inferd.bench.measurement import Latency, Measurement, ServerSide
     from inferd.bench.report import Report
 
-__all__ = ["Line", "Row", "Table", "heading", "one_line", "outline", "tables", "time_of", "warnings"]
+__all__ = [
+    "BATCHES",
+    "ROUNDS",
+    "Line",
+    "Row",
+    "Table",
+    "compared",
+    "group_of",
+    "heading",
+    "judged_by",
+    "name_of",
+    "one_line",
+    "outline",
+    "settings_words",
+    "stages_of",
+    "tables",
+    "time_of",
+    "warnings",
+]
 
 LATENCY_HEAD = ("mean", "p50", "p90", "p99", "p99.9", "max")
 MOST_CODES = 4  # errors that are named, the most frequent first
 FEW = 100  # requests; p99 of fewer is the longest of all
+MOST_SIZES = 12  # of batches, a line each
+BATCHES = "batches"
+BAR, BAR_LETTERS = "█", 24
+ROUNDS = ("rounds", "versions")  # kinds whose measurements repeat one load
+WHOLE_WORDS = "whole request"
 
 
 class Line(NamedTuple):
@@ -53,7 +78,8 @@ def warnings(report: Report) -> Iterator[Line]:
     measured = report.measurements
     if not measured and not report.summary:
         yield Line("nothing was measured", "bad")
-    if bound := [one for one in measured if one.client_bound]:
+    bound = [one for one in measured if one.client_bound]
+    if bound and report.kind != "tune" and not conclude(report).client_bound:  # else the verdict says it
         which = "" if len(measured) == 1 else f" ({len(bound)} of {len(measured)} measurements)"
         shown = report.main if report.main in bound else bound[0]
         where = "" if len(measured) == 1 else f" at {outline(shown)}"
@@ -61,19 +87,19 @@ def warnings(report: Report) -> Iterator[Line]:
         yield Line(f"client-bound{which}: the figures are the generator's, not the server's{reason}", "doubt")
     if wrong := report.wrong:
         first = next(one.verified.first_wrong for one in measured if one.verified and one.verified.wrong)
-        yield Line(f"{wrong:,} wrong answers: {one_line(first)}".removesuffix(": "), "bad")
+        yield Line(f"{wrong:,} wrong responses: {one_line(first)}".removesuffix(": "), "bad")
     if measured and not report.answered and any(one.requests or not one.ended for one in measured):
         waited = any(one.latency_us.max for one in measured)
         yield Line(f"no request was answered with OK: {'latency is what was waited in vain' if waited else 'there is no latency'}", "bad")
     if report.is_unverified:
-        yield Line("--verify checked no answer: it takes some by lot, so give a smaller --verify-every, or more requests", "doubt")
+        yield Line("--verify checked no response: it takes some by lot, so give a smaller --verify-every, or more requests", "doubt")
     if unchecked := report.unchecked:
         cure = ": there was no room to keep them until the end. Give a larger --verify-every, or measure for a shorter time"
         why = "" if any(one.ended == "interrupted" for one in measured) else cure
-        yield Line(f"{unchecked:,} answers that --verify was to check it did not{why}", "bad")
+        yield Line(f"{unchecked:,} responses that --verify was to check were not checked{why}", "bad")
     for one in measured:
         if one.requests < one.load.requests and not one.ended and one.load.duration_s:
-            yield Line(f"{one.requests:,} of {one.load.requests:,} requests were asked: --duration was over before", "doubt")
+            yield Line(f"{one.requests:,} of {one.load.requests:,} requests were sent: --duration was over before", "doubt")
     yield from failures(measured)
     few = [one for one in measured if 0 < one.requests < FEW]
     if few and report.kind != "search":  # which says it of its result
@@ -122,7 +148,11 @@ def tables(report: Report) -> Iterator[Table]:
         yield compared(msgspec.convert(comparison, Comparison))
     if (main := report.main) is not None:
         if main.latency_us.max:
-            yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {outline(main)}")
+            yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {name_of(report, report.headline)}")
+        if main.server and main.server.stages_known:
+            yield stages(main)
+        if main.server and main.server.batch_sizes:
+            yield batches(main)
         yield Table("", ("", ""), [Row(fact) for fact in facts(main)])
 
 
@@ -131,25 +161,71 @@ def outline(measured: Measurement) -> str:
     return one_line((f"version {measured.version}, " if measured.version else "") + str(measured.load))
 
 
+def settings_words(settings: dict[str, Any]) -> str:
+    sizes = settings.get("buckets")
+    padded = "" if sizes is None else f", buckets {','.join(map(str, sizes)) or 'none'}"
+    batches = f"batches of {settings['rows']}" if settings["rows"] else "no batches"
+    return f"{settings['provider']}, {settings['instances']} x {settings['threads']} threads, {batches}{padded}"
+
+
+def name_of(report: Report, place: int) -> str:
+    """What a measurement was of: of a tuning its settings, else version and load."""
+    trials = report.summary.get("trials", []) if report.kind == "tune" else []
+    found = (f"{trial['stage']}: {settings_words(trial['settings'])}" for trial in trials if trial["measurement"] == place)
+    return one_line(next(found, outline(report.measurements[place])))
+
+
+def group_of(report: Report, place: int) -> str:
+    """What a measurement is called in a legend. Rounds of one thing share it; of a load that was measured twice each has its own."""
+    one = report.measurements[place]
+    several = len({each.version for each in report.measurements}) > 1
+    name = name_of(report, place) if several or report.kind == "tune" else one_line(one.load)
+    alike = [other for other, each in enumerate(report.measurements) if (each.load, each.version) == (one.load, one.version)]
+    if report.kind == "tune":
+        return name
+    if report.kind in ROUNDS:
+        return f"{name}, {len(alike)} rounds" if len(alike) > 1 else name
+    return f"{name}, step {place + 1}" if len(alike) > 1 else name
+
+
 def overview(report: Report) -> Table:
     versions = len({one.version for one in report.measurements}) > 1
-    bound = any(one.client_bound for one in report.measurements)
-    head = (*(("version",) if versions else ()), "load", "requests", "errors", "answers/s", "p50", "p99", "p99.9", "max", "client CPU")
+    notes = remarks(report)
+    head = (*(("version",) if versions else ()), "load", "requests", "errors", "responses/s", "p50", "p99", "p99.9", "max", "client CPU")
     rows = []
     for place, one in enumerate(report.measurements):
         latency = one.latency_us
-        cells = (one_line(str(one.load)), f"{one.requests:,}", f"{one.failed:,}", rate(one.requests_per_second))
+        cells = (
+            name_of(report, place) if report.kind == "tune" else one_line(str(one.load)),
+            f"{one.requests:,}",
+            f"{one.failed:,}",
+            number_of(one.requests_per_second),
+        )
         times = (*(time_of(latency, name) for name in ("p50", "p99", "p999", "max")), duration(one.client_cpu_us_per_request))
         mark = "bad" if one.failed else "doubt" if one.client_bound else "main" if place == report.headline else ""
-        last = ("client-bound" if one.client_bound else "",) if bound else ()
-        rows.append(Row(((one.version,) if versions else ()) + cells + times + last, mark))
-    return Table("", head + (("",) if bound else ()), rows)
+        rows.append(Row(((one.version,) if versions else ()) + cells + times + ((notes[place],) if any(notes) else ()), mark))
+    return Table("", head + (("",) if any(notes) else ()), rows)
 
 
-def compared(comparison: Comparison) -> Table:
-    rows = [
-        Row(cells(change), {"worse": "bad", "better": "main", "unclear": "doubt"}.get(change.verdict, "")) for change in comparison.changes
-    ]
+def remarks(report: Report) -> list[str]:
+    """Of each measurement: whether a search found that it keeps its target, and whether the client was the limit."""
+    notes = ["client-bound" if one.client_bound else "" for one in report.measurements]
+    for place, tried in judged_by(report).items():
+        notes[place] = "kept" if tried["kept"] else "client-bound" if tried["client_bound"] else "missed"
+    return notes
+
+
+def judged_by(report: Report) -> dict[int, dict[str, Any]]:
+    """Of a search: the place of each measurement of a rate, and how it was judged."""
+    places = [place for place, one in enumerate(report.measurements) if one.load.rate and not one.ended]
+    tried = report.summary.get("tried", []) if report.kind == "search" else []
+    return dict(zip(places, tried, strict=False))
+
+
+def compared(comparison: Comparison, load: str | None = None) -> Table:
+    """All changes, or those of one load."""
+    marks = {"worse": "bad", "better": "main", "unclear": "doubt"}
+    rows = [Row(cells(change), marks.get(change.verdict, "")) for change in comparison.changes if load in (None, change.load)]
     title = f"{one_line(comparison.after)} against {one_line(comparison.before)}"
     return Table(title, ("", "before", "after", "change", interval_words(comparison), ""), rows)
 
@@ -160,6 +236,34 @@ def latencies(measured: Measurement, title: str) -> Table:
     if measured.load.rate:
         rows += [Row(("from the sending", *times(measured.service_us))), Row(("sent late by", *times(measured.lateness_us)))]
     return Table(title, ("", *LATENCY_HEAD), rows)
+
+
+def stages_of(server: ServerSide) -> dict[str, Stage]:
+    """What the server tells of its stages; by means alone of reports that have no more."""
+    old = {"queue": server.queue_us, "preprocess": server.compute_input_us, "execute": server.compute_infer_us}
+    old["encode"] = server.compute_output_us
+    return server.stages or {name: Stage(us) for name, us in old.items() if us is not None}
+
+
+def stages(measured: Measurement) -> Table:
+    """The server's own time, and the rest of the latency: the network, the client, and the wait to be sent."""
+    assert measured.server is not None
+    found = stages_of(measured.server)
+    rows = [
+        Row((WHOLE_WORDS if name == WHOLE else name, duration(stage.mean_us), some(stage, "p50_us"), some(stage, "p99_us")))
+        for name, stage in found.items()
+    ]
+    if WHOLE in found and (rest := measured.latency_us.mean - found[WHOLE].mean_us) > 0:
+        rows.append(Row(("outside the server", duration(rest), "", "")))
+    known = any(stage.p99_us is not None for stage in found.values())
+    head = ("", "mean", "p50", "p99") if known else ("", "mean")
+    return Table("the server, by stage", head, [Row(row.cells[: len(head)]) for row in rows])
+
+
+def some(stage: Stage, field: str) -> str:
+    """Empty: the server does not say. Below the first bound of its histogram nothing more is known."""
+    us = getattr(stage, field)
+    return "" if us is None else f"< {duration(stage.least_us)}" if us < stage.least_us else duration(us)
 
 
 def times(latency: Latency) -> tuple[str, ...]:
@@ -177,12 +281,12 @@ def facts(measured: Measurement) -> Iterator[tuple[str, str]]:
     kind = f"open loop, connections: {load.connections}" if load.rate else "closed loop, connections x streams"
     yield "load", f"{one_line(str(load))} ({kind})" + (f", deadline {load.deadline_ms:g} ms" if load.deadline_ms else "")
     yield "measured", f"{measured.duration_s:.4g} s after {load.warm_up_s:g} s of warm-up"
-    left = f", {measured.unfinished:,} without an answer at the end" if measured.unfinished else ""
+    left = f", {measured.unfinished:,} without a response at the end" if measured.unfinished else ""
     yield "requests", f"{measured.requests:,}, {measured.failed:,} failed{left}"
     if not measured.latency_us.max:
         yield "latency", "none: no request was answered with OK"
-    asked = f" of {rate(load.rate)} asked" if load.rate else ""
-    yield "answers/s", f"{rate(measured.requests_per_second)}{asked}"
+    asked = f" of {number_of(load.rate)} asked" if load.rate else ""
+    yield "responses/s", f"{number_of(measured.requests_per_second)}{asked}"
     if measured.client_cpu_us_per_request:
         bound = ", client-bound" if measured.client_bound else ""
         yield "client CPU", f"{duration(measured.client_cpu_us_per_request)} a request{bound}"
@@ -191,17 +295,13 @@ def facts(measured: Measurement) -> Iterator[tuple[str, str]]:
         largest = f", largest difference {verified.largest_difference:.3g}" if verified.checked > verified.beyond_numbers else ""
         reference = f" against {one_line(verified.reference)}" if verified.reference else ""
         unchecked = f"; no room for {verified.unchecked:,} more" if verified.unchecked else ""
-        yield "verified", f"{verified.checked:,} answers{reference}, {verified.wrong:,} wrong{beyond}{largest}{unchecked}"
+        yield "verified", f"{verified.checked:,} responses{reference}, {verified.wrong:,} wrong{beyond}{largest}{unchecked}"
     yield from server_facts(measured)
 
 
 def server_facts(measured: Measurement) -> Iterator[tuple[str, str]]:
     if (server := measured.server) is None:
         return
-    named = (("queue", "queue_us"), ("input", "compute_input_us"), ("infer", "compute_infer_us"), ("output", "compute_output_us"))
-    stages = [f"{name} {duration(us)}" for name, field in named if (us := getattr(server, field)) is not None]
-    if stages:
-        yield "server stages", ", ".join(stages) + " (means)"
     if server.batch_sizes:
         runs = sum(server.batch_sizes.values())
         mean = sum(rows * count for rows, count in server.batch_sizes.items()) / runs if runs else 0.0
@@ -214,6 +314,24 @@ def server_facts(measured: Measurement) -> Iterator[tuple[str, str]]:
         yield "cost", f"${server.dollars_per_million:,.4g} per million predictions"
 
 
-def rate(per_second: float) -> str:
-    """Four digits are what a rate is good for; whole numbers from there on."""
-    return f"{per_second:,.0f}" if per_second >= 1000 else f"{per_second:.4g}"
+def batches(measured: Measurement) -> Table:
+    """How many runs had so many rows; more than a dozen sizes are put together by powers of two."""
+    sizes = measured.server.batch_sizes if measured.server else {}
+    together: dict[tuple[int, int], int] = {}
+    for size, runs in sorted(sizes.items()):
+        high = 1 << (size - 1).bit_length() if len(sizes) > MOST_SIZES else size
+        low = high // 2 + 1 if len(sizes) > MOST_SIZES else size
+        together[low, high] = together.get((low, high), 0) + runs
+    most, whole = max(together.values(), default=0), sum(together.values())
+    rows = [
+        Row(
+            (
+                f"{low}" if low == high else f"{low}-{high}",
+                f"{runs:,}",
+                f"{runs / whole:.1%}",
+                BAR * max(1, round(BAR_LETTERS * runs / most)),
+            )
+        )
+        for (low, high), runs in together.items()
+    ]
+    return Table(BATCHES, ("rows", "runs", "share", ""), rows)

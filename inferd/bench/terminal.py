@@ -8,25 +8,29 @@ from __future__ import annotations
 import io
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
 
-from inferd.bench.findings import duration
+from inferd.bench.conclusion import beside, conclude
+from inferd.bench.findings import duration, number_of
 from inferd.bench.measurement import Load
-from inferd.bench.tables import Line, Table, heading, one_line, rate, tables, warnings
+from inferd.bench.modes import Progress as Step
+from inferd.bench.tables import Line, Table, heading, one_line, tables, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
     from inferd.bench.measurement import Interval, Measurement
-    from inferd.bench.modes import Progress as Step
     from inferd.bench.report import Report
 
-__all__ = ["Progress", "is_rich", "render"]
+__all__ = ["Parts", "Progress", "is_rich", "render", "result", "show"]
 
-STYLES = {"bad": "bold red", "doubt": "bold yellow", "main": "bold", "": ""}
+STYLES = {"good": "bold green", "bad": "bold red", "doubt": "bold yellow", "main": "bold", "": ""}
+MARKS = {"good": "✓", "bad": "✗", "doubt": "?"}
 REFRESH_S = 0.25  # of the measurement's time: drawing must not disturb it
 PLAIN_S = 10.0  # between two plain lines of one measurement
+LOAD_LETTERS = 26  # of the column of loads
+LATE_SHARE = 0.1  # of p99: a lateness that shows in it
 FRAME = 4  # columns that a frame takes
 NARROWEST, WIDEST = 24, 1000  # of sentences in a table; of a table
 
@@ -36,40 +40,70 @@ def is_rich(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty() and find_spec("rich") is not None
 
 
+class Parts(NamedTuple):
+    """What is shown of a run, in this order; the first line of the verdict stands last, too."""
+
+    verdict: list[Line]
+    title: str
+    tables: list[Table]
+    lines: list[Line]
+
+
 def render(report: Report, *, rich: bool = False, width: int | None = None) -> str:
-    """The final tables. rich: with colours and lines, `width` columns wide (the terminal's own by default); plain lines, which a terminal
-    breaks and never cuts, where that is too narrow for a table."""
-    return (rich_text(report, width) if rich else "") or "\n".join(plain_lines(report))
+    """A report: the verdict, the tables, and what stands out."""
+    return show(Parts(result(report), heading(report), list(tables(report)), sentences(report)), rich=rich, width=width)
+
+
+def show(parts: Parts, *, rich: bool = False, width: int | None = None) -> str:
+    """rich: with colours and lines, `width` columns wide (the terminal's own by default); plain lines, which a terminal breaks and never
+    cuts, where that is too narrow for a table."""
+    return (rich_text(parts, width) if rich else "") or "\n".join(plain_lines(parts))
+
+
+def result(report: Report) -> list[Line]:
+    """The verdict, and how far it can be trusted: stands first and last."""
+    found = conclude(report)
+    said = Line(one_line(f"{MARKS[found.word.mark]} {found}"), found.word.mark)
+    return [said, Line("  " + one_line(f"confidence {found.confidence.value}: {found.because}"))]
 
 
 def sentences(report: Report) -> list[Line]:
-    """What stands out, and what the mode found."""
-    words = [Line(one_line(text), "main") for text in report.summary.get("words", [])]
-    return [*warnings(report), *words]
+    """What stands out, and what the mode found beside the verdict."""
+    return [*warnings(report), *(Line(one_line(text), "main") for text in beside(report))]
 
 
-def plain_lines(report: Report) -> Iterator[str]:
-    yield heading(report)
-    for table in tables(report):
+def plain_lines(parts: Parts) -> Iterator[str]:
+    verdict = [line.text for line in parts.verdict]
+    yield from verdict
+    yield ""
+    yield parts.title
+    for table in parts.tables:
         yield ""
         if table.title:
             yield table.title
         yield from aligned(table)
-    if lines := sentences(report):
+    if parts.lines:
         yield ""
-        yield from (f"{'! ' if line.mark in ('bad', 'doubt') else ''}{line.text}" for line in lines)
+        yield from (f"{'! ' if line.mark in ('bad', 'doubt') else ''}{line.text}" for line in parts.lines)
+    yield ""
+    yield verdict[0]
 
 
 def aligned(table: Table) -> Iterator[str]:
-    """Columns of their widest cell; numbers to the right."""
+    """Columns of their widest cell; numbers, which have a head, to the right."""
     cells = [table.head, *(row.cells for row in table.rows)] if any(table.head) else [row.cells for row in table.rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
     for row in cells:
-        first, *others = (cell.rjust(size) if any(table.head) else cell.ljust(size) for cell, size in zip(row, widths, strict=True))
-        yield "  " + "  ".join([row[0].ljust(widths[0]) if any(table.head) else first, *others]).rstrip()
+        columns = zip(table.head, row, widths, strict=True)
+        yield (
+            "  "
+            + "  ".join(
+                cell.rjust(size) if head and place else cell.ljust(size) for place, (head, cell, size) in enumerate(columns)
+            ).rstrip()
+        )
 
 
-def rich_text(report: Report, width: int | None) -> str:
+def rich_text(parts: Parts, width: int | None) -> str:
     """Empty: it does not fit."""
     from rich.console import Console, Group
     from rich.panel import Panel
@@ -78,14 +112,16 @@ def rich_text(report: Report, width: int | None) -> str:
     drawn = io.StringIO()
     # rich heeds a width on a dumb terminal only where a height is given, too; nothing here is as high as it.
     console = Console(file=drawn, force_terminal=True, width=width, height=100 if width else None, highlight=False)
-    lines = sentences(report)
-    shown = list(tables(report))
-    parts: list[Any] = [rich_table(table) for table in shown]
-    if any(least_width(console, part, any(table.head)) + FRAME > console.width for table, part in zip(shown, parts, strict=True)):
+    shown: list[Any] = [rich_table(table) for table in parts.tables]
+    if any(least_width(console, one, any(table.head)) + FRAME > console.width for table, one in zip(parts.tables, shown, strict=True)):
         return ""
-    console.print(Panel(Group(*parts), title=Text(heading(report), "bold"), title_align="left", expand=False) if parts else heading(report))
-    for line in lines:
+    verdict, title = parts.verdict, Text(parts.title, "bold")
+    for line in verdict:
+        console.print(Text(line.text, STYLES[line.mark] or "dim"))
+    console.print(Panel(Group(*shown), title=title, title_align="left", expand=False) if shown else title)
+    for line in parts.lines:
         console.print(Text(("! " if line.mark in ("bad", "doubt") else "") + line.text, STYLES[line.mark]))
+    console.print(Text(verdict[0].text, STYLES[verdict[0].mark]))
     return drawn.getvalue().rstrip("\n")
 
 
@@ -107,7 +143,7 @@ def rich_table(table: Table) -> Any:
     for place, name in enumerate(table.head):
         drawn.add_column(
             Text(name),
-            justify="right" if headed and place else "left",
+            justify="right" if name and place else "left",
             style="" if headed or place else "dim",
             no_wrap=headed or not place,
             min_width=0 if headed or not place else NARROWEST,
@@ -129,8 +165,10 @@ class Progress:
         self._stream = stream
         self._rich = is_rich(stream) if rich is None else rich
         self._live: Any = None
-        self._title, self._place = "", ""
+        self._title = self._load_words = ""
         self._load = Load()
+        self._step = Step(1, 1, self._load, "", "")
+        self._headed = False
         self._begin()
 
     def _begin(self) -> None:
@@ -157,11 +195,31 @@ class Progress:
     def tell(self, step: Step) -> None:
         """A measurement begins."""
         self._begin()
-        self._load = step.load
-        self._place = f"{step.step}/{step.of}" if step.of > 1 else "" if step.of else str(step.step)
+        self._load, self._step = step.load, step
         version = f"version {step.version}" if step.version else ""
-        self._title = one_line("  ".join(filter(None, (self._place, version, str(step.load), step.why))))
-        self._show("warming up" if step.load.warm_up_s else "")
+        self._load_words = one_line(", ".join(filter(None, (version, str(step.load)))))
+        self._title = one_line(", ".join(filter(None, (self._place(), self._load_words, step.why))))
+        if self._live is not None or not self._headed:  # each of the others has its line when it is over
+            self._show("warming up" if step.load.warm_up_s else "")
+
+    def _place(self) -> str:
+        """Which step of how many it is."""
+        step = self._step
+        if step.of == 1 or not step.most:
+            return ""
+        return f"step {step.step} of {step.of}" if step.of else f"step {step.step} of at most {step.most}"
+
+    def _left(self) -> str:
+        """How long the rest takes, where that is known."""
+        load, step = self._load, self._step
+        if not load.duration_s or load.requests:
+            return ""
+        later = max(step.most - step.step, 0) * (load.duration_s + load.warm_up_s)
+        seconds = round(max(load.duration_s - self._at_s, 0.0) + later)
+        if not seconds:
+            return ""
+        shown = f"{seconds} s" if seconds < 60 else f"{seconds // 60} min {seconds % 60} s"
+        return f"{shown} left" if step.of else f"at most {shown} left"
 
     def watch(self, interval: Interval) -> None:
         """An interval of it is over."""
@@ -170,17 +228,28 @@ class Progress:
         self._at_s = interval.at_s + interval.duration_s
         if self._at_s - self._shown_s >= (REFRESH_S if self._live is not None else PLAIN_S):
             self._shown_s = self._at_s
-            self._show(figures(interval, self._requests, self._errors, self._load))
+            self._show("  ".join(filter(None, (figures(interval, self._requests, self._errors, self._load), self._left()))))
 
     def done(self, measured: Measurement) -> None:
-        """It is over: its line stays."""
-        failed = f"  {measured.failed:,} ERRORS" if measured.failed else ""
-        wrong = f"  {measured.verified.wrong:,} WRONG ANSWERS" if measured.verified and measured.verified.wrong else ""
-        late = f"  sent late p99 {duration(measured.lateness_us.p99)}" if measured.load.rate else ""
-        bound = "  CLIENT-BOUND" if measured.client_bound else ""
-        latency = percentiles(measured.latency_us.p50, measured.latency_us.p99)
-        figures = f"{rate(measured.requests_per_second)}/s  {latency}{late}{failed}{wrong}{bound}"
-        self.say(f"{self._title}  {figures}", "bad" if failed or wrong else "doubt" if bound else "")
+        """It is over: its line stays, below those of the others, under one head."""
+        step = self._step
+        if not self._headed:
+            self._headed = True
+            self.say(f"{'step':>7}  {'load':<{LOAD_LETTERS}}  {'responses/s':>11}  {'p50':>8}  {'p99':>8}")
+        number = f"{step.step}/{step.of}" if step.of else str(step.step)
+        latency = measured.latency_us
+        times = (duration(latency.p50), duration(latency.p99)) if latency.max else ("none", "none")
+        notes = (
+            f"{measured.failed:,} ERRORS" if measured.failed else "",
+            f"{measured.verified.wrong:,} WRONG RESPONSES" if measured.verified and measured.verified.wrong else "",
+            f"sent late p99 {duration(measured.lateness_us.p99)}" if measured.lateness_us.p99 > LATE_SHARE * latency.p99 else "",
+            "CLIENT-BOUND" if measured.client_bound else "",
+        )
+        cells = (
+            f"{number:>7}  {self._load_words:<{LOAD_LETTERS}}  {number_of(measured.requests_per_second):>11}  {times[0]:>8}  {times[1]:>8}"
+        )
+        bad = measured.failed or (measured.verified and measured.verified.wrong)
+        self.say("  ".join(filter(None, (cells, *notes))), "bad" if bad else "doubt" if measured.client_bound else "")
 
     def say(self, text: str, mark: str = "") -> None:
         """A line that stays."""
@@ -226,7 +295,9 @@ def percentiles(p50_us: float, p99_us: float) -> str:
 def figures(interval: Interval, requests: int, errors: int, load: Load) -> str:
     """Now, and so far."""
     now = interval.requests / interval.duration_s if interval.duration_s else 0.0
-    asked = f" of {rate(load.rate)}/s" if load.rate else ""
+    asked = f" of {number_of(load.rate)}/s" if load.rate else ""
     late = f"  sent late p99 {duration(interval.late_p99_us)}" if load.rate else ""
     latency = percentiles(interval.p50_us, interval.p99_us)
-    return f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {rate(now)}/s{asked}  {latency}{late}  {errors:,} errors"
+    return (
+        f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {number_of(now)}/s{asked}  {latency}{late}  {errors:,} errors"
+    )

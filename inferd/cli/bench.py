@@ -19,11 +19,12 @@ from click.core import ParameterSource
 from inferd.cli.duration import Duration
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
-from inferd.cli.say import one_line, say
+from inferd.cli.say import echo, one_line, say
+from inferd.cli.typed import typed, typed_here
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from inferd.bench.interval_log import IntervalLog
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 INTERRUPTED = 130
+CLIENT_BOUND, INCONCLUSIVE = "client-bound", "inconclusive"
 RESERVED = frozenset({"connection", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"})
 MOST_STREAMS = 100_000  # in flight, on a connection and in all
 
@@ -57,13 +59,18 @@ def of_group(title: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]
 
 
 class Bench(click.Command):
-    """Shows its options under their groups' titles. A load is what it is about; only `compare` is a verb of its own."""
+    """Shows its options under their groups' titles. A load is what it is about; only `compare` and `report` are verbs of their own."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
         if args[:1] == ["compare"]:
             from inferd.cli.bench_compare import compare
 
-            return compare.make_context(f"{info_name} compare", args[1:], parent, **extra)
+            return compare.make_context(f"{info_name} compare", args[1:], parent, obj=args[1:], **extra)
+        if args[:1] == ["report"]:
+            from inferd.cli.bench_report import report
+
+            return report.make_context(f"{info_name} report", args[1:], parent, **extra)
+        extra.setdefault("obj", typed("bench", args))
         return super().make_context(info_name, args, parent, **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -83,33 +90,31 @@ class Bench(click.Command):
     "Load",
     click.option("--connections", type=Whole(1, 10_000), default=4, show_default=True, help="HTTP/2 connections."),
     click.option("--concurrency", type=Whole(1, MOST_STREAMS), default=1, show_default=True, help="Requests in flight on each connection."),
-    click.option("--rate", type=Fraction(0, min_open=True), help="Open loop: requests a second, whatever the answers do."),
-    click.option("--arrivals", default="constant", show_default=True, help="Of an open loop: constant, poisson, burst:N, trace:FILE."),
-    click.option("--duration", type=Duration(), help="Of the measuring.  [default: 10s]"),
-    click.option("--requests", type=Whole(1, 10**12), help="End after so many requests."),
-    click.option("--warm-up", type=Duration(zero=True), default="1s", show_default=True, help="Before it; not counted."),
-    click.option("--deadline", type=Duration(), help="Time that each request has."),
+    click.option("--rate", type=Fraction(0, min_open=True), help="Open loop: so many requests a second, however slow the server is."),
+    click.option(
+        "--arrivals", default="constant", show_default=True, help="Pattern of an open loop: constant, poisson, burst:N, trace:FILE."
+    ),
+    click.option("--duration", type=Duration(), help="Time to measure.  [default: 10s]"),
+    click.option("--requests", type=Whole(1, 10**12), help="End after this many requests."),
+    click.option("--warm-up", type=Duration(zero=True), default="1s", show_default=True, help="Time before that, not counted."),
+    click.option("--deadline", type=Duration(), help="Timeout of each request."),
     click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Processes that send requests."),
     click.option(
         "--spin/--no-spin",
         default=None,
-        help="Open loop: stay awake before each arrival, for sending to the microsecond.  [default: where a core is left for it]",
+        help="Open loop: busy-wait before each request, to send on time.  [default: if a core is free]",
     ),
-    click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of arrivals and random inputs."),
+    click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Seed of arrivals and random inputs."),
 )
 @of_group(
     "Modes: one load, unless one of these is given",
-    click.option("--steps", metavar="N,N,...", help="Rates where --rate (any) or --arrivals makes it an open loop, else concurrencies."),
-    click.option("--ramp", metavar="FROM:TO/N", help="The same, evenly spaced."),
-    click.option("--slo", metavar="p99=10ms", help="Search the highest rate that keeps it; p50=5ms,p99=50ms,errors=0.1% works, too."),
-    click.option(
-        "--stress", is_flag=True, help="Past saturation: goodput at 0.5 to 2 times the rate that it can do. Its --deadline: ten medians."
-    ),
-    click.option("--soak", is_flag=True, help="One long load, and whether latency or memory drifts."),
-    click.option("--versions", metavar="A,B", help="Versions of the model in turn, in one run, and how they compare."),
-    click.option(
-        "--rounds", type=Whole(1, 100), help="Of --versions, or of one load: compare needs 4.  [default: 4 of --versions, else 1]"
-    ),
+    click.option("--steps", metavar="N,N,...", help="Several loads: rates with --rate or --arrivals, else concurrencies."),
+    click.option("--ramp", metavar="FROM:TO/N", help="N loads, evenly spaced."),
+    click.option("--slo", metavar="p99=10ms", help="Search the highest rate that keeps this; also p50=5ms,p99=50ms,errors=0.1%."),
+    click.option("--stress", is_flag=True, help="Overload: goodput at 0.5 to 2 times the saturation."),
+    click.option("--soak", is_flag=True, help="One long load: do latency and memory drift?"),
+    click.option("--versions", metavar="A,B", help="Measure versions of the model in turn, and compare them."),
+    click.option("--rounds", type=Whole(1, 100), help="Repeat --versions, or one load; compare needs 4.  [default: 4 or 1]"),
     click.option(
         "--scenario", type=click.Choice(["SingleStream", "MultiStream", "Server", "Offline"]), help="MLPerf's, driven by its LoadGen."
     ),
@@ -132,29 +137,33 @@ class Bench(click.Command):
     click.option("--count", type=Whole(1, 100_000), help="Different requests that are made.  [default: 1, with --sizes 64]"),
     click.option("--rows", type=Whole(1, 65_536), help="Rows of each request.  [default: 1]"),
     click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes."),
+    click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of every request, such as priority=1."),
 )
 @of_group(
     "Checks",
-    click.option("--verify", metavar="FILE", help="Hold answers against a model (.onnx, folder) run here, or a .npz with the outputs."),
-    click.option("--verify-every", type=Whole(1, 10**9), default=100, show_default=True, help="Every so many-th answer."),
-    click.option("--rtol", type=Fraction(0), help="Relative difference that is none.  [default: 0.0001]"),
-    click.option("--atol", type=Fraction(0), help="Absolute difference that is none.  [default: 0.00001]"),
+    click.option("--verify", metavar="FILE", help="Compare responses with a model run here (.onnx, folder), or a .npz of outputs."),
+    click.option("--verify-every", type=Whole(1, 10**9), default=100, show_default=True, help="Check one of N responses."),
+    click.option("--rtol", type=Fraction(0), help="Relative tolerance.  [default: 0.0001]"),
+    click.option("--atol", type=Fraction(0), help="Absolute tolerance.  [default: 0.00001]"),
+)
+@of_group(
+    "For CI: exit code 1",
+    click.option("--fail-if", multiple=True, metavar="'p99>50ms,errors>0.1%'", help="Fail if a figure is beyond this; also rate<1000."),
+    click.option("--fail-on", multiple=True, type=click.Choice([CLIENT_BOUND, INCONCLUSIVE]), help="Fail if the verdict is this."),
 )
 @of_group(
     "The server's side",
-    click.option("--metrics-url", metavar="URL", help="Its page for Prometheus.  [default: inferd's, on the port after TARGET's]"),
-    click.option("--server-pid", type=Whole(1, 2**31 - 1), metavar="PID", help="Its process on this machine, for CPU and memory."),
-    click.option("--dollars-per-hour", type=Fraction(0), help="Of the machine: gives the cost of a million predictions."),
+    click.option("--metrics-url", metavar="URL", help="The server's metrics page.  [default: the port after TARGET's, for inferd]"),
+    click.option("--server-pid", type=Whole(1, 2**31 - 1), metavar="PID", help="The server's process on this machine, for CPU and memory."),
+    click.option("--dollars-per-hour", type=Fraction(0), help="Price of the machine, for the cost of a million predictions."),
 )
 @of_group(
     "Output",
-    click.option("--json", "json_file", metavar="FILE", help="The report."),
-    click.option("--html", metavar="FILE", help="The report to look at: one file, with plots (inferd[bench])."),
-    click.option("--csv", metavar="FILE", help="One line a measurement; FILE-intervals.csv has one a second."),
-    click.option("--hdr", metavar="FILE", help="HdrHistogram log of the latencies, a line an interval."),
-    click.option(
-        "--samples", metavar="FILE.npy", help="Each request of one load: intended, sent, done in ns, code; a million an interval."
-    ),
+    click.option("--json", "json_file", metavar="FILE", help="Write the report, for scripts and compare."),
+    click.option("--html", metavar="FILE", help="Write the report as a page: one file, with charts."),
+    click.option("--csv", metavar="FILE", help="Write a line a measurement; FILE-intervals.csv has one a second."),
+    click.option("--hdr", metavar="FILE", help="Write an HdrHistogram log of the latencies."),
+    click.option("--samples", metavar="FILE.npy", help="Write each request of one load: intended, sent, done in ns, code."),
     click.option("--quiet", is_flag=True, help="Show no progress."),
 )
 @of_group("Access: TLS, and a token", *TLS, TOKEN_FILE)
@@ -164,7 +173,8 @@ class Bench(click.Command):
     click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along; no report has its values."),
 )
 def bench(**given: Any) -> int:
-    """Measure a model server: closed and open loops, searches, stress; or compare reports (`inferd bench compare A.json B.json`).
+    """Measure a model server. `inferd bench compare A.json B.json` compares two reports, `inferd bench report A.json --html A.html` shows
+    one again.
 
     TARGET is host:port, unix:/path or unix:@name of any server of the Open Inference Protocol over gRPC, or embedded:PATH of an ONNX file
     or repository to run in this process. MODEL may be left out where there is only one.
@@ -177,10 +187,13 @@ def bench(**given: Any) -> int:
     inferd bench localhost:8001 resnet50 --slo p99=50ms
     inferd bench models.example:8001 resnet50 --tls-ca ca.pem --token-file token
     """
+    from inferd.bench.conditions import parse_conditions
     from inferd.bench.interrupts import interrupted_once
     from inferd.bench.samples import Samples
 
     reject_unused(given)
+    for text in given["fail_if"]:
+        parse_conditions(text)  # before a long run
     outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
     reject_shared(outputs)
     opened = Samples(given["samples"]) if given["samples"] else nullcontext()
@@ -190,13 +203,11 @@ def bench(**given: Any) -> int:
 
 def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
     """What the flags ask for, told and written; the exit code."""
-    from inferd.bench import inputs, plots, report, terminal
+    from inferd.bench import inputs, report, terminal
     from inferd.bench.interval_log import IntervalLog
     from inferd.bench.outcome_report import report_of
     from inferd.bench.session import Checks, Looks, Session
 
-    if given["html"]:
-        plots.require_matplotlib()
     trace = arrivals_of(given)
     load, versions = load_of(given, trace), versions_of(given)
     spin = report.usable_cores() > load.processes if given["spin"] is None else given["spin"]
@@ -222,14 +233,16 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
             progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))
             outcome = carry_out(session, given, load, versions, progress)
     settings = settings_of(given, load, spin if any(one.load.rate for one in outcome.measurements) and not session.local else None)
-    made = report_of(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
+    made = report_of(
+        outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices, command=typed_here()
+    )
     try:
-        click.echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
+        echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
     finally:  # the table does not wait for a file, nor the files for a reader of the table
         failures = write(made, outputs, samples, session.log)
     if failures:
         raise InferdError("; ".join(failures))
-    return exit_code(made, outcome)
+    return exit_code(made, outcome, given["fail_on"])
 
 
 def reject_shared(outputs: dict[str, str]) -> None:
@@ -247,12 +260,20 @@ def reject_shared(outputs: dict[str, str]) -> None:
         )
 
 
-def exit_code(made: Report, outcome: Outcome) -> int:
+def exit_code(made: Report, outcome: Outcome, fail_on: Sequence[str]) -> int:
+    from inferd.bench.conclusion import conclude, conditions_of, failing
+    from inferd.bench.conditions import ERRORS
+
     if outcome.ended == "interrupted":
         return INTERRUPTED
     worse = any(change["verdict"] == "worse" for comparison in made.summary.get("comparisons", []) for change in comparison["changes"])
     unverified = made.is_unverified or made.unchecked > 0
-    return int(not outcome.clean or worse or made.summary.get("valid") is False or not made.answered or unverified)
+    asked = conditions_of(made)
+    clean = outcome.is_clean(may_fail=any(each.figure == ERRORS for each in asked)) and not failing(made)
+    verdict = conclude(made)
+    says_nothing = verdict.word.mark == "doubt"
+    clean = clean and not (CLIENT_BOUND in fail_on and verdict.client_bound) and not (INCONCLUSIVE in fail_on and says_nothing)
+    return int(not clean or worse or made.summary.get("valid") is False or not made.answered or unverified)
 
 
 def settings_of(given: dict[str, Any], load: Load, spin: bool | None) -> dict[str, Any]:
@@ -278,6 +299,7 @@ def reject_unused(given: dict[str, Any]) -> None:
         if not unless and (unused := sorted(names & said)):
             raise click.UsageError(f"--{unused[0].replace('_', '-')} {why}")
 
+    reject({"fail_if"}, not {"versions", "scenario"} & modes, "is for one load: --versions and --scenario have verdicts of their own")
     reject({"rounds"}, not modes - {"versions"}, "is for --versions, or for one load")
     reject({"verify_every", "rtol", "atol"}, "verify" in said, "is for --verify FILE")
     reject({"metrics_url", "server_pid", "dollars_per_hour", "spin", "processes", "deadline", "samples"}, not local, "is for a server")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.say import echo
+from inferd.cli.typed import typed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -34,9 +37,14 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
 @click.command
 @click.argument("before", type=click.Path())
 @click.argument("after", type=click.Path())
-@click.option("--threshold", default="5%", callback=between(0, 1), metavar="SHARE", show_default=True, help="A smaller change is none.")
+@click.option("--threshold", default="5%", callback=between(0, 1), metavar="SHARE", show_default=True, help="Ignore smaller changes.")
 @click.option(
-    "--confidence", default="95%", callback=between(0.5, 1), metavar="SHARE", show_default=True, help="Of all intervals together."
+    "--confidence",
+    default="95%",
+    callback=between(0.5, 1),
+    metavar="SHARE",
+    show_default=True,
+    help="Confidence of all intervals together.",
 )
 @click.option(
     "--margin",
@@ -44,11 +52,11 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
     callback=between(0, 10),
     metavar="SHARE",
     show_default=True,
-    help="What two runs of one server may differ by, so much more or as many times less; three times that in p99, four times where the "
-    "client was the limit. For reports without rounds.",
+    help="Without rounds: how much two runs of one server may differ.",
 )
-@click.option("--fail-on-unclear", is_flag=True, help="Exit code 1 also where any figure is unclear: of few rounds some always are.")
+@click.option("--fail-on-unclear", is_flag=True, help="Exit code 1 also if any figure is unclear.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
+@click.option("--html", metavar="FILE", help="Write a page to look at: one file, with a chart.")
 @click.option("--force", is_flag=True, help="Compare different models or loads, too.")
 def compare(
     before: str | Path,
@@ -58,25 +66,30 @@ def compare(
     margin: float,
     fail_on_unclear: bool,
     as_markdown: bool,
+    html: str | None,
     force: bool,
 ) -> int:
-    """Compare two reports that `inferd bench --json` wrote.
+    """Compare two reports that `inferd bench --json` wrote, and say whether anything became worse.
 
-    A figure is worse or better if it changed by more than the threshold and its confidence interval leaves out zero, where each report
-    has four rounds of its load or more (--rounds, --versions). Of single runs, whose intervals don't know what differs from run to run,
-    all of the interval must lie beyond the margin; p999 has none, a p99 below 10 ms neither, nor has CPU. But whatever the interval says,
-    requests/s that are 5 times less, a p50 of 10, mean of 20, p99 of 30, p999 of 100 or server CPU of 1.5 times as much are worse, too. So
-    is a server that answered nothing, left requests unanswered, was silent for half a second, or ended the run before its time.
+    With four rounds or more on each side (--rounds, --versions), a figure is worse if it changed by more than the threshold, and its
+    confidence interval leaves out zero. Single runs do not show how much two runs differ, so there the whole interval must lie beyond
+    the margin. Failures, silences and multiples always count: docs/measuring.md has the limits.
 
-    Exit code 1 if any became worse, 2 if the reports cannot be compared.
+    Exit code 1 if anything became worse, 2 if the reports cannot be compared.
     """
     from inferd.bench import compare as comparing
+    from inferd.bench import html as pages
     from inferd.bench import report, verdicts
+
+    if html:
+        report.check_writable(html)
 
     made = comparing.compare(
         report.load(before), report.load(after), threshold=threshold, confidence=confidence, margin=margin, force=force
     )
-    click.echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, coloured))
+    if html:
+        report.write_text(html, pages.comparison_page(made, typed("bench", ["compare", *(click.get_current_context().obj or [])])))
+    echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, coloured))
     return made.exit_code or int(fail_on_unclear and made.unclear > 0)
 
 

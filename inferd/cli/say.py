@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-__all__ = ["one_line", "printable", "say"]
+__all__ = ["echo", "one_line", "printable", "say"]
 
 
 def say(text: str, *, err: bool = False) -> None:
     """A line, or several, on stdout or stderr."""
     click.echo(printable(text), err=err)
+
+
+def echo(text: str) -> None:
+    """Lines of our own on stdout, whatever letters its encoding lacks."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding))
 
 
 def printable(text: str) -> str:

@@ -47,12 +47,12 @@ def test_a_generator_that_shares_the_machine_with_the_server_is_none_that_lacks_
 @pytest.mark.parametrize(
     ("measurement", "spent", "says"),
     [
-        (measured(CLOSED, 56, requests=7_500), effort(0.25, 0.51, 7_500), "no core for 67% of the time in which it had work, 68 us each"),
-        (measured(Load(1, 16), 91, requests=80_000), effort(0.22, 0.45, 5_000), "no core for 67% of the time in which it had work, 90 us"),
-        (measured(Load(4, 16), 163, requests=152_000), effort(0.26, 0.53, 4_500), "the median latency is 163 us: too much else runs on"),
+        (measured(CLOSED, 56, requests=7_500), effort(0.25, 0.51, 7_500), "no core for 67% of the time in which it had work, 68 µs each"),
+        (measured(Load(1, 16), 91, requests=80_000), effort(0.22, 0.45, 5_000), "no core for 67% of the time in which it had work, 90 µs"),
+        (measured(Load(4, 16), 163, requests=152_000), effort(0.26, 0.53, 4_500), "the median latency is 163 µs: too much else runs on"),
         (measured(Load(rate=1_000), 105, requests=1_000), effort(0.06, 0.12, 1_800), "no core for 67% of the time"),
-        (measured(CLOSED, 53, requests=12_000), effort(0.36, 0.36, 12_000), "waited 30 us a request for a core"),
-        (measured(Load(rate=1_000), 40, requests=1_000), effort(0.14, 0.06, 1_900), "waited 60 us a request for a core"),  # it spins
+        (measured(CLOSED, 53, requests=12_000), effort(0.36, 0.36, 12_000), "waited 30 µs a request for a core"),
+        (measured(Load(rate=1_000), 40, requests=1_000), effort(0.14, 0.06, 1_900), "waited 60 µs a request for a core"),  # it spins
     ],
 )
 def test_a_generator_that_waits_for_a_core_says_so(measurement: Measurement, spent: Effort, says: str) -> None:

@@ -211,7 +211,7 @@ def test_a_stall_in_a_closed_loop_is_seen_by_the_longest_latency(rounds):
     made = compare_measurements(good, bad)
     assert [change.figure for change in made.changes if change.verdict == "worse"] == ["max", "longest silence"]
     named = [notice for notice in made.notices if "round 4 of 4" in notice]
-    assert named == (["1x1: max after owes most to round 4 of 4, where it was 1,000,000.0 us"] if rounds == 4 else [])
+    assert named == (["1x1: max after owes most to round 4 of 4, where it was 1,000,000.0 µs"] if rounds == 4 else [])
     assert verdicts(compare_measurements(bad, good))["max"] == "better"
     assert compare_measurements(bad, bad).exit_code == 0
 
@@ -233,7 +233,7 @@ def test_one_round_that_stalls_is_worse_and_named():
     rounds = [at_a_rate(requests=2000) for _ in range(4)]
     made = compare_measurements(rounds, [*rounds[:2], at_a_rate(stalled=1, requests=2000), rounds[3]])
     assert verdicts(made)["mean"] == "worse"
-    assert any(re.fullmatch(r"20/s constant: mean after owes most to round 3 of 4, where it was [\d,.]+ us", each) for each in made.notices)
+    assert any(re.fullmatch(r"20/s constant: mean after owes most to round 3 of 4, where it was [\d,.]+ µs", each) for each in made.notices)
 
 
 def test_seconds_without_responses_are_some_of_the_seconds():
@@ -326,7 +326,7 @@ def test_wrong_responses_are_worse():
     made = compare_measurements(
         [measurement(verified=Verification(checked=9))], [measurement(seed=2, verified=Verification(checked=9, wrong=1))]
     )
-    assert (verdicts(made)["wrong answers"], made.exit_code) == ("worse", 1)
+    assert (verdicts(made)["wrong responses"], made.exit_code) == ("worse", 1)
 
 
 def verified(*sides: tuple[int, int]) -> list[list[Measurement]]:
@@ -351,10 +351,10 @@ def verified(*sides: tuple[int, int]) -> list[list[Measurement]]:
 def test_wrong_responses_are_compared_by_their_share(before, after, verdict):
     """A faster server, or a longer run, has more of them; but a right one has none."""
     made = compare_measurements(*verified(before, after))
-    change = figure(made, "wrong answers")
+    change = figure(made, "wrong responses")
     assert (change.verdict, made.exit_code) == (verdict, int(verdict == "worse"))
     assert (change.before, change.after) == pytest.approx((100 * before[0] / before[1], 100 * after[0] / after[1]))
-    shown = next(line for line in plain(made).splitlines() if "wrong answers" in line)
+    shown = next(line for line in plain(made).splitlines() if line.startswith("  wrong responses"))
     assert f"{change.after:,.3f} %  {100 * change.change:+.3f}" in shown
 
 

@@ -129,7 +129,7 @@ def test_a_generator_without_a_core_says_so() -> None:
     part = piece(0, 1000, ran=0.1, latency_us=100)._replace(delayed_ns=S // 5, turns=1000)
     measured = total(Load(processes=2), part, part, part._replace(at=-1)).result()
     assert measured.client_bound
-    assert "no core for 67% of the time in which it had work, 200 us each time" in measured.client_bound_reason
+    assert "no core for 67% of the time in which it had work, 200 µs each time" in measured.client_bound_reason
 
 
 def test_a_piece_says_how_long_its_thread_waited_for_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_generator_that_sends_late_says_so() -> None:
     assert not total(load, piece(0, waited=0.0, late_us=50, latency_us=1000)).result().client_bound
     assert not total(load, piece(0, answered=0)._replace(lateness=histogram(5.0).sparse())).result().client_bound, "there is no latency"
     measured = total(load, piece(0, late_us=200, latency_us=1000)).result()
-    assert "200 us late (median), the latency is 1000 us" in measured.client_bound_reason
+    assert "200 µs late (median), the latency is 1 ms" in measured.client_bound_reason
 
 
 def test_shares_are_the_whole() -> None:

@@ -102,7 +102,7 @@ RATE = Load(rate=1000, duration_s=10)
         (measured(RATE, 1000, 10_100), "p99 is 10.1 ms"),
         (measured(RATE, 991), ""),
         (measured(RATE, 989), "989/s are answered in time, where 989.9/s were due"),
-        (measured(Load(rate=2000, duration_s=1), 1978.8), "less than 1979/s are answered in time, where 1979/s were due"),
+        (measured(Load(rate=2000, duration_s=1), 1978.8), "less than 1,979/s are answered in time, where 1,979/s were due"),
         (measured(RATE, 700, errors={"INTERNAL": 10}), "10 of 7000 requests failed, most with INTERNAL"),
         (measured(RATE, 1000, errors={"RESOURCE_EXHAUSTED": 2, "INTERNAL": 1}), "3 of 10000 requests failed, most with RESOURCE_EXHAUSTED"),
         (measured(RATE, 1000, errors={"INTERNAL": 10_000}), "no request was answered with OK"),
@@ -122,7 +122,7 @@ def test_what_keeps_a_target(measurement, why):
 def test_what_was_answered_too_late_is_not_said_to_be_answered():
     late = measured(Load(rate=1824, duration_s=1), 1713)
     late.requests = 1824
-    assert judge(late, SLO) == "1713/s are answered in time, where 1805/s were due"
+    assert judge(late, SLO) == "1,713/s are answered in time, where 1,805/s were due"
 
 
 def test_errors_that_are_allowed():
@@ -258,8 +258,8 @@ def test_a_target_that_was_missed_now_and_then_below_the_result_is_said():
     found = modes.carry_out(modes.search(Load(rate=1000), SLO), stalling({1}, 0.4)).findings
     assert found.confirmed
     (said,) = [line for line in found.words() if "did not keep it" in line]
-    assert said.startswith("1 of 8 measurements at 9500/s")
-    assert said.endswith("and below it did not keep it, once at 2000/s (p99 is 3 s): a longer --duration counts that in")
+    assert said.startswith("1 of 8 measurements at 9,500/s")
+    assert said.endswith("and below it did not keep it, once at 2,000/s (p99 is 3 s): a longer --duration counts that in")
     steady = modes.carry_out(modes.search(Load(rate=1000), SLO), queue(10_000)).findings
     assert not any("did not keep it" in line for line in steady.words())
 
@@ -343,7 +343,7 @@ def test_a_generator_that_is_the_limit_is_told_apart_from_a_server_that_is():
     outcome = modes.carry_out(modes.search(Load(rate=1000), SLO), run)
     assert 4800 < outcome.findings.rate <= 5000 / findings.ACHIEVED
     assert outcome.findings.why == "the generator was the limit (a core was full)"
-    assert re.fullmatch(r"at \d+/s the generator was the limit; the server may do more", outcome.findings.stopped)
+    assert re.fullmatch(r"at [\d,]+/s the generator was the limit; the server may do more", outcome.findings.stopped)
 
 
 def test_a_generator_that_is_always_the_limit():
@@ -410,7 +410,7 @@ def test_too_few_requests_are_told():
     assert outcome.findings.words()[-1] == "that rests on 10 requests: measure longer"
 
 
-@pytest.mark.parametrize(("rate", "text"), [(0.12345, "0.1235/s"), (999.96, "1000/s"), (12345.6, "12346/s"), (1e6, "1000000/s")])
+@pytest.mark.parametrize(("rate", "text"), [(0.12345, "0.1235/s"), (999.96, "1000/s"), (12345.6, "12,346/s"), (1e6, "1,000,000/s")])
 def test_rates_are_written_without_an_exponent(rate, text):
     assert findings.per_second(rate) == text
 
@@ -421,7 +421,7 @@ def test_steps_are_told_one_by_one_and_make_a_curve():
     outcome = modes.carry_out(modes.steps(loads), queue(1500), told.append)
     assert [(p.step, p.of, p.load.rate) for p in told] == [(1, 3, 500), (2, 3, 1000), (3, 3, 2000)]
     assert [(p.asked, p.answered) for p in outcome.findings.points] == [(500, 500), (1000, 1000), (2000, 1500)]
-    assert outcome.findings.words() == ["most answers: 1500/s at 2000/s constant", "saturated at 2000/s constant"]
+    assert outcome.findings.words() == ["most responses: 1,500/s at 2000/s constant", "saturated at 2000/s constant"]
     assert outcome.clean
 
 
@@ -470,7 +470,7 @@ def test_stress_goes_past_the_saturation():
     assert found.deadline_ms == 10  # ten times the first median, 667 us, is less than the least
     assert {m.load.deadline_ms for m in outcome.measurements if m.load.rate} == {10}
     assert outcome.clean  # errors are what a stress looks for
-    assert found.words()[1] == "at 2000/s, 2 times that, 900/s are answered within 10 ms: 90% of the best, 1000/s"
+    assert found.words()[1] == "at 2,000/s, 2 times that, 900/s are answered within 10 ms: 90% of the best, 1,000/s"
 
 
 def test_stress_keeps_the_deadline_that_was_asked_for():

@@ -50,7 +50,7 @@ def test_the_headline_of_a_search_is_what_it_found():
     made = report_of(modes.carry_out(modes.search(Load(rate=100.0), modes.parse_slo("p99=10ms")), server_of(1000.0)), "t", "m")
     assert made.main.load.rate == made.summary["rate"]
     assert made.requests_per_second == made.main.requests_per_second > 900
-    assert made.summary["words"][0].startswith(f"{made.summary['rate']:.4g}/s keeps p99 10 ms")
+    assert made.summary["words"][0].startswith(f"{made.summary['rate']:,.0f}/s keeps p99 10 ms")
 
 
 def test_the_headline_of_steps_is_the_best():

@@ -122,13 +122,13 @@ def test_nothing_answered_and_nothing_verified_is_said():
     assert (nothing.answered, nothing.is_unverified) == (0, True)
     text = terminal.render(nothing)
     assert "! no request was answered" in text
-    assert "! --verify checked no answer" in text
+    assert "! --verify checked no response" in text
     checked = sample(measurements=[measurement(verified=Verification(checked=1)), measurement(verified=Verification())])
     assert (checked.answered > 0, checked.is_unverified) == (True, False)
     assert "! " not in terminal.render(checked)
     half = sample(measurements=[measurement(verified=Verification(checked=5, unchecked=1200)) for _ in range(2)])
     assert half.unchecked == 2400
-    assert "! 2,400 answers that --verify was to check it did not" in terminal.render(half)
+    assert "! 2,400 responses that --verify was to check were not checked" in terminal.render(half)
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

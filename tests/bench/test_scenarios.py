@@ -391,10 +391,10 @@ def test_a_client_that_was_late_is_told_and_not_held_against_the_server():
     assert measured.lateness_us.p50 == pytest.approx(72_000 - 450, rel=1e-3)
     assert measured.lateness_us.max == pytest.approx(76_000 - 450, rel=1e-3)
     assert measured.client_bound
-    assert measured.client_bound_reason.startswith("requests were sent 715")
+    assert measured.client_bound_reason.startswith("requests were sent 71.5 ms late")
     found = scenarios.judged(task("Server"), seen, measured)
     assert found.client_bound == measured.client_bound_reason
-    assert "INVALID (LoadGen's log counts errors), client-bound: requests were sent 715" in found.words()[0]
+    assert "INVALID (LoadGen's log counts errors), client-bound: requests were sent 71.5 ms late" in found.words()[0]
 
 
 def test_nothing_is_valid_without_saying_that_the_client_was_the_limit():

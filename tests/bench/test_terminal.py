@@ -13,7 +13,7 @@ import pytest
 from reports import measurement, sample
 
 from inferd.bench import report
-from inferd.bench.measurement import Interval, Load, Measurement, ServerSide, Verification
+from inferd.bench.measurement import Interval, Load, Measurement, ServerSide, Stage, Verification
 from inferd.bench.modes import Progress as Step
 from inferd.bench.terminal import Progress, is_rich, render
 
@@ -36,9 +36,9 @@ def lines(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("verified", "said"),
     [
-        (Verification(9, 9, beyond_numbers=9), "9 answers, 9 wrong (9 by NaN, infinity, shape or text)"),
-        (Verification(9, 4, 2.5, beyond_numbers=3), "9 answers, 4 wrong (3 by NaN, infinity, shape or text), largest difference 2.5"),
-        (Verification(), "0 answers, 0 wrong"),
+        (Verification(9, 9, beyond_numbers=9), "9 responses, 9 wrong (9 by NaN, infinity, shape or text)"),
+        (Verification(9, 4, 2.5, beyond_numbers=3), "9 responses, 4 wrong (3 by NaN, infinity, shape or text), largest difference 2.5"),
+        (Verification(), "0 responses, 0 wrong"),
     ],
 )
 def test_the_largest_difference_is_one_of_numbers(verified, said):
@@ -52,18 +52,24 @@ def test_one_load(rich):
         unfinished=3,
         verified=Verification(checked=100, largest_difference=2e-6, reference="mlp.onnx"),
         server=ServerSide(
-            queue_us=120.0, batch_sizes={1: 10, 8: 10}, cpu_us_per_request=21.5, rss_bytes=200 << 20, dollars_per_million=0.125
+            stages={"queue": Stage(120.0, 140.0, 2500.0), "request": Stage(400.0, None, 600.0)},
+            batch_sizes={1: 10, 8: 10},
+            cpu_us_per_request=21.5,
+            rss_bytes=200 << 20,
+            dollars_per_million=0.125,
         ),
     )
     text = render(sample(measurements=[measured]), rich=rich, width=140)
     found = lines(text)
     assert "mlp at localhost:8001" in text
     assert found["load"] == "2000/s poisson (open loop, connections: 1), deadline 100 ms"
-    assert found["requests"] == f"{measured.requests:,}, 0 failed, 3 without an answer at the end"
-    assert found["verified"] == "100 answers against mlp.onnx, 0 wrong, largest difference 2e-06"
-    assert found["server stages"] == "queue 120 us (means)"
+    assert found["requests"] == f"{measured.requests:,}, 0 failed, 3 without a response at the end"
+    assert found["verified"] == "100 responses against mlp.onnx, 0 wrong, largest difference 2e-06"
+    assert re.split(r"\s{2,}", found["queue"]) == ["120 µs", "140 µs", "2.5 ms"]
+    assert re.split(r"\s{2,}", found["whole request"]) == ["400 µs", "600 µs"]
+    assert re.split(r"\s{2,}", found["8"])[:2] == ["10", "50.0%"]
     assert found["batches"] == "20 runs of 4.5 rows on average, at most 8"
-    assert (found["server CPU"], found["server memory"]) == ("21.5 us a request", "200 MiB")
+    assert (found["server CPU"], found["server memory"]) == ("21.5 µs a request", "200 MiB")
     assert found["cost"] == "$0.125 per million predictions"
     assert re.split(r"\s{2,}", found["latency"])[-1] == f"{measured.latency_us.max / 1e3:.3g} ms"
     assert "sent late by" in found
@@ -81,7 +87,7 @@ def test_what_stands_out(rich):
     asked = f"{first.requests + second.requests:,}"
     for line in (
         "! client-bound (1 of 2 measurements): the figures are the generator's, not the server's: at version 1, 4x16 busy 97 %",
-        "! 2 wrong answers: y[0]: 1, got 2",
+        "! 2 wrong responses: y[0]: 1, got 2",
         f"! 3 of {asked} requests failed with UNAVAILABLE: shutting down",
         f"! 1 of {asked} requests failed with INTERNAL",
         "! ended early: the server went away",
@@ -99,7 +105,7 @@ def test_a_narrow_terminal_cuts_no_figure(width):
     for made in (one, several):
         text = ESCAPE.sub("", render(made, rich=True, width=width))
         assert "…" not in text
-        for figure in (f"{made.measurements[0].latency_us.max / 1e3:.3g} ms", "server stages", "queue 120 us"):
+        for figure in (f"{made.measurements[0].latency_us.max / 1e3:.3g} ms", "the server, by stage", "queue"):
             assert figure in text
         drawn = "╭" in text
         assert not drawn or max(map(len, text.splitlines())) <= width
@@ -115,7 +121,12 @@ def test_several_loads_have_a_row_each():
     rows = [line.split() for line in text.splitlines() if "/s constant " in line]
     assert [row[0] for row in rows] == ["100/s", "200/s", "400/s", "load"]
     assert "latency at version 1, 200/s constant" in text
-    assert text.splitlines()[-1] == "found it"
+    assert (
+        text.splitlines()[0]
+        == text.splitlines()[-1]
+        == "✓ OK: the most were 198.5 responses/s with p99 1.56 ms, at 200/s constant; no request failed"
+    )
+    assert "found it" in text.splitlines()
 
 
 def test_nothing_measured():
@@ -130,7 +141,7 @@ def test_where_nothing_was_answered_no_latency_is_shown(rich):
     text = ESCAPE.sub("", render(sample(measurements=[failed]), rich=rich, width=140))
     assert "! no request was answered with OK: there is no latency" in text
     assert lines(text)["latency"] == "none: no request was answered with OK"
-    assert "0 us" not in text
+    assert "0 µs" not in text
     text = ESCAPE.sub("", render(sample("steps", [measurement(), failed], headline=0), rich=rich, width=140))
     assert lines(text)["50/s constant"].split()[:7] == ["200", "200", "0", *["none"] * 4]
     assert "there is no latency" not in text, "but in one of them"
@@ -144,7 +155,7 @@ def test_an_end_in_the_warm_up_says_nothing_of_responses():
 
 def test_requests_that_the_duration_left_over_are_told():
     text = render(sample(measurements=[Measurement(Load(rate=1.0, requests=5, duration_s=1.0), requests=1, requests_per_second=1.0)]))
-    assert "! 1 of 5 requests were asked: --duration was over before" in text
+    assert "! 1 of 5 requests were sent: --duration was over before" in text
 
 
 def test_what_was_waited_in_vain_is_a_latency():
@@ -174,26 +185,40 @@ def test_no_server_moves_the_cursor():
 
 
 def run_of(progress: Progress, load: Load, seconds: float, **fields: object) -> None:
-    progress.tell(Step(2, 3, load, "4", "why it is"))
+    progress.tell(Step(2, 3, load, "4", "why it is", 3))
     step = seconds / 20
     for at in range(20):
         progress.watch(Interval(at * step, step, 100, 1, 900.0, 2100.0, 5000.0))
     progress.done(measurement(load, version="4", **fields))
 
 
-def test_plain_progress_is_a_line_now_and_then():
+def test_plain_progress_is_a_line_now_and_then_and_one_aligned_line_a_step():
     stream = io.StringIO()
     with Progress(stream) as progress:
         run_of(progress, Load(rate=50.0), 40.0)
         run_of(progress, Load(), 1.0, errors={"INTERNAL": 7}, client_bound=True)
     told = stream.getvalue().splitlines()
-    assert told[0] == "2/3 version 4 50/s constant why it is  warming up"
+    assert told[0] == "step 2 of 3, version 4, 50/s constant, why it is  warming up"
     assert told[1] == (
-        "2/3 version 4 50/s constant why it is  10.0 s  505 requests  50/s of 50/s  p50 900 us  p99 2.1 ms  sent late p99 0 us  5 errors"
+        "step 2 of 3, version 4, 50/s constant, why it is  "
+        "10.0 s  505 requests  50/s of 50/s  p50 900 µs  p99 2.1 ms  sent late p99 0 µs  5 errors  11 s left"
     )
-    assert len(told) == 1 + 4 + 1 + 1 + 1
-    assert "sent late p99 0 us" in told[5]
-    assert told[-1].endswith("7 ERRORS  CLIENT-BOUND")
+    assert len(told) == 1 + 4 + 2 + 1
+    head, first, second = told[5], told[6], told[7]
+    assert head.split() == ["step", "load", "responses/s", "p50", "p99"]
+    assert first.split()[:4] == ["2/3", "version", "4,", "50/s"]
+    assert second.endswith("7 ERRORS  CLIENT-BOUND")
+    assert first.index(" ms") == second.index(" ms") == head.index("p99")
+
+
+def test_time_left_is_an_upper_bound_where_the_steps_depend_on_what_they_show():
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.tell(Step(7, 0, Load(duration_s=20.0), "", "", 40))
+        progress.watch(Interval(0.0, 10.0, 100, 0, 900.0, 2100.0, 5000.0))
+    told = stream.getvalue().splitlines()
+    assert told[0].startswith("step 7 of at most 40, 1x1  warming up")
+    assert told[1].endswith("at most 11 min 43 s left")
 
 
 def test_the_progress_of_a_silent_server_has_no_percentiles():
@@ -202,7 +227,7 @@ def test_the_progress_of_a_silent_server_has_no_percentiles():
         progress.tell(Step(1, 1, Load(), "", ""))
         progress.watch(Interval(0.0, 20.0, 0, 0, 0.0, 0.0, 0.0))
         progress.done(Measurement(Load()))
-    assert [line.partition("/s  ")[2] for line in stream.getvalue().splitlines()[1:]] == ["no latency  0 errors", "no latency"]
+    assert [line.partition("/s  ")[2] for line in stream.getvalue().splitlines()[1:2]] == ["no latency  0 errors"]
 
 
 @contextmanager
@@ -232,8 +257,8 @@ def test_a_terminal_shows_a_bar_and_keeps_the_result(monkeypatch):
     text = ESCAPE.sub("", shown[0])
     assert "warming up" in text
     assert "━━━" in text
-    assert re.search(r"[\d.]+ s  [\d,]+ requests  2,000/s  p50 900 us  p99 2.1 ms  \d+ errors", text)
-    assert re.search(r"2/3 version 4 1x1 why it is  \S+/s  p50 ", text)
+    assert re.search(r"[\d.]+ s  [\d,]+ requests  2,000/s  p50 900 µs  p99 2.1 ms  \d+ errors", text)
+    assert re.search(r"2/3  version 4, 1x1  +[\d,.]+  +[\d.]+ .s  +[\d.]+ ms", text)
     assert "\x1b[?25h" in shown[0], "the cursor is shown again"
 
 

@@ -18,7 +18,12 @@ def test_no_interval_is_wider_than_a_screen():
 def test_the_text_and_the_table():
     made = compare(sample(measurements=[measurement()]), sample(measurements=[measurement(seed=2, slower=1.7)]), confidence=0.99)
     text, table = plain(made, lambda verdict, line: f"<{verdict}>{line}"), markdown(made)
-    assert re.search(r"<worse>  p50 +[\d,]+\.\d us +[\d,]+\.\d us +\+\d+\.\d % +\+\d+\.\d % to \+\d+\.\d %  worse$", text, re.MULTILINE)
+    assert re.search(r"<worse>  p50 +[\d,]+\.\d µs +[\d,]+\.\d µs +\+\d+\.\d % +\+\d+\.\d % to \+\d+\.\d %  worse$", text, re.MULTILINE)
+    assert text.splitlines()[0] == text.splitlines()[-1]
+    assert re.match(r"<worse>✗ WORSE: after is worse than before: p50 \+\d", text)
+    assert re.match(
+        r"\*\*WORSE\*\*: after is worse than before: .* \(confidence low: single runs; --rounds 4 tells smaller changes\)", table
+    )
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert rows[0] == "| load | figure | before | after | change | 99 % interval | verdict |"
     assert {row.count("|") for row in rows} == {8}

@@ -22,6 +22,7 @@ from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environme
 
 from inferd.bench import embedded, generator
 from inferd.bench.hdr import decode
+from tests.echo_server import EchoServer
 from tests.wire import Caller
 
 SHORT = ("--duration", "0.3s", "--warm-up", "0.05s", "--quiet")
@@ -82,7 +83,7 @@ def test_a_closed_loop(bench, server: Serving) -> None:
     assert sum(int(rows) * runs for rows, runs in server_side["batch_sizes"].items()) == server_side["requests"]
     assert server_side["compute_infer_us"] > 0
     assert server_side["cpu_us_per_request"] > 0
-    assert "answers/s" in done.stdout
+    assert "responses/s" in done.stdout
 
 
 def test_a_time_may_begin_with_its_point(bench) -> None:
@@ -144,7 +145,7 @@ def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_fil
     full = ("--json", "/dev/full", "--hdr", "/dev/full", "--csv", tmp_path / "r.csv")
     done = call("bench", server.addresses["grpc"], "double", *SHORT, *full)
     assert done.returncode == 1
-    assert "answers/s" in done.stdout
+    assert "responses/s" in done.stdout
     assert done.stderr.count("/dev/full: cannot be written") == 2
     assert (tmp_path / "r.csv").read_text().startswith("measurement,")
 
@@ -152,7 +153,7 @@ def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_fil
 def test_progress_that_nobody_can_read_is_no_reason_to_end(server: Serving, tmp_path: Path) -> None:
     words = command("bench", server.addresses["grpc"], "double", "--duration", "0.2s", "--warm-up", "0s")
     done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
-    assert (done.returncode, "answers/s" in done.stdout) == (0, True)
+    assert (done.returncode, "responses/s" in done.stdout) == (0, True)
 
 
 def test_nothing_answered_and_nothing_verified_is_not_clean(bench, repository: Path) -> None:
@@ -163,7 +164,7 @@ def test_nothing_answered_and_nothing_verified_is_not_clean(bench, repository: P
     done, report = bench("double", "--requests", "5", "--verify", reference, "--verify-every", "1000000000", "--quiet")
     if report["measurements"][0]["verified"]["checked"] == 0:  # by lot
         assert done.returncode == 1
-        assert "--verify checked no answer" in done.stdout
+        assert "--verify checked no response" in done.stdout
 
 
 @pytest.mark.parametrize("where", ["", "embedded"])
@@ -208,7 +209,7 @@ def test_a_search(bench) -> None:
 def test_a_search_that_nothing_keeps(bench) -> None:
     done, report = bench("slow", "--slo", "p99=1us", *TINY)
     assert (done.returncode, report["summary"]["rate"], len(report["measurements"])) == (1, 0, 2)
-    assert "no rate that was tried keeps p99 1 us" in done.stdout
+    assert "no rate that was tried keeps p99 1 µs" in done.stdout
 
 
 def test_a_stress(bench) -> None:
@@ -238,7 +239,8 @@ def test_a_soak(bench, server: Serving) -> None:
 def test_steps_and_their_progress(bench) -> None:
     done, report = bench("double", "--steps", "1,4", "--duration", "0.2s", "--warm-up", "0s")
     assert [measured["load"]["streams"] for measured in report["measurements"]] == [1, 4]
-    assert "2/2 4x4" in done.stderr
+    assert "step 2 of 2, 4x4" in done.stderr
+    assert re.search(r"^    2/2  4x4  +[\d,.]+  ", done.stderr, re.MULTILINE)
 
 
 def test_right_and_wrong_answers(bench, repository: Path) -> None:
@@ -334,10 +336,10 @@ def test_in_process_needs_a_file(call) -> None:
 
 
 SCENARIOS = {
-    "SingleStream": ((), "1x1 MLPerf SingleStream  warming up", "ms in the 90th percentile"),
-    "MultiStream": ((), "4x2 MLPerf MultiStream  warming up", "ms in the 99th percentile"),
-    "Server": (("--rate", "800", "--slo", "p99=20s"), "800/s poisson MLPerf Server  warming up", "samples a second"),
-    "Offline": ((), "4x16 MLPerf Offline  warming up", "samples a second"),
+    "SingleStream": ((), "1x1, MLPerf SingleStream  warming up", "ms in the 90th percentile"),
+    "MultiStream": ((), "4x2, MLPerf MultiStream  warming up", "ms in the 99th percentile"),
+    "Server": (("--rate", "800", "--slo", "p99=20s"), "800/s poisson, MLPerf Server  warming up", "samples a second"),
+    "Offline": ((), "4x16, MLPerf Offline  warming up", "samples a second"),
 }
 
 
@@ -359,7 +361,7 @@ def test_a_scenario_of_mlperf(bench, server: Serving, tmp_path: Path, scenario: 
     assert measured["requests"] == report["requests"] > 0
     assert decode(measured["histogram"]).count == measured["requests"]
     assert measured["client_bound"] == bool(report["summary"]["client_bound"])
-    assert (", client-bound: " in done.stdout.splitlines()[-1]) == measured["client_bound"]
+    assert (", client-bound: " in done.stdout) == measured["client_bound"]
     assert measured["server"]["cpu_us_per_request"] > 0
     assert measured["server"]["dollars_per_million"] > 0
     assert measured["server"]["requests"] >= measured["requests"]
@@ -380,6 +382,72 @@ def test_deadlines(bench) -> None:
     done, report = bench("slow", "--deadline", "2ms", "--requests", "5", "--quiet")
     assert (done.returncode, sum(report["errors"].values())) == (1, 5), report["errors"]
     assert report["errors"].keys() <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
+
+
+def test_conditions_of_a_ci_job(bench, call, tmp_path: Path) -> None:
+    rate = ("double", "--rate", "200", *SHORT)
+    done, report = bench(*rate, "--fail-if", "p99>1us", "--fail-if", "errors>1%", "--html", str(tmp_path / "r.html"))
+    assert done.returncode == 1, done.stderr
+    assert report["verdict"]["word"] in ("SLO MISSED", "INCONCLUSIVE")
+    assert report["verdict"]["sentence"].startswith("p99 is ")
+    first, *_, last = done.stdout.splitlines()
+    assert first == last
+    assert report["verdict"]["sentence"] in first
+    assert report["command"].startswith(" ".join(["inferd", "bench", report["target"], *rate]))
+    assert "fail if p99 &gt; 1 µs" in (tmp_path / "r.html").read_text()
+    done, report = bench(*rate, "--fail-if", "p99>1000s,rate<1")
+    assert (done.returncode, report["verdict"]["word"]) == (0, "SLO KEPT"), done.stdout
+    again = call("bench", "report", tmp_path / "report.json", "--html", tmp_path / "again.html")
+    assert (again.returncode, again.stdout) == (0, ""), again.stderr
+    assert "SLO KEPT" in (tmp_path / "again.html").read_text()
+    assert call("bench", "report", tmp_path / "report.json").stdout == done.stdout
+    again = call("bench", "report", tmp_path / "r.html")
+    assert (again.returncode, "expected a report that" in again.stderr) == (2, True)
+
+
+class Foreign(EchoServer):
+    """A server that does not list its models."""
+
+    def methods(self) -> Any:
+        return {name: method for name, method in super().methods().items() if not name.endswith("/RepositoryIndex")}
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Iterator[EchoServer]:
+    echo = Foreign(tmp_path)
+    yield echo
+    echo.stop()
+
+
+def test_a_server_that_does_not_list_its_models_needs_a_name(call, bench, foreign: EchoServer) -> None:
+    done = call("bench", foreign.target, "--quiet")
+    assert done.returncode == 2
+    assert f"{foreign.target}: it does not list its models (RepositoryIndex): name MODEL after the address" in done.stderr
+    given = ("--parameter", "priority=1", "--parameter", "share=.5", "--parameter", "name=x", "--parameter", "loud=true")
+    done, _ = bench("echo", "--requests", "1", "--warm-up", "0s", "--shape", "x:1", "--quiet", *given, target=foreign.target)
+    assert done.returncode == 0, done.stderr
+    sent = foreign.request.parameters
+    assert (sent["priority"].uint64_param, sent["share"].double_param, sent["name"].string_param, sent["loud"].bool_param) == (
+        1,
+        0.5,
+        "x",
+        True,
+    )
+
+
+def test_errors_that_a_condition_allows_are_clean(bench, tmp_path: Path) -> None:
+    for name, value in {"bad": 9, "good": 0}.items():
+        np.savez(tmp_path / f"{name}.npz", x=np.array([[value]], np.int64))
+    both = ("--npz", str(tmp_path / "good.npz"), "--npz", str(tmp_path / "bad.npz"), "--requests", "200", "--warm-up", "0s", "--quiet")
+    for condition, code in {"errors>90%": 0, "errors>10%": 1, "p99>1000s": 1}.items():
+        done, report = bench("fail", *both, "--fail-if", condition)
+        assert (done.returncode, report["errors"].keys()) == (code, {"INTERNAL"}), done.stdout
+
+
+def test_a_verdict_that_says_nothing_can_fail_a_job(bench) -> None:
+    few = ("double", "--requests", "5", "--warm-up", "0s", "--quiet")
+    codes = [bench(*few, *flags)[0].returncode for flags in ((), ("--fail-on", "inconclusive"))]
+    assert codes == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -429,6 +497,9 @@ def test_deadlines(bench) -> None:
         (("double", "--rate", "5", "--concurrency", "2"), 2, ["--concurrency"]),
         (("double", "--spin"), 2, ["--spin", "open loop"]),
         (("double", "--scenario", "Server", "--stress"), 2, ["--stress", "--scenario"]),
+        (("double", "--fail-if", "p99=1ms"), 2, ["--fail-if p99=1ms", "p99>50ms"]),
+        (("double", "--versions", "1,3", "--fail-if", "p99>1ms"), 2, ["--fail-if", "one load"]),
+        (("double", "--parameter", "priority"), 2, ["--parameter priority", "priority=1"]),
         (("double", "--samples", "s.npy", "--steps", "1,2"), 2, ["--samples", "one load"]),
         (("double", "--connections", "2", "--processes", "3"), 2, ["--processes 3", "--connections"]),
         (("double", "--requests", "1", "--processes", "2"), 2, ["--processes 2", "--requests"]),

@@ -27,6 +27,10 @@ def test_the_command(tmp_path):
     result = CliRunner().invoke(compare, [*paths, "--markdown", "--threshold", "80%", "--confidence", "0.9"], standalone_mode=False)
     assert result.return_value == 0
     assert "90 % interval" in result.output
+    CliRunner().invoke(compare, [*paths, "--html", str(tmp_path / "c.html")], standalone_mode=False)
+    page = (tmp_path / "c.html").read_text()
+    assert "✕ WORSE" in page
+    assert 'name="changes-at"' in page
 
 
 @pytest.mark.parametrize(
