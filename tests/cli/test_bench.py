@@ -239,7 +239,7 @@ def test_a_soak(bench, server: Serving) -> None:
 def test_steps_and_their_progress(bench) -> None:
     done, report = bench("double", "--steps", "1,4", "--duration", "0.2s", "--warm-up", "0s")
     assert [measured["load"]["streams"] for measured in report["measurements"]] == [1, 4]
-    assert "step 2 of 2, 4x4" in done.stderr
+    assert "step 1 of 2, 4x1" in done.stderr
     assert re.search(r"^    2/2  4x4  +[\d,.]+  ", done.stderr, re.MULTILINE)
 
 
