@@ -21,7 +21,7 @@ from inferd.bench.report import load
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SIZES = {"desktop": (1100, 1500), "phone": (360, 1500)}
 SCHEMES = {"dark": 0, "light": 1}  # as Chromium's preferredColorScheme
-COLOURS = 64  # of a picture: charts and text need no more
+COLOURS = 200  # of a picture: charts and text need no more
 
 
 def pages(folder: Path) -> dict[str, str]:
@@ -39,7 +39,7 @@ def take(file: Path, size: tuple[int, int], scheme: int, out: Path) -> None:
     flags = ["--headless", "--no-sandbox", "--hide-scrollbars", window, f"--blink-settings=preferredColorScheme={scheme}"]
     subprocess.run(["chromium", *flags, f"--screenshot={out}", file.as_uri()], check=True, capture_output=True, timeout=120)
     with Image.open(out) as picture:
-        small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        small = picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     small.save(out, optimize=True)
 
 

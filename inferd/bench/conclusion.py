@@ -30,6 +30,11 @@ FEW, FEW_FOR_P99 = 100, 1000  # requests
 STEADY = 0.10  # rounds whose rates differ by less are alike
 ENOUGH_ROUNDS = 4
 COLLAPSED = 0.8  # of its best goodput: a server that keeps less under overload degrades
+# How the words of a mode begin that its verdict states, too.
+STATED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("steps", "ramp"), ("most responses: ", "saturated at ")),
+    "stress": ("at ", "the generator was the limit at "),
+}
 MOST_FIGURES = 3  # that a sentence about versions names
 
 
@@ -87,11 +92,11 @@ def conclude(report: Report) -> Conclusion:
 
 def beside(report: Report) -> list[str]:
     """What the mode found beside the verdict."""
-    words = list(map(str, report.summary.get("words", [])))
-    if report.kind == "search" and report.summary.get("confirmed"):
-        words = words[1:]
-    said = conclude(report).sentence
-    return [text for text in words if text not in said]
+    words, found = list(map(str, report.summary.get("words", []))), conclude(report)
+    said = STATED.get(report.kind, ())
+    if report.kind == "search" and found.word is Word.KEPT:
+        said = (*words[:1], "stopped: ")
+    return [text for text in words if not text.startswith(said) and text not in found.sentence]
 
 
 def as_fields(found: Conclusion) -> dict[str, Any]:
@@ -172,7 +177,7 @@ def _one_load(report: Report, main: Measurement) -> Conclusion:
     if main.requests < FEW:
         return Conclusion(Word.INCONCLUSIVE, f"only {main.requests} requests were measured: measure longer", *_trust(report, main))
     late = report.summary.get("saturated_at")
-    words = f"the most were {_figures(main)}, at {main.load}" if report.kind in ("steps", "ramp") else _figures(main)
+    words = f"the peak was {_figures(main)}, at {main.load}" if report.kind in ("steps", "ramp") else _figures(main)
     words = f"the median round had {words}" if report.kind == "rounds" else words
     return Conclusion(Word.OK, f"{words}; {f'saturated at {late}' if late else 'no request failed'}", *_trust(report, main))
 
@@ -240,7 +245,7 @@ def _soak(report: Report, main: Measurement) -> Conclusion:
     lasted = duration(1e6 * main.duration_s) if main.duration_s < 600 else f"{main.duration_s / 3600:.2g} h"
     because = f"99 % intervals over {lasted}, {main.requests:,} requests"
     if rising:
-        told = ", ".join(f"{each.figure} by {each.per_hour:.3g} {each.unit.replace('us', 'µs')}" for each in rising)
+        told = ", ".join(f"{each.figure} by {each.signed(each.per_hour).removeprefix('+')}" for each in rising)
         return Conclusion(Word.DEGRADED, f"in an hour this rises: {told}", Confidence.HIGH, because)
     steady = ", ".join(each.figure for each in drifts)
     return Conclusion(Word.OK, f"nothing rises in {lasted} ({steady}); {_figures(main)}", Confidence.HIGH, because)
@@ -295,7 +300,8 @@ def _mlperf(report: Report, main: Measurement) -> Conclusion:
         why = next(iter(found.get("reasons", [])), "no result")
         return Conclusion(Word.FAILED, f"MLPerf {found.get('scenario', '')} is INVALID: {why}", Confidence.HIGH, "LoadGen's own verdict")
     if found.get("client_bound"):
-        return Conclusion(Word.CLIENT_BOUND, words, Confidence.LOW, "the client was the limit", True)
+        sentence = f"MLPerf {found.get('scenario', '')} is VALID, but the client was late, so its figures are in part the client's own"
+        return Conclusion(Word.CLIENT_BOUND, sentence, Confidence.LOW, str(found["client_bound"]), True)
     return Conclusion(Word.OK, words, Confidence.FAIR, f"one run, {_amount(main)}")
 
 
@@ -309,7 +315,12 @@ def _tune(report: Report, main: Measurement) -> Conclusion:
         return Conclusion(Word.INCONCLUSIVE, words, Confidence.LOW, "the best was not held against the default")
     if verdict is None:
         return Conclusion(Word.SAME, words, Confidence.FAIR, f"{len(report.measurements)} measurements, each setting once or twice")
-    because = f"{len(verdict['best'])} rounds in turn; by chance alone {100 * verdict['luck']:.2g} % of tunings show as much"
+    scores = [*verdict["default"], *verdict["best"]]
+    if 2 * (kept := sum(map(bool, scores))) < len(scores) and not verdict["better"]:
+        because = f"{kept} of {len(scores)} rounds kept the target: measure longer, or on a quieter machine"
+        return Conclusion(Word.INCONCLUSIVE, words, Confidence.LOW, because)
+    luck = f"1 of {1 / verdict['luck']:.0f}" if verdict["luck"] <= 0.5 else f"{verdict['luck']:.0%} of all"
+    because = f"{len(verdict['best'])} rounds in turn; by chance alone {luck} tunings show as much"
     bound = any(one.client_bound for one in report.measurements)
     level = Confidence.FAIR if bound else Confidence.HIGH
     return Conclusion(Word.BETTER if verdict["better"] else Word.SAME, words, level, because, bound)
@@ -340,8 +351,10 @@ def _trust(report: Report, main: Measurement) -> tuple[Confidence, str]:
         return level, f"{len(rates)} rounds, which differ by {100 * spread:.2g} %"
     seen = [part.requests / part.duration_s for part in main.intervals if part.duration_s]
     wavers = statistics.pstdev(seen) / statistics.fmean(seen) if len(seen) > 1 and any(seen) else 0.0
-    steady = f", its seconds differ by {100 * wavers:.2g} %" if len(seen) > 1 else ""
+    steady = f", its throughput wavers by {100 * wavers:.2g} %" if len(seen) > 1 else ""
     level = Confidence.FAIR if wavers <= STEADY else Confidence.LOW
+    if len(report.measurements) > 1:
+        return level, f"each load was measured once, this one with {_amount(main)}{steady}"
     return level, f"one run, {_amount(main)}{steady}; --rounds {ENOUGH_ROUNDS} tells how much runs differ"
 
 

@@ -339,9 +339,14 @@ class Drift(msgspec.Struct, frozen=True):
     drifts: bool  # zero is outside of the interval, and the change over the whole time is worth a word
 
     def words(self) -> str:
-        unit = self.unit.replace("us", "µs")
-        span = f"{self.per_hour:+.4g} {unit} an hour ({CONFIDENCE:.0%}: {self.low:+.4g} to {self.high:+.4g})"
-        return f"{self.figure} {'DRIFTS' if self.drifts else 'does not drift'}: {span}, mean {self.mean:.4g} {unit}"
+        span = f"{self.signed(self.per_hour)} an hour ({CONFIDENCE:.0%}: {self.signed(self.low)} to {self.signed(self.high)})"
+        mean = self.signed(self.mean).removeprefix("+")
+        return f"{self.figure} {'DRIFTS' if self.drifts else 'does not drift'}: {span}, mean {mean}"
+
+    def signed(self, value: float) -> str:
+        """A change of the figure."""
+        sign = "-" if value < 0 else "+"
+        return f"{sign}{duration(abs(value)) if self.unit == 'us' else f'{abs(value):.4g} {self.unit}'}"
 
 
 def drift(figure: str, unit: str, samples: Sequence[tuple[float, float]]) -> Drift | None:

@@ -16,7 +16,7 @@ from inferd.bench.findings import duration, number_of
 from inferd.bench.plots import plots
 from inferd.bench.plots_sides import forest
 from inferd.bench.style import style
-from inferd.bench.tables import BATCHES, ROUNDS, compared, heading, name_of, tables, time_of, warnings
+from inferd.bench.tables import BATCHES, EXPECTING_ERRORS, ROUNDS, compared, heading, name_of, tables, time_of, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +55,8 @@ def comparison_page(comparison: Comparison, typed: str = "") -> str:
     """The file of two reports that were compared."""
     chart = forest(comparison)
     notices = (f'<p class="quiet small">{escape(notice)}</p>' for notice in comparison.notices)
-    title = f"{comparison.after} against {comparison.before}"
+    before, after = comparison.before, comparison.after
+    title = f"{after}, before and after" if before == after else f"{after} against {before}"
     loads = dict.fromkeys(change.load for change in comparison.changes)
     each = [compared(comparison, load)._replace(title=load) for load in loads]
     shown = [*([markup(chart._replace(title="Changes"))] if chart else []), *map(part, each), *notices]
@@ -86,7 +87,7 @@ def verdict(found: Conclusion) -> Iterator[str]:
     mark = found.word.mark
     yield (
         f'<section class="verdict {mark}" aria-label="verdict"><p class="sentence">'
-        f'<span class="word">{GLYPHS[mark]} {found.word.value}</span>{escape(found.sentence)}</p>'
+        f'<span class="word">{GLYPHS[mark]} {found.word.value}</span>{escape(found.sentence[:1].upper() + found.sentence[1:])}</p>'
         f'<p class="quiet small">Confidence {found.confidence.value}: {escape(found.because)}</p></section>'
     )
 
@@ -108,7 +109,7 @@ def key_figures(report: Report) -> Iterator[str]:
     cells = []
     for name, text in figures.items():
         limit = limit_words(report, name)
-        bad = ' class="bad"' if name in missed or (name == "errors" and main.failed) else ""
+        bad = ' class="bad"' if name in missed or (name == "errors" and main.failed and report.kind not in EXPECTING_ERRORS) else ""
         cells.append(f"<div><dt>{name}</dt><dd{bad}>{escape(text)}</dd>{limit}</div>")
     if len(report.measurements) > 1:
         kind = "round" if report.kind in ROUNDS else "step"
@@ -130,7 +131,7 @@ def limit_words(report: Report, name: str) -> str:
     field = {"p99.9": "p999", "responses/s": "rate"}.get(name, name)
     target = slo_of(report)
     said = [f"SLO {duration(us)}" for figure, us in (target.limits_us if target else {}).items() if figure == field]
-    said += [f"fail if {each}" for each in conditions_of(report) if each.figure == field]
+    said += [each.kept.partition(" ")[2] for each in conditions_of(report) if each.figure == field]
     return f'<dd class="small quiet">{escape("; ".join(said))}</dd>' if said else ""
 
 

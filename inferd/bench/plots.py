@@ -206,7 +206,7 @@ def throughput(report: Report) -> Chart | None:
         return None
     judged = judged_by(report)
     is_open = bool(report.main and report.main.load.rate)
-    once = rising(one_of_each([one for _, one in answered if bool(one.load.rate) == is_open]))
+    once = rising(one_of_each(report, [one for _, one in answered if bool(one.load.rate) == is_open]))
     high, low = ([(one.requests_per_second, getattr(one.latency_us, figure)) for one in once] for figure in ("p99", "p50"))
     lines = [Line("p99", 2, high, dashed=False, band=low), Line("p50", 1, low, dashed=False)]
     marks, stops, shapes = [], [], {}
@@ -246,11 +246,13 @@ def rising(measured: Sequence[Measurement]) -> list[Measurement]:
     return kept
 
 
-def one_of_each(measured: Sequence[Measurement]) -> list[Measurement]:
-    """Of each load the measurement whose p99 is the median, in the order of the loads."""
+def one_of_each(report: Report, measured: Sequence[Measurement]) -> list[Measurement]:
+    """Of each load the measurement whose p99 is the median, in a search the last one, in the order of the loads."""
     found: dict[float, list[Measurement]] = {}
     for one in measured:
         found.setdefault(asked(one), []).append(one)
+    if report.kind == "search":  # where the last look at a rate decides
+        return [own[-1] for _, own in sorted(found.items())]
     return [sorted(own, key=lambda one: one.latency_us.p99)[len(own) // 2] for _, own in sorted(found.items())]
 
 
@@ -271,7 +273,7 @@ def goodput(report: Report) -> Chart | None:
     if len({one.load.rate for _, one in opened}) < 2:
         return None
     most = max(one.load.rate for _, one in opened)
-    once = one_of_each([one for _, one in opened])
+    once = one_of_each(report, [one for _, one in opened])
     limits = [Limit("", 0.0, ends=((0.0, 0.0), (most, most)))]
     if report.kind == "search" and (rate := report.summary.get("rate")):
         limits.append(Limit(f"keeps the SLO: {per_second(rate)}", rate, vertical=True))

@@ -47,7 +47,7 @@ def stages(report: Report) -> Bars | None:
     return Bars(
         "stages",
         "Where the time goes",
-        "Means of a request: the stages of the server, and what is outside of it: the network, the client, the wait to be sent.",
+        "Means of a request: the server's stages, warm-up included, and what is outside of it: network, client, the wait to be sent.",
         rows,
         [(STAGE_COLOURS[stage], "square", STAGE_WORDS.get(stage, stage)) for stage in seen],
         whole=True,
@@ -55,6 +55,8 @@ def stages(report: Report) -> Bars | None:
 
 
 def bar_name(report: Report, place: int) -> str:
+    if report.kind == "tune":
+        return "a request"
     if report.kind not in ROUNDS:
         return group_of(report, place)
     one = report.measurements[place]

@@ -147,6 +147,7 @@ pre {{ margin: .5rem 0; padding: .6rem .8rem; border: 1px solid var(--grid); bor
   .wide tr {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); gap: .1rem .8rem; padding: .5rem 0;
   border-bottom: 1px solid var(--grid) }}
   .wide :is(th, td), .wide :is(th, td).number, .wide :is(th, td):last-child:not(.number) {{ border: 0; padding: 0; text-align: left }}
+  .wide td.number {{ white-space: normal }}
   .wide th {{ grid-column: 1 / -1; color: var(--ink); white-space: normal }}
   .wide td::before {{ content: attr(data-name); display: block; font-size: .78rem; font-weight: 400; color: var(--quiet) }}
   .wide td:empty {{ display: none }}

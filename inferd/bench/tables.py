@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCHES",
+    "EXPECTING_ERRORS",
     "ROUNDS",
     "Line",
     "Row",
@@ -45,6 +46,7 @@ MOST_SIZES = 12  # of batches, a line each
 BATCHES = "batches"
 BAR, BAR_LETTERS = "█", 24
 ROUNDS = ("rounds", "versions")  # kinds whose measurements repeat one load
+EXPECTING_ERRORS = ("stress", "search")  # kinds that go on until requests fail
 WHOLE_WORDS = "whole request"
 
 
@@ -70,7 +72,7 @@ class Table(NamedTuple):
 
 def heading(report: Report) -> str:
     """What was measured, and where."""
-    return one_line(f"{report.model} at {report.target}")
+    return one_line(f"{report.model}: {report.target}" if report.kind == "tune" else f"{report.model} at {report.target}")
 
 
 def warnings(report: Report) -> Iterator[Line]:
@@ -100,7 +102,7 @@ def warnings(report: Report) -> Iterator[Line]:
     for one in measured:
         if one.requests < one.load.requests and not one.ended and one.load.duration_s:
             yield Line(f"{one.requests:,} of {one.load.requests:,} requests were sent: --duration was over before", "doubt")
-    yield from failures(measured)
+    yield from failures(report)
     few = [one for one in measured if 0 < one.requests < FEW]
     if few and report.kind != "search":  # which says it of its result
         which = "" if len(measured) == 1 else f" ({len(few)} of {len(measured)} measurements)"
@@ -126,8 +128,9 @@ def warnings(report: Report) -> Iterator[Line]:
     yield from (Line(one_line(notice)) for notice in dict.fromkeys([*report.notices, *said, *doubts]) if notice not in told)
 
 
-def failures(measured: list[Measurement]) -> Iterator[Line]:
+def failures(report: Report) -> Iterator[Line]:
     """Errors by code, with the first message of each."""
+    measured, mark = report.measurements, "" if report.kind in EXPECTING_ERRORS else "bad"
     codes: dict[str, int] = {}
     messages: dict[str, str] = {}
     for one in measured:
@@ -137,7 +140,7 @@ def failures(measured: list[Measurement]) -> Iterator[Line]:
     asked = sum(one.requests for one in measured)
     for code, count in sorted(codes.items(), key=lambda entry: -entry[1])[:MOST_CODES]:
         message = f": {one_line(messages[code])}" if messages.get(code) else ""
-        yield Line(f"{count:,} of {asked:,} requests failed with {one_line(code)}{message}", "bad")
+        yield Line(f"{count:,} of {asked:,} requests failed with {one_line(code)}{message}", mark)
 
 
 def tables(report: Report) -> Iterator[Table]:
@@ -256,7 +259,7 @@ def stages(measured: Measurement) -> Table:
     if WHOLE in found and (rest := measured.latency_us.mean - found[WHOLE].mean_us) > 0:
         rows.append(Row(("outside the server", duration(rest), "", "")))
     known = any(stage.p99_us is not None for stage in found.values())
-    head = ("", "mean", "p50", "p99") if known else ("", "mean")
+    head = ("with the warm-up", "mean", "p50", "p99") if known else ("with the warm-up", "mean")
     return Table("the server, by stage", head, [Row(row.cells[: len(head)]) for row in rows])
 
 

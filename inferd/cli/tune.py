@@ -137,6 +137,7 @@ def tune(**given: Any) -> int:
     from inferd.bench import tune as tuning
     from inferd.bench.candidate import locate
     from inferd.bench.interrupts import interrupted_once
+    from inferd.bench.tables import heading
 
     subject = locate(given["path"], given["model"])
     output: Path = given["output"] or subject.output
@@ -154,9 +155,7 @@ def tune(**given: Any) -> int:
             )
         made = report_of(given, subject, tuned, target, seen.notices)
         said, failures = write(given, subject, tuned, target, output, made)  # whoever reads the tables
-        parts = terminal.Parts(
-            terminal.result(made), f"{subject.name}: {given['path']}", [*evidence.tables(tuned)], evidence.sentences(tuned, target)[1:]
-        )
+        parts = terminal.Parts(terminal.result(made), heading(made), [*evidence.tables(tuned)], evidence.sentences(tuned, target)[1:])
         echo(terminal.show(parts, rich=terminal.is_rich(sys.stdout)))
         if said:
             click.echo(said)

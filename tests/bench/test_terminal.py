@@ -124,7 +124,7 @@ def test_several_loads_have_a_row_each():
     assert (
         text.splitlines()[0]
         == text.splitlines()[-1]
-        == "✓ OK: the most were 198.5 responses/s with p99 1.56 ms, at 200/s constant; no request failed"
+        == "✓ OK: the peak was 198.5 responses/s with p99 1.56 ms, at 200/s constant; no request failed"
     )
     assert "found it" in text.splitlines()
 

@@ -284,6 +284,9 @@ def test_medians_are_of_the_rounds_that_kept_the_target():
     assert said[0] == "the default stays: cpu, 1 x 2 threads, batches of 64: not kept in any of 6 rounds"
     assert not any("0/s with" in text for text in said)
     assert medians == ("median, where kept", "not kept", "not kept")
+    hardly = tuned._replace(best=DEFAULT, verdict=compare([100.0, *[0.0] * 5], [0.0] * 6, 0.03))
+    verdict = evidence.report_of(hardly, target, "m", "m", {}, {}, []).verdict
+    assert (verdict["word"], verdict["because"][:28]) == ("INCONCLUSIVE", "1 of 12 rounds kept the targ")
 
 
 def test_a_target_that_nothing_keeps():
