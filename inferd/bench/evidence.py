@@ -222,8 +222,6 @@ def report_of(
         own = {"stage": trial.stage, "settings": msgspec.to_builtins(trial.settings), "in_flight": trial.in_flight, "why": trial.why}
         trials.append(own | {"requests_per_second": trial.score, "measurement": at if trial.measurement is not None else None})
         at += trial.measurement is not None
-    of_best = [trial for trial in trials if trial["settings"] == msgspec.to_builtins(tuned.best) and trial["measurement"] is not None]
-    of_best.sort(key=lambda trial: trial["requests_per_second"] > 0)  # the last one that kept the target, if any did
     verdict = msgspec.to_builtins(tuned.verdict) if tuned.verdict else None
     if verdict and not math.isfinite(verdict["gain"]):
         verdict["gain"] = None
@@ -235,7 +233,7 @@ def report_of(
         "verdict": verdict,
         "trials": trials,
     }
-    headline = of_best[-1]["measurement"] if of_best else 0
+    headline = headline_of(trials, msgspec.to_builtins(tuned.best))
     made = report.make(
         "tune",
         place,
@@ -250,6 +248,14 @@ def report_of(
     )
     made.verdict = as_fields(conclude(made))
     return made
+
+
+def headline_of(trials: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> int:
+    """The measurement whose figures stand for the best settings: the median of its last rounds, else its best of the search."""
+    own = [trial for trial in trials if trial["settings"] == best and trial["measurement"] is not None]
+    finals = [trial for trial in own if trial["stage"] == "final" and trial["requests_per_second"]]
+    ranked = sorted(finals or own, key=lambda trial: trial["requests_per_second"])
+    return int(ranked[len(ranked) // 2 if finals else -1]["measurement"]) if ranked else 0
 
 
 def outcome(tuned: Tuned) -> str:

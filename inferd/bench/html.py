@@ -6,6 +6,7 @@ Never in here: what a figure means (conclusion, tables), which charts there are 
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,11 @@ def comparison_page(comparison: Comparison, typed: str = "") -> str:
     return document(title, "inferd bench compare", [*verdict(of_comparison(comparison)), *shown, *command(typed)])
 
 
+def unbroken(text: str) -> str:
+    """A number and its unit stay on one line."""
+    return re.sub(r"(?<=\d) (?=(?:%|[mµ]?s\b))", "&nbsp;", text)
+
+
 def moment(unix_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(unix_s))
 
@@ -87,8 +93,8 @@ def verdict(found: Conclusion) -> Iterator[str]:
     mark = found.word.mark
     yield (
         f'<section class="verdict {mark}" aria-label="verdict"><p class="sentence">'
-        f'<span class="word">{GLYPHS[mark]} {found.word.value}</span>{escape(found.sentence[:1].upper() + found.sentence[1:])}</p>'
-        f'<p class="quiet small">Confidence {found.confidence.value}: {escape(found.because)}</p></section>'
+        f'<span class="word">{GLYPHS[mark]} {found.word.value}</span>{unbroken(escape(found.sentence))}</p>'
+        f'<p class="quiet small">Confidence {found.confidence.value}: {unbroken(escape(found.because))}</p></section>'
     )
 
 

@@ -126,6 +126,7 @@ th, td {{ padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top
 .numbers :is(th, td).number {{ text-align: right; white-space: nowrap; padding: .25rem 0 .25rem .85rem }}
 .numbers :is(th, td):last-child:not(.number) {{ padding-left: .85rem }}
 th {{ font-weight: 500; color: var(--quiet); white-space: nowrap }}
+.numbers tbody th {{ white-space: normal; min-width: 6rem }}
 details {{ margin-top: 1rem }}
 summary {{ cursor: pointer; font-weight: 600 }}
 pre {{ margin: .5rem 0; padding: .6rem .8rem; border: 1px solid var(--grid); border-radius: .5rem; font-size: 13px;
@@ -135,6 +136,7 @@ pre {{ margin: .5rem 0; padding: .6rem .8rem; border: 1px solid var(--grid); bor
   .area {{ height: 13rem }}
   .chart {{ grid-template-columns: var(--labels, 3.6rem) minmax(0, 1fr) }}
   .more {{ display: none }}
+  .stop .tip, .stop.point .tip, .bars .tip {{ position: fixed; inset: auto 1rem 1rem; width: auto; max-width: none }}
   .limit.upright {{ white-space: normal; max-width: 45% }}
   .numbers th {{ white-space: normal }}
   .numbers :is(th, td).number {{ padding-left: .5rem }}

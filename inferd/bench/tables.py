@@ -193,8 +193,8 @@ def group_of(report: Report, place: int) -> str:
 
 def overview(report: Report) -> Table:
     versions = len({one.version for one in report.measurements}) > 1
-    notes = remarks(report)
-    head = (*(("version",) if versions else ()), "load", "requests", "errors", "responses/s", "p50", "p99", "p99.9", "max", "client CPU")
+    notes, kind = remarks(report), "settings" if report.kind == "tune" else "load"
+    head = (*(("version",) if versions else ()), kind, "requests", "errors", "responses/s", "p50", "p99", "p99.9", "max", "client CPU")
     rows = []
     for place, one in enumerate(report.measurements):
         latency = one.latency_us
