@@ -16,4 +16,4 @@ curl -sS --fail --max-time 5 --http2-prior-knowledge -H 'content-type: applicati
   -D "$folder/head" -o "$folder/response" "http://$1/inference.GRPCInferenceService/ModelInfer"
 grep -q '^grpc-status: 0' "$folder/head" || { grep '^grpc-' "$folder/head" >&2; exit 1; }
 label=$(tail -c +6 "$folder/response" | protoc --decode=inference.ModelInferResponse | sed -n 's/^raw_output_contents: "\(.*\)"/\1/p')
-printf "$label" | od -An -td8 | sed 's/ */digit /'
+printf "%b" "$label" | od -An -td8 | sed 's/ */digit /'

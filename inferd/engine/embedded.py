@@ -309,9 +309,12 @@ def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: 
         if array.dtype.name not in ("bfloat16", "uint16"):
             raise InvalidArgument(f"input {name!r}: expected BF16 as ml_dtypes.bfloat16, or its bits as uint16, got {array.dtype}")
         return name, word, array
+    dtype: np.dtype[Any] = DATATYPES[word][2]
+    if array.dtype == dtype:
+        return name, word, array
     keep = Keep.RANGE if cast else Keep.NEAREST if isinstance(value, _PLAIN) else Keep.VALUE
     try:
-        return name, word, converted(array, word, DATATYPES[word][2], keep, "pass cast=True")
+        return name, word, converted(array, word, dtype, keep, "pass cast=True")
     except ValueError as error:
         raise InvalidArgument(f"input {name!r}: {error}") from None
 
