@@ -61,7 +61,7 @@ def test_no_answer_in_time(call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("localhost",), "expected host:port with a port from 0 to 65535"),
+        (("models.example",), "expected host:port with a port from 0 to 65535"),
         (("localhost:1", "--timeout", "soon"), "expected a time above 0 such as 10s, 250ms or 2m, got 'soon'"),
         (("localhost:1", "--timeout", "0s"), "expected a time above 0 such as 10s, 250ms or 2m, got '0s'"),
         ((), "Missing argument 'HOST:PORT'"),
