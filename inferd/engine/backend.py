@@ -26,6 +26,7 @@ import numpy as np
 from inferd._core.inference.bound_runs import BoundRun, BoundRuns, CurrentRun
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.engine.arena import RunArena
+from inferd.engine.load_faults import explained
 from inferd.engine.onnx_file import Subgraph, read_onnx
 from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
@@ -374,7 +375,7 @@ def _open_session(
         asked = [full for full, _ in providers if full != "CPUExecutionProvider"]
         if asked and any(full.removesuffix("ExecutionProvider").lower() in text.lower() for full in asked):
             raise StartError(f"model {name!r}: {', '.join(asked)} did not start: {text}") from None
-        raise ConfigError(f"model {name!r} cannot be loaded: {text}; check that the file is a complete ONNX model") from None
+        raise ConfigError(f"model {name!r} cannot be loaded: {explained(text)}") from None
 
 
 def _extended(name: str, domain: str, native: Any) -> Any:

@@ -1,0 +1,40 @@
+"""ONNX Runtime's reasons not to load a file, in fewer words, and what to do about those that newcomers meet.
+
+Never in here: onnxruntime itself. A reason that is not known keeps its words.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["explained"]
+
+# C++ source and signature in front of the reason.
+_SOURCE = re.compile(r"/\S*onnxruntime/core/\S+:\d+ .*?[)>] (?=[A-Z])")
+_ANY = "check that the file is a complete ONNX model"
+_OLDER = "this onnxruntime is older than the file: upgrade it, or export for a lower opset (torch: opset_version, skl2onnx: target_opset)"
+_CURES = (
+    (r"Unsupported model IR version|models stamped with official released onnx opset versions", _OLDER),
+    (r'External data path does not exist: "(?:[^"]*/)?(?P<what>[^"/]+)"', "its weights are in a file of their own: put {what} beside it"),
+    (
+        r"Failed to construct locale with name:(?P<what>[\w.@-]+)",
+        "its text operators need the locale {what}, which this machine lacks: install it (Debian: apt install locales-all)",
+    ),
+    (
+        r"Type \(tensor\(double\)\) of output arg \((?P<what>[^)]*)\).* does not match expected type \(tensor\(float\)\)",
+        "the exporter declared {what} as FP64, and its operator gives FP32: export with float32 data, X.astype('float32')",
+    ),
+    (
+        r"Fatal error: (?P<what>\S+)\(-?\d+\) is not a registered function/op",
+        "onnxruntime has no operator {what}: export the model with operators of ONNX",
+    ),
+)
+
+
+def explained(text: str) -> str:
+    """onnxruntime's words without its source, and the cure."""
+    text = _SOURCE.sub("", text)
+    for pattern, cure in _CURES:
+        if found := re.search(pattern, text):
+            return f"{text}; {cure.format(**found.groupdict())}"
+    return f"{text}; {_ANY}"
