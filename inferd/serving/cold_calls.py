@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.message import DecodeError
 
 from inferd._core.grpc.call import NO_DEADLINE
-from inferd.errors import DeadlineExceeded, InvalidArgument
+from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
 from inferd.serving.fair_queue import FairQueue
 
 if TYPE_CHECKING:
@@ -35,38 +37,58 @@ class Turns:
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         self._loop, self._most = loop, most
         self._left = most  # in this iteration
-        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._waiting: FairQueue[Turn] = FairQueue()
         self._is_scheduled = False
 
-    async def wait(self, connection: object) -> None:
-        """Until it is the connection's turn."""
+    def take(self, turn: Turn) -> None:
+        """Calls turn.go_on when it is its connection's turn: now, or in a later iteration."""
         if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._begin_iteration)
         if self._left > 0:
             self._left -= 1
-            return
-        turn = self._loop.create_future()
-        self._waiting.put(connection, turn)
+            turn.go_on()
+        else:
+            self._waiting.put(turn.connection, turn)
+
+    async def wait(self, connection: object) -> None:
+        """Until it is the connection's turn."""
+        reached = asyncio.Event()
+        turn = Turn(self, connection, reached.set)
+        self.take(turn)
         try:
-            await turn
+            await reached.wait()
         finally:
-            self._waiting.remove(connection, turn)
+            turn.cancel()
+
+    def leave(self, turn: Turn) -> None:
+        self._waiting.remove(turn.connection, turn)
 
     def _begin_iteration(self) -> None:
         self._left = self._most
         while self._left > 0 and (found := self._waiting.take()) is not None:
-            turn = found[1]
-            if not turn.cancelled():
-                self._left -= 1
-                turn.set_result(None)
+            self._left -= 1
+            found[1].go_on()
         self._is_scheduled = self._left < self._most
         if self._is_scheduled:
             self._loop.call_soon(self._begin_iteration)
 
 
+@dataclass(eq=False, slots=True)
+class Turn:
+    """What waits for one turn."""
+
+    turns: Turns
+    connection: object
+    go_on: Callable[[], None]
+
+    def cancel(self) -> None:
+        self.turns.leave(self)
+
+
 class ColdCalls:
-    """The calls of one transport that run as tasks. `call.request` is the task, so that a client that goes away cancels it.
+    """The calls of one transport that run as tasks. `call.request` is the task, or its turn before it begins, so that a client that goes
+    away cancels it.
 
     One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
     in one piece, and several together would hold up everybody else. Probes have turns of their own.
@@ -80,10 +102,19 @@ class ColdCalls:
         self._probes, self._others = Turns(loop, PROBES), Turns(loop, 1)
 
     def start(self, call: Http2Call, method: Method) -> None:
+        turns = self._probes if method.quick else self._others
+        call.request = turn = Turn(turns, call.connection, partial(self._begin, call, method))
+        turns.take(turn)
+
+    def _begin(self, call: Http2Call, method: Method) -> None:
         connection = cast("Connection", call.connection)
-        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
-        if method.max_open:
+        try:
             method.check_open(call.method, connection.streams[method])
+        except ResourceExhausted as error:
+            call.request = None
+            self._reject(call, error)
+            return
+        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
         call.request = task = self._loop.create_task(serve(call, method))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -100,7 +131,6 @@ class ColdCalls:
     async def _serve_unary(self, call: Http2Call, method: Method) -> None:
         try:
             async with asyncio.timeout(_remaining_s(call)):
-                await (self._probes if method.quick else self._others).wait(call.connection)
                 request = _parse(method, call.message, call.method)
                 response = await method.handler(request)
             call.reply(response.SerializeToString())
@@ -114,7 +144,6 @@ class ColdCalls:
         call.listener = changed.set
         try:
             async with asyncio.timeout(_remaining_s(call)):
-                await self._others.wait(call.connection)
                 async with aclosing(method.handler(self._requests(call, method, changed))) as responses:
                     async for response in responses:
                         call.write(response.SerializeToString())
