@@ -43,7 +43,7 @@ class Answered(Call):
     answer = b""
 
     def reply(self, message: Any) -> None:
-        self.answer = bytes(message)
+        self.response = bytes(message)
 
 
 def assert_holds(request: InferRequest, shape: tuple[int, ...]) -> None:

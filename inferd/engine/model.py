@@ -152,10 +152,10 @@ class Model:
         self._activated = activated
         self._run_signature = signature if steps is None else steps.run_signature
         self._examples: warmup.Examples = {} if steps is None else steps.examples
-        self._batcher = Batcher(
+        self._run_queue = Batcher(
             statistics=self.statistics, name=f"'{name}' version {version}", takers=self.instances, **batching_of(config)
         )
-        self._waiting = self._batcher  # where requests wait first
+        self._first_queue = self._run_queue  # where requests wait first
         self._large: Batcher | None = None  # instead, those that take long to prepare
         self._preprocess: PreprocessThreads | None = None
         self._preprocess_large: PreprocessThreads | None = None
@@ -165,8 +165,8 @@ class Model:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
         for batcher in self._fronts:
             batcher.schedule = schedule
-        self.route = route = Route(self, signature, self._batcher, self._instances[0], schedule)
-        route.waiting, route.large, route.contents = self._waiting, self._large, b"" if steps is None else steps.contents
+        self.route = route = Route(self, signature, self._run_queue, self._instances[0], schedule)
+        route.first_queue, route.large, route.contents = self._first_queue, self._large, b"" if steps is None else steps.contents
         route.policy = self._inline_policy()
         route.turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)
         route.short_nbytes = 0 if self._run_signature.fixed else 1
@@ -203,7 +203,7 @@ class Model:
         for batcher in self._batchers:
             counts["REJECTED"] += batcher.expired
             counts["CANCELED"] += batcher.cancelled
-            counts["BACKEND" if batcher is self._batcher else "OTHER"] += batcher.failed  # what cannot be prepared was wrong
+            counts["BACKEND" if batcher is self._run_queue else "OTHER"] += batcher.failed  # what cannot be prepared was wrong
         return counts
 
     @property
@@ -341,10 +341,10 @@ class Model:
             limit.look(now_ns)
         if self._returning:
             self._return_if_left()
-        elif self._may_return and not self._batcher.closed:
+        elif self._may_return and not self._run_queue.closed:
             self._returning = True
             self.route.wake = self._return_if_left
-            self._batcher.dismiss()
+            self._run_queue.dismiss()
         return self._look_for_hung()
 
     def rest(self) -> bool:
@@ -354,7 +354,7 @@ class Model:
             return False
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
             return False
-        if not (self.inline or self._waiting.closed):
+        if not (self.inline or self._first_queue.closed):
             self.route.wake = self._activate
         return True
 
@@ -365,7 +365,7 @@ class Model:
     def _look_for_hung(self) -> bool:
         """Rejects what waits while no instance ends its run. True: the model's state has changed."""
         hangs = self.hung == self.instances
-        changed = hangs != self._hangs and not self._batcher.closed
+        changed = hangs != self._hangs and not self._run_queue.closed
         self._hangs = hangs
         if hangs:
             self._reject_waiting(f"{self._title} does not end its run and takes no requests until it does; another replica may answer")
@@ -410,7 +410,7 @@ class Model:
             batcher.close()
         for preparing in self._preparing:
             preparing.join(until_s)
-        self._batcher.close()
+        self._run_queue.close()
         for thread in self._threads:
             if thread.ident is not None:  # it was started
                 thread.join(max(until_s - time.monotonic(), 0.0))
@@ -445,12 +445,12 @@ class Model:
 
     @property
     def _batchers(self) -> tuple[Batcher, ...]:
-        return (self._batcher,) if self._waiting is self._batcher else (*self._fronts, self._batcher)
+        return (self._run_queue,) if self._first_queue is self._run_queue else (*self._fronts, self._run_queue)
 
     @property
     def _fronts(self) -> tuple[Batcher, ...]:
         """The queues that admit and reject."""
-        return (self._waiting,) if self._large is None else (self._waiting, self._large)
+        return (self._first_queue,) if self._large is None else (self._first_queue, self._large)
 
     @property
     def _preparing(self) -> tuple[PreprocessThreads, ...]:
@@ -462,16 +462,16 @@ class Model:
         kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "max_wait_ns", "queue_policies"}
         waiting = {key: value for key, value in policy.items() if key in kept}
         title = f"'{self.name}' version {self.version}"
-        self._waiting, self._large = (
+        self._first_queue, self._large = (
             Batcher(steps.together, Statistics(steps.together), name=title, takers=threads, **waiting) for _ in range(2)
         )
         behind = {key: value for key, value in policy.items() if key not in kept} | {"max_queue_requests": MAX_PREPARED}
         behind |= {key: policy[key] for key in ("priority_levels", "default_priority") if key in policy}
-        self._batcher = Batcher(statistics=self.statistics, name=title, takers=self.instances, **behind)
-        self._waiting.behind = self._large.behind = self._batcher
+        self._run_queue = Batcher(statistics=self.statistics, name=title, takers=self.instances, **behind)
+        self._first_queue.behind = self._large.behind = self._run_queue
         self._preprocess, self._preprocess_large = (
-            PreprocessThreads(steps, front, self._batcher, self._deliver, policy["max_rows"], threads, f"{self.name}/{self.version}{size}")
-            for front, size in ((self._waiting, ""), (self._large, " large"))
+            PreprocessThreads(steps, front, self._run_queue, self._deliver, policy["max_rows"], threads, name)
+            for front, name in ((self._first_queue, f"{self.name}/{self.version}"), (self._large, f"{self.name}/{self.version} large"))
         )
 
     def _hand_over(self, batch: Batch) -> None:
@@ -548,7 +548,7 @@ class Model:
         finished = self._account if self.route.policy is not None else None
         self._threads = [
             ExecutorThread(
-                instance, self._batcher, self._deliver, finished, f"{self.name}/{self.version}#{index}", alone=self.instances == 1
+                instance, self._run_queue, self._deliver, finished, f"{self.name}/{self.version}#{index}", alone=self.instances == 1
             )
             for index, instance in enumerate(self._instances)
         ]
@@ -567,7 +567,7 @@ class Model:
 
     def _return_if_left(self) -> None:
         """The executor thread was dismissed: if it has gone, the loop takes over. Until then it still takes what comes."""
-        if self._batcher.leaving or self._batcher.closed:
+        if self._run_queue.leaving or self._run_queue.closed:
             return
         self._returning = self._may_return = False
         self._threads.clear()

@@ -30,17 +30,17 @@ READY_BYTES = 1 << 28  # of prepared inputs that may wait
 
 
 class PreprocessThreads:
-    """Up to `most` threads, which prepare what `waiting` gives until that is closed. `ready`: where prepared requests wait for their run.
+    """Up to `most` threads, which prepare what `queue` gives until that is closed. Prepared requests wait for their run in `run_queue`.
 
     deliver(batch) is called on one of them with every batch that holds a request which cannot be prepared, or was dropped.
     """
 
     def __init__(
-        self, plan: Plan, waiting: Batcher, ready: Batcher, deliver: Callable[[Batch], None], max_rows: int, most: int, name: str
+        self, plan: Plan, queue: Batcher, run_queue: Batcher, deliver: Callable[[Batch], None], max_rows: int, most: int, name: str
     ) -> None:
         self._plan = plan
-        self._waiting = waiting
-        self._ready = ready
+        self._queue = queue
+        self._run_queue = run_queue
         self._deliver = deliver
         self._ready_requests = READY_BATCHES * max(max_rows, 1)
         self._most = most
@@ -68,8 +68,8 @@ class PreprocessThreads:
 
     def _run(self) -> None:
         while True:
-            self._ready.wait_room(self._ready_requests, READY_BYTES)
-            batch = self._waiting.take()
+            self._run_queue.wait_room(self._ready_requests, READY_BYTES)
+            batch = self._queue.take()
             if batch is None:
                 return
             try:
@@ -83,7 +83,7 @@ class PreprocessThreads:
     def _begin_work(self) -> None:
         with self._lock:
             self._at_work += 1
-            if self._at_work < len(self._threads) or len(self._threads) >= self._most or self._waiting.closed:
+            if self._at_work < len(self._threads) or len(self._threads) >= self._most or self._queue.closed:
                 return
             try:
                 self._add()
@@ -96,7 +96,7 @@ class PreprocessThreads:
         self._plan.prepare(requests)
         for request in requests:
             if not request.rejected:
-                batch.forward(request, self._ready)
+                batch.forward(request, self._run_queue)
         if not (batch.requests or batch.dropped):
             batch.deliver()  # to nobody: it is over
             return

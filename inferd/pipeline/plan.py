@@ -322,7 +322,7 @@ def _checks(requests: Sequence[Request], title: str) -> Callable[[int], None]:
     def check(place: int) -> None:
         request = requests[place]
         if request.cancelled:
-            raise Cancelled(f"{title}: nobody waits for the answer any longer")
+            raise Cancelled(f"{title}: nobody waits for the response any longer")
         if time.monotonic_ns() >= request.deadline_ns:
             raise DeadlineExceeded(f"{title}: the deadline passed while the inputs were prepared; allow more time, or send fewer rows")
 

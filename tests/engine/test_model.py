@@ -230,7 +230,7 @@ def test_a_request_that_cannot_be_in_time_is_rejected_at_once_and_counted() -> N
     backend.hold()
     running = submit(model)
     backend.wait_for_run()
-    model._batcher.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    model._run_queue.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
     with pytest.raises(ResourceExhausted, match="max_queue_wait_us"):
         submit(model)
     with pytest.raises(ResourceExhausted):
@@ -246,9 +246,9 @@ def test_an_idle_instance_takes_what_would_be_too_late_behind_the_others() -> No
     for backend in backends:
         backend.hold()
     running = submit(model)
-    while not model._batcher.queue.running:
+    while not model._run_queue.queue.running:
         threading.Event().wait(0.001)
-    model._batcher.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    model._run_queue.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
     second = submit(model, deadline_ns=time.monotonic_ns() + 10**11)
     for backend in backends:
         backend.release()

@@ -176,7 +176,7 @@ def test_what_is_prepared_while_a_batch_runs_runs_together(setting: Setting) -> 
     first = setting.ask("1 1 1 1")
     setting.backend.wait_for_run()
     others = [setting.ask(f"{n} {n} {n} {n}") for n in (2, 3)]
-    until(lambda: setting.model._batcher.depth == 2)
+    until(lambda: setting.model._run_queue.depth == 2)
     setting.backend.release()
     assert [float(caller.answer[0, 0]) for caller in (first, *others)] == [2, 4, 6]
     assert setting.backend.rows == [1, 2]
@@ -208,12 +208,12 @@ def test_a_request_that_cannot_be_in_time_is_rejected_before_it_is_prepared(sett
     """What runs took is known although the queue in front has no runs."""
     held = setting.ask("wait")
     setting.wait_for_preparing()
-    setting.model._batcher.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    setting.model._run_queue.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
     with pytest.raises(ResourceExhausted, match="deadline"):
         setting.ask("1 1 1 1", deadline_ns=time.monotonic_ns() + 10**11)
     setting.pipeline.gate.set()
     assert held.answer is not None
-    until(lambda: setting.model._waiting.queue.running == 0)
+    until(lambda: setting.model._first_queue.queue.running == 0)
 
 
 def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting]) -> None:
@@ -222,7 +222,7 @@ def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting])
     callers = [setting.ask("1 1 1 1")]
     setting.backend.wait_for_run()
     callers += [setting.ask("1 1 1 1") for _ in range(40)]
-    until(lambda: setting.model._batcher.depth >= 16)  # two batches of 8
+    until(lambda: setting.model._run_queue.depth >= 16)  # two batches of 8
     callers += [setting.ask("1 1 1 1") for _ in range(4)]
     assert setting.model.depth >= 28
     assert len(setting.pipeline.prepared) <= 1 + 16 + 1
@@ -238,7 +238,7 @@ def test_only_so_many_bytes_are_prepared_as_may_wait(made: list[Setting], monkey
     callers = [setting.ask("1 1 1 1")]
     setting.backend.wait_for_run()
     callers += [setting.ask("1 1 1 1") for _ in range(12)]
-    until(lambda: setting.model._batcher.depth >= 3)
+    until(lambda: setting.model._run_queue.depth >= 3)
     callers.append(setting.ask("1 1 1 1"))
     assert setting.model.depth >= 9
     assert len(setting.pipeline.prepared) <= 1 + 3 + 1

@@ -1,7 +1,7 @@
-# linux: what is used of the system: epoll, sockets, sleeping to the nanosecond, locks. Declarations only.
+# linux: the calls of the system that the core uses: epoll, sockets, sleeping to the nanosecond, locks. Declarations only.
 
 from libc.stdint cimport uint32_t, uint64_t
-from posix.time cimport timespec
+from posix.time cimport clockid_t, timespec
 
 cdef extern from "sys/epoll.h" nogil:
     enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET, EPOLL_CLOEXEC
@@ -26,13 +26,21 @@ cdef extern from "<pthread.h>" nogil:
         pass
     ctypedef struct pthread_cond_t:
         pass
+    ctypedef struct pthread_condattr_t:
+        pass
     int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
     int pthread_mutex_destroy(pthread_mutex_t *mutex)
     int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_trylock(pthread_mutex_t *mutex)
     int pthread_mutex_unlock(pthread_mutex_t *mutex)
-    int pthread_cond_init(pthread_cond_t *condition, void *attributes)
+    int pthread_condattr_init(pthread_condattr_t *attributes)
+    int pthread_condattr_setclock(pthread_condattr_t *attributes, clockid_t clock)
+    int pthread_condattr_destroy(pthread_condattr_t *attributes)
+    int pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes)
     int pthread_cond_destroy(pthread_cond_t *condition)
     int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+    int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const timespec *until)
+    int pthread_cond_signal(pthread_cond_t *condition)
     int pthread_cond_broadcast(pthread_cond_t *condition)
 
 cdef extern from *:

@@ -76,25 +76,23 @@ cdef class Batch(Owner):
             request = <Request>each
             if not request.entry.cancelled:
                 try:
-                    request.respond(outputs, first_row)
+                    request.encode(outputs, first_row)
                 except RequestError as error:
                     request.error = error
                 except Exception:
-                    log.exception("model %s: encoding an answer failed", self.origin.name)
+                    log.exception("model %s: encoding a response failed", self.origin.name)
                     request.error = Internal(
-                        f"model {self.origin.name}: the answer could not be encoded; the server's log has the details")
+                        f"model {self.origin.name}: the response could not be encoded; the server's log has the details")
             first_row += request.entry.rows
         self.encoded_ns = monotonic_ns()
 
     cpdef executed(self):
-        """The model has run; what is made of its outputs from now on belongs to the encode stage."""
+        """The model has run; the encode stage begins."""
         self.executed_ns = monotonic_ns()
 
     cpdef forward(self, Request request, Origin batcher):
-        """A prepared request of this batch waits for its run in `batcher` from now on; this batch answers it only where that rejects it.
-
-        A caller that goes away in between is found by whoever takes the request from `batcher`.
-        """
+        """A prepared request leaves this batch and waits for its run in `batcher`. A request that `batcher` rejects stays: deliver gives
+        its call the error. If the caller goes away on the way, the batch that takes the request from `batcher` finds that."""
         cdef Call call = request.call
         cdef int64_t now_ns = monotonic_ns()
         if request.batch is not self or call is None or request.entry.cancelled:
@@ -115,20 +113,20 @@ cdef class Batch(Owner):
         self.alive -= 1
 
     cpdef fail(self, error):
-        """The run gave no outputs: each request of this batch is answered with `error`, a RequestError."""
+        """The run gave no outputs: each request of this batch gets `error`, a RequestError."""
         cdef Request request
         self.failed = True
         for request in self.requests:
             request.error = error
-            request.answer = None
+            request.response = None
         self.encoded_ns = monotonic_ns()
 
     cpdef list halves(self):
-        """Two batches, to be run again, where the run of this one failed: of its requests that somebody still waits for. One batch where
-        one of several is left; none where this batch had a single request.
+        """Two batches to be run again after the run of this one failed, made of the requests that somebody still waits for. One batch if
+        only one of several requests is left; none if this batch had a single request.
 
-        They are in order of connections, and divided between two connections where they come from several, as near to the middle
-        as that allows. They are gathered and encoded, or failed, and never delivered: this batch answers their requests.
+        Requests are in order of connections, and divided between two of these if they come from several, as near to the middle as
+        that allows. The parts are gathered and encoded, or failed, and never delivered: this batch delivers their requests.
         """
         cdef list alive = []
         cdef Request request
@@ -139,13 +137,12 @@ cdef class Batch(Owner):
                 alive.append(request)
         if len(alive) <= 1:
             return [part_of(self, alive)] if alive else []
-        alive.sort(key=connection_of)
+        alive.sort(key=slot_of_request)
         at = division(alive)
         return [part_of(self, alive[:at]), part_of(self, alive[at:])]
 
     cpdef settle(self, list parts):
-        """All `parts` have been run that halves gave. Requests have their own responses or errors; the parts that succeeded are the runs
-        that the statistics count."""
+        """All `parts` have run. Each request has its own response or error; the statistics count the parts that succeeded."""
         self.failed = True
         self.parts = parts
         if self.executed_ns == 0:
@@ -153,15 +150,15 @@ cdef class Batch(Owner):
         self.encoded_ns = monotonic_ns()
 
     cpdef set clients(self):
-        """The connections of its requests that somebody still waits for, as numbers; 0: those of no connection in particular."""
+        """The connection slots of its requests that somebody still waits for; 0: of requests that came by none."""
         cdef Request request
-        return {request.entry.connection_id for request in self.requests if not request.entry.cancelled}
+        return {request.entry.connection_slot for request in self.requests if not request.entry.cancelled}
 
     cpdef Batch of_clients(self, set clients):
-        """A part of it, as `halves` gives them: the requests of these connections that somebody still waits for."""
+        """A part to be run again, as those of `halves`: the requests of these connection slots that somebody still waits for."""
         cdef Request request
         return part_of(self, [request for request in self.requests
-                              if not request.entry.cancelled and request.entry.connection_id in clients])
+                              if not request.entry.cancelled and request.entry.connection_slot in clients])
 
     cpdef bint expire(self, int64_t now_ns):
         """Ends the run when the deadline of every request that somebody waits for has passed. On the loop's thread."""
@@ -175,16 +172,16 @@ cdef class Batch(Owner):
         return self.terminated
 
     cpdef end(self, error):
-        """The run takes longer than it may: tells it to end. `error`, a RequestError, is for the requests. On the loop's thread."""
+        """The run takes longer than it may: tells it to end. Its requests get `error`, a RequestError. On the loop's thread."""
         self.overdue = error
         self.stop()
         self.terminated = True              # between two runs of parts, too: no other begins
 
     cpdef abandon(self):
-        """The run was told to end and does not: answers all requests while it still goes on. On the loop's thread."""
+        """The run was told to end and does not: delivers all requests while it still goes on. On the loop's thread."""
         cdef Request request
         for request in self.requests:
-            if request.answer is None and request.error is None:
+            if request.response is None and request.error is None:
                 request.error = self.overdue
         self.deliver()
 
@@ -201,7 +198,7 @@ cdef class Batch(Owner):
             terminate(self)
 
     cpdef deliver(self):
-        """Answers every request: on the loop's thread, once; a second time does nothing. The batch holds no request afterwards."""
+        """Gives every call its response or error: on the loop's thread, once; later calls do nothing. The batch holds no request then."""
         self.deliver_at(monotonic_ns())
 
     cdef deliver_at(self, int64_t now_ns):
@@ -221,13 +218,13 @@ cdef class Batch(Owner):
         elif self.parts is not None:
             self.record_parts()
         for request in requests:
-            responses += self.answer(<Request>request, now_ns)
+            responses += self.deliver_one(<Request>request, now_ns)
         self.statistics.record_stages(responses, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns)
         for request in dropped:
             self.reject(<Request>request, now_ns)
 
     cdef record_parts(self):
-        """The runs of what was run again, and did not fail."""
+        """Records the parts that were run again and did not fail."""
         cdef Batch part
         for part in self.parts:
             if part.encoded_ns and not part.failed:
@@ -235,18 +232,18 @@ cdef class Batch(Owner):
                                            part.encoded_ns - part.executed_ns)
         self.parts = None
 
-    cdef bint answer(self, Request request, int64_t now_ns) except -1:
-        """Gives one request of the run its response or error. An exception of a call is logged and stops no other call."""
+    cdef bint deliver_one(self, Request request, int64_t now_ns) except -1:
+        """Gives one call its response or error; True: a response. An exception of a call is logged and stops no other call."""
         cdef Call call = request.call
         cdef bint responds = False
-        answer, error = request.answer, request.error
-        # An error's traceback holds the frames in which it was raised, and those the request: kept, both would live for ever.
-        request.call = request.answer = request.error = request.batch = request.prepared = None
+        response, error = request.response, request.error
+        # An error's traceback holds frames, and these the request: without this line both would live for ever.
+        request.call = request.response = request.error = request.batch = request.prepared = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
             self.origin.cancelled += 1
             return False
-        if error is None and answer is not None:
+        if error is None and response is not None:
             responds = True
             self.statistics.record_request(
                 request.entry.rows, request.decoded_ns or request.entry.queued_ns - request.received_ns,
@@ -256,18 +253,18 @@ cdef class Batch(Owner):
             self.origin.cancelled += 1
         else:
             self.origin.failed += 1
-            error = error or Internal(f"model {self.origin.name}: the request got no answer; this is a fault of the server")
+            error = error or Internal(f"model {self.origin.name}: the request got no response; this is a fault of the server")
         try:
             if error is None:
-                call.reply(answer)
+                call.reply(response)
             else:
                 call.fail(error)
         except Exception:
-            log.exception("model %s: an answer could not be delivered", self.origin.name)
+            log.exception("model %s: a response could not be delivered", self.origin.name)
         return responds
 
     cdef reject(self, Request request, int64_t now_ns):
-        """Answers one request that never ran: it made room, its time ran out, or its caller went away."""
+        """Fails the call of one request that never ran: it made room, its time ran out, or its caller went away."""
         cdef Call call = request.call
         request.call = request.error = request.batch = request.prepared = None
         request.entry.state = IDLE
@@ -299,9 +296,9 @@ cdef class Batch(Owner):
         return self.encoded_ns
 
 
-def connection_of(Request request not None):
-    """The connection that it came by, as the queue numbers it."""
-    return request.entry.connection_id
+def slot_of_request(Request request not None):
+    """Its connection slot."""
+    return request.entry.connection_slot
 
 
 cdef Py_ssize_t division(list requests):
@@ -310,14 +307,14 @@ cdef Py_ssize_t division(list requests):
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
     for i in range(1, len(requests)):
-        if (<Request>requests[i]).entry.connection_id != (<Request>requests[i - 1]).entry.connection_id and (
+        if (<Request>requests[i]).entry.connection_slot != (<Request>requests[i - 1]).entry.connection_slot and (
                 at == 0 or abs(i - middle) < abs(at - middle)):
             at = i
     return at or middle
 
 
 cdef Batch part_of(Batch batch, list requests):
-    """Some requests of a batch, to be run again."""
+    """A batch of some requests of `batch`, to be run again."""
     cdef Batch part = Batch.__new__(Batch)
     cdef Request request
     part.requests, part.dropped = requests, []

@@ -2,31 +2,26 @@
 # The mutex guards plain C memory only: no Python object is made, freed or called under it.
 
 from libc.stdint cimport int64_t
+from inferd._core.base.linux cimport pthread_cond_t, pthread_mutex_t
 from inferd._core.batching.batch cimport Batch, Origin
 from inferd._core.batching.queue cimport Entry
 from inferd._core.batching.rejection cimport CachedRejection
 
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    ctypedef struct pthread_cond_t:
-        pass
-
 cdef class Batcher(Origin):     # a BatchQueue between threads
     cdef public Batcher behind          # where requests that were taken here wait again (Batch.forward); or None
-    # schedule(callback) calls back at the end of the event loop's iteration: put, which the loop calls alone, wakes a sleeper then.
-    # None: put wakes it at once, and any thread may call it.
+    # schedule(callback) is the event loop's call_soon: put wakes a sleeper by it, and only the loop's thread calls put.
+    # None: put wakes a sleeper at once, and any thread may call it.
     cdef public object schedule
     cdef pthread_mutex_t mutex          # guards queue and the flags below where they are read without the GIL
-    cdef pthread_cond_t ready           # signalled when a batch may be due
-    cdef pthread_cond_t room            # signalled when fewer wait than before
-    cdef int waiting                    # threads in take that sleep
-    cdef int wait_for_room              # threads in wait_room that sleep
-    cdef bint woken                     # one of them has been signalled, or is awake, and has not polled yet: no other is needed
+    cdef pthread_cond_t due             # signalled when a batch may be due
+    cdef pthread_cond_t room            # signalled when fewer requests wait than before
+    cdef int sleepers                   # threads that sleep in take
+    cdef int room_sleepers              # threads that sleep in wait_room
+    cdef bint woken                     # one of the sleepers was signalled and has not polled yet: no other is needed
     cdef int64_t alarm_ns               # a sleeper wakes by itself then, or earlier; INT64_MAX: none does
-    cdef readonly int leaving           # threads in take that `dismiss` sends away once nothing waits
-    cdef readonly bint closed
-    cdef CachedRejection rejections
+    cdef readonly int leaving           # threads in take that `dismiss` ends once nothing waits
+    cdef readonly bint closed           # put rejects; what waits is still taken
+    cdef CachedRejection rejections     # the text of the last rejection
     cpdef signal(self)
     cpdef Batch poll(self)
     cpdef Batch expire(self, int64_t now_ns)

@@ -9,36 +9,23 @@ objects.
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport INT64_MAX, int64_t, uint16_t
-from posix.time cimport CLOCK_MONOTONIC, clockid_t, timespec
+from libc.stdint cimport INT64_MAX, int64_t
+from posix.time cimport CLOCK_MONOTONIC, timespec
 
 from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.base.linux cimport (
+    pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_timedwait, pthread_cond_wait,
+    pthread_condattr_destroy, pthread_condattr_init, pthread_condattr_setclock, pthread_condattr_t, pthread_mutex_destroy,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_trylock, pthread_mutex_unlock
+)
 from inferd._core.batching.batch cimport Batch, Origin
-from inferd._core.batching.queue cimport ADMITTED, CONNECTION_TURNS, IDLE, WAITING, BatchQueue, Entry
+from inferd._core.batching.queue cimport ADMITTED, IDLE, WAITING, BatchQueue, Entry, slot_of
 from inferd._core.batching.rejection cimport CachedRejection
 from inferd._core.batching.request cimport Request
 from inferd._core.grpc.call cimport Call
 from inferd._core.metrics.histogram cimport Statistics
 
 from inferd.errors import Unavailable
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_condattr_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
-    int pthread_mutex_destroy(pthread_mutex_t *mutex)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_trylock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
-    int pthread_condattr_init(pthread_condattr_t *attributes)
-    int pthread_condattr_setclock(pthread_condattr_t *attributes, clockid_t clock)
-    int pthread_condattr_destroy(pthread_condattr_t *attributes)
-    int pthread_cond_init(pthread_cond_t *condition, pthread_condattr_t *attributes)
-    int pthread_cond_destroy(pthread_cond_t *condition)
-    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
-    int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const timespec *until)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
 
 
 cdef inline void release(Entry *entry, Request request) noexcept:
@@ -66,7 +53,7 @@ cdef class Batcher(Origin):
         self.name = name or "(unnamed)"
         pthread_condattr_init(&attributes)
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.ready, &attributes) != 0 \
+        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.due, &attributes) != 0 \
                 or pthread_cond_init(&self.room, &attributes) != 0:
             raise MemoryError
         pthread_condattr_destroy(&attributes)
@@ -78,7 +65,7 @@ cdef class Batcher(Origin):
         cdef Entry *entry = self.queue.first_from(0) if self.queue is not None else NULL
         cdef Entry *following
         cdef Request request
-        while entry != NULL:                # nobody will take these
+        while entry != NULL:                # no thread takes these any more
             self.queue.evict(entry)
             entry = self.queue.first_from(0)
         entry = self.queue.evicted if self.queue is not None else NULL
@@ -88,21 +75,21 @@ cdef class Batcher(Origin):
             release(entry, request)
             request.call = request.prepared = None      # a call and its request refer to each other, unseen by the collector
             entry = following
-        pthread_cond_destroy(&self.ready)
+        pthread_cond_destroy(&self.due)
         pthread_cond_destroy(&self.room)
         pthread_mutex_destroy(&self.mutex)
 
     cdef inline void lock(self) noexcept:
-        """Takes the mutex with the GIL held. Lets go of the GIL only if it has to wait, which is for a sleeper's short look."""
+        """Takes the mutex with the GIL held. Only if a sleeper looks at the queue just now does it let go of the GIL and wait."""
         if pthread_mutex_trylock(&self.mutex) != 0:
             with nogil:
                 pthread_mutex_lock(&self.mutex)
 
     cdef inline bint wakes(self, int64_t now_ns) noexcept nogil:
-        """Under the mutex: whether to signal a sleeper, once the mutex is free again: something is due, or will be before any
-        sleeper's own time is up."""
+        """Under the mutex: whether to signal a sleeper once the mutex is free again, because something is due, or will be before any
+        sleeper wakes by itself."""
         cdef int64_t due_ns
-        if self.waiting == 0 or self.woken:
+        if self.sleepers == 0 or self.woken:
             return False
         due_ns = self.queue.due(now_ns)
         if due_ns > now_ns and due_ns >= self.alarm_ns:
@@ -130,7 +117,7 @@ cdef class Batcher(Origin):
         if entry.state != IDLE or entry.cancelled or request.call is not None:
             raise ValueError("a request waits for one call at a time")
         entry.deadline_ns = call.deadline_ns
-        entry.connection_id = <uint16_t>(1 + call.connection_id % CONNECTION_TURNS) if call.connection_id else 0
+        entry.connection_slot = slot_of(call.connection_id)
         entry.owner = <void *>request
         entry.batcher = <void *>self
         self.lock()
@@ -156,9 +143,9 @@ cdef class Batcher(Origin):
         return waited == 0
 
     cpdef signal(self):
-        """Wakes a thread that sleeps in take. It needs the GIL next, so this thread lets go of it."""
+        """Wakes a thread that sleeps in take. That thread needs the GIL next, so this one lets go of it."""
         with nogil:
-            pthread_cond_signal(&self.ready)
+            pthread_cond_signal(&self.due)
 
     def take(self):
         """Waits, without the GIL, until a batch is due. None: close or dismiss was called, and nothing is left for this thread."""
@@ -175,12 +162,12 @@ cdef class Batcher(Origin):
                 return None
 
     cdef bint wait(self) noexcept nogil:
-        """Sleeps until something is due (True), or this thread is to leave (False)."""
+        """Sleeps until something is due (True), or this thread is to end (False)."""
         cdef int64_t now_ns, due_ns
         cdef timespec until
         cdef bint more = True
         pthread_mutex_lock(&self.mutex)
-        self.woken = False                  # if it was this thread, it has looked
+        self.woken = False                  # if this thread was woken, it has polled
         while True:
             if self.queue.requests == 0 and self.queue.evicted == NULL and (self.closed or self.leaving > 0):
                 self.leaving -= self.leaving > 0
@@ -191,17 +178,17 @@ cdef class Batcher(Origin):
             if due_ns <= now_ns or self.closed:
                 self.woken = True
                 break
-            self.waiting += 1
+            self.sleepers += 1
             self.alarm_ns = min(self.alarm_ns, due_ns)
             if due_ns == INT64_MAX:
-                pthread_cond_wait(&self.ready, &self.mutex)
+                pthread_cond_wait(&self.due, &self.mutex)
             else:
                 until.tv_sec = due_ns // 1_000_000_000
                 until.tv_nsec = due_ns % 1_000_000_000
-                pthread_cond_timedwait(&self.ready, &self.mutex, &until)
-            self.waiting -= 1
+                pthread_cond_timedwait(&self.due, &self.mutex, &until)
+            self.sleepers -= 1
             self.woken = False
-            self.alarm_ns = INT64_MAX       # may forget another sleeper's: then one signal too many is sent
+            self.alarm_ns = INT64_MAX       # may forget another sleeper's alarm: then one signal too many is sent
         pthread_mutex_unlock(&self.mutex)
         return more
 
@@ -210,20 +197,20 @@ cdef class Batcher(Origin):
         with nogil:
             pthread_mutex_lock(&self.mutex)
             while not self.closed and (self.queue.requests >= requests or self.queue.nbytes >= nbytes):
-                self.wait_for_room += 1
+                self.room_sleepers += 1
                 pthread_cond_wait(&self.room, &self.mutex)
-                self.wait_for_room -= 1
+                self.room_sleepers -= 1
             pthread_mutex_unlock(&self.mutex)
 
     cdef inline void unlock_left(self) noexcept:
-        """Requests have left the queue: frees the mutex, and whoever waits for that looks."""
-        cdef bint waited = self.wait_for_room > 0       # under the mutex: who waits writes it without the GIL
+        """Requests have left the queue: frees the mutex, and wakes the threads in wait_room."""
+        cdef bint waited = self.room_sleepers > 0       # read under the mutex: those threads write it without the GIL
         pthread_mutex_unlock(&self.mutex)
         if waited:
             pthread_cond_broadcast(&self.room)
 
     cpdef Batch poll(self):
-        """The batch that is due now, or dropped requests alone, or None. Never waits."""
+        """The batch that is due now, with the requests that were dropped; dropped requests alone; or None. Never waits."""
         cdef int64_t now_ns
         cdef Entry *dropped
         cdef Entry *taken
@@ -234,17 +221,17 @@ cdef class Batcher(Origin):
         now_ns = monotonic_ns()
         if self.behind is not None:
             self.queue.look_behind(self.behind.queue, now_ns)
-        dropped = self.queue.drop_expired(now_ns, self.queue.hurry_ns(now_ns))
+        dropped = self.queue.drop_expired(now_ns, self.queue.next_batch_ns(now_ns))
         taken = self.queue.form(now_ns)
         self.woken = False
         wake = self.wakes(now_ns)
         self.unlock_left()
         if wake:
-            pthread_cond_signal(&self.ready)
+            pthread_cond_signal(&self.due)
         return self.batch_of(taken, dropped, now_ns)
 
     cpdef Batch expire(self, int64_t now_ns):
-        """A batch of the requests whose time has run out, or that made room, to be delivered; or None."""
+        """The requests whose time has run out, or that made room, as a batch without a run, to be delivered; or None."""
         cdef Entry *dropped
         if now_ns < self.queue.next_expiry_ns and self.queue.evicted == NULL:
             return None
@@ -287,7 +274,7 @@ cdef class Batcher(Origin):
         return batch
 
     cdef int over(self, Batch batch, int64_t now_ns) except -1:
-        """A batch of this batcher was delivered. What it took, to its responses or the next queue, is learned."""
+        """A batch of this batcher was delivered: the queue learns how long that took, to its responses or to the next queue."""
         cdef bint passed = batch.encoded_ns > 0 or batch.rows < batch.taken_rows
         cdef int64_t run_ns = now_ns - batch.taken_ns if passed and not batch.failed else 0
         if not batch.was_taken:
@@ -298,7 +285,7 @@ cdef class Batcher(Origin):
         return 0
 
     cdef bint caller_left(self, Request request) except? -1:
-        """A waiting request was cancelled. False: it is in a batch by now."""
+        """A waiting request was cancelled. False: it has left the queue, into a batch."""
         cdef bint waiting
         self.lock()
         waiting = request.entry.state == WAITING        # no other thread has taken it in the meantime
@@ -312,21 +299,21 @@ cdef class Batcher(Origin):
         return waiting
 
     def expect(self, int64_t requests, int64_t wait_ns):
-        """A batch of so many requests was run and is about to be answered. Their clients are likely to ask again: for wait_ns at
-        most the next batch waits until as many are there. Else the first to come would be run alone, all others after it, and so
-        on forever: batches of 1 and n - 1 in turn. Does nothing when the thread that asks is to leave, or the batcher is closed."""
+        """A batch of so many requests has run and is about to be delivered. Their clients are likely to ask again: the next batch waits
+        until as many are there, for wait_ns at most. Else the first to come would run alone, all others after it, and so on forever:
+        batches of 1 and n - 1 by turns. Does nothing if a thread is to end, or the batcher is closed."""
         self.lock()
         if not self.closed and self.leaving == 0:
             self.queue.expect(requests, monotonic_ns() + wait_ns)
         pthread_mutex_unlock(&self.mutex)
 
     def dismiss(self):
-        """One thread that waits in take, now or later, is to get None as soon as nothing is queued. `leaving` is 0 once it has."""
+        """One thread gets None from take, now or later, as soon as nothing is queued. `leaving` is 0 once all such threads have it."""
         self.lock()
         self.leaving += 1
-        self.queue.expect(0, 0)             # whoever polls next, on the loop, waits for nobody
+        self.queue.expect(0, 0)             # polls that follow, on the loop, wait for no further requests
         pthread_mutex_unlock(&self.mutex)
-        pthread_cond_broadcast(&self.ready)
+        pthread_cond_broadcast(&self.due)
 
     def close(self):
         """Puts are rejected from now on. Queued requests are taken without any delay; then take returns None to everyone."""
@@ -335,7 +322,7 @@ cdef class Batcher(Origin):
         self.queue.max_delay_ns = 0
         self.queue.expect(0, 0)
         pthread_mutex_unlock(&self.mutex)
-        pthread_cond_broadcast(&self.ready)
+        pthread_cond_broadcast(&self.due)
         pthread_cond_broadcast(&self.room)
 
     @property

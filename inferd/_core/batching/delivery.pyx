@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""delivery: batches on their way from the threads that have run them to the event loop, which answers their requests.
+"""delivery: batches on their way from the threads that have run them to the event loop, which delivers them to their calls.
 
-The thread wakes the loop by an eventfd, and lets go of the GIL for the write: the loop needs it at once. Nobody is woken for a batch that
-comes before the loop has looked. Never in here: which loop, what is sent.
+The thread wakes the loop by an eventfd, and lets go of the GIL for the write: the loop needs it at once. A batch that comes before the
+loop has looked wakes it no second time. Never in here: which loop, what is sent.
 """
 
 cimport cython
@@ -41,7 +41,7 @@ cdef class Delivery:
         return self.descriptor
 
     def put(self, Batch batch not None):
-        """The loop is to answer this batch. From any thread. Raises RuntimeError once closed."""
+        """The loop is to deliver this batch. From any thread. Raises RuntimeError once closed."""
         if self.closed:
             raise RuntimeError("the event loop takes no batches any more")
         self.batches.append(batch)
@@ -55,7 +55,7 @@ cdef class Delivery:
                 self.free()
 
     def deliver(self):
-        """Answers all that has come. On the loop's thread."""
+        """Delivers all batches that have come. On the loop's thread."""
         cdef uint64_t count
         cdef Batch batch
         eventfd_read(self.descriptor, &count)
@@ -68,7 +68,7 @@ cdef class Delivery:
                 log.exception("a batch could not be delivered")
 
     def close(self):
-        """Answers what has come, and takes nothing more. On the loop's thread, which no longer watches the descriptor. Idempotent."""
+        """Delivers what has come, and takes nothing more. On the loop's thread, which no longer watches the descriptor. Idempotent."""
         self.closed = True
         self.deliver()
         self.free()

@@ -1,6 +1,6 @@
-# effort: how long it is likely to take to make a run's inputs of what clients send, by the first bytes of each element. Header-only,
-# bounds-checked, a few reads an element: the event loop asks. An estimate orders a queue and decides nothing else: a file that is not
-# what its head says is rejected by whoever reads all of it.
+# effort: estimates how long it takes to make a run's inputs of what clients send, by the first bytes of each element. Header-only,
+# bounds-checked, a few reads an element, because it runs on the event loop. An estimate orders a queue and decides nothing else: the
+# step that decodes a file rejects one that is not what its head says.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy
@@ -21,11 +21,11 @@ cdef enum:                          # nanoseconds of one core (docs/preprocessin
     WAVE_BYTE_NS = 10
     SOUND_BYTE_NS = 140             # of an MP3 at 64 kbit/s
     SAMPLE_NS = 20
-    MAX_JPEG_SEGMENTS = 64          # that are passed over on the way to the size; cameras write about ten
-    MAX_PAGE_BYTES = 65_307         # of an OGG file, whose last page has the number of samples
-    MAX_SCANNED_BYTES = 1 << 18     # of all files of an input, on the way to their last pages
-    HIDDEN_PIXELS = 50_000_000      # of a file that does not say: nobody pays less for an odd one
-    HIDDEN_SAMPLES = 14_400_000     # five minutes
+    MAX_JPEG_SEGMENTS = 64          # segments skipped on the way to the size; cameras write about ten
+    MAX_PAGE_BYTES = 65_307         # a page of an OGG file; the last one has the number of samples
+    MAX_SCANNED_BYTES = 1 << 18     # bytes read of all files of an input, on the way to their last pages
+    HIDDEN_PIXELS = 50_000_000      # assumed for a file that does not say its size: an odd file costs no less
+    HIDDEN_SAMPLES = 14_400_000     # the same for sound: five minutes
 
 
 cdef inline uint64_t big_endian(const uint8_t *at, int nbytes) noexcept nogil:
@@ -62,7 +62,7 @@ cdef inline uint64_t jpeg_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcep
 
 
 cdef inline uint64_t webp_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcept nogil:
-    """Of at least 26 bytes. HIDDEN_PIXELS where the head is none that decoders take."""
+    """nbytes: 26 or more. HIDDEN_PIXELS where decoders would not take the head."""
     cdef uint64_t bits
     if nbytes >= 30 and memcmp(file + 12, b"VP8X", 4) == 0:
         return (1 + little_endian(file + 24, 3)) * (1 + little_endian(file + 27, 3))
@@ -92,7 +92,7 @@ cdef inline uint64_t picture_pixels(const uint8_t *file, Py_ssize_t nbytes) noex
 
 
 cdef inline Py_ssize_t page_nbytes(const uint8_t *page, Py_ssize_t nbytes) noexcept nogil:
-    """Of a page of OGG with its head and its table of segments; 0: they are not all there. nbytes: 28 or more."""
+    """The bytes of a page of OGG, its head and table of segments included; 0: these are not all there. nbytes: 28 or more."""
     cdef Py_ssize_t total = 27 + page[26]
     cdef int i
     if total > nbytes:
@@ -128,7 +128,7 @@ cdef inline double sound_ns(const uint8_t *file, Py_ssize_t nbytes, Py_ssize_t *
 
 
 cdef inline double files_ns(const uint8_t *data, Py_ssize_t nbytes, int content) noexcept nogil:
-    """Of the elements of a BYTES tensor: length (4 bytes) and bytes of each."""
+    """The estimate of a BYTES tensor: length (4 bytes) and bytes of each element."""
     cdef double total = 0
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t scanned = 0
@@ -147,7 +147,7 @@ cdef inline double files_ns(const uint8_t *data, Py_ssize_t nbytes, int content)
 
 
 cdef inline int64_t content_ns(const uint8_t *data, Py_ssize_t nbytes, int content) noexcept nogil:
-    """Of one input of a request."""
+    """The estimate of one input of a request."""
     cdef double total = 0
     if content == PICTURE or content == SOUND:
         total = files_ns(data, nbytes, content)

@@ -21,7 +21,7 @@ cdef class LocalRequest(Request):
 
     `tensors`: (name, datatype word, array) of each input, in any order; arrays of any layout, of the datatype's numpy type
     (BF16: uint16 or ml_dtypes.bfloat16; BYTES: objects that are bytes or str). `outputs`: names of the wanted outputs, none for all.
-    Arrays are read until the request is answered or cancelled. Its answer is a dict of fresh arrays by output name.
+    Arrays are read until the request has its response, or is cancelled. The response is a dict of fresh arrays by output name.
     Raises InvalidArgument.
     """
 
@@ -71,8 +71,8 @@ cdef class LocalRequest(Request):
                 known = ", ".join(signature.output_names)
                 raise InvalidArgument(f"output {name!r} is not one of the model's outputs, which are: {known}")
 
-    cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
-        cdef dict answer = {}
+    cpdef encode(self, Tensors outputs, Py_ssize_t first_row):
+        cdef dict response = {}
         cdef Py_ssize_t end = first_row + self.entry.rows
         cdef int index = 0
         for name in self.signature.output_names:
@@ -82,13 +82,13 @@ cdef class LocalRequest(Request):
                     array = array[first_row:end]
                 if self.signature.output_cuts != NULL and self.signature.output_cuts[index].axis > 0:
                     array = _cut(self, array, index)
-                answer[name] = array.copy()
+                response[name] = array.copy()
             index += 1
-        self.answer = answer
+        self.response = response
 
 
 cdef object _cut(LocalRequest request, object array, int index):
-    """An output that has an axis of the run's padding: only the request's own length of it is answered."""
+    """An output with the padded axis of the run: its response has the request's own length of that."""
     cdef int axis = request.signature.output_cuts[index].axis
     cdef int64_t size = request.signature.cut_length(index, request.inputs)
     if axis >= array.ndim or size > array.shape[axis]:

@@ -6,15 +6,15 @@ from inferd._core.batching.run_times cimport RunTimes
 
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
-    RESERVE = 8                 # of a request's time one part in so many is left for what nobody expects, and the way of its response;
-    RESERVE_NS = 50_000_000     # of one that is about to run no more than this, or than the run takes
-    NEAR_ROWS = 6               # so many rows of one near key gain more by not being padded than by sharing a run with others
-    CONNECTION_TURNS = 1024     # connections that have a turn of their own; a power of 2. Two of more may share one
-    MIN_RETRY_NS = 1_000_000    # least and most that a rejected client is told to wait
-    MAX_RETRY_NS = 1_000_000_000
+    RESERVE = 8                 # a request's reserve is this part of its time, for the unexpected and for the way of its response
+    RESERVE_NS = 50_000_000     # the most reserve of a request that is about to run, unless the run takes longer
+    NEAR_ROWS = 6               # so many rows of one near key gain more without padding than by a run together with others
+    CONNECTION_SLOTS = 1024     # beyond 1024 connections, two may share a turn. A power of 2
+    MIN_RETRY_NS = 1_000_000    # a rejected client is told to wait at least this long,
+    MAX_RETRY_NS = 1_000_000_000    # and at most this long
 
 cdef enum EntryState:
-    IDLE = 0                    # not given to a batcher yet, or answered
+    IDLE = 0                    # no batcher has it yet, or its batch was delivered
     WAITING = 1                 # in a queue, which holds one reference to the owner
     TAKEN = 2                   # in a batch, which holds the owner
 
@@ -23,7 +23,7 @@ cdef enum Admission:            # what the policy says to one more request
     QUEUE_FULL = 1              # max_queue_requests wait already
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
     BYTES_FULL = 3              # max_queue_bytes of input wait already
-    WAIT_FULL = 4               # it would wait for longer than max_wait
+    WAIT_FULL = 4               # it would wait for longer than max_wait_ns
     TOO_LATE = 5                # its response would come after its deadline
 
 cdef struct Entry:              # what the queue knows of one request; small: a Request just fits Python's fast allocator
@@ -31,28 +31,28 @@ cdef struct Entry:              # what the queue knows of one request; small: a 
     Entry *previous
     int64_t rows
     uint64_t shape_key          # only entries of one key share a batch
-    uint32_t near_key           # of one shape key and level, those of one near key run alone where NEAR_ROWS of them wait; 0: no wish
-    uint32_t cost               # of its connection's turn: rows, or the microseconds that it is likely to take where costs differ
-    uint64_t turn               # its place in its level, in costs: see BatchQueue.take_turn
+    uint32_t near_key           # requests of one shape key, level and near key run alone where NEAR_ROWS of them wait; 0: never alone
+    uint32_t cost               # what it costs its connection: rows, or microseconds of work where these differ
+    uint64_t start              # its virtual start time, in costs: a level is in this order
     int64_t nbytes              # input bytes held while it waits
     int64_t deadline_ns         # monotonic, when its response is of no use any longer; INT64_MAX: none
     int64_t queued_ns           # monotonic, when it was put
-    int64_t timeout_ns          # how long it may wait, 0: any time. By its own wish before it is put, by the queue policy from then on
-    uint16_t priority           # 1 is first; 0 before the queue has put in its default
-    uint16_t connection_id      # connections take turns; 0: it came by none
+    int64_t timeout_ns          # how long it may wait; 0: no limit. The request's own wish until the queue policy decides
+    uint16_t priority           # 1 is first; 0: the queue sets its default
+    uint16_t connection_slot    # one of 1024 slots; 0: none. Two connections may share a slot
     uint8_t state               # where it is now: an EntryState
-    uint8_t cancelled           # 1: the caller went away: never run it
-    uint8_t at_once             # 1: it did not have to wait for a run, and is run whatever runs are expected to take
+    uint8_t cancelled           # 1: the caller went away; it never runs
+    uint8_t at_once             # 1: it could begin at once when it came; estimates of run times never drop it
     uint8_t evicted             # 1: it made room for another one and is rejected
     void *owner                 # the Request; the queue or batch that holds the entry holds one reference
     void *batcher               # borrowed: the Batcher that holds it while it is WAITING, else NULL
 
-cdef struct Level:              # one priority level: a queue in the order of turns, and its queue policy
+cdef struct Level:              # one priority level: a queue in the order of virtual start times, and its queue policy
     Entry *first
     Entry *last
-    Entry *placed               # the one that was put between others last, if it is still there: the next often goes behind it
+    Entry *placed               # the last entry that was placed between others; NULL: it has left. The next often goes behind it
     int64_t requests
-    int64_t rows                # of theirs
+    int64_t rows                # of these requests
     int64_t max_requests        # max_queue_size; 0: only the queue's own limit
     int64_t timeout_ns          # default_timeout_microseconds; 0: none
     bint timeout_override       # allow_timeout_override: a request's own shorter timeout counts
@@ -70,28 +70,29 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef int64_t max_preferred_rows     # largest of preferred_rows, max_rows where there are none
     cdef bint *preferred                # index: rows, 0 .. max_rows; NULL: none
     cdef readonly int64_t requests      # waiting now
-    cdef int64_t rows                   # of theirs
+    cdef int64_t rows                   # of these requests
     cdef readonly int64_t nbytes        # of their inputs
     cdef int64_t expected               # requests that are likely to come again soon: see expect
-    cdef int64_t expected_until_ns      # when they are waited for no longer
-    cdef int64_t next_expiry_ns         # no waiting entry expires earlier; may be too early, never too late
-    cdef int64_t next_deadline_ns       # nor is the deadline of one earlier: the same;
-    cdef int64_t next_needed_ns         # nor that time less its reserve
+    cdef int64_t expected_until_ns      # the next batch waits for them until then
+    # Lower bounds over all entries that wait. They may be too early, never too late.
+    cdef int64_t next_expiry_ns         # the earliest expiry
+    cdef int64_t next_deadline_ns       # the earliest deadline
+    cdef int64_t next_needed_ns         # the earliest deadline less its reserve
     cdef readonly RunTimes run_times    # of batches, from their taking to their responses
     cdef readonly int64_t running       # batches that were taken and are not over
     cdef int64_t taken_ns               # when the last batch was taken
     cdef int64_t taken_rows             # its rows
-    cdef int64_t behind_ns              # what follows a batch where there is another queue behind this one: the waiting and the run there
-    cdef double behind_row_ns           # what a row takes there at least
-    cdef uint64_t turn                  # of the head that was taken last: who comes anew begins there
-    cdef uint64_t *turns                # index: connection_id % CONNECTION_TURNS; where its next request comes at the earliest
-    cdef readonly uint64_t overtaken    # requests that were put before some of a connection that had more waiting
-    cdef Entry *evicted                 # who made room since the last drop, linked by next
-    cdef readonly uint64_t evictions    # how many did in all
+    cdef int64_t behind_ns              # the wait and the run in the queue behind this one; 0: there is none
+    cdef double behind_row_ns           # the time that a row takes there at least
+    cdef uint64_t virtual_time          # start of the head that was taken last: a connection that was away begins there
+    cdef uint64_t *next_starts          # index: connection_slot; the earliest start of its next request
+    cdef readonly uint64_t overtaken    # requests that were placed before those of a connection with more waiting
+    cdef Entry *evicted                 # entries that made room since the last drop, linked by next
+    cdef readonly uint64_t evictions    # requests that made room, in all
     cdef dict entries                   # id -> address, of entries that Python made through `push`
     cdef int64_t last_id
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil       # an Admission
-    cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil
+    cdef Entry *place(self, Level *level, Entry *entry) noexcept nogil      # see queue.pyx
     cdef void remove(self, Entry *entry) noexcept nogil
     cdef Entry *first_from(self, int level) noexcept nogil
     cdef Entry *following(self, Entry *entry) noexcept nogil
@@ -99,7 +100,7 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef bint runs_near(self, Entry *head) noexcept nogil
     cdef list freed(self, Entry *entry)
     cdef bint gathers(self, int64_t now_ns) noexcept nogil
-    cdef int64_t no_begin_before(self, int64_t hurry_ns) noexcept nogil
+    cdef int64_t no_begin_before(self, int64_t next_batch_ns) noexcept nogil
     cdef int full(self, const Level *level, const Entry *entry) noexcept nogil
     cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil
     cdef void evict(self, Entry *entry) noexcept nogil
@@ -108,11 +109,16 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil
     cdef int64_t wait_ns(self, int64_t requests, int64_t rows, int64_t now_ns) noexcept nogil
     cdef int64_t retry_ns(self, int64_t now_ns) noexcept nogil
-    cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil
+    cdef int64_t response_ns(self, int64_t rows, int64_t now_ns) noexcept nogil
     cdef void look_behind(self, BatchQueue behind, int64_t now_ns) noexcept nogil
-    cdef int64_t hurry_ns(self, int64_t now_ns) noexcept nogil
+    cdef int64_t next_batch_ns(self, int64_t now_ns) noexcept nogil
     cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil
     cdef int64_t due(self, int64_t now_ns) noexcept nogil                   # when a batch is due; INT64_MAX: never
     cdef Entry *form(self, int64_t now_ns) noexcept nogil                   # the batch that is due now, linked by next; or NULL
-    cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil     # linked by next, in no order; or NULL
+    cdef Entry *drop_expired(self, int64_t now_ns, int64_t next_batch_ns) noexcept nogil     # linked by next, in no order; or NULL
     cdef void over(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil
+
+
+cdef inline uint16_t slot_of(uint64_t connection_id) noexcept nogil:
+    """The slot of a connection; 0: the request came by none."""
+    return <uint16_t>(1 + connection_id % CONNECTION_SLOTS) if connection_id else 0

@@ -29,16 +29,16 @@ cdef inline int64_t reserve_ns(const Entry *entry) noexcept nogil:
     return (entry.deadline_ns - entry.queued_ns) // RESERVE
 
 
-cdef inline int64_t begin_by(const Entry *entry, int64_t hurry_ns) noexcept nogil:
-    """When its run has to begin, if it is likely to take hurry_ns; 0: nothing is known of that."""
-    if hurry_ns == 0 or entry.deadline_ns == INT64_MAX:
+cdef inline int64_t begin_by(const Entry *entry, int64_t next_batch_ns) noexcept nogil:
+    """When its run has to begin, if it is likely to take next_batch_ns (0: nothing is known of that)."""
+    if next_batch_ns == 0 or entry.deadline_ns == INT64_MAX:
         return expires_ns(entry)
-    return min(expires_ns(entry), entry.deadline_ns - min(reserve_ns(entry), most_reserve_ns(hurry_ns)) - hurry_ns)
+    return min(expires_ns(entry), entry.deadline_ns - min(reserve_ns(entry), most_reserve_ns(next_batch_ns)) - next_batch_ns)
 
 
-cdef inline int64_t most_reserve_ns(int64_t hurry_ns) noexcept nogil:
-    """Of what is about to run, whose time is known better than when it came."""
-    return max(hurry_ns, <int64_t>RESERVE_NS)
+cdef inline int64_t most_reserve_ns(int64_t next_batch_ns) noexcept nogil:
+    """The most reserve kept for a batch that is about to run: its time is known better now than when its requests came."""
+    return max(next_batch_ns, <int64_t>RESERVE_NS)
 
 
 cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
@@ -51,15 +51,15 @@ cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
     - Requests wait in priority levels, 1 first, each in order of arrival; but where several connections have requests in one,
-      these take turns by the cost of their requests, which is its rows where nothing else is said (start-time fair queueing): what one
+      these take turns by the cost of their requests, in rows unless a request says otherwise (start-time fair queueing): what one
       connection has waiting delays no other. A request with no level, or one that is not there, gets the default level.
     - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
       A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, where those of the head's level and near key among
       them have NEAR_ROWS together, it is made of these alone: no lower level overtakes the rest.
-    - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said, when they
-      have max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
+    - Without a delay, a batch is due at once. After expect(), it is due when as many requests wait as it said, when they have
+      max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
       due when it can grow no further, when it has exactly as many rows as one of preferred_rows (the largest that is there), when
       it has at least the largest of them, when its oldest request has waited max_delay_ns, or when a request would expire before
       that. After the delay, preferred_rows don't matter.
@@ -68,12 +68,11 @@ cdef class BatchQueue:
     - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
       anything admit what would take it beyond max_queue_bytes (0: no such limit). But a connection that has less than half as much waiting
       as another one of its level is admitted all the same: the last of that other one is evicted for it.
-    - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
-      answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
-      likely to take, and that eighth, or as long again where that is less (RESERVE_NS in any case), is dropped: else, under more than
-      it can do, a model would run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a
-      time. What joins a batch that can begin at once is neither rejected nor dropped for that: expectations can be wrong, and only runs
-      mend them.
+    - The queue estimates when a response would be ready, by the runs before (run_times), `takers` of them at a time. It rejects a
+      request whose estimated wait exceeds max_wait_ns (0: no such limit). It also rejects one whose estimated response falls in the
+      last eighth of its time, its reserve. It drops a waiting request that has too little time left for a run and the reserve
+      (most_reserve_ns). Else an overloaded model would run only what comes too late. A request that can begin at once is exempt:
+      estimates can be wrong, and only runs mend them.
 
     Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
     dropping by the requests that wait, and nothing is looked at before the earliest deadline.
@@ -104,8 +103,8 @@ cdef class BatchQueue:
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
         self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
-        self.turns = <uint64_t *>calloc(CONNECTION_TURNS, sizeof(uint64_t))
-        if self.levels == NULL or self.turns == NULL:
+        self.next_starts = <uint64_t *>calloc(CONNECTION_SLOTS + 1, sizeof(uint64_t))
+        if self.levels == NULL or self.next_starts == NULL:
             raise MemoryError
         for i, (limit, timeout_ns, override) in enumerate(queue_policies):
             self.levels[<int>i].max_requests = limit
@@ -124,7 +123,7 @@ cdef class BatchQueue:
         for address in self.entries.values():
             free(<void *><uint64_t>address)
         free(self.levels)
-        free(self.turns)
+        free(self.next_starts)
         free(self.preferred)
 
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:
@@ -153,7 +152,7 @@ cdef class BatchQueue:
         entry.timeout_ns = timeout_ns
         entry.state = WAITING
         entry.evicted = 0
-        entry.previous = self.take_turn(level, entry)
+        entry.previous = self.place(level, entry)
         if entry.previous != NULL:
             entry.next = entry.previous.next
             entry.previous.next = entry
@@ -187,51 +186,51 @@ cdef class BatchQueue:
         return ADMITTED
 
     cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil:
-        """Who makes room in a queue that is full: the last of the level, which is of the connection that has most waiting, for a request of
-        a connection that has less than half as much. NULL: nobody, or that would not be room enough."""
+        """The entry that makes room in a full queue for this one: the last of the level, which belongs to the connection that has most
+        waiting, if this one's has less than half as much. NULL: there is none, or it would not make room enough."""
         cdef Entry *last = level.last
-        cdef uint64_t turn = max(self.turn, self.turns[entry.connection_id % CONNECTION_TURNS])
-        if entry.connection_id == 0 or last == NULL or last.connection_id == 0 or last.turn <= turn:
+        cdef uint64_t start = max(self.virtual_time, self.next_starts[entry.connection_slot])
+        if entry.connection_slot == 0 or last == NULL or last.connection_slot == 0 or last.start <= start:
             return NULL
         if self.max_nbytes > 0 and self.requests > 1 and self.nbytes - last.nbytes + entry.nbytes > self.max_nbytes:
             return NULL
-        return last if last.turn - turn > turn - self.turn else NULL
+        return last if last.start - start > start - self.virtual_time else NULL
 
     cdef void evict(self, Entry *entry) noexcept nogil:
-        cdef uint64_t *next_turn = &self.turns[entry.connection_id % CONNECTION_TURNS]
-        if next_turn[0] == entry.turn + entry.cost:
-            next_turn[0] = entry.turn                   # it had no turn
+        cdef uint64_t *next_start = &self.next_starts[entry.connection_slot]
+        if next_start[0] == entry.start + entry.cost:
+            next_start[0] = entry.start             # it never ran, and costs nothing
         self.remove(entry)
         entry.evicted = 1
         entry.next = self.evicted
         self.evicted = entry
         self.evictions += 1
 
-    cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil:
-        """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A connection's requests come as far
-        apart as each costs, from the turn on that is now at the head: a connection that has little waiting goes before those that have
-        more. At most SCAN_LIMIT entries are looked at."""
+    cdef Entry *place(self, Level *level, Entry *entry) noexcept nogil:
+        """Gives the entry its virtual start time, and returns the entry before it; NULL: it is the first. A connection's requests start as
+        far apart as each costs, from the virtual time on: one that has little waiting goes before those that have more. At most
+        SCAN_LIMIT entries are looked at."""
         cdef Entry *before = level.last
         cdef Entry *following
-        cdef uint64_t *next_turn = &self.turns[entry.connection_id % CONNECTION_TURNS]
+        cdef uint64_t *next_start = &self.next_starts[entry.connection_slot]
         cdef int looked = 0
-        if entry.connection_id == 0:
-            entry.turn = before.turn if before != NULL else self.turn
+        if entry.connection_slot == 0:
+            entry.start = before.start if before != NULL else self.virtual_time
             return before
-        entry.turn = max(self.turn, next_turn[0])
-        next_turn[0] = entry.turn + entry.cost
-        if before == NULL or before.turn <= entry.turn:
+        entry.start = max(self.virtual_time, next_start[0])
+        next_start[0] = entry.start + entry.cost
+        if before == NULL or before.start <= entry.start:
             return before
-        before = level.placed if level.placed != NULL and level.placed.turn <= entry.turn else NULL
+        before = level.placed if level.placed != NULL and level.placed.start <= entry.start else NULL
         following = before.next if before != NULL else level.first
-        while following.turn <= entry.turn and looked < SCAN_LIMIT:
+        while following.start <= entry.start and looked < SCAN_LIMIT:
             before, following = following, following.next
             looked += 1
         return before
 
     @cython.cdivision(True)
     cdef int late(self, Entry *entry, int64_t now_ns) noexcept nogil:
-        """Whether a request would wait too long, as an Admission; says so, too, where it need not wait."""
+        """Whether a request would wait too long, as an Admission. Sets entry.at_once."""
         cdef int64_t requests = 0
         cdef int64_t rows = 0
         cdef int64_t wait_ns, batch_rows
@@ -248,21 +247,21 @@ cdef class BatchQueue:
         if self.max_wait_ns > 0 and wait_ns > self.max_wait_ns:
             return WAIT_FULL
         rows = min(rows % batch_rows + entry.rows, batch_rows)
-        if now_ns < entry.deadline_ns and entry.deadline_ns - reserve_ns(entry) < now_ns + wait_ns + self.answer_ns(rows, now_ns):
+        if now_ns < entry.deadline_ns and entry.deadline_ns - reserve_ns(entry) < now_ns + wait_ns + self.response_ns(rows, now_ns):
             return TOO_LATE
         return ADMITTED
 
     cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil:
-        """Adds what runs before this request in its level: all, or, where its connection has waited for less than others, those whose turn
-        comes no later than its own. At most SCAN_LIMIT entries are looked at; more count as behind it."""
-        cdef uint64_t turn = max(self.turn, self.turns[entry.connection_id % CONNECTION_TURNS])
+        """Adds what runs before this request in its level: entries that start no later. It looks at SCAN_LIMIT entries at most; more count
+        as behind it."""
+        cdef uint64_t start = max(self.virtual_time, self.next_starts[entry.connection_slot])
         cdef const Entry *ahead = level.first
         cdef int looked = 0
-        if entry.connection_id == 0 or level.last == NULL or turn >= level.last.turn:
+        if entry.connection_slot == 0 or level.last == NULL or start >= level.last.start:
             requests[0] += level.requests
             rows[0] += level.rows
             return
-        while ahead.turn <= turn and looked < SCAN_LIMIT:
+        while ahead.start <= start and looked < SCAN_LIMIT:
             requests[0] += 1
             rows[0] += ahead.rows
             ahead = ahead.next
@@ -270,7 +269,7 @@ cdef class BatchQueue:
 
     @cython.cdivision(True)
     cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil:
-        """Rows of one batch, when so many requests wait: of a model without batching they can be more than max_rows."""
+        """Rows of one batch, when so many requests wait. Without batching, a request can have more than max_rows."""
         return max(self.max_rows, rows // requests) if requests > 0 else self.max_rows
 
     @cython.cdivision(True)
@@ -279,12 +278,12 @@ cdef class BatchQueue:
         cdef int64_t batch_rows = self.batch_rows(requests, rows)
         cdef int64_t idle = max(self.takers - self.running, 0)
         cdef int64_t batches = rows // batch_rows - idle            # that begin one after the other, as those before end
-        cdef double batch_ns = max(<double>self.run_times.expect(batch_rows, now_ns) / self.takers, batch_rows * self.behind_row_ns)
+        cdef double batch_ns = max(<double>self.run_times.estimate(batch_rows, now_ns) / self.takers, batch_rows * self.behind_row_ns)
         cdef double first_ns = batch_ns
         if batches < 0:
             return 0
         if idle == 0:
-            first_ns = max(self.taken_ns - now_ns + <double>self.run_times.expect(self.taken_rows, now_ns) / self.takers, 0.0)
+            first_ns = max(self.taken_ns - now_ns + <double>self.run_times.estimate(self.taken_rows, now_ns) / self.takers, 0.0)
         return <int64_t>min(first_ns + batches * batch_ns, MAX_WAIT_NS)
 
     cdef int64_t retry_ns(self, int64_t now_ns) noexcept nogil:
@@ -295,25 +294,25 @@ cdef class BatchQueue:
             wait_ns = now_ns - self.taken_ns
         return min(max(wait_ns, <int64_t>MIN_RETRY_NS), <int64_t>MAX_RETRY_NS)
 
-    cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil:
+    cdef int64_t response_ns(self, int64_t rows, int64_t now_ns) noexcept nogil:
         """How long a batch of so many rows is likely to take, from its taking to its responses; 0 where nothing is known."""
-        return self.run_times.expect(rows, now_ns) + self.behind_ns
+        return self.run_times.estimate(rows, now_ns) + self.behind_ns
 
     @cython.cdivision(True)
     cdef void look_behind(self, BatchQueue behind, int64_t now_ns) noexcept nogil:
-        """What is taken from this queue waits in another one: what that is likely to add."""
+        """Estimates what `behind` adds, where requests taken from this queue wait again."""
         cdef int64_t rows = min(behind.rows % behind.max_rows + self.max_rows, behind.max_rows)
-        self.behind_ns = behind.wait_ns(behind.requests, behind.rows, now_ns) + behind.answer_ns(rows, now_ns)
-        self.behind_row_ns = <double>behind.run_times.expect(behind.max_rows, now_ns) / behind.takers / behind.max_rows
+        self.behind_ns = behind.wait_ns(behind.requests, behind.rows, now_ns) + behind.response_ns(rows, now_ns)
+        self.behind_row_ns = <double>behind.run_times.estimate(behind.max_rows, now_ns) / behind.takers / behind.max_rows
 
-    cdef int64_t hurry_ns(self, int64_t now_ns) noexcept nogil:
-        """The same for the batch that could be taken now; 0, too, where nothing that waits has a deadline."""
+    cdef int64_t next_batch_ns(self, int64_t now_ns) noexcept nogil:
+        """How long the batch that could be taken now is likely to take; 0: nothing is known, or nothing that waits has a deadline."""
         if self.next_deadline_ns == INT64_MAX:
             return 0
-        return self.answer_ns(min(self.rows, self.batch_rows(self.requests, self.rows)), now_ns)
+        return self.response_ns(min(self.rows, self.batch_rows(self.requests, self.rows)), now_ns)
 
     cdef void over(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil:
-        """A batch of so many rows was answered, so long after its taking; 0: it failed, or there is nothing to learn from it."""
+        """A batch of so many rows was delivered, run_ns after it was taken; 0: it failed, or there is nothing to learn from it."""
         self.running -= 1
         if run_ns > 0:
             self.run_times.record(rows, run_ns, now_ns)
@@ -360,18 +359,18 @@ cdef class BatchQueue:
         return self.decide(now_ns, &count)
 
     cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil:
-        """A batch of so many requests is about to be answered: their clients are likely to ask again, all at once."""
+        """A batch of so many requests is about to be delivered: their clients are likely to ask again, all at once."""
         self.expected = requests
         self.expected_until_ns = until_ns
 
     cdef bint gathers(self, int64_t now_ns) noexcept nogil:
-        """Without a delay: whether the expected requests are still waited for. Not by rows that fill a batch already."""
+        """Without a delay: whether the next batch still waits for the expected requests. Rows that fill a batch do not wait."""
         return now_ns < self.expected_until_ns and self.requests < self.expected and self.rows < self.max_rows and \
-            self.next_expiry_ns > self.expected_until_ns and self.no_begin_before(self.hurry_ns(now_ns)) > self.expected_until_ns
+            self.next_expiry_ns > self.expected_until_ns and self.no_begin_before(self.next_batch_ns(now_ns)) > self.expected_until_ns
 
-    cdef int64_t no_begin_before(self, int64_t hurry_ns) noexcept nogil:
-        """No run has to begin earlier for a deadline, if it is likely to take hurry_ns; may be too early, never too late."""
-        return max(self.next_needed_ns, self.next_deadline_ns - most_reserve_ns(hurry_ns)) - hurry_ns
+    cdef int64_t no_begin_before(self, int64_t next_batch_ns) noexcept nogil:
+        """A lower bound of begin_by over all entries, deadlines alone: may be too early, never too late."""
+        return max(self.next_needed_ns, self.next_deadline_ns - most_reserve_ns(next_batch_ns)) - next_batch_ns
 
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
         """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
@@ -380,7 +379,7 @@ cdef class BatchQueue:
         cdef int64_t rows = 0
         cdef int64_t oldest_ns = INT64_MAX
         cdef int64_t last_ns = INT64_MAX            # when one of them would be dropped
-        cdef int64_t hurry_ns = self.hurry_ns(now_ns)
+        cdef int64_t next_batch_ns = self.next_batch_ns(now_ns)
         cdef int64_t until_ns
         cdef int preferred_count = 0
         cdef int looked = 0
@@ -398,7 +397,7 @@ cdef class BatchQueue:
                 closed = rows >= self.max_rows
                 if self.preferred != NULL and rows <= self.max_rows and self.preferred[rows]:
                     preferred_count = count[0]
-            last_ns = min(last_ns, begin_by(entry, hurry_ns))
+            last_ns = min(last_ns, begin_by(entry, next_batch_ns))
             entry = self.following(entry)
         until_ns = after(oldest_ns, self.max_delay_ns)
         if now_ns >= until_ns or last_ns <= until_ns:
@@ -423,7 +422,7 @@ cdef class BatchQueue:
         if head == NULL or (self.decide(now_ns, &count) > now_ns if self.max_delay_ns > 0 else self.gathers(now_ns)):
             return NULL
         shape_key = head.shape_key
-        self.turn = max(self.turn, head.turn)
+        self.virtual_time = max(self.virtual_time, head.start)
         near = self.max_delay_ns == 0 and self.runs_near(head)
         while entry != NULL and looked < SCAN_LIMIT and count > 0:
             looked += 1
@@ -444,6 +443,7 @@ cdef class BatchQueue:
         return head
 
     cdef bint runs_near(self, Entry *head) noexcept nogil:
+        """Whether the entries of the head's near key are enough to run alone."""
         cdef Entry *entry = head
         cdef int64_t rows = 0
         cdef int looked = 0
@@ -456,19 +456,19 @@ cdef class BatchQueue:
             entry = self.following(entry)
         return rows >= NEAR_ROWS
 
-    cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil:
-        """What made room, what expired, and what had to begin by now to be there in time, unless it came to run at once; 0: no such."""
+    cdef Entry *drop_expired(self, int64_t now_ns, int64_t next_batch_ns) noexcept nogil:
+        """Removes what made room, what expired, and, unless next_batch_ns is 0, what had to begin by now, at_once excepted."""
         cdef Entry *dropped = self.evicted
         cdef Entry *entry
         cdef Entry *following
         self.evicted = NULL
-        if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.no_begin_before(hurry_ns)):
+        if now_ns < self.next_expiry_ns and (next_batch_ns == 0 or now_ns <= self.no_begin_before(next_batch_ns)):
             return dropped
         self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
         entry = self.first_from(0)
         while entry != NULL:
             following = self.following(entry)
-            if expires_ns(entry) <= now_ns or (hurry_ns > 0 and begin_by(entry, hurry_ns) < now_ns and not entry.at_once):
+            if expires_ns(entry) <= now_ns or (next_batch_ns > 0 and begin_by(entry, next_batch_ns) < now_ns and not entry.at_once):
                 self.remove(entry)
                 entry.next = dropped
                 dropped = entry
@@ -482,7 +482,7 @@ cdef class BatchQueue:
     # ---- the same with integers, for tests ----
 
     def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
-             int64_t nbytes=0, uint32_t near_key=0, uint16_t connection_id=0, cost=None):
+             int64_t nbytes=0, uint32_t near_key=0, uint64_t connection_id=0, cost=None):
         """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
         or deadline."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
@@ -491,7 +491,7 @@ cdef class BatchQueue:
         entry.rows = rows
         entry.shape_key = shape_key
         entry.near_key = near_key
-        entry.connection_id = connection_id
+        entry.connection_slot = slot_of(connection_id)
         entry.cost = rows if cost is None else cost
         entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
         entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
@@ -509,7 +509,7 @@ cdef class BatchQueue:
 
     def take(self, int64_t now_ns):
         """(ids of the batch that is due, ids of the expired)."""
-        dropped = self.freed(self.drop_expired(now_ns, self.hurry_ns(now_ns)))
+        dropped = self.freed(self.drop_expired(now_ns, self.next_batch_ns(now_ns)))
         return self.freed(self.form(now_ns)), dropped
 
     def expire(self, int64_t now_ns):
@@ -525,7 +525,7 @@ cdef class BatchQueue:
         self.expect(requests, until_ns)
 
     def batch_over(self, int64_t rows, int64_t run_ns, int64_t now_ns):
-        """A batch of so many rows was answered, so long after its taking; 0: there is nothing to learn from it."""
+        """See `over`."""
         self.over(rows, run_ns, now_ns)
 
     def expected_wait_ns(self, int64_t now_ns):

@@ -5,11 +5,11 @@ from inferd._core.batching.queue cimport BatchQueue, Entry
 
 cdef class CachedRejection:     # of requests that one model's queue does not admit
     cdef str name               # the model
-    cdef int status             # an Admission; the text is made for this status,
-    cdef uint32_t priority      # this level,
+    cdef int status             # the text holds for this Admission,
+    cdef uint32_t priority      # this priority level,
     cdef int64_t until_ns       # and until then, monotonic
-    cdef str text
-    cdef int64_t retry_after_ns
+    cdef str text               # the message of the error
+    cdef int64_t retry_after_ns # how long the client is told to wait
     cdef of(self, BatchQueue queue, int status, uint32_t priority, int64_t now_ns)     # a ResourceExhausted
     cdef forget(self)           # the limits have changed
 

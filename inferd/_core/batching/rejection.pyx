@@ -13,8 +13,8 @@ from inferd.errors import DeadlineExceeded, ResourceExhausted
 
 
 cdef class CachedRejection:
-    """The text of the last rejection of one model's queue. Others get the same one for a millisecond: making and encoding the text
-    would be most of the cost of a rejection."""
+    """The text of the last rejection of one model's queue. Further rejections get the same text for a millisecond: to make and encode it
+    each time would be most of the cost of a rejection."""
 
     def __cinit__(self, str name not None):
         self.name = name
@@ -53,7 +53,7 @@ cdef str full(BatchQueue queue, int status, uint32_t priority):
     cdef Level *level = &queue.levels[priority - 1]
     if status == TOO_LATE:
         # Not DEADLINE_EXCEEDED: there is time left, to ask another replica, or this one when fewer wait.
-        return (f"{queue.requests} requests wait, so that the answer would come after the request's deadline; retry later, or "
+        return (f"{queue.requests} requests wait, so that the response would come after the request's deadline; retry later, or "
                 "allow more time")
     if status == LEVEL_FULL:
         found = (f"priority level {priority} of its queue is full: {level.requests} requests wait, the most that max_queue_size of "

@@ -1,8 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """request: one inference on its way from a client to its response (see request.pxd).
 
-Who owns it moves with it: the caller until Batcher.put, the queue until poll or take, the batch until deliver. All of this happens
-with the GIL held.
+Its owner is the caller until Batcher.put, the queue until poll or take, the batch until deliver. All of this happens with the GIL held.
 
 Never in here: queues, batches, models, sockets, protobuf.
 """
@@ -63,18 +62,17 @@ cdef class Request:
         self.entry.cost = <uint32_t>min(self.entry.rows, <int64_t>UINT32_MAX)
         self.signature = signature
 
-    cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")
+    cpdef encode(self, Tensors outputs, Py_ssize_t first_row):
+        raise NotImplementedError(f"{type(self).__name__} does not say how it makes a response")
 
     def prefer(self, uint32_t priority=0, int64_t timeout_ns=0):
-        """The caller's wishes about the queue: a priority level (1 is first, 0: the model's default) and how long it may wait
-        (0: as long as the deadline lets it). The model's queue policy decides whether they count. Before Batcher.put."""
+        """For tests: the parameters `priority` and `timeout` of a request. Before Batcher.put."""
         self.entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
         self.entry.timeout_ns = max(timeout_ns, 0)
 
     cpdef int64_t charge(self, bytes contents):
-        """Its turn costs what preparing it is likely to take, in microseconds of one core, which is returned; until the next check.
-        contents: an effort.Content for each of the signature's inputs. After check, before Batcher.put."""
+        """Charges its connection for what preparing it is likely to take, in microseconds of one core, which it returns; until the next
+        check. contents: an effort.Content for each of the signature's inputs. After check, before Batcher.put."""
         cdef int64_t ns = self.entry.rows * ROW_NS
         cdef int i
         for i in range(min(self.input_count, <int>len(contents))):
@@ -109,8 +107,8 @@ cdef class Request:
         return [value_of(self, &self.inputs[i]) for i in range(self.input_count)]
 
     def prepare(self, Tensors tensors not None, tuple names not None, Signature signature not None):
-        """From now on its inputs are those of `signature`: `tensors` under `names`, and for every other name what came. Checked as what
-        comes is, so that a fault of a preparation is an error and never a write behind an array. Raises InvalidArgument."""
+        """From now on its inputs are those of `signature`: `tensors` under `names`, and the client's own for every other name. They are
+        checked as a client's are: a fault of a preparation is an error, and never a write behind an array. Raises InvalidArgument."""
         cdef TensorView *views = <TensorView *>calloc(signature.input_count + 1, sizeof(TensorView))
         cdef int count = 0
         cdef int i, place
@@ -134,16 +132,16 @@ cdef class Request:
         self.check(signature)
 
     def reject(self, error not None):
-        """It cannot be prepared: Batch.deliver answers it with this RequestError."""
+        """It cannot be prepared: Batch.deliver gives its call this RequestError."""
         self.error = error
 
     @property
     def rejected(self):
-        """Whether it will be answered with an error."""
+        """Whether its call will get an error."""
         return self.error is not None
 
     cpdef cancel(self):
-        """The caller went away: nothing will be answered. On the loop's thread; later calls do nothing."""
+        """The caller went away: no response is sent. On the loop's thread; later calls do nothing."""
         if self.entry.cancelled:
             return
         self.entry.cancelled = True
@@ -183,7 +181,7 @@ cdef object value_of(Request request, TensorView *view):
             memcpy(&length, view.data + at, 4)
             at += 4
             if length > view.nbytes - at:
-                break                       # not after a check
+                break                       # never after a check
             elements.append(memory[at:at + length])
             at += length
         return elements

@@ -12,4 +12,4 @@ cdef struct RunTime:            # runs of one kind
 cdef class RunTimes:            # see run_times.pyx for what it promises
     cdef RunTime sizes[SIZES]
     cdef void record(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil
-    cdef int64_t expect(self, int64_t rows, int64_t now_ns) noexcept nogil      # 0: nothing is known
+    cdef int64_t estimate(self, int64_t rows, int64_t now_ns) noexcept nogil    # how long a run is likely to take; 0: nothing is known

@@ -9,7 +9,7 @@ cdef extern from *:
 
 cdef enum:
     GAIN = 8                    # a run moves what is known by an eighth of the difference
-    FORGET_NS = 1_000_000_000   # what was not seen for so long, and for FORGET_RUNS of its runs, is not known any longer
+    FORGET_NS = 1_000_000_000   # a kind that was not seen for so long, and for FORGET_RUNS of its runs, is forgotten
     FORGET_RUNS = 8
 
 
@@ -23,10 +23,10 @@ cdef class RunTimes:
 
     - One run moves what is known by an eighth of the difference, and counts as twice the mean at most: a run that the system
       interrupted says little of the next.
-    - What was not seen for a second, or eight of its runs if they take longer, is forgotten: a server that was slow under a load
-      must not reject for ever what it could do without that.
-    - Of rows that were not seen, the nearest smaller kind is taken, for more rows take no less; else their share of the nearest
-      larger one. So what is not known is taken for short.
+    - A kind that was not seen for a second, or for eight of its runs if they take longer, is forgotten: a server that was slow under a
+      load must not reject for ever what it could do without that.
+    - An unseen kind takes the mean of the nearest smaller one, because more rows take no less; else its share of the nearest larger
+      one. So an unknown run is taken for a short one.
     """
 
     cdef void record(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil:
@@ -38,7 +38,7 @@ cdef class RunTimes:
             size.mean_ns += min(run_ns - size.mean_ns, size.mean_ns) // GAIN
         size.known_until_ns = now_ns + max(FORGET_NS, FORGET_RUNS * size.mean_ns)
 
-    cdef int64_t expect(self, int64_t rows, int64_t now_ns) noexcept nogil:
+    cdef int64_t estimate(self, int64_t rows, int64_t now_ns) noexcept nogil:
         cdef int kind = kind_of(rows)
         cdef int near = kind
         while near >= 0 and now_ns >= self.sizes[near].known_until_ns:
@@ -56,6 +56,6 @@ cdef class RunTimes:
         """A run of so many rows took so long, and ended now."""
         self.record(rows, run_ns, now_ns)
 
-    def expected_ns(self, int64_t rows, int64_t now_ns):
-        """What a run of so many rows is likely to take; 0: nothing is known."""
-        return self.expect(rows, now_ns)
+    def estimated_ns(self, int64_t rows, int64_t now_ns):
+        """How long a run of so many rows is likely to take; 0: nothing is known."""
+        return self.estimate(rows, now_ns)

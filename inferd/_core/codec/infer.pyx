@@ -239,7 +239,7 @@ cdef int reject_asked(const Asked *asked) except -1:
         raise InvalidArgument(f"output '{shown(&asked.name)}': the parameter classification is not supported; leave it out and rank "
                               "the scores that the output holds")
     raise InvalidArgument(f"output '{shown(&asked.name)}': shared memory (shared_memory_region) is not enabled; leave the parameter "
-                          "out and read the bytes from the answer")
+                          "out and read the bytes from the response")
 
 
 cdef list CONTENTS_FIELDS = [
@@ -285,7 +285,7 @@ cdef inline int *outputs_of(InferRequest request) noexcept:
 @cython.final
 @cython.no_gc
 cdef class InferRequest(Request):
-    """One ModelInferRequest. Made by decode_infer_request; check(signature), then respond(outputs, first_row)."""
+    """One ModelInferRequest. Made by decode_infer_request; check(signature), then encode(outputs, first_row)."""
 
     cdef Bytes text(self, Text text) noexcept:
         cdef Bytes found
@@ -356,18 +356,18 @@ cdef class InferRequest(Request):
         if self.asked_count > 0:
             resolve_outputs(self, signature)
 
-    cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
+    cpdef encode(self, Tensors outputs, Py_ssize_t first_row):
         """Sets the response: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
         Raises Internal when the outputs are not those of the signature."""
         cdef ResponseHead head
         if outputs is None or self.signature is None:
-            raise Internal("a request was answered before it was checked and run; this is a fault of the server")
+            raise Internal("a request was encoded before it was checked and run; this is a fault of the server")
         head = outputs.response_head
         if head is not None and head.signature is self.signature and head.rows == self.entry.rows and outputs.batched \
                 and self.output_count == 0 and first_row >= 0:
-            self.answer = encode_alike(self, outputs, first_row, head)
+            self.response = encode_alike(self, outputs, first_row, head)
         else:
-            self.answer = encode(self, outputs, first_row)
+            self.response = encode(self, outputs, first_row)
 
 
 cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
@@ -433,7 +433,7 @@ cdef not_promised(Signature signature, int index):
 
 
 cdef too_large(Signature signature, Py_ssize_t total):
-    return ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
+    return ResourceExhausted(f"model '{signature.model_name.decode()}': the response has {total} bytes, a message holds at most "
                              f"{<int64_t>MAX_RESPONSE_NBYTES}; send fewer rows, or ask for fewer outputs")
 
 
@@ -460,7 +460,7 @@ cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, 
 
 
 cdef int cut_part(Part *part, InferRequest request, int64_t *shape) except -1:
-    """An output that has an axis of the run's padding: only the request's own length of it is answered. Its shape goes to `shape`."""
+    """An output with the padded axis of the run: its response has the request's own length of that. Its shape goes to `shape`."""
     cdef Signature signature = request.signature
     cdef const ArrayView *view = part.view
     cdef int64_t rows = request.entry.rows
@@ -537,7 +537,8 @@ cdef class ResponseHead:
     cdef bytes parts            # the InferOutputTensors
 
 
-cdef int keep_head(InferRequest request, Tensors outputs, int64_t rows, const char *answer, const char *parts, const char *raws) except -1:
+cdef int keep_head(InferRequest request, Tensors outputs, int64_t rows, const char *response, const char *parts,
+                   const char *raws) except -1:
     """The head of a response whose parts and raw contents begin there."""
     cdef Signature signature = request.signature
     cdef ResponseHead head
@@ -549,7 +550,7 @@ cdef int keep_head(InferRequest request, Tensors outputs, int64_t rows, const ch
         return 0
     head = ResponseHead.__new__(ResponseHead)
     head.signature, head.rows = signature, rows
-    head.names = answer[:field_nbytes(PyBytes_GET_SIZE(signature.model_name)) + field_nbytes(PyBytes_GET_SIZE(signature.model_version))]
+    head.names = response[:field_nbytes(PyBytes_GET_SIZE(signature.model_name)) + field_nbytes(PyBytes_GET_SIZE(signature.model_version))]
     head.parts = parts[:raws - parts]
     outputs.response_head = head
     return 0
@@ -561,7 +562,7 @@ cdef Message encode_alike(InferRequest request, Tensors outputs, int64_t first_r
     cdef Py_ssize_t parts_nbytes = PyBytes_GET_SIZE(head.parts)
     cdef Py_ssize_t total = names_nbytes + parts_nbytes
     cdef const ArrayView *view
-    cdef Message answer
+    cdef Message response
     cdef uint8_t *at
     cdef int i
     if request.id_text.nbytes > 0:
@@ -573,8 +574,8 @@ cdef Message encode_alike(InferRequest request, Tensors outputs, int64_t first_r
         total += field_nbytes(head.rows * view.row_nbytes)
     if total > MAX_RESPONSE_NBYTES:
         raise too_large(request.signature, total)
-    answer = new_message(total)
-    at = <uint8_t *>answer.data
+    response = new_message(total)
+    at = <uint8_t *>response.data
     memcpy(at, PyBytes_AS_STRING(head.names), names_nbytes)
     at += names_nbytes
     if request.id_text.nbytes > 0:
@@ -584,7 +585,7 @@ cdef Message encode_alike(InferRequest request, Tensors outputs, int64_t first_r
     for i in range(outputs.count):
         view = &outputs.views[i]
         at = put_raw(at, view.data + first_row * view.row_nbytes, head.rows * view.row_nbytes)
-    return answer
+    return response
 
 
 cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
@@ -596,7 +597,7 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     cdef Py_ssize_t name_nbytes = PyBytes_GET_SIZE(signature.model_name)
     cdef Py_ssize_t version_nbytes = PyBytes_GET_SIZE(signature.model_version)
     cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes)
-    cdef Message answer
+    cdef Message response
     cdef uint8_t *at
     cdef uint8_t *parts_at
     cdef bytes shapes = None            # of outputs that are cut, MAX_RANK sizes each
@@ -614,15 +615,15 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
         total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
     if total > MAX_RESPONSE_NBYTES:
         raise too_large(signature, total)
-    answer = new_message(total)
-    at = put_bytes(<uint8_t *>answer.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
+    response = new_message(total)
+    at = put_bytes(<uint8_t *>response.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
     at = put_bytes(at, 2, PyBytes_AS_STRING(signature.model_version), version_nbytes)
     if request.id_text.nbytes > 0:
         at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
     parts_at = at
     for i in range(count):
         at = put_part(at, &parts[i], outputs.batched, rows)
-    keep_head(request, outputs, rows, answer.data, <const char *>parts_at, <const char *>at)
+    keep_head(request, outputs, rows, response.data, <const char *>parts_at, <const char *>at)
     for i in range(count):
         at = put_raw(at, parts[i].data, parts[i].nbytes) if parts[i].pieces == 0 else put_pieces(at, &parts[i], rows)
-    return answer
+    return response

@@ -16,8 +16,8 @@ import threading
 cdef class CurrentRun:
     """The run that `terminate` ends, and never the one after it.
 
-    begin and end belong to the instance's thread, terminate to any. A look at `running` and the write of `terminated`, or the other way
-    round, are one step under the GIL. So an ordinary run takes no lock.
+    begin and end belong to the instance's thread, terminate to any. terminate reads `running` and writes `terminated` in one step under
+    the GIL, and end the other way round. So an ordinary run takes no lock.
     """
 
     def __init__(self, options):
@@ -32,7 +32,7 @@ cdef class CurrentRun:
         self.running = False
         if not self.terminated:
             return False
-        with self.lock:                     # terminate is through
+        with self.lock:                     # terminate has returned
             self.options.terminate = False
             self.terminated = False
         return True
@@ -59,18 +59,18 @@ cdef class BoundRun:
 
 
 cdef class BoundRuns:
-    """Runs of one instance. A subclass says what is seldom: bind, run_unbound and run_failed."""
+    """Runs of one instance. A subclass has the rare parts: bind, run_unbound and run_failed."""
 
     def bind(self, int64_t rows):
         """The BoundRun of so many rows, made at their first use, which it keeps in `bound`."""
         raise NotImplementedError
 
     def run_unbound(self, int64_t rows):
-        """Runs without the arrays of the outputs."""
+        """Runs without bound outputs: the model makes them."""
         raise NotImplementedError
 
     def run_failed(self, error, int64_t rows):
-        """A bound run raised `error`: raises what its requests are told, or gives the outputs of another try."""
+        """A bound run raised `error`: raises the RequestError for its requests, or returns the outputs of another try."""
         raise NotImplementedError
 
     cpdef Tensors inputs(self, Batch batch):

@@ -4,17 +4,17 @@
 A tiny model runs on the loop at the end of the iteration that gathered its batch: no thread hop, half the cost of a request.
 That is right only while its runs are short and leave the loop time for everything else, so every run is accounted for:
 
-- Each run over the limit adds its length to a debt, counted in limits, MAX_WEIGHT at most. Each run within the limit pays
+- Each run over the limit adds its length to a debt, in multiples of limit_ns, MAX_WEIGHT at most. Each run within the limit pays
   REPAYMENT of it back. A debt of MAX_DEBT, two to eight slow runs close together, sends the model to an executor thread. One run
-  that the operating system interrupted, or a few in a hundred of them, do not.
-  A run of HELD_NS or more sends it there at once, whatever held it up: nothing was answered meanwhile.
-  While there is a debt the caller may give the processor time of a run instead of its duration, where that tells the two apart.
-- So does a window of WINDOW_NS in which runs filled more than the given share of the loop's time.
-- A run after a pause finds its data gone from the caches and the core asleep: it takes many times as long as one right behind another,
-  on a thread no less than on the loop. So its limit is longer by PAUSE_SHARE of the pause, MAX_PAUSE_LIMITS limits at most: a model
-  that few requests reach stays.
-- It may come back when, over the number of runs asked for, the mean run took half of the limit at most and runs filled half
-  of the share at most. Each time it has to leave, that number doubles.
+  that the operating system interrupted, or a few in a hundred, do not.
+  A run of HELD_NS or more sends it there at once, whatever held it up: no response left meanwhile.
+  While there is a debt, the caller may give the processor time of a run instead of its duration.
+- A window of WINDOW_NS in which runs filled more than busy_share of the loop's time sends it there, too.
+- A run after a pause takes many times as long as one right behind another, on a thread as on the loop: its data has left the caches, and
+  the core sleeps. So its limit is longer by PAUSE_SHARE of the pause, at most by MAX_PAUSE_LIMITS times limit_ns: a model that gets few
+  requests stays.
+- It may return when, over return_runs runs, the mean run took half of its limit at most, and runs filled half of busy_share at most.
+  Each time it has to leave, that number doubles.
 
 Never in here: clocks, threads, models.
 """
@@ -25,29 +25,26 @@ from libc.stdint cimport int64_t
 cpdef enum:
     WINDOW_NS = 1_000_000_000   # the busy share is taken over this long
     HELD_NS = 100_000_000       # a run of this length that is over the limit sends the model away at once
-    MAX_PAUSE_LIMITS = 3        # limits that a pause before a run adds to the limit of that run, at most
+    MAX_PAUSE_LIMITS = 3        # the most that a pause adds to the limit of the run after it, in multiples of limit_ns
     FIRST_RETURN_RUNS = 1000    # runs, well within the limit, before a model returns for the first time
     MAX_RETURN_RUNS = 64_000
 
-cdef double MAX_WEIGHT = 4.0        # limits that one run counts for at most
-cdef double REPAYMENT = 0.25        # limits that a run within the limit pays back
-cdef double MAX_DEBT = 8.0          # limits
-cdef double PAUSE_SHARE = 1.0 / 16  # of the time since the last run: how much longer than the limit a run may take
+# In multiples of limit_ns:
+cdef double MAX_WEIGHT = 4.0        # the most that one run adds to the debt
+cdef double REPAYMENT = 0.25        # a run within the limit pays this back
+cdef double MAX_DEBT = 8.0          # the model leaves
+cdef double PAUSE_SHARE = 1.0 / 16  # a run may take longer by this share of the time since the last run
 
 
 @cython.final
 cdef class InlinePolicy:
-    """One model's account. limit_ns: the longest run that may stay on the loop; busy_share: of the loop's time, 0 to 1."""
+    """One model's account. limit_ns: the longest run that may stay on the loop; busy_share: the share of the loop's time that runs may
+    fill, 0 to 1."""
 
     def __init__(self, int64_t limit_ns, double busy_share):
         self.limit_ns = limit_ns
         self.busy_share = busy_share
         self.return_runs = FIRST_RETURN_RUNS
-
-    @property
-    def in_doubt(self):
-        """Whether a recent run was over the limit: the next ones decide, so they are worth a closer look at what delayed them."""
-        return self.debt > 0
 
     def admits(self, int64_t run_ns):
         """Whether a model whose run takes that long may start on the loop."""
@@ -90,7 +87,7 @@ cdef class InlinePolicy:
         return calm and idle
 
     cdef int64_t limit_of(self, int64_t run_ns, int64_t now_ns) noexcept:
-        """The limit of the run that ended now, with what the pause before it adds."""
+        """The limit of the run that ended now: longer after a pause."""
         cdef int64_t pause_ns = max(now_ns - run_ns - self.ended_ns, <int64_t>0)
         return self.limit_ns + <int64_t>min(pause_ns * PAUSE_SHARE, <double>(MAX_PAUSE_LIMITS * self.limit_ns))
 
@@ -105,7 +102,7 @@ cdef class InlinePolicy:
         return ""
 
     cpdef begin_anew(self):
-        """The model leaves the loop, for whatever reason: what was counted on it is over."""
+        """The model leaves the loop, for whatever reason: counting begins anew."""
         self.debt = 0
         self.window_end_ns = self.window_busy_ns = self.seen_runs = 0
 

@@ -1,5 +1,5 @@
-# path: the path of a request through the server's native half, top to bottom. Rare cases are Python's (engine/, serving/), and are
-# called from here: a name that is not served, typed contents that take long, a failed run, a model that leaves the event loop.
+# path: the path of a request through the server's native half, top to bottom. It calls Python (engine/, serving/) for rare cases: a name
+# that is not served, typed contents that take long, a failed run, a model that leaves the event loop.
 # Never in here: transports, files, onnxruntime, threads.
 
 from libc.stdint cimport int64_t
@@ -14,29 +14,29 @@ from inferd._core.inference.routes cimport Routes
 from inferd._core.tensor.tensor cimport Signature, Tensors
 
 cdef class ModelInfer(InferHandler):
-    cdef Routes routes
-    cdef object find            # find(name, version): the Route that the table has not, or raises why there is none
-    cdef public object unpack   # unpack(call): has the typed contents of its message unpacked, and calls this again with the request
+    cdef Routes routes          # the models that are served
+    cdef object find            # find(name, version): a Route that the table does not have; raises why there is none
+    cdef public object unpack   # unpack(call): unpacks the typed contents of its message, and calls this object again with the request
     cdef int model_infer(self, Call call, InferRequest request) except -1
 
 cdef class Route:               # requests of one model version, on their way to its runs
     cdef public object model            # engine.model.Model, whose route this is; None once that is closed
     cdef readonly Signature signature   # what clients send
-    cdef readonly Batcher ready         # requests that wait for a run
-    cdef public Batcher waiting         # where requests wait first: `ready`, or the queue in front of the preprocess threads;
-    cdef public Batcher large           # and those that take long to prepare, or None
-    cdef public bytes contents          # of its inputs, an effort.Content each, where there is `large`
+    cdef readonly Batcher run_queue     # requests that wait for a run
+    cdef public Batcher first_queue     # where requests wait first: run_queue, or the queue of the preprocess threads
+    cdef public Batcher large           # the first queue of requests that take long to prepare; None: first_queue
+    cdef public bytes contents          # with `large`: an effort.Content for each input
     cdef public dict rejected           # requests that were rejected before they waited, by Triton's reason
-    cdef public object wake             # called when a request waits on threads and none did before; None: the model is active already
+    cdef public object wake             # called when the first request waits for a thread; None: the model is active already
     # Runs on the event loop.
     cdef public bint inline             # the model runs there
-    cdef public InlinePolicy policy     # whether it may; None: whatever its runs take
+    cdef public InlinePolicy policy     # decides whether it may; None: it always may
     cdef public bint works_alone        # a run works on the loop's thread alone: its processor time tells how long it took
-    cdef public int64_t turn_ns         # of the loop's, when it runs several batches
-    cdef public int64_t short_nbytes    # of the largest request whose run was seen to be short; 0: all are of one size
+    cdef public int64_t turn_ns         # how long it runs batches before the loop goes on
+    cdef public int64_t short_nbytes    # the largest request whose run was seen to be short; 0: all requests have one size
     cdef Runner instance                # the one that runs there
-    cdef object schedule                # schedule(callback): at the end of the loop's present iteration
-    cdef bint scheduled
+    cdef object schedule                # schedule(callback) is loop.call_soon: the callback runs before the loop handles new events
+    cdef bint scheduled                 # run_inline is
     cdef readonly bint polling          # the loop is inside run_inline
     cpdef check(self, Request request)
     cpdef submit(self, Request request, Call call)
@@ -47,11 +47,11 @@ cdef class Route:               # requests of one model version, on their way to
 cdef class Runner:              # one backend, and the batch that it runs at the moment; engine.executor.Instance is one
     cdef readonly str name      # the model and its version, as messages say it
     cdef readonly object backend
-    cdef BoundRuns bound        # the backend, where it is one: called without Python in between; or None
-    cdef object finish          # finish(inputs, outputs): makes of a run's tensors what clients get; None: they get the outputs
-    cdef readonly Batch running # while the model itself runs
+    cdef BoundRuns bound        # the backend if it is a BoundRuns, to be called without Python in between; or None
+    cdef object finish          # finish(inputs, outputs): makes the tensors that clients get; None: they get the outputs
+    cdef readonly Batch running # the batch, while the model itself runs; or None
     cdef readonly bint ended    # the model is unloaded
-    cdef object lock            # taken to end a run, and by a run that is ended; never while a model runs
+    cdef object lock            # held to end a run, and by a run that was ended; never while a model runs
     cpdef run_batch(self, Batch batch)
     cpdef run(self, Batch part, Batch batch)
     cdef Tensors execute(self, int64_t rows, Batch batch)

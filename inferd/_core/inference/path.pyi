@@ -20,14 +20,19 @@ class ModelInfer(InferHandler):
 @final
 class Route:
     def __init__(
-        self, model: Any, signature: Signature, ready: Batcher, instance: Runner, schedule: Callable[[Callable[[], None]], object] | None
+        self,
+        model: Any,
+        signature: Signature,
+        run_queue: Batcher,
+        instance: Runner,
+        schedule: Callable[[Callable[[], None]], object] | None,
     ) -> None: ...
     model: Any
     @property
     def signature(self) -> Signature: ...
     @property
-    def ready(self) -> Batcher: ...
-    waiting: Batcher
+    def run_queue(self) -> Batcher: ...
+    first_queue: Batcher
     large: Batcher | None
     contents: bytes
     rejected: dict[str, int]

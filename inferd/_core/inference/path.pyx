@@ -25,9 +25,9 @@ import threading
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted
 
 cdef enum:
-    GROWTH = 4                  # a request of so many times the bytes of those whose runs were short is no guess for the loop
-    LARGE_US = 50_000           # of one core, estimated, to prepare a request: a photograph of about 5 million pixels
-    INLINE_BATCHES = 4          # run in one go on the loop, unless they took a turn; then everything else on it has its turn
+    GROWTH = 4                  # a request this many times larger than those with short runs sends the model to a thread
+    LARGE_US = 50_000           # a request that takes more of one core to prepare waits in `large`: a photograph of 5 million pixels
+    INLINE_BATCHES = 4          # the most batches that run_inline runs before the loop goes on
 
 
 # ---- from a message to a queue ----
@@ -47,8 +47,8 @@ cdef class ModelInfer(InferHandler):
 
     cdef int model_infer(self, Call call, InferRequest request) except -1:
         """One inference: rejected here by an exception, or queued; the response goes to the call when its batch has run.
-        request: its message, where a thread has decoded that."""
-        cdef Route model
+        request: its decoded message, if a thread has decoded it."""
+        cdef Route route
         cdef Bytes name, version
         if request is None:
             request = decode_request(call.message, True)
@@ -57,23 +57,23 @@ cdef class ModelInfer(InferHandler):
                 return 0
         name, version = request.text(request.name_text), request.text(request.version_text)
         found = self.routes.get(&name, &version)
-        model = found if found is not None else self.find(request.model_name, request.model_version)
-        model.check(request)
-        model.submit(request, call)
+        route = found if found is not None else self.find(request.model_name, request.model_version)
+        route.check(request)
+        route.submit(request, call)
         return 0
 
 
 @cython.final
 cdef class Route:
-    """One model version, as its requests pass through it. `check`, `submit` and run_inline belong to the event loop's thread; where there
-    is no loop (the embedded engine), any thread may call the first two, and nothing is inline.
+    """One model version, as its requests pass through it. `check`, `submit` and run_inline belong to the event loop's thread; in the
+    embedded engine, which has no loop, any thread may call the first two, and nothing is inline.
 
-    model: whose route it is. Called for what is seldom: model.leave_loop(why).
+    model: the engine.model.Model. The route calls model.leave_loop(why).
     """
 
-    def __init__(self, model, Signature signature not None, Batcher ready not None, Runner instance, schedule):
+    def __init__(self, model, Signature signature not None, Batcher run_queue not None, Runner instance, schedule):
         self.model, self.signature, self.instance, self.schedule = model, signature, instance, schedule
-        self.ready = self.waiting = ready
+        self.run_queue = self.first_queue = run_queue
         self.rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
 
     cpdef check(self, Request request):
@@ -85,16 +85,16 @@ cdef class Route:
             raise
 
     cpdef submit(self, Request request, Call call):
-        """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
-        cdef Batcher waiting
+        """Lets a checked request wait for its batch; the call gets its response later. Raises ResourceExhausted or Unavailable, at once."""
+        cdef Batcher queue
         cdef bint alone
         if self.inline and 0 < GROWTH * self.short_nbytes < request.entry.nbytes and self.policy is not None:
             self.model.leave_loop(f"a request of {request.nbytes} bytes came, and runs are known to be short up to {self.short_nbytes}")
         try:
-            waiting = self.waiting
+            queue = self.first_queue
             if self.large is not None and request.charge(self.contents) > LARGE_US:
-                waiting = self.large
-            alone = waiting.put(request, call)
+                queue = self.large
+            alone = queue.put(request, call)
         except RequestError as error:
             self.count_rejection(error)
             raise
@@ -125,8 +125,8 @@ cdef class Route:
             self.schedule(self.run_inline)
 
     def run_inline(self):
-        """Runs waiting requests on the loop, a few batches at most. Responses leave only when the loop has its turn, and requests that
-        came meanwhile are stamped late."""
+        """Runs waiting requests on the loop, a few batches at most: until the loop goes on, no response leaves, and requests that come
+        are stamped late."""
         cdef int64_t left_ns = self.turn_ns
         cdef int64_t run_ns
         cdef Batch batch
@@ -134,14 +134,14 @@ cdef class Route:
         self.polling = True
         try:
             for _ in range(INLINE_BATCHES):
-                batch = self.ready.poll() if self.inline else None
+                batch = self.run_queue.poll() if self.inline else None
                 if batch is None:
                     break
                 run_ns = self.run_timed(batch)
                 batch.deliver_at(batch.encoded_ns or monotonic_ns())
                 if self.policy is not None and run_ns:
                     why = self.policy.overrun(run_ns, batch.encoded_ns)
-                    if why and not self.ready.closed:   # what is left of a model that drains is run here
+                    if why and not self.run_queue.closed:   # a model that drains runs its last requests here
                         self.model.leave_loop(why)
                         return
                 left_ns -= run_ns
@@ -149,15 +149,15 @@ cdef class Route:
                     break
         finally:
             self.polling = False
-        if self.inline and self.ready.queue.requests:
+        if self.inline and self.run_queue.queue.requests:
             self.schedule_inline()
 
     cdef int64_t run_timed(self, Batch batch) except -1:
-        """Runs a batch on the loop. How long it took, in ns; not counting, where that can be told, the time for which the
-        system gave the core to somebody else: it would have taken it from the loop in any case."""
+        """Runs a batch on the loop, and returns how long it took, in ns. While the policy is in doubt, the processor time of a run that
+        works alone counts: the system may have given the core to another process meanwhile."""
         cdef int64_t busy_ns
         if self.policy is None or self.policy.debt <= 0 or not self.works_alone:
-            Runner.run_batch(self.instance, batch)
+            Runner.run_batch(self.instance, batch)      # called through the class: no Python override is looked up
             return batch.duration_ns()
         busy_ns = thread_time_ns()
         Runner.run_batch(self.instance, batch)
@@ -173,10 +173,7 @@ cdef int64_t thread_time_ns() noexcept nogil:
 # ---- a run ----
 
 cdef class Runner:
-    """One backend, and the batch that it runs at the moment. It runs one batch at a time.
-
-    A subclass decides what becomes of a run that failed.
-    """
+    """One backend, and the batch that it runs at the moment, one at a time. A subclass handles a run that failed."""
 
     def __init__(self, str name not None, backend not None, finish=None):
         self.name, self.backend, self.finish = name, backend, finish
@@ -209,12 +206,12 @@ cdef class Runner:
         batch.terminate = self.end_run
         try:
             if batch.alive == 0 or batch.terminated:
-                raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
+                raise Cancelled(f"{self.name}: nobody waits for the response any longer")
             return BoundRuns.run(self.bound, rows) if self.bound is not None else self.backend.run(rows)
         finally:
             batch.terminate = self.running = None
             if batch.terminated or self.ended:
-                with self.lock:                 # end_run and end are through, or will see that this run is over
+                with self.lock:                 # end_run and end have returned, or will see that this run is over
                     pass
 
     def end_run(self, Batch batch):

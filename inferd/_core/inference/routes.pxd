@@ -6,7 +6,7 @@ from libc.stdint cimport uint64_t
 from cpython.object cimport PyObject
 from inferd._core.codec.wire cimport Bytes
 
-cdef struct Slot:               # of the hash table; a free one has no route
+cdef struct Slot:               # a place in the hash table; a free one has no route
     uint64_t hash
     Bytes name, version         # in the table's `texts`
     PyObject *route             # borrowed from the table's `routes`
@@ -14,8 +14,8 @@ cdef struct Slot:               # of the hash table; a free one has no route
 @cython.final
 cdef class Routes:
     cdef Slot *slots            # open addressing, at most half full
-    cdef size_t mask            # their number, a power of 2, less 1
-    cdef Py_ssize_t max_nbytes  # of the longest name or version: longer ones are not even hashed
+    cdef size_t mask            # the number of slots, a power of 2, less 1
+    cdef Py_ssize_t max_nbytes  # the length of the longest name or version: longer ones are not even hashed
     cdef list texts, routes     # keep what the slots point to
     # The route of that name and version, or None.
     cdef object get(self, const Bytes *name, const Bytes *version)

@@ -50,7 +50,7 @@ cdef inline Bytes bytes_of(bytes text) noexcept:
 
 @cython.final
 cdef class Routes:
-    """A hash table from (model name, version) to what `fill` was given for these. Used with the GIL held."""
+    """A hash table from (model name, version) to routes. Used with the GIL held."""
 
     def __cinit__(self):
         self.fill({})
@@ -106,7 +106,7 @@ cdef class Routes:
             at = (at + 1) & self.mask
 
     def find(self, str name not None, str version not None):
-        """What was given for these, or None. As requests find it, for whoever has no message."""
+        """The route of that name and version, or None. For callers that have no message."""
         cdef bytes name_bytes = name.encode("utf-8", "surrogatepass")
         cdef bytes version_bytes = version.encode("utf-8", "surrogatepass")
         cdef Bytes name_text = bytes_of(name_bytes)

@@ -105,7 +105,7 @@ def test_what_one_call_raises_stops_no_other(caplog: pytest.LogCaptureFixture) -
 @pytest.mark.parametrize(("raised", "expected"), [(InvalidArgument("no such output"), InvalidArgument), (RuntimeError("secret"), Internal)])
 def test_a_request_that_cannot_encode_fails_alone(raised: Exception, expected: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
     class Unanswerable(LocalRequest):
-        def respond(self, outputs: Tensors, first_row: int) -> None:
+        def encode(self, outputs: Tensors, first_row: int) -> None:
             raise raised
 
     queue = batcher()
@@ -225,7 +225,7 @@ def test_a_queue_in_front_knows_what_waits_behind_it() -> None:
     batch.forward(held, ready)
     batch.deliver()
     assert waiting.queue.running == 0
-    assert waiting.queue.run_times.expected_ns(1, time.monotonic_ns()) > 0
+    assert waiting.queue.run_times.estimated_ns(1, time.monotonic_ns()) > 0
 
 
 def test_who_has_gone_is_not_forwarded() -> None:

@@ -31,14 +31,16 @@ class Waiting:
     near: int
     connection_id: int
     cost: int
-    turn: int
+    start: int
     expires_ns: float
     needed_ns: float
     at_once: bool
 
-    def begin_by(self, hurry_ns: int) -> float:
+    def begin_by(self, next_batch_ns: int) -> float:
+        if not next_batch_ns:
+            return self.expires_ns
         reserve = max(self.deadline_ns - self.needed_ns, 0) if self.needed_ns < float("inf") else 0
-        return min(self.expires_ns, self.deadline_ns - min(reserve, max(hurry_ns, RESERVE_NS)) - hurry_ns) if hurry_ns else self.expires_ns
+        return min(self.expires_ns, self.deadline_ns - min(reserve, max(next_batch_ns, RESERVE_NS)) - next_batch_ns)
 
 
 @dataclass
@@ -57,8 +59,8 @@ class PlainQueue:
     queue_policies: tuple[tuple[int, int, bool], ...] = ()
     waiting: list[Waiting] = field(default_factory=list)
     last_id: int = 0
-    turn: int = 0  # of the head that was taken last
-    next_turn: dict[int, int] = field(default_factory=dict)  # of each connection
+    virtual_time: int = 0  # start of the head that was taken last
+    next_start: dict[int, int] = field(default_factory=dict)  # of each connection
     times: RunTimes = field(default_factory=RunTimes)
     running: int = 0
     taken: tuple[int, int] = (0, 0)  # when, and how many rows
@@ -87,24 +89,24 @@ class PlainQueue:
         wait_ns = self.wait_ns(requests, ahead, now_ns)
         if not at_once and self.max_wait_ns and wait_ns > self.max_wait_ns:
             return "wait"
-        answer_ns = now_ns + wait_ns + self.times.expected_ns(min(ahead % size + rows, size), now_ns)
-        if not at_once and now_ns < deadline and needed < answer_ns:
+        response_ns = now_ns + wait_ns + self.times.estimated_ns(min(ahead % size + rows, size), now_ns)
+        if not at_once and now_ns < deadline and needed < response_ns:
             return "deadline"
         if last:
             self.waiting.remove(last)
             self.evicted.append(last.id)
-            if self.next_turn[last.connection_id] == last.turn + last.cost:
-                self.next_turn[last.connection_id] = last.turn
+            if self.next_start[last.connection_id] == last.start + last.cost:
+                self.next_start[last.connection_id] = last.start
         if override and timeout_ns and (not timeout or timeout_ns < timeout):
             timeout = timeout_ns
         expires = min(deadline, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
-        turn = self.turn_of(connection_id, cost, priority)
+        start = self.start_of(connection_id, cost, priority)
         made = Waiting(
-            self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, connection_id, cost, turn, expires, needed, at_once
+            self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, connection_id, cost, start, expires, needed, at_once
         )
         self.waiting.append(made)
-        self.waiting.sort(key=lambda entry: (entry.priority, entry.turn))  # stable: of equal turns the first to come is first
+        self.waiting.sort(key=lambda entry: (entry.priority, entry.start))  # stable: of equal turns the first to come is first
         return self.last_id
 
     def full(self, waiting: list[Waiting], nbytes: int, priority: int, limit: int) -> str:
@@ -115,19 +117,19 @@ class PlainQueue:
         return "level" if limit and sum(entry.priority == priority for entry in waiting) >= limit else ""
 
     def evictable(self, connection_id: int, priority: int) -> Waiting | None:
-        """The last of the level, if its connection is more than twice as far ahead of the turn."""
-        turn = max(self.turn, self.next_turn.get(connection_id, 0))
+        """The last of the level, if its connection is more than twice as far ahead."""
+        start = max(self.virtual_time, self.next_start.get(connection_id, 0))
         for last in [entry for entry in self.waiting if entry.priority == priority][-1:]:
-            if connection_id and last.connection_id and last.turn - self.turn > 2 * (turn - self.turn):
+            if connection_id and last.connection_id and last.start - self.virtual_time > 2 * (start - self.virtual_time):
                 return last
         return None
 
-    def turn_of(self, connection_id: int, cost: int, priority: int) -> int:
+    def start_of(self, connection_id: int, cost: int, priority: int) -> int:
         if connection_id == 0:  # the last place
-            return max((entry.turn for entry in self.waiting if entry.priority == priority), default=self.turn)
-        turn = max(self.turn, self.next_turn.get(connection_id, 0))
-        self.next_turn[connection_id] = turn + cost
-        return turn
+            return max((entry.start for entry in self.waiting if entry.priority == priority), default=self.virtual_time)
+        start = max(self.virtual_time, self.next_start.get(connection_id, 0))
+        self.next_start[connection_id] = start + cost
+        return start
 
     @property
     def nbytes(self) -> int:
@@ -135,8 +137,8 @@ class PlainQueue:
 
     def ahead(self, connection_id: int, priority: int) -> tuple[int, int]:
         """Requests and rows that run before the next one."""
-        turn = max(self.turn, self.next_turn.get(connection_id, 0)) if connection_id else float("inf")
-        rows = [entry.rows for entry in self.waiting if entry.priority < priority or (entry.priority == priority and entry.turn <= turn)]
+        start = max(self.virtual_time, self.next_start.get(connection_id, 0)) if connection_id else float("inf")
+        rows = [entry.rows for entry in self.waiting if entry.priority < priority or (entry.priority == priority and entry.start <= start)]
         return len(rows), sum(rows)
 
     def batch_rows(self, requests: int, rows: int) -> int:
@@ -146,22 +148,22 @@ class PlainQueue:
         size = self.batch_rows(requests, rows)
         idle = max(self.takers - self.running, 0)
         batches = rows // size - idle
-        first_ns = batch_ns = self.times.expected_ns(size, now_ns) / self.takers
+        first_ns = batch_ns = self.times.estimated_ns(size, now_ns) / self.takers
         if idle == 0:
-            first_ns = max(self.taken[0] + self.times.expected_ns(self.taken[1], now_ns) / self.takers - now_ns, 0)
+            first_ns = max(self.taken[0] + self.times.estimated_ns(self.taken[1], now_ns) / self.takers - now_ns, 0)
         return int(first_ns + batches * batch_ns) if batches >= 0 else 0
 
-    def hurry_ns(self, now_ns: int) -> int:
+    def next_batch_ns(self, now_ns: int) -> int:
         rows = sum(entry.rows for entry in self.waiting)
         if all(entry.deadline_ns == float("inf") for entry in self.waiting):
             return 0
-        return self.times.expected_ns(min(rows, self.batch_rows(len(self.waiting), rows)), now_ns)
+        return self.times.estimated_ns(min(rows, self.batch_rows(len(self.waiting), rows)), now_ns)
 
-    def expire(self, now_ns: int, hurry_ns: int = 0) -> list[int]:
+    def expire(self, now_ns: int, next_batch_ns: int = 0) -> list[int]:
         expired = [
             entry.id
             for entry in self.waiting
-            if entry.expires_ns <= now_ns or (hurry_ns and entry.begin_by(hurry_ns) < now_ns and not entry.at_once)
+            if entry.expires_ns <= now_ns or (next_batch_ns and entry.begin_by(next_batch_ns) < now_ns and not entry.at_once)
         ]
         self.waiting = [entry for entry in self.waiting if entry.id not in expired]
         expired, self.evicted = expired + self.evicted, []
@@ -197,8 +199,8 @@ class PlainQueue:
                 full = True
                 break
         until_ns = min(entry.queued_ns for entry in batch) + self.max_delay_ns
-        hurry_ns = self.hurry_ns(now_ns)
-        waited = now_ns >= until_ns or min(entry.begin_by(hurry_ns) for entry in seen) <= until_ns
+        next_batch_ns = self.next_batch_ns(now_ns)
+        waited = now_ns >= until_ns or min(entry.begin_by(next_batch_ns) for entry in seen) <= until_ns
         if self.max_delay_ns == 0 or waited:
             return batch, now_ns
         if preferred:
@@ -208,14 +210,14 @@ class PlainQueue:
         return batch, until_ns
 
     def take(self, now_ns: int) -> tuple[list[int], list[int]]:
-        expired = self.expire(now_ns, self.hurry_ns(now_ns))
+        expired = self.expire(now_ns, self.next_batch_ns(now_ns))
         batch, due_ns = self.batch(now_ns)
         if due_ns > now_ns:
             return [], expired
         self.running += 1
         self.taken = now_ns, sum(entry.rows for entry in batch)
         ids = [entry.id for entry in batch]
-        self.turn = max(self.turn, *(entry.turn for entry in batch[:1]), 0)
+        self.virtual_time = max(self.virtual_time, *(entry.start for entry in batch[:1]), 0)
         self.waiting = [entry for entry in self.waiting if entry.id not in ids]
         return ids, expired
 

@@ -863,26 +863,26 @@ def test_an_unknown_output_is_rejected_with_the_known_ones() -> None:
 def test_outputs_that_are_not_the_signatures_are_a_fault_of_ours(outputs: Tensors) -> None:
     request = decode_and_check(simple(), signature_of("FP32", (2,)))
     with pytest.raises(Internal):
-        request.respond(outputs, 0)
+        request.encode(outputs, 0)
     right = Tensors([np.zeros((1, 2), "f4")], ["FP32"], True)
     for first_row in (1, -1, 0, 1, -1):  # after a response has been encoded, too
         if first_row == 0:
-            request.respond(right, 0)
+            request.encode(right, 0)
             continue
         with pytest.raises(Internal):
-            request.respond(right, first_row)
+            request.encode(right, first_row)
 
 
 def test_a_request_that_was_never_checked_has_no_answer() -> None:
     with pytest.raises(Internal):
-        decode_infer_request(simple().SerializeToString()).respond(Tensors([np.zeros((1, 2), "f4")], ["FP32"], True), 0)
+        decode_infer_request(simple().SerializeToString()).encode(Tensors([np.zeros((1, 2), "f4")], ["FP32"], True), 0)
 
 
 def test_elements_that_are_no_text_are_a_fault_of_the_backend() -> None:
     array = np.array([[None]], dtype=object)
     request = decode_and_check(simple(), signature_of("BYTES", (1,)))
     with pytest.raises(TypeError, match="str or bytes, not NoneType"):
-        request.respond(Tensors([array], ["BYTES"], True), 0)
+        request.encode(Tensors([array], ["BYTES"], True), 0)
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------
@@ -911,10 +911,10 @@ def test_nothing_grows_over_many_requests() -> None:
         for i in range(count):
             request = decode_infer_request(sent[i % 2])
             request.check(signature)
-            request.respond(outputs, 0)
+            request.encode(outputs, 0)
             if i % 8 == 0:
                 request.check(bytes_signature)
-                request.respond(texts_out, 0)
+                request.encode(texts_out, 0)
                 with pytest.raises(InvalidArgument):
                     decode_infer_request(bad[i // 8 % 4]).check(signature)
 

@@ -119,11 +119,11 @@ def test_each_time_it_leaves_the_return_takes_twice_as_long() -> None:
     assert policy.return_runs == MAX_RETURN_RUNS
 
 
-def test_doubt_lasts_as_long_as_the_debt() -> None:
+def test_runs_within_the_limit_pay_the_debt_back() -> None:
     policy = InlinePolicy(limit_ns=100_000, busy_share=0.5)
-    assert not policy.in_doubt
+    assert policy.debt == 0
     assert not policy.overrun(150_000, 1)
-    assert policy.in_doubt
+    assert policy.debt == 1.5
     for now_ns in range(2, 8):
         assert not policy.overrun(10_000, now_ns)
-    assert not policy.in_doubt
+    assert policy.debt == 0
