@@ -1,5 +1,5 @@
-# object_counters: whether this build counts live calls, sessions and messages. The debug build (INFERD_DEBUG) does, and its suite
-# ends with all of them at zero. In other builds the counting is compiled away. Header-only.
+# object_counters: whether this build counts live calls and sessions. The debug build (INFERD_DEBUG) does, and its suite ends with both at
+# zero. In other builds the counting is compiled away. Header-only. Messages are counted in every build (grpc/message.pyx).
 
 cdef extern from *:
     """

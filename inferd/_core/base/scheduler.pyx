@@ -15,10 +15,10 @@ cdef class Flow:
 
 @cython.final
 cdef class Scheduler:
-    """Deficit round robin. quantum: what a flow may use until it is behind the others.
+    """Deficit round robin. quantum: what a flow may use before others go first.
 
     A flow with credit goes first, so that a client that sends little does not wait behind thousands that send much. A flow begins
-    without credit. Old flows get a turn for each quantum that new ones have used, so that neither list starves.
+    without credit, behind the others. Old flows get a turn for each quantum that new ones have used, so that neither list starves.
     """
 
     def __init__(self, int64_t quantum):

@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 
 cdef inline bint is_ascii(const char *text, Py_ssize_t nbytes) noexcept nogil:
-    """A few loads that overlap instead of one for each byte: names are short, and ASCII nearly always."""
+    """A few loads that overlap, instead of one for each byte: names are short, and nearly always ASCII."""
     cdef const uint8_t *at = <const uint8_t *>text
     cdef uint64_t bits = 0
     cdef uint64_t word
@@ -25,7 +25,7 @@ cdef inline bint is_ascii(const char *text, Py_ssize_t nbytes) noexcept nogil:
 
 
 cdef inline bint is_long_utf8(const char *text, Py_ssize_t nbytes) noexcept nogil:
-    """Character by character."""
+    """Looks at each character."""
     cdef const uint8_t *at = <const uint8_t *>text
     cdef const uint8_t *end = at + nbytes
     while at < end:

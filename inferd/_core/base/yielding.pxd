@@ -1,6 +1,6 @@
-# yielding: a thread with a long piece of work lets others go first, once in a while; header-only. Where it shares a core with the event
-# loop, Linux lets it run on to the next tick when the loop wakes up, 4 ms later at most, however nice it is: niceness is about shares of
-# time, not about whose turn it is. Called without the GIL, which the loop needs then. Never in here: what the work is.
+# yielding: a thread with a long piece of work lets others run once in a while; header-only. When the event loop wakes up on the same
+# core, Linux lets the thread run on until the next tick, up to 4 ms, however nice it is: niceness decides shares of time, not whose turn
+# it is. Called without the GIL, which the loop needs then. Never in here: what the work is.
 
 from libc.stdint cimport int64_t
 
@@ -10,16 +10,16 @@ cdef extern from "<sched.h>" nogil:
     int sched_yield()
 
 cdef enum:
-    RUN_NS = 100_000            # that a thread runs before it lets others go first,
-    WAITED_SHARE = 3            # or a third of what it has just waited, so that a core that is never free is shared and not given away
+    RUN_NS = 100_000            # how long a thread runs before it yields; or, if that is longer,
+    WAITED_SHARE = 3            # a third of the time that it has just waited: a core that is never free is shared, not given away
 
-cdef struct Turn:               # of a thread; zeros: it has worked for long
-    int64_t began_ns
-    int64_t run_ns
+cdef struct Turn:               # one thread's; all zeros: it yields at once
+    int64_t began_ns            # monotonic
+    int64_t run_ns              # how long it may run
 
 
 cdef inline void yield_after(Turn *turn) noexcept nogil:
-    """Called again and again. Lets others run when the turn is over, and begins the next."""
+    """Call this again and again. When the turn is over, it lets others run, and begins the next turn."""
     cdef int64_t now_ns = monotonic_ns()
     if now_ns - turn.began_ns < turn.run_ns:
         return
