@@ -58,7 +58,7 @@ SERVER_METRICS = {
     "connections_total": ("inferd_connections_opened", "Client connections since the start."),
     "connections_refused_total": (
         "inferd_connections_refused",
-        "Client connections closed at once: max_connections were open, or h2 was not offered.",
+        "Client connections closed at once: max_connections were open.",
     ),
     "handshakes": ("inferd_handshakes", "Clients that have connected and not finished their TLS handshakes."),
     "handshakes_failed_total": ("inferd_handshakes_failed", "TLS handshakes that failed, or took too long."),

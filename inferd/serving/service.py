@@ -1,4 +1,4 @@
-"""The service table: all methods that the server has, and the one place that rejects a call. The path of ModelInfer is
+"""The service table: all methods that the server has, and the response to a call whose method raised. The path of ModelInfer is in
 _core/inference/path. Never in here: transports, threads, what a model is."""
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class InferenceService:
         }
 
     def reject(self, call: Call, error: Exception) -> None:
-        """The one place where an exception becomes a response while a request comes in; a batch answers those that wait or ran. An
-        exception that was not raised on purpose is a fault of ours: its text stays in the log."""
+        """Answers a call whose method raised, or whose request was wrong. An exception other than a RequestError is a fault of ours: its
+        text stays in the log."""
         if not isinstance(error, RequestError):
             log.error("%s failed", call.method, exc_info=error)
-            error = Internal("the server failed to answer; its log has the details")
+            error = Internal("the server failed to make a response; its log has the details")
         self.rejections[error.reason] += 1
         call.fail(error)
