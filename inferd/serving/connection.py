@@ -51,7 +51,7 @@ class Connection(native.Connection):
     def choose_age_ns(self) -> int:
         return self._owner.age_ns()
 
-    def established(self) -> bool:
+    def handshake_made(self) -> bool:
         assert self.tls is not None
         session = self.tls.session
         if session.selected_alpn_protocol() != ALPN:

@@ -36,8 +36,8 @@ class Watched(Connection):
         self.told: list[str] = []
         self.failure: Exception | None = None
 
-    def established(self) -> bool:
-        self.told.append("established")
+    def handshake_made(self) -> bool:
+        self.told.append("handshake_made")
         return self.lets_in
 
     def failed(self, error: Exception) -> None:

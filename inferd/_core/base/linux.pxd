@@ -68,7 +68,8 @@ cdef extern from *:
     Py_ssize_t send(int fd, const void *buffer, size_t nbytes, int flags) noexcept nogil
     int close(int fd) noexcept nogil
     int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long) noexcept nogil
+    int setsockopt(int fd, int level, int name, const void *value, unsigned int nbytes) noexcept nogil
     int shutdown(int fd, int how) noexcept nogil
     int ioctl(int fd, unsigned long request, int *value) noexcept nogil
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, PR_SET_TIMERSLACK, SHUT_WR
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, PR_SET_TIMERSLACK, SHUT_WR, SO_RCVLOWAT, SOL_SOCKET
     const unsigned long TIOCOUTQ

@@ -123,7 +123,7 @@ cdef class Batcher(Origin):
         self.lock()
         if self.closed:                     # close() may have had the mutex meanwhile
             pthread_mutex_unlock(&self.mutex)
-            raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may answer")
+            raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may serve it")
         call.request = request
         if self.behind is not None:
             self.queue.look_behind(self.behind.queue, now_ns)

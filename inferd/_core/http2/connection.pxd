@@ -1,5 +1,5 @@
-# connection: one client's socket, in plaintext or by TLS, and its HTTP/2 session. It reads and writes natively, in turns.
-# Never in here: frames and calls (session), accepting, who may call (serving/connection.py).
+# connection: one client's socket, in plaintext or over TLS, and its HTTP/2 session. It reads and writes natively, in turns.
+# Never in here: frames and calls (session), accepting, permission to call (serving/connection.py).
 
 from libc.stdint cimport uint8_t, uint64_t
 from inferd._core.http2.lingering_close cimport LingeringClose
@@ -8,12 +8,15 @@ from inferd._core.http2.tls cimport Tls
 
 cdef class Connection(Session):
     cdef readonly object socket         # the socket.socket, non-blocking; None once it is closed or lingers
-    cdef readonly Tls tls               # or None
-    cdef uint64_t sent_to_socket_nbytes         # that it took
+    cdef readonly Tls tls               # None: plaintext
+    cdef uint64_t sent_to_socket_nbytes         # bytes that the socket has taken
     cdef int write_unsent(self) except -1
+    # Writes to the socket. Bytes that it does not take wait in `unsent`.
     cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
     cdef int read(self) except -1
+    # Handshakes and decrypts: so many bytes lie in the receive buffer.
     cdef int receive_tls(self, Py_ssize_t nbytes) except -1
+    # Sends what TLS has for the client.
     cdef int send_tls(self) except -1
     cdef int close_socket(self) except -1
     cdef void release(self) noexcept

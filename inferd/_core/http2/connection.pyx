@@ -15,7 +15,7 @@ from inferd._core.http2.send_state cimport CLOSING
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.http2.session cimport Session
 from inferd._core.http2.stall_policy cimport REQUEST, is_stalled
-from inferd._core.http2.tls cimport Tls
+from inferd._core.http2.tls cimport CLIENT_DONE, NOTHING_YET, Tls
 
 import socket as sockets
 
@@ -23,8 +23,8 @@ import socket as sockets
 cdef class Connection(Session):
     """One client's connection, which owns its socket.
 
-    socket: a connected socket.socket, non-blocking. tls: or None, in plaintext. Subclasses may say more of it: established() and
-    released() are called once each.
+    socket: a connected socket.socket, non-blocking. tls: None in plaintext. Subclasses override the hooks handshake_made(), failed() and
+    released().
     """
 
     def __init__(self, ServerState server not None, socket not None, Tls tls=None):
@@ -32,7 +32,7 @@ cdef class Connection(Session):
         self.socket, self.descriptor, self.tls = socket, socket.fileno(), tls
 
     def start(self, Poller poller not None):
-        """Serves from now on. Raises OSError."""
+        """Begins to serve. Raises OSError."""
         poller.add(self)
         if self.socket.family == sockets.AF_UNIX:
             self.readiness |= CUT
@@ -40,9 +40,9 @@ cdef class Connection(Session):
             self.open_session()
 
     def open_session(self):
-        """HTTP/2 begins: at once, or when TLS has made its handshake."""
+        """HTTP/2 begins: at once, or after the TLS handshake."""
         self.open(max_age_ns=self.choose_age_ns())
-        if self.tls is None and self.socket.family != sockets.AF_UNIX:  # TLS has buffers of its own; of AF_UNIX the kernel looks at no mark
+        if self.tls is None and self.socket.family != sockets.AF_UNIX:  # TLS has buffers of its own; AF_UNIX has no low-water mark
             self.low_water = LowWater(self.server.gathering, self.descriptor)
 
     def end_stalled(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
@@ -54,15 +54,15 @@ cdef class Connection(Session):
         """At which age it drains; 0: never."""
         return 0
 
-    def established(self):
-        """The TLS handshake is made. False: the client may not go on."""
+    def handshake_made(self):
+        """A hook, called once: the TLS handshake is made. False: the client may not go on."""
         return True
 
     def failed(self, error):
-        """The TLS handshake has failed, or TLS has."""
+        """A hook: the TLS handshake has failed, or TLS has failed later."""
 
     def released(self):
-        """HTTP/2 is over and its memory is free. The socket may linger."""
+        """A hook, called once: HTTP/2 is over and its memory is free. The socket may linger."""
 
     @property
     def unsent_nbytes(self):
@@ -70,7 +70,7 @@ cdef class Connection(Session):
         return PyByteArray_GET_SIZE(self.unsent) if self.unsent is not None else 0
 
     def acknowledged_nbytes(self):
-        """A count of the bytes that the client's kernel has acknowledged; of a Unix socket, that the client has read, or fewer: there the
+        """How many bytes the client's kernel has acknowledged. With a Unix socket: how many the client has read, or fewer, because the
         kernel counts its own memory, too."""
         cdef int queued_nbytes = 0
         ioctl(self.descriptor, TIOCOUTQ, &queued_nbytes)
@@ -86,11 +86,11 @@ cdef class Connection(Session):
         self.close_socket()
         if poller is not None:
             poller.wake(self)
-        else:                           # it has no turns any more
+        else:                           # it takes no turns any more
             self.release()
 
     cdef bint take_turn(self) noexcept:
-        """Writes what waits, reads once, and frees what is over. True: more is left."""
+        """Writes output that waits, reads once, and frees a session that is over. True: more is left."""
         self.cost = 0
         try:
             if self.state < CLOSING and self.readiness & WRITABLE and self.unsent is not None:
@@ -108,7 +108,7 @@ cdef class Connection(Session):
         return self.state < CLOSING and (self.readiness & READABLE or self.unfinished)
 
     cdef int read(self) except -1:
-        """Once: a turn's worth. A byte of frames can cost a thousand times as much as one of a large message."""
+        """Reads once, a turn's worth. A byte of frames can cost a thousand times as much as a byte of a large message."""
         cdef bint is_large = self.missing_nbytes > READ_NBYTES
         cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if is_large else READ_NBYTES
         cdef Py_ssize_t nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
@@ -121,7 +121,7 @@ cdef class Connection(Session):
         if nbytes < 0:
             self.abort()
             return 0
-        if nbytes == 0:                 # nothing more comes: responses that are there leave
+        if nbytes == 0:                 # nothing more comes: responses that are ready still leave
             self.flush()
             self.finish()
             return 0
@@ -134,7 +134,7 @@ cdef class Connection(Session):
             self.take(self.server.receive_buffer, nbytes)
         self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE     # a TLS record may end several reads
         if 2 * self.payload_nbytes < nbytes:
-            self.missing_nbytes = 0     # most of it was no message: the next read is a small one
+            self.missing_nbytes = 0     # most bytes were frames: the next read is a small one
         return 0
 
     cdef int receive_tls(self, Py_ssize_t nbytes) except -1:
@@ -145,15 +145,16 @@ cdef class Connection(Session):
             if not self.tls.established:
                 self.cost += READ_NBYTES
                 if self.tls.shake_hands():
-                    if self.established():
+                    if self.handshake_made():
                         self.open_session()
                     else:
                         self.finish()
             while self.tls.established and self.state < CLOSING:
                 count = self.tls.read(buffer, RECEIVE_NBYTES)
-                if count <= 0:
-                    if count < 0:       # a client that has said close_notify takes content for an error
-                        self.finish()
+                if count == CLIENT_DONE:        # after close_notify the client must get no more content
+                    self.finish()
+                    break
+                if count == NOTHING_YET:
                     break
                 self.take(buffer, count)
         except OSError as error:        # ssl.SSLError is one
@@ -179,7 +180,7 @@ cdef class Connection(Session):
         return 0
 
     cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
-        """What the socket does not take waits in `unsent`."""
+        """Writes to the socket. Bytes that it does not take wait in `unsent`."""
         cdef Py_ssize_t sent = 0
         if self.unsent is None:
             sent = send_to_socket(self.descriptor, piece, nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -196,7 +197,7 @@ cdef class Connection(Session):
             self.blocked = True
             self.readiness &= ~WRITABLE # a non-blocking send(2) is never interrupted: the socket is full
         self.unsent.extend(<bytes>piece[sent:nbytes])
-        if PyByteArray_GET_SIZE(self.unsent) > MAX_UNSENT_NBYTES:      # TLS answers a client that reads nothing
+        if PyByteArray_GET_SIZE(self.unsent) > MAX_UNSENT_NBYTES:      # TLS responds (to KeyUpdate) though the client reads nothing
             self.server.totals.flooding += 1
             self.abort()
         return 0
@@ -238,7 +239,7 @@ cdef class Connection(Session):
         except Exception as error:
             self.server.log(error)
         try:
-            self.close_socket()         # where it does not linger
+            self.close_socket()         # unless it lingers
             self.close()
             self.tls = None
             self.released()

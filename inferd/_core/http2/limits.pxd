@@ -1,39 +1,40 @@
-# limits: how much a client may make the server read, hold or do, where no setting says it. Each stands in the table of
-# docs/operations.md, "Limits". Constants only.
+# limits: how much a client may make the server read, hold or do, where no setting says it. docs/operations.md, "Limits", has those that
+# matter to an operator. Constants only.
 
 cdef enum:
-    # The turns of all connections take so long together in an iteration of the event loop.
+    # In one iteration of the event loop, the turns of all connections take this long together.
     BUDGET_NS = 1_000_000
-    # A turn reads so much of a connection: frames of a few bytes can cost milliseconds. It reads 64 KiB where the rest of a message
-    # is larger than this.
+    # A turn reads this much of a connection, because frames of a few bytes can cost milliseconds. It reads 64 KiB (RECEIVE_NBYTES) if a
+    # message still lacks more than this.
     READ_NBYTES = 4 << 10
-    # A turn costs the bytes that it reads. A connection goes behind the others when its turns have cost so much: more than a small
-    # request, less than a burst of them.
+    # A connection lets others go first when its turns have cost this much: more than a small request, less than a burst of them.
     QUANTUM = 512
-    # Bytes of a large message are only copied: they cost a 16th.
+    # A turn costs one byte for each byte of frames, and one for each 16 bytes of message payload.
     PAYLOAD_SHARE = 16
-    # A turn writes so many frames of a connection at most. It costs a read where more are left.
+    # A turn writes this many frames of a connection at most. It costs READ_NBYTES more if others are left.
     FLUSH_FRAMES = 256
-    # So much is written of all connections in one go. The others write in turns.
+    # One flush writes this much of all connections. The connections behind that write in turns.
     FLUSH_NBYTES = 1 << 20
-    # So much output may wait for a socket: one write, and what TLS answers to a client that reads nothing.
+    # A connection is aborted when more output than this waits for its socket: one write, and responses of TLS to a client that reads
+    # nothing.
     MAX_UNSENT_NBYTES = 512 << 10
     # The largest frame that a client may send.
     MAX_FRAME_NBYTES = 1 << 20
-    # So many frames may wait for a client that does not read, for each stream that it may have open.
+    # For each stream that a client may have open, this many frames may wait for it to read.
     MAX_STREAM_FRAMES = 4
-    # A client begins with so many bytes: "PRI * HTTP/2.0" and so on.
+    # The length of the client's preface: "PRI * HTTP/2.0" and so on.
     PREFACE_NBYTES = 24
-    # A frame that asks for nothing counts once more for each so many bytes.
+    # A control frame counts as one more for each 1 KiB of it.
     UNASKED_NBYTES = 1 << 10
-    # Entries of one SETTINGS frame.
+    # The most entries of one SETTINGS frame.
     MAX_SETTINGS = 32
-    # The server reads so many times max_header_nbytes, or at least LEAST_ANSWERED_NBYTES, to reject headers with a status.
+    # To reject too long headers with a status, the server reads this many times max_header_nbytes, and at least LEAST_ANSWERED_NBYTES.
+    # It resets the stream of a client that sends more.
     ANSWERED_HEADERS = 4
     LEAST_ANSWERED_NBYTES = 64 << 10
-    # So much of an unknown method's path is kept, for the words of its rejection.
+    # This much of an unknown method's path is kept, for the message of its rejection.
     MAX_PATH_NBYTES = 256
-    # A connection may always have so many calls open. Beyond them it may have as many as max_calls leaves free.
+    # A connection may always have this many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16
-    # A call that runs as a task, as all do but ModelInfer's, holds so much beside its messages. It counts with them.
+    # A call that runs as a task, which are all but ModelInfer, holds this much beside its messages. It counts with them.
     TASK_NBYTES = 4 << 10

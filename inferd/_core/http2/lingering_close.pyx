@@ -12,26 +12,26 @@ from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 
 
 cdef class LingeringClose(Polled):
-    """A socket that is being closed. unsent: bytes that it did not take yet, or None. hung_up: the client sends nothing more."""
+    """A socket that is being closed. unsent: bytes that it has not taken yet, or None. hung_up: the client sends nothing more."""
 
     def __init__(self, ServerState server not None, socket not None, bytearray unsent, bint hung_up):
         self.server, self.socket, self.descriptor = server, socket, socket.fileno()
         self.unsent = bytearray() if unsent is None else unsent
-        self.left_nbytes = server.limits.connection_window_nbytes       # so much a client may have on its way
+        self.left_nbytes = server.limits.connection_window_nbytes       # a client may have this much on its way
         self.readiness = READABLE | WRITABLE | (HUNG_UP if hung_up else 0)
 
     def start(self, Poller poller not None):
-        """Closes the socket, in turns from now on. Raises OSError."""
+        """Begins to take turns. Raises OSError."""
         poller.add(self)
         self.server.closing[self] = None
         poller.wake(self)
 
     def look(self, int64_t now_ns):
-        """Ends it where a limit is reached. Called now and then with the monotonic time."""
+        """Ends it if a limit is reached. Called now and then with the monotonic time."""
         cdef int queued_nbytes = 0
         if self.begun_ns == 0:
             self.begun_ns = self.since_ns = now_ns
-        # A client that reads slowly takes bytes from the kernel's queue, long before there is room in it for more.
+        # A slow client takes bytes from the kernel's queue long before there is room in it for more.
         if self.socket is not None and ioctl(self.descriptor, TIOCOUTQ, &queued_nbytes) == 0:
             self.moved += queued_nbytes < self.queued_nbytes
             self.queued_nbytes = queued_nbytes
@@ -50,7 +50,7 @@ cdef class LingeringClose(Polled):
 
     cdef bint take_turn(self) noexcept:
         cdef Py_ssize_t nbytes
-        self.cost = QUANTUM             # never before others
+        self.cost = QUANTUM             # a whole quantum: others go first
         try:
             if self.socket is not None and self.unsent is not None and self.readiness & WRITABLE:
                 self.send_left()
@@ -64,7 +64,7 @@ cdef class LingeringClose(Polled):
                 elif nbytes < 0 and (errno == EAGAIN or errno == EINTR):
                     self.readiness &= ~READABLE
                 elif nbytes == 0 and self.unsent is not None:
-                    self.readiness = (self.readiness & ~READABLE) | HUNG_UP     # it may still read
+                    self.readiness = (self.readiness & ~READABLE) | HUNG_UP     # the client may still read
                 else:
                     self.end()
         except Exception as error:

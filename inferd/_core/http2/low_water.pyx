@@ -5,25 +5,22 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from inferd._core.base.clock cimport monotonic_ns
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int SOL_SOCKET, SO_RCVLOWAT
-    int setsockopt(int descriptor, int level, int name, const void *value, unsigned int nbytes)
+from inferd._core.base.linux cimport SO_RCVLOWAT, SOL_SOCKET, setsockopt
 
 cdef enum:
-    FRAME_NBYTES = 16 << 10             # clients send so much at once: HTTP/2's default frame
-    GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once (GATHER_S)
-    PAUSE_NS = 1_000_000                # a client that sent nothing for so long while the loop slept for it has paused
-    PAUSED_NBYTES = 16 << 20            # so many bytes of such a client are read as they come: small calls beside uploads would be late
+    FRAME_NBYTES = 16 << 10             # HTTP/2's default frame: clients send this much at once
+    GATHER_NBYTES = 256 << 10           # a raised mark: the loop sleeps until this much of a message is there, or GATHER_S is over
+    PAUSE_NS = 1_000_000                # a client that sent nothing for this long, while its mark was raised, has paused
+    PAUSED_NBYTES = 16 << 20            # the next bytes of such a client are read as they come: its small calls would be late
 
-GATHER_S = 0.005                        # the longest that the loop sleeps for GATHER_NBYTES
+GATHER_S = 0.005                        # the longest time that a mark stays raised
 
 
 cdef class Gathering:
     """The sockets of one server that may wait for more than one byte, and the timer that ends it.
 
-    call_later(seconds, callback): calls it then, on the loop. window_nbytes: of a connection, or of one of its streams, whichever
-    is less."""
+    call_later(seconds, callback): loop.call_later. window_nbytes: the flow-control window of a connection, or of a stream, whichever is
+    less."""
 
     def __init__(self, call_later, Py_ssize_t window_nbytes):
         self.call_later = call_later
@@ -31,7 +28,7 @@ cdef class Gathering:
         self.marks = []
 
     def end(self, int64_t now_ns=0):
-        """A client that did not send so much in GATHER_S is read as its bytes come. now_ns: monotonic; 0: look at the clock."""
+        """GATHER_S is over: all marks are one byte again. now_ns: monotonic; 0: look at the clock."""
         cdef LowWater mark
         cdef list marks = self.marks
         self.marks = []
@@ -47,7 +44,7 @@ cdef class LowWater:
         self.gathering, self.descriptor, self.nbytes = gathering, descriptor, 1
 
     cdef int look(self, bint fast, Py_ssize_t missing_nbytes, uint64_t received_nbytes) except -1:
-        """Where a large message comes fast, the loop sleeps until a good piece of it is there. `end` looks after clients that pause."""
+        """Raises the mark when a large message comes fast: the loop sleeps until a good piece of it is there. `end` lowers it."""
         cdef Py_ssize_t nbytes = 1
         self.received_nbytes = received_nbytes
         if missing_nbytes >= FRAME_NBYTES and received_nbytes >= self.from_nbytes and (self.nbytes > 1 or fast):

@@ -1,6 +1,6 @@
-# memory: where the sessions' libnghttp2 has its memory from. A request takes eight small blocks of it, which go back when it is
-# answered. Kept by size they cost a fraction of what malloc does, whose own lists are shorter than the requests of one read are many.
-# Larger blocks are malloc's. All of it runs with the GIL held: the lists need no lock.
+# memory: the allocator of libnghttp2. A request takes eight small blocks, which come back after its response. Free blocks are kept by
+# size: malloc's own lists are too short for the requests of one read. Larger blocks are malloc's. All of it runs with the GIL held: the
+# lists need no lock.
 # Never in here: messages (message.pyx), what the blocks hold.
 
 from inferd._core.http2.nghttp2 cimport nghttp2_mem

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# memory: where the sessions' libnghttp2 has its memory from (see memory.pxd).
+# memory: the allocator of libnghttp2 (see memory.pxd).
 
 from libc.stddef cimport size_t
 from libc.stdint cimport SIZE_MAX
@@ -9,19 +9,19 @@ from libc.string cimport memcpy, memset
 from inferd._core.base.object_counters cimport COUNTED
 
 cdef enum:
-    CLASS_STEP_NBYTES = 32      # sizes differ by so much
-    LARGEST_NBYTES = 512        # of a block that is kept
-    CLASS_COUNT = 17            # sizes up to that, 0 included
-    HEAD_NBYTES = 16            # in front of each block, which leaves it aligned as malloc's are
-    CLASS_NBYTES = 256 << 10    # free blocks of each size, with their heads: what one leaves behind takes no place of others
+    CLASS_STEP_NBYTES = 32      # the step between two sizes
+    LARGEST_NBYTES = 512        # the largest block that is kept
+    CLASS_COUNT = 17            # the number of sizes, 0 included
+    HEAD_NBYTES = 16            # in front of each block, which stays aligned as malloc's are
+    CLASS_NBYTES = 256 << 10    # the most that free blocks of one size take, with their heads
 
-cdef struct Block:              # its head, which stays while it is in use
-    size_t nbytes               # that it has room for
-    Block *next                 # of the free ones of its size
+cdef struct Block:              # the head of a block, also while it is in use
+    size_t nbytes               # its room
+    Block *next                 # the next free one of its size
 
 cdef Block *free_blocks[CLASS_COUNT]
-cdef size_t[CLASS_COUNT] kept_nbytes    # of each size
-cdef size_t most_nbytes = 0 if COUNTED else CLASS_NBYTES         # none in a debug build, but in tests: sanitizers see each block go
+cdef size_t[CLASS_COUNT] kept_nbytes    # what free blocks of each size take
+cdef size_t most_nbytes = 0 if COUNTED else CLASS_NBYTES         # a debug build keeps none, so that sanitizers see each block go
 
 
 cdef inline Block *block_of(void *memory) noexcept:
@@ -75,7 +75,7 @@ cdef void *acquire_zeroed(size_t count, size_t each_nbytes, void *nothing) noexc
 
 
 cdef void *resize(void *memory, size_t nbytes, void *nothing) noexcept:
-    """NULL: there is no memory, and it stays as it was. What has become smaller keeps its room."""
+    """NULL: there is no memory, and the block stays as it was. A block that gets smaller keeps its room."""
     cdef void *larger
     if memory == NULL:
         return acquire(nbytes, NULL)
@@ -100,7 +100,7 @@ def kept():
 # ---- the same with addresses, for tests ----
 
 def keep(bint yes):
-    """Whether free blocks are kept from now on; whether they were before."""
+    """Sets whether free blocks are kept from now on, and returns whether they were before."""
     global most_nbytes
     before, most_nbytes = most_nbytes > 0, CLASS_NBYTES if yes else 0
     return before

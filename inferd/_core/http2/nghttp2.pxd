@@ -50,7 +50,6 @@ cdef extern from "nghttp2/nghttp2.h":
         int32_t settings_id
         uint32_t value
     ctypedef struct nghttp2_info:
-        int version_num
         const char *version_str
 
     enum:

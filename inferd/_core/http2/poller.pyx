@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# poller: the sockets of a server, edge-triggered, and the turns of those that have work (see poller.pxd).
+# poller: watches the sockets of a server, and gives turns to those that have work (see poller.pxd).
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
@@ -16,7 +16,7 @@ import logging
 import os
 
 cdef enum:
-    EVENTS = 256                        # that are asked for at a time: the loop calls again while there are more
+    EVENTS = 256                        # the most that one call of epoll_wait returns: the loop calls serve() again while there are more
 
 log = logging.getLogger("inferd.http2")
 
@@ -29,14 +29,14 @@ cdef class Polled(Flow):
     cpdef flush(self):
         pass
 
-    cdef void flush_in_turn(self) noexcept:
+    cdef void schedule_flush_turn(self) noexcept:
         pass
 
 
 cdef class Poller:
-    """The sockets of one server. serve() is to be called whenever fileno() is readable.
+    """The sockets of one server. The event loop calls serve() whenever fileno() is readable.
 
-    schedule(callback): runs callback at the end of the event loop's present iteration.
+    schedule(callback): loop.call_soon.
     """
 
     def __cinit__(self, schedule not None):
@@ -64,7 +64,7 @@ cdef class Poller:
             socket.poller = None
         self.sockets = {}
         while self.scheduler.next() is not None:
-            pass                        # a flow that waits would hold those behind it
+            pass                        # takes the flows off the lists, which would keep each other alive
         if self.epoll >= 0:
             close_descriptor(self.epoll)
         self.epoll = -1
@@ -87,20 +87,20 @@ cdef class Poller:
 
     cdef void wake(self, Flow flow) noexcept:
         self.scheduler.add(flow)
-        self.go_on()
+        self.schedule_turns()
 
     def serve(self):
-        """Takes note of what epoll has to say, and gives turns for as long as the budget of an iteration lasts. Where turns are scheduled
-        already they come then: an iteration has one budget."""
+        """Takes note of epoll's events, and gives turns for as long as the budget of an iteration lasts. If turns are scheduled, it gives
+        none now: an iteration has one budget."""
         cdef epoll_event events[EVENTS]
         cdef int count, i
         cdef object found
         cdef Polled socket
-        with nogil:                         # a thread that waits for the GIL has it meanwhile
+        with nogil:                         # a thread that waits for the GIL gets it meanwhile
             count = epoll_wait(self.epoll, events, EVENTS, 0)
         for i in range(count):
             found = self.sockets.get(events[i].data.fd)
-            if found is not None:           # else it was forgotten after epoll had told of it
+            if found is not None:           # else forget() came after the event
                 socket = <Polled>found
                 if events[i].events & EPOLLIN:
                     socket.readiness |= READABLE
@@ -133,11 +133,11 @@ cdef class Poller:
             if monotonic_ns() >= until_ns:
                 break
         if self.scheduler.has_work():
-            self.go_on()
+            self.schedule_turns()
         return 0
 
-    cdef void go_on(self) noexcept:
-        """In the next iteration: everything else of the loop has its turn before."""
+    cdef void schedule_turns(self) noexcept:
+        """The next turns come in the next iteration of the loop: all its other callbacks run before."""
         if self.scheduled:
             return
         self.scheduled = True

@@ -1,4 +1,5 @@
-# send_state: one connection as its calls know it: its state, and the way out. A Session is one.
+# send_state: a connection as its calls know it: its state, and the way out. Flow, Polled, SendState, Session, http2's Connection and
+# serving's Connection are the classes of one object, each derived from the one before.
 # Never in here: what a client sends, sockets.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
@@ -9,43 +10,43 @@ from inferd._core.http2.poller cimport Polled
 from inferd._core.http2.server_state cimport ServerState
 
 cdef enum State:                        # of a connection; send_state.pyx has the table of what may follow what
-    OPENING = 0                         # made; by TLS, in its handshake
-    OPEN = 1                            # the client has said that it speaks HTTP/2
-    DRAINING = 2                        # GOAWAY was said, or will be when TLS has made its handshake; calls go on to their end
-    CLOSING = 3                         # HTTP/2 is over, and this turn or the next one frees it
-    CLOSED = 4                          # nothing is left of it but, perhaps, a lingering close
+    OPENING = 0                         # accepted; over TLS, in its handshake
+    OPEN = 1                            # the client's SETTINGS have come
+    DRAINING = 2                        # GOAWAY was submitted, or will be after the TLS handshake. shutdown() passes through it, too
+    CLOSING = 3                         # HTTP/2 is over; this turn or the next one frees its memory
+    CLOSED = 4                          # its memory is free; its socket may linger
 
 cdef class SendState(Polled):
     cdef nghttp2_session *session       # NULL before open() and once CLOSED
-    cdef readonly ServerState server
+    cdef readonly ServerState server    # shared by all connections
     cdef readonly State state
-    cdef object write, close_transport  # of a transport that is no socket of ours: write(bytes), close_transport(); else None
-    cdef Py_ssize_t unread_nbytes       # responses that wait for the client to take them
+    cdef object write, close_transport  # for tests, of a connection without a socket: write(bytes), close_transport(); else None
+    cdef Py_ssize_t unread_nbytes       # responses that wait for the client to read them,
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
-    cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
-    cdef FloodPolicy floods             # what the client sends that asks for nothing
-    cdef list uploads                   # streams whose response is whole while the client still sends, or None
+    cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
+    cdef FloodPolicy floods             # counts frames of the client that ask for nothing
+    cdef list uploads                   # streams to be reset once their response has left, because the client still sends; or None
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint blocked                   # the transport takes no more for now
     cdef bint unfinished                # the last flush ended before the output did
     cdef void enter(self, State state) noexcept
-    # nghttp2 may have something to send: flush() is called at the end of the loop's present iteration, or what receives looks itself.
+    # nghttp2 may have something to send: schedules a flush. While bytes are received, `Session.take` does this afterwards.
     cdef void mark_dirty(self) noexcept
-    # A turn's worth at most. HTTP/2 that is over ends the connection.
+    # Writes output, a turn's worth at most. When HTTP/2 is over, it ends the connection.
     cdef int write_output(self) except -1
     # Hands bytes to the transport, which keeps what it cannot send, and is `blocked` then.
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
-    # The one place where we build GOAWAY; libnghttp2 builds its own for errors that it finds. error: NGHTTP2_NO_ERROR in a drain.
-    # notice: the first of a drain's two, for streams under way.
+    # Submits GOAWAY. libnghttp2 makes its own for errors that it finds, and when on_begin_frame (session.pyx) tells it to.
+    # error: NGHTTP2_NO_ERROR in a drain. notice: the first one of a drain; streams that are on their way still open.
     cdef void goaway(self, int error, bytes why, bint notice) noexcept
-    # HTTP/2 is over: what is written leaves, and then the connection.
+    # HTTP/2 is over: bytes that are written leave, then the connection ends.
     cdef void finish(self) noexcept
-    # A call that has raised while its request came gets a response, which the service makes. Its request is cancelled.
+    # The request of a call is wrong, or its method raised: the service makes the response, and the call's work is cancelled.
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept
     # RST_STREAM(NO_ERROR) on a stream whose response is whole, once the response has left: nghttp2 sends nothing more on a stream whose
     # reset is queued.
     cdef void stop_upload(self, int32_t stream_id) noexcept
     cdef void stop_uploads(self) noexcept
-    # Whether a response of that size may wait for the client to read it. One may always, or it could never be given.
+    # Whether a response of that size may wait for the client to read it. If none waits, one of any size may.
     cdef bint has_room(self, Py_ssize_t nbytes) noexcept
     cdef unread_error(self, Py_ssize_t nbytes)

@@ -24,12 +24,13 @@ MAY_FOLLOW[<int>CLOSED] = 0
 
 
 cdef inline bint is_error(const uint8_t *goaway) noexcept:
-    """Whether libnghttp2 ends the connection for an error that it has found. The caller leaves out shutdown(), which counts itself."""
-    return goaway[13] | goaway[14] | goaway[15] | goaway[16] != 0
+    """Whether libnghttp2 ends the connection for an error that it has found. ENHANCE_YOUR_CALM comes from shutdown(), whose callers have
+    counted it already."""
+    return goaway[16] != NGHTTP2_NO_ERROR and goaway[16] != NGHTTP2_ENHANCE_YOUR_CALM
 
 
 cdef class SendState(Polled):
-    """What one connection's client gets. Made by a Session, which is one."""
+    """A connection's way out."""
 
     cdef void enter(self, State state) noexcept:
         assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
@@ -37,7 +38,7 @@ cdef class SendState(Polled):
 
     cdef void mark_dirty(self) noexcept:
         if self.dirty or self.receiving or self.state >= CLOSING:
-            return                      # after receiving, Session.take looks whether there is output
+            return                      # after receiving, Session.take calls this again
         self.dirty = True
         self.server.dirty.append(self)
         self.server.schedule_flush()
@@ -70,11 +71,11 @@ cdef class SendState(Polled):
                     break
                 self.stop_uploads()
                 continue
-            # nghttp2 gives a frame at a time: its type stands in byte 3, the error code of GOAWAY in bytes 13 to 16. PINGs are good again
-            # after each frame of a call, as in grpc-core, whose clients probe the bandwidth by PINGs while they read a response.
+            # nghttp2 gives a frame at a time: its type stands in byte 3, the error code of GOAWAY in bytes 13 to 16. Each frame of a call
+            # allows PINGs again, as in grpc-core, whose clients probe the bandwidth by PINGs while they read a response.
             if piece[3] == NGHTTP2_DATA or piece[3] == NGHTTP2_HEADERS or piece[3] == NGHTTP2_WINDOW_UPDATE:
                 self.floods.ping_until_ns = 0
-            elif piece[3] == NGHTTP2_GOAWAY and self.state < DRAINING and is_error(piece):
+            elif piece[3] == NGHTTP2_GOAWAY and is_error(piece):
                 self.server.totals.protocol_errors += 1
             if filled + nbytes > SEND_NBYTES:
                 self.put(buffer, filled)
@@ -90,12 +91,12 @@ cdef class SendState(Polled):
         if filled > 0:
             self.put(buffer, filled)
         if self.unfinished:
-            self.flush_in_turn()
+            self.schedule_flush_turn()
         elif not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
             self.finish()
         return 0
 
-    cdef void flush_in_turn(self) noexcept:
+    cdef void schedule_flush_turn(self) noexcept:
         self.unfinished = True
         if self.poller is not None:
             self.poller.wake(self)
@@ -108,10 +109,11 @@ cdef class SendState(Polled):
         return 0
 
     def pause_writing(self):
-        """The transport's buffer is full: nothing is taken from nghttp2 until resume_writing."""
+        """For tests: the transport's buffer is full. Nothing is taken from nghttp2 until resume_writing."""
         self.blocked = True
 
     def resume_writing(self):
+        """For tests."""
         self.blocked = False
         self.mark_dirty()
 
@@ -134,7 +136,7 @@ cdef class SendState(Polled):
                 self.poller.wake(self)
 
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
-        self.cost += QUANTUM            # a client whose calls are wrong waits behind those whose calls are right
+        self.cost += QUANTUM            # a client with wrong calls lets others go first
         request, call.request = call.request, None
         try:
             self.server.reject(call, error)
@@ -157,7 +159,7 @@ cdef class SendState(Polled):
         cdef list uploads = self.uploads
         self.uploads = None
         for stream_id in uploads:
-            if nghttp2_session_get_stream_remote_close(self.session, stream_id) == 0:       # it is there, and the client still sends
+            if nghttp2_session_get_stream_remote_close(self.session, stream_id) == 0:       # the stream is open, and the client still sends
                 nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
 
     cdef bint has_room(self, Py_ssize_t nbytes) noexcept:

@@ -15,24 +15,23 @@ from inferd._core.http2.poller cimport Polled
 import logging
 
 cdef enum:
-    FIRST_EXTENSION = 10                # of the types of frames that RFC 9113 leaves to extensions
+    FIRST_EXTENSION = 10                # the first frame type that RFC 9113 leaves to extensions
 
 log = logging.getLogger("inferd.http2")
 
 
 cdef class ServerState:
-    """What all connections of one server share.
+    """The state that all connections of one server share.
 
     methods: the service table, "/package.Service/Method" -> Method. start(call, method): begins a unary call whose message
     is there, or a streaming call whose headers are there. unserved(path): the rejection of an unknown method. reject(call, error):
-    answers any exception that a method raised.
-    authenticator(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes,
-    None where there is none, b", " where there are several). True: the header is good for all calls of its connection, until
-    credentials_changed().
-    in_thread(connection, work): calls work.run() on another thread and work.done() on the loop's after it, for work that would hold the
-    loop. compression: of responses, for clients that take it: "none", "gzip", "deflate".
-    schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then.
-    limits: all of `Limits`, in bytes, nanoseconds, a second, or counts.
+    answers a call whose method raised, or whose request was wrong.
+    authenticator(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes;
+    None: there is none; b", ": there are several). True: the header is good for all calls of its connection, until credentials_changed().
+    in_thread(connection, work): calls work.run() on another thread, then work.done() on the loop's, for work that would hold up the loop.
+    compression: of responses, for clients that take it: "none", "gzip", "deflate".
+    schedule(callback): loop.call_soon; call_later(seconds, callback): loop.call_later.
+    limits: all of `Limits`, in bytes, nanoseconds, bytes or frames a second, or counts.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -69,7 +68,7 @@ cdef class ServerState:
         nghttp2_option_set_max_outbound_ack(self.options, self.limits.max_control_frame_rate)
         nghttp2_option_set_max_settings(self.options, MAX_SETTINGS)
         nghttp2_option_set_max_continuations(self.options, self.limits.max_continuations)
-        nghttp2_option_set_stream_reset_rate_limit(self.options, INT64_MAX, INT64_MAX)      # the flood policy counts them, ours with them
+        nghttp2_option_set_stream_reset_rate_limit(self.options, INT64_MAX, INT64_MAX)      # no limit: the flood policy counts resets
 
     def __dealloc__(self):
         free(self.receive_buffer)
@@ -78,7 +77,7 @@ cdef class ServerState:
             nghttp2_option_del(self.options)
 
     def flush(self):
-        """Writes what waits to be sent, one write a connection, a turn's worth of each at most."""
+        """Writes the output of all connections, one write and a turn's worth of each at most."""
         cdef list connections = self.dirty
         cdef Polled connection
         cdef uint64_t most_nbytes = self.totals.sent_nbytes + FLUSH_NBYTES
@@ -88,10 +87,10 @@ cdef class ServerState:
             if self.totals.sent_nbytes < most_nbytes:
                 connection.flush()
             else:
-                connection.flush_in_turn()
+                connection.schedule_flush_turn()
 
     def flush_scheduled_output(self):
-        """The same at the end of an iteration of the loop."""
+        """The scheduled flush: once in an iteration of the loop."""
         self.flush_scheduled = False
         self.inline_nbytes = INLINE_NBYTES
         self.flush()
@@ -125,14 +124,14 @@ cdef class ServerState:
 
     def set_keepalive(self, int64_t min_ping_interval_ns, int64_t keepalive_ns, int64_t keepalive_timeout_ns, int64_t max_idle_ns,
                       int64_t age_grace_ns):
-        """How long connections last, and how often clients may send PING: of all that are open, too, from now on. 0: no such limit, as
-        it is before."""
+        """Sets how long connections last, and how often clients may send PING, also for connections that are open.
+        0, and before the first call: no such limit."""
         self.flood_rules.min_ping_interval_ns = min_ping_interval_ns
         self.keepalive_rules.keepalive_ns, self.keepalive_rules.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
         self.keepalive_rules.max_idle_ns, self.keepalive_rules.grace_ns = max_idle_ns, age_grace_ns
 
     def credentials_changed(self):
-        """The authenticator is asked again for what it let through so far."""
+        """Connections ask the authenticator again, also for a header that it let through."""
         self.credentials_epoch += 1
 
     cdef size_t max_outbound_frames(self) noexcept:
@@ -142,4 +141,4 @@ cdef class ServerState:
         try:
             log.error("a call failed in an unexpected way", exc_info=error)
         except Exception:
-            pass                        # logging itself failed: nothing is left to say it with
+            pass                        # logging itself failed

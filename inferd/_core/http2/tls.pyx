@@ -16,7 +16,7 @@ cdef class Tls:
     def __init__(self, wrap not None):
         self.incoming, self.outgoing = MemoryBIO(), MemoryBIO()
         self.session = wrap(self.incoming, self.outgoing)
-        direct = getattr(self.session, "_sslobj", self.session)         # an SSLObject's methods do nothing but call those
+        direct = getattr(self.session, "_sslobj", self.session)         # an SSLObject's methods only call those of _sslobj
         self.read_record, self.write_content = direct.read, direct.write
 
     cdef int feed(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
@@ -37,11 +37,11 @@ cdef class Tls:
 
     cdef Py_ssize_t read(self, uint8_t *buffer, Py_ssize_t room) except -1:
         try:
-            return self.read_record(room, PyMemoryView_FromMemory(<char *>buffer, room, PyBUF_WRITE)) or -2
+            return self.read_record(room, PyMemoryView_FromMemory(<char *>buffer, room, PyBUF_WRITE)) or CLIENT_DONE
         except SSLWantReadError:
-            return 0
+            return NOTHING_YET
         except SSLZeroReturnError:
-            return -2
+            return CLIENT_DONE
 
     cdef int write(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
         self.write_content(PyMemoryView_FromMemory(<char *>source, nbytes, PyBUF_READ))
@@ -53,5 +53,5 @@ cdef class Tls:
     cdef void say_last(self) noexcept:
         try:
             self.session.unwrap()
-        except Exception:               # the client's own word is not there, or the handshake has failed
+        except Exception:               # unwrap raises while the client's own close_notify has not come, or after a failed handshake
             pass

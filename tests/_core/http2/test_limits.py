@@ -213,9 +213,12 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("draining", [False, True])
 @pytest.mark.parametrize("what", WRONG)
-def test_an_error_that_ends_a_connection_is_counted(what: str) -> None:
+def test_an_error_that_ends_a_connection_is_counted(what: str, draining: bool) -> None:
     wire = Wire()
+    if draining:
+        wire.session.drain()
     wire.send(WRONG[what])
     assert (wire.ended, wire.served.server.totals["protocol_errors"]) == (True, 1)
     wire.close()

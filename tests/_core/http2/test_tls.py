@@ -83,10 +83,10 @@ def test_calls_by_tls(sockets: Sockets, context: ssl.SSLContext, authority: trus
     streams = [peer.ask(INFER, message) for _ in range(4)]
     peer.until(lambda: peer.ended == set(streams))
     assert [peer.bodies[stream][5:] for stream in streams] == [message] * 4
-    assert connection.told == ["established"]
+    assert connection.told == ["handshake_made"]
     peer.tls.close()
     sockets.until(lambda: connection.state == CLOSED)
-    assert connection.told == ["established", "released"]
+    assert connection.told == ["handshake_made", "released"]
 
 
 def test_a_handshake_a_byte_at_a_time(sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA) -> None:
@@ -107,7 +107,7 @@ def test_a_handshake_a_byte_at_a_time(sockets: Sockets, context: ssl.SSLContext,
     assert connection.state == OPENING
     client.sendall(outgoing.read())
     sockets.settle()
-    assert connection.told == ["established"]
+    assert connection.told == ["handshake_made"]
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ def test_a_client_that_may_not_go_on_is_told_so_by_tls(sockets: Sockets, context
     peer.until(lambda: peer.shaken and connection.state == CLOSED)
     peer.tls.settimeout(LIMIT_S)
     assert peer.tls.recv(10) == b"", "close_notify"
-    assert connection.told == ["established", "released"]
+    assert connection.told == ["handshake_made", "released"]
 
 
 def test_an_error_in_established_ends_one_connection(
     sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Watched):
-        def established(self) -> bool:
+        def handshake_made(self) -> bool:
             raise ArithmeticError("unreadable")
 
     connection, client = sockets.connect(context=context, of=Broken)
@@ -217,7 +217,7 @@ def test_a_record_that_was_changed_ends_it_with_an_alert(sockets: Sockets, conte
     record[-1] ^= 1
     client.sendall(record)
     sockets.settle()
-    assert (connection.state, connection.told) == (CLOSED, ["established", "failed", "released"])
+    assert (connection.state, connection.told) == (CLOSED, ["handshake_made", "failed", "released"])
 
 
 def test_close_notify_is_answered(sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA) -> None:
