@@ -147,7 +147,7 @@ class ColdCalls:
                 async with aclosing(method.handler(self._requests(call, method, changed))) as responses:
                     async for response in responses:
                         call.write(response.SerializeToString())
-                        while call.sending and not call.closed:
+                        while call.sending and not call.settled:
                             changed.clear()
                             await changed.wait()
             call.end()
@@ -168,7 +168,7 @@ class ColdCalls:
                     await self._others.wait(call.connection)
                 begins = False
                 yield _parse(method, message, call.method)
-            elif call.request_over or call.closed:
+            elif call.request_over or call.settled:
                 return
             else:
                 begins = False

@@ -285,7 +285,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             self._check_access(name, rpc)
             yield call
         except Exception as error:
-            if not call.closed:  # raised by the method, not told through the call
+            if not call.settled:  # raised by the method, not told through the call
                 self._reject(call, error)
             await _abort(rpc, call.outcome.result())
         finally:

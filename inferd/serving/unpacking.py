@@ -72,7 +72,7 @@ class _Unpacking:
     def done(self) -> None:
         call, self._call = self._call, None
         self.when_cancelled = None
-        if call is None or call.closed:
+        if call is None or call.settled:
             return
         call.request = None
         try:

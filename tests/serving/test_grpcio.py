@@ -203,7 +203,7 @@ async def test_infer_hands_the_bytes_over_and_back() -> None:
             call = service.calls.get_nowait()
             assert call.method == "/test.T/Infer"
             assert bytes(call.message) == message
-            assert call.closed
+            assert call.settled
 
 
 @pytest.mark.parametrize("timeout_s", [None, 7.0])
@@ -287,7 +287,7 @@ async def test_a_client_that_goes_away_cancels_its_request() -> None:
         waiting = call.request
         answer.cancel()
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
-        assert call.closed
+        assert call.settled
         call.reply(b"nobody hears this")
         call.fail(errors.Internal("nor this"))
         assert await infer(channel, b"ab") == b"ba"

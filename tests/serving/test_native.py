@@ -797,7 +797,7 @@ async def test_the_drain_ends_when_its_time_is_over(caplog: pytest.LogCaptureFix
         await transport.stop(0)
         assert time.monotonic() - started < LIMIT_S / 2
         assert "1 calls of 1 connections were cut off: drain_timeout_s, 0 s, is over; raise it" in caplog.text
-        while not call.closed:  # the loop tells it that its connection is gone
+        while not call.settled:  # the loop tells it that its connection is gone
             await asyncio.sleep(0)
         call.reply(b"too late")
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -10,7 +10,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     cdef readonly str method    # "/inference.GRPCInferenceService/ModelInfer"
     cdef readonly Message message       # the newest complete request message; the only one of a unary call
     cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
-    cdef readonly bint closed   # answered, or the client went away: a late response is dropped
+    cdef readonly bint settled  # answered, or the client went away: a late response is dropped
     cdef readonly uint32_t connection_id    # the connection's number; 0: it counts for none, and waits in order of arrival
     cdef Share share            # of the connection's, in which its messages count, or None
     cdef public object request  # the Request that waits for this call: cancelled when the client goes away

@@ -77,9 +77,9 @@ cdef class Call:
 
     def finish(self):
         """Marks the call as answered; True the first time, False when it was answered or abandoned before."""
-        if self.closed:
+        if self.settled:
             return False
-        self.closed = True
+        self.settled = True
         self.request = None
         return True
 
@@ -89,9 +89,9 @@ cdef class Call:
 
     cdef void abandon(self) noexcept:
         request, self.request = self.request, None
-        if self.closed:
+        if self.settled:
             return
-        self.closed = True
+        self.settled = True
         if request is not None:
             try:
                 request.cancel()

@@ -185,17 +185,17 @@ cdef class Session(SendState):
         self.payload_nbytes += nbytes
         try:
             if call.kind != STREAM or call.single:
-                while nbytes > 0 and not call.closed:
+                while nbytes > 0 and not call.settled:
                     if call.asked:
                         raise Unimplemented(f"{call.method}: expected one request message, got more; the method takes one",
                                             reason="cardinality")
                     if call.feed(&chunk, &nbytes, call.max_message_nbytes):
                         call.asked = True
                         call.notify()
-            elif call.message is None and not call.closed:
+            elif call.message is None and not call.settled:
                 if call.feed(&chunk, &nbytes, call.max_message_nbytes):
                     call.notify()
-            if call.kind == STREAM and nbytes > 0 and not call.closed:
+            if call.kind == STREAM and nbytes > 0 and not call.settled:
                 call.hold(nbytes)
                 if call.backlog is None:        # back-pressure: these bytes stay unconsumed until the reader takes them
                     call.backlog = bytearray()
@@ -210,7 +210,7 @@ cdef class Session(SendState):
     cdef void request_complete(self, Http2Call call) noexcept:
         """The client sends no more: a unary call begins."""
         call.half_closed = True
-        if call.closed:
+        if call.settled:
             return
         try:
             call.check_ended()
@@ -354,7 +354,7 @@ cdef class Session(SendState):
 
     cdef void unlink(self, Http2Call call) noexcept:
         """The stream is closed: whoever still works for the call learns it, and the stream's reference goes."""
-        if not call.closed:
+        if not call.settled:
             self.server.totals.abandoned += 1
         call.abandon()
         if call.previous is not None:

@@ -89,22 +89,22 @@ cdef class Http2Call(Call):
             self.connection.server.in_thread(self.connection, work)
 
     cpdef reply(self, message):
-        if self.closed:
+        if self.settled:
             return
         if self.connection is not None and not self.connection.has_room(len(message)):
             self.request = None         # it answers just now, and is not cancelled
             self.connection.reject(self, self.stream_id, self.connection.unread_error(len(message)))
             return
         response = pooled(message)        # raises, if it does, before the call counts as answered
-        self.closed = True
+        self.settled = True
         self.request = None
         self.final = True
         self.send(response)
 
     cpdef fail(self, error):
-        if self.closed:
+        if self.settled:
             return
-        self.closed = True
+        self.settled = True
         self.request = None
         self.final = True
         if self.connection is None:
@@ -120,7 +120,7 @@ cdef class Http2Call(Call):
     def write(self, message):
         """Sends one message of a streaming response. The caller waits until `sending` is False before the next.
         Raises ResourceExhausted when the connection's client leaves too much unread."""
-        if self.closed or self.connection is None:
+        if self.settled or self.connection is None:
             return
         if not self.connection.has_room(len(message)):
             raise self.connection.unread_error(len(message))
@@ -128,9 +128,9 @@ cdef class Http2Call(Call):
 
     def end(self):
         """Ends a streaming response with OK."""
-        if self.closed:
+        if self.settled:
             return
-        self.closed = True
+        self.settled = True
         self.final = True
         if self.connection is None:
             return
@@ -169,7 +169,7 @@ cdef class Http2Call(Call):
             self.give_back(taken)
             nghttp2_session_consume(self.connection.session, self.stream_id, taken)
             self.connection.mark_dirty()
-        if message is None and self.half_closed and not self.closed:
+        if message is None and self.half_closed and not self.settled:
             self.check_ended()          # what waited behind the last message may be the beginning of another
         return message
 
@@ -258,7 +258,7 @@ cdef class Http2Call(Call):
             if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
                 return RESPONSE
             return RESPONSES
-        if self.closed:
+        if self.settled:
             return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
         if self.incoming is not None:
             return NOTHING              # but time
@@ -405,7 +405,7 @@ cdef class Http2Call(Call):
         cdef nghttp2_data_provider2 provider
         cdef bytes code = b"%d" % status
         self.response = Message(text)     # raises, if it does, before the call counts as answered
-        self.closed = True
+        self.settled = True
         self.final = True
         self.plain = True
         self.headers_sent = True

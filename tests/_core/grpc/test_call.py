@@ -94,7 +94,7 @@ class Waiting:
 
 def test_a_call_ends_once() -> None:
     call = Call("/a/B", Message(b"x"))
-    assert (call.method, bytes(call.message), call.deadline_ns, call.closed) == ("/a/B", b"x", NO_DEADLINE, False)
+    assert (call.method, bytes(call.message), call.deadline_ns, call.settled) == ("/a/B", b"x", NO_DEADLINE, False)
     call.request = waiting = Waiting()
     assert call.finish()
     assert not call.finish()
@@ -109,5 +109,5 @@ def test_cancelling_reaches_the_request_once() -> None:
     call.cancel()
     call.cancel()
     assert waiting.cancelled == 1
-    assert call.closed
+    assert call.settled
     assert not call.finish()

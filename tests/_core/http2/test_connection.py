@@ -216,7 +216,7 @@ def test_calls_of_a_client_that_has_left_are_given_up(ends: str) -> None:
             client.close()
         sockets.until(lambda: connection.state == CLOSED)
         call = held.pop()
-        assert call.closed
+        assert call.settled
         call.reply(b"too late")
         sockets.server.flush()
         assert (sockets.server.calls, sockets.server.totals["abandoned"]) == (0, 1)

@@ -306,7 +306,7 @@ def test_what_waits_behind_a_streams_message_has_the_budget_for_its_limit() -> N
         code, text = client.status(streams[2])
         assert code == 8
         assert "message_memory_bytes" in unquote(text)
-        assert [call.closed for call, _ in served.started] == [False, False, True]
+        assert [call.settled for call, _ in served.started] == [False, False, True]
     finally:
         pool.set_budget(1 << 30)
         client.session.close()
@@ -564,7 +564,7 @@ def test_a_client_that_ignores_the_limit_is_cut_off() -> None:
     assert len(served.calls) == 3
     assert client.goaways[0].error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
     client.session.close()
-    assert all(call.closed for call in served.calls)
+    assert all(call.settled for call in served.calls)
 
 
 def test_answers_that_nobody_reads_are_bounded() -> None:
@@ -644,7 +644,7 @@ def test_reset_cancels_the_request() -> None:
     client.h2.reset_stream(stream_id)
     client.exchange()
     assert waiting.cancelled == 1
-    assert call.closed
+    assert call.settled
     call.reply(b"too late")
     client.exchange()
     assert served.server.totals["abandoned"] == 1
@@ -830,7 +830,7 @@ def test_listener_hears_that_the_client_left() -> None:
     client.h2.reset_stream(stream_id)
     client.exchange()
     assert changes
-    assert call.closed
+    assert call.settled
     call.write(b"x")
     call.end()
 

@@ -277,7 +277,7 @@ def test_a_stream_may_be_silent() -> None:
     client.exchange()
     for now_s in (0, 100, 1000):
         assert not look(client, now_s)
-    assert (call.closed, task.cancelled) == (False, 0)
+    assert (call.settled, task.cancelled) == (False, 0)
     call.end()
     client.exchange()
     assert client.status(stream_id) == (0, "")
@@ -291,7 +291,7 @@ def test_a_stream_that_stops_within_a_message(body: bytes) -> None:
     look(client, 0)
     look(client, 60)
     code, text = client.status(stream_id)
-    assert (code, task.cancelled, call.closed) == (4, 1, True)
+    assert (code, task.cancelled, call.settled) == (4, 1, True)
     assert "stall_timeout_s" in unquote(text)
 
 
@@ -325,7 +325,7 @@ def test_the_memory_of_a_streams_messages_is_free_though_its_end_cannot_leave() 
     client.session.pause_writing()
     look(client, 0)
     look(client, 60)
-    assert (call.closed, call.message) == (True, None)
+    assert (call.settled, call.message) == (True, None)
     assert pool.in_use() - before - TASK_NBYTES < 512, "what its end says"
 
 
@@ -379,7 +379,7 @@ def test_a_stream_whose_messages_are_not_read() -> None:
     client.exchange()
     look(client, 0)
     look(client, 60)
-    assert (call.closed, task.cancelled, client.resets) == (True, 1, {stream_id: h2.errors.ErrorCodes.CANCEL})
+    assert (call.settled, task.cancelled, client.resets) == (True, 1, {stream_id: h2.errors.ErrorCodes.CANCEL})
     call.write(b"too late")
     call.end()
     client.exchange()

@@ -72,7 +72,7 @@ class Served:
     def read(self, call: Http2Call) -> None:
         """What a streaming method does, until the stream is over."""
         try:
-            while not call.closed:
+            while not call.settled:
                 message = call.take_message()
                 if message is not None:
                     self.given.append(bytes(message))

@@ -93,7 +93,7 @@ class Echo:
     def answer(self) -> None:
         if self.waiting:
             call = self.waiting.pop()
-            if not call.closed:
+            if not call.settled:
                 call.reply(bytes(call.message) * 2)
 
     def go_on(self) -> None:
