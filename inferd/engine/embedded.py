@@ -244,7 +244,7 @@ class Engine:
         specs = {name: (word, shape) for name, word, shape in model.signature.input_specs}
         request = LocalRequest([_tensor(name, specs, value, cast) for name, value in inputs.items()], _names(outputs))
         call = LocalCall(_deadline_ns(timeout))
-        call.request = request
+        call.work = request
         model.check(request)
         model.submit(request, call)
         return call

@@ -87,7 +87,7 @@ class Turn:
 
 
 class ColdCalls:
-    """The calls of one transport that run as tasks. `call.request` is the task, or its turn before it begins, so that a client that goes
+    """The calls of one transport that run as tasks. `call.work` is the task, or its turn before it begins, so that a client that goes
     away cancels it.
 
     One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
@@ -103,7 +103,7 @@ class ColdCalls:
 
     def start(self, call: Http2Call, method: Method) -> None:
         turns = self._probes if method.quick else self._others
-        call.request = turn = Turn(turns, call.connection, partial(self._begin, call, method))
+        call.work = turn = Turn(turns, call.connection, partial(self._begin, call, method))
         turns.take(turn)
 
     def _begin(self, call: Http2Call, method: Method) -> None:
@@ -111,11 +111,11 @@ class ColdCalls:
         try:
             method.check_open(call.method, connection.streams[method])
         except ResourceExhausted as error:
-            call.request = None
+            call.work = None
             self._reject(call, error)
             return
         serve = self._serve_stream if method.kind == "stream" else self._serve_unary
-        call.request = task = self._loop.create_task(serve(call, method))
+        call.work = task = self._loop.create_task(serve(call, method))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if method.max_open:
@@ -168,7 +168,7 @@ class ColdCalls:
                     await self._others.wait(call.connection)
                 begins = False
                 yield _parse(method, message, call.method)
-            elif call.request_over or call.settled:
+            elif call.work_over or call.settled:
                 return
             else:
                 begins = False

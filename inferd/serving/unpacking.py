@@ -27,12 +27,12 @@ class Unpacker:
         self.go_on, self.reject = go_on, reject
 
     def take(self, call: Call) -> None:
-        """Raises what the transport raises where it has no thread."""
-        call.request = unpacking = _Unpacking(self, call)
+        """Raises what a transport does that has no thread."""
+        call.work = unpacking = _Unpacking(self, call)
         try:
             call.aside(unpacking)
         except BaseException:
-            call.request = None
+            call.work = None
             raise
 
 
@@ -74,7 +74,7 @@ class _Unpacking:
         self.when_cancelled = None
         if call is None or call.settled:
             return
-        call.request = None
+        call.work = None
         try:
             if self._error is not None:
                 raise self._error

@@ -65,7 +65,7 @@ class Service:
         call.reply(bytes(call.message)[::-1])
 
     def late(self, call: Call) -> None:
-        call.request = Waiting()
+        call.work = Waiting()
         self.calls.put_nowait(call)
 
     async def check(self, request: Any) -> Any:
@@ -284,7 +284,7 @@ async def test_a_client_that_goes_away_cancels_its_request() -> None:
     async with serving(service) as (channel, transport):
         answer = channel.unary_unary("/test.T/Late")(b"")
         call = await asyncio.wait_for(service.calls.get(), LIMIT_S)
-        waiting = call.request
+        waiting = call.work
         answer.cancel()
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
         assert call.settled
@@ -300,7 +300,7 @@ async def test_a_deadline_that_passes_cancels_the_request() -> None:
     async with serving(service) as (channel, _):
         answer = asyncio.ensure_future(infer(channel, b"", "Late", timeout=1))  # long enough to be served first, whatever else runs
         call = await asyncio.wait_for(service.calls.get(), LIMIT_S)
-        waiting = call.request
+        waiting = call.work
         assert (await rejected(answer)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
 
@@ -401,7 +401,7 @@ async def test_stop_cancels_what_runs_too_long(caplog: pytest.LogCaptureFixture)
     async with grpc.aio.insecure_channel(str(bound)) as channel:
         answer = asyncio.ensure_future(infer(channel, b"", "Late"))
         call = await asyncio.wait_for(service.calls.get(), LIMIT_S)
-        waiting = call.request
+        waiting = call.work
         await asyncio.wait_for(transport.stop(0), LIMIT_S)
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
         await rejected_or_cancelled(answer)

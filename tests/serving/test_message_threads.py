@@ -512,7 +512,7 @@ def test_a_call_that_no_thread_takes_waits_for_nothing() -> None:
     call = Threadless("", messages.Message(typed_request(50_000)))
     with pytest.raises(RuntimeError):
         Unpacker(lambda call, request: None, lambda call, error: None).take(call)
-    assert call.request is None
+    assert call.work is None
 
 
 async def test_a_client_that_leaves_while_its_request_waits_to_be_unpacked() -> None:

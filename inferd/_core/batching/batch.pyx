@@ -106,7 +106,7 @@ cdef class Batch(Owner):
             batcher.put(request, call)
         except RequestError as error:
             request.batch, request.call, request.error = self, call, error
-            call.request = request
+            call.work = request
             return
         self.requests.remove(request)
         self.rows -= request.entry.rows

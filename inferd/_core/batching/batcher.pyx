@@ -124,7 +124,7 @@ cdef class Batcher(Origin):
         if self.closed:                     # close() may have had the mutex meanwhile
             pthread_mutex_unlock(&self.mutex)
             raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may serve it")
-        call.request = request
+        call.work = request
         if self.behind is not None:
             self.queue.look_behind(self.behind.queue, now_ns)
         waited = self.queue.requests
@@ -132,7 +132,7 @@ cdef class Batcher(Origin):
         wake = status == ADMITTED and self.wakes(now_ns)
         pthread_mutex_unlock(&self.mutex)
         if status != ADMITTED:
-            call.request = None
+            call.work = None
             raise self.rejections.of(self.queue, status, entry.priority, now_ns)
         Py_INCREF(request)                  # the queue's own reference
         request.call = call

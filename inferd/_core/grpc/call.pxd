@@ -13,7 +13,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     cdef readonly bint settled  # answered, or the client went away: a late response is dropped
     cdef readonly uint32_t connection_id    # the connection's number; 0: it counts for none, and waits in order of arrival
     cdef Share share            # of the connection's, in which its messages count, or None
-    cdef public object request  # the Request that waits for this call: cancelled when the client goes away
+    cdef public object work     # whatever works for this call: a Request, a task, an unpacking. A client that leaves cancels it
     cdef object counted         # counts this call while it lives, in builds that count; None in others
     cdef str encoding           # of the messages that say that they are compressed: "gzip", "deflate"; None: there may be none
     # Where the parsing of the length-prefixed messages stands.

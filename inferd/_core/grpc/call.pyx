@@ -80,7 +80,7 @@ cdef class Call:
         if self.settled:
             return False
         self.settled = True
-        self.request = None
+        self.work = None
         return True
 
     def cancel(self):
@@ -88,13 +88,13 @@ cdef class Call:
         self.abandon()
 
     cdef void abandon(self) noexcept:
-        request, self.request = self.request, None
+        work, self.work = self.work, None
         if self.settled:
             return
         self.settled = True
-        if request is not None:
+        if work is not None:
             try:
-                request.cancel()
+                work.cancel()
             except Exception as error:                  # nothing above may be told; the log is
                 import logging
                 logging.getLogger("inferd.grpc").error("cancelling a request failed", exc_info=error)

@@ -137,15 +137,15 @@ cdef class SendState(Polled):
 
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
         self.cost += QUANTUM            # a client with wrong calls lets others go first
-        request, call.request = call.request, None
+        work, call.work = call.work, None
         try:
             self.server.reject(call, error)
         except Exception as unexpected:
             self.server.log(unexpected)
             nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_INTERNAL_ERROR)
-        if request is not None:
+        if work is not None:
             try:
-                request.cancel()
+                work.cancel()
             except Exception as unexpected:
                 self.server.log(unexpected)
 

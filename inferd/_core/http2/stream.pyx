@@ -92,12 +92,12 @@ cdef class Http2Call(Call):
         if self.settled:
             return
         if self.connection is not None and not self.connection.has_room(len(message)):
-            self.request = None         # it answers just now, and is not cancelled
+            self.work = None         # it answers just now, and is not cancelled
             self.connection.reject(self, self.stream_id, self.connection.unread_error(len(message)))
             return
         response = pooled(message)        # raises, if it does, before the call counts as answered
         self.settled = True
-        self.request = None
+        self.work = None
         self.final = True
         self.send(response)
 
@@ -105,7 +105,7 @@ cdef class Http2Call(Call):
         if self.settled:
             return
         self.settled = True
-        self.request = None
+        self.work = None
         self.final = True
         if self.connection is None:
             return

@@ -104,7 +104,7 @@ def test_a_full_queue_rejects_at_once_and_keeps_nothing() -> None:
     with pytest.raises(ResourceExhausted, match=r"'double' version 1.*2 requests wait.*max_queue_requests") as rejected:
         queue.put(made, caller)
     assert rejected.value.retry_after_ns >= 1_000_000
-    assert (queue.depth, caller.request, made.call) == (2, None, None)
+    assert (queue.depth, caller.work, made.call) == (2, None, None)
     del rejected
     assert sys.getrefcount(made) == references
     polled(queue)

@@ -45,7 +45,7 @@ def test_what_would_be_answered_too_late_is_rejected_while_there_is_time() -> No
     with pytest.raises(ResourceExhausted, match=words) as rejected:
         queue.put(made, caller)
     assert (rejected.value.reason, rejected.value.retry_after_ns) == ("queue_time", 1_000_000_000)
-    assert (queue.depth, caller.request, made.call) == (0, None, None)
+    assert (queue.depth, caller.work, made.call) == (0, None, None)
 
 
 def test_what_is_late_already_is_told_so() -> None:

@@ -95,17 +95,17 @@ class Waiting:
 def test_a_call_ends_once() -> None:
     call = Call("/a/B", Message(b"x"))
     assert (call.method, bytes(call.message), call.deadline_ns, call.settled) == ("/a/B", b"x", NO_DEADLINE, False)
-    call.request = waiting = Waiting()
+    call.work = waiting = Waiting()
     assert call.finish()
     assert not call.finish()
     call.cancel()
     assert waiting.cancelled == 0
-    assert call.request is None
+    assert call.work is None
 
 
 def test_cancelling_reaches_the_request_once() -> None:
     call = Call("/a/B", Message(b""))
-    call.request = waiting = Waiting()
+    call.work = waiting = Waiting()
     call.cancel()
     call.cancel()
     assert waiting.cancelled == 1

@@ -640,7 +640,7 @@ def test_reset_cancels_the_request() -> None:
     client = Client(served := Served())
     stream_id = client.call(b"x")
     call = served.calls[0]
-    call.request = waiting = Waiting()
+    call.work = waiting = Waiting()
     client.h2.reset_stream(stream_id)
     client.exchange()
     assert waiting.cancelled == 1
@@ -658,8 +658,8 @@ def test_lost_connection_cancels_all_and_gives_memory_back() -> None:
     waiting = []
     for _ in range(20):
         client.call(bytes(10_000))
-        served.calls[-1].request = Waiting()
-        waiting.append(served.calls[-1].request)
+        served.calls[-1].work = Waiting()
+        waiting.append(served.calls[-1].work)
     partial = client.open()
     client.send(partial, frame(bytes(10_000))[:5000], end=False)
     assert pool.in_use() > before

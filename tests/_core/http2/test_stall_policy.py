@@ -264,7 +264,7 @@ def stream(client: Client) -> tuple[int, Http2Call, Waiting]:
     stream_id = client.open(STREAM)
     client.exchange()
     call, _ = client.served.started[-1]
-    call.request = task = Waiting()
+    call.work = task = Waiting()
     return stream_id, call, task
 
 
