@@ -119,8 +119,8 @@ class ColdCalls:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if method.max_open:
-            connection.streams[method] += 1
-            task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
+            connection.open_by_method[method] += 1
+            task.add_done_callback(lambda _task: connection.open_by_method.subtract((method,)))
 
     async def cancel(self) -> None:
         """Ends all."""

@@ -46,7 +46,7 @@ class Connection(native.Connection):
         self.held_bytes = 0  # at most, beside its messages; the owner's to say
         self._identity: Identity | None = None  # whom the client's certificate names
         self._told = False  # in the log
-        self.streams: Counter[Method] = Counter()  # open ones of methods that have a limit for each connection
+        self.open_by_method: Counter[Method] = Counter()  # open ones of methods that have a limit for each connection
 
     def choose_age_ns(self) -> int:
         return self._owner.age_ns()

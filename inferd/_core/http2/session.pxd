@@ -27,7 +27,7 @@ cdef class Session(SendState):
     cdef public LowWater low_water      # of the socket; None: it is always read as bytes come
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the last bytes brought a piece of; 0: none
     cdef Py_ssize_t payload_nbytes      # of messages, in the present read
-    cdef int64_t streams                # that the client opened, rejected ones too, but for those that came too late
+    cdef int64_t opened_streams         # streams that the client opened, rejected ones too, except streams that came after the last GOAWAY
     cdef bint greeted                   # the client's preface was right, settings included
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1
     cdef bint is_too_much(self) noexcept

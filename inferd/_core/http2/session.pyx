@@ -131,7 +131,7 @@ cdef class Session(SendState):
 
     cdef bint is_too_much(self) noexcept:
         """Whether the client sends more that asks for nothing, or has more streams reset, than it may. The connection ends then."""
-        cdef Verdict verdict = judge(&self.floods, &self.server.flood_rules, self.streams, self.sent_nbytes, monotonic_ns())
+        cdef Verdict verdict = judge(&self.floods, &self.server.flood_rules, self.opened_streams, self.sent_nbytes, monotonic_ns())
         if verdict == FINE:
             return False
         if verdict == PINGING:
@@ -412,7 +412,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
     if frame.hd.type != NGHTTP2_HEADERS or frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         self.headers.begin(None)
         return 0
-    self.streams += 1
+    self.opened_streams += 1
     if self.calls >= OWN_CALLS and self.server.calls + self.calls >= self.server.limits.max_calls:     # no more than are left to others
         self.server.totals.refused += 1
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
