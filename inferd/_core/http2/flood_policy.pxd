@@ -41,27 +41,27 @@ cdef inline bint spend(int64_t *until_ns, int64_t count, int64_t each_ns, int64_
     return until_ns[0] - now_ns <= burst * each_ns
 
 
-cdef inline int64_t unearned(FloodPolicy *floods, const FloodRules *rules, int64_t frames, int64_t streams, uint64_t sent_nbytes) noexcept:
+cdef inline int64_t unearned(FloodPolicy *flood, const FloodRules *rules, int64_t frames, int64_t streams, uint64_t sent_nbytes) noexcept:
     """How many of these control frames no call brought with it. What was earned and not used is kept, up to a burst."""
-    cdef uint64_t nbytes = sent_nbytes - floods.earned_nbytes
+    cdef uint64_t nbytes = sent_nbytes - flood.earned_nbytes
     cdef int64_t used
-    floods.earned_frames += EARNED_FRAMES * (streams - floods.earned_streams) + <int64_t>(nbytes // EARNED_NBYTES)
-    floods.earned_frames = min(floods.earned_frames, rules.control_burst)
-    floods.earned_streams = streams
-    floods.earned_nbytes = sent_nbytes - nbytes % EARNED_NBYTES
-    used = min(frames, floods.earned_frames)
-    floods.earned_frames -= used
+    flood.earned_frames += EARNED_FRAMES * (streams - flood.earned_streams) + <int64_t>(nbytes // EARNED_NBYTES)
+    flood.earned_frames = min(flood.earned_frames, rules.control_burst)
+    flood.earned_streams = streams
+    flood.earned_nbytes = sent_nbytes - nbytes % EARNED_NBYTES
+    used = min(frames, flood.earned_frames)
+    flood.earned_frames -= used
     return frames - used
 
 
-cdef inline Verdict judge(FloodPolicy *floods, const FloodRules *rules, int64_t streams, uint64_t sent_nbytes, int64_t now_ns) noexcept:
+cdef inline Verdict judge(FloodPolicy *flood, const FloodRules *rules, int64_t streams, uint64_t sent_nbytes, int64_t now_ns) noexcept:
     """Of the frames that came since the last verdict. streams (opened), sent_nbytes (of responses): so far."""
-    cdef int64_t frames = floods.control_frames, pings = floods.pings, resets = floods.resets
-    floods.control_frames = floods.pings = floods.resets = 0
-    if resets > 0 and not spend(&floods.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
+    cdef int64_t frames = flood.control_frames, pings = flood.pings, resets = flood.resets
+    flood.control_frames = flood.pings = flood.resets = 0
+    if resets > 0 and not spend(&flood.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
         return RESETTING
     if pings > 0 and rules.min_ping_interval_ns > 0 and not spend(
-            &floods.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
+            &flood.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
         return PINGING
-    frames = unearned(floods, rules, frames, streams, sent_nbytes)
-    return FINE if spend(&floods.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else FLOODING
+    frames = unearned(flood, rules, frames, streams, sent_nbytes)
+    return FINE if spend(&flood.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else FLOODING

@@ -32,33 +32,33 @@ cdef struct KeepalivePolicy:            # of one connection, as of the last look
     int64_t draining_ns                 # when the first one was
 
 
-cdef inline Step next_step(KeepalivePolicy *life, const KeepaliveRules *rules, int64_t max_age_ns, uint64_t received_nbytes, bint busy,
+cdef inline Step next_step(KeepalivePolicy *keepalive, const KeepaliveRules *rules, int64_t max_age_ns, uint64_t received_nbytes, bint busy,
                            bint may_ping, bint draining, int64_t now_ns) noexcept:
     """received_nbytes: so far. busy: it has a call, or had one since the last look. may_ping: a PING would reach the socket now.
     max_age_ns: of this connection; 0: none. draining: the first GOAWAY was sent."""
-    if not life.begun:
-        life.begun, life.opened_ns, life.busy_ns, life.heard_ns = True, now_ns, now_ns, now_ns
+    if not keepalive.begun:
+        keepalive.begun, keepalive.opened_ns, keepalive.busy_ns, keepalive.heard_ns = True, now_ns, now_ns, now_ns
     if busy:
-        life.busy_ns = now_ns
-    if received_nbytes != life.heard_nbytes:
-        life.heard_nbytes, life.heard_ns, life.pinged_ns = received_nbytes, now_ns, 0
-    if rules.keepalive_timeout_ns > 0 and life.pinged_ns > 0 and now_ns - life.pinged_ns >= rules.keepalive_timeout_ns:
+        keepalive.busy_ns = now_ns
+    if received_nbytes != keepalive.heard_nbytes:
+        keepalive.heard_nbytes, keepalive.heard_ns, keepalive.pinged_ns = received_nbytes, now_ns, 0
+    if rules.keepalive_timeout_ns > 0 and keepalive.pinged_ns > 0 and now_ns - keepalive.pinged_ns >= rules.keepalive_timeout_ns:
         return DEAD
     if draining:
-        if not life.drains:
-            life.drains, life.draining_ns = True, now_ns
-        if not life.said_last and now_ns - life.draining_ns >= NOTICE_NS:
-            life.said_last = True
+        if not keepalive.drains:
+            keepalive.drains, keepalive.draining_ns = True, now_ns
+        if not keepalive.said_last and now_ns - keepalive.draining_ns >= NOTICE_NS:
+            keepalive.said_last = True
             return LAST_GOAWAY
-        if life.said_last and rules.grace_ns > 0 and now_ns - life.draining_ns >= rules.grace_ns:
+        if keepalive.said_last and rules.grace_ns > 0 and now_ns - keepalive.draining_ns >= rules.grace_ns:
             return OVERDUE
-    elif max_age_ns > 0 and now_ns - life.opened_ns >= max_age_ns:
-        life.drains, life.draining_ns = True, now_ns
+    elif max_age_ns > 0 and now_ns - keepalive.opened_ns >= max_age_ns:
+        keepalive.drains, keepalive.draining_ns = True, now_ns
         return DRAIN_FOR_AGE
-    elif rules.max_idle_ns > 0 and now_ns - life.busy_ns >= rules.max_idle_ns:
-        life.drains, life.draining_ns = True, now_ns
+    elif rules.max_idle_ns > 0 and now_ns - keepalive.busy_ns >= rules.max_idle_ns:
+        keepalive.drains, keepalive.draining_ns = True, now_ns
         return DRAIN_IDLE
-    if life.pinged_ns == 0 and rules.keepalive_ns > 0 and may_ping and now_ns - life.heard_ns >= rules.keepalive_ns:
-        life.pinged_ns = now_ns
+    if keepalive.pinged_ns == 0 and rules.keepalive_ns > 0 and may_ping and now_ns - keepalive.heard_ns >= rules.keepalive_ns:
+        keepalive.pinged_ns = now_ns
         return PING
     return STAY

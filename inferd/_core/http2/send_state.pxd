@@ -24,7 +24,7 @@ cdef class SendState(Polled):
     cdef Py_ssize_t unread_nbytes       # responses that wait for the client to read them,
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
-    cdef FloodPolicy floods             # counts frames of the client that ask for nothing
+    cdef FloodPolicy flood             # counts frames of the client that ask for nothing
     cdef list uploads                   # streams to be reset once their response has left, because the client still sends; or None
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint blocked                   # the transport takes no more for now

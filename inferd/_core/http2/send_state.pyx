@@ -74,7 +74,7 @@ cdef class SendState(Polled):
             # nghttp2 gives a frame at a time: its type stands in byte 3, the error code of GOAWAY in bytes 13 to 16. Each frame of a call
             # allows PINGs again, as in grpc-core, whose clients probe the bandwidth by PINGs while they read a response.
             if piece[3] == NGHTTP2_DATA or piece[3] == NGHTTP2_HEADERS or piece[3] == NGHTTP2_WINDOW_UPDATE:
-                self.floods.ping_until_ns = 0
+                self.flood.ping_until_ns = 0
             elif piece[3] == NGHTTP2_GOAWAY and is_error(piece):
                 self.server.totals.protocol_errors += 1
             if filled + nbytes > SEND_NBYTES:

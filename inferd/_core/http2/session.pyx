@@ -117,7 +117,7 @@ cdef class Session(SendState):
             else:                       # beyond max_continuations and its like nghttp2 gives up without a word
                 self.shutdown(b"")
             return 0
-        if (self.floods.control_frames > 0 or self.floods.resets > 0) and self.is_too_much():
+        if (self.flood.control_frames > 0 or self.flood.resets > 0) and self.is_too_much():
             return 0
         if self.low_water is not None:
             try:
@@ -131,7 +131,7 @@ cdef class Session(SendState):
 
     cdef bint is_too_much(self) noexcept:
         """Whether the client sends more that asks for nothing, or has more streams reset, than it may. The connection ends then."""
-        cdef Verdict verdict = judge(&self.floods, &self.server.flood_rules, self.opened_streams, self.sent_nbytes, monotonic_ns())
+        cdef Verdict verdict = judge(&self.flood, &self.server.flood_rules, self.opened_streams, self.sent_nbytes, monotonic_ns())
         if verdict == FINE:
             return False
         if verdict == PINGING:
@@ -388,14 +388,14 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
         return 0                            # these have limits of their own
     if frame.type == NGHTTP2_RST_STREAM:
-        (<Session>user_data).floods.resets += 1
+        (<Session>user_data).flood.resets += 1
         return 0
     if frame.type == NGHTTP2_DATA and not frame.flags & NGHTTP2_FLAG_PADDED and (
             frame.length > 0 or frame.flags & NGHTTP2_FLAG_END_STREAM):
         return 0
-    (<Session>user_data).floods.control_frames += 1 if frame.type == NGHTTP2_DATA else 1 + frame.length // UNASKED_NBYTES
+    (<Session>user_data).flood.control_frames += 1 if frame.type == NGHTTP2_DATA else 1 + frame.length // UNASKED_NBYTES
     if frame.type == NGHTTP2_PING and not frame.flags & NGHTTP2_FLAG_ACK:
-        (<Session>user_data).floods.pings += 1
+        (<Session>user_data).flood.pings += 1
     elif frame.type == NGHTTP2_PRIORITY and frame.stream_id == 0:       # nghttp2 skips what has no meaning any more, errors included
         nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR)
     return 0
@@ -476,7 +476,7 @@ cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t e
     cdef Session self = <Session>user_data
     cdef void *stream = nghttp2_session_get_stream_user_data(session, stream_id)
     if error_code != NGHTTP2_NO_ERROR and error_code != NGHTTP2_REFUSED_STREAM and not self.receiving:
-        self.floods.resets += 1            # by us, for what the client sent: those that it sent itself were counted as they came
+        self.flood.resets += 1            # by us, for what the client sent: those that it sent itself were counted as they came
     if stream != NULL:
         nghttp2_session_set_stream_user_data(session, stream_id, NULL)
         self.unlink(<Http2Call>stream)

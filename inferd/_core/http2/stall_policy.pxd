@@ -15,11 +15,11 @@ cdef struct StallPolicy:                       # how fast a count of bytes grows
     int64_t since_ns                    # when it began: when the waiting did, or when enough had moved
 
 
-cdef inline bint is_stalled(StallPolicy *pace, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns, int64_t rate) noexcept:
+cdef inline bint is_stalled(StallPolicy *stall, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns, int64_t rate) noexcept:
     """Whether the client has owed the same for limit_ns while less than `rate` bytes a second of it moved. Where the count
     falls nothing has moved."""
     cdef int64_t least_nbytes = max(1, rate * (limit_ns // 1000) // 1_000_000)
-    if owed != pace.owed or <int64_t>(moved_nbytes - pace.seen_nbytes) >= least_nbytes:
-        pace.owed, pace.seen_nbytes, pace.since_ns = owed, moved_nbytes, now_ns
+    if owed != stall.owed or <int64_t>(moved_nbytes - stall.seen_nbytes) >= least_nbytes:
+        stall.owed, stall.seen_nbytes, stall.since_ns = owed, moved_nbytes, now_ns
         return False
-    return owed != NOTHING and now_ns - pace.since_ns >= limit_ns
+    return owed != NOTHING and now_ns - stall.since_ns >= limit_ns
