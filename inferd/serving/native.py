@@ -323,7 +323,7 @@ class NativeTransport:
             request_limit_ns = min(DRAIN_STALL_NS, request_limit_ns)
             response_limit_ns = min(DRAIN_UNREAD_NS, response_limit_ns)
         acknowledged_nbytes = connection.acknowledged_nbytes() if connection.unsent_nbytes else -1
-        if connection.end_stalled(now_ns, acknowledged_nbytes, request_limit_ns, response_limit_ns):
+        if connection.end_late_calls(now_ns, acknowledged_nbytes, request_limit_ns, response_limit_ns):
             self.stalled_connections += 1
             connection.abort()
         elif connection.age(now_ns, connection.unsent_nbytes):

@@ -45,10 +45,10 @@ cdef class Connection(Session):
         if self.tls is None and self.socket.family != sockets.AF_UNIX:  # TLS has buffers of its own; AF_UNIX has no low-water mark
             self.low_water = LowWater(self.server.gathering, self.descriptor)
 
-    def end_stalled(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         if self.tls is not None and not self.tls.established and self.state < CLOSING:
             return is_stalled(&self.preface, REQUEST, self.tls.handshake_nbytes, now_ns, request_limit_ns, 0)
-        return super().end_stalled(now_ns, acknowledged_nbytes, request_limit_ns, response_limit_ns)
+        return super().end_late_calls(now_ns, acknowledged_nbytes, request_limit_ns, response_limit_ns)
 
     def choose_age_ns(self):
         """At which age it drains; 0: never."""

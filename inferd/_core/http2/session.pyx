@@ -228,7 +228,7 @@ cdef class Session(SendState):
         except Exception as error:
             self.reject(call, call.stream_id, error)
 
-    def end_stalled(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the request, for
         response_limit_ns that the response is read, while less than min_rate moved, or min_message_rate of a large message. True: the
         connection must be aborted, since its client reads nothing of it, or has not begun to speak HTTP/2. Called now and then with the

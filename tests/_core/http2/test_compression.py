@@ -253,9 +253,9 @@ def test_a_deadline_that_passes_while_the_request_waits_for_a_thread(before: int
     client.send(stream_id, compressed(LARGE, "gzip"))
     hour = 3600 * 10**9
     now = time.monotonic_ns()
-    client.session.end_stalled(now, -1, 10 * hour, 10 * hour)
+    client.session.end_late_calls(now, -1, 10 * hour, 10 * hour)
     assert client.session.calls == 1
-    client.session.end_stalled(now + hour, -1, 10 * hour, 10 * hour)
+    client.session.end_late_calls(now + hour, -1, 10 * hour, 10 * hour)
     client.exchange()
     assert client.status(stream_id)[0] == 4
     gc.collect()
@@ -278,7 +278,7 @@ def test_waiting_for_a_thread_is_no_stall() -> None:
     client = Client(served := Served(echo))
     stream_id = call(client, compressed(LARGE, "gzip"))
     for second in range(100):
-        assert not client.session.end_stalled(second * 10**9, -1, 10**9, 10**9)
+        assert not client.session.end_late_calls(second * 10**9, -1, 10**9, 10**9)
     assert client.session.calls == 1
     served.run_conversions()
     client.exchange()

@@ -304,7 +304,7 @@ def test_a_client_that_reads_nothing_is_found_out_by_its_counts(sockets: Sockets
     sockets.settle()
 
     def stalls(now_s: int) -> bool:
-        return connection.end_stalled(now_s * S, connection.acknowledged_nbytes(), 10 * S, 10 * S)
+        return connection.end_late_calls(now_s * S, connection.acknowledged_nbytes(), 10 * S, 10 * S)
 
     assert not stalls(1)
     assert not stalls(10)

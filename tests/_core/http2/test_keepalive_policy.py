@@ -170,7 +170,7 @@ def test_a_silent_stream_of_an_old_connection_has_its_grace_and_is_cut_off() -> 
     client.send(stream_id, frame(b"watch"), end=False)
     assert served.started[0][0].take_message() is not None
     for now_s in (0, 1000):  # it is no stall, as it is in a drain
-        assert not client.session.end_stalled(now_s * S, -1, S, S)
+        assert not client.session.end_late_calls(now_s * S, -1, S, S)
     assert [client.look(now_s) for now_s in (0, 100, 101, 129)] == [False] * 4
     assert client.look(130)
     assert served.server.totals["overdue"] == 1

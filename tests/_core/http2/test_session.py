@@ -353,7 +353,7 @@ def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None
     pool.set_budget(before + 1)
     try:
         client = Client(Served(echo))
-        client.session.end_stalled(0, -1, 1, 1)
+        client.session.end_late_calls(0, -1, 1, 1)
         stream_id = client.open(method="GET", end=True)
         client.exchange()
         assert client.status(stream_id)[0] == 8

@@ -39,7 +39,7 @@ class Waiting:
 
 def look(client: Client, now_s: float, waiting_nbytes: int = 0) -> bool:
     acknowledged_nbytes = 10**9 - waiting_nbytes if waiting_nbytes else -1
-    cut = client.session.end_stalled(int(now_s * S), acknowledged_nbytes, LIMIT_NS, LIMIT_NS)
+    cut = client.session.end_late_calls(int(now_s * S), acknowledged_nbytes, LIMIT_NS, LIMIT_NS)
     client.exchange()
     return cut
 
@@ -111,7 +111,7 @@ def test_a_connection_that_does_not_say_what_it_speaks_is_cut_off(said: bytes) -
     if said:
         session.receive(said)
     session.flush()
-    assert [session.end_stalled(int(now_s * S), -1, 60 * S, 60 * S) for now_s in (1, 60.9, 61)] == [False, False, True]
+    assert [session.end_late_calls(int(now_s * S), -1, 60 * S, 60 * S) for now_s in (1, 60.9, 61)] == [False, False, True]
     session.close()
 
 
@@ -249,9 +249,9 @@ def test_headers_without_an_end_cost_the_connection() -> None:
     block = client.h2.data_to_send()[9:]
     session.receive(PREFACE + EMPTY_SETTINGS + raw_frame(1, 0, 1, block[:10]))
     assert session.calls == 1
-    assert not session.end_stalled(0, -1, LIMIT_NS, LIMIT_NS)
-    assert not session.end_stalled(LIMIT_NS - 1, -1, LIMIT_NS, LIMIT_NS)
-    assert session.end_stalled(LIMIT_NS, -1, LIMIT_NS, LIMIT_NS)
+    assert not session.end_late_calls(0, -1, LIMIT_NS, LIMIT_NS)
+    assert not session.end_late_calls(LIMIT_NS - 1, -1, LIMIT_NS, LIMIT_NS)
+    assert session.end_late_calls(LIMIT_NS, -1, LIMIT_NS, LIMIT_NS)
     session.close()
     assert served.server.calls == 0
     client.session.close()
@@ -475,7 +475,7 @@ def drained(client: Client) -> None:
 
 
 def drain_look(client: Client, now_s: float) -> bool:
-    cut = client.session.end_stalled(int(now_s * S), -1, S, LIMIT_NS)
+    cut = client.session.end_late_calls(int(now_s * S), -1, S, LIMIT_NS)
     client.served.run_scheduled()
     return cut
 

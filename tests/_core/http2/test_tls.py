@@ -154,7 +154,7 @@ def test_a_handshake_that_does_not_move_is_stalled(sockets: Sockets, context: ss
     connection, client = sockets.connect(context=context)
 
     def stalls(now_s: int) -> bool:
-        return connection.end_stalled(now_s * S, -1, 10 * S, 10 * S)
+        return connection.end_late_calls(now_s * S, -1, 10 * S, 10 * S)
 
     assert not stalls(1)
     client.sendall(b"\x16\x03\x01")

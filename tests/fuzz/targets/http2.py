@@ -174,8 +174,8 @@ def act(echo: Echo, session: Session, what: int) -> None:
             for now_ns in (1, LATER_NS):  # the last GOAWAY of a drain
                 session.age(now_ns, 0)
         case 5:
-            session.end_stalled(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
-            session.end_stalled(LATER_NS, what, 1, 1)
+            session.end_late_calls(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
+            session.end_late_calls(LATER_NS, what, 1, 1)
         case 6:
             echo.server.credentials_changed()
         case 7:
