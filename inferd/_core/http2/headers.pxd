@@ -22,9 +22,10 @@ cdef class HeaderReader:        # of one connection; it receives one block at a 
     # There are more than max_header_nbytes; the same.
     cdef bint read_no_more(self) noexcept
     # One of the others.
-    cdef void take(self, Http2Call call, Field field, const uint8_t *value, size_t value_nbytes) noexcept
-    # All headers are there. speaks_grpc, then check: raise what is wrong with them. False: the call was answered as HTTP is.
-    cdef bint speaks_grpc(self, Http2Call call) except -1
+    cdef void take(self, Http2Call call, Field field, const uint8_t *name, size_t name_nbytes,
+                   const uint8_t *value, size_t value_nbytes) noexcept
+    # All headers are there. reject_foreign, then check: raise what is wrong with them. False: the call was answered as HTTP is.
+    cdef bint reject_foreign(self, Http2Call call) except -1
     cdef int check(self, Http2Call call) except -1
     cdef int authenticate(self, Http2Call call) except -1
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept

@@ -82,8 +82,8 @@ cdef class HeaderReader:
         elif field == AUTHORIZATION and server.authenticator is not None:
             self.take_authorization(call, value, value_nbytes)
 
-    cdef bint speaks_grpc(self, Http2Call call) except -1:
-        if call.header_nbytes > self.server.limits.max_header_nbytes:   # what is looked for below may not have been read
+    cdef bint reject_foreign(self, Http2Call call) except -1:
+        if call.too_many_headers:           # first: what is looked for below may be among those that were not read
             raise ResourceExhausted(
                 f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), "
                 f"got more; send less metadata", reason="header_size")

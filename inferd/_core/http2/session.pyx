@@ -161,7 +161,7 @@ cdef class Session(SendState):
     cdef void headers_complete(self, Http2Call call) noexcept:
         """All request headers are there: rejects what is not a call that this server knows."""
         try:
-            if not self.headers.speaks_grpc(call):
+            if not self.headers.reject_foreign(call):
                 return
             if self.rejection is not None:
                 self.reject(call, call.stream_id, self.rejection)     # not raised: it would gather a traceback of each call
@@ -186,11 +186,11 @@ cdef class Session(SendState):
         try:
             if call.kind != STREAM or call.single:
                 while nbytes > 0 and not call.settled:
-                    if call.asked:
+                    if call.has_message:
                         raise Unimplemented(f"{call.method}: expected one request message, got more; the method takes one",
                                             reason="cardinality")
                     if call.feed(&chunk, &nbytes, call.max_message_nbytes):
-                        call.asked = True
+                        call.has_message = True
                         call.notify()
             elif call.message is None and not call.settled:
                 if call.feed(&chunk, &nbytes, call.max_message_nbytes):

@@ -29,7 +29,7 @@ cdef class Http2Call(Call):
     cdef bint is_post, is_grpc, bad_encoding, bad_timeout
     cdef bint compresses                # the client takes the encoding of the endpoint's responses
     cdef bint single                    # of a streaming method that takes one request message
-    cdef bint asked                     # the one message of a method that takes one is there
+    cdef bint has_message               # the one message of this method has come
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
     cdef Py_ssize_t held_nbytes         # charged to the budget of messages: backlog, TASK_NBYTES
@@ -67,7 +67,7 @@ cdef class Http2Call(Call):
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept
     cdef stall_error(self, int64_t limit_ns, int64_t now_ns)
     cdef int send(self, Message response) except -1
-    cdef void put(self, Message response) noexcept
+    cdef void begin_sending(self, Message response) noexcept
     cdef void submit_headers(self) noexcept
     cdef void resume(self) noexcept
     cdef int send_status(self, error) except -1

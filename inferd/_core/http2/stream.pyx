@@ -322,7 +322,7 @@ cdef class Http2Call(Call):
             if self.connection.server.convert(self.connection, self.outgoing):
                 self.send_compressed()
         else:
-            self.put(response)
+            self.begin_sending(response)
         return 0
 
     def send_compressed(self):
@@ -333,13 +333,13 @@ cdef class Http2Call(Call):
         self.outgoing = None
         self.connection.compressing_nbytes -= conversion.nbytes
         if conversion.result is None:
-            self.put(conversion.source)
+            self.begin_sending(conversion.source)
             return
         self.connection.server.totals.compressed += 1
         self.connection.server.totals.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
-        self.put(conversion.result)
+        self.begin_sending(conversion.result)
 
-    cdef void put(self, Message response) noexcept:
+    cdef void begin_sending(self, Message response) noexcept:
         self.response = response
         self.unsent = framed(response)
         self.unsent_nbytes = response.nbytes + PREFIX_NBYTES
