@@ -157,7 +157,7 @@ cdef inline Py_ssize_t left_free(Py_ssize_t nbytes) noexcept:
     return (budget_nbytes >> 10) * min(nbytes, <Py_ssize_t>FREE_NBYTES) >> 10
 
 
-cdef inline int take(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes, Py_ssize_t whole_nbytes) except -1:
+cdef inline int charge_budget(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes, Py_ssize_t whole_nbytes) except -1:
     """Counts `nbytes` more of something that counts with own_nbytes already and becomes whole_nbytes. It may have all the memory that
     its like may where its share holds nothing else: else a message that is larger than the share could never come. OWN_NBYTES nobody
     can take from a share, whatever all others hold."""
@@ -178,13 +178,13 @@ cdef inline int take(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes, Py_s
 
 
 cdef int charge(Message message, Py_ssize_t nbytes) except -1:
-    take(message.share, message.charged_nbytes, nbytes, message.nbytes)
+    charge_budget(message.share, message.charged_nbytes, nbytes, message.nbytes)
     message.charged_nbytes += nbytes
     return 0
 
 
 cdef int charge_bytes(Py_ssize_t nbytes, Share share, Py_ssize_t held_nbytes) except -1:
-    take(share, 0, nbytes, held_nbytes + nbytes)
+    charge_budget(share, 0, nbytes, held_nbytes + nbytes)
     return 0
 
 
