@@ -25,7 +25,7 @@ cdef class SendState(Polled):
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
     cdef FloodPolicy flood             # counts frames of the client that ask for nothing
-    cdef list uploads                   # streams to be reset once their response has left, because the client still sends; or None
+    cdef list resets_after_response                   # streams to be reset once their response has left, because the client still sends; or None
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint blocked                   # the transport takes no more for now
     cdef bint unfinished                # the last flush ended before the output did
@@ -45,8 +45,8 @@ cdef class SendState(Polled):
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept
     # RST_STREAM(NO_ERROR) on a stream whose response is whole, once the response has left: nghttp2 sends nothing more on a stream whose
     # reset is queued.
-    cdef void stop_upload(self, int32_t stream_id) noexcept
-    cdef void stop_uploads(self) noexcept
+    cdef void reset_after_response(self, int32_t stream_id) noexcept
+    cdef void submit_resets(self) noexcept
     # Whether a response of that size may wait for the client to read it. If none waits, one of any size may.
     cdef bint has_room(self, Py_ssize_t nbytes) noexcept
     cdef unread_error(self, Py_ssize_t nbytes)

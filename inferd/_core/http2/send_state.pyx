@@ -67,9 +67,9 @@ cdef class SendState(Polled):
                 if nbytes < 0:
                     self.finish()
                     return 0
-                if self.uploads is None:
+                if self.resets_after_response is None:
                     break
-                self.stop_uploads()
+                self.submit_resets()
                 continue
             # nghttp2 gives a frame at a time: its type stands in byte 3, the error code of GOAWAY in bytes 13 to 16. Each frame of a call
             # allows PINGs again, as in grpc-core, whose clients probe the bandwidth by PINGs while they read a response.
@@ -149,16 +149,16 @@ cdef class SendState(Polled):
             except Exception as unexpected:
                 self.server.log(unexpected)
 
-    cdef void stop_upload(self, int32_t stream_id) noexcept:
-        if self.uploads is None:
-            self.uploads = []
-        self.uploads.append(stream_id)
+    cdef void reset_after_response(self, int32_t stream_id) noexcept:
+        if self.resets_after_response is None:
+            self.resets_after_response = []
+        self.resets_after_response.append(stream_id)
 
-    cdef void stop_uploads(self) noexcept:
+    cdef void submit_resets(self) noexcept:
         cdef int32_t stream_id
-        cdef list uploads = self.uploads
-        self.uploads = None
-        for stream_id in uploads:
+        cdef list resets_after_response = self.resets_after_response
+        self.resets_after_response = None
+        for stream_id in resets_after_response:
             if nghttp2_session_get_stream_remote_close(self.session, stream_id) == 0:       # the stream is open, and the client still sends
                 nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
 

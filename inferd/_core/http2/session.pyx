@@ -324,7 +324,7 @@ cdef class Session(SendState):
         self.server.connections -= 1
         if self.dirty:
             self.server.forget(self)
-        self.headers.opening = self.uploads = None
+        self.headers.opening = self.resets_after_response = None
         if self.low_water is not None:
             self.low_water.close()
         while self.head != NULL:

@@ -73,5 +73,5 @@ cdef class Http2Call(Call):
     cdef int send_status(self, error) except -1
     cdef int send_plain(self, int status, bytes text) except -1
     cdef void submit_trailers(self) noexcept
-    cdef void stop_upload(self) noexcept
+    cdef void reset_after_response(self) noexcept
     cdef void notify(self) noexcept

@@ -395,7 +395,7 @@ cdef class Http2Call(Call):
             count += 1
         self.headers_sent = True
         nghttp2_submit_response2(self.connection.session, self.stream_id, headers, count, NULL)
-        self.stop_upload()
+        self.reset_after_response()
         self.connection.mark_dirty()
         return 0
 
@@ -437,12 +437,12 @@ cdef class Http2Call(Call):
                 trailers[2] = header(GRPC_DETAILS, details)
                 count = 3
             nghttp2_submit_trailer(self.connection.session, self.stream_id, trailers, count)
-        self.stop_upload()
+        self.reset_after_response()
 
-    cdef void stop_upload(self) noexcept:
+    cdef void reset_after_response(self) noexcept:
         """The response is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1)."""
         if not self.half_closed:
-            self.connection.stop_upload(self.stream_id)
+            self.connection.reset_after_response(self.stream_id)
 
     cdef void notify(self) noexcept:
         if self.listener is not None:
@@ -470,7 +470,7 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
     if call.final:
         data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
         if call.plain:
-            call.stop_upload()
+            call.reset_after_response()
         else:
             data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
             call.submit_trailers()
