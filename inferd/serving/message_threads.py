@@ -52,7 +52,7 @@ class MessageThreads:
         """Pieces of work that wait, or are in a thread's hands."""
         return len(self._short) + len(self._long) + self._given_count
 
-    def submit(self, connection: SendState, work: Work) -> None:
+    def run_on_thread(self, connection: SendState, work: Work) -> None:
         """work.run() is called on a thread, and then work.done() on the loop's. Work that is cancelled leaves: neither is called any more,
         unless a thread was given it before. RuntimeError once the threads were closed, or where there is none."""
         if self._is_closed:

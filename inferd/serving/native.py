@@ -102,7 +102,7 @@ class NativeTransport:
             unserved=unserved,
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
-            in_thread=self._threads.submit,
+            run_on_thread=self._threads.run_on_thread,
             authenticator=self._authenticate if self.access.asks_for_tokens else None,
             compression=settings.compression,
             **_limits(settings),

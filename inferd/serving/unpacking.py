@@ -30,7 +30,7 @@ class Unpacker:
         """Raises what a transport does that has no thread."""
         call.work = unpacking = _Unpacking(self, call)
         try:
-            call.aside(unpacking)
+            call.run_on_thread(unpacking)
         except BaseException:
             call.work = None
             raise

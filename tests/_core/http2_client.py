@@ -108,7 +108,7 @@ class Served:
             "unserved": lambda path: Unimplemented(f"no method {path}"),
             "schedule": self.scheduled.append,
             "call_later": lambda seconds, callback: self.later.append((seconds, callback)),
-            "in_thread": lambda session, conversion: self.conversions.append(conversion),
+            "run_on_thread": lambda session, conversion: self.conversions.append(conversion),
         }
         keepalive = {name: settings.pop(name, 0) for name in KEEPALIVE}
         self.server = ServerState(methods, **(own | LIMITS | settings))

@@ -119,7 +119,7 @@ def fill(threads: MessageThreads) -> threading.Event:
     """Keeps all threads busy, and their next piece taken, until the gate is opened."""
     gate = threading.Event()
     for _ in range(2 * threads._count):
-        threads.submit(object(), Piece(gate=gate))  # type: ignore[arg-type]
+        threads.run_on_thread(object(), Piece(gate=gate))  # type: ignore[arg-type]
     return gate
 
 
@@ -127,7 +127,7 @@ async def test_the_loop_goes_before_it() -> None:
     """Where there are few cores: a large message is no matter of life and death."""
     threads = MessageThreads(1)
     piece = Piece()
-    threads.submit(object(), piece)  # type: ignore[arg-type]
+    threads.run_on_thread(object(), piece)  # type: ignore[arg-type]
     await piece.wait()
     assert piece.ran_nice == min(os.getpriority(os.PRIO_PROCESS, 0) + NICE, 19)
     await threads.close()
@@ -137,7 +137,7 @@ async def test_it_runs_on_a_thread_and_ends_on_the_loops() -> None:
     threads = MessageThreads(1)
     assert threads._threads == []
     piece = Piece()
-    threads.submit(object(), piece)  # type: ignore[arg-type]
+    threads.run_on_thread(object(), piece)  # type: ignore[arg-type]
     assert threads.unfinished == 1
     await piece.wait()
     assert threads.unfinished == 0
@@ -146,7 +146,7 @@ async def test_it_runs_on_a_thread_and_ends_on_the_loops() -> None:
     await threads.close()
     assert not [thread for thread in threads._threads if thread.is_alive()]
     with pytest.raises(RuntimeError):
-        threads.submit(object(), Piece())  # type: ignore[arg-type]
+        threads.run_on_thread(object(), Piece())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("usable", "count"), [(1, 2), (2, 2), (4, 3), (5, 4), (100, MAX_THREADS)])
@@ -155,7 +155,7 @@ async def test_a_few_threads_and_no_more(usable: int, count: int) -> None:
     gate = threading.Event()
     pieces = [Piece(gate=gate) for _ in range(50)]
     for piece in pieces:
-        threads.submit(object(), piece)  # type: ignore[arg-type]
+        threads.run_on_thread(object(), piece)  # type: ignore[arg-type]
     assert len(threads._threads) == count
     gate.set()
     for piece in pieces:
@@ -173,10 +173,10 @@ async def test_connections_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     busy, modest, other = object(), object(), object()
     pieces = [Piece(f"busy {number}", notes) for number in range(6)]
     for piece in pieces:
-        threads.submit(busy, piece)  # type: ignore[arg-type]
+        threads.run_on_thread(busy, piece)  # type: ignore[arg-type]
     for session, name in ((modest, "modest"), (other, "other")):
         pieces.append(Piece(name, notes))
-        threads.submit(session, pieces[-1])  # type: ignore[arg-type]
+        threads.run_on_thread(session, pieces[-1])  # type: ignore[arg-type]
     gate.set()
     for piece in pieces:
         await piece.wait()
@@ -193,9 +193,9 @@ async def test_what_is_cancelled_leaves_at_once() -> None:
     stays = [Piece(name, notes) for name in ("first", "second")]
     for number in range(1000):
         leaves = Piece(nbytes=LONG if number % 2 else 0)
-        threads.submit(busy, leaves)  # type: ignore[arg-type]
+        threads.run_on_thread(busy, leaves)  # type: ignore[arg-type]
         if number in (0, 500):
-            threads.submit(busy if number == 0 else modest, stays[number // 500])  # type: ignore[arg-type]
+            threads.run_on_thread(busy if number == 0 else modest, stays[number // 500])  # type: ignore[arg-type]
         leaves.cancel()
         assert not leaves.begun.is_set()
     assert threads.unfinished == 2 * threads._count + 2
@@ -212,12 +212,12 @@ async def test_short_work_waits_for_no_long_work(long: dict[str, Any]) -> None:
     threads, gate = MessageThreads(3), threading.Event()
     bombs = [Piece(gate=gate, **long) for _ in range(20)]
     for bomb in bombs:
-        threads.submit(object(), bomb)  # type: ignore[arg-type]
+        threads.run_on_thread(object(), bomb)  # type: ignore[arg-type]
     await comes_true(lambda: sum(bomb.begun.is_set() for bomb in bombs) == threads._count - 1)
     busy = object()
     short = [Piece() for _ in range(10)]
     for piece in short:
-        threads.submit(busy, piece)  # type: ignore[arg-type]
+        threads.run_on_thread(busy, piece)  # type: ignore[arg-type]
     for piece in short:
         await piece.wait()
     assert sum(bomb.begun.is_set() for bomb in bombs) == threads._count - 1
@@ -237,7 +237,7 @@ async def test_long_work_goes_on_beside_short_work() -> None:
     pieces = [Piece(f"short {number}", notes) for number in range(9)]
     pieces.append(Piece("long", notes, nbytes=LONG))
     for piece in pieces:
-        threads.submit(object(), piece)  # type: ignore[arg-type]
+        threads.run_on_thread(object(), piece)  # type: ignore[arg-type]
     gate.set()
     for piece in pieces:
         await piece.wait()
@@ -249,7 +249,7 @@ async def test_closing_waits_for_what_runs_and_drops_what_waits() -> None:
     threads = MessageThreads(1)
     gate = fill(threads)
     waiting = Piece()
-    threads.submit(object(), waiting)  # type: ignore[arg-type]
+    threads.run_on_thread(object(), waiting)  # type: ignore[arg-type]
     closing = asyncio.create_task(threads.close())
     await asyncio.sleep(0)
     assert not closing.done()
@@ -267,16 +267,16 @@ async def test_without_a_thread_nothing_is_taken_and_with_one_all_is_done(monkey
 
     monkeypatch.setattr(threading.Thread, "start", reject)
     with pytest.raises(RuntimeError, match="can't start"):
-        threads.submit(object(), Piece())  # type: ignore[arg-type]
+        threads.run_on_thread(object(), Piece())  # type: ignore[arg-type]
     assert threads.unfinished == 0
     monkeypatch.setattr(threading.Thread, "start", start)
     gate = threading.Event()
     first = Piece(gate=gate)
-    threads.submit(object(), first)  # type: ignore[arg-type]
+    threads.run_on_thread(object(), first)  # type: ignore[arg-type]
     monkeypatch.setattr(threading.Thread, "start", reject)
     others = [Piece() for _ in range(20)]
     for piece in others:
-        threads.submit(object(), piece)  # type: ignore[arg-type]
+        threads.run_on_thread(object(), piece)  # type: ignore[arg-type]
     gate.set()
     for piece in (first, *others):
         await piece.wait()
@@ -294,7 +294,7 @@ async def test_closing_tells_nobody_of_what_is_not_over() -> None:
 
     threads, notes, gate = MessageThreads(1), list[str](), threading.Event()
     piece = Half("half", notes, gate)
-    threads.submit(object(), piece)  # type: ignore[arg-type]
+    threads.run_on_thread(object(), piece)  # type: ignore[arg-type]
     await asyncio.to_thread(piece.begun.wait, LIMIT_S)
     closing = asyncio.create_task(threads.close())
     await asyncio.sleep(0)
@@ -477,7 +477,7 @@ async def test_a_request_waits_for_a_thread_that_unpacks_it() -> None:
 class Kept(Call):
     """Whose work the test does, as a thread would."""
 
-    def aside(self, work: Any) -> None:
+    def run_on_thread(self, work: Any) -> None:
         WORKS.append(work)
 
 
@@ -506,7 +506,7 @@ def test_a_request_whose_deadline_passes_before_it_is_unpacked(clock_ns: list[in
 
 def test_a_call_that_no_thread_takes_waits_for_nothing() -> None:
     class Threadless(Call):
-        def aside(self, work: Any) -> None:
+        def run_on_thread(self, work: Any) -> None:
             raise RuntimeError("can't start new thread")
 
     call = Threadless("", messages.Message(typed_request(50_000)))

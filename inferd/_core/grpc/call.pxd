@@ -27,7 +27,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     cpdef fail(self, error)
     # Calls work.run() on a thread, then work.done() on the loop's; a transport without threads does both at once. Meanwhile a client that
     # goes away cancels `request`.
-    cpdef aside(self, work)
+    cpdef run_on_thread(self, work)
     # Ends the call without a response: the client went away. Cancels the request that waits for it.
     cdef void abandon(self) noexcept
     # Takes bytes of the stream until one message is complete (True; it is in `message`) or none are left (False).

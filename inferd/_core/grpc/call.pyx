@@ -71,7 +71,7 @@ cdef class Call:
     cpdef fail(self, error):
         raise NotImplementedError(f"{type(self).__name__} does not say how it is rejected")
 
-    cpdef aside(self, work):
+    cpdef run_on_thread(self, work):
         work.run()
         work.done()
 

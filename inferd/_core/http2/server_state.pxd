@@ -44,7 +44,7 @@ cdef class ServerState:
     cdef str infer_method               # the same as text
     cdef object infer_row               # its Method
     cdef InferHandler infer_handler     # the same, to be called without Python in between
-    cdef object start, reject, schedule, unserved, in_thread        # the callbacks that server_state.pyx describes
+    cdef object start, reject, schedule, unserved, run_on_thread        # the callbacks that server_state.pyx describes
     cdef object authenticator           # or None: every call may be made
     cdef uint64_t credentials_epoch     # grows when the authenticator may decide otherwise than before
     cdef str compression                # of responses: "gzip", "deflate", or None

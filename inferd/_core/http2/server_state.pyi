@@ -17,7 +17,7 @@ class ServerState:
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
-        in_thread: Callable[[Any, Work], Any],
+        run_on_thread: Callable[[Any, Work], Any],
         authenticator: Callable[[Any, bytes | None], bool] | None = None,
         compression: str = "none",
         **limits: int,

@@ -28,7 +28,7 @@ cdef class ServerState:
     answers a call whose method raised, or whose request was wrong.
     authenticator(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes;
     None: there is none; b", ": there are several). True: the header is good for all calls of its connection, until credentials_changed().
-    in_thread(connection, work): calls work.run() on another thread, then work.done() on the loop's, for work that would hold up the loop.
+    run_on_thread(connection, work): calls work.run() on another thread, then work.done() on the loop's, for work that would hold up the loop.
     compression: of responses, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): loop.call_soon; call_later(seconds, callback): loop.call_later.
     limits: all of `Limits`, in bytes, nanoseconds, bytes or frames a second, or counts.
@@ -40,7 +40,7 @@ cdef class ServerState:
         if self.receive_buffer == NULL or self.send_buffer == NULL or nghttp2_option_new(&self.options) != 0:
             raise MemoryError()
 
-    def __init__(self, methods, *, start, reject, unserved, schedule, call_later, in_thread, authenticator=None, str compression="none",
+    def __init__(self, methods, *, start, reject, unserved, schedule, call_later, run_on_thread, authenticator=None, str compression="none",
                  **limits):
         cdef int kind
         self.limits = limits
@@ -51,7 +51,7 @@ cdef class ServerState:
                 self.infer_path, self.infer_method, self.infer_row = path.encode(), path, row
                 self.infer_handler = infer_handler(row.handler)
         self.start, self.reject, self.unserved, self.schedule = start, reject, unserved, schedule
-        self.authenticator, self.in_thread = authenticator, in_thread
+        self.authenticator, self.run_on_thread = authenticator, run_on_thread
         if compression != "none":
             self.compression, self.encoding = compression, compression.encode()
         self.dirty, self.closing = [], {}
@@ -116,7 +116,7 @@ cdef class ServerState:
                 return True
             conversion.restart()
         try:
-            self.in_thread(connection, conversion)
+            self.run_on_thread(connection, conversion)
             return False
         except Exception as error:
             conversion.fail(error)

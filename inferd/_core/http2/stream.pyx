@@ -84,9 +84,9 @@ cdef class Http2Call(Call):
             self.connection.server.start(self, self.method_row)
         return 0
 
-    cpdef aside(self, work):
+    cpdef run_on_thread(self, work):
         if self.connection is not None:
-            self.connection.server.in_thread(self.connection, work)
+            self.connection.server.run_on_thread(self.connection, work)
 
     cpdef reply(self, message):
         if self.settled:

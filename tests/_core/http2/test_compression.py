@@ -216,7 +216,7 @@ def test_no_thread_takes_it() -> None:
     def end(session: Session, conversion: Conversion) -> None:
         raise RuntimeError("the threads were closed")
 
-    client = Client(served := Served(echo, in_thread=end))
+    client = Client(served := Served(echo, run_on_thread=end))
     stream_id = call(client, compressed(LARGE, "gzip"))
     assert client.status(stream_id) == (13, "fault")
     assert isinstance(served.errors[0], RuntimeError)
@@ -480,7 +480,7 @@ def test_without_a_thread_the_answer_goes_as_it_is() -> None:
     def end(session: Session, conversion: Conversion) -> None:
         raise RuntimeError("the threads were closed")
 
-    client = Client(Served(echo, compression="gzip", in_thread=end))
+    client = Client(Served(echo, compression="gzip", run_on_thread=end))
     stream_id = call(client, frame(WIDE), encoding=None, accepts="gzip")
     assert answer(client, stream_id) == (None, [(0, WIDE)])
 

@@ -166,7 +166,7 @@ def test_messages_of_other_methods(path: str, encoding: str) -> None:
         unserved=lambda path: NotImplementedError(path),  # type: ignore[arg-type, return-value]
         schedule=served.scheduled.append,
         call_later=lambda seconds, callback: None,
-        in_thread=lambda session, conversion: served.conversions.append(conversion),
+        run_on_thread=lambda session, conversion: served.conversions.append(conversion),
         **LIMITS,
     )
     client.session.close()

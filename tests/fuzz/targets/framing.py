@@ -49,7 +49,7 @@ class Served:
             unserved=Unimplemented,
             schedule=lambda callback: None,
             call_later=lambda seconds, callback: None,
-            in_thread=lambda session, conversion: self.conversions.append(conversion),
+            run_on_thread=lambda session, conversion: self.conversions.append(conversion),
             **LIMITS | {"max_message_nbytes": LIMIT_NBYTES},
         )
 

@@ -68,7 +68,7 @@ class Echo:
             unserved=lambda path: Unimplemented(f"no method {path}"),
             schedule=self.scheduled.append,
             call_later=lambda seconds, callback: None,
-            in_thread=lambda session, conversion: self.conversions.append(conversion),
+            run_on_thread=lambda session, conversion: self.conversions.append(conversion),
             authenticator=self.let_through if guarded else None,
             **LIMITS | settings,
         )

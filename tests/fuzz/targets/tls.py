@@ -72,7 +72,7 @@ def unused(*_: object) -> Any:
 SCHEDULED: list[Callable[[], None]] = []
 SERVER = ServerState(
     {}, start=unused, reject=unused, unserved=unused, schedule=SCHEDULED.append, call_later=lambda seconds, callback: None,
-    in_thread=unused, **LIMITS | {"max_control_frame_rate": 10**6, "connection_window_nbytes": WINDOW_NBYTES},
+    run_on_thread=unused, **LIMITS | {"max_control_frame_rate": 10**6, "connection_window_nbytes": WINDOW_NBYTES},
 )  # fmt: skip
 
 
