@@ -5,40 +5,39 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, Share
 
-@cython.no_gc                   # said here, too: a subclass elsewhere looks only at the .pxd
-cdef class Call:                # one RPC. A transport makes it; it is answered exactly once
+@cython.no_gc                   # repeated in the .pyx; a subclass in another module sees only the .pxd
+cdef class Call:                # one RPC. A transport makes it; it gets exactly one response
     cdef readonly str method    # "/inference.GRPCInferenceService/ModelInfer"
     cdef readonly Message message       # the newest complete request message; the only one of a unary call
     cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
-    cdef readonly bint settled  # answered, or the client went away: a late response is dropped
+    cdef readonly bint settled  # it has its response, or the client went away: a late response is dropped
     cdef readonly uint32_t connection_id    # the connection's number; 0: it counts for none, and waits in order of arrival
-    cdef Share share            # of the connection's, in which its messages count, or None
+    cdef Share share            # the connection's, which its messages are charged to, or None
     cdef public object work     # whatever works for this call: a Request, a task, an unpacking. A client that leaves cancels it
-    cdef object counted         # counts this call while it lives, in builds that count; None in others
-    cdef str encoding           # of the messages that say that they are compressed: "gzip", "deflate"; None: there may be none
-    # Where the parsing of the length-prefixed messages stands.
+    cdef object counted         # counts this call while it lives, in builds that count calls; else None
+    cdef str encoding           # how its compressed messages are encoded: "gzip", "deflate"; None: it may have none
+    # The parser of length-prefixed messages.
     cdef uint8_t prefix[PREFIX_NBYTES]
     cdef int prefix_nbytes      # bytes of the prefix that have come
     cdef Py_ssize_t missing_nbytes      # bytes of `partial` that have not come
     cdef Message partial        # the message being filled, or None
-    # Answer a unary call with a message (Message or bytes) and OK. On the loop's thread.
+    # Responds to a unary call with a message (Message or bytes) and OK. On the loop's thread.
     cpdef reply(self, message)
-    # Answer with the status of a RequestError. On the loop's thread.
+    # Responds with the status of a RequestError. On the loop's thread.
     cpdef fail(self, error)
-    # Calls work.run() on a thread, then work.done() on the loop's; a transport without threads does both at once. Meanwhile a client that
-    # goes away cancels `request`.
+    # Calls work.run() on a thread, then work.done() on the loop's; a transport without threads does both at once.
     cpdef run_on_thread(self, work)
-    # Ends the call without a response: the client went away. Cancels the request that waits for it.
+    # Ends the call without a response: the client went away. Cancels its work.
     cdef void abandon(self) noexcept
-    # Takes bytes of the stream until one message is complete (True; it is in `message`) or none are left (False).
-    # Moves data and nbytes on. Raises RequestError; the call must then be failed and fed no more.
+    # Takes bytes of the stream until one message is complete (True; it is in `message`) or no bytes are left (False).
+    # Moves data and nbytes on. Raises RequestError; the caller must then fail the call, and feed it no more.
     cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1
 
-cdef class InferHandler:        # the hot method of a service table
-    # Begins to serve a call whose request message is whole; the response goes to the call, now or later. Raises what rejects it.
+cdef class InferHandler:        # serves ModelInfer
+    # Begins to serve a call whose request message is whole; the response goes to the call, now or later. Raises the call's rejection.
     cdef int infer(self, Call call) except -1
 
-# `handler` as it is, or a callable that takes the call.
+# `handler` itself if it is one, else a handler that calls it with the call.
 cdef InferHandler infer_handler(handler)
 
 # grpc-timeout's value in nanoseconds, or -1 when it is malformed.

@@ -18,13 +18,13 @@ PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) 
 
 cdef enum:
     TIMEOUT_DIGITS = 8          # most digits that grpc-timeout may have, by gRPC's specification
-    MAX_STATUS_NBYTES = 2048    # of a status message as it is sent, percent-encoded
+    MAX_STATUS_NBYTES = 2048    # the longest status message, percent-encoded
 
 cdef Py_ssize_t live_count = 0
 
 
 cdef int check_compressed(int flag, str encoding) except -1:
-    """A message whose flag is not 0."""
+    """Checks the flag of a message whose flag is not 0."""
     if flag != 1:
         raise Internal(f"gRPC message prefix: expected the compressed flag to be 0 or 1, got {flag}", reason="framing")
     if encoding is None:
@@ -46,9 +46,9 @@ cdef class Counted:
         live_count -= 1
 
 
-@cython.no_gc                           # its one cycle, through request, is broken when it is answered or abandoned
+@cython.no_gc                           # its one cycle, through `work`, is broken when it is settled
 cdef class Call:
-    """One RPC. Subclasses, one a transport, say how it is answered; tests may make it by hand.
+    """One RPC. Each transport has a subclass, which sends the response; tests may make one by hand.
 
     method: "/package.Service/Method". message: the request. deadline_ns: monotonic, NO_DEADLINE for none.
     connection_id: the connection's number; 0: it counts for none, and waits in order of arrival.
@@ -66,7 +66,7 @@ cdef class Call:
         self.connection_id = connection_id
 
     cpdef reply(self, message):
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")
+        raise NotImplementedError(f"{type(self).__name__} does not say how it responds")
 
     cpdef fail(self, error):
         raise NotImplementedError(f"{type(self).__name__} does not say how it is rejected")
@@ -76,7 +76,7 @@ cdef class Call:
         work.done()
 
     def finish(self):
-        """Marks the call as answered; True the first time, False when it was answered or abandoned before."""
+        """Settles the call. False: it was settled before."""
         if self.settled:
             return False
         self.settled = True
@@ -84,7 +84,7 @@ cdef class Call:
         return True
 
     def cancel(self):
-        """The client went away: nothing will be answered, and the request that waits for this call is cancelled."""
+        """The client went away: no response is sent, and the work for this call is cancelled."""
         self.abandon()
 
     cdef void abandon(self) noexcept:
@@ -95,7 +95,7 @@ cdef class Call:
         if work is not None:
             try:
                 work.cancel()
-            except Exception as error:                  # nothing above may be told; the log is
+            except Exception as error:                  # no caller may get it; the log does
                 import logging
                 logging.getLogger("inferd.grpc").error("cancelling a request failed", exc_info=error)
 
@@ -135,7 +135,7 @@ cdef class Call:
 
 
 cdef class InferHandler:
-    """The hot method of a service table. Native transports call `infer`, and no Python frame is entered; others call the object."""
+    """Serves ModelInfer. Native transports call `infer`, without a Python frame; others call the object."""
 
     cdef int infer(self, Call call) except -1:
         raise NotImplementedError
@@ -181,7 +181,7 @@ cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil:
     unit = UNIT_NS[value[nbytes - 1]]
     if unit == 0:
         return -1
-    if amount > INT64_MAX // 4 // unit:           # 8 digits of hours pass what 64 bits of nanoseconds hold
+    if amount > INT64_MAX // 4 // unit:           # 64 bits of nanoseconds do not hold 8 digits of hours
         return INT64_MAX // 4
     return amount * unit
 
@@ -192,14 +192,14 @@ def live():
 
 
 def parse_timeout(const uint8_t[::1] value not None):
-    """grpc-timeout's value, such as b"100m", in nanoseconds, capped at 73 years. Raises ValueError when it is malformed."""
+    """For tests: grpc-timeout's value, such as b"100m", in nanoseconds, capped at 73 years. Raises ValueError when it is malformed."""
     cdef int64_t result = timeout_ns(&value[0], value.shape[0]) if value.shape[0] > 0 else -1
     if result < 0:
         raise ValueError("expected 1 to 8 digits and a unit of n, u, m, S, M or H")
     return result
 
 
-# What was encoded last: a server that rejects many requests says the same to all of them.
+# The last status, encoded: a server that rejects many requests sends the same one to all of them.
 cdef str last_text = ""
 cdef bytes last_encoded = b""
 cdef tuple last_status = ()
@@ -207,7 +207,7 @@ cdef bytes last_details = b""
 
 
 cdef str shortened(str text):
-    """As much of a status message as MAX_STATUS_NBYTES have room for, in whole characters."""
+    """The status message, cut so that MAX_STATUS_NBYTES hold it when it is encoded, in whole characters."""
     cdef str encoded = quote(text[:MAX_STATUS_NBYTES], safe=PLAIN_CHARACTERS, errors="replace")[:MAX_STATUS_NBYTES]
     if "%" in encoded[-2:]:
         encoded = encoded[:encoded.rindex("%")]
@@ -215,8 +215,8 @@ cdef str shortened(str text):
 
 
 cpdef bytes percent_encode(str text):
-    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes. Without spaces at
-    its ends, where a header's value may have none. Cut at MAX_STATUS_NBYTES."""
+    """A status message as grpc-message carries it: printable ASCII except '%' as it is, all else as %XX of its UTF-8 bytes. Spaces at
+    its ends are left out, because a header's value may have none there. Cut at MAX_STATUS_NBYTES."""
     global last_text, last_encoded
     if text is not last_text:
         last_encoded = quote(shortened(text).strip(" "), safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
@@ -238,8 +238,8 @@ cdef bytes field(int number, bytes content):
 
 
 def status_proto(error):
-    """google.rpc.Status{code 1, message 2, details 3: [Any{type_url 1, value 2: RetryInfo{retry_delay 1: Duration}}]} as bytes,
-    or b"" for an error that has no retry_after_ns."""
+    """google.rpc.Status{code 1, message 2, details 3: [Any{type_url 1, value 2: RetryInfo{retry_delay 1: Duration}}]} as bytes (the numbers
+    are those of the fields); b"" for an error that has no retry_after_ns."""
     cdef int64_t retry_after_ns = getattr(error, "retry_after_ns", 0)
     if retry_after_ns <= 0:
         return b""
@@ -253,7 +253,7 @@ def status_proto(error):
 
 
 cpdef bytes status_details(error):
-    """grpc-status-details-bin of an error, base64 without padding; b"" when the status says all there is."""
+    """grpc-status-details-bin of an error, base64 without padding; b"" for an error that has no retry_after_ns."""
     global last_status, last_details
     cdef tuple status
     if getattr(error, "retry_after_ns", 0) <= 0:

@@ -12,20 +12,20 @@ import zlib
 
 from inferd.errors import DeadlineExceeded, Internal, ResourceExhausted
 
-WINDOW_BITS = {"gzip": 31, "deflate": 15}       # zlib's words for its formats
-LEVEL = 1                       # of compression: the quickest
+WINDOW_BITS = {"gzip": 31, "deflate": 15}       # how zlib names its formats
+LEVEL = 1                       # the quickest compression
 
 cdef enum:
-    PIECE_NBYTES = 32 << 10     # what the zlib module makes without copying; between two a thread looks whether anybody waits for it
-    CHUNK_NBYTES = 64 << 10     # of a message that zlib is given at once: what it leaves of one is copied
-    INLINE_COMPRESSED_NBYTES = 10 << 10         # a request is decompressed on the loop that came in so many bytes
-    INLINE_DECOMPRESSED_NBYTES = 32 << 10       # and becomes so many; what it lacks then is a thread's
-    INLINE_RESPONSE_NBYTES = 8 << 10              # a response of so many bytes is compressed there
-    COMPRESSION_WEIGHT = 4      # a byte takes so many times as long to compress as to decompress
+    PIECE_NBYTES = 32 << 10     # what the zlib module makes without copying; between two pieces a thread looks whether it was cancelled
+    CHUNK_NBYTES = 64 << 10     # zlib gets this much of a message at once: it copies what it leaves of that
+    INLINE_COMPRESSED_NBYTES = 10 << 10         # the loop decompresses a request of at most this size,
+    INLINE_DECOMPRESSED_NBYTES = 32 << 10       # if the result has at most this size; else a thread begins anew
+    INLINE_RESPONSE_NBYTES = 8 << 10            # the loop compresses a response of at most this size
+    COMPRESSION_WEIGHT = 4      # to compress a byte takes this many times as long as to decompress one
 
 
 cdef class Conversion:
-    """One message on its way from compressed bytes to what they stand for, or back. when_over(): see `done`."""
+    """The decompression or compression of one message. when_over(): see `done`."""
 
     def __init__(self, Message source not None, str encoding not None, when_over=None, int64_t deadline_ns=INT64_MAX):
         self.source, self.encoding, self.when_over, self.deadline_ns = source, encoding, when_over, deadline_ns
@@ -33,8 +33,8 @@ cdef class Conversion:
         self.view = memoryview(source)
 
     def run(self, int64_t until_ns=INT64_MAX):
-        """Does it, on any thread, and raises nothing. False: it was not over at until_ns, and has to begin anew. Work that waits holds
-        none of zlib's memory, which is 40 KB or 270."""
+        """Does the work, on any thread, and raises nothing. False: it was not over at until_ns, and begins anew next time. So a message
+        that waits holds none of zlib's memory, 40 KB to decompress and 270 KB to compress."""
         cdef Turn turn = Turn(0, 0)
         if self.over or self.cancelled:
             return True
@@ -56,7 +56,7 @@ cdef class Conversion:
         return self.over or self.cancelled
 
     def done(self):
-        """Tells who waits for it, after run(), on the loop's thread."""
+        """Calls when_over, after run(), on the loop's thread."""
         when_over, self.when_over = self.when_over, None
         self.when_cancelled = None
         if when_over is not None and not self.cancelled:
@@ -105,9 +105,9 @@ cdef class Conversion:
 
 
 cdef class Decompression(Conversion):
-    """Of a request's message. encoding: "gzip" or "deflate". max_nbytes: what it may be decompressed to; as soon as it is more, or the
-    budget of messages is spent, `error` is a ResourceExhausted, and an Internal where the bytes are not of that encoding, as grpc's own
-    servers response."""
+    """A request's message. encoding: "gzip" or "deflate". max_nbytes: the largest result. `error` is a ResourceExhausted as soon as the
+    result is larger, or the budget of messages is spent; it is an Internal if the bytes are not in that encoding, as grpc's own servers
+    answer."""
 
     def __init__(self, Message source not None, str encoding not None, Py_ssize_t max_nbytes, when_over=None,
                  int64_t deadline_ns=INT64_MAX):
@@ -117,7 +117,7 @@ cdef class Decompression(Conversion):
         self.weight = 1
 
     cdef bint convert(self, Py_ssize_t nbytes) except -1:
-        if self.source.nbytes == 0:             # grpc's servers take it for an empty message
+        if self.source.nbytes == 0:             # an empty message, as for grpc's servers
             self.result = awaited_message(0, 0)
             return True
         if self.zlib is None:
@@ -139,7 +139,7 @@ cdef class Decompression(Conversion):
         return True
 
     cdef bytes next_piece(self, Py_ssize_t max_nbytes):
-        """Up to so many bytes more; b"" where zlib read a chunk without any."""
+        """The next bytes, max_nbytes at most; b"": zlib has read a chunk that gave none."""
         chunk = self.zlib.unconsumed_tail
         if not chunk:
             chunk = self.view[self.taken_nbytes : self.taken_nbytes + CHUNK_NBYTES]
@@ -158,7 +158,7 @@ cdef class Decompression(Conversion):
 
 
 cdef class Compression(Conversion):
-    """Of a response. encoding: "gzip" or "deflate". `result` is None where compressing it saves nothing."""
+    """A response's message. encoding: "gzip" or "deflate". `result` is None if compression saves nothing."""
 
     def __init__(self, Message source not None, str encoding not None, when_over=None):
         super().__init__(source, encoding, when_over)

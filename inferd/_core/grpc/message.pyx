@@ -27,28 +27,28 @@ cdef extern from "<pthread.h>" nogil:
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
-    MAPPED_CLASS = 9            # from 256 KiB on blocks are mapped: what is given back leaves the process at once
-    ASIDE_NBYTES = 8 << 20      # a larger block has a thread that gives it back to the system, which takes milliseconds
-    ASIDE_THREADS = 2           # at a time; the caller gives back what is more
-    BEGUN_NBYTES = 4 << 10      # of a message that comes; as soon as there is so much of it, it has a block for all
-    BEGUN_TIMES = 8             # what there is of it until then its block has room for so many times
-    KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
-    KEPT_BLOCK_NBYTES = 32 << 20        # the largest of them
-    FREE_NBYTES = 128 << 10     # a message of so many bytes or more leaves an eighth of the budget free, a smaller one less in proportion
+    MAPPED_CLASS = 9            # from 256 KiB on, blocks are mapped, and leave the process as soon as they are given back
+    ASIDE_NBYTES = 8 << 20      # a thread gives a larger block back to the system, which takes milliseconds
+    ASIDE_THREADS = 2           # the most such threads at a time; the caller gives back further blocks itself
+    BEGUN_NBYTES = 4 << 10      # as soon as this much of a message has come, its block has room for all of it
+    BEGUN_TIMES = 8             # until then its block has room for this many times the bytes that have come
+    KEPT_NBYTES = 64 << 20      # the most that free blocks kept for reuse take in all
+    KEPT_BLOCK_NBYTES = 32 << 20        # the largest block that is kept
+    FREE_NBYTES = 128 << 10     # a message of this size or more leaves an eighth of the budget free, a smaller one less in proportion
 
-cdef struct Block:              # a free block, or one that leaves the process; this lies in the block's own memory
-    Block *next
-    Py_ssize_t nbytes           # of one that leaves
+cdef struct Block:              # lies in the memory of a free block, or of one that leaves the process
+    Block *next                 # the next free one of its class
+    Py_ssize_t nbytes           # the size of one that leaves
 
 cdef Block *free_blocks[CLASS_COUNT]
 cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
-cdef Py_ssize_t kept_nbytes = 0         # of all of them
-cdef Py_ssize_t used_nbytes = 0
-cdef Py_ssize_t budget_nbytes = 1 << 30
+cdef Py_ssize_t kept_nbytes = 0         # bytes of all free blocks
+cdef Py_ssize_t used_nbytes = 0         # charged now
+cdef Py_ssize_t budget_nbytes = 1 << 30 # the most that may be charged
 cdef uint64_t rejected_count = 0
 cdef uint64_t copied_count_nbytes = 0
 cdef Py_ssize_t live_count = 0
-cdef int aside_threads = 0              # that give a block back just now
+cdef int aside_threads = 0              # threads that give a block back just now
 
 
 cdef inline Py_ssize_t class_nbytes(int size_class) noexcept:
@@ -63,7 +63,7 @@ cdef inline int class_of(Py_ssize_t nbytes) noexcept:
 
 
 cdef inline Py_ssize_t room_nbytes(int size_class) noexcept:
-    """What a block takes: the message and its headroom."""
+    """The memory of a block: the message's room and its headroom."""
     return HEADROOM_NBYTES + class_nbytes(size_class)
 
 
@@ -84,8 +84,8 @@ cdef void *acquire_block(int size_class) noexcept:
 
 
 cdef void release_block(void *memory, int size_class) noexcept:
-    """Gives a block back: to its free list where KEPT_NBYTES has room for it, else to the system. The class that keeps the most makes
-    room for others, or sizes that came once would leave none to those that come now."""
+    """Gives a block back: to its free list if KEPT_NBYTES has room for it, else to the system. The class that keeps the most makes room
+    for others: else sizes that came once would leave no room for those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
     cdef Py_ssize_t nbytes = class_nbytes(size_class)
@@ -153,14 +153,14 @@ cdef no_share(Share share, Py_ssize_t nbytes):
 
 
 cdef inline Py_ssize_t left_free(Py_ssize_t nbytes) noexcept:
-    """Of the budget, by a message of so many bytes: the smaller one is, the later it finds no room."""
+    """Bytes of the budget that a message of this size must leave free: the smaller it is, the fewer."""
     return (budget_nbytes >> 10) * min(nbytes, <Py_ssize_t>FREE_NBYTES) >> 10
 
 
 cdef inline int charge_budget(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes, Py_ssize_t whole_nbytes) except -1:
-    """Counts `nbytes` more of something that counts with own_nbytes already and becomes whole_nbytes. It may have all the memory that
-    its like may where its share holds nothing else: else a message that is larger than the share could never come. OWN_NBYTES nobody
-    can take from a share, whatever all others hold."""
+    """Charges `nbytes` to the budget and the share, for something that has own_nbytes already and will have whole_nbytes. A share that
+    holds nothing else may exceed its percentage, so that a message larger than the share can come. The first OWN_NBYTES of a share
+    always fit."""
     global used_nbytes
     if share is not None and share.nbytes + nbytes <= OWN_NBYTES:
         share.nbytes += nbytes
@@ -276,7 +276,7 @@ cdef Message new_message(Py_ssize_t nbytes, Share share=None):
 
 
 cdef inline Py_ssize_t begun_nbytes(Py_ssize_t nbytes, Py_ssize_t there_nbytes) noexcept:
-    """What a message of `nbytes` bytes has a block for when there_nbytes of it are there."""
+    """The room of the block of a message of `nbytes` bytes when there_nbytes of it have come."""
     return nbytes if there_nbytes >= BEGUN_NBYTES else min(nbytes, BEGUN_TIMES * there_nbytes)
 
 
@@ -298,8 +298,8 @@ cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) exce
 
 
 cdef int enlarge(Message message, Py_ssize_t there_nbytes, Py_ssize_t nbytes) except -1:
-    """A block for so many bytes, with those that are there; its pages move where it is mapped, nothing is copied. Gives up the GIL then:
-    to move tens of thousands of pages takes milliseconds."""
+    """Gives the message a block for `nbytes` bytes. A mapped block is moved by its pages, without a copy and without the GIL: to move tens
+    of thousands of pages takes milliseconds."""
     cdef int size_class = class_of(nbytes)
     cdef void *block = message.block
     cdef Py_ssize_t present_nbytes = room_nbytes(message.size_class), wanted_nbytes = room_nbytes(size_class)
@@ -336,7 +336,7 @@ cdef void count_copied(Py_ssize_t nbytes) noexcept:
 
 
 def set_budget(Py_ssize_t nbytes):
-    """Limits the memory that pooled messages of this process, and what is charged with them, may hold at one time, in bytes."""
+    """Limits the bytes that messages of this process, and all else that is charged, may hold at one time."""
     global budget_nbytes
     if nbytes <= 0:
         raise InvalidArgument(f"message memory: expected a positive number of bytes, got {nbytes}")
@@ -344,12 +344,12 @@ def set_budget(Py_ssize_t nbytes):
 
 
 def rejected():
-    """How often something found no room under the budget."""
+    """How often the budget had no room."""
     return rejected_count
 
 
 def in_use():
-    """Bytes that count under the budget now: of live messages, and what else was charged."""
+    """Bytes that are charged now, for messages and all else."""
     return used_nbytes
 
 

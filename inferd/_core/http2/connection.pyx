@@ -194,7 +194,6 @@ cdef class Connection(Session):
                 sent = 0
             self.sent_to_socket_nbytes += sent
             self.unsent = bytearray()
-            self.blocked = True
             self.readiness &= ~WRITABLE # a non-blocking send(2) is never interrupted: the socket is full
         self.unsent.extend(<bytes>piece[sent:nbytes])
         if PyByteArray_GET_SIZE(self.unsent) > MAX_UNSENT_NBYTES:      # TLS responds (to KeyUpdate) though the client reads nothing
@@ -217,7 +216,6 @@ cdef class Connection(Session):
             del self.unsent[:sent]
             return 0
         self.unsent = None
-        self.blocked = False
         self.flush()
         return 0
 

@@ -1,4 +1,4 @@
-# headers: what a request's headers say, read one by one into its call, and whether it is a call that this server knows.
+# headers: reads a request's headers, one by one, into its call, and rejects a call that is wrong or not permitted.
 # Never in here: frames, HPACK, the response's headers.
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -6,26 +6,26 @@ from inferd._core.http2.stream cimport Http2Call
 from inferd._core.http2.server_state cimport ServerState
 
 cdef enum Field:
-    OTHER                       # says nothing to this server, such as the client's own metadata
+    OTHER                       # this server ignores it, such as the client's own metadata
     PATH, METHOD, CONTENT_TYPE, TIMEOUT, ENCODING, ACCEPT_ENCODING, AUTHORIZATION
 
-cdef class HeaderReader:        # of one connection; it receives one block at a time
+cdef class HeaderReader:        # one connection's; a client sends one header block at a time
     cdef ServerState server
-    cdef Http2Call opening      # whose headers are being received; None: the block is of trailers, or there is none
-    cdef Py_ssize_t trailer_nbytes      # of the block of trailers that is being received
-    cdef bytes authorized       # the `authorization` header that the authenticator let through last, or None,
-    cdef uint64_t authorized_epoch      # and when
-    # A block begins: of this call's headers, or of trailers (None).
+    cdef Http2Call opening      # the call whose headers come; None: the block has trailers, or there is no block
+    cdef Py_ssize_t trailer_nbytes      # the size of the trailers that come
+    cdef bytes authorized       # the `authorization` header that the authenticator last accepted, or None,
+    cdef uint64_t authorized_epoch      # and the server's credentials_epoch at that time
+    # A block begins: this call's headers, or trailers (None).
     cdef void begin(self, Http2Call call) noexcept
-    # One header of the block, those at once that all requests have. False: it has more than are read.
+    # Reads one header. False: stop, the block is too large.
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
-    # There are more than max_header_nbytes; the same.
+    # The block exceeds max_header_nbytes. False: stop, it is too large to reject the call with a status.
     cdef bint read_no_more(self) noexcept
-    # One of the others.
-    cdef void take(self, Http2Call call, Field field, const uint8_t *name, size_t name_nbytes,
-                   const uint8_t *value, size_t value_nbytes) noexcept
-    # All headers are there. reject_foreign, then check: raise what is wrong with them. False: the call was answered as HTTP is.
+    # Reads a header that not every request has.
+    cdef void take(self, Http2Call call, Field field, const uint8_t *value, size_t value_nbytes) noexcept
+    # All headers have come. True: the client does not speak gRPC, and got an HTTP response. Raises ResourceExhausted for too many headers.
     cdef bint reject_foreign(self, Http2Call call) except -1
+    # Raises the RequestError of a call that is wrong, or not permitted.
     cdef int check(self, Http2Call call) except -1
     cdef int authenticate(self, Http2Call call) except -1
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# headers: what a request's headers say (see headers.pxd).
+# headers: reads a request's headers into its call (see headers.pxd).
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -14,7 +14,7 @@ from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, 
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 
-cdef bytes SEVERAL = b", "              # stands for headers that came more than once, as HTTP joins their values; no token holds a space
+cdef bytes SEVERAL = b", "              # the value of `authorization` if it came more than once; no token holds a space
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
 
 
@@ -25,7 +25,7 @@ cdef class HeaderReader:
         self.server = server
 
     cdef void begin(self, Http2Call call) noexcept:
-        if self.opening is not None:    # nghttp2 rejected it by itself
+        if self.opening is not None:    # nghttp2 rejected that call by itself
             self.opening.authorization = None
         self.opening = call
         self.trailer_nbytes = 0
@@ -33,7 +33,7 @@ cdef class HeaderReader:
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
         cdef size_t nbytes = name_nbytes + value_nbytes + 32        # as SETTINGS_MAX_HEADER_LIST_SIZE counts
         cdef Field field
-        if self.opening is None:        # trailers: their fields say nothing to a gRPC server
+        if self.opening is None:        # trailers: a gRPC server ignores their fields
             self.trailer_nbytes += nbytes
             return self.trailer_nbytes <= self.server.limits.max_header_nbytes
         self.opening.header_nbytes += nbytes
@@ -83,7 +83,7 @@ cdef class HeaderReader:
             self.take_authorization(call, value, value_nbytes)
 
     cdef bint reject_foreign(self, Http2Call call) except -1:
-        if call.too_many_headers:           # first: what is looked for below may be among those that were not read
+        if call.header_nbytes > self.server.limits.max_header_nbytes:   # the fields that are checked below may not have been read
             raise ResourceExhausted(
                 f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), "
                 f"got more; send less metadata", reason="header_size")
@@ -91,11 +91,11 @@ cdef class HeaderReader:
             raise call.error
         if not call.is_post:
             call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
-            return False
+            return True
         if not call.is_grpc:
             call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
-            return False
-        return True
+            return True
+        return False
 
     cdef int check(self, Http2Call call) except -1:
         if self.server.authenticator is not None and not call.is_authorized:
@@ -110,7 +110,7 @@ cdef class HeaderReader:
         return 0
 
     cdef int authenticate(self, Http2Call call) except -1:
-        """Raises what the authenticator does."""
+        """Raises what the authenticator raises."""
         cdef bytes authorization = call.authorization
         call.authorization = None
         if self.server.authenticator(call, authorization):
@@ -118,8 +118,8 @@ cdef class HeaderReader:
         return 0
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
-        """For the authenticator alone: it is no metadata. A header that all calls of a connection bring alike is judged once. It is
-        compared in a time that does not depend on where the first difference is."""
+        """Keeps the header for the authenticator; without an authenticator it is metadata. The authenticator sees a value that all calls of
+        a connection have once. The comparison takes a time that does not depend on where the first difference is."""
         cdef const uint8_t *known
         cdef uint8_t difference = 0
         cdef size_t i
@@ -141,11 +141,11 @@ cdef class HeaderReader:
 
 
 cdef inline bint equals(const uint8_t *value, size_t nbytes, const char *text, size_t text_nbytes) noexcept:
-    return nbytes == text_nbytes and memcmp(value, text, text_nbytes) == 0      # text_nbytes: a constant, where there is one
+    return nbytes == text_nbytes and memcmp(value, text, text_nbytes) == 0      # a constant text_nbytes makes memcmp a few instructions
 
 
 cdef inline Field field_of(const uint8_t *name, size_t nbytes) noexcept:
-    """Their lengths are all that most are asked."""
+    """Most comparisons fail at the length."""
     if equals(name, nbytes, ":path", 5):
         return PATH
     if equals(name, nbytes, ":method", 7):
@@ -173,7 +173,7 @@ cdef void take_encoding(Http2Call call, const uint8_t *value, size_t nbytes) noe
 
 
 cdef bint lists(const uint8_t *value, size_t nbytes, bytes word) noexcept:
-    """Whether a header's words, such as "identity, deflate,gzip", have this one among them."""
+    """Whether this word is one of a header's, such as "identity, deflate,gzip"."""
     cdef size_t begin = 0, end
     while begin < nbytes:
         end = begin

@@ -1,41 +1,41 @@
-# keepalive_policy: when the server sends a PING to a silent client, and when a connection drains for its age, for having no calls, or
-# because the server stops. The policy: integers in, one step out, header-only; no clock, no frames. The caller takes the step.
+# keepalive_policy: when the server sends a PING to a silent client; when a connection drains, for its age or for having no calls; when the
+# second GOAWAY of a drain is due. The policy: integers in, one step out, header-only; no clock, no frames. The caller takes the step.
 
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    NOTICE_NS = 90_000_000              # between the two GOAWAYs of a drain: requests that are on their way arrive
+    NOTICE_NS = 90_000_000              # the least time between the two GOAWAYs of a drain, in which requests on their way arrive
 
 cdef enum Step:
     STAY = 0
-    PING = 1                            # nothing has come for keepalive_ns
-    DRAIN_FOR_AGE = 2                   # it is older than max_age_ns
-    DRAIN_IDLE = 3                      # it has had no call for max_idle_ns
-    LAST_GOAWAY = 4                     # the drain's second one
-    DEAD = 5                            # abort: the PING was not answered
+    PING = 1                            # send one: nothing has come for keepalive_ns
+    DRAIN_FOR_AGE = 2                   # drain: the connection is older than max_age_ns
+    DRAIN_IDLE = 3                      # drain: it has had no call for max_idle_ns
+    LAST_GOAWAY = 4                     # send the second GOAWAY of a drain
+    DEAD = 5                            # abort: nothing came after the PING for keepalive_timeout_ns
     OVERDUE = 6                         # abort: calls are left after grace_ns
 
-cdef struct KeepaliveRules:             # of all connections; 0: no such limit
+cdef struct KeepaliveRules:             # for all connections; 0: no such limit
     int64_t keepalive_ns
     int64_t keepalive_timeout_ns
     int64_t max_idle_ns
     int64_t grace_ns
 
-cdef struct KeepalivePolicy:            # of one connection, as of the last look; times of 0: not yet
+cdef struct KeepalivePolicy:            # one connection's, as of the last look; times of 0: not yet
     bint begun                          # there was a look
-    int64_t opened_ns
-    int64_t busy_ns                     # when it had a call
-    int64_t heard_ns                    # when received_nbytes was seen to have grown
-    uint64_t heard_nbytes
-    int64_t pinged_ns                   # a PING waits for its response, or for anything else, since then
-    bint drains, said_last              # the first GOAWAY was sent, and the second one
-    int64_t draining_ns                 # when the first one was
+    int64_t opened_ns                   # the first look
+    int64_t busy_ns                     # the last look at which it had a call
+    int64_t heard_ns                    # the last look at which bytes had come
+    uint64_t heard_nbytes               # bytes that had come by then
+    int64_t pinged_ns                   # when the PING was sent after which nothing has come yet; 0: there is none
+    bint drains, said_last              # the first GOAWAY was sent, the second one was
+    int64_t draining_ns                 # the first look after the first GOAWAY
 
 
 cdef inline Step next_step(KeepalivePolicy *keepalive, const KeepaliveRules *rules, int64_t max_age_ns, uint64_t received_nbytes, bint busy,
                            bint may_ping, bint draining, int64_t now_ns) noexcept:
-    """received_nbytes: so far. busy: it has a call, or had one since the last look. may_ping: a PING would reach the socket now.
-    max_age_ns: of this connection; 0: none. draining: the first GOAWAY was sent."""
+    """received_nbytes: so far. busy: the connection has a call, or had one since the last look. may_ping: a PING would reach the socket
+    now. max_age_ns: this connection's; 0: no limit. draining: the first GOAWAY was sent."""
     if not keepalive.begun:
         keepalive.begun, keepalive.opened_ns, keepalive.busy_ns, keepalive.heard_ns = True, now_ns, now_ns, now_ns
     if busy:

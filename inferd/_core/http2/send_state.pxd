@@ -25,16 +25,15 @@ cdef class SendState(Polled):
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
     cdef FloodPolicy flood             # counts frames of the client that ask for nothing
-    cdef list resets_after_response                   # streams to be reset once their response has left, because the client still sends; or None
+    cdef list resets_after_response     # ids of streams to be reset once their response has left, since the client still sends; or None
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
-    cdef bint blocked                   # the transport takes no more for now
     cdef bint unfinished                # the last flush ended before the output did
     cdef void enter(self, State state) noexcept
     # nghttp2 may have something to send: schedules a flush. While bytes are received, `Session.take` does this afterwards.
     cdef void mark_dirty(self) noexcept
     # Writes output, a turn's worth at most. When HTTP/2 is over, it ends the connection.
     cdef int write_output(self) except -1
-    # Hands bytes to the transport, which keeps what it cannot send, and is `blocked` then.
+    # Hands bytes to the transport. Bytes that it cannot send wait in `unsent`; while they do, nothing is taken from nghttp2.
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
     # Submits GOAWAY. libnghttp2 makes its own for errors that it finds, and when on_begin_frame (session.pyx) tells it to.
     # error: NGHTTP2_NO_ERROR in a drain. notice: the first one of a drain; streams that are on their way still open.

@@ -58,7 +58,7 @@ cdef class SendState(Polled):
         self.unfinished = False
         if self.state >= CLOSING or self.session == NULL:
             return 0
-        while not self.blocked:
+        while self.unsent is None:
             if frames >= FLUSH_FRAMES or put_nbytes >= SEND_NBYTES:
                 self.unfinished = True
                 break
@@ -79,10 +79,14 @@ cdef class SendState(Polled):
                 self.server.totals.protocol_errors += 1
             if filled + nbytes > SEND_NBYTES:
                 self.put(buffer, filled)
+                if self.state >= CLOSING:       # the client is gone, and perhaps the session, which owns `piece`
+                    return 0
                 put_nbytes += filled
                 filled = 0
             if nbytes > SEND_NBYTES:
                 self.put(piece, nbytes)
+                if self.state >= CLOSING:
+                    return 0
                 put_nbytes += nbytes
             else:
                 memcpy(buffer + filled, piece, nbytes)
@@ -110,11 +114,11 @@ cdef class SendState(Polled):
 
     def pause_writing(self):
         """For tests: the transport's buffer is full. Nothing is taken from nghttp2 until resume_writing."""
-        self.blocked = True
+        self.unsent = bytearray()
 
     def resume_writing(self):
         """For tests."""
-        self.blocked = False
+        self.unsent = None
         self.mark_dirty()
 
     cdef void goaway(self, int error, bytes why, bint notice) noexcept:
@@ -156,9 +160,8 @@ cdef class SendState(Polled):
 
     cdef void submit_resets(self) noexcept:
         cdef int32_t stream_id
-        cdef list resets_after_response = self.resets_after_response
-        self.resets_after_response = None
-        for stream_id in resets_after_response:
+        stream_ids, self.resets_after_response = self.resets_after_response, None
+        for stream_id in stream_ids:
             if nghttp2_session_get_stream_remote_close(self.session, stream_id) == 0:       # the stream is open, and the client still sends
                 nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
 

@@ -33,7 +33,7 @@ cdef struct Totals:                     # since the server began
     uint64_t protocol_errors            # connections that an error in HTTP/2 ended
     uint64_t flooding                   # connections shut down for too many control frames, or aborted for MAX_UNSENT_NBYTES of output
     uint64_t pinging, resetting         # connections shut down for too many PINGs, resets
-    uint64_t dead                       # connections aborted because a PING was not answered
+    uint64_t dead                       # connections aborted because nothing came after a PING
     uint64_t retired, idle, overdue     # connections drained for their age, for having no calls; aborted after the grace
     uint64_t decompressed, decompressed_nbytes  # messages of requests, and their size when decompressed
     uint64_t compressed, saved_nbytes   # messages of responses, and the bytes that compression saved

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# session: the server's side of HTTP/2 for gRPC, over libnghttp2, sans-I/O: bytes come in by `take`, calls go out to the service, bytes
+# session: the server's side of HTTP/2 for gRPC, over libnghttp2, sans-I/O: bytes come in by `take`, calls begin in the service, bytes
 # leave through `put` (send_state). libnghttp2 does framing, HPACK, flow control and protocol checks.
 # Never in here: event loops, protobuf, sockets (connection).
 #
@@ -35,7 +35,7 @@ HTTP_1_RESPONSE = (
     b"Content-Length: %d\r\n\r\n%b" % (len(NOT_HTTP_2), NOT_HTTP_2)
 )
 
-cdef nghttp2_extpri ALIKE           # responses of a connection share it, whatever `priority` asks for (RFC 9218): proxies have many clients
+cdef nghttp2_extpri ALIKE           # all streams have this priority, whatever the client asks for (RFC 9218): proxies have many clients
 ALIKE.urgency, ALIKE.inc = NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1
 
 cdef Py_ssize_t live_count = 0
@@ -52,9 +52,9 @@ def nghttp2_version_text():
 
 
 cdef class Session(SendState):
-    """One connection's HTTP/2 session: feed it bytes that came, and it writes what must go.
+    """One connection's HTTP/2 session: it takes the bytes that come, and writes those that must leave.
 
-    server: shared by all.
+    server: shared by all connections.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -67,9 +67,8 @@ cdef class Session(SendState):
         self.headers = HeaderReader(server)
 
     def open(self, write=None, close_transport=None, int64_t max_age_ns=0):
-        """The connection is made. write(bytes) and close_transport() are the transport's, where it is no socket of ours. max_age_ns: when
-        it drains; 0: never. Our settings leave with the first response to what the client sends, never before its preface: a client of
-        HTTP/1.1 would take them for garbage."""
+        """The connection is made. write(bytes), close_transport(): for tests, of a connection without a socket. max_age_ns: when it drains;
+        0: never. Our SETTINGS leave after the client's preface: a client of HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[5]
         cdef ServerState server = self.server
         self.write, self.close_transport, self.max_age_ns = write, close_transport, max_age_ns
@@ -79,7 +78,7 @@ cdef class Session(SendState):
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, server.limits.stream_window_nbytes
         settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_MAX_FRAME_SIZE, MAX_FRAME_NBYTES
         settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, server.limits.max_header_nbytes
-        settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # in a chain of them each frame is dear
+        settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # a long chain of these makes each frame expensive
         nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 5)
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, server.limits.connection_window_nbytes)
         server.connections += 1
@@ -87,16 +86,16 @@ cdef class Session(SendState):
         self.connection_id = <uint32_t>server.totals.connections if server.limits.fair else 0
         if server.limits.memory_percent < 100:
             self.share = Share(server.limits.memory_percent)
-        if self.state == DRAINING:      # since before TLS had made its handshake
+        if self.state == DRAINING:      # drain() came before the TLS handshake was made
             self.goaway(NGHTTP2_NO_ERROR, b"", True)
 
     def receive(self, const uint8_t[::1] source not None):
-        """Takes bytes from anywhere. For tests and other transports."""
+        """For tests: takes bytes from anywhere."""
         if source.shape[0] > 0:
             self.take(&source[0], source.shape[0])
 
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
-        """So many bytes have come."""
+        """Takes bytes of the client."""
         cdef nghttp2_ssize taken
         if self.state >= CLOSING:
             return 0
@@ -106,18 +105,18 @@ cdef class Session(SendState):
         self.missing_nbytes = 0
         taken = nghttp2_session_mem_recv2(self.session, source, nbytes)
         self.receiving = False
-        if taken == NGHTTP2_ERR_FLOODED:        # more than max_control_frame_rate in one read, or that nobody reads
-            self.end_flood()
+        if taken == NGHTTP2_ERR_FLOODED:        # max_control_frame_rate responses to SETTINGS or PING wait to be sent
+            self.shutdown_flood()
             return 0
-        if taken < 0 or (self.blocked and nghttp2_session_get_outbound_queue_size(self.session) > self.server.max_outbound_frames()):
+        if taken < 0 or (self.unsent is not None and nghttp2_session_get_outbound_queue_size(self.session) > self.server.max_outbound_frames()):
             self.server.totals.protocol_errors += 1
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and self.state == OPENING:
                 self.put(<const uint8_t *>PyBytes_AS_STRING(HTTP_1_RESPONSE), PyBytes_GET_SIZE(HTTP_1_RESPONSE))
                 self.finish()
-            else:                       # beyond max_continuations and its like nghttp2 gives up without a word
+            else:                       # for some errors, such as too many CONTINUATION frames, nghttp2 makes no GOAWAY
                 self.shutdown(b"")
             return 0
-        if (self.flood.control_frames > 0 or self.flood.resets > 0) and self.is_too_much():
+        if (self.flood.control_frames > 0 or self.flood.resets > 0) and self.shutdown_if_flooding():
             return 0
         if self.low_water is not None:
             try:
@@ -125,12 +124,12 @@ cdef class Session(SendState):
             except Exception as error:
                 self.server.log(error)
         if self.received_nbytes < PREFACE_NBYTES:
-            return 0                    # a client of HTTP/1.1 would take our settings for garbage
-        self.mark_dirty()               # behind the inline run that a call scheduled: its response goes along
+            return 0                    # see open()
+        self.mark_dirty()               # the flush is scheduled behind the inline run that a call scheduled: its response goes along
         return 0
 
-    cdef bint is_too_much(self) noexcept:
-        """Whether the client sends more that asks for nothing, or has more streams reset, than it may. The connection ends then."""
+    cdef bint shutdown_if_flooding(self) noexcept:
+        """Asks the flood policy about the last read. True: the connection was shut down."""
         cdef Verdict verdict = judge(&self.flood, &self.server.flood_rules, self.opened_streams, self.sent_nbytes, monotonic_ns())
         if verdict == FINE:
             return False
@@ -141,30 +140,31 @@ cdef class Session(SendState):
             self.server.totals.resetting += 1
             self.shutdown(b"too_many_resets")
         else:
-            self.end_flood()
+            self.shutdown_flood()
         return True
 
-    cdef void end_flood(self) noexcept:
+    cdef void shutdown_flood(self) noexcept:
         self.server.totals.flooding += 1
         self.shutdown(b"too_many_control_frames")
 
     cdef void shutdown(self, bytes why) noexcept:
-        """GOAWAY with ENHANCE_YOUR_CALM, and the end: calls under way are lost. The caller has counted it."""
+        """Submits GOAWAY with ENHANCE_YOUR_CALM and ends the connection: its calls are lost. Its callers have counted it already. If the
+        client reads nothing, GOAWAY does not leave."""
         if self.state < DRAINING:
             self.enter(DRAINING)
         self.goaway(NGHTTP2_ENHANCE_YOUR_CALM, why, False)
         self.flush()
-        while self.unfinished and not self.blocked and nghttp2_session_get_outbound_queue_size(self.session) > 0:
+        while self.unfinished and self.unsent is None and nghttp2_session_get_outbound_queue_size(self.session) > 0:
             self.flush()                # until GOAWAY has left
         self.finish()
 
     cdef void headers_complete(self, Http2Call call) noexcept:
-        """All request headers are there: rejects what is not a call that this server knows."""
+        """All request headers have come: rejects the call if something is wrong with it. A streaming call begins."""
         try:
-            if not self.headers.reject_foreign(call):
+            if self.headers.reject_foreign(call):
                 return
             if self.rejection is not None:
-                self.reject(call, call.stream_id, self.rejection)     # not raised: it would gather a traceback of each call
+                self.reject(call, call.stream_id, self.rejection)     # not raised: each raise would extend its traceback
                 return
             self.headers.check(call)
             if not self.has_room(0):
@@ -176,10 +176,10 @@ cdef class Session(SendState):
         except Exception as error:
             self.reject(call, call.stream_id, error)
         finally:
-            call.authorization = None   # of a call that was rejected before the authenticator saw it
+            call.authorization = None   # if the call was rejected before the authenticator saw it
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
-        """Bytes of a call's messages. What comes after a response, or a rejection, is thrown away."""
+        """Bytes of a call's messages have come. Those of a settled call are thrown away."""
         cdef Py_ssize_t taken = nbytes
         call.received_nbytes += nbytes
         self.payload_nbytes += nbytes
@@ -197,7 +197,7 @@ cdef class Session(SendState):
                     call.notify()
             if call.kind == STREAM and nbytes > 0 and not call.settled:
                 call.hold(nbytes)
-                if call.backlog is None:        # back-pressure: these bytes stay unconsumed until the reader takes them
+                if call.backlog is None:        # backpressure: these bytes stay unconsumed until the method takes them
                     call.backlog = bytearray()
                 call.backlog.extend(<bytes>chunk[:nbytes])
                 taken -= nbytes
@@ -208,7 +208,7 @@ cdef class Session(SendState):
         nghttp2_session_consume(self.session, call.stream_id, taken)
 
     cdef void request_complete(self, Http2Call call) noexcept:
-        """The client sends no more: a unary call begins."""
+        """The client has half-closed the stream: a unary call begins."""
         call.half_closed = True
         if call.settled:
             return
@@ -229,17 +229,17 @@ cdef class Session(SendState):
             self.reject(call, call.stream_id, error)
 
     def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
-        """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the request, for
-        response_limit_ns that the response is read, while less than min_rate moved, or min_message_rate of a large message. True: the
-        connection must be aborted, since its client reads nothing of it, or has not begun to speak HTTP/2. Called now and then with the
-        monotonic time and a count of the bytes that the client has taken so far, -1 where the transport holds none for it. A call whose
-        deadline passes before its request is whole ends, too."""
+        """Ends each call that holds memory and has waited too long for its client: request_limit_ns for the rest of the request, while it
+        moved slower than min_rate (min_message_rate with a large message); or response_limit_ns for the client to read the response, slower
+        than min_rate. Also ends a call whose deadline passes before its request is whole. True: the connection must be aborted, because
+        its client reads nothing, or has not begun to speak HTTP/2. Called now and then with the monotonic time. acknowledged_nbytes: a
+        count of bytes that the client's kernel has taken; -1: the transport holds none for it."""
         cdef ServerState server = self.server
         cdef bint large, is_late
         cdef Http2Call call
         cdef Owed owed
         cdef bint reads_nothing, waits_for_shared_window = False
-        cdef list stalled = []
+        cdef list ending = []
         if self.state >= CLOSING:
             return False                # a lingering close has limits of its own
         if is_stalled(&self.preface, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
@@ -248,7 +248,7 @@ cdef class Session(SendState):
         while call is not None:
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
-            if owed == RESPONSES:       # the window that all share is shut: the connection is judged, not this call
+            if owed == RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
                 waits_for_shared_window = True
                 owed = NOTHING
             is_late = now_ns >= call.deadline_ns and (owed == REQUEST or call.incoming is not None) and call.kind != STREAM and (
@@ -258,23 +258,23 @@ cdef class Session(SendState):
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
                 if call is self.headers.opening:
                     return True         # no other frame may come before its headers end
-                stalled.append(call)
+                ending.append(call)
             call = call.next
-        # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
-        reads_nothing = is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and not self.blocked else NOTHING,
+        # Both policies see every look, whatever the other says. While the transport takes nothing, nothing is taken from nghttp2.
+        reads_nothing = is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and self.unsent is None else NOTHING,
                                    self.sent_nbytes, now_ns, response_limit_ns, server.limits.min_rate)
         if is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
                       response_limit_ns, server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
             return True
-        for call in stalled:
+        for call in ending:
             if call.connection is not None:
                 server.totals.stalled += call.stall.owed == RESPONSE or now_ns < call.deadline_ns
                 call.end_stalled(call.stall.owed, request_limit_ns, now_ns)
         return False
 
     def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
-        """Takes the step that the keepalive policy asks for: PING to a silent client, the GOAWAYs of a drain. True: the connection must be
-        aborted. Called now and then with the monotonic time and how many bytes the transport holds."""
+        """Takes the step that the keepalive policy decides on: PING to a silent client, the GOAWAYs of a drain. True: the connection must be
+        aborted. Called now and then with the monotonic time and the number of bytes that the transport holds."""
         cdef int32_t newest
         cdef bint busy
         cdef Step step
@@ -284,7 +284,7 @@ cdef class Session(SendState):
         busy = self.calls > 0 or newest != self.aged_stream_id
         self.aged_stream_id = newest
         step = next_step(&self.keepalive, &self.server.keepalive_rules, self.max_age_ns, self.received_nbytes, busy,
-                         waiting_nbytes == 0 and not self.blocked, self.state == DRAINING, now_ns)
+                         waiting_nbytes == 0 and self.unsent is None, self.state == DRAINING, now_ns)
         if step == DEAD or step == OVERDUE:
             self.server.totals.dead += step == DEAD
             self.server.totals.overdue += step == OVERDUE
@@ -302,8 +302,8 @@ cdef class Session(SendState):
         return False
 
     def drain(self):
-        """Says GOAWAY with the highest stream id, so that no request on its way is lost. age() sends the second one, with the last stream
-        that has a response; the connection ends after its calls."""
+        """Submits a GOAWAY that names the highest stream id, so that no request on its way is lost. `age()` submits the second GOAWAY: it
+        names the last stream that the server accepted. The connection ends after its calls."""
         if self.state < DRAINING:
             self.enter(DRAINING)
             if self.session != NULL:
@@ -311,7 +311,7 @@ cdef class Session(SendState):
                 self.mark_dirty()
 
     def close(self):
-        """HTTP/2 is over: calls are abandoned and all memory is given back. Idempotent."""
+        """HTTP/2 is over: abandons calls, and frees all memory. Idempotent."""
         cdef Http2Call call
         if self.state == CLOSED:
             return
@@ -353,7 +353,7 @@ cdef class Session(SendState):
         self.server.totals.calls += 1
 
     cdef void unlink(self, Http2Call call) noexcept:
-        """The stream is closed: whoever still works for the call learns it, and the stream's reference goes."""
+        """The stream is closed: cancels the work of its call, and drops the stream's reference."""
         if not call.settled:
             self.server.totals.abandoned += 1
         call.abandon()
@@ -384,7 +384,7 @@ cdef class Session(SendState):
 
 
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
-    """Counts frames that ask for nothing and bring nothing, those of unknown types too."""
+    """Counts control frames, those of unknown types, too: frames that ask for nothing and bring nothing."""
     if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
         return 0                            # these have limits of their own
     if frame.type == NGHTTP2_RST_STREAM:
@@ -396,13 +396,13 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     (<Session>user_data).flood.control_frames += 1 if frame.type == NGHTTP2_DATA else 1 + frame.length // UNASKED_NBYTES
     if frame.type == NGHTTP2_PING and not frame.flags & NGHTTP2_FLAG_ACK:
         (<Session>user_data).flood.pings += 1
-    elif frame.type == NGHTTP2_PRIORITY and frame.stream_id == 0:       # nghttp2 skips what has no meaning any more, errors included
+    elif frame.type == NGHTTP2_PRIORITY and frame.stream_id == 0:       # an error, but nghttp2 skips all PRIORITY frames
         nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR)
     return 0
 
 
 cdef int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *frame, void *user_data) noexcept:
-    """A frame of a type that nobody knows. nghttp2 is told of all such types, or it would skip them without a word, and uncounted."""
+    """A frame of an unknown type. The options name all such types (server_state.pyx): else nghttp2 would skip them, uncounted."""
     return NGHTTP2_ERR_CANCEL
 
 
@@ -413,7 +413,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
         self.headers.begin(None)
         return 0
     self.opened_streams += 1
-    if self.calls >= OWN_CALLS and self.server.calls + self.calls >= self.server.limits.max_calls:     # no more than are left to others
+    if self.calls >= OWN_CALLS and self.server.calls + self.calls >= self.server.limits.max_calls:     # no more than max_calls leaves free
         self.server.totals.refused += 1
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
@@ -428,8 +428,8 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
 
 
 cdef int give_up_headers(nghttp2_session *session, int32_t stream_id) noexcept:
-    """A byte of HPACK can stand for kilobytes, each of which costs time: the stream is reset, and the rest of the block not looked at.
-    gRPC's clients take ENHANCE_YOUR_CALM for RESOURCE_EXHAUSTED; nghttp2 by itself would say INTERNAL_ERROR."""
+    """Resets the stream, and skips the rest of the header block: one byte of HPACK can stand for kilobytes. gRPC's clients take
+    ENHANCE_YOUR_CALM for RESOURCE_EXHAUSTED; nghttp2 by itself would send INTERNAL_ERROR."""
     nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_ENHANCE_YOUR_CALM)
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
 
@@ -476,7 +476,7 @@ cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t e
     cdef Session self = <Session>user_data
     cdef void *stream = nghttp2_session_get_stream_user_data(session, stream_id)
     if error_code != NGHTTP2_NO_ERROR and error_code != NGHTTP2_REFUSED_STREAM and not self.receiving:
-        self.flood.resets += 1            # by us, for what the client sent: those that it sent itself were counted as they came
+        self.flood.resets += 1          # a reset of ours, for an error of the client; on_begin_frame counts the client's own
     if stream != NULL:
         nghttp2_session_set_stream_user_data(session, stream_id, NULL)
         self.unlink(<Http2Call>stream)

@@ -1,4 +1,4 @@
-# stream: one RPC on one HTTP/2 stream: what its headers said, its messages as they come, its response as it leaves.
+# stream: one RPC on one HTTP/2 stream: its headers, its messages as they come, its response as it leaves.
 # Never in here: frames, the connection's other calls, what a method does.
 
 cimport cython
@@ -16,39 +16,42 @@ cdef enum Kind:                         # Method.kind
     STREAM = 3
 
 @cython.final
-@cython.no_gc                   # its cycles (request, listener) are broken by hand when the stream closes
+@cython.no_gc                   # its cycles (work, listener) are broken by hand when the stream closes
 cdef class Http2Call(Call):
-    cdef readonly SendState connection         # its connection's, the Session; None once the stream is closed
+    cdef readonly SendState connection  # the Session; None once the stream is closed
     cdef int32_t stream_id
     cdef Kind kind
-    cdef readonly object method_row     # the service table's Method, None for an unknown path
+    cdef readonly object method_row     # the service table's Method; None for an unknown path
     cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
-    # What the request's headers said.
-    cdef Py_ssize_t header_nbytes
-    cdef Py_ssize_t max_message_nbytes  # of its method
-    cdef bint is_post, is_grpc, bad_encoding, bad_timeout
-    cdef bint compresses                # the client takes the encoding of the endpoint's responses
-    cdef bint single                    # of a streaming method that takes one request message
+    # The request's headers.
+    cdef Py_ssize_t header_nbytes       # their size, as HTTP/2 counts it
+    cdef Py_ssize_t max_message_nbytes  # the method's limit
+    cdef bint is_post, is_grpc          # the HTTP method is POST; the content type is gRPC's
+    cdef bint bad_encoding, bad_timeout         # why HeaderReader.check rejects the call
+    cdef bint compresses                # the client takes the encoding of the server's responses
+    # The request.
+    cdef bint single                    # a streaming method that takes one request message
     cdef bint has_message               # the one message of this method has come
     cdef readonly bint half_closed      # the client sends no more
-    cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
+    cdef bytearray backlog              # bytes of a streaming request that wait until the method takes `message`, or None
     cdef Py_ssize_t held_nbytes         # charged to the budget of messages: backlog, TASK_NBYTES
-    cdef Py_ssize_t words_nbytes        # of its status, charged there, too
-    cdef uint64_t received_nbytes       # of messages
-    cdef Conversion incoming            # decompresses a message of the request, the only one that is begun, or None
+    cdef Py_ssize_t words_nbytes        # the size of its status, charged there, too
+    cdef uint64_t received_nbytes       # bytes of messages that came
+    cdef Conversion incoming            # decompresses a message of the request; None: none is being decompressed
     # The response.
-    cdef Conversion outgoing            # compresses a message of it on a thread, or None
-    cdef Message response                 # whose frame is being sent, or None
-    cdef char *unsent                   # next byte of it
-    cdef Py_ssize_t unsent_nbytes
-    cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
-    cdef bint headers_sent, deferred
-    cdef bint final                     # no message follows the present one: trailers come next
+    cdef Conversion outgoing            # compresses a message of it, or None
+    cdef Message response               # the message that is being sent, or None
+    cdef char *unsent                   # its next byte
+    cdef Py_ssize_t unsent_nbytes       # its bytes that libnghttp2 has not taken
+    cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
+    cdef bint headers_sent              # HEADERS were submitted
+    cdef bint deferred                  # libnghttp2 waits until there is more to send
+    cdef bint final                     # the last message: trailers follow it
     cdef bint plain                     # an HTTP response without gRPC's trailers
-    cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
-    cdef bytes authorization            # the header's value, for the authenticator; None where it judged the same before
-    cdef bint is_authorized             # it is the last one that the authenticator let through on this connection
-    cdef StallPolicy stall
+    cdef object error                   # the RequestError that ends a streaming call, or of headers that found no memory; or None
+    cdef bytes authorization            # the header's value until the authenticator has seen it, or None
+    cdef bint is_authorized             # `authorization` equals the value that the authenticator last accepted here
+    cdef StallPolicy stall              # whether its client moves
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
     # Begins a unary call, whose message is there. Raises what the service does.
     cdef int begin(self) except -1

@@ -1,7 +1,7 @@
 # cython: language_level=3
 # stream: one RPC on one HTTP/2 stream (see stream.pxd).
 #
-# nghttp2 copies what it sends before the callbacks return, so a response's memory is free as soon as its last byte was read.
+# nghttp2 copies what it sends before a callback returns, so a response's memory is free as soon as read_response has given its last byte.
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
@@ -37,13 +37,13 @@ cdef inline nghttp2_nv header(bytes name, bytes value):
     result.flags = NGHTTP2_NV_FLAG_NONE
     return result
 
-# Names and values that every response uses; kept alive here, since nghttp2 holds only their addresses.
+# Names and values of headers; kept alive here, since nghttp2 holds only their addresses.
 STATUS, OK_200, CONTENT_TYPE, GRPC, GRPC_STATUS, GRPC_OK = b":status", b"200", b"content-type", b"application/grpc", b"grpc-status", b"0"
 GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
     b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity, deflate, gzip",
     b"grpc-encoding")
 
-NO_WORDS = b"the words of this status found no room in the message memory of the server (message_memory_bytes)"
+NO_WORDS = b"the text of this status found no room in the message memory of the server (message_memory_bytes)"
 
 cdef nghttp2_nv RESPONSE_HEADERS[2]
 RESPONSE_HEADERS[0] = constant_header(STATUS, OK_200)
@@ -53,7 +53,7 @@ OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
 
 
 cdef inline Message pooled(message):
-    """A response in a block of its own: a frame needs room in front of the message."""
+    """The response in a block of the pool: gRPC's prefix needs room in front of the message."""
     if type(message) is Message and (<Message>message).wrapped is None:
         return <Message>message
     return Message(message)
@@ -74,7 +74,7 @@ cdef class Http2Call(Call):
 
     @property
     def request_over(self):
-        """Whether the client sends no more, and no message of it is being decompressed: when take_message has none, none will come."""
+        """Whether the client sends no more, and no message is being decompressed: if take_message returns None, no message will come."""
         return self.half_closed and self.incoming is None
 
     cdef int begin(self) except -1:
@@ -92,10 +92,10 @@ cdef class Http2Call(Call):
         if self.settled:
             return
         if self.connection is not None and not self.connection.has_room(len(message)):
-            self.work = None         # it answers just now, and is not cancelled
+            self.work = None            # it gives its response just now: reject must not cancel it
             self.connection.reject(self, self.stream_id, self.connection.unread_error(len(message)))
             return
-        response = pooled(message)        # raises, if it does, before the call counts as answered
+        response = pooled(message)        # may raise: the call is not settled yet
         self.settled = True
         self.work = None
         self.final = True
@@ -141,8 +141,8 @@ cdef class Http2Call(Call):
             self.submit_headers()
 
     def take_message(self):
-        """The next message of a streaming request, or None while there is none. Taking one opens the window for more.
-        Raises RequestError when what the client sent is no message."""
+        """The next message of a streaming request, or None while there is none. To take one opens the window for more.
+        Raises RequestError when the client's bytes are no message."""
         cdef Message message
         if self.incoming is None:
             message = self.next_message()
@@ -152,7 +152,7 @@ cdef class Http2Call(Call):
         return self.decompressed()
 
     cdef Message next_message(self):
-        """The one that came first, as it came."""
+        """The message that came first, not decompressed."""
         cdef Message message = self.message
         cdef const uint8_t *unread
         cdef Py_ssize_t nbytes, taken
@@ -170,11 +170,11 @@ cdef class Http2Call(Call):
             nghttp2_session_consume(self.connection.session, self.stream_id, taken)
             self.connection.mark_dirty()
         if message is None and self.half_closed and not self.settled:
-            self.check_ended()          # what waited behind the last message may be the beginning of another
+            self.check_ended()          # the backlog may have ended within a message
         return message
 
     cdef int check_ended(self) except -1:
-        """The client sends no more, and all of it was looked at: raises where that is not the end of a message."""
+        """The client sends no more, and all its bytes were parsed: raises if they end within a message."""
         if self.partial is not None:
             raise InvalidArgument(f"request message: the stream ended {self.missing_nbytes} bytes before the message did", reason="framing")
         if self.prefix_nbytes > 0:
@@ -183,12 +183,12 @@ cdef class Http2Call(Call):
         return 0
 
     cdef bint decompress(self, Message message) except -1:
-        """Begins it; True: `decompressed` has the result already. Else go_on is called when it has."""
+        """Begins to decompress the message. True: `decompressed` has the result now; else it will when go_on is called."""
         self.incoming = Decompression(message, self.encoding, self.max_message_nbytes, self.go_on, self.deadline_ns)
         return self.connection.server.convert(self.connection, self.incoming)
 
     cdef Message decompressed(self):
-        """What has become of the message, or None while a thread is at it. Raises what was wrong with it."""
+        """The decompressed message, or None while a thread works at it. Raises what was wrong with it."""
         cdef Conversion conversion = self.incoming
         if not conversion.over:
             return None
@@ -201,7 +201,7 @@ cdef class Http2Call(Call):
         return conversion.result
 
     def go_on(self):
-        """A thread has decompressed the message."""
+        """A thread has decompressed the message: the call goes on."""
         cdef SendState connection = self.connection
         if connection is None or self.incoming is None:
             return
@@ -213,10 +213,10 @@ cdef class Http2Call(Call):
             self.begin()
         except Exception as error:
             connection.reject(self, self.stream_id, error)
-        connection.mark_dirty()         # behind the inline run that the call scheduled: its response goes along
+        connection.mark_dirty()         # the flush is scheduled behind the inline run that the call scheduled: its response goes along
 
     cdef int hold(self, Py_ssize_t nbytes) except -1:
-        """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
+        """Charges bytes that belong to no message to the budget of messages, until give_back or the end of the stream."""
         charge_bytes(nbytes, self.share, self.held_nbytes)
         self.held_nbytes += nbytes
         return 0
@@ -226,9 +226,9 @@ cdef class Http2Call(Call):
         release_bytes(nbytes, self.share)
 
     cdef void drop_request(self) noexcept:
-        """Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window."""
+        """The method reads no more of the request: frees its memory, and opens the connection's window for as many bytes."""
         cdef Py_ssize_t nbytes
-        self.partial = None
+        self.message = self.partial = None
         if self.incoming is not None:
             self.incoming.cancel()
             self.incoming = None
@@ -252,8 +252,8 @@ cdef class Http2Call(Call):
             self.outgoing = None
 
     cdef Owed owed(self) noexcept:
-        """What the client must do before this call goes on, memory being held for it meanwhile. A streaming call whose client has
-        nothing to say owes nothing, but in a drain."""
+        """What the client must do before this call goes on, if the call holds memory meanwhile. The client of a streaming call need not send
+        a message, except the first, and except in a drain."""
         if self.unsent_nbytes > 0:
             if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
                 return RESPONSE
@@ -261,31 +261,30 @@ cdef class Http2Call(Call):
         if self.settled:
             return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
         if self.incoming is not None:
-            return NOTHING              # but time
+            return NOTHING              # the call waits for a thread
         if self.kind == STREAM:
-            # Messages that wait to be taken count: either they are read as they come, or the method does not want them.
+            # Messages that the method does not take count, too: it takes those that it wants as they come.
             if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
                 return REQUEST
             if self.received_nbytes == 0 and not self.half_closed:
-                return REQUEST          # who opens a stream has something to ask
+                return REQUEST          # a client that opens a stream must send a message
             return REQUEST if self.connection.server.draining and not self.half_closed else NOTHING
         return NOTHING if self.half_closed else REQUEST
 
     cdef Py_ssize_t owed_nbytes(self) noexcept:
-        """Bytes that must move at min_message_rate where they are more than SMALL_NBYTES: of the message that comes or is being sent; of a
-        request that is whole but for its end, what it holds."""
-        if self.unsent_nbytes > 0:
-            return self.unsent_nbytes
+        """The size of the request's message that comes, or has come while the client may still send. More than SMALL_NBYTES must come at
+        min_message_rate. Responses always have min_rate."""
         if self.partial is not None:
             return self.partial.nbytes
         return self.message.nbytes if self.message is not None else 0
 
     cdef uint64_t consumed_nbytes(self) noexcept:
-        """Of the request: sent by the client, and taken by who reads them."""
+        """Bytes of the request that the client has sent and that do not wait in the backlog."""
         return self.received_nbytes - (PyByteArray_GET_SIZE(self.backlog) if self.backlog is not None else 0)
 
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept:
-        """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
+        """The client has owed this for too long, or its deadline has passed. Rejects the call if its client may still send; else resets the
+        stream. The call holds nothing more."""
         if owed == REQUEST or self.incoming is not None:
             self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, now_ns))
         else:
@@ -294,7 +293,6 @@ cdef class Http2Call(Call):
             self.drop_response()
             nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
             self.connection.mark_dirty()
-        self.message = None
 
     cdef stall_error(self, int64_t limit_ns, int64_t now_ns):
         cdef Limits limits
@@ -326,7 +324,7 @@ cdef class Http2Call(Call):
         return 0
 
     def send_compressed(self):
-        """The response is compressed; or it goes as it was, where that saves nothing or there is no memory for it."""
+        """The response is compressed; or it is sent as it was, if compression saves nothing or finds no memory."""
         cdef Conversion conversion = self.outgoing
         if conversion is None:
             return
@@ -371,7 +369,7 @@ cdef class Http2Call(Call):
         self.connection.mark_dirty()
 
     cdef int send_status(self, error) except -1:
-        """Trailers-only: the whole response is one HEADERS frame. The stream is reset after it when the client still sends."""
+        """Trailers-only: the whole response is one HEADERS frame. If the client still sends, the stream is reset after it."""
         cdef nghttp2_nv headers[6]
         cdef size_t count = 4
         cdef bytes code = b"%d" % error.code
@@ -379,7 +377,7 @@ cdef class Http2Call(Call):
         cdef bytes details = status_details(error)
         cdef Py_ssize_t words_nbytes = PyBytes_GET_SIZE(text) + PyBytes_GET_SIZE(details)
         try:
-            charge_bytes(words_nbytes, None, 0)     # nghttp2 has a copy until the client reads it. In no share: it may be full
+            charge_bytes(words_nbytes, None, 0)     # nghttp2 keeps a copy until the client reads it. The share may be full
             self.words_nbytes = words_nbytes
         except ResourceExhausted:
             text, details = NO_WORDS, b""
@@ -404,7 +402,7 @@ cdef class Http2Call(Call):
         cdef nghttp2_nv headers[2]
         cdef nghttp2_data_provider2 provider
         cdef bytes code = b"%d" % status
-        self.response = Message(text)     # raises, if it does, before the call counts as answered
+        self.response = Message(text)       # may raise: the call is not settled yet
         self.settled = True
         self.final = True
         self.plain = True
