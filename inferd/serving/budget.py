@@ -1,4 +1,4 @@
-"""How the memory that the process may use is divided: the settings that are `auto`, and the most that all of them can take together.
+"""Divides the memory that the process may use: numbers for settings that are `auto`, and the worst case of all together.
 
 Constants are the most that one of a kind holds, measured (tests/serving/test_budget.py). Memory of models is not in here: it gets the rest.
 """
@@ -18,12 +18,12 @@ __all__ = ["CONNECTION_BYTES", "TLS_CONNECTION_BYTES", "Share", "most_bytes", "s
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
-# One connection, beside its messages and streams: its session and objects, what its transport buffers, and 16 KiB of messages that it may
-# hold beyond message_memory_bytes (OWN_NBYTES of message.pxd).
+# One connection, beside its messages and streams: its session and objects, buffered output, and 16 KiB of messages that it may hold beyond
+# message_memory_bytes (OWN_NBYTES of message.pxd).
 CONNECTION_BYTES = 384 * KiB
 TLS_CONNECTION_BYTES = 640 * KiB  # with OpenSSL's state, and up to MAX_UNSENT_NBYTES of limits.pxd
 STREAM_BYTES = 1536  # one stream, beside its messages
-OWN_STREAMS = 16  # that each connection may have beyond max_total_streams (OWN_CALLS of limits.pxd)
+OWN_STREAMS = 16  # each connection may have this many beyond max_total_streams (OWN_CALLS of limits.pxd)
 PROCESS_BYTES = 128 * MiB  # Python, its libraries and ONNX Runtime without a model
 KEPT_BYTES = 64 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
 LEAVING_BLOCKS = 2  # of large messages may be on their way back to the system (ASIDE_THREADS of message.pyx)
@@ -32,7 +32,7 @@ MOST_CONNECTIONS, LEAST_CONNECTIONS = 10_000, 64
 MOST_STREAMS, LEAST_STREAMS = 100_000, 1024
 MOST_MESSAGE_BYTES = MOST_PICTURE_BYTES = 1 * GiB
 LEAST_RUN_BYTES = 64 * MiB
-# One part in so many of the limit is what each `auto` may take.
+# Each `auto` may take one part of the limit in this many.
 CONNECTIONS_PART, MESSAGES_PART, STREAMS_PART, PICTURES_PART = 4, 5, 16, 16
 
 
@@ -45,8 +45,8 @@ class Share(NamedTuple):
 
 
 def settled(settings: Settings, limit_bytes: int | None = None) -> Settings:
-    """The settings with a number in place of each `auto` that depends on memory. limit_bytes: what the process may use; None: what the
-    system says. Numbers that somebody has chosen stay."""
+    """The settings with a number in place of each `auto` that depends on memory. limit_bytes: the memory that the process may use; None: as
+    the system says. Numbers that the operator has chosen stay."""
     limit = memory_limit_bytes() if limit_bytes is None else limit_bytes
     least_message_bytes = settings.max_message_bytes * max(1, settings.workers)
     derived = {
@@ -63,12 +63,12 @@ def settled(settings: Settings, limit_bytes: int | None = None) -> Settings:
 
 
 def connection_bytes(settings: Settings) -> int:
-    """The most that one connection holds: of a server that speaks TLS all are counted as TLS connections."""
+    """The most that one connection holds. If the server speaks TLS, all its connections count as TLS connections."""
     return TLS_CONNECTION_BYTES if settings.tls_cert else CONNECTION_BYTES
 
 
 def worst_case(settings: Settings, limit_bytes: int) -> list[Share]:
-    """What a server with these settings holds at most, beside its models. limit_bytes: what its processes may use together."""
+    """The most that a server with these settings holds beside its models. limit_bytes: the memory that its processes may use together."""
     return _shares(settled(settings, limit_bytes))
 
 

@@ -1,6 +1,6 @@
-"""Calls of every method but ModelInfer on the native transport: a task each, and the turns that connections take for them.
+"""Calls of every method but ModelInfer on the native transport: each is a task, and connections take turns.
 
-Never in here: what a method does, and frames.
+Never in here: methods, and frames.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ColdCalls"]
 
-PROBES = 4  # that begin in one iteration of the loop
+PROBES = 4  # the most probes that begin in one iteration of the loop
 
 
 class Turns:
-    """What calls do on the loop in one piece: `most` of it in one iteration, by turns of their connections."""
+    """Lets `most` calls go on in one iteration of the loop, by turns of their connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         self._loop, self._most = loop, most
@@ -90,10 +90,10 @@ class ColdCalls:
     """The calls of one transport that run as tasks. `call.work` is the task, or its turn before it begins, so that a client that goes
     away cancels it.
 
-    One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
-    in one piece, and several together would hold up everybody else. Probes have turns of their own.
+    In each iteration of the loop, one call begins or takes another message of its stream, because it does all its work in one piece:
+    several together would hold up the loop. Connections take turns. Probes have turns of their own.
 
-    reject(call, error): answers any exception that a method raised (see service.py).
+    reject(call, error): answers a call whose method raised (see service.py).
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reject: Callable[[Call, Exception], None]) -> None:
@@ -123,7 +123,7 @@ class ColdCalls:
             task.add_done_callback(lambda _task: connection.open_by_method.subtract((method,)))
 
     async def cancel(self) -> None:
-        """Ends all."""
+        """Cancels all tasks."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -135,7 +135,7 @@ class ColdCalls:
                 response = await method.handler(request)
             call.reply(response.SerializeToString())
         except TimeoutError:
-            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the answer was ready"))
+            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready"))
         except Exception as error:
             self._reject(call, error)
 
@@ -159,8 +159,8 @@ class ColdCalls:
             call.listener = None
 
     async def _requests(self, call: Http2Call, method: Method, changed: asyncio.Event) -> AsyncIterator[Any]:
-        """A streaming call's requests as they come, each in a turn of its connection, until the client ends its side."""
-        begins = True  # one that is there is part of the turn in which the call begins
+        """A streaming call's requests as they come, each in a turn of its connection, until the client half-closes the stream."""
+        begins = True  # the call begins in a turn: the first message needs no other, if it is there
         while True:
             message = call.take_message()
             if message is not None:

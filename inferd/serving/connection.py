@@ -1,5 +1,5 @@
 """One client's connection on the native transport: its TLS, and whether its certificate lets it call. Never in here: HTTP/2, reading and
-writing (_core/http2/connection), what concerns several connections (native.py)."""
+writing (_core/http2/connection), several connections (native.py)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Owner"]
 
-ALPN = "h2"  # what a client must offer, as RFC 9113 wants: Python's ssl lets in others
+ALPN = "h2"  # a client must offer this (RFC 9113). Python's ssl accepts clients that do not
 
 
 class Owner(Protocol):
-    """What a connection asks of its transport."""
+    """The transport, as its connections see it."""
 
     server: ServerState
     access: Access
@@ -37,16 +37,16 @@ class Owner(Protocol):
 
 
 class Connection(native.Connection):
-    """One client's connection. It owns `client`, a connected socket. tls: or None, in plaintext."""
+    """One client's connection. It owns `client`, a connected socket. tls: None in plaintext."""
 
     def __init__(self, owner: Owner, client: socket.socket, tls: Tls | None) -> None:
         super().__init__(owner.server, client, None if tls is None else TlsLayer(tls.wrap))
         self._owner = owner
         self.made_s = owner.loop.time()
-        self.held_bytes = 0  # at most, beside its messages; the owner's to say
-        self._identity: Identity | None = None  # whom the client's certificate names
-        self._told = False  # in the log
-        self.open_by_method: Counter[Method] = Counter()  # open ones of methods that have a limit for each connection
+        self.held_bytes = 0  # the most memory that it can hold beside its messages; the transport sets it
+        self._identity: Identity | None = None  # the names in the client's certificate
+        self._told = False  # the log has its identity
+        self.open_by_method: Counter[Method] = Counter()  # open calls of methods that have a limit for each connection
 
     def choose_age_ns(self) -> int:
         return self._owner.age_ns()

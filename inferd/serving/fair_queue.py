@@ -1,5 +1,5 @@
-"""What waits for a turn: connections take turns by the one scheduler (_core/base/scheduler), with one item a turn. Never in here: what is
-done in a turn.
+"""A queue of items of many connections, which take turns by the one scheduler (_core/base/scheduler), one item a turn. Never in here: what
+happens in a turn.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 class _Line(Flow):
-    """What one connection has waiting, in order."""
+    """The items of one connection, in order."""
 
     def __init__(self, connection: object) -> None:
         self.connection = connection
@@ -23,7 +23,7 @@ class _Line(Flow):
 
 
 class FairQueue(Generic[Item]):
-    """Any item can leave. No operation takes longer because many items wait."""
+    """Any item can be removed. No operation takes longer because many items wait."""
 
     def __init__(self) -> None:
         self._scheduler = Scheduler(1)  # an item costs 1: a whole quantum
@@ -52,6 +52,6 @@ class FairQueue(Generic[Item]):
         return None
 
     def remove(self, connection: object, item: Item) -> None:
-        """Nothing happens where the item does not wait."""
+        """Does nothing if the item does not wait."""
         if (line := self._lines.get(connection)) is not None:
             line.items.pop(item, None)

@@ -1,6 +1,6 @@
-"""Sockets that listen, and how a server leaves them: no connection is lost that the kernel has taken. Those that a supervisor opens for
-its workers are bound before models are loaded and listen once they are, those of files at once, so that no other server takes one for a
-file that was left behind. Never in here: who is served.
+"""Binds listening sockets, and closes them without losing a connection that the kernel has accepted. A TCP socket is bound before models
+are loaded, and listens after. A Unix socket listens at once: else another server would take its file for a stale one. Never in here:
+accepting (ports.py).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "bind", "close_empty"]
 
-ACCEPTED_AT_ONCE = 64  # connections of one socket between two looks at everything else, where nobody has to be served meanwhile
-LAST_S = 1.0  # in a drain, for connections that are there already
-LAST_PAUSE_S = 0.001  # for everybody else, before more of them are accepted
+ACCEPTED_AT_ONCE = 64  # in a drain, the most connections accepted from one socket before the loop goes on
+LAST_S = 1.0  # in a drain, the most time for accepting connections that wait in the backlog
+LAST_PAUSE_S = 0.001  # the loop does other work for this long before it accepts more of them
 
 
 class Listener(NamedTuple):
-    """One socket. address: what clients connect to. ours: nobody gave it to this process. file: goes with it."""
+    """One listening socket. address: what clients connect to. ours: this process opened it. file: a Unix socket's, removed with it."""
 
     socket: socket.socket
     address: Address
@@ -33,14 +33,14 @@ class Listener(NamedTuple):
     file: SocketFile | None = None
 
     def listen(self) -> None:
-        """Raises StartError where another process was quicker. A Unix socket does already."""
+        """Raises StartError if another process listens there. A Unix socket listens already."""
         try:
             self.socket.listen(BACKLOG)
         except OSError as error:
             raise not_listening(self.address, error) from None
 
     def remove_file(self) -> None:
-        """Nobody finds it any more; who has, waits there."""
+        """New clients no longer find the socket. Clients that have connected wait in its backlog."""
         if self.file is not None:
             self.file.remove()
 
@@ -57,7 +57,7 @@ def adopt(opened: socket.socket, tls: bool) -> Listener:
 
 
 def bind(address: Address, settings: Settings) -> list[Listener]:
-    """The sockets of an address, of which a host's name may have several; port 0 has become a free one. Raises StartError."""
+    """The sockets of an address. A host's name may have several; port 0 becomes a free one, the same for all. Raises StartError."""
     made: list[Listener] = []
     try:
         if address.path:
@@ -66,7 +66,7 @@ def bind(address: Address, settings: Settings) -> list[Listener]:
             return [Listener(opened, address, file=SocketFile.of(address))]
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, place in dict.fromkeys((family, place) for family, _, _, _, place in found):
-            port = made[0].address.port if made else address.port  # one that is free is free for all
+            port = made[0].address.port if made else address.port
             opened = _bound(family, (place[0], port, *place[2:]), reuse_port=settings.reuse_port)
             made.append(Listener(opened, address._replace(port=opened.getsockname()[1])))
     except OSError as error:
@@ -77,9 +77,9 @@ def bind(address: Address, settings: Settings) -> list[Listener]:
 
 
 async def close_empty(listeners: Iterable[Listener], accept: Callable[[Listener], bool]) -> None:
-    """Closes each in the moment in which nobody waits there: who waits would be reset, with what it has sent. What others gave is closed at
-    once, for it stays open with them, and so does who waits there. accept(listener): takes some; True: nobody waits any more. Whoever
-    cancels this has all of them closed.
+    """Closes each listener as soon as its backlog is empty: the kernel resets connections in the backlog of a closed socket. A socket that
+    another process gave us is closed at once, because it stays open there, with its backlog. accept(listener): accepts some connections;
+    True: none wait. If the caller cancels this, all listeners are closed.
     """
     left = list(listeners)
     for listener in left:

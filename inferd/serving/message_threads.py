@@ -1,7 +1,8 @@
-"""Threads for what a message needs that would hold the event loop: it is compressed or decompressed, or its typed contents are unpacked.
-All of them do so without the GIL, and let others run in between (_core/base/yielding).
+"""Threads for work on a message that would hold up the event loop: compression, decompression, the unpacking of typed contents. The work
+runs without the GIL, and lets other threads run in between (_core/base/yielding).
 
-The queues belong to the loop's thread alone, hence no lock. Never in here: what is done to a message (_core/grpc/compression, unpacking).
+The queues belong to the loop's thread alone, and so need no lock. Never in here: the work itself (_core/grpc/compression, unpacking.py), whether
+a message needs any.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["MAX_THREADS", "MessageThreads"]
 
 MAX_THREADS = 4
-MIN_THREADS = 2  # on one core, too: one of them is left to short work
-NICE = 5  # where there are few cores the event loop goes before
-GIVEN = 2  # pieces of work for each thread, one of them in its hands: none idles until the loop has seen that one is over
+MIN_THREADS = 2  # on one core, too: one thread is left to short work
+NICE = 5  # on few cores, the event loop goes first
+GIVEN = 2  # pieces of work for each thread, one of them running: no thread idles until the loop sees that one is over
 LONG_NBYTES = 256 << 10  # work on a larger message is long: it takes some milliseconds
-SHORT_NS = 5_000_000  # work that takes longer is long, whatever its size: it begins anew among the long ones
+SHORT_NS = 5_000_000  # work that takes longer is long, whatever its size: it begins anew in the long queue
 
 
 class MessageThreads:
-    """A few threads, started when there is work. Made, given work and closed on the running event loop.
+    """A few threads, started when there is work. All methods belong to the running event loop.
 
     Short work and long work wait in two queues, in each of which connections take turns. Long work has all threads but one, so that short
     work never waits for it. usable: threads of this process that can run at once; the event loop is one of them.
@@ -42,19 +43,19 @@ class MessageThreads:
         self._loop = asyncio.get_running_loop()
         self._count = min(max(MIN_THREADS, usable - 1), MAX_THREADS)
         self._short, self._long = FairQueue["Work"](), FairQueue["Work"]()
-        self._given: SimpleQueue[tuple[SendState, Work, bool] | None] = SimpleQueue()  # whether it is long; None: a thread ends
-        self._given_count = self._given_long_count = 0
+        self._given: SimpleQueue[tuple[SendState, Work, bool] | None] = SimpleQueue()  # connection, work, is it long; None ends a thread
+        self._given_count = self._given_long_count = 0  # work that threads have, or that waits in _given
         self._threads: list[threading.Thread] = []
         self._is_closed = False
 
     @property
     def unfinished(self) -> int:
-        """Pieces of work that wait, or are in a thread's hands."""
+        """Pieces of work that wait or run."""
         return len(self._short) + len(self._long) + self._given_count
 
     def run_on_thread(self, connection: SendState, work: Work) -> None:
-        """work.run() is called on a thread, and then work.done() on the loop's. Work that is cancelled leaves: neither is called any more,
-        unless a thread was given it before. RuntimeError once the threads were closed, or where there is none."""
+        """Calls work.run() on a thread, then work.done() on the loop's. Cancelled work leaves its queue: neither is called any more, unless
+        a thread has it already. Raises RuntimeError after close, or if the system gives no thread."""
         if self._is_closed:
             raise RuntimeError("work was given to message threads after the end")
         if not self._threads:
@@ -62,7 +63,7 @@ class MessageThreads:
         self._put(connection, work, self._long if work.nbytes > LONG_NBYTES else self._short)
 
     async def close(self) -> None:
-        """Ends the threads. Work that still waits is dropped: nobody wants it any more, or its connection would be there."""
+        """Ends the threads, and drops work that still waits: its connections have ended."""
         self._is_closed = True
         self._short, self._long = FairQueue(), FairQueue()
         for _ in self._threads:
@@ -86,23 +87,23 @@ class MessageThreads:
             self._given_long_count += is_long
             self._given.put((cast("SendState", connection), work, is_long))
             if len(self._threads) < min(self._count, self._given_count):
-                with suppress(RuntimeError):  # the threads that are there do it
+                with suppress(RuntimeError):  # the running threads do the work
                     self._start_thread()
 
     def _start_thread(self) -> None:
-        """RuntimeError where the system has none left."""
+        """Raises RuntimeError if the system gives none."""
         thread = threading.Thread(target=self._run, name=f"message {len(self._threads)}", daemon=True)
         thread.start()
         self._threads.append(thread)
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICE)  # of this thread: so Linux takes it
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICE)  # Linux applies it to this thread alone
         while (given := self._given.get()) is not None:
             _, work, is_long = given
             is_over = work.run() if is_long else work.run(monotonic_ns() + SHORT_NS)
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._take_back, given, is_over)
-            del given, work  # while this thread waits for another
+            del given, work  # frees them while this thread waits
 
     def _take_back(self, given: tuple[SendState, Work, bool], is_over: bool) -> None:
         connection, work, was_long = given
@@ -110,6 +111,6 @@ class MessageThreads:
         self._given_long_count -= was_long
         if is_over or work.cancelled:
             work.done()
-        elif not self._is_closed:  # else nobody goes on with it, and nobody waits for it
+        elif not self._is_closed:
             self._put(connection, work, self._long)
         self._give()

@@ -48,23 +48,24 @@ __all__ = ["NativeTransport"]
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 1.0  # how often connections are looked at: whether they stall, how old they are, whether a close lingers for too long
-LOOK_NS = 200_000  # of an iteration of the loop
+LOOK_S = 1.0  # the time between two looks at each connection: does it stall, how old is it, does its close linger for too long
+LOOK_NS = 200_000  # how long looks may take in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
-DRAIN_LOOK_S = 0.1  # how often connections are looked at in a drain,
-DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake,
-DRAIN_UNREAD_NS = 5 * 10**9  # or than this for a client that does not read its response
-GIVE_BACK_WAVES = 1000, 10_000  # connections, calls that are open at one look, of which a quarter is left at another: memory is given back
+# In a drain:
+DRAIN_LOOK_S = 0.1  # the time between two looks at each connection
+DRAIN_STALL_NS = 10**9  # how long the server waits for the rest of a request, or of a handshake
+DRAIN_UNREAD_NS = 5 * 10**9  # how long it waits for a client that does not read its response
+GIVE_BACK_WAVES = 1000, 10_000  # connections, calls: give memory back when a count that reached this falls to a quarter
 
 
 class Wave:
-    """A count that was `least` or more, and has fallen to a quarter of what it was."""
+    """Watches a count: a wave is over when it has reached `least` and then fallen to a quarter of its peak."""
 
     def __init__(self, least: int) -> None:
         self._least, self._most = least, 0
 
     def is_over(self, count: int) -> bool:
-        """Asked at each look. Once for each wave."""
+        """Called at each look. True once for each wave."""
         self._most = max(self._most, count)
         if self._most < self._least or count > self._most // 4:
             return False
@@ -75,8 +76,8 @@ class Wave:
 class NativeTransport:
     """A gRPC server over a service table, on the running event loop.
 
-    methods: full method name -> Method. settings: limits and socket options. reject(call, error): answers any exception
-    that a method raised (see service.py). access: who may ask; by default as the settings say. tls: of the addresses that speak it.
+    methods: full method name -> Method. settings: limits and socket options. reject(call, error): answers a call whose method raised
+    (see service.py). access: which clients may call; None: as the settings say. tls: for the addresses that speak it.
     """
 
     fixed: frozenset[str] = frozenset()
@@ -123,18 +124,18 @@ class NativeTransport:
         self._rejections = Rejections()
 
     async def start(self, addresses: list[Address]) -> list[Address]:
-        """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
+        """Listens on each address and serves. Returns the real addresses in the same order: port 0 becomes a free one."""
         warn_of_few(self._asked_connections)
         return [self._listen(address) for address in addresses]
 
     async def adopt(self, opened: socket, tls: bool) -> Address:
-        """Serves on a socket that listens already; its address. A Unix socket speaks no TLS."""
+        """Serves on a socket that listens already, and returns its address. A Unix socket speaks no TLS."""
         listener = adopt(opened, tls)
         self._ports.append(self._port([listener], tls=listener.address.tls))
         return listener.address
 
     def take(self, client: socket, tls: bool) -> None:
-        """Serves a connection that a port or another process accepted. A Unix socket speaks no TLS. One that finds no room is closed."""
+        """Serves a connection that a port or another process accepted, or closes it if there is no room. A Unix socket speaks no TLS."""
         try:
             if self.open_connections < self._max_connections:
                 self._serve(client, self._tls if tls and client.family != AF_UNIX else None)
@@ -146,13 +147,12 @@ class NativeTransport:
 
     @property
     def open_connections(self) -> int:
-        """Also those in a TLS handshake, or that only linger until their client closes."""
+        """Connections that hold a socket, also in a TLS handshake, or in a lingering close."""
         return len(self.connections) + len(self.server.closing)
 
     async def stop(self, timeout_s: float) -> None:
-        """Serves connections that were made or wait in the backlog, and no others, drains all, gives running calls `timeout_s` seconds, and
-        aborts what is left then. For the rest of a request, or of a handshake, that does not move, nobody waits longer than DRAIN_STALL_NS,
-        for a response that is not read no longer than DRAIN_UNREAD_NS."""
+        """Drains all connections, those in the backlog, too, and accepts no others. Running calls have `timeout_s` seconds; then the server
+        aborts all that is left. Stalled clients have less time: DRAIN_STALL_NS, DRAIN_UNREAD_NS."""
         self.server.draining = True
         self.server.set_keepalive(0, 0, 0, 0, 0)
         self._look_timer.cancel()
@@ -169,7 +169,7 @@ class NativeTransport:
         await self._threads.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
-                while self.connections:  # they are freed in their turns
+                while self.connections:  # their next turns free them
                     await asyncio.sleep(0)
         if self.poller.fileno() >= 0:
             self.loop.remove_reader(self.poller)
@@ -182,7 +182,7 @@ class NativeTransport:
                 await close_empty(ports, lambda listener: ports[listener].accept(listener, ACCEPTED_AT_ONCE))
 
     def _abort_all(self, timeout_s: float) -> None:
-        """At the end of a drain."""
+        """The end of a drain."""
         if calls := [connection.calls for connection in self.connections if connection.calls]:
             log.warning(
                 "%d calls of %d connections were cut off: drain_timeout_s, %g s, is over; raise it where calls take longer",
@@ -206,13 +206,13 @@ class NativeTransport:
             connection.abort()
 
     def access_changed(self) -> None:
-        """Tokens and names that were good may not be any more, of clients that are connected, too. What they have asked is answered."""
+        """Tokens and names may have become invalid, also those of connected clients. Calls that have begun go on."""
         self.server.credentials_changed()
         for connection in self.connections:
             connection.check_identity()
 
     def limit(self, settings: Settings) -> None:
-        """Takes the limits of connections as they are now. Nobody is cut off for max_connections; an age is told to who comes then."""
+        """Takes new limits of connections. max_connections ends no open connection; a new age is for new connections."""
         self._max_age_ns = settings.max_connection_age_s * 10**9
         self.server.set_keepalive(
             settings.min_ping_interval_s * 10**9,
@@ -226,15 +226,15 @@ class NativeTransport:
         make_room(self._max_connections)
 
     def age_ns(self) -> int:
-        """At which the connection that is being made drains; 0: never."""
+        """The age at which a new connection drains; 0: never."""
         return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
 
     def tls_failed(self, connection: Connection, error: Exception | str) -> None:
-        """A client made no handshake, or not one for HTTP/2."""
+        """A client's handshake has failed, or was not for HTTP/2."""
         self._handshakes_failed += 1
         if isinstance(error, str):
             self._rejections.tell(self.loop.time(), error)
-        elif not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):  # it went without a word, as many probes do
+        elif not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):  # it closed, as many probes do
             log.debug("a client's TLS handshake failed: %s", error)
         else:
             self._rejections.tell(self.loop.time(), f"the TLS handshake of {connection.peer} failed: {plain(error)}")
@@ -248,7 +248,7 @@ class NativeTransport:
             raise
 
     def counters(self) -> dict[str, float]:
-        """What observe.metrics shows of a transport."""
+        """The counters that observe.metrics shows."""
         server = self.server
         totals = server.totals
         return {
@@ -283,7 +283,7 @@ class NativeTransport:
         }
 
     def _look(self) -> None:
-        """Looks at all connections, now and then."""
+        """Looks at all connections: begins a round, unless the last one goes on."""
         draining = self.server.draining
         self._look_timer = self.loop.call_later(DRAIN_LOOK_S if draining else LOOK_S, self._look)
         if not self._unlooked:  # else the last round goes on
@@ -292,11 +292,12 @@ class NativeTransport:
         now_ns = time.monotonic_ns()
         for closing in list(self.server.closing):
             closing.look(now_ns)
-        if not draining and True in [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.server.calls)]:
+        waves_over = [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.server.calls)]  # both must look
+        if not draining and any(waves_over):
             give_back()
 
     def _look_on(self, now_ns: int) -> None:
-        """Some in each of the loop's iterations, and no longer than LOOK_NS: 10,000 at once would hold it up for 8 ms."""
+        """Looks at some connections in each iteration of the loop, for LOOK_NS: 10,000 looks at once would hold it up for 8 ms."""
         until_ns = time.monotonic_ns() + LOOK_NS
         try:
             while self._unlooked:
@@ -308,10 +309,10 @@ class NativeTransport:
                 self.loop.call_soon(self._look_on, now_ns)
 
     def _look_at(self, connection: Connection, now_ns: int) -> None:
-        """Memory is not held forever for a client that does not move: a request that does not come whole, or a response that is not read,
-        ends its call; a client that reads nothing of a connection, or stops within headers or a handshake, loses the connection. Moving
-        slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving. In a drain
-        the connection drains, too."""
+        """Ends calls and connections whose clients do not move, so that they hold no memory forever. A request that does not come, or a
+        response that the client does not read, ends its call. A client that reads nothing at all, or stops within headers or a handshake,
+        loses the connection. A client does not move if, over stall_timeout_s, it is slower than min_rate_bytes; or than
+        min_message_rate_bytes while a large request comes. In a drain, the connection drains, too."""
         if self.server.draining:
             connection.drain()
         if connection.shakes_hands and self.loop.time() - connection.made_s >= self._handshake_s:

@@ -1,4 +1,4 @@
-"""Ports: sockets that listen, and the accepting of clients, a few in each iteration of the loop. Never in here: HTTP/2, TLS."""
+"""Accepts clients, a few in each iteration of the loop. Never in here: HTTP/2, TLS."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Port"]
 
 log = logging.getLogger(__name__)
 
-ACCEPTS = 4  # clients that one listener lets in in one iteration of the loop
-WARNING_S = 60.0  # between two warnings that no descriptor is left
-PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
+ACCEPTS = 4  # the most clients that one listener accepts in one iteration of the loop
+WARNING_S = 60.0  # the least time between two warnings that no descriptor is left
+PAUSE_S = 1.0  # how long a listener pauses when the system has no file descriptors, or no memory
 
 
 class Port:
-    """Accepts connections on sockets that listen, until release(). take(client): gets each client. rejected(): is told of one that was
-    closed at once.
+    """Accepts connections on listening sockets, until release(). It calls take(client) for each client, and rejected() for each that it
+    closes at once.
     """
 
     def __init__(self, listeners: list[Listener], take: Callable[[socket.socket], None], rejected: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ class Port:
             self._watch(listener)
 
     def release(self) -> list[Listener]:
-        """Accepts nobody by itself any more: these are the caller's, to `accept` there, and to close."""
+        """Stops accepting, and returns the listeners: the caller may `accept` on them, and closes them."""
         released, self.listeners = self.listeners, []
         for listener in released:
             self._loop.remove_reader(listener.socket)
@@ -51,7 +51,7 @@ class Port:
         self._spare.close()
 
     def accept(self, listener: Listener, most: int) -> bool:
-        """Lets in so many of those that have connected. True: nobody waits any more."""
+        """Accepts up to `most` clients. True: no more wait."""
         for _ in range(most):
             try:
                 client = self._accepted(listener.socket)
@@ -67,7 +67,7 @@ class Port:
         return False
 
     def _accepted(self, listener: socket.socket) -> socket.socket | None:
-        """The next client. None: it was closed at once, since no descriptor is left."""
+        """The next client. None: it was closed at once, because no descriptor is left."""
         try:
             return listener.accept()[0]
         except OSError as error:

@@ -1,5 +1,5 @@
-"""Sockets that listen: on all addresses that a name has, and Unix sockets with the permissions that they are to have. Never in here:
-accepting (ports.py).
+"""Unix sockets: opens them with their permissions, and removes their files. Also the errors of addresses that cannot be listened on. Never
+in here: TCP (listeners.py), accepting (ports.py).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["BACKLOG", "SocketFile", "free_path", "name_of", "not_listening", "remove_socket_files", "unix_socket"]
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
-LOCK_TRIES, LOCK_PAUSE_S = 100, 0.01  # for a lock on the folder of a socket's file
+LOCK_TRIES, LOCK_PAUSE_S = 100, 0.01  # how often, and how far apart, a server tries to lock the folder of a socket's file
 
 WHY_NOT_LISTENING = {
     errno.EADDRINUSE: "it is in use",
-    errno.EEXIST: "what is there is no socket",
+    errno.EEXIST: "the file there is no socket",
     errno.EACCES: "permission denied",
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
@@ -52,8 +52,8 @@ OTHER_PATH_CURE = "choose one in a folder where this user may make files"
 
 
 class SocketFile(NamedTuple):
-    """The file of a Unix socket that this process has bound. It goes while the socket still listens: nobody else takes its path then, and
-    the file system gives its number to no other file. A server that starts while this one drains has a file of its own there."""
+    """The file of a Unix socket that this process has bound. It is removed while the socket still listens: until then no other server takes
+    the path, and the file system gives the inode number to no other file. A server that starts while this one drains makes its own file."""
 
     path: str
     device: int
@@ -61,7 +61,7 @@ class SocketFile(NamedTuple):
 
     @classmethod
     def of(cls, address: Address) -> Self | None:
-        """None: an abstract name, which has none. OSError."""
+        """None: an abstract name has no file. Raises OSError."""
         if address.is_abstract:
             return None
         found = os.stat(address.path)
@@ -70,7 +70,7 @@ class SocketFile(NamedTuple):
         return made
 
     def remove(self) -> None:
-        """Unless it is gone, or another one, by now."""
+        """Removes the file, unless it is gone, or another server's by now."""
         _files.discard(self)
         with suppress(OSError):
             found = os.stat(self.path)
@@ -78,18 +78,18 @@ class SocketFile(NamedTuple):
                 os.unlink(self.path)
 
 
-_files: set[SocketFile] = set()  # of this process, that are not removed yet
+_files: set[SocketFile] = set()  # files of this process that still exist
 
 
 def remove_socket_files() -> None:
-    """All of this process, which ends at once."""
+    """Removes all files of this process, which ends at once."""
     for file in list(_files):
         file.remove()
 
 
 def unix_socket(address: Address, mode: int) -> socket.socket:
-    """One that listens. Nobody can connect before its file has its permissions, and whoever looks for a stale file finds that somebody
-    listens there, as long as this process lives. mode: below 0: as the umask says. OSError."""
+    """A listening Unix socket. No client can connect before the file has its permissions. A server that looks for a stale file finds that
+    this process listens there. mode: the permissions; below 0: as the umask says. Raises OSError."""
     opened = socket.socket(socket.AF_UNIX)
     try:
         with free_path(address):
@@ -105,9 +105,8 @@ def unix_socket(address: Address, mode: int) -> socket.socket:
 
 @contextmanager
 def free_path(address: Address) -> Iterator[None]:
-    """For who makes a socket that listens at a path: none is there any more, and meanwhile no other server takes the path, or takes what
-    was just made there for a stale file. The folder is locked for that. OSError: somebody has the path. What has no path is the kernel's
-    to give."""
+    """Removes a stale socket file, and locks the folder while the caller makes a socket at the path: no other server takes the path, or the
+    new file for a stale one. Raises OSError if a socket at the path is in use. Does nothing for an address without a path."""
     if not address.path or address.is_abstract:
         yield
         return
@@ -121,7 +120,7 @@ def free_path(address: Address) -> Iterator[None]:
 
 
 def _lock(folder: int) -> None:
-    """Holds the lock until the folder is closed. Another server that starts there has it for a moment."""
+    """Locks the folder until it is closed. Another server that starts there holds the lock for a moment only."""
     for _ in range(LOCK_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,8 +130,8 @@ def _lock(folder: int) -> None:
 
 
 def _remove_stale(path: str) -> None:
-    """A socket file that a server left behind when it was killed. OSError for one that somebody listens on, which the event
-    loop would take away, and for what is no socket: a folder, another file, a link to nothing."""
+    """Removes a socket file that a killed server has left behind. Raises OSError if a process listens there, or if it is no socket: a
+    folder, another file, a link to nothing."""
     with suppress(FileNotFoundError):
         found = os.stat(path) if os.path.exists(path) else os.lstat(path)
         if not stat.S_ISSOCK(found.st_mode):
@@ -144,13 +143,13 @@ def _remove_stale(path: str) -> None:
             except ConnectionRefusedError:
                 os.unlink(path)
                 return
-            except BlockingIOError:  # somebody is there, with no room for one who waits
+            except BlockingIOError:  # a process listens there, and its backlog is full
                 pass
         raise OSError(errno.EADDRINUSE, "in use")
 
 
 def not_listening(address: Address, error: OSError) -> StartError:
-    """What the system said of an address that cannot be listened on, and what to do."""
+    """The error of an address that cannot be listened on, and its cure. error: the system's."""
     number = error.errno or errno.ENAMETOOLONG  # Python's own error has none
     if isinstance(error, socket.gaierror):
         reason = "the host's name has no address here"

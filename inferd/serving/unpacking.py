@@ -1,4 +1,4 @@
-"""Requests of ModelInfer with so many typed contents that the event loop would be late if it unpacked them. Never in here: how that is done
+"""ModelInfer requests with so many typed contents that unpacking them would hold up the event loop. Never in here: how they are unpacked
 (_core/codec/infer), threads.
 """
 
@@ -21,13 +21,13 @@ __all__ = ["Unpacker"]
 
 
 class Unpacker:
-    """Has the threads of a call's transport unpack its message; then go_on(call, request) is called, or reject(call, error)."""
+    """Unpacks messages on the threads of their transport, then calls go_on(call, request) or reject(call, error) on the loop's thread."""
 
     def __init__(self, go_on: Callable[[Call, InferRequest], None], reject: Callable[[Call, Exception], None]) -> None:
         self.go_on, self.reject = go_on, reject
 
     def take(self, call: Call) -> None:
-        """Raises what a transport does that has no thread."""
+        """Unpacks the message of `call`. Raises what the transport raises if it has no thread."""
         call.work = unpacking = _Unpacking(self, call)
         try:
             call.run_on_thread(unpacking)
@@ -37,7 +37,7 @@ class Unpacker:
 
 
 class _Unpacking:
-    """Work for a thread. It does not stop before it is over."""
+    """Work for a thread, done in one piece."""
 
     def __init__(self, unpacker: Unpacker, call: Call) -> None:
         self._unpacker = unpacker
@@ -51,7 +51,7 @@ class _Unpacking:
         self.when_cancelled: Callable[[Work], None] | None = None
 
     def cancel(self) -> None:
-        """The client went away: its message is not kept until a thread comes to it."""
+        """The client went away: frees its message before a thread comes to it."""
         self.cancelled = True
         self._call = self._message = None
         when_cancelled, self.when_cancelled = self.when_cancelled, None
@@ -66,7 +66,7 @@ class _Unpacking:
             if message is not None:
                 self._request = decode_infer_request(message)
         except Exception as error:
-            self._error = error.with_traceback(None)  # which holds this, and so the message
+            self._error = error.with_traceback(None)  # a traceback holds this frame, and so the message
         return True
 
     def done(self) -> None:

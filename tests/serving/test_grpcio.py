@@ -185,7 +185,7 @@ async def test_a_path_that_cannot_be_had_is_a_start_error(tmp_path: Any) -> None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(str(tmp_path / "datagrams"))
         for path, says in (
-            ("file", "what is there is no socket"),
+            ("file", "the file there is no socket"),
             ("no/such/folder", "its folder does not exist"),
             ("datagrams", "a socket of another kind is there"),
         ):

@@ -122,9 +122,9 @@ def test_why_a_path_cannot_be_had(tmp_path: Path) -> None:
             ("x" * 108, "it is too long", "choose one of up to 107 bytes"),
             ("x" * 300, "it is too long", "choose one of up to 107 bytes"),
             ("no/such/folder", "its folder does not exist", "choose another one, or make the folder"),
-            ("file", "what is there is no socket", "take away what is there"),
-            ("folder", "what is there is no socket", "take away what is there"),
-            ("link", "what is there is no socket", "take away what is there"),
+            ("file", "the file there is no socket", "take away what is there"),
+            ("folder", "the file there is no socket", "take away what is there"),
+            ("link", "the file there is no socket", "take away what is there"),
             ("file/s", "not a directory", "choose one in a folder where this user may make files"),
         ):
             address = Address("", 0, str(tmp_path / name))

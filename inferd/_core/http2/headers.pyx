@@ -118,7 +118,7 @@ cdef class HeaderReader:
         return 0
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
-        """Keeps the header for the authenticator; without an authenticator it is metadata. The authenticator sees a value that all calls of
+        """Keeps the header for the authenticator; without one, the server ignores it. The authenticator sees a value that all calls of
         a connection have once. The comparison takes a time that does not depend on where the first difference is."""
         cdef const uint8_t *known
         cdef uint8_t difference = 0

@@ -78,7 +78,7 @@ cdef class Session(SendState):
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, server.limits.stream_window_nbytes
         settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_MAX_FRAME_SIZE, MAX_FRAME_NBYTES
         settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, server.limits.max_header_nbytes
-        settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # a long chain of these makes each frame expensive
+        settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # long chains of these are expensive
         nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 5)
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, server.limits.connection_window_nbytes)
         server.connections += 1
@@ -108,7 +108,8 @@ cdef class Session(SendState):
         if taken == NGHTTP2_ERR_FLOODED:        # max_control_frame_rate responses to SETTINGS or PING wait to be sent
             self.shutdown_flood()
             return 0
-        if taken < 0 or (self.unsent is not None and nghttp2_session_get_outbound_queue_size(self.session) > self.server.max_outbound_frames()):
+        if taken < 0 or (self.unsent is not None and
+                         nghttp2_session_get_outbound_queue_size(self.session) > self.server.max_outbound_frames()):
             self.server.totals.protocol_errors += 1
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and self.state == OPENING:
                 self.put(<const uint8_t *>PyBytes_AS_STRING(HTTP_1_RESPONSE), PyBytes_GET_SIZE(HTTP_1_RESPONSE))
@@ -273,8 +274,8 @@ cdef class Session(SendState):
         return False
 
     def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
-        """Takes the step that the keepalive policy decides on: PING to a silent client, the GOAWAYs of a drain. True: the connection must be
-        aborted. Called now and then with the monotonic time and the number of bytes that the transport holds."""
+        """Takes the step that the keepalive policy decides on: PING to a silent client, the GOAWAYs of a drain. True: the connection must
+        be aborted. Called now and then with the monotonic time and the number of bytes that the transport holds."""
         cdef int32_t newest
         cdef bint busy
         cdef Step step
