@@ -1,8 +1,8 @@
 """Threads for work on a message that would hold up the event loop: compression, decompression, the unpacking of typed contents. The work
 runs without the GIL, and lets other threads run in between (_core/base/yielding).
 
-The queues belong to the loop's thread alone, and so need no lock. Never in here: the work itself (_core/grpc/compression, unpacking.py), whether
-a message needs any.
+The queues belong to the loop's thread alone, and so need no lock. Never in here: the work itself (_core/grpc/compression,
+unpacking.py), and whether a message needs any.
 """
 
 from __future__ import annotations

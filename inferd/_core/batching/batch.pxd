@@ -7,7 +7,7 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.metrics.histogram cimport Statistics
 from inferd._core.tensor.tensor cimport Tensors
 
-cdef class Origin(Owner):       # where batches come from: what a Batch needs to know of its Batcher
+cdef class Origin(Owner):       # the part of a Batcher that its batches know
     cdef readonly BatchQueue queue
     cdef readonly Statistics statistics
     cdef readonly str name              # the model, for messages

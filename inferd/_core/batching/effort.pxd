@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy
 
-cdef enum Content:                  # what the steps take of an input; pipeline/pipeline.py has the same numbers
+cdef enum Content:                  # the kind of an input, for the steps; pipeline/pipeline.py has the same numbers
     UNPREPARED = 0
     NUMBERS = 1
     TEXT = 2
@@ -16,10 +16,10 @@ cdef enum:                          # nanoseconds of one core (docs/preprocessin
     ROW_NS = 10_000
     NUMBER_BYTE_NS = 1
     TEXT_BYTE_NS = 300              # tokens, or a record's columns
-    PICTURE_BYTE_NS = 10            # of entropy coding
+    PICTURE_BYTE_NS = 10            # entropy coding
     PIXEL_NS = 8
     WAVE_BYTE_NS = 10
-    SOUND_BYTE_NS = 140             # of an MP3 at 64 kbit/s
+    SOUND_BYTE_NS = 140             # an MP3 at 64 kbit/s
     SAMPLE_NS = 20
     MAX_JPEG_SEGMENTS = 64          # segments skipped on the way to the size; cameras write about ten
     MAX_PAGE_BYTES = 65_307         # a page of an OGG file; the last one has the number of samples

@@ -18,7 +18,7 @@ cdef enum EntryState:
     WAITING = 1                 # in a queue, which holds one reference to the owner
     TAKEN = 2                   # in a batch, which holds the owner
 
-cdef enum Admission:            # what the policy says to one more request
+cdef enum Admission:            # the policy's decision about one more request
     ADMITTED = 0
     QUEUE_FULL = 1              # max_queue_requests wait already
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
@@ -26,7 +26,7 @@ cdef enum Admission:            # what the policy says to one more request
     WAIT_FULL = 4               # it would wait for longer than max_wait_ns
     TOO_LATE = 5                # its response would come after its deadline
 
-cdef struct Entry:              # what the queue knows of one request; small: a Request just fits Python's fast allocator
+cdef struct Entry:              # a request, as the queue knows it; small: a Request just fits Python's fast allocator
     Entry *next
     Entry *previous
     int64_t rows
@@ -64,8 +64,8 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef int64_t max_rows
     cdef int64_t max_delay_ns
     cdef int64_t max_requests
-    cdef int64_t max_nbytes             # of waiting inputs; 0: no limit
-    cdef int64_t max_wait_ns            # that a request may have to wait; 0: no limit
+    cdef int64_t max_nbytes             # the most bytes of inputs that wait; 0: no limit
+    cdef int64_t max_wait_ns            # the longest estimated wait of a request that is admitted; 0: no limit
     cdef int64_t takers                 # batches that can run at one time
     cdef int64_t max_preferred_rows     # largest of preferred_rows, max_rows where there are none
     cdef bint *preferred                # index: rows, 0 .. max_rows; NULL: none
@@ -78,7 +78,7 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef int64_t next_expiry_ns         # the earliest expiry
     cdef int64_t next_deadline_ns       # the earliest deadline
     cdef int64_t next_needed_ns         # the earliest deadline less its reserve
-    cdef readonly RunTimes run_times    # of batches, from their taking to their responses
+    cdef readonly RunTimes run_times    # how long batches take, until their responses
     cdef readonly int64_t running       # batches that were taken and are not over
     cdef int64_t taken_ns               # when the last batch was taken
     cdef int64_t taken_rows             # its rows

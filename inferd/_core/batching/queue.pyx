@@ -277,7 +277,7 @@ cdef class BatchQueue:
         """How long a request is likely to wait, with so many requests of so many rows ahead of it; 0 where nothing is known."""
         cdef int64_t batch_rows = self.batch_rows(requests, rows)
         cdef int64_t idle = max(self.takers - self.running, 0)
-        cdef int64_t batches = rows // batch_rows - idle            # that begin one after the other, as those before end
+        cdef int64_t batches = rows // batch_rows - idle            # these begin one after the other, as others end
         cdef double batch_ns = max(<double>self.run_times.estimate(batch_rows, now_ns) / self.takers, batch_rows * self.behind_row_ns)
         cdef double first_ns = batch_ns
         if batches < 0:
@@ -533,7 +533,7 @@ cdef class BatchQueue:
         return self.wait_ns(self.requests, self.rows, now_ns)
 
     def put_before(self, BatchQueue behind not None, int64_t now_ns):
-        """What is taken waits in `behind`, as that is now."""
+        """See look_behind."""
         self.look_behind(behind, now_ns)
 
     def due_ns(self, int64_t now_ns):

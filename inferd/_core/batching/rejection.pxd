@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t
 from inferd._core.batching.queue cimport BatchQueue, Entry
 
-cdef class CachedRejection:     # of requests that one model's queue does not admit
+cdef class CachedRejection:     # the rejection of requests that a model's queue does not admit
     cdef str name               # the model
     cdef int status             # the text holds for this Admission,
     cdef uint32_t priority      # this priority level,

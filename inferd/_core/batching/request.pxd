@@ -16,19 +16,19 @@ cdef class Owner:               # where a request waits or runs: a Batcher or a 
 
 @cython.no_gc                   # repeated in the .pyx; a subclass in another module sees only the .pxd
 cdef class Request:             # one inference on its way: rows in, one response out
-    cdef Entry entry            # what its queue knows of it
+    cdef Entry entry            # the request, as its queue knows it
     cdef TensorView *inputs     # in the signature's order once checked; in `room` or `more_room`
     cdef readonly int input_count
     cdef TensorView room[INLINE_INPUTS]     # memory of `inputs`,
     cdef bytes more_room        # or of more than INLINE_INPUTS, else None. A bytes object needs no __dealloc__ here
-    cdef readonly Signature signature       # of the model that it is for; set by check
+    cdef readonly Signature signature       # its model's; set by check
     cdef readonly int64_t received_ns       # monotonic, when decoding began
     cdef readonly Call call     # gets the response; set by Batcher.put, None once its batch was delivered
     cdef object response        # made by encode; given to call.reply
     cdef object error           # a RequestError; given to call.fail instead of a response
     cdef Owner batch            # the Batch that it runs in, or None
     cdef Tensors prepared       # made of its inputs before it ran: `inputs` point into it then; or None
-    cdef int64_t decoded_ns, prepare_wait_ns, prepare_ns    # of a prepared request: how long it decoded, waited and was prepared
+    cdef int64_t decoded_ns, prepare_wait_ns, prepare_ns    # a prepared request's: how long it decoded, waited and was prepared
     cdef int reserve_inputs(self, int count) except -1    # room for `count` views, zeroed
     # Checks this request against a model's signature; sets rows, shape key and input bytes in `entry`.
     cpdef check(self, Signature signature)

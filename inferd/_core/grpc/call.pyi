@@ -9,11 +9,11 @@ from inferd.errors import RequestError
 NO_DEADLINE: int
 
 class Work(Protocol):
-    """What takes too long for the event loop.
+    """Work that would hold up the event loop.
 
-    run(): does it, on any thread, and raises nothing. False: it was not over at until_ns (monotonic), and has to be called again, to begin
-    anew. done(): goes on, on the loop's thread. nbytes: of the message. when_cancelled: called with this, on the loop's thread, as soon as
-    nobody wants it any more.
+    run(): does the work, on any thread, and raises nothing. False: it was not over at until_ns (monotonic), and begins anew with the next
+    call. done(): handles the result, on the loop's thread. nbytes: the size of the message. when_cancelled: called with this object, on the
+    loop's thread, when the work is cancelled.
     """
 
     @property

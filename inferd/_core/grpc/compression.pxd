@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t
 from inferd._core.grpc.message cimport Message
 
-cdef class Conversion:          # of one message; one thread at a time uses it. Any thread may call cancel and read `over`
+cdef class Conversion:          # one message's; one thread at a time uses it, but any may call cancel and read `over`
     cdef Message source         # the message that is converted; None when it is not needed any more
     cdef readonly Message result        # the converted message, or its first part; None, too, if compression does not make it smaller
     cdef str encoding           # "gzip" or "deflate"

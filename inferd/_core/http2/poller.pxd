@@ -24,7 +24,7 @@ cdef class Polled(Flow):                # one socket
 cdef class Poller:
     cdef int epoll                      # the descriptor; -1: closed
     cdef dict sockets                   # descriptor -> Polled
-    cdef Scheduler scheduler            # of flows that have work
+    cdef Scheduler scheduler            # the flows that have work
     cdef object schedule                # schedule(callback) is loop.call_soon: the callback runs before the loop handles new events
     cdef public int64_t budget_ns       # how long turns take in one iteration
     cdef bint scheduled                 # turns are scheduled for the next iteration

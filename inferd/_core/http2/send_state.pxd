@@ -9,7 +9,7 @@ from inferd._core.http2.nghttp2 cimport nghttp2_session
 from inferd._core.http2.poller cimport Polled
 from inferd._core.http2.server_state cimport ServerState
 
-cdef enum State:                        # of a connection; send_state.pyx has the table of what may follow what
+cdef enum State:                        # a connection's; send_state.pyx has the table of allowed transitions
     OPENING = 0                         # accepted; over TLS, in its handshake
     OPEN = 1                            # the client's SETTINGS have come
     DRAINING = 2                        # GOAWAY was submitted, or will be after the TLS handshake. shutdown() passes through it, too

@@ -26,7 +26,7 @@ cdef struct Limits:                     # serving/native.py `_limits` maps setti
 
 cdef struct Totals:                     # since the server began
     uint64_t received_nbytes, sent_nbytes
-    uint64_t connections, calls         # that were opened
+    uint64_t connections, calls         # opened
     uint64_t abandoned                  # calls whose client went before the response
     uint64_t refused                    # calls beyond max_calls
     uint64_t stalled                    # calls ended because their client did not move
@@ -47,20 +47,20 @@ cdef class ServerState:
     cdef object start, reject, schedule, unserved, run_on_thread        # the callbacks that server_state.pyx describes
     cdef object authenticator           # or None: every call may be made
     cdef uint64_t credentials_epoch     # grows when the authenticator may decide otherwise than before
-    cdef str compression                # of responses: "gzip", "deflate", or None
+    cdef str compression                # the encoding of responses: "gzip", "deflate"; None: they are not compressed
     cdef bytes encoding                 # the same as bytes, which headers point to
     cdef list dirty                     # connections with output, in the order in which it came
     cdef bint flush_scheduled           # flush_scheduled_output is
     cdef Py_ssize_t inline_nbytes       # conversion work that the loop may do until the next scheduled flush
-    cdef readonly Gathering gathering   # of sockets that may wait for more than one byte
+    cdef readonly Gathering gathering   # the sockets that may wait for more than one byte
     cdef uint8_t *receive_buffer        # shared by all connections,
     cdef uint8_t *send_buffer           # as is this one
-    cdef nghttp2_option *options        # of the sessions
+    cdef nghttp2_option *options        # for all sessions
     cdef readonly Limits limits
     cdef FloodRules flood_rules         # made of the limits,
     cdef KeepaliveRules keepalive_rules # as are these
-    cdef readonly int64_t calls         # that are open now
-    cdef readonly int64_t connections   # that are open now; for tests
+    cdef readonly int64_t calls         # open now
+    cdef readonly int64_t connections   # open now; for tests
     cdef readonly Totals totals
     cdef readonly dict closing          # LingeringClose -> None, in the order in which they began
     cdef public bint draining           # the server stops

@@ -14,7 +14,7 @@ cdef class Session(SendState):
     cdef public object rejection        # a RequestError: every call of this connection is rejected with it; or None
     cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
     cdef HeaderReader headers           # reads the headers of a request into its call
-    cdef readonly int64_t calls         # that are open
+    cdef readonly int64_t calls         # open now
     cdef Share share                    # what its messages hold of the message memory; None: they may hold all of it
     cdef uint32_t connection_id         # from 1 on; 0: its calls wait in order of arrival with all others
     cdef uint64_t received_nbytes       # since it began
@@ -24,7 +24,7 @@ cdef class Session(SendState):
     cdef KeepalivePolicy keepalive      # when to send PING, and when to drain
     cdef int64_t max_age_ns             # it drains at this age; 0: never
     cdef int32_t aged_stream_id         # the newest stream at the last call of age()
-    cdef public LowWater low_water      # of the socket; None: each byte that comes wakes the loop
+    cdef public LowWater low_water      # the socket's; None: each byte that comes wakes the loop
     cdef Py_ssize_t missing_nbytes      # of the messages that the last read extended, the fewest bytes that one still lacks; 0: none
     cdef Py_ssize_t payload_nbytes      # bytes of messages in the present read
     cdef int64_t opened_streams         # streams that the client opened, rejected ones too, except streams that came after the last GOAWAY

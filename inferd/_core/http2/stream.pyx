@@ -252,8 +252,8 @@ cdef class Http2Call(Call):
             self.outgoing = None
 
     cdef Owed owed(self) noexcept:
-        """What the client must do before this call goes on, if the call holds memory meanwhile. The client of a streaming call need not
-        send a message, except the first, and except in a drain."""
+        """The step that the client owes before this call goes on, if the call holds memory meanwhile. The client of a streaming call owes
+        no message, except the first, and except in a drain."""
         if self.unsent_nbytes > 0:
             if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
                 return RESPONSE

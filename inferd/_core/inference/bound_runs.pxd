@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 from inferd._core.batching.batch cimport Batch
 from inferd._core.tensor.tensor cimport Tensors
 
-cdef class CurrentRun:          # of one instance; what `terminate` ends
+cdef class CurrentRun:          # an instance's; `terminate` ends it
     cdef object options         # onnxruntime's RunOptions, which all runs of the instance take
     cdef object lock            # held to terminate a run, and at the end of a run that was terminated
     cdef bint running           # a run goes on
@@ -17,7 +17,7 @@ cdef class CurrentRun:          # of one instance; what `terminate` ends
 cdef class BoundRun:            # the arrays of one number of rows
     cdef readonly Tensors inputs, outputs
     cdef object binding         # keeps alive what `arguments` refer to
-    cdef object function        # of the session; a run is function(*arguments)
+    cdef object function        # the session's; a run is function(*arguments)
     cdef tuple arguments
     cdef public bint proven     # a run has filled `outputs`: the graph keeps its promise
 
