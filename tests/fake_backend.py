@@ -19,16 +19,16 @@ SIGNATURE = Signature("double", "1", [("x", "FP32", (-1, 4))], [("y", "FP32", (-
 
 
 class Caller(Call):
-    """Keeps what it is answered with, and how often."""
+    """Keeps its responses and errors."""
 
     def __init__(self, deadline_ns: int = NO_DEADLINE, connection_id: int = 0) -> None:
         super().__init__("/test/Infer", None, deadline_ns, connection_id)
-        self.answers: list[dict[str, Any]] = []
+        self.responses: list[dict[str, Any]] = []
         self.errors: list[RequestError] = []
         self.answered = threading.Event()
 
     def reply(self, message: Any) -> None:
-        self.answers.append(message)
+        self.responses.append(message)
         self.answered.set()
 
     def fail(self, error: RequestError) -> None:
@@ -36,17 +36,17 @@ class Caller(Call):
         self.answered.set()
 
     @property
-    def answer(self) -> Any:
-        """Output "y", once the call was answered with one, and nothing else."""
+    def response(self) -> Any:
+        """Output "y" of its one response; waits for it."""
         assert self.answered.wait(LIMIT_S)
-        assert (len(self.answers), self.errors) == (1, [])
-        return self.answers[0]["y"]
+        assert (len(self.responses), self.errors) == (1, [])
+        return self.responses[0]["y"]
 
     @property
     def error(self) -> RequestError:
-        """The error, once the call was answered with one, and nothing else."""
+        """Its one error; waits for it."""
         assert self.answered.wait(LIMIT_S)
-        assert (self.answers, len(self.errors)) == ([], 1)
+        assert (self.responses, len(self.errors)) == ([], 1)
         return self.errors[0]
 
 

@@ -68,7 +68,7 @@ def test_requests_that_come_during_a_run_are_the_next_batch(house: House) -> Non
     house.running()
     others = [house.put(value) for value in range(2, 6)]
     house.backend.release()
-    assert [caller.answer[0, 0] for caller in (first, *others)] == [2, 4, 6, 8, 10]
+    assert [caller.response[0, 0] for caller in (first, *others)] == [2, 4, 6, 8, 10]
     assert house.backend.rows == [1, 4]
     house.close()
     assert house.finished == [1, 4]
@@ -113,7 +113,7 @@ def test_a_run_that_raises_fails_its_own_batch_only(house: House, caplog: pytest
     assert str(first.error) == "model 'double' version 1: the run failed; the server's log has the details"
     assert isinstance(second.error, Internal)
     house.backend.raises = None
-    assert house.put(3).answer[0, 0] == 6
+    assert house.put(3).response[0, 0] == 6
     assert all(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
     assert "/secret/path" in caplog.text
     assert house.batcher.failed == 2
@@ -160,7 +160,7 @@ def test_requests_fail_whose_own_run_fails_and_no_others(bad: set[int], error: t
     callers = together(Instance("model", backend), *(-1 if index in bad else index for index in range(7)), batcher=batcher)
     for index, caller in enumerate(callers):
         if index not in bad:
-            assert caller.answer[0, 0] == 2 * index
+            assert caller.response[0, 0] == 2 * index
         elif error is InvalidArgument:
             assert str(caller.error) == "no negative numbers"
         else:
@@ -180,7 +180,7 @@ def test_neighbours_of_clients_that_send_nothing_good_are_served(bad_clients: in
     assert len(backend.rows) < 2 * 50 + 64, "their own batches are not run again any more"
     for _ in range(100):
         callers = together(instance, -1, 1, -1, -1, 2, -1, -1, -1, connections=(*bad[:1], 1, *bad[1:3], 2, *bad[3:6]))
-        assert (callers[1].answer[0, 0], callers[4].answer[0, 0]) == (2, 4)
+        assert (callers[1].response[0, 0], callers[4].response[0, 0]) == (2, 4)
 
 
 def test_what_is_not_run_again_blames_no_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -212,7 +212,7 @@ def test_requests_that_are_run_again_are_finished_and_nobody_runs_who_left() -> 
     callers[2].cancel()
     instance.run_batch(batch)
     batch.deliver()
-    assert (str(callers[0].error), callers[1].answer[0, 0], callers[2].answers) == ("no negative numbers", 4, [])
+    assert (str(callers[0].error), callers[1].response[0, 0], callers[2].responses) == ("no negative numbers", 4, [])
     assert (done, backend.rows) == ([1], [3, 1, 1])
     assert batch.run_ns > 0
 
@@ -229,7 +229,7 @@ def test_the_one_who_is_left_is_run_again() -> None:
     leaves.cancel()
     instance.run_batch(batch)
     batch.deliver()
-    assert (stays.answer[0, 0], backend.rows) == (4, [2, 1])
+    assert (stays.response[0, 0], backend.rows) == (4, [2, 1])
 
 
 def test_what_the_steps_fail_to_finish_is_run_again() -> None:
@@ -239,7 +239,7 @@ def test_what_the_steps_fail_to_finish_is_run_again() -> None:
         return outputs
 
     bad, good = together(Instance("model", FakeBackend(), finish), -1, 2)
-    assert (str(bad.error), good.answer[0, 0]) == ("below zero", 4)
+    assert (str(bad.error), good.response[0, 0]) == ("below zero", 4)
 
 
 def test_what_is_run_again_ends_with_the_time_of_all() -> None:
@@ -272,7 +272,7 @@ def test_what_takes_too_long_is_not_run_again(house: House) -> None:
     batch = house.running()
     house.backend.raises = ValueError("at the same moment")
     batch.end(Aborted("too long"))
-    assert first.answer[0, 0] == 2
+    assert first.response[0, 0] == 2
     assert [str(caller.error) for caller in callers] == ["too long", "too long"]
     assert house.backend.rows == [1, 2]
     assert (house.batcher.failed, house.batcher.cancelled) == (2, 0)
@@ -306,10 +306,10 @@ def test_nobody_waits_any_longer(house: House) -> None:
     assert house.backend.terminations == 1, "the only one of its batch"
     callers[0].cancel()
     house.backend.release()
-    assert callers[2].answer[0, 0] == 6, "a later batch is not touched"
+    assert callers[2].response[0, 0] == 6, "a later batch is not touched"
     assert batch.terminated
     assert house.backend.terminations == 1
-    assert callers[0].answers == []
+    assert callers[0].responses == []
     assert callers[0].errors == []
 
 
@@ -323,9 +323,9 @@ def test_one_of_two_leaves_and_the_run_goes_on(house: House) -> None:
     leaves.cancel()
     assert batch.alive == 1
     house.backend.release()
-    assert stays.answer[0, 0] == 2
+    assert stays.response[0, 0] == 2
     assert house.backend.terminations == 0
-    assert (leaves.answers, leaves.errors) == ([], [])
+    assert (leaves.responses, leaves.errors) == ([], [])
 
 
 def test_a_run_that_every_deadline_has_passed_is_ended(house: House) -> None:
@@ -348,13 +348,13 @@ def test_a_termination_that_comes_late_hits_no_other_run(house: House) -> None:
     terminate = late.terminate
     assert terminate is not None
     house.backend.step()
-    assert first.answer[0, 0] == 2
+    assert first.response[0, 0] == 2
     second = house.put(2)
     house.running()
     terminate(late)
     assert house.backend.terminations == 0
     house.backend.release()
-    assert second.answer[0, 0] == 4
+    assert second.response[0, 0] == 4
 
 
 def test_expired_requests_do_not_reach_the_model(house: House) -> None:
@@ -406,7 +406,7 @@ def test_a_deliver_that_raises_does_not_end_the_thread(caplog: pytest.LogCapture
     for value in range(3):
         caller = Caller()
         batcher.put(request(value), caller)
-        assert caller.answer[0, 0] == 2 * value
+        assert caller.response[0, 0] == 2 * value
         assert delivered.acquire(timeout=LIMIT_S)
     batcher.close()
     thread.join(LIMIT_S)

@@ -93,7 +93,7 @@ def ask(model: Model, loop: Loop, value: float = 0.0) -> float:
     """The first number of the response to one row. The loop turns once: it runs an inline model, or wakes the thread of another."""
     caller = submit(model, value)
     loop.turn()
-    return float(caller.answer[0, 0])
+    return float(caller.response[0, 0])
 
 
 # ---- configuration ----
@@ -135,7 +135,7 @@ def test_without_dynamic_batching_each_request_is_a_run() -> None:
     callers = [submit(model, value, rows=2) for value in range(3)]
     while loop.turn():
         pass
-    assert [caller.answer[1, 3] for caller in callers] == [0, 2, 4]
+    assert [caller.response[1, 3] for caller in callers] == [0, 2, 4]
     assert backend.rows == [2, 2, 2]
     model.close()
 
@@ -162,7 +162,7 @@ def test_requests_share_batches_on_threads() -> None:
     callers += [submit(model, value) for value in range(2, 6)]
     assert (model.depth, model.depth_bytes) == (4, 64)
     backend.release()
-    assert [caller.answer[0, 0] for caller in callers] == [2, 4, 6, 8, 10]
+    assert [caller.response[0, 0] for caller in callers] == [2, 4, 6, 8, 10]
     assert backend.rows == [1, 4]
     assert model.drain(LIMIT_S)
     assert (model.statistics.rows, model.statistics.runs, model.depth) == (5, 2, 0)
@@ -185,7 +185,7 @@ def test_several_instances_run_at_once() -> None:
         backend.wait_for_run()
     for backend in backends:
         backend.release()
-    assert (first.answer[0, 0], second.answer[0, 0]) == (2, 4)
+    assert (first.response[0, 0], second.response[0, 0]) == (2, 4)
     model.close()
     assert all(backend.closed for backend in backends)
 
@@ -201,7 +201,7 @@ def test_a_full_queue_rejects_at_once_and_is_counted() -> None:
     assert model.failures["REJECTED"] == 1
     backend.release()
     for caller in (running, *waiting):
-        assert caller.answer[0, 0] == 0
+        assert caller.response[0, 0] == 0
     model.close()
 
 
@@ -221,7 +221,7 @@ def test_the_limits_of_a_queue_change_while_it_serves() -> None:
         submit(model)
     backend.release()
     for caller in (running, *waiting):
-        assert caller.answer[0, 0] == 0
+        assert caller.response[0, 0] == 0
     model.close()
 
 
@@ -237,7 +237,7 @@ def test_a_request_that_cannot_be_in_time_is_rejected_at_once_and_counted() -> N
         submit(model, deadline_ns=time.monotonic_ns() + 10**11)
     assert model.failures["REJECTED"] == 2
     backend.release()
-    assert running.answer[0, 0] == 0
+    assert running.response[0, 0] == 0
     model.close()
 
 
@@ -252,7 +252,7 @@ def test_an_idle_instance_takes_what_would_be_too_late_behind_the_others() -> No
     second = submit(model, deadline_ns=time.monotonic_ns() + 10**11)
     for backend in backends:
         backend.release()
-    assert [float(caller.answer[0, 0]) for caller in (running, second)] == [0, 0]
+    assert [float(caller.response[0, 0]) for caller in (running, second)] == [0, 0]
     model.close()
 
 
@@ -306,7 +306,7 @@ def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing(
         model.expire(time.monotonic_ns())
         assert not model.rest(), "one request runs, one waits"
         backend.release()
-        assert all(caller.answer.sum() == 0 for caller in callers)
+        assert all(caller.response.sum() == 0 for caller in callers)
         while not model.rest():
             model.expire(time.monotonic_ns())
         assert activated == times * [model]
@@ -366,7 +366,7 @@ def test_drain_answers_what_waits() -> None:
     model, (backend,) = threaded(max_queue_delay_microseconds=10**9)
     callers = [submit(model, value) for value in range(3)]
     assert model.drain(LIMIT_S)
-    assert [caller.answer[0, 0] for caller in callers] == [0, 2, 4]
+    assert [caller.response[0, 0] for caller in callers] == [0, 2, 4]
     assert backend.rows == [3]
     model.close()
 
@@ -406,7 +406,7 @@ def test_one_turn_of_the_loop_is_one_batch() -> None:
     callers = [submit(model, value) for value in range(5)]
     assert backend.rows == []
     assert loop.turn() == 1, "scheduled once"
-    assert [caller.answer[0, 0] for caller in callers] == [0, 2, 4, 6, 8]
+    assert [caller.response[0, 0] for caller in callers] == [0, 2, 4, 6, 8]
     assert backend.rows == [5]
     assert loop.turn() == 0
     assert submit(model, 7).answered.is_set() is False
@@ -421,7 +421,7 @@ def test_the_loop_has_its_turn_between_many_batches() -> None:
     assert backend.rows == [8] * 4
     loop.turn()
     assert backend.rows == [8] * 6
-    assert [caller.answer[0, 0] for caller in callers] == [2 * value for value in range(48)]
+    assert [caller.response[0, 0] for caller in callers] == [2 * value for value in range(48)]
     model.close()
 
 
@@ -440,7 +440,7 @@ def test_a_request_that_was_cancelled_before_the_turn() -> None:
     submit(model).cancel()
     other = submit(model, 3)
     assert loop.turn() == 1
-    assert other.answer[0, 0] == 6
+    assert other.response[0, 0] == 6
     submit(model).cancel()
     loop.turn()
     assert backend.rows == [1]
@@ -456,7 +456,7 @@ def test_an_inline_run_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     second = submit(model, 2)
     loop.turn()
     assert isinstance(first.error, Internal)
-    assert second.answer[0, 0] == 4
+    assert second.response[0, 0] == 4
     assert "broken" in caplog.text
     model.close()
 
@@ -551,7 +551,7 @@ def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
     while model.inline:
         caller = submit(model, answers)
         loop.turn()
-        assert caller.answer[0, 0] == 2 * answers
+        assert caller.response[0, 0] == 2 * answers
         answers += 1
         assert answers < 10
     assert "its runs take longer" in model.inline_reason
@@ -561,13 +561,13 @@ def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
     while not model.inline:
         caller = submit(model, 60)
         loop.turn()  # if that was the first one after the thread had gone
-        assert caller.answer[0, 0] == 120
+        assert caller.response[0, 0] == 120
         model.expire(time.monotonic_ns())
         assert len(backend.rows) < 10_000
     caller = submit(model, 70)
     assert not caller.answered.is_set()
     assert loop.turn() == 1
-    assert caller.answer[0, 0] == 140
+    assert caller.response[0, 0] == 140
     assert "short again" in model.inline_reason
     model.close()
 
@@ -625,18 +625,18 @@ def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> 
     assert not model.inline
     assert "a request of 1604 bytes came, and runs are known to be short up to 400" in model.inline_reason
     loop.turn()
-    assert {caller.answer.sum() for caller in (small, fits, large)} == {2, 800, 802}, "the thread takes them all"
+    assert {caller.response.sum() for caller in (small, fits, large)} == {2, 800, 802}, "the thread takes them all"
     speed_up(model)
     while not model.inline:
         caller = ask(1604)
         loop.turn()  # if that was the first one after the thread had gone
-        assert caller.answer.sum() == 802
+        assert caller.response.sum() == 802
         model.expire(time.monotonic_ns())
     assert model.route.short_nbytes == 1604
     after = ask(4 * 1604)
     assert model.inline
     loop.turn()
-    assert after.answer.sum() == 2 * 1604
+    assert after.response.sum() == 2 * 1604
     model.close()
 
 
@@ -646,7 +646,7 @@ def test_what_waits_when_a_model_leaves_the_loop_is_run() -> None:
     callers = [submit(model, value) for value in range(8 * 10)]
     while loop.turn():
         pass
-    assert [caller.answer[0, 0] for caller in callers] == [2 * value for value in range(80)]
+    assert [caller.response[0, 0] for caller in callers] == [2 * value for value in range(80)]
     assert not model.inline
     model.close()
 
@@ -678,12 +678,12 @@ def test_until_the_thread_has_gone_it_takes_what_comes() -> None:
     assert not model.inline
     assert loop.turn() == 0
     backend.release()
-    assert (first.answer[0, 0], second.answer[0, 0]) == (2, 4)
+    assert (first.response[0, 0], second.response[0, 0]) == (2, 4)
     while not model.inline:
         model.expire(time.monotonic_ns())
     third = submit(model, 3)
     loop.turn()
-    assert third.answer[0, 0] == 6
+    assert third.response[0, 0] == 6
     model.close()
 
 
@@ -697,7 +697,7 @@ def test_the_first_request_after_the_thread_has_gone_runs_inline() -> None:
     caller = submit(model, 5)
     assert model.inline
     loop.turn()
-    assert caller.answer[0, 0] == 10
+    assert caller.response[0, 0] == 10
     model.close()
 
 
@@ -716,7 +716,7 @@ def test_moving_to_and_fro_under_load_loses_nothing() -> None:
                 callers[-1].answered.wait(0.0005)  # lets the thread have the GIL
                 model.expire(time.monotonic_ns())
                 loop.turn()
-            assert [caller.answer[0, 0] for caller in callers] == [2 * (number + offset) for offset in range(3)]
+            assert [caller.response[0, 0] for caller in callers] == [2 * (number + offset) for offset in range(3)]
             answered += 3
     assert model.drain(LIMIT_S)
     assert model.statistics.request.count == answered
@@ -733,7 +733,7 @@ def test_drain_of_an_inline_model_from_another_thread() -> None:
     while thread.is_alive():
         loop.turn()
     assert drained == [True]
-    assert [caller.answer[0, 0] for caller in callers] == [2 * value for value in range(50)]
+    assert [caller.response[0, 0] for caller in callers] == [2 * value for value in range(50)]
     with pytest.raises(Unavailable):
         submit(model)
     model.close()
@@ -785,7 +785,7 @@ def test_a_closed_model_is_gone_with_its_last_reference(make: Callable[..., Any]
         caller = submit(model, 1)
         if rest:
             rest[0].turn()
-        assert caller.answer[0, 0] == 2
+        assert caller.response[0, 0] == 2
         assert model.close()
         gone = weakref.ref(model), weakref.ref(model._instances[0])
         del model, backend, rest, caller

@@ -116,7 +116,7 @@ class Served:
             batch.deliver()
             self.runs += 1
         assert [caller.errors for caller in callers] == [[]] * len(callers)
-        return [caller.answers[0] for caller in callers]
+        return [caller.responses[0] for caller in callers]
 
     def check(self, **more: Any) -> None:
         check_padding(self.instance, self.signature, "config of model 'm'", **more)

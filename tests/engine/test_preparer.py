@@ -137,7 +137,7 @@ def test_clients_see_what_the_pipeline_takes(setting: Setting) -> None:
 
 
 def test_a_request_is_prepared_on_another_thread_and_answered(setting: Setting) -> None:
-    np.testing.assert_array_equal(setting.ask("1 2 3 4", "5 6 7 8").answer, [[2, 4, 6, 8], [10, 12, 14, 16]])
+    np.testing.assert_array_equal(setting.ask("1 2 3 4", "5 6 7 8").response, [[2, 4, 6, 8], [10, 12, 14, 16]])
     assert threading.get_ident() not in setting.pipeline.threads
     assert setting.backend.rows == [2]
 
@@ -151,7 +151,7 @@ def test_a_wrong_row_fails_its_own_request_alone(setting: Setting) -> None:
     setting.backend.release()
     assert isinstance(error, InvalidArgument)
     assert str(error) == "input 'text', row 0: expected 4 numbers, got 2; send 4"
-    assert [float(caller.answer[0, 0]) for caller in (first, callers[0], callers[2])] == [2, 4, 8]
+    assert [float(caller.response[0, 0]) for caller in (first, callers[0], callers[2])] == [2, 4, 8]
     assert setting.model.failures == {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 1}
 
 
@@ -168,7 +168,7 @@ def test_a_fault_of_ours_is_told_without_its_text(setting: Setting, caplog: pyte
     assert isinstance(error, Internal)
     assert "secret" not in str(error)
     assert "secret" in caplog.text
-    assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
+    assert float(setting.ask("1 1 1 1").response[0, 0]) == 2
 
 
 def test_what_is_prepared_while_a_batch_runs_runs_together(setting: Setting) -> None:
@@ -178,7 +178,7 @@ def test_what_is_prepared_while_a_batch_runs_runs_together(setting: Setting) -> 
     others = [setting.ask(f"{n} {n} {n} {n}") for n in (2, 3)]
     until(lambda: setting.model._run_queue.depth == 2)
     setting.backend.release()
-    assert [float(caller.answer[0, 0]) for caller in (first, *others)] == [2, 4, 6]
+    assert [float(caller.response[0, 0]) for caller in (first, *others)] == [2, 4, 6]
     assert setting.backend.rows == [1, 2]
 
 
@@ -189,7 +189,7 @@ def test_a_pipeline_that_takes_many_gets_all_that_wait(made: list[Setting]) -> N
     setting.wait_for_preparing()
     others = [setting.ask(f"{n} {n} {n} {n}") for n in (2, 3, 4)]
     pipeline.gate.set()
-    assert [float(caller.answer[0, 0]) for caller in (first, *others)] == [2, 4, 6, 8]
+    assert [float(caller.response[0, 0]) for caller in (first, *others)] == [2, 4, 6, 8]
     assert pipeline.calls == [1, 3]
 
 
@@ -212,7 +212,7 @@ def test_a_request_that_cannot_be_in_time_is_rejected_before_it_is_prepared(sett
     with pytest.raises(ResourceExhausted, match="deadline"):
         setting.ask("1 1 1 1", deadline_ns=time.monotonic_ns() + 10**11)
     setting.pipeline.gate.set()
-    assert held.answer is not None
+    assert held.response is not None
     until(lambda: setting.model._first_queue.queue.running == 0)
 
 
@@ -227,7 +227,7 @@ def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting])
     assert setting.model.depth >= 28
     assert len(setting.pipeline.prepared) <= 1 + 16 + 1
     setting.backend.release()
-    assert all(float(caller.answer[0, 0]) == 2 for caller in callers)
+    assert all(float(caller.response[0, 0]) == 2 for caller in callers)
 
 
 def test_only_so_many_bytes_are_prepared_as_may_wait(made: list[Setting], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_only_so_many_bytes_are_prepared_as_may_wait(made: list[Setting], monkey
     assert setting.model.depth >= 9
     assert len(setting.pipeline.prepared) <= 1 + 3 + 1
     setting.backend.release()
-    assert all(float(caller.answer[0, 0]) == 2 for caller in callers)
+    assert all(float(caller.response[0, 0]) == 2 for caller in callers)
 
 
 def test_who_goes_away_while_it_waits_is_never_prepared(setting: Setting) -> None:
@@ -252,10 +252,10 @@ def test_who_goes_away_while_it_waits_is_never_prepared(setting: Setting) -> Non
     gone = setting.ask("9 9 9 9")
     gone.cancel()
     setting.pipeline.gate.set()
-    assert float(held.answer[0, 0]) == 2
-    assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
+    assert float(held.response[0, 0]) == 2
+    assert float(setting.ask("1 1 1 1").response[0, 0]) == 2
     assert "9 9 9 9" not in setting.pipeline.prepared
-    assert (gone.answers, gone.errors) == ([], [])
+    assert (gone.responses, gone.errors) == ([], [])
     assert setting.model.failures["CANCELED"] == 1
 
 
@@ -264,10 +264,10 @@ def test_who_goes_away_while_it_is_prepared_is_not_run(setting: Setting) -> None
     setting.wait_for_preparing()
     gone.cancel()
     setting.pipeline.gate.set()
-    assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
+    assert float(setting.ask("1 1 1 1").response[0, 0]) == 2
     assert "9 9 9 9" not in setting.pipeline.prepared
     assert setting.backend.rows == [1]
-    assert (gone.answers, gone.errors) == ([], [])
+    assert (gone.responses, gone.errors) == ([], [])
 
 
 def test_a_deadline_that_passes_between_rows_ends_the_preparing(setting: Setting) -> None:
@@ -295,7 +295,7 @@ def test_a_model_does_not_rest_while_a_request_is_prepared(setting: Setting) -> 
     assert setting.model.depth == setting.model.running == 0
     assert not setting.model.rest()
     setting.pipeline.gate.set()
-    assert caller.answer.sum() == 8
+    assert caller.response.sum() == 8
 
 
 def test_stages_add_up(setting: Setting) -> None:
@@ -305,7 +305,7 @@ def test_stages_add_up(setting: Setting) -> None:
     caller = setting.ask("1 1 1 1")
     until(lambda: time.monotonic_ns() >= before_ns + 5_000_000)
     setting.pipeline.gate.set()
-    assert caller.answer is not None
+    assert caller.response is not None
     statistics = setting.model.statistics
     assert statistics.preprocess.count == 2
     assert statistics.preprocess.max_ns >= 5_000_000  # the one that waited in its step
@@ -319,7 +319,7 @@ def test_draining_answers_what_waits_in_both_queues(setting: Setting) -> None:
     setting.wait_for_preparing()
     setting.pipeline.gate.set()
     assert setting.model.drain(LIMIT_S)
-    assert [float(caller.answer[0, 0]) for caller in callers] == [2, 4, 6]
+    assert [float(caller.response[0, 0]) for caller in callers] == [2, 4, 6]
     with pytest.raises(Unavailable):
         setting.ask("1 1 1 1")
 
@@ -344,18 +344,18 @@ def test_two_threads_prepare_at_the_same_time(made: list[Setting]) -> None:
     setting.wait_for_preparing()
     setting.wait_for_preparing()  # while the first one still waits
     setting.pipeline.gate.set()
-    assert [float(caller.answer[0, 0]) for caller in callers] == [2, 2]
+    assert [float(caller.response[0, 0]) for caller in callers] == [2, 2]
 
 
 def test_a_small_request_does_not_wait_for_the_thread_of_a_large_one(made: list[Setting]) -> None:
     made.append(setting := Setting(Texts()))
     held = [setting.ask(LONG + "wait") for _ in range(2)]
     setting.wait_for_preparing()
-    assert [float(setting.ask("1 1 1 1").answer[0, 0]) for _ in range(3)] == [2] * 3
+    assert [float(setting.ask("1 1 1 1").response[0, 0]) for _ in range(3)] == [2] * 3
     assert setting.model.depth == 1
     assert not setting.pipeline.entered.acquire(blocking=False), "large ones still wait for each other"
     setting.pipeline.gate.set()
-    assert [float(caller.answer[0, 0]) for caller in held] == [2, 2]
+    assert [float(caller.response[0, 0]) for caller in held] == [2, 2]
 
 
 def test_a_connection_pays_for_what_its_requests_take_to_prepare(made: list[Setting]) -> None:
@@ -367,7 +367,7 @@ def test_a_connection_pays_for_what_its_requests_take_to_prepare(made: list[Sett
     cheap = [setting.ask(f"1 1 1 {number}", connection_id=2) for number in range(9)]
     setting.pipeline.gate.set()
     for caller in costly + cheap:
-        assert caller.answer is not None
+        assert caller.response is not None
     assert [text[0] for text in setting.pipeline.prepared[1:]] == [*"7", *"1" * 9, *"77"]
 
 
@@ -382,7 +382,7 @@ def test_the_limits_hold_for_large_requests(made: list[Setting]) -> None:
     assert setting.model.failures["REJECTED"] == 1
     setting.pipeline.gate.set()
     assert setting.model.drain(LIMIT_S)
-    assert [float(caller.answer[0, 0]) for caller in held] == [2, 2]
+    assert [float(caller.response[0, 0]) for caller in held] == [2, 2]
 
 
 def test_a_thread_is_added_where_all_are_at_work(made: list[Setting]) -> None:
@@ -399,7 +399,7 @@ def test_a_thread_is_added_where_all_are_at_work(made: list[Setting]) -> None:
 
 def test_requests_one_by_one_need_few_threads(made: list[Setting]) -> None:
     made.append(setting := Setting(threads=8))
-    assert [float(setting.ask("1 1 1 1").answer[0, 0]) for _ in range(20)] == [2] * 20
+    assert [float(setting.ask("1 1 1 1").response[0, 0]) for _ in range(20)] == [2] * 20
     threads = setting.model._preprocess
     assert threads is not None
     assert len(threads) < 8  # mostly 2: one is still at its end when the next request comes
@@ -415,8 +415,8 @@ def test_where_the_system_has_no_more_threads_it_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", full)
-        assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
-    assert float(setting.ask("2 2 2 2").answer[0, 0]) == 4
+        assert float(setting.ask("1 1 1 1").response[0, 0]) == 2
+    assert float(setting.ask("2 2 2 2").response[0, 0]) == 4
     assert "no more threads: it goes on with 1" in caplog.text
 
 
@@ -447,7 +447,7 @@ def test_threads_that_begin_while_the_model_drains_are_waited_for(made: list[Set
         setting.wait_for_preparing()
     setting.pipeline.gate.set()
     assert setting.model.drain(LIMIT_S)
-    assert [float(caller.answer[0, 0]) for caller in callers] == [2, 2, 2]
+    assert [float(caller.response[0, 0]) for caller in callers] == [2, 2, 2]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("double/1 preprocess")]
 
 

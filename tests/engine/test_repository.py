@@ -61,14 +61,14 @@ class Asked(Call):
     def __init__(self) -> None:
         super().__init__()
         self.done = threading.Event()
-        self.answer: dict[str, np.ndarray] | Exception | None = None
+        self.response: dict[str, np.ndarray] | Exception | None = None
 
     def reply(self, message: object) -> None:
-        self.answer = message  # type: ignore[assignment]
+        self.response = message  # type: ignore[assignment]
         self.done.set()
 
     def fail(self, error: Exception) -> None:
-        self.answer = error
+        self.response = error
         self.done.set()
 
 
@@ -79,8 +79,8 @@ def infer(repository: Repository, name: str, version: str = "", value: float = 1
     model.check(request)
     model.submit(request, asked)
     assert asked.done.wait(30)
-    assert isinstance(asked.answer, dict)
-    return float(asked.answer["y"][0, 0])
+    assert isinstance(asked.response, dict)
+    return float(asked.response["y"][0, 0])
 
 
 # ---- where models lie ----------------------------------------------------------------------------------------------

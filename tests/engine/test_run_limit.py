@@ -69,7 +69,7 @@ def test_a_run_is_ended_that_takes_too_long_and_no_other(backend: FakeBackend, c
     poisonous, neighbour = submit(model, 2), submit(model, 3)
     model.expire(BEGUN_NS + MAX_NS - 1)
     backend.step()
-    assert first.answer[0, 0] == 2
+    assert first.response[0, 0] == 2
     backend.wait_for_run()
     model.expire(BEGUN_NS + MAX_NS + 1)  # the next batch has just been seen
     assert backend.terminations == 0
@@ -81,7 +81,7 @@ def test_a_run_is_ended_that_takes_too_long_and_no_other(backend: FakeBackend, c
     assert (model.runs_ended, model.failures["BACKEND"], model.failures["CANCELED"]) == (1, 2, 0)
     assert [record.levelname for record in caplog.records if "max_run_s" in record.getMessage()] == ["WARNING"]
     backend.release()
-    assert submit(model, 4).answer[0, 0] == 8
+    assert submit(model, 4).response[0, 0] == 8
     assert not model.expire(BEGUN_NS + 9 * MAX_NS)
     assert (model.state, model.hung) == ("READY", 0)
     model.close()
@@ -94,7 +94,7 @@ def test_without_a_limit_a_run_takes_its_time(backend: FakeBackend) -> None:
     for turn in range(3):
         model.expire(BEGUN_NS + turn * 10**15)
     backend.release()
-    assert caller.answer[0, 0] == 2
+    assert caller.response[0, 0] == 2
     model.close()
 
 
@@ -124,8 +124,8 @@ def test_a_run_that_ends_after_all_brings_the_model_back(hung: tuple[Model, Call
     assert model.expire(BEGUN_NS + MAX_NS + GRACE_NS + 1)
     assert (model.state, model.reason, model.hung) == ("READY", "", 0)
     assert model.rest()
-    assert submit(model, 5).answer[0, 0] == 10
-    assert (caller.answers, len(caller.errors)) == ([], 1), "what the run gave after all goes to nobody"
+    assert submit(model, 5).response[0, 0] == 10
+    assert (caller.responses, len(caller.errors)) == ([], 1), "what the run gave after all goes to nobody"
 
 
 def test_a_model_with_an_instance_left_serves(deaf: Deaf, backend: FakeBackend, caplog: pytest.LogCaptureFixture) -> None:
@@ -140,7 +140,7 @@ def test_a_model_with_an_instance_left_serves(deaf: Deaf, backend: FakeBackend, 
     for now_ns in (BEGUN_NS, BEGUN_NS + MAX_NS, BEGUN_NS + MAX_NS + GRACE_NS):
         assert not model.expire(now_ns)
     assert (model.state, model.hung) == ("READY", 1)
-    assert submit(model, 2).answer[0, 0] == 4
+    assert submit(model, 2).response[0, 0] == 4
     assert any("its instance is lost until it does" in record.getMessage() for record in caplog.records if record.levelno == logging.ERROR)
     deaf.release()
     model.close()

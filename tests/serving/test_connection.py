@@ -213,7 +213,7 @@ async def test_a_lingering_close_counts_as_a_connection_and_has_no_call(kind: st
             narrowed.setattr(http2_peer, "connected", narrow_by_tls if kind == "tls" else narrow)
             peer = await asyncio.to_thread(err)
         with peer:
-            while not held or not held[0].closed:
+            while not held or not held[0].settled:
                 await asyncio.sleep(0)
             assert (transport.counters()["connections"], len(transport.connections)) == (1, 0)
             assert await asyncio.to_thread(exchange, bound, PREFACE + EMPTY_SETTINGS) == b""

@@ -337,7 +337,7 @@ def test_a_request_that_expires_in_the_queue_never_runs(special: ServerFixture, 
 
 def test_a_request_that_would_be_answered_too_late_is_rejected_at_once(special: ServerFixture, specials: Caller, busy: Any) -> None:
     before = counts(specials)
-    queue = special.server.repository.lookup("slow", "")._batcher.queue
+    queue = special.server.repository.lookup("slow", "")._run_queue.queue
     now_ns = time.monotonic_ns()
     special.on_loop(lambda: queue.run_times.record_run(1, 10**12, now_ns + 10**13))  # long after all others: they are forgotten
     call = specials.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString(), timeout=100)

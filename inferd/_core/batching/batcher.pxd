@@ -1,4 +1,4 @@
-# batcher: the mechanism around the policy (queue.pxd): one mutex, one condition, the monotonic clock.
+# batcher: the mechanism around the policy (queue.pxd): one mutex, two conditions, the monotonic clock.
 # The mutex guards plain C memory only: no Python object is made, freed or called under it.
 
 from libc.stdint cimport int64_t

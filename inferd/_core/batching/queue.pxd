@@ -6,7 +6,7 @@ from inferd._core.batching.run_times cimport RunTimes
 
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
-    RESERVE = 8                 # a request's reserve is this part of its time, for the unexpected and for the way of its response
+    RESERVE = 8                 # one part in 8 of a request's time is its reserve, for the unexpected and for the way of its response
     RESERVE_NS = 50_000_000     # the most reserve of a request that is about to run, unless the run takes longer
     NEAR_ROWS = 6               # so many rows of one near key gain more without padding than by a run together with others
     CONNECTION_SLOTS = 1024     # beyond 1024 connections, two may share a turn. A power of 2
@@ -24,7 +24,7 @@ cdef enum Admission:            # the policy's decision about one more request
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
     BYTES_FULL = 3              # max_queue_bytes of input wait already
     WAIT_FULL = 4               # it would wait for longer than max_wait_ns
-    TOO_LATE = 5                # its response would come after its deadline
+    TOO_LATE = 5                # its response would come later than its deadline less its reserve
 
 cdef struct Entry:              # a request, as the queue knows it; small: a Request just fits Python's fast allocator
     Entry *next

@@ -1,4 +1,4 @@
-# call: what gRPC adds to HTTP/2. Length-prefixed messages, metadata, grpc-timeout, statuses, and Call: one RPC of one client.
+# call: what gRPC adds to HTTP/2: length-prefixed messages, grpc-timeout, statuses; and Call, one RPC of one client.
 # Never in here: frames and streams (http2), the messages' meaning (codec), sockets.
 
 cimport cython

@@ -36,5 +36,5 @@ cdef enum:
     MAX_PATH_NBYTES = 256
     # A connection may always have this many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16
-    # A call that runs as a task, which are all but ModelInfer, holds this much beside its messages. It counts with them.
+    # Calls of all methods but ModelInfer run as tasks. A task is charged for this much memory beside its messages.
     TASK_NBYTES = 4 << 10

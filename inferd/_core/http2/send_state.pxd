@@ -24,7 +24,7 @@ cdef class SendState(Polled):
     cdef Py_ssize_t unread_nbytes       # responses that wait for the client to read them,
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
-    cdef FloodPolicy flood             # counts frames of the client that ask for nothing
+    cdef FloodPolicy flood              # counts frames of the client that ask for nothing
     cdef list resets_after_response     # ids of streams to be reset once their response has left, since the client still sends; or None
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint unfinished                # the last flush ended before the output did

@@ -24,9 +24,8 @@ MAY_FOLLOW[<int>CLOSED] = 0
 
 
 cdef inline bint is_error(const uint8_t *goaway) noexcept:
-    """Whether libnghttp2 ends the connection for an error that it has found. ENHANCE_YOUR_CALM comes from shutdown(), whose callers have
-    counted it already."""
-    return goaway[16] != NGHTTP2_NO_ERROR and goaway[16] != NGHTTP2_ENHANCE_YOUR_CALM
+    """Whether this GOAWAY ends the connection for an error."""
+    return goaway[13] | goaway[14] | goaway[15] | goaway[16] != 0
 
 
 cdef class SendState(Polled):

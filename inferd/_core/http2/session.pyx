@@ -151,12 +151,14 @@ cdef class Session(SendState):
     cdef void shutdown(self, bytes why) noexcept:
         """Submits GOAWAY with ENHANCE_YOUR_CALM and ends the connection: its calls are lost. Its callers have counted it already. If the
         client reads nothing, GOAWAY does not leave."""
+        cdef uint64_t protocol_errors = self.server.totals.protocol_errors
         if self.state < DRAINING:
             self.enter(DRAINING)
         self.goaway(NGHTTP2_ENHANCE_YOUR_CALM, why, False)
         self.flush()
         while self.unfinished and self.unsent is None and nghttp2_session_get_outbound_queue_size(self.session) > 0:
             self.flush()                # until GOAWAY has left
+        self.server.totals.protocol_errors = protocol_errors        # write_output has counted that GOAWAY
         self.finish()
 
     cdef void headers_complete(self, Http2Call call) noexcept:

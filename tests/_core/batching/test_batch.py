@@ -30,7 +30,7 @@ def test_each_caller_gets_its_own_rows() -> None:
     run(batch)
     batch.deliver()
     for caller, value, rows in zip(callers, (1, 2, 3), (1, 3, 2), strict=True):
-        np.testing.assert_array_equal(caller.answer, np.full((rows, 4), 2 * value, np.float32))
+        np.testing.assert_array_equal(caller.response, np.full((rows, 4), 2 * value, np.float32))
 
 
 def test_statistics_of_a_run() -> None:
@@ -61,7 +61,7 @@ def test_deliver_happens_once_and_lets_everything_go() -> None:
     run(batch)
     batch.deliver()
     batch.deliver()
-    assert len(caller.answers) == 1
+    assert len(caller.responses) == 1
     assert (batch.requests, batch.dropped, made.call) == ([], [], None)
 
 
@@ -98,7 +98,7 @@ def test_what_one_call_raises_stops_no_other(caplog: pytest.LogCaptureFixture) -
     run(batch)
     with caplog.at_level(logging.ERROR, "inferd.batcher"):
         batch.deliver()
-    assert caller.answer[0, 0] == 10
+    assert caller.response[0, 0] == 10
     assert [record.exc_info is not None for record in caplog.records] == [True, True]
 
 
@@ -118,7 +118,7 @@ def test_a_request_that_cannot_encode_fails_alone(raised: Exception, expected: t
     batch = polled(queue)
     run(batch)
     batch.deliver()
-    assert (first.answer[0, 0], last.answer[0, 0]) == (2, 6)
+    assert (first.response[0, 0], last.response[0, 0]) == (2, 6)
     assert isinstance(failing.error, expected)
     assert "secret" not in str(failing.error)
     assert bool(caplog.records) == (expected is Internal)
@@ -137,8 +137,8 @@ def test_cancelling_in_a_batch_skips_the_answer() -> None:
     assert (batch.alive, len(batch.requests)) == (1, 2)
     run(batch)
     batch.deliver()
-    assert other.answer[0, 0] == 4, "its rows are where they were"
-    assert (caller.answers, caller.errors) == ([], [])
+    assert other.response[0, 0] == 4, "its rows are where they were"
+    assert (caller.responses, caller.errors) == ([], [])
     assert queue.cancelled == 1
 
 
@@ -211,7 +211,7 @@ def test_forward_moves_a_request_between_batchers() -> None:
     second = polled(ready)
     run(second)
     second.deliver()
-    np.testing.assert_array_equal(caller.answer, [[10, 10, 10, 10]])
+    np.testing.assert_array_equal(caller.response, [[10, 10, 10, 10]])
     assert (ready.statistics.request.count, waiting.statistics.request.count) == (1, 0)
 
 
@@ -237,7 +237,7 @@ def test_who_has_gone_is_not_forwarded() -> None:
     assert request.cancelled
     batch.forward(request, ready)
     batch.deliver()
-    assert (ready.depth, waiting.cancelled, caller.answers, caller.errors) == (0, 1, [], [])
+    assert (ready.depth, waiting.cancelled, caller.responses, caller.errors) == (0, 1, [], [])
 
 
 def test_a_batcher_that_takes_nothing_leaves_the_rejection_to_the_first() -> None:

@@ -40,7 +40,7 @@ def test_who_makes_room_is_told_with_the_next_batch_or_by_its_own() -> None:
     assert (len(batch.requests), len(batch.dropped), queue.depth) == (1, 1, 2)
     run(batch)
     batch.deliver()
-    assert len(callers[0].answers) == 1
+    assert len(callers[0].responses) == 1
     rejected = callers[2].error
     assert isinstance(rejected, ResourceExhausted)
     assert "made room for one of a connection that has fewer waiting" in str(rejected)
@@ -223,7 +223,7 @@ def test_cancelling_a_waiting_request_gives_its_memory_back_at_once() -> None:
     assert queue.cancelled == 1
     batch = polled(queue)
     assert len(batch.requests) == 1
-    assert (caller.answers, caller.errors) == ([], [])
+    assert (caller.responses, caller.errors) == ([], [])
 
 
 # ---- threads ----
@@ -254,7 +254,7 @@ def test_take_waits_and_close_ends_it() -> None:
     queue = batcher()
     takers = [Taker(queue), Taker(queue)]
     _, caller = put(queue, 4)
-    assert caller.answer[0, 0] == 8
+    assert caller.response[0, 0] == 8
     queue.close()
     for taker in takers:
         taker.end()
@@ -268,7 +268,7 @@ def test_close_gives_out_what_is_left_without_delay() -> None:
     taker = Taker(queue)
     callers = [put(queue, value)[1] for value in range(3)]
     queue.close()
-    assert [caller.answer[0, 0] for caller in callers] == [0, 2, 4]
+    assert [caller.response[0, 0] for caller in callers] == [0, 2, 4]
     taker.end()
     assert taker.rows == [3]
 
@@ -278,7 +278,7 @@ def test_take_waits_out_the_delay() -> None:
     taker = Taker(queue)
     started_ns = time.monotonic_ns()
     _, caller = put(queue, 1)
-    assert caller.answer[0, 0] == 2
+    assert caller.response[0, 0] == 2
     assert time.monotonic_ns() - started_ns >= 2_000_000
     queue.close()
     taker.end()
@@ -288,7 +288,7 @@ def test_a_full_batch_does_not_wait() -> None:
     queue = batcher(4, max_delay_ns=HOUR_NS)
     taker = Taker(queue)
     callers = [put(queue, value)[1] for value in range(4)]
-    assert [caller.answer[0, 0] for caller in callers] == [0, 2, 4, 6]
+    assert [caller.response[0, 0] for caller in callers] == [0, 2, 4, 6]
     assert taker.rows == [4]
     queue.close()
     taker.end()
@@ -300,13 +300,13 @@ def test_a_sleeper_is_woken_once_at_the_end_of_the_loop_s_iteration() -> None:
     taker = Taker(queue)
     _, first = put(queue, 1)
     while not scheduled:  # it did not sleep yet, and took that by itself
-        assert first.answer[0, 0] == 2
+        assert first.response[0, 0] == 2
         _, first = put(queue, 1)
     _, second = put(queue, 2)
     assert not first.answered.is_set()
     (signal,) = scheduled
     signal()
-    assert (first.answer[0, 0], second.answer[0, 0]) == (2, 4)
+    assert (first.response[0, 0], second.response[0, 0]) == (2, 4)
     assert taker.rows[-1] == 2
     queue.close()
     taker.end()
@@ -321,7 +321,7 @@ def test_dismiss_sends_one_thread_away_when_nothing_waits() -> None:
     assert (taker.rows, queue.leaving, queue.depth) == ([1], 0, 0)
     other = Taker(queue)
     _, caller = put(queue, 3)
-    assert caller.answer[0, 0] == 6
+    assert caller.response[0, 0] == 6
     queue.dismiss()
     other.end()
     assert queue.leaving == 0
@@ -355,11 +355,11 @@ def test_many_producers_and_consumers_each_get_their_own_answer() -> None:
         taker.end()
     for value, caller in callers.items():
         if value % 7 == 0:
-            assert len(caller.answers) <= 1
+            assert len(caller.responses) <= 1
         else:
-            np.testing.assert_array_equal(caller.answer, np.full((1 + value % 3, 4), 3 * value, np.float32))
+            np.testing.assert_array_equal(caller.response, np.full((1 + value % 3, 4), 3 * value, np.float32))
         assert caller.errors == []
-    answered = sum(len(caller.answers) for caller in callers.values())
+    answered = sum(len(caller.responses) for caller in callers.values())
     assert answered == queue.statistics.request.count
     assert answered + queue.cancelled >= len(callers) == 2000
     assert sum(taker.rows.count(rows) for taker in takers for rows in range(1, 9)) == queue.statistics.runs

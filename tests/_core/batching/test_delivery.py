@@ -40,7 +40,7 @@ def test_the_loop_is_woken_once_for_all_batches_that_it_has_not_seen() -> None:
         assert not any(caller.answered.is_set() for caller in callers)
         assert os.read(delivery.fileno(), 8) == (1).to_bytes(8, "little"), "one wake-up"
         delivery.deliver()
-        assert [caller.answer[0, 0] for caller in callers] == [0, 2, 4]
+        assert [caller.response[0, 0] for caller in callers] == [0, 2, 4]
         assert not wakes(delivery)
 
 
@@ -60,7 +60,7 @@ def test_every_batch_of_several_threads_is_answered_while_the_loop_looks() -> No
         delivery.deliver()
     for thread in threads:
         thread.join(LIMIT_S)
-    assert [caller.answer[0, 0] for _, caller in pairs] == [2 * value for value in range(400)]
+    assert [caller.response[0, 0] for _, caller in pairs] == [2 * value for value in range(400)]
 
 
 def test_close_answers_what_has_come_and_frees_the_descriptor() -> None:
@@ -69,7 +69,7 @@ def test_close_answers_what_has_come_and_frees_the_descriptor() -> None:
     batch, caller = finished(3)
     delivery.put(batch)
     delivery.close()
-    assert caller.answer[0, 0] == 6
+    assert caller.response[0, 0] == 6
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
     with pytest.raises(RuntimeError):

@@ -22,7 +22,7 @@ class Asked(Call):
     answer: Any = None
 
     def reply(self, message: Any) -> None:
-        self.answer = message
+        self.response = message
 
     def fail(self, error: Exception) -> None:
         raise error
@@ -47,7 +47,7 @@ def echo(
         batch.gather(inputs)
         batch.encode(Tensors([inputs.arrays[0]] * 2, [word] * 2, batched, rows))
         batch.deliver()
-    return [call.answer for call in calls]
+    return [call.response for call in calls]
 
 
 @pytest.mark.parametrize("word", DATATYPES)

@@ -722,7 +722,7 @@ class Asked(Call):
     error: RequestError | None = None
 
     def reply(self, answer: Any) -> None:
-        self.answer = bytes(answer)
+        self.response = bytes(answer)
 
     def fail(self, error: RequestError) -> None:
         self.error = error
@@ -753,8 +753,8 @@ def decode_and_check(sent: Any, signature: Signature) -> InferRequest:
 
 def parsed(call: Asked) -> Any:
     assert call.error is None
-    assert call.answer is not None
-    return pb.ModelInferResponse.FromString(call.answer)
+    assert call.response is not None
+    return pb.ModelInferResponse.FromString(call.response)
 
 
 def rows_of(count: int, **changes: Any) -> Any:
@@ -799,7 +799,7 @@ def test_each_request_gets_its_own_rows(word: str, dims: tuple[int, ...]) -> Non
             assert (response.model_name, response.model_version, response.id) == (name, "3", sent_id)
             assert [(each.name, each.datatype, tuple(each.shape)) for each in response.outputs] == [("y0", word, (count, *dims))]
             assert list(response.raw_output_contents) == [raw_of(array[first : first + count])]
-            assert response.SerializeToString() == call.answer
+            assert response.SerializeToString() == call.response
             first += count
 
 

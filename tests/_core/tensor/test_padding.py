@@ -199,8 +199,8 @@ def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any,
 
 def assert_answered(caller: Caller, array: Array, size: int, axis: int) -> None:
     """`y` is what was sent, `whole` that and the filling."""
-    assert (len(caller.answers), caller.errors) == (1, [])
-    answer: Any = caller.answers[0]
+    assert (len(caller.responses), caller.errors) == (1, [])
+    answer: Any = caller.responses[0]
     padded = (*array.shape[: axis + 1], size, *array.shape[axis + 2 :])
     if isinstance(answer, dict):
         assert answer["y"].flags["C_CONTIGUOUS"]
@@ -228,7 +228,7 @@ def test_large_rows_and_several_outputs_asked_for(left: bool) -> None:
     (x,) = ran(batch, signature)
     np.testing.assert_array_equal(x, np.concatenate([plain_padded(array, 1, 1000, np.array(2.5), left) for array in arrays]))
     for array, caller in zip(arrays, callers, strict=True):
-        np.testing.assert_array_equal(caller.answer, array)
+        np.testing.assert_array_equal(caller.response, array)
 
 
 # ---- what shares a batch -------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def test_rows_are_filled_up_to_the_size_that_the_graph_has() -> None:
     ids, mask = ran(batch, signature)
     assert ids.tolist() == [[1, 2, -1, -1, -1, -1], [1, 2, 3, 4, 5, 6], [-1] * 6]
     assert mask.tolist() == [[1, 1, 0, 0, 0, 0], [1] * 6, [0] * 6]
-    assert [caller.answer.tolist() for caller in callers] == [[[1, 2]], [[1, 2, 3, 4, 5, 6]], [[]]]
+    assert [caller.response.tolist() for caller in callers] == [[[1, 2]], [[1, 2, 3, 4, 5, 6]], [[]]]
 
 
 def test_rows_are_filled_up_in_front() -> None:
@@ -337,7 +337,7 @@ def test_rows_are_filled_up_in_front() -> None:
     ids, mask = ran(batch, signature)
     assert ids.tolist() == [[-1, -1, -1, -1, 1, 2], [1, 2, 3, 4, 5, 6], [-1] * 6]
     assert mask.tolist() == [[0, 0, 0, 0, 1, 1], [1] * 6, [0] * 6]
-    assert [caller.answer.tolist() for caller in callers] == [[[1, 2]], [[1, 2, 3, 4, 5, 6]], [[]]]
+    assert [caller.response.tolist() for caller in callers] == [[[1, 2]], [[1, 2, 3, 4, 5, 6]], [[]]]
 
 
 def test_a_longer_row_is_rejected() -> None:
@@ -414,7 +414,7 @@ def test_an_output_that_is_shorter_than_its_input_fails_that_request_alone(on_th
     assert batch is not None
     batch.encode(Tensors([tokens(2, 3)], ["INT64"], True))
     batch.deliver()
-    assert len(callers[0].answers) == 1
+    assert len(callers[0].responses) == 1
     assert "output 'y' is not as long as its input; remove its cut" in str(callers[1].error)
 
 
