@@ -50,24 +50,24 @@ cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
 cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
-    - Requests wait in priority levels, 1 first, each in order of arrival; but where several connections have requests in one,
-      these take turns by the cost of their requests, in rows unless a request says otherwise (start-time fair queueing): what one
-      connection has waiting delays no other. A request with no level, or one that is not there, gets the default level.
+    - Requests wait in priority levels, 1 first, each in order of arrival. If several connections have requests in one level, they
+      take turns by the cost of these, in rows unless a request says otherwise (start-time fair queueing): the requests of one
+      connection do not delay those of another. A request with no level, or with one that is not there, gets the default level.
     - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
-      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, where those of the head's level and near key among
-      them have NEAR_ROWS together, it is made of these alone: no lower level overtakes the rest.
+      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, if those of the head's level and near key have
+      NEAR_ROWS together, it is made of these alone: no lower level overtakes the rest.
     - Without a delay, a batch is due at once. After expect(), it is due when as many requests wait as it said, when they have
       max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
       due when it can grow no further, when it has exactly as many rows as one of preferred_rows (the largest that is there), when
       it has at least the largest of them, when its oldest request has waited max_delay_ns, or when a request would expire before
       that. After the delay, preferred_rows don't matter.
     - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
-      it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
-    - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
-      anything admit what would take it beyond max_queue_bytes (0: no such limit). But a connection that has less than half as much waiting
-      as another one of its level is admitted all the same: the last of that other one is evicted for it.
+      it, a shorter timeout of its own counts. An expired request is dropped: it never runs.
+    - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more. Unless it is empty, a queue does
+      not admit a request that would take it beyond max_queue_bytes (0: no such limit). But a request whose connection has less than
+      half as much waiting as another one of its level is admitted all the same: the last request of that other one is evicted.
     - The queue estimates when a response would be ready, by the runs before (run_times), `takers` of them at a time. It rejects a
       request whose estimated wait exceeds max_wait_ns (0: no such limit). It also rejects one whose estimated response falls in the
       last eighth of its time, its reserve. It drops a waiting request that has too little time left for a run and the reserve
