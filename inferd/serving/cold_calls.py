@@ -109,7 +109,7 @@ class ColdCalls:
     def _begin(self, call: Http2Call, method: Method) -> None:
         connection = cast("Connection", call.connection)
         try:
-            method.check_open(call.method, connection.streams[method])
+            method.check_open(call.method, connection.open_by_method[method])
         except ResourceExhausted as error:
             call.work = None
             self._reject(call, error)
@@ -168,7 +168,7 @@ class ColdCalls:
                     await self._others.wait(call.connection)
                 begins = False
                 yield _parse(method, message, call.method)
-            elif call.work_over or call.settled:
+            elif call.request_over or call.settled:
                 return
             else:
                 begins = False
