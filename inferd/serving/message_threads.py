@@ -109,8 +109,8 @@ class MessageThreads:
         connection, work, was_long = given
         self._given_count -= 1
         self._given_long_count -= was_long
-        if is_over or work.cancelled:
-            work.done()
-        elif not self._is_closed:
+        if not (is_over or work.cancelled or self._is_closed):
             self._put(connection, work, self._long)
         self._give()
+        if is_over or work.cancelled:
+            work.done()

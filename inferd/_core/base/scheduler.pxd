@@ -24,7 +24,7 @@ cdef class Scheduler:
     cdef int64_t new_cost               # what turns of new flows cost since an old one had its turn
     # A flow has work. Does nothing if the flow waits already, or takes its turn: there take_turn returns whether more is left.
     cpdef void add(self, Flow flow) noexcept
-    # The flow whose turn it is, which leaves its list; None: no flow has work.
+    # The flow whose turn it is, which leaves its list. None: no flow has work, or many have large debts: call again where has_work().
     cpdef Flow next(self)
     # Its turn is over. more: it has more work and waits again.
     cpdef void charge(self, Flow flow, int64_t cost, bint more) noexcept

@@ -98,17 +98,37 @@ cdef class Connection(Session):
             if self.state < CLOSING and self.unfinished:
                 self.flush()
                 self.cost += READ_NBYTES
-            if self.state < CLOSING and self.readiness & READABLE:
+            if self.state < CLOSING and (self.readiness & READABLE or self.pending is not None):
                 self.read()
+            if self.at_end and self.state < CLOSING and not self.unfinished and self.unsent is None:
+                self.finish()
         except Exception as error:
             self.server.log(error)
             self.finish()
         if self.state == CLOSING:
             self.release()
-        return self.state < CLOSING and (self.readiness & READABLE or self.unfinished)
+        return self.state < CLOSING and (self.readiness & READABLE or self.unfinished or self.pending is not None)
 
     cdef int read(self) except -1:
         """Reads once, a turn's worth. A byte of frames can cost a thousand times as much as a byte of a large message."""
+        cdef bytes pending = self.pending
+        cdef uint64_t before_nbytes = self.received_nbytes
+        cdef Py_ssize_t nbytes = 0
+        self.payload_nbytes = 0
+        if pending is None:
+            nbytes = self.receive()
+        else:
+            self.pending = None
+            self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(pending), PyBytes_GET_SIZE(pending))
+            if self.tls is not None:
+                self.decrypt()
+        nbytes = max(nbytes, <Py_ssize_t>(self.received_nbytes - before_nbytes))
+        self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE     # a TLS record may end several reads
+        if 2 * self.payload_nbytes < nbytes:
+            self.missing_nbytes = 0     # most bytes were frames: the next read is a small one
+        return 0
+
+    cdef Py_ssize_t receive(self) except -1:
         cdef bint is_large = self.missing_nbytes > READ_NBYTES
         cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if is_large else READ_NBYTES
         cdef Py_ssize_t nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
@@ -121,27 +141,45 @@ cdef class Connection(Session):
         if nbytes < 0:
             self.abort()
             return 0
-        if nbytes == 0:                 # nothing more comes: responses that are ready still leave
-            self.flush()
-            self.finish()
+        if nbytes == 0:
+            self.end_input()
             return 0
         if nbytes < most_nbytes and not self.readiness & (HUNG_UP | CUT):
             self.readiness &= ~READABLE
-        self.payload_nbytes = 0
         if self.tls is not None:
             self.receive_tls(nbytes)
         else:
-            self.take(self.server.receive_buffer, nbytes)
-        self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE     # a TLS record may end several reads
-        if 2 * self.payload_nbytes < nbytes:
-            self.missing_nbytes = 0     # most bytes were frames: the next read is a small one
+            self.take_pieces(self.server.receive_buffer, nbytes)
+            self.set_mark(nbytes)
+        return nbytes
+
+    cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+        cdef Py_ssize_t piece_nbytes, before_nbytes, left_nbytes
+        while nbytes > READ_NBYTES and self.state < CLOSING:
+            piece_nbytes = min(nbytes, max(READ_NBYTES, self.frame_nbytes))
+            left_nbytes = self.frame_nbytes - piece_nbytes
+            before_nbytes = self.payload_nbytes
+            self.take(source, piece_nbytes)
+            if left_nbytes >= 0:        # libnghttp2 tells nothing of DATA that it ignores
+                self.frame_nbytes = left_nbytes
+            source += piece_nbytes
+            nbytes -= piece_nbytes
+            if 2 * (self.payload_nbytes - before_nbytes) < piece_nbytes:
+                self.pending = source[:nbytes]
+                return 0
+        if nbytes > 0:
+            self.take(source, nbytes)
+        return 0
+
+    cdef int end_input(self) except -1:
+        self.at_end = True              # take_turn finishes once all is written: the windows cannot grow any more
+        self.readiness &= ~READABLE
+        self.flush()
         return 0
 
     cdef int receive_tls(self, Py_ssize_t nbytes) except -1:
-        cdef Py_ssize_t count
-        cdef uint8_t *buffer = self.server.receive_buffer
         try:
-            self.tls.feed(buffer, nbytes)
+            self.tls.feed(self.server.receive_buffer, nbytes)
             if not self.tls.established:
                 self.cost += READ_NBYTES
                 if self.tls.shake_hands():
@@ -149,19 +187,25 @@ cdef class Connection(Session):
                         self.open_session()
                     else:
                         self.finish()
-            while self.tls.established and self.state < CLOSING:
-                count = self.tls.read(buffer, RECEIVE_NBYTES)
-                if count == CLIENT_DONE:        # after close_notify the client must get no more content
-                    self.finish()
-                    break
-                if count == NOTHING_YET:
-                    break
-                self.take(buffer, count)
+            if self.tls.established:
+                self.decrypt()
         except OSError as error:        # ssl.SSLError is one
             self.failed(error)
             self.finish()
         if self.socket is not None:
             self.send_tls()
+        return 0
+
+    cdef int decrypt(self) except -1:
+        cdef Py_ssize_t count
+        while self.pending is None and self.state < CLOSING:
+            count = self.tls.read(self.server.receive_buffer, RECEIVE_NBYTES)
+            if count == NOTHING_YET:
+                break
+            if count == CLIENT_DONE:    # OpenSSL's clients take content after their close_notify for an error
+                self.finish()
+                break
+            self.take_pieces(self.server.receive_buffer, count)
         return 0
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:

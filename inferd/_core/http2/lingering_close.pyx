@@ -29,6 +29,9 @@ cdef class LingeringClose(Polled):
     def look(self, int64_t now_ns):
         """Ends it if a limit is reached. Called now and then with the monotonic time."""
         cdef int queued_nbytes = 0
+        cdef int64_t most_ns = LINGERING_TIME_NS
+        if self.server.draining and self.unsent is None:
+            most_ns = LINGERING_TIMEOUT_NS      # a drain does not wait for a client that only sends
         if self.begun_ns == 0:
             self.begun_ns = self.since_ns = now_ns
         # A slow client takes bytes from the kernel's queue long before there is room in it for more.
@@ -37,7 +40,7 @@ cdef class LingeringClose(Polled):
             self.queued_nbytes = queued_nbytes
         if self.moved > 0:
             self.moved, self.since_ns = 0, now_ns
-        if now_ns - self.since_ns >= LINGERING_TIMEOUT_NS or now_ns - self.begun_ns >= <int64_t>LINGERING_TIME_NS:
+        if now_ns - self.since_ns >= LINGERING_TIMEOUT_NS or now_ns - self.begun_ns >= most_ns:
             self.end()
 
     def abort(self):

@@ -63,8 +63,8 @@ cdef class Poller:
         for socket in self.sockets.values():
             socket.poller = None
         self.sockets = {}
-        while self.scheduler.next() is not None:
-            pass                        # takes the flows off the lists, which would keep each other alive
+        while self.scheduler.has_work():
+            self.scheduler.next()                        # takes the flows off the lists, which would keep each other alive
         if self.epoll >= 0:
             close_descriptor(self.epoll)
         self.epoll = -1
@@ -127,7 +127,7 @@ cdef class Poller:
         while True:
             flow = self.scheduler.next()
             if flow is None:
-                return 0
+                break
             more = flow.take_turn()
             self.scheduler.charge(flow, flow.cost, more)
             if monotonic_ns() >= until_ns:

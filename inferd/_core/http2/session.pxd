@@ -28,9 +28,12 @@ cdef class Session(SendState):
     cdef Py_ssize_t missing_nbytes      # of the messages that the last read extended, the fewest bytes that one still lacks; 0: none
     cdef Py_ssize_t payload_nbytes      # bytes of messages in the present read
     cdef int64_t opened_streams         # streams that the client opened, rejected ones too, except streams that came after the last GOAWAY
+    cdef Py_ssize_t frame_nbytes        # bytes that are still to come of a DATA frame
     cdef bint greeted                   # the client's preface has come, SETTINGS included
     # Takes bytes of the client.
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1
+    # A read of so many bytes is over: the low-water mark follows what messages still lack.
+    cdef int set_mark(self, Py_ssize_t nbytes) except -1
     # Shuts down a connection whose client breaks the flood policy. True: it did.
     cdef bint shutdown_if_flooding(self) noexcept
     cdef void shutdown_flood(self) noexcept

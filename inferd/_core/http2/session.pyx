@@ -93,6 +93,7 @@ cdef class Session(SendState):
         """For tests: takes bytes from anywhere."""
         if source.shape[0] > 0:
             self.take(&source[0], source.shape[0])
+            self.set_mark(source.shape[0])
 
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
         """Takes bytes of the client."""
@@ -119,14 +120,17 @@ cdef class Session(SendState):
             return 0
         if (self.flood.control_frames > 0 or self.flood.resets > 0) and self.shutdown_if_flooding():
             return 0
+        if self.received_nbytes < PREFACE_NBYTES:
+            return 0                    # see open()
+        self.mark_dirty()               # the flush is scheduled behind the inline run that a call scheduled: its response goes along
+        return 0
+
+    cdef int set_mark(self, Py_ssize_t nbytes) except -1:
         if self.low_water is not None:
             try:
                 self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
             except Exception as error:
                 self.server.log(error)
-        if self.received_nbytes < PREFACE_NBYTES:
-            return 0                    # see open()
-        self.mark_dirty()               # the flush is scheduled behind the inline run that a call scheduled: its response goes along
         return 0
 
     cdef bint shutdown_if_flooding(self) noexcept:
@@ -388,6 +392,7 @@ cdef class Session(SendState):
 
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
     """Counts control frames, those of unknown types, too: frames that ask for nothing and bring nothing."""
+    (<Session>user_data).frame_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
         return 0                            # these have limits of their own
     if frame.type == NGHTTP2_RST_STREAM:
@@ -448,6 +453,7 @@ cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_i
                        void *user_data) noexcept:
     cdef Session self = <Session>user_data
     cdef void *call = nghttp2_session_get_stream_user_data(session, stream_id)
+    self.frame_nbytes -= nbytes
     if call != NULL:
         self.message_chunk(<Http2Call>call, chunk, nbytes)
     return 0
