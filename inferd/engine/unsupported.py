@@ -17,7 +17,7 @@ __all__ = ["ignored", "reject_unsupported"]
 
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
-# Set in any way, these are rejected: field -> what it asks for.
+# Set in any way, these are rejected: field -> what it asks for; what to do, where that is not to remove the field.
 _FIELDS = {
     "runtime": "another build of the back end",
     "sequence_batching": "stateful sequences",
@@ -27,7 +27,7 @@ _FIELDS = {
     "batch_output": "outputs of a ragged batch",
     "model_operations": "libraries of custom operators",
     "model_repository_agents": "repository agents",
-    "model_metrics": "metrics of its own; inferd's histograms are always on",
+    "model_metrics": "metrics of its own; remove the field, inferd's histograms are always on",
 }
 # Set to something else than their default, these are rejected.
 _VALUES = {
@@ -39,7 +39,7 @@ _VALUES = {
     "optimization.cuda.graph_spec": "CUDA graphs",
     "optimization.cuda.output_copy_stream": "a CUDA stream for outputs",
     "optimization.gather_kernel_buffer_threshold": "a gather kernel",
-    "optimization.eager_batching": "eager batching; a batch gathers while another runs without it",
+    "optimization.eager_batching": "eager batching; remove the field, a batch gathers while another runs",
 }
 _INSTANCE_GROUP = {
     "rate_limiter": "a rate limiter",
@@ -49,7 +49,7 @@ _INSTANCE_GROUP = {
     "host_policy": "a host policy",
 }
 _TENSOR = {
-    "reshape": "a reshape; write the graph's own dims",
+    "reshape": "other dims than the graph's; write the graph's own and remove it",
     "is_shape_tensor": "a TensorRT shape tensor",
     "allow_ragged_batch": "ragged batches",
     "optional": "an input that may be left out",
@@ -59,12 +59,15 @@ _PLATFORMS = {"platform": ("", "onnxruntime_onnx"), "backend": ("", "onnxruntime
 
 
 def reject_unsupported(config: Any, where: str) -> None:
-    """Raises ConfigError for the first thing that `config` (a ModelConfig) asks for and that inferd does not do.
+    """Raises ConfigError for all that `config` (a ModelConfig) asks for and that inferd does not do.
 
     `where` names the file in the message: "config.pbtxt of model 'digits'".
     """
-    for field, message in _faults(config):
-        raise ConfigError(f"{where}: {field} {message}")
+    faults = [f"{field} {message}" for field, message in _faults(config)]
+    if len(faults) > 1:
+        faults = [f"({number}) {fault}" for number, fault in enumerate(faults, 1)]
+    if faults:
+        raise ConfigError(f"{where}: {'; '.join(faults)}")
 
 
 def ignored(config: Any) -> Iterator[str]:
@@ -99,7 +102,8 @@ def _faults(config: Any) -> Iterator[tuple[str, str]]:
 def _asks(message: Any, table: dict[str, str], prefix: str) -> Iterator[tuple[str, str]]:
     for path, what in table.items():
         if _is_set(message, path):
-            yield prefix + path, f"asks for {what}, which inferd does not do: remove the field"
+            asked, _, cure = what.partition("; ")
+            yield prefix + path, f"asks for {asked}, which inferd does not do: {cure or 'remove the field'}"
 
 
 def _is_set(message: Any, path: str) -> bool:

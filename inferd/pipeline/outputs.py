@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["OutputSteps", "compile_output"]
 
 DEFAULT_K = 5
+_FLOATS = ("FP16", "FP32", "FP64")
 DEFAULT_MASK = "attention_mask"
 
 
@@ -84,10 +85,12 @@ def _check_classes(entry: Postprocess, kind: TensorType, place: Place) -> None:
 def _to_single(at: At) -> list[Run]:
     """What makes C-contiguous FP32 of that which a step over scores is given; raises ConfigError where that is no scores."""
     datatype = at.kind.datatype
-    if datatype not in ("FP16", "FP32", "FP64"):
+    if datatype not in _FLOATS:
         cure = "put a cast to FP32 before it" if datatype in CASTS else "export the graph with FP32 scores"
         if at.number:
             cure = "leave it out, or put it further to the front"
+        elif scores_of := [f"{name!r} ({kind})" for name, kind in at.place.free.items() if kind.shape and kind.datatype in _FLOATS]:
+            cure = f"name the output that has a score for each class: {' or '.join(scores_of)}"
         raise at.wrong(f"it takes FP16, FP32 or FP64, and is given {at.kind}: {cure}")
     if datatype == "FP64":
         return [_converted("FP32")]

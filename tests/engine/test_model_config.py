@@ -466,6 +466,15 @@ def test_what_is_not_done_is_rejected_by_name(tmp_path: Path, field: str) -> Non
     assert f"config.pbtxt of model 'm': {field.strip()} " in message
 
 
+def test_all_that_is_not_done_is_told_at_once(tmp_path: Path) -> None:
+    message = rejected(tmp_path, 'sequence_batching { } response_cache { enable: true } input { name: "x" reshape { shape: [4, 4] } }')
+    assert message == (
+        "config.pbtxt of model 'm': (1) sequence_batching asks for stateful sequences, which inferd does not do: remove the field; "
+        "(2) response_cache.enable asks for a response cache, which inferd does not do: remove the field; "
+        "(3) input 'x': reshape asks for other dims than the graph's, which inferd does not do: write the graph's own and remove it"
+    )
+
+
 def test_a_session_option_that_is_misspelled(tmp_path: Path) -> None:
     text = 'parameters { key: "session.set_denormal_as_zeros" value { string_value: "1" } }'
     assert "did you mean 'session.set_denormal_as_zero'?" in rejected(tmp_path, text)

@@ -306,6 +306,12 @@ def test_scores_are_floats(step: str, word: str, cure: str) -> None:
     assert cure in message
 
 
+def test_a_step_over_labels_is_led_to_the_scores() -> None:
+    outputs = {"label": TensorType("INT64", ()), "probabilities": SCORES}
+    with pytest.raises(ConfigError, match=r"is given INT64\[\]: name the output that has a score for each class: 'probabilities' \(FP32\["):
+        compile_output(options.Postprocess(output="label", steps=[options.OutputStep(argmax={})]), Place("m", outputs))
+
+
 def test_what_is_over_is_over() -> None:
     assert rejected("top_k {}; softmax {}") == "steps[1] (softmax): nothing can follow top_k: make that the last step"
     assert "leave drop alone in its list" in rejected("drop {}; drop {}")
