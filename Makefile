@@ -50,7 +50,7 @@ FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):qu
 # Clients of other languages, which the suite runs.
 CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl
 
-.PHONY: help demo test check lint types build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel proto examples clean
+.PHONY: help demo test check lint types build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -140,6 +140,9 @@ wheel: .stamps/develop  ## dist/: a wheel with its libraries, the SDK's, an sdis
 	$(PY) setup.py --quiet sdist --dist-dir dist
 	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir build/sdist dist/inferd-*.tar.gz
 	$(PY) scripts/check_wheel.py
+
+release-check: .stamps/develop  ## what a release needs: the tag, its notes, sdists, a wheel for each Python here, built, installed and asked; twine check
+	$(PY) scripts/release_check.py
 
 proto: .stamps/develop  ## regenerate inferd/protocol/descriptors.binpb from proto/
 	$(PY) proto/generate.py

@@ -110,8 +110,8 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_make_targets_exist(page):
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    for words in re.findall(r"`make ([a-z]+)`|^make ([a-z]+)\b", page.read_text("utf-8"), re.MULTILINE):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for words in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)\b", page.read_text("utf-8"), re.MULTILINE):
         assert set(filter(None, words)) <= targets
 
 
