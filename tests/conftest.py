@@ -112,7 +112,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "sequence_length": models.sequence_length(),
             "pooled_image": models.pooled_image(),
             "fixed_batch": models.fixed_batch(),
-            "slow": models.slow(),
+            "slow": models.slow(20),
             "versions": {1: models.identity(), 3: models.doubled()},
         },
         {"versions": "version_policy { all {} }"},

@@ -497,12 +497,22 @@ def silent_server(path: Path, monkeypatch: pytest.MonkeyPatch, *, greets: bool =
         accepted[0].close()
 
 
-@pytest.mark.parametrize("greets", [True, False])
-@pytest.mark.parametrize("warm_up_s", [0.0, 0.1])
-@pytest.mark.parametrize("load", [Load(requests=4), Load(duration_s=0.2), Load(rate=20, duration_s=0.2), Load(rate=20, requests=4)])
+@pytest.mark.parametrize(
+    ("load", "warm_up_s", "greets"),
+    [
+        (Load(requests=4), 0.0, True),
+        (Load(requests=4), 0.1, False),
+        (Load(duration_s=0.2), 0.0, False),
+        (Load(duration_s=0.2), 0.1, True),
+        (Load(rate=20, duration_s=0.2), 0.0, True),
+        (Load(rate=20, duration_s=0.2), 0.1, False),
+        (Load(rate=20, requests=4), 0.0, False),
+        (Load(rate=20, requests=4), 0.1, True),
+    ],
+)
 def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load, warm_up_s: float, greets: bool) -> None:
     """Every request is an error that took as long as it was waited for, also those that the warm-up has left, and the run ends."""
-    monkeypatch.setattr(worker, "DRAIN_S", 0.3)
+    monkeypatch.setattr(worker, "DRAIN_S", 0.1)
     asked = msgspec.structs.replace(load, streams=4, warm_up_s=warm_up_s, duration_s=load.duration_s if not load.requests else 0.0)
     arrivals = schedule.parse("constant", load.rate) if load.rate else None
     with silent_server(tmp_path, monkeypatch, greets=greets) as address:
@@ -510,7 +520,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     left = int(load.rate * warm_up_s)  # a closed loop has its four then, and asks no more
     assert measured.errors == {"unanswered": 4 + left}
     assert (measured.requests, measured.unfinished, measured.requests_per_second) == (4 + left, 4 + left, 0.0)
-    assert measured.latency_us.max >= 0.3e6
+    assert measured.latency_us.max >= 0.1e6
     assert not Outcome("single", [measured], None, "").clean
 
 

@@ -169,7 +169,7 @@ def test_what_is_for_a_server(call, files: Files, repository: Path) -> None:
         assert "SECRET" not in done.stderr
 
 
-@pytest.mark.parametrize(("dies", "quiet"), [(True, ()), (False, ()), (False, ("--quiet",))])
+@pytest.mark.parametrize(("dies", "quiet"), [(True, ()), (False, ("--quiet",))])
 def test_ctrl_c_and_a_server_that_dies_half_way(files: Files, tmp_path: Path, dies: bool, quiet: tuple[str, ...]) -> None:
     """With --quiet the generator is in the process that has Ctrl-C."""
     (tmp_path / "serving").mkdir()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.certificates import Files
 from tests.client_conformance import CANCELLED, UNAUTHENTICATED, Calls, repository, row, told_by
-from tests.server_fixtures import TRANSPORTS, ServerFixture
+from tests.server_fixtures import ServerFixture
 
 ROOT = Path(__file__).resolve().parents[2]
 DESCRIPTORS = ROOT / "inferd" / "protocol" / "descriptors.binpb"
@@ -27,7 +27,7 @@ def program() -> str:
     return found
 
 
-@pytest.fixture(scope="module", params=[(transport, secure) for transport in TRANSPORTS for secure in (False, True)])
+@pytest.fixture(scope="module", params=[("native", False), ("native", True), ("grpcio", True)])
 def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("go")
     transport, secure = request.param

@@ -25,10 +25,10 @@ def served(request: pytest.FixtureRequest) -> Iterator[ServerFixture]:
 
 
 def told(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What it says to a closed loop of four, over three windows of half a second that agree, among sixty at most."""
+    """What it says to a closed loop of four, over three windows of a quarter of a second that agree, among sixty at most."""
     program = shutil.which("perf_analyzer", path=str(Path(sys.executable).parent)) or shutil.which("perf_analyzer")
     assert program, "perf_analyzer is missing: pip install perf-analyzer"
-    command = [program, "-u", address, "-i", "grpc", "--concurrency-range", "4", "-p", "500", "-r", "60", "-s", "99", *arguments]
+    command = [program, "-u", address, "-i", "grpc", "--concurrency-range", "4", "-p", "250", "-r", "60", "-s", "99", *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
 
 
@@ -45,7 +45,16 @@ def number(report: str, label: str) -> float:
     return float(found[1])
 
 
-@pytest.mark.parametrize(("model", "rows", "mode"), [("identity", 2, ()), ("digits", 1, ()), ("identity", 1, ("--async",))])
+@pytest.mark.parametrize(
+    ("served", "model", "rows", "mode"),
+    [
+        ("native", "identity", 2, ()),
+        ("native", "digits", 1, ()),
+        ("native", "identity", 1, ("--async",)),
+        ("grpcio", "digits", 2, ("--async",)),
+    ],
+    indirect=["served"],
+)
 def test_a_report(served: ServerFixture, model: str, rows: int, mode: tuple[str, ...]) -> None:
     with Caller(served.address) as caller:
         before: Any = caller.statistics(model)

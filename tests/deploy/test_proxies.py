@@ -46,8 +46,8 @@ class Setup:
             {
                 "identity": models.identity(),
                 "long": models.identity("FP32", ("n",)),
-                "slow": models.slow(20),
-                "narrow": models.slow(100),
+                "slow": models.slow(4),
+                "narrow": models.slow(60),
             },
             {"narrow": "max_batch_size: 1 dynamic_batching { default_queue_policy { max_queue_size: 1 } }"},
         )

@@ -329,40 +329,35 @@ def test_a_full_queue_rejects_at_once(tmp_path: Path) -> None:
 # ---- time ----------------------------------------------------------------------------------------------------------
 
 
+LONG, SHORT = np.array([[1 << 40]]), np.array([[3]])  # turns of the loop: days, and no time
+
+
 @pytest.fixture(scope="module")
 def turtle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A model that runs for a second or two unless it is ended; warm-up runs it a few times."""
-    with Engine(models.write(tmp_path_factory.mktemp("turtle"), "turtle", models.slow(1000)), max_batch_size=1) as engine:
+    """A model that runs one request at a time: SHORT behind a LONG one is answered only if that is ended."""
+    with Engine(models.write(tmp_path_factory.mktemp("turtle"), "turtle", models.endless()), max_batch_size=1) as engine:
         yield engine
 
 
 def test_a_timeout_ends_the_run(turtle: Engine) -> None:
-    x = np.ones((1, 64), np.float32)
-    started = time.monotonic()
-    for _ in range(5):  # were the runs not ended, the next one would wait for them
-        with pytest.raises(DeadlineExceeded, match=r"timeout of 0\.05 s"):
-            turtle.infer("turtle", {"x": x}, timeout=0.05)
-    assert time.monotonic() - started < 2.5
-    np.testing.assert_allclose(turtle.infer("turtle", {"x": x})["y"], x, atol=0.1)
+    with pytest.raises(DeadlineExceeded, match=r"timeout of 0\.05 s"):
+        turtle.infer("turtle", {"x": LONG}, timeout=0.05)
+    assert turtle.infer("turtle", {"x": SHORT})["y"] == 6
 
 
 async def test_a_timeout_of_a_task(turtle: Engine) -> None:
-    x = np.ones((1, 64), np.float32)
     with pytest.raises(DeadlineExceeded):
-        await turtle.infer_async("turtle", {"x": x}, timeout=0.05)
-    np.testing.assert_allclose((await turtle.infer_async("turtle", {"x": x}))["y"], x, atol=0.1)
+        await turtle.infer_async("turtle", {"x": LONG}, timeout=0.05)
+    assert (await turtle.infer_async("turtle", {"x": SHORT}))["y"] == 6
 
 
 async def test_cancelling_a_task_ends_the_run(turtle: Engine) -> None:
-    x = np.ones((1, 64), np.float32)
-    tasks = [asyncio.create_task(turtle.infer_async("turtle", {"x": x})) for _ in range(4)]
+    tasks = [asyncio.create_task(turtle.infer_async("turtle", {"x": LONG})) for _ in range(4)]
     await asyncio.sleep(0)
-    started = time.monotonic()
     for task in tasks:
         task.cancel()
     assert all(isinstance(result, asyncio.CancelledError) for result in await asyncio.gather(*tasks, return_exceptions=True))
-    np.testing.assert_allclose((await turtle.infer_async("turtle", {"x": x}))["y"], x, atol=0.1)
-    assert time.monotonic() - started < 10
+    assert (await turtle.infer_async("turtle", {"x": SHORT}))["y"] == 6
 
 
 def test_a_timeout_that_has_passed_never_runs(engine: Engine) -> None:

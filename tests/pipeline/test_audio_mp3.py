@@ -45,9 +45,9 @@ def noise(rate, channels):
 
 
 @pytest.mark.parametrize("rate", ALL_RATES)
-@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("mode", ["CONSTANT", "AVERAGE", "VARIABLE"])
-def test_whole_files_of_every_kind(rate, channels, mode):
+def test_whole_files_of_every_kind(rate, mode):
+    channels = 1 + (ALL_RATES.index(rate) + len(mode)) % 2  # each with each rate and with each mode
     for samples in (sound(rate, rate, channels), noise(rate, channels), np.zeros((rate, channels))):
         for level in (0, 0.99):
             content = mp3(samples, rate, mode, level)

@@ -265,8 +265,7 @@ def test_one_request_of_no_rows():
 
 @pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize("lies", range(1, 9))
-@pytest.mark.parametrize("size", [(400, 600), (1000, 640), (401, 601), (853, 1279)], ids=str)
-@pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC"])
+@pytest.mark.parametrize(("size", "method"), [((400, 600), "BICUBIC"), ((401, 601), "BILINEAR"), ((853, 1279), "BICUBIC")], ids=str)
 def test_scaled_differs_little(method, size, lies):
     """Also where the sides are no multiples of the scale, however the picture lies."""
     exif = Image.Exif()

@@ -23,6 +23,7 @@ from inferd.serving.grpcio import GrpcioTransport
 from inferd.serving.method import Method
 
 LIMIT_S = 20  # longer than anything here takes; a test that reaches it has failed
+NEVER_S = 1e6  # a drain that waits for it hangs
 
 
 class Waiting:
@@ -421,9 +422,7 @@ async def test_stop_does_not_wait_for_a_message_that_does_not_come(asked: int, m
             assert await stream.read() == health.HealthCheckResponse(status=3).SerializeToString()
         while not transport._awaiting:
             await asyncio.sleep(0)
-        started = time.monotonic()
-        await transport.stop(LIMIT_S)
-        assert time.monotonic() - started < LIMIT_S / 2
+        await transport.stop(NEVER_S)
         error = await rejected(stream.read())
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "another replica" in str(error.details())

@@ -36,6 +36,7 @@ from tests.server_fixtures import ServerFixture
 from tests.wire import LIMIT_S, Caller, Held, infer_request, rows, same
 
 S = 10**9
+NEVER_S = 1e6
 
 
 async def echoed(address: str, message: bytes = b"abc") -> bool:
@@ -735,8 +736,8 @@ async def one_open_call() -> AsyncIterator[tuple[NativeTransport, str, Call, Any
 
 
 async def stopped(transport: NativeTransport, *peers: Peer) -> None:
-    """A drain whose clients close when the server has, so that no lingering close lasts."""
-    stopping = asyncio.create_task(transport.stop(LIMIT_S))
+    """A drain whose clients close when the server has, so that no lingering close lasts. One that waits for its time to be over hangs."""
+    stopping = asyncio.create_task(transport.stop(NEVER_S))
     for peer in peers:
         await asyncio.to_thread(peer.wait_for_end)
         peer.socket.close()
@@ -793,9 +794,7 @@ async def test_the_drain_waits_for_an_answer_and_takes_no_connection(caplog: pyt
 
 async def test_the_drain_ends_when_its_time_is_over(caplog: pytest.LogCaptureFixture) -> None:
     async with one_open_call() as (transport, _, call, answer):
-        started = time.monotonic()
         await transport.stop(0)
-        assert time.monotonic() - started < LIMIT_S / 2
         assert "1 calls of 1 connections were cut off: drain_timeout_s, 0 s, is over; raise it" in caplog.text
         while not call.settled:  # the loop tells it that its connection is gone
             await asyncio.sleep(0)
@@ -818,9 +817,7 @@ async def test_the_drain_does_not_wait_for_a_request_that_does_not_come(path: st
         peer = await asyncio.to_thread(Peer, bound)
         with peer:
             stream = await asyncio.to_thread(stop_halfway, peer)
-            started = time.monotonic()
             await stopped(transport, peer)
-            assert time.monotonic() - started < LIMIT_S / 2
             answer = peer.answers[stream]
             assert answer.status == 14
             assert "another replica" in answer.message
@@ -843,9 +840,7 @@ async def test_the_drain_does_not_wait_for_a_client_that_does_not_read(windows: 
         peer = await asyncio.to_thread(Peer, bound)
         with peer:
             await asyncio.to_thread(ask, peer)
-            started = time.monotonic()
             await stopped(transport, peer)
-            assert time.monotonic() - started < LIMIT_S / 2
 
 
 async def test_the_drain_waits_for_a_request_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:

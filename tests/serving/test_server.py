@@ -37,7 +37,7 @@ SERVING, NOT_SERVING = 1, 2
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.repository(
-        tmp_path_factory.mktemp("life"), {"identity": models.identity(), "slow": models.slow(100)}, {"slow": "max_batch_size: 1"}
+        tmp_path_factory.mktemp("life"), {"identity": models.identity(), "slow": models.slow(50)}, {"slow": "max_batch_size: 1"}
     )
 
 

@@ -53,8 +53,14 @@ MiB = 1 << 20
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(tmp_path_factory.mktemp("workers"), {"identity": models.identity()})
+
+
+@pytest.fixture(scope="module")
+def with_slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Besides, a model whose runs are seen: it takes long to load."""
     return models.repository(
-        tmp_path_factory.mktemp("workers"), {"identity": models.identity(), "slow": models.slow(50)}, {"slow": "max_batch_size: 1"}
+        tmp_path_factory.mktemp("slow"), {"identity": models.identity(), "slow": models.slow(50)}, {"slow": "max_batch_size: 1"}
     )
 
 
@@ -374,9 +380,9 @@ def test_starts_that_fail_are_tried_again_for_ever() -> None:
 # ---- the end of all
 
 
-def test_who_leaves_loses_no_call_one_worker_or_all(files: Path, tmp_path: Path, callers: ExitStack) -> None:
+def test_who_leaves_loses_no_call_one_worker_or_all(with_slow: Path, tmp_path: Path, callers: ExitStack) -> None:
     path = tmp_path / "pid"
-    with Pair(files, "--pid-file", path) as program:
+    with Pair(with_slow, "--pid-file", path) as program:
         made = connect(callers, program.address, 2)
         calls = start_slow(made, 3)
         wait_for_running(made)
@@ -469,9 +475,9 @@ def test_a_lame_duck_ends_with_its_last_worker(files: Path, callers: ExitStack) 
     assert program.errors.endswith(f"inferd: no worker is left, and none is started in a lame duck: {says}\n")
 
 
-def test_a_lame_duck_is_over_when_all_workers_have_left_by_themselves(files: Path, callers: ExitStack) -> None:
+def test_a_lame_duck_is_over_when_all_workers_have_left_by_themselves(with_slow: Path, callers: ExitStack) -> None:
     """As where everything in a control group gets SIGTERM."""
-    with Pair(files, "--lame-duck-s", "1h") as program:
+    with Pair(with_slow, "--lame-duck-s", "1h") as program:
         made = connect(callers, program.address, 2)
         calls = start_slow(made, 10)
         wait_for_running(made)
