@@ -42,15 +42,14 @@ def test_the_words_are_those_of_the_proto() -> None:
     assert {"decode_image", "ignore_orientation", "BICUBIC", "detect_boxes", "tolerance", "CORNERS_SCORE_CLASS", "WEEKDAY"} <= set(words())
 
 
-@pytest.mark.parametrize("word", sorted(set(words())))
-def test_every_word_is_on_the_page(word: str) -> None:
+def test_every_word_is_on_the_page() -> None:
     prose = re.sub(r"^```.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL)
-    assert f"`{word}`" in prose
+    assert not [word for word in sorted(set(words())) if f"`{word}`" not in prose]
 
 
-@pytest.mark.parametrize("step", [field.name for message in (options.Step, options.OutputStep) for field in message.DESCRIPTOR.fields])
-def test_every_step_is_a_row_of_a_table(step: str) -> None:
-    assert re.search(rf"^\| `{step}` \|.*\|.*\|$", PAGE, re.MULTILINE)
+def test_every_step_is_a_row_of_a_table() -> None:
+    steps = [field.name for message in (options.Step, options.OutputStep) for field in message.DESCRIPTOR.fields]
+    assert not [step for step in steps if not re.search(rf"^\| `{step}` \|.*\|.*\|$", PAGE, re.MULTILINE)]
 
 
 @pytest.mark.parametrize("number", range(0, len(EXAMPLES), 2))

@@ -347,20 +347,20 @@ def test_utf8_is_what_python_decodes(text: bytes) -> None:
         request.check(signature_of(("text", "BYTES", (-1, 1))))
 
 
-@pytest.mark.parametrize("first", range(0x80, 0x100))
-def test_utf8_of_every_first_byte(first: int) -> None:
+def test_utf8_of_every_first_byte() -> None:
     signature = signature_of(("text", "BYTES", (-1, 1)))
-    for second in (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF):
-        for rest in (b"", b"\x80", b"\xbf\x80", b"\x80\xbf\x80", b"\x7f\x80", b"\x80\xc0"):
-            text = bytes([first, second]) + rest
-            request = request_of(("text", "BYTES", (1, 1), elements(text)))
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                with pytest.raises(InvalidArgument):
+    for first in range(0x80, 0x100):
+        for second in (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF):
+            for rest in (b"", b"\x80", b"\xbf\x80", b"\x80\xbf\x80", b"\x7f\x80", b"\x80\xc0"):
+                text = bytes([first, second]) + rest
+                request = request_of(("text", "BYTES", (1, 1), elements(text)))
+                try:
+                    text.decode()
+                except UnicodeDecodeError:
+                    with pytest.raises(InvalidArgument):
+                        request.check(signature)
+                else:
                     request.check(signature)
-            else:
-                request.check(signature)
 
 
 def test_a_request_can_be_checked_again() -> None:
