@@ -22,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MINORS = (11, 12, 13, 14)
+SETUP = "from setuptools import setup; setup()"
 PROJECTS = {"inferd": ROOT, "inferd-client": ROOT / "clients" / "python"}
 
 
@@ -73,9 +74,7 @@ def sources(dist: Path, folder: Path) -> dict[str, Path]:
     """Both sdists in dist, and by project the folder of what they hold."""
     unpacked = {}
     for name, project in PROJECTS.items():
-        run(
-            sys.executable, "-c", "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])", dist, folder=project
-        )
+        run(sys.executable, "-c", SETUP, "--quiet", "sdist", "--dist-dir", dist, folder=project)
         (made,) = dist.glob(f"{name.replace('-', '_')}-[0-9]*.tar.gz")
         with tarfile.open(made) as archive:
             archive.extractall(folder, filter="data")
