@@ -191,7 +191,8 @@ def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     built = {str(path.relative_to(tmp_path / "lib")) for path in (tmp_path / "lib").rglob("*") if path.is_file()}
-    source = {str(path.relative_to(tree)) for path in (tree / "inferd").rglob("*") if path.suffix in {".py", ".pyi", ".binpb", ".typed"}}
+    kinds = {".py", ".pyi", ".binpb", ".typed", ".proto"}
+    source = {str(path.relative_to(tree)) for path in (tree / "inferd").rglob("*") if path.suffix in kinds}
     assert built == source
     assert {"inferd/py.typed", "inferd/protocol/descriptors.binpb"} <= built
 
