@@ -138,7 +138,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("file", "words"), [pytest.param(*each, id=f"{number} {each[0]}") for number, each in enumerate(commands())])
 def test_commands_are_those_of_inferd(file: str, words: list[str]) -> None:
     assert Path(words[0]).name == "inferd", file
-    shown = run(*command(words[1], "--help"), env=environment()).stdout
+    shown = run(*command(words[1], "--help-all" if words[1] == "serve" else "--help"), env=environment()).stdout
     assert "Usage: " in shown
     for flag in (word for word in words if word.startswith("--")):
         assert re.search(rf"{flag}(?![\w-])", shown), f"{file}: `inferd {words[1]}` has no {flag}"
