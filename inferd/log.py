@@ -27,14 +27,14 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 from select import select
 from traceback import format_tb
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from inferd.errors import InferdError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-__all__ = ["LIMITED", "JsonLines", "RepeatLimit", "TextLines", "change", "dropped", "loop_failed", "set_up"]
+__all__ = ["LIMITED", "JsonLines", "RepeatLimit", "TerminalLines", "TextLines", "change", "dropped", "event", "loop_failed", "set_up"]
 
 ROOT = "inferd"
 MAX_QUEUED_BYTES = 1 << 20  # of lines that stderr has not taken yet
@@ -49,7 +49,7 @@ MAX_CAUSES = 8  # of an exception that was raised from another
 # Exceptions whose text names code, files or what the system says. Any other may quote what a client sent, a RequestError too.
 _TELLING = (InferdError, OSError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError, RecursionError, MemoryError)
 # What every record carries by itself; anything else was given as extra={...} and belongs into the line.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "limited"}
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "limited", "fields"}
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 LIMITED = {"limited": True}  # extra= of a line without a traceback that clients can bring about at any rate: RepeatLimit holds for it
@@ -62,6 +62,11 @@ class Unbuffered(Protocol):
 
     def write(self, content: memoryview, /) -> int | None: ...
     def fileno(self) -> int: ...
+
+
+def event(name: str, **fields: object) -> dict[str, object]:
+    """extra= of a line that programs look for: as JSON it has the event's name and the fields. A person reads the same in the message."""
+    return {"fields": {"event": name, **fields}}
 
 
 def set_up(level: str = "info", form: str = "text", stream: Unbuffered | None = None, **extras: object) -> None:
@@ -91,7 +96,7 @@ def set_up(level: str = "info", form: str = "text", stream: Unbuffered | None = 
 def change(level: str, form: str) -> None:
     """Another level and another form from now on."""
     for output in _outputs():
-        output.setFormatter(JsonLines() if form == "json" else TextLines())
+        output.setFormatter(JsonLines() if form == "json" else TerminalLines() if output.is_terminal else TextLines())
     logging.getLogger(ROOT).setLevel(level.upper())
 
 
@@ -133,6 +138,7 @@ class _Output(QueueHandler):
     def __init__(self, stream: Unbuffered | None) -> None:
         super().__init__(SimpleQueue())
         self.stream = stream
+        self.is_terminal = stream is None and os.isatty(2)
         self.begin()
 
     def begin(self) -> None:
@@ -338,20 +344,38 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = _message(record).translate(_ESCAPES)
         extras = "".join(f"  {name}={_plain(value).translate(_ESCAPES)}" for name, value in _extras(record).items())
-        line = f"{_time(record)} {record.levelname:<7} {_area(record)}  {message}{extras}"
+        line = f"{self.begin(record)}  {message}{extras}"
         if traceback := _traceback(record):
             line += "\n" + "\n".join("    " + part.translate(_ESCAPES) for part in traceback.split("\n"))
         return line
 
+    def begin(self, record: logging.LogRecord) -> str:
+        """What stands before the message."""
+        return f"{_time(record)} {record.levelname:<7} {_area(record)}"
+
+
+class TerminalLines(TextLines):
+    """`12:00:00 WARNING  message  key=value`, in local time and in colours unless NO_COLOR is set: a person reads it now."""
+
+    COLOURS: ClassVar = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
+
+    def begin(self, record: logging.LogRecord) -> str:
+        clock, level = time.strftime("%H:%M:%S", time.localtime(record.created)), f"{record.levelname:<7}"
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            return f"{clock} {level}"
+        return f"\x1b[2m{clock}\x1b[0m \x1b[{self.COLOURS.get(record.levelname, '32')}m{level}\x1b[0m"
+
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, area, message, what the caller added, and error (a traceback) if there is one."""
+    """One object a line: time, level, area, the fields of an event, message, what the caller added, and error (a traceback) if there is
+    one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "area": _area(record),
+            **_fields(record),
             "message": _message(record),
         }
         line |= {name: value for name, value in _extras(record).items() if name not in line}
@@ -420,4 +444,13 @@ def _area(record: logging.LogRecord) -> str:
 
 
 def _extras(record: logging.LogRecord) -> Mapping[str, object]:
-    return {name: _cut(value) if isinstance(value, str) else value for name, value in vars(record).items() if name not in _OWN}
+    return {name: _short(value) for name, value in vars(record).items() if name not in _OWN}
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    fields: Mapping[str, object] = getattr(record, "fields", {})
+    return {name: _short(value) for name, value in fields.items() if value is not None}
+
+
+def _short(value: object) -> object:
+    return _cut(value) if isinstance(value, str) else value

@@ -69,6 +69,31 @@ def test_json_has_one_object_a_line() -> None:
     assert "FileNotFoundError: broken" in second["error"]
 
 
+def test_an_event_has_fields_for_programs_and_a_sentence_for_people() -> None:
+    fields = log.event("model_loaded", model="digits", version=1, duration_ms=12.5, request_id=None)
+    said = {}
+    for form in ("json", "text"):
+        logger, stream = lines(form)
+        logger.info("model '%s' is loaded", "digits", extra=fields)
+        said[form] = stream.getvalue()
+    line = json.loads(said["json"])
+    assert (line["event"], line["model"], line["version"], line["duration_ms"]) == ("model_loaded", "digits", 1, 12.5)
+    assert line["message"] == "model 'digits' is loaded"
+    assert "request_id" not in line
+    assert said["text"].endswith("model 'digits' is loaded\n")
+
+
+@pytest.mark.parametrize("variable", ["", "1"])
+def test_lines_on_a_terminal_are_short(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv("NO_COLOR", variable)
+    monkeypatch.setenv("TERM", "xterm")
+    record = logging.makeLogRecord({"name": "inferd.serving.server", "levelname": "ERROR", "msg": "no\x1b[2J", "model": "m"})
+    line = log.TerminalLines().format(record)
+    plain = re.sub("\x1b\\[[0-9]*m", "", line)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d ERROR    no\\x1b\[2J  model=m", plain)
+    assert (plain == line) == bool(variable)
+
+
 def test_a_value_that_is_no_json_is_written_as_text() -> None:
     class Unspeakable:
         def __str__(self) -> str:
