@@ -93,7 +93,7 @@ def test_commands_and_their_flags_exist():
     for page, line in commands():
         verb = line.split()[1]
         if verb not in helps:
-            layer = "--help-all" if verb in ("serve", "config", "doctor") else "--help"
+            layer = "--help-all" if verb in ("serve", "config", "doctor", "check") else "--help"
             done = subprocess.run(command(verb, layer), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{page}: there is no `inferd {verb}`"
             helps[verb] = done.stdout

@@ -25,7 +25,7 @@ try:
 
     import click
 
-    from inferd.cli.say import one_line, say
+    from inferd.cli.say import complain, one_line, say
     from inferd.cli.verbs import VERBS, program  # which makes texts and options, and that takes longest
     from inferd.errors import ConfigError, InferdError, StartError
 except KeyboardInterrupt:  # that takes a while
@@ -67,7 +67,7 @@ def open_standard_descriptors() -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Verbs return theirs, None stands for 0."""
     try:
-        color = False if os.environ.get("NO_COLOR") else None  # None: where stdout is a terminal
+        color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None  # None: where stdout is a terminal
         code = program.main(args, prog_name="inferd", standalone_mode=False, color=color)
     except click.ClickException as error:
         shown = io.StringIO()
@@ -79,8 +79,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except SystemExit as error:  # click's own end, such as after a broken pipe
         return error.code if isinstance(error.code, int) else 1
     except InferdError as error:
-        said = f"inferd: {error}"
-        say(said if isinstance(error, (ConfigError, StartError)) else one_line(said), err=True)  # these are our own words, often a list
+        said = str(error)
+        complain(said if isinstance(error, (ConfigError, StartError)) else one_line(said))  # these are our own words, often a list
         return exit_code(error)
     except OSError as error:
         if not raised_by_echo(error):

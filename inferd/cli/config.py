@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from inferd.cli.named_files import missing_files
 from inferd.cli.options import GROUPS, SettingsCommand, takes_settings
+from inferd.cli.say import complain
 from inferd.config import fields, spell
 from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, settled, spelled, worst_case
@@ -25,10 +27,10 @@ __all__ = ["config", "markdown"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name -> value and origin.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the table of all settings with defaults and limits.")
 @takes_settings
-def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdown: bool) -> None:
+def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdown: bool) -> int:
     """Show every setting, its value and where it came from.
 
-    Takes what `inferd serve` takes, and shows what it would serve with. Below the settings stands the most memory that they allow.
+    Below the settings stands the most memory that they allow. Exit code 1 if a file that they name is not there.
     """
     if as_markdown:
         click.echo(markdown())
@@ -41,6 +43,11 @@ def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdo
         for name, value in shown.items():
             click.echo(f"{name:<{name_width}}  {value:<{value_width}}  {origins[name]}")
         click.echo("\n" + memory(settings, memory_limit_bytes()))
+        missing = list(missing_files(settings, origins))
+        for setting, why in missing:
+            complain(f"{setting}: {why}")
+        return 1 if missing else 0
+    return 0
 
 
 def memory(settings: Settings, limit_bytes: int) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
-__all__ = ["echo", "one_line", "printable", "say"]
+__all__ = ["complain", "echo", "one_line", "printable", "say"]
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -18,6 +19,12 @@ def echo(text: str) -> None:
     """Lines of our own on stdout, whatever letters its encoding lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "replace").decode(encoding))
+
+
+def complain(text: str) -> None:
+    """An error, on stderr."""
+    color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+    click.echo(click.style("inferd:", fg="red", bold=True) + f" {printable(text)}", err=True, color=color)
 
 
 def printable(text: str) -> str:

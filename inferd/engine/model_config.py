@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +33,26 @@ from inferd.engine.planner import Plan
 from inferd.engine.probe import INDEPENDENT, Proof
 from inferd.engine.text_faults import value_fault
 from inferd.engine.toml_faults import for_json, toml_faults, unknown_field
-from inferd.engine.unsupported import reject_unsupported
+from inferd.engine.unsupported import faults, reject_unsupported
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import POOL, inference, options
 
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["complete", "load_model_config", "read_model_config", "settle", "show_to_clients", "signature_of"]
+__all__ = [
+    "TextFault",
+    "complete",
+    "config_text",
+    "faults_of",
+    "load_model_config",
+    "parse_text",
+    "parse_toml",
+    "read_model_config",
+    "settle",
+    "show_to_clients",
+    "signature_of",
+]
 
 CONFIG_FILES = ("config.pbtxt", "config.toml")
 MAX_CONFIG_BYTES = 1 << 20
@@ -63,22 +75,32 @@ def read_model_config(place: Path | None, name: str) -> Written:
 
     Raises ConfigError: unreadable, wrong syntax (with the line), an unknown field (with a suggestion), an unsupported request.
     """
-    path = _find(place, name)
+    path, where, text = config_text(place, name)
     if path is None:
-        return Written(inference.ModelConfig(), f"model {name!r}", frozenset())
-    where = f"{path.name} of model {name!r}"
-    text = _text_of(path, where)
-    written = _parse_toml(text, where) if path.suffix == ".toml" else _parse_text(text, where)
-    if written.config.name and written.config.name != name:
-        raise ConfigError(f"{where}: name is {written.config.name!r}, and the model's folder or file says {name!r}: make them equal")
-    _check_limits(written)
-    reject_unsupported(written.config, where)
+        return Written(inference.ModelConfig(), where, frozenset())
+    written = parse_toml(text, where) if path.suffix == ".toml" else parse_text(text, where)
+    for field, message in faults_of(written.config, name):
+        raise ConfigError(f"{where}: {field} {message}")
     return written
 
 
-def _check_limits(written: Written) -> None:
+def config_text(place: Path | None, name: str) -> tuple[Path | None, str, str]:
+    """The file, how errors name it, and its text; None where there is no file. Raises ConfigError and StartError."""
+    path = _find(place, name)
+    where = f"{path.name} of model {name!r}" if path else f"model {name!r}"
+    return path, where, _text_of(path, where) if path else ""
+
+
+def faults_of(config: ModelConfig, name: str) -> Iterator[tuple[str, str]]:
+    """Each field with which model `name` cannot be served, as far as that needs no graph, and what is wrong with it."""
+    if config.name and config.name != name:
+        yield "name", f"is {config.name!r}, and the model's folder or file says {name!r}: make them equal"
+    yield from _limit_faults(config)
+    yield from faults(config)
+
+
+def _limit_faults(config: ModelConfig) -> Iterator[tuple[str, str]]:
     """Numbers that would exhaust the machine before the first request, and those that mean nothing."""
-    config = written.config
     numbers = {
         "max_batch_size": (config.max_batch_size, MAX_BATCH_SIZE),
         "inferd.intra_op_threads": (config.inferd.intra_op_threads, MAX_THREADS),
@@ -93,7 +115,7 @@ def _check_limits(written: Written) -> None:
     }
     for field, (value, most) in numbers.items():
         if not 0 <= value <= most:
-            raise ConfigError(f"{written.where}: {field} is {value}; it must be a number from 0 (the default, or none) to {most}")
+            yield field, f"is {value}; it must be a number from 0 (the default, or none) to {most}"
 
 
 def _find(place: Path | None, name: str) -> Path | None:
@@ -127,7 +149,16 @@ def _text_of(path: Path, where: str) -> str:
         raise ConfigError(f"{where}, line {line}: not UTF-8 text") from None
 
 
-def _parse_text(text: str, where: str) -> Written:
+class TextFault(ConfigError):
+    """A fault of config.pbtxt that stands at a line and a column, both counted from 1."""
+
+    def __init__(self, text: str, line: int, column: int) -> None:
+        super().__init__(text)
+        self.line, self.column = line, column
+
+
+def parse_text(text: str, where: str) -> Written:
+    """What config.pbtxt says. ConfigError; a TextFault where the place is known."""
     config = inference.ModelConfig()
     try:
         text_format.Parse(text, config, descriptor_pool=POOL)
@@ -135,8 +166,10 @@ def _parse_text(text: str, where: str) -> Written:
         line, column = error.GetLine(), error.GetColumn()
         said = re.sub(r"^\d+:\d+ : ", "", str(error))
         said = re.sub(r'Message type "((?:inference|inferd\.v1)(?:\.\w+)+)" has no field named "([^"]*)"\.?', _no_field, said)
+        said = re.sub(r'Field "(\w+)" is specified along with field "(\w+)".*', r"\1 and \2 cannot both be set: remove one", said)
         said = (value_fault(text, config.DESCRIPTOR, line, column) if line and column else "") or said
-        raise ConfigError(f"{where}{f', line {line}' if line else ''}: {_one_line(said)}") from None
+        fault = f"{where}{f', line {line}' if line else ''}: {_one_line(said)}"
+        raise (TextFault(fault, line, column) if line and column else ConfigError(fault)) from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{where}: {_one_line(str(error)) or 'wrong syntax'}") from None
     bare = re.sub(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*', "", text)
@@ -150,7 +183,8 @@ def _no_field(match: re.Match[str]) -> str:
     return unknown_field(match[2], POOL.FindMessageTypeByName(match[1]), f"in {name}")
 
 
-def _parse_toml(text: str, where: str) -> Written:
+def parse_toml(text: str, where: str) -> Written:
+    """What config.toml says. ConfigError."""
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -36,6 +36,7 @@ from inferd.engine.run_limits import limit_axes
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
+from inferd.log import event
 from inferd.memory_limit import memory_limit_bytes
 from inferd.pipeline.picture_memory import memory as picture_memory
 from inferd.pipeline.plan import Plan as StepsPlan
@@ -143,7 +144,7 @@ class Repository:
         if version and int(version) not in versions:
             there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
             cure = ", and no version means the newest"
-            if int(version) in self._unserved.get(name, ()):
+            if int(version) in self.unserved(name):
                 cure = ": its version_policy leaves out the others (without one only the newest is served)"
             return NotFound(f"model_version: model '{name}' serves no version {version}; it serves {there}{cure}")
         model = versions[int(version) if version else max(versions)]
@@ -161,6 +162,10 @@ class Repository:
         entries += [IndexEntry(name, "", "UNAVAILABLE", "it could not be loaded; the server's log says why") for name in self._skipped]
         return sorted(entries, key=lambda entry: (entry.name, int(entry.version or 0)))
 
+    def unserved(self, name: str) -> list[int]:
+        """Versions of a model that are there and that its version policy leaves out."""
+        return self._unserved.get(name, [])
+
     @property
     def skipped(self) -> dict[str, InferdError]:
         """The models that could not be loaded and do not keep the others from being served, each with its error, by name."""
@@ -174,7 +179,11 @@ class Repository:
         Raises ConfigError or StartError that names every failure; nothing is left running then. A failure that on_model_error allows is
         logged instead, as long as one model is served.
         """
-        places, failures = find_places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+        self.load_places(*find_places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]))
+
+    def load_places(self, places: Sequence[Place], failures: Sequence[Failure] = ()) -> None:
+        """The same for models whose places are known; failures: of those that are none."""
+        failures = list(failures)
         host = self._host or Host.detect()
         if not self._defaults.max_run_bytes:
             self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
@@ -191,13 +200,13 @@ class Repository:
                     model.close()
             else:
                 loaded += versions
+        self._skipped = {failure.name: failure.error for failure in failures}
         if failures and (not loaded or not all(map(self._skips, failures))):
             for model in loaded:
                 model.close()
             raise _joined([failure.error for failure in failures], count)
         for failure in failures:
-            self._skipped[failure.name] = failure.error
-            log.error("model '%s' is skipped: %s", failure.name, failure.error)
+            log.error("skipped: %s", failure.error, extra=event("model_skipped", model=failure.name))
         for model in loaded:
             model.start()
         self._models = loaded
@@ -211,7 +220,7 @@ class Repository:
         written = model_config.read_model_config(place.folder, place.name)
         check_labels(written, place)
         for notice in ignored(written.config):
-            log.warning("%s: %s", written.where, notice)
+            log.warning("%s: %s %s", written.where, *notice)
         defaults = self._defaults
         make_plan = partial(
             plan,
@@ -234,6 +243,7 @@ class Repository:
             log.info(
                 "model '%s': serves version %d, the newest, and not %s; version_policy { all { } } in its config.pbtxt serves all",
                 *(place.name, selected[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:]))),
+                extra=event("versions_unserved", model=place.name, version=selected[-1], unserved=unserved),
             )
 
     def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
@@ -274,15 +284,13 @@ class Repository:
         model.file_bytes = file.stat().st_size
         load_s = time.monotonic() - started_s
         model.load_ns = int(load_s * 1e9)
+        provider = loaded.onnx.providers[0]
         log.info(
-            "model '%s' version %d: loaded and warm in %.2f s on %s; %s; %s",
-            place.name,
-            version,
-            load_s,
-            loaded.onnx.providers[0],
-            loaded.batching.why,
-            loaded.plan.reason,
+            "model '%s' version %d: loaded and warm in %.2f s on %s",
+            *(place.name, version, load_s, provider),
+            extra=event("model_loaded", model=place.name, version=version, duration_ms=round(1000 * load_s, 1), provider=provider),
         )
+        log.debug("model '%s' version %d: %s; %s", place.name, version, loaded.batching.why, loaded.plan.reason)
         return model
 
     def _with_steps(self, loaded: Loaded, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from inferd.engine.toml_faults import expected, is_repeated
 
-__all__ = ["value_fault"]
+__all__ = ["value_fault", "without_field"]
 
 _TOKEN = re.compile(r"""(?P<passed>\#[^\n]*)|(?P<value>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[-+.\w]+)|(?P<mark>[{}<>\[\]:,])""")
 
@@ -46,17 +46,48 @@ class _Message:
 
 def value_fault(text: str, descriptor: Any, line: int, column: int) -> str:
     """The error of the value that begins there, both counted from 1; empty where a field could have it. descriptor: of the whole text."""
-    at = sum(len(before) + 1 for before in text.split("\n")[: line - 1]) + column - 1
+    at = _offset(text, line, column)
     messages = [_Message(descriptor, "")]
     for token in _TOKEN.finditer(text):
         message, word = messages[-1], token.group()
         if token.start() >= at:
-            if token.start() > at or token["value"] is None or message.field is None or message.field.message_type is not None:
+            is_value = token.start() == at and token["value"] is not None and message.valued
+            if not is_value or message.field is None or message.field.message_type is not None:
                 return ""
             wanted = expected(_value(word), message.field)
             return f"{message.place}: expected {wanted}, got {word}" if wanted else ""
         _pass(messages, word, bool(token["value"]))
     return ""
+
+
+def without_field(text: str, line: int, column: int) -> str:
+    """The text with blanks for the field whose name, or one of whose values, begins there; '' where nothing does."""
+    at = _offset(text, line, column)
+    tokens = [token for token in _TOKEN.finditer(text) if token["passed"] is None]
+    words = [token.group() for token in tokens]
+    first = next((number for number, token in enumerate(tokens) if token.start() == at), None)
+    if first is None:
+        return ""
+    if words[first + 1 : first + 2] and words[first + 1] not in ":{<":  # a value: back to the name before its colon
+        while first > 0 and words[first] != ":":
+            first -= 1
+        first = max(first - 1, 0)
+    last = first + 1
+    if words[last : last + 1] == [":"]:
+        last += 1
+    depth = 0
+    while last < len(words):
+        depth += (words[last] in "{<[") - (words[last] in "}>]")
+        if depth <= 0:
+            break
+        last += 1
+    end = tokens[min(last, len(tokens) - 1)].end()
+    start = tokens[first].start()
+    return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+
+
+def _offset(text: str, line: int, column: int) -> int:
+    return sum(len(before) + 1 for before in text.split("\n")[: line - 1]) + column - 1
 
 
 def _value(word: str) -> int | float | str:

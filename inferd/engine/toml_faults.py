@@ -51,7 +51,7 @@ def unknown_field(name: str, descriptor: Any, place: str) -> str:
     known = [known.name for known in descriptor.fields]
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-    return f"unknown field {name!r} {place}: {hint}"
+    return f"unknown field {name!r}{place and ' '}{place}: {hint}"
 
 
 def for_json(value: Any) -> Any:

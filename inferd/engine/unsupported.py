@@ -13,21 +13,21 @@ from typing import Any
 
 from inferd.errors import ConfigError
 
-__all__ = ["ignored", "reject_unsupported"]
+__all__ = ["faults", "ignored", "reject_unsupported"]
 
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
-# Set in any way, these are rejected: field -> what it asks for; what to do, where that is not to remove the field.
+# Set in any way, these are rejected: field -> what it asks for, and the cure behind a semicolon where that is not to remove the field.
 _FIELDS = {
     "runtime": "another build of the back end",
     "sequence_batching": "stateful sequences",
     "ensemble_scheduling": "a model made of other models",
-    "cc_model_filenames": "a file for each compute capability; use default_model_filename",
+    "cc_model_filenames": "a file for each compute capability; write default_model_filename",
     "batch_input": "inputs that describe a ragged batch",
     "batch_output": "outputs of a ragged batch",
     "model_operations": "libraries of custom operators",
     "model_repository_agents": "repository agents",
-    "model_metrics": "metrics of its own; remove the field, inferd's histograms are always on",
+    "model_metrics": "metrics of its own; remove the field: inferd's histograms are always on",
 }
 # Set to something else than their default, these are rejected.
 _VALUES = {
@@ -39,7 +39,7 @@ _VALUES = {
     "optimization.cuda.graph_spec": "CUDA graphs",
     "optimization.cuda.output_copy_stream": "a CUDA stream for outputs",
     "optimization.gather_kernel_buffer_threshold": "a gather kernel",
-    "optimization.eager_batching": "eager batching; remove the field, a batch gathers while another runs",
+    "optimization.eager_batching": "eager batching; remove the field: a batch gathers while another runs without it",
 }
 _INSTANCE_GROUP = {
     "rate_limiter": "a rate limiter",
@@ -49,7 +49,7 @@ _INSTANCE_GROUP = {
     "host_policy": "a host policy",
 }
 _TENSOR = {
-    "reshape": "other dims than the graph's; write the graph's own and remove it",
+    "reshape": "another shape than the graph's; remove the field and write the graph's own shape in dims",
     "is_shape_tensor": "a TensorRT shape tensor",
     "allow_ragged_batch": "ragged batches",
     "optional": "an input that may be left out",
@@ -63,23 +63,23 @@ def reject_unsupported(config: Any, where: str) -> None:
 
     `where` names the file in the message: "config.pbtxt of model 'digits'".
     """
-    faults = [f"{field} {message}" for field, message in _faults(config)]
-    if len(faults) > 1:
-        faults = [f"({number}) {fault}" for number, fault in enumerate(faults, 1)]
-    if faults:
-        raise ConfigError(f"{where}: {'; '.join(faults)}")
+    found = [f"{field} {message}" for field, message in faults(config)]
+    if len(found) > 1:
+        found = [f"({number}) {fault}" for number, fault in enumerate(found, 1)]
+    if found:
+        raise ConfigError(f"{where}: {'; '.join(found)}")
 
 
-def ignored(config: Any) -> Iterator[str]:
+def ignored(config: Any) -> Iterator[tuple[str, str]]:
     """Fields that have no effect here, each with what does. None of them changes a response, so a model that has them is served."""
     if config.metric_tags:
-        yield "metric_tags has no effect: add labels where Prometheus scrapes (relabel_configs)"
+        yield "metric_tags", "has no effect: add labels where Prometheus scrapes (relabel_configs)"
     for output in config.output:
         if output.label_filename:
-            yield f"output {output.name!r}: label_filename has no effect: classification is for the client, from the whole output"
+            yield f"output {output.name!r}: label_filename", "has no effect: classification is for the client, from the whole output"
 
 
-def _faults(config: Any) -> Iterator[tuple[str, str]]:
+def faults(config: Any) -> Iterator[tuple[str, str]]:
     """(field, what is wrong with it), in the order in which people read a configuration."""
     yield from _enum_faults(config, "")
     for field, known in _PLATFORMS.items():
@@ -193,7 +193,10 @@ def _batching_faults(config: Any, batching: Any) -> Iterator[tuple[str, str]]:
         yield "dynamic_batching.preserve_ordering", "needs a single instance: set instance_group.count to 1, or remove it"
     levels, default = batching.priority_levels, batching.default_priority_level
     if levels and not 1 <= default <= levels:
-        yield "dynamic_batching.default_priority_level", f"is {default}; with priority_levels {levels} it must be 1 to {levels}"
+        yield (
+            "dynamic_batching.default_priority_level",
+            f"is {default}; it is the level of requests that name none: with priority_levels {levels} write 1 (first) to {levels} (last)",
+        )
     if default and not levels:
         yield "dynamic_batching.default_priority_level", f"is {default} without priority_levels: set that, too"
     if levels > 1000:

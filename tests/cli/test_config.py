@@ -21,6 +21,7 @@ from inferd.errors import ConfigError
 
 def test_text_shows_value_and_origin(run, tmp_path: Path) -> None:
     (tmp_path / "inferd.toml").write_text('log_level = "debug"\n')
+    (tmp_path / "a.onnx").touch()
     done = run("config", "a.onnx", "--grpc-port", "0", "--no-uvloop", INFERD_MAX_MESSAGE_BYTES="2097152")
     assert (done.returncode, done.stderr) == (0, "")
     table, _, _ = done.stdout.partition("\n\n")
@@ -74,7 +75,7 @@ def test_help_has_layers(call) -> None:
         if field.name != "models":
             assert (f"{field.flag} " in short) == field.common, field.flag
             assert f"{field.flag} " in whole, field.flag
-    for verb in ("config", "doctor"):
+    for verb in ("config", "doctor", "check"):
         own = call(verb, "--help").stdout
         assert "Every flag of `inferd serve` works here, too." in own
         assert "--grpc-port" not in own

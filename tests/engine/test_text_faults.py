@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.engine.text_faults import value_fault
+from inferd.engine.text_faults import value_fault, without_field
 from inferd.protocol import POOL, inference
 
 PIXELS = "expected a whole number from 0 to 18446744073709551615, got"
@@ -96,3 +96,25 @@ WORDS = [
 @given(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join) | st.text(max_size=60), st.integers(0, 5), st.integers(0, 80))
 def test_any_text_has_a_fault_or_none(text: str, line: int, column: int) -> None:
     assert isinstance(value_fault(text, inference.ModelConfig.DESCRIPTOR, line, column), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "left"),
+    [
+        ("a: 1\nwrong: 3 b: 2", "wrong", "a: 1\n         b: 2"),
+        ("wrong { x: [1, 2] y { } } b: 2", "wrong", "                          b: 2"),
+        ("wrong: [{ x: 1 }, { }] b: 2", "wrong", "                       b: 2"),
+        ("a: 1 b: eight c: 2", "eight", "a: 1          c: 2"),
+        ("a: 1 b: [1, eight] c: 2", "eight", "a: 1               c: 2"),
+        ("input { dims: x } c: 2", "x }", "input {         } c: 2"),
+        ('a: 1\nwrong: "}" # {\nb: 2', "wrong", "a: 1\n           # {\nb: 2"),
+        ("a { wrong", "wrong", "a {      "),
+    ],
+)
+def test_one_field_can_be_left_out(text: str, found: str, left: str) -> None:
+    line, column = text[: text.index(found)].count("\n") + 1, text.index(found) - text.rfind("\n", 0, text.index(found))
+    assert without_field(text, line, column) == left
+
+
+def test_the_name_of_a_field_is_no_value() -> None:
+    assert fault("max_batch_size: 8\nmax_queue: 3") == ""

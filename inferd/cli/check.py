@@ -1,0 +1,140 @@
+"""`inferd check`: everything in a model repository, and in the settings, that keeps a model from being served or has no effect.
+
+A server says one fault of each model when it starts; this lists all of them. Exit code 0: all can be served, 1: something cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import textwrap
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from inferd.cli.named_files import missing_files
+from inferd.cli.options import SettingsCommand, takes_settings
+from inferd.cli.say import printable
+from inferd.errors import ConfigError, InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from inferd.config import Settings
+    from inferd.engine.checkup import Finding
+    from inferd.engine.places import Place
+
+__all__ = ["check"]
+
+COLOURS = {"rejected": "red", "warning": "yellow", "ignored": "yellow", "obeyed": "green"}
+MAX_WIDTH = 120
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of findings.")
+@click.option("--no-load", is_flag=True, help="Check configurations and files only; load no model.")
+@takes_settings
+def check(settings: Settings, origins: dict[str, str], as_json: bool, no_load: bool) -> int:
+    """List everything in a model repository that needs a change.
+
+    Each field of each configuration is obeyed, ignored, or rejected with its cure. Models whose configuration is right are loaded,
+    so that faults of their graphs and steps show, too.
+
+    \b
+    inferd check models
+    inferd check models --no-load
+    """
+    if not settings.models:
+        raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd check models`")
+    findings = list(_findings(settings, origins, loads=not no_load))
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        _show(findings)
+    return 1 if any(finding.kind == "rejected" for finding in findings) else 0
+
+
+def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> Iterator[Finding]:
+    """Those of the settings, which have no model, then those of the models by name."""
+    from inferd.engine.checkup import Finding, check_config
+    from inferd.engine.places import find_places
+
+    for setting, why in missing_files(settings, origins):
+        yield Finding("", "rejected", f"{setting}:", why)
+    there = [Path(path) for path in settings.models if Path(path).exists()]
+    places, failures = find_places(there) if there else ([], [])
+    found = {failure.name: [Finding(failure.name, "rejected", "", str(failure.error))] for failure in failures}
+    for place in places:
+        found[place.name] = findings = check_config(place)
+        if loads and not any(finding.kind == "rejected" for finding in findings):
+            findings[:0] = _loaded(settings, place)
+    for name in sorted(found):
+        yield from found[name] or [Finding(name, "obeyed")]
+
+
+def _loaded(settings: Settings, place: Place) -> list[Finding]:
+    """What loading a model finds: why it cannot be served, or what its log warns of."""
+    from inferd.engine.checkup import Finding
+    from inferd.engine.repository import Repository
+    from inferd.serving.budget import settled
+
+    # As if on a loop: warm-up decides where a model runs; nothing is ever submitted here.
+    repository = Repository(settled(settings), schedule=lambda callback: None, deliver=lambda batch: batch.deliver())
+    with _Warnings() as warnings:
+        try:
+            repository.load_places([place])
+        except InferdError as error:
+            said = re.sub(rf"^(config\.\w+ of )?model {re.escape(repr(place.name))}:? ", "", str(error))
+            return [Finding(place.name, "rejected", "", said)]
+        finally:
+            repository.close()
+    return [Finding(place.name, "warning", "", text) for text in warnings.texts if "has no effect" not in text]
+
+
+class _Warnings(logging.Handler):
+    """Keeps what is logged within the block, from warnings on."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        logging.getLogger("inferd").addHandler(self)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        logging.getLogger("inferd").removeHandler(self)
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
+    rejected = served = 0
+    for name, grouped in groupby(findings, key=lambda finding: finding.model):
+        members = list(grouped)
+        bad = any(finding.kind == "rejected" for finding in members)
+        if name:
+            rejected, served = rejected + bad, served + (not bad)
+        mark = click.style("rejected" if bad else "ok", fg="red" if bad else "green")
+        click.echo(f"{click.style(printable(name or 'settings'), bold=True)}  {mark}")
+        for finding in members:
+            if finding.kind != "obeyed":
+                _line(finding.kind, f"{finding.field} {finding.text}".strip(), width)
+        if obeyed := [finding.field for finding in members if finding.kind == "obeyed" and finding.field]:
+            _line("obeyed", ", ".join(obeyed), width)
+        click.echo()
+    can = f"{served} model{'s' if served != 1 else ''} can be served"
+    click.echo(f"{can}, {rejected} cannot." if rejected else f"{can}.")
+
+
+def _line(kind: str, text: str, width: int) -> None:
+    """A finding, wrapped beside its kind."""
+    lines = textwrap.wrap(printable(" ".join(text.split())), max(width - 12, 40), break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        click.echo(f"  {click.style(f'{kind:<8}', fg=COLOURS[kind]) if number == 0 else ' ' * 8}  {line}")

@@ -1,0 +1,115 @@
+"""What becomes of each field of a model's configuration: obeyed, ignored with a word of what does the same, or rejected with its cure.
+
+A start ends at the first fault of each model; here all of them are found. Never in here: loading, the graph, files that a field names.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from inferd.engine import model_config
+from inferd.engine.places import selected_versions
+from inferd.engine.text_faults import without_field
+from inferd.engine.toml_faults import toml_faults
+from inferd.engine.unsupported import ignored
+from inferd.errors import ConfigError, InferdError
+from inferd.protocol import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inferd.engine.config_sources import Written
+    from inferd.engine.places import Place
+
+__all__ = ["Finding", "check_config"]
+
+MAX_FAULTS = 100  # of one file's text
+
+
+class Finding(NamedTuple):
+    """One field of a model: kind is obeyed, ignored or rejected. text: what is wrong and how to mend it. field: nothing where the text
+    is of the whole model."""
+
+    model: str
+    kind: str
+    field: str = ""
+    text: str = ""
+
+
+def check_config(place: Place) -> list[Finding]:
+    """All findings in one model's folder, those that need a change first."""
+    name = place.name
+    try:
+        path, where, text = model_config.config_text(place.folder, name)
+        written, said = _read(text, where, is_toml=path is not None and path.suffix == ".toml")
+    except InferdError as error:
+        return [Finding(name, "rejected", "", str(error))]
+    found = [Finding(name, "rejected", "", fault.removeprefix(f"{where}: ").removeprefix(where).removeprefix(", ")) for fault in said]
+    if written is None:
+        return found
+    rejected = list(model_config.faults_of(written.config, name))
+    found += [Finding(name, "rejected", field, message) for field, message in rejected]
+    found += _versions(written, place)
+    notices = list(ignored(written.config))
+    found += [Finding(name, "ignored", field, message) for field, message in notices]
+    others = [field for field, _ in (*rejected, *notices)]
+    obeyed = [field for field in _fields(written.config, "") if not any(field == other or _within(field, other) for other in others)]
+    return found + [Finding(name, "obeyed", field) for field in obeyed]
+
+
+def _read(text: str, where: str, *, is_toml: bool) -> tuple[Written | None, list[str]]:
+    """What a text says, as far as it can be read, and every fault of the reading."""
+    said: list[str] = []
+    if is_toml:
+        try:
+            return model_config.parse_toml(text, where), said
+        except ConfigError as error:
+            with suppress(tomllib.TOMLDecodeError, RecursionError):
+                said += toml_faults(tomllib.loads(text), inference.ModelConfig.DESCRIPTOR)
+            return None, said or [str(error)]
+    while len(said) < MAX_FAULTS:
+        try:
+            return model_config.parse_text(text, where), said
+        except model_config.TextFault as fault:
+            said.append(str(fault))
+            text = without_field(text, fault.line, fault.column)
+            if not text.strip():
+                break
+        except ConfigError as error:
+            said.append(str(error))
+            break
+    return None, said
+
+
+def _versions(written: Written, place: Place) -> Iterator[Finding]:
+    try:
+        served = [version for version, _ in selected_versions(written, place)]
+    except ConfigError as error:
+        yield Finding(place.name, "rejected", "", str(error))
+        return
+    unserved = sorted(set(place.files) - set(served))
+    if unserved and not written.config.version_policy.WhichOneof("policy_choice"):
+        named = f"version{'s' if len(unserved) > 1 else ''} {', '.join(map(str, unserved))}"
+        text = f"not served, for {served[-1]} is the newest: version_policy {{ all {{ }} }} serves all"
+        yield Finding(place.name, "ignored", named, text)
+
+
+def _fields(message: Any, prefix: str) -> Iterator[str]:
+    """The fields that are set, as people name them; of a list of messages how many there are."""
+    for field, value in message.ListFields():
+        name = f"{prefix}{field.name}"
+        if field.message_type is None:
+            yield name
+        elif field.message_type.GetOptions().map_entry:
+            yield from (f"{name}[{key!r}]" for key in sorted(value))
+        elif hasattr(value, "ListFields"):
+            inner = list(_fields(value, f"{name}."))
+            yield from inner or [name]
+        else:
+            yield f"{name} ({len(value)})" if len(value) > 1 else name
+
+
+def _within(field: str, other: str) -> bool:
+    return field.startswith((f"{other}.", f"{other} (", f"{other}["))

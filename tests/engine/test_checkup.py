@@ -1,0 +1,75 @@
+"""Every fault of a configuration at once, and what is obeyed beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inferd.engine.checkup import Finding, check_config
+from inferd.engine.places import find_places
+from tests import models
+
+IDENTITY = models.identity()
+
+
+def findings(folder: Path, text: str, versions: tuple[int, ...] = (1,), name: str = "config.pbtxt") -> list[tuple[str, str, str]]:
+    models.repository(folder, {"m": dict.fromkeys(versions, IDENTITY)})
+    (folder / "m" / name).write_text(text)
+    (place,), failures = find_places([folder])
+    assert not failures
+    found = check_config(place)
+    assert all(isinstance(one, Finding) and one.model == "m" for one in found)
+    return [one[1:] for one in found]
+
+
+def test_all_faults_are_found_and_each_has_a_cure(tmp_path: Path) -> None:
+    text = """
+        name: "n" max_batch_size: 8 max_queue: 3
+        instance_group { count: two passive: true }
+        sequence_batching { }
+        input { name: "x" dims: [16] data_type: TYPE_FP32 reshape { shape: [4, 4] } }
+        metric_tags { key: "a" value: "b" }
+        parameters { key: "intra_op_thread_count" value { string_value: "1" } }
+        dynamic_batching { max_queue_delay_microseconds: 5 }"""
+    found = findings(tmp_path, text, (1, 2))
+    rejected = [f"{field} {text}".strip() for kind, field, text in found if kind == "rejected"]
+    for said in (
+        "line 2: unknown field 'max_queue' in ModelConfig",
+        "line 3: instance_group[0].count: expected a whole number",
+        "line 8: dynamic_batching and sequence_batching cannot both be set: remove one",
+        "name is 'n', and the model's folder or file says 'm': make them equal",
+        "sequence_batching asks for stateful sequences, which inferd does not do: remove the field",
+        "instance_group.passive asks for passive instances",
+        "input 'x': reshape asks for another shape than the graph's, which inferd does not do: remove the field and write the graph's own",
+    ):
+        assert any(one.startswith(said) for one in rejected), (said, rejected)
+    assert len(rejected) == 7
+    assert [field for kind, field, _ in found if kind == "ignored"] == ["version 1", "metric_tags"]
+    assert [field for kind, field, _ in found if kind == "obeyed"] == [
+        *("max_batch_size", "input", "instance_group", "parameters['intra_op_thread_count']")
+    ]
+
+
+def test_faults_of_toml(tmp_path: Path) -> None:
+    found = findings(tmp_path, 'max_batch_size = "8"\nmaxx = 3\n[inferd]\ninline = "maybe"', name="config.toml")
+    assert [text.partition(":")[0] for _, _, text in found] == ["max_batch_size", "unknown field 'maxx'", "inferd.inline"]
+    assert "wrong TOML" in findings(tmp_path, "max_batch_size = ", name="config.toml")[0][2]
+
+
+def test_a_configuration_that_is_right_is_obeyed(tmp_path: Path) -> None:
+    text = "max_batch_size: 8 version_policy { all { } } dynamic_batching { preferred_batch_size: [4, 8] }"
+    assert findings(tmp_path, text, (1, 2)) == [
+        ("obeyed", "version_policy.all", ""),
+        ("obeyed", "max_batch_size", ""),
+        ("obeyed", "dynamic_batching.preferred_batch_size", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("max_batch_size: {", "line 1"), ("\0", "line 1"), ("}" * 200, "line 1"), ("a" * (2 << 20), "larger")]
+)
+def test_what_cannot_be_read_at_all(tmp_path: Path, text: str, said: str) -> None:
+    found = findings(tmp_path, text)
+    assert found
+    assert said in found[0][2]
