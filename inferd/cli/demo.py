@@ -21,6 +21,7 @@ import click
 import inferd
 from inferd.cli.number import Whole
 from inferd.cli.serve import require_onnxruntime
+from inferd.cli.start_screen import command_name
 from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, InferdError, StartError
 
@@ -222,15 +223,8 @@ def _bars(runs: dict[int, int]) -> list[str]:
     return lines
 
 
-def _command() -> str:
-    """How to call the command from the user's shell: by its path where its virtual environment is not active there."""
-    script = Path(sys.prefix) / "bin" / "inferd"
-    outside = sys.prefix != sys.base_prefix and os.environ.get("VIRTUAL_ENV") != sys.prefix
-    return _shown(script) if outside and script.exists() else "inferd"
-
-
 def _next_steps(folder: Path) -> str:
-    name = _command()
+    name = command_name()
     steps = {
         f"{name} serve {_shown(folder / 'models')}": "gRPC on 127.0.0.1:8001, metrics on http://127.0.0.1:8002/metrics",
         f"{name} infer localhost:8001 digits --input {_shown(folder / 'digit.npy')}": "from a second terminal",

@@ -11,9 +11,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from inferd import log
-from inferd.cli import silence
+from inferd.cli import silence, start_screen
+from inferd.cli.named_files import SECRET_FILES
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
@@ -22,11 +24,12 @@ from inferd.serving.budget import most_bytes, spelled
 from inferd.watched_files import require_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from inferd.config import Settings
+    from inferd.serving.summary import ModelSummary
 
 __all__ = ["announce", "require_onnxruntime", "serve"]
-
-SECRET_FILES = ("tls_key", "token_file")  # settings whose files hold what nobody else may know
 
 
 @click.command(cls=SettingsCommand, common=True)
@@ -44,15 +47,46 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     for name in SECRET_FILES:
         if (path := getattr(settings, name)) is not None:
             require_secret(path, f"{name} ({origins[name]})")
+    context = click.get_current_context()
+    reread: Callable[[], Settings] = context.meta[REREAD]
+    screen = Screen(settings, colours=context.color is not False) if os.isatty(1) else None
+    if screen is not None:
+        screen.begin()
+        if os.isatty(2):  # of the log, what is worth knowing at a start stands on the screen
+            settings, reread = _quiet(settings), lambda: _quiet(context.meta[REREAD]())
     log.set_up(settings.log_level, settings.log_format)
-    given = [name for name, origin in origins.items() if origin != "default"]
-    changed = ", ".join(f"{name}={spell(fields()[name], getattr(settings, name))} ({origins[name]})" for name in given)
-    logging.getLogger("inferd.cli.serve").info("settings: %s", changed)
+    if screen is not None:
+        logging.getLogger("inferd.serving.process").setLevel("INFO")  # which tells that the server stops, and that takes a while
+    given = {name: spell(fields()[name], getattr(settings, name)) for name, origin in origins.items() if origin != "default"}
+    changed = ", ".join(f"{name}={value} ({origins[name]})" for name, value in given.items())
+    logging.getLogger("inferd.cli.serve").info("settings: %s", changed, extra=log.event("settings", settings=given))
     _warn_of_memory(settings)
 
     from inferd.serving.process import serve as run
 
-    return run(settings, announce, click.get_current_context().meta[REREAD])
+    return run(settings, lambda addresses, models: announce(addresses, screen.text(addresses, models) if screen else ""), reread)
+
+
+class Screen:
+    """What a person sees of a start on a terminal."""
+
+    def __init__(self, settings: Settings, *, colours: bool) -> None:
+        self._settings = settings
+        self._colours = colours
+
+    def begin(self) -> None:
+        click.echo(start_screen.loading(self._settings), color=self._colours)
+
+    def text(self, addresses: dict[str, object], models: Sequence[ModelSummary]) -> str:
+        """Of a server that is ready."""
+        text = start_screen.started(addresses, models, self._settings)
+        return text if self._colours else click.unstyle(text)
+
+
+def _quiet(settings: Settings) -> Settings:
+    """Without the log's lines of everyday, unless somebody asked for a level or for JSON."""
+    everyday = settings.log_level == fields()["log_level"].default and settings.log_format == "text"
+    return msgspec.structs.replace(settings, log_level="warning") if everyday else settings
 
 
 def _warn_of_memory(settings: Settings) -> None:
@@ -66,15 +100,19 @@ def _warn_of_memory(settings: Settings) -> None:
         )
 
 
-def announce(addresses: dict[str, object]) -> threading.Thread:
-    """Writes the `ready` line, on the thread that it returns. A reader of stdout that has stopped, or gone, does not stop the server."""
-    thread = threading.Thread(target=_write_ready, args=(json.dumps(addresses),), name="inferd-ready", daemon=True)
+def announce(addresses: dict[str, object], text: str = "") -> threading.Thread:
+    """Writes the text, else the `ready` line, on the thread that it returns. A reader of stdout that has stopped, or gone, does not stop
+    the server."""
+    thread = threading.Thread(target=_write_ready, args=(json.dumps(addresses), text), name="inferd-ready", daemon=True)
     thread.start()
     return thread
 
 
-def _write_ready(addresses: str) -> None:
-    line = f"ready {addresses}\n".encode()
+def _write_ready(addresses: str, text: str) -> None:
+    if text:
+        for handler in logging.getLogger().handlers:  # what was said before comes before
+            handler.flush()
+    line = f"{text or f'ready {addresses}'}\n".encode()
     try:
         while line:  # not by sys.stdout, whose lock the interpreter takes at its end
             line = line[os.write(1, line) :]

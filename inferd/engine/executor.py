@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from inferd._core.inference.path import Runner
 from inferd.engine.retry_budget import RetryBudget
 from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, RunFailed, Unavailable
+from inferd.log import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ log = logging.getLogger("inferd.engine")
 
 EXPECTED_SHARE = 1 / 64  # of a run: the most that the next one waits for the clients of the one before
 MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by computing: more rows at once gain nothing, and waiting costs
+SHOWN_REQUESTS = 16  # of a failed run, whose ids stand in the log
 TELL_EVERY_NS = 60 * 10**9  # at most one line of an instance about requests that its model rejected
 
 
@@ -45,6 +47,7 @@ class Instance(Runner):
     def __init__(self, name: str, backend: Backend, finish: Callable[[Tensors, Tensors], Tensors] | None = None) -> None:
         super().__init__(name, backend, finish)
         self.warming_up = False  # a run that fails is then no news for an operator
+        self.labels: dict[str, object] = {}  # model and version, as log lines have them
         self._budget = RetryBudget()
         self._untold = 0  # requests that the model rejected and no line in the log has counted
         self._tell_ns = 0  # monotonic: not before
@@ -130,7 +133,9 @@ class Instance(Runner):
             log.debug("%s: a run of %d rows failed: %s", self.name, batch.rows, error.words)
         else:
             level = logging.DEBUG if self.warming_up else logging.ERROR
-            log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
+            requests = list(filter(None, (getattr(request, "id", "") for request in batch.requests[:SHOWN_REQUESTS])))
+            fields = event("run_failed", **self.labels, rows=batch.rows, request_id=requests or None)
+            log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error, extra=fields)
 
     def _tell_rejected(self) -> None:
         """The model rejected a request. Its words may hold values of the request, and never go into the log."""

@@ -161,6 +161,8 @@ class Model:
         self._preprocess_large: PreprocessThreads | None = None
         finish = steps.finish if steps is not None and steps.finishes else None
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
+        for instance in self._instances:
+            instance.labels = {"model": name, "version": version}
         if steps is not None and steps.prepares:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
         for batcher in self._fronts:
@@ -532,7 +534,7 @@ class Model:
             self.route.inline = self.route.policy.admits(measured_ns)
             place = "inline" if self.inline else "executor thread"
             self.inline_reason = f"{place}: a run takes {measured_ns / 1e3:.0f} us, the limit is {self.route.policy.limit_ns / 1e3:.0f} us"
-        log.info("%s: %s", self._title, self.inline_reason)
+        log.debug("%s: %s", self._title, self.inline_reason)
 
     def leave_loop(self, reason: str) -> None:
         """From now on an executor thread runs its batches. On the loop."""

@@ -130,7 +130,7 @@ class SharedPages:
 
 
 class ScrapeServer(WSGIServer):
-    """Serves `app` on host:port once `start` is called. Port 0 picks a free one; `server_port` is the real one.
+    """Has host:port from now on, and serves `app` there once `start` is called. Port 0 picks a free one; `server_port` is the real one.
 
     StartError when the address is not to be had.
     """
@@ -156,20 +156,28 @@ class ScrapeServer(WSGIServer):
         self._threads = 0  # of those, and of who had to give way and has a page made all the same
         try:
             self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            super().__init__((str(address[0]), port), _Exchange)
+            super().__init__((str(address[0]), port), _Exchange, bind_and_activate=False)
+            self.server_bind()
         except OSError as error:
-            other = "port (0 picks a free one, off serves none)" if error.errno in PORT_ERRORS else "host: an address that this machine has"
-            raise StartError(f"metrics: cannot listen on {host} port {port}: {error.strerror}; choose another metrics_{other}") from None
+            if hasattr(self, "socket"):
+                self.server_close()
+            raise _not_listening(host, port, error) from None
         self.set_app(_named(app))
         self._accepting = threading.Thread(target=self.serve_forever, args=(POLL_S,), name="inferd-metrics", daemon=True)
 
     def start(self) -> None:
+        """StartError where another process was quicker to listen."""
+        try:
+            self.server_activate()
+        except OSError as error:
+            raise _not_listening(self.server_name, self.server_port, error) from None
         self._accepting.start()
 
     def close(self) -> None:
         """Stops accepting, breaks off what is being answered, and waits for the threads."""
-        self.shutdown()
-        self._accepting.join()
+        if self._accepting.ident is not None:
+            self.shutdown()
+            self._accepting.join()
         self.server_close()
         with self._lock:
             threads = [connection.thread for connection in self._open.values()]
@@ -264,3 +272,8 @@ class ScrapeServer(WSGIServer):
             del self._open[connection]
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _not_listening(host: str, port: int, error: OSError) -> StartError:
+    other = "port (0 picks a free one, off serves none)" if error.errno in PORT_ERRORS else "host: an address that this machine has"
+    return StartError(f"metrics: cannot listen on {host} port {port}: {error.strerror}; choose another metrics_{other}")

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
+from inferd.log import event
 from inferd.names import parse_name
 from inferd.watched_files import Watched
 
@@ -64,7 +65,8 @@ class Rejections:
         if now_s - self._said_s < REJECTED_LOG_S:
             self._unsaid += 1
             return
-        log.info("rejected: %s%s", what, f"; {self._unsaid} more were rejected before it" if self._unsaid else "")
+        more = f"; {self._unsaid} more were rejected before it" if self._unsaid else ""
+        log.info("rejected: %s%s", what, more, extra=event("client_rejected", unsaid=self._unsaid))
         self._said_s, self._unsaid = now_s, 0
 
 
@@ -120,7 +122,7 @@ class Access:
         if tokens is None or tokens == self._tokens:
             return False
         self._tokens = tokens
-        log.info("%d tokens were read again", len(tokens))
+        log.info("%d tokens were read again", len(tokens), extra=event("tokens_reloaded", tokens=len(tokens)))
         return True
 
     def _tokens_again(self, now_s: float, found: Mapping[str, bytes]) -> frozenset[bytes]:
@@ -147,7 +149,7 @@ class Access:
     def tell(self, now_s: float, identity: Identity, rejection: RequestError | None, peer: object) -> None:
         """Says in the log who has connected, and whether it may ask: of many that may not, one has a line."""
         if rejection is None:
-            log.info("connected: client %s from %s", identity, peer)
+            log.info("connected: client %s from %s", identity, peer, extra=event("client_connected"))
         else:
             self._rejections.tell(now_s, f"client {identity} from {peer}")
 
@@ -220,19 +222,19 @@ def warn_of_open(addresses: Iterable[Address], settings: Settings, metrics: Addr
     found = ", ".join(map(str, open_to_all(addresses)))
     if found and settings.token_file is None:
         log.warning(
-            "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
-            "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",
+            "%s is open to other machines without TLS and without a token: give --tls-cert and --tls-key, or --token-file, or listen on "
+            "127.0.0.1 behind a proxy",
             found,
         )
     elif found and settings.tls_cert is not None:
         log.warning(
-            "%s can be reached from other machines without TLS, beside addresses that speak it: tokens can be read on the way there, and "
-            "no certificate is asked for; leave it out, or give an address of this machine alone, such as plaintext:127.0.0.1:9001",
+            "%s is open to other machines without TLS, beside addresses with TLS: tokens can be read on the way; leave it out, or "
+            "give an address of this machine, such as plaintext:127.0.0.1:9001",
             found,
         )
     if metrics is not None and not is_loopback(metrics):
         log.warning(
-            "metrics: %s can be reached from other machines, and has neither TLS nor tokens: whoever reaches it may read the names of "
-            "models, counts and times; give --metrics-host 127.0.0.1, or an address that only Prometheus reaches, or --metrics-port off",
+            "metrics: %s is open to other machines without TLS and tokens: give --metrics-host 127.0.0.1, or an address that only "
+            "Prometheus reaches, or --metrics-port off",
             metrics,
         )

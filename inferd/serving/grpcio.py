@@ -35,9 +35,10 @@ from inferd.serving.sockets import SocketFile, free_path, not_listening
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from inferd.config import Address, Settings
+    from inferd.serving.listeners import Listener
     from inferd.serving.method import Method
     from inferd.serving.tls import Certificates, Tls
 
@@ -106,6 +107,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._access, self._tls = access or Access(settings), tls
         self._told: dict[tuple[str, Identity, bool], None] = {}  # who connected, and may ask or not; who has asked last comes last
         self._files: list[SocketFile] = []  # which grpc takes away, but not where the process ends at once
+        self._taken: list[tuple[Address, list[Listener]]] = []  # that grpc does not have yet, each with the sockets that keep it free
         self._open = 0
         self._opened = 0
         self._held_bytes = 0
@@ -132,11 +134,24 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             ),
         )
 
-    async def start(self, addresses: list[Address]) -> list[Address]:
-        """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
-        bound = [self._bind(address) for address in addresses]
+    def bind(self, addresses: Sequence[Address]) -> list[Address]:
+        """Takes each port, so that one that is in use is known before models are loaded; grpc, which would listen there at once, gets it
+        by `start`, and so it does the paths. The real addresses in the same order: port 0 has become the one that was free."""
+        for address in addresses:
+            held = [] if address.path else bind(address, self._settings)
+            self._taken.append((held[0].address if held else address, held))
+        return [address for address, _ in self._taken[-len(addresses) :]] if addresses else []
+
+    async def start(self, addresses: Sequence[Address] = ()) -> list[Address]:
+        """Serves on each address, those that were taken before included. The real ones of `addresses`, as of `bind`."""
+        real = self.bind(addresses)
+        for address, held in self._taken:
+            self._bind(address)
+            for listener in held:
+                listener.close()
+        self._taken = []
         await self._server.start()
-        return bound
+        return real
 
     async def adopt(self, opened: socket.socket, tls: bool) -> Address:
         raise StartError("sockets that were opened for this process (LISTEN_FDS) need --transport native: grpc opens its own")
@@ -154,6 +169,9 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         stream nobody waits longer than DRAIN_STALL_S."""
         loop = asyncio.get_running_loop()
         self._draining = True
+        for _, held in self._taken:
+            for listener in held:
+                listener.close()
         for awaiting in self._awaiting:
             awaiting.reschedule(loop.time() + DRAIN_STALL_S)
         telling = loop.call_later(timeout_s, self._tell_cut_off, timeout_s)

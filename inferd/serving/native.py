@@ -14,15 +14,15 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, cast
 
 from inferd._core.http2.poller import Poller
 from inferd._core.http2.server_state import ServerState
-from inferd.config import Address
 from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
-from inferd.errors import StartError, Unauthenticated
+from inferd.errors import Unauthenticated
 from inferd.serving.access import Access, Rejections
 from inferd.serving.budget import CONNECTION_BYTES, TLS_CONNECTION_BYTES, settled
 from inferd.serving.cold_calls import ColdCalls
@@ -35,12 +35,12 @@ from inferd.serving.tls import plain
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from socket import socket
 
     from inferd._core.grpc.call import Call
     from inferd._core.http2.stream import Http2Call
-    from inferd.config import Settings
+    from inferd.config import Address, Settings
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
 
@@ -120,13 +120,25 @@ class NativeTransport:
         self._look_timer = self.loop.call_later(LOOK_S, self._look)
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._settings = settings
+        self._bound: list[list[Listener]] = []  # of each address; nobody is accepted there before `start`
         self._ports: list[Port] = []
         self._rejections = Rejections()
 
-    async def start(self, addresses: list[Address]) -> list[Address]:
-        """Listens on each address and serves. Returns the real addresses in the same order: port 0 becomes a free one."""
+    def bind(self, addresses: Sequence[Address]) -> list[Address]:
+        """Takes each address, so that one that is in use is known before models are loaded. The real addresses in the same order: port 0
+        has become the one that was free."""
+        self._bound += (made := [bind(address, self._settings) for address in addresses])
+        return [listeners[0].address for listeners in made]
+
+    async def start(self, addresses: Sequence[Address] = ()) -> list[Address]:
+        """Listens on each address, those that were taken before included, and serves. The real ones of `addresses`, as of `bind`."""
         warn_of_few(self._asked_connections)
-        return [self._listen(address) for address in addresses]
+        real = self.bind(addresses)
+        for listener in chain.from_iterable(self._bound):
+            listener.listen()
+        self._ports += [self._port(listeners, tls=listeners[0].address.tls) for listeners in self._bound]
+        self._bound = []
+        return real
 
     async def adopt(self, opened: socket, tls: bool) -> Address:
         """Serves on a socket that listens already, and returns its address. A Unix socket speaks no TLS."""
@@ -176,6 +188,8 @@ class NativeTransport:
             self.poller.close()
 
     async def _leave_listeners(self) -> None:
+        for listener in chain.from_iterable(self._bound):
+            listener.close()
         ports = {listener: port for port in self._ports for listener in port.release()}
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
@@ -329,19 +343,6 @@ class NativeTransport:
             connection.abort()
         elif connection.age(now_ns, connection.unsent_nbytes):
             connection.abort()
-
-    def _listen(self, address: Address) -> Address:
-        """The real address."""
-        listeners = bind(address, self._settings)
-        try:
-            for listener in listeners:
-                listener.listen()
-        except StartError:
-            for listener in listeners:
-                listener.close()
-            raise
-        self._ports.append(self._port(listeners, tls=address.tls))
-        return listeners[0].address
 
     def _port(self, listeners: list[Listener], *, tls: bool) -> Port:
         assert self._tls is not None or not tls

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from socket import socket
 
     from inferd.config import Settings
+    from inferd.serving.summary import ModelSummary
+
+    Ready = Callable[[dict[str, object], list[ModelSummary]], object]
 
 __all__ = ["loop_factory", "serve"]
 
@@ -54,14 +57,17 @@ class Served(Protocol):
     runs_left: bool  # after stop(): a run goes on that does not end
 
     async def start(self) -> dict[str, object]: ...
+    def models(self) -> list[ModelSummary]: ...  # once it is started
     async def stop(self) -> None: ...
     def reload(self) -> None: ...
 
 
-def serve(settings: Settings, ready: Callable[[dict[str, object]], object], reread: Callable[[], Settings] | None = None) -> int:
-    """Serves until a signal ends it. ready(addresses) is called once, when requests are answered. reread(): the settings as they are
-    now, for SIGHUP; ConfigError where they are wrong. The exit code: 0, also when a signal came while models were still being loaded,
-    which ends the process at once: loading cannot be interrupted, and nobody waits."""
+def serve(settings: Settings, ready: Ready, reread: Callable[[], Settings] | None = None) -> int:
+    """Serves until a signal ends it. ready(addresses, models) is called once, when requests are answered. reread(): the settings as they
+    are now, for SIGHUP; ConfigError where they are wrong.
+
+    The exit code: 0, also when a signal came while models were still being loaded. Loading cannot be interrupted, and nobody waits, so the
+    process ends at once then."""
     descriptors.allow()
     sockets = inherited_sockets()
     with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
@@ -101,7 +107,10 @@ def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None])
 
 
 async def _serve(
-    settings: Settings, ready: Callable[[dict[str, object]], object], reread: Callable[[], Settings] | None, sockets: list[socket]
+    settings: Settings,
+    ready: Ready,
+    reread: Callable[[], Settings] | None,
+    sockets: list[socket],
 ) -> bool:
     """True: a run is left behind, which does not end."""
     stopped, terminated, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -131,14 +140,18 @@ async def _serve(
         if pid_file is not None:
             _write_pid(pid_file)
         if not stopped.is_set():
-            ready(addresses)
+            ready(addresses, server.models())
             notifier.tell("READY=1")
         serves.set()
         if hung_up.is_set():
             hang_up()
         await signalled
         notifier.tell("STOPPING=1")
-        log.info("stopping: answering what is queued, for %s s at most", server.settings.drain_timeout_s)
+        log.info(
+            "stopping: answering what is queued, for %s s at most",
+            server.settings.drain_timeout_s,
+            extra=logs.event("server_draining", drain_timeout_s=server.settings.drain_timeout_s),
+        )
     finally:  # also when `ready` raised: a loop that still has connections does not close
         try:
             await server.stop()
@@ -193,7 +206,8 @@ def _take(server: Served, read: Settings) -> None:
     if taken := {name: new[name] for name in changed if name in takes}:
         server.settings = msgspec.structs.replace(server.settings, **taken)
         logs.change(server.settings.log_level, server.settings.log_format)
-        log.info("settings were read again: %s", ", ".join(f"{name}={value}" for name, value in taken.items()))
+        said = ", ".join(f"{name}={value}" for name, value in taken.items())
+        log.info("settings were read again: %s", said, extra=logs.event("settings_reloaded", settings=taken))
     if waiting := [name for name in changed if name not in takes]:
         log.warning("%s: changed, and taken at the next start only", ", ".join(waiting))
 

@@ -1,7 +1,7 @@
 """A server's life: start -> ready -> drain -> stop. Never in here: what a request does on its way (service.py).
 
-Everything runs on one event loop; models are loaded on a thread of their own before the first address is opened, and
-run on executor threads, or inline, after that.
+Everything runs on one event loop. The server takes its addresses first, so that one in use is known at once, then loads the models on
+a thread of their own, and listens once they are warm. Models run on executor threads, or inline, after that.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from inferd.serving.budget import settled
 from inferd.serving.garbage import Garbage
 from inferd.serving.memory import give_back
 from inferd.serving.service import InferenceService
+from inferd.serving.summary import ModelSummary, summaries
 from inferd.serving.tls import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from socket import socket
+
+    from inferd.observe.scrape import ScrapeServer
 
 __all__ = ["Server"]
 
@@ -45,7 +48,8 @@ RELOAD_S = 2.0  # how often files of secrets are looked at
 class Transport(Protocol):
     """What both transports, native.py and grpcio.py, do for the server."""
 
-    async def start(self, addresses: list[Address]) -> list[Address]: ...
+    def bind(self, addresses: Sequence[Address]) -> list[Address]: ...
+    async def start(self, addresses: Sequence[Address] = ()) -> list[Address]: ...
     async def adopt(self, opened: socket, tls: bool) -> Address: ...
     def take(self, opened: socket, tls: bool) -> None: ...
     @property
@@ -62,10 +66,11 @@ class Transport(Protocol):
 class Server:
     """Serves models over gRPC, with metrics. Made, started and stopped on one running event loop.
 
-    start() loads and warms the models, opens the addresses and returns them; stop() is not ready for settings.lame_duck_s, takes no new
-    work then, answers what is queued within settings.drain_timeout_s, says GOAWAY and frees everything. sockets: listen already, and
-    are served instead of host and grpc_port. opens: whether it has addresses; else it serves the connections that it is told to `take`.
-    hung(): called, several times, while a run that was told to end does not. Raises ConfigError and StartError from start().
+    start() takes the addresses, loads and warms the models, serves and returns the addresses. stop() is not ready for
+    settings.lame_duck_s, takes no new work then, answers what is queued within settings.drain_timeout_s, says GOAWAY and frees everything.
+    sockets: listen already, and are served instead of host and grpc_port. opens: whether it has addresses; else it serves the connections
+    that it is told to `take`. hung(): called, several times, while a run that was told to end does not. Raises ConfigError and StartError
+    from start().
     """
 
     def __init__(
@@ -97,7 +102,7 @@ class Server:
         self.transport_name, self._transport = self._make_transport()
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
-        self._close_metrics: Callable[[], None] | None = None
+        self._scrapes: ScrapeServer | None = None
         self._garbage = Garbage()
         self._expire_timer: asyncio.TimerHandle | None = None
         self._reload_timer: asyncio.TimerHandle | None = None
@@ -106,14 +111,15 @@ class Server:
         """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "metrics": ..., "listen": [...]}."""
         settings = self.settings
         started, age_s = time.monotonic(), process_age_s()
-        log.info("loading %s", ", ".join(settings.models))
+        log.info("loading %s", ", ".join(settings.models), extra=logs.event("server_loading", paths=settings.models))
         try:
             self.loading = True
+            bound = self._bind() if self._opens else []
             await asyncio.to_thread(self.repository.load, settings.models)
             await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
             self.loading = False
             loaded = time.monotonic()
-            real = await self._open() if self._opens else {}
+            real = await self._open(bound) if self._opens else {}
         except BaseException:
             self.loading = False
             await self.stop()
@@ -125,26 +131,41 @@ class Server:
         self.service.health.changed()
         self._garbage.begin(time.monotonic())
         where = f" on {real['grpc']}" if real else ""
-        log.info("ready%s (%s transport): %.2f s to start Python, %.2f s to load models, %.2f s to open ports", where,
-                 self.transport_name, age_s, loaded - started, time.monotonic() - loaded)  # fmt: skip
+        opened = time.monotonic()
+        log.info(
+            "ready%s (%s transport): %.2f s to start Python, %.2f s to load models, %.2f s to open ports",
+            *(where, self.transport_name, age_s, loaded - started, opened - loaded),
+            extra=logs.event("server_ready", **real, transport=self.transport_name, duration_ms=round(1000 * (opened - started))),
+        )
         return real
 
-    async def _open(self) -> dict[str, object]:
-        """Opens all addresses and serves there. The real ones."""
+    def _bind(self) -> list[Address]:
+        """Takes all addresses, those of sockets that were given aside. The real ones."""
         settings, tls = self.settings, self._tls is not None
         own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
-        addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
-        given = [await self._transport.adopt(opened, tls) for opened in self._sockets]
-        bound = [*given, *await self._transport.start(addresses)]
-        real: dict[str, object] = {"grpc": str(bound[0])}
+        bound = self._transport.bind([*own, *(parse_listen(text, tls=tls) for text in settings.listen)])
         if (metrics := settings.metrics_address) is not None:
-            port, self._close_metrics = self.metrics().serve(metrics.host, metrics.port)
-            metrics = metrics._replace(port=port)
+            self._scrapes = self.metrics().bind(metrics.host, metrics.port)
+        return bound
+
+    async def _open(self, bound: list[Address]) -> dict[str, object]:
+        """Serves on all addresses. The real ones."""
+        bound = [*[await self._transport.adopt(opened, self._tls is not None) for opened in self._sockets], *bound]
+        await self._transport.start()
+        real: dict[str, object] = {"grpc": str(bound[0])}
+        metrics = self.settings.metrics_address
+        if metrics is not None and self._scrapes is not None:
+            self._scrapes.start()
+            metrics = metrics._replace(port=self._scrapes.server_port)
             real["metrics"] = str(metrics)
         if bound[1:]:
             real["listen"] = list(map(str, bound[1:]))
-        warn_of_open(bound, settings, metrics)
+        warn_of_open(bound, self.settings, metrics)
         return real
+
+    def models(self) -> list[ModelSummary]:
+        """What is served, for people."""
+        return summaries(self.repository)
 
     def metrics(self) -> Metrics:
         """What there is to say of this server, looked at whenever somebody asks."""
@@ -168,7 +189,11 @@ class Server:
         was_ready = self.ready
         self.turn_away()
         if was_ready and self.settings.lame_duck_s:
-            log.info("not ready: requests are answered for %s s more, so that balancers turn away first", self.settings.lame_duck_s)
+            log.info(
+                "not ready: requests are answered for %s s more, so that balancers turn away first",
+                self.settings.lame_duck_s,
+                extra=logs.event("server_not_ready"),
+            )
             await asyncio.sleep(self.settings.lame_duck_s)
         self.service.health.close()
         await self._transport.stop(self.settings.drain_timeout_s)
@@ -179,9 +204,9 @@ class Server:
         for timer in filter(None, (self._expire_timer, self._reload_timer)):
             timer.cancel()
         self._expire_timer = self._reload_timer = None
-        if self._close_metrics is not None:
-            self._close_metrics()
-            self._close_metrics = None
+        if self._scrapes is not None:
+            self._scrapes.close()
+            self._scrapes = None
         self._garbage.end()
 
     def _make_transport(self) -> tuple[str, Transport]:

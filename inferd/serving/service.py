@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from inferd._core.inference.path import ModelInfer
 from inferd.errors import Internal, RequestError
+from inferd.log import event
 from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.method import Method
@@ -59,7 +60,8 @@ class InferenceService:
         """Answers a call whose method raised, or whose request was wrong. An exception other than a RequestError is a fault of ours: its
         text stays in the log."""
         if not isinstance(error, RequestError):
-            log.error("%s failed", call.method, exc_info=error)
+            request_id = getattr(call.request, "id", None)
+            log.error("%s failed", call.method, exc_info=error, extra=event("call_failed", method=call.method, request_id=request_id))
             error = Internal("the server failed to make a response; its log has the details")
         self.rejections[error.reason] += 1
         call.fail(error)

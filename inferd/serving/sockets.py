@@ -36,12 +36,12 @@ WHY_NOT_LISTENING = {
     errno.EPROTOTYPE: "a socket of another kind is there, of datagrams perhaps",
 }
 PORT_CURES = {
-    errno.EADDRINUSE: "choose another port (0 picks a free one) or host, or stop who listens there",
+    errno.EADDRINUSE: "choose another port (0 picks a free one) or host, or stop the process there",
     errno.EACCES: "choose a higher port (0 picks a free one), or give the process CAP_NET_BIND_SERVICE",
 }
 OTHER_PORT_CURE = "choose another host, or 0.0.0.0 or :: for all that it has"
 PATH_CURES = {
-    errno.EADDRINUSE: "choose another one, or stop who listens there",
+    errno.EADDRINUSE: "choose another one, or stop the process there",
     errno.EEXIST: "choose another one, or take away what is there",
     errno.EPROTOTYPE: "choose another one, or take away what is there",
     errno.EAGAIN: "choose one in another folder, or stop that process",

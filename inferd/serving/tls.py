@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError
+from inferd.log import event
 from inferd.watched_files import Watched
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Tls:
         if found is not None and is_new:
             self.certificates, self._newest = found
             self._validity = _validity(self.certificates.chain)
-            log.info("the certificate was read again: new connections have it")
+            log.info("the certificate was read again: new connections have it", extra=event("certificate_reloaded"))
         self._tell_validity(datetime.now(UTC))
         return is_new
 

@@ -67,7 +67,7 @@ class Worker:
         self._loop.add_reader(self._channel.fileno(), self._receive)
         await self._server.start()
         self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
-        self._channel.send("ready")
+        self._channel.send("ready", models=msgspec.to_builtins(self._server.models()))
         self._look()
         await self._stopped.wait()
         await self._server.stop()

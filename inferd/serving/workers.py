@@ -36,6 +36,7 @@ from inferd.serving.access import warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
+from inferd.serving.summary import ModelSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from inferd.engine.planner import Host
     from inferd.observe.pages import Page
+    from inferd.observe.scrape import ScrapeServer
 
 __all__ = ["Supervisor", "count", "share"]
 
@@ -117,13 +119,14 @@ class Supervisor:
         self._look_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._turn = 0
+        self._summaries: list[object] = []  # of models, as a worker that became ready told
         self._serving = False
         self._stopping = False
         self._draining = False  # workers are told to end
         self._error: InferdError | None = None
         self._sums = Sums()
         self._asking = threading.Lock()
-        self._close_metrics: Callable[[], None] | None = None
+        self._scrapes: ScrapeServer | None = None
 
     # ---- life ----
 
@@ -148,8 +151,14 @@ class Supervisor:
             raise
         self._serving = True
         self._look()
-        log.info("ready on %s: %d workers, %.2f s in all", real["grpc"], self._workers, time.monotonic() - began)
+        took_s = time.monotonic() - began
+        fields = logs.event("server_ready", **real, workers=self._workers, duration_ms=round(1000 * took_s))
+        log.info("ready on %s: %d workers, %.2f s in all", real["grpc"], self._workers, took_s, extra=fields)
         return real
+
+    def models(self) -> list[ModelSummary]:
+        """What each worker serves, for people."""
+        return msgspec.convert(self._summaries, list[ModelSummary])
 
     async def stop(self) -> None:
         """As a Server's, in all workers. Idempotent. Raises the error of a worker that crashed too often."""
@@ -159,7 +168,11 @@ class Supervisor:
         if self._serving:
             self._tell("turn_away")
             if self.settings.lame_duck_s:
-                log.info("not ready: requests are answered for %s s more, so that balancers turn away first", self.settings.lame_duck_s)
+                log.info(
+                    "not ready: requests are answered for %s s more, so that balancers turn away first",
+                    self.settings.lame_duck_s,
+                    extra=logs.event("server_not_ready"),
+                )
                 await self._answer_for(self.settings.lame_duck_s)
         if self._children:
             await self._leave_listeners()
@@ -196,6 +209,8 @@ class Supervisor:
         for address in (*own, *(parse_listen(text, tls=tls) for text in self.settings.listen)):
             places.append(bind(address, self.settings))
             self._listeners += places[-1]
+        if (metrics := self.settings.metrics_address) is not None:
+            self._scrapes = MergedMetrics(self._metrics, self._counters).bind(metrics.host, metrics.port)
         return places
 
     def _open(self, places: list[list[Listener]]) -> dict[str, object]:
@@ -206,9 +221,10 @@ class Supervisor:
         warn_of_few(share(self.settings, self._workers).max_connections)
         self._accept_again()
         real: dict[str, object] = {"grpc": str(bound[0])}
-        if (metrics := self.settings.metrics_address) is not None:
-            port, self._close_metrics = MergedMetrics(self._metrics, self._counters).serve(metrics.host, metrics.port)
-            metrics = metrics._replace(port=port)
+        metrics = self.settings.metrics_address
+        if metrics is not None and self._scrapes is not None:
+            self._scrapes.start()
+            metrics = metrics._replace(port=self._scrapes.server_port)
             real["metrics"] = str(metrics)
         if bound[1:]:
             real["listen"] = list(map(str, bound[1:]))
@@ -262,8 +278,9 @@ class Supervisor:
         self._close_listeners()
         if self._look_timer is not None:
             self._look_timer.cancel()
-        if self._close_metrics is not None:
-            self._close_metrics()
+        if self._scrapes is not None:
+            self._scrapes.close()
+            self._scrapes = None
 
     # ---- workers ----
 
@@ -281,7 +298,7 @@ class Supervisor:
         self._sums.begin(child)
         self._loop.add_reader(child.channel.fileno(), self._hear, child)
         self._loop.add_reader(child.ended, self._ended, child)
-        log.info("%s is started", child)
+        log.info("%s is started", child, extra=logs.event("worker_started", worker=number))
 
     def _hear(self, child: Child) -> None:
         child.silent_looks = 0
@@ -289,6 +306,7 @@ class Supervisor:
             while (message := child.channel.receive()) is not None:
                 match message.kind:
                     case "ready":
+                        self._summaries = message.fields.get("models", [])
                         self._ready(child)
                     case "failed":
                         self._failed(child, message.fields["text"], setting=message.fields["setting"])
@@ -309,7 +327,7 @@ class Supervisor:
             if self._ready_workers == self._workers:
                 self._started.set_result(None)
         else:
-            log.info("%s is ready", child)
+            log.info("%s is ready", child, extra=logs.event("worker_ready", worker=child.number))
 
     def _failed(self, child: Child, text: str, *, setting: bool) -> None:
         """It could not start: so cannot the server. Once that serves, it is tried again when the process has ended."""
@@ -347,7 +365,7 @@ class Supervisor:
         elif child.state == "loading":
             self._not_started(child.number, how)
         else:
-            log.error("%s ended %s; its connections are lost", child, how)
+            log.error("%s ended %s; its connections are lost", child, how, extra=logs.event("worker_ended", worker=child.number))
             self._crashed(child.number, how)
 
     def _lost(self, child: Child, how: str) -> None:
@@ -399,7 +417,7 @@ class Supervisor:
             child.tell_again()
             child.silent_looks += 1
             if child.state != "loading" and child.silent_looks > SILENT_LOOKS:
-                log.error("%s hangs: killed", child)
+                log.error("%s hangs: killed", child, extra=logs.event("worker_killed", worker=child.number))
                 child.process.kill()
 
     @property

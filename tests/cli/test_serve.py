@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -111,6 +113,50 @@ def test_a_port_in_use_is_exit_code_3(run) -> None:
     assert port in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("flag", ["--grpc-port", "--metrics-port"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_told_before_models_are_loaded(run, flag: str, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "absent.onnx", *FREE_PORTS, flag, port, "--workers", workers)
+    assert done.returncode == 3
+    assert port in done.stderr
+    assert "no file or folder" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_terminal_shows_models_addresses_and_a_command(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "digits").symlink_to(MODELS / "digits")
+    (tmp_path / "models" / "broken.onnx").write_bytes(b"this is no model")
+    terminal, inner = pty.openpty()
+    arguments = command("serve", "models", *FREE_PORTS, "--workers", workers)
+    server = subprocess.Popen(arguments, cwd=tmp_path, stdout=inner, stderr=inner, env=environment(TERM="xterm", NO_COLOR="1"))
+    os.close(inner)
+    said = b""
+    try:
+        while b"Ctrl-C" not in said:
+            said += os.read(terminal, 4096)
+    finally:
+        server.send_signal(signal.SIGINT)
+        code = server.wait(timeout=60)
+        with suppress(OSError):  # which is the end of what a terminal has
+            while more := os.read(terminal, 4096):
+                said += more
+        os.close(terminal)
+    text = said.decode().replace("\r\n", "\n")
+    assert code == 0, text
+    assert "\x1b" not in text
+    assert text.startswith("inferd ")
+    assert re.search(r"^  digits +image FP32\[N,8,8\] +batches of up to 64 +(on the event loop|CPU)$", text, re.MULTILINE), text
+    assert re.search(r"^  broken +skipped: it cannot be loaded", text, re.MULTILINE), text
+    assert re.search(r"^  try +\S*inferd infer localhost:[0-9]+ digits --random$", text, re.MULTILINE), text
+    assert re.search(r"^  metrics +http://localhost:[0-9]+/metrics$", text, re.MULTILINE), text
+    assert "skipped: model 'broken' cannot be loaded" in text
+    assert "INFO     loading" not in text
+    assert "stopping: answering what is queued" in text
 
 
 def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:

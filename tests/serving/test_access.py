@@ -1083,9 +1083,9 @@ def test_an_open_port_says_so_once(model: Path, host: str) -> None:
             pass
         assert program.stop() == 0
     assert program.errors.count("without TLS and without a token") == (host != "127.0.0.1")
-    assert program.errors.count("has neither TLS nor tokens") == (host != "127.0.0.1")
-    assert program.errors.count(f"{program.address} can be reached") == (host != "127.0.0.1"), "at the port that it found"
-    assert program.errors.count(f"metrics: {program.addresses['metrics']} can be reached") == (host != "127.0.0.1")
+    assert program.errors.count("without TLS and tokens") == (host != "127.0.0.1")
+    assert program.errors.count(f"{program.address} is open to other machines") == (host != "127.0.0.1"), "at the port that it found"
+    assert program.errors.count(f"metrics: {program.addresses['metrics']} is open to other machines") == (host != "127.0.0.1")
 
 
 def test_plaintext_beside_tls_says_so_whatever_the_server_asks(caplog: pytest.LogCaptureFixture) -> None:
@@ -1093,9 +1093,9 @@ def test_plaintext_beside_tls_says_so_whatever_the_server_asks(caplog: pytest.Lo
     secrets = {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a", "token_file": "t"}
     secure, everybody, own = Address("0.0.0.0", 1, tls=True), Address("0.0.0.0", 2), Address("127.0.0.1", 3)
     for addresses, settings, says in (
-        ((secure, everybody, own), secrets, "0.0.0.0:2 can be reached from other machines without TLS, beside addresses that speak it"),
+        ((secure, everybody, own), secrets, "0.0.0.0:2 is open to other machines without TLS, beside addresses with TLS"),
         ((secure, own), secrets, ""),
-        ((secure, everybody), {**secrets, "token_file": None}, "0.0.0.0:2 can be reached from other machines, without TLS and without a"),
+        ((secure, everybody), {**secrets, "token_file": None}, "0.0.0.0:2 is open to other machines without TLS and without a"),
         ((everybody,), {"token_file": "t"}, ""),
     ):
         caplog.clear()
@@ -1107,8 +1107,8 @@ def test_plaintext_beside_tls_says_so_whatever_the_server_asks(caplog: pytest.Lo
 def test_metrics_that_others_can_read_say_so_whatever_the_port_asks(caplog: pytest.LogCaptureFixture) -> None:
     secrets = {"tls_cert": "c", "tls_key": "k", "token_file": "t"}
     for host, metrics_host, port, says in (
-        ("0.0.0.0", None, 8002, "metrics: 0.0.0.0:8002 can be reached"),
-        ("127.0.0.1", "::", 8002, "metrics: [::]:8002 can be reached"),
+        ("0.0.0.0", None, 8002, "metrics: 0.0.0.0:8002 is open to other machines"),
+        ("127.0.0.1", "::", 8002, "metrics: [::]:8002 is open to other machines"),
         ("0.0.0.0", "127.0.0.1", 8002, ""),
         ("0.0.0.0", None, -1, ""),
         ("127.0.0.1", None, 8002, ""),
@@ -1116,7 +1116,7 @@ def test_metrics_that_others_can_read_say_so_whatever_the_port_asks(caplog: pyte
         caplog.clear()
         settings = Settings(host=host, metrics_host=metrics_host, metrics_port=port, **secrets)
         warn_of_open([Address(host, 8001, tls=True)], settings, settings.metrics_address)
-        assert caplog.text.count("has neither TLS nor tokens") == len(caplog.records) == bool(says)
+        assert caplog.text.count("without TLS and tokens") == len(caplog.records) == bool(says)
         assert says in caplog.text
 
 

@@ -73,7 +73,7 @@ def test_a_unix_socket_goes_with_its_listener(tmp_path: Path) -> None:
     (listener,) = bind(Address("", 0, str(path)), SETTINGS)
     assert path.stat().st_mode & 0o777 == 0o600
     assert connects(listener.socket), "at once: a server that starts meanwhile would take it for a file that was left behind"
-    with pytest.raises(StartError, match="choose another one, or stop who listens there"):
+    with pytest.raises(StartError, match="choose another one, or stop the process there"):
         bind(Address("", 0, str(path)), SETTINGS)
     listener.listen()
     assert connects(listener.socket)

@@ -143,7 +143,7 @@ def why_not(address: Address) -> str:
 def test_why_an_abstract_name_cannot_be_had(tmp_path: Path) -> None:
     address, long = Address("", 0, f"@{tmp_path.name}-{os.getpid()}"), Address("", 0, "@" + "x" * 108)
     with unix_socket(address, -1):
-        says = "it is in use; expected a name that is free: choose another one, or stop who listens there"
+        says = "it is in use; expected a name that is free: choose another one, or stop the process there"
         assert why_not(address) == f"cannot listen on {address}: {says}"
     assert why_not(long) == f"cannot listen on {long}: it is too long; expected a name that is free: choose one of up to 107 bytes"
     unix_socket(address._replace(path=address.path.ljust(108, "x")), -1).close()
@@ -153,7 +153,7 @@ def test_why_a_port_cannot_be_had() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for host, reason, cure in (
-            ("127.0.0.1", "it is in use", "choose another port (0 picks a free one) or host, or stop who listens there"),
+            ("127.0.0.1", "it is in use", "choose another port (0 picks a free one) or host, or stop the process there"),
             ("203.0.113.1", "it is no address of this machine", "choose another host, or 0.0.0.0 or :: for all that it has"),
             ("no.such.host.invalid", "the host's name has no address here", "choose another host, or 0.0.0.0 or :: for all that it has"),
         ):

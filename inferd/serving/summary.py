@@ -1,0 +1,68 @@
+"""What people are told of a model when a server is ready: a few words, which also travel from a worker to its supervisor. Never in here:
+how they are shown (inferd.cli.start_screen).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferd.engine.model import Model
+    from inferd.engine.repository import Repository
+
+__all__ = ["ModelSummary", "summaries"]
+
+# The first step of an input -> the flag of `inferd infer` that its files or texts are given by.
+FLAGS = {"decode_image": "--image", "decode_audio": "--audio", "tokenize": "--text", "columns": "--csv"}
+
+
+class ModelSummary(msgspec.Struct, frozen=True):
+    """One version that is served, or a model that was skipped.
+
+    inputs: name, datatype and shape of each, as requests have them. max_rows: of one batch; 0: requests share no run. flags: of
+    `inferd infer`, for inputs that are files or texts.
+    """
+
+    name: str
+    version: int = 0
+    inputs: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    batched: bool = False  # whether the first axis of each shape is the batch
+    max_rows: int = 0
+    place: str = ""  # where it runs
+    flags: tuple[str, ...] = ()
+    unserved: tuple[int, ...] = ()  # versions that are there and not served
+    error: str = ""  # why it is skipped
+
+
+def summaries(repository: Repository) -> list[ModelSummary]:
+    """All models, those that were skipped last."""
+    skipped = [ModelSummary(name, error=str(error)) for name, error in repository.skipped.items()]
+    return [*(_summary(model, repository.unserved(model.name)) for model in repository.models()), *skipped]
+
+
+def _summary(model: Model, unserved: Sequence[int]) -> ModelSummary:
+    from inferd.engine.batching import shares_runs  # with all that runs models, which a supervisor does not need
+
+    config = model.config
+    steps = [entry.steps[0].WhichOneof("step") for entry in config.inferd.preprocess if entry.steps]
+    return ModelSummary(
+        model.name,
+        model.version,
+        model.signature.input_specs,
+        config.max_batch_size > 0,
+        config.max_batch_size if config.max_batch_size > 1 and shares_runs(config) else 0,
+        _place(model),
+        tuple(dict.fromkeys(FLAGS[step] for step in steps if step in FLAGS)),
+        tuple(unserved),
+    )
+
+
+def _place(model: Model) -> str:
+    if model.inline:
+        return "on the event loop"
+    device = "GPU" if any(group.kind == group.KIND_GPU for group in model.config.instance_group) else "CPU"
+    return f"{model.instances} x {device}" if model.instances > 1 else device
