@@ -10,7 +10,9 @@ import mmap
 import platform
 import re
 import resource
+import shutil
 import sys
+import textwrap
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -67,7 +69,7 @@ class Finding(NamedTuple):
 def doctor(settings: Settings, origins: dict[str, str], as_json: bool) -> int:
     """Show what this machine and installation can do, and what is missing.
 
-    Takes what `inferd serve` takes and checks whether it can be had. With PATH, also says how each model would run.
+    With PATH, also how each model would run, and why. Exit code 1 if something that the settings ask for is missing.
     """
     findings = list(examine(settings, origins))
     if as_json:
@@ -85,11 +87,18 @@ def _show(findings: list[Finding]) -> None:
             click.echo(("\n" if area else "") + click.style(finding.area, bold=True))
             area = finding.area
         mark = click.style("MISSING ", fg="red") if finding.missing else ""
-        click.echo(f"  {finding.what:<{width}}  {mark}{finding.value}")
-        if finding.note:
-            click.echo(f"  {'':<{width}}  {click.style('note: ', fg='yellow')}{finding.note}")
+        lines = [f"{mark}{finding.value}", *([f"{click.style('note: ', fg='yellow')}{finding.note}"] if finding.note else [])]
+        for number, line in enumerate(lines):
+            name = finding.what if number == 0 else ""
+            click.echo(f"  {name:<{width}}  " + f"\n{'':<{width + 4}}".join(_wrapped(line, width + 4)))
     missing = sum(finding.missing for finding in findings)
     click.echo(f"\n{missing or 'nothing'} asked for {'is' if missing < 2 else 'are'} missing")
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """The lines of a text that stands behind so many columns of a terminal; one where stdout is none."""
+    columns = shutil.get_terminal_size().columns - indent
+    return textwrap.wrap(text, max(columns, 40), break_long_words=False, break_on_hyphens=False) if sys.stdout.isatty() else [text]
 
 
 def examine(settings: Settings, origins: dict[str, str]) -> Iterator[Finding]:

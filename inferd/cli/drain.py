@@ -26,13 +26,12 @@ PIDFD_INFO_EXIT = 1 << 3  # in what is asked for, and told: how it ended, of one
 @click.command()
 @click.argument("pid", type=Whole(1), required=False)
 @click.option("--pid-file", type=click.Path(path_type=Path), help="Where the server wrote its number (its --pid-file).")
-@timeout_option("60s", "To wait for the end.")
+@timeout_option("60s", "Longest wait for the end.")
 def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
     """Tell a server of this machine to stop, and wait until it has.
 
-    PID is its process, or the one in --pid-file. The server says NOT_SERVING for its --lame-duck-s, then takes nothing new, answers what
-    it has, and ends; where it leaves already this only waits. Made for preStop hooks: exit code 0 once it has ended, 1 if it has not in
-    time, or was seen to be cut off.
+    PID is its process, or the number in --pid-file. The server says NOT_SERVING for its --lame-duck-s, then accepts nothing new, answers
+    what it has, and ends. For preStop hooks: the exit code is 0 once it has ended, and 1 if it did not end in time or was cut off.
     """
     if (pid is None) == (pid_file is None):
         raise click.UsageError("expected PID or --pid-file, one of them")

@@ -26,13 +26,13 @@ def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
 @click.command()
 @click.argument("target", metavar="HOST:PORT", callback=address)
 @click.argument("service", default="")
-@timeout_option("1s", "That the answer may take.")
+@timeout_option("1s", "Longest wait for the response.")
 @reaches_by_tls
 def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
-    """Ask a server's health service whether it takes requests, of a model if SERVICE names one.
+    """Ask a server, or its model SERVICE, whether it takes requests.
 
-    HOST:PORT, or unix:/path or unix:@name. No token is asked for. Made for probes: exit code 0 for SERVING, 1 for everything else,
-    also where no response comes.
+    The address may be unix:/path or unix:@name, too. No token is needed. For probes: the exit code is 0 for SERVING, and 1 for
+    everything else, no response included.
 
     \b
     inferd health localhost:8001

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FLAGS", "TLS", "TOKEN_FILE", "reach_of", "reaches_by_tls"]
 
-TOKEN_FILE = click.option("--token-file", metavar="FILE", help="File whose first line is the token that the server asks for.")
+TOKEN_FILE = click.option("--token-file", metavar="FILE", help="File with the token that the server asks for, in its first line.")
 TLS = (
-    click.option("--tls", is_flag=True, help="The server speaks TLS, with a certificate of a public authority."),
-    click.option("--tls-ca", metavar="FILE", help="The same, with a certificate of the authority in this PEM file."),
-    click.option("--tls-cert", metavar="FILE", help="The client's own certificate, PEM, for servers that ask for one (mTLS)."),
-    click.option("--tls-key", metavar="FILE", help="Its key, PEM."),
-    click.option("--tls-server-name", metavar="NAME", help="Whom the server's certificate is for, where that is not HOST."),
+    click.option("--tls", is_flag=True, help="Use TLS; the server has a certificate of a public authority."),
+    click.option("--tls-ca", metavar="FILE", help="Use TLS; PEM file of the authority that signed the server's certificate."),
+    click.option("--tls-cert", metavar="FILE", help="PEM file of the client's certificate, where the server asks for one (mTLS)."),
+    click.option("--tls-key", metavar="FILE", help="PEM file of that certificate's key."),
+    click.option("--tls-server-name", metavar="NAME", help="Name in the server's certificate, if it is not HOST."),
 )
 FLAGS = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "token_file")
 
