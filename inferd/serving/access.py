@@ -66,7 +66,7 @@ class Rejections:
             self._unsaid += 1
             return
         more = f"; {self._unsaid} more were rejected before it" if self._unsaid else ""
-        log.info("rejected: %s%s", what, more, extra=event("client_rejected", unsaid=self._unsaid))
+        log.info("rejected: %s%s", what, more, extra=event("client_rejected", more=self._unsaid))
         self._said_s, self._unsaid = now_s, 0
 
 

@@ -152,7 +152,8 @@ def test_connections_are_spread_evenly_and_counted_on_one_page(files: Path, tmp_
     for name, content in (("server", made.server), ("key", made.server_key)):
         (tmp_path / name).write_bytes(content)
     tls = ("--tls-cert", tmp_path / "server", "--tls-key", tmp_path / "key")
-    with Pair(files, *tls, "--listen", "plaintext:127.0.0.1:0", "--listen", f"unix:{tmp_path}/s") as program:
+    listen = ("--listen", "plaintext:127.0.0.1:0", "--listen", f"unix:{tmp_path}/s")
+    with Pair(files, *tls, *listen, "--log-level", "debug") as program:
         plaintext, unix = program.addresses["listen"]
         connect(callers, plaintext, 6)
         assert [program.connections(number) for number in (1, 2)] == [3, 3]
