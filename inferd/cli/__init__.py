@@ -17,7 +17,6 @@ try:
     if sys.argv[1:2] == ["serve"]:
         # They would end it, and process 1 would never hear of them: from here on they wait in the kernel (serving/process.py)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
-    import io
     import os
     from contextlib import suppress
     from traceback import walk_tb
@@ -25,7 +24,7 @@ try:
 
     import click
 
-    from inferd.cli.say import complain, one_line, say
+    from inferd.cli.say import colours, complain, one_line, say
     from inferd.cli.verbs import VERBS, program  # which makes texts and options, and that takes longest
     from inferd.errors import ConfigError, InferdError, StartError
 except KeyboardInterrupt:  # that takes a while
@@ -66,13 +65,16 @@ def open_standard_descriptors() -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Verbs return theirs, None stands for 0."""
+    color = colours()
     try:
-        color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None  # None: where stdout is a terminal
         code = program.main(args, prog_name="inferd", standalone_mode=False, color=color)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True, color=color)
+        return error.exit_code
     except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        say(shown.getvalue().rstrip("\n"), err=True)
+        complain(error.format_message())
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            say(f"Try `{error.ctx.command_path} --help`.", err=True)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED

@@ -22,7 +22,7 @@ from inferd.cli.say import printable
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from inferd.config import Settings
     from inferd.engine.checkup import Finding
@@ -50,30 +50,32 @@ def check(settings: Settings, origins: dict[str, str], as_json: bool, no_load: b
     """
     if not settings.models:
         raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd check models`")
-    findings = list(_findings(settings, origins, loads=not no_load))
-    if as_json:
-        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
-    else:
-        _show(findings)
-    return 1 if any(finding.kind == "rejected" for finding in findings) else 0
+    findings = _findings(settings, origins, loads=not no_load)
+    if not as_json:
+        return 1 if _show(findings) else 0
+    listed = list(findings)
+    click.echo(json.dumps([finding._asdict() for finding in listed], indent=2))
+    return 1 if any(finding.kind == "rejected" for finding in listed) else 0
 
 
 def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> Iterator[Finding]:
     """Those of the settings, which have no model, then those of the models by name."""
     from inferd.engine.checkup import Finding, check_config
-    from inferd.engine.places import find_places
+    from inferd.engine.places import Failure, find_places
 
     for setting, why in missing_files(settings, origins):
         yield Finding("", "rejected", f"{setting}:", why)
     there = [Path(path) for path in settings.models if Path(path).exists()]
     places, failures = find_places(there) if there else ([], [])
-    found = {failure.name: [Finding(failure.name, "rejected", "", str(failure.error))] for failure in failures}
-    for place in places:
-        found[place.name] = findings = check_config(place)
+    found: list[Place | Failure] = [*places, *failures]
+    for place in sorted(found, key=lambda place: place.name):
+        if isinstance(place, Failure):
+            yield Finding(place.name, "rejected", "", str(place.error))
+            continue
+        findings = check_config(place)
         if loads and not any(finding.kind == "rejected" for finding in findings):
             findings[:0] = _loaded(settings, place)
-    for name in sorted(found):
-        yield from found[name] or [Finding(name, "obeyed")]
+        yield from findings or [Finding(place.name, "obeyed")]
 
 
 def _loaded(settings: Settings, place: Place) -> list[Finding]:
@@ -113,14 +115,17 @@ class _Warnings(logging.Handler):
         logging.getLogger("inferd").removeHandler(self)
 
 
-def _show(findings: Sequence[Finding]) -> None:
+def _show(findings: Iterable[Finding]) -> bool:
+    """Each model as soon as it is checked. True: something is rejected."""
     width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
-    rejected = served = 0
+    rejected = served = settings = 0
     for name, grouped in groupby(findings, key=lambda finding: finding.model):
         members = list(grouped)
         bad = any(finding.kind == "rejected" for finding in members)
         if name:
             rejected, served = rejected + bad, served + (not bad)
+        else:
+            settings = bad
         mark = click.style("rejected" if bad else "ok", fg="red" if bad else "green")
         click.echo(f"{click.style(printable(name or 'settings'), bold=True)}  {mark}")
         for finding in members:
@@ -131,6 +136,7 @@ def _show(findings: Sequence[Finding]) -> None:
         click.echo()
     can = f"{served} model{'s' if served != 1 else ''} can be served"
     click.echo(f"{can}, {rejected} cannot." if rejected else f"{can}.")
+    return bool(rejected or settings)
 
 
 def _line(kind: str, text: str, width: int) -> None:

@@ -41,7 +41,9 @@ def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdo
         shown = {name: spell(field, getattr(settings, name)) or field.unset or "-" for name, field in fields().items()}
         name_width, value_width = max(map(len, shown)), max(map(len, shown.values()))
         for name, value in shown.items():
-            click.echo(f"{name:<{name_width}}  {value:<{value_width}}  {origins[name]}")
+            given = origins[name] != "default"
+            said = click.style(f"{value:<{value_width}}", bold=given or None), click.style(origins[name], dim=not given or None)
+            click.echo(f"{name:<{name_width}}  {said[0]}  {said[1]}")
         click.echo("\n" + memory(settings, memory_limit_bytes()))
         missing = list(missing_files(settings, origins))
         for setting, why in missing:

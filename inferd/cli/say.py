@@ -7,7 +7,7 @@ import sys
 
 import click
 
-__all__ = ["complain", "echo", "one_line", "printable", "say"]
+__all__ = ["colours", "complain", "echo", "one_line", "printable", "say"]
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -23,8 +23,12 @@ def echo(text: str) -> None:
 
 def complain(text: str) -> None:
     """An error, on stderr."""
-    color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
-    click.echo(click.style("inferd:", fg="red", bold=True) + f" {printable(text)}", err=True, color=color)
+    click.echo(click.style("inferd:", fg="red", bold=True) + f" {printable(text)}", err=True, color=colours())
+
+
+def colours() -> bool | None:
+    """For click: False where nobody wants colours, None where a terminal gets them."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def printable(text: str) -> str:

@@ -293,12 +293,18 @@ class Supervisor:
     def _start_worker(self, number: int) -> None:
         self._timers.pop(number, None)
         child = Child(number)
-        child.start(share(self.settings, self._workers))
+        child.start(self._worker_settings())
         self._children[number] = child
         self._sums.begin(child)
         self._loop.add_reader(child.channel.fileno(), self._hear, child)
         self._loop.add_reader(child.ended, self._ended, child)
         log.info("%s is started", child, extra=logs.event("worker_started", worker=number))
+
+    def _worker_settings(self) -> Settings:
+        """One that is started again must not skip a model that the others serve: that is a start that failed."""
+        settings = share(self.settings, self._workers)
+        all_are_served = self._serving and not any(model.error for model in self.models())
+        return msgspec.structs.replace(settings, on_model_error="exit") if all_are_served else settings
 
     def _hear(self, child: Child) -> None:
         child.silent_looks = 0

@@ -7,15 +7,18 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
+from inferd._core.codec.infer import decode_infer_request
 from inferd._core.metrics.histogram import Statistics
 from inferd.engine import executor
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.errors import Aborted, Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
-from tests.fake_backend import LIMIT_S, Caller, FakeBackend, request
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, FakeBackend, request
+from tests.wire import infer_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,8 +107,11 @@ def test_clients_that_are_answered_together_are_expected_together(alone: bool, e
 
 
 def test_a_run_that_raises_fails_its_own_batch_only(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.instance.labels = {"model": "double", "version": 1}
     house.backend.hold()
-    first = house.put(1)
+    named = decode_infer_request(infer_request("double", {"x": np.ones((1, 4), np.float32)}, id="r-7").SerializeToString())
+    named.check(SIGNATURE)
+    house.batcher.put(named, first := Caller())
     house.running()
     second = house.put(2)
     house.backend.raises = ValueError("/secret/path")
@@ -114,8 +120,10 @@ def test_a_run_that_raises_fails_its_own_batch_only(house: House, caplog: pytest
     assert isinstance(second.error, Internal)
     house.backend.raises = None
     assert house.put(3).response[0, 0] == 6
-    assert all(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
+    told = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert all(record.exc_info for record in told)
     assert "/secret/path" in caplog.text
+    assert vars(told[0])["fields"] == {"event": "run_failed", "model": "double", "version": 1, "rows": 1, "request_id": ["r-7"]}
     assert house.batcher.failed == 2
 
 

@@ -144,6 +144,15 @@ def gone(*processes: psutil.Process) -> bool:
     return not alive
 
 
+async def test_a_worker_that_is_started_again_skips_no_model_that_the_others_serve() -> None:
+    supervisor = Supervisor(Settings(models=("m",)), 2, [], lambda: None)
+    assert supervisor._worker_settings().on_model_error == "auto"
+    supervisor._serving, supervisor._summaries = True, [{"name": "a"}]
+    assert supervisor._worker_settings().on_model_error == "exit"
+    supervisor._summaries.append({"name": "b", "error": "it cannot be loaded"})
+    assert supervisor._worker_settings().on_model_error == "auto"
+
+
 # ---- connections, metrics
 
 
