@@ -397,6 +397,7 @@ class Soak(msgspec.Struct, frozen=True, tag_field="mode", tag="soak"):
 
     drifts: list[Drift]
     notices: list[str]
+    memory: list[tuple[float, float]] = []  # (seconds, bytes) of the server
 
     def words(self) -> list[str]:
         return [*(entry.words() for entry in self.drifts), *self.notices]
@@ -406,7 +407,7 @@ def soaked(measurements: Sequence[Measurement], memory: Sequence[tuple[float, fl
     """Latency over all of the time; memory over its second half, for buffers and caches fill in the first."""
     lasted_s = max((entry.at_s + entry.duration_s for measurement in measurements for entry in measurement.intervals), default=0.0)
     if round(lasted_s) < LEAST_SOAK_S:  # a closed loop begins when it has seen that the warm-up is over
-        return Soak([], [f"a soak of {lasted_s:.3g} s is too short to tell a drift; {LEAST_SOAK_S:g} s are needed"])
+        return Soak([], [f"a soak of {lasted_s:.3g} s is too short to tell a drift; {LEAST_SOAK_S:g} s are needed"], list(memory))
     intervals = [entry for measurement in measurements for entry in measurement.intervals if entry.requests]
     series = {
         ("p50", "us"): [(entry.at_s, entry.p50_us) for entry in intervals],
@@ -419,7 +420,7 @@ def soaked(measurements: Sequence[Measurement], memory: Sequence[tuple[float, fl
         for (figure, unit), line in lines.items()
         if line is None
     ]
-    return Soak([line for line in lines.values() if line is not None], notices)
+    return Soak([line for line in lines.values() if line is not None], notices, list(memory))
 
 
 class Rounds(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from inferd.bench.charts import SERIES, Axis, Bars, Chart, Limit, Line, Mark, St
 from inferd.bench.conclusion import conditions_of, slo_of
 from inferd.bench.findings import duration, number_of, per_second
 from inferd.bench.hdr import decode
-from inferd.bench.plots_server import batches, stages
+from inferd.bench.plots_server import batches, memory, stages
 from inferd.bench.plots_sides import compared_versions, rounds, searched, turns
 from inferd.bench.tables import ROUNDS, group_of, judged_by, name_of, one_line
 
@@ -39,7 +39,7 @@ def plots(report: Report) -> Iterator[Chart | Bars]:
     first: dict[str, list[Callable[[Report], Chart | Bars | None]]] = {
         **{kind: [throughput, goodput] for kind in ("search", "steps", "ramp")},
         "stress": [goodput, throughput],
-        "soak": [over_time],
+        "soak": [over_time, memory],
         "rounds": [rounds],
         "versions": [compared_versions, rounds],
         "tune": [turns, searched],

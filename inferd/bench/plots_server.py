@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferd.bench.charts import Bar, Bars, Chart, Mark, Stop, linear
+from inferd.bench.charts import Bar, Bars, Chart, Line, Mark, Stop, linear
 from inferd.bench.findings import duration, number_of
 from inferd.bench.measurement import WHOLE
 from inferd.bench.tables import ROUNDS, group_of, stages_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = ["batches", "stages"]
+__all__ = ["batches", "memory", "stages"]
 
 MOST_BARS = 12
 STAGES = ("outside", "decode", "queue", "preprocess", "execute", "encode", "other")  # in the order of a bar, with its colours
@@ -73,6 +73,22 @@ def shares_of(measured: Measurement) -> dict[str, float]:
     whole = max(told.get(WHOLE, inside), inside)
     found = {"outside": max(measured.latency_us.mean - whole, 0.0), "other": whole - inside}
     return {stage: found.get(stage, told.get(stage, 0.0)) for stage in STAGES}
+
+
+def memory(report: Report) -> Chart | None:
+    """Of a soak."""
+    seen = [(at_s, size / (1 << 20)) for at_s, size in report.summary.get("memory", [])]
+    if len(seen) < 2:
+        return None
+    return Chart(
+        "memory",
+        "The server's memory",
+        "Resident memory of the server and its children.",
+        linear("seconds since the measuring began", 0.0, seen[-1][0], lambda value: f"{value:g}", exact=True),
+        linear("MiB", 0.0, max(size for _, size in seen), number_of),
+        [Line("", 1, seen)],
+        stops=[Stop(at_s, f"after {at_s:.0f} s", [("", f"{number_of(size)} MiB")]) for at_s, size in seen],
+    )
 
 
 def batches(report: Report) -> Chart | None:

@@ -110,6 +110,14 @@ def test_stages_add_up_to_the_latency():
     assert row.note == "1 ms"
 
 
+def test_the_memory_of_a_soak_is_drawn():
+    made = sample("soak", summary={"memory": [[0.5, 100 << 20], [1.5, 120 << 20], [2.5, 110 << 20]]})
+    assert list(drawn(made))[:2] == ["time", "memory"]
+    (line,) = chart_of(made, "memory").lines
+    assert line.points == [(0.5, 100), (1.5, 120), (2.5, 110)]
+    assert "memory" not in drawn(sample("soak"))
+
+
 def test_batch_sizes_stand_where_their_number_is():
     made = sample(measurements=[measurement(server=ServerSide(batch_sizes={1: 5, 2: 1, 64: 10}), seconds=1)])
     chart = chart_of(made, "batches")
