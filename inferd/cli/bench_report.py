@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inferd.cli.say import echo
+from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +33,14 @@ def report(file: str | Path, html: str | None, csv: str | None) -> int:
     from inferd.bench import report as reports
 
     made = reports.load(file)
-    if html:
-        reports.write_text(html, pages.page(made))
-    if csv:
-        reports.write_text(csv, export.measurements_csv(made))
-    if not html and not csv:
-        echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
+    try:
+        texts = {html: pages.page(made) if html else "", csv: export.measurements_csv(made) if csv else ""}
+        shown = "" if html or csv else terminal.render(made, rich=terminal.is_rich(sys.stdout))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of a mode's findings, which are any JSON
+        raise ConfigError(f"{file}: summary: expected what `inferd bench --json` wrote of a {made.kind}: {error!r}") from None
+    for path, text in texts.items():
+        if path:
+            reports.write_text(path, text)
+    if shown:
+        echo(shown)
     return 0
