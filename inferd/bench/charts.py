@@ -172,7 +172,7 @@ def _chart(chart: Chart) -> Iterator[str]:
         elif limit.text and limit.ends is None:
             at = chart.y.place(limit.value)
             side = f"top:{100 - at:.2f}%" if at > 85 else f"bottom:{at:.2f}%"
-            yield f'<span class="limit" style="right:0;{side}">{escape(limit.text)}</span>'
+            yield f'<span class="limit" style="left:0;{side}">{escape(limit.text)}</span>'
     yield from _stops(chart)
     yield '</div><div class="xs">'
     for value, label, roomy in chart.x.ticks:

@@ -118,11 +118,8 @@ def judge(measurement: Measurement, slo: Slo) -> str:
         return f"{measurement.failed} of {measurement.requests} requests failed, most with {code}"
     for figure, limit_us in slo.limits_us.items():
         if (us := getattr(measurement.latency_us, figure)) > limit_us:
-            late = (
-                f", {duration(getattr(measurement.service_us, figure))} from the sending"
-                if measurement.load.rate and measurement.service_us.max
-                else ""
-            )
+            sent = duration(getattr(measurement.service_us, figure)) if measurement.load.rate and measurement.service_us.max else ""
+            late = f", {sent} from the sending" if sent and sent != duration(us) else ""
             return f"{figure} is {duration(us)}{late}"
     if measurement.load.rate and (came := in_time(measurement)) < (due := due_rate(measurement)):
         few = f"less than {per_second(due)}" if per_second(came) == per_second(due) else per_second(came)

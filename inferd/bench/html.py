@@ -65,8 +65,8 @@ def comparison_page(comparison: Comparison, typed: str = "") -> str:
 
 
 def unbroken(text: str) -> str:
-    """A number and its unit stay on one line."""
-    return re.sub(r"(?<=\d) (?=(?:%|[mµ]?s\b))", "&nbsp;", text)
+    """A number and its unit stay on one line, and so does a flag."""
+    return re.sub(r"(?<![\w-])--[a-z-]+", r'<span class="flag">\g<0></span>', re.sub(r"(?<=\d) (?=(?:%|[mµ]?s\b))", "&nbsp;", text))
 
 
 def moment(unix_s: float) -> str:

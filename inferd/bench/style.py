@@ -115,6 +115,7 @@ fieldset {{ border: 0; margin: 0; padding: 0; min-width: 0 }}
 .bars .strong {{ font-weight: 700 }}
 .bar {{ display: flex; gap: 2px; height: 1.15rem }}
 .bar i {{ background: var(--own); border-radius: 2px; min-width: 0 }}
+.flag {{ white-space: nowrap }}
 .name {{ overflow-wrap: anywhere }}
 .note {{ white-space: nowrap; text-align: right }}
 .bars .tip {{ top: 100%; left: 1rem; max-width: min(24rem, 84vw); font-weight: 400 }}
