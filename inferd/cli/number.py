@@ -10,6 +10,17 @@ import click
 __all__ = ["Fraction", "Whole"]
 
 
+MOST = 10**9  # a larger upper limit is nothing that a reader has to know
+
+
+def in_words(limits: click.IntRange | click.FloatRange) -> str:
+    """As help and errors show it."""
+    low, high = limits.min, limits.max
+    if high is not None and high <= MOST:
+        return f"{low:g} to {high:,}" if low is not None else f"{high:,} or less"
+    return f"above {low:g}" if limits.min_open else f"{low:g} or more"
+
+
 class Whole(click.IntRange):
     """A whole number between limits that are in it."""
 
@@ -17,6 +28,9 @@ class Whole(click.IntRange):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return "N"
+
+    def _describe_range(self) -> str:
+        return in_words(self)
 
 
 class Fraction(click.FloatRange):
@@ -32,3 +46,6 @@ class Fraction(click.FloatRange):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return "X"
+
+    def _describe_range(self) -> str:
+        return in_words(self)
