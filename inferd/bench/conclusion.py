@@ -156,6 +156,8 @@ def _by_conditions(report: Report, main: Measurement) -> Conclusion | None:
         return Conclusion(Word.MISSED, "; ".join(failed), *_trust(report, main))
     if main.failed and not any(each.figure == ERRORS for each in asked):
         return None  # nobody said how many may fail
+    if report.kind not in ("single", "rounds"):
+        return None  # the mode has a question of its own
     return Conclusion(Word.KEPT, f"{_figures(main)}; kept: {', '.join(each.kept for each in asked)}", *_trust(report, main))
 
 

@@ -136,6 +136,9 @@ def test_a_stress_that_the_client_bound_says_nothing(run: modes.Run, word: Word,
     assert found.word is word
     assert says in found.sentence
     assert found.client_bound == (word is Word.INCONCLUSIVE)
+    passing = modes.carry_out(modes.stress(Load(connections=4)), run)
+    assert conclude(report_of(passing, "t", "m", settings={"fail_if": ["rate<1"]})).word is word, "a condition that holds not hides nothing"
+    assert conclude(report_of(passing, "t", "m", settings={"fail_if": ["rate>1"]})).word in (Word.MISSED, Word.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(("slower", "word"), [(1.5, Word.WORSE), (0.6, Word.BETTER), (1.0, Word.SAME)])
