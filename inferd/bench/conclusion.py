@@ -325,7 +325,10 @@ def _tune(report: Report, main: Measurement) -> Conclusion:
     because = f"{len(verdict['best'])} rounds in turn; by chance alone {luck} tunings show as much"
     bound = any(one.client_bound for one in report.measurements)
     level = Confidence.FAIR if bound else Confidence.HIGH
-    return Conclusion(Word.BETTER if verdict["better"] else Word.SAME, words, level, because, bound)
+    if not verdict["better"]:
+        return Conclusion(Word.SAME, words, level, because, bound)
+    gain = f", {verdict['gain']:.0%} more than the default" if verdict["gain"] else ", where the default misses the target"
+    return Conclusion(Word.BETTER, f"{words}{gain}", level, because, bound)
 
 
 _OF_KIND = {"search": _search, "stress": _stress, "soak": _soak, "versions": _versions, "mlperf": _mlperf, "tune": _tune}

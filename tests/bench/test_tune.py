@@ -320,6 +320,8 @@ def test_the_report_says_what_each_measurement_was_of():
     report = evidence.report_of(tuned, Target(LOAD), "m.onnx", "m", {"budget": 1}, {"inferd": "0"}, ["notice"])
     assert (report.kind, report.model, report.target, report.notices) == ("tune", "m", "m.onnx", ["notice"])
     assert report.requests_per_second == 1500
+    assert report.verdict["word"] == "BETTER"
+    assert report.verdict["sentence"] == "best: cpu, 2 x 1 threads, batches of 64: 1,500/s, 50% more than the default"
     assert report.summary["best"] == {"provider": "cpu", "instances": 2, "threads": 1, "rows": 64}
     for trial in report.summary["trials"]:
         if trial["measurement"] is None:
