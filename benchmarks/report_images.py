@@ -2,7 +2,8 @@
 
     python benchmarks/report_images.py FOLDER        # of NAME.json, as --json writes them; before and after are compared
 
-Writes docs/images/report-NAME-desktop-light.png and so on. It needs Chromium (apt install chromium) and Pillow.
+Writes docs/images/report-NAME-desktop-light.png and so on; fails where a page is wider than the screen. It needs Chromium (from apt)
+and Pillow.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from inferd.bench.report import load
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SIZES = {"desktop": (1100, 1500), "phone": (360, 1500)}
 SCHEMES = {"dark": 0, "light": 1}  # as Chromium's preferredColorScheme
+MARGIN = 8  # pixels at the right of a page where nothing is
 COLOURS = 200  # of a picture: charts and text need no more
 
 
@@ -39,6 +41,9 @@ def take(file: Path, size: tuple[int, int], scheme: int, out: Path) -> None:
     flags = ["--headless", "--no-sandbox", "--hide-scrollbars", window, f"--blink-settings=preferredColorScheme={scheme}"]
     subprocess.run(["chromium", *flags, f"--screenshot={out}", file.as_uri()], check=True, capture_output=True, timeout=120)
     with Image.open(out) as picture:
+        edge = picture.convert("RGB").crop((size[0] - MARGIN, 0, size[0], size[1]))
+        if len(edge.getcolors(edge.width * edge.height)) > 1:
+            raise SystemExit(f"{out.name}: something reaches into the right margin: it is cut, or the page scrolls sideways")
         small = picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     small.save(out, optimize=True)
 
