@@ -29,6 +29,7 @@ __all__ = ["Conclusion", "Confidence", "Word", "as_fields", "beside", "conclude"
 FEW, FEW_FOR_P99 = 100, 1000  # requests
 STEADY = 0.10  # rounds whose rates differ by less are alike
 ENOUGH_ROUNDS = 4
+ENDED = "ended early: "  # so begins a notice of a run that did not come to its end
 COLLAPSED = 0.8  # of its best goodput: a server that keeps less under overload degrades
 # How the words of a mode begin that its verdict states, too.
 STATED: dict[str, tuple[str, ...]] = {
@@ -139,8 +140,16 @@ def _not_a_run(report: Report) -> Iterator[Conclusion]:
     if not report.answered:
         why = next((f": {text}" for one in measured for text in one.error_messages.values()), "")
         yield Conclusion(Word.FAILED, f"no request was answered with OK{why}", Confidence.HIGH, "see the errors below")
-    if report.kind not in ("search", "mlperf", "tune") and (ended := next((one.ended for one in measured if one.ended), "")):
-        yield Conclusion(Word.INCONCLUSIVE, f"the run ended early: {ended}", Confidence.LOW, _amount(report.measurements[report.headline]))
+    if report.is_unverified or report.unchecked:
+        sentence = "not all responses that --verify was to check were checked"
+        yield Conclusion(Word.INCONCLUSIVE, sentence, Confidence.LOW, "see the reason below")
+    told = [notice.removeprefix(ENDED) for notice in report.notices if notice.startswith(ENDED)]
+    ended = next(filter(None, [*(one.ended for one in measured), *told]), "")
+    if ended and report.kind not in ("search", "mlperf", "tune"):
+        yield Conclusion(Word.INCONCLUSIVE, f"the run ended early: {ended}", Confidence.LOW, _amount(measured[report.headline]))
+    if missing := [one for one in measured if one.lacked_connections]:
+        sentence = f"connections were missing, so the load was less than {missing[0].load}"
+        yield Conclusion(Word.INCONCLUSIVE, sentence, Confidence.LOW, f"{missing[0].connections_missing:.2g} on average")
 
 
 def _by_conditions(report: Report, main: Measurement) -> Conclusion | None:
@@ -327,7 +336,9 @@ def _tune(report: Report, main: Measurement) -> Conclusion:
     level = Confidence.FAIR if bound else Confidence.HIGH
     if not verdict["better"]:
         return Conclusion(Word.SAME, words, level, because, bound)
-    gain = f", {verdict['gain']:.0%} more than the default" if verdict["gain"] else ", where the default misses the target"
+    gain = "" if any(verdict["default"]) else ", where the default misses the target"
+    if all(scores):
+        gain = f", {verdict['gain']:.0%} more than the default"
     return Conclusion(Word.BETTER, f"{words}{gain}", level, because, bound)
 
 

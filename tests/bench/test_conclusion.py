@@ -69,6 +69,9 @@ def test_one_run_is_fair_and_rounds_that_agree_are_sure():
         ([measurement(client_bound=True, client_bound_reason="busy")], Word.CLIENT_BOUND, "can do at least 997.1/s"),
         ([measurement(seconds=1, rate=20)], Word.INCONCLUSIVE, "only 20 requests were measured"),
         ([measurement(ended="interrupted")], Word.INCONCLUSIVE, "ended early: interrupted"),
+        ([measurement(connections_missing=0.5)], Word.INCONCLUSIVE, "connections were missing, so the load was less than 4x16"),
+        ([measurement(verified=Verification())], Word.INCONCLUSIVE, "that --verify was to check were checked"),
+        ([measurement(verified=Verification(checked=5, unchecked=2))], Word.INCONCLUSIVE, "not all responses that --verify was to check"),
     ],
 )
 def test_what_is_no_clean_run_says_so(measured: list[Measurement], word: Word, says: str):
@@ -139,6 +142,16 @@ def test_a_stress_that_the_client_bound_says_nothing(run: modes.Run, word: Word,
     passing = modes.carry_out(modes.stress(Load(connections=4)), run)
     assert conclude(report_of(passing, "t", "m", settings={"fail_if": ["rate<1"]})).word is word, "a condition that holds not hides nothing"
     assert conclude(report_of(passing, "t", "m", settings={"fail_if": ["rate>1"]})).word in (Word.MISSED, Word.INCONCLUSIVE)
+
+
+def test_a_run_that_ended_between_two_loads_says_so():
+    def dying(load: Load, version: str) -> Measurement:
+        if load.rate > 100:
+            raise InferdError("the server went away")
+        return measurement(load, seconds=2)
+
+    found = conclude(of(modes.steps([Load(rate=100.0), Load(rate=200.0)]), dying))
+    assert (found.word, found.sentence) == (Word.INCONCLUSIVE, "the run ended early: the server went away")
 
 
 @pytest.mark.parametrize(("slower", "word"), [(1.5, Word.WORSE), (0.6, Word.BETTER), (1.0, Word.SAME)])
