@@ -50,7 +50,7 @@ FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):qu
 # Clients of other languages, which the suite runs.
 CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl
 
-.PHONY: help demo test check lint types build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
+.PHONY: help demo test check lint types docs build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,15 +67,20 @@ check: .stamps/develop  ## FILE=inferd/_core/http2/headers.pyx: builds what chan
 	@test -e "$(FILE)" || { echo "make check FILE=...: expected a file of inferd/, got '$(FILE)'" >&2; exit 2; }
 	$(PYTEST) -q $(or $(wildcard $(MIRROR)test_$(basename $(notdir $(FILE))).py),$(MIRROR))
 
-lint: .stamps/develop  ## ruff check, ruff format --check and cython-lint
+lint: .stamps/develop  ## ruff check, ruff format --check, cython-lint, and the pages: short sentences, short table cells
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/cython-lint inferd
+	$(PY) scripts/check_docs.py
 
 types: .stamps/develop  ## mypy --strict; stubtest: the stubs of the native modules say what the modules have
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest inferd._core --concise --ignore-missing-stub --ignore-disjoint-bases --ignore-unused-allowlist \
 		--allowlist scripts/stubs-differ.txt --mypy-config-file pyproject.toml
+
+docs: .stamps/develop  ## build/docs/html: the pages as a site with search; a warning or a dead link is an error
+	$(PY) -m sphinx -W --keep-going --quiet --builder html docs build/docs/html
+	@echo "open build/docs/html/index.html"
 
 build: .stamps/build  ## compile the native modules in place
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import pytest
 from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, command, environment
@@ -16,7 +20,6 @@ from inferd.config import fields, spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
 EXAMPLE_ADDRESS = "localhost:8001"
@@ -31,7 +34,7 @@ def name_of(page: Path) -> str:
 def python_blocks() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for number, (language, text) in enumerate(FENCED.findall(page.read_text("utf-8"))):
-            if language == "python":
+            if language == "python" and page.name not in WALKS:
                 yield f"{name_of(page)}-{number}", text
 
 
@@ -62,6 +65,114 @@ SHOWN = {
 
 def example_requests() -> list[tuple[str, str]]:
     return [(page, line) for page, line in commands() if line.startswith("inferd infer") and any(given in line for given in SHOWN)]
+
+
+HARD_TO_READ = f"""# What a heading says does not count
+
+Who asks too much is rejected. What is this?
+
+{"long " * 36}end.
+
+```
+{"code " * 50}
+```
+
+<!-- written by a benchmark -->
+| {"x" * 200} |
+|---|
+<!-- end -->
+
+| {"y" * 121} | `{"z" * 120}` |
+|---|---|
+"""
+
+
+def test_the_checker_finds_what_is_hard_to_read(tmp_path):
+    (tmp_path / "page.md").write_text(HARD_TO_READ)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "check_docs.py", tmp_path / "page.md"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert [line.split(": ", 1)[1].split(",")[0] for line in done.stdout.splitlines()] == [
+        "a sentence that begins with a bare 'Who'",
+        "a sentence of 37 words",
+        "a table cell of 121 characters",
+    ]
+
+
+# Pages that a reader follows from top to bottom, in an empty folder.
+WALKS = ("tutorial.md", "clients.md")
+
+
+class Walk:
+    """A reader who does what a page says: keeps each file that a block names, types each command, and compares what comes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for given in (EXAMPLES, ROOT / "proto", ROOT / "tests" / "clients" / "node" / "node_modules"):
+            (folder / given.name).symlink_to(given)
+        self._server: Serving | None = None
+        self._printed = ""
+
+    def do(self, language: str, text: str) -> None:
+        if named := re.match(r"(?:#|//) (\S+\.(?:py|toml|js))\n", text):
+            (self._folder / named[1]).write_text(text)
+        elif language == "sh":
+            self._printed = "".join(map(self._type, text.splitlines()))
+        elif language == "text":
+            assert_shown(text, self._printed)
+
+    def _type(self, line: str) -> str:
+        if line.startswith("inferd serve "):
+            self._server = Serving(self._folder, *shlex.split(line)[2:], *FREE_PORTS)
+            self._server.__enter__()
+            return ""
+        done = subprocess.run(
+            ["bash", "-c", f'inferd() {{ {shlex.quote(sys.executable)} -m inferd "$@"; }}; {self._here(line)}'],
+            cwd=self._folder,
+            env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _here(self, line: str) -> str:
+        """With the ports of this server in place of the default ones, in files, too."""
+        if self._server is None:
+            return line
+        ports = {EXAMPLE_ADDRESS: self._server.addresses["grpc"], "localhost:8002": self._server.addresses["metrics"]}
+        for path in (*self._folder.glob("*.py"), *self._folder.glob("*.js")):
+            path.write_text(replaced(path.read_text(), ports))
+        return replaced(line, ports)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._server is not None:
+            self._server.stop()
+
+
+def replaced(text: str, words: dict[str, str]) -> str:
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return text
+
+
+def assert_shown(expected: str, printed: str) -> None:
+    """`...` stands for anything, and spaces at the end of a line for nothing."""
+    pattern = r"\s*\n".join(re.escape(line.rstrip()).replace(re.escape("..."), ".*") for line in expected.rstrip().splitlines())
+    assert re.fullmatch(pattern + r"\s*", printed, re.DOTALL), f"the page shows\n{expected}\nand this came\n{printed}"
+
+
+@pytest.mark.parametrize("page", WALKS)
+def test_a_page_can_be_followed(page, tmp_path):
+    with Walk(tmp_path) as walk:
+        for language, text in FENCED.findall((ROOT / "docs" / page).read_text("utf-8")):
+            walk.do(language, text)
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +212,48 @@ def test_commands_and_their_flags_exist():
             assert re.search(rf"{flag}(?![\w-])", helps[verb]), f"{page}: `inferd {verb}` has no {flag}"
 
 
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub and MyST make them of its headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", FENCED.sub("", page.read_text("utf-8"))):
         if "://" not in target:
-            assert (page.parent / target).exists(), f"{name_of(page)} links to {target}, which does not exist"
+            file = page.parent / target if target else page
+            assert file.exists(), f"{name_of(page)} links to {target}, which does not exist"
+            assert not anchor or anchor in slugs(file), f"{name_of(page)} links to {target}#{anchor}, and there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_that_needs_more_than_the_suite_has_is_python(page):
+    for language, text in FENCED.findall(page.read_text("utf-8")):
+        if language == "py":
+            compile(text, name_of(page), "exec")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here; `make test` installs it")
+def test_queries_are_promql_over_metrics_that_are_there(tmp_path):
+    known = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    texts = [page.read_text("utf-8") for page in PAGES]
+    queries = [query for text in texts for language, query in FENCED.findall(text) if language == "promql"]
+    queries += re.findall(r"^\| [^|]+ \| `([^`]*(?:inferd|nv)_[a-z_]+[^`]*[({<=>][^`]*)` \|$", "".join(texts), re.MULTILINE)
+    assert len(queries) > 10
+    for name in set(re.findall(r"\b(?:inferd|nv)_[a-z_]+", "".join(queries))):
+        assert f"`{re.sub('_(bucket|sum|count)$', '', name)}`" in known or f"`{name}`" in known, name
+    rules = {"groups": [{"name": "pages", "rules": [{"record": f"page:{n}", "expr": query} for n, query in enumerate(queries)]}]}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    subprocess.run(
+        ["promtool", "check", "rules", "--lint=none", tmp_path / "rules.json"], check=True, capture_output=True, timeout=TIMEOUT_S
+    )
+
+
+def test_llms_txt_names_each_page_of_the_site():
+    named = set(re.findall(r"\]\(([^)]+)\.html\)", (ROOT / "docs" / "llms.txt").read_text("utf-8")))
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert named == pages - {"index"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -115,62 +263,43 @@ def test_make_targets_exist(page):
         assert set(filter(None, words)) <= targets
 
 
-def limits() -> str:
-    """The table of operations.md."""
-    return (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## Limits\n")[2].partition("\n## ")[0]
+def table_of(page: str, heading: str) -> list[list[str]]:
+    """The cells of each row of the first table below a heading."""
+    section = (ROOT / page).read_text("utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)
+    return [[cell.strip().strip("`") for cell in row.split("|")] for row in rows]
 
 
-def test_the_table_of_limits_has_the_defaults_of_the_settings():
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in limits().splitlines() if "| `--" in row]
-    assert len(rows) > 15
-    for _, default, flags, _, _ in rows:
-        found = [field for flag in re.findall(r"`(--[a-z-]+)`", flags) for field in fields().values() if field.flag == flag]
-        assert len(found) == flags.count("--"), f"{flags} is no flag"
-        written = default.replace("%", "").replace(" ", "").split(",")
-        assert written == [{"true": "on"}.get(text, text) for text in (spell(field, field.default) for field in found)], flags
-
-
-def test_the_table_of_limits_has_the_numbers_of_the_constants():
-    files = [
-        "_core/http2/limits.pxd",
-        "_core/http2/flood_policy.pxd",
-        "serving/ports.py",
-        "_core/codec/wire.pxd",
-        "_core/codec/contents.pxd",
-        "_core/grpc/message.pxd",
-    ]
-    files += [
-        "log.py",
-        "serving/access.py",
-        "serving/reflection.py",
-        "serving/cold_calls.py",
-        "serving/connection.py",
-        "serving/native.py",
-        "serving/message_threads.py",
-        "serving/unpacking.py",
-        "observe/scrape.py",
-        "_core/tensor/tensor.pyx",
-        "_core/http2/memory.pyx",
-        "_core/http2/lingering_close.pxd",
-        "_core/http2/tls.pxd",
-        "_core/codec/infer.pyx",
-        "_core/grpc/message.pyx",
-        "_core/grpc/call.pyx",
-    ]
-    source = "".join((ROOT / "inferd" / name).read_text("utf-8") for name in files)
-    known = {name: value.replace("_", "") for name, value in re.findall(r"^ *([A-Z_]+) = ([0-9_]+)\b(?! <<)", source, re.MULTILINE)}
-    for name, number in re.findall(r"\b([A-Z]+_[A-Z_]+) \(([0-9]+)\)", limits()):
-        assert known[name] == number, name
-    for name in set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", limits())) - {
-        "REFUSED_STREAM",
-        "ENHANCE_YOUR_CALM",
-        "WINDOW_UPDATE",
-        "PROTOCOL_ERROR",
-    }:
-        assert re.search(rf"^ *{name} = ", source, re.MULTILINE), name
-
-
-def test_the_table_of_limits_has_metrics_that_are_there():
+def test_the_table_of_tuning_has_the_defaults_of_the_settings():
+    rows = table_of("docs/operations.md", "What you may want to tune")
+    assert 10 <= len(rows) <= 15
     known = (ROOT / "docs" / "metrics.md").read_text("utf-8")
-    for name in re.findall(r"`(inferd_[a-z_]+)`", limits()):
-        assert f"`{name}`" in known, name
+    for flag, default, metric, _ in rows:
+        (field,) = [field for field in fields().values() if field.flag == flag]
+        spelled = spell(field, field.default)
+        assert default == {"true": "on"}.get(spelled, spelled), flag
+        assert f"`{metric}`" in known, metric
+
+
+def test_the_table_of_constants_has_those_of_the_source():
+    rows = table_of("ARCHITECTURE.md", "Constants of the transport")
+    assert len(rows) > 50
+    for name, value, file, _ in rows:
+        source = (ROOT / "inferd" / file).read_text("utf-8")
+        assert re.search(rf"^ *{name} = {re.escape(value)}(?! *<<)(?:\s|$)", source, re.MULTILINE), f"{name} in {file}"
+
+
+def test_troubleshooting_quotes_errors_of_the_source():
+    """`...` stands for what an error fills in. Words of TLS, gRPC and the system are in capitals or not ours."""
+    source = "".join(path.read_text("utf-8") for pattern in ("inferd/**/*.py", "inferd/**/*.pyx") for path in ROOT.glob(pattern))
+    joined = re.sub(r"\"\s*\n\s*f?\"", "", source)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    quoted = re.findall(r"^\| [A-Z_ ]*`([^`]+)`", page.partition("## The server does not start")[2], re.MULTILINE)
+    assert len(quoted) > 30
+    for text in quoted:
+        if text not in FOREIGN_ERRORS:
+            for part in filter(str.strip, text.split("...")):
+                assert part.strip(" ':;,[]") in joined, f"{text!r}: no error says {part!r}"
+
+
+FOREIGN_ERRORS = {"Connection refused", "certificate verify failed", "certificate required", "too_many_pings"}
