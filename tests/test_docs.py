@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
 EXAMPLE_ADDRESS = "localhost:8001"
+# Pages that a reader follows from top to bottom, in an empty folder.
+WALKS = ("quick-start.md", "tutorial.md", "clients.md", "security.md", "deployment.md")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
 
@@ -64,7 +66,9 @@ SHOWN = {
 
 
 def example_requests() -> list[tuple[str, str]]:
-    return [(page, line) for page, line in commands() if line.startswith("inferd infer") and any(given in line for given in SHOWN)]
+    """Each once, by its first page; those of WALKS are run there."""
+    found = {line: page for page, line in reversed(commands()) if line.startswith("inferd infer") and Path(page).name not in WALKS}
+    return [(page, line) for line, page in found.items() if any(given in line for given in SHOWN)]
 
 
 HARD_TO_READ = f"""# What a heading says does not count
@@ -100,10 +104,6 @@ def test_the_checker_finds_what_is_hard_to_read(tmp_path):
     ]
 
 
-# Pages that a reader follows from top to bottom, in an empty folder.
-WALKS = ("tutorial.md", "clients.md")
-
-
 class Walk:
     """A reader who does what a page says: keeps each file that a block names, types each command, and compares what comes."""
 
@@ -118,17 +118,23 @@ class Walk:
         if named := re.match(r"(?:#|//) (\S+\.(?:py|toml|js))\n", text):
             (self._folder / named[1]).write_text(text)
         elif language == "sh":
-            self._printed = "".join(map(self._type, text.splitlines()))
+            self._printed = "".join(map(self._type, filter(str.strip, re.split(r"^(inferd serve .*)\n", text, flags=re.MULTILINE))))
+        elif language == "python":
+            self._printed = self._run(sys.executable, "-c", self._here(text))
         elif language == "text":
             assert_shown(text, self._printed)
 
-    def _type(self, line: str) -> str:
-        if line.startswith("inferd serve "):
-            self._server = Serving(self._folder, *shlex.split(line)[2:], *FREE_PORTS)
+    def _type(self, commands: str) -> str:
+        if commands.startswith("inferd serve "):
+            self.__exit__()
+            self._server = Serving(self._folder, *shlex.split(commands)[2:], *FREE_PORTS)
             self._server.__enter__()
             return ""
+        return self._run("bash", "-ec", f'inferd() {{ {shlex.quote(sys.executable)} -m inferd "$@"; }}\n{self._here(commands)}')
+
+    def _run(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["bash", "-c", f'inferd() {{ {shlex.quote(sys.executable)} -m inferd "$@"; }}; {self._here(line)}'],
+            arguments,
             cwd=self._folder,
             env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
             capture_output=True,
@@ -136,17 +142,17 @@ class Walk:
             timeout=TIMEOUT_S,
             check=False,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{arguments[-1]}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def _here(self, line: str) -> str:
+    def _here(self, text: str) -> str:
         """With the ports of this server in place of the default ones, in files, too."""
         if self._server is None:
-            return line
+            return text
         ports = {EXAMPLE_ADDRESS: self._server.addresses["grpc"], "localhost:8002": self._server.addresses["metrics"]}
         for path in (*self._folder.glob("*.py"), *self._folder.glob("*.js")):
             path.write_text(replaced(path.read_text(), ports))
-        return replaced(line, ports)
+        return replaced(text, ports)
 
     def __enter__(self) -> Self:
         return self
