@@ -109,13 +109,12 @@ class Walk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        for given in (EXAMPLES, ROOT / "proto", ROOT / "tests" / "clients" / "node" / "node_modules"):
-            (folder / given.name).symlink_to(given)
+        (folder / "examples").symlink_to(EXAMPLES)
         self._server: Serving | None = None
         self._printed = ""
 
     def do(self, language: str, text: str) -> None:
-        if named := re.match(r"(?:#|//) (\S+\.(?:py|toml|js))\n", text):
+        if named := re.match(r"# (\S+\.(?:py|toml))\n", text):
             (self._folder / named[1]).write_text(text)
         elif language == "sh":
             self._printed = "".join(map(self._type, filter(str.strip, re.split(r"^(inferd serve .*)\n", text, flags=re.MULTILINE))))
@@ -150,7 +149,7 @@ class Walk:
         if self._server is None:
             return text
         ports = {EXAMPLE_ADDRESS: self._server.addresses["grpc"], "localhost:8002": self._server.addresses["metrics"]}
-        for path in (*self._folder.glob("*.py"), *self._folder.glob("*.js")):
+        for path in self._folder.glob("*.py"):
             path.write_text(replaced(path.read_text(), ports))
         return replaced(text, ports)
 
@@ -179,6 +178,16 @@ def test_a_page_can_be_followed(page, tmp_path):
     with Walk(tmp_path) as walk:
         for language, text in FENCED.findall((ROOT / "docs" / page).read_text("utf-8")):
             walk.do(language, text)
+
+
+def test_clients_of_other_languages_are_those_of_the_examples():
+    """tests/examples/test_clients.py runs these."""
+    sources = [path.read_text("utf-8") for path in (EXAMPLES / "clients").rglob("*.*")]
+    blocks = [
+        text for language, text in FENCED.findall((ROOT / "docs" / "clients.md").read_text("utf-8")) if language in ("js", "go", "java")
+    ]
+    assert len(blocks) == 3
+    assert all(any(text in source for source in sources) for text in blocks)
 
 
 @pytest.fixture(scope="module")
