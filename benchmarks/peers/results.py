@@ -213,14 +213,14 @@ def picture(path: str) -> str:
 
 
 def glance(line: Line) -> str:
-    """What the README says of a run: one table, the picture, and where the rest is."""
+    """The README's words about a run: the picture, and where the tables are."""
     kept, total, _ = wins(line)
     words = (
-        f"Beside other model servers, one interleaved run on {line['machine']['cores']} cores, which the load generator shares; the "
-        f"best server is bold. In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md), which name the others' wins and "
-        f"settings, inferd has the best figure or one within {TIE:.0%} of it.\n"
+        f"Beside other model servers, in one interleaved run on {line['machine']['cores']} cores that the load generator shares. "
+        f"In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md), inferd has the best figure or one within {TIE:.0%} of it. "
+        "The tables name the others' wins and settings.\n"
     )
-    return "\n".join((words, summary(line), picture("docs/benchmarks/peers.svg")))
+    return "\n".join((words, picture("docs/benchmarks/peers.svg")))
 
 
 def installed_table(line: Line) -> str:

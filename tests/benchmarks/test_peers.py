@@ -395,7 +395,6 @@ def test_the_readme_tells_where_others_win():
     kept, total, _ = results.wins(line())
     text = results.glance(line())
     assert f"In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md)" in text
-    assert results.summary(line()) in text
     assert "](docs/benchmarks/peers.svg)" in text
 
 
