@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
+import yaml
 from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, command, environment
 
-from inferd.config import fields, spell
+from inferd.config import fields, load_settings, spell
+from inferd.engine.model_config import read_model_config
+from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,6 +250,29 @@ def test_python_that_needs_more_than_the_suite_has_is_python(page):
     for language, text in FENCED.findall(page.read_text("utf-8")):
         if language == "py":
             compile(text, name_of(page), "exec")
+
+
+def reads(language: str, text: str, folder: Path) -> bool:
+    """Whether it is a model's configuration or, in TOML, the server's."""
+    (folder / f"config.{language}").write_text(text)
+    try:
+        read_model_config(folder, "m")
+    except ConfigError:
+        (folder / "inferd.toml").write_text(text)
+        return language == "toml" and bool(load_settings({}, {}, folder))
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_configurations_can_be_read(page, tmp_path):
+    for number, (language, text) in enumerate(FENCED.findall(page.read_text("utf-8"))):
+        if language in ("toml", "pbtxt"):
+            (folder := tmp_path / str(number)).mkdir()
+            assert reads(language, text, folder), text
+        elif language == "yaml":
+            assert list(yaml.safe_load_all(text)), text
+        elif language == "json":
+            json.loads(text)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here; `make test` installs it")
