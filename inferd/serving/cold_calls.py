@@ -36,7 +36,7 @@ class Turns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         self._loop, self._most = loop, most
-        self._left = most  # in this iteration
+        self._left = most  # calls that may still go on in this iteration
         self._waiting: FairQueue[Turn] = FairQueue()
         self._is_scheduled = False
 
@@ -52,7 +52,7 @@ class Turns:
             self._waiting.put(turn.connection, turn)
 
     async def wait(self, connection: object) -> None:
-        """Until it is the connection's turn."""
+        """Returns when it is the connection's turn."""
         reached = asyncio.Event()
         turn = Turn(self, connection, reached.set)
         self.take(turn)
@@ -76,7 +76,7 @@ class Turns:
 
 @dataclass(eq=False, slots=True)
 class Turn:
-    """What waits for one turn."""
+    """A call that waits for its turn."""
 
     turns: Turns
     connection: object
@@ -87,8 +87,8 @@ class Turn:
 
 
 class ColdCalls:
-    """The calls of one transport that run as tasks. `call.work` is the task, or its turn before it begins, so that a client that goes
-    away cancels it.
+    """The calls of one transport that run as tasks. `call.work` is the task, or the turn that it waits for: a client that goes away cancels
+    it.
 
     In each iteration of the loop, one call begins or takes another message of its stream, because it does all its work in one piece:
     several together would hold up the loop. Connections take turns. Probes have turns of their own.
