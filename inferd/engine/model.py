@@ -5,7 +5,7 @@ request's path: check and submit, and runs on the event loop.
 
 It is UNAVAILABLE, too, for as long as none of its instances ends its run (run_limit.py).
 
-A model runs either inline, on the event loop at the end of the iteration that gathered its batch, or on executor threads, one
+A model runs either inline, on the event loop right after the iteration that gathered its batch, or on executor threads, one
 an instance. It is inline when its measured runs are tiny (_core/inference/inline_policy), shapes bound them (bounds.py), it has one
 instance and no delay; it moves by itself when that changes, and before a request much larger than any whose run was seen to be short;
 it never runs in two places at once:
@@ -105,7 +105,7 @@ def _ns(duration_us: int) -> int:
 class Model:
     """One version. Made LOADING, with a completed configuration and one backend for each instance.
 
-    schedule(callback): runs it at the end of the loop's present iteration; None: there is no loop, so nothing is inline.
+    schedule(callback): loop.call_soon; None: there is no loop, so nothing is inline.
     deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
     activated(model): called by submit, and by a model that leaves the loop: call `expire` from now on, until it says that the model rests.
     signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has

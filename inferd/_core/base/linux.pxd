@@ -1,4 +1,5 @@
-# linux: the calls of the system that the core uses: epoll, sockets, sleeping to the nanosecond, locks. Declarations only.
+# linux: the calls of the system that the core uses: epoll, sockets, sleeping to the nanosecond, threads and locks. Declarations
+# only.
 
 from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport clockid_t, timespec
@@ -22,6 +23,9 @@ cdef extern from "sys/eventfd.h" nogil:
     int eventfd_write(int fd, uint64_t value)
 
 cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
+    int pthread_create(pthread_t *thread, void *attributes, void *(*routine)(void *) noexcept nogil, void *argument)
+    int pthread_detach(pthread_t thread)
     ctypedef struct pthread_mutex_t:
         pass
     ctypedef struct pthread_cond_t:

@@ -8,6 +8,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, mremap, munmap
 
+from inferd._core.base.linux cimport pthread_create, pthread_detach, pthread_t
+
 from inferd.errors import InvalidArgument, ResourceExhausted
 
 cdef extern from *:
@@ -18,11 +20,6 @@ cdef extern from *:
 
 cdef extern from "<sys/mman.h>" nogil:
     const int MREMAP_MAYMOVE
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef unsigned long pthread_t
-    int pthread_create(pthread_t *thread, void *attributes, void *(*routine)(void *) noexcept nogil, void *argument)
-    int pthread_detach(pthread_t thread)
 
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes

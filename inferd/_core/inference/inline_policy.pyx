@@ -1,7 +1,7 @@
 # cython: language_level=3, cdivision=True
 """inline_policy: whether one model's runs may stay on the event loop. A pure policy: durations and times are arguments.
 
-A tiny model runs on the loop at the end of the iteration that gathered its batch: no thread hop, half the cost of a request.
+A tiny model runs on the loop, right after the iteration that gathered its batch: no thread hop, half the cost of a request.
 That is right only while its runs are short and leave the loop time for everything else, so every run is accounted for:
 
 - Each run over the limit adds its length to a debt, in multiples of limit_ns, MAX_WEIGHT at most. Each run within the limit pays
