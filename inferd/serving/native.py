@@ -204,8 +204,8 @@ class NativeTransport:
                 len(calls),
                 timeout_s,
             )
-        answered = [connection for connection in self.connections if not connection.calls]
-        if untaken := sum(one.unsent_nbytes > 0 for one in (*answered, *self.server.closing)):
+        without_calls = [connection for connection in self.connections if not connection.calls]
+        if untaken := sum(one.unsent_nbytes > 0 for one in (*without_calls, *self.server.closing)):
             log.warning(
                 "%d connections were cut off whose clients had not taken all that was sent to them: drain_timeout_s, %g s, is over; "
                 "raise it where clients read slowly",

@@ -419,7 +419,7 @@ cdef class Http2Call(Call):
         return 0
 
     cdef void submit_trailers(self) noexcept:
-        """After the last message, from inside read_response."""
+        """Called by read_response after the last message."""
         cdef nghttp2_nv trailers[3]
         cdef size_t count = 2
         cdef bytes code, text, details
@@ -438,7 +438,7 @@ cdef class Http2Call(Call):
         self.reset_after_response()
 
     cdef void reset_after_response(self) noexcept:
-        """The response is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1)."""
+        """The response is whole. If the client still sends, the stream is reset after it: the client is to stop (RFC 9113, 8.1)."""
         if not self.half_closed:
             self.connection.reset_after_response(self.stream_id)
 
