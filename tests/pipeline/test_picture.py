@@ -900,7 +900,7 @@ def file_of_kind(kind: str, height: int, width: int) -> bytes:
     form, _, how = kind.partition(" ")
     if how in WEBP_KINDS:
         grain = 1 if how == "of noise" else 8  # finer noise takes seconds to encode
-        noise = Image.effect_noise((width // grain, height // grain), 90).resize((width, height))
+        noise = Image.effect_noise((width // grain, height // grain), 90).resize((width, height), Image.Resampling.NEAREST)
         layers = [noise, noise.transpose(Image.Transpose.FLIP_LEFT_RIGHT), noise, noise][: 4 if "transparency" in how else 3]
         return saved(Image.merge("RGBA"[: len(layers)], layers), form, **WEBP_KINDS[how])
     file = saved(Image.new("CMYK" if how == "CMYK" else "RGB", (width, height), 90), form, **PECULIAR.get(how, {}))
