@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[Request, str, tuple[str, ...]]] = {
     "no model": (of("", x=rows(1)), NOT_FOUND, ("model_name", "''", "RepositoryIndex")),
     "long model name": (of("n" * 5000, x=rows(1)), NOT_FOUND, ("model_name", "nnn...", "RepositoryIndex")),
     "path as a model": (of("../identity", x=rows(1)), NOT_FOUND, ("model_name", "'../identity'")),
-    "unknown version": (changed(lambda r: setattr(r, "model_version", "9")), NOT_FOUND, ("version 9", "it has 1", "newest")),
+    "unknown version": (changed(lambda r: setattr(r, "model_version", "9")), NOT_FOUND, ("version 9", "it serves 1", "newest")),
     "version in words": (changed(lambda r: setattr(r, "model_version", "x")), INVALID, ("model_version", "number from 1", "'x'")),
     "negative version": (changed(lambda r: setattr(r, "model_version", "-1")), INVALID, ("model_version", "number from 1", "'-1'")),
     "version zero": (changed(lambda r: setattr(r, "model_version", "0")), INVALID, ("model_version", "number from 1", "'0'")),
