@@ -21,7 +21,7 @@ import inferd  # noqa: E402
 project = "inferd"
 author = "the inferd authors"
 release = inferd.__version__
-html_title = f"inferd {release}"
+html_title = "inferd"
 html_theme = "furo"
 html_extra_path = ["llms.txt"]
 html_show_sphinx = False
