@@ -144,6 +144,13 @@ def test_a_stress_that_the_client_bound_says_nothing(run: modes.Run, word: Word,
     assert conclude(report_of(passing, "t", "m", settings={"fail_if": ["rate>1"]})).word in (Word.MISSED, Word.INCONCLUSIVE)
 
 
+def test_a_search_may_lack_connections_at_a_rate_that_is_too_high():
+    def run(load: Load, version: str) -> Measurement:
+        return replace(server_of(1000.0)(load, version), connections_missing=0.5 if load.rate > 1000 else 0.0)
+
+    assert conclude(of(modes.search(Load(rate=100.0), parse_slo("p99=10ms")), run)).word is Word.KEPT
+
+
 def test_a_run_that_ended_between_two_loads_says_so():
     def dying(load: Load, version: str) -> Measurement:
         if load.rate > 100:
