@@ -33,7 +33,7 @@ from inferd.engine.planner import Plan
 from inferd.engine.probe import INDEPENDENT, Proof
 from inferd.engine.text_faults import value_fault
 from inferd.engine.toml_faults import for_json, toml_faults, unknown_field
-from inferd.engine.unsupported import faults, reject_unsupported
+from inferd.engine.unsupported import faults, reject
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import POOL, inference, options
 
@@ -79,8 +79,7 @@ def read_model_config(place: Path | None, name: str) -> Written:
     if path is None:
         return Written(inference.ModelConfig(), where, frozenset())
     written = parse_toml(text, where) if path.suffix == ".toml" else parse_text(text, where)
-    for field, message in faults_of(written.config, name):
-        raise ConfigError(f"{where}: {field} {message}")
+    reject(faults_of(written.config, name), where)
     return written
 
 
@@ -321,7 +320,7 @@ def complete(
         axis = axis._replace(why=f"no batching: {none} (set max_batch_size to batch all the same)")
         _complete_all_tensors(written.where, config, graph)
     _check_warmup(written.where, config)
-    reject_unsupported(config, written.where)  # again: max_batch_size and the number of instances are known now
+    reject(faults(config), written.where)  # again: max_batch_size and the number of instances are known now
     if config.max_batch_size <= 0 and config.dynamic_batching.preferred_batch_size:
         raise ConfigError(f"{written.where}: dynamic_batching.preferred_batch_size is set, and there is {axis.why}: remove it")
     return settle_sharing(written, config, axis, proof)

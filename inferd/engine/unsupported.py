@@ -8,12 +8,12 @@ Never in here: the graph (model_config compares with it), files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from inferd.errors import ConfigError
 
-__all__ = ["faults", "ignored", "reject_unsupported"]
+__all__ = ["faults", "ignored", "reject"]
 
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
@@ -58,12 +58,12 @@ _TENSOR = {
 _PLATFORMS = {"platform": ("", "onnxruntime_onnx"), "backend": ("", "onnxruntime")}
 
 
-def reject_unsupported(config: Any, where: str) -> None:
-    """Raises ConfigError for all that `config` (a ModelConfig) asks for and that inferd does not do.
+def reject(faults: Iterable[tuple[str, str]], where: str) -> None:
+    """Raises ConfigError for all faults, (field, what is wrong with it), if there are any.
 
     `where` names the file in the message: "config.pbtxt of model 'digits'".
     """
-    found = [f"{field} {message}" for field, message in faults(config)]
+    found = [f"{field} {message}" for field, message in faults]
     if len(found) > 1:
         found = [f"({number}) {fault}" for number, fault in enumerate(found, 1)]
     if found:

@@ -471,7 +471,8 @@ def test_all_that_is_not_done_is_told_at_once(tmp_path: Path) -> None:
     assert message == (
         "config.pbtxt of model 'm': (1) sequence_batching asks for stateful sequences, which inferd does not do: remove the field; "
         "(2) response_cache.enable asks for a response cache, which inferd does not do: remove the field; "
-        "(3) input 'x': reshape asks for other dims than the graph's, which inferd does not do: write the graph's own and remove it"
+        "(3) input 'x': reshape asks for another shape than the graph's, which inferd does not do: remove the field "
+        "and write the graph's own shape in dims"
     )
 
 

@@ -121,7 +121,7 @@ cdef class Connection(Session):
             self.pending = None
             self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(pending), PyBytes_GET_SIZE(pending))
             if self.tls is not None:
-                self.decrypt()
+                self.receive_tls(0)
         nbytes = max(nbytes, <Py_ssize_t>(self.received_nbytes - before_nbytes))
         self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE     # a TLS record may end several reads
         if 2 * self.payload_nbytes < nbytes:
