@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from google.protobuf.message import DecodeError
 
 from inferd._core.grpc.call import NO_DEADLINE
-from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
+from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.fair_queue import FairQueue
 
 if TYPE_CHECKING:
@@ -109,8 +109,10 @@ class ColdCalls:
     def _begin(self, call: Http2Call, method: Method) -> None:
         connection = cast("Connection", call.connection)
         try:
+            if _remaining_s(call) == 0:
+                raise DeadlineExceeded(f"{call.method}: the deadline passed before the call's turn came")
             method.check_open(call.method, connection.open_by_method[method])
-        except ResourceExhausted as error:
+        except RequestError as error:
             call.work = None
             self._reject(call, error)
             return

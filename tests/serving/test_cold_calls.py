@@ -101,6 +101,29 @@ async def test_of_calls_that_run_as_tasks_few_begin_in_an_iteration(quick: bool,
             assert [(await asyncio.to_thread(peer.wait, stream)).status for stream in streams] == [0] * len(streams)
 
 
+async def test_a_call_whose_deadline_passes_while_it_waits_does_not_run() -> None:
+    ran = []
+
+    async def serve(request: Any) -> Any:
+        ran.append(request)
+        return health.HealthCheckResponse()
+
+    async with serving(methods={COLD: Method("unary", serve, *TYPES)}) as (transport, [bound]):
+        await hold(transport)
+        with Peer(bound) as peer:
+
+            def ask() -> int:
+                stream = peer.open(COLD, extra=(("grpc-timeout", "1n"),))
+                peer.data(stream, body("late"), end=True)
+                peer.ping()
+                return stream
+
+            stream = await asyncio.to_thread(ask)
+            go_on(transport)
+            assert (await asyncio.to_thread(peer.wait, stream)).status == 4
+    assert not ran
+
+
 async def test_streams_go_on_by_turns_of_their_connections() -> None:
     """Many messages on many open streams are as much work as many calls."""
     seen: list[str] = []

@@ -10,7 +10,8 @@ cdef class Connection(Session):
     cdef readonly object socket         # the socket.socket, non-blocking; None once it is closed or lingers
     cdef readonly Tls tls               # None: plaintext
     cdef uint64_t sent_to_socket_nbytes         # bytes that the socket has taken
-    cdef bytes pending                  # input for the next turn, decrypted; TLS may hold more. None: there is none
+    cdef bytes pending                  # input for the next turn, decrypted, perhaps b"" while TLS holds more. None: there is none
+    cdef Py_ssize_t allowance_nbytes    # bytes of frames, not of messages, that this turn may still take
     cdef bint at_end                    # the client sends nothing more
     cdef int write_unsent(self) except -1
     # Writes to the socket. Bytes that it does not take wait in `unsent`.
@@ -20,7 +21,7 @@ cdef class Connection(Session):
     # Handshakes and decrypts: so many bytes lie in the receive buffer.
     cdef int receive_tls(self, Py_ssize_t nbytes) except -1
     cdef int decrypt(self) except -1
-    # HTTP/2 takes the bytes. Those behind a piece that was mostly frames become `pending`.
+    # HTTP/2 takes the bytes. Those beyond the turn's allowance become `pending`.
     cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes) except -1
     # The client sends nothing more. Responses that are ready still leave.
     cdef int end_input(self) except -1

@@ -7,7 +7,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send as send_to_socket
-from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES
+from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES, RECORD_NBYTES
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.poller cimport CUT, HUNG_UP, READABLE, WRITABLE, Poller
@@ -114,7 +114,7 @@ cdef class Connection(Session):
         cdef bytes pending = self.pending
         cdef uint64_t before_nbytes = self.received_nbytes
         cdef Py_ssize_t nbytes = 0
-        self.payload_nbytes = 0
+        self.payload_nbytes, self.allowance_nbytes = 0, READ_NBYTES
         if pending is None:
             nbytes = self.receive()
         else:
@@ -122,9 +122,13 @@ cdef class Connection(Session):
             self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(pending), PyBytes_GET_SIZE(pending))
             if self.tls is not None:
                 self.receive_tls(0)
+        if pending is None and self.pending is None:
+            self.set_mark(nbytes)
+        elif self.low_water is not None:
+            self.low_water.set(1)       # the rest of the read comes without an event
         nbytes = max(nbytes, <Py_ssize_t>(self.received_nbytes - before_nbytes))
         self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE     # a TLS record may end several reads
-        if 2 * self.payload_nbytes < nbytes:
+        if pending is not None or 2 * self.payload_nbytes < nbytes:
             self.missing_nbytes = 0     # most bytes were frames: the next read is a small one
         return 0
 
@@ -146,29 +150,25 @@ cdef class Connection(Session):
             return 0
         if nbytes < most_nbytes and not self.readiness & (HUNG_UP | CUT):
             self.readiness &= ~READABLE
+        self.missing_nbytes = 0
         if self.tls is not None:
             self.receive_tls(nbytes)
         else:
             self.take_pieces(self.server.receive_buffer, nbytes)
-            self.set_mark(nbytes)
         return nbytes
 
     cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
-        cdef Py_ssize_t piece_nbytes, before_nbytes, left_nbytes
-        while nbytes > READ_NBYTES and self.state < CLOSING:
-            piece_nbytes = min(nbytes, max(READ_NBYTES, self.frame_nbytes))
-            left_nbytes = self.frame_nbytes - piece_nbytes
-            before_nbytes = self.payload_nbytes
-            self.take(source, piece_nbytes)
-            if left_nbytes >= 0:        # libnghttp2 tells nothing of DATA that it ignores
-                self.frame_nbytes = left_nbytes
-            source += piece_nbytes
-            nbytes -= piece_nbytes
-            if 2 * (self.payload_nbytes - before_nbytes) < piece_nbytes:
+        cdef Py_ssize_t piece_nbytes, before_nbytes
+        while nbytes > 0 and self.state < CLOSING:
+            if self.allowance_nbytes <= 0:
                 self.pending = source[:nbytes]
                 return 0
-        if nbytes > 0:
-            self.take(source, nbytes)
+            piece_nbytes = min(nbytes, max(READ_NBYTES, self.frame_nbytes))
+            before_nbytes = self.payload_nbytes
+            self.take(source, piece_nbytes)
+            self.allowance_nbytes -= piece_nbytes - (self.payload_nbytes - before_nbytes)
+            source += piece_nbytes
+            nbytes -= piece_nbytes
         return 0
 
     cdef int end_input(self) except -1:
@@ -199,12 +199,16 @@ cdef class Connection(Session):
     cdef int decrypt(self) except -1:
         cdef Py_ssize_t count
         while self.pending is None and self.state < CLOSING:
+            if self.allowance_nbytes <= 0:
+                self.pending = b""
+                break
             count = self.tls.read(self.server.receive_buffer, RECEIVE_NBYTES)
             if count == NOTHING_YET:
                 break
             if count == CLIENT_DONE:    # OpenSSL's clients take content after their close_notify for an error
                 self.finish()
                 break
+            self.allowance_nbytes -= RECORD_NBYTES
             self.take_pieces(self.server.receive_buffer, count)
         return 0
 

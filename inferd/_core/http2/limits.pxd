@@ -9,6 +9,8 @@ cdef enum:
     READ_NBYTES = 4 << 10
     # A connection lets others go first when its turns have cost this much: more than a small request, less than a burst of them.
     QUANTUM = 512
+    # A record of TLS counts as so many bytes of frames: OpenSSL takes some 10 us for it.
+    RECORD_NBYTES = 64
     # A turn costs one byte for each byte of frames, and one for each 16 bytes of message payload.
     PAYLOAD_SHARE = 16
     # A turn writes this many frames of a connection at most. It costs READ_NBYTES more if others are left.

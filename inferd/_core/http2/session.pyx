@@ -92,6 +92,7 @@ cdef class Session(SendState):
     def receive(self, const uint8_t[::1] source not None):
         """For tests: takes bytes from anywhere."""
         if source.shape[0] > 0:
+            self.missing_nbytes = 0
             self.take(&source[0], source.shape[0])
             self.set_mark(source.shape[0])
 
@@ -103,7 +104,7 @@ cdef class Session(SendState):
         self.server.totals.received_nbytes += nbytes
         self.received_nbytes += nbytes
         self.receiving = True
-        self.missing_nbytes = 0
+        self.frame_nbytes = max(0, self.frame_nbytes - nbytes)  # unless a frame begins in these bytes
         taken = nghttp2_session_mem_recv2(self.session, source, nbytes)
         self.receiving = False
         if taken == NGHTTP2_ERR_FLOODED:        # max_control_frame_rate responses to SETTINGS or PING wait to be sent
@@ -453,7 +454,6 @@ cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_i
                        void *user_data) noexcept:
     cdef Session self = <Session>user_data
     cdef void *call = nghttp2_session_get_stream_user_data(session, stream_id)
-    self.frame_nbytes -= nbytes
     if call != NULL:
         self.message_chunk(<Http2Call>call, chunk, nbytes)
     return 0

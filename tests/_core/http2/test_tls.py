@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from inferd._core.http2.connection import Connection
-from tests._core.http2_client import INFER
-from tests._core.http2_sockets import CLOSED, DRAINING, OPEN, OPENING, Peer, Sockets, Watched
+from tests._core.http2_client import INFER, headers
+from tests._core.http2_sockets import CLOSED, DRAINING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Watched
 from tests.wire import LIMIT_S
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -252,6 +252,33 @@ def test_handshakes_wait_behind_clients_that_have_made_theirs(sockets: Sockets, 
     assert turns <= 3
     for _, other in wave:  # and each has its turn in the end
         sockets.until(lambda other=other: select.select([other], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("record_nbytes", [READ_NBYTES, 16 << 10])
+def test_records_behind_a_large_message_take_turns_of_their_own(
+    sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA, record_nbytes: int
+) -> None:
+    """A read of 64 KiB holds many records. A turn takes 4 KiB of frames, however they are cut."""
+    connection, client = sockets.connect("tcp", context=context)
+    peer = Peer(sockets, client, client_context(authority))
+    peer.until(lambda: connection.state == OPEN)
+    assert peer.tls is not None
+    stream = peer.h2.get_next_available_stream_id()
+    peer.h2.send_headers(stream, headers(INFER))
+    peer.h2.send_data(stream, b"\0" + (32 << 20).to_bytes(4, "big") + bytes(8 << 10))
+    frames = 50 * UNKNOWN
+    sent = [peer.h2.data_to_send(), *(frames[at : at + record_nbytes] for at in range(0, len(frames), record_nbytes))]
+    before = sockets.server.totals["received_nbytes"]
+    sockets.poller.budget_ns = 0
+    for record in sent:
+        peer.tls.sendall(record)
+    taken = [before]
+    while taken[-1] - before < sum(map(len, sent)):
+        sockets.turn()
+        taken.append(sockets.server.totals["received_nbytes"])
+    turns = [after - earlier for earlier, after in zip(taken, taken[1:], strict=False)]
+    assert max(turns) <= len(sent[0]) + 2 * READ_NBYTES
+    assert max(turns[3:]) <= 2 * READ_NBYTES
 
 
 def hello_of(context: ssl.SSLContext) -> bytes:
