@@ -145,7 +145,7 @@ class Repository:
             there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
             cure = ", and no version means the newest"
             if int(version) in self.unserved(name):
-                cure = ": its version_policy leaves out the others (without one only the newest is served)"
+                cure = f"; version {version} is there, and version_policy all serves it (by default only the newest is served)"
             return NotFound(f"model_version: model '{name}' serves no version {version}; it serves {there}{cure}")
         model = versions[int(version) if version else max(versions)]
         return Unavailable(f"model '{name}' version {model.version} is {model.state} and takes no requests now; retry later")
@@ -240,9 +240,11 @@ class Repository:
         """Says which versions are there and not served: nobody who has not read of version policies expects that."""
         self._unserved[place.name] = unserved = sorted(set(place.files) - set(selected))
         if unserved and not written.config.version_policy.WhichOneof("policy_choice"):
+            toml = place.folder is not None and (place.folder / "config.toml").exists()
+            cure = "version_policy.all = {} at the top of its config.toml" if toml else "version_policy { all { } } in its config.pbtxt"
             log.info(
-                "model '%s': serves version %d, the newest, and not %s; version_policy { all { } } in its config.pbtxt serves all",
-                *(place.name, selected[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:]))),
+                "model '%s': serves version %d, the newest, and not %s; %s serves all",
+                *(place.name, selected[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:])), cure),
                 extra=event("versions_unserved", model=place.name, version=selected[-1], unserved=unserved),
             )
 

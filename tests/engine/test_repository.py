@@ -400,11 +400,20 @@ def test_a_model_that_fails_can_be_skipped(tmp_path: Path, made: list[Repository
     assert set(load("skip", found, named / "d.onnx").skipped) == {"b", "c", "d"}
 
 
-def test_versions_that_are_not_served_are_named(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("file", "cure"),
+    [
+        ("config.pbtxt", "version_policy { all { } } in its config.pbtxt"),
+        ("config.toml", "version_policy.all = {} at the top of its config.toml"),
+    ],
+)
+def test_versions_that_are_not_served_are_named(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture, file: str, cure: str) -> None:
     caplog.set_level(logging.INFO)
-    opened = load(models.repository(tmp_path, {"m": {1: IDENTITY, 2: IDENTITY, 3: DOUBLED}}))
-    assert "model 'm': serves version 3, the newest, and not 1, 2; version_policy { all { } } in its config.pbtxt" in caplog.text
-    with pytest.raises(NotFound, match=r"serves no version 1; it serves 3: its version_policy leaves out the others"):
+    folder = models.repository(tmp_path, {"m": {1: IDENTITY, 2: IDENTITY, 3: DOUBLED}})
+    (folder / "m" / file).touch()
+    opened = load(folder)
+    assert f"model 'm': serves version 3, the newest, and not 1, 2; {cure} serves all" in caplog.text
+    with pytest.raises(NotFound, match=r"serves no version 1; it serves 3; version 1 is there, and version_policy all serves it"):
         opened.lookup("m", "1")
     with pytest.raises(NotFound, match=r"serves no version 4; it serves 3, and no version means the newest"):
         opened.lookup("m", "4")
