@@ -86,7 +86,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--concurrency", type=Whole(1, 100_000), default=16, show_default=True, help="Requests in flight on each of them.")
 @click.option("--most-in-flight", type=Whole(1, 100_000), default=512, show_default=True, help="That are tried to keep --slo.")
 @click.option(
-    "--budget", type=Duration(), default="5m", show_default=True, help="Of it all. By the defaults a minute at least, two for a search."
+    "--budget", type=Duration(), default="5m", show_default=True, help="Time for everything; the defaults need about two minutes."
 )
 @click.option("--duration", type=Duration(), default="2s", show_default=True, help="Of each measurement, at least.")
 @click.option("--warm-up", type=Duration(zero=True), default="500ms", show_default=True, help="Before each; not counted.")
@@ -115,7 +115,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of every request, such as priority=1.")
 @click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
-@click.option("--force", is_flag=True, help="Replace a configuration that is there.")
+@click.option("--force", is_flag=True, help="Change a configuration that is there.")
 @click.option("--dry-run", is_flag=True, help="Write no configuration.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report: every measurement.")
 @click.option("--html", metavar="FILE", help="Write the report as a page: one file, with charts.")
@@ -206,7 +206,8 @@ def check_files(given: dict[str, Any], subject: Subject, output: Path) -> None:
         return
     report.check_writable(output)
     if output.exists() and not given["force"]:
-        raise click.UsageError(f"{output} exists: give --force to replace it, --output FILE for another place, or --dry-run")
+        does = "replace it" if subject.single or given["output"] else "change its tuning fields (other fields stay, comments are lost)"
+        raise click.UsageError(f"{output} exists: give --force to {does}, --output FILE for another place, or --dry-run")
     expected = {".toml"} if subject.single else {".toml", ".pbtxt"}
     if output.suffix not in expected:
         raise click.UsageError(f"--output {output}: expected a name that ends in {' or '.join(sorted(expected))}")

@@ -41,7 +41,7 @@ def test_a_configuration_is_not_replaced_unasked(call: Run, digits: Path) -> Non
     (digits / "config.toml").write_text("max_batch_size = 8")
     done = call("tune", digits)
     assert done.returncode == 2
-    assert "config.toml exists: give --force" in done.stderr
+    assert "config.toml exists: give --force to change its tuning fields (other fields stay, comments are lost)" in done.stderr
 
 
 def test_a_default_that_keeps_no_target_gives_way(call: Run, tmp_path: Path) -> None:
