@@ -30,6 +30,9 @@ try:
 except KeyboardInterrupt:  # that takes a while
     sys.exit(INTERRUPTED)
 
+# Else grpc writes lines of its own before our error, for each handshake that fails. It looks when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO

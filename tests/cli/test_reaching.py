@@ -77,6 +77,13 @@ def test_left_out(served: ServerFixture, folder: Path, mine: tuple[str, ...], ca
         assert f"inferd: {served.address}: " in done.stderr
 
 
+def test_grpc_writes_nothing_of_its_own(served: ServerFixture, folder: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)  # this process's
+    done = run("infer", served.address, *ONE_ROW, "--tls-ca", folder / "stranger.pem", "--timeout", "5s")
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if not line.startswith("inferd: ")] == []
+
+
 @pytest.mark.parametrize("command", ["infer", "health"])
 @pytest.mark.parametrize(
     ("flags", "says"),
