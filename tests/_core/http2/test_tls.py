@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -276,7 +277,7 @@ def test_records_behind_a_large_message_take_turns_of_their_own(
     while taken[-1] - before < sum(map(len, sent)):
         sockets.turn()
         taken.append(sockets.server.totals["received_nbytes"])
-    turns = [after - earlier for earlier, after in zip(taken, taken[1:], strict=False)]
+    turns = [after - earlier for earlier, after in pairwise(taken)]
     assert max(turns) <= len(sent[0]) + 2 * READ_NBYTES
     assert max(turns[3:]) <= 2 * READ_NBYTES
 
