@@ -306,10 +306,11 @@ def test_a_failed_start_leaves_nothing_behind(files: Path, transport: str) -> No
 
 def test_the_native_transport_needs_no_grpcio(files: Path, tmp_path: Path) -> None:
     (tmp_path / "grpc.py").write_text("raise ImportError")
-    with Serving(tmp_path, files, *FREE_PORTS, PYTHONPATH=f"{tmp_path}:{environment()['PYTHONPATH']}") as server:
+    path = f"{tmp_path}:{environment()['PYTHONPATH']}"
+    with Serving(tmp_path, files, *FREE_PORTS, PYTHONPATH=path) as server:
         with Caller(server.addresses["grpc"]) as caller:
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
-        done = run("health", server.addresses["grpc"], folder=tmp_path)  # which looks into its folder first
+        done = run("health", server.addresses["grpc"], folder=tmp_path, PYTHONPATH=path)
     assert (done.returncode, done.stderr.count("pip install 'inferd[grpcio]'")) == (1, 1)
 
 
