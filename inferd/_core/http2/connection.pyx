@@ -19,6 +19,9 @@ from inferd._core.http2.tls cimport CLIENT_DONE, NOTHING_YET, Tls
 
 import socket as sockets
 
+cdef enum:
+    HEADER_NBYTES = 9                   # of a frame
+
 
 cdef class Connection(Session):
     """One client's connection, which owns its socket.
@@ -163,7 +166,7 @@ cdef class Connection(Session):
             if self.allowance_nbytes <= 0:
                 self.pending = source[:nbytes]
                 return 0
-            piece_nbytes = min(nbytes, max(READ_NBYTES, self.frame_nbytes))
+            piece_nbytes = min(nbytes, max(READ_NBYTES, self.frame_nbytes + HEADER_NBYTES))     # with the header of the next frame
             before_nbytes = self.payload_nbytes
             self.take(source, piece_nbytes)
             self.allowance_nbytes -= piece_nbytes - (self.payload_nbytes - before_nbytes)
