@@ -66,12 +66,14 @@ class Turns:
 
     def _begin_iteration(self) -> None:
         self._left = self._most
-        while self._left > 0 and (found := self._waiting.take()) is not None:
-            self._left -= 1
-            found[1].go_on()
-        self._is_scheduled = self._left < self._most
-        if self._is_scheduled:
-            self._loop.call_soon(self._begin_iteration)
+        try:
+            while self._left > 0 and (found := self._waiting.take()) is not None:
+                self._left -= 1
+                found[1].go_on()
+        finally:
+            self._is_scheduled = self._left < self._most
+            if self._is_scheduled:
+                self._loop.call_soon(self._begin_iteration)
 
 
 @dataclass(eq=False, slots=True)

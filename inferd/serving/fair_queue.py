@@ -23,7 +23,7 @@ class _Line(Flow):
 
 
 class FairQueue(Generic[Item]):
-    """Any item can be removed. No operation takes longer because many items wait."""
+    """Any item can be removed. A connection that has none left is forgotten in its next turn."""
 
     def __init__(self) -> None:
         self._scheduler = Scheduler(1)  # an item costs 1: a whole quantum

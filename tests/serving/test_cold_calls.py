@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inferd.protocol import health
-from inferd.serving.cold_calls import PROBES, Turns
+from inferd.serving.cold_calls import PROBES, Turn, Turns
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests.echo_server_fixtures import serving
@@ -122,6 +122,20 @@ async def test_a_call_whose_deadline_passes_while_it_waits_does_not_run() -> Non
             go_on(transport)
             assert (await asyncio.to_thread(peer.wait, stream)).status == 4
     assert not ran
+
+
+async def test_a_turn_that_raises_does_not_stop_those_behind_it() -> None:
+    loop, seen = asyncio.get_running_loop(), []
+    told: list[object] = []
+    loop.set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    turns = Turns(loop, 1)
+    turns.take(Turn(turns, 1, lambda: seen.append("first")))
+    turns.take(Turn(turns, 1, lambda: seen.append(1 / 0)))
+    turns.take(Turn(turns, 1, lambda: seen.append("last")))
+    async with asyncio.timeout(LIMIT_S):
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+    assert (seen, len(told)) == (["first", "last"], 1)
 
 
 async def test_streams_go_on_by_turns_of_their_connections() -> None:

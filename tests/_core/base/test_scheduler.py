@@ -84,6 +84,17 @@ def test_a_debt_stays_when_a_flow_has_no_work_for_a_while() -> None:
     assert turns(scheduler, {greedy: 1, other: QUANTUM}, 20) == [other] * 20
 
 
+def test_large_debts_of_many_are_passed_a_part_at_a_time() -> None:
+    scheduler, flows = Scheduler(QUANTUM), [Flow() for _ in range(1500)]
+    for flow in flows:
+        scheduler.add(flow)
+    turns(scheduler, dict.fromkeys(flows, 3 * QUANTUM), len(flows))
+    found = [scheduler.next() for _ in range(4)]
+    assert found[0] is None, "1,000 were passed"
+    assert scheduler.has_work()
+    assert found[-1] is not None
+
+
 def test_a_flow_waits_once_however_often_it_is_added() -> None:
     scheduler, flow = Scheduler(QUANTUM), Flow()
     assert scheduler.next() is None

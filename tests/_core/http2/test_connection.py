@@ -115,6 +115,27 @@ def test_new_clients_wait_behind_those_that_are_there(sockets: Sockets) -> None:
     assert turns <= 5
 
 
+def test_the_ends_of_many_wait_behind_a_client_with_credit(sockets: Sockets) -> None:
+    """Counted in turns: each iteration has one."""
+    _, peer = greeted(sockets)
+    others = [greeted(sockets)[1] for _ in range(50)]
+    for other in (peer, *others):
+        pings = other.pings
+        other.h2.ping(b"12345678")
+        other.until(lambda other=other, pings=pings: other.pings > pings)
+    sockets.settle()
+    sockets.poller.budget_ns = 0
+    for other in others:
+        other.socket.shutdown(socket.SHUT_WR)
+    pings, turns = peer.pings, 0
+    peer.h2.ping(b"12345678")
+    while peer.pings == pings:
+        peer.move()
+        sockets.turn()
+        turns += 1
+    assert turns <= 5
+
+
 # ---- states
 
 

@@ -128,6 +128,20 @@ def test_a_client_that_moves_has_longer_but_not_for_ever(sockets: Sockets, moves
     assert is_over(sockets, made)
 
 
+def test_a_drain_does_not_wait_for_a_client_that_only_sends(sockets: Sockets) -> None:
+    made, client = closing(sockets)
+    sockets.server.draining = True
+    for now_s in range(1, 1 + TIMEOUT_S):
+        client.sendall(b"x")
+        sockets.settle()
+        made.look(now_s * S)
+        assert not is_over(sockets, made)
+    client.sendall(b"x")
+    sockets.settle()
+    made.look((1 + TIMEOUT_S) * S)
+    assert is_over(sockets, made)
+
+
 def test_abort_closes_at_once(sockets: Sockets) -> None:
     made, client = closing(sockets, bytes(500_000), kind="tcp")
     client.sendall(b"x")
