@@ -525,7 +525,7 @@ def test_what_is_configured_is_kept(tmp_path: Path, load: Load) -> None:
 
 
 def test_loading_is_told_once_a_version(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="inferd")
     load(models.write(tmp_path, "m", IDENTITY))
     (record,) = [record for record in caplog.records if "loaded and warm" in record.getMessage()]
     assert record.levelno == logging.INFO

@@ -11,7 +11,8 @@ from contextlib import suppress
 import pytest
 
 from inferd._core.http2.poller import Poller
-from tests._core.http2_sockets import CLOSED, GREETING, OPEN, READ_NBYTES, UNKNOWN, Sockets
+from tests._core.http2_client import UNARY
+from tests._core.http2_sockets import CLOSED, GREETING, OPEN, READ_NBYTES, UNKNOWN, Peer, Sockets
 
 PING = b"\0\0\x08\x06\0\0\0\0\0" + b"12345678"
 EMPTY = b"\0\0\0\xff\0\0\0\0\0"  # the dearest way to use a read: 1,820 frames of a kind that nobody knows
@@ -94,6 +95,34 @@ def test_a_light_client_goes_before_floods() -> None:
                 waits[-1] += 1
                 assert waits[-1] < 10 * count
         assert max(waits) <= count // 4
+
+
+@pytest.mark.parametrize(("path", "goes_first"), [(UNARY, True), ("/a.B/Unknown", False)])
+def test_a_client_with_wrong_calls_lets_others_go_first(path: str, goes_first: bool) -> None:
+    """Each rejection costs a whole quantum. Four calls alone leave some of one."""
+    with Sockets() as sockets:
+        sockets.poller.budget_ns = 0
+        peers = [Peer(sockets, sockets.connect()[1]) for _ in range(2)]
+        asked = peers[0]
+        for _ in range(4):  # the greeting, the settings' acknowledgement, and small turns of both
+            for peer in peers:
+                peer.h2.ping(bytes(8))
+                peer.move()
+            sockets.settle()
+        for _ in range(4):
+            asked.ask(path)
+        asked.move()
+        sockets.turn()
+        for peer in peers:
+            peer.move()
+            peer.pings = 0
+            peer.h2.ping(bytes(8))
+            peer.move()
+        while not any(peer.pings for peer in peers):
+            sockets.turn()
+            for peer in peers:
+                peer.move()
+        assert bool(asked.pings) is goes_first
 
 
 def test_a_socket_that_is_forgotten_has_no_turn_any_more() -> None:
