@@ -244,7 +244,7 @@ def run(names: Sequence[str], report: Report) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Attacks a server in every way that is known, and says what happened.")
-    parser.add_argument("attacks", nargs="*", metavar="ATTACK", help=f"all, or of: {'; '.join(attacks.ATTACKS)}")
+    parser.add_argument("attacks", nargs="*", metavar="ATTACK", help=f"which; all without one. One of: {'; '.join(attacks.ATTACKS)}")
     parser.add_argument("--seconds", type=float, default=4, help="that the client measures (default 4)")
     parser.add_argument("--rounds", type=int, default=3, help="of each attack (default 3)")
     parser.add_argument("--no-history", action="store_true", help="print only")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from inferd.bench.conditions import ERRORS, broken, parse_conditions
-from inferd.bench.findings import ACHIEVED, Drift, duration, number_of, parse_slo, per_second
+from inferd.bench.findings import ACHIEVED, Drift, due_rate, duration, in_time, number_of, parse_slo, per_second
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Word(Enum):
     BETTER = "BETTER"
     SAME = "NO CHANGE"
     WORSE = "WORSE"
+    BEHIND = "BEHIND"
     DEGRADED = "DEGRADED"
     CLIENT_BOUND = "CLIENT-BOUND"
     INCONCLUSIVE = "INCONCLUSIVE"
@@ -56,7 +57,7 @@ class Word(Enum):
     @property
     def mark(self) -> str:
         """As of a Line: bad, doubt, or good."""
-        if self in (Word.MISSED, Word.WORSE, Word.DEGRADED, Word.FAILED):
+        if self in (Word.MISSED, Word.WORSE, Word.BEHIND, Word.DEGRADED, Word.FAILED):
             return "bad"
         return "doubt" if self in (Word.CLIENT_BOUND, Word.INCONCLUSIVE) else "good"
 
@@ -188,6 +189,8 @@ def _one_load(report: Report, main: Measurement) -> Conclusion:
         return Conclusion(Word.FAILED, failed, *_trust(report, main))
     if main.requests < FEW:
         return Conclusion(Word.INCONCLUSIVE, f"only {main.requests} requests were measured: measure longer", *_trust(report, main))
+    if report.kind in ("single", "rounds") and main.load.rate and in_time(main) < due_rate(main):
+        return Conclusion(Word.BEHIND, f"the server answers {_figures(main)}, and {main.load} was asked", *_trust(report, main))
     late = report.summary.get("saturated_at")
     words = f"the peak was {_figures(main)}, at {main.load}" if report.kind in ("steps", "ramp") else _figures(main)
     words = f"the median round had {words}" if report.kind == "rounds" else words

@@ -152,11 +152,21 @@ def tables(report: Report) -> Iterator[Table]:
     if (main := report.main) is not None:
         if main.latency_us.max:
             yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {name_of(report, report.headline)}")
-        if main.server and main.server.stages_known:
-            yield stages(main)
+        sides = of_each_version(report) if report.kind == "versions" else [main]
+        for one in sides:
+            if one.server and one.server.stages_known:
+                yield stages(one, f", version {one_line(one.version)}" if len(sides) > 1 else "")
         if main.server and main.server.batch_sizes:
             yield batches(main)
         yield Table("", ("", ""), [Row(fact) for fact in facts(main)])
+
+
+def of_each_version(report: Report) -> list[Measurement]:
+    """One of each: that with the median latency."""
+    sides: dict[str, list[Measurement]] = {}
+    for one in report.measurements:
+        sides.setdefault(one.version, []).append(one)
+    return [sorted(side, key=lambda one: one.latency_us.mean)[len(side) // 2] for side in sides.values()]
 
 
 def outline(measured: Measurement) -> str:
@@ -248,7 +258,7 @@ def stages_of(server: ServerSide) -> dict[str, Stage]:
     return server.stages or {name: Stage(us) for name, us in old.items() if us is not None}
 
 
-def stages(measured: Measurement) -> Table:
+def stages(measured: Measurement, of: str = "") -> Table:
     """The server's own time, and the rest of the latency: the network, the client, and the wait to be sent."""
     assert measured.server is not None
     found = stages_of(measured.server)
@@ -260,7 +270,7 @@ def stages(measured: Measurement) -> Table:
         rows.append(Row(("outside the server", duration(rest), "", "")))
     known = any(stage.p99_us is not None for stage in found.values())
     head = ("with the warm-up", "mean", "p50", "p99") if known else ("with the warm-up", "mean")
-    return Table("the server, by stage", head, [Row(row.cells[: len(head)]) for row in rows])
+    return Table(f"the server, by stage{of}", head, [Row(row.cells[: len(head)]) for row in rows])
 
 
 def some(stage: Stage, field: str) -> str:

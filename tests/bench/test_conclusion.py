@@ -67,6 +67,11 @@ def test_one_run_is_fair_and_rounds_that_agree_are_sure():
         ([measurement(errors={"INTERNAL": 7, "UNAVAILABLE": 1})], Word.FAILED, "8 of 9,979 requests failed, most with INTERNAL"),
         ([measurement(verified=Verification(checked=9, wrong=2))], Word.FAILED, "2 of 9 checked responses were wrong"),
         ([measurement(client_bound=True, client_bound_reason="busy")], Word.CLIENT_BOUND, "can do at least 997.1/s"),
+        (
+            [measurement(Load(rate=2000.0))],
+            Word.BEHIND,
+            "the server answers 997.1 responses/s with p99 1.58 ms, and 2000/s constant was asked",
+        ),
         ([measurement(seconds=1, rate=20)], Word.INCONCLUSIVE, "only 20 requests were measured"),
         ([measurement(ended="interrupted")], Word.INCONCLUSIVE, "ended early: interrupted"),
         ([measurement(connections_missing=0.5)], Word.INCONCLUSIVE, "connections were missing, so the load was less than 4x16"),

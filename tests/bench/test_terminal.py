@@ -129,6 +129,12 @@ def test_several_loads_have_a_row_each():
     assert "found it" in text.splitlines()
 
 
+def test_versions_show_the_stages_of_each():
+    sides = [measurement(version=version, seconds=1) for version in ("1", "2", "2")]
+    text = render(sample("versions", sides))
+    assert [line for line in text.splitlines() if "by stage" in line] == [f"the server, by stage, version {name}" for name in "12"]
+
+
 def test_nothing_measured():
     assert "! nothing was measured" in render(sample(measurements=[]))
     assert "load" in lines(render(sample(measurements=[Measurement(Load())])))

@@ -7,7 +7,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send as send_to_socket
-from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES, RECORD_NBYTES
+from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES, RECORD_NBYTES, SPARSE_READ_NBYTES
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.poller cimport CUT, HUNG_UP, READABLE, WRITABLE, Poller
@@ -136,15 +136,22 @@ cdef class Connection(Session):
         return 0
 
     cdef Py_ssize_t receive(self) except -1:
-        cdef bint is_large = self.missing_nbytes > READ_NBYTES
-        cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if is_large else READ_NBYTES
-        cdef Py_ssize_t nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
+        cdef Py_ssize_t nbytes, most_nbytes = READ_NBYTES
+        if self.tls is not None and self.tls.session is None and self.readiness & HUNG_UP:
+            self.left_within_handshake()    # it cannot hear the server's half, which is dear to make
+            self.abort()
+            return 0
+        if self.missing_nbytes > READ_NBYTES:
+            most_nbytes = RECEIVE_NBYTES
+        elif self.tls is not None and self.tls.is_sparse:
+            most_nbytes = SPARSE_READ_NBYTES
+        nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
         if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
             if errno == EAGAIN:
                 self.readiness &= ~READABLE
             return 0
         if nbytes <= 0 and self.tls is not None and not self.tls.established:
-            self.failed(ConnectionError("the client left within its TLS handshake"))
+            self.left_within_handshake()
         if nbytes < 0:
             self.abort()
             return 0
@@ -159,6 +166,9 @@ cdef class Connection(Session):
         else:
             self.take_pieces(self.server.receive_buffer, nbytes)
         return nbytes
+
+    cdef int left_within_handshake(self) except -1:
+        self.failed(ConnectionError("the client left within its TLS handshake"))
 
     cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
         cdef Py_ssize_t piece_nbytes, before_nbytes
@@ -201,6 +211,7 @@ cdef class Connection(Session):
 
     cdef int decrypt(self) except -1:
         cdef Py_ssize_t count
+        self.tls.is_sparse = True
         while self.pending is None and self.state < CLOSING:
             if self.allowance_nbytes <= 0:
                 self.pending = b""
@@ -211,6 +222,7 @@ cdef class Connection(Session):
             if count == CLIENT_DONE:    # OpenSSL's clients take content after their close_notify for an error
                 self.finish()
                 break
+            self.tls.is_sparse = False
             self.allowance_nbytes -= RECORD_NBYTES
             self.take_pieces(self.server.receive_buffer, count)
         return 0

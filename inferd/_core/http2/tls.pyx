@@ -14,12 +14,17 @@ cdef class Tls:
     """One connection's TLS. wrap(incoming, outgoing): makes its ssl.SSLObject between two ssl.MemoryBIOs."""
 
     def __init__(self, wrap not None):
+        self.wrap = wrap
+
+    cdef int begin(self) except -1:
         self.incoming, self.outgoing = MemoryBIO(), MemoryBIO()
-        self.session = wrap(self.incoming, self.outgoing)
+        self.session, self.wrap = self.wrap(self.incoming, self.outgoing), None
         direct = getattr(self.session, "_sslobj", self.session)         # an SSLObject's methods only call those of _sslobj
         self.read_record, self.write_content = direct.read, direct.write
 
     cdef int feed(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+        if self.wrap is not None:
+            self.begin()
         if not self.established:
             self.handshake_nbytes += nbytes
             if self.handshake_nbytes > MAX_HANDSHAKE_NBYTES:
@@ -48,9 +53,11 @@ cdef class Tls:
         return 0
 
     cdef bytes output(self):
-        return self.outgoing.read()
+        return self.outgoing.read() if self.session is not None else b""
 
     cdef void say_last(self) noexcept:
+        if self.session is None:
+            return
         try:
             self.session.unwrap()
         except Exception:               # unwrap raises while the client's own close_notify has not come, or after a failed handshake

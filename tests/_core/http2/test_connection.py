@@ -363,6 +363,7 @@ def test_key_updates_of_a_client_that_reads_nothing_fill_no_memory() -> None:
     with Sockets() as sockets:
         connection, client = sockets.connect(context=contexts.server, sent_nbytes=10_000)
         raw = sockets.opened.enter_context(client.dup())
+        raw.setblocking(False)
         peer = Peer(sockets, client, contexts.client)
         peer.until(lambda: peer.shaken)
         records, most = contexts.records(peer.tls), 0
