@@ -319,6 +319,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             words={"auto": 0},
         ),
     ] = 0
+    max_stream_requests: Annotated[
+        int,
+        about(
+            "connections",
+            "Requests in flight on one stream of ModelStreamInfer.",
+            "While there are so many, the server does not read the stream.",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 256
     max_watchers: Annotated[int, about("connections", "Open Watch streams of the health service.", ge=1, le=1_000_000)] = 1000
     max_connection_watchers: Annotated[
         int,

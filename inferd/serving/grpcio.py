@@ -32,11 +32,13 @@ from inferd.serving.access import SEVERAL, UNREADABLE, Access, Identity
 from inferd.serving.budget import settled
 from inferd.serving.listeners import bind
 from inferd.serving.sockets import SocketFile, free_path, not_listening
+from inferd.serving.stream_infer import in_flight
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
+    from inferd._core.grpc.call import StreamHandler
     from inferd.config import Address, Settings
     from inferd.serving.listeners import Listener
     from inferd.serving.method import Method
@@ -234,6 +236,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 return grpc.unary_unary_rpc_method_handler(self._unary(name, method))
             case "stream":
                 return grpc.stream_stream_rpc_method_handler(self._stream(name, method))
+            case "infer_stream":
+                return grpc.stream_stream_rpc_method_handler(self._infer_stream(name, method))
 
     # The kinds of methods. Each returns the coroutine function that grpc.aio runs for one RPC, bytes in, bytes out.
 
@@ -268,6 +272,39 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                             yield _serialize(response)
 
         return serve
+
+    def _infer_stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
+            handler = cast("StreamHandler", method.handler)
+            errors_end = ("triton_grpc_error", "true") in (rpc.invocation_metadata() or ())
+            async with self._call(name, b"", rpc) as stream:
+
+                def begin(message: bytes) -> GrpcioCall:
+                    call = GrpcioCall(name, Message.wrap(message), stream.deadline_ns)
+                    self._held_bytes += len(message)
+                    call.outcome.add_done_callback(lambda _outcome: self._release(len(message)))
+                    try:
+                        self._check_memory()
+                        handler(call)
+                    except Exception as error:
+                        self._reject(call, error)
+                    return call
+
+                most = self._settings.max_stream_requests
+                async with aclosing(in_flight(lambda: self._next(messages), begin, _cancel, most)) as calls:
+                    async for call in calls:
+                        try:
+                            response = handler.wrap(Message(await call.answer()))
+                        except RequestError as error:
+                            if errors_end:
+                                raise
+                            response = handler.reject(call.message, error)
+                        yield bytes(response)
+
+        return serve
+
+    def _release(self, nbytes: int) -> None:
+        self._held_bytes -= nbytes
 
     async def _next(self, messages: AsyncIterator[bytes]) -> bytes | None:
         """A stream's next message; None: there are no more."""
@@ -406,6 +443,12 @@ def _lifetime(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", min(settings.max_connection_age_s * 1000 or NEVER_MS, NEVER_MS)),
         ("grpc.max_connection_age_grace_ms", min(settings.max_connection_age_grace_s * 1000 or NEVER_MS, NEVER_MS)),
     ]
+
+
+def _cancel(call: GrpcioCall) -> None:
+    """A request of a stream that has ended."""
+    call.cancel()
+    call.outcome.cancel()
 
 
 def _deadline_ns(rpc: Rpc) -> int:

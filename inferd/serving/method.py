@@ -18,20 +18,21 @@ class Method:
     """How one gRPC method is served.
 
     kind "infer":  handler(call: Call) -> None; answers through the call, now or later. The hot path.
+    kind "infer_stream": handler is a StreamHandler; each message of the stream is a call of its own
     kind "unary":  async handler(request) -> response
     kind "stream": handler(requests: AsyncIterator[request]) -> AsyncIterator[response], an async generator
 
-    Handlers raise RequestError to reject. request_type and response_type are protobuf classes; an "infer"
-    method has none, since it reads and writes bytes.
+    Handlers raise RequestError to reject. request_type and response_type are protobuf classes; the first
+    two kinds have none, since they read and write bytes.
 
-    max_request_nbytes: of one message, which is parsed on the event loop; an "infer" method's is max_message_bytes.
+    max_request_nbytes: of one message, which is parsed on the event loop; that of the first two kinds is max_message_bytes.
     max_open: streams of the method that one connection may have open; 0: as many as streams of any kind. max_open_by: the setting
     that says so, in brackets.
     single: a "stream" that is asked by one message; a transport may reject more.
     quick: costs next to nothing, as probes do, and passes others that wait to begin.
     """
 
-    kind: Literal["infer", "unary", "stream"]
+    kind: Literal["infer", "infer_stream", "unary", "stream"]
     handler: Callable[..., Any]
     request_type: Any = None
     response_type: Any = None

@@ -382,6 +382,7 @@ def _limits(settings: Settings) -> dict[str, int]:
         "max_header_nbytes": settings.max_header_bytes,
         "max_unread_nbytes": settings.max_unread_bytes,
         "max_streams": settings.max_concurrent_streams,
+        "max_stream_requests": settings.max_stream_requests,
         "max_calls": settled(settings).max_total_streams,
         "stream_window_nbytes": settings.stream_window_bytes,
         "connection_window_nbytes": settings.connection_window_bytes,

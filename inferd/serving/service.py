@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from inferd._core.inference.path import ModelInfer
+from inferd._core.inference.path import ModelInfer, ModelStreamInfer
 from inferd.errors import Internal, RequestError
 from inferd.log import event
 from inferd.serving.health import Health
@@ -15,7 +15,6 @@ from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.method import Method
 from inferd.serving.reflection import Reflection
 from inferd.serving.unpacking import Unpacker
-from inferd.serving.unserved import stream_infer_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +49,10 @@ class InferenceService:
         self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
+            f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
             **Inspection(repository, version, ready).methods(),
             **self.health.methods(),
             **Reflection().methods(),
-            **stream_infer_method(),
         }
 
     def reject(self, call: Call, error: Exception) -> None:

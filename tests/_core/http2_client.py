@@ -22,9 +22,11 @@ from inferd.serving.method import Method
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferd._core.grpc.call import StreamHandler
     from inferd._core.grpc.compression import Conversion
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+INFER_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 UNARY = "/test.Service/Unary"
 STREAM = "/test.Service/Stream"
 TASK_NBYTES = 4096  # what a call that runs as a task counts for beside its messages
@@ -36,6 +38,7 @@ LIMITS = {  # of a server that does nothing by itself
     "max_streams": 1024,
     "stream_window_nbytes": 1 << 20,
     "connection_window_nbytes": 4 << 20,
+    "max_stream_requests": 256,
     "max_calls": 100_000,
     "min_rate": 1 << 10,
     "min_message_rate": 256 << 10,
@@ -94,7 +97,9 @@ def cold(kind: Any, max_request_nbytes: int = 64 << 20) -> Method:
 class Served:
     """An endpoint whose calls are kept for the test to answer, and what was scheduled, run by hand."""
 
-    def __init__(self, infer: Callable[[Http2Call], None] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, infer: Callable[[Http2Call], None] | None = None, infer_stream: StreamHandler | None = None, **settings: Any
+    ) -> None:
         self.calls: list[Http2Call] = []
         self.started: list[tuple[Http2Call, Method]] = []
         self.scheduled: list[Callable[[], None]] = []
@@ -102,6 +107,8 @@ class Served:
         self.errors: list[Exception] = []
         self.conversions: list[Conversion] = []
         methods = {INFER: Method("infer", infer or self.take), UNARY: cold("unary"), STREAM: cold("stream")}
+        if infer_stream is not None:
+            methods[INFER_STREAM] = Method("infer_stream", infer_stream)  # type: ignore[arg-type]
         own: dict[str, Any] = {
             "start": lambda call, method: self.started.append((call, method)),
             "reject": self.reject,

@@ -286,3 +286,36 @@ def test_32_clients_get_their_own_rows(served: ServerFixture) -> None:
 
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(run, range(32)))
+
+
+# ---- streams
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_stream(served: ServerFixture, compression: str | None) -> None:
+    found: queue.SimpleQueue[tuple[triton.InferResult | None, InferenceServerException | None]] = queue.SimpleQueue()
+    with triton.InferenceServerClient(served.address) as client:
+        client.start_stream(lambda result, error: found.put((result, error)), compression_algorithm=compression)
+        for number in range(600):
+            x = rows(1, 15 if number == 300 else 16, number)
+            client.async_stream_infer("identity", [input_of("x", x)], request_id=str(number))
+        client.stop_stream()  # waits for all responses
+    for number in range(600):
+        result, error = found.get(timeout=LIMIT_S)
+        if number == 300:
+            assert "16" in str(error)
+        else:
+            assert error is None
+            assert result is not None
+            assert result.get_response().id == str(number)
+            assert result.as_numpy("y").tobytes() == rows(1, 16, number).tobytes()
+
+
+def test_an_error_that_ends_a_stream(served: ServerFixture) -> None:
+    found: queue.SimpleQueue[tuple[triton.InferResult | None, InferenceServerException | None]] = queue.SimpleQueue()
+    with triton.InferenceServerClient(served.address) as client:
+        client.start_stream(lambda result, error: found.put((result, error)), headers={"triton_grpc_error": "true"})
+        client.async_stream_infer("nobody", [input_of("x", rows(1))])
+        _, error = found.get(timeout=LIMIT_S)
+        assert error is not None
+        assert error.status() == "StatusCode.NOT_FOUND"

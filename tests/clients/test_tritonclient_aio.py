@@ -79,6 +79,25 @@ async def test_a_thousand_calls_at_once(client: triton.InferenceServerClient) ->
     await asyncio.gather(*map(one, range(1000)))
 
 
+async def test_a_stream(client: triton.InferenceServerClient) -> None:
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        for number in range(300):
+            x = rows(1, 15 if number == 100 else 16, number)
+            tensor = triton.InferInput("x", list(x.shape), "FP32")
+            tensor.set_data_from_numpy(x)
+            yield {"model_name": "identity", "inputs": [tensor], "request_id": str(number)}
+
+    found = [answer async for answer in client.stream_infer(requests(), stream_timeout=LIMIT_S)]
+    for number, (result, error) in enumerate(found):
+        if number == 100:
+            assert "[-1,16]" in str(error).replace(" ", "")
+        else:
+            assert error is None
+            assert result.get_response().id == str(number)
+            assert result.as_numpy("y").tobytes() == rows(1, 16, number).tobytes()
+    assert len(found) == 300
+
+
 async def test_models_of_several_kinds_at_once(client: triton.InferenceServerClient) -> None:
     async def numbers(first: int) -> None:
         a, b = rows(2, first=first), rows(2, first=1)

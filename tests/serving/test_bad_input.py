@@ -402,7 +402,7 @@ def test_malformed_requests_of_other_methods(caller: Caller, method: str) -> Non
 
 @pytest.mark.parametrize(
     "method",
-    [f"/{SERVICE}/NoSuch", "/no.Such/Method", "/x", f"/{SERVICE}/ModelInfer/", f"/{SERVICE}/modelinfer", f"/{SERVICE}/ModelStreamInfer"],
+    [f"/{SERVICE}/NoSuch", "/no.Such/Method", "/x", f"/{SERVICE}/ModelInfer/", f"/{SERVICE}/modelinfer", f"/{SERVICE}/LogSettings"],
 )
 def test_unknown_methods(caller: Caller, method: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:

@@ -37,6 +37,12 @@ cdef class InferHandler:        # serves ModelInfer
     # Begins to serve a call whose request message is whole; the response goes to the call, now or later. Raises the call's rejection.
     cdef int infer(self, Call call) except -1
 
+cdef class StreamHandler(InferHandler):     # serves ModelStreamInfer: each message of the stream is a call of its own, for `infer`
+    # The stream's message that holds a response. It takes the place of `response`, which lies in a block of the pool.
+    cpdef Message wrap(self, Message response)
+    # The stream's message that says why a request was rejected.
+    cpdef Message reject(self, Message request, error)
+
 # `handler` itself if it is one, else a handler that calls it with the call.
 cdef InferHandler infer_handler(handler)
 

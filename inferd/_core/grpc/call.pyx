@@ -144,6 +144,23 @@ cdef class InferHandler:
         self.infer(call)
 
 
+cdef class StreamHandler(InferHandler):
+    """Serves ModelStreamInfer. A handler in Python defines take(call) in place of `infer`."""
+
+    cdef int infer(self, Call call) except -1:
+        self.take(call)
+        return 0
+
+    def take(self, call):
+        raise NotImplementedError
+
+    cpdef Message wrap(self, Message response):
+        raise NotImplementedError
+
+    cpdef Message reject(self, Message request, error):
+        raise NotImplementedError
+
+
 @cython.final
 cdef class CallableHandler(InferHandler):
     """Any callable that takes a call."""

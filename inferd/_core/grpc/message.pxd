@@ -40,5 +40,11 @@ cdef void release_bytes(Py_ssize_t nbytes, Share share) noexcept
 # Writes gRPC's prefix in front of the message and returns the address of the whole frame (nbytes + PREFIX_NBYTES).
 cdef char *framed(Message message) noexcept
 
+# The message in a block of the pool, copied if it is not in one: gRPC's prefix needs room in front of it.
+cdef inline Message pooled(message):
+    if type(message) is Message and (<Message>message).wrapped is None:
+        return <Message>message
+    return Message(message)
+
 # Counts payload bytes that inferd copied on their way to the model.
 cdef void count_copied(Py_ssize_t nbytes) noexcept

@@ -7,7 +7,9 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send as send_to_socket
-from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES, RECORD_NBYTES, SPARSE_READ_NBYTES
+from inferd._core.http2.limits cimport (
+    MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES, RECORD_NBYTES, SPARSE_READ_NBYTES, TURN_REQUESTS
+)
 from inferd._core.http2.lingering_close cimport LingeringClose
 from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.poller cimport CUT, HUNG_UP, READABLE, WRITABLE, Poller
@@ -95,12 +97,15 @@ cdef class Connection(Session):
     cdef bint take_turn(self) noexcept:
         """Writes output that waits, reads once, and frees a session that is over. True: more is left."""
         self.cost = 0
+        self.streamed_most = self.streamed + TURN_REQUESTS
         try:
             if self.state < CLOSING and self.readiness & WRITABLE and self.unsent is not None:
                 self.write_unsent()
             if self.state < CLOSING and self.unfinished:
                 self.flush()
                 self.cost += READ_NBYTES
+            if self.state < CLOSING and self.resuming is not None:
+                self.take_backlogs()
             if self.state < CLOSING and (self.readiness & READABLE or self.pending is not None):
                 self.read()
             if self.at_end and self.state < CLOSING and not self.unfinished and self.unsent is None:
@@ -110,7 +115,8 @@ cdef class Connection(Session):
             self.finish()
         if self.state == CLOSING:
             self.release()
-        return self.state < CLOSING and (self.readiness & READABLE or self.unfinished or self.pending is not None)
+        return self.state < CLOSING and (self.readiness & READABLE or self.unfinished or self.pending is not None or
+                                         self.resuming is not None)
 
     cdef int read(self) except -1:
         """Reads once, a turn's worth. A byte of frames can cost a thousand times as much as a byte of a large message."""

@@ -55,7 +55,7 @@ cdef inline int64_t unearned(FloodPolicy *flood, const FloodRules *rules, int64_
 
 
 cdef inline Verdict judge(FloodPolicy *flood, const FloodRules *rules, int64_t streams, uint64_t sent_nbytes, int64_t now_ns) noexcept:
-    """The verdict on the frames since the last one. streams: opened so far. sent_nbytes: bytes of responses so far."""
+    """The verdict on the frames since the last one. streams: opened so far, and their requests. sent_nbytes: bytes of responses so far."""
     cdef int64_t frames = flood.control_frames, pings = flood.pings, resets = flood.resets
     flood.control_frames = flood.pings = flood.resets = 0
     if resets > 0 and not spend(&flood.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):

@@ -8,14 +8,14 @@ from libc.string cimport memcmp
 
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport timeout_ns
-from inferd._core.http2.stream cimport INFER, STREAM, UNARY, Http2Call
+from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, Http2Call
 from inferd._core.http2.server_state cimport ServerState
 from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 
 cdef bytes SEVERAL = b", "              # the value of `authorization` if it came more than once; no token holds a space
-KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
+KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM, "infer_stream": INFER_STREAM}
 
 
 @cython.final
@@ -47,6 +47,8 @@ cdef class HeaderReader:
                 (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
         elif field != OTHER:
             self.take(self.opening, field, value, value_nbytes)
+        elif self.opening.kind == INFER_STREAM and equals(name, name_nbytes, "triton_grpc_error", 17):
+            self.opening.errors_end = equals(value, value_nbytes, "true", 4)
         return True
 
     cdef bint read_no_more(self) noexcept:
@@ -191,6 +193,8 @@ cdef void find_method(ServerState server, Http2Call call, bytes path) noexcept:
         call.method = path.decode("ascii")
         call.kind = KINDS[call.method_row.kind]
         call.single = call.method_row.single
-        call.max_message_nbytes = min(server.limits.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
+        call.max_message_nbytes = server.limits.max_message_nbytes
+        if call.kind != INFER_STREAM:
+            call.max_message_nbytes = min(call.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
     else:
         call.method = path[:MAX_PATH_NBYTES].decode("ascii", "replace")

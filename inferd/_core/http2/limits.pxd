@@ -42,3 +42,10 @@ cdef enum:
     OWN_CALLS = 16
     # Calls of all methods but ModelInfer run as tasks. A task is charged for this much memory beside its messages.
     TASK_NBYTES = 4 << 10
+    # A request in flight on a stream of ModelStreamInfer is charged for this much memory beside its message.
+    STREAMED_REQUEST_NBYTES = 1 << 10
+    # A stream of ModelStreamInfer is not read while its requests in flight hold this much, or are max_stream_requests.
+    STREAMED_NBYTES = 16 << 20
+    # A turn begins this many requests of such streams, each of which counts as so many bytes of frames: a unary one has headers, too.
+    TURN_REQUESTS = 64
+    STREAMED_COST = 32

@@ -26,11 +26,16 @@ cdef class SendState(Polled):
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
     cdef FloodPolicy flood              # counts frames of the client that ask for nothing
     cdef list resets_after_response     # ids of streams to be reset once their response has left, since the client still sends; or None
+    cdef list resuming                  # streams of ModelStreamInfer whose backlog may be taken, now or in the next turn; or None
+    cdef int64_t streamed               # requests of such streams that began, and how many may have begun at the end of this turn
+    cdef int64_t streamed_most
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint unfinished                # the last flush ended before the output did
     cdef void enter(self, State state) noexcept
     # nghttp2 may have something to send: schedules a flush. While bytes are received, `Session.take` does this afterwards.
     cdef void mark_dirty(self) noexcept
+    # A stream's backlog may be taken, in this connection's next turn.
+    cdef int resume_stream(self, Call call) except -1
     # Writes output, a turn's worth at most. When HTTP/2 is over, it ends the connection.
     cdef int write_output(self) except -1
     # Hands bytes to the transport. Bytes that it cannot send wait in `unsent`; while they do, nothing is taken from nghttp2.

@@ -106,6 +106,16 @@ cdef class SendState(Polled):
         else:
             self.mark_dirty()
 
+    cdef int resume_stream(self, Call call) except -1:
+        if self.resuming is None:
+            self.resuming = []
+        self.resuming.append(call)
+        if self.poller is not None:
+            self.poller.wake(self)
+        else:
+            self.server.schedule((<object>self).take_backlogs)      # a test's connection takes no turns
+        return 0
+
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         self.server.totals.sent_nbytes += nbytes
         self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))

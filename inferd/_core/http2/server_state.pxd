@@ -2,7 +2,7 @@
 # Never in here: what a client sends, what one connection is at.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from inferd._core.grpc.call cimport InferHandler
+from inferd._core.grpc.call cimport InferHandler, StreamHandler
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.http2.flood_policy cimport FloodRules
 from inferd._core.http2.keepalive_policy cimport KeepaliveRules
@@ -17,6 +17,7 @@ cdef enum:
 cdef struct Limits:                     # serving/native.py `_limits` maps settings to these
     Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
     uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
+    int64_t max_stream_requests         # in flight on one stream of ModelStreamInfer
     int64_t max_calls                   # open calls of all connections; OWN_CALLS of each do not count
     int64_t min_rate                    # bytes a second that must move while memory is held for them,
     int64_t min_message_rate            # and of a request with a large message
@@ -44,6 +45,7 @@ cdef class ServerState:
     cdef str infer_method               # the same as text
     cdef object infer_row               # its Method
     cdef InferHandler infer_handler     # the same, to be called without Python in between
+    cdef StreamHandler stream_handler   # ModelStreamInfer's; None: it is not served
     cdef object start, reject, schedule, unserved, run_on_thread        # the callbacks that server_state.pyx describes
     cdef object authenticator           # or None: every call may be made
     cdef uint64_t credentials_epoch     # grows when the authenticator may decide otherwise than before

@@ -50,6 +50,8 @@ cdef class ServerState:
             if row.kind == "infer":
                 self.infer_path, self.infer_method, self.infer_row = path.encode(), path, row
                 self.infer_handler = infer_handler(row.handler)
+            elif row.kind == "infer_stream":
+                self.stream_handler = row.handler
         self.start, self.reject, self.unserved, self.schedule = start, reject, unserved, schedule
         self.authenticator, self.run_on_thread = authenticator, run_on_thread
         if compression != "none":

@@ -19,13 +19,13 @@ from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
-from inferd._core.http2.limits cimport MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, UNASKED_NBYTES
+from inferd._core.http2.limits cimport MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, TURN_REQUESTS, UNASKED_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, RESPONSE, RESPONSES, Owed, is_stalled
-from inferd._core.http2.stream cimport INFER, STREAM, Http2Call
+from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, Http2Call
 
 from inferd.errors import Unimplemented
 
@@ -93,6 +93,7 @@ cdef class Session(SendState):
         """For tests: takes bytes from anywhere."""
         if source.shape[0] > 0:
             self.missing_nbytes = 0
+            self.streamed_most = self.streamed + TURN_REQUESTS
             self.take(&source[0], source.shape[0])
             self.set_mark(source.shape[0])
 
@@ -136,7 +137,8 @@ cdef class Session(SendState):
 
     cdef bint shutdown_if_flooding(self) noexcept:
         """Asks the flood policy about the last read. True: the connection was shut down."""
-        cdef Verdict verdict = judge(&self.flood, &self.server.flood_rules, self.opened_streams, self.sent_nbytes, monotonic_ns())
+        cdef int64_t requests = self.opened_streams + self.streamed
+        cdef Verdict verdict = judge(&self.flood, &self.server.flood_rules, requests, self.sent_nbytes, monotonic_ns())
         if verdict == FINE:
             return False
         if verdict == PINGING:
@@ -179,8 +181,10 @@ cdef class Session(SendState):
                 raise self.unread_error(0)
             if call.kind != INFER:
                 call.hold(TASK_NBYTES)
-            if call.kind == STREAM:
-                self.server.start(call, call.method_row)
+                if call.kind == STREAM:
+                    self.server.start(call, call.method_row)
+                elif call.kind == INFER_STREAM:
+                    call.open_streamed()
         except Exception as error:
             self.reject(call, call.stream_id, error)
         finally:
@@ -192,7 +196,7 @@ cdef class Session(SendState):
         call.received_nbytes += nbytes
         self.payload_nbytes += nbytes
         try:
-            if call.kind != STREAM or call.single:
+            if call.kind < STREAM or call.single:
                 while nbytes > 0 and not call.settled:
                     if call.has_message:
                         raise Unimplemented(f"{call.method}: expected one request message, got more; the method takes one",
@@ -200,10 +204,13 @@ cdef class Session(SendState):
                     if call.feed(&chunk, &nbytes, call.max_message_nbytes):
                         call.has_message = True
                         call.notify()
+            elif call.kind == INFER_STREAM:
+                if call.backlog is None:
+                    call.take_requests(&chunk, &nbytes)
             elif call.message is None and not call.settled:
                 if call.feed(&chunk, &nbytes, call.max_message_nbytes):
                     call.notify()
-            if call.kind == STREAM and nbytes > 0 and not call.settled:
+            if call.kind >= STREAM and nbytes > 0 and not call.settled:
                 call.hold(nbytes)
                 if call.backlog is None:        # backpressure: these bytes stay unconsumed until the method takes them
                     call.backlog = bytearray()
@@ -224,6 +231,8 @@ cdef class Session(SendState):
             call.check_ended()
             if call.kind == STREAM:
                 call.notify()
+            elif call.kind == INFER_STREAM:
+                call.end_if_over()
             elif call.message is None:
                 raise Unimplemented(f"{call.method}: expected one request message, got none", reason="cardinality")
             elif call.message.compressed:
@@ -235,6 +244,23 @@ cdef class Session(SendState):
                 call.begin()
         except Exception as error:
             self.reject(call, call.stream_id, error)
+
+    def take_backlogs(self):
+        """Takes requests that wait in the backlogs of streams, as many as a turn may begin."""
+        cdef list calls = self.resuming
+        cdef Http2Call call
+        self.resuming = None
+        if calls is None or self.state >= CLOSING:
+            return
+        if self.poller is None:
+            self.streamed_most = self.streamed + TURN_REQUESTS
+        for call in calls:
+            if call.connection is not None and call.backlog is not None and not call.settled:
+                call.streamed.resuming = False
+                try:
+                    call.take_backlog()
+                except Exception as error:
+                    self.reject(call, call.stream_id, error)
 
     def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         """Ends each call that holds memory and has waited too long for its client: request_limit_ns for the rest of the request, while it
@@ -259,8 +285,8 @@ cdef class Session(SendState):
             if owed == RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
                 waits_for_shared_window = True
                 owed = NOTHING
-            is_late = now_ns >= call.deadline_ns and (owed == REQUEST or call.incoming is not None) and call.kind != STREAM and (
-                call is not self.headers.opening)
+            is_late = now_ns >= call.deadline_ns and call.kind != STREAM and call is not self.headers.opening and (
+                owed == REQUEST or call.incoming is not None or (call.kind == INFER_STREAM and not call.settled))
             if is_stalled(&call.stall, owed, call.sent_nbytes if owed == RESPONSE else call.consumed_nbytes(), now_ns,
                           response_limit_ns if owed == RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
@@ -376,6 +402,9 @@ cdef class Session(SendState):
             call.drop_response()
         if call.partial is not None or call.backlog is not None or call.incoming is not None:
             call.drop_request()
+        if call.streamed is not None:
+            call.streamed.drop()
+            call.streamed = None
         if call.held_nbytes > 0:
             call.give_back(call.held_nbytes)
         if call.words_nbytes > 0:

@@ -2,18 +2,20 @@
 # Never in here: frames, the connection's other calls, what a method does.
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.grpc.call cimport Call
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.grpc.message cimport Message
 from inferd._core.http2.stall_policy cimport Owed, StallPolicy
+from inferd._core.http2.streamed cimport Streamed
 
 cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
     INFER = 1
     UNARY = 2
     STREAM = 3
+    INFER_STREAM = 4
 
 @cython.final
 @cython.no_gc                   # its cycles (work, listener) are broken by hand when the stream closes
@@ -38,6 +40,8 @@ cdef class Http2Call(Call):
     cdef Py_ssize_t words_nbytes        # the size of its status, charged there, too
     cdef uint64_t received_nbytes       # bytes of messages that came
     cdef Conversion incoming            # decompresses a message of the request; None: none is being decompressed
+    cdef Streamed streamed              # the requests in flight of ModelStreamInfer; None: another method
+    cdef bint errors_end                # a rejected one ends the stream with its status: triton_grpc_error
     # The response.
     cdef Conversion outgoing            # compresses a message of it, or None
     cdef Message response               # the message that is being sent, or None
@@ -56,6 +60,16 @@ cdef class Http2Call(Call):
     # Begins a unary call, whose message is there. Raises what the service does.
     cdef int begin(self) except -1
     cdef Message next_message(self)
+    # ModelStreamInfer: begins the requests that are whole, as many as the stream and the turn may. The others are the backlog.
+    cdef int open_streamed(self) except -1
+    cdef int take_requests(self, const uint8_t **chunk, Py_ssize_t *nbytes) except -1
+    cdef int take_backlog(self) except -1
+    cdef int resume_taking(self) except -1
+    # The next response of the stream, if it is ready.
+    cdef Message next_response(self)
+    cdef bint load_next(self) noexcept
+    # Ends the stream if the client has sent all, and each request has its response.
+    cdef void end_if_over(self) noexcept
     cdef int check_ended(self) except -1
     cdef bint decompress(self, Message message) except -1
     cdef Message decompressed(self)
@@ -71,6 +85,7 @@ cdef class Http2Call(Call):
     cdef stall_error(self, int64_t limit_ns, int64_t now_ns)
     cdef int send(self, Message response) except -1
     cdef void begin_sending(self, Message response) noexcept
+    cdef void load(self, Message response) noexcept
     cdef void submit_headers(self) noexcept
     cdef void resume(self) noexcept
     cdef int send_status(self, error) except -1

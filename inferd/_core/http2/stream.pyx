@@ -13,9 +13,11 @@ from inferd._core.grpc.compression cimport Compression, Conversion, Decompressio
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.http2.server_state cimport Limits
-from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, release_bytes
+from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, pooled, release_bytes
 from inferd._core.http2.nghttp2 cimport *
+from inferd._core.http2.limits cimport STREAMED_COST
 from inferd._core.http2.stall_policy cimport RESPONSE, RESPONSES, NOTHING, REQUEST, Owed
+from inferd._core.http2.streamed cimport Streamed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
 
@@ -50,13 +52,6 @@ RESPONSE_HEADERS[0] = constant_header(STATUS, OK_200)
 RESPONSE_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
 cdef nghttp2_nv OK_TRAILERS[1]
 OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
-
-
-cdef inline Message pooled(message):
-    """The response in a block of the pool: gRPC's prefix needs room in front of the message."""
-    if type(message) is Message and (<Message>message).wrapped is None:
-        return <Message>message
-    return Message(message)
 
 
 @cython.final
@@ -111,6 +106,8 @@ cdef class Http2Call(Call):
             return
         self.drop_request()
         self.drop_outgoing()
+        if self.streamed is not None:
+            self.streamed.drop()
         if self.headers_sent:
             self.error = error
             self.resume()
@@ -172,6 +169,88 @@ cdef class Http2Call(Call):
         if message is None and self.half_closed and not self.settled:
             self.check_ended()          # the backlog may have ended within a message
         return message
+
+    cdef int open_streamed(self) except -1:
+        self.streamed = Streamed.__new__(Streamed)
+        self.streamed.call, self.streamed.connection, self.streamed.stream_id = self, self.connection, self.stream_id
+        self.streamed.handler, self.streamed.errors_end = self.connection.server.stream_handler, self.errors_end
+        self.streamed.max_message_nbytes = self.max_message_nbytes
+        return 0
+
+    cdef int take_requests(self, const uint8_t **chunk, Py_ssize_t *nbytes) except -1:
+        cdef Message message
+        while nbytes[0] > 0 and not self.settled and self.connection.streamed < self.connection.streamed_most and self.streamed.has_room():
+            if self.feed(chunk, nbytes, self.max_message_nbytes):
+                message, self.message = self.message, None
+                self.connection.streamed += 1
+                self.connection.cost += STREAMED_COST
+                self.streamed.begin(message)
+        if nbytes[0] > 0 and not self.settled and self.streamed.has_room():
+            self.resume_taking()
+        return 0
+
+    cdef int take_backlog(self) except -1:
+        cdef bytearray backlog = self.backlog
+        cdef const uint8_t *unread = <const uint8_t *>PyByteArray_AS_STRING(backlog)
+        cdef Py_ssize_t nbytes = PyByteArray_GET_SIZE(backlog)
+        cdef Py_ssize_t taken = nbytes
+        self.take_requests(&unread, &nbytes)
+        if self.backlog is None or self.connection is None:
+            return 0                    # the stream has failed
+        taken -= nbytes
+        if nbytes == 0:
+            self.backlog = None
+        else:
+            del backlog[:taken]
+        self.give_back(taken)
+        nghttp2_session_consume(self.connection.session, self.stream_id, taken)
+        self.connection.mark_dirty()
+        self.end_if_over()
+        return 0
+
+    cdef Message next_response(self):
+        cdef Message response
+        if self.settled or self.outgoing is not None:
+            return None
+        response = self.streamed.take_response()
+        if response is None:
+            self.end_if_over()
+        elif self.backlog is not None and self.streamed.has_room():
+            self.resume_taking()
+        return response
+
+    def send_ready(self):
+        """The first response of a stream is ready, and none is being sent."""
+        cdef Message response = self.next_response()
+        if response is not None:
+            self.send(response)
+
+    cdef bint load_next(self) noexcept:
+        """Within read_response: whether the next response of a stream is there to be sent."""
+        cdef Message response
+        try:
+            response = self.next_response()
+            if response is not None and self.compresses:
+                self.send(response)
+            elif response is not None:
+                self.load(response)
+        except Exception as error:
+            self.connection.reject(self, self.stream_id, error)
+        return self.unsent_nbytes > 0
+
+    cdef int resume_taking(self) except -1:
+        if not self.streamed.resuming:
+            self.streamed.resuming = True
+            self.connection.resume_stream(self)
+        return 0
+
+    cdef void end_if_over(self) noexcept:
+        if self.half_closed and self.backlog is None and self.streamed.first is None and not self.streamed.sending and not self.settled:
+            try:
+                self.check_ended()
+                self.end()
+            except Exception as error:
+                self.connection.reject(self, self.stream_id, error)
 
     cdef int check_ended(self) except -1:
         """The client sends no more, and all its bytes were parsed: raises if they end within a message."""
@@ -262,6 +341,11 @@ cdef class Http2Call(Call):
             return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
         if self.incoming is not None:
             return NOTHING              # the call waits for a thread
+        if self.kind == INFER_STREAM:
+            # Between two requests the client owes nothing. In a drain, the stream takes no more.
+            if self.streamed is None or self.streamed.first is not None:
+                return NOTHING
+            return REQUEST if self.partial is not None or self.prefix_nbytes > 0 or self.connection.server.draining else NOTHING
         if self.kind == STREAM:
             # Messages that the method does not take count, too: it takes those that it wants as they come.
             if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
@@ -285,12 +369,14 @@ cdef class Http2Call(Call):
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept:
         """The client has owed this for too long, or its deadline has passed. Rejects the call if its client may still send; else resets the
         stream. The call holds nothing more."""
-        if owed == REQUEST or self.incoming is not None:
+        if owed == REQUEST or self.incoming is not None or (self.kind == INFER_STREAM and owed == NOTHING):
             self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, now_ns))
         else:
             self.abandon()
             self.drop_request()
             self.drop_response()
+            if self.streamed is not None:
+                self.streamed.drop()
             nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
             self.connection.mark_dirty()
 
@@ -301,7 +387,8 @@ cdef class Http2Call(Call):
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")
         if now_ns >= self.deadline_ns:
-            return DeadlineExceeded(f"{self.method}: the deadline passed before the request was whole", reason="deadline")
+            unfinished = "stream ended" if self.kind == INFER_STREAM else "request was whole"
+            return DeadlineExceeded(f"{self.method}: the deadline passed before the {unfinished}", reason="deadline")
         if self.kind == STREAM and (self.message is not None or self.backlog is not None):
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")
@@ -337,11 +424,14 @@ cdef class Http2Call(Call):
         self.connection.server.totals.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
         self.begin_sending(conversion.result)
 
-    cdef void begin_sending(self, Message response) noexcept:
+    cdef void load(self, Message response) noexcept:
         self.response = response
         self.unsent = framed(response)
         self.unsent_nbytes = response.nbytes + PREFIX_NBYTES
         self.connection.unread_nbytes += self.unsent_nbytes
+
+    cdef void begin_sending(self, Message response) noexcept:
+        self.load(response)
         if self.headers_sent:
             self.resume()
         else:
@@ -353,7 +443,7 @@ cdef class Http2Call(Call):
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
         self.headers_sent = True
-        if self.compresses and (self.kind == STREAM or self.response.compressed):
+        if self.compresses and (self.kind >= STREAM or self.response.compressed):
             headers[0] = RESPONSE_HEADERS[0]
             headers[1] = RESPONSE_HEADERS[1]
             headers[2] = constant_header(ENCODING, self.connection.server.encoding)
@@ -450,11 +540,9 @@ cdef class Http2Call(Call):
                 self.connection.server.log(error)
 
 
-cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
-                               uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept:
-    """nghttp2 asks for at most `length` bytes of a call's response."""
-    cdef Http2Call call = <Http2Call>source.ptr
-    cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, call.unsent_nbytes)
+cdef inline Py_ssize_t put_unsent(Http2Call call, uint8_t *buffer, Py_ssize_t length) noexcept:
+    """Moves bytes of the message that is being sent to libnghttp2."""
+    cdef Py_ssize_t nbytes = min(length, call.unsent_nbytes)
     if nbytes > 0:
         memcpy(buffer, call.unsent, nbytes)
         call.sent_nbytes += nbytes
@@ -462,6 +550,16 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
         call.unsent += nbytes
         call.unsent_nbytes -= nbytes
         call.connection.unread_nbytes -= nbytes
+    return nbytes
+
+
+cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
+                               uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept:
+    """nghttp2 asks for at most `length` bytes of a call's response."""
+    cdef Http2Call call = <Http2Call>source.ptr
+    cdef Py_ssize_t nbytes = put_unsent(call, buffer, length)
+    while call.streamed is not None and call.unsent_nbytes == 0 and call.load_next():
+        nbytes += put_unsent(call, buffer + nbytes, length - nbytes)
     if call.unsent_nbytes > 0:
         return nbytes
     call.response = None

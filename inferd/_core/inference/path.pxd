@@ -7,7 +7,7 @@ from inferd._core.batching.batch cimport Batch
 from inferd._core.batching.batcher cimport Batcher
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.infer cimport InferRequest
-from inferd._core.grpc.call cimport Call, InferHandler
+from inferd._core.grpc.call cimport Call, InferHandler, StreamHandler
 from inferd._core.inference.bound_runs cimport BoundRuns
 from inferd._core.inference.inline_policy cimport InlinePolicy
 from inferd._core.inference.routes cimport Routes
@@ -18,6 +18,9 @@ cdef class ModelInfer(InferHandler):
     cdef object find            # find(name, version): a Route that the table does not have; raises why there is none
     cdef public object unpack   # unpack(call): unpacks the typed contents of its message, and calls this object again with the request
     cdef int model_infer(self, Call call, InferRequest request) except -1
+
+cdef class ModelStreamInfer(StreamHandler):
+    cdef ModelInfer model_infer
 
 cdef class Route:               # requests of one model version, on their way to its runs
     cdef public object model            # engine.model.Model, whose route this is; None once that is closed

@@ -5,7 +5,7 @@ from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.request import Request
 from inferd._core.codec.infer import InferRequest
-from inferd._core.grpc.call import Call, InferHandler
+from inferd._core.grpc.call import Call, InferHandler, StreamHandler
 from inferd._core.inference.inline_policy import InlinePolicy
 from inferd._core.inference.routes import Routes
 from inferd._core.tensor.tensor import Signature, Tensors
@@ -16,6 +16,10 @@ class ModelInfer(InferHandler):
     def __init__(self, routes: Routes, find: Callable[[str, str], Route]) -> None: ...
     unpack: Callable[[Call], None]
     def __call__(self, call: Call, request: InferRequest | None = None) -> None: ...
+
+@final
+class ModelStreamInfer(StreamHandler):
+    def __init__(self, model_infer: ModelInfer) -> None: ...
 
 @final
 class Route:

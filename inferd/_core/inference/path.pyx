@@ -14,8 +14,10 @@ from inferd._core.batching.batch cimport Batch
 from inferd._core.batching.batcher cimport Batcher
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.infer cimport InferRequest, decode_request
+from inferd._core.codec.stream_response cimport reject_response, wrap_response
 from inferd._core.codec.wire cimport Bytes
-from inferd._core.grpc.call cimport Call, InferHandler
+from inferd._core.grpc.call cimport Call, InferHandler, StreamHandler
+from inferd._core.grpc.message cimport Message
 from inferd._core.inference.bound_runs cimport BoundRuns
 from inferd._core.inference.routes cimport Routes
 from inferd._core.tensor.tensor cimport Signature, Tensors
@@ -61,6 +63,23 @@ cdef class ModelInfer(InferHandler):
         route.check(request)
         route.submit(request, call)
         return 0
+
+
+@cython.final
+cdef class ModelStreamInfer(StreamHandler):
+    """ModelStreamInfer: each of a stream's requests goes the way of ModelInfer."""
+
+    def __init__(self, ModelInfer model_infer not None):
+        self.model_infer = model_infer
+
+    cdef int infer(self, Call call) except -1:
+        return self.model_infer.model_infer(call, None)
+
+    cpdef Message wrap(self, Message response):
+        return wrap_response(response)
+
+    cpdef Message reject(self, Message request, error):
+        return reject_response(request, str(error))
 
 
 @cython.final

@@ -1,7 +1,7 @@
 """A server's Session, fed with any bytes: it answers or rejects, raises nothing, writes whole frames, and holds nothing in the end.
 
 Input: 1 byte for the endpoint and what precedes the rest, 1 for how many bytes come at a time, 6 for what the server does in between, and
-the client's bytes. The service is an echo of all three kinds.
+the client's bytes. The service is an echo of all four kinds.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import struct
 import time
 from typing import Any
 
+from inferd._core.grpc.call import Call, StreamHandler
+from inferd._core.grpc.message import Message
 from inferd._core.http2.server_state import ServerState
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
-from inferd.errors import Internal, RequestError, Unauthenticated, Unimplemented
+from inferd.errors import Internal, InvalidArgument, RequestError, Unauthenticated, Unimplemented
 from inferd.serving.method import Method
 from tests._core.http2_client import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
-from tests.fuzz.targets.wires import INFER, STREAM, UNARY, WORDS, frame
+from tests.fuzz.targets.wires import INFER, INFER_STREAM, STREAM, UNARY, WORDS, frame
 
 MODULES = (
     "http2.session",
     "http2.stream",
+    "http2.streamed",
     "http2.server_state",
     "http2.low_water",
     "http2.headers",
@@ -52,6 +55,24 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 )
 
 
+class Streaming(StreamHandler):
+    """The requests of streams wait with the others. One that begins with "!" is wrong."""
+
+    def __init__(self, waiting: list[Any]) -> None:
+        self.waiting = waiting
+
+    def take(self, call: Call) -> None:
+        if bytes(call.message).startswith(b"!"):
+            raise InvalidArgument("wrong")
+        self.waiting.append(call)
+
+    def wrap(self, response: Message) -> Message:
+        return response
+
+    def reject(self, request: Message, error: RequestError) -> Message:
+        return Message(str(error).encode())
+
+
 class Echo:
     """An endpoint whose calls are answered with what they sent."""
 
@@ -62,7 +83,7 @@ class Echo:
         self.moved: list[Http2Call] = []
         methods = {INFER.decode(): Method("infer", self.waiting.append), UNARY.decode(): Method("unary", None)}
         self.server = ServerState(
-            methods | {STREAM.decode(): Method("stream", None)},
+            methods | {STREAM.decode(): Method("stream", None), INFER_STREAM.decode(): Method("infer_stream", Streaming(self.waiting))},
             start=self.start,
             reject=self.reject,
             unserved=lambda path: Unimplemented(f"no method {path}"),

@@ -16,12 +16,14 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDO
 END_STREAM, END_HEADERS, PADDED = 1, 4, 8
 
 INFER, UNARY, STREAM = b"/inference.GRPCInferenceService/ModelInfer", b"/test.Service/Unary", b"/test.Service/Stream"
+INFER_STREAM = b"/inference.GRPCInferenceService/ModelStreamInfer"
 
 # Words for libFuzzer's own mutations.
 WORDS = (
     b":path", b":method", b"POST", b":scheme", b"http", b":authority", b"content-type", b"application/grpc", b"te", b"trailers",
     b"grpc-timeout", b"100m", b"1n", b"99999999H", b"grpc-encoding", b"gzip", b"deflate", b"identity", b"grpc-accept-encoding",
     b"authorization", b"Bearer good", b"content-length", b":status", b"200", b"grpc-status", b"grpc-message", INFER, UNARY, STREAM,
+    INFER_STREAM, b"triton_grpc_error", b"true",
 )  # fmt: skip
 
 

@@ -1,0 +1,162 @@
+# cython: language_level=3
+# streamed: the requests in flight of one ModelStreamInfer call (see streamed.pxd).
+
+cimport cython
+
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.grpc.call cimport Call
+from inferd._core.grpc.compression cimport Conversion, Decompression
+from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, charge_bytes, pooled, release_bytes
+from inferd._core.http2.limits cimport STREAMED_NBYTES, STREAMED_REQUEST_NBYTES
+
+from inferd.errors import DeadlineExceeded
+
+
+@cython.final
+@cython.no_gc
+cdef class StreamedCall(Call):
+    """One request of a stream."""
+
+    cpdef reply(self, message):
+        cdef Streamed streamed = self.streamed
+        if self.settled:
+            return
+        if not streamed.connection.has_room(len(message)):
+            self.work = None            # it gives its response just now: reject must not cancel it
+            streamed.reject(self, streamed.connection.unread_error(len(message)))
+            return
+        self.settle(streamed.handler.wrap(pooled(message)), None)
+
+    cpdef fail(self, error):
+        """Says so in band, and the stream goes on; or the error ends the stream."""
+        cdef Streamed streamed = self.streamed
+        cdef Message response
+        if self.settled:
+            return
+        if isinstance(error, DeadlineExceeded) and monotonic_ns() >= self.deadline_ns:
+            self.work = None                # it has ended: the stream, whose deadline this is, cancels the others
+            streamed.call.fail(error)
+            return
+        if not streamed.errors_end:
+            try:
+                response = streamed.handler.reject(self.message, error)
+                if streamed.connection.has_room(response.nbytes):
+                    self.settle(response, None)
+                    return
+            except Exception as unexpected: # no memory
+                error = unexpected
+        streamed.closed = True
+        self.settle(None, error)
+
+    cpdef run_on_thread(self, work):
+        if self.streamed is not None:
+            self.streamed.connection.server.run_on_thread(self.streamed.connection, work)
+
+    cdef void settle(self, Message response, error) noexcept:
+        cdef Streamed streamed = self.streamed
+        self.settled = True
+        self.work = self.message = None
+        self.response, self.error = response, error
+        streamed.nbytes -= self.request_nbytes
+        if response is not None:
+            streamed.connection.unread_nbytes += response.nbytes + PREFIX_NBYTES
+        if streamed.first is self and not streamed.sending:
+            streamed.notify()
+
+    def go_on(self):
+        """Its message is decompressed."""
+        cdef Conversion conversion = self.incoming
+        cdef Streamed streamed = self.streamed
+        if conversion is None or streamed is None:
+            return
+        self.incoming = None
+        try:
+            if conversion.error is not None:
+                raise conversion.error
+            self.message = conversion.result
+            streamed.connection.server.totals.decompressed += 1
+            streamed.connection.server.totals.decompressed_nbytes += self.message.nbytes
+            streamed.handler.infer(self)
+        except Exception as error:
+            streamed.reject(self, error)
+        streamed.connection.mark_dirty()        # behind the inline run that the request scheduled: its response goes along
+
+
+@cython.final
+@cython.no_gc
+cdef class Streamed:
+    """The requests in flight of one stream."""
+
+    cdef bint has_room(self) noexcept:
+        return self.count < self.connection.server.limits.max_stream_requests and self.nbytes < STREAMED_NBYTES and not self.closed \
+            and not self.connection.server.draining
+
+    cdef int begin(self, Message message) except -1:
+        cdef StreamedCall call
+        charge_bytes(STREAMED_REQUEST_NBYTES, self.call.share, 0)
+        call = StreamedCall.__new__(StreamedCall)
+        call.method, call.message, call.deadline_ns = self.call.method, message, self.call.deadline_ns
+        call.connection_id, call.share = self.call.connection_id, self.call.share
+        call.streamed, call.request_nbytes = self, message.nbytes
+        if self.last is None:
+            self.first = call
+        else:
+            self.last.next = call
+        self.last = call
+        self.count += 1
+        self.nbytes += message.nbytes
+        try:
+            if message.compressed:
+                call.incoming = Decompression(message, self.call.encoding, self.max_message_nbytes, call.go_on, call.deadline_ns)
+                if self.connection.server.convert(self.connection, call.incoming):
+                    call.go_on()
+            else:
+                self.handler.infer(call)
+        except Exception as error:
+            self.reject(call, error)
+        return 0
+
+    cdef void reject(self, StreamedCall call, error) noexcept:
+        self.connection.reject(call, self.stream_id, error)
+
+    cdef void notify(self) noexcept:
+        """The first response is ready, and none is being sent."""
+        try:
+            (<object>self.call).send_ready()
+        except Exception as error:
+            self.connection.server.log(error)
+
+    cdef Message take_response(self):
+        cdef StreamedCall call = self.first
+        self.sending = False
+        if call is None or not call.settled:
+            return None
+        if call.error is not None:
+            self.call.fail(call.error)
+            return None
+        self.leave(call)
+        self.sending = True
+        return call.response
+
+    cdef void drop(self) noexcept:
+        cdef StreamedCall call
+        while self.first is not None:
+            call = self.first
+            self.leave(call)
+            if call.incoming is not None:
+                call.incoming.cancel()
+                call.incoming = None
+            call.abandon()
+
+    cdef void leave(self, StreamedCall call) noexcept:
+        """Takes the first one off the list."""
+        self.first = call.next
+        if self.first is None:
+            self.last = None
+        call.next = call.streamed = None
+        self.count -= 1
+        release_bytes(STREAMED_REQUEST_NBYTES, self.call.share)
+        if call.response is not None:
+            self.connection.unread_nbytes -= call.response.nbytes + PREFIX_NBYTES
+        elif not call.settled:
+            self.nbytes -= call.request_nbytes
