@@ -1,11 +1,12 @@
 """User-space instructions that a request costs the server, by group of functions, beside nghttpd's for a static file.
 
-    python benchmarks/instructions.py [--sections nghttpd,inline,executor] [--requests 4096] [--functions 30] [--no-history]
+    python benchmarks/instructions.py [--sections nghttpd,inline,executor,stream] [--requests 4096] [--functions 30] [--no-history]
     python benchmarks/instructions.py --sections inline,executor --compare
 
 Instructions repeat within 1 % on a busy machine, where times do not. The server runs under valgrind's callgrind, the client does not:
 it sends all requests of a round at once (lockstep.py), so every batch is full. slow_clock.c keeps time limits in proportion.
-The program counts between two rounds, after a warm-up, and divides by the responses that the server submitted to libnghttp2.
+The program counts between two rounds, after a warm-up, and divides by the responses that the server submitted to libnghttp2; of streams,
+by the messages that came back.
 
 It prints the table and appends one line to benchmarks/history/instructions.jsonl. --compare adds no line: it compares the totals with
 the newest line of the same versions, and ends with 1 when one of them grew by more than 3 %.
@@ -101,7 +102,7 @@ def by_group(profile: Profile) -> Counter[str]:
 
 def costly(profile: Profile, most: int, group: str | None = None) -> Iterator[str]:
     """The functions that take the most themselves, of one group or of all, one a line."""
-    requests, left = responses(profile), most
+    requests, left = max(responses(profile), 1), most
     for function, instructions in profile.instructions.most_common():
         of = group_of(function)
         if left == 0:
@@ -127,9 +128,9 @@ def plain(name: str) -> str:
     return ".".join([*words[2:], rest]) if rest else ".".join(words[2:])
 
 
-def figures(profile: Profile) -> dict[str, Any]:
-    """For the line of history: everything a request."""
-    requests = responses(profile)
+def figures(profile: Profile, messages: int = 0) -> dict[str, Any]:
+    """For the line of history: everything a request. messages: how many a stream had; 0: the requests were calls."""
+    requests = messages or responses(profile)
     if requests == 0:
         raise RuntimeError("the server submitted no response while instructions were counted")
     groups = by_group(profile)
@@ -163,16 +164,16 @@ class Counting:
     requests = 4096  # counted of each load
     functions = 0  # listed of each load, the costliest
 
-    def count(self, report: Report, folder: Path, server: Running, load: Load, request: Request) -> None:
+    def count(self, report: Report, folder: Path, server: Running, load: Load, request: Request, streaming: bool = False) -> None:
         a_round = load.connections * load.streams
-        with Lockstep(server.pid, server.address, request, load.connections, load.streams) as client:
+        with Lockstep(server.pid, server.address, request, load.connections, load.streams, streaming) as client:
             client.run(WARM_UP // a_round)
             with callgrind.counting(server.pid):
                 client.run(1)
                 callgrind.dumped(server.pid, folder, server.name)
                 sent = client.run(max(self.requests // a_round, 1))
                 profile = callgrind.dumped(server.pid, folder, server.name)
-        found = figures(profile)
+        found = figures(profile, sent if streaming else 0)
         if found["requests"] != sent:
             raise RuntimeError(f"{sent} requests were sent, and {found['requests']} responses counted")
         report.numbers.setdefault(server.name, {})[str(load)] = found
@@ -182,21 +183,22 @@ class Counting:
         if self.functions:
             print("\n".join(costly(profile, self.functions)))
 
-    def inferd(self, name: str, inline: str) -> sections.Section:
+    def inferd(self, name: str, inline: str, streaming: bool = False) -> sections.Section:
         def section(report: Report, folder: Path) -> None:
             repository = folder / "repository"
             workload = workloads.identity(repository)
-            request = Request({":method": "POST", ":path": workloads.INFER_PATH, **GRPC}, workload.write_body(folder).read_bytes())
+            path = workloads.STREAM_PATH if streaming else workloads.INFER_PATH
+            request = Request({":method": "POST", ":path": path, **GRPC}, workload.write_body(folder).read_bytes())
             python = (*callgrind.command(folder, name, pin_core()), sys.executable)
             flags = ("--transport", "native", "--inline", inline)
             with servers.inferd(name, [repository], folder, *flags, python=python) as server:
                 checker = Checker(server.address, workload, answer_of(repository, workload))
                 for load in LOADS:
                     checker.check()
-                    self.count(report, folder, server, load, request)
+                    self.count(report, folder, server, load, request, streaming)
                     checker.check()
 
-        section.__doc__ = f"identity FP32[1,16], --inline {inline}"
+        section.__doc__ = f"identity FP32[1,16], --inline {inline}" + (", one stream a connection" if streaming else "")
         return section
 
     def nghttpd(self, report: Report, folder: Path) -> None:
@@ -237,6 +239,7 @@ def main() -> int:
         "nghttpd": counting.nghttpd,
         "inline": counting.inferd("inline", "on"),
         "executor": counting.inferd("executor", "off"),
+        "stream": counting.inferd("stream", "on", streaming=True),
     }
     made = sections.parser("Counts the instructions that a request costs the server.", every)
     made.add_argument("--requests", type=int, default=counting.requests, help=f"counted of each load (default {counting.requests})")

@@ -1,7 +1,8 @@
 """An HTTP/2 client in lockstep: it sends the requests of all streams at once, and the next ones when all responses are there.
 
-In a closed loop the requests of a round drift apart, and how many meet in a batch varies with every run. In lockstep all of them do: the
-server is stopped while the client sends. Never in here: latency, TLS, flow control of large messages.
+They are calls of their own, or messages of one stream a connection. In a closed loop the requests of a round drift apart, and how many
+meet in a batch varies with every run. In lockstep all of them do: the server is stopped while the client sends. Never in here: latency,
+TLS, flow control of large messages.
 """
 
 from __future__ import annotations
@@ -62,6 +63,13 @@ class Request:
         self._first_block, self._block = header_blocks(headers)
         self._body = body
 
+    def opening(self, stream: int) -> bytes:
+        """The headers of a stream whose messages come later."""
+        return frame(HEADERS, END_HEADERS, stream, self._first_block)
+
+    def message(self, stream: int) -> bytes:
+        return frame(DATA, 0, stream, self._body)
+
     def frames(self, stream: int) -> bytes:
         block = self._first_block if stream == 1 else self._block
         if not self._body:
@@ -89,7 +97,7 @@ class Connection:
     def receive(self) -> list[bytes]:
         """The bodies of all responses, in the order in which they ended."""
         ended = []
-        while self._bodies:
+        while self._waits():
             received = self._socket.recv(RECEIVE_NBYTES)
             if not received:
                 raise RuntimeError("the server closed the connection")
@@ -111,21 +119,61 @@ class Connection:
             raise RuntimeError(f"the server sent a frame of type {kind}: {payload!r}")
         if kind == SETTINGS and not flags & ACK:
             self._socket.sendall(frame(SETTINGS, ACK, 0))
+        return self._take(kind, flags, stream, payload) if kind in (DATA, HEADERS) else []
+
+    def _waits(self) -> bool:
+        return bool(self._bodies)
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> list[bytes]:
         if kind == DATA:
             self._bodies[stream] += payload
-        return [self._bodies.pop(stream)] if kind in (DATA, HEADERS) and flags & END_STREAM else []
+        return [self._bodies.pop(stream)] if flags & END_STREAM else []
 
     def close(self) -> None:
         self._socket.close()
 
 
-class Lockstep:
-    """So many connections with so many streams each, to a server that is a child of this process. All responses must be the same."""
+class StreamingConnection(Connection):
+    """All requests are messages of one stream, each in a frame of its own."""
 
-    def __init__(self, pid: int, address: str, request: Request, connections: int, streams: int) -> None:
+    def __init__(self, host: str, port: int, request: Request) -> None:
+        super().__init__(host, port, request)
+        self._socket.sendall(request.opening(1) + frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", WHOLE_WINDOW)))
+        self._waiting = 0
+        self._part = b""  # of a response
+
+    def send(self, requests: int) -> None:
+        self._waiting = requests
+        self._socket.sendall(self._request.message(1) * requests)
+
+    def _waits(self) -> bool:
+        return self._waiting > 0
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> list[bytes]:
+        """The responses that are whole."""
+        if flags & END_STREAM:
+            raise RuntimeError("the server ended the stream")
+        found = []
+        if kind == DATA:
+            self._part += payload
+        while len(self._part) >= 5 and len(self._part) >= (end := 5 + int.from_bytes(self._part[1:5])):
+            found.append(self._part[:end])
+            self._part = self._part[end:]
+        self._waiting -= len(found)
+        return found
+
+
+class Lockstep:
+    """So many connections with so many streams each, to a server that is a child of this process. All responses must be the same.
+
+    streaming: each connection has one stream with so many messages in flight.
+    """
+
+    def __init__(self, pid: int, address: str, request: Request, connections: int, streams: int, streaming: bool = False) -> None:
         host, _, port = address.rpartition(":")
         self._pid, self._streams = pid, streams
-        self._connections = [Connection(host, int(port), request) for _ in range(connections)]
+        kind = StreamingConnection if streaming else Connection
+        self._connections = [kind(host, int(port), request) for _ in range(connections)]
         self._body: bytes | None = None
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from inferd.protocol import inference
 
 INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
+STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 IMAGE_SHAPE = (3, 224, 224)
 LIGHT_MODELS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
