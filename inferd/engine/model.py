@@ -31,6 +31,7 @@ import logging
 import math
 import threading
 import time
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from inferd._core.batching.batcher import Batcher
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from inferd.pipeline.plan import Plan
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Model", "batching_of"]
+__all__ = ["QUEUE_LIMITS", "Model", "State", "batching_of"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -69,6 +70,16 @@ HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
 MAX_PREPARED = 1 << 30  # the queue behind the preprocess threads: they take no more than it has room for (preparer.py)
 MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
 CLOSE_TIMEOUT_S = 10.0
+QUEUE_LIMITS = ("max_queue_requests", "max_queue_bytes", "max_queue_wait_us")
+
+
+class State(StrEnum):
+    """Of one version, in Triton's words."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
 
 
 def batching_of(config: ModelConfig) -> dict[str, Any]:
@@ -134,12 +145,13 @@ class Model:
         self.version = version
         self.config = config
         self.signature = signature
-        self.state = "LOADING"
+        self.state = State.LOADING
         self.reason = ""
         self.plan_reason = plan_reason
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
+        self.own_limits: frozenset[str] = frozenset()  # of QUEUE_LIMITS, those that its own configuration sets
         self.inline_reason = "not decided before warm-up"
         self.instances = len(backends)
         self.statistics = Statistics(max(config.max_batch_size, 1))
@@ -330,7 +342,7 @@ class Model:
             self._start_threads()
         for threads in self._preparing:
             threads.start()
-        self.state = "READY"
+        self.state = State.READY
 
     def expire(self, now_ns: int) -> bool:
         """Answers requests whose time ran out while they waited, ends runs that nobody waits for or that take longer than they may, and
@@ -373,9 +385,9 @@ class Model:
             self._reject_waiting(f"{self._title} does not end its run and takes no requests until it does; another replica may answer")
         if changed and hangs:
             log.error("%s takes no requests: none of its instances ends its run; restart the server if that lasts", self._title)
-            self.state, self.reason = "UNAVAILABLE", "its run does not end"
+            self.state, self.reason = State.UNAVAILABLE, "its run does not end"
         elif changed:
-            self.state, self.reason = "READY", ""
+            self.state, self.reason = State.READY, ""
         return changed
 
     @property
@@ -395,7 +407,7 @@ class Model:
                 self._hand_over(batch)
 
     def limit_queue(self, limits: Mapping[str, int]) -> None:
-        """Takes max_queue_requests, max_queue_bytes or max_queue_wait_us as given. What waits goes on waiting."""
+        """Takes those of QUEUE_LIMITS that are given. What waits goes on waiting."""
         for name, value in limits.items():
             setattr(self.config.inferd, name, value)
         policy = batching_of(self.config)
@@ -405,8 +417,8 @@ class Model:
     def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s. Not on
         the event loop, which runs what waits at an inline model."""
-        if self.state == "READY":
-            self.state = "UNLOADING"
+        if self.state is State.READY:
+            self.state = State.UNLOADING
         until_s = time.monotonic() + timeout_s
         for batcher in self._fronts:
             batcher.close()
@@ -442,7 +454,7 @@ class Model:
             self.route.model = None  # they refer to each other, and the sessions are large
         else:
             log.error("%s: a run does not end; its thread is left behind", self._title)
-        self.state, self.reason = "UNAVAILABLE", self.reason or "unloaded"
+        self.state, self.reason = State.UNAVAILABLE, self.reason or "unloaded"
         return ended
 
     @property

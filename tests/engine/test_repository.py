@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +18,7 @@ from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd.config import Settings
-from inferd.engine import repository, warmup
-from inferd.engine.backend import OnnxModel, SessionOptions
+from inferd.engine.backend import OnnxModel
 from inferd.engine.config_sources import Defaults
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
@@ -421,7 +419,7 @@ def test_versions_that_are_not_served_are_named(tmp_path: Path, load: Load, capl
 
 def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load) -> None:
     models.repository(tmp_path, {"a": IDENTITY, "b": IDENTITY}, dict.fromkeys("ab", "instance_group { kind: KIND_GPU }"))
-    if "CUDAExecutionProvider" in repository.OnnxModel.load(IDENTITY).providers:
+    if "CUDAExecutionProvider" in OnnxModel.load(IDENTITY).providers:
         pytest.skip("there is a GPU")
     with pytest.raises(StartError, match="2 of 2 models"):
         load(tmp_path)
@@ -438,117 +436,7 @@ def test_a_failing_warmup_of_the_configuration(tmp_path: Path, load: Load) -> No
         load(tmp_path)
 
 
-# ---- the plan ------------------------------------------------------------------------------------------------------
-
-
-def test_a_tiny_model_gets_one_thread(tmp_path: Path, load: Load) -> None:
-    model = load(models.write(tmp_path, "m", IDENTITY)).lookup("m", "")
-    assert model.config.inferd.intra_op_threads == 1
-    assert "too little to share" in model.plan_reason
-
-
-@pytest.mark.parametrize(
-    ("model", "threads"),
-    [(IDENTITY, [1]), (models.identity(dims=("length",)), [1, 4])],
-    ids=["tiny", "of sizes that vary"],
-)
-def test_a_small_file_is_opened_with_one_thread_first(
-    model: bytes, threads: list[int], tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A tiny model is opened once, and its load waits for nothing."""
-    opened = list[int]()
-
-    def open_model(source: Path, options: SessionOptions, *, name: str) -> OnnxModel:
-        opened.append(options.intra_op_threads)
-        return OnnxModel.load(source, options, name=name)
-
-    monkeypatch.setattr(repository, "OnnxModel", SimpleNamespace(load=open_model))
-    monkeypatch.setattr(warmup, "paused", None)
-    load(models.write(tmp_path, "m", model), inline_limit_us=100_000)  # so long takes no run, however busy the machine is
-    assert opened == threads
-
-
-def test_a_model_is_measured_on_values_that_its_steps_let_through(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-    """At zero, which they never do, the graph fails."""
-    nodes = [helper.make_node("Sub", ["x", "least"], ["index"]), helper.make_node("Gather", ["table", "index"], ["y"])]
-    tables = {"least": np.int64(7), "table": np.ones(2, np.float32)}
-    content = models.model(nodes, [("x", "INT64", ("N", 1))], [("y", "FP32", ("N", 1))], tables)
-    columns = 'columns { columns { name: "x" datatype: "INT64" allowed: ["7", "8"] } }'
-    models.repository(tmp_path, {"m": content}, {"m": f"max_batch_size: 8 inferd {{ preprocess {{ steps {{ {columns} }} }} }}"})
-    with caplog.at_level(logging.WARNING):
-        model = load(tmp_path).lookup("m", "")
-    assert not caplog.records
-    assert model.config.inferd.intra_op_threads == 1
-    assert "too little to share" in model.plan_reason
-
-
-def measured(monkeypatch: pytest.MonkeyPatch, shared_us: dict[int, int], single_us: dict[int, int]) -> None:
-    """Says how long runs take, by their rows: first those on all threads, then those on one."""
-    monkeypatch.setattr(repository, "SMALL_BYTES", 0)
-    answers = iter([shared_us, single_us])
-    monkeypatch.setattr(repository, "_runs_ns", lambda loaded: {rows: 1000 * us for rows, us in next(answers).items()})
-
-
-def test_one_thread_runs_the_rows_for_which_four_gain_less_than_twice(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured(monkeypatch, {1: 200, 2: 300, 4: 500, 8: 600}, {1: 150, 2: 590, 4: 1100, 8: 650})
-    model = load(models.write(tmp_path, "m", models.identity()), max_batch_size=8).lookup("m", "")
-    assert (model.config.inferd.intra_op_threads, model.instances) == (4, 1)
-    assert "one thread up to 2 rows" in model.plan_reason
-
-
-def test_threads_that_pay_from_the_first_row_on_are_kept(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured(monkeypatch, {1: 200, 2: 300, 4: 500}, {1: 401, 2: 300, 4: 500})
-    model = load(models.write(tmp_path, "m", models.identity()), max_batch_size=4).lookup("m", "")
-    assert model.config.inferd.intra_op_threads == 4
-    assert "one thread up to" not in model.plan_reason
-
-
-def test_ordering_is_kept_whatever_was_measured(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured(monkeypatch, {1: 200, 2: 200}, {1: 200, 2: 400})
-    models.repository(tmp_path, {"m": models.identity()}, {"m": "max_batch_size: 2 dynamic_batching { preserve_ordering: true }"})
-    assert load(tmp_path).lookup("m", "").instances == 1
-
-
-def test_a_slow_model_gets_all_cores(tmp_path: Path, load: Load) -> None:
-    model = load(models.write(tmp_path, "m", models.slow(10))).lookup("m", "")
-    assert model.config.inferd.intra_op_threads == 4
-    assert "all usable cores" in model.plan_reason
-
-
-def test_what_is_configured_is_kept(tmp_path: Path, load: Load) -> None:
-    models.repository(tmp_path, {"m": IDENTITY}, {"m": "instance_group { count: 2 } inferd { intra_op_threads: 3 spinning: true }"})
-    model = load(tmp_path).lookup("m", "")
-    assert model.instances == 2
-    assert (model.config.inferd.intra_op_threads, model.config.inferd.spinning) == (3, True)
-    assert model.config.instance_group[0].count == 2
-    assert model.plan_reason.count("as configured") == 3
-
-
-def test_loading_is_told_once_a_version(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, logger="inferd")
-    load(models.write(tmp_path, "m", IDENTITY))
-    (record,) = [record for record in caplog.records if "loaded and warm" in record.getMessage()]
-    assert record.levelno == logging.INFO
-    assert "CPUExecutionProvider" in record.getMessage()
-    assert vars(record)["fields"]["event"] == "model_loaded"
-    (why,) = [record for record in caplog.records if "axis 0 of every tensor is the symbol 'N'" in record.getMessage()]
-    assert why.levelno == logging.DEBUG
-    assert str(tmp_path) not in caplog.text
-
-
-def test_a_graph_whose_cost_depends_on_values_is_not_inline(tmp_path: Path, made: list[Repository]) -> None:
-    """However generous the limit."""
-    folder = models.repository(tmp_path, {"identity": IDENTITY, "slow": models.slow(0.01), "nonzero": models.nonzero()})
-    opened = Repository(
-        Defaults(inline_limit_us=100_000, intra_op_threads=1), schedule=lambda callback: None, deliver=Batch.deliver, host=Host(1, 1)
-    )
-    made.append(opened)
-    opened.load(str(folder))
-    assert {model.name: (model.inline, model.inline_reason) for model in opened.models() if model.name != "identity"} == {
-        "slow": (False, "executor thread: shapes do not say how often its Loop runs"),
-        "nonzero": (False, "executor thread: the cost of its NonZero depends on the values of an input"),
-    }
-    assert opened.lookup("identity", "").inline
+# ---- life ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_is_active_until_expire_finds_nothing_at_it(tmp_path: Path, load: Load) -> None:

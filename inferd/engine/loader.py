@@ -1,0 +1,297 @@
+"""Makes a warm model of a place on disk: reads its configuration, opens the file, chooses threads, tries rows, warms up.
+
+Slow, so it runs on a thread of its own, beside requests or before there are any. Never in here: which models are served, labels,
+requests, formats of configurations, onnxruntime itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from inferd.engine import model_config, warmup
+from inferd.engine.backend import OnnxModel
+from inferd.engine.batching import shares_runs
+from inferd.engine.bounds import why_unbounded
+from inferd.engine.config_sources import Defaults, Written
+from inferd.engine.executor import Instance
+from inferd.engine.model import QUEUE_LIMITS, Model
+from inferd.engine.padding import check_padding, compile_padding, padded
+from inferd.engine.places import SHOWN_NAMES, Place, check_labels, selected_versions
+from inferd.engine.planner import Host, Plan, plan, preprocess_threads
+from inferd.engine.probe import Proof, prove_rows
+from inferd.engine.run_limits import limit_axes
+from inferd.engine.session_config import session_options
+from inferd.engine.unsupported import ignored
+from inferd.errors import ConfigError, RequestError
+from inferd.log import event
+from inferd.memory_limit import memory_limit_bytes
+from inferd.pipeline.plan import Plan as StepsPlan
+from inferd.pipeline.plan import compile_steps
+
+if TYPE_CHECKING:
+    from inferd._core.batching.batch import Batch
+    from inferd._core.tensor.tensor import Signature
+    from inferd.engine.batching import Batching
+    from inferd.pipeline.plan import Pipelines
+    from inferd.protocol.inference import ModelConfig
+
+__all__ = ["Loader", "Selected"]
+
+log = logging.getLogger("inferd.engine")
+
+SMALL_BYTES = 1 << 20  # a file up to this size is opened with one thread first: most such models need no more, and are opened once
+MAX_COMPARED_BYTES = 32 << 20  # a larger file is not opened a second time to see where one thread is enough
+MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
+TRIED_SAMPLES = 16  # rows of steps' own values in the trial runs
+
+
+class Selected(NamedTuple):
+    """A place, its configuration, and the versions that are to be served: each with its file, oldest first."""
+
+    place: Place
+    written: Written
+    versions: list[tuple[int, Path]]
+
+
+class Loaded(NamedTuple):
+    """One version's file, loaded, before it becomes a Model."""
+
+    plan: Plan
+    config: ModelConfig
+    onnx: OnnxModel
+    batching: Batching
+    proof: Proof | None  # whether rows are independent; None: nobody asked
+    signature: Signature  # of the graph, with the sizes that steps fix
+    pipelines: Pipelines | None
+
+
+class Loader:
+    """Loads models for one server or embedded engine.
+
+    `settings` has the fields of config_sources.Defaults, or some of them. `schedule`, `deliver` and `activated` are passed to each Model.
+    """
+
+    def __init__(
+        self,
+        settings: Any = None,
+        *,
+        schedule: Callable[[Callable[[], None]], object] | None = None,
+        deliver: Callable[[Batch], None],
+        activated: Callable[[Model], object] = lambda _: None,
+        host: Host | None = None,
+    ) -> None:
+        self._defaults = Defaults.of(settings)
+        self._schedule, self._deliver, self._activated = schedule, deliver, activated
+        self._host = host
+
+    def select(self, place: Place) -> Selected:
+        """Reads the configuration, and says which versions it selects. Raises ConfigError and StartError."""
+        written = model_config.read_model_config(place.folder, place.name)
+        check_labels(written, place)
+        for notice in ignored(written.config):
+            log.warning("%s: %s %s", written.where, *notice)
+        return Selected(place, written, selected_versions(written, place))
+
+    def load(self, selected: Selected, version: int, count: int = 1) -> Model:
+        """One version, warm and not yet started. count: models that share the machine. Raises ConfigError and StartError."""
+        place, written, versions = selected
+        host = self._host = self._host or Host.detect()
+        if not self._defaults.max_run_bytes:
+            self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
+        make_plan = partial(
+            plan,
+            host,
+            count,
+            instances=model_config.wanted_instances(written, self._defaults),
+            intra_op_threads=model_config.wanted_threads(written, self._defaults),
+            spinning=model_config.wants_spinning(written, self._defaults),
+            gpu=model_config.on_gpu(written, self._defaults),
+        )
+        return self._load_version(place, written, host, make_plan, version, dict(versions)[version])
+
+    def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
+        started_s = time.monotonic()
+        loaded = self._choose_threads(make_plan, partial(self._open, place, written, version, file), file.stat().st_size)
+        if loaded.batching.doubt:
+            log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
+        for output, classes in loaded.onnx.classes.items():
+            log.info(
+                "model '%s' version %d: the ZipMap of output %r is cut: it is served as a tensor with a column for each class (%s)",
+                place.name,
+                version,
+                output,
+                ", ".join(classes[:SHOWN_NAMES]) + (", ..." if len(classes) > SHOWN_NAMES else ""),
+            )
+        signature, steps = self._with_steps(loaded, written, host)
+        limit_axes(signature if steps is None else steps.signature, loaded.onnx.graph, loaded.config.inferd.max_axis, written.where)
+        model = Model(
+            place.name,
+            version,
+            loaded.config,
+            signature if steps is None else steps.signature,
+            [loaded.onnx.backend(signature) for _ in range(loaded.plan.instances)],
+            schedule=self._schedule,
+            deliver=self._deliver,
+            activated=self._activated,
+            steps=steps,
+            plan_reason=loaded.plan.reason,
+            why_unbounded=partial(why_unbounded, file),
+            arenas=loaded.onnx.arenas,
+        )
+        model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
+        try:
+            model.warm_up()
+        except BaseException:
+            model.close()
+            raise
+        model.file_bytes = file.stat().st_size
+        load_s = time.monotonic() - started_s
+        model.load_ns = int(load_s * 1e9)
+        provider = loaded.onnx.providers[0]
+        log.info(
+            "model '%s' version %d: loaded and warm in %.2f s on %s",
+            *(place.name, version, load_s, provider),
+            extra=event("model_loaded", model=place.name, version=version, duration_ms=round(1000 * load_s, 1), provider=provider),
+        )
+        log.debug("model '%s' version %d: %s; %s", place.name, version, loaded.batching.why, loaded.plan.reason)
+        return model
+
+    def _with_steps(self, loaded: Loaded, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:
+        """What a run takes and gives where requests of unequal length share it, and what stands between that and clients, if anything."""
+        own, pipelines = loaded.config.inferd, loaded.pipelines
+        paddings = compile_padding(own.padding, written.where, pipelines.paddings if pipelines else None)
+        signature = padded(loaded.signature, paddings, shared=shares_runs(loaded.config))
+        steps = StepsPlan(signature, pipelines) if pipelines else None
+        shown = signature if steps is None else steps.signature
+        if steps is not None and steps.prepares:
+            own.preprocess_threads = own.preprocess_threads or preprocess_threads(host)
+        if steps is not None or signature is not loaded.signature:
+            model_config.show_to_clients(loaded.config, shown)
+        if signature is not loaded.signature:
+            instance = Instance(
+                f"model '{loaded.config.name}'", loaded.onnx.backend(signature), steps.finish if steps and steps.finishes else None
+            )
+            run_signature = steps.run_signature if steps else signature
+            check_padding(instance, run_signature, written.where, paddings.tolerance, largest=paddings.largest)
+            instance.backend.close()
+        return signature, steps
+
+    def _open(self, place: Place, written: Written, version: int, file: Path, chosen: Plan, known: Loaded | None = None) -> Loaded:
+        """known: the same model, loaded by another plan, of which it has been seen whether rows are independent."""
+        config = model_config.settle(written, place.name, self._defaults, chosen)
+        options = session_options(written, config, self._defaults)
+        onnx = OnnxModel.load(file, options, name=place.name)
+        _name_classes(config, onnx)
+        folders = [file.parent] if place.folder is None else [file.parent, place.folder]
+
+        @cache
+        def steps(max_rows: int) -> tuple[Signature, Pipelines | None]:
+            signature = model_config.signature_of(config, onnx.graph, version)
+            pipelines = compile_steps(config, signature, folders, written.where, place.repository)
+            return (signature if pipelines is None else pipelines.narrowed(signature)), pipelines
+
+        proof = known.proof if known else None
+
+        def prove(batched: ModelConfig) -> Proof:
+            nonlocal proof
+            proof = proof or _prove(onnx, batched, partial(steps, batched.max_batch_size), file)
+            return proof
+
+        batching = model_config.complete(written, config, onnx.graph, self._defaults, prove)
+        signature, pipelines = steps(config.max_batch_size)
+        return Loaded(chosen, config, onnx, batching, proof, signature, pipelines)
+
+    def _choose_threads(self, make_plan: Callable[..., Plan], open_with: Callable[..., Loaded], nbytes: int) -> Loaded:
+        """The model, opened with one thread where more threads gain too little: for everything, for runs of a few rows, or for nothing.
+
+        n threads are n times as dear while they run, and must make a run sqrt(n) times as fast.
+        """
+        plan, tiny_plan = make_plan(), make_plan(tiny_run_ns=1)
+        if tiny_plan.intra_op_threads == plan.intra_op_threads or nbytes > MAX_COMPARED_BYTES:
+            return open_with(plan)
+        single = open_with(tiny_plan) if nbytes <= SMALL_BYTES else None
+        if single is not None and single.signature.fixed and (tiny_ns := _tiny_run_ns(single)):
+            return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
+        loaded = open_with(plan, single)
+        # Where sizes vary, the small runs that can be measured say nothing of those that will come.
+        shared_ns = _runs_ns(loaded) if loaded.signature.fixed else {}
+        if not shared_ns:
+            return loaded
+        single = single or open_with(tiny_plan, loaded)
+        single_ns = _runs_ns(single)
+        sizes = warmup.doubling_rows(loaded.signature)
+        if len(single_ns) == len(sizes) and (tiny_ns := max(single_ns.values())) <= 1000 * single.config.inferd.inline_limit_us:
+            return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
+        least_gain = math.sqrt(loaded.plan.intra_op_threads)
+        few = takewhile(lambda rows: rows in single_ns and single_ns[rows] <= least_gain * shared_ns.get(rows, 0), sizes)
+        single_rows = max(few, default=0)
+        if not single_rows:
+            return loaded
+        loaded.onnx.give_few_rows_to(single.onnx, single_rows)
+        return loaded._replace(plan=make_plan(single_rows=single_rows))
+
+
+def _name_classes(config: ModelConfig, onnx: OnnxModel) -> None:
+    """Tells clients the classes of outputs whose ZipMap was cut, where the configuration says nothing of those outputs."""
+    told = {entry.output for entry in config.inferd.postprocess}
+    served = {output.name for output in config.output} or {tensor.name for tensor in onnx.graph.outputs}
+    for output, classes in onnx.classes.items():
+        if output in served and not told & {output, ""}:
+            config.inferd.postprocess.add(output=output, classes=classes)
+
+
+def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signature, Pipelines | None]], file: Path) -> Proof:
+    """Whether rows are independent, by trial runs of rows as the configuration and its steps have them."""
+    try:
+        signature, pipelines = steps()
+    except ConfigError:  # the steps may fit the model without a batch axis; if not, they are compiled again and the error is told
+        return prove_rows(onnx, max_rows=config.max_batch_size, source=file)
+    shapes = {name: shape[1:] for name, _, shape in signature.input_specs}
+    for warm in config.model_warmup[:1]:
+        shapes |= {name: tuple(tensor.dims) for name, tensor in warm.inputs.items() if name in shapes}
+    samples = pipelines.samples(TRIED_SAMPLES) if pipelines else {}
+    return prove_rows(onnx, shapes, config.max_batch_size, samples, file)
+
+
+def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:
+    """An instance to be measured and closed, and what its runs are made of."""
+    examples = loaded.pipelines.examples if loaded.pipelines else {}
+    return Instance(loaded.config.name, loaded.onnx.backend(loaded.signature)), examples
+
+
+def _tiny_run_ns(loaded: Loaded) -> int:
+    """The longer of two measured runs, of one row and of the most rows, where both are within the inline limit; else 0."""
+    instance, examples = _trial_instance(loaded)
+    try:
+        longest_ns = warmup.measure(instance, loaded.signature, examples, MAX_COMPARED_NS)
+    except RequestError:
+        return 0
+    finally:
+        instance.backend.close()
+    return longest_ns if longest_ns <= 1000 * loaded.config.inferd.inline_limit_us else 0
+
+
+def _runs_ns(loaded: Loaded) -> dict[int, int]:
+    """The measured runs by their rows, doubling from one to the most, as far as they take at most MAX_COMPARED_NS; none if the model
+    fails."""
+    instance, examples = _trial_instance(loaded)
+    found: dict[int, int] = {}
+    try:
+        for rows in warmup.doubling_rows(loaded.signature):
+            run_ns = warmup.paused(instance, loaded.signature, examples, rows, MAX_COMPARED_NS)
+            if run_ns > MAX_COMPARED_NS:
+                break
+            found[rows] = run_ns
+    except RequestError:
+        return {}
+    finally:
+        instance.backend.close()
+    return found
