@@ -37,9 +37,12 @@ from inferd.pipeline.plan import Plan as StepsPlan
 from inferd.pipeline.plan import compile_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from inferd._core.batching.batch import Batch
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.batching import Batching
+    from inferd.engine.content import Content, Digests
     from inferd.pipeline.plan import Pipelines
     from inferd.protocol.inference import ModelConfig
 
@@ -77,6 +80,7 @@ class Loader:
     """Loads models for one server or embedded engine.
 
     `settings` has the fields of config_sources.Defaults, or some of them. `schedule`, `deliver` and `activated` are passed to each Model.
+    `digests`: told once models come and go, to see which files have changed.
     """
 
     def __init__(
@@ -91,18 +95,25 @@ class Loader:
         self._defaults = Defaults.of(settings)
         self._schedule, self._deliver, self._activated = schedule, deliver, activated
         self._host = host
+        self.digests: Digests | None = None
 
-    def select(self, place: Place) -> Selected:
-        """Reads the configuration, and says which versions it selects. Raises ConfigError and StartError."""
+    def select(self, place: Place, also: Collection[int] = ()) -> Selected:
+        """Reads the configuration, and says which versions it selects. also: versions that are served, too, where they are there.
+        Raises ConfigError and StartError."""
         written = model_config.read_model_config(place.folder, place.name)
         check_labels(written, place)
         for notice in ignored(written.config):
             log.warning("%s: %s %s", written.where, *notice)
-        return Selected(place, written, selected_versions(written, place))
+        return Selected(place, written, selected_versions(written, place, also))
+
+    def content(self, place: Place, version: int) -> Content:
+        """The files that a version would be made of now."""
+        return {} if self.digests is None else self.digests.of(place, version)
 
     def load(self, selected: Selected, version: int, count: int = 1) -> Model:
         """One version, warm and not yet started. count: models that share the machine. Raises ConfigError and StartError."""
         place, written, versions = selected
+        content = self.content(place, version)  # before the file is opened: a change from here on shows
         host = self._host = self._host or Host.detect()
         if not self._defaults.max_run_bytes:
             self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
@@ -115,7 +126,9 @@ class Loader:
             spinning=model_config.wants_spinning(written, self._defaults),
             gpu=model_config.on_gpu(written, self._defaults),
         )
-        return self._load_version(place, written, host, make_plan, version, dict(versions)[version])
+        model = self._load_version(place, written, host, make_plan, version, dict(versions)[version])
+        model.content = content
+        return model
 
     def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()

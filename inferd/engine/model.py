@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
+    from inferd.engine.content import Content
     from inferd.pipeline.plan import Plan
     from inferd.protocol.inference import ModelConfig
 
@@ -151,6 +152,7 @@ class Model:
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
+        self.content: Content = {}  # the files that it was made of; set by whoever loaded it
         self.own_limits: frozenset[str] = frozenset()  # of QUEUE_LIMITS, those that its own configuration sets
         self.inline_reason = "not decided before warm-up"
         self.instances = len(backends)
@@ -191,6 +193,7 @@ class Model:
         self._why_unbounded = why_unbounded
         self._may_return = False  # set by the executor thread
         self._returning = False  # the executor thread has been told to go
+        self._closing = threading.Lock()
 
     # ---- the path of a request; its transport calls the route itself ----
 
@@ -414,11 +417,15 @@ class Model:
         for batcher in self._fronts:
             batcher.limit(policy["max_queue_requests"], policy["max_queue_bytes"], policy["max_wait_ns"])
 
+    def leave(self) -> None:
+        """Nothing is submitted any more: what waits and runs is answered. `drain` waits for that."""
+        if self.state is State.READY:
+            self.state = State.UNLOADING
+
     def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s. Not on
         the event loop, which runs what waits at an inline model."""
-        if self.state is State.READY:
-            self.state = State.UNLOADING
+        self.leave()
         until_s = time.monotonic() + timeout_s
         for batcher in self._fronts:
             batcher.close()
@@ -445,6 +452,14 @@ class Model:
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Ends the model: threads are joined, buffers given back. False: a run does not end within timeout_s, and is left behind."""
         self.end()
+        if not self._closing.acquire(timeout=timeout_s):
+            return False
+        try:
+            return self._close(timeout_s)
+        finally:
+            self._closing.release()
+
+    def _close(self, timeout_s: float) -> bool:
         ended = self.drain(timeout_s)
         if ended:
             for limit, instance in zip(self._limits, self._instances, strict=True):

@@ -21,14 +21,26 @@ from inferd.errors import ConfigError, InferdError, StartError
 from inferd.pipeline.model_file import model_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from inferd.engine.config_sources import Written
 
-__all__ = ["MAX_VERSION", "SHOWN_NAMES", "Failure", "Place", "check_labels", "find_places", "selected_versions", "shown"]
+__all__ = [
+    "MAX_VERSION",
+    "SHOWN_NAMES",
+    "Failure",
+    "Place",
+    "check_labels",
+    "find_place",
+    "find_places",
+    "selected_versions",
+    "shown",
+    "survey",
+]
 
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
+MAX_NAME = 200  # characters of a model's name that is looked for
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 
@@ -64,9 +76,51 @@ def find_places(paths: Sequence[Path]) -> tuple[list[Place], list[Failure]]:
                 failures.append(place)
                 continue
             if place.name in places:
-                raise ConfigError(f"models: there are two models named {place.name!r}: rename one of the files or folders")
+                raise _twice(place.name)
             places[place.name] = place
     return list(places.values()), failures
+
+
+def survey(paths: Sequence[Path]) -> tuple[dict[str, Place], dict[str, InferdError]]:
+    """All models below the paths as they are now, and what is wrong with others, by name: one alone keeps none from being found.
+    Raises ConfigError and StartError where a path is gone, holds nothing or cannot be read."""
+    places: dict[str, Place] = {}
+    failures: dict[str, InferdError] = {}
+    for path in paths:
+        for each in _places_in(path):
+            if isinstance(each, Failure):
+                failures[each.name] = each.error
+            elif each.name in places:
+                failures[each.name] = _twice(each.name)
+            else:
+                places[each.name] = each
+    return {name: place for name, place in places.items() if name not in failures}, failures
+
+
+def _twice(name: str) -> ConfigError:
+    return ConfigError(f"models: there are two models named {name!r}: rename one of the files or folders")
+
+
+def find_place(paths: Sequence[Path], name: str) -> Place | None:
+    """The model of that name below the paths; None where there is none. Raises ConfigError and StartError."""
+    if not name or name.startswith((".", "_")) or "/" in name or "\0" in name or len(name) > MAX_NAME:
+        return None  # it names no folder of a repository
+    found: list[Place] = []
+    for path in paths:
+        try:
+            whole = _single_file(path) if path.is_file() else _model_folder(path.resolve()) if path.is_dir() else None
+            inside = [path / name, path / f"{name}.onnx"] if whole is None else []
+            entries = [whole, *(_entry(entry) for entry in inside if entry.exists())]
+        except OSError as error:
+            raise StartError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
+        for each in entries:
+            if isinstance(each, Failure):
+                raise each.error
+            if each is not None and each.name == name:
+                found.append(each)
+    if len(found) > 1:
+        raise _twice(name)
+    return found[0] if found else None
 
 
 def _places_in(path: Path) -> list[Place | Failure]:
@@ -127,8 +181,8 @@ def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
     return Place(path.name, path, versions, repository) if numbered or versions or configured else None
 
 
-def selected_versions(written: Written, place: Place) -> list[tuple[int, Path]]:
-    """(version, model file) of what the version policy selects, oldest first."""
+def selected_versions(written: Written, place: Place, also: Collection[int] = ()) -> list[tuple[int, Path]]:
+    """(version, model file) of what the version policy selects, and of those of `also` that are there: oldest first."""
     if not place.files:
         seen = sorted(entry.name for entry in place.folder.iterdir() if entry.is_dir()) if place.folder is not None else []
         found = f"; there is {', '.join(map(shown, seen[:SHOWN_NAMES]))}" if seen else ""
@@ -145,6 +199,7 @@ def selected_versions(written: Written, place: Place) -> list[tuple[int, Path]]:
         there = sorted(set(policy.specific.versions))
     elif not policy.HasField("all"):
         there = there[-(policy.latest.num_versions or 1) :]
+    there = sorted({*there, *(set(also) & set(place.files))})
     return [(version, _file_of(written, place, version)) for version in there]
 
 

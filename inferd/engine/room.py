@@ -1,0 +1,78 @@
+"""Whether a version that is to be loaded fits into the memory that is left: by the size of its files, and by what earlier loads took.
+
+Never in here: loading, and how much memory the process may use (memory_limit.py).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from inferd.engine.content import files_of
+from inferd.errors import StartError
+from inferd.memory_limit import memory_limit_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferd.engine.places import Place
+
+__all__ = ["Room", "resident_bytes"]
+
+FACTOR = 2.0  # memory of a loaded model by the size of its files, where none of its versions was loaded before
+LEAST_FACTOR = 1.0
+CHECKED_BYTES = 16 << 20  # files of less than this are not looked at
+MiB = 1 << 20
+
+Result = TypeVar("Result")
+
+
+class Room:
+    """Knows what loads took. `resident`, `limit`: bytes that the process has, and may have."""
+
+    def __init__(self, resident: Callable[[], int] | None = None, limit: Callable[[], int] = memory_limit_bytes) -> None:
+        self._resident, self._limit = resident or resident_bytes, limit
+        self._factors: dict[str, float] = {}  # of each model, as its last load had it
+
+    def check(self, place: Place, version: int) -> None:
+        """StartError, with the numbers, where a version would not fit beside what is there."""
+        size = _size(place, version)
+        if size < CHECKED_BYTES:
+            return
+        factor = self._factors.get(place.name, FACTOR)
+        resident, limit = self._resident(), self._limit()
+        if resident + factor * size > limit:
+            raise StartError(
+                f"model '{place.name}' version {version} does not fit into memory: its files have {size // MiB} MiB and take about "
+                f"{int(factor * size) // MiB} MiB, and the process holds {resident // MiB} MiB of the {limit // MiB} MiB that it may: "
+                "unload a model, or raise the memory limit"
+            )
+
+    def measured(self, place: Place, version: int, load: Callable[[], Result]) -> Result:
+        """What `load` returns. What it took is remembered."""
+        before = self._resident()
+        loaded = load()
+        size = _size(place, version)
+        if size >= CHECKED_BYTES:
+            self._factors[place.name] = max(LEAST_FACTOR, (self._resident() - before) / size)
+        return loaded
+
+
+def resident_bytes() -> int:
+    """Memory that the process holds now; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _size(place: Place, version: int) -> int:
+    total = 0
+    for path in files_of(place, version).values():
+        try:
+            total += path.stat().st_size
+        except OSError:
+            continue
+    return total

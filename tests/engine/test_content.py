@@ -1,0 +1,70 @@
+"""Which files make a version, and whether they have changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from inferd.engine.content import Digests, files_of, stamps_of
+from inferd.engine.places import Place, find_place
+
+
+def placed(folder: Path, name: str = "m") -> Place:
+    found = find_place([folder], name)
+    assert found is not None
+    return found
+
+
+def test_the_files_of_a_version(tmp_path: Path) -> None:
+    for name in (
+        "m/config.pbtxt",
+        "m/labels.txt",
+        "m/1/model.onnx",
+        "m/1/w/weights",
+        "m/2/model.onnx",
+        "m/.git/x",
+        "m/1/.part",
+        "m/notes/y",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    os.mkfifo(tmp_path / "m" / "1" / "pipe")
+    place = placed(tmp_path)
+    assert sorted(files_of(place, 1)) == ["1/model.onnx", "1/pipe", "1/w/weights", "config.pbtxt", "labels.txt"]
+    content = Digests().of(place, 1)
+    assert content["1/pipe"] == ""
+    assert content["1/model.onnx"] != Digests().of(place, 2)["2/model.onnx"]
+
+
+def test_weights_beside_a_single_file(tmp_path: Path) -> None:
+    for name in ("m.onnx", "m.onnx.data", "other.onnx"):
+        (tmp_path / name).write_text(name)
+    assert sorted(files_of(placed(tmp_path), 1)) == ["m.onnx", "m.onnx.data"]
+
+
+def test_content_changes_with_bytes_alone_and_stamps_with_any_write(tmp_path: Path) -> None:
+    """By a link that points elsewhere, too, as Kubernetes swaps those of a ConfigMap."""
+    for name in ("..one", "..two", "..three"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.onnx").write_text("other" if name == "..three" else "model")
+    (tmp_path / "..data").symlink_to("..one")
+    (tmp_path / "m.onnx").symlink_to("..data/m.onnx")
+    place, digests = placed(tmp_path), Digests()
+    stamps, content = stamps_of(place), digests.of(place, 1)
+    for target, same in (("..two", True), ("..three", False)):
+        (tmp_path / "..new").symlink_to(target)
+        (tmp_path / "..new").rename(tmp_path / "..data")
+        assert stamps_of(place) != stamps
+        assert (digests.of(place, 1) == content) is same
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_text("model")
+    place, digests = placed(tmp_path), Digests()
+    content = digests.of(place, 1)
+    known = dict(digests._known)
+    assert digests.of(place, 1) == content
+    assert digests._known == known
+    file.unlink()
+    assert digests.of(Place("m", None, {1: file}), 1) == {}
