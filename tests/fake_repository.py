@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inferd._core.metrics.histogram import Statistics
+from inferd.engine.labels import Table
+from inferd.engine.repository import Loads
 from inferd.errors import InvalidArgument, NotFound, Unavailable
 from inferd.protocol import inference
 
@@ -56,6 +58,8 @@ class FakeRepository:
 
     def __init__(self, *models: FakeModel) -> None:
         self.contents = list(models)
+        self.loads: dict[str, Loads] = {}
+        self.labels: Table = {}
 
     def models(self) -> list[FakeModel]:
         return list(self.contents)

@@ -65,7 +65,7 @@ CORE: dict[str, set[str]] = {
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
 DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
-    "grpc": {"inferd.serving.grpcio", "inferd.cli.health"},
+    "grpc": {"inferd.serving.grpcio", "inferd.cli.asking"},
     "cryptography": {"inferd.serving.certificate"},
     "prometheus_client": {"inferd.observe.metrics"},
     "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.engine.zipmap", "inferd.serving"},
@@ -81,6 +81,7 @@ DOORS: dict[str, set[str]] = {
     "sklearn": {"inferd.features"},
     "skl2onnx": {"inferd.features"},
     "uvloop": {"inferd.serving", "inferd.cli"},
+    "watchfiles": {"inferd.engine.watching"},
 }
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
+from inferd.cli.asking import opened
 from inferd.cli.duration import timeout_option
 from inferd.cli.reaching import reaches_by_tls
 from inferd.cli.say import say
-from inferd.client_inputs.reach import Reach, explained
+from inferd.client_inputs.reach import Reach
 from inferd.config import Address, parse_target
-from inferd.errors import InferdError
 
-__all__ = ["health"]
+__all__ = ["address", "health"]
 
 CHECK = "/grpc.health.v1.Health/Check"
 
@@ -45,25 +45,9 @@ def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
 
 def ask(target: Address, service: str, timeout_s: float, reach: Reach) -> str:
     """The name of the ServingStatus. InferdError where there is none."""
-    try:
-        import grpc
-    except ImportError:
-        raise InferdError("`inferd health` needs grpcio: pip install 'inferd[grpcio]'") from None
+    with opened(target, reach, "health") as channel:
+        from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
 
-    from inferd.client_inputs.targets import require_client
-    from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
-
-    options = [("grpc.enable_http_proxy", 0)]
-    if reach.by_tls:
-        with explained():
-            tls = reach.options(require_client())["tls"]
-            opened = grpc.secure_channel(target.for_grpc, tls.credentials(), [*options, *tls.options()])
-    else:
-        opened = grpc.insecure_channel(target.for_grpc, options)
-    with opened as channel:
         check = channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
-        try:
-            answer = check(HealthCheckRequest(service=service), timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise InferdError(f"{target}: {error.code().name}: {error.details()}") from None
+        answer = check(HealthCheckRequest(service=service), timeout=timeout_s)
     return str(HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -2,8 +2,11 @@
 
 At the start it loads those that lie below some paths (places.py, loader.py). That is strict: unless every version that the version
 policy selects is loaded and warm, nothing is served, and the error names every failure. `on_model_error` may allow a model to be
-skipped: the log says why, requests for it are rejected and RepositoryIndex lists it. Every change of state happens on one thread at a
-time: the loader's before the server is ready, the loop's after. Never in here: requests, how a model is loaded.
+skipped: the log says why, requests for it are rejected and RepositoryIndex lists it.
+
+After that versions come and go (lifecycle.py). Every change of the table happens on one thread at a time: the loader's before the server
+is ready, the loop's after. A request finds its model and is submitted to it within one step of the loop, so that no change comes in
+between: a version that is replaced has all of its requests in its queues by then. Never in here: requests, how a model is loaded.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd._core.inference.routes import Routes
 from inferd.engine.arena import Decaying
+from inferd.engine.labels import versions_of
 from inferd.engine.loader import Loader
 from inferd.engine.model import CLOSE_TIMEOUT_S, QUEUE_LIMITS, Model, State
 from inferd.engine.places import MAX_VERSION, SHOWN_NAMES, Failure, Place, find_places, shown
@@ -27,10 +31,11 @@ from inferd.pipeline.picture_memory import memory as picture_memory
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
     from inferd._core.inference.path import Route
+    from inferd.engine.labels import Table
     from inferd.engine.loader import Selected
     from inferd.engine.planner import Host
 
-__all__ = ["IndexEntry", "Repository"]
+__all__ = ["IndexEntry", "Loads", "Repository"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -42,6 +47,20 @@ class IndexEntry(NamedTuple):
     version: str
     state: str
     reason: str
+
+
+class Other(NamedTuple):
+    """What the index says of a version that no model serves; or why the last load of one that is served failed."""
+
+    state: State
+    reason: str
+
+
+class Loads(NamedTuple):
+    """A model's loads, for the metrics. failing: the last one failed."""
+
+    failures: int = 0
+    failing: bool = False
 
 
 class Repository:
@@ -66,7 +85,12 @@ class Repository:
         self._on_model_error = on_model_error
         self._skipped: dict[str, InferdError] = {}  # models that could not be loaded, by name
         self._unserved: dict[str, list[int]] = {}  # versions that are there and that the version policy leaves out, by model
-        self._models: list[Model] = []
+        self._models: list[Model] = []  # replaced as a whole: other threads read it
+        self._leaving: list[Model] = []  # versions that were replaced or unloaded, and still answer what they have
+        self._others: dict[tuple[str, int], Other] = {}  # what the index says beside: of loads, and of versions that have gone
+        self.loads: dict[str, Loads] = {}  # of each model, once there was one after the start, or one that failed
+        self.labels: Table = {}  # replaced as a whole
+        self._limits: dict[str, int] = {}  # of queues, as the settings that were read again have them
         self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
         self.routes = Routes()  # of what takes requests, by name and version; '' is the newest
@@ -84,8 +108,12 @@ class Repository:
 
     def find(self, name: str, version: str) -> Route:
         """The rare cases, where `routes` has none: an unusual spelling of the version, or the error that says what there is."""
+        if (labelled := versions_of(self.labels, name).get(version)) is not None:
+            raise Unavailable(f"model_version: label '{version}' of model '{name}' names version {labelled}, which takes no requests now")
         if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
-            raise InvalidArgument(f"model_version: expected a number from 1, or nothing for the newest, got {shown(version)}")
+            raise InvalidArgument(
+                f"model_version: expected a number from 1, a label of the model, or nothing for the newest, got {shown(version)}"
+            )
         spelled = str(int(version)) if version else ""
         route: Route | None = self.routes.find(name, spelled)
         if spelled != version and route is not None:
@@ -94,6 +122,8 @@ class Repository:
 
     def _missing(self, name: str, version: str) -> RequestError:
         versions = {model.version: model for model in self._models if model.name == name}
+        if not versions and any(other.state is State.LOADING for (model, _), other in self._others.items() if model == name):
+            return Unavailable(f"model '{name}' is being loaded; retry later")
         if name in self._skipped:
             return Unavailable(f"model '{name}' could not be loaded; the server's log says why")
         if not versions:
@@ -111,14 +141,30 @@ class Repository:
     # ---- what there is ----
 
     def models(self) -> list[Model]:
-        """Every version, in the order of loading."""
-        return list(self._models)
+        """Every version in memory, in the order of loading; first those that leave."""
+        return [*self._leaving, *self._models]
+
+    def names(self) -> set[str]:
+        """The models of which a version serves."""
+        return {model.name for model in self._models}
+
+    def serving(self, name: str) -> dict[int, Model]:
+        """A model's versions that take requests, or will again."""
+        return {model.version: model for model in self._models if model.name == name}
 
     def index(self) -> list[IndexEntry]:
         """Every version with its state, by name and version."""
-        entries = [IndexEntry(model.name, str(model.version), model.state, model.reason) for model in self._models]
-        entries += [IndexEntry(name, "", State.UNAVAILABLE, "it could not be loaded; the server's log says why") for name in self._skipped]
-        return sorted(entries, key=lambda entry: (entry.name, int(entry.version or 0)))
+        entries = {(name, version): IndexEntry(name, str(version or ""), *other) for (name, version), other in self._others.items()}
+        for model in (*self._leaving, *self._models):
+            other = self._others.get((model.name, model.version))
+            failed = other.reason if other is not None and model in self._models else ""
+            reason = model.reason or failed or self._labelled(model)
+            entries[model.name, model.version] = IndexEntry(model.name, str(model.version), model.state, reason)
+        return [entries[key] for key in sorted(entries)]
+
+    def _labelled(self, model: Model) -> str:
+        names = [label for label, version in versions_of(self.labels, model.name).items() if version == model.version]
+        return f"label {', '.join(sorted(names))}" if names else ""
 
     def unserved(self, name: str) -> list[int]:
         """Versions of a model that are there and that its version policy leaves out."""
@@ -147,7 +193,7 @@ class Repository:
         for place in places:
             versions: list[Model] = []
             try:
-                selected = self.loader.select(place)
+                selected = self.loader.select(place, versions_of(self.labels, place.name).values())
                 self._tell_versions(selected)
                 for version, _ in selected.versions:
                     versions.append(self.loader.load(selected, version, len(places)))
@@ -157,18 +203,88 @@ class Repository:
                     model.close()
             else:
                 loaded += versions
-        self._skipped = {failure.name: failure.error for failure in failures}
         if failures and (not loaded or not all(map(self._skips, failures))):
             for model in loaded:
                 model.close()
             raise _joined([failure.error for failure in failures], count)
-        for failure in failures:
-            log.error("skipped: %s", failure.error, extra=event("model_skipped", model=failure.name))
         for model in loaded:
             model.start()
         self._models = loaded
+        for failure in failures:
+            log.error("skipped: %s", failure.error, extra=event("model_skipped", model=failure.name))
+            self.failed(failure.name, 0, failure.error)
         self._list_ready()
         self._decaying.start()
+
+    # ---- versions that come and go: on the loop ----
+
+    def loading(self, name: str, version: int) -> None:
+        """A version is being loaded; one of the same number may serve meanwhile."""
+        self._others[name, version] = Other(State.LOADING, "")
+
+    def failed(self, name: str, version: int, error: Exception) -> str:
+        """A version could not be loaded; 0: none could, or none was found. The versions that serve go on serving. Returns why, for
+        clients."""
+        why = _without_paths(str(error)) if isinstance(error, InferdError) else "the server's log says why"
+        self._others[name, version] = Other(State.UNAVAILABLE, f"the last load failed: {why}")
+        loads = self.loads.get(name, Loads())
+        self.loads[name] = Loads(loads.failures + 1, failing=True)
+        if not self.serving(name):
+            self._skipped[name] = error if isinstance(error, InferdError) else StartError(why)
+        return why
+
+    def swap(self, name: str, loaded: Sequence[Model], retired: Collection[int], *, whole: bool = True) -> list[Model]:
+        """The loaded versions take requests from now on, and the retired ones and those of the same numbers no longer: in one assignment.
+        Returns the models that leave, for the caller to drain. whole: all that should be loaded is."""
+        new = {model.version for model in loaded}
+        leaving = [model for model in self._models if model.name == name and (model.version in new or model.version in retired)]
+        for model in loaded:
+            model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.own_limits})
+            model.start()
+        self._models = [model for model in self._models if model not in leaving] + list(loaded)
+        self._leaving = [*self._leaving, *leaving]
+        self._list_ready()
+        for version in {0, *self.serving(name)} if whole else new:
+            self._others.pop((name, version), None)
+        if whole:
+            self._skipped.pop(name, None)
+            self.loads[name] = self.loads.get(name, Loads())._replace(failing=False)
+        for model in leaving:
+            model.leave()
+            if model.version not in new:
+                self._others[name, model.version] = Other(State.UNAVAILABLE, "unloaded")
+        return leaving
+
+    def label(self, labels: Table) -> None:
+        """These are all labels from now on: requests follow in one assignment."""
+        self.labels = labels
+        self._list_ready()
+
+    def gone(self, model: Model) -> None:
+        """A version that left has answered all that it had, and its memory is free."""
+        self._leaving = [other for other in self._leaving if other is not model]
+        self.active.discard(model)
+
+    def is_settled(self, name: str, there: Collection[int], unserved: Sequence[int]) -> bool:
+        """Whether the table says of a model that nothing has to be said: no load failed, and `found` has taken what is there."""
+        stale = any(model == name and version not in there for model, version in self._others)
+        return not (stale or self.unserved(name) != list(unserved) or self.loads.get(name, Loads()).failing)
+
+    def found(self, name: str, there: Collection[int], unserved: Sequence[int]) -> None:
+        """Takes which versions of a model are there: the index forgets others. unserved: those that nobody asked for."""
+        self._unserved[name] = list(unserved)
+        self._others = {key: other for key, other in self._others.items() if key[0] != name or key[1] in (0, *there)}
+
+    def knows(self, name: str) -> bool:
+        """Whether the index names a model."""
+        return any(entry.name == name for entry in self.index())
+
+    def forget(self, name: str) -> None:
+        """The model is no longer there, and the index names it no more."""
+        self._unserved.pop(name, None)
+        self._skipped.pop(name, None)
+        self.loads.pop(name, None)
+        self._others = {key: other for key, other in self._others.items() if key[0] != name}
 
     def _skips(self, failure: Failure) -> bool:
         return self._on_model_error == "skip" or (self._on_model_error == "auto" and not failure.named)
@@ -190,8 +306,15 @@ class Repository:
     def _list_ready(self) -> None:
         """Makes the table that requests are looked up in: a reader sees the old or the new one."""
         ready = sorted((model for model in self._models if model.state is State.READY), key=lambda model: model.version)
+        routes = {(model.name, str(model.version)): model.route for model in ready}
         newest = {(model.name, ""): model.route for model in ready}
-        self.routes.fill({(model.name, str(model.version)): model.route for model in ready} | newest)
+        labelled = {
+            (name, label): route
+            for name in self.labels
+            for label, version in versions_of(self.labels, name).items()
+            if (route := routes.get((name, str(version)))) is not None
+        }
+        self.routes.fill(routes | newest | labelled)
 
     def expire(self, now_ns: int) -> bool:
         """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop.
@@ -217,8 +340,9 @@ class Repository:
 
     def limit_queues(self, settings: Any) -> None:
         """Takes the limits of queues as the server's settings say them now, where a model's own configuration does not. On the loop."""
+        self._limits = {name: getattr(settings, name) for name in QUEUE_LIMITS}
         for model in self._models:
-            model.limit_queue({name: getattr(settings, name) for name in QUEUE_LIMITS if name not in model.own_limits})
+            model.limit_queue({name: value for name, value in self._limits.items() if name not in model.own_limits})
 
     def drain(self, timeout_s: float) -> bool:
         """No model takes anything new; waits until what is queued has run. False: that took longer than `timeout_s`."""
@@ -232,11 +356,17 @@ class Repository:
         together, and are left behind."""
         self.routes.fill({})
         self._decaying.stop()
-        for model in self._models:
+        models = [*self._models, *self._leaving]
+        for model in models:
             model.end()
         until_s = time.monotonic() + timeout_s
-        ended = [model.close(max(until_s - time.monotonic(), 0.0)) for model in self._models]
+        ended = [model.close(max(until_s - time.monotonic(), 0.0)) for model in models]
         return all(ended)
+
+
+def _without_paths(text: str) -> str:
+    """Files without the folders that they lie in: clients may read this."""
+    return re.sub(r"(?<![\w.:/])/(?:[^\s'\"/]+/)*(?=[^\s'\"/])", "", text)
 
 
 def _joined(failures: Sequence[InferdError], count: int) -> InferdError:

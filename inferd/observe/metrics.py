@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from inferd._core.metrics.histogram import Histogram
     from inferd.engine.model import Model
-    from inferd.engine.repository import Repository
+    from inferd.engine.repository import Loads, Repository
     from inferd.observe.pages import Page
 
     Values = Sequence[tuple[str, str, Callable[[Model], float]]]  # of metrics: name, documentation, and what a model has of it
@@ -203,6 +203,7 @@ class Metrics(Exposition):
         models = self._models()
         yield from _triton_families(models)
         yield from _model_families(models)
+        yield from _load_families(models, dict(self._repository.loads))
         yield from self._server_families()
         yield from self._machine_families()
 
@@ -360,6 +361,15 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
     yield from _of_each(CounterMetricFamily, counters, models)
     yield _stage_durations(models)
     yield _batch_rows(models)
+
+
+def _load_families(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[Metric]:
+    failures = CounterMetricFamily("inferd_model_load_failures", "Loads of the model that failed.", labels=["model"])
+    failing = GaugeMetricFamily("inferd_model_load_failing", "1 when the last load of the model failed.", labels=["model"])
+    for name in sorted({*loads, *(model.name for model in models)}):
+        failures.add_metric([name], loads[name].failures if name in loads else 0)
+        failing.add_metric([name], float(name in loads and loads[name].failing))
+    yield from (failures, failing)
 
 
 def _rejections(models: Sequence[Model]) -> Metric:

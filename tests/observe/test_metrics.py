@@ -101,7 +101,12 @@ def test_triton_names_are_exact() -> None:
 def test_models_are_labelled_with_name_and_version() -> None:
     with serving(metrics_of(FakeModel(version=2), FakeModel(name='quo"te\\', version=11))) as port:
         families = list(parse_text(get(port)[2].decode()))
-    labels = {(s.labels["model"], s.labels["version"]) for family in families for s in family.samples if "model" in s.labels}
+    labels = {
+        (s.labels["model"], s.labels["version"])
+        for family in families
+        for s in family.samples
+        if "version" in s.labels and "model" in s.labels
+    }
     assert labels == {("m", "2"), ('quo"te\\', "11")}
 
 

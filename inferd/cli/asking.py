@@ -1,0 +1,62 @@
+"""A gRPC channel from a command to a server, for methods that the SDK does not have. The one door to grpcio here."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from inferd.client_inputs.reach import explained
+from inferd.errors import InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from inferd.client_inputs.reach import Reach
+    from inferd.config import Address
+
+__all__ = ["opened", "tried", "waited"]
+
+
+@contextmanager
+def opened(target: Address, reach: Reach, verb: str) -> Iterator[Any]:
+    """A grpc.Channel, closed at the end; a status of the server becomes an InferdError. verb: the command, which errors name."""
+    try:
+        import grpc
+    except ImportError:
+        raise InferdError(f"`inferd {verb}` needs grpcio: pip install 'inferd[grpcio]'") from None
+
+    from inferd.client_inputs.targets import require_client
+
+    options = [("grpc.enable_http_proxy", 0)]
+    if reach.by_tls:
+        with explained():
+            tls = reach.options(require_client())["tls"]
+            channel = grpc.secure_channel(target.for_grpc, tls.credentials(), [*options, *tls.options()])
+    else:
+        channel = grpc.insecure_channel(target.for_grpc, options)
+    try:
+        with channel:
+            yield channel
+    except grpc.RpcError as error:
+        raise InferdError(f"{target}: {error.code().name}: {error.details()}") from None
+
+
+def waited(future: Any, timeout_s: float) -> bool:
+    """Whether a call is over, after that time at most."""
+    import grpc
+
+    try:
+        future.exception(timeout_s)
+    except grpc.FutureTimeoutError:
+        return False
+    return True
+
+
+def tried(call: Callable[[], Any]) -> Any:
+    """The response of a call whose failure matters to nobody; None: there is none."""
+    import grpc
+
+    try:
+        return call()
+    except grpc.RpcError:
+        return None

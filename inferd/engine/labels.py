@@ -1,0 +1,123 @@
+"""Labels of versions, such as stable and canary: names that clients send as model_version, and that move from one version to another.
+
+They are kept in a small file, so that a restart finds them where they were; each remembers the version before, for a rollback. A table
+is a value: a change makes another one, which is written first and taken then. Never in here: which versions are served.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from inferd.log import LIMITED
+
+__all__ = ["FILE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "versions_of"]
+
+log = logging.getLogger("inferd.engine")
+
+FILE = "labels.json"
+MAX_LABELS = 64  # of one model
+MAX_FILE_BYTES = 16 << 20
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a label is. before: the version that it named before; 0: none."""
+
+    version: int
+    before: int = 0
+
+
+Table: TypeAlias = Mapping[str, Mapping[str, Label]]  # labels by model and name
+
+
+def versions_of(table: Table, model: str) -> dict[str, int]:
+    """A model's labels, each with the version that it names."""
+    return {name: label.version for name, label in table.get(model, {}).items()}
+
+
+def moved(table: Table, model: str, name: str, version: int) -> Table:
+    """The label names that version. Raises InvalidArgument for a name that is none, ResourceExhausted."""
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(f"label: expected a letter, then up to 63 letters, digits, '_', '.' or '-', got {name[:100]!r}")
+    labels = table.get(model, {})
+    if name not in labels and len(labels) >= MAX_LABELS:
+        raise ResourceExhausted(f"label: model '{model}' has {MAX_LABELS} labels, which is the limit; remove one")
+    old = labels.get(name, Label(0))
+    return table if old.version == version else {**table, model: {**labels, name: Label(version, old.version)}}
+
+
+def rolled_back(table: Table, model: str, name: str) -> Table:
+    """The label names the version that it named before; once more, and it is where it was. Raises NotFound, FailedPrecondition."""
+    label = _found(table, model, name)
+    if not label.before:
+        raise FailedPrecondition(f"label: '{name}' of model '{model}' has named no version but {label.version}: there is no way back")
+    return {**table, model: {**table[model], name: Label(label.before, label.version)}}
+
+
+def removed(table: Table, model: str, name: str) -> Table:
+    """The model has no such label any more. Raises NotFound."""
+    _found(table, model, name)
+    return {**table, model: {other: label for other, label in table[model].items() if other != name}}
+
+
+def _found(table: Table, model: str, name: str) -> Label:
+    label = table.get(model, {}).get(name)
+    if label is None:
+        raise NotFound(f"label: model {model[:100]!r} has no label {name[:100]!r}")
+    return label
+
+
+class LabelFile:
+    """Where a table is kept. path: None: nowhere, so that a restart forgets all labels."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def read(self) -> Table:
+        """What was written last; nothing where there is no file. Raises ConfigError for a file that holds no table."""
+        if self.path is None:
+            return {}
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(MAX_FILE_BYTES)
+            return msgspec.json.decode(content, type=dict[str, dict[str, Label]])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError(f"labels: '{self.path}' cannot be read: {why}; mend the file, or remove it to begin without labels") from None
+
+    def write(self, table: Table) -> None:
+        """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""
+        if self.path is None:
+            log.warning(
+                "labels are lost at a restart: the folder of the models cannot be written to; --state-dir names another", extra=LIMITED
+            )
+            return
+        content = msgspec.json.format(msgspec.json.encode({model: labels for model, labels in table.items() if labels}))
+        temporary = ""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary)
+            log.error("labels cannot be written to '%s': %s", self.path, error.strerror)
+            raise FailedPrecondition(
+                f"labels cannot be written ({error.strerror}), and stay as they are; the server's log says where"
+            ) from None

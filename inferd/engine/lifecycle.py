@@ -1,0 +1,417 @@
+"""Versions that come and go while requests are served: orders to load, unload and compare, and the one thread that carries them out.
+
+    load aside -> swap, on the loop, in one assignment -> the old version drains on a thread of its own -> its memory is given back
+
+A load works beside the versions that serve: a request notices nothing of it, and one that fails changes nothing. One order is carried
+out at a time, and an order that waits is not given twice: who asks for the same gets the same future. A version whose files hold the
+same bytes as those that it was made of is not loaded again.
+Never in here: how a model is loaded (loader.py), when files are looked at (watching.py), who may give orders (serving/model_control.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from inferd.engine.content import Digests
+from inferd.engine.labels import LabelFile, moved, removed, rolled_back, versions_of
+from inferd.engine.places import SHOWN_NAMES, find_place, survey
+from inferd.engine.room import Room
+from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound, ResourceExhausted, StartError, Unavailable
+from inferd.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferd.engine.labels import Table
+    from inferd.engine.model import Model
+    from inferd.engine.overlay import Overlay
+    from inferd.engine.places import Place
+    from inferd.engine.repository import Repository
+
+__all__ = ["Lifecycle"]
+
+log = logging.getLogger("inferd.engine")
+
+MAX_ORDERS = 4096  # that wait
+DRAIN_S = 300.0  # for requests of a version that leaves; then what runs is ended
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which versions of a model are to be served: those of its version policy, if it is asked for as a whole, and single ones beside."""
+
+    whole: bool = True
+    also: frozenset[int] = frozenset()
+    never: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class Order:
+    """Something to be done for a model, or for all ('')."""
+
+    name: str
+    key: tuple[Any, ...]  # two orders of one key do the same
+    work: Callable[[], Sequence[threading.Thread]]  # returns what it has begun and does not wait for
+    done: Future[None] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        self.done.set_running_or_notify_cancel()  # several may wait for it: none of them cancels it
+
+    def carry_out(self) -> None:
+        try:
+            begun = self.work()
+        except InferdError as error:
+            self.done.set_exception(error)
+        except Exception as error:
+            log.exception("a model could not be loaded or unloaded")
+            self.done.set_exception(error)
+        else:
+            if begun:
+                threading.Thread(target=self._finish, args=(begun,), name="unload", daemon=True).start()
+            else:
+                self.done.set_result(None)
+
+    def _finish(self, begun: Sequence[threading.Thread]) -> None:
+        for thread in begun:
+            thread.join()
+        self.done.set_result(None)
+
+
+class Lifecycle:
+    """Carries out orders for a repository that is loaded. Its methods return at once, on any thread; the futures say how it ended.
+
+    paths: where models lie. on_loop(function): calls it on the event loop's thread and returns its result; changed(): called there when
+    a version's state has changed. give_back(): gives memory that is free back to the system. label_file: where labels are kept.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        paths: Sequence[str | Path],
+        *,
+        on_loop: Callable[[Callable[[], Any]], Any],
+        changed: Callable[[], None] = lambda: None,
+        give_back: Callable[[], None] = lambda: None,
+        label_file: LabelFile | None = None,
+    ) -> None:
+        self.repository = repository
+        self.paths = [Path(path) for path in paths]
+        self._on_loop, self._changed, self._give_back = on_loop, changed, give_back
+        self._wishes: dict[str, Wish] = {}
+        self._overlays: dict[str, Overlay] = {}  # models that clients sent, instead of what lies below the paths
+        self._label_file = label_file or LabelFile(None)
+        self._room = Room()
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._last: dict[str, Order] = {}  # of each model, the last order that waits
+        self._waiting = 0
+        self._lock = threading.Lock()  # of the three above
+        self._stopping = False
+        self._thread = threading.Thread(target=self._carry_out, name="loader", daemon=True)
+        repository.loader.digests = repository.loader.digests or Digests()
+
+    def start(self) -> None:
+        """Once the repository is loaded."""
+        for name in self.repository.names():
+            self._wishes.setdefault(name, Wish())
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Orders that wait fail, and nothing is loaded any more. False: after that time a load goes on, which cannot be interrupted; what
+        it makes is thrown away. On the loop with 0 alone."""
+        with self._lock:
+            self._stopping = True
+        self._orders.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # ---- orders ----
+
+    def load(self, name: str, version: int | None = None, sent: Callable[[Place | None], Overlay] | None = None) -> Future[None]:
+        """A model as its version policy says, or one version of it beside those that serve. Versions of which nothing has changed stay as
+        they are. sent(place): makes the model of what a client sent and of what lies below the paths, if that has one of the name. Fails
+        with NotFound, or with FailedPrecondition, which says why."""
+        return self._order(name, ("load", version, sent), lambda: self._load(name, version, sent))
+
+    def unload(self, name: str, version: int | None = None) -> Future[None]:
+        """A model, or one version; done when all its requests have their responses. Fails with NotFound."""
+        return self._order(name, ("unload", version), lambda: self._unload(name, version))
+
+    def label(self, name: str, label: str, version: int) -> Future[None]:
+        """The label names that version of a model from now on; 0: there is no such label any more. A version that does not serve is loaded
+        first. Fails with NotFound, InvalidArgument, FailedPrecondition; the label is where it was then."""
+        return self._order(name, ("label", label, version), lambda: self._label(name, label, version))
+
+    def roll_back(self, name: str, label: str) -> Future[None]:
+        """The label names the version that it named before."""
+        return self._order(name, ("roll back", label), lambda: self._take_labels(name, rolled_back(self._table(), name, label)))
+
+    def compare(self, names: Collection[str] | None = None) -> Future[None]:
+        """Looks at the files of some models, or of all, and loads, replaces and unloads what differs from what serves. A model that
+        fails is logged. '' among the names: the labels' file."""
+        return self._order("", ("compare", None if names is None else frozenset(names)), lambda: self._compare(names))
+
+    def _order(self, name: str, key: tuple[Any, ...], work: Callable[[], Sequence[threading.Thread]]) -> Future[None]:
+        with self._lock:
+            last = self._last.get(name)
+            if last is not None and last.key == key:
+                return last.done
+            order = Order(name, key, work)
+            if self._stopping:
+                order.done.set_exception(_stops())
+            elif self._waiting >= MAX_ORDERS:
+                order.done.set_exception(ResourceExhausted(f"{MAX_ORDERS} loads and unloads wait, which is the limit; retry later"))
+            else:
+                self._last[name] = order
+                self._waiting += 1
+                self._orders.put(order)
+            return order.done
+
+    # ---- the loader's thread ----
+
+    def _carry_out(self) -> None:
+        while (order := self._orders.get()) is not None:
+            with self._lock:
+                self._waiting -= 1
+                if self._last.get(order.name) is order:
+                    del self._last[order.name]
+            if self._stopping:
+                order.done.set_exception(_stops())
+            else:
+                order.carry_out()
+        for name in list(self._overlays):
+            self._keep(name, None)
+
+    def _load(self, name: str, version: int | None, sent: Callable[[Place | None], Overlay] | None) -> Sequence[threading.Thread]:
+        overlay = None
+        if sent is not None:
+            place = (overlay := sent(self._find(name))).place
+        elif (found := self._find(name)) is not None:
+            place = found
+        else:
+            raise NotFound(f"failed to load '{name[:100]}', failed to poll from model repository: it has no such model")
+        before = self._wishes.get(name)
+        wish = before or Wish(whole=False)
+        if version is None:
+            wish = Wish()
+        elif version in place.files:
+            wish = Wish(wish.whole, wish.also | {version}, wish.never - {version})
+        else:
+            raise NotFound(f"failed to load '{name}': it has no version {version}")
+        self._wishes[name] = wish
+        if why := self._bring(place):
+            if before is None and not self.repository.serving(name):
+                del self._wishes[name]
+            if overlay is not None:
+                overlay.folder.cleanup()
+            raise FailedPrecondition(f"failed to load '{name}': {why}")
+        self._keep(name, overlay)
+        return ()
+
+    def _find(self, name: str) -> Place | None:
+        """The model as it lies below the paths."""
+        try:
+            return find_place(self.paths, name)
+        except (ConfigError, StartError) as error:
+            raise FailedPrecondition(f"failed to load '{name}': {self._failed(name, 0, error)}") from None
+
+    def _keep(self, name: str, overlay: Overlay | None) -> None:
+        """What the model is made of from now on; None: what lies below the paths."""
+        if (old := self._overlays.pop(name, None)) is not None:
+            old.folder.cleanup()
+        if overlay is not None:
+            self._overlays[name] = overlay
+
+    def _unload(self, name: str, version: int | None) -> Sequence[threading.Thread]:
+        serving = self.repository.serving(name)
+        if not (serving or self.repository.knows(name)):
+            raise NotFound(f"failed to unload '{name[:100]}': there is no such model")
+        if version is not None and version not in serving:
+            raise NotFound(f"failed to unload '{name}': version {version} is not loaded")
+        labels = sorted(label for label, named in versions_of(self.repository.labels, name).items() if named == version)
+        if labels:
+            raise FailedPrecondition(f"failed to unload '{name}': label '{labels[0]}' names version {version}; move or remove it first")
+        if version is None:
+            self._wishes.pop(name, None)
+            self._keep(name, None)
+        else:
+            wish = self._wishes.get(name, Wish())
+            self._wishes[name] = Wish(wish.whole, wish.also - {version}, wish.never | {version})
+        return self._swap(name, [], set(serving) if version is None else {version})
+
+    def _label(self, name: str, label: str, version: int) -> Sequence[threading.Thread]:
+        if not version:
+            return self._take_labels(name, removed(self._table(), name, label))
+        if not self.repository.serving(name):
+            raise NotFound(f"label: model {name[:100]!r} is not loaded")
+        return self._take_labels(name, moved(self._table(), name, label, version))
+
+    def _table(self) -> Table:
+        """The labels as the file has them: another process may have moved some."""
+        try:
+            return self.repository.labels if self._label_file.path is None else self._label_file.read()
+        except ConfigError as error:
+            log.error("%s", error)
+            raise FailedPrecondition("the file of labels is broken, and they stay as they are; the server's log says where") from None
+
+    def _adopt(self) -> None:
+        """Takes labels that another process has moved, or a person by hand."""
+        table = self._table()
+        for name in sorted({*table, *self.repository.labels}):
+            if versions_of(table, name) != versions_of(self.repository.labels, name):
+                try:
+                    self._take_labels(name, {**self.repository.labels, name: table.get(name, {})}, write=False)
+                except InferdError as error:
+                    log.error("labels of model '%s' stay as they are: %s", name, error)
+
+    def _take_labels(self, name: str, labels: Table, *, write: bool = True) -> Sequence[threading.Thread]:
+        """Serves the versions that labels of a model name anew, writes the labels, and only then lets requests follow; versions that
+        nobody asks for any more leave after that."""
+        before, after = versions_of(self.repository.labels, name), versions_of(labels, name)
+        place = self._overlays[name].place if name in self._overlays else self._find(name)
+        there = [] if place is None else sorted(place.files)
+        named = {version for label, version in after.items() if before.get(label) != version}
+        if missing := named - set(there):
+            has = ", ".join(map(str, there[-SHOWN_NAMES:])) or "none"
+            raise NotFound(f"label: model '{name}' has no version {min(missing)}; it has {has}")
+        serving = set(self.repository.serving(name))
+        if place is not None and named - serving and (why := self._bring(place, named | serving)):
+            raise FailedPrecondition(f"the label stays where it is: {why}")
+        if write:
+            self._label_file.write(labels)
+        self._call(partial(self.repository.label, labels))
+        said = ", ".join(f"{label}={version}" for label, version in sorted(after.items())) or "none"
+        log.info("model '%s' has the labels %s", name, said, extra=event("labels_moved", model=name, labels=after))
+        if place is not None:
+            self._bring(place)
+        return ()
+
+    def _compare(self, names: Collection[str] | None) -> Sequence[threading.Thread]:
+        if names is not None and "" in names:
+            self._adopt()
+        try:
+            found, failed = survey(self.paths)
+        except (ConfigError, StartError) as error:
+            log.error("%s; the models that are loaded go on serving", error)
+            raise
+        known = self.repository.names() | set(self.repository.loads)
+        for name in sorted({*found, *failed, *known} if names is None else names):
+            if self._stopping:
+                break
+            if name in found:
+                self._wishes.setdefault(name, Wish())
+                self._bring(found[name])
+            elif name in failed:
+                self._failed(name, 0, failed[name])
+            elif name in known:
+                log.info("model '%s' is no longer there: it is unloaded", name, extra=event("model_removed", model=name))
+                self._wishes.pop(name, None)
+                self._swap(name, [], set(self.repository.serving(name)))
+                self._call(partial(self.repository.forget, name))
+        return ()
+
+    def _bring(self, place: Place, also: Collection[int] = ()) -> str:
+        """Loads the versions of a model that are to be served and are not, or have other files now, and lets go of the rest. Where one
+        fails, those that serve go on. Returns why, for clients. also: versions that are to be served whatever else is asked for."""
+        name, wish = place.name, self._wishes.get(place.name, Wish(whole=False))
+        also = {*also, *wish.also, *versions_of(self.repository.labels, name).values()}
+        repository, loader = self.repository, self.repository.loader
+        serving = repository.serving(name)
+        try:
+            selected = loader.select(place, also)
+        except (ConfigError, StartError) as error:
+            return self._failed(name, 0, error)
+        wanted = [entry for entry in selected.versions if entry[0] in also or (wish.whole and entry[0] not in wish.never)]
+        selected = selected._replace(versions=wanted)
+        unserved = sorted(set(place.files) - {version for version, _ in wanted})
+        loaded: list[Model] = []
+        failed = ""
+        for version, _ in wanted:
+            if version in serving and serving[version].content == loader.content(place, version):
+                continue
+            self._call(partial(repository.loading, name, version))
+            try:
+                self._room.check(place, version)
+                loaded.append(self._room.measured(place, version, partial(loader.load, selected, version, self._count)))
+            except Exception as error:
+                failed = self._failed(name, version, error)
+        retired = set() if failed else set(serving) - {version for version, _ in wanted}
+        if self._stopping:
+            for model in loaded:
+                model.close()
+            raise _stops()
+        if loaded or retired or not (failed or repository.is_settled(name, place.files, unserved)):
+            self._swap(name, loaded, retired, whole=not failed)
+            self._call(partial(repository.found, name, place.files, unserved))
+        return failed
+
+    @property
+    def _count(self) -> int:
+        return len(self.repository.names()) + 1
+
+    def _failed(self, name: str, version: int, error: Exception) -> str:
+        """Says so in the log and the index, and returns why, for clients."""
+        serving = sorted(self.repository.serving(name))
+        stays = f"; version {', '.join(map(str, serving))} goes on serving" if serving else ""
+        which = f"model '{name}' version {version}" if version else f"model '{name}'"
+        fields = event("model_load_failed", model=name, **({"version": version} if version else {}))
+        if isinstance(error, InferdError):
+            log.error("%s was not loaded: %s%s", which, error, stays, extra=fields)
+        else:
+            log.error("%s was not loaded%s", which, stays, extra=fields, exc_info=error)
+        return self._call(partial(self.repository.failed, name, version, error))
+
+    def _swap(self, name: str, loaded: Sequence[Model], retired: Collection[int], *, whole: bool = True) -> Sequence[threading.Thread]:
+        """Returns the threads on which versions leave."""
+        leaving = self._call(partial(self.repository.swap, name, loaded, retired, whole=whole))
+        if loaded or leaving:
+            serves = ", ".join(map(str, sorted(self.repository.serving(name)))) or "none"
+            said = f"; version {', '.join(str(model.version) for model in leaving)} drains" if leaving else ""
+            log.info("model '%s' serves version %s%s", name, serves, said, extra=event("model_swapped", model=name))
+        threads = [threading.Thread(target=self._let_go, args=([model],), name="drain", daemon=True) for model in leaving]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _let_go(self, held: list[Model]) -> None:
+        """On a thread of its own: the requests that a version has get their responses, and its memory goes back. held: nobody else
+        keeps it in memory."""
+        model, began_s = held.pop(), time.monotonic()
+        which = f"model '{model.name}' version {model.version}"
+        try:
+            if not model.drain(DRAIN_S):
+                log.warning("%s: requests are left after %g s, and are ended", which, DRAIN_S)
+            model.close()
+            self._call(partial(self.repository.gone, model))
+            fields = event("model_unloaded", model=model.name, version=model.version)
+            log.info("%s is unloaded, after %.2f s", which, time.monotonic() - began_s, extra=fields)
+        except Exception:
+            log.exception("%s could not be unloaded", which)
+        del model
+        self._give_back()
+
+    def _call(self, function: Callable[[], Result]) -> Result:
+        """On the loop; those who follow the state of models are told."""
+
+        def call() -> Result:
+            result = function()
+            self._changed()
+            return result
+
+        found: Result = self._on_loop(call)
+        return found
+
+
+def _stops() -> Unavailable:
+    return Unavailable("the server stops: it loads and unloads no models any more")

@@ -1,0 +1,87 @@
+"""A model of which a client sent the configuration, or all files: in a folder of its own. Never in here: loading, messages."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from inferd.engine.content import files_of
+from inferd.engine.model_config import CONFIG_FILES
+from inferd.engine.places import MAX_VERSION, Place
+from inferd.errors import FailedPrecondition, InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Overlay"]
+
+MAX_FILES = 1024
+_FILE = re.compile(r"([1-9][0-9]{0,18})/([A-Za-z0-9_-][A-Za-z0-9_. -]{0,254})(/[A-Za-z0-9_-][A-Za-z0-9_. -]{0,254}){0,7}", re.ASCII)
+
+
+class Overlay(NamedTuple):
+    """place: of the model as it is to be loaded. folder: what was sent; `cleanup()` removes it."""
+
+    place: Place
+    folder: tempfile.TemporaryDirectory[str]
+
+    @classmethod
+    def of_config(cls, base: Place, config: str, parent: Path | None = None) -> Overlay:
+        """A model of the repository by another configuration, a config.pbtxt. parent: where the folder is made; by default among
+        temporary files. Raises FailedPrecondition."""
+        made = cls._made(parent)
+        folder = Path(made.name) / base.name
+        try:
+            folder.mkdir()
+            (folder / CONFIG_FILES[0]).write_text(config, "utf-8")
+            if base.folder is None:  # one file, and its weights beside it
+                file = base.files[1]
+                (folder / "1").mkdir()
+                for each in files_of(base, 1).values():
+                    (folder / "1" / ("model.onnx" if each == file else each.name)).symlink_to(each.absolute())
+                return cls(Place(base.name, folder, {1: folder / "1"}, folder.parent), made)
+            for entry in base.folder.iterdir():
+                if entry.is_file() and entry.name not in CONFIG_FILES:
+                    (folder / entry.name).symlink_to(entry.absolute())
+        except OSError as error:
+            made.cleanup()
+            raise _unwritable(error) from None
+        return cls(Place(base.name, folder, base.files, base.repository or base.folder), made)
+
+    @classmethod
+    def of_files(cls, name: str, config: str, files: Mapping[str, bytes], parent: Path | None = None) -> Overlay:
+        """A model whose files are all sent, each by VERSION/NAME. Raises InvalidArgument, FailedPrecondition."""
+        if len(files) > MAX_FILES:
+            raise InvalidArgument(f"parameters: expected at most {MAX_FILES} files, got {len(files)}")
+        for path in files:
+            found = _FILE.fullmatch(path)
+            if found is None or int(found[1]) > MAX_VERSION:
+                raise InvalidArgument(
+                    f"parameters: expected file:VERSION/NAME, with a number from 1 and a name that stays in its folder, got {path[:100]!r}"
+                )
+        made = cls._made(parent)
+        folder = Path(made.name) / name
+        try:
+            folder.mkdir()
+            (folder / CONFIG_FILES[0]).write_text(config, "utf-8")
+            for path, content in files.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content)
+        except OSError as error:
+            made.cleanup()
+            raise _unwritable(error) from None
+        versions = {int(path.partition("/")[0]) for path in files}
+        return cls(Place(name, folder, {version: folder / str(version) for version in versions}, folder.parent), made)
+
+    @staticmethod
+    def _made(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
+        try:
+            return tempfile.TemporaryDirectory(prefix="inferd-", dir=parent)
+        except OSError as error:
+            raise _unwritable(error) from None
+
+
+def _unwritable(error: OSError) -> FailedPrecondition:
+    return FailedPrecondition(f"parameters: the files that were sent cannot be written: {error.strerror}")

@@ -1,0 +1,175 @@
+"""Labels: the table, its file, and versions that are served because a label names them."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+from inferd.engine import labels
+from inferd.engine.labels import Label, LabelFile, Table, moved, removed, rolled_back, versions_of
+from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from tests.engine.test_lifecycle import DOUBLED, IDENTITY, LIMIT_S, World
+from tests.engine.test_repository import infer
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    made = World(tmp_path / "models", LabelFile(tmp_path / "state" / "labels.json"))
+    yield made
+    made.life.stop(LIMIT_S)
+    made.repository.close()
+
+
+# ---- the table -----------------------------------------------------------------------------------------------------
+
+
+def test_a_label_moves_and_goes_back() -> None:
+    table: Table = {}
+    for version in (1, 2, 2):
+        table = moved(table, "m", "stable", version)
+    table = moved(table, "m", "canary", 3)
+    assert versions_of(table, "m") == {"stable": 2, "canary": 3}
+    table = rolled_back(table, "m", "stable")
+    assert versions_of(table, "m")["stable"] == 1
+    assert versions_of(rolled_back(table, "m", "stable"), "m")["stable"] == 2
+    assert versions_of(removed(table, "m", "canary"), "m") == {"stable": 1}
+    assert versions_of(table, "other") == {}
+
+
+@pytest.mark.parametrize("name", ["", "1", "01", "-1", "a b", "a/b", "ü", "a" * 65, "\n", "stable\n"])
+def test_names_that_no_label_has(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="label: expected a letter, then up to 63") as caught:
+        moved({}, "m", name, 1)
+    assert len(str(caught.value)) < 250
+
+
+def test_what_is_not_there_cannot_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = moved({}, "m", "stable", 1)
+    with pytest.raises(FailedPrecondition, match="has named no version but 1: there is no way back"):
+        rolled_back(table, "m", "stable")
+    for change in (rolled_back, removed):
+        with pytest.raises(NotFound, match="model 'm' has no label 'canary'"):
+            change(table, "m", "canary")
+    monkeypatch.setattr(labels, "MAX_LABELS", 1)
+    with pytest.raises(ResourceExhausted, match="model 'm' has 1 labels, which is the limit"):
+        moved(table, "m", "canary", 1)
+    assert moved(table, "m", "stable", 2)
+
+
+def test_the_file_holds_the_table(tmp_path: Path) -> None:
+    file = LabelFile(tmp_path / "new" / "labels.json")
+    assert file.read() == {}
+    file.write({"m": {"stable": Label(2, 1)}, "empty": {}})
+    assert file.read() == {"m": {"stable": Label(2, 1)}}
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["labels.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"m": {"stable": 2}}', b'{"m": {"stable": {"version": "2"}}}', b"\xff"])
+def test_a_file_that_holds_no_table(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "labels.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"labels: '.*labels.json' cannot be read: .*; mend the file, or remove it"):
+        LabelFile(tmp_path / "labels.json").read()
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(FailedPrecondition, match=r"^labels cannot be written \(.*\), and stay as they are; the server's log says where$"):
+        LabelFile(tmp_path / "state" / "labels.json").write({})
+    assert str(tmp_path) in caplog.text
+    LabelFile(None).write({})
+    assert "labels are lost at a restart" in caplog.text
+
+
+# ---- versions ------------------------------------------------------------------------------------------------------
+
+
+def test_requests_follow_a_label(world: World) -> None:
+    """The version policy selects the newest alone; what a label names is served, too."""
+    world.write("m", 1, IDENTITY)
+    world.start()
+    world.life.label("m", "stable", 1).result(LIMIT_S)
+    world.write("m", 2, DOUBLED)
+    world.compare()
+    assert [infer(world.repository, "m", version, 3) for version in ("stable", "1", "")] == [3, 3, 6]
+    assert world.reasons() == {"1": "label stable", "2": ""}
+    world.life.label("m", "stable", 2).result(LIMIT_S)
+    assert infer(world.repository, "m", "stable", 3) == 6
+    assert sorted(world.repository.serving("m")) == [2], "nobody asks for version 1 any more"
+    world.life.roll_back("m", "stable").result(LIMIT_S)
+    assert infer(world.repository, "m", "stable", 3) == 3
+    assert sorted(world.repository.serving("m")) == [1, 2]
+    world.life.label("m", "stable", 0).result(LIMIT_S)
+    with pytest.raises(InvalidArgument, match="a label of the model, or nothing for the newest, got 'stable'"):
+        world.repository.lookup("m", "stable")
+
+
+def test_labels_are_there_after_a_restart(world: World, tmp_path: Path) -> None:
+    world.write("m", 1, IDENTITY)
+    world.write("m", 2, DOUBLED)
+    world.start()
+    world.life.label("m", "stable", 1).result(LIMIT_S)
+    again = World(world.folder)
+    again.repository.labels = LabelFile(tmp_path / "state" / "labels.json").read()
+    again.repository.load(world.folder)
+    assert [infer(again.repository, "m", version, 3) for version in ("stable", "")] == [3, 6]
+    again.repository.close()
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_label_that_cannot_move_stays(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write("m", 1, IDENTITY)
+    world.write("m", 2, DOUBLED)
+    world.start()
+    world.life.label("m", "stable", 2).result(LIMIT_S)
+    world.write("m", 1, b"half")
+    with pytest.raises(FailedPrecondition, match="the label stays where it is: model 'm' cannot be loaded"):
+        world.life.label("m", "stable", 1).result(LIMIT_S)
+    for name, version, words in (("m", 7, "model 'm' has no version 7; it has 1, 2"), ("x", 1, "model 'x' is not loaded")):
+        with pytest.raises(NotFound, match=words):
+            world.life.label(name, "stable", version).result(LIMIT_S)
+    world.write("m", 1, IDENTITY)
+    monkeypatch.setattr(labels.os, "replace", full)
+    with pytest.raises(FailedPrecondition, match="labels cannot be written"):
+        world.life.label("m", "stable", 1).result(LIMIT_S)
+    assert infer(world.repository, "m", "stable", 3) == 6
+    assert [entry.name for entry in (tmp_path / "state").iterdir()] == ["labels.json"]
+    with pytest.raises(FailedPrecondition, match="label 'stable' names version 2; move or remove it first"):
+        world.unload("m", 2)
+
+
+def test_a_label_whose_version_is_gone(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    world.life.label("m", "stable", 1).result(LIMIT_S)
+    world.write("m", 2, DOUBLED)
+    shutil.rmtree(world.folder / "m" / "1")
+    world.compare()
+    with pytest.raises(Unavailable, match="label 'stable' of model 'm' names version 1, which takes no requests now"):
+        world.repository.lookup("m", "stable")
+    world.write("m", 1, IDENTITY)
+    world.compare()
+    assert infer(world.repository, "m", "stable", 3) == 3
+
+
+def test_labels_that_another_process_moves(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    world.write("m", 1, IDENTITY)
+    world.write("m", 2, DOUBLED)
+    world.start()
+    file = LabelFile(tmp_path / "state" / "labels.json")
+    file.write({"m": {"stable": Label(1)}, "elsewhere": {"stable": Label(1)}})
+    world.compare("")
+    assert infer(world.repository, "m", "stable", 3) == 3
+    world.life.label("m", "canary", 2).result(LIMIT_S)
+    assert versions_of(file.read(), "m") == {"stable": 1, "canary": 2}
+    assert versions_of(file.read(), "elsewhere") == {"stable": 1}
+    assert file.path is not None
+    file.path.write_text("{")
+    with pytest.raises(FailedPrecondition, match="the file of labels is broken"):
+        world.compare("")
+    assert infer(world.repository, "m", "stable", 3) == 3

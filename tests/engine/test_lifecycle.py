@@ -1,0 +1,397 @@
+"""Versions that come, are replaced and go while requests wait and run. There is no event loop: changes happen one at a time."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferd._core.batching.batch import Batch
+from inferd.config import Settings
+from inferd.engine import lifecycle
+from inferd.engine.labels import LabelFile
+from inferd.engine.lifecycle import Lifecycle
+from inferd.engine.places import find_places
+from inferd.engine.planner import Host
+from inferd.engine.repository import Repository
+from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound, ResourceExhausted, StartError, Unavailable
+from tests import models
+from tests.engine.test_model import submit
+from tests.engine.test_repository import infer
+from tests.engine.test_run_limit import made
+from tests.fake_backend import FakeBackend
+from tests.server_fixtures import until
+
+IDENTITY, DOUBLED = models.identity(), models.doubled()
+LIMIT_S = 30.0
+
+
+class World:
+    """A repository on disk, loaded, and its life cycle."""
+
+    def __init__(self, folder: Path, label_file: LabelFile | None = None) -> None:
+        self.folder = folder
+        self.changes = 0
+        self.given_back = threading.Event()
+        self.repository = Repository(deliver=Batch.deliver, host=Host(1, 1), on_model_error="skip")
+        self.life = Lifecycle(
+            self.repository,
+            [folder],
+            on_loop=self._on_loop,
+            changed=self._changed,
+            give_back=self.given_back.set,
+            label_file=label_file,
+        )
+        self._loop = threading.RLock()
+
+    def _on_loop(self, function: Callable[[], Any]) -> Any:
+        with self._loop:
+            return function()
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def start(self) -> World:
+        self.repository.load(self.folder)
+        self.life.start()
+        return self
+
+    def write(self, name: str, version: int, model: bytes, config: str | None = None) -> Path:
+        models.repository(self.folder, {name: {version: model}}, {} if config is None else {name: config})
+        return self.folder / name / str(version) / "model.onnx"
+
+    def load(self, name: str, version: int | None = None) -> None:
+        self.life.load(name, version).result(LIMIT_S)
+
+    def unload(self, name: str, version: int | None = None) -> None:
+        self.life.unload(name, version).result(LIMIT_S)
+
+    def compare(self, *names: str) -> None:
+        self.life.compare(names or None).result(LIMIT_S)
+
+    def index(self) -> list[tuple[str, str, str]]:
+        return [entry[:3] for entry in self.repository.index()]
+
+    def reasons(self) -> dict[str, str]:
+        return {entry.version: entry.reason for entry in self.repository.index()}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path / "models")
+    yield made
+    made.life.stop(LIMIT_S)
+    made.repository.close()
+
+
+def released(reference: weakref.ref[Any]) -> bool:
+    """Without the collector of cycles, which a server calls rarely."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if reference() is None:
+            return True
+        pause.wait(0.005)
+    return False
+
+
+# ---- versions come -------------------------------------------------------------------------------------------------
+
+
+def test_a_new_version_takes_over_and_the_old_one_is_freed(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    old = weakref.ref(world.repository.lookup("m", ""))
+    assert infer(world.repository, "m", value=3) == 3
+    world.write("m", 2, DOUBLED)
+    world.compare()
+    assert infer(world.repository, "m", value=3) == 6
+    with pytest.raises(NotFound, match="serves no version 1; it serves 2"):
+        world.repository.lookup("m", "1")
+    assert released(old)
+    assert world.given_back.wait(LIMIT_S)
+    assert world.index() == [("m", "1", "UNAVAILABLE"), ("m", "2", "READY")]
+    assert world.reasons()["1"] == "unloaded"
+    assert world.changes
+    shutil.rmtree(world.folder / "m" / "1")
+    world.compare()
+    assert world.index() == [("m", "2", "READY")]
+
+
+def test_files_that_hold_the_same_are_not_loaded_again(world: World) -> None:
+    file = world.write("m", 1, IDENTITY)
+    world.start()
+    model, changes = world.repository.lookup("m", ""), world.changes
+    world.compare()
+    file.unlink()
+    file.write_bytes(IDENTITY)
+    world.compare()
+    world.load("m")
+    assert world.repository.lookup("m", "") is model
+    assert world.changes == changes
+    file.write_bytes(DOUBLED)
+    world.compare("m")
+    assert infer(world.repository, "m", value=3) == 6
+    (world.folder / "m" / "config.pbtxt").write_text("max_batch_size: 3")
+    world.compare("m")
+    assert world.repository.lookup("m", "").config.max_batch_size == 3
+
+
+def test_models_come_and_go_with_their_folders(world: World) -> None:
+    world.write("a", 1, IDENTITY)
+    world.write("b", 1, IDENTITY)
+    world.start()
+    shutil.rmtree(world.folder / "a")
+    world.write("c", 1, DOUBLED)
+    world.compare()
+    with pytest.raises(NotFound, match="there is no model 'a'"):
+        world.repository.lookup("a", "")
+    until(lambda: world.index() == [("b", "1", "READY"), ("c", "1", "READY")])
+
+
+def test_one_version_alone(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.write("m", 2, IDENTITY)
+    world.write("m", 3, DOUBLED)
+    world.start()
+    world.load("m", 1)
+    assert sorted(world.repository.serving("m")) == [1, 3]
+    world.compare()
+    assert sorted(world.repository.serving("m")) == [1, 3], "files that change do not undo what was asked for"
+    world.unload("m", 3)
+    assert sorted(world.repository.serving("m")) == [1]
+    assert world.repository.lookup("m", "").version == 1
+    world.load("m")
+    assert sorted(world.repository.serving("m")) == [3], "as the version policy says"
+
+
+# ---- loads that fail -----------------------------------------------------------------------------------------------
+
+
+def test_a_load_that_fails_leaves_the_old_version_and_says_why(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    file = world.write("m", 2, b"half")
+    world.compare()
+    assert infer(world.repository, "m", value=3) == 3
+    assert world.index() == [("m", "1", "READY"), ("m", "2", "UNAVAILABLE")]
+    assert world.reasons()["2"].startswith("the last load failed: model 'm' cannot be loaded")
+    assert str(world.folder) not in world.reasons()["2"]
+    assert world.repository.loads["m"] == (1, True)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage().startswith("model 'm' version 2 was not loaded: ")
+    assert record.getMessage().endswith("; version 1 goes on serving")
+    file.write_bytes(DOUBLED)
+    world.compare()
+    assert infer(world.repository, "m", value=3) == 6
+    assert world.repository.loads["m"] == (1, False)
+    assert world.reasons()["2"] == ""
+
+
+def test_a_broken_file_in_place_of_the_one_that_serves(world: World) -> None:
+    file = world.write("m", 1, IDENTITY)
+    world.start()
+    file.write_bytes(b"half")
+    with pytest.raises(FailedPrecondition, match="failed to load 'm': model 'm' cannot be loaded"):
+        world.load("m")
+    assert infer(world.repository, "m", value=3) == 3
+    (entry,) = world.repository.index()
+    assert (entry.state, entry.reason[:20]) == ("READY", "the last load failed")
+    file.write_bytes(IDENTITY)
+    world.load("m")
+    assert world.reasons() == {"1": ""}
+    assert world.repository.loads["m"] == (1, False)
+
+
+def test_a_model_of_which_nothing_serves(world: World) -> None:
+    world.write("good", 1, IDENTITY)
+    file = world.write("m", 1, b"half")
+    world.start()
+    with pytest.raises(Unavailable, match="model 'm' could not be loaded"):
+        world.repository.lookup("m", "")
+    file.write_bytes(IDENTITY)
+    world.compare("m")
+    assert infer(world.repository, "m") == 1
+    assert ("m", "", "UNAVAILABLE") not in world.index()
+
+
+def test_a_fault_of_ours_is_told_by_the_log_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    world.write("m", 2, DOUBLED)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(world.repository.loader, "load", fail)
+    with pytest.raises(FailedPrecondition, match=r"^failed to load 'm': the server's log says why$"):
+        world.load("m")
+    assert infer(world.repository, "m", value=3) == 3
+
+
+def test_a_version_that_does_not_fit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    world.write("m", 2, DOUBLED)
+
+    def check(*_: object) -> None:
+        raise StartError("it has 5 MiB")
+
+    monkeypatch.setattr(world.life._room, "check", check)
+    with pytest.raises(FailedPrecondition, match="it has 5 MiB"):
+        world.load("m")
+    assert sorted(world.repository.serving("m")) == [1]
+
+
+def test_a_repository_that_disappears_takes_no_model_with_it(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    for vanish in (lambda: shutil.rmtree(world.folder / "m"), lambda: world.folder.rmdir()):
+        vanish()
+        with pytest.raises(ConfigError):
+            world.compare()
+        assert infer(world.repository, "m", value=3) == 3
+
+
+@pytest.mark.parametrize("name", ["x", "", "..", "../m", "m/1", ".m", "m\0", "x" * 10_000])
+def test_names_that_no_model_has(world: World, name: str) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    with pytest.raises(NotFound, match=r"failed to load .*, failed to poll from model repository") as caught:
+        world.load(name)
+    assert len(str(caught.value)) < 250
+    with pytest.raises(NotFound, match="failed to unload"):
+        world.unload(name)
+    with pytest.raises(NotFound, match="it has no version 7"):
+        world.load("m", 7)
+    with pytest.raises(NotFound, match="version 7 is not loaded"):
+        world.unload("m", 7)
+    assert world.index() == [("m", "1", "READY")]
+
+
+def test_two_models_of_one_name(world: World, tmp_path: Path) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    models.write(world.folder, "m", DOUBLED)
+    with pytest.raises(FailedPrecondition, match="there are two models named 'm'"):
+        world.load("m")
+    assert infer(world.repository, "m", value=3) == 3
+
+
+# ---- versions go ---------------------------------------------------------------------------------------------------
+
+
+def test_an_unload_lets_what_waits_and_runs_come_to_its_end(world: World) -> None:
+    backend = FakeBackend()
+    model = made([backend])
+    world.write("m", 1, IDENTITY)
+    world.repository.load_places([])
+    world.repository._models = [model]
+    world.repository._list_ready()
+    world.life.start()
+    running = submit(model, 1)
+    backend.wait_for_run()
+    waiting = submit(model, 2)
+    unloaded = world.life.unload("double")
+    world.life.compare(()).result(LIMIT_S)  # the order is carried out, and holds up no other
+    assert world.index() == [("double", "1", "UNLOADING")]
+    with pytest.raises(NotFound):
+        world.repository.lookup("double", "")
+    assert not unloaded.done()
+    backend.release()
+    assert (running.response[0, 0], waiting.response[0, 0]) == (2, 4)
+    unloaded.result(LIMIT_S)
+    assert backend.closed
+    assert world.index() == [("double", "1", "UNAVAILABLE")]
+
+
+def test_a_model_that_was_unloaded_can_be_loaded_again(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    world.unload("m")
+    with pytest.raises(NotFound):
+        world.repository.lookup("m", "")
+    world.unload("m")
+    world.load("m")
+    assert infer(world.repository, "m", value=3) == 3
+    assert world.index() == [("m", "1", "READY")]
+
+
+def test_settings_that_were_read_again_hold_for_later_versions(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    world.repository.limit_queues(Settings(max_queue_requests=7))
+    world.write("m", 2, IDENTITY)
+    world.compare()
+    assert world.repository.lookup("m", "2").config.inferd.max_queue_requests == 7
+
+
+# ---- orders --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gate(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The loader's thread waits for it, in a load of model "slow" that has begun."""
+    entered, opened = threading.Event(), threading.Event()
+    world.write("m", 1, IDENTITY)
+    world.write("slow", 1, IDENTITY)
+    world.repository.load_places(find_places([world.folder / "m"])[0])
+    world.life.start()
+    load = world.repository.loader.load
+
+    def held(selected: Any, *rest: Any) -> Any:
+        if selected.place.name == "slow":
+            entered.set()
+            assert opened.wait(LIMIT_S)
+        return load(selected, *rest)
+
+    monkeypatch.setattr(world.repository.loader, "load", held)
+    world.life.load("slow")
+    assert entered.wait(LIMIT_S)
+    yield opened
+    opened.set()
+
+
+def test_an_order_that_waits_is_not_given_twice(world: World, gate: threading.Event) -> None:
+    with pytest.raises(Unavailable, match="model 'slow' is being loaded"):
+        world.repository.lookup("slow", "")
+    assert ("slow", "1", "LOADING") in world.index()
+    assert infer(world.repository, "m") == 1
+    first = world.life.load("m")
+    assert world.life.load("m") is first
+    assert world.life.load("m", 1) is not first
+    gone = world.life.unload("m")
+    again = world.life.load("m")
+    assert again is not first, "it was unloaded in between"
+    assert not first.cancel(), "others wait for it, too"
+    gate.set()
+    gone.result(LIMIT_S)
+    again.result(LIMIT_S)
+    assert sorted(world.index()) == [("m", "1", "READY"), ("slow", "1", "READY")]
+
+
+def test_too_many_orders_are_rejected(world: World, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "MAX_ORDERS", 2)
+    kept = [world.life.load("m"), world.life.unload("m")]
+    with pytest.raises(ResourceExhausted, match="2 loads and unloads wait"):
+        world.life.load("m").result(LIMIT_S)
+    gate.set()
+    for each in kept:
+        each.result(LIMIT_S)
+
+
+def test_what_is_loaded_while_the_server_stops_serves_nothing(world: World, gate: threading.Event) -> None:
+    waiting = world.life.load("m", 1)
+    assert not world.life.stop(0.0)
+    with pytest.raises(Unavailable, match="the server stops"):
+        world.life.unload("m").result(LIMIT_S)
+    gate.set()
+    with pytest.raises(InferdError, match="the server stops"):
+        waiting.result(LIMIT_S)
+    assert world.life.stop(LIMIT_S)
+    assert not world.repository.serving("slow")
