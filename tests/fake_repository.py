@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from inferd._core.metrics.histogram import Statistics
 from inferd.engine.labels import Table
+from inferd.engine.provenance import Provenance
 from inferd.engine.repository import Loads
 from inferd.errors import InvalidArgument, NotFound, Unavailable
 from inferd.protocol import inference
@@ -51,6 +52,7 @@ class FakeModel:
     evictions: int = 0
     arena_bytes: int = 0
     run_peak_bytes: int = 0
+    provenance: Provenance | None = None
 
 
 class FakeRepository:

@@ -27,6 +27,7 @@ from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.places import SHOWN_NAMES, Place, check_labels, selected_versions
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
+from inferd.engine.provenance import provenance_of
 from inferd.engine.run_limits import limit_axes
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
@@ -162,6 +163,7 @@ class Loader:
         model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
             model.warm_up()
+            model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0])
         except BaseException:
             model.close()
             raise

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
     from inferd.engine.content import Content
+    from inferd.engine.provenance import Provenance
     from inferd.pipeline.plan import Plan
     from inferd.protocol.inference import ModelConfig
 
@@ -154,6 +155,7 @@ class Model:
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
         self.content: Content = {}  # the files that it was made of; set by whoever loaded it
         self.own_limits: frozenset[str] = frozenset()  # of QUEUE_LIMITS, those that its own configuration sets
+        self._provenance: Provenance | None = None
         self.inline_reason = "not decided before warm-up"
         self.instances = len(backends)
         self.statistics = Statistics(max(config.max_batch_size, 1))
@@ -206,6 +208,16 @@ class Model:
         self.route.submit(request, call)
 
     # ---- what is known of it ----
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Where its responses come from; set by whoever loaded it."""
+        return self._provenance
+
+    @provenance.setter
+    def provenance(self, provenance: Provenance) -> None:
+        self._provenance = provenance
+        self.signature.provenance = provenance.parameters()
 
     @property
     def inline(self) -> bool:

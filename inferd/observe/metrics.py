@@ -357,6 +357,7 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
     yield from _of_each(GaugeMetricFamily, gauges, models)
     yield GaugeMetricFamily("inferd_requests_waiting", "Requests that wait for an instance, of all models.", sum(m.depth for m in models))
     yield GaugeMetricFamily("inferd_requests_running", "Requests in runs, of all models.", sum(m.running for m in models))
+    yield _provenance(models)
     yield _rejections(models)
     yield from _of_each(CounterMetricFamily, counters, models)
     yield _stage_durations(models)
@@ -370,6 +371,14 @@ def _load_families(models: Sequence[Model], loads: Mapping[str, Loads]) -> Itera
         failures.add_metric([name], loads[name].failures if name in loads else 0)
         failing.add_metric([name], float(name in loads and loads[name].failing))
     yield from (failures, failing)
+
+
+def _provenance(models: Sequence[Model]) -> Metric:
+    family = InfoMetricFamily("inferd_model", "Where responses of the version come from.", labels=["model", "version"])
+    for model in models:
+        if model.provenance is not None:
+            family.add_metric(_labels(model), model.provenance._asdict())
+    return family
 
 
 def _rejections(models: Sequence[Model]) -> Metric:

@@ -41,6 +41,7 @@ Page = list[Family]
 COMBINED: dict[str, Callable[[float, float], float]] = {
     "inferd_build": max,
     "inferd_inline": max,
+    "inferd_model": max,
     "inferd_model_ready": min,
     "inferd_tls_certificate_expires_timestamp_seconds": min,
     "nv_cpu_memory_total_bytes": max,

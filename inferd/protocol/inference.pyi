@@ -1148,6 +1148,8 @@ class ModelMetadataResponse(Message):
     def inputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
     @property
     def outputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
+    @property
+    def properties(self) -> ScalarMap[str, str]: ...
     def __init__(
         self,
         *,
@@ -1156,6 +1158,7 @@ class ModelMetadataResponse(Message):
         platform: str = ...,
         inputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
         outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
+        properties: Mapping[str, str] | None = ...,
     ) -> None: ...
 
 @final

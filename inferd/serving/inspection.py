@@ -95,6 +95,7 @@ class Inspection:
             platform=model.config.platform or PLATFORM,
             inputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.input],
             outputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.output],
+            properties=model.provenance.properties() if model.provenance is not None else {},
         )
 
     async def model_config(self, request: inference.ModelConfigRequest) -> inference.ModelConfigResponse:

@@ -20,6 +20,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from inferd.engine.provenance import Provenance
 from inferd.errors import StartError
 from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Exposition, MergedMetrics, Metrics
 from inferd.observe.pages import merge
@@ -40,6 +41,7 @@ def busy_model() -> FakeModel:
             rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
         )
     model.statistics.add_run(4, 3_000, 400_000, 5_000)
+    model.provenance = Provenance("a1", "", "onnxruntime 1.32.0", "CPUExecutionProvider", "c2")
     model.statistics.add_run(2, 9_000, 1_200_000, 15_000)
     return model
 
@@ -393,6 +395,7 @@ def test_a_real_server_is_scraped(served: ServerFixture) -> None:
     text = get(int(port), host=host)[2].decode()
     seen = {(exact(sample.name), sample.labels.get("model")): sample.value for family in parse_text(text) for sample in family.samples}
     assert seen["inferd_model_ready", "identity"] == 1
+    assert seen["inferd_model_info", "identity"] == 1
     assert seen["nv_inference_request_success", "identity"] >= 0
     assert seen["inferd_streams_opened_total", None] >= 0
     assert f'transport="{served.transport}"' in text

@@ -276,6 +276,14 @@ WRONG: dict[str, tuple[Request, str, tuple[str, ...]]] = {
         ("'triton_mine'", "reserved", "triton_enable_empty_final_response"),
     ),
     "priority in words": (with_parameter("priority", string_param="high"), INVALID, ("'priority'", "uint64_param", "'high'")),
+    "provenance in words": (with_parameter("provenance", string_param="yes"), INVALID, ("'provenance'", "bool_param")),
+    "negative timeout beside provenance": (
+        changed(
+            lambda r: [r.parameters["provenance"].__setattr__("bool_param", True), r.parameters["timeout"].__setattr__("int64_param", -1)]
+        ),
+        INVALID,
+        ("'timeout'", "0 or more", "-1"),
+    ),
     "negative timeout": (with_parameter("timeout", int64_param=-1), INVALID, ("'timeout'", "0 or more", "-1")),
     "a thousand parameters": (
         changed(lambda r: [r.parameters[f"p{i}"].CopyFrom(inference.InferParameter(bool_param=True)) for i in range(1000)]),

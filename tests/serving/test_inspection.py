@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from inferd._core.metrics.histogram import Statistics
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import EXTENSIONS, SERVICE, Inspection
+from tests import wire
 from tests.fake_repository import FakeModel, FakeRepository, model_config
 from tests.server_fixtures import ServerFixture
 from tests.transport_fixtures import serving
@@ -244,6 +247,28 @@ async def test_real_models_tell_their_contract(served: ServerFixture) -> None:
         assert not await client.is_model_ready("versions", "2")
         states = {(entry.name, entry.version): entry.state for entry in (await client.get_model_repository_index()).models}
         assert states["identity", "1"] == states["versions", "1"] == states["versions", "3"] == "READY"
+
+
+async def test_a_response_says_what_made_it_where_it_is_asked(served: ServerFixture, model_files: Path) -> None:
+    digest = hashlib.sha256((model_files / "identity" / "1" / "model.onnx").read_bytes()).hexdigest()
+    request = wire.infer_request("identity", {"x": wire.rows(2)}, id="mine")
+    with wire.Caller(served.address) as caller:
+        properties = dict(caller.ask("ModelMetadata", name="identity").properties)
+        assert properties["model_sha256"] == digest
+        assert properties["provider"] == "CPUExecutionProvider"
+        plain = caller.infer(request)
+        assert not plain.parameters
+        for asked in ([], [plain.outputs[0].name]):
+            del request.outputs[:]
+            for name in asked:
+                request.outputs.add(name=name)
+            request.parameters["provenance"].bool_param = True
+            told = caller.infer(request)
+            assert {name: value.string_param for name, value in told.parameters.items()} == properties
+            told.ClearField("parameters")
+            assert told == plain
+            request.parameters["provenance"].bool_param = False
+            assert caller.infer(request) == plain
 
 
 async def test_real_statistics_grow_with_each_request(served: ServerFixture) -> None:

@@ -50,7 +50,7 @@ cdef struct Fields:             # a request's top level: where its fields lie
     Bytes id
     uint64_t priority           # request parameters that the queue heeds; 0: not given
     uint64_t timeout_us
-    Parameter rejected           # a request parameter that must not be there or has no such value; key.nbytes 0: none
+    Parameter rejected          # a request parameter that must not be there or has no such value, else `provenance`; key.nbytes 0: none
     int input_count
     int output_count
     int raw_count
@@ -285,6 +285,11 @@ cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, 
                 return fail_as(outer, &inner)
 
 
+cdef inline bint is_free(const Fields *fields) noexcept nogil:
+    """Whether no parameter must be rejected so far."""
+    return fields.rejected.key.nbytes == 0 or equals(&fields.rejected.key, "provenance", 10)
+
+
 cdef inline void heed(Fields *fields, const Parameter *parameter) noexcept nogil:
     """Notes what the queue needs from a request parameter, and the first one that must be rejected."""
     cdef uint64_t *number
@@ -293,13 +298,14 @@ cdef inline void heed(Fields *fields, const Parameter *parameter) noexcept nogil
     elif equals(&parameter.key, "timeout", 7):
         number = &fields.timeout_us
     else:
-        if (fields.rejected.key.nbytes == 0 and parameter.key.nbytes > 7 and memcmp(parameter.key.data, "triton_", 7) == 0
-                and not equals(&parameter.key, "triton_enable_empty_final_response", 34)):
+        if is_free(fields) and (equals(&parameter.key, "provenance", 10)
+                or (parameter.key.nbytes > 7 and memcmp(parameter.key.data, "triton_", 7) == 0
+                    and not equals(&parameter.key, "triton_enable_empty_final_response", 34))):
             fields.rejected = parameter[0]
         return
     if parameter.kind == 0 or parameter.kind == UINT64_PARAM or (parameter.kind == INT64_PARAM and <int64_t>parameter.number >= 0):
         number[0] = parameter.number
-    elif fields.rejected.key.nbytes == 0:
+    elif is_free(fields):
         fields.rejected = parameter[0]
 
 

@@ -12,7 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, expect_contents, raw_nbytes
 from inferd._core.codec.fields cimport (
-    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, read_asked,
+    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, equals, read_asked,
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.grpc.message cimport Message, count_copied, new_message
@@ -70,8 +70,10 @@ cdef InferRequest decode_request(Message message, bint at_once):
     open_reader(&reader, message.data, message.nbytes)
     if read_fields(&reader, &fields) < 0:
         reject_malformed(&reader)
+    request.asked_count = fields.output_count
     if fields.rejected.key.nbytes > 0:
         reject_parameter(&fields.rejected)
+        request.asked_count += PROVENANCE * <int>(fields.rejected.number != 0)
     request.entry.priority = <uint16_t>min(fields.priority, <uint64_t>UINT16_MAX)
     request.entry.timeout_ns = <int64_t>min(fields.timeout_us, <uint64_t>(INT64_MAX // 1000)) * 1000
     check_text(&fields.model_name, "model_name")
@@ -96,7 +98,6 @@ cdef InferRequest decode_request(Message message, bint at_once):
         if at_once and message.nbytes > UNPACKED_NBYTES:
             return None
         pack_typed(request, &reader, &fields)
-    request.asked_count = fields.output_count
     for i in range(fields.output_count):
         if read_asked(&reader, &fields.outputs[i], &asked, &fields.parameter_count) < 0:
             reject_malformed(&reader)
@@ -220,6 +221,11 @@ cdef int reject_malformed(const Reader *reader) except -1:
 
 
 cdef int reject_parameter(const Parameter *parameter) except -1:
+    """Any but a right `provenance`."""
+    if equals(&parameter.key, "provenance", 10):
+        if parameter.kind == BOOL_PARAM or parameter.kind == 0:
+            return 0
+        raise InvalidArgument("parameter 'provenance': expected bool_param; true asks for the model's provenance in the response")
     if memcmp(parameter.key.data, "triton_", 7) == 0:
         raise InvalidArgument(
             f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
@@ -363,8 +369,12 @@ cdef class InferRequest(Request):
         if outputs is None or self.signature is None:
             raise Internal("a request was encoded before it was checked and run; this is a fault of the server")
         head = outputs.response_head
-        if head is not None and head.signature is self.signature and head.rows == self.entry.rows and outputs.batched \
-                and self.output_count == 0 and first_row >= 0:
+        if self.output_count != 0:
+            self.response = encode(self, outputs, first_row)
+            if self.asked_count & PROVENANCE and self.signature.provenance is not None:
+                self.response = appended(<Message>self.response, self.signature)
+        elif head is not None and head.signature is self.signature and head.rows == self.entry.rows and outputs.batched \
+                and first_row >= 0:
             self.response = encode_alike(self, outputs, first_row, head)
         else:
             self.response = encode(self, outputs, first_row)
@@ -378,10 +388,11 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
     cdef Asked asked
     cdef uint32_t tag
     cdef int parameter_count = 0
+    cdef int asked_count = request.asked_count & ~PROVENANCE
     cdef int index
     memset(seen, 0, signature.output_count * sizeof(bint))
-    if request.asked_count > INLINE_OUTPUTS and request.more_outputs is None:
-        request.more_outputs = PyBytes_FromStringAndSize(NULL, request.asked_count * sizeof(int))
+    if asked_count > INLINE_OUTPUTS and request.more_outputs is None:
+        request.more_outputs = PyBytes_FromStringAndSize(NULL, asked_count * sizeof(int))
     request.output_count = 0
     open_reader(&reader, request.message.data, request.message.nbytes)
     while read_tag(&reader, &tag) > 0:
@@ -400,6 +411,8 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
             seen[index] = True
             outputs_of(request)[request.output_count] = index
             request.output_count += 1
+    if request.output_count == 0:
+        request.output_count = -1
     return 0
 
 
@@ -586,6 +599,19 @@ cdef Message encode_alike(InferRequest request, Tensors outputs, int64_t first_r
         view = &outputs.views[i]
         at = put_raw(at, view.data + first_row * view.row_nbytes, head.rows * view.row_nbytes)
     return response
+
+
+cdef Message appended(Message response, Signature signature):
+    """The response with the fields that say what made it behind the others: protobuf's fields have no order."""
+    cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(signature.provenance)
+    cdef Message whole
+    if response.nbytes + nbytes > MAX_RESPONSE_NBYTES:
+        raise too_large(signature, response.nbytes + nbytes)
+    whole = new_message(response.nbytes + nbytes)
+    count_copied(response.nbytes)
+    memcpy(whole.data, response.data, response.nbytes)
+    memcpy(whole.data + response.nbytes, PyBytes_AS_STRING(signature.provenance), nbytes)
+    return whole
 
 
 cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):

@@ -81,6 +81,7 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef double known_nbytes, known_cost_bytes, growth  # a row of so many bytes takes so many in its run, others by this power more or less
     cdef object owned                   # bytes objects behind the names
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
+    cdef public bytes provenance        # what made a response: fields of a ModelInferResponse, for those who ask; None: nothing is known
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
     # Sets rows (1 without a batch axis), shape_key (equal for requests that fit one batch) and near_key (equal for those of them that
     # had better run without the others where enough of them wait: padding.near_class).

@@ -9,6 +9,8 @@ DATATYPES: dict[str, tuple[int, int, np.dtype[Any]]]
 class Signature:
     """What one model version takes and gives; see tensor.pyx."""
 
+    provenance: bytes | None
+
     def __new__(
         cls,
         model_name: str,

@@ -92,6 +92,8 @@ def plain_decode(content: bytes) -> Decoded:
     for key in ("priority", "timeout"):
         if key in parameters and (type(parameters[key]) is not int or parameters[key] < 0):
             raise ValueError(key)
+    if type(parameters.get("provenance", True)) is not bool:
+        raise ValueError("provenance")
     if any(key.startswith("triton_") and key != "triton_enable_empty_final_response" for key in request.parameters if len(key) > 7):
         raise ValueError("triton_")
     count = len(request.inputs)
