@@ -48,7 +48,7 @@ FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):qu
 	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
 # Clients of other languages, which the suite runs.
-CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl
+CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl .stamps/azurite
 
 .PHONY: help demo test check lint types docs build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
 
@@ -194,6 +194,11 @@ $(PY): | .stamps/system-build
 
 .stamps/node: tests/clients/node/package-lock.json .stamps/develop
 	cd tests/clients/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Azure's storage on this machine, which the suite fetches models from.
+.stamps/azurite: .stamps/develop
+	npm install --prefix .tools/azurite --no-save --no-package-lock --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error azurite@3.37.0
 	@touch $@
 
 PROTOS := $(wildcard proto/inference/*.proto proto/inferd/v1/*.proto)

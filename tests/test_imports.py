@@ -80,6 +80,7 @@ DOORS: dict[str, set[str]] = {
     "pyarrow": {"inferd.pipeline.records"},
     "sklearn": {"inferd.features"},
     "skl2onnx": {"inferd.features"},
+    "obstore": {"inferd.engine.remote.objects"},
     "uvloop": {"inferd.serving", "inferd.cli"},
     "watchfiles": {"inferd.engine.watching"},
 }

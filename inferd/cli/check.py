@@ -11,7 +11,6 @@ import re
 import shutil
 import textwrap
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -23,6 +22,7 @@ from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from inferd.config import Settings
     from inferd.engine.checkup import Finding
@@ -62,10 +62,15 @@ def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> It
     """Those of the settings, which have no model, then those of the models by name."""
     from inferd.engine.checkup import Finding, check_config
     from inferd.engine.places import Failure, find_places
+    from inferd.engine.remote.fetching import local_paths
 
     for setting, why in missing_files(settings, origins):
         yield Finding("", "rejected", f"{setting}:", why)
-    there = [Path(path) for path in settings.models if Path(path).exists()]
+    there: list[Path] = []
+    try:
+        there = [path for path in local_paths(settings) if path.exists()]
+    except InferdError as error:
+        yield Finding("", "rejected", f"models ({origins['models']}):", str(error).removeprefix("models: "))
     places, failures = find_places(there) if there else ([], [])
     found: list[Place | Failure] = [*places, *failures]
     for place in sorted(found, key=lambda place: place.name):

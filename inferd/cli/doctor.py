@@ -22,7 +22,8 @@ import click
 
 from inferd import __version__, descriptors
 from inferd.cli.options import SettingsCommand, takes_settings
-from inferd.config import fields, spell
+from inferd.config import fields, spell, without_secrets
+from inferd.engine.remote.fetching import local_paths
 from inferd.errors import InferdError
 from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, settled, spelled
@@ -294,14 +295,14 @@ def _models(settings: Settings) -> Iterator[Finding]:
     area = "models"
     engine = _import("inferd.engine.repository")
     if isinstance(engine, str):
-        yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=engine)
+        yield Finding(area, ", ".join(map(without_secrets, settings.models)), "cannot be served", missing=True, note=engine)
         return
     # As if on a loop: warm-up decides where a model runs; nothing is ever submitted here.
     repository = engine.Repository(
         settled(settings), schedule=lambda callback: None, deliver=lambda batch: batch.deliver(), on_model_error=settings.on_model_error
     )
     try:
-        repository.load(settings.models)
+        repository.load(local_paths(settings))
         for model in repository.models():
             where = (
                 "inline, on the event loop" if model.inline else f"{model.instances} executor thread{'s' if model.instances > 1 else ''}"
@@ -317,7 +318,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
         yield Finding("memory", "all models", _memory_of_all(repository.models(), settings))
     except InferdError as error:
-        yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=str(error))
+        yield Finding(area, ", ".join(map(without_secrets, settings.models)), "cannot be served", missing=True, note=str(error))
     finally:
         repository.close()
 

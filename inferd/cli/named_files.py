@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferd.config import fields, parse_listen
+from inferd.config import fields, is_url, parse_listen
 from inferd.errors import ConfigError
 from inferd.watched_files import require_secret
 
@@ -23,7 +23,7 @@ SECRET_FILES = ("tls_key", "token_file")  # settings whose files hold what nobod
 def missing_files(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Each setting that names what is not there, with its origin, and why the server would not start with it."""
     for path in settings.models:
-        if not os.path.exists(path):
+        if not is_url(path) and not os.path.exists(path):
             yield f"models ({origins['models']})", f"there is no file or folder '{path}'"
     for field in fields().values():
         path = getattr(settings, field.name)
@@ -33,6 +33,8 @@ def missing_files(settings: Settings, origins: Mapping[str, str]) -> Iterator[tu
                 yield from _folder(setting, Path(path))
             elif field.name in SECRET_FILES:
                 yield from _secret(setting, path)
+            elif field.name == "model_cache":
+                yield from _folder(setting, _first_that_is(Path(path)) / "any")
             elif not Path(path).is_file():
                 yield setting, f"there is no file '{path}'"
             elif not os.access(path, os.R_OK):
@@ -41,6 +43,11 @@ def missing_files(settings: Settings, origins: Mapping[str, str]) -> Iterator[tu
         address = parse_listen(text, tls=settings.tls_cert is not None)
         if address.path and not address.is_abstract:
             yield from _folder(f"listen ({origins['listen']})", Path(address.path))
+
+
+def _first_that_is(folder: Path) -> Path:
+    """The folder, or the one below which it can be made."""
+    return next((parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()), folder)
 
 
 def _folder(setting: str, file: Path) -> Iterator[tuple[str, str]]:

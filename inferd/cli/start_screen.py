@@ -14,6 +14,7 @@ import click
 
 from inferd import __version__
 from inferd.cli.say import printable
+from inferd.config import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ ANY_HOST = ("0.0.0.0", "[::]", "127.0.0.1", "[::1]")
 
 def loading(settings: Settings) -> str:
     """The first line, before anything is loaded."""
-    what = printable(", ".join(settings.models))
+    what = printable(", ".join(map(without_secrets, settings.models)))
     return f"{click.style(f'inferd {__version__}', bold=True)}  {click.style(f'loading {what} ...', dim=True)}"
 
 

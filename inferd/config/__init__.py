@@ -4,6 +4,7 @@
     field       one row of the table: its kind and limits, a value from text and back
     units       sizes and durations
     address     host:port, [IPv6]:port, unix:/path
+    model_url   URLs in place of a model's path, and texts without their secrets
     checks      whether values are right, each and all together
     sources     flag > variable > file > default
 
@@ -13,6 +14,7 @@ Other packages import from here. Nothing in here imports numpy, onnxruntime or g
 from inferd.config.address import Address, parse_address, parse_listen, parse_target
 from inferd.config.checks import PROVIDERS, most_workers
 from inferd.config.field import Field, spell
+from inferd.config.model_url import check_url, is_url, split_url, without_secrets
 from inferd.config.settings import RELOADED, Settings, fields
 from inferd.config.sources import CONFIG_FILE, CONFIG_VARIABLE, load_settings
 from inferd.config.units import parse_duration
@@ -25,7 +27,9 @@ __all__ = [
     "Address",
     "Field",
     "Settings",
+    "check_url",
     "fields",
+    "is_url",
     "load_settings",
     "most_workers",
     "parse_address",
@@ -33,4 +37,6 @@ __all__ = [
     "parse_listen",
     "parse_target",
     "spell",
+    "split_url",
+    "without_secrets",
 ]

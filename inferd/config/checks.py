@@ -10,6 +10,7 @@ import msgspec
 
 from inferd.config.address import EXPECTED_HOST, is_host, parse_listen
 from inferd.config.field import Field, spell
+from inferd.config.model_url import check_url, is_url
 from inferd.errors import ConfigError
 from inferd.names import parse_name
 
@@ -39,6 +40,11 @@ def check_path(name: str, value: object, origin: str) -> None:
     if isinstance(value, list | tuple):
         for item in value:
             check_path(name, item, origin)
+    elif isinstance(value, str) and name == "models" and is_url(value):
+        try:
+            check_url(value)
+        except ValueError as error:
+            raise ConfigError(f"{name} ({origin}): {error}") from None
     elif isinstance(value, str) and CONTENT.search(value):
         raise ConfigError(
             f"{name} ({origin}): expected a path, got {len(value)} characters that look like what stands in a file; give the path of "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
+from inferd.config.model_url import without_secrets
 from inferd.config.units import DURATIONS, SIZES, GiB, KiB, MiB, TiB, parse_quantity
 
 if TYPE_CHECKING:
@@ -141,14 +142,15 @@ def parse(field: Field, text: str) -> object:
 def spell(field: Field, value: object) -> str:
     """A value as one would write it: 67108864 -> 64MiB, 30 -> 30s, -1 -> off; nothing for None.
 
-    `parse` reads it back, but for a list with a comma in an item or blanks around one, which only a list can say.
+    `parse` reads it back, but for a list with a comma in an item or blanks around one, which only a list can say, and for the secrets of
+    a URL, which are not shown.
     """
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
+        return ",".join(without_secrets(str(item)) for item in value)
     for word, number in field.words.items():
         if value == number and (number < 0 or word in ("auto", "off")):
             return word

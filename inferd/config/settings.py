@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         about(
             "models",
             "ONNX files, model folders or model repositories to serve.",
-            "A path in a file is relative to that file.",
+            "A path in a file is relative to that file. A URL may stand in place of a path: s3://, gs://, az://, http://, https:// or oci://.",
             items="path",
         ),
     ] = ()
@@ -115,6 +115,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inline_limit_us: Annotated[int, about("models", "Longest run that may stay on the event loop with inline auto.", ge=1, le=100_000)] = (
         100
     )
+
+    model_cache: Annotated[
+        str | None,
+        about(
+            "models",
+            "Folder where models from URLs are kept.",
+            "Several servers may share one.",
+            file=True,
+            unset="the user's cache folder",
+        ),
+    ] = None
+    model_cache_bytes: Annotated[
+        int,
+        about(
+            "models",
+            "Most bytes that are kept in model_cache.",
+            "What was used least recently leaves first, and nothing that a process uses. 0: no limit.",
+            ge=0,
+            le=1024 * TiB,
+        ),
+    ] = 0
+    model_download_bytes: Annotated[
+        int,
+        about(
+            "models",
+            "Largest download of one URL.",
+            "It holds for what archives contain, too.",
+            ge=1,
+            le=1024 * TiB,
+        ),
+    ] = 64 * GiB
+    model_download_timeout_s: Annotated[
+        int,
+        about("models", "Longest download of one URL.", "The next start goes on where it was.", ge=1, le=31_536_000),
+    ] = 3600
 
     # Queues and runs
     max_queue_requests: Annotated[

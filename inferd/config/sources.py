@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferd.config.checks import check, check_path, check_shared, check_together, empty, near, wrong
 from inferd.config.field import PREFIX, Field, parse
+from inferd.config.model_url import is_url
 from inferd.config.settings import Settings, fields
 from inferd.errors import ConfigError
 from inferd.watched_files import read_file
@@ -51,7 +52,7 @@ def load_settings(
             raise wrong(table[name], path.name, repr(value))  # 660 would be taken for a decimal number
         take(name, value, path.name)
         if table[name].items == "path" and path.parent != folder:
-            values[name] = tuple(str(path.parent / item) for item in values[name])
+            values[name] = tuple(item if is_url(item) else str(path.parent / item) for item in values[name])
         if table[name].kind == "file" and values[name] and path.parent != folder:
             values[name] = str(path.parent / str(values[name]))
     for name, text in _variables(environ).items():

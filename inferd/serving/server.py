@@ -17,8 +17,9 @@ import inferd
 from inferd import log as logs
 from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
-from inferd.config import Address, Settings, parse_listen
+from inferd.config import Address, Settings, parse_listen, without_secrets
 from inferd.engine.planner import Host
+from inferd.engine.remote.fetching import local_paths
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
@@ -111,11 +112,13 @@ class Server:
         """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "metrics": ..., "listen": [...]}."""
         settings = self.settings
         started, age_s = time.monotonic(), process_age_s()
-        log.info("loading %s", ", ".join(settings.models), extra=logs.event("server_loading", paths=settings.models))
+        models = list(map(without_secrets, settings.models))
+        log.info("loading %s", ", ".join(models), extra=logs.event("server_loading", paths=models))
         try:
             self.loading = True
             bound = self._bind() if self._opens else []
-            await asyncio.to_thread(self.repository.load, settings.models)
+            paths = await asyncio.to_thread(local_paths, settings)
+            await asyncio.to_thread(self.repository.load, paths)
             await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
             self.loading = False
             loaded = time.monotonic()

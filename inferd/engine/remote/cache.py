@@ -1,0 +1,251 @@
+"""Fetched models on this machine: a folder for each URL, in it one for each state of the store that was fetched.
+
+    KEY/lock                 held by the process that fetches this URL
+    KEY/STATE/manifest.json  size, sha256 and tag of every file
+    KEY/STATE/lock           held, shared, by every process that uses these files; its time is that of the last use
+    KEY/STATE/files/...      the files
+    KEY/STATE.new/...        what is not whole yet: the next attempt goes on with it
+
+A state appears by one rename, and its files never change then. Never in here: the network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from inferd.errors import StartError
+
+__all__ = ["Cache", "Entry", "FileRecord", "Snapshot", "default_folder", "nbytes_in", "release", "sha256_of", "state_of"]
+
+LOCK_PAUSE_S = 0.1  # between two looks at a lock that another process has
+NEW = ".new"
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """One file of a manifest. tag: the source's, of the item that it was; '' for what was unpacked."""
+
+    nbytes: int
+    sha256: str
+    tag: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    url: str
+    fetched: float  # seconds since the epoch
+    files: dict[str, FileRecord]
+
+
+class Snapshot(NamedTuple):
+    """One state of a URL, whole."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    def damaged(self) -> list[str]:
+        """The files that are not what was downloaded."""
+        return [name for name, record in self.manifest.files.items() if not _is(self.files / name, record)]
+
+
+class Entry(NamedTuple):
+    """The folder of one URL, while this process holds its lock."""
+
+    folder: Path
+
+    def newest(self) -> Snapshot | None:
+        return max(self.snapshots(), key=lambda snapshot: snapshot.manifest.fetched, default=None)
+
+    def prune(self, kept: Snapshot) -> None:
+        """Deletes other states, but for those that a process uses."""
+        for snapshot in self.snapshots():
+            if snapshot.folder != kept.folder:
+                _delete(snapshot.folder)
+
+    def snapshots(self) -> list[Snapshot]:
+        return [found for path in self.folder.iterdir() if path.suffix != NEW and (found := _snapshot(path)) is not None]
+
+    def find(self, state: str) -> Snapshot | None:
+        return _snapshot(self.folder / state)
+
+    def begin(self, state: str) -> Path:
+        """The folder where the files of a state are put together. What is left of another state goes."""
+        new = self.folder / f"{state}{NEW}"
+        for path in self.folder.glob(f"*{NEW}"):
+            if path != new:
+                shutil.rmtree(path, ignore_errors=True)
+        new.mkdir(exist_ok=True)
+        return new
+
+    def reopen(self, snapshot: Snapshot, damaged: Sequence[str]) -> None:
+        """A state is to be fetched again: what is not damaged is there to begin with."""
+        new = self.begin(snapshot.folder.name)
+        shutil.rmtree(new)
+        snapshot.folder.rename(new)
+        for name in damaged:
+            (new / "files" / name).unlink(missing_ok=True)
+
+    def commit(self, new: Path, url: str, files: Mapping[str, FileRecord]) -> Snapshot:
+        manifest = Manifest(url, time.time(), dict(files))
+        (new / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+        folder = new.with_name(new.name.removesuffix(NEW))
+        new.rename(folder)
+        return Snapshot(folder, manifest)
+
+
+class Cache:
+    """All fetched models in one folder. limit_bytes: of them together; 0: no limit."""
+
+    def __init__(self, folder: Path, limit_bytes: int = 0) -> None:
+        self.folder, self.limit_bytes = folder, limit_bytes
+
+    @contextmanager
+    def entry(self, key: str, timeout_s: float) -> Iterator[Entry]:
+        """One URL's folder. One process at a time has it; the others wait. Raises StartError."""
+        folder = self.folder / key
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StartError(
+                f"model_cache: '{folder}' cannot be written: {error.strerror}; name a folder that this user may write (--model-cache)"
+            ) from None
+        try:
+            end_s = time.monotonic() + timeout_s
+            while not _locked(lock, fcntl.LOCK_EX):
+                if time.monotonic() > end_s:
+                    raise StartError(f"model_cache: another process has fetched into '{folder}' for more than {timeout_s:g} s")
+                time.sleep(LOCK_PAUSE_S)
+            yield Entry(folder)
+        finally:
+            os.close(lock)
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Keeps the files until `release`, or the end of this process."""
+        if snapshot.folder not in _used:
+            lock = os.open(snapshot.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            _used[snapshot.folder] = lock
+        os.utime(snapshot.folder / "lock")
+
+    def make_room(self, entry: Entry, nbytes: int) -> None:
+        """Deletes what was used least recently, until so many bytes more fit. Nothing that a process uses goes. Raises StartError where
+        that is not enough."""
+        for folder in sorted(self.folder.glob("*/*/"), key=lambda path: (path.parent == entry.folder, _last_use(path))):
+            if self._fits(nbytes):
+                return
+            if folder.parent == entry.folder:
+                if not folder.name.endswith(NEW):
+                    _delete(folder)
+            else:
+                _evict(folder)
+        if self._fits(nbytes):
+            return
+        free_bytes = shutil.disk_usage(self.folder).free
+        limit = f", and of {self.limit_bytes} (model_cache_bytes) {nbytes_in(self.folder)} are in use" if self.limit_bytes else ""
+        raise StartError(
+            f"model_cache: {nbytes} bytes are to be downloaded to '{self.folder}', where {free_bytes} are free{limit}: make room, or name "
+            "another folder (--model-cache)"
+        )
+
+    def _fits(self, nbytes: int) -> bool:
+        if shutil.disk_usage(self.folder).free < nbytes:
+            return False
+        return not self.limit_bytes or nbytes_in(self.folder) + nbytes <= self.limit_bytes
+
+
+_used: dict[Path, int] = {}  # states that this process uses, with the descriptors of their locks
+
+
+def release(folder: Path) -> None:
+    """The files of this state may go."""
+    if (lock := _used.pop(folder, None)) is not None:
+        os.close(lock)
+
+
+def default_folder() -> Path:
+    """Of the user, else of the machine."""
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "inferd" / "models"
+    home = Path(os.environ.get("HOME") or "/")
+    return (home / ".cache" if home != Path("/") and os.access(home, os.W_OK) else Path("/var/cache")) / "inferd" / "models"
+
+
+def state_of(parts: Mapping[str, str]) -> str:
+    """A name for what a source lists: another one whenever a name or a tag is another."""
+    return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()[:24]
+
+
+def nbytes_in(folder: Path) -> int:
+    """Of all files below a folder; one that has several names counts once."""
+    found = {(status.st_dev, status.st_ino): status.st_size for path in folder.rglob("*") if stat.S_ISREG((status := path.lstat()).st_mode)}
+    return sum(found.values())
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _snapshot(folder: Path) -> Snapshot | None:
+    try:
+        return Snapshot(folder, msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest))
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _is(path: Path, record: FileRecord) -> bool:
+    try:
+        return path.stat().st_size == record.nbytes and sha256_of(path) == record.sha256
+    except OSError:
+        return False
+
+
+def _last_use(folder: Path) -> float:
+    try:
+        return (folder / "lock").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _locked(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _evict(folder: Path) -> bool:
+    """Deletes a state of another URL, unless a process fetches that."""
+    lock = os.open(folder.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        return _locked(lock, fcntl.LOCK_EX) and _delete(folder)
+    finally:
+        os.close(lock)
+
+
+def _delete(folder: Path) -> bool:
+    """Deletes a state, unless a process uses it. The caller has the lock of its URL."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _locked(lock, fcntl.LOCK_EX):
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+    finally:
+        os.close(lock)

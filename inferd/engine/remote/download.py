@@ -1,0 +1,268 @@
+"""From a source's items to files in a folder, resumed where an earlier attempt left off. Pieces are read side by side and written in
+order, so that a file that is not whole always holds the first bytes of what it will be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from inferd.engine.remote.source import NoRanges, SourceError
+from inferd.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from inferd.engine.remote.source import Item, Source
+
+__all__ = ["Until", "download", "repeated"]
+
+PIECE_BYTES = 8 << 20
+AT_ONCE = 8  # pieces that are read at the same time; also what is held in memory, times their size
+ATTEMPTS = 6  # that bring nothing, one after the other
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0
+PROGRESS_S = 5.0
+PART = ".part"  # ends the name of a file that is not whole
+
+log = logging.getLogger("inferd.engine")
+
+T = TypeVar("T")
+
+
+class Until:
+    """When all must be done. ended: set as soon as nobody wants it any longer."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._end_s = time.monotonic() + timeout_s
+        self.ended = threading.Event()
+
+    @property
+    def left_s(self) -> float:
+        return self._end_s - time.monotonic()
+
+    def check(self) -> None:
+        if self.left_s <= 0:
+            raise SourceError(f"it took longer than {self.timeout_s:g} s (model_download_timeout_s)")
+        if self.ended.is_set():
+            raise SourceError("another part of the download failed")
+
+
+def repeated(attempt: Callable[[], T], until: Until, attempts: int = ATTEMPTS) -> T:
+    """What the attempt returns, made again with growing pauses as long as it fails with an error that may pass."""
+    pause_s = FIRST_PAUSE_S
+    for left in reversed(range(attempts)):
+        until.check()
+        try:
+            return attempt()
+        except SourceError as error:
+            if not error.again or not left:
+                raise
+            until.ended.wait(min(pause_s, max(until.left_s, 0)))
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+    raise AssertionError("there is at least one attempt")
+
+
+def download(source: Source, items: Sequence[Item], folder: Path, until: Until, shown: str) -> dict[str, str]:
+    """Every item as a file of its name in the folder. The sha256 of each. Raises SourceError; OSError where the disk says no."""
+    files = [_File(folder, item) for item in items]
+    progress = _Progress(shown, sum(item.nbytes for item in items), sum(file.nbytes for file in files))
+    try:
+        for file in files:
+            if file.nbytes == file.item.nbytes:
+                file.finish()  # an empty one, or one that was whole before
+        while left := [file for file in files if not file.sha256]:
+            try:
+                (_side_by_side if source.ranges else _one_by_one)(source, left, until, progress)
+            except NoRanges:
+                if not source.ranges:
+                    raise
+                source.ranges = False
+    finally:
+        for file in files:
+            file.close()
+    progress.end()
+    return {file.item.name: file.sha256 for file in files}
+
+
+class _Piece(NamedTuple):
+    file: _File
+    first: int
+    last: int
+
+
+def _side_by_side(source: Source, files: Sequence[_File], until: Until, progress: _Progress) -> None:
+    pieces = (
+        _Piece(file, first, min(first + PIECE_BYTES, file.item.nbytes))
+        for file in files
+        for first in range(file.nbytes, file.item.nbytes, PIECE_BYTES)
+    )
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="inferd-download")
+    waiting: deque[tuple[_Piece, Future[list[bytes]]]] = deque()
+    try:
+        while True:
+            waiting.extend((piece, pool.submit(_read, source, piece, until)) for piece in islice(pieces, AT_ONCE - len(waiting)))
+            if not waiting:
+                return
+            piece, future = waiting.popleft()
+            try:
+                content = future.result(max(until.left_s, 0))
+            except TimeoutError:
+                until.check()
+                raise
+            for part in content:
+                piece.file.append(part)
+            progress.add(piece.last - piece.first)
+            if piece.last == piece.file.item.nbytes:
+                piece.file.finish()
+    finally:
+        until.ended.set() if waiting else None
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(source: Source, piece: _Piece, until: Until) -> list[bytes]:
+    """All bytes of a piece. An attempt goes on where the one before was cut off."""
+    got: list[bytes] = []
+    at = piece.first
+
+    def attempt() -> int:
+        nonlocal at
+        before = at
+        try:
+            for part in source.read(piece.file.item, at, piece.last):
+                until.check()
+                got.append(part)
+                at += len(part)
+        except SourceError as error:
+            if not error.again or at == before:
+                raise
+        if at == before:
+            raise SourceError("the connection was closed before all bytes had come", again=True)
+        return at
+
+    while at < piece.last:
+        repeated(attempt, until)
+    return got
+
+
+def _one_by_one(source: Source, files: Sequence[_File], until: Until, progress: _Progress) -> None:
+    """Where a source gives whole files only: what is not whole begins anew."""
+
+    def attempt() -> None:
+        progress.add(-file.nbytes)
+        file.restart()
+        for part in source.read(file.item, 0, file.item.nbytes):
+            until.check()
+            file.append(part)
+            progress.add(len(part))
+        if file.nbytes < file.item.nbytes:
+            raise SourceError("the connection was closed before all bytes had come", again=True)
+
+    for file in files:
+        repeated(attempt, until)
+        file.finish()
+
+
+class _File:
+    """One item's file. It has the suffix .part until it is whole."""
+
+    def __init__(self, folder: Path, item: Item) -> None:
+        self.item = item
+        self._path = folder / item.name
+        self._partial = self._path.with_name(self._path.name + PART)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._hash = hashlib.sha256()
+        self._file: IO[bytes] | None = None
+        self.sha256 = ""  # once it is whole
+        self.nbytes = 0
+        for path in (self._path, self._partial):
+            if path.is_file():
+                self._take(path)
+                break
+        if self.nbytes > item.nbytes:
+            self.restart()
+
+    def _take(self, path: Path) -> None:
+        """What an earlier attempt left."""
+        with path.open("rb") as file:
+            while content := file.read(1 << 20):
+                self._hash.update(content)
+                self.nbytes += len(content)
+        if path != self._partial:
+            path.rename(self._partial)
+
+    def restart(self) -> None:
+        self.close()
+        self._partial.unlink(missing_ok=True)
+        self._hash, self.nbytes = hashlib.sha256(), 0
+
+    def append(self, content: bytes) -> None:
+        if self._file is None:
+            self._file = self._partial.open("ab", buffering=0)
+        view: Any = memoryview(content)
+        while view:
+            view = view[self._file.write(view) :]
+        self._hash.update(content)
+        self.nbytes += len(content)
+
+    def finish(self) -> None:
+        """Raises SourceError where it is not what the source says."""
+        if self._file is not None:
+            os.fsync(self._file)
+        self.close()
+        digest = self._hash.hexdigest()
+        if self.item.sha256 and digest != self.item.sha256:
+            self.restart()
+            raise SourceError(
+                f"'{self.item.name}' has the sha256 {digest}, and the source says {self.item.sha256}: it was damaged, or replaced"
+            )
+        if not self.item.nbytes:
+            self._partial.touch()
+        self._partial.rename(self._path)
+        self.sha256 = digest
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class _Progress:
+    """Tells the log from time to time how far a download is."""
+
+    def __init__(self, shown: str, nbytes: int, there: int) -> None:
+        self._shown, self._nbytes, self._done = shown, nbytes, there
+        self._began_s = self._told_s = time.monotonic()
+        resumed = f", of which {mib(there)} are here from an earlier attempt" if there else ""
+        log.info(
+            "'%s': downloading %s%s", shown, mib(nbytes), resumed, extra=event("model_download", url=shown, bytes=nbytes, done_bytes=there)
+        )
+
+    def add(self, nbytes: int) -> None:
+        self._done += nbytes
+        now_s = time.monotonic()
+        if now_s - self._told_s >= PROGRESS_S:
+            self._told_s = now_s
+            log.info(
+                *("'%s': %s of %s downloaded", self._shown, mib(self._done), mib(self._nbytes)),
+                extra=event("model_download_progress", url=self._shown, bytes=self._nbytes, done_bytes=self._done),
+            )
+
+    def end(self) -> None:
+        took_s = time.monotonic() - self._began_s
+        log.info(
+            *("'%s': downloaded in %.1f s", self._shown, took_s),
+            extra=event("model_downloaded", url=self._shown, bytes=self._nbytes, duration_ms=round(1000 * took_s)),
+        )
+
+
+def mib(nbytes: int) -> str:
+    return f"{nbytes / (1 << 20):,.1f} MiB"

@@ -1,0 +1,188 @@
+"""From a model's URL to a verified folder or file on this machine. The one door of this package.
+
+A URL that was fetched before is served from the cache: where nothing changed in the store, and, with a warning, where the store is
+away. Every file that is there is compared with its sha256 each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferd.config import is_url
+from inferd.engine.remote import cache as caches
+from inferd.engine.remote.archive import unpack
+from inferd.engine.remote.cache import Cache, FileRecord, default_folder, nbytes_in, sha256_of, state_of
+from inferd.engine.remote.download import ATTEMPTS, Until, download, mib, repeated
+from inferd.engine.remote.location import Location
+from inferd.engine.remote.names import check_names
+from inferd.engine.remote.objects import ObjectSource
+from inferd.engine.remote.registry import RegistrySource
+from inferd.engine.remote.source import Changed, SourceError
+from inferd.engine.remote.web import WebSource
+from inferd.errors import StartError
+from inferd.log import event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferd.config import Settings
+    from inferd.engine.remote.cache import Entry, Snapshot
+    from inferd.engine.remote.source import Item, Source
+
+__all__ = ["fetch", "local_paths", "refresh", "release"]
+
+GiB = 1 << 30
+FEW_ATTEMPTS = 2  # at a list, where there is a copy to serve instead
+STATES = 3  # of a store that changes while it is fetched
+
+log = logging.getLogger("inferd.engine")
+
+
+def local_paths(settings: Settings) -> list[Path]:
+    """The paths of `models`, each URL fetched. Raises ConfigError, StartError."""
+    folder = Path(settings.model_cache) if settings.model_cache else default_folder()
+    cache = Cache(folder, settings.model_cache_bytes)
+    limits = settings.model_download_bytes, settings.model_download_timeout_s
+    return [fetch(model, cache, *limits) if is_url(model) else Path(model) for model in settings.models]
+
+
+def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float = 3600) -> Path:
+    """The file or folder of a URL, which no other process deletes as long as this one lives, or until `release`. limit_bytes and
+    timeout_s: of one download. Raises ConfigError and StartError, whose text holds no secret."""
+    location = Location.of(url)
+    until = Until(timeout_s)
+    with cache.entry(location.key, timeout_s) as entry:
+        try:
+            snapshot = _current(location, cache, entry, limit_bytes, until)
+            cache.use(snapshot)
+            entry.prune(snapshot)
+        except SourceError as error:
+            raise StartError(f"models: '{location.shown}': {error}") from None
+        except OSError as error:
+            raise StartError(
+                f"models: '{location.shown}': '{cache.folder}' cannot be written: {error.strerror}; make room, or name another folder "
+                "(--model-cache)"
+            ) from None
+    return snapshot.files / location.leaf
+
+
+def refresh(url: str, path: Path) -> bool:
+    """Whether the store has something else now than what was fetched to that path. Only lists. Raises ConfigError, StartError."""
+    location = Location.of(url)
+    try:
+        return _state(repeated(_source(location).list, Until(60), FEW_ATTEMPTS)) != path.parents[1].name
+    except SourceError as error:
+        raise StartError(f"models: '{location.shown}': {error}") from None
+
+
+def release(path: Path) -> None:
+    """This process needs what was fetched to that path no longer."""
+    caches.release(path.parents[1])
+
+
+def _current(location: Location, cache: Cache, entry: Entry, limit_bytes: int, until: Until) -> Snapshot:
+    for _ in range(STATES):
+        newest = entry.newest()
+        try:
+            source = _source(location)
+            items = repeated(source.list, until, FEW_ATTEMPTS if newest else ATTEMPTS)
+        except SourceError as error:
+            if newest is None:
+                raise
+            return _kept(location, newest, error)
+        _check(items, limit_bytes)
+        try:
+            return _known(location, entry, source, items) or _fetched(location, cache, entry, source, items, limit_bytes, until)
+        except Changed as error:
+            log.info("'%s': %s: fetching what is there now", location.shown, error)
+    raise SourceError(f"it changed {STATES} times while it was fetched")
+
+
+def _source(location: Location) -> Source:
+    if location.scheme == "oci":
+        return RegistrySource(location)
+    return WebSource(location) if location.scheme in ("http", "https") else ObjectSource(location)
+
+
+def _state(items: Sequence[Item]) -> str:
+    return state_of({item.name: f"{item.nbytes} {item.tag}" for item in items})
+
+
+def _check(items: Sequence[Item], limit_bytes: int) -> None:
+    check_names(item.name for item in items)
+    if (total := sum(item.nbytes for item in items)) > limit_bytes:
+        raise SourceError(f"it has {total} bytes, and {limit_bytes} may be downloaded (model_download_bytes)")
+
+
+def _kept(location: Location, newest: Snapshot, error: SourceError) -> Snapshot:
+    """A store is away: the last copy serves."""
+    if damaged := newest.damaged():
+        raise SourceError(f"{error}; and in the cache {damaged[0]!r} is not what was downloaded")
+    log.warning(
+        *("'%s': %s; the copy in the cache is served", location.shown, error),
+        extra=event("model_store_away", url=location.shown, state=newest.folder.name),
+    )
+    return newest
+
+
+def _known(location: Location, entry: Entry, source: Source, items: Sequence[Item]) -> Snapshot | None:
+    """What was fetched before, if nothing changed since, here or there."""
+    found = entry.find(_state(items))
+    if found is None:
+        return None
+    damaged = found.damaged()
+    if not damaged:
+        log.info("'%s': unchanged, from the cache", location.shown, extra=event("model_cached", url=location.shown))
+        return found
+    log.warning(
+        *("'%s': %r in the cache is not what was downloaded: fetching it again", location.shown, damaged[0]),
+        extra=event("model_cache_damaged", url=location.shown, files=len(damaged)),
+    )
+    entry.reopen(found, damaged)
+    return None
+
+
+def _fetched(
+    location: Location, cache: Cache, entry: Entry, source: Source, items: Sequence[Item], limit_bytes: int, until: Until
+) -> Snapshot:
+    new = entry.begin(_state(items))
+    archives, files = new / "archives", new / "files"
+    folder = files if source.archive is None else archives
+    if source.archive is None:
+        _link_unchanged(entry.newest(), items, folder)
+    missing_bytes = sum(item.nbytes for item in items) - (nbytes_in(folder) if folder.is_dir() else 0)
+    cache.make_room(entry, max(missing_bytes, 0))
+    digests = download(source, items, folder, until, location.shown)
+    if source.archive is None:
+        records = {item.name: FileRecord(item.nbytes, digests[item.name], item.tag) for item in items}
+    else:
+        shutil.rmtree(files, ignore_errors=True)
+        unpack([archives / item.name for item in items], source.archive, files / location.leaf, limit_bytes)
+        records = {
+            str(path.relative_to(files)): FileRecord(path.stat().st_size, sha256_of(path)) for path in files.rglob("*") if path.is_file()
+        }
+        if not records:
+            raise SourceError(
+                f"there are no files in /{source.archive} of the artefact" if source.archive else "the archive holds no files"
+            )
+        shutil.rmtree(archives)
+    snapshot = entry.commit(new, location.shown, records)
+    total_bytes = sum(record.nbytes for record in records.values())
+    log.info("'%s': %d files with %s, all with their sha256 in the cache", location.shown, len(records), mib(total_bytes))
+    return snapshot
+
+
+def _link_unchanged(newest: Snapshot | None, items: Sequence[Item], folder: Path) -> None:
+    """Files that are in the newest copy already are not downloaded again."""
+    if newest is None:
+        return
+    damaged = set(newest.damaged())
+    for item in items:
+        record, path = newest.manifest.files.get(item.name), folder / item.name
+        if record is not None and (record.tag, record.nbytes) == (item.tag, item.nbytes) and item.name not in damaged and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.link(newest.files / item.name, path)

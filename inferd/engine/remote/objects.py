@@ -1,0 +1,152 @@
+"""Objects of S3, Google Cloud Storage and Azure as a Source, by obstore, whose one door this is. Credentials are those that each store's
+own SDK takes from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from inferd.config import without_secrets
+from inferd.engine.remote.source import Changed, Item, NoRanges, SourceError
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obstore import GetOptions
+    from obstore.store import AzureConfig, GCSConfig
+
+    from inferd.engine.remote.location import Location
+
+__all__ = ["ObjectSource"]
+
+REQUEST_S = 60  # one request, its body included: a piece of a file
+CONNECT_S = 5
+CHUNK_BYTES = 1 << 20
+MAX_FILES = 100_000  # of one URL
+MAX_SAID = 300  # characters of a store's own words
+_STATUS = re.compile("status code: ([0-9]{3})")
+
+
+class ObjectSource:
+    """Objects below a prefix, or the one object that has its name. Raises ConfigError where obstore is not installed."""
+
+    ranges = True
+    archive: str | None = None
+
+    def __init__(self, location: Location) -> None:
+        if find_spec("obstore") is None:
+            raise ConfigError(
+                f"models: '{location.shown}': {location.scheme}:// needs obstore, which is not installed: pip install 'inferd[remote]'"
+            )
+        import obstore
+        from obstore import exceptions
+
+        self._obstore, self._errors = obstore, exceptions
+        self._location = location
+        try:
+            self._store = _store(location)
+        except Exception as error:
+            raise ConfigError(f"models: '{location.shown}': {_said(error)}") from None
+        self._keys: dict[str, tuple[str, str | None]] = {}  # an item's name: its key in the store, and its ETag
+
+    def list(self) -> list[Item]:
+        prefix, leaf = self._location.path, self._location.leaf
+        found: list[Any] = []
+        try:
+            if leaf.endswith(".onnx"):
+                try:
+                    return [self._item(leaf, self._obstore.head(self._store, prefix))]
+                except self._errors.NotFoundError:
+                    pass  # a folder of that name
+            for chunk in self._obstore.list(self._store, prefix or None):
+                found += chunk
+                if len(found) > MAX_FILES:
+                    raise SourceError(f"there are more than {MAX_FILES} objects: name a folder with fewer")
+        except self._errors.BaseError as error:
+            raise self._explained(error) from None
+        # Consoles write an empty object to stand for a folder.
+        folders = {prefix, *(meta["path"].rpartition("/")[0] for meta in found)}
+        found = [meta for meta in found if meta["size"] or meta["path"] not in folders]
+        below = len(prefix) + 1 if prefix else 0
+        items = [self._item(f"{leaf}/{meta['path'][below:]}", meta) for meta in found]
+        if not items:
+            raise SourceError("there is no object of that name and none below it")
+        return items
+
+    def _item(self, name: str, meta: Any) -> Item:
+        self._keys[name] = meta["path"], meta["e_tag"]
+        return Item(name, meta["size"], meta["e_tag"] or meta["last_modified"].isoformat())
+
+    def read(self, item: Item, first: int, last: int) -> Iterator[bytes]:
+        key, etag = self._keys[item.name]
+        options: GetOptions = {"range": (first, last)}
+        if etag:
+            options["if_match"] = etag
+        try:
+            for piece in self._obstore.get(self._store, key, options=options).stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(piece)
+        except self._errors.BaseError as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: Exception) -> SourceError:
+        errors, said = self._errors, _said(error)
+        if isinstance(error, errors.PreconditionError):
+            return Changed("an object changed while it was read")
+        if isinstance(error, errors.NotSupportedError):
+            return NoRanges(said)
+        found = _STATUS.search(str(error))  # a list says no more than that
+        status = int(found[1]) if found else 0
+        if status == 404 or isinstance(error, errors.NotFoundError):
+            return SourceError("there is no such bucket or object")
+        if status in (401, 403) or isinstance(error, errors.PermissionDeniedError | errors.UnauthenticatedError):
+            return SourceError("the store does not let these credentials read it, or there are none in the environment")
+        lasting = (400 <= status < 500 and status not in (408, 429)) or isinstance(error, errors.InvalidPathError)
+        return SourceError(said, again=not lasting)
+
+
+def _store(location: Location) -> Any:
+    from obstore import store
+
+    # Attempts are made in download.py, which knows how much time is left.
+    options: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_S), "connect_timeout": timedelta(seconds=CONNECT_S)}
+    common: dict[str, Any] = {"client_options": options, "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=REQUEST_S)}}
+    if location.scheme == "s3":
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        options["allow_http"] = (endpoint or "").startswith("http://")
+        return store.S3Store(location.host, config={"endpoint": endpoint} if endpoint else {}, **common)
+    if location.scheme == "gs":
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+        options["allow_http"] = bool(emulator)
+        google: GCSConfig = (
+            {"base_url": emulator if "://" in emulator else f"http://{emulator}", "skip_signature": True} if emulator else {}
+        )
+        return store.GCSStore(location.host, config=google, **common)
+    azure = _azure(os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+    options["allow_http"] = azure.get("endpoint", "").startswith("http://")
+    return store.AzureStore(location.host, config=azure, **common)
+
+
+def _azure(connection: str) -> AzureConfig:
+    """What an Azure connection string says: AccountName=...;AccountKey=...;BlobEndpoint=..."""
+    said = dict(part.split("=", 1) for part in connection.split(";") if "=" in part)
+    config: AzureConfig = {}
+    if "AccountName" in said:
+        config["account_name"] = said["AccountName"]
+    if "AccountKey" in said:
+        config["account_key"] = said["AccountKey"]
+    if "SharedAccessSignature" in said:
+        config["sas_key"] = said["SharedAccessSignature"]
+    if "BlobEndpoint" in said:
+        config["endpoint"] = said["BlobEndpoint"]
+    return config
+
+
+def _said(error: Exception) -> str:
+    """A store's own words, cut to a line without secrets."""
+    words = without_secrets(" ".join(str(error).split("\n\nDebug source:")[0].split()))
+    return words if len(words) <= MAX_SAID else words[:MAX_SAID] + "..."

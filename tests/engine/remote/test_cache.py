@@ -1,0 +1,95 @@
+"""What leaves the cache when it is full, and what does not because a process uses it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferd.engine.remote import cache as caches
+from inferd.engine.remote.cache import Cache, FileRecord, default_folder
+from inferd.errors import StartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inferd.engine.remote.cache import Snapshot
+
+USES = """
+import sys
+from pathlib import Path
+from inferd.engine.remote.cache import Cache, _snapshot
+Cache(Path()).use(_snapshot(Path(sys.argv[1])))
+print("uses", flush=True)
+sys.stdin.read()
+"""
+
+
+def put(cache: Cache, key: str, nbytes: int, used_s: int) -> Snapshot:
+    """A URL whose one state was last used at a time."""
+    with cache.entry(key, 1) as entry:
+        new = entry.begin("state")
+        (new / "files").mkdir()
+        (new / "files" / "model.onnx").write_bytes(bytes(nbytes))
+        snapshot = entry.commit(new, f"s3://{key}", {"model.onnx": FileRecord(nbytes, caches.sha256_of(new / "files" / "model.onnx"))})
+    cache.use(snapshot)
+    caches.release(snapshot.folder)
+    os.utime(snapshot.folder / "lock", (used_s, used_s))
+    return snapshot
+
+
+def test_the_least_recently_used_leaves_first_and_never_what_a_process_uses(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, limit_bytes=45_000)
+    busy, old, new = (put(cache, key, 10_000, used_s) for key, used_s in (("busy", 1), ("old", 2), ("new", 3)))
+    with subprocess.Popen([sys.executable, "-c", USES, str(busy.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"uses\n"
+        with cache.entry("next", 1) as entry:
+            cache.make_room(entry, 20_000)
+            assert [busy.folder.exists(), old.folder.exists(), new.folder.exists()] == [True, False, True]
+            with pytest.raises(StartError, match=r"40000 bytes are to be downloaded .* of 45000 \(model_cache_bytes\) 10\d\d\d are in use"):
+                cache.make_room(entry, 40_000)
+            assert [busy.folder.exists(), new.folder.exists()] == [True, False]
+            other.kill()
+            other.wait()
+            cache.make_room(entry, 40_000)
+            assert not busy.folder.exists()
+
+
+def test_one_process_at_a_time_fetches_a_url(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with (
+        cache.entry("digits", 1),
+        pytest.raises(StartError, match=r"another process has fetched into .* for more than 0 s"),
+        cache.entry("digits", 0),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StartError, match=r"model_cache: .* cannot be written: Not a directory; name a folder"),
+        Cache(tmp_path / "file").entry("k", 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/root"}, "/x/inferd/models"),
+        ({"HOME": "/tmp"}, "/tmp/.cache/inferd/models"),
+        ({"HOME": "/nonexistent"}, "/var/cache/inferd/models"),
+        ({}, "/var/cache/inferd/models"),
+    ],
+)
+def test_the_default_folder(environment: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert str(default_folder()) == folder

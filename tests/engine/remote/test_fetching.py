@@ -1,0 +1,153 @@
+"""URLs to verified folders: by every kind of store, from the cache, and with a store that is away."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from inferd.engine.remote import cache as caches
+from inferd.engine.remote.cache import Cache
+from inferd.engine.remote.fetching import fetch, local_paths, refresh
+from inferd.errors import ConfigError, StartError
+from tests import models
+from tests.engine.remote.stores import S3, Azure, GoogleStorage
+from tests.server_fixtures import ServerFixture
+from tests.wire import Caller, infer_request, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUCKET = "a-bucket"
+
+
+@contextmanager
+def found(store: Any) -> Iterator[Any]:
+    """A store that clients find by their environment."""
+    with store, pytest.MonkeyPatch.context() as patch:
+        for name, value in store.environment.items():
+            patch.setenv(name, value)
+        yield store
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with found(S3()) as store:
+        yield store
+
+
+@pytest.fixture(scope="module", params=["s3", GoogleStorage, Azure], ids=["s3", "gs", "az"])
+def store(request: pytest.FixtureRequest) -> Iterator[Any]:
+    with nullcontext(request.getfixturevalue("s3")) if request.param == "s3" else found(request.param()) as store:
+        store.make(BUCKET)
+        yield store
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    yield Cache(tmp_path / "cache")
+    for folder in list(caches._used):
+        caches.release(folder)
+
+
+def test_a_folder_is_fetched_once_and_again_where_it_changed(store: Any, cache: Cache) -> None:
+    for name, content in {"1/model.onnx": b"one", "1/weights.bin": b"w" * (20 << 20), "config.pbtxt": b""}.items():
+        store.put(BUCKET, f"models/digits/{name}", content)
+    store.put(BUCKET, "models/digits-other/1/model.onnx", b"not this")
+    url = f"{store.scheme}://{BUCKET}/models/digits"
+    path = fetch(url, cache)
+    assert path.name == "digits"
+    assert {str(file.relative_to(path)): file.stat().st_size for file in path.rglob("*") if file.is_file()} == {
+        "1/model.onnx": 3,
+        "1/weights.bin": 20 << 20,
+        "config.pbtxt": 0,
+    }
+    assert not refresh(url, path)
+    assert fetch(url, cache) == path
+
+    store.put(BUCKET, "models/digits/1/model.onnx", b"two")
+    assert refresh(url, path)
+    changed = fetch(url, cache)
+    assert (changed / "1" / "model.onnx").read_bytes() == b"two"
+    assert (path / "1" / "model.onnx").read_bytes() == b"one", "the earlier state is in use"
+    assert (changed / "1" / "weights.bin").samefile(path / "1" / "weights.bin"), "the same weights are downloaded once"
+
+
+def test_what_is_not_there_is_an_error_that_says_so(store: Any, cache: Cache) -> None:
+    with pytest.raises(StartError, match=f"'{store.scheme}://{BUCKET}/nothing': there is no object of that name"):
+        fetch(f"{store.scheme}://{BUCKET}/nothing", cache)
+    with pytest.raises(StartError, match=f"'{store.scheme}://no-such-bucket/m': there is no such bucket or object"):
+        fetch(f"{store.scheme}://no-such-bucket/m", cache)
+
+
+def test_a_server_serves_a_bucket_and_one_file_of_it(s3: S3, tmp_path: Path) -> None:
+    s3.make("served")
+    s3.put("served", "models/add/1/model.onnx", models.add())
+    s3.put("served", "single.onnx", models.identity())
+    urls = "s3://served/models", "s3://served/single.onnx"
+    with ServerFixture(*urls, model_cache=str(tmp_path)) as server, Caller(server.address) as caller:
+        assert caller.infer(infer_request("add", {"a": rows(1), "b": rows(1)})).model_version == "1"
+        assert caller.infer(infer_request("single", {"x": rows(1)})).model_version == "1"
+
+
+def test_a_bucket_that_disappears_is_served_from_the_cache(s3: S3, cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    s3.make("gone")
+    s3.put("gone", "m/1/model.onnx", b"one")
+    path = fetch("s3://gone/m", cache)
+    s3.delete("gone", "m/1/model.onnx")
+    with caplog.at_level(logging.WARNING):
+        assert fetch("s3://gone/m", cache) == path
+    assert "'s3://gone/m': there is no such bucket or object; the copy in the cache is served" in caplog.text
+    with pytest.raises(StartError, match="no such bucket"):
+        refresh("s3://gone/m", path)
+    (path / "1" / "model.onnx").write_bytes(b"two")
+    with pytest.raises(StartError, match=r"in the cache 'm/1/model.onnx' is not what was downloaded"):
+        fetch("s3://gone/m", cache)
+
+
+def test_a_file_that_was_changed_in_the_cache_is_fetched_again(s3: S3, cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    s3.make("damaged")
+    s3.put("damaged", "m/a.onnx", b"right a")
+    s3.put("damaged", "m/b.onnx", b"right b")
+    path = fetch("s3://damaged/m", cache)
+    kept = (path / "b.onnx").stat().st_ino
+    (path / "a.onnx").write_bytes(b"wrong a")
+    with caplog.at_level(logging.WARNING):
+        assert fetch("s3://damaged/m", cache) == path
+    assert "'m/a.onnx' in the cache is not what was downloaded: fetching it again" in caplog.text
+    assert (path / "a.onnx").read_bytes() == b"right a"
+    assert (path / "b.onnx").stat().st_ino == kept
+
+
+@pytest.mark.parametrize("name", ["m/../../outside.onnx", "m/a\x07.onnx", "m/a\\b.onnx", "m/" + "n" * 300], ids=repr)
+def test_a_hostile_name_in_a_listing_is_rejected(s3: S3, cache: Cache, name: str) -> None:
+    bucket = f"hostile-{len(name)}"
+    s3.make(bucket)
+    s3.put(bucket, "m/1/model.onnx", b"one")
+    s3.put(bucket, name.replace("\x07", "%07").replace("\\", "%5C").replace("..", "%2E%2E"), b"two")
+    with pytest.raises(StartError, match=r"leaves its folder|character|longer|\.\."):
+        fetch(f"s3://{bucket}/m", cache)
+    assert [path.name for path in cache.folder.rglob("*.onnx")] == []
+
+
+def test_the_folders_that_a_console_makes_are_no_files(s3: S3, cache: Cache) -> None:
+    s3.make("console")
+    for name, content in {"m/": b"", "m/1/": b"", "m/1/model.onnx": b"one"}.items():
+        s3.put("console", name, content)
+    path = fetch("s3://console/m", cache)
+    assert [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()] == ["1/model.onnx"]
+
+
+def test_without_obstore_the_error_says_what_to_install(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inferd.engine.remote.objects.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"s3:// needs obstore, which is not installed: pip install 'inferd\[remote\]'"):
+        fetch("s3://bucket/models", cache)
+
+
+def test_paths_stay_paths(tmp_path: Path) -> None:
+    from inferd.config import Settings
+
+    assert local_paths(Settings(models=(str(tmp_path),))) == [tmp_path]

@@ -1,0 +1,169 @@
+"""One file of a web server: connections that are cut, a process that is killed, a disk that is full."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferd.engine.remote import cache as caches
+from inferd.engine.remote import download
+from inferd.engine.remote.cache import Cache
+from inferd.engine.remote.fetching import fetch, refresh
+from inferd.errors import StartError
+from tests.engine.remote.web_server import WebServer
+from tests.server_fixtures import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONTENT = bytes(range(256)) * (1 << 12)  # 1 MiB
+PIECE = 1 << 17
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
+    monkeypatch.setattr(download, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(download, "FIRST_PAUSE_S", 0.001)
+    yield Cache(tmp_path / "cache")
+    for folder in list(caches._used):
+        caches.release(folder)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_connection_that_is_cut_is_taken_up_again(cache: Cache, ranges: bool) -> None:
+    with WebServer(CONTENT, ranges=ranges, cut_after=PIECE // 2) as server:
+        if not ranges:
+            with pytest.raises(StartError, match="the connection was closed before all bytes had come"):
+                fetch(server.url, cache)
+            assert set(server.asked) == {0}
+            server.cut_after = 0
+        path = fetch(server.url, cache)
+        assert path.name == "digits.onnx"
+        assert path.read_bytes() == CONTENT
+        if ranges:
+            assert sorted(server.asked) == list(range(0, len(CONTENT), PIECE // 2)), "nothing is sent twice"
+
+
+def test_a_download_that_was_killed_goes_on_where_it_was(cache: Cache) -> None:
+    program = (
+        "import sys; from pathlib import Path; from inferd.engine.remote import download, fetching; from inferd.engine.remote.cache import "
+        f"Cache; download.PIECE_BYTES = {PIECE}; download.AT_ONCE = 1; fetching.fetch(sys.argv[1], Cache(Path(sys.argv[2])))"
+    )
+    with WebServer(CONTENT, hold_after=3 * PIECE) as server:
+        killed = subprocess.Popen([sys.executable, "-c", program, server.url, str(cache.folder)])
+        assert server.held.wait(60)
+        until(lambda: sum(path.stat().st_size for path in cache.folder.rglob("*.part")) == 3 * PIECE)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        server.go.set()
+        server.asked.clear()
+        assert fetch(server.url, cache).read_bytes() == CONTENT
+        assert min(server.asked) == 3 * PIECE
+
+
+def test_a_full_disk_is_an_error_and_the_next_attempt_goes_on(cache: Cache) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with WebServer(CONTENT) as server:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, limits[1]))
+        try:
+            with pytest.raises(StartError, match=r"cannot be written: File too large; make room, or name another folder \(--model-cache\)"):
+                fetch(server.url, cache)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not list(cache.folder.rglob("*.onnx"))
+        server.asked.clear()
+        assert fetch(server.url, cache).read_bytes() == CONTENT
+        assert min(server.asked) == len(CONTENT) // 2
+
+
+def test_a_disk_without_room_is_not_begun_with(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = os.statvfs(cache.folder.parent)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": len(CONTENT) - 1, "of": free}))
+    with (
+        WebServer(CONTENT) as server,
+        pytest.raises(StartError, match=f"{len(CONTENT)} bytes are to be downloaded .* {len(CONTENT) - 1} are free"),
+    ):
+        fetch(server.url, cache)
+    assert server.asked == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_fetched_as_it_is_then(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "AT_ONCE", 1)
+    with WebServer(CONTENT, hold_after=PIECE) as server:
+        url = server.url
+
+        def change() -> None:
+            server.content, server.tag = CONTENT[::-1], '"2"'
+
+        original = download._Progress.add
+
+        def changed_after_the_first_piece(self: download._Progress, nbytes: int) -> None:
+            original(self, nbytes)
+            change()
+            server.go.set()
+
+        monkeypatch.setattr(download._Progress, "add", changed_after_the_first_piece)
+        path = fetch(url, cache)
+        assert path.read_bytes() == CONTENT[::-1]
+        assert not refresh(url, path)
+        server.tag = '"3"'
+        assert refresh(url, path)
+
+
+def test_no_secret_of_a_url_is_said(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), WebServer(CONTENT) as server:
+        url = f"http://user:s3cret@{server.host}/models/digits.onnx?X-Amz-Signature=s1gned"
+        path = fetch(url, cache)
+        assert server.headers[-1]["Authorization"] == "Basic dXNlcjpzM2NyZXQ="
+        server.status = 403
+        assert fetch(url, cache) == path
+        caches.release(path.parents[1])
+        with pytest.raises(StartError) as error:
+            fetch(url.replace("digits", "other"), cache)
+    said = caplog.text + str(error.value) + "".join(map(str, cache.folder.rglob("*")))
+    said += "".join(file.read_text() for file in cache.folder.rglob("manifest.json"))
+    assert "s3cret" not in said
+    assert "s1gned" not in said
+    assert "digits.onnx?..." in said
+
+
+@pytest.mark.parametrize(
+    ("knobs", "limits", "said"),
+    [
+        ({"status": 404}, {}, "the server answered 404 Not Found"),
+        ({"status": 503}, {}, "the server answered 503"),
+        ({"status": 401}, {}, r"other credentials \(401\)"),
+        ({"redirect": "ftp://host/x"}, {}, "redirects to 'ftp://host/x', which is not followed"),
+        ({}, {"limit_bytes": len(CONTENT) - 1}, rf"it has {len(CONTENT)} bytes, and {len(CONTENT) - 1} may be downloaded"),
+        ({"hold_after": 1}, {"timeout_s": 0.2}, r"it took longer than 0.2 s \(model_download_timeout_s\)"),
+        ({"name": "models/"}, {}, "a web server lists no folders: name one file"),
+    ],
+)
+def test_what_cannot_be_fetched_is_an_error(cache: Cache, knobs: dict[str, object], limits: dict[str, float], said: str) -> None:
+    with WebServer(CONTENT, **knobs) as server, pytest.raises(StartError, match=said):
+        fetch(server.url, cache, **limits)
+
+
+def test_an_archive_is_unpacked(cache: Cache) -> None:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as tar:
+        info = tarfile.TarInfo("1/model.onnx")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"one"))
+    with WebServer(written.getvalue(), name="digits.tar.gz") as server:
+        path = fetch(server.url, cache)
+        assert path.name == "digits"
+        assert (path / "1" / "model.onnx").read_bytes() == b"one"
+        assert fetch(server.url, cache) == path
+        (path / "1" / "model.onnx").write_bytes(b"two")
+        assert (fetch(server.url, cache) / "1" / "model.onnx").read_bytes() == b"one"

@@ -1,0 +1,89 @@
+"""A web server with one file, which cuts connections, stands still or changes the file when a test says so."""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+
+class WebServer:
+    """From `with` to its end. url: of the file. ranges: whether it knows them. cut_after: bytes of a body after which the connection is
+    cut. hold_after: bytes of all bodies after which it sends nothing until `go`. asked: the first byte of each request for the file, but
+    those for one byte. headers: of each request. status: another answer than the file."""
+
+    def __init__(self, content: bytes, name: str = "digits.onnx", **knobs: Any) -> None:
+        self.content, self.name = content, name
+        self.ranges, self.cut_after, self.hold_after, self.status, self.tag = True, 0, 0, 0, '"1"'
+        self.redirect = ""
+        self.asked: list[int] = []
+        self.headers: list[dict[str, str]] = []
+        self.sent = 0
+        self.held, self.go = threading.Event(), threading.Event()
+        self.__dict__.update(knobs)
+        handler = type("Handler", (_Handler,), {"server_of_test": self})
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._http.daemon_threads = True
+        self._http.block_on_close = False
+        self.host = f"127.0.0.1:{self._http.server_port}"
+        self.url = f"http://{self.host}/models/{name}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.go.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_of_test: WebServer
+
+    def do_GET(self) -> None:
+        server = self.server_of_test
+        server.headers.append(dict(self.headers))
+        if server.redirect or server.status:
+            self.send_response(302 if server.redirect else server.status)
+            self.send_header("Location", server.redirect)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content, first, last = server.content, 0, len(server.content)
+        asked = re.fullmatch("bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
+        if asked and server.ranges:
+            first, last = int(asked[1]), min(int(asked[2]) + 1, len(content))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(last - first))
+        if server.tag:
+            self.send_header("ETag", server.tag)
+        self.end_headers()
+        probe = asked is not None and (asked[1], asked[2]) == ("0", "0")
+        if not probe:
+            server.asked.append(first)
+        self._send(content[first:last], cut=not probe)
+
+    def _send(self, body: bytes, *, cut: bool) -> None:
+        server = self.server_of_test
+        limit = server.cut_after if cut and server.cut_after else len(body)
+        for at in range(0, min(len(body), limit), 1 << 14):
+            if server.hold_after and server.sent >= server.hold_after and cut:
+                server.held.set()
+                server.go.wait(60)
+            piece = body[at : min(at + (1 << 14), limit)]
+            try:
+                self.wfile.write(piece)
+            except OSError:
+                break
+            server.sent += len(piece)
+        if limit < len(body):
+            self.close_connection = True
+
+    def log_message(self, *words: Any) -> None:
+        pass
