@@ -66,7 +66,7 @@ CORE: dict[str, set[str]] = {
 DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
     "grpc": {"inferd.serving.grpcio", "inferd.cli.asking"},
-    "cryptography": {"inferd.serving.certificate"},
+    "cryptography": {"inferd.serving.certificate", "inferd.engine.signature"},
     "prometheus_client": {"inferd.observe.metrics"},
     "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.engine.zipmap", "inferd.serving"},
     "inferd_client": {"inferd.client_inputs"},
@@ -81,6 +81,7 @@ DOORS: dict[str, set[str]] = {
     "sklearn": {"inferd.features"},
     "skl2onnx": {"inferd.features"},
     "obstore": {"inferd.engine.remote.objects"},
+    "model_signing": {"inferd.engine.signature"},
     "uvloop": {"inferd.serving", "inferd.cli"},
     "watchfiles": {"inferd.engine.watching"},
 }

@@ -297,6 +297,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = None
 
+    require_signature: Annotated[
+        str | None,
+        about(
+            "access",
+            "PEM file of a public key or certificates: only models signed with it are loaded.",
+            "Each model's folder then needs a valid model.sig of OpenSSF model signing (inferd[signing]).",
+            file=True,
+        ),
+    ] = None
+
     # Processes and transport
     workers: Annotated[
         int,

@@ -31,6 +31,7 @@ class Defaults:
     inline_limit_us: int = 100
     max_run_s: int = 0
     max_run_bytes: int = 0
+    require_signature: str | None = None
 
     @classmethod
     def of(cls, settings: Any) -> Defaults:

@@ -30,6 +30,7 @@ from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.provenance import provenance_of
 from inferd.engine.run_limits import limit_axes
 from inferd.engine.session_config import session_options
+from inferd.engine.signature import check_signature
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, RequestError
 from inferd.log import event
@@ -103,6 +104,8 @@ class Loader:
         Raises ConfigError and StartError."""
         written = model_config.read_model_config(place.folder, place.name)
         check_labels(written, place)
+        if self._defaults.require_signature:
+            check_signature(place, self._defaults.require_signature)
         for notice in ignored(written.config):
             log.warning("%s: %s %s", written.where, *notice)
         return Selected(place, written, selected_versions(written, place, also))
