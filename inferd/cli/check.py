@@ -62,7 +62,7 @@ def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> It
     """Those of the settings, which have no model, then those of the models by name."""
     from inferd.engine.checkup import Finding, check_config
     from inferd.engine.places import Failure, find_places
-    from inferd.engine.remote.fetching import local_paths
+    from inferd.engine.remote import local_paths
 
     for setting, why in missing_files(settings, origins):
         yield Finding("", "rejected", f"{setting}:", why)

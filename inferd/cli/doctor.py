@@ -23,7 +23,7 @@ import click
 from inferd import __version__, descriptors
 from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell, without_secrets
-from inferd.engine.remote.fetching import local_paths
+from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
 from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, settled, spelled

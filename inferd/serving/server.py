@@ -19,7 +19,7 @@ from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
 from inferd.config import Address, Settings, parse_listen, without_secrets
 from inferd.engine.planner import Host
-from inferd.engine.remote.fetching import local_paths
+from inferd.engine.remote import local_paths
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics

@@ -9,6 +9,7 @@ import pytest
 from command import EXAMPLES
 
 from tests import models
+from tests.engine.remote.web_server import WebServer
 
 IDENTITY = models.identity()
 
@@ -51,6 +52,16 @@ def test_all_is_well(call) -> None:
     done = call("check", EXAMPLES / "models")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("2 models can be served.\n")
+
+
+def test_a_url_is_fetched_and_one_that_cannot_be_is_a_finding(call, tmp_path: Path) -> None:
+    with WebServer(IDENTITY) as server:
+        done = call("check", server.url, "--model-cache", tmp_path / "cache")
+        assert (done.returncode, done.stdout.split()[:2]) == (0, ["digits", "ok"])
+        server.status = 404
+        done = call("check", server.url.replace("digits", "other"), "--model-cache", tmp_path / "cache")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "rejected models (PATH): 'http://" in " ".join(done.stdout.split())
 
 
 def test_files_that_settings_name_are_looked_for(call, tmp_path: Path) -> None:

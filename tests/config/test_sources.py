@@ -121,9 +121,9 @@ def test_a_pipe_in_place_of_the_file_holds_up_nobody(tmp_path: Path) -> None:
 
 def test_models_of_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "deploy").mkdir()
-    (tmp_path / "deploy" / "serving.toml").write_text('models = ["models", "/srv/model.onnx"]\n')
+    (tmp_path / "deploy" / "serving.toml").write_text('models = ["models", "/srv/model.onnx", "s3://bucket/m"]\n')
     settings, _ = load_settings({}, {}, tmp_path, config_file="deploy/serving.toml")
-    assert settings.models == (str(tmp_path / "deploy" / "models"), "/srv/model.onnx")
+    assert settings.models == (str(tmp_path / "deploy" / "models"), "/srv/model.onnx", "s3://bucket/m")
     (tmp_path / "inferd.toml").write_text('models = ["models"]\n')
     assert load_settings({}, {}, tmp_path)[0].models == ("models",)
 

@@ -16,6 +16,8 @@ from inferd.engine.places import find_places
 from inferd.engine.signature import check_signature
 from inferd.errors import ConfigError
 from tests import models
+from tests.server_fixtures import ServerFixture
+from tests.wire import Caller
 
 
 def written_key(folder: Path, name: str) -> tuple[Path, Path]:
@@ -102,3 +104,12 @@ def test_what_is_not_signed_is_not_loaded(folder: Path, tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "model_signing", None)
     with pytest.raises(ConfigError, match=r"model-signing is not installed \(.*\): pip install 'inferd\[signing\]'"):
         check(folder, public)
+
+
+def test_a_server_skips_what_is_not_signed(folder: Path, tmp_path: Path) -> None:
+    private, public = written_key(tmp_path, "ours")
+    models.repository(folder.parent, {"unsigned": models.add()})
+    sign(folder, signing.Config().use_elliptic_key_signer(private_key=private))
+    with ServerFixture(folder.parent, require_signature=str(public)) as server, Caller(server.address) as caller:
+        index = {entry.name: entry.state for entry in caller.ask("RepositoryIndex").models}
+    assert index == {"add": "READY", "unsigned": "UNAVAILABLE"}

@@ -12,11 +12,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferd.config import is_url
 from inferd.engine.remote import cache as caches
 from inferd.engine.remote.archive import unpack
-from inferd.engine.remote.cache import Cache, FileRecord, default_folder, nbytes_in, sha256_of, state_of
-from inferd.engine.remote.download import ATTEMPTS, Until, download, mib, repeated
+from inferd.engine.remote.cache import Cache, FileRecord, nbytes_in, sha256_of, state_of
+from inferd.engine.remote.download import ATTEMPTS, Until, download, repeated
 from inferd.engine.remote.location import Location
 from inferd.engine.remote.names import check_names
 from inferd.engine.remote.objects import ObjectSource
@@ -29,25 +28,16 @@ from inferd.log import event
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferd.config import Settings
     from inferd.engine.remote.cache import Entry, Snapshot
     from inferd.engine.remote.source import Item, Source
 
-__all__ = ["fetch", "local_paths", "refresh", "release"]
+__all__ = ["fetch", "refresh", "release"]
 
 GiB = 1 << 30
 FEW_ATTEMPTS = 2  # at a list, where there is a copy to serve instead
 STATES = 3  # of a store that changes while it is fetched
 
 log = logging.getLogger("inferd.engine")
-
-
-def local_paths(settings: Settings) -> list[Path]:
-    """The paths of `models`, each URL fetched. Raises ConfigError, StartError."""
-    folder = Path(settings.model_cache) if settings.model_cache else default_folder()
-    cache = Cache(folder, settings.model_cache_bytes)
-    limits = settings.model_download_bytes, settings.model_download_timeout_s
-    return [fetch(model, cache, *limits) if is_url(model) else Path(model) for model in settings.models]
 
 
 def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float = 3600) -> Path:
@@ -170,10 +160,7 @@ def _fetched(
                 f"there are no files in /{source.archive} of the artefact" if source.archive else "the archive holds no files"
             )
         shutil.rmtree(archives)
-    snapshot = entry.commit(new, location.shown, records)
-    total_bytes = sum(record.nbytes for record in records.values())
-    log.info("'%s': %d files with %s, all with their sha256 in the cache", location.shown, len(records), mib(total_bytes))
-    return snapshot
+    return entry.commit(new, location.shown, records)
 
 
 def _link_unchanged(newest: Snapshot | None, items: Sequence[Item], folder: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from inferd.config import Settings
 from inferd.engine.remote import cache as caches
+from inferd.engine.remote import local_paths
 from inferd.engine.remote.cache import Cache
-from inferd.engine.remote.fetching import fetch, local_paths, refresh
+from inferd.engine.remote.fetching import fetch, refresh
 from inferd.errors import ConfigError, StartError
 from tests import models
 from tests.engine.remote.stores import S3, Azure, GoogleStorage
@@ -19,7 +22,6 @@ from tests.wire import Caller, infer_request, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BUCKET = "a-bucket"
 
@@ -147,7 +149,11 @@ def test_without_obstore_the_error_says_what_to_install(cache: Cache, monkeypatc
         fetch("s3://bucket/models", cache)
 
 
-def test_paths_stay_paths(tmp_path: Path) -> None:
-    from inferd.config import Settings
-
-    assert local_paths(Settings(models=(str(tmp_path),))) == [tmp_path]
+def test_paths_and_urls_stand_beside_each_other(s3: S3, tmp_path: Path) -> None:
+    s3.make("beside")
+    s3.put("beside", "m.onnx", b"one")
+    settings = Settings(models=("models", "s3://beside/m.onnx"), model_cache=str(tmp_path))
+    local, fetched = local_paths(settings)
+    assert local == Path("models")
+    assert fetched.is_relative_to(tmp_path)
+    assert fetched.name == "m.onnx"
