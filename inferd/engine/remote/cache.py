@@ -1,6 +1,7 @@
 """Fetched models on this machine: a folder for each URL, in it one for each state of the store that was fetched.
 
     KEY/lock                 held by the process that fetches this URL
+    KEY/current              a link to the state that was fetched last: a path through it stays the same
     KEY/STATE/manifest.json  size, sha256 and tag of every file
     KEY/STATE/lock           held, shared, by every process that uses these files; its time is that of the last use
     KEY/STATE/files/...      the files
@@ -14,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import stat
@@ -29,8 +31,12 @@ from inferd.errors import StartError
 
 __all__ = ["Cache", "Entry", "FileRecord", "Snapshot", "default_folder", "nbytes_in", "release", "sha256_of", "state_of"]
 
+log = logging.getLogger("inferd.engine")
+
 LOCK_PAUSE_S = 0.1  # between two looks at a lock that another process has
 NEW = ".new"
+CURRENT = "current"
+KEPT_STATES = 2  # of a URL that a process uses
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -70,6 +76,15 @@ class Entry(NamedTuple):
     def newest(self) -> Snapshot | None:
         return max(self.snapshots(), key=lambda snapshot: snapshot.manifest.fetched, default=None)
 
+    def show(self, snapshot: Snapshot) -> Path:
+        """Its files, by a path that leads to what is shown last."""
+        current, link = self.folder / CURRENT, self.folder / f"{CURRENT}{NEW}"
+        if not current.is_symlink() or os.readlink(current) != snapshot.folder.name:
+            link.unlink(missing_ok=True)
+            link.symlink_to(snapshot.folder.name)
+            link.replace(current)
+        return current / "files"
+
     def prune(self, kept: Snapshot) -> None:
         """Deletes other states, but for those that a process uses."""
         for snapshot in self.snapshots():
@@ -77,7 +92,8 @@ class Entry(NamedTuple):
                 _delete(snapshot.folder)
 
     def snapshots(self) -> list[Snapshot]:
-        return [found for path in self.folder.iterdir() if path.suffix != NEW and (found := _snapshot(path)) is not None]
+        there = (path for path in self.folder.iterdir() if path.suffix != NEW and not path.is_symlink())
+        return [found for path in there if (found := _snapshot(path)) is not None]
 
     def find(self, state: str) -> Snapshot | None:
         return _snapshot(self.folder / state)
@@ -126,7 +142,11 @@ class Cache:
             ) from None
         try:
             end_s = time.monotonic() + timeout_s
+            told = False
             while not _locked(lock, fcntl.LOCK_EX):
+                if not told:
+                    log.info("another process fetches into '%s': waiting for it", folder)
+                    told = True
                 if time.monotonic() > end_s:
                     raise StartError(f"model_cache: another process has fetched into '{folder}' for more than {timeout_s:g} s")
                 time.sleep(LOCK_PAUSE_S)
@@ -135,17 +155,21 @@ class Cache:
             os.close(lock)
 
     def use(self, snapshot: Snapshot) -> None:
-        """Keeps the files until `release`, or the end of this process."""
+        """Keeps the files of this state until the end of this process, or until it uses two newer ones of this URL: what is being loaded
+        may still read the one before."""
         if snapshot.folder not in _used:
             lock = os.open(snapshot.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(lock, fcntl.LOCK_SH)
             _used[snapshot.folder] = lock
         os.utime(snapshot.folder / "lock")
+        for folder in [folder for folder in _used if folder.parent == snapshot.folder.parent][:-KEPT_STATES]:
+            os.close(_used.pop(folder))
 
     def make_room(self, entry: Entry, nbytes: int) -> None:
         """Deletes what was used least recently, until so many bytes more fit. Nothing that a process uses goes. Raises StartError where
         that is not enough."""
-        for folder in sorted(self.folder.glob("*/*/"), key=lambda path: (path.parent == entry.folder, _last_use(path))):
+        states = (path for path in self.folder.glob("*/*/") if not path.is_symlink())
+        for folder in sorted(states, key=lambda path: (path.parent == entry.folder, _last_use(path))):
             if self._fits(nbytes):
                 return
             if folder.parent == entry.folder:
@@ -168,13 +192,13 @@ class Cache:
         return not self.limit_bytes or nbytes_in(self.folder) + nbytes <= self.limit_bytes
 
 
-_used: dict[Path, int] = {}  # states that this process uses, with the descriptors of their locks
+_used: dict[Path, int] = {}  # states that this process uses, with the descriptors of their locks, the newest last
 
 
-def release(folder: Path) -> None:
-    """The files of this state may go."""
-    if (lock := _used.pop(folder, None)) is not None:
-        os.close(lock)
+def release() -> None:
+    """This process uses nothing of any cache."""
+    while _used:
+        os.close(_used.popitem()[1])
 
 
 def default_folder() -> Path:

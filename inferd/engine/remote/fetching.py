@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferd.engine.remote import cache as caches
 from inferd.engine.remote.archive import unpack
 from inferd.engine.remote.cache import Cache, FileRecord, nbytes_in, sha256_of, state_of
 from inferd.engine.remote.download import ATTEMPTS, Until, download, repeated
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from inferd.engine.remote.cache import Entry, Snapshot
     from inferd.engine.remote.source import Item, Source
 
-__all__ = ["fetch", "refresh", "release"]
+__all__ = ["fetch", "refresh"]
 
 GiB = 1 << 30
 FEW_ATTEMPTS = 2  # at a list, where there is a copy to serve instead
@@ -41,14 +40,15 @@ log = logging.getLogger("inferd.engine")
 
 
 def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float = 3600) -> Path:
-    """The file or folder of a URL, which no other process deletes as long as this one lives, or until `release`. limit_bytes and
-    timeout_s: of one download. Raises ConfigError and StartError, whose text holds no secret."""
+    """The file or folder of a URL. The path is the same each time; what it leads to is replaced at once, and no process deletes it while
+    this one lives. limit_bytes and timeout_s: of one download. Raises ConfigError and StartError, whose text holds no secret."""
     location = Location.of(url)
     until = Until(timeout_s)
     with cache.entry(location.key, timeout_s) as entry:
         try:
             snapshot = _current(location, cache, entry, limit_bytes, until)
             cache.use(snapshot)
+            path = entry.show(snapshot) / location.leaf
             entry.prune(snapshot)
         except SourceError as error:
             raise StartError(f"models: '{location.shown}': {error}") from None
@@ -57,21 +57,17 @@ def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float 
                 f"models: '{location.shown}': '{cache.folder}' cannot be written: {error.strerror}; make room, or name another folder "
                 "(--model-cache)"
             ) from None
-    return snapshot.files / location.leaf
+    return path
 
 
 def refresh(url: str, path: Path) -> bool:
-    """Whether the store has something else now than what was fetched to that path. Only lists. Raises ConfigError, StartError."""
+    """Whether the store has something else now than what this path of `fetch` leads to: then `fetch` brings it. Only lists. Raises
+    ConfigError, StartError."""
     location = Location.of(url)
     try:
-        return _state(repeated(_source(location).list, Until(60), FEW_ATTEMPTS)) != path.parents[1].name
+        return _state(repeated(_source(location).list, Until(60), FEW_ATTEMPTS)) != path.parents[1].resolve().name
     except SourceError as error:
         raise StartError(f"models: '{location.shown}': {error}") from None
-
-
-def release(path: Path) -> None:
-    """This process needs what was fetched to that path no longer."""
-    caches.release(path.parents[1])
 
 
 def _current(location: Location, cache: Cache, entry: Entry, limit_bytes: int, until: Until) -> Snapshot:

@@ -30,6 +30,7 @@ CHUNK_BYTES = 1 << 20
 MAX_FILES = 100_000  # of one URL
 MAX_SAID = 300  # characters of a store's own words
 _STATUS = re.compile("status code: ([0-9]{3})")
+_NOISE = re.compile(r"^Generic \w+ error: (Error performing \w+ request: )?| in [0-9.]+.?s\b")
 
 
 class ObjectSource:
@@ -51,7 +52,8 @@ class ObjectSource:
         try:
             self._store = _store(location)
         except Exception as error:
-            raise ConfigError(f"models: '{location.shown}': {_said(error)}") from None
+            hint = "; set AZURE_STORAGE_ACCOUNT_NAME, or AZURE_STORAGE_CONNECTION_STRING" if location.scheme == "az" else ""
+            raise ConfigError(f"models: '{location.shown}': {_said(error)}{hint}") from None
         self._keys: dict[str, tuple[str, str | None]] = {}  # an item's name: its key in the store, and its ETag
 
     def list(self) -> list[Item]:
@@ -148,5 +150,5 @@ def _azure(connection: str) -> AzureConfig:
 
 def _said(error: Exception) -> str:
     """A store's own words, cut to a line without secrets."""
-    words = without_secrets(" ".join(str(error).split("\n\nDebug source:")[0].split()))
+    words = _NOISE.sub("", without_secrets(" ".join(str(error).split("\n\nDebug source:")[0].split())))
     return words if len(words) <= MAX_SAID else words[:MAX_SAID] + "..."

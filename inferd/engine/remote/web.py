@@ -60,7 +60,8 @@ def ask(url: str, headers: Mapping[str, str], authorization: str = "") -> Any:
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise SourceError(f"the server's certificate is not trusted: {error.reason.verify_message}") from None
-        raise SourceError(without_secrets(str(error.reason)), again=True) from None
+        why = getattr(error.reason, "strerror", None) or str(error.reason)
+        raise SourceError(f"the server cannot be reached: {without_secrets(why)}", again=True) from None
     except (OSError, http.client.HTTPException) as error:
         raise SourceError(without_secrets(str(error)) or type(error).__name__, again=True) from None
     except ValueError as error:  # a URL with blanks in it

@@ -36,7 +36,7 @@ def put(cache: Cache, key: str, nbytes: int, used_s: int) -> Snapshot:
         (new / "files" / "model.onnx").write_bytes(bytes(nbytes))
         snapshot = entry.commit(new, f"s3://{key}", {"model.onnx": FileRecord(nbytes, caches.sha256_of(new / "files" / "model.onnx"))})
     cache.use(snapshot)
-    caches.release(snapshot.folder)
+    caches.release()
     os.utime(snapshot.folder / "lock", (used_s, used_s))
     return snapshot
 
@@ -59,7 +59,8 @@ def test_the_least_recently_used_leaves_first_and_never_what_a_process_uses(tmp_
             assert not busy.folder.exists()
 
 
-def test_one_process_at_a_time_fetches_a_url(tmp_path: Path) -> None:
+def test_one_process_at_a_time_fetches_a_url(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     cache = Cache(tmp_path)
     with (
         cache.entry("digits", 1),
@@ -67,6 +68,7 @@ def test_one_process_at_a_time_fetches_a_url(tmp_path: Path) -> None:
         cache.entry("digits", 0),
     ):
         pass
+    assert "another process fetches into" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

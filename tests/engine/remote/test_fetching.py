@@ -51,8 +51,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[Cache]:
     yield Cache(tmp_path / "cache")
-    for folder in list(caches._used):
-        caches.release(folder)
+    caches.release()
 
 
 def test_a_folder_is_fetched_once_and_again_where_it_changed(store: Any, cache: Cache) -> None:
@@ -70,12 +69,15 @@ def test_a_folder_is_fetched_once_and_again_where_it_changed(store: Any, cache: 
     assert not refresh(url, path)
     assert fetch(url, cache) == path
 
-    store.put(BUCKET, "models/digits/1/model.onnx", b"two")
-    assert refresh(url, path)
-    changed = fetch(url, cache)
-    assert (changed / "1" / "model.onnx").read_bytes() == b"two"
-    assert (path / "1" / "model.onnx").read_bytes() == b"one", "the earlier state is in use"
-    assert (changed / "1" / "weights.bin").samefile(path / "1" / "weights.bin"), "the same weights are downloaded once"
+    states = [path.resolve()]
+    for content in (b"two", b"three"):
+        store.put(BUCKET, "models/digits/1/model.onnx", content)
+        assert refresh(url, path)
+        assert fetch(url, cache) == path
+        states.append(path.resolve())
+        assert (path / "1" / "model.onnx").read_bytes() == content
+        assert (path / "1" / "weights.bin").samefile(states[-2] / "1" / "weights.bin"), "the same weights are downloaded once"
+    assert [state.exists() for state in states] == [False, True, True], "what may just be loaded stays"
 
 
 def test_what_is_not_there_is_an_error_that_says_so(store: Any, cache: Cache) -> None:

@@ -36,8 +36,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[Cache]:
     yield Cache(tmp_path / "cache")
-    for folder in list(caches._used):
-        caches.release(folder)
+    caches.release()
 
 
 def test_an_artefact_is_fetched_for_this_platform(registry: Registry, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
