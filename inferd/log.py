@@ -32,9 +32,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from inferd.errors import InferdError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Collection, Hashable, Mapping
 
-__all__ = ["LIMITED", "JsonLines", "RepeatLimit", "TerminalLines", "TextLines", "change", "dropped", "event", "loop_failed", "set_up"]
+__all__ = [
+    *("LIMITED", "JsonLines", "RepeatLimit", "TerminalLines", "TextLines", "change", "dropped", "event", "loop_failed", "set_up"),
+    *("show_levels", "shown_levels"),
+]
 
 ROOT = "inferd"
 MAX_QUEUED_BYTES = 1 << 20  # of lines that stderr has not taken yet
@@ -53,6 +56,8 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 LIMITED = {"limited": True}  # extra= of a line without a traceback that clients can bring about at any rate: RepeatLimit holds for it
+
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +102,21 @@ def change(level: str, form: str) -> None:
     """Another level and another form from now on."""
     for output in _outputs():
         output.setFormatter(JsonLines() if form == "json" else TerminalLines() if output.is_terminal else TextLines())
+        output.left_out = frozenset()
     logging.getLogger(ROOT).setLevel(level.upper())
+
+
+def shown_levels() -> set[int]:
+    """The levels, from debug to error, whose lines are written."""
+    least = logging.getLogger(ROOT).getEffectiveLevel()
+    return {level for level in _LEVELS if level >= least and not any(level in output.left_out for output in _outputs())}
+
+
+def show_levels(levels: Collection[int]) -> None:
+    """Only the lines of these levels are written from now on, and critical ones, until `change` is called."""
+    logging.getLogger(ROOT).setLevel(min(levels, default=logging.CRITICAL))
+    for output in _outputs():
+        output.left_out = frozenset(_LEVELS).difference(levels)
 
 
 def dropped() -> int:
@@ -139,6 +158,7 @@ class _Output(QueueHandler):
         super().__init__(SimpleQueue())
         self.stream = stream
         self.is_terminal = stream is None and os.isatty(2)
+        self.left_out: frozenset[int] = frozenset()  # levels
         self.begin()
 
     def begin(self) -> None:
@@ -155,6 +175,8 @@ class _Output(QueueHandler):
         _Writer(self, stream).start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno in self.left_out:
+            return
         error = record.exc_info[1] if record.exc_info else None
         if error is not None or "limited" in vars(record):
             left_out = self._repeats.admit(_kind(record, error), time.monotonic())

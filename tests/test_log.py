@@ -56,6 +56,17 @@ def test_text_has_time_level_area_and_message() -> None:
     assert re.fullmatch(expected, stream.getvalue())
 
 
+def test_levels_can_be_left_out_one_by_one() -> None:
+    logger, stream = lines("text")
+    log.show_levels({logging.INFO, logging.ERROR})
+    assert log.shown_levels() == {logging.INFO, logging.ERROR}
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        logger.log(level, "said at %d", level)
+    assert re.findall("said at ([0-9]+)", stream.getvalue()) == ["20", "40"]
+    log.change("warning", "text")
+    assert log.shown_levels() == {logging.WARNING, logging.ERROR}
+
+
 def test_json_has_one_object_a_line() -> None:
     logger, stream = lines("json")
     logger.info("ready", extra={"port": 8001, "time": "never"})

@@ -26,7 +26,7 @@ SERVICE = "inference.GRPCInferenceService"
 
 # The protocol's words for its optional parts. Only what works is named: perf_analyzer asks for ModelStatistics when it
 # reads "statistics" here, and clients that read a word rely on all of it. "model_repository" would promise load and unload.
-EXTENSIONS = ("model_configuration", "binary_tensor_data", "parameters", "schedule_policy", "statistics")
+EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters", "schedule_policy", "statistics", "logging")
 
 PLATFORM = "onnxruntime_onnx"
 

@@ -12,6 +12,7 @@ from inferd.errors import Internal, RequestError
 from inferd.log import event
 from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
+from inferd.serving.live_settings import LiveSettings
 from inferd.serving.method import Method
 from inferd.serving.reflection import Reflection
 from inferd.serving.unpacking import Unpacker
@@ -51,6 +52,7 @@ class InferenceService:
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
             **Inspection(repository, version, ready).methods(),
+            **LiveSettings(repository).methods(),
             **self.health.methods(),
             **Reflection().methods(),
         }

@@ -18,8 +18,6 @@ INSTEAD = {
     "CudaSharedMemoryStatus": "send tensors in raw_input_contents",
     "CudaSharedMemoryRegister": "send tensors in raw_input_contents",
     "CudaSharedMemoryUnregister": "send tensors in raw_input_contents",
-    "TraceSetting": "read the durations of each stage from ModelStatistics or /metrics",
-    "LogSettings": "set log_level when the server is started",
 }
 
 

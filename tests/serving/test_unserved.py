@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from inferd.protocol import SERVICES
 from inferd.serving.inspection import SERVICE, Inspection
+from inferd.serving.live_settings import LiveSettings
 from inferd.serving.unserved import INSTEAD, MAX_NAME_CHARS, unserved
 from tests.fake_repository import FakeRepository
 
 
 def test_every_method_is_served_or_has_an_answer() -> None:
-    served = {name.rpartition("/")[2] for name in Inspection(FakeRepository(), "", lambda: True).methods()}  # type: ignore[arg-type]
+    repository: Any = FakeRepository()
+    methods = Inspection(repository, "", lambda: True).methods() | LiveSettings(repository).methods()
+    served = {name.rpartition("/")[2] for name in methods}
     assert served | {"ModelInfer", "ModelStreamInfer"} | set(INSTEAD) == set(SERVICES[SERVICE].methods_by_name)
     assert not served & set(INSTEAD)
 
