@@ -12,7 +12,7 @@
         Aborted            10   its run took longer than the server allows
         Unimplemented      12   no such method, or a feature that is not built
         Internal           13   a fault of ours; the details are in the log, never in the message
-        Unavailable        14   another replica may answer
+        Unavailable        14   another replica may answer; with triton_statuses a full queue, too
         Unauthenticated    16   the client does not say who it is, or not so that it could be believed
       RunFailed                 ONNX Runtime failed to run a model: for the log alone, clients are told Internal
       ConfigError               exit code 2: a setting or a model's configuration is wrong
@@ -69,6 +69,14 @@ class RequestError(InferdError):
             self.reason = reason
 
 
+class _RetryLaterError(RequestError):
+    """The same request may go well later: the client is told when, where that is known."""
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after_ns: int = 0) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_ns = retry_after_ns
+
+
 class Cancelled(RequestError):
     code = 1
     status = "CANCELLED"
@@ -99,14 +107,10 @@ class PermissionDenied(RequestError):
     reason = "permission"
 
 
-class ResourceExhausted(RequestError):
+class ResourceExhausted(_RetryLaterError):
     code = 8
     status = "RESOURCE_EXHAUSTED"
     reason = "limit"
-
-    def __init__(self, message: str, *, reason: str | None = None, retry_after_ns: int = 0) -> None:
-        super().__init__(message, reason=reason)
-        self.retry_after_ns = retry_after_ns
 
 
 class FailedPrecondition(RequestError):
@@ -133,7 +137,7 @@ class Internal(RequestError):
     reason = "internal"
 
 
-class Unavailable(RequestError):
+class Unavailable(_RetryLaterError):
     code = 14
     status = "UNAVAILABLE"
     reason = "unavailable"

@@ -55,7 +55,7 @@ CORE: dict[str, set[str]] = {
     "grpc": {"base"},
     "tensor": {"base"},
     "batching": {"base", "metrics", "grpc", "tensor"},
-    "codec": {"base", "grpc", "tensor", "batching"},
+    "codec": {"base", "grpc", "tensor", "batching", "media"},
     "inference": {"base", "metrics", "grpc", "tensor", "batching", "codec"},
     "http2": {"base", "grpc"},
     "media": {"base"},

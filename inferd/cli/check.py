@@ -61,6 +61,7 @@ def check(settings: Settings, origins: dict[str, str], as_json: bool, no_load: b
 def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> Iterator[Finding]:
     """Those of the settings, which have no model, then those of the models by name."""
     from inferd.engine.checkup import Finding, check_config
+    from inferd.engine.config_sources import Defaults
     from inferd.engine.places import Failure, find_places
     from inferd.engine.remote import local_paths
 
@@ -77,7 +78,7 @@ def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> It
         if isinstance(place, Failure):
             yield Finding(place.name, "rejected", "", str(place.error))
             continue
-        findings = check_config(place)
+        findings = check_config(place, Defaults.of(settings))
         if loads and not any(finding.kind == "rejected" for finding in findings):
             findings[:0] = _loaded(settings, place)
         yield from findings or [Finding(place.name, "obeyed")]

@@ -71,6 +71,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             common=True,
         ),
     ] = "auto"
+    triton_statuses: Annotated[
+        bool,
+        about(
+            "models",
+            "Reject with UNAVAILABLE, as Triton does, where a queue is full or its timeout passed.",
+            "For clients and proxies whose retry policies expect that. off: RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED.",
+        ),
+    ] = False
     providers: Annotated[
         tuple[str, ...],
         about(

@@ -27,12 +27,14 @@ from inferd._core.inference.bound_runs import BoundRun, BoundRuns, CurrentRun
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.engine.arena import RunArena
 from inferd.engine.load_faults import explained
-from inferd.engine.onnx_file import Subgraph, read_onnx
+from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx
+from inferd.engine.reshaping import Reshape, find_reshapes
 from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
+    from inferd.protocol.inference import ModelConfig
 
 __all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "TensorInfo", "available_providers", "fits", "versions"]
 
@@ -204,7 +206,10 @@ class OnnxModel:
         self.classes: Cut = classes or {}
         self.arena = arena
         self.arenas = [arena] if arena is not None else []  # all from which its backends' runs have memory
-        self.graph = graph
+        self.graph = graph  # as clients see it: `reshape` changes it
+        self._reshapes: Reshapes = {}
+        self.listed = frozenset[str]()  # inputs that have an initializer, and are inputs by the configuration
+        self.defaults: dict[str, bytes] = {}  # of inputs that requests may leave out, as requests carry tensors
         self._session = session
         self._rejecting = rejecting
         self._few_session, self._few_rows = session, 0  # which runs what has so many rows or fewer
@@ -242,6 +247,43 @@ class OnnxModel:
         rejecting = _extensions_of(source) if extended else frozenset()
         return cls(name, session, _graph_of(name, session, classes), rejecting, arena, classes)
 
+    def adapt(self, config: ModelConfig, where: str, source: str | os.PathLike[str] | bytes) -> None:
+        """From now on graph, trials and backends are as clients see them by the configuration: with the inputs that have a default in the
+        file, if it lists them, and in the shapes of `reshape`. source: as of `load`. Raises ConfigError."""
+        self._add_listed(config, where, source)
+        self._reshape(config, where)
+
+    def _add_listed(self, config: ModelConfig, where: str, source: str | os.PathLike[str] | bytes) -> None:
+        """onnxruntime counts an input that has an initializer among its inputs only where one asks."""
+        known = {node.name: node for node in self._session.get_overridable_initializers()}
+        listed = [_tensor_of(self.name, "input", known[entry.name]) for entry in config.input if entry.name in known]
+        optional = {entry.name for entry in config.input if entry.optional}
+        if without := sorted(optional - set(known)):
+            raise ConfigError(
+                f"{where}: input {without[0]!r}: optional is true, and the graph has no default for it: leave optional out, or export the "
+                "model with an initializer of that name among the graph's inputs"
+            )
+        self.listed = frozenset(tensor.name for tensor in listed)
+        if listed:
+            self.graph = Graph((*self.graph.inputs, *listed), self.graph.outputs)
+        if not optional:
+            return
+        try:
+            values = initial_values(source, {tensor.name: tensor.datatype for tensor in listed if tensor.name in optional})
+        except (OSError, ValueError, IndexError) as error:
+            raise ConfigError(f"{where}: optional is true, and the defaults in the ONNX file cannot be read: {error}") from None
+        self.defaults = values
+
+    def _reshape(self, config: ModelConfig, where: str) -> None:
+        tensors = (*self.graph.inputs, *self.graph.outputs)
+        self._reshapes = reshapes = find_reshapes(config, {tensor.name: tensor.shape for tensor in tensors}, where)
+
+        def seen(side: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
+            return tuple(replace(each, shape=reshapes[each.name].seen(each.shape)) if each.name in reshapes else each for each in side)
+
+        if reshapes:
+            self.graph = Graph(seen(self.graph.inputs), seen(self.graph.outputs))
+
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One run outside of any instance, for questions about the model while it loads. Every output by name.
 
@@ -251,12 +293,17 @@ class OnnxModel:
         ort = _onnxruntime()
         options = ort.RunOptions()
         options.log_severity_level = 4
+        inputs = {name: _inward(self._reshapes, name, array) for name, array in inputs.items()}
         if not any(tensor.datatype == "BF16" for tensor in (*self.graph.inputs, *self.graph.outputs)):
-            return dict(zip(names, self._session.run(names, dict(inputs), options), strict=True))
+            outputs = zip(names, self._session.run(names, inputs, options), strict=True)
+            return {name: _outward(self._reshapes, name, array) for name, array in outputs}
         of_array = ort.OrtValue.ortvalue_from_numpy_with_onnx_type  # numpy has no such type, OrtValue has
         feed = {tensor.name: of_array(inputs[tensor.name], _ONNX_NUMBER[tensor.datatype]) for tensor in self.graph.inputs}
         values = self._session.run_with_ort_values(names, feed, options)
-        arrays = {tensor.name: _array_of(value, tensor.datatype) for tensor, value in zip(self.graph.outputs, values, strict=True)}
+        arrays = {
+            tensor.name: _outward(self._reshapes, tensor.name, _array_of(value, tensor.datatype))
+            for tensor, value in zip(self.graph.outputs, values, strict=True)
+        }
         wide = {tensor.name for tensor in self.graph.outputs if tensor.datatype == "BF16"}
         return {name: (array.astype(np.uint32) << 16).view(np.float32) if name in wide else array for name, array in arrays.items()}
 
@@ -277,8 +324,8 @@ class OnnxModel:
             )
         try:
             if not signature.fixed:
-                return _VaryingBackend(self._session, signature, self._rejecting, self.arena)
-            return _BoundBackend(self._session, signature, self._rejecting, self.arena, self._few_session, self._few_rows)
+                return _VaryingBackend(self._session, signature, self._rejecting, self.arena, self._reshapes)
+            return _BoundBackend(self._session, signature, self._rejecting, self.arena, self._reshapes, self._few_session, self._few_rows)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
@@ -483,13 +530,32 @@ def _tensor_of(name: str, side: str, node: Any) -> TensorInfo:
 
 
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape with the batch axis; -1: any size
+Reshapes = Mapping[str, Reshape]  # by tensor
+
+
+def _inward(reshapes: Reshapes, name: str, array: Array) -> Array:
+    """The same memory in the graph's shape."""
+    return array.reshape(reshapes[name].inward(array.shape)) if name in reshapes else array
+
+
+def _outward(reshapes: Reshapes, name: str, array: Array) -> Array:
+    """The same memory in the shape that clients see."""
+    return array.reshape(reshapes[name].outward(array.shape)) if name in reshapes else array
 
 
 class _Run:
     """What both backends share: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
 
-    def __init__(self, session: Any, signature: Signature, rejecting: frozenset[str], arena: RunArena | None) -> None:
+    def __init__(
+        self,
+        session: Any,
+        signature: Signature,
+        rejecting: frozenset[str] = frozenset(),
+        arena: RunArena | None = None,
+        reshapes: Reshapes | None = None,
+    ) -> None:
         self._rejecting = rejecting
+        self._reshapes = reshapes or {}
         self._arena = arena
         self._batched = signature.max_batch_size > 0
         self._input_specs, self._output_specs = signature.run_input_specs, signature.run_output_specs
@@ -517,6 +583,8 @@ class _Run:
 
     def _feed(self, arrays: list[Array]) -> dict[str, Any]:
         """Inputs by name, as `_run_allocating` takes them; they share the arrays' memory."""
+        if self._reshapes:
+            arrays = [_inward(self._reshapes, name, array) for array, (name, _, _) in zip(arrays, self._input_specs, strict=True)]
         if not self._as_values:
             return {name: array for array, (name, _, _) in zip(arrays, self._input_specs, strict=True)}
         of_array = _onnxruntime().OrtValue.ortvalue_from_numpy_with_onnx_type
@@ -539,6 +607,8 @@ class _Run:
         self.current.end()
         if self._as_values:
             arrays = [_array_of(value, word) for value, word in zip(values, self._output_words, strict=True)]
+        if self._reshapes:
+            arrays = [_outward(self._reshapes, name, array) for array, name in zip(arrays, self._output_names, strict=True)]
         self._check_shapes(arrays, rows)
         return self._tensors(arrays, self._output_words, rows)
 
@@ -582,10 +652,11 @@ class _BoundBackend(_Run, BoundRuns):
         signature: Signature,
         rejecting: frozenset[str] = frozenset(),
         arena: RunArena | None = None,
+        reshapes: Reshapes | None = None,
         few_session: Any = None,
         few_rows: int = 0,
     ) -> None:
-        super().__init__(session, signature, rejecting, arena)
+        super().__init__(session, signature, rejecting, arena, reshapes)
         self._few_session, self._few_rows = few_session, few_rows
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]
@@ -606,9 +677,11 @@ class _BoundBackend(_Run, BoundRuns):
         session = self._few_session if rows <= self._few_rows else self._session
         binding = session.io_binding()
         for array, (name, word, _) in zip(inputs, self._input_specs, strict=True):
-            binding.bind_input(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
+            shape = list(_inward(self._reshapes, name, array).shape)
+            binding.bind_input(name, "cpu", 0, _ONNX_NUMBER[word], shape, array.ctypes.data)
         for array, (name, word, _) in zip(outputs, self._output_specs, strict=True):
-            binding.bind_output(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
+            shape = list(_inward(self._reshapes, name, array).shape)
+            binding.bind_output(name, "cpu", 0, _ONNX_NUMBER[word], shape, array.ctypes.data)
         bound = self.bound[rows] = BoundRun(
             self._tensors(inputs, self._input_words, rows),
             self._tensors(outputs, self._output_words, rows),
@@ -656,8 +729,15 @@ class _VaryingBackend(_Run):
     Views of the last 32 combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
 
-    def __init__(self, session: Any, signature: Signature, rejecting: frozenset[str] = frozenset(), arena: RunArena | None = None) -> None:
-        super().__init__(session, signature, rejecting, arena)
+    def __init__(
+        self,
+        session: Any,
+        signature: Signature,
+        rejecting: frozenset[str] = frozenset(),
+        arena: RunArena | None = None,
+        reshapes: Reshapes | None = None,
+    ) -> None:
+        super().__init__(session, signature, rejecting, arena, reshapes)
         self._arenas: list[Array] = [_aligned((0,), np.uint8) for _ in self._input_specs]
         self._views: dict[tuple[tuple[int, ...], ...], tuple[Tensors, dict[str, Any]]] = {}
         self._next_feed: dict[str, Any] = {}  # what the next run takes

@@ -44,7 +44,7 @@ def find_batch_axis(written: Written, config: ModelConfig, graph: Graph, default
     """Sets max_batch_size by what the file and the names of axes say."""
     why_not = _no_batch_axis(graph)
     if config.max_batch_size > 0:
-        if not all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in (*graph.inputs, *graph.outputs)):
+        if not all(_may_be_rows(tensor, config.max_batch_size) for tensor in (*graph.inputs, *graph.outputs)):
             raise ConfigError(
                 f"{written.where}: max_batch_size is {config.max_batch_size}, but the graph has no batch axis ({why_not}): "
                 "set max_batch_size to 0, or export the model with a dynamic first axis"
@@ -64,6 +64,11 @@ def find_batch_axis(written: Written, config: ModelConfig, graph: Graph, default
     symbol = next((str(tensor.shape[0]) for tensor in graph.inputs if not _MADE_UP.fullmatch(str(tensor.shape[0]))), "")
     axis = f"the symbol {symbol!r}" if symbol else "dynamic"
     return Axis(f"batches of up to {defaults.max_batch_size} rows: axis 0 of every tensor is {axis}", guessed=not told)
+
+
+def _may_be_rows(tensor: TensorInfo, max_batch_size: int) -> bool:
+    """Whether axis 0 can hold so many rows; one row may be an axis that the export has fixed."""
+    return bool(tensor.shape) and (isinstance(tensor.shape[0], str) or tensor.shape[0] == max_batch_size == 1)
 
 
 def wants_proof(written: Written, config: ModelConfig, axis: Axis) -> bool:

@@ -67,11 +67,12 @@ class _UnboundedError(Exception):
     """Its text says why."""
 
 
-def why_unbounded(source: str | os.PathLike[str] | bytes) -> str:
-    """Why the shapes of a request do not bound the run of this ONNX file, or of these bytes of one; '' where they do."""
+def why_unbounded(source: str | os.PathLike[str] | bytes, inputs: frozenset[str] = frozenset()) -> str:
+    """Why the shapes of a request do not bound the run of this ONNX file, or of these bytes of one; '' where they do. inputs: tensors of
+    the file that requests may send all the same."""
     try:
         file = read_onnx(source)
-        _Look(file).graph(file.graph, frozenset())
+        _Look(file).graph(file.graph._replace(constants=file.graph.constants - inputs), frozenset())
     except _UnboundedError as found:
         return str(found)
     except (OSError, ValueError, IndexError, RecursionError):

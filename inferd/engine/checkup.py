@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine import model_config
+from inferd.engine.config_sources import Defaults
 from inferd.engine.places import selected_versions
+from inferd.engine.session_config import ignored_fields
 from inferd.engine.text_faults import without_field
 from inferd.engine.toml_faults import toml_faults
-from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError
 from inferd.protocol import inference
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "check_config"]
 
 MAX_FAULTS = 100  # of one file's text
+NO_DEFAULTS = Defaults()
 
 
 class Finding(NamedTuple):
@@ -38,8 +40,8 @@ class Finding(NamedTuple):
     text: str = ""
 
 
-def check_config(place: Place) -> list[Finding]:
-    """All findings in one model's folder, those that need a change first."""
+def check_config(place: Place, defaults: Defaults = NO_DEFAULTS) -> list[Finding]:
+    """All findings in one model's folder, those that need a change first. defaults: they say whether a GPU runs models."""
     name = place.name
     try:
         path, where, text = model_config.config_text(place.folder, name)
@@ -49,10 +51,10 @@ def check_config(place: Place) -> list[Finding]:
     found = [Finding(name, "rejected", "", fault.removeprefix(f"{where}: ").removeprefix(where).removeprefix(", ")) for fault in said]
     if written is None:
         return found
-    rejected = list(model_config.faults_of(written.config, name))
+    rejected = list(model_config.faults_of(written.config, name, defaults))
     found += [Finding(name, "rejected", field, message) for field, message in rejected]
     found += _versions(written, place)
-    notices = list(ignored(written.config))
+    notices = list(ignored_fields(written, defaults))
     found += [Finding(name, "ignored", field, message) for field, message in notices]
     others = [field for field, _ in (*rejected, *notices)]
     obeyed = [field for field in _fields(written.config, "") if not any(field == other or _within(field, other) for other in others)]

@@ -32,6 +32,7 @@ class Defaults:
     max_run_s: int = 0
     max_run_bytes: int = 0
     require_signature: str | None = None
+    triton_statuses: bool = False
 
     @classmethod
     def of(cls, settings: Any) -> Defaults:

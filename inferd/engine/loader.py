@@ -23,15 +23,15 @@ from inferd.engine.bounds import why_unbounded
 from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.executor import Instance
 from inferd.engine.model import QUEUE_LIMITS, Model
+from inferd.engine.optional_inputs import defaults_of
 from inferd.engine.padding import check_padding, compile_padding, padded
-from inferd.engine.places import SHOWN_NAMES, Place, check_labels, selected_versions
+from inferd.engine.places import SHOWN_NAMES, Place, class_labels, selected_versions, warmup_file
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.provenance import provenance_of
 from inferd.engine.run_limits import limit_axes
-from inferd.engine.session_config import session_options
+from inferd.engine.session_config import ignored_fields, session_options
 from inferd.engine.signature import check_signature
-from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, RequestError
 from inferd.log import event
 from inferd.memory_limit import memory_limit_bytes
@@ -102,11 +102,10 @@ class Loader:
     def select(self, place: Place, also: Collection[int] = ()) -> Selected:
         """Reads the configuration, and says which versions it selects. also: versions that are served, too, where they are there.
         Raises ConfigError and StartError."""
-        written = model_config.read_model_config(place.folder, place.name)
-        check_labels(written, place)
+        written = model_config.read_model_config(place.folder, place.name, self._defaults)
         if self._defaults.require_signature:
             check_signature(place, self._defaults.require_signature)
-        for notice in ignored(written.config):
+        for notice in ignored_fields(written, self._defaults):
             log.warning("%s: %s %s", written.where, *notice)
         return Selected(place, written, selected_versions(written, place, also))
 
@@ -136,6 +135,7 @@ class Loader:
 
     def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
+        labels = class_labels(written, place)
         loaded = self._choose_threads(make_plan, partial(self._open, place, written, version, file), file.stat().st_size)
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
@@ -148,6 +148,8 @@ class Loader:
                 ", ".join(classes[:SHOWN_NAMES]) + (", ..." if len(classes) > SHOWN_NAMES else ""),
             )
         signature, steps = self._with_steps(loaded, written, host)
+        for each in (signature, steps.signature, steps.run_signature) if steps else (signature,):
+            each.labels, each.defaults = labels, defaults_of(each, loaded.onnx.defaults, written.where)
         limit_axes(signature if steps is None else steps.signature, loaded.onnx.graph, loaded.config.inferd.max_axis, written.where)
         model = Model(
             place.name,
@@ -160,8 +162,10 @@ class Loader:
             activated=self._activated,
             steps=steps,
             plan_reason=loaded.plan.reason,
-            why_unbounded=partial(why_unbounded, file),
+            why_unbounded=partial(why_unbounded, file, loaded.onnx.listed),
             arenas=loaded.onnx.arenas,
+            warmup_file=partial(warmup_file, written, place),
+            triton_statuses=self._defaults.triton_statuses,
         )
         model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
@@ -207,6 +211,7 @@ class Loader:
         config = model_config.settle(written, place.name, self._defaults, chosen)
         options = session_options(written, config, self._defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
+        onnx.adapt(config, written.where, file)
         _name_classes(config, onnx)
         folders = [file.parent] if place.folder is None else [file.parent, place.folder]
 

@@ -32,6 +32,7 @@ import math
 import threading
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferd._core.batching.batcher import Batcher
@@ -123,7 +124,8 @@ class Model:
     activated(model): called by submit, and by a model that leaves the loop: call `expire` from now on, until it says that the model rests.
     signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has
     these threads and instances, for people. why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
-    arenas: where its runs have their memory from, as far as inferd knows.
+    arenas: where its runs have their memory from, as far as inferd knows. warmup_file(name): the path of an input_data_file.
+    triton_statuses: see the setting of that name.
     What else it should know stands in `config.inferd`.
     """
 
@@ -142,6 +144,8 @@ class Model:
         plan_reason: str = "",
         why_unbounded: Callable[[], str] = lambda: "",
         arenas: Sequence[RunArena] = (),
+        warmup_file: Callable[[str], Path] = Path,
+        triton_statuses: bool = False,
     ) -> None:
         self.name = name
         self.version = version
@@ -169,7 +173,11 @@ class Model:
         self._run_signature = signature if steps is None else steps.run_signature
         self._examples: warmup.Examples = {} if steps is None else steps.examples
         self._run_queue = Batcher(
-            statistics=self.statistics, name=f"'{name}' version {version}", takers=self.instances, **batching_of(config)
+            statistics=self.statistics,
+            name=f"'{name}' version {version}",
+            as_triton=triton_statuses,
+            takers=self.instances,
+            **batching_of(config),
         )
         self._first_queue = self._run_queue  # where requests wait first
         self._large: Batcher | None = None  # instead, those that take long to prepare
@@ -180,7 +188,7 @@ class Model:
         for instance in self._instances:
             instance.labels = {"model": name, "version": version}
         if steps is not None and steps.prepares:
-            self._put_in_front(steps, config.inferd.preprocess_threads or 1)
+            self._put_in_front(steps, config.inferd.preprocess_threads or 1, triton_statuses)
         for batcher in self._fronts:
             batcher.schedule = schedule
         self.route = route = Route(self, signature, self._run_queue, self._instances[0], schedule)
@@ -193,6 +201,7 @@ class Model:
         self._hangs = False  # no instance ends its run
         self._threads: list[ExecutorThread] = []
         self._why_unbounded = why_unbounded
+        self._warmup_file = warmup_file
         self._may_return = False  # set by the executor thread
         self._returning = False  # the executor thread has been told to go
         self._closing = threading.Lock()
@@ -329,7 +338,7 @@ class Model:
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
         self._learn_cost()
-        for name, count, inputs in warmup.configured_inputs(self.config, signature):
+        for name, count, inputs in warmup.configured_inputs(self.config, signature, self._warmup_file):
             try:
                 for instance in self._instances:
                     for _ in range(count):
@@ -497,18 +506,19 @@ class Model:
     def _preparing(self) -> tuple[PreprocessThreads, ...]:
         return tuple(threads for threads in (self._preprocess, self._preprocess_large) if threads is not None)
 
-    def _put_in_front(self, steps: Plan, threads: int) -> None:
+    def _put_in_front(self, steps: Plan, threads: int, as_triton: bool) -> None:
         """The queues in front of the preprocess threads. They admit and reject; behind them everything is let through."""
         policy = batching_of(self.config)
         kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "max_wait_ns", "queue_policies"}
         waiting = {key: value for key, value in policy.items() if key in kept}
         title = f"'{self.name}' version {self.version}"
         self._first_queue, self._large = (
-            Batcher(steps.together, Statistics(steps.together), name=title, takers=threads, **waiting) for _ in range(2)
+            Batcher(steps.together, Statistics(steps.together), name=title, as_triton=as_triton, takers=threads, **waiting)
+            for _ in range(2)
         )
         behind = {key: value for key, value in policy.items() if key not in kept} | {"max_queue_requests": MAX_PREPARED}
         behind |= {key: policy[key] for key in ("priority_levels", "default_priority") if key in policy}
-        self._run_queue = Batcher(statistics=self.statistics, name=title, takers=self.instances, **behind)
+        self._run_queue = Batcher(statistics=self.statistics, name=title, as_triton=as_triton, takers=self.instances, **behind)
         self._first_queue.behind = self._large.behind = self._run_queue
         self._preprocess, self._preprocess_large = (
             PreprocessThreads(steps, front, self._run_queue, self._deliver, policy["max_rows"], threads, name)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format, text_format
 
 from inferd._core.tensor.tensor import Signature
+from inferd.engine import devices
 from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.batching import Batching, find_batch_axis, settle_sharing, wants_proof, why_no_axis
 from inferd.engine.config_sources import Defaults, Written
@@ -64,14 +65,16 @@ MAX_QUEUE_WAIT_US = 3_600_000_000
 MAX_INLINE_LIMIT_US = 100_000
 MAX_RUN_S = 86_400
 MAX_RUN_BYTES = 1 << 50
+NO_DEFAULTS = Defaults()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 
 
-def read_model_config(place: Path | None, name: str) -> Written:
-    """The configuration of model `name` in the folder (or file) `place`; an empty one where there is none.
+def read_model_config(place: Path | None, name: str, defaults: Defaults = NO_DEFAULTS) -> Written:
+    """The configuration of model `name` in the folder (or file) `place`; an empty one where there is none. defaults: they say whether
+    a GPU runs models.
 
     Raises ConfigError: unreadable, wrong syntax (with the line), an unknown field (with a suggestion), an unsupported request.
     """
@@ -79,7 +82,7 @@ def read_model_config(place: Path | None, name: str) -> Written:
     if path is None:
         return Written(inference.ModelConfig(), where, frozenset())
     written = parse_toml(text, where) if path.suffix == ".toml" else parse_text(text, where)
-    reject(faults_of(written.config, name), where)
+    reject(faults_of(written.config, name, defaults), where)
     return written
 
 
@@ -90,12 +93,12 @@ def config_text(place: Path | None, name: str) -> tuple[Path | None, str, str]:
     return path, where, _text_of(path, where) if path else ""
 
 
-def faults_of(config: ModelConfig, name: str) -> Iterator[tuple[str, str]]:
+def faults_of(config: ModelConfig, name: str, defaults: Defaults = NO_DEFAULTS) -> Iterator[tuple[str, str]]:
     """Each field with which model `name` cannot be served, as far as that needs no graph, and what is wrong with it."""
     if config.name and config.name != name:
         yield "name", f"is {config.name!r}, and the model's folder or file says {name!r}: make them equal"
     yield from _limit_faults(config)
-    yield from faults(config)
+    yield from faults(config, on_cpu=not gpu_providers(config, defaults))
 
 
 def _limit_faults(config: ModelConfig) -> Iterator[tuple[str, str]]:
@@ -211,7 +214,8 @@ def _one_line(text: str) -> str:
 def wanted_instances(written: Written, defaults: Defaults) -> int:
     """Instances that the configuration or the server asks for; 0: the planner chooses."""
     groups = written.config.instance_group
-    return (groups[0].count if groups else 0) or defaults.instances
+    asked = sum(max(group.count, 1) for group in groups) if len(groups) > 1 else sum(group.count for group in groups)
+    return asked or defaults.instances
 
 
 def wanted_threads(written: Written, defaults: Defaults) -> int:
@@ -227,19 +231,19 @@ def wants_spinning(written: Written, defaults: Defaults) -> bool:
 
 def on_gpu(written: Written, defaults: Defaults) -> bool:
     """Whether the model is to run on a GPU: by its instance group, else by the server's first provider."""
-    return bool(gpu_providers(written, defaults))
+    return bool(gpu_providers(written.config, defaults))
 
 
-def gpu_providers(written: Written, defaults: Defaults) -> tuple[str, ...]:
-    """GPU providers in order of preference. An instance group of KIND_GPU always has CUDA to fall back on, as in Triton."""
-    groups = written.config.instance_group
-    kind = groups[0].kind if groups else inference.ModelInstanceGroup.KIND_AUTO
-    if kind == inference.ModelInstanceGroup.KIND_CPU:
+def gpu_providers(config: ModelConfig, defaults: Defaults) -> tuple[str, ...]:
+    """GPU providers in order of preference. An instance group of KIND_GPU always has CUDA to fall back on, as in Triton. On a machine
+    without a GPU it counts as KIND_AUTO: there the server's providers decide."""
+    kinds = {group.kind for group in config.instance_group}
+    if kinds == {inference.ModelInstanceGroup.KIND_CPU}:
         return ()
     preferred = tuple(takewhile(lambda provider: provider != "cpu", defaults.providers))
-    if kind != inference.ModelInstanceGroup.KIND_GPU:
+    if inference.ModelInstanceGroup.KIND_GPU not in kinds or not devices.gpu_there():
         return preferred
-    asked = written.config.optimization.execution_accelerators.gpu_execution_accelerator
+    asked = config.optimization.execution_accelerators.gpu_execution_accelerator
     tensorrt = "tensorrt" in preferred or any(accelerator.name == "tensorrt" for accelerator in asked)
     return ("tensorrt", "cuda") if tensorrt else ("cuda",)
 
@@ -255,10 +259,13 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
     if not config.version_policy.WhichOneof("policy_choice"):
         config.version_policy.latest.num_versions = 1
     group = config.instance_group[0] if config.instance_group else config.instance_group.add()
+    del config.instance_group[1:]
     group.kind = group.KIND_GPU if on_gpu(written, defaults) else group.KIND_CPU
     group.name = group.name or name
     group.count = plan.instances
-    if group.kind == group.KIND_GPU and not group.gpus:
+    if group.kind == group.KIND_CPU:
+        del group.gpus[:]
+    elif not group.gpus:
         group.gpus.append(0)
     own = config.inferd
     own.intra_op_threads = plan.intra_op_threads
@@ -320,7 +327,9 @@ def complete(
         axis = axis._replace(why=f"no batching: {none} (set max_batch_size to batch all the same)")
         _complete_all_tensors(written.where, config, graph)
     _check_warmup(written.where, config)
-    reject(faults(config), written.where)  # again: max_batch_size and the number of instances are known now
+    reject(
+        faults(config, on_cpu=not gpu_providers(config, defaults)), written.where
+    )  # again: max_batch_size and the number of instances are known now
     if config.max_batch_size <= 0 and config.dynamic_batching.preferred_batch_size:
         raise ConfigError(f"{written.where}: dynamic_batching.preferred_batch_size is set, and there is {axis.why}: remove it")
     return settle_sharing(written, config, axis, proof)
@@ -373,7 +382,7 @@ def _check_warmup(where: str, config: ModelConfig) -> None:
         prefix = f"{where}: model_warmup {warmup.name!r}"
         if config.max_batch_size and not warmup.batch_size:
             raise ConfigError(f"{prefix}: batch_size is 0; the model batches: it must be 1 to {config.max_batch_size}")
-        if set(warmup.inputs) != set(inputs):
+        if set(warmup.inputs) | {name for name, entry in inputs.items() if entry.optional} != set(inputs):
             raise ConfigError(f"{prefix}: inputs are {sorted(warmup.inputs)}; name each of {sorted(inputs)}")
         for name, given in warmup.inputs.items():
             entry = inputs[name]

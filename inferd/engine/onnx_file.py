@@ -11,11 +11,13 @@ import mmap
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from inferd._core.tensor.tensor import DATATYPES
+
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "read_onnx"]
+__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "initial_values", "read_onnx"]
 
 Content = bytes | mmap.mmap
 
@@ -26,6 +28,7 @@ _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_
 _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
 _FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_OVERLOAD = 1, 4, 5, 7, 10, 13
 _TENSOR_NAME, _VALUE_NAME, _SPARSE_VALUES = 8, 1, 1
+_TENSOR_FLOATS, _TENSOR_INT32S, _TENSOR_STRINGS, _TENSOR_INT64S, _TENSOR_RAW, _TENSOR_DOUBLES, _TENSOR_UINT64S = 4, 5, 6, 7, 9, 10, 11
 
 # An attribute's floats (7) and ints (8) are written one by one: a forest has a million of them, which are passed over together.
 _NUMBERS = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]*[\x00-\x7f])++", re.DOTALL)
@@ -71,6 +74,40 @@ def read_onnx(source: str | os.PathLike[str] | bytes) -> OnnxFile:
         return _model(source)
     with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return _model(content)
+
+
+def initial_values(source: str | os.PathLike[str] | bytes, words: Mapping[str, str]) -> dict[str, bytes]:
+    """The values of initializers, by name, as requests carry tensors; those that lie in the file itself. words: the datatype of each.
+
+    Raises ValueError or IndexError where the file is none, OSError where it cannot be read.
+    """
+    if isinstance(source, bytes):
+        return dict(_values(source, words))
+    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return dict(_values(content, words))
+
+
+def _values(content: Content, words: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    for field, start, end in _fields(content, 0, len(content)):
+        for part, first, last in _fields(content, start, end) if field == _MODEL_GRAPH else ():
+            if part == _GRAPH_INITIALIZER:
+                name = "".join(_texts(content, first, last, _TENSOR_NAME))
+                if name in words:
+                    yield name, b"".join(_pieces(content, first, last, words[name]))
+
+
+def _pieces(content: Content, start: int, end: int, word: str) -> Iterator[bytes]:
+    """The values of a TensorProto in pieces: raw, or in the list for its datatype."""
+    for field, first, last in _fields(content, start, end):
+        if field == _TENSOR_STRINGS:
+            yield (last - first).to_bytes(4, "little") + content[first:last]
+        elif field in (_TENSOR_RAW, _TENSOR_FLOATS, _TENSOR_DOUBLES):
+            yield content[first:last]
+        elif field in (_TENSOR_INT32S, _TENSOR_INT64S, _TENSOR_UINT64S):
+            size = DATATYPES[word][1]
+            while first < last:
+                value, first = _varint(content, first)
+                yield (value & (1 << 8 * size) - 1).to_bytes(size, "little")
 
 
 def _model(content: Content) -> OnnxFile:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.engine import model_config
 from inferd.errors import ConfigError, InferdError, StartError
+from inferd.pipeline.labels import read_labels
 from inferd.pipeline.model_file import model_file
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ __all__ = [
     "SHOWN_NAMES",
     "Failure",
     "Place",
-    "check_labels",
+    "class_labels",
     "find_place",
     "find_places",
     "selected_versions",
     "shown",
     "survey",
+    "warmup_file",
 ]
 
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
@@ -219,13 +221,33 @@ def _file_of(written: Written, place: Place, version: int) -> Path:
     return path / name
 
 
-def check_labels(written: Written, place: Place) -> None:
+def class_labels(written: Written, place: Place) -> dict[str, Sequence[str]]:
+    """The lines of each output's label_filename, by the output's name. Raises ConfigError."""
+    found: dict[str, Sequence[str]] = {}
     for output in written.config.output:
         if output.label_filename:
-            try:
-                model_file(output.label_filename, [place.folder] if place.folder else [], place.repository)
-            except ValueError as error:
-                raise ConfigError(f"{written.where}: output {output.name!r}: label_filename: {error}") from None
+            found[output.name] = _labels(f"{written.where}: output {output.name!r}: label_filename", output.label_filename, place)
+    return found
+
+
+def _labels(where: str, name: str, place: Place) -> Sequence[str]:
+    def wrong(why: str) -> ConfigError:
+        return ConfigError(f"{where}: {why}")
+
+    try:
+        path = model_file(name, [place.folder] if place.folder else [], place.repository)
+    except ValueError as error:
+        raise wrong(str(error)) from None
+    labels: Sequence[str] = read_labels(path, wrong).tolist()
+    return labels
+
+
+def warmup_file(written: Written, place: Place, name: str) -> Path:
+    """A file of model_warmup, in the folder `warmup` of the model's. Raises ConfigError."""
+    try:
+        return model_file(f"warmup/{name}", [place.folder] if place.folder else [], place.repository)
+    except ValueError as error:
+        raise ConfigError(f"{written.where}: model_warmup: input_data_file: {error}") from None
 
 
 def shown(text: str) -> str:

@@ -112,7 +112,8 @@ class Repository:
             raise Unavailable(f"model_version: label '{version}' of model '{name}' names version {labelled}, which takes no requests now")
         if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
             raise InvalidArgument(
-                f"model_version: expected a number from 1, a label of the model, or nothing for the newest, got {shown(version)}"
+                "model_version: expected a number from 1, a label of the model, or nothing for the newest: failed to get model version from "
+                f"specified version string {shown(version)}"
             )
         spelled = str(int(version)) if version else ""
         route: Route | None = self.routes.find(name, spelled)
@@ -128,13 +129,14 @@ class Repository:
             return Unavailable(f"model '{name}' could not be loaded; the server's log says why")
         if not versions:
             # Not which ones there are: a proxy may let a client infer and not list.
-            return NotFound(f"model_name: there is no model {shown(name)}; name one that RepositoryIndex lists")
+            return NotFound(f"model_name: Request for unknown model: there is no model {shown(name)}; name one that RepositoryIndex lists")
         if version and int(version) not in versions:
             there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
             cure = ", and no version means the newest"
             if int(version) in self.unserved(name):
                 cure = f"; version {version} is there, and version_policy all serves it (by default only the newest is served)"
-            return NotFound(f"model_version: model '{name}' serves no version {version}; it serves {there}{cure}")
+            said = f"Request for unknown model: model '{name}' serves no version {version}; it serves {there}{cure}"
+            return NotFound(f"model_version: {said}")
         model = versions[int(version) if version else max(versions)]
         return Unavailable(f"model '{name}' version {model.version} is {model.state} and takes no requests now; retry later")
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from inferd.engine.backend import Provider, SessionOptions
 from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.model_config import gpu_providers, number
+from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["session_options"]
+__all__ = ["ignored_fields", "session_options"]
 
 _GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # as Triton's ONNX Runtime back end counts
 _CUDA_PARAMETERS = {
@@ -29,6 +30,7 @@ _CUDA_PARAMETERS = {
     "cudnn_conv_use_max_workspace": {},
 }
 _PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
+_KNOWN = (*_PARAMETERS, *_CUDA_PARAMETERS)
 # onnxruntime takes any key, and ignores those that it does not know. These are what its onnxruntime_session_options_config_keys.h
 # documents, but for keys that have a parameter or a field of their own here.
 _ENTRIES = frozenset(
@@ -83,19 +85,18 @@ _PRECISIONS: dict[str, dict[str, str]] = {"FP32": {}, "FP16": {"trt_fp16_enable"
 
 def session_options(written: Written, config: ModelConfig, defaults: Defaults) -> SessionOptions:
     """What a settled configuration means to ONNX Runtime."""
-    parameters = {key: value.string_value for key, value in config.parameters.items()}
-    gpu = bool(gpu_providers(written, defaults))
+    ignored_keys = {key for key, _ in _ignored_parameters(written.config, on_cpu=not gpu_providers(written.config, defaults))}
+    parameters = {key: value.string_value for key, value in config.parameters.items() if key not in ignored_keys}
     for key in parameters:
-        if key in _CUDA_PARAMETERS:
-            if not gpu:
-                raise ConfigError(f"{written.where}: parameters {key!r} is for the GPU, and the model runs on the CPU: remove it")
-        elif key.startswith("session.") and key not in _ENTRIES:
+        if key.startswith("session.") and key not in _ENTRIES:
             near = difflib.get_close_matches(key, _ENTRIES, 1)
             hint = f"did you mean {near[0]!r}?" if near else "remove it"
             raise ConfigError(f"{written.where}: parameters {key!r} is no session option that onnxruntime documents: {hint}")
-        elif key not in _PARAMETERS and key not in _ENTRIES:
-            known = ", ".join((*_PARAMETERS, *_CUDA_PARAMETERS))
-            raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*")
+        if key not in _KNOWN and key not in _ENTRIES:
+            near = difflib.get_close_matches(key, _KNOWN, 1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(_KNOWN)
+            raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*{hint}")
     level = config.optimization.graph.level
     if level not in _GRAPH_LEVELS:
         raise ConfigError(
@@ -117,18 +118,32 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
     )
 
 
+def ignored_fields(written: Written, defaults: Defaults) -> Iterator[tuple[str, str]]:
+    """Fields of a configuration that have no effect here, each with what does. They are told, and the model is served."""
+    on_cpu = not gpu_providers(written.config, defaults)
+    yield from ignored(written.config, on_cpu=on_cpu)
+    for key, why in _ignored_parameters(written.config, on_cpu=on_cpu):
+        yield f"parameters[{key!r}]", why
+
+
+def _ignored_parameters(config: ModelConfig, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
+    """On a CPU: those of the GPU, and those of other back ends, if they are no misspelt ones of this."""
+    for key in sorted(config.parameters) if on_cpu else ():
+        if key in _CUDA_PARAMETERS:
+            yield key, "has no effect: it is for a GPU, and the model runs on the CPU"
+        elif key not in _PARAMETERS and not key.startswith("session.") and not difflib.get_close_matches(key, _KNOWN, 1):
+            yield key, f"has no effect: inferd knows {', '.join(_PARAMETERS)} and onnxruntime's session.*"
+
+
 def _providers(written: Written, config: ModelConfig, defaults: Defaults, parameters: Mapping[str, str]) -> Iterator[Provider]:
     accelerators = config.optimization.execution_accelerators
-    if accelerators.cpu_execution_accelerator:
-        name = accelerators.cpu_execution_accelerator[0].name
-        raise ConfigError(
-            f"{written.where}: cpu_execution_accelerator {name!r} is not supported: remove it, the CPU provider is always there"
-        )
+    wanted = gpu_providers(written.config, defaults)
+    if not wanted:
+        return
     asked = {accelerator.name: dict(accelerator.parameters) for accelerator in accelerators.gpu_execution_accelerator}
     for name in asked:
         if name not in ("cuda", "tensorrt"):
             raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} is not supported; it may be tensorrt or cuda")
-    wanted = gpu_providers(written, defaults)
     for name in asked:
         if name not in wanted:
             raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} needs instance_group kind KIND_GPU")

@@ -1,8 +1,8 @@
 """What a model's configuration can ask for that inferd does not do, and values that no server could honour.
 
 A configuration is never half obeyed: each of these is a ConfigError that names the field, says what it asks for and how to go on.
-The exceptions are fields that change no response and stand in many repositories (`ignored`): they are told at load.
-Never in here: the graph (model_config compares with it), files.
+The exceptions are fields that change no response and stand in many repositories (`ignored`): they are told at load. On a CPU these are
+all that concern a GPU alone. Never in here: the graph (model_config compares with it), files.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from inferd.engine.reshaping import holds_as_much
 from inferd.errors import ConfigError
 
 __all__ = ["faults", "ignored", "reject"]
 
+MAX_INSTANCES = 1024
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
 # Set in any way, these are rejected: field -> what it asks for, and the cure behind a semicolon where that is not to remove the field.
@@ -34,25 +36,30 @@ _VALUES = {
     "response_cache.enable": "a response cache",
     "model_transaction_policy.decoupled": "several answers to one request",
     "optimization.priority": "priority over other models",
+    "optimization.eager_batching": "eager batching; remove the field: a batch gathers while another runs without it",
+}
+# The same, where a GPU runs the model; on a CPU they have no effect.
+_GPU_VALUES = {
     "optimization.cuda.graphs": "CUDA graphs",
     "optimization.cuda.busy_wait_events": "busy waiting on CUDA events",
     "optimization.cuda.graph_spec": "CUDA graphs",
     "optimization.cuda.output_copy_stream": "a CUDA stream for outputs",
     "optimization.gather_kernel_buffer_threshold": "a gather kernel",
-    "optimization.eager_batching": "eager batching; remove the field: a batch gathers while another runs without it",
+    "optimization.input_pinned_memory.enable": "page-locked buffers",
+    "optimization.output_pinned_memory.enable": "page-locked buffers",
+}
+_GPU_GROUP = {
+    "secondary_devices": "secondary devices",
+    "profile": "TensorRT optimization profiles",
 }
 _INSTANCE_GROUP = {
     "rate_limiter": "a rate limiter",
-    "secondary_devices": "secondary devices",
-    "profile": "TensorRT optimization profiles",
     "passive": "passive instances",
     "host_policy": "a host policy",
 }
 _TENSOR = {
-    "reshape": "another shape than the graph's; remove the field and write the graph's own shape in dims",
     "is_shape_tensor": "a TensorRT shape tensor",
     "allow_ragged_batch": "ragged batches",
-    "optional": "an input that may be left out",
     "is_non_linear_format_io": "a vectorized memory layout",
 }
 _PLATFORMS = {"platform": ("", "onnxruntime_onnx"), "backend": ("", "onnxruntime")}
@@ -70,16 +77,28 @@ def reject(faults: Iterable[tuple[str, str]], where: str) -> None:
         raise ConfigError(f"{where}: {'; '.join(found)}")
 
 
-def ignored(config: Any) -> Iterator[tuple[str, str]]:
+def ignored(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     """Fields that have no effect here, each with what does. None of them changes a response, so a model that has them is served."""
     if config.metric_tags:
         yield "metric_tags", "has no effect: add labels where Prometheus scrapes (relabel_configs)"
-    for output in config.output:
-        if output.label_filename:
-            yield f"output {output.name!r}: label_filename", "has no effect: classification is for the client, from the whole output"
+    accelerators = config.optimization.execution_accelerators
+    if accelerators.cpu_execution_accelerator:
+        field = "optimization.execution_accelerators.cpu_execution_accelerator"
+        yield field, "has no effect: ONNX Runtime's own CPU provider runs the model"
+    if not on_cpu:
+        return
+    if any(group.kind == group.KIND_GPU for group in config.instance_group):
+        yield "instance_group.kind", "KIND_GPU has no effect: this machine has no GPU, and the model runs on the CPU"
+    fields = [field for field in _GPU_VALUES if _is_set(config, field)]
+    groups = config.instance_group
+    fields += [f"instance_group.{field}" for field in ("gpus", *_GPU_GROUP) if any(_is_set(group, field) for group in groups)]
+    if accelerators.gpu_execution_accelerator:
+        fields.append("optimization.execution_accelerators.gpu_execution_accelerator")
+    for field in fields:
+        yield field, "has no effect: it is for a GPU, and the model runs on the CPU"
 
 
-def faults(config: Any) -> Iterator[tuple[str, str]]:
+def faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     """(field, what is wrong with it), in the order in which people read a configuration."""
     yield from _enum_faults(config, "")
     for field, known in _PLATFORMS.items():
@@ -88,9 +107,11 @@ def faults(config: Any) -> Iterator[tuple[str, str]]:
             yield field, f"is {value!r}; inferd runs ONNX models only: leave it out, or write {known[1]!r}"
     yield from _asks(config, _FIELDS, "")
     yield from _asks(config, _VALUES, "")
+    if not on_cpu:
+        yield from _asks(config, _GPU_VALUES, "")
     yield from _tensor_faults(config)
     yield from _version_faults(config.version_policy)
-    yield from _instance_faults(config)
+    yield from _instance_faults(config, on_cpu=on_cpu)
     if config.HasField("dynamic_batching"):
         yield from _batching_faults(config, config.dynamic_batching)
     yield from _warmup_faults(config)
@@ -144,11 +165,19 @@ def _tensor_faults(config: Any) -> Iterator[tuple[str, str]]:
                 yield side, f"has two entries named {tensor.name!r}: remove one"
             seen.add(tensor.name)
             yield from _asks(tensor, _TENSOR, prefix)
-            for size in tensor.dims:
-                if size < -1 or size == 0:
-                    yield f"{prefix}dims", f"holds {size}; an axis has a size of 1 or more, or -1 for any"
+            wrong = [(field, size) for field, sizes in _sizes(tensor) for size in sizes if size < -1 or size == 0]
+            for field, size in wrong:
+                yield f"{prefix}{field}", f"holds {size}; an axis has a size of 1 or more, or -1 for any"
+            if tensor.HasField("reshape") and not wrong and not holds_as_much(tensor.dims, tensor.reshape.shape):
+                shape, dims = list(tensor.reshape.shape), list(tensor.dims)
+                cure = "write as many elements into both, before and behind each axis of any size (-1)"
+                yield f"{prefix}reshape", f"has the shape {shape}, and dims are {dims}: {cure}"
             if getattr(tensor, "format", 0) and len(tensor.dims) != 3:
                 yield f"{prefix}format", f"describes images, which have 3 dims; there are {len(tensor.dims)}"
+
+
+def _sizes(tensor: Any) -> tuple[tuple[str, Any], ...]:
+    return ("dims", tensor.dims), ("reshape.shape", tensor.reshape.shape)
 
 
 def _version_faults(policy: Any) -> Iterator[tuple[str, str]]:
@@ -160,36 +189,37 @@ def _version_faults(policy: Any) -> Iterator[tuple[str, str]]:
                 yield "version_policy.specific.versions", f"holds {version}; versions are 1 or more"
 
 
-def _instance_faults(config: Any) -> Iterator[tuple[str, str]]:
+def _instance_faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     groups = config.instance_group
-    if len(groups) > 1:
+    devices = {tuple(group.gpus) for group in groups if group.gpus}
+    if not on_cpu and (len({group.kind for group in groups}) > 1 or len(devices) > 1):
         yield (
             "instance_group",
-            f"has {len(groups)} groups; inferd runs all instances of a model alike: write one group with the sum of counts",
+            f"has {len(groups)} groups of several kinds or devices; inferd runs all instances of a model alike: write one kind and one GPU",
         )
+    if len(groups) > 1 and sum(max(group.count, 1) for group in groups) > MAX_INSTANCES:
+        yield "instance_group.count", f"is more than {MAX_INSTANCES} in all groups together; write fewer"
     for group in groups:
         yield from _asks(group, _INSTANCE_GROUP, "instance_group.")
+        if not on_cpu:
+            yield from _asks(group, _GPU_GROUP, "instance_group.")
         if group.kind == group.KIND_MODEL:
             yield "instance_group.kind", "is KIND_MODEL; write KIND_CPU, KIND_GPU or KIND_AUTO"
-        if not 0 <= group.count <= 1024:
-            yield "instance_group.count", f"is {group.count}; it must be 1 to 1024, or 0 to let inferd choose"
-        if len(group.gpus) > 1:
+        if not 0 <= group.count <= MAX_INSTANCES:
+            yield "instance_group.count", f"is {group.count}; it must be 1 to {MAX_INSTANCES}, or 0 to let inferd choose"
+        if len(group.gpus) > 1 and not on_cpu:
             yield "instance_group.gpus", f"names {len(group.gpus)} devices; a model runs on one: name one, and start a process for each"
         if group.gpus and group.kind == group.KIND_CPU:
             yield "instance_group.gpus", "is set beside KIND_CPU: remove one of them"
         if any(gpu < 0 for gpu in group.gpus):
             yield "instance_group.gpus", "holds a negative device number"
-        gpu = group.kind == group.KIND_GPU
-        for side in ("input_pinned_memory", "output_pinned_memory"):
-            if gpu and getattr(config.optimization, side).enable:
-                yield f"optimization.{side}.enable", "asks for page-locked buffers, which inferd does not do: remove the field"
 
 
 def _batching_faults(config: Any, batching: Any) -> Iterator[tuple[str, str]]:
     for size in batching.preferred_batch_size:
         if size < 1 or size > config.max_batch_size > 0:
             yield "dynamic_batching.preferred_batch_size", f"holds {size}; it must be 1 to max_batch_size ({config.max_batch_size})"
-    if batching.preserve_ordering and any(group.count > 1 for group in config.instance_group):
+    if batching.preserve_ordering and sum(max(group.count, 1) for group in config.instance_group) > 1:
         yield "dynamic_batching.preserve_ordering", "needs a single instance: set instance_group.count to 1, or remove it"
     levels, default = batching.priority_levels, batching.default_priority_level
     if levels and not 1 <= default <= levels:
@@ -221,8 +251,6 @@ def _warmup_faults(config: Any) -> Iterator[tuple[str, str]]:
         if warmup.count > 10_000:
             yield f"{prefix}count", f"is {warmup.count}; at most 10000 are possible"
         for name, tensor in sorted(warmup.inputs.items()):
-            if tensor.WhichOneof("input_data_type") == "input_data_file":
-                yield f"{prefix}inputs {name!r}: input_data_file", "is not read by inferd: use zero_data or random_data"
             if any(size < 1 for size in tensor.dims):
                 yield f"{prefix}inputs {name!r}: dims", f"is {list(tensor.dims)}; a warm-up needs sizes of 1 or more"
             elif math.prod(tensor.dims) * max(warmup.batch_size, 1) > MAX_WARMUP_ELEMENTS:

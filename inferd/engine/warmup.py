@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +21,10 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES, Signature
-from inferd.errors import RequestError
+from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from inferd.engine.executor import Instance
     from inferd.protocol.inference import ModelConfig
@@ -38,6 +39,7 @@ MEASURED_RUNS = 5  # of each size, after one that is not counted
 PAUSE_S = 0.0002  # before a run that is measured as it would be in service
 LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
 LARGEST_RUN_BYTES = 1 << 30  # so is one whose inputs would be larger
+MOST_FILE_BYTES = 1 << 30  # of one input_data_file
 MOST_TRIED = 1 << 18  # elements of the inputs of one row, where their sizes vary
 
 
@@ -140,19 +142,65 @@ def rows_of(signature: Signature, examples: Examples, rows: int, size: int = 1) 
     ]
 
 
-def configured_inputs(config: ModelConfig, signature: Signature) -> Iterator[tuple[str, int, Inputs]]:
-    """What the configuration's model_warmup asks for: (its name, how many runs, inputs)."""
+def configured_inputs(config: ModelConfig, signature: Signature, find: Callable[[str], Path] = Path) -> Iterator[tuple[str, int, Inputs]]:
+    """What the configuration's model_warmup asks for: (its name, how many runs, inputs). find: the path of an input_data_file. Raises
+    ConfigError, and StartError where a file cannot be read."""
     words = {name: (word, shape) for name, word, shape in signature.input_specs}
     for sample in config.model_warmup:
         rows = (max(sample.batch_size, 1),) if signature.max_batch_size > 0 else ()
+        asked: Mapping[str, Any] = sample.inputs
         inputs = []
         for name, (word, shape) in words.items():
-            asked: Mapping[str, Any] = sample.inputs
+            if name not in asked and name in signature.defaults:
+                continue
             dims = tuple(asked[name].dims) if name in asked and asked[name].dims else _fixed(shape[1:] if rows else shape)
-            random = name in asked and asked[name].random_data
-            make = _random if random else _zeros
-            inputs.append((name, word, make(word, (*rows, *dims))))
+            kind = asked[name].WhichOneof("input_data_type") if name in asked else "zero_data"
+            if kind == "input_data_file":
+                where = f"model {config.name!r}: model_warmup {sample.name!r}: inputs {name!r}: input_data_file"
+                array = _read(find(asked[name].input_data_file), where, word, rows, dims)
+            else:
+                array = (_random if kind == "random_data" else _zeros)(word, (*rows, *dims))
+            inputs.append((name, word, array))
         yield sample.name, max(sample.count, 1), inputs
+
+
+def _read(path: Path, where: str, word: str, rows: tuple[int, ...], dims: tuple[int, ...]) -> Array:
+    """The tensor that a file holds as requests do: one row, which is repeated, or all of them."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_FILE_BYTES + 1)
+    except OSError as error:
+        raise StartError(f"{where} {path.name!r} cannot be read: {error.strerror}") from None
+    count = math.prod(dims)
+    elements: Array
+    if word == "BYTES":
+        texts = _texts(content)
+        elements = np.empty(len(texts or ()), object)
+        elements[:] = texts or []
+        fits = texts is not None
+        said = f"{count} texts, each behind its length as 4 bytes (little-endian)"
+    else:
+        dtype = np.dtype(DATATYPES[word][2])
+        fits = len(content) % dtype.itemsize == 0
+        elements = np.frombuffer(content[: len(content) // dtype.itemsize * dtype.itemsize], dtype)
+        said = f"{count * dtype.itemsize} bytes"
+    if fits and len(elements) == count:
+        return np.ascontiguousarray(np.broadcast_to(elements.reshape(dims), (*rows, *dims)))
+    if fits and rows and len(elements) == rows[0] * count:
+        return elements.reshape(*rows, *dims)
+    raise ConfigError(f"{where} {path.name!r} has {len(content)} bytes: a row of {word}{list(dims)} has {said}: write one, or batch_size")
+
+
+def _texts(content: bytes) -> list[bytes] | None:
+    """The elements of a BYTES tensor; None where the bytes are none."""
+    found, at = [], 0
+    while at < len(content):
+        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+        if end > len(content):
+            return None
+        found.append(content[at + 4 : end])
+        at = end
+    return found
 
 
 def _largest_rows(signature: Signature, one_row_ns: int) -> int:

@@ -126,6 +126,17 @@ def test_functions_that_call_each_other_again_and_again() -> None:
     assert "could not be looked through" in why_unbounded(graph_of([node("Self", "x", domain="own")], [itself]))
 
 
+def test_what_lies_in_the_file_and_may_be_sent_all_the_same() -> None:
+    content = models.model(
+        [helper.make_node("Expand", ["x", "size"], ["y"])],
+        [("x", "FP32", (1,))],
+        [("y", "FP32", ("n",))],
+        {"size": np.array([3])},
+    )
+    assert why_unbounded(content) == ""
+    assert "Expand" in why_unbounded(content, frozenset({"size"}))
+
+
 def test_unknown_operators_and_files(tmp_path: Path) -> None:
     assert why_unbounded(graph_of([node("BertTokenizer", "x", domain="ai.onnx.contrib")])) == (
         "it has BertTokenizer of ai.onnx.contrib, and nothing is known of what that costs"

@@ -28,24 +28,25 @@ def test_all_faults_are_found_and_each_has_a_cure(tmp_path: Path) -> None:
         name: "n" max_batch_size: 8 max_queue: 3
         instance_group { count: two passive: true }
         sequence_batching { }
-        input { name: "x" dims: [16] data_type: TYPE_FP32 reshape { shape: [4, 4] } }
+        input { name: "x" dims: [16] data_type: TYPE_FP32 reshape { shape: [4, 5] } }
         metric_tags { key: "a" value: "b" }
         parameters { key: "intra_op_thread_count" value { string_value: "1" } }
+        parameters { key: "EXECUTION_ENV_PATH" value { string_value: "1" } }
         dynamic_batching { max_queue_delay_microseconds: 5 }"""
     found = findings(tmp_path, text, (1, 2))
     rejected = [f"{field} {text}".strip() for kind, field, text in found if kind == "rejected"]
     for said in (
         "line 2: unknown field 'max_queue' in ModelConfig",
         "line 3: instance_group[0].count: expected a whole number",
-        "line 8: dynamic_batching and sequence_batching cannot both be set: remove one",
+        "line 9: dynamic_batching and sequence_batching cannot both be set: remove one",
         "name is 'n', and the model's folder or file says 'm': make them equal",
         "sequence_batching asks for stateful sequences, which inferd does not do: remove the field",
         "instance_group.passive asks for passive instances",
-        "input 'x': reshape asks for another shape than the graph's, which inferd does not do: remove the field and write the graph's own",
+        "input 'x': reshape has the shape [4, 5], and dims are [16]: write as many elements into both",
     ):
         assert any(one.startswith(said) for one in rejected), (said, rejected)
     assert len(rejected) == 7
-    assert [field for kind, field, _ in found if kind == "ignored"] == ["version 1", "metric_tags"]
+    assert [field for kind, field, _ in found if kind == "ignored"] == ["version 1", "metric_tags", "parameters['EXECUTION_ENV_PATH']"]
     assert [field for kind, field, _ in found if kind == "obeyed"] == [
         *("max_batch_size", "input", "instance_group", "parameters['intra_op_thread_count']")
     ]

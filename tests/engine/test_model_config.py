@@ -11,12 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inferd.config import Settings
-from inferd.engine import model_config
+from inferd.engine import devices, model_config
 from inferd.engine.backend import Graph, Provider, SessionOptions, TensorInfo
 from inferd.engine.config_sources import Defaults
 from inferd.engine.model_config import complete, read_model_config, settle, signature_of
 from inferd.engine.planner import Plan
-from inferd.engine.session_config import session_options
+from inferd.engine.session_config import ignored_fields, session_options
 from inferd.errors import ConfigError
 from inferd.protocol import inference, options
 
@@ -27,6 +27,11 @@ PLAN = Plan(3, 2, False, "because")
 
 def graph(inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]], datatype: str = "FP32") -> Graph:
     return Graph(*(tuple(TensorInfo(name, datatype, shape) for name, shape in side.items()) for side in (inputs, outputs)))
+
+
+@pytest.fixture(autouse=True)
+def a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "gpu_there", lambda: True)
 
 
 BATCHED = graph({"x": ("N", 16)}, {"y": ("N", 4)})
@@ -384,32 +389,33 @@ UNSUPPORTED = {
     "response_cache.enable": "response_cache { enable: true }",
     "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: true }",
     "optimization.priority": "optimization { priority: PRIORITY_MAX }",
-    "optimization.cuda.graphs": "optimization { cuda { graphs: true } }",
-    "optimization.cuda.graph_spec": "optimization { cuda { graph_spec { batch_size: 1 } } }",
-    "optimization.cuda.busy_wait_events": "optimization { cuda { busy_wait_events: true } }",
-    "optimization.cuda.output_copy_stream": "optimization { cuda { output_copy_stream: true } }",
-    "optimization.gather_kernel_buffer_threshold": "optimization { gather_kernel_buffer_threshold: 1 }",
+    "optimization.cuda.graphs": "instance_group { kind: KIND_GPU } optimization { cuda { graphs: true } }",
+    "optimization.cuda.graph_spec": "instance_group { kind: KIND_GPU } optimization { cuda { graph_spec { batch_size: 1 } } }",
+    "optimization.cuda.busy_wait_events": "instance_group { kind: KIND_GPU } optimization { cuda { busy_wait_events: true } }",
+    "optimization.cuda.output_copy_stream": "instance_group { kind: KIND_GPU } optimization { cuda { output_copy_stream: true } }",
+    "optimization.gather_kernel_buffer_threshold": "instance_group { kind: KIND_GPU } optimization { gather_kernel_buffer_threshold: 1 }",
     "optimization.eager_batching": "optimization { eager_batching: true }",
     "optimization.input_pinned_memory.enable": "instance_group { kind: KIND_GPU } optimization { input_pinned_memory { enable: true } }",
     "instance_group.rate_limiter": "instance_group { rate_limiter { priority: 1 } }",
-    "instance_group.secondary_devices": "instance_group { secondary_devices { } }",
-    "instance_group.profile": 'instance_group { profile: "1" }',
+    "instance_group.secondary_devices": "instance_group { kind: KIND_GPU secondary_devices { } }",
+    "instance_group.profile": 'instance_group { kind: KIND_GPU profile: "1" }',
     "instance_group.passive": "instance_group { passive: true }",
     "instance_group.host_policy": 'instance_group { host_policy: "numa" }',
     "instance_group.kind": "instance_group { kind: KIND_MODEL }",
     "instance_group.count": "instance_group { count: -1 }",
     "instance_group.gpus": "instance_group { gpus: [0, 1] kind: KIND_GPU }",
     "instance_group": "instance_group [ { kind: KIND_CPU }, { kind: KIND_GPU } ]",
-    "input 'x': reshape": 'input { name: "x" reshape { shape: [4, 4] } }',
+    "input 'x': reshape": 'input { name: "x" dims: [16] reshape { shape: [4, 5] } }',
+    "input 'x': reshape ": 'input { name: "x" dims: [-1, 4] reshape { shape: [4, -1] } }',
+    "input 'x': reshape.shape": 'input { name: "x" dims: [4] reshape { shape: [4, 0] } }',
     "input 'x': is_shape_tensor": 'input { name: "x" is_shape_tensor: true }',
     "input 'x': allow_ragged_batch": 'input { name: "x" allow_ragged_batch: true }',
-    "input 'x': optional": 'input { name: "x" optional: true }',
     "input 'x': is_non_linear_format_io": 'input { name: "x" is_non_linear_format_io: true }',
     "input 'x': format": 'input { name: "x" dims: [16] format: FORMAT_NHWC }',
     "input 'x': dims": 'input { name: "x" dims: [0] }',
     "input": 'input { name: "x" } input { name: "x" }',
     "output": "output { }",
-    "output 'y': reshape": 'output { name: "y" reshape { shape: [2, 2] } }',
+    "output 'y': reshape": 'output { name: "y" dims: [5] reshape { shape: [2, 2] } }',
     "version_policy.specific.versions": "version_policy { specific { } }",
     "platform": 'platform: "tensorflow_savedmodel"',
     "backend": 'backend: "python"',
@@ -437,21 +443,19 @@ UNSUPPORTED = {
     "priority_queue_policy { key: 1 value { timeout_action: DELAY } } }",
     "dynamic_batching.default_priority_level": "dynamic_batching { priority_levels: 2 }",
     "dynamic_batching.priority_queue_policy": "dynamic_batching { priority_queue_policy { key: 1 value { } } }",
-    "parameters 'gpu_mem_limit'": 'parameters { key: "gpu_mem_limit" value { string_value: "1" } }',
-    "parameters 'EXECUTION_ENV_PATH'": 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "x" } }',
+    "parameters 'EXECUTION_ENV_PATH'": "instance_group { kind: KIND_GPU } "
+    'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "x" } }',
     "parameters 'intra_op_thread_count'": 'parameters { key: "intra_op_thread_count" value { string_value: "many" } }',
     "parameters 'session.bogus'": 'parameters { key: "session.bogus" value { string_value: "1" } }',
     "parameters 'execution_mode'": 'parameters { key: "execution_mode" value { string_value: "2" } }',
     "optimization.graph.level": "optimization { graph { level: 3 } }",
-    "cpu_execution_accelerator 'openvino'": 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }',
-    "gpu_execution_accelerator 'tvm'": 'optimization { execution_accelerators { gpu_execution_accelerator { name: "tvm" } } }',
-    "gpu_execution_accelerator 'tensorrt'": 'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }',
+    "gpu_execution_accelerator 'tvm'": "instance_group { kind: KIND_GPU } optimization { execution_accelerators { "
+    'gpu_execution_accelerator { name: "tvm" } } }',
     "tensorrt precision_mode": "instance_group { kind: KIND_GPU } optimization { execution_accelerators { gpu_execution_accelerator "
     '{ name: "tensorrt" parameters { key: "precision_mode" value: "FP4" } } } }',
     "tensorrt parameter 'x'": "instance_group { kind: KIND_GPU } optimization { execution_accelerators { gpu_execution_accelerator "
     '{ name: "tensorrt" parameters { key: "x" value: "1" } } } }',
     "inferd.inline_busy_percent": "inferd { inline_busy_percent: 101 }",
-    "model_warmup 'w': inputs 'x': input_data_file": 'model_warmup { name: "w" inputs { key: "x" value { input_data_file: "f" } } }',
     "model_warmup 'w': inputs 'x': dims": 'model_warmup { name: "w" inputs { key: "x" value { dims: [-1] } } }',
     "model_warmup 'w': inputs 'x': dims ": 'model_warmup { name: "w" inputs { key: "x" value { dims: [999999999] } } }',
     "model_warmup 'w': inputs 'x': dims  ": 'model_warmup { name: "w" batch_size: 64 inputs { key: "x" value { dims: [9999999] } } }',
@@ -467,13 +471,65 @@ def test_what_is_not_done_is_rejected_by_name(tmp_path: Path, field: str) -> Non
 
 
 def test_all_that_is_not_done_is_told_at_once(tmp_path: Path) -> None:
-    message = rejected(tmp_path, 'sequence_batching { } response_cache { enable: true } input { name: "x" reshape { shape: [4, 4] } }')
+    message = rejected(tmp_path, 'sequence_batching { } response_cache { enable: true } input { name: "x" is_shape_tensor: true }')
     assert message == (
         "config.pbtxt of model 'm': (1) sequence_batching asks for stateful sequences, which inferd does not do: remove the field; "
         "(2) response_cache.enable asks for a response cache, which inferd does not do: remove the field; "
-        "(3) input 'x': reshape asks for another shape than the graph's, which inferd does not do: remove the field "
-        "and write the graph's own shape in dims"
+        "(3) input 'x': is_shape_tensor asks for a TensorRT shape tensor, which inferd does not do: remove the field"
     )
+
+
+ON_A_CPU = {
+    "instance_group.kind": "instance_group { kind: KIND_GPU }",
+    "instance_group.gpus": "instance_group { kind: KIND_GPU gpus: [0, 1] }",
+    "instance_group.profile": 'instance_group { profile: "1" }',
+    "optimization.cuda.graphs": "optimization { cuda { graphs: true } }",
+    "optimization.input_pinned_memory.enable": "optimization { input_pinned_memory { enable: true } }",
+    "optimization.execution_accelerators.gpu_execution_accelerator": "instance_group { kind: KIND_GPU } optimization { "
+    'execution_accelerators { gpu_execution_accelerator { name: "tvm" } } }',
+    "optimization.execution_accelerators.cpu_execution_accelerator": "optimization { execution_accelerators { "
+    'cpu_execution_accelerator { name: "openvino" } } }',
+    "parameters['gpu_mem_limit']": 'parameters { key: "gpu_mem_limit" value { string_value: "1" } }',
+    "parameters['EXECUTION_ENV_PATH']": 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "x" } }',
+}
+
+
+@pytest.mark.parametrize("field", ON_A_CPU)
+def test_what_concerns_a_gpu_alone_has_no_effect_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    monkeypatch.setattr(devices, "gpu_there", lambda: False)
+    plain = walk(tmp_path, "instance_group { kind: KIND_CPU }")[1]
+    config, native = walk(tmp_path, ON_A_CPU[field])
+    assert native == plain
+    assert config.instance_group[0].kind == inference.ModelInstanceGroup.KIND_CPU
+    told = dict(ignored_fields(read_model_config(tmp_path, "m"), DEFAULTS))
+    assert "no effect" in told[field]
+
+
+def test_a_server_that_asks_for_a_gpu_gets_no_cpu_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "gpu_there", lambda: False)
+    _, native = walk(tmp_path, "instance_group { kind: KIND_GPU }", defaults=Defaults(providers=("cuda", "cpu")))
+    assert [provider.name for provider in native.providers] == ["cuda"]
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_counts_of_groups_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+    monkeypatch.setattr(devices, "gpu_there", lambda: gpu)
+    kind = "KIND_CPU" if gpu else "KIND_GPU"
+    config, _ = walk(tmp_path, f"instance_group [ {{ count: 2 kind: {kind} }}, {{ count: 3 kind: KIND_CPU }}, {{ kind: KIND_CPU }} ]")
+    assert model_config.wanted_instances(read_model_config(tmp_path, "m"), DEFAULTS) == 6
+    assert [group.count for group in config.instance_group] == [PLAN.instances]
+    assert "instance_group.count is more than 1024 in all groups" in rejected(tmp_path, "instance_group [ { count: 1000 }, { count: 25 } ]")
+
+
+def test_one_row_may_be_a_fixed_axis(tmp_path: Path) -> None:
+    config, _ = walk(tmp_path, "max_batch_size: 1", graph({"x": (1, 16)}, {"y": (1, 4)}))
+    assert (config.max_batch_size, list(config.input[0].dims)) == (1, [16])
+    assert "no batch axis" in rejected(tmp_path, "max_batch_size: 2", graph({"x": (1, 16)}, {"y": (1, 4)}))
+
+
+def test_a_parameter_that_is_misspelt(tmp_path: Path) -> None:
+    text = 'parameters { key: "intra_op_thread_cuont" value { string_value: "1" } }'
+    assert "did you mean 'intra_op_thread_count'?" in rejected(tmp_path, text)
 
 
 def test_a_session_option_that_is_misspelled(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from inferd.engine.onnx_file import Subgraph, read_onnx
+from inferd._core.tensor.tensor import DATATYPES
+from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx
 from tests import models
 
 EVERY = [
@@ -60,6 +61,30 @@ def test_functions_and_numbers_that_are_passed_over() -> None:
     (key, found), *others = read.functions.items()
     assert (key, others) == (("own", "Sum", ""), [])
     assert (found.inputs, found.outputs, found.nodes[0].operator) == (("a", "b"), ("c",), "Add")
+
+
+def test_initial_values_of_every_datatype(tmp_path: Path) -> None:
+    """Raw, and in the lists that onnx has for them."""
+    graph = onnx.GraphProto()
+    expected = {}
+    for word, (_, _, dtype) in DATATYPES.items():
+        kind = models.ONNX_TYPES[word]
+        if word == "BYTES":
+            graph.initializer.append(helper.make_tensor("raw BYTES", kind, [2], [b"ab", b""]))
+            expected["raw BYTES"] = b"\2\0\0\0ab\0\0\0\0"
+            continue
+        values = np.array([1, 0], dtype) if word in ("BOOL", "BF16") or word.startswith("U") else np.array([-2, 3], dtype)
+        graph.initializer.append(helper.make_tensor(f"raw {word}", kind, [2], values.tobytes(), raw=True))
+        expected[f"raw {word}"] = values.tobytes()
+        if word != "BF16":
+            graph.initializer.append(helper.make_tensor(f"list {word}", kind, [2], values))
+            expected[f"list {word}"] = values.tobytes()
+    content = onnx.ModelProto(ir_version=8, graph=graph).SerializeToString()
+    words = {name: name.split()[1] for name in expected}
+    (tmp_path / "m.onnx").write_bytes(content)
+    for source in (content, tmp_path / "m.onnx"):
+        assert initial_values(source, words) == expected
+    assert initial_values(content, {"raw FP32": "FP32", "none": "FP32"}) == {"raw FP32": expected["raw FP32"]}
 
 
 def test_weights_are_passed_over(tmp_path: Path) -> None:

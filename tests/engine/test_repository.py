@@ -18,6 +18,7 @@ from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd.config import Settings
+from inferd.engine import devices
 from inferd.engine.backend import OnnxModel
 from inferd.engine.config_sources import Defaults
 from inferd.engine.planner import Host
@@ -215,14 +216,13 @@ def test_a_configuration_that_is_no_regular_file(tmp_path: Path, load: Load, kin
 
 
 def test_fields_without_effect_are_told(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-    text = 'output { name: "y" label_filename: "labels.txt" } metric_tags { key: "team" value: "search" }'
+    text = 'optimization { cuda { graphs: true } } metric_tags { key: "team" value: "search" }'
     models.repository(tmp_path, {"m": IDENTITY}, {"m": text})
-    (tmp_path / "m" / "labels.txt").write_text("cat\n")
     load(tmp_path)
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [line.partition(" has no effect")[0] for line in told] == [
         "config.pbtxt of model 'm': metric_tags",
-        "config.pbtxt of model 'm': output 'y': label_filename",
+        "config.pbtxt of model 'm': optimization.cuda.graphs",
     ]
 
 
@@ -417,7 +417,8 @@ def test_versions_that_are_not_served_are_named(tmp_path: Path, load: Load, capl
         opened.lookup("m", "4")
 
 
-def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load) -> None:
+def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "gpu_there", lambda: True)
     models.repository(tmp_path, {"a": IDENTITY, "b": IDENTITY}, dict.fromkeys("ab", "instance_group { kind: KIND_GPU }"))
     if "CUDAExecutionProvider" in OnnxModel.load(IDENTITY).providers:
         pytest.skip("there is a GPU")
@@ -427,6 +428,21 @@ def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load) -> 
     (tmp_path / "a" / "config.pbtxt").unlink()
     with pytest.raises(ConfigError, match="2 of 2 models"):
         load(tmp_path)
+
+
+def test_a_warmup_from_a_file(tmp_path: Path, load: Load) -> None:
+    """Which the model takes: zeros it does not."""
+    x = 'inputs { key: "x" value { data_type: TYPE_FP32 dims: [16] input_data_file: "row" } }'
+    text = f'max_batch_size: 8 model_warmup {{ name: "w" batch_size: 2 {x} }}'
+    models.repository(tmp_path, {"m": IDENTITY}, {"m": text})
+    with pytest.raises(ConfigError, match=r"input_data_file: there is no file 'warmup/row' in the model's folder"):
+        load(tmp_path)
+    (tmp_path / "m" / "warmup").mkdir()
+    (tmp_path / "m" / "warmup" / "row").write_bytes(bytes(63))
+    with pytest.raises(ConfigError, match=r"'row' has 63 bytes: a row of FP32\[16\] has 64 bytes"):
+        load(tmp_path)
+    (tmp_path / "m" / "warmup" / "row").write_bytes(bytes(64))
+    load(tmp_path)
 
 
 def test_a_failing_warmup_of_the_configuration(tmp_path: Path, load: Load) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
 from inferd.engine import warmup
 from inferd.engine.executor import Instance
-from inferd.errors import Internal
+from inferd.errors import ConfigError, Internal
 from inferd.protocol import inference
 from tests.fake_backend import SIGNATURE, FakeBackend
 
@@ -70,6 +71,34 @@ def test_configured_inputs() -> None:
     assert set(np.unique(values["BOOL"])) == {False, True}
     again = next(iter(warmup.configured_inputs(config, signature)))[2]
     assert all((first == second).all() for (_, _, first), (_, _, second) in zip(inputs, again, strict=True)), "reproducible"
+
+
+def test_rows_of_files(tmp_path: Path) -> None:
+    """A file has one row, which is repeated, or all of batch_size; a default stands for what is not named."""
+    signature = Signature("m", "1", [("x", "FP32", (-1, 2)), ("t", "BYTES", (-1, 2)), ("d", "INT8", (-1, 1))], [("y", "FP32", (-1,))], 4)
+    signature.defaults = {"d": ((1,), b"\7" * 4, 1)}
+    config = inference.ModelConfig(name="m", max_batch_size=4)
+    sample = config.model_warmup.add(name="real", batch_size=2)
+    for name in "xt":
+        sample.inputs[name].input_data_file, sample.inputs[name].dims[:] = name, [2]
+    (tmp_path / "x").write_bytes(np.array([1, 2], np.float32).tobytes())
+    (tmp_path / "t").write_bytes(b"".join(len(word).to_bytes(4, "little") + word for word in (b"a", b"", "ä".encode(), b"c")))
+    ((_, _, inputs),) = warmup.configured_inputs(config, signature, tmp_path.joinpath)
+    assert {name: array.tolist() for name, _, array in inputs} == {
+        "x": [[1, 2], [1, 2]],
+        "t": [[b"a", b""], ["ä".encode(), b"c"]],
+    }
+    LocalRequest(inputs).check(signature)
+    for content in (bytes(12), bytes(7), b""):
+        (tmp_path / "x").write_bytes(content)
+        with pytest.raises(
+            ConfigError, match=rf"model_warmup 'real': inputs 'x': input_data_file 'x' has {len(content)} bytes: .* 8 bytes"
+        ):
+            list(warmup.configured_inputs(config, signature, tmp_path.joinpath))
+    (tmp_path / "x").write_bytes(bytes(8))
+    (tmp_path / "t").write_bytes(b"\xff\xff\xff\xff")
+    with pytest.raises(ConfigError, match=r"'t' has 4 bytes: .* 2 texts, each behind its length"):
+        list(warmup.configured_inputs(config, signature, tmp_path.joinpath))
 
 
 def test_warm_up_runs_one_row_and_the_most_rows() -> None:

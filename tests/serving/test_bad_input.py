@@ -165,7 +165,7 @@ WRONG: dict[str, tuple[Request, str, tuple[str, ...]]] = {
     "input without a name": (shaped(2, 16, name=""), INVALID, ("input ''", "'x' FP32")),
     "unknown output": (asked("z"), INVALID, ("'identity'", "output 'z'", "'y'")),
     "output without a name": (asked(""), INVALID, ("output ''", "'y'")),
-    "classification": (asked("y", classification=3), INVALID, ("output 'y'", "classification", "leave it out")),
+    "classification": (asked("y", classification="3"), INVALID, ("output 'y'", "classification", "int64_param")),
     "output in shared memory": (asked("y", shared_memory_region="r"), INVALID, ("output 'y'", "shared memory", "leave")),
     "input in shared memory": (
         changed(lambda r: r.inputs[0].parameters["shared_memory_region"].CopyFrom(inference.InferParameter(string_param="r"))),

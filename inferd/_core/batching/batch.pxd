@@ -11,6 +11,7 @@ cdef class Origin(Owner):       # the part of a Batcher that its batches know
     cdef readonly BatchQueue queue
     cdef readonly Statistics statistics
     cdef readonly str name              # the model, for messages
+    cdef bint as_triton                 # rejections have Triton's status
     cdef readonly uint64_t expired      # requests whose time ran out, or that made room, before they ran
     cdef readonly uint64_t cancelled    # requests whose caller went away before the response
     cdef readonly uint64_t failed       # requests whose run or encoding failed

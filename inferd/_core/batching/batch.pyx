@@ -84,6 +84,8 @@ cdef class Batch(Owner):
                     request.error = Internal(
                         f"model {self.origin.name}: the response could not be encoded; the server's log has the details")
             first_row += request.entry.rows
+        if outputs.classes is not None:
+            outputs.classes = None
         self.encoded_ns = monotonic_ns()
 
     cpdef executed(self):
@@ -273,7 +275,7 @@ cdef class Batch(Owner):
             return
         self.origin.expired += 1
         try:
-            call.fail(rejection_of(self.origin.name, &request.entry, self.origin.queue, now_ns))
+            call.fail(rejection_of(self.origin.name, &request.entry, self.origin.queue, now_ns, self.origin.as_triton))
         except Exception:
             log.exception("model %s: a rejection could not be delivered", self.origin.name)
 

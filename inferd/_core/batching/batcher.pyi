@@ -12,6 +12,7 @@ class Batcher(Origin):
         statistics: Statistics,
         *,
         name: str = "",
+        as_triton: bool = False,
         max_delay_ns: int = 0,
         preferred_rows: Sequence[int] = (),
         max_queue_requests: int = 4096,

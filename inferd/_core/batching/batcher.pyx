@@ -41,16 +41,17 @@ cdef inline void release(Entry *entry, Request request) noexcept:
 cdef class Batcher(Origin):
     """A BatchQueue between the threads that put and those that take; the keywords are BatchQueue's.
 
-    statistics: where delivered batches are recorded. name: the model, for messages.
+    statistics: where delivered batches are recorded. name: the model, for messages. as_triton: a full queue and the queue's timeout are
+    Unavailable, as in Triton.
 
     Everything that changes the queue holds the GIL and the mutex; a thread that waits in take only reads it, under the mutex
     alone. One sleeper is woken at a time: it takes what is due, and wakes the next if more is.
     """
 
-    def __cinit__(self, int64_t max_rows, Statistics statistics not None, *, str name not None="", **policy):
+    def __cinit__(self, int64_t max_rows, Statistics statistics not None, *, str name not None="", bint as_triton=False, **policy):
         cdef pthread_condattr_t attributes
         self.statistics = statistics
-        self.name = name or "(unnamed)"
+        self.name, self.as_triton = name or "(unnamed)", as_triton
         pthread_condattr_init(&attributes)
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
         if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.due, &attributes) != 0 \
@@ -59,7 +60,7 @@ cdef class Batcher(Origin):
         pthread_condattr_destroy(&attributes)
         self.alarm_ns = INT64_MAX
         self.queue = BatchQueue(max_rows, **policy)
-        self.rejections = CachedRejection(self.name)
+        self.rejections = CachedRejection(self.name, as_triton)
 
     def __dealloc__(self):
         cdef Entry *entry = self.queue.first_from(0) if self.queue is not None else NULL

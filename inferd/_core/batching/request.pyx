@@ -55,6 +55,8 @@ cdef class Request:
     cpdef check(self, Signature signature):
         cdef int64_t nbytes = 0
         cdef int i
+        if self.input_count < signature.input_count and signature.defaults:
+            fill_left_out(self, signature)
         signature.check(self.inputs, self.input_count, &self.entry.rows, &self.entry.shape_key, &self.entry.near_key)
         for i in range(self.input_count):
             nbytes += self.inputs[i].nbytes
@@ -205,6 +207,45 @@ cdef int view_array(TensorView *view, Tensors tensors, int index) except -1:
     else:
         view.nbytes = array.row_nbytes * (array.shape[0] if tensors.batched else 1)
     view.data = array.data
+    return 0
+
+
+cdef int fill_left_out(Request request, Signature signature) except -1:
+    """Gives the request the inputs that it may leave out, and has, as the signature's defaults. The check that follows finds all faults."""
+    cdef TensorView *views
+    cdef TensorView found
+    cdef int count = request.input_count
+    cdef int64_t rows = 1
+    cdef int i
+    cdef const char *content
+    if signature.max_batch_size > 0:
+        if count > 0:
+            rows = request.inputs[0].shape[0] if request.inputs[0].rank > 0 else 0
+        if not 1 <= rows <= signature.max_batch_size:
+            return 0
+    views = <TensorView *>calloc(signature.input_count + 1, sizeof(TensorView))
+    if views == NULL:
+        raise MemoryError
+    try:
+        memcpy(views, request.inputs, count * sizeof(TensorView))
+        for i in range(signature.input_count):
+            default = signature.defaults.get(signature.input_names[i])
+            if default is None or count == signature.input_count or find_view(
+                    request, signature.inputs[i].name, signature.inputs[i].name_nbytes, &found):
+                continue
+            shape, contents, row_nbytes = default
+            views[count].name, views[count].name_nbytes = signature.inputs[i].name, signature.inputs[i].name_nbytes
+            views[count].datatype = signature.inputs[i].datatype
+            for size in (rows, *shape) if signature.max_batch_size > 0 else shape:
+                views[count].shape[views[count].rank] = size
+                views[count].rank += 1
+            content = contents                      # the signature, which the request holds, holds it
+            views[count].data, views[count].nbytes = content, rows * <int64_t>row_nbytes
+            count += 1
+        request.reserve_inputs(count)
+        memcpy(request.inputs, views, count * sizeof(TensorView))
+    finally:
+        free(views)
     return 0
 
 

@@ -14,6 +14,7 @@ from inferd._core.codec.wire cimport (
 
 cdef enum:
     MAX_PARAMETERS = 256        # of one request, its tensors' included
+    MAX_CLASSES = 0x7FFFFF      # that one output can be asked for; more are taken for so many
 
 cdef enum:                      # tags: field number << 3 | wire type
     MODEL_NAME = 10             # ModelInferRequest, and the first three of ModelInferResponse
@@ -66,7 +67,7 @@ cdef struct Input:              # what one InferInputTensor holds beside its vie
 
 cdef struct Asked:              # one InferRequestedOutputTensor
     Bytes name
-    bint classified
+    int classes                 # the parameter classification: so many of its largest values, as texts; 0: the output itself; -1: wrong
     bint in_shared_memory
 
 cdef inline bint equals(const Bytes *text, const char *word, Py_ssize_t nbytes) noexcept nogil:
@@ -225,6 +226,13 @@ cdef inline int read_input(Reader *outer, const Bytes *content, TensorView *view
     return 0
 
 
+cdef inline int class_count(const Parameter *parameter) noexcept nogil:
+    """The value of the parameter classification; -1 where it is no number of 0 or more."""
+    if parameter.kind == UINT64_PARAM or (parameter.kind == INT64_PARAM and <int64_t>parameter.number >= 0):
+        return <int>min(parameter.number, <uint64_t>MAX_CLASSES)
+    return -1
+
+
 cdef inline int read_asked(Reader *outer, const Bytes *content, Asked *asked, int *parameter_count) noexcept nogil:
     """One InferRequestedOutputTensor."""
     cdef Reader reader
@@ -245,7 +253,8 @@ cdef inline int read_asked(Reader *outer, const Bytes *content, Asked *asked, in
         elif tag == OUTPUT_PARAMETERS:
             status = read_parameter(&reader, &parameter, parameter_count)
             if status == 0:
-                asked.classified |= equals(&parameter.key, "classification", 14)
+                if equals(&parameter.key, "classification", 14):
+                    asked.classes = class_count(&parameter)
                 asked.in_shared_memory |= equals(&parameter.key, "shared_memory_region", 20)
         else:
             status = skip_field(&reader, tag)

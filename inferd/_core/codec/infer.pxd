@@ -10,6 +10,7 @@ from inferd._core.codec.wire cimport Bytes
 cdef enum:
     INLINE_OUTPUTS = 4          # asked outputs that a request holds without a second allocation
     PROVENANCE = 1 << 16        # is added to asked_count where the response is to say what made it
+    CLASSES_BIT = 8             # of an asked output: above its index, how many classes of it are asked for
 
 cdef struct Text:               # a string of a message: where it begins there, and its length; half the room of a Bytes
     uint32_t first
@@ -23,7 +24,7 @@ cdef class InferRequest(Request):
     cdef Message packed                     # typed contents as raw bytes, or None
     cdef int asked_count                    # outputs that the message asks for, repetitions included; 0: all of the model's
     cdef int output_count                   # outputs that the response carries; 0: all of the model's; -1: and provenance; set by check
-    cdef int output_room[INLINE_OUTPUTS]    # their indices in the signature,
+    cdef int output_room[INLINE_OUTPUTS]    # their indices in the signature, with CLASSES_BIT,
     cdef bytes more_outputs                 # which are here where more are asked for; else None
     cdef Bytes text(self, Text text) noexcept
 

@@ -10,6 +10,7 @@ from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, ui
 from libc.string cimport memcmp, memcpy, memset
 
 from inferd._core.batching.request cimport Request
+from inferd._core.codec.classes cimport classes_of
 from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, expect_contents, raw_nbytes
 from inferd._core.codec.fields cimport (
     BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, equals, read_asked,
@@ -17,7 +18,7 @@ from inferd._core.codec.fields cimport (
 )
 from inferd._core.grpc.message cimport Message, count_copied, new_message
 from inferd._core.tensor.tensor cimport (
-    BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of,
+    BF16, BOOL, BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of,
 )
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport (
@@ -91,17 +92,17 @@ cdef InferRequest decode_request(Message message, bint at_once):
         if i < fields.raw_count:
             request.inputs[i].data = fields.raws[i].data
             request.inputs[i].nbytes = fields.raws[i].nbytes
-    if fields.raw_count != 0 and fields.raw_count != fields.input_count:
-        raise InvalidArgument(f"ModelInferRequest: {fields.raw_count} raw_input_contents for {fields.input_count} inputs; send one for "
-                              "each input, in the order of inputs")
     if typed > 0:
         if at_once and message.nbytes > UNPACKED_NBYTES:
             return None
         pack_typed(request, &reader, &fields)
+    if fields.raw_count != 0 and fields.raw_count != fields.input_count:
+        raise InvalidArgument(f"ModelInferRequest: {fields.raw_count} raw_input_contents for {fields.input_count} inputs; send one for "
+                              "each input, in the order of inputs")
     for i in range(fields.output_count):
         if read_asked(&reader, &fields.outputs[i], &asked, &fields.parameter_count) < 0:
             reject_malformed(&reader)
-        if asked.classified or asked.in_shared_memory:
+        if asked.classes < 0 or asked.in_shared_memory:
             reject_asked(&asked)
     return request
 
@@ -172,7 +173,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
         if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value, with_gil) < 0:
             if reader.fault != NULL and contents.steps <= MAX_STEPS:
                 reject_malformed(reader)
-            reject_contents(view, &contents, fields.raw_count > 0)
+            reject_contents(view, &contents, shown(&fields.model_name) if fields.raw_count > 0 else None)
         steps = contents.steps
         if fields.raw_count == 0:
             view.nbytes = raw_nbytes(&contents, view.datatype)
@@ -241,9 +242,9 @@ cdef int reject_input(const TensorView *view, const Input *extra) except -1:
 
 
 cdef int reject_asked(const Asked *asked) except -1:
-    if asked.classified:
-        raise InvalidArgument(f"output '{shown(&asked.name)}': the parameter classification is not supported; leave it out and rank "
-                              "the scores that the output holds")
+    if asked.classes < 0:
+        raise InvalidArgument(f"output '{shown(&asked.name)}': expected int64_param or uint64_param of 0 or more in the parameter "
+                              "classification, the number of classes; got another value")
     raise InvalidArgument(f"output '{shown(&asked.name)}': shared memory (shared_memory_region) is not enabled; leave the parameter "
                           "out and read the bytes from the response")
 
@@ -254,8 +255,9 @@ cdef list CONTENTS_FIELDS = [
 ]
 
 
-cdef int reject_contents(const TensorView *view, const Contents *contents, bint beside_raw) except -1:
-    """Contents of more elements than there may be, or in a field where there must be none."""
+cdef int reject_contents(const TensorView *view, const Contents *contents, str beside_raw) except -1:
+    """Contents of more elements than there may be, or in a field where there must be none. beside_raw: the model's name, where there are
+    raw contents, too."""
     name, word, field, number = shown_name(view), word_text(view.datatype), contents_field(view.datatype), contents.stray
     if contents.steps > MAX_STEPS:
         raise InvalidArgument(f"input '{name}': expected at most {<int>MAX_STEPS} elements as typed contents in a request (fewer of BYTES, "
@@ -264,9 +266,9 @@ cdef int reject_contents(const TensorView *view, const Contents *contents, bint 
         shape = ",".join([str(view.shape[axis]) for axis in range(view.rank)])
         raise InvalidArgument(f"input '{name}': expected the {contents.most} elements of {word}[{shape}] in {CONTENTS_FIELDS[field]}, got "
                               "more; send as many elements as the shape says")
-    if beside_raw:
-        raise InvalidArgument(f"input '{name}' has contents, and there are raw_input_contents; send every input of a request one way or "
-                              "the other")
+    if beside_raw is not None:
+        raise InvalidArgument(f"input '{name}': contents field must not be specified when using raw_input_contents for '{name}' for model "
+                              f"'{beside_raw}'; send every input of a request one way or the other")
     cure = f"{word} goes into {CONTENTS_FIELDS[field]}" if field else f"{word} travels only in raw_input_contents"
     raise InvalidArgument(f"input '{name}': {word} contents came in {CONTENTS_FIELDS[number]}; {cure}")
 
@@ -407,12 +409,27 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
             names = ", ".join([f"'{name}'" for name in signature.output_names[:16]])
             raise InvalidArgument(f"model '{signature.model_name.decode()}': output '{shown(&asked.name)}' is not an output of this "
                                   f"model; it gives {names}")
+        if asked.classes > 0:
+            check_classified(signature, index)
         if not seen[index]:
             seen[index] = True
-            outputs_of(request)[request.output_count] = index
+            outputs_of(request)[request.output_count] = index | asked.classes << CLASSES_BIT
             request.output_count += 1
     if request.output_count == 0:
         request.output_count = -1
+    return 0
+
+
+cdef int check_classified(Signature signature, int index) except -1:
+    """Raises InvalidArgument where an output has no classes."""
+    cdef int datatype = signature.outputs[index].datatype
+    where = f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}'"
+    if datatype in (BYTES, BOOL, BF16):
+        raise InvalidArgument(f"{where}: class result not available for output due to unsupported type '{word_text(datatype)}'; leave the "
+                              "parameter classification out")
+    if signature.output_cuts != NULL and signature.output_cuts[index].axis > 0:
+        raise InvalidArgument(f"{where}: class result not available for an output whose length is that of the input; leave the parameter "
+                              "classification out")
     return 0
 
 
@@ -450,12 +467,17 @@ cdef too_large(Signature signature, Py_ssize_t total):
                              f"{<int64_t>MAX_RESPONSE_NBYTES}; send fewer rows, or ask for fewer outputs")
 
 
-cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
-    """Sizes and bytes of one output, all of them known before anything is written."""
+cdef int fill_part(Part *part, Signature signature, Tensors outputs, int asked, int64_t first_row, int64_t rows) except -1:
+    """Sizes and bytes of one output, all of them known before anything is written. asked: as a request holds it."""
+    cdef int index = asked & (1 << CLASSES_BIT) - 1
     cdef const TensorSpec *spec = &signature.outputs[index]
     cdef ArrayView *view = &outputs.views[index]
     if view.datatype != spec.datatype or (outputs.batched and first_row + rows > view.shape[0]):
         raise not_promised(signature, index)
+    if asked >> CLASSES_BIT > 0:
+        outputs = classes_of(outputs, index, asked >> CLASSES_BIT, signature.labels.get(signature.output_names[index], ()))
+        index = 0
+        view = &outputs.views[0]
     if view.datatype == BYTES:
         outputs.serialize(index)
         part.data = view.data + view.row_offsets[first_row]

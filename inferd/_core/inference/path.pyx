@@ -126,7 +126,7 @@ cdef class Route:
 
     cpdef count_rejection(self, error):
         """Counts one request that was rejected before it waited."""
-        if isinstance(error, (ResourceExhausted, DeadlineExceeded)):
+        if isinstance(error, (ResourceExhausted, DeadlineExceeded)) or error.reason in ("queue_full", "queue_time"):
             reason = "REJECTED"
         elif isinstance(error, Cancelled):
             reason = "CANCELED"

@@ -80,6 +80,9 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef double run_limit_bytes         # memory that runs may take (limit_runs)
     cdef double known_nbytes, known_cost_bytes, growth  # a row of so many bytes takes so many in its run, others by this power more or less
     cdef object owned                   # bytes objects behind the names
+    # What a request that leaves an input out has in it, by name: the shape of a row, the content of max_batch_size rows, bytes of one row.
+    cdef public dict defaults
+    cdef public dict labels             # texts of an output's classes by its name, for requests that want it classified
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
     cdef public bytes provenance        # what made a response: fields of a ModelInferResponse, for those who ask; None: nothing is known
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
@@ -108,6 +111,7 @@ cdef class Tensors:             # the input or the output arrays of one run; kee
     cdef readonly list arrays   # numpy arrays (object arrays for BYTES), C-contiguous
     cdef readonly bint batched  # axis 0 of every array is rows
     cdef object owned           # serialized BYTES blobs
+    cdef dict classes           # codec's: texts of outputs that requests of this batch want classified; None between batches
     cdef object response_head   # codec's: how the last response of these outputs began, for others like it; or None
     # Serializes the BYTES array `index` into data and row_offsets, unless that was done before.
     cdef int serialize(self, int index) except -1

@@ -296,6 +296,7 @@ cdef class Signature:
             raise ConfigError(f"model '{model_name}': max_batch_size: expected 0 or more, got {max_batch_size}")
         self.max_batch_size = max_batch_size
         self.owned = []
+        self.labels, self.defaults = {}, {}
         self.paddings, self.masks, self.cuts = dict(paddings or {}), dict(masks or {}), dict(cuts or {})
         made = [spec for spec in inputs if spec[0] in self.masks]
         inputs = [spec for spec in inputs if spec[0] not in self.masks]

@@ -112,6 +112,30 @@ def test_a_full_queue_rejects_at_once_and_keeps_nothing() -> None:
     assert queue.depth == 1
 
 
+def test_rejections_with_tritons_status() -> None:
+    """UNAVAILABLE, for the same reasons; a deadline of the client's own stays one."""
+    queue = batcher(1, max_queue_requests=3, queue_policies=[(0, 1, False)], as_triton=True)
+    callers = [Caller(connection_id=1), Caller(connection_id=1), Caller(connection_id=1)]
+    for caller in callers:
+        queue.put(request(), caller)
+    with pytest.raises(Unavailable, match="its queue is full: 3 requests wait") as rejected:
+        queue.put(request(), Caller(connection_id=1))
+    assert (rejected.value.reason, rejected.value.retry_after_ns > 0) == ("queue_full", True)
+    queue.put(request(), Caller(connection_id=2))
+    late = queue.expire(time.monotonic_ns() + HOUR_NS)
+    assert late is not None
+    late.deliver()
+    assert {(type(caller.error), caller.error.reason) for caller in callers} == {
+        (Unavailable, "queue_full"),
+        (Unavailable, "queue_timeout"),
+    }
+    queue.put(request(), own := Caller(deadline_ns=1))
+    late = queue.expire(time.monotonic_ns())
+    assert late is not None
+    late.deliver()
+    assert isinstance(own.error, DeadlineExceeded)
+
+
 def test_batches_tell_how_long_they_took_when_they_are_delivered() -> None:
     queue = batcher()
     put(queue)

@@ -102,8 +102,13 @@ def plain_decode(content: bytes) -> Decoded:
         raise ValueError("counts")
     if len(request.parameters) + sum(len(each.parameters) for each in [*request.inputs, *request.outputs]) > 256:
         raise ValueError("parameters")
-    if any("shared_memory_region" in each.parameters or "classification" in each.parameters for each in request.outputs):
+    if any("shared_memory_region" in each.parameters for each in request.outputs):
         raise ValueError("outputs")
+    for each in request.outputs:
+        if "classification" in each.parameters:
+            classes = each.parameters["classification"]
+            if classes.WhichOneof("parameter_choice") not in ("int64_param", "uint64_param") or classes.int64_param < 0:
+                raise ValueError("classification")
     tensors = []
     for i, tensor in enumerate(request.inputs):
         typed = plain_contents(tensor)
@@ -563,10 +568,11 @@ def test_shared_memory_is_not_enabled() -> None:
     assert "output 'y': shared memory (shared_memory_region) is not enabled" in rejected(request)
 
 
-def test_classification_is_not_supported() -> None:
+@pytest.mark.parametrize("value", [{"int64_param": -1}, {"string_param": "3"}, {"bool_param": True}, {}])
+def test_classification_is_a_number_of_classes(value: dict[str, Any]) -> None:
     request = simple()
-    request.outputs.add(name="y").parameters["classification"].int64_param = 3
-    assert "output 'y': the parameter classification is not supported" in rejected(request)
+    request.outputs.add(name="y").parameters["classification"].CopyFrom(pb.InferParameter(**value))
+    assert "output 'y': expected int64_param or uint64_param of 0 or more in the parameter classification" in rejected(request)
 
 
 def test_reserved_parameters() -> None:

@@ -1,0 +1,6 @@
+# classes: an output as the texts of its largest values, as the classification extension has it.
+
+from inferd._core.tensor.tensor cimport Tensors
+
+# The texts of an output of a run, for all requests of the batch that ask for as many. `outputs` keeps them.
+cdef Tensors classes_of(Tensors outputs, int index, Py_ssize_t count, object labels)

@@ -1,0 +1,12 @@
+"""Whether this machine has a GPU at all. Whether ONNX Runtime can use it is another question (backend.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["gpu_there"]
+
+
+def gpu_there(root: Path = Path("/dev")) -> bool:
+    """An NVIDIA device, or that of Windows' Linux subsystem."""
+    return any(root.glob("nvidia[0-9]*")) or (root / "dxg").exists()

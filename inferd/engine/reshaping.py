@@ -1,0 +1,90 @@
+"""Tensors that clients see in another shape than the graph's: `reshape` in a model's configuration. A row keeps its bytes.
+
+As Triton: `dims` are what clients send and get, `reshape.shape` is what the graph has, both without the batch axis. Axes of any size (-1)
+stand for each other in order. Never in here: arrays, onnxruntime.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inferd.protocol.inference import ModelConfig
+
+__all__ = ["Reshape", "find_reshapes", "holds_as_much"]
+
+Shape = tuple[int | str, ...]
+
+
+class Reshape(NamedTuple):
+    """outer: a row as clients have it. inner: as the graph has it. kept: axes in front of both, the batch axis or none."""
+
+    outer: tuple[int, ...]
+    inner: tuple[int, ...]
+    kept: int
+
+    def inward(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The graph's shape of an array that clients see in this one."""
+        return _converted(shape, self.outer, self.inner, self.kept)
+
+    def outward(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape that clients see; the same one where the array is not what the graph is to have."""
+        return _converted(shape, self.inner, self.outer, self.kept)
+
+    def seen(self, graph: Shape) -> Shape:
+        """The graph's declared shape as clients see it; '' is any size."""
+        return (*graph[: self.kept], *("" if size < 0 else size for size in self.outer))
+
+
+def _converted(shape: Sequence[int], source: Sequence[int], target: Sequence[int], kept: int) -> tuple[int, ...]:
+    row = shape[kept:]
+    if len(row) != len(source) or any(want not in (-1, got) for want, got in zip(source, row, strict=True)):
+        return tuple(shape)
+    free = iter([got for want, got in zip(source, row, strict=True) if want < 0])
+    return (*shape[:kept], *(next(free) if size < 0 else size for size in target))
+
+
+def holds_as_much(outer: Sequence[int], inner: Sequence[int]) -> bool:
+    """Whether both have as many elements, whatever the sizes of their free axes: as many between each two of these."""
+    return _runs(outer) == _runs(inner)
+
+
+def _runs(sizes: Sequence[int]) -> list[int]:
+    """Elements before, between and behind the free axes."""
+    runs = [1]
+    for free, group in groupby(sizes, lambda size: size < 0):
+        if free:
+            runs += [1 for _ in group]
+        else:
+            runs[-1] *= math.prod(group)
+    return runs
+
+
+def find_reshapes(config: ModelConfig, graph: Mapping[str, Shape], where: str) -> dict[str, Reshape]:
+    """By tensor. graph: the declared shapes of all inputs and outputs. Raises ConfigError where one is not what reshape says."""
+    found: dict[str, Reshape] = {}
+    for side, entries in (("input", config.input), ("output", config.output)):
+        for entry in entries:
+            if entry.HasField("reshape") and entry.name in graph:
+                inner, declared = tuple(entry.reshape.shape), graph[entry.name]
+                kept = len(declared) - len(inner) if declared else int(config.max_batch_size > 0)
+                if not _fits(inner, declared, kept) or (config.max_batch_size > 0 and kept != 1):
+                    without = " (without the batch axis, as max_batch_size is over 0)" if config.max_batch_size > 0 else ""
+                    shown = ", ".join(str(size) or "any" for size in declared[int(config.max_batch_size > 0) :])
+                    raise ConfigError(
+                        f"{where}: {side} {entry.name!r}: reshape.shape is {list(inner)}, and the graph says [{shown}]{without}: write the "
+                        "graph's shape into reshape, and what clients see into dims"
+                    )
+                found[entry.name] = Reshape(tuple(entry.dims), inner, kept)
+    return found
+
+
+def _fits(inner: Sequence[int], declared: Shape, kept: int) -> bool:
+    if not declared:
+        return True  # a scalar, or of unknown rank: onnxruntime does not say which
+    return kept in (0, 1) and all(isinstance(size, str) or want == size for want, size in zip(inner, declared[kept:], strict=True))
