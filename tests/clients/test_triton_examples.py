@@ -1,0 +1,179 @@
+"""Triton's example models and example programs, unchanged, on inferd.
+
+The programs are those of src/python/examples in triton-inference-server's repository `client`. They are not part of this one: the
+environment variable TRITON_EXAMPLES names a folder that has them, else .tools/triton-examples is looked at. Everything that they check of
+a server is tested here by tritonclient, too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from PIL import Image
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from tests import triton_repository
+from tests.server_fixtures import TRANSPORTS, ServerFixture
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(os.environ.get("TRITON_EXAMPLES", ROOT / ".tools" / "triton-examples"))
+LIMIT_S = 60
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return triton_repository.write(tmp_path_factory.mktemp("triton") / "models")
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def served(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(repository, transport=request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(served: ServerFixture) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(served.address) as client:
+        yield client
+
+
+def tensor(name: str, array: np.ndarray[Any, Any], word: str) -> triton.InferInput:
+    made = triton.InferInput(name, list(array.shape), word)
+    made.set_data_from_numpy(array)
+    return made
+
+
+def picture(*means: float) -> np.ndarray[Any, Any]:
+    return np.array(means, np.float32).reshape(3, 1, 1) * np.ones((3, 224, 224), np.float32)
+
+
+# ---- the repository
+
+
+def test_what_is_rejected_stops_nothing_else(client: triton.InferenceServerClient) -> None:
+    index = {entry.name: entry.state for entry in client.get_model_repository_index().models}
+    assert index == dict.fromkeys(triton_repository.SERVED, "READY") | dict.fromkeys(triton_repository.REJECTED, "UNAVAILABLE")
+
+
+def test_clients_see_the_shapes_of_the_configuration(client: triton.InferenceServerClient) -> None:
+    for name, rows in (("densenet_onnx", []), ("densenet_batched", [-1])):
+        metadata = client.get_model_metadata(name)
+        assert [list(each.shape) for each in (*metadata.inputs, *metadata.outputs)] == [[*rows, 3, 224, 224], [*rows, 1000]]
+        assert client.get_model_config(name).config.output[0].label_filename == "labels.txt"
+
+
+@pytest.mark.parametrize(("name", "rows"), [("densenet_onnx", ()), ("densenet_batched", (1,))])
+def test_classification(client: triton.InferenceServerClient, name: str, rows: tuple[int, ...]) -> None:
+    inputs = [tensor("data_0", picture(1, 2, 3).reshape(*rows, 3, 224, 224), "FP32")]
+    plain = client.infer(name, inputs).as_numpy("fc6_1")
+    assert plain.shape == (*rows, 1000)
+    told = client.infer(name, inputs, outputs=[triton.InferRequestedOutput("fc6_1", class_count=3)]).as_numpy("fc6_1")
+    assert told.shape == (*rows, 3)
+    best = np.argsort(-plain.reshape(-1), kind="stable")[:3]
+    assert [each.decode() for each in told.reshape(-1)] == [f"{plain.reshape(-1)[place]:f}:{place}:CLASS {place}" for place in best]
+
+
+async def test_classification_over_asyncio(served: ServerFixture) -> None:
+    async with triton_aio.InferenceServerClient(served.address) as client:
+        outputs = [triton_aio.InferRequestedOutput("OUTPUT0", class_count=2)]
+        inputs = [tensor(name, np.arange(32, dtype=np.int32).reshape(2, 16), "INT32") for name in ("INPUT0", "INPUT1")]
+        told = (await client.infer("simple", inputs, outputs=outputs)).as_numpy("OUTPUT0")
+    assert told.tolist() == [[b"30:15", b"28:14"], [b"62:15", b"60:14"]]
+
+
+def test_texts(client: triton.InferenceServerClient) -> None:
+    numbers = np.array([[str(number).encode() for number in range(16)]], object)
+    result = client.infer("simple_string", [tensor(name, numbers, "BYTES") for name in ("INPUT0", "INPUT1")])
+    assert [int(each) for each in result.as_numpy("OUTPUT0")[0]] == [2 * number for number in range(16)]
+    blobs = np.array([[b"he\0llo", b"\0\1\2\3"]], object)
+    assert client.infer("simple_identity", [tensor("INPUT0", blobs, "BYTES")]).as_numpy("OUTPUT0").tolist() == blobs.tolist()
+
+
+# ---- phrases that the programs look for
+
+
+def test_an_unknown_model(client: triton.InferenceServerClient) -> None:
+    for call in (client.get_model_metadata, client.get_model_config):
+        with pytest.raises(InferenceServerException, match="Request for unknown model") as caught:
+            call("wrong_model_name")
+        assert caught.value.status() == "StatusCode.NOT_FOUND"
+
+
+def request_of(name: str) -> service_pb2.ModelInferRequest:
+    request = service_pb2.ModelInferRequest(model_name=name)
+    for each in ("INPUT0", "INPUT1"):
+        request.inputs.add(name=each, datatype="INT32", shape=[1, 16]).contents.int_contents.extend(range(16))
+    return request
+
+
+def test_raw_and_explicit_contents_and_a_wrong_version(served: ServerFixture) -> None:
+    mixed, version = request_of("simple"), request_of("simple")
+    mixed.raw_input_contents.append(bytes(64))
+    version.model_version = "wrong_specification"
+    phrases = {
+        "contents field must not be specified when using raw_input_contents for 'INPUT0' for model 'simple'": mixed,
+        "failed to get model version from specified version string 'wrong_specification'": version,
+    }
+    with grpc.insecure_channel(served.address) as channel:
+        ask = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+        for phrase, request in phrases.items():
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(request, timeout=LIMIT_S)
+            assert phrase in caught.value.details()
+            assert caught.value.code().name == "INVALID_ARGUMENT"
+
+
+# ---- the programs
+
+IMAGE = ("-m", "densenet_onnx", "-c", "3", "-s", "INCEPTION")
+LAST_LINES = {
+    "simple_grpc_infer_client": "PASS: infer",
+    "simple_grpc_async_infer_client": "PASS: Async infer",
+    "simple_grpc_string_infer_client": "PASS: string",
+    "simple_grpc_keepalive_client": "PASS: KeepAlive",
+    "simple_grpc_custom_args_client": "PASS: KeepAlive",
+    "simple_grpc_aio_infer_client": "PASS: infer",
+    "simple_grpc_aio_string_infer_client": "PASS: string",
+    "simple_grpc_aio_keepalive_client": "PASS: KeepAlive",
+    "simple_grpc_aio_custom_args_client": "PASS: KeepAlive",
+    "grpc_explicit_int_content_client": "PASS: explicit int",
+    "grpc_explicit_int8_content_client": "PASS: explicit int8",
+    "grpc_explicit_byte_content_client": "PASS: explicit string",
+    # They compare the server's name with "triton", and end there.
+    "simple_grpc_health_metadata": "FAILED : get_server_metadata",
+    "simple_grpc_aio_health_metadata": "FAILED : get_server_metadata",
+    # Classification: the last of three classes.
+    "image_client": "PASS",
+    "image_client --async": "PASS",
+    "grpc_image_client": "PASS",
+    "grpc_image_client --async": "PASS",
+}
+
+
+@pytest.mark.parametrize("program", LAST_LINES)
+def test_each_program_runs_unchanged(served: ServerFixture, tmp_path: Path, program: str) -> None:
+    name, *flags = program.split()
+    if not (PROGRAMS / f"{name}.py").exists():
+        pytest.skip("TRITON_EXAMPLES names no folder with Triton's example programs")
+    if "image_client" in name:
+        if find_spec("geventhttpclient") is None and name == "image_client":
+            pytest.skip("it imports tritonclient.http, which needs geventhttpclient")
+        Image.new("RGB", (40, 30), (200, 100, 50)).save(tmp_path / "picture.png")
+        flags += [*IMAGE, *(("-i", "grpc") if name == "image_client" else ()), str(tmp_path / "picture.png")]
+    command = [sys.executable, PROGRAMS / f"{name}.py", "-u", served.address, *flags]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.stdout.splitlines()[-1] == LAST_LINES[program], (done.stdout[-2000:], done.stderr[-2000:])
+    if "image_client" in name:
+        assert done.stdout.count("= CLASS ") == 3
