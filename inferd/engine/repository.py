@@ -112,8 +112,8 @@ class Repository:
             raise Unavailable(f"model_version: label '{version}' of model '{name}' names version {labelled}, which takes no requests now")
         if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
             raise InvalidArgument(
-                "model_version: expected a number from 1, a label of the model, or nothing for the newest: failed to get model version from "
-                f"specified version string {shown(version)}"
+                "model_version: expected a number from 1, a label of the model, or nothing for the newest: failed to get model version "
+                f"from specified version string {shown(version)}"
             )
         spelled = str(int(version)) if version else ""
         route: Route | None = self.routes.find(name, spelled)

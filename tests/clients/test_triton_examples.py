@@ -157,8 +157,10 @@ LAST_LINES = {
     # Classification: the last of three classes.
     "image_client": "PASS",
     "image_client --async": "PASS",
+    "image_client --streaming": "PASS",
     "grpc_image_client": "PASS",
     "grpc_image_client --async": "PASS",
+    "grpc_image_client --streaming": "PASS",
 }
 
 

@@ -410,7 +410,14 @@ def test_malformed_requests_of_other_methods(caller: Caller, method: str) -> Non
 
 @pytest.mark.parametrize(
     "method",
-    [f"/{SERVICE}/NoSuch", "/no.Such/Method", "/x", f"/{SERVICE}/ModelInfer/", f"/{SERVICE}/modelinfer", f"/{SERVICE}/LogSettings"],
+    [
+        f"/{SERVICE}/NoSuch",
+        "/no.Such/Method",
+        "/x",
+        f"/{SERVICE}/ModelInfer/",
+        f"/{SERVICE}/modelinfer",
+        f"/{SERVICE}/CudaSharedMemoryStatus",
+    ],
 )
 def test_unknown_methods(caller: Caller, method: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
