@@ -1,4 +1,4 @@
-"""A repository with the signatures of Triton's example models: those that are ONNX, and some that inferd does not serve beside them."""
+"""A repository with the names and signatures of Triton's eight example models, all of them ONNX. inferd serves no sequences, so not two."""
 
 from __future__ import annotations
 
@@ -9,20 +9,30 @@ from onnx import TensorProto, helper
 
 from tests import models
 
-CLASSES = 1000
-SERVED = ("densenet_batched", "densenet_onnx", "simple", "simple_identity", "simple_int8", "simple_string")
-REJECTED = ("inception_graphdef", "preprocess_ensemble", "simple_sequence")
+SERVED = ("densenet_onnx", "inception_onnx", "simple", "simple_identity", "simple_int8", "simple_string")
+REJECTED = ("simple_dyna_sequence", "simple_sequence")
+INCEPTION_OUTPUT = "InceptionV3/Predictions/Softmax"
 
 _DENSENET = """
-name: "{name}"
+name: "densenet_onnx"
 platform: "onnxruntime_onnx"
-max_batch_size : {rows}
-input [ {{ name: "data_0" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 3, 224, 224 ] {inner_input} }} ]
-output [ {{
+max_batch_size : 0
+input [ {
+  name: "data_0" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 3, 224, 224 ]
+  reshape { shape: [ 1, 3, 224, 224 ] }
+} ]
+output [ {
   name: "fc6_1" data_type: TYPE_FP32 dims: [ 1000 ]
-  reshape {{ shape: [ {inner_output} ] }}
+  reshape { shape: [ 1, 1000, 1, 1 ] }
   label_filename: "labels.txt"
-}} ]
+} ]
+"""
+_INCEPTION = """
+name: "inception_onnx"
+platform: "onnxruntime_onnx"
+max_batch_size: 128
+input [ { name: "input" data_type: TYPE_FP32 format: FORMAT_NHWC dims: [ 299, 299, 3 ] } ]
+output [ { name: "InceptionV3/Predictions/Softmax" data_type: TYPE_FP32 dims: [ 1001 ] label_filename: "labels.txt" } ]
 """
 _SIMPLE = """
 name: "{name}"
@@ -32,10 +42,8 @@ input [ {{ name: "INPUT0" data_type: TYPE_{word} dims: [ 16 ] }}, {{ name: "INPU
 output [ {{ name: "OUTPUT0" data_type: TYPE_{word} dims: [ 16 ] }}, {{ name: "OUTPUT1" data_type: TYPE_{word} dims: [ 16 ] }} ]
 """
 _CONFIGS = {
-    "densenet_onnx": _DENSENET.format(
-        name="densenet_onnx", rows=0, inner_input="reshape { shape: [ 1, 3, 224, 224 ] }", inner_output="1, 1000, 1, 1"
-    ),
-    "densenet_batched": _DENSENET.format(name="densenet_batched", rows=1, inner_input="", inner_output="1000, 1, 1"),
+    "densenet_onnx": _DENSENET,
+    "inception_onnx": _INCEPTION,
     "simple": _SIMPLE.format(name="simple", word="INT32"),
     "simple_int8": _SIMPLE.format(name="simple_int8", word="INT8"),
     "simple_string": _SIMPLE.format(name="simple_string", word="STRING"),
@@ -43,22 +51,37 @@ _CONFIGS = {
         max_batch_size: 8
         input [ { name: "INPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]
         output [ { name: "OUTPUT0" data_type: TYPE_STRING dims: [ -1 ] } ]""",
-    "simple_sequence": 'platform: "onnxruntime_onnx" max_batch_size: 8 sequence_batching { } instance_group [ { kind: KIND_CPU } ]',
-    "inception_graphdef": 'platform: "tensorflow_graphdef" max_batch_size: 128',
-    "preprocess_ensemble": 'platform: "ensemble" max_batch_size: 1 ensemble_scheduling { step [ { model_name: "simple" } ] }',
+    **dict.fromkeys(REJECTED, 'platform: "onnxruntime_onnx" max_batch_size: 8 sequence_batching { } instance_group { kind: KIND_CPU }'),
 }
 
 
 def densenet() -> bytes:
     """data_0 FP32[1,3,224,224] -> fc6_1 FP32[1,1000,1,1]: class k has the score k of the mean of channel k % 3."""
-    weights = np.zeros((CLASSES, 3, 1, 1), np.float32)
-    weights[np.arange(CLASSES), np.arange(CLASSES) % 3, 0, 0] = np.arange(CLASSES)
     return models.model(
         [helper.make_node("GlobalAveragePool", ["data_0"], ["means"]), helper.make_node("Conv", ["means", "weights"], ["fc6_1"])],
         [("data_0", "FP32", (1, 3, 224, 224))],
-        [("fc6_1", "FP32", (1, CLASSES, 1, 1))],
-        {"weights": weights},
+        [("fc6_1", "FP32", (1, 1000, 1, 1))],
+        {"weights": _weights(1000).T.reshape(1000, 3, 1, 1)},
     )
+
+
+def inception() -> bytes:
+    """input FP32[N,299,299,3] -> scores FP32[N,1001], of the channels' means as in `densenet`."""
+    return models.model(
+        [
+            helper.make_node("ReduceMean", ["input"], ["means"], axes=[1, 2], keepdims=0),
+            helper.make_node("MatMul", ["means", "weights"], [INCEPTION_OUTPUT]),
+        ],
+        [("input", "FP32", ("N", 299, 299, 3))],
+        [(INCEPTION_OUTPUT, "FP32", ("N", 1001))],
+        {"weights": _weights(1001)},
+    )
+
+
+def _weights(classes: int) -> np.ndarray:
+    weights = np.zeros((3, classes), np.float32)
+    weights[np.arange(classes) % 3, np.arange(classes)] = np.arange(classes)
+    return weights
 
 
 def simple(word: str) -> bytes:
@@ -83,7 +106,7 @@ def write(folder: Path) -> Path:
     )
     files = {
         "densenet_onnx": densenet(),
-        "densenet_batched": densenet(),
+        "inception_onnx": inception(),
         "simple": simple("INT32"),
         "simple_int8": simple("INT8"),
         "simple_string": simple("BYTES"),
@@ -91,6 +114,6 @@ def write(folder: Path) -> Path:
         **dict.fromkeys(REJECTED, simple("INT32")),
     }
     models.repository(folder, files, _CONFIGS)
-    for name in ("densenet_onnx", "densenet_batched"):
-        (folder / name / "labels.txt").write_text("".join(f"CLASS {number}\n" for number in range(CLASSES)))
+    for name in ("densenet_onnx", "inception_onnx"):
+        (folder / name / "labels.txt").write_text("".join(f"CLASS {number}\n" for number in range(1001)))
     return folder

@@ -55,10 +55,6 @@ def tensor(name: str, array: np.ndarray[Any, Any], word: str) -> triton.InferInp
     return made
 
 
-def picture(*means: float) -> np.ndarray[Any, Any]:
-    return np.array(means, np.float32).reshape(3, 1, 1) * np.ones((3, 224, 224), np.float32)
-
-
 # ---- the repository
 
 
@@ -68,21 +64,28 @@ def test_what_is_rejected_stops_nothing_else(client: triton.InferenceServerClien
 
 
 def test_clients_see_the_shapes_of_the_configuration(client: triton.InferenceServerClient) -> None:
-    for name, rows in (("densenet_onnx", []), ("densenet_batched", [-1])):
-        metadata = client.get_model_metadata(name)
-        assert [list(each.shape) for each in (*metadata.inputs, *metadata.outputs)] == [[*rows, 3, 224, 224], [*rows, 1000]]
-        assert client.get_model_config(name).config.output[0].label_filename == "labels.txt"
+    metadata = client.get_model_metadata("densenet_onnx")
+    assert [list(each.shape) for each in (*metadata.inputs, *metadata.outputs)] == [[3, 224, 224], [1000]]
+    assert client.get_model_config("densenet_onnx").config.output[0].label_filename == "labels.txt"
 
 
-@pytest.mark.parametrize(("name", "rows"), [("densenet_onnx", ()), ("densenet_batched", (1,))])
-def test_classification(client: triton.InferenceServerClient, name: str, rows: tuple[int, ...]) -> None:
-    inputs = [tensor("data_0", picture(1, 2, 3).reshape(*rows, 3, 224, 224), "FP32")]
-    plain = client.infer(name, inputs).as_numpy("fc6_1")
-    assert plain.shape == (*rows, 1000)
-    told = client.infer(name, inputs, outputs=[triton.InferRequestedOutput("fc6_1", class_count=3)]).as_numpy("fc6_1")
-    assert told.shape == (*rows, 3)
-    best = np.argsort(-plain.reshape(-1), kind="stable")[:3]
-    assert [each.decode() for each in told.reshape(-1)] == [f"{plain.reshape(-1)[place]:f}:{place}:CLASS {place}" for place in best]
+PICTURES = {
+    "densenet_onnx": ("data_0", np.full((3, 224, 224), [[[1]], [[2]], [[3]]], np.float32), "fc6_1"),
+    "inception_onnx": ("input", np.full((2, 299, 299, 3), [[[[1, 2, 3]]], [[[3, 2, 1]]]], np.float32), triton_repository.INCEPTION_OUTPUT),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_classification(client: triton.InferenceServerClient, name: str) -> None:
+    """Of one picture without a batch axis, and of two."""
+    wanted, pictures, output = PICTURES[name]
+    inputs = [tensor(wanted, pictures, "FP32")]
+    plain = client.infer(name, inputs).as_numpy(output)
+    told = client.infer(name, inputs, outputs=[triton.InferRequestedOutput(output, class_count=3)]).as_numpy(output)
+    assert told.shape == (*plain.shape[:-1], 3)
+    for scores, texts in zip(plain.reshape(-1, plain.shape[-1]), told.reshape(-1, 3), strict=True):
+        best = np.argsort(-scores, kind="stable")[:3]
+        assert [each.decode() for each in texts] == [f"{scores[place]:f}:{place}:CLASS {place}" for place in best]
 
 
 async def test_classification_over_asyncio(served: ServerFixture) -> None:
@@ -137,7 +140,6 @@ def test_raw_and_explicit_contents_and_a_wrong_version(served: ServerFixture) ->
 
 # ---- the programs
 
-IMAGE = ("-m", "densenet_onnx", "-c", "3", "-s", "INCEPTION")
 LAST_LINES = {
     "simple_grpc_infer_client": "PASS: infer",
     "simple_grpc_async_infer_client": "PASS: Async infer",
@@ -147,20 +149,19 @@ LAST_LINES = {
     "simple_grpc_aio_infer_client": "PASS: infer",
     "simple_grpc_aio_string_infer_client": "PASS: string",
     "simple_grpc_aio_keepalive_client": "PASS: KeepAlive",
-    "simple_grpc_aio_custom_args_client": "PASS: KeepAlive",
+    "simple_grpc_aio_custom_args_client": "PASS: CustomArgs",
     "grpc_explicit_int_content_client": "PASS: explicit int",
     "grpc_explicit_int8_content_client": "PASS: explicit int8",
     "grpc_explicit_byte_content_client": "PASS: explicit string",
     # They compare the server's name with "triton", and end there.
     "simple_grpc_health_metadata": "FAILED : get_server_metadata",
     "simple_grpc_aio_health_metadata": "FAILED : get_server_metadata",
-    # Classification: the last of three classes.
-    "image_client": "PASS",
-    "image_client --async": "PASS",
-    "image_client --streaming": "PASS",
-    "grpc_image_client": "PASS",
-    "grpc_image_client --async": "PASS",
-    "grpc_image_client --streaming": "PASS",
+    **{
+        f"{program} -m {model} {how}": "PASS"
+        for program in ("image_client", "grpc_image_client")
+        for model in ("densenet_onnx", "inception_onnx -b 2")
+        for how in ("", "--async", "--streaming")
+    },
 }
 
 
@@ -173,9 +174,9 @@ def test_each_program_runs_unchanged(served: ServerFixture, tmp_path: Path, prog
         if find_spec("geventhttpclient") is None and name == "image_client":
             pytest.skip("it imports tritonclient.http, which needs geventhttpclient")
         Image.new("RGB", (40, 30), (200, 100, 50)).save(tmp_path / "picture.png")
-        flags += [*IMAGE, *(("-i", "grpc") if name == "image_client" else ()), str(tmp_path / "picture.png")]
+        flags += ["-c", "3", "-s", "INCEPTION", *(("-i", "grpc") if name == "image_client" else ()), str(tmp_path / "picture.png")]
     command = [sys.executable, PROGRAMS / f"{name}.py", "-u", served.address, *flags]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.stdout.splitlines()[-1] == LAST_LINES[program], (done.stdout[-2000:], done.stderr[-2000:])
     if "image_client" in name:
-        assert done.stdout.count("= CLASS ") == 3
+        assert done.stdout.count("= CLASS ") == (6 if "-b" in flags else 3)

@@ -14,6 +14,7 @@ from onnx import helper
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
+from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import Call
 from inferd._core.tensor.tensor import Signature
 from inferd.engine.config_sources import Defaults
@@ -21,9 +22,8 @@ from inferd.engine.optional_inputs import defaults_of
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument
+from inferd.protocol import inference
 from tests import models
-
-WORDS = ("x", "scale", "unit")
 
 
 def scaled(batch: str | int = "N", scale: tuple[int, ...] = (1, 2), external: bool = False) -> bytes:
@@ -104,6 +104,22 @@ def test_what_is_left_out_has_its_default(tmp_path: Path, loaded: Any, batched: 
     for wrong in ({"scale": [[1, 2]]}, {"x": [[1, 2]], "other": [[1]]}, {}):
         with pytest.raises(InvalidArgument):
             ask(model, **wrong)
+
+
+def test_a_request_of_the_wire_that_leaves_inputs_out() -> None:
+    signature = Signature("m", "1", [("s", "INT8", (-1, 2)), ("x", "INT8", (-1, 2)), ("t", "BYTES", (-1, 1))], [("y", "INT8", (-1,))], 3)
+    signature.defaults = defaults_of(signature, {"s": b"\7\1", "t": b"\2\0\0\0ab"}, "m")
+    sent = inference.ModelInferRequest(model_name="m", raw_input_contents=[b"\1\2\3\4"])
+    sent.inputs.add(name="x", datatype="INT8", shape=[2, 2])
+    request = decode_infer_request(sent.SerializeToString())
+    request.check(signature)
+    scale, x, text = request.values()
+    assert (scale.tolist(), x.tolist(), [bytes(each) for each in text]) == ([[7, 1], [7, 1]], [[1, 2], [3, 4]], [b"ab", b"ab"])
+    assert (request.rows, request.nbytes) == (2, 4 + 4 + 12)
+    for shape in ([4, 2], [0, 2], [], [-1, 2]):
+        sent.inputs[0].shape[:] = shape
+        with pytest.raises(InvalidArgument):
+            decode_infer_request(sent.SerializeToString()).check(signature)
 
 
 @pytest.mark.parametrize(

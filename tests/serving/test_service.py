@@ -407,6 +407,22 @@ def test_a_full_queue_rejects_at_once(special: ServerFixture, specials: Caller) 
     held.check()
 
 
+def test_a_full_queue_has_tritons_status_where_that_is_asked_for(tmp_path: Path) -> None:
+    text = "max_batch_size: 1 inferd { max_queue_requests: 1 inline: OFF }"
+    folder = models.repository(tmp_path, {"m": models.slow(200)}, {"m": text})
+    sent = infer_request("m", {"x": rows(1, 64)}).SerializeToString()
+    with ServerFixture(folder, triton_statuses=True) as served, Caller(served.address) as caller:
+        model = served.server.repository.lookup("m", "")
+        calls = [caller.start(sent)]
+        until(lambda: served.on_loop(lambda: model._instances[0].running is not None))
+        calls.append(caller.start(sent))
+        until(lambda: served.on_loop(lambda: model.depth == 1))
+        error = caller.start(sent).exception(LIMIT_S)
+        assert status_of(error)[0] == "UNAVAILABLE"
+        assert b"google.rpc.RetryInfo" in dict(error.trailing_metadata())["grpc-status-details-bin"]
+        assert served.on_loop(lambda: model.failures)["REJECTED"] == 1
+
+
 # ---- runs that fail
 
 
