@@ -31,6 +31,7 @@ _CUDA_PARAMETERS = {
 }
 _PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
 _KNOWN = (*_PARAMETERS, *_CUDA_PARAMETERS)
+MISSPELT = 0.85  # so like one of these is a key that was meant to be that one; others are keys of other back ends
 # onnxruntime takes any key, and ignores those that it does not know. These are what its onnxruntime_session_options_config_keys.h
 # documents, but for keys that have a parameter or a field of their own here.
 _ENTRIES = frozenset(
@@ -93,7 +94,7 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
             hint = f"did you mean {near[0]!r}?" if near else "remove it"
             raise ConfigError(f"{written.where}: parameters {key!r} is no session option that onnxruntime documents: {hint}")
         if key not in _KNOWN and key not in _ENTRIES:
-            near = difflib.get_close_matches(key, _KNOWN, 1)
+            near = difflib.get_close_matches(key, _KNOWN, 1, MISSPELT)
             hint = f": did you mean {near[0]!r}?" if near else ""
             known = ", ".join(_KNOWN)
             raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*{hint}")
@@ -131,7 +132,7 @@ def _ignored_parameters(config: ModelConfig, *, on_cpu: bool) -> Iterator[tuple[
     for key in sorted(config.parameters) if on_cpu else ():
         if key in _CUDA_PARAMETERS:
             yield key, "has no effect: it is for a GPU, and the model runs on the CPU"
-        elif key not in _PARAMETERS and not key.startswith("session.") and not difflib.get_close_matches(key, _KNOWN, 1):
+        elif key not in _PARAMETERS and not key.startswith("session.") and not difflib.get_close_matches(key, _KNOWN, 1, MISSPELT):
             yield key, f"has no effect: inferd knows {', '.join(_PARAMETERS)} and onnxruntime's session.*"
 
 

@@ -490,6 +490,7 @@ ON_A_CPU = {
     "optimization.execution_accelerators.cpu_execution_accelerator": "optimization { execution_accelerators { "
     'cpu_execution_accelerator { name: "openvino" } } }',
     "parameters['gpu_mem_limit']": 'parameters { key: "gpu_mem_limit" value { string_value: "1" } }',
+    "parameters['memory.enable_memory_arena_shrinkage']": 'parameters { key: "memory.enable_memory_arena_shrinkage" value { } }',
     "parameters['EXECUTION_ENV_PATH']": 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "x" } }',
 }
 
