@@ -342,9 +342,11 @@ cdef class Http2Call(Call):
         if self.incoming is not None:
             return NOTHING              # the call waits for a thread
         if self.kind == INFER_STREAM:
-            # Between two requests the client owes nothing. In a drain, the stream takes no more.
-            if self.streamed is None or self.streamed.first is not None:
+            if self.streamed is None:
+                return REQUEST          # the rest of its headers
+            if self.streamed.first is not None:
                 return NOTHING
+            # Between two requests the client owes nothing. In a drain, the stream takes no more.
             return REQUEST if self.partial is not None or self.prefix_nbytes > 0 or self.connection.server.draining else NOTHING
         if self.kind == STREAM:
             # Messages that the method does not take count, too: it takes those that it wants as they come.

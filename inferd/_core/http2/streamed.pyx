@@ -106,6 +106,8 @@ cdef class Streamed:
         self.count += 1
         self.nbytes += message.nbytes
         try:
+            if not self.connection.has_room(0):
+                raise self.connection.unread_error(0)
             if message.compressed:
                 call.incoming = Decompression(message, self.call.encoding, self.max_message_nbytes, call.go_on, call.deadline_ns)
                 if self.connection.server.convert(self.connection, call.incoming):
@@ -154,6 +156,7 @@ cdef class Streamed:
         if self.first is None:
             self.last = None
         call.next = call.streamed = None
+        call.error = None               # it may hold frames that hold the call
         self.count -= 1
         release_bytes(STREAMED_REQUEST_NBYTES, self.call.share)
         if call.response is not None:

@@ -280,6 +280,17 @@ def test_what_finds_no_room_is_told_in_band_or_ends_the_stream(opened: Open) -> 
     found = stream.responses
     assert [len(found[0]), found[2:]] == [90_002, [b"<2>", b"<3>"]]
     assert found[1].startswith(b"!this connection has ")
+    stream.send(b"4", b"5")
+    stream.client.session.pause_writing()
+    stream.calls[4].reply(b"y" * 100_000)  # nothing else waits: one of any size may
+    stream.send(b"6", b"7")
+    assert len(stream.calls) == 6, "there is no room for a response, nor to say so in band"
+    stream.client.session.resume_writing()
+    stream.client.exchange()
+    stream.reply(5)
+    assert stream.responses[5:] == [b"<5>"]
+    assert stream.status is not None
+    assert stream.status[0] == 8
 
 
 def test_the_deadline_is_the_streams(opened: Open) -> None:

@@ -51,7 +51,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
         "stream_window_nbytes": 300,
         "connection_window_nbytes": 70_000,
     },
-    {"compression": "deflate", "max_unread_nbytes": 2_000, "max_streams": 3},
+    {"compression": "deflate", "max_unread_nbytes": 2_000, "max_streams": 3, "max_stream_requests": 2},
 )
 
 
@@ -224,10 +224,10 @@ def made(source: random.Random, stream: int) -> bytes:
         case 0 | 1:
             extra = source.sample(EXTRAS, source.randrange(3))
             flags = wires.END_HEADERS | source.choice((0, 0, 0, 1))
-            return frame(wires.HEADERS, flags, stream, wires.request(source.choice((INFER, INFER, UNARY, STREAM, b"/no")), *extra))
+            return frame(wires.HEADERS, flags, stream, wires.request(source.choice((INFER, INFER_STREAM, UNARY, STREAM, b"/no")), *extra))
         case 2 | 3:
-            content = source.choice((b"", b"x", b"ab" * 50, bytes(2_000)))
-            body = wires.message(content, source.choice(("", "", "", "gzip", "deflate")))
+            content = source.choice((b"", b"x", b"!", b"ab" * 50, bytes(2_000)))
+            body = wires.message(content, source.choice(("", "", "", "gzip", "deflate"))) * source.choice((1, 1, 2, 100))
             return frame(wires.DATA, source.choice((0, 1, 1)), stream, body)
         case 4:
             return frame(wires.HEADERS, 5, stream, wires.block([(b"trailer", b"x")]))
@@ -238,7 +238,7 @@ def made(source: random.Random, stream: int) -> bytes:
 EXTRAS = (
     (b"grpc-timeout", b"1S"), (b"grpc-timeout", b"1n"), (b"grpc-encoding", b"gzip"), (b"grpc-encoding", b"deflate"),
     (b"grpc-accept-encoding", b"identity, gzip,deflate"), (b"authorization", b"Bearer good"), (b"x-meta", b"value"),
-    (b"data-bin", b"AAEC"), (b"content-length", b"10"), (b"grpc-encoding", b"br"), (b"x", b"y" * 120),
+    (b"triton_grpc_error", b"true"), (b"data-bin", b"AAEC"), (b"content-length", b"10"), (b"grpc-encoding", b"br"), (b"x", b"y" * 120),
 )  # fmt: skip
 
 
@@ -259,6 +259,8 @@ def seeds() -> list[bytes]:
         call(INFER, message),
         call(UNARY, message[:3], message[3:], extra=((b"grpc-timeout", b"5S"), (b"x-meta", b"y"))),
         call(STREAM, message, message + message[:7], message[7:]),
+        call(INFER_STREAM, message * 5, message + wires.message(b"!")[:2], wires.message(b"!")[2:], message),
+        call(INFER_STREAM, packed, message, extra=gzipped) + call(INFER_STREAM, message * 300, stream=3),
         call(INFER, packed, extra=gzipped) + call(STREAM, packed, packed, stream=3, extra=gzipped),
         call(INFER, message, extra=((b"authorization", b"Bearer good"),)) + call(INFER, message, stream=3),
         call(INFER, message)[:-20] + frame(wires.RST_STREAM, 0, 1, struct.pack(">I", 8)) + frame(wires.PING, 0, 0, bytes(8)),
