@@ -109,6 +109,7 @@ bench: .stamps/develop .stamps/system-instructions .stamps/system-bench  ## micr
 	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops --benchmark-json=build/micro.json
 	$(PY) benchmarks/instructions.py
 	$(PY) benchmarks/server_cost.py
+	$(PY) benchmarks/stream_cost.py
 	$(PY) benchmarks/many_models.py
 	$(PY) benchmarks/bench_check.py
 	$(PY) benchmarks/compare_check.py

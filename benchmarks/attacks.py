@@ -22,7 +22,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -82,6 +82,7 @@ WIDENING = 40  # connections
 HAS_PRIORITY = 0x20  # a flag of HEADERS
 CHECKING, CHECKS = 20, 100
 OPEN_STREAMS, QUESTIONS = 32, 40  # of reflection on a connection, in both its versions; on each stream at a time
+TINY_REQUESTS = 3000  # on each stream of ModelStreamInfer at a time
 STANDING_S = 0.5  # of connections that wait for no answer: the server has accepted them by then
 MEASURING_S = 2.5  # after an attack's beginning the client that behaves well measures
 CHILD_S = 120  # a child ends then, whatever becomes of us
@@ -401,11 +402,22 @@ def health_checks(address: str) -> Words:
 
 def questions_on_open_streams(address: str, connections: int) -> Words:
     """Each connection has as many streams of reflection open as it may, and sends 40 questions on each whenever windows allow."""
-    words: Words = Counter()
     path, question = cold_calls()[-1]
-    paths = (path, path.replace("v1", "v1alpha"))
-    questions = QUESTIONS * (struct.pack(">BI", 0, len(question)) + question)
-    opening = b"".join(frame(HEADERS, END_HEADERS, n, block(path=paths[n // 2 % 2].encode())) for n in range(1, 2 * OPEN_STREAMS, 2))
+    message = struct.pack(">BI", 0, len(question)) + question
+    return on_open_streams(address, connections, (path, path.replace("v1", "v1alpha")), message, QUESTIONS, "questions")
+
+
+def tiny_requests_of_streams(address: str, connections: int) -> Words:
+    """Each connection has 32 streams of ModelStreamInfer open, and sends 3000 empty requests on each whenever windows allow."""
+    return on_open_streams(address, connections, (workloads.STREAM_PATH,), bytes(5), TINY_REQUESTS, "requests")
+
+
+def on_open_streams(address: str, connections: int, paths: Sequence[str], message: bytes, at_a_time: int, word: str) -> Words:
+    words: Words = Counter()
+    messages = at_a_time * message
+    opening = b"".join(
+        frame(HEADERS, END_HEADERS, n, block(path=paths[n // 2 % len(paths)].encode())) for n in range(1, 2 * OPEN_STREAMS, 2)
+    )
 
     def connected() -> tuple[Peer, Counter[int]]:
         peer = Peer(address, words)
@@ -419,11 +431,11 @@ def questions_on_open_streams(address: str, connections: int) -> Words:
         for at, (peer, sent) in enumerate(peers):
             peer.read_soon(0.0)
             for n in range(1, 2 * OPEN_STREAMS, 2):
-                if n not in peer.ended and peer.room(n, sent[n]) >= len(questions):
-                    peer.send(data(n, questions, end=False))
-                    sent[n] += len(questions)
-                    peer.uploaded += len(questions)
-                    words["questions"] += QUESTIONS
+                if n not in peer.ended and peer.room(n, sent[n]) >= len(messages):
+                    peer.send(data(n, messages, end=False))
+                    sent[n] += len(messages)
+                    peer.uploaded += len(messages)
+                    words[word] += at_a_time
             if peer.cut:
                 peers[at] = connected()
     for peer, _ in peers:
@@ -766,6 +778,8 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "health checks, 2000 calls": health_checks,
     "questions on open streams, 1 connection": partial(questions_on_open_streams, connections=1),
     "questions on open streams, 30 connections": partial(questions_on_open_streams, connections=30),
+    "tiny requests of streams, 1 connection": partial(tiny_requests_of_streams, connections=1),
+    "tiny requests of streams, 30 connections": partial(tiny_requests_of_streams, connections=30),
     "typed contents, whole at once": typed_contents,
     "typed contents in gzip": typed_contents_in_gzip,
     "zero windows, 1000 answers": zero_windows,
