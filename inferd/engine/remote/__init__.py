@@ -9,18 +9,24 @@ from inferd.config import is_url
 
 if TYPE_CHECKING:
     from inferd.config import Settings
+    from inferd.engine.remote.cache import Cache
 
-__all__ = ["local_paths"]
+__all__ = ["limits_of", "local_paths"]
 
 
 def local_paths(settings: Settings) -> list[Path]:
     """The paths of `models`, each URL fetched. Raises ConfigError, StartError."""
     if not any(map(is_url, settings.models)):
         return [Path(model) for model in settings.models]
-    from inferd.engine.remote.cache import Cache, default_folder
     from inferd.engine.remote.fetching import fetch
 
-    folder = Path(settings.model_cache) if settings.model_cache else default_folder()
-    cache = Cache(folder, settings.model_cache_bytes)
-    limits = settings.model_download_bytes, settings.model_download_timeout_s
-    return [fetch(model, cache, *limits) if is_url(model) else Path(model) for model in settings.models]
+    limits = limits_of(settings)
+    return [fetch(model, *limits) if is_url(model) else Path(model) for model in settings.models]
+
+
+def limits_of(settings: Settings) -> tuple[Cache, int, float]:
+    """What `fetch` is told: the cache, the most bytes and the longest time of a download."""
+    from inferd.engine.remote.cache import Cache, default_folder
+
+    cache = Cache(Path(settings.model_cache) if settings.model_cache else default_folder(), settings.model_cache_bytes)
+    return cache, settings.model_download_bytes, settings.model_download_timeout_s

@@ -1,0 +1,41 @@
+"""A store that changes while a server runs, and one that goes away meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferd.config import Settings
+from inferd.engine.remote import cache as caches
+from inferd.engine.remote import local_paths
+from inferd.engine.remote.refreshing import Refresher
+from tests.engine.remote.web_server import WebServer
+from tests.server_fixtures import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_what_changes_in_a_store_is_fetched_to_the_same_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    with WebServer(b"one") as server:
+        settings = Settings(models=(server.url,), model_cache=str(tmp_path))
+        (path,) = local_paths(settings)
+        refresher = Refresher({server.url: path}, settings, 0.001)
+        server.content, server.tag = b"two", '"2"'
+        refresher.look()
+        assert path.read_bytes() == b"two"
+        assert caplog.messages == []
+        server.status = 403
+        refresher.look()
+        refresher.look()
+        assert [message.partition("': ")[2] for message in caplog.messages] == [
+            "the server does not let these credentials read it (403); what was fetched before stays"
+        ]
+        server.content, server.tag, server.status = b"three", '"3"', 0
+        refresher.start()
+        until(lambda: path.read_bytes() == b"three")
+        refresher.stop()
+    caches.release()
