@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 import time
@@ -36,7 +37,11 @@ log = logging.getLogger("inferd.engine")
 LOCK_PAUSE_S = 0.1  # between two looks at a lock that another process has
 NEW = ".new"
 CURRENT = "current"
+STATE_DIGITS = 24
 KEPT_STATES = 2  # of a URL that a process uses
+
+
+_STATE = re.compile(rf"[0-9a-f]{{{STATE_DIGITS}}}({re.escape(NEW)})?")
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -168,8 +173,7 @@ class Cache:
     def make_room(self, entry: Entry, nbytes: int) -> None:
         """Deletes what was used least recently, until so many bytes more fit. Nothing that a process uses goes. Raises StartError where
         that is not enough."""
-        states = (path for path in self.folder.glob("*/*/") if not path.is_symlink())
-        for folder in sorted(states, key=lambda path: (path.parent == entry.folder, _last_use(path))):
+        for folder in sorted(self._states(), key=lambda path: (path.parent == entry.folder, _last_use(path))):
             if self._fits(nbytes):
                 return
             if folder.parent == entry.folder:
@@ -180,7 +184,7 @@ class Cache:
         if self._fits(nbytes):
             return
         free_bytes = shutil.disk_usage(self.folder).free
-        limit = f", and of {self.limit_bytes} (model_cache_bytes) {nbytes_in(self.folder)} are in use" if self.limit_bytes else ""
+        limit = f", and of {self.limit_bytes} (model_cache_bytes) {nbytes_in(*self._states())} are in use" if self.limit_bytes else ""
         raise StartError(
             f"model_cache: {nbytes} bytes are to be downloaded to '{self.folder}', where {free_bytes} are free{limit}: make room, or name "
             "another folder (--model-cache)"
@@ -189,7 +193,11 @@ class Cache:
     def _fits(self, nbytes: int) -> bool:
         if shutil.disk_usage(self.folder).free < nbytes:
             return False
-        return not self.limit_bytes or nbytes_in(self.folder) + nbytes <= self.limit_bytes
+        return not self.limit_bytes or nbytes_in(*self._states()) + nbytes <= self.limit_bytes
+
+    def _states(self) -> list[Path]:
+        """Of all URLs, whole or not. The folder may hold what is not ours."""
+        return [path for path in self.folder.glob("*/*/") if _STATE.fullmatch(path.name) and (path.parent / "lock").is_file()]
 
 
 _used: dict[Path, int] = {}  # states that this process uses, with the descriptors of their locks, the newest last
@@ -211,12 +219,13 @@ def default_folder() -> Path:
 
 def state_of(parts: Mapping[str, str]) -> str:
     """A name for what a source lists: another one whenever a name or a tag is another."""
-    return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()[:STATE_DIGITS]
 
 
-def nbytes_in(folder: Path) -> int:
-    """Of all files below a folder; one that has several names counts once."""
-    found = {(status.st_dev, status.st_ino): status.st_size for path in folder.rglob("*") if stat.S_ISREG((status := path.lstat()).st_mode)}
+def nbytes_in(*folders: Path) -> int:
+    """Of all files below the folders; one that has several names counts once."""
+    statuses = (path.lstat() for folder in folders for path in folder.rglob("*"))
+    found = {(status.st_dev, status.st_ino): status.st_size for status in statuses if stat.S_ISREG(status.st_mode)}
     return sum(found.values())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import threading
 import time
 from collections import deque
@@ -30,7 +31,6 @@ AT_ONCE = 8  # pieces that are read at the same time; also what is held in memor
 ATTEMPTS = 6  # that bring nothing, one after the other
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0
 PROGRESS_S = 5.0
-PART = ".part"  # ends the name of a file that is not whole
 
 log = logging.getLogger("inferd.engine")
 
@@ -72,8 +72,10 @@ def repeated(attempt: Callable[[], T], until: Until, attempts: int = ATTEMPTS) -
 
 
 def download(source: Source, items: Sequence[Item], folder: Path, until: Until, shown: str) -> dict[str, str]:
-    """Every item as a file of its name in the folder. The sha256 of each. Raises SourceError; OSError where the disk says no."""
-    files = [_File(folder, item) for item in items]
+    """Every item as a file of its name in the folder; beside that, `parts` holds files that are not whole. The sha256 of each. Raises
+    SourceError; OSError where the disk says no."""
+    parts = folder.with_name("parts")
+    files = [_File(folder / item.name, parts / item.name, item) for item in items]
     progress = _Progress(shown, sum(item.nbytes for item in items), sum(file.nbytes for file in files))
     try:
         for file in files:
@@ -86,10 +88,12 @@ def download(source: Source, items: Sequence[Item], folder: Path, until: Until, 
                 if not source.ranges:
                     raise
                 source.ranges = False
+                until.ended.clear()
     finally:
         for file in files:
             file.close()
     progress.end()
+    shutil.rmtree(parts)
     return {file.item.name: file.sha256 for file in files}
 
 
@@ -124,7 +128,8 @@ def _side_by_side(source: Source, files: Sequence[_File], until: Until, progress
             if piece.last == piece.file.item.nbytes:
                 piece.file.finish()
     finally:
-        until.ended.set() if waiting else None
+        if waiting:
+            until.ended.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -172,13 +177,13 @@ def _one_by_one(source: Source, files: Sequence[_File], until: Until, progress: 
 
 
 class _File:
-    """One item's file. It has the suffix .part until it is whole."""
+    """One item's file: partial, until it is whole."""
 
-    def __init__(self, folder: Path, item: Item) -> None:
+    def __init__(self, path: Path, partial: Path, item: Item) -> None:
         self.item = item
-        self._path = folder / item.name
-        self._partial = self._path.with_name(self._path.name + PART)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._partial = path, partial
+        for parent in (path.parent, partial.parent):
+            parent.mkdir(parents=True, exist_ok=True)
         self._hash = hashlib.sha256()
         self._file: IO[bytes] | None = None
         self.sha256 = ""  # once it is whole

@@ -140,8 +140,8 @@ def _fetched(
     folder = files if source.archive is None else archives
     if source.archive is None:
         _link_unchanged(entry.newest(), items, folder)
-    missing_bytes = sum(item.nbytes for item in items) - (nbytes_in(folder) if folder.is_dir() else 0)
-    cache.make_room(entry, max(missing_bytes, 0))
+    there_bytes = nbytes_in(folder, new / "parts")
+    cache.make_room(entry, max(sum(item.nbytes for item in items) - there_bytes, 0))
     digests = download(source, items, folder, until, location.shown)
     if source.archive is None:
         records = {item.name: FileRecord(item.nbytes, digests[item.name], item.tag) for item in items}

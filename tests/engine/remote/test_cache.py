@@ -31,7 +31,7 @@ sys.stdin.read()
 def put(cache: Cache, key: str, nbytes: int, used_s: int) -> Snapshot:
     """A URL whose one state was last used at a time."""
     with cache.entry(key, 1) as entry:
-        new = entry.begin("state")
+        new = entry.begin(caches.state_of({"model.onnx": "1"}))
         (new / "files").mkdir()
         (new / "files" / "model.onnx").write_bytes(bytes(nbytes))
         snapshot = entry.commit(new, f"s3://{key}", {"model.onnx": FileRecord(nbytes, caches.sha256_of(new / "files" / "model.onnx"))})
@@ -43,6 +43,8 @@ def put(cache: Cache, key: str, nbytes: int, used_s: int) -> Snapshot:
 
 def test_the_least_recently_used_leaves_first_and_never_what_a_process_uses(tmp_path: Path) -> None:
     cache = Cache(tmp_path, limit_bytes=45_000)
+    foreign = tmp_path / "photos" / ("0" * 24)
+    foreign.mkdir(parents=True)
     busy, old, new = (put(cache, key, 10_000, used_s) for key, used_s in (("busy", 1), ("old", 2), ("new", 3)))
     with subprocess.Popen([sys.executable, "-c", USES, str(busy.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -57,6 +59,7 @@ def test_the_least_recently_used_leaves_first_and_never_what_a_process_uses(tmp_
             other.wait()
             cache.make_room(entry, 40_000)
             assert not busy.folder.exists()
+    assert foreign.exists(), "it is not ours"
 
 
 def test_one_process_at_a_time_fetches_a_url(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -53,6 +53,12 @@ def test_a_connection_that_is_cut_is_taken_up_again(cache: Cache, ranges: bool) 
             assert sorted(server.asked) == list(range(0, len(CONTENT), PIECE // 2)), "nothing is sent twice"
 
 
+def test_a_server_that_forgets_ranges_is_read_from_the_start(cache: Cache) -> None:
+    with WebServer(CONTENT, one_range=True) as server:
+        assert fetch(server.url, cache).read_bytes() == CONTENT
+        assert set(server.asked) == {0}
+
+
 def test_a_download_that_was_killed_goes_on_where_it_was(cache: Cache) -> None:
     program = (
         "import sys; from pathlib import Path; from inferd.engine.remote import download, fetching; from inferd.engine.remote.cache import "
@@ -61,7 +67,7 @@ def test_a_download_that_was_killed_goes_on_where_it_was(cache: Cache) -> None:
     with WebServer(CONTENT, hold_after=3 * PIECE) as server:
         killed = subprocess.Popen([sys.executable, "-c", program, server.url, str(cache.folder)])
         assert server.held.wait(60)
-        until(lambda: sum(path.stat().st_size for path in cache.folder.rglob("*.part")) == 3 * PIECE)
+        until(lambda: sum(path.stat().st_size for path in cache.folder.rglob("parts/*")) == 3 * PIECE)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         server.go.set()
@@ -79,7 +85,7 @@ def test_a_full_disk_is_an_error_and_the_next_attempt_goes_on(cache: Cache) -> N
                 fetch(server.url, cache)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert not list(cache.folder.rglob("*.onnx"))
+        assert not list(cache.folder.rglob("files/*.onnx"))
         server.asked.clear()
         assert fetch(server.url, cache).read_bytes() == CONTENT
         assert min(server.asked) == len(CONTENT) // 2

@@ -9,14 +9,14 @@ from typing import Any, Self
 
 
 class WebServer:
-    """From `with` to its end. url: of the file. ranges: whether it knows them. cut_after: bytes of a body after which the connection is
-    cut. hold_after: bytes of all bodies after which it sends nothing until `go`. asked: the first byte of each request for the file, but
-    those for one byte. headers: of each request. status: another answer than the file."""
+    """From `with` to its end. url: of the file. ranges: whether it knows them; one_range: only that of the first byte. cut_after: bytes of
+    a body after which the connection is cut. hold_after: bytes of all bodies after which it sends nothing until `go`. asked: the first
+    byte of each request for the file, but those for one byte. headers: of each request. status: another answer than the file."""
 
     def __init__(self, content: bytes, name: str = "digits.onnx", **knobs: Any) -> None:
         self.content, self.name = content, name
         self.ranges, self.cut_after, self.hold_after, self.status, self.tag = True, 0, 0, 0, '"1"'
-        self.redirect = ""
+        self.redirect, self.one_range = "", False
         self.asked: list[int] = []
         self.headers: list[dict[str, str]] = []
         self.sent = 0
@@ -54,7 +54,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content, first, last = server.content, 0, len(server.content)
         asked = re.fullmatch("bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
-        if asked and server.ranges:
+        probe = asked is not None and (asked[1], asked[2]) == ("0", "0")
+        if asked and server.ranges and (probe or not server.one_range):
             first, last = int(asked[1]), min(int(asked[2]) + 1, len(content))
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {first}-{last - 1}/{len(content)}")
@@ -64,7 +65,6 @@ class _Handler(BaseHTTPRequestHandler):
         if server.tag:
             self.send_header("ETag", server.tag)
         self.end_headers()
-        probe = asked is not None and (asked[1], asked[2]) == ("0", "0")
         if not probe:
             server.asked.append(first)
         self._send(content[first:last], cut=not probe)
