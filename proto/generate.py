@@ -53,6 +53,7 @@ SERVER = Target(
     descriptors="inferd/protocol/descriptors.binpb",
     roots=(
         "inference/grpc_service.proto",
+        "inferd/v1/model_control.proto",
         "grpc/health/v1/health.proto",
         "grpc/reflection/v1/reflection.proto",
         "grpc/reflection/v1alpha/reflection.proto",
@@ -66,7 +67,11 @@ SERVER = Target(
         Stub("inferd/protocol/reflection_v1.pyi", "The messages of package grpc.reflection.v1.", ("grpc.reflection.v1",)),
         Stub("inferd/protocol/reflection_v1alpha.pyi", "The messages of package grpc.reflection.v1alpha.", ("grpc.reflection.v1alpha",)),
         Stub("inferd/protocol/rpc.pyi", "Error details, Any and Duration.", ("google.rpc", "google.protobuf")),
-        Stub("inferd/protocol/options.pyi", "ModelOptions: the part of a ModelConfig that is inferd's own.", ("inferd.v1",)),
+        Stub(
+            "inferd/protocol/options.pyi",
+            "ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl.",
+            ("inferd.v1",),
+        ),
         Stub("inferd/protocol/onnx.pyi", "The part of an ONNX file that inferd changes at load.", ("onnx",)),
     ),
     module="inferd.protocol",

@@ -25,6 +25,7 @@ VERBS = {
     "bench": "Measure a server: its peak, its latency at a rate, an SLO.",
     "tune": "Find the settings that serve a model best on this machine.",
     "health": "Ask a server whether it takes requests, for probes.",
+    "models": "List, load and unload a server's models, and move labels.",
     "drain": "Tell a server of this machine to stop, and wait for its end.",
     "features": "Turn a trained scikit-learn pipeline into a model.",
     "doctor": "Show what this machine can do, and what is missing.",

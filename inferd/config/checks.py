@@ -79,6 +79,10 @@ def check_together(table: Mapping[str, Field], values: Mapping[str, Any], origin
             raise reject(small, f"expected at most {limit}, got {spell(table[small], least)}")
     if (workers := values["workers"]) > 1 and values["transport"] == "grpcio":
         raise reject("workers", f"expected 1 with transport grpcio, where each process opens its own sockets, got {workers}")
+    if workers > 1 and values["model_control"] == "explicit":
+        raise reject(
+            "model_control", f"expected auto, none or poll with {workers} workers, or workers 1: an order reaches one process alone"
+        )
     for name in ("host", "metrics_host"):
         if values[name] and not is_host(values[name]):
             raise reject(name, f"{EXPECTED_HOST}, got '{values[name]}'")

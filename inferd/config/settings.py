@@ -79,6 +79,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "For clients and proxies whose retry policies expect that. off: RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED.",
         ),
     ] = False
+    model_control: Annotated[
+        Literal["auto", "none", "poll", "explicit"],
+        about(
+            "models",
+            "Whether models come and go while the server runs.",
+            "none: they stay as they are at the start. poll: the server loads, replaces and unloads models as their files change. "
+            "explicit: clients load and unload models, and the server starts with those of load_model. auto: poll where a folder of "
+            "this machine is named, else none.",
+            common=True,
+        ),
+    ] = "auto"
+    model_poll_s: Annotated[
+        int,
+        about(
+            "models",
+            "Time between two looks at the models' files with model_control poll.",
+            "Where watchfiles is installed, most changes are found at once; network file systems and links need the look.",
+            ge=1,
+            le=86_400,
+        ),
+    ] = 15
+    load_model: Annotated[
+        tuple[str, ...],
+        about("models", "A model to load at the start with model_control explicit; * for all.", items="names"),
+    ] = ()
+    state_dir: Annotated[
+        str | None,
+        about(
+            "models",
+            "Folder where the server keeps labels of versions.",
+            "It is made if it is not there.",
+            file=True,
+            unset="the first model repository",
+        ),
+    ] = None
     providers: Annotated[
         tuple[str, ...],
         about(

@@ -1,4 +1,4 @@
-"""ModelOptions: the part of a ModelConfig that is inferd's own. Written by `make proto`: change proto/*.proto instead."""
+"""ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl. Written by `make proto`: change proto/*.proto instead."""
 
 # ruff: noqa: E501, N802
 
@@ -935,3 +935,58 @@ class ModelOptions(Message):
         max_axis: Mapping[str, int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning", "max_run_s"]) -> bool: ...
+
+@final
+class SetLabelRequest(Message):
+    model_name: str
+    label: str
+    """A letter, then up to 63 letters, digits, '_', '.' or '-'."""
+    version: int
+    """From 1."""
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        label: str = ...,
+        version: int = ...,
+    ) -> None: ...
+
+@final
+class SetLabelResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class RemoveLabelRequest(Message):
+    model_name: str
+    label: str
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        label: str = ...,
+    ) -> None: ...
+
+@final
+class RemoveLabelResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class RollbackRequest(Message):
+    model_name: str
+    label: str
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        label: str = ...,
+    ) -> None: ...
+
+@final
+class RollbackResponse(Message):
+    version: int
+    """The version that the label names now."""
+    def __init__(
+        self,
+        *,
+        version: int = ...,
+    ) -> None: ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inferd.engine.labels import versions_of
 from inferd.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
 from inferd.protocol import inference
 from inferd.serving.method import Method
@@ -95,8 +96,13 @@ class Inspection:
             platform=model.config.platform or PLATFORM,
             inputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.input],
             outputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.output],
-            properties=model.provenance.properties() if model.provenance is not None else {},
+            properties=self._properties(model),
         )
+
+    def _properties(self, model: Model) -> dict[str, str]:
+        labels = versions_of(self._repository.labels, model.name)
+        found = {f"label.{label}": str(version) for label, version in labels.items()}
+        return found | (model.provenance.properties() if model.provenance is not None else {})
 
     async def model_config(self, request: inference.ModelConfigRequest) -> inference.ModelConfigResponse:
         """The configuration as it is in force, completed from the graph."""
@@ -108,7 +114,8 @@ class Inspection:
         if request.name:
             models = [model for model in models if model.name == request.name]
         if request.version:
-            models = [model for model in models if model.version == _version_number(request.version)]
+            number = versions_of(self._repository.labels, request.name).get(request.version) or _version_number(request.version)
+            models = [model for model in models if model.version == number]
         if request.name and not models:
             version = f" version {request.version}" if request.version else ""
             raise InvalidArgument(

@@ -19,7 +19,6 @@ from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
 from inferd.config import Address, Settings, parse_listen, without_secrets
 from inferd.engine.planner import Host
-from inferd.engine.remote import local_paths
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
@@ -27,6 +26,7 @@ from inferd.serving.access import Access, warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.garbage import Garbage
 from inferd.serving.memory import give_back
+from inferd.serving.models import Models
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
 from inferd.serving.tls import Tls
@@ -97,7 +97,8 @@ class Server:
             fitted, schedule=self.loop.call_soon, deliver=self._delivery.put, host=host, on_model_error=settings.on_model_error
         )
         watchers = settings.max_watchers, settings.max_connection_watchers
-        self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers)
+        self._models = Models(settings, self.repository, self.loop, lambda: self.service.health.changed())
+        self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers, self._models.control)
         self._access = Access(settings)
         self._tls = Tls(settings) if settings.tls_cert is not None else None
         self.transport_name, self._transport = self._make_transport()
@@ -117,8 +118,7 @@ class Server:
         try:
             self.loading = True
             bound = self._bind() if self._opens else []
-            paths = await asyncio.to_thread(local_paths, settings)
-            await asyncio.to_thread(self.repository.load, paths)
+            await asyncio.to_thread(self._models.load)
             await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
             self.loading = False
             loaded = time.monotonic()
@@ -130,6 +130,7 @@ class Server:
         self._expire()
         self._take_settings()  # that have come meanwhile
         self._watch_files()
+        self._models.start()
         self.ready = not self._leaving
         self.service.health.changed()
         self._garbage.begin(time.monotonic())
@@ -199,8 +200,10 @@ class Server:
             )
             await asyncio.sleep(self.settings.lame_duck_s)
         self.service.health.close()
+        self._models.stop(0)
         await self._transport.stop(self.settings.drain_timeout_s)
-        self.runs_left = not await asyncio.to_thread(self.repository.close, CLOSE_S)
+        idle = await asyncio.to_thread(self._models.stop, CLOSE_S)
+        self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)
         if not self._delivery.closed:
             self.loop.remove_reader(self._delivery)
             self._delivery.close()

@@ -14,6 +14,7 @@ from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.live_settings import LiveSettings
 from inferd.serving.method import Method
+from inferd.serving.model_control import ModelControl
 from inferd.serving.reflection import Reflection
 from inferd.serving.unpacking import Unpacker
 
@@ -31,7 +32,8 @@ log = logging.getLogger(__name__)
 class InferenceService:
     """All methods that the server has, over one repository. Lives on the event loop's thread.
 
-    version: inferd's own. ready: whether the server as a whole takes requests. The limits are those of health.
+    version: inferd's own. ready: whether the server as a whole takes requests. The limits are those of health. control: what changes which
+    models are served; None: they stay as they are.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class InferenceService:
         ready: Callable[[], bool],
         max_watchers: int = 1000,
         max_connection_watchers: int = 16,
+        control: ModelControl | None = None,
     ) -> None:
         self.repository = repository
         self.health = Health(repository, ready, max_watchers, max_connection_watchers)
@@ -53,6 +56,7 @@ class InferenceService:
             f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
             **Inspection(repository, version, ready).methods(),
             **LiveSettings(repository).methods(),
+            **(control or ModelControl()).methods(),
             **self.health.methods(),
             **Reflection().methods(),
         }

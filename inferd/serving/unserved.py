@@ -10,8 +10,6 @@ MAX_NAME_CHARS = 256  # of the method's name that the response repeats
 
 # Methods of the protocol that clients know and inferd does not have, and what serves instead.
 INSTEAD = {
-    "RepositoryModelLoad": "name the models when the server is started",
-    "RepositoryModelUnload": "start the server without the model",
     "SystemSharedMemoryStatus": "send tensors in raw_input_contents",
     "SystemSharedMemoryRegister": "send tensors in raw_input_contents",
     "SystemSharedMemoryUnregister": "send tensors in raw_input_contents",

@@ -67,7 +67,7 @@ def count(settings: Settings, host: Host) -> int:
         raise StartError("workers: more than one need the native transport, which is not built; `inferd doctor` says why")
     if settings.workers:
         return settings.workers
-    if settings.transport == "grpcio":
+    if settings.transport == "grpcio" or settings.model_control == "explicit":  # an order to load a model reaches one process alone
         return 1
     most = most_workers(settled(settings).message_memory_bytes, settings.max_message_bytes)
     return max(1, min(host.usable // (settings.intra_op_threads or CORES_EACH), most))

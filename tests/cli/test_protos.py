@@ -10,7 +10,8 @@ from grpc_tools import protoc
 def test_the_files_that_other_languages_need(run, tmp_path: Path) -> None:
     folder = tmp_path / "proto"
     names = run("protos", folder).stdout.split()
-    assert {Path(name).name for name in names} == {"grpc_service.proto", "model_config.proto", "model_options.proto", "steps.proto"}
+    expected = {"grpc_service.proto", "model_config.proto", "model_control.proto", "model_options.proto", "steps.proto"}
+    assert {Path(name).name for name in names} == expected
     assert protoc.main(["protoc", f"-I{folder}", f"--descriptor_set_out={tmp_path / 'set'}", *names]) == 0
 
 

@@ -18,6 +18,7 @@ def a_value(field: Field) -> st.SearchStrategy[object]:
         "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "unix:@x", "[::1]:0", "localhost:8001"]), min_size=1).map(tuple),
         "providers": st.lists(st.sampled_from(["cpu", "cuda", "tensorrt"]), min_size=1).map(tuple),
         "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), min_size=1, max_size=3).map(tuple),
+        "load_model": st.lists(st.sampled_from(["digits", "*"]), min_size=1, max_size=2).map(tuple),
         "host": st.sampled_from(["::1", "0.0.0.0", "localhost"]),
         "metrics_host": st.sampled_from(["::1", "0.0.0.0", "localhost"]),
         "tls_allow": st.lists(st.sampled_from(["a", "spiffe://b/c"]), min_size=1, max_size=2).map(tuple),

@@ -45,7 +45,7 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path_facto
 def test_an_empty_value_is_rejected_wherever_it_stands(name: str, tmp_path: Path) -> None:
     """An unset variable of a shell must not mean that nobody is asked who comes."""
     field = fields()[name]
-    otherwise = {"metrics_host": "the same as host", "model_cache": "the user's cache folder"}.get(name, "none")
+    otherwise = field.unset or "none"
     says = f"expected {field.expected}, got ''; leave it out for {spell(field, field.default) or otherwise}"
     for empty in ("", " ", *((",", " , ") if field.kind == "list" else ())):
         assert rejection({name: empty}) == f"{name} ({'PATH' if name == 'models' else field.flag}): {says}"

@@ -9,14 +9,15 @@ import pytest
 from inferd.protocol import SERVICES
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.live_settings import LiveSettings
+from inferd.serving.model_control import ModelControl
 from inferd.serving.unserved import INSTEAD, MAX_NAME_CHARS, unserved
 from tests.fake_repository import FakeRepository
 
 
 def test_every_method_is_served_or_has_an_answer() -> None:
     repository: Any = FakeRepository()
-    methods = Inspection(repository, "", lambda: True).methods() | LiveSettings(repository).methods()
-    served = {name.rpartition("/")[2] for name in methods}
+    methods = Inspection(repository, "", lambda: True).methods() | LiveSettings(repository).methods() | ModelControl().methods()
+    served = {name.rpartition("/")[2] for name in methods if name.startswith(f"/{SERVICE}/")}
     assert served | {"ModelInfer", "ModelStreamInfer"} | set(INSTEAD) == set(SERVICES[SERVICE].methods_by_name)
     assert not served & set(INSTEAD)
 

@@ -1,0 +1,173 @@
+"""`inferd models`: which models a server has, and changes of them while it serves. Never in here: what the server makes of an order."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferd.cli.asking import opened, tried, waited
+from inferd.cli.duration import timeout_option
+from inferd.cli.health import address
+from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
+from inferd.cli.say import say
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferd.client_inputs.reach import Reach
+    from inferd.config import Address
+
+__all__ = ["models"]
+
+INFERENCE, CONTROL = "/inference.GRPCInferenceService", "/inferd.v1.ModelControl"
+LOOK_S = 1.0  # between two looks at how a load goes on
+
+
+@dataclass
+class Asked:
+    """The server that is asked."""
+
+    target: Address
+    reach: Reach
+    timeout_s: float
+
+    def call(self, method: str, request: Any, response: Any, *, progress: str = "") -> Any:
+        """The response of one method. progress: the model that is loaded or unloaded meanwhile: each of its states is told on stderr."""
+        with opened(self.target, self.reach, "models") as channel:
+            call = channel.unary_unary(method, type(request).SerializeToString, response.FromString)
+            metadata = self.reach.metadata()
+            future = call.future(request, timeout=self.timeout_s, metadata=metadata)
+            if progress:
+                self._tell(channel, future, progress)
+            return future.result()
+
+    def _tell(self, channel: Any, future: Any, name: str) -> None:
+        from inferd.protocol.inference import RepositoryIndexRequest, RepositoryIndexResponse
+
+        index = channel.unary_unary(
+            f"{INFERENCE}/RepositoryIndex", RepositoryIndexRequest.SerializeToString, RepositoryIndexResponse.FromString
+        )
+        ask = partial(index, RepositoryIndexRequest(), timeout=LOOK_S, metadata=self.reach.metadata())
+        told, began_s = "", time.monotonic()
+        while not waited(future, LOOK_S):
+            found = [each for each in getattr(tried(ask), "models", ()) if each.name == name and each.version]
+            states = ", ".join(f"version {each.version} {each.state}" for each in found)
+            if states and (states != told or sys.stderr.isatty()):
+                say(f"{name}: {states}, {time.monotonic() - began_s:.0f} s", err=True)
+            told = states
+
+
+def _reaching(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (*reversed(TLS), TOKEN_FILE):
+        command = option(command)
+    return command
+
+
+@click.group(subcommand_metavar="ACTION ...")
+@click.argument("target", metavar="HOST:PORT", callback=address)
+@timeout_option("10m", "Longest wait for the response.")
+@_reaching
+@click.pass_context
+def models(ctx: click.Context, /, target: Address, timeout: float, **given: Any) -> None:
+    """List a server's models, and change them while it serves.
+
+    load and unload need a server with --model-control explicit; label and rollback one with poll or explicit.
+
+    \b
+    inferd models localhost:8001 list
+    inferd models localhost:8001 load digits
+    inferd models localhost:8001 label digits stable 2
+    inferd models localhost:8001 rollback digits stable
+    """
+    ctx.obj = Asked(target, reach_of({name: given.get(name) for name in FLAGS}), timeout)
+
+
+@models.command("list")
+@click.option("--ready", is_flag=True, help="Only versions that take requests.")
+@click.pass_obj
+def list_models(asked: Asked, ready: bool) -> None:
+    """List each version with its state, and why it is in it."""
+    from inferd.protocol import inference
+
+    request = inference.RepositoryIndexRequest(ready=ready)
+    found = asked.call(f"{INFERENCE}/RepositoryIndex", request, inference.RepositoryIndexResponse).models
+    width = max((len(each.name) for each in found), default=0)
+    for each in found:
+        say(f"{each.name:{width}}  {each.version or '-':>4}  {each.state:11}  {each.reason}".rstrip())
+
+
+@models.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), help="This version beside those that are served.")
+@click.option("--config", "config_file", metavar="FILE", help="A model configuration as JSON, instead of the one in the repository.")
+@click.pass_obj
+def load(asked: Asked, name: str, version: int | None, config_file: str | None) -> None:
+    """Load a model, or take its files as they are now. What serves goes on serving until the new one is warm."""
+    from inferd.protocol import inference
+
+    request = inference.RepositoryModelLoadRequest(model_name=name)
+    if version is not None:
+        request.parameters["version"].int64_param = version
+    if config_file is not None:
+        try:
+            request.parameters["config"].string_param = Path(config_file).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--config {config_file}: expected a text file that can be read: {error}") from None
+    asked.call(f"{INFERENCE}/RepositoryModelLoad", request, inference.RepositoryModelLoadResponse, progress=name)
+    say(f"{name}: loaded")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), help="This version alone.")
+@click.pass_obj
+def unload(asked: Asked, name: str, version: int | None) -> None:
+    """Unload a model, once the requests that it has are answered."""
+    from inferd.protocol import inference
+
+    request = inference.RepositoryModelUnloadRequest(model_name=name)
+    if version is not None:
+        request.parameters["version"].int64_param = version
+    asked.call(f"{INFERENCE}/RepositoryModelUnload", request, inference.RepositoryModelUnloadResponse, progress=name)
+    say(f"{name}: unloaded")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("label")
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--remove", is_flag=True, help="Remove the label.")
+@click.pass_obj
+def label(asked: Asked, name: str, label: str, version: int | None, remove: bool) -> None:
+    """Move LABEL to VERSION of a model. Clients send the label as model_version."""
+    from inferd.protocol import options
+
+    if remove == (version is not None):
+        raise click.UsageError("expected VERSION, or --remove")
+    if version is None:
+        asked.call(f"{CONTROL}/RemoveLabel", options.RemoveLabelRequest(model_name=name, label=label), options.RemoveLabelResponse)
+        say(f"{name}: label {label} is removed")
+        return
+    request = options.SetLabelRequest(model_name=name, label=label, version=version)
+    asked.call(f"{CONTROL}/SetLabel", request, options.SetLabelResponse, progress=name)
+    say(f"{name}: label {label} names version {version}")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("label")
+@click.pass_obj
+def rollback(asked: Asked, name: str, label: str) -> None:
+    """Move LABEL back to the version that it named before."""
+    from inferd.protocol import options
+
+    request = options.RollbackRequest(model_name=name, label=label)
+    response = asked.call(f"{CONTROL}/Rollback", request, options.RollbackResponse, progress=name)
+    say(f"{name}: label {label} names version {response.version}")

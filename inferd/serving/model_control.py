@@ -1,0 +1,183 @@
+"""Loading and unloading models by RPC, as Triton has it, and moving labels (inferd.v1.ModelControl).
+
+Each call waits until its order is carried out (engine/lifecycle.py); a client that goes away does not undo it. Never in here: how a model
+is loaded, which models there are (inspection.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf import json_format, text_format
+
+from inferd.engine.labels import versions_of
+from inferd.engine.overlay import Overlay
+from inferd.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from inferd.protocol import POOL, inference, options
+from inferd.serving.method import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+
+    from inferd.engine.lifecycle import Lifecycle
+    from inferd.engine.places import Place
+
+__all__ = ["ModelControl"]
+
+INFERENCE = "inference.GRPCInferenceService"
+SERVICE = "inferd.v1.ModelControl"
+MAX_LOAD_NBYTES = 64 << 20  # of one RepositoryModelLoad, which may carry a model's files
+MAX_CONFIG_CHARS = 1 << 20
+MAX_SHOWN_CHARS = 64  # of a client's own words
+FILE = "file:"
+
+
+class ModelControl:
+    """The RPCs that change which models are served. lifecycle: None: models stay as they are. explicit: clients may load and unload."""
+
+    def __init__(self, lifecycle: Lifecycle | None = None, *, explicit: bool = False) -> None:
+        self._lifecycle = lifecycle
+        self._explicit = explicit
+
+    def methods(self) -> dict[str, Method]:
+        """Rows of the service table, by full method name."""
+        load = Method(
+            "unary",
+            self.load,
+            inference.RepositoryModelLoadRequest,
+            inference.RepositoryModelLoadResponse,
+            max_request_nbytes=MAX_LOAD_NBYTES,
+        )
+        unload = Method("unary", self.unload, inference.RepositoryModelUnloadRequest, inference.RepositoryModelUnloadResponse)
+        return {
+            f"/{INFERENCE}/RepositoryModelLoad": load,
+            f"/{INFERENCE}/RepositoryModelUnload": unload,
+            f"/{SERVICE}/SetLabel": Method("unary", self.set_label, options.SetLabelRequest, options.SetLabelResponse),
+            f"/{SERVICE}/RemoveLabel": Method("unary", self.remove_label, options.RemoveLabelRequest, options.RemoveLabelResponse),
+            f"/{SERVICE}/Rollback": Method("unary", self.roll_back, options.RollbackRequest, options.RollbackResponse),
+        }
+
+    async def load(self, request: inference.RepositoryModelLoadRequest) -> inference.RepositoryModelLoadResponse:
+        lifecycle = self._ordered(request.repository_name, "RepositoryModelLoadRequest")
+        version, sent = _load_parameters(request.model_name, request.parameters)
+        await _carried_out(lifecycle.load(request.model_name, version, sent))
+        return inference.RepositoryModelLoadResponse()
+
+    async def unload(self, request: inference.RepositoryModelUnloadRequest) -> inference.RepositoryModelUnloadResponse:
+        lifecycle = self._ordered(request.repository_name, "RepositoryModelUnloadRequest")
+        version: int | None = None
+        for key, parameter in request.parameters.items():
+            if key == "version":
+                version = _version(parameter)
+            elif key != "unload_dependents":
+                raise InvalidArgument(f"parameters: expected unload_dependents or version, got {key[:MAX_SHOWN_CHARS]!r}")
+            elif parameter.WhichOneof("parameter_choice") != "bool_param":
+                raise InvalidArgument(f"parameters: unload_dependents: expected bool_param, got {parameter.WhichOneof('parameter_choice')}")
+        await _carried_out(lifecycle.unload(request.model_name, version))
+        return inference.RepositoryModelUnloadResponse()
+
+    async def set_label(self, request: options.SetLabelRequest) -> options.SetLabelResponse:
+        if request.version < 1:
+            raise InvalidArgument(f"version: expected a number from 1, got {request.version}")
+        await _carried_out(self._changing().label(request.model_name, request.label, request.version))
+        return options.SetLabelResponse()
+
+    async def remove_label(self, request: options.RemoveLabelRequest) -> options.RemoveLabelResponse:
+        await _carried_out(self._changing().label(request.model_name, request.label, 0))
+        return options.RemoveLabelResponse()
+
+    async def roll_back(self, request: options.RollbackRequest) -> options.RollbackResponse:
+        lifecycle = self._changing()
+        await _carried_out(lifecycle.roll_back(request.model_name, request.label))
+        now = versions_of(lifecycle.repository.labels, request.model_name)
+        return options.RollbackResponse(version=now.get(request.label, 0))
+
+    def _ordered(self, repository_name: str, message: str) -> Lifecycle:
+        if self._lifecycle is None or not self._explicit:
+            raise Unavailable(
+                "explicit model load / unload is not allowed if polling is enabled, or without model control: start the server with "
+                "--model-control explicit"
+            )
+        if repository_name:
+            raise Unimplemented(f"{message}.repository_name: naming a repository is not supported; leave it empty")
+        return self._lifecycle
+
+    def _changing(self) -> Lifecycle:
+        if self._lifecycle is None:
+            raise FailedPrecondition("labels do not move with --model-control none: start the server with poll or explicit")
+        return self._lifecycle
+
+
+async def _carried_out(order: Future[None]) -> None:
+    await asyncio.shield(asyncio.wrap_future(order))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a client sent with a load. Two are equal where it is the same: an order is not given twice."""
+
+    name: str
+    config: str
+    files: tuple[tuple[str, bytes], ...]
+
+    def __call__(self, found: Place | None) -> Overlay:
+        if self.files:
+            return Overlay.of_files(self.name, self.config, dict(self.files))
+        if found is None:
+            raise FailedPrecondition(f"failed to load '{self.name[:100]}', failed to poll from model repository: it has no such model")
+        return Overlay.of_config(found, self.config)
+
+
+def _load_parameters(
+    name: str, parameters: Mapping[str, inference.ModelRepositoryParameter]
+) -> tuple[int | None, Callable[[Place | None], Overlay] | None]:
+    """The version, and what was sent, of a request to load."""
+    version: int | None = None
+    config: str | None = None
+    files: dict[str, bytes] = {}
+    for key, parameter in parameters.items():
+        kind = parameter.WhichOneof("parameter_choice")
+        if key == "version":
+            version = _version(parameter)
+        elif key == "config":
+            if kind != "string_param":
+                raise InvalidArgument(f"parameters: config: expected string_param, a ModelConfig as JSON, got {kind}")
+            config = parameter.string_param
+        elif key.startswith(FILE):
+            if kind != "bytes_param":
+                raise InvalidArgument(f"parameters: {key[:MAX_SHOWN_CHARS]}: expected bytes_param, got {kind}")
+            files[key.removeprefix(FILE)] = parameter.bytes_param
+        else:
+            raise InvalidArgument(f"parameters: expected config, file:VERSION/NAME or version, got {key[:MAX_SHOWN_CHARS]!r}")
+    if files and config is None:
+        raise InvalidArgument("parameters: files were sent without a config: send the model's configuration, too; '{}' is one")
+    if config is None:
+        return version, None
+    if not name or "/" in name or name.startswith((".", "_")) or "\0" in name or len(name) > 200:
+        raise InvalidArgument(f"model_name: expected a name that can be a folder's, got {name[:MAX_SHOWN_CHARS]!r}")
+    return version, Sent(name, _config_text(config), tuple(sorted(files.items())))
+
+
+def _config_text(config: str) -> str:
+    """JSON as Triton's clients send it, as a config.pbtxt."""
+    if len(config) > MAX_CONFIG_CHARS:
+        raise ResourceExhausted(f"parameters: config: expected at most {MAX_CONFIG_CHARS} characters, got {len(config)}")
+    message = inference.ModelConfig()
+    try:
+        json_format.Parse(config, message, descriptor_pool=POOL)
+    except json_format.ParseError as error:
+        raise InvalidArgument(f"parameters: config: expected a ModelConfig as JSON: {str(error)[:300]}") from None
+    return text_format.MessageToString(message, descriptor_pool=POOL)
+
+
+def _version(parameter: inference.ModelRepositoryParameter) -> int:
+    kind = parameter.WhichOneof("parameter_choice")
+    number = parameter.int64_param if kind == "int64_param" else 0
+    if kind == "string_param" and parameter.string_param.isascii() and parameter.string_param.isdigit():
+        number = int(parameter.string_param[:20])
+    if not 1 <= number < 1 << 63:
+        raise InvalidArgument("parameters: version: expected a number from 1, as int64_param or string_param")
+    return number

@@ -1,0 +1,133 @@
+"""The models of one server: loaded at its start, and changed by their files or by clients as model_control says. Never in here: how."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferd.config import is_url
+from inferd.engine.labels import FILE, LabelFile
+from inferd.engine.lifecycle import Lifecycle
+from inferd.engine.places import find_place, survey
+from inferd.engine.remote import local_paths
+from inferd.engine.watching import SETTLE_S, Watcher
+from inferd.errors import ConfigError, Unavailable
+from inferd.serving.memory import give_back
+from inferd.serving.model_control import ModelControl
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from inferd.config import Settings
+    from inferd.engine.remote.refreshing import Refresher
+    from inferd.engine.repository import Repository
+
+__all__ = ["Models", "control_mode"]
+
+log = logging.getLogger(__name__)
+
+
+def control_mode(settings: Settings) -> str:
+    """none, poll or explicit."""
+    if settings.model_control != "auto":
+        return settings.model_control
+    return "poll" if _folders(settings) else "none"
+
+
+def _folders(settings: Settings) -> list[Path]:
+    """Those of this machine."""
+    return [Path(path) for path in settings.models if not is_url(path) and Path(path).is_dir()]
+
+
+class Models:
+    """changed(): called on the loop when the state of a version has changed."""
+
+    def __init__(self, settings: Settings, repository: Repository, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
+        self._settings, self._repository, self._loop = settings, repository, loop
+        self._mode = control_mode(settings)
+        self._labels = LabelFile(_label_file(settings))
+        self._watcher: Watcher | None = None
+        self._refresher: Refresher | None = None
+        self._lifecycle: Lifecycle | None = None
+        if self._mode != "none":
+            self._lifecycle = Lifecycle(
+                repository, [], on_loop=self._on_loop, changed=changed, give_back=give_back, label_file=self._labels
+            )
+        self.control = ModelControl(self._lifecycle, explicit=self._mode == "explicit")
+
+    def load(self) -> None:
+        """What is served from the start on. Raises ConfigError and StartError. On the loader's thread."""
+        paths = local_paths(self._settings)
+        if self._settings.load_model and self._mode != "explicit":
+            raise ConfigError(f"load_model: expected model_control explicit beside it, got {self._settings.model_control}")
+        if self._lifecycle is not None:
+            self._lifecycle.paths = paths
+            self._repository.labels = self._labels.read()
+        if self._mode == "explicit":
+            for path in paths:
+                if not path.exists():
+                    raise ConfigError(
+                        f"models: there is no file or folder {str(path)!r}; name a .onnx file, a model's folder or a repository"
+                    )
+            names = self._settings.load_model
+            places = survey(paths)[0].values() if "*" in names else [_place(paths, name) for name in dict.fromkeys(names)]
+            self._repository.load_places(list(places))
+            return
+        if self._mode == "poll":
+            lifecycle = self._lifecycle
+            assert lifecycle is not None
+            urls = {url: path for url, path in zip(self._settings.models, paths, strict=True) if is_url(url)}
+            if urls:
+                from inferd.engine.remote.refreshing import Refresher  # with all that fetches
+
+                self._refresher = Refresher(urls, self._settings, self._settings.model_poll_s)
+            self._watcher = Watcher(paths, lifecycle.compare, self._settings.model_poll_s, settle_s=SETTLE_S, file=self._labels.path)
+        self._repository.load(paths)
+
+    def start(self) -> None:
+        """Models come and go from now on."""
+        if self._lifecycle is not None:
+            self._lifecycle.start()
+        for each in (self._watcher, self._refresher):
+            if each is not None:
+                each.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """They stay as they are. False: after that time a load goes on, and what it makes is thrown away. On the loop with 0 alone."""
+        for each in (self._watcher, self._refresher):
+            if each is not None:
+                each.stop()
+        return self._lifecycle is None or self._lifecycle.stop(timeout_s)
+
+    def _on_loop(self, function: Callable[[], Any]) -> Any:
+        done: Future[Any] = Future()
+
+        def call() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:  # the loop is closed
+            raise Unavailable("the server has stopped") from None
+        return done.result()
+
+
+def _place(paths: list[Path], name: str) -> Any:
+    place = find_place(paths, name)
+    if place is None:
+        raise ConfigError(f"load_model: expected models of the repository, got {name!r}, which is not there")
+    return place
+
+
+def _label_file(settings: Settings) -> Path | None:
+    """In state_dir, else in the first repository that can be written to."""
+    if settings.state_dir is not None:
+        return Path(settings.state_dir) / FILE
+    return next((folder / f".inferd-{FILE}" for folder in _folders(settings) if os.access(folder, os.W_OK)), None)
