@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -42,6 +43,7 @@ __all__ = ["Lifecycle"]
 log = logging.getLogger("inferd.engine")
 
 MAX_ORDERS = 4096  # that wait
+SWITCH_S = 0.0005  # the longest time that Python code of a load holds up the loop; otherwise it is Python's 5 ms
 DRAIN_S = 300.0  # for requests of a version that leaves; then what runs is ended
 
 Result = TypeVar("Result")
@@ -188,8 +190,13 @@ class Lifecycle:
                     del self._last[order.name]
             if self._stopping:
                 order.done.set_exception(_stops())
-            else:
+                continue
+            interval_s = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_S)
+            try:
                 order.carry_out()
+            finally:
+                sys.setswitchinterval(interval_s)
         for name in list(self._overlays):
             self._keep(name, None)
 
@@ -393,7 +400,7 @@ class Lifecycle:
             if not model.drain(DRAIN_S):
                 log.warning("%s: requests are left after %g s, and are ended", which, DRAIN_S)
             model.close()
-            self._call(partial(self.repository.gone, model))
+            self._call(partial(self.repository.gone, id(model)))
             fields = event("model_unloaded", model=model.name, version=model.version)
             log.info("%s is unloaded, after %.2f s", which, time.monotonic() - began_s, extra=fields)
         except Exception:

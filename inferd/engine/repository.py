@@ -262,10 +262,10 @@ class Repository:
         self.labels = labels
         self._list_ready()
 
-    def gone(self, model: Model) -> None:
-        """A version that left has answered all that it had, and its memory is free."""
-        self._leaving = [other for other in self._leaving if other is not model]
-        self.active.discard(model)
+    def gone(self, number: int) -> None:
+        """A version that left has answered all that it had. number: the id() of its model, which only its caller keeps from now on."""
+        self._leaving = [model for model in self._leaving if id(model) != number]
+        self.active.difference_update([model for model in self.active if id(model) == number])
 
     def is_settled(self, name: str, there: Collection[int], unserved: Sequence[int]) -> bool:
         """Whether the table says of a model that nothing has to be said: no load failed, and `found` has taken what is there."""

@@ -26,8 +26,9 @@ __all__ = ["EXTENSIONS", "SERVICE", "Inspection"]
 SERVICE = "inference.GRPCInferenceService"
 
 # The protocol's words for its optional parts. Only what works is named: perf_analyzer asks for ModelStatistics when it
-# reads "statistics" here, and clients that read a word rely on all of it. "model_repository" would promise load and unload.
+# reads "statistics" here, and clients that read a word rely on all of it.
 EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters", "schedule_policy", "statistics", "logging")
+CONTROL_EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")  # where clients may load and unload
 
 PLATFORM = "onnxruntime_onnx"
 
@@ -36,13 +37,14 @@ class Inspection:
     """The cold RPCs over a repository.
 
     `ready` says whether the server as a whole takes requests: not while it starts, and not while it drains.
-    `version` is inferd's own.
+    `version` is inferd's own. `explicit`: clients may load and unload models.
     """
 
-    def __init__(self, repository: Repository, version: str, ready: Callable[[], bool]) -> None:
+    def __init__(self, repository: Repository, version: str, ready: Callable[[], bool], *, explicit: bool = False) -> None:
         self._repository = repository
         self._version = version
         self._ready = ready
+        self._extensions = EXTENSIONS + CONTROL_EXTENSIONS if explicit else EXTENSIONS
 
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
@@ -74,7 +76,7 @@ class Inspection:
         return inference.ServerReadyResponse(ready=self._ready())
 
     async def server_metadata(self, request: inference.ServerMetadataRequest) -> inference.ServerMetadataResponse:
-        return inference.ServerMetadataResponse(name="inferd", version=self._version, extensions=EXTENSIONS)
+        return inference.ServerMetadataResponse(name="inferd", version=self._version, extensions=self._extensions)
 
     async def model_ready(self, request: inference.ModelReadyRequest) -> inference.ModelReadyResponse:
         """False, not an error, for a model or version that is unknown or has no place to run now."""

@@ -40,7 +40,7 @@ class ModelControl:
 
     def __init__(self, lifecycle: Lifecycle | None = None, *, explicit: bool = False) -> None:
         self._lifecycle = lifecycle
-        self._explicit = explicit
+        self.explicit = explicit
 
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
@@ -96,7 +96,7 @@ class ModelControl:
         return options.RollbackResponse(version=now.get(request.label, 0))
 
     def _ordered(self, repository_name: str, message: str) -> Lifecycle:
-        if self._lifecycle is None or not self._explicit:
+        if self._lifecycle is None or not self.explicit:
             raise Unavailable(
                 "explicit model load / unload is not allowed if polling is enabled, or without model control: start the server with "
                 "--model-control explicit"

@@ -45,6 +45,7 @@ class InferenceService:
         max_connection_watchers: int = 16,
         control: ModelControl | None = None,
     ) -> None:
+        control = control or ModelControl()
         self.repository = repository
         self.health = Health(repository, ready, max_watchers, max_connection_watchers)
         self.model_infer = ModelInfer(repository.routes, repository.find)
@@ -54,9 +55,9 @@ class InferenceService:
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
-            **Inspection(repository, version, ready).methods(),
+            **Inspection(repository, version, ready, explicit=control.explicit).methods(),
             **LiveSettings(repository).methods(),
-            **(control or ModelControl()).methods(),
+            **control.methods(),
             **self.health.methods(),
             **Reflection().methods(),
         }

@@ -87,6 +87,7 @@ def test_the_methods_are_those_of_the_protocol() -> None:
 
 def test_triton_s_own_example(client: triton.InferenceServerClient, folder: Path, caller: Caller) -> None:
     """simple_grpc_model_control.py."""
+    assert "model_repository" in client.get_server_metadata().extensions
     models.repository(folder, {"a": IDENTITY})
     client.load_model("a")
     assert client.is_model_ready("a")
