@@ -59,9 +59,10 @@ class Digests:
 
     def of(self, place: Place, version: int) -> Content:
         """Of all files of one version; '' for one that cannot be read."""
-        return {name: self._digest(path) for name, path in sorted(files_of(place, version).items())}
+        return {name: self.digest(path) for name, path in sorted(files_of(place, version).items())}
 
-    def _digest(self, path: Path) -> str:
+    def digest(self, path: Path) -> str:
+        """'' where it cannot be read."""
         stamp = stamp_of(path)
         known = self._known.get(str(path))
         if stamp is None:

@@ -28,7 +28,7 @@ from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.places import SHOWN_NAMES, Place, class_labels, selected_versions, warmup_file
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
-from inferd.engine.provenance import provenance_of
+from inferd.engine.provenance import provenance_of, sha256_of
 from inferd.engine.run_limits import limit_axes
 from inferd.engine.session_config import ignored_fields, session_options
 from inferd.engine.signature import check_signature
@@ -170,7 +170,8 @@ class Loader:
         model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
             model.warm_up()
-            model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0])
+            digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
+            model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
         except BaseException:
             model.close()
             raise

@@ -11,12 +11,12 @@ from inferd.engine.backend import versions
 from inferd.protocol import inference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Provenance", "provenance_of"]
+__all__ = ["Provenance", "provenance_of", "sha256_of"]
 
 # An entry of a tensor's external_data that names a file. What looks like one and names no file is none.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
@@ -42,11 +42,16 @@ class Provenance(NamedTuple):
         return inference.ModelInferResponse(parameters=parameters).SerializeToString(deterministic=True)
 
 
-def provenance_of(file: Path, config: ModelConfig, provider: str) -> Provenance:
-    """Reads the file, and its files of weights. Raises OSError."""
-    lines = [f"{_sha256(path)}  {name}\n" for name, path in sorted(_external(file))]
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance_of(file: Path, config: ModelConfig, provider: str, digest: Callable[[Path], str] = sha256_of) -> Provenance:
+    """Reads the file, and its files of weights. digest: the sha256 of a file. Raises OSError."""
+    lines = [f"{digest(path)}  {name}\n" for name, path in sorted(_external(file))]
     return Provenance(
-        _sha256(file),
+        digest(file),
         hashlib.sha256("".join(lines).encode()).hexdigest() if lines else "",
         f"onnxruntime {versions()['onnxruntime']}",
         provider,
@@ -65,8 +70,3 @@ def _external(file: Path) -> Iterator[tuple[str, Path]]:
                 yield name.decode(), path
         except ValueError:  # no text, or with a zero byte
             continue
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
