@@ -75,7 +75,8 @@ def download(source: Source, items: Sequence[Item], folder: Path, until: Until, 
     """Every item as a file of its name in the folder; beside that, `parts` holds files that are not whole. The sha256 of each. Raises
     SourceError; OSError where the disk says no."""
     parts = folder.with_name("parts")
-    files = [_File(folder / item.name, parts / item.name, item) for item in items]
+    parts.mkdir(exist_ok=True)
+    files = [_File(folder / item.name, parts / hashlib.sha256(item.name.encode()).hexdigest(), item) for item in items]
     progress = _Progress(shown, sum(item.nbytes for item in items), sum(file.nbytes for file in files))
     try:
         for file in files:
@@ -182,27 +183,25 @@ class _File:
     def __init__(self, path: Path, partial: Path, item: Item) -> None:
         self.item = item
         self._path, self._partial = path, partial
-        for parent in (path.parent, partial.parent):
-            parent.mkdir(parents=True, exist_ok=True)
         self._hash = hashlib.sha256()
         self._file: IO[bytes] | None = None
         self.sha256 = ""  # once it is whole
         self.nbytes = 0
-        for path in (self._path, self._partial):
-            if path.is_file():
-                self._take(path)
-                break
+        if path.is_file():
+            path.rename(partial)
+        elif not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+        if partial.is_file():
+            self._take()
         if self.nbytes > item.nbytes:
             self.restart()
 
-    def _take(self, path: Path) -> None:
+    def _take(self) -> None:
         """What an earlier attempt left."""
-        with path.open("rb") as file:
+        with self._partial.open("rb") as file:
             while content := file.read(1 << 20):
                 self._hash.update(content)
                 self.nbytes += len(content)
-        if path != self._partial:
-            path.rename(self._partial)
 
     def restart(self) -> None:
         self.close()
