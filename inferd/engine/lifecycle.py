@@ -399,10 +399,13 @@ class Lifecycle:
         try:
             if not model.drain(DRAIN_S):
                 log.warning("%s: requests are left after %g s, and are ended", which, DRAIN_S)
-            model.close()
+            if not model.close():
+                return  # a run that does not end keeps its model
             self._call(partial(self.repository.gone, id(model)))
             fields = event("model_unloaded", model=model.name, version=model.version)
             log.info("%s is unloaded, after %.2f s", which, time.monotonic() - began_s, extra=fields)
+        except Unavailable:  # the server has stopped
+            return
         except Exception:
             log.exception("%s could not be unloaded", which)
         del model

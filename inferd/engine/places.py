@@ -166,7 +166,12 @@ def _entry(path: Path) -> Place | Failure | None:
         return None
     if path.is_file():
         return _single_file(path, path.parent) if path.suffix == ".onnx" else None
-    place = _model_folder(path, path.parent)
+    try:
+        place = _model_folder(path, path.parent)
+    except PermissionError as error:  # one folder keeps the others from nothing
+        return Failure(path.name, StartError(f"model {path.name!r}: its folder cannot be read: {error.strerror}"), named=False)
+    except OSError:  # a file of another kind, or one that has just gone
+        return None
     if place is None and any(path.glob("*.onnx")):
         said = f"models: folder {path.name!r} holds .onnx files, but none named model.onnx or 1/model.onnx: rename it"
         return Failure(path.name, ConfigError(said), named=False)

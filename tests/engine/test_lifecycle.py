@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import threading
@@ -272,6 +273,25 @@ def test_names_that_no_model_has(world: World, name: str) -> None:
     with pytest.raises(NotFound, match="version 7 is not loaded"):
         world.unload("m", 7)
     assert world.index() == [("m", "1", "READY")]
+
+
+def test_a_folder_that_cannot_be_read_stops_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write("m", 1, IDENTITY)
+    world.write("secret", 1, IDENTITY)
+    world.start()
+    iterdir = Path.iterdir
+
+    def denied(path: Path) -> Iterator[Path]:
+        if path.name == "secret":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    world.write("m", 2, DOUBLED)
+    world.compare()
+    assert [infer(world.repository, "m", value=3), infer(world.repository, "secret", value=3)] == [6, 3]
+    assert ("secret", "", "UNAVAILABLE") in world.index()
+    assert "the last load failed: model 'secret': its folder cannot be read: Permission denied" in world.reasons()[""]
 
 
 def test_two_models_of_one_name(world: World, tmp_path: Path) -> None:
