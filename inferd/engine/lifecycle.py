@@ -201,14 +201,22 @@ class Lifecycle:
             self._keep(name, None)
 
     def _load(self, name: str, version: int | None, sent: Callable[[Place | None], Overlay] | None) -> Sequence[threading.Thread]:
-        overlay = None
-        if sent is not None:
-            place = (overlay := sent(self._find(name))).place
-        elif (found := self._find(name)) is not None:
-            place = found
-        else:
+        found = self._find(name)
+        overlay = None if sent is None else sent(found)
+        place = found if overlay is None else overlay.place
+        if place is None:
             raise NotFound(f"failed to load '{name[:100]}', failed to poll from model repository: it has no such model")
-        before = self._wishes.get(name)
+        try:
+            self._load_place(place, version)
+        except BaseException:
+            if overlay is not None:
+                overlay.folder.cleanup()
+            raise
+        self._keep(name, overlay)
+        return ()
+
+    def _load_place(self, place: Place, version: int | None) -> None:
+        name, before = place.name, self._wishes.get(place.name)
         wish = before or Wish(whole=False)
         if version is None:
             wish = Wish()
@@ -220,11 +228,7 @@ class Lifecycle:
         if why := self._bring(place):
             if before is None and not self.repository.serving(name):
                 del self._wishes[name]
-            if overlay is not None:
-                overlay.folder.cleanup()
             raise FailedPrecondition(f"failed to load '{name}': {why}")
-        self._keep(name, overlay)
-        return ()
 
     def _find(self, name: str) -> Place | None:
         """The model as it lies below the paths."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,9 +138,17 @@ def test_a_configuration_that_a_client_sends(client: triton.InferenceServerClien
     assert client.get_model_config("c").config.max_batch_size == 5
 
 
-def test_files_that_a_client_sends(client: triton.InferenceServerClient, caller: Caller) -> None:
+def test_files_that_a_client_sends(
+    client: triton.InferenceServerClient, caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are kept as long as the model is made of them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     client.load_model("sent", config="{}", files={"file:3/model.onnx": DOUBLED})
     assert answer(caller, "sent") == ("3", 6)
+    assert "FAILED_PRECONDITION" in rejected(lambda: client.load_model("sent", config="{}", files={"file:4/model.onnx": b"half"}))
+    assert len(list(tmp_path.iterdir())) == 1
+    client.unload_model("sent")
+    assert list(tmp_path.iterdir()) == []
     client.load_model("first", config="{}", files={"file:2/model.onnx": DOUBLED})
     assert answer(caller, "first") == ("2", 6)
     client.load_model("first")
