@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from inferd import log as logs
 from inferd.errors import InvalidArgument, NotFound, Unimplemented
-from inferd.log import event
+from inferd.log import LIMITED, event
 from inferd.protocol import inference
 from inferd.serving.inspection import SERVICE
 from inferd.serving.method import Method
@@ -75,7 +75,8 @@ class LiveSettings:
         self._format = str(asked.get("log_format", self._format))
         if wanted != shown:
             names = ", ".join(logging.getLevelName(level).lower() for level in sorted(wanted)) or "no"
-            log.warning("a client changed the log: it has %s lines from now on", names, extra=event("log_changed", levels=names))
+            fields = event("log_changed", levels=names) | LIMITED
+            log.warning("a client changed the log: it has %s lines from now on", names, extra=fields)
             logs.show_levels(wanted)
 
     async def trace_setting(self, request: inference.TraceSettingRequest) -> inference.TraceSettingResponse:
