@@ -1,7 +1,7 @@
 """What a supervisor and a worker say to each other: whole messages over one pair of Unix sockets, some with a descriptor.
 
-    to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, turn_away, stop
-    to the supervisor   ready, failed, report, leaving
+    to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, log, turn_away, stop
+    to the supervisor   ready, failed, report, leaving, log
 
 A long one, as settings with thousands of names are, goes in a file in memory, whose descriptor comes instead: it may be of any length, and
 the channel keeps room for others. A reader that has no descriptor for it finds `missed` in its place.

@@ -17,7 +17,7 @@ from inferd.serving.inspection import SERVICE
 from inferd.serving.method import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from inferd.engine.repository import Repository
 
@@ -40,10 +40,11 @@ _NO_TRACE = {
 
 
 class LiveSettings:
-    """Both methods, over one process: with `workers`, the log is that of the worker which has the client's connection."""
+    """Both methods. show: changes the levels of this process' log; a worker puts in its place what changes those of all processes."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self.show: Callable[[Collection[int]], object] = logs.show_levels
         self._format = _FORMATS[0]
         self._verbose = 1  # what a client called the level at which debug lines are written
 
@@ -77,7 +78,7 @@ class LiveSettings:
             names = ", ".join(logging.getLevelName(level).lower() for level in sorted(wanted)) or "no"
             fields = event("log_changed", levels=names) | LIMITED
             log.warning("a client changed the log: it has %s lines from now on", names, extra=fields)
-            logs.show_levels(wanted)
+            self.show(wanted)
 
     async def trace_setting(self, request: inference.TraceSettingRequest) -> inference.TraceSettingResponse:
         """The settings in force: those of a server that traces nothing. A request for traces is rejected; all else has no effect."""

@@ -47,6 +47,7 @@ class InferenceService:
     ) -> None:
         control = control or ModelControl()
         self.repository = repository
+        self.live_settings = LiveSettings(repository)
         self.health = Health(repository, ready, max_watchers, max_connection_watchers)
         self.model_infer = ModelInfer(repository.routes, repository.find)
         self._unpacker = Unpacker(self.model_infer, self.reject)
@@ -56,7 +57,7 @@ class InferenceService:
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
             **Inspection(repository, version, ready, explicit=control.explicit).methods(),
-            **LiveSettings(repository).methods(),
+            **self.live_settings.methods(),
             **control.methods(),
             **self.health.methods(),
             **Reflection().methods(),

@@ -30,6 +30,8 @@ from inferd.serving.process import loop_factory
 from inferd.serving.server import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from inferd.observe.metrics import Metrics
     from inferd.serving.channel import Message
 
@@ -48,6 +50,7 @@ class Worker:
         """Raises ConfigError where a setting shows to be wrong."""
         self._channel = channel
         self._server = Server(settings, opens=False, hung=self._ask_to_be_replaced)
+        self._server.service.live_settings.show = self._show_levels
         self._metrics: Metrics = self._server.metrics()
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
@@ -94,6 +97,8 @@ class Worker:
                 threading.Thread(target=self._tell_metrics, args=(message.descriptor,), name="inferd-metrics", daemon=True).start()
             case "reload":
                 self._reload(**message.fields)
+            case "log":
+                logs.show_levels(message.fields["levels"])
             case "missed":  # of what comes to this end settings alone are as long
                 self._miss()
             case "turn_away":
@@ -128,6 +133,11 @@ class Worker:
         self._server.settings = taken
         logs.change(taken.log_level, taken.log_format)
         self._server.reload()
+
+    def _show_levels(self, levels: Collection[int]) -> None:
+        """A client changed the log: of all processes."""
+        logs.show_levels(levels)
+        self._channel.send("log", levels=sorted(levels))
 
     def _miss(self) -> None:
         """Says so in each report until they come: they are sent again once a second."""

@@ -119,6 +119,7 @@ class Supervisor:
         self._look_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._turn = 0
+        self._levels: list[int] | None = None  # of the log, where a client changed them since the settings were read
         self._summaries: list[object] = []  # of models, as a worker that became ready told
         self._serving = False
         self._stopping = False
@@ -190,6 +191,7 @@ class Supervisor:
     def reload(self) -> None:
         """Workers take settings that can change, certificates and tokens as they are now. One that hears nothing just now is told again
         at each look: names that may not ask any more must not be good there."""
+        self._levels = None
         for child in self._children.values():
             if not child.tell("reload", **self._reloaded()):
                 why = "it does not read just now, or no file descriptor is left"
@@ -323,11 +325,17 @@ class Supervisor:
                         self._accept_again()
                     case "leaving":
                         self._leave(child)
+                    case "log":
+                        self._levels = message.fields["levels"]
+                        logs.show_levels(self._levels)
+                        self._tell("log", levels=self._levels)
         except EOFError:
             self._loop.remove_reader(child.channel.fileno())  # its end is seen by itself
 
     def _ready(self, child: Child) -> None:
         child.state = "ready"
+        if self._levels is not None:
+            child.tell("log", levels=self._levels)
         self._restarts[child.number].started()
         if not self._started.done():
             if self._ready_workers == self._workers:

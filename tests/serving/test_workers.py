@@ -517,10 +517,14 @@ def test_workers_are_reloaded_and_end_with_their_supervisor(
         program.process.send_signal(signal.SIGHUP)
         assert listener.recv(1000).startswith(b"RELOADING=1")
         assert listener.recv(1000) == b"READY=1"
-        for caller in connect(callers, program.address, 2):
-            end = time.monotonic() + LIMIT_S
+        end = time.monotonic() + LIMIT_S
+        one, other = connect(callers, program.address, 2)
+        for caller in (one, other):
             while caller.ask("ModelConfig", name="identity").config.inferd.max_queue_requests != 5:
                 assert time.monotonic() < end
+        one.ask("LogSettings", settings={"log_info": {"bool_param": False}})
+        while other.ask("LogSettings").settings["log_info"].bool_param:  # by way of the supervisor
+            assert time.monotonic() < end
         program.process.kill()
         assert gone(*found)
     last = [json.loads(line) for line in program.errors.splitlines() if "is gone" in line]
