@@ -7,6 +7,7 @@ a server is tested here by tritonclient, too.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -22,10 +23,11 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from PIL import Image
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from tests import triton_repository
+from tests import models, triton_repository
 from tests.server_fixtures import TRANSPORTS, ServerFixture
+from tests.triton_server import TritonServer, needs_triton
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(os.environ.get("TRITON_EXAMPLES", ROOT / ".tools" / "triton-examples"))
@@ -136,6 +138,74 @@ def test_raw_and_explicit_contents_and_a_wrong_version(served: ServerFixture) ->
                 ask(request, timeout=LIMIT_S)
             assert phrase in caught.value.details()
             assert caught.value.code().name == "INVALID_ARGUMENT"
+
+
+# ---- a real Triton
+
+ECHO = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        arrays = [pb_utils.get_input_tensor_by_name(request, "x").as_numpy() for request in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("y", array)]) for array in arrays]
+"""
+
+
+@needs_triton
+def test_a_real_triton_says_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of classes, settings that change while it serves, and names that are wrong."""
+    caplog.set_level(logging.INFO, "inferd")
+    arrays = {
+        "batched": np.array([[[1, 3], [2, 3]], [[-1e10, np.inf], [1e-7, np.nan]]], np.float32),
+        "whole": np.array([[4, 3], [2, 1]], np.int64),
+    }
+    real = TritonServer(tmp_path)
+    ours = tmp_path / "ours"
+    for name in arrays:
+        word, rows = ("FP32", 4) if name == "batched" else ("INT64", 0)
+        tensors = f"data_type: TYPE_{word} dims: [ 2, 2 ]"
+        text = f'max_batch_size: {rows} input [ {{ name: "x" {tensors} }} ] output [ {{ name: "y" {tensors} label_filename: "l" }} ] '
+        models.repository(ours, {name: models.identity(word, (2, 2) if rows else (2,), batch="N" if rows else 2)}, {name: text})
+        theirs = tmp_path / "repository" / name
+        (theirs / "1").mkdir(parents=True)
+        (theirs / "1" / "model.py").write_text(ECHO)
+        (theirs / "config.pbtxt").write_text(f'name: "{name}" backend: "python" instance_group {{ kind: KIND_CPU }} {text}')
+        for folder in (ours / name, theirs):
+            (folder / "l").write_text("cat\n\ndog\n")
+    with real, ServerFixture(ours) as inferd:
+        real.wait_until_ready()
+        said = []
+        for address in (real.address, inferd.address):
+            with triton.InferenceServerClient(address) as client:
+                classes = [
+                    client.infer(
+                        name,
+                        [tensor("x", array, np_to_triton_dtype(array.dtype))],
+                        outputs=[triton.InferRequestedOutput("y", class_count=count)],
+                    )
+                    .as_numpy("y")
+                    .tolist()
+                    for name, array in arrays.items()
+                    for count in (1, 3, 9)
+                ]
+                settings = [client.get_log_settings(), client.update_log_settings({"log_info": False}), client.get_trace_settings()]
+                settings.append(client.update_log_settings({"log_info": True, "bogus": True}))
+                statuses = []
+                for call in (
+                    lambda client=client: client.get_model_metadata("none"),
+                    lambda client=client: client.get_model_metadata("whole", "7"),
+                    lambda client=client: client.get_model_metadata("whole", "x"),
+                    lambda client=client: client.get_trace_settings("none"),
+                    lambda client=client: client.update_log_settings({"log_file": "x"}),
+                    lambda client=client: client.update_log_settings({"log_format": "json"}),
+                ):
+                    with pytest.raises(InferenceServerException) as caught:
+                        call()
+                    statuses.append(caught.value.status())
+                said.append((classes, [each.SerializeToString(deterministic=True) for each in settings], statuses))
+    assert said[0] == said[1]
 
 
 # ---- the programs
