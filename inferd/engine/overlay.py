@@ -59,7 +59,8 @@ class Overlay(NamedTuple):
             found = _FILE.fullmatch(path)
             if found is None or int(found[1]) > MAX_VERSION:
                 raise InvalidArgument(
-                    f"parameters: expected file:VERSION/NAME, with a number from 1 and a name that stays in its folder, got {path[:100]!r}"
+                    f"parameters: Invalid file path {path[:100]!r}: expected file:VERSION/NAME, with a number from 1 and a name that stays "
+                    "in its folder"
                 )
         made = cls._made(parent)
         folder = Path(made.name) / name

@@ -16,7 +16,7 @@ from inferd.protocol import inference
 from inferd.serving.method import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from inferd.engine.model import Model
     from inferd.engine.repository import Repository
@@ -37,10 +37,19 @@ class Inspection:
     """The cold RPCs over a repository.
 
     `ready` says whether the server as a whole takes requests: not while it starts, and not while it drains.
-    `version` is inferd's own. `explicit`: clients may load and unload models.
+    `version` is inferd's own. `explicit`: clients may load and unload models. `there`: those of the repository that may be loaded.
     """
 
-    def __init__(self, repository: Repository, version: str, ready: Callable[[], bool], *, explicit: bool = False) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        version: str,
+        ready: Callable[[], bool],
+        *,
+        explicit: bool = False,
+        there: Callable[[], Awaitable[Collection[str]]] | None = None,
+    ) -> None:
+        self._there = there
         self._repository = repository
         self._version = version
         self._ready = ready
@@ -132,11 +141,15 @@ class Inspection:
             raise Unimplemented(
                 "RepositoryIndexRequest.repository_name: naming a repository is not supported; leave it empty to list every model"
             )
+        entries = [tuple(entry) for entry in self._repository.index() if entry[2] == "READY" or not request.ready]
+        if self._there is not None and not request.ready:
+            known = {name for name, *_ in entries}
+            entries += [(name, "", "", "") for name in await self._there() if name not in known]  # as Triton: nobody loaded them
+            entries.sort(key=lambda entry: entry[0])
         return inference.RepositoryIndexResponse(
             models=[
                 inference.RepositoryIndexResponse.ModelIndex(name=name, version=version, state=state, reason=reason)
-                for name, version, state, reason in self._repository.index()
-                if state == "READY" or not request.ready
+                for name, version, state, reason in entries
             ]
         )
 

@@ -14,7 +14,8 @@ from google.protobuf import json_format, text_format
 
 from inferd.engine.labels import versions_of
 from inferd.engine.overlay import Overlay
-from inferd.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from inferd.engine.places import survey
+from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, ResourceExhausted, StartError, Unavailable, Unimplemented
 from inferd.protocol import POOL, inference, options
 from inferd.serving.method import Method
 
@@ -62,9 +63,22 @@ class ModelControl:
 
     async def load(self, request: inference.RepositoryModelLoadRequest) -> inference.RepositoryModelLoadResponse:
         lifecycle = self._ordered(request.repository_name, "RepositoryModelLoadRequest")
-        version, sent = _load_parameters(request.model_name, request.parameters)
+        try:
+            version, sent = _load_parameters(request.model_name, request.parameters)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"failed to load '{request.model_name[:MAX_SHOWN_CHARS]}': {error}") from None
         await _carried_out(lifecycle.load(request.model_name, version, sent))
         return inference.RepositoryModelLoadResponse()
+
+    async def there(self) -> set[str]:
+        """The models of the repository, loaded or not, where clients load them; else none."""
+        if self._lifecycle is None or not self.explicit:
+            return set()
+        try:
+            found, failed = await asyncio.to_thread(survey, self._lifecycle.paths)
+        except (ConfigError, StartError):
+            return set()  # what serves goes on; the log has why
+        return {*found, *failed}
 
     async def unload(self, request: inference.RepositoryModelUnloadRequest) -> inference.RepositoryModelUnloadResponse:
         lifecycle = self._ordered(request.repository_name, "RepositoryModelUnloadRequest")

@@ -56,7 +56,7 @@ class InferenceService:
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
-            **Inspection(repository, version, ready, explicit=control.explicit).methods(),
+            **Inspection(repository, version, ready, explicit=control.explicit, there=control.there).methods(),
             **self.live_settings.methods(),
             **control.methods(),
             **self.health.methods(),

@@ -235,6 +235,13 @@ LAST_LINES = {
 }
 
 
+# Of a server whose clients load models. The newest looks for words of an error in the place where tritonclient 2.73 has its code.
+CONTROL = {
+    "simple_grpc_aio_model_control": "PASS: model control",
+    "simple_grpc_model_control": "FAILED: expected 'Invalid file path' for oversized file path; got 'StatusCode.INVALID_ARGUMENT'",
+}
+
+
 @pytest.mark.parametrize("program", LAST_LINES)
 def test_each_program_runs_unchanged(served: ServerFixture, tmp_path: Path, program: str) -> None:
     name, *flags = program.split()
@@ -250,3 +257,28 @@ def test_each_program_runs_unchanged(served: ServerFixture, tmp_path: Path, prog
     assert done.stdout.splitlines()[-1] == LAST_LINES[program], (done.stdout[-2000:], done.stderr[-2000:])
     if "image_client" in name:
         assert done.stdout.count("= CLASS ") == (6 if "-b" in flags else 3)
+
+
+def test_programs_that_load_models(repository: Path) -> None:
+    """The index has all eight, loaded or not. What the programs check is checked by tritonclient, too."""
+    with ServerFixture(repository, model_control="explicit") as server, triton.InferenceServerClient(server.address) as client:
+        index = client.get_model_repository_index().models
+        assert {(entry.name, entry.version, entry.state) for entry in index} == {
+            (name, "", "") for name in (*triton_repository.SERVED, *triton_repository.REJECTED)
+        }
+        client.load_model("simple")
+        with pytest.raises(InferenceServerException, match="failed to load 'simple'"):
+            client.load_model("simple", config='"parameters": {"config": {{"max_batch_size": "16"}}}')
+        client.load_model("simple", config='{"max_batch_size":"16"}')
+        assert client.get_model_config("simple").config.max_batch_size == 16
+        with pytest.raises(InferenceServerException, match="Invalid file path"):
+            client.load_model("simple", config="{}", files={"file:" + "A" * 256: b"a"})
+        client.unload_model("simple")
+        assert not client.is_model_ready("simple")
+        with pytest.raises(InferenceServerException, match="failed to load 'wrong_model_name'"):
+            client.load_model("wrong_model_name")
+        for name, last in CONTROL.items():
+            if (PROGRAMS / f"{name}.py").exists():
+                command = [sys.executable, PROGRAMS / f"{name}.py", "-u", server.address]
+                done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
+                assert done.stdout.splitlines()[-1] == last, (done.stdout[-2000:], done.stderr[-2000:])

@@ -130,7 +130,7 @@ def test_a_configuration_that_a_client_sends(client: triton.InferenceServerClien
     client.load_model("c")
     assert client.get_model_config("c").config.max_batch_size == 5
     wrong = {"max_batch_size": 0, "nonsense": 1}
-    assert "INVALID_ARGUMENT: parameters: config: expected a ModelConfig" in rejected(
+    assert "INVALID_ARGUMENT: failed to load 'c': parameters: config: expected a ModelConfig" in rejected(
         lambda: client.load_model("c", config=json.dumps(wrong))
     )
     against = {"input": [{"name": "z", "data_type": "TYPE_FP32", "dims": [16]}]}
