@@ -20,7 +20,7 @@ INSTEAD = {
 
 
 def unserved(method: str) -> Unimplemented:
-    """The rejection of a full method name, such as "/inference.GRPCInferenceService/LogSettings"."""
+    """The rejection of a full method name, such as "/inference.GRPCInferenceService/CudaSharedMemoryStatus"."""
     service, _, name = method.rpartition("/")
     if service == "/inference.GRPCInferenceService" and name in INSTEAD:
         return Unimplemented(f"{name} is not built into this server: {INSTEAD[name]}")

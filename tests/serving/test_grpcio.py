@@ -318,7 +318,7 @@ async def test_bytes_that_are_no_message_are_rejected() -> None:
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("/inference.GRPCInferenceService/LogSettings", "LogSettings.*log_level"),
+        ("/inference.GRPCInferenceService/CudaSharedMemoryStatus", "CudaSharedMemoryStatus.*raw_input_contents"),
         ("/no.Such/Method", "/no.Such/Method.*reflection"),
     ],
 )
