@@ -290,8 +290,13 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                         self._reject(call, error)
                     return call
 
+                async def next_message() -> bytes | None:
+                    message = await self._next(messages)
+                    self._check_access(name, rpc)  # a client may have lost its permission since the stream began
+                    return message
+
                 most = self._settings.max_stream_requests
-                async with aclosing(in_flight(lambda: self._next(messages), begin, _cancel, most)) as calls:
+                async with aclosing(in_flight(next_message, begin, _cancel, most)) as calls:
                     async for call in calls:
                         try:
                             response = handler.wrap(Message(await call.answer()))

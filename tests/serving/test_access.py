@@ -41,6 +41,7 @@ from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, ServerFixture, u
 from tests.wire import INFER, infer_request
 
 TOKEN, OTHER_TOKEN = "a" * 32, "b" * 32
+STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 LIVE = "/inference.GRPCInferenceService/ServerLive"
 CHECK = "/grpc.health.v1.Health/Check"
 REFLECTION = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha"))
@@ -742,6 +743,30 @@ def test_a_stream_outlives_the_token_that_opened_it(model: Path, transport: str,
         assert next(stream) == told
         questions.put(None)
         assert list(stream) == []
+
+
+def test_each_request_of_a_stream_of_inferences_needs_the_token(
+    model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]
+) -> None:
+    """A stream may go on for days: one whose token was taken away ends with the next request."""
+    path = write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN)
+    with ServerFixture(model, transport=transport, token_file=str(path)) as served:
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        assert call(channel, INFER, REQUEST, **bearer(TOKEN))
+        ask = channel.stream_stream(STREAM_INFER)
+        requests: dict[str, queue.SimpleQueue[bytes | None]] = {token: queue.SimpleQueue() for token in (TOKEN, OTHER_TOKEN)}
+        streams = {token: ask(iter(each.get, None), timeout=LIMIT_S, **bearer(token)) for token, each in requests.items()}
+        for token, stream in streams.items():
+            requests[token].put(REQUEST)
+            assert next(stream)
+        os.replace(write_tokens(tmp_path / "new", OTHER_TOKEN), path)
+        served.on_loop(served.server.reload)
+        for token, stream in streams.items():
+            requests[token].put(REQUEST)
+            assert token == TOKEN or next(stream)
+            requests[token].put(None)
+        assert code_of(lambda: list(streams[TOKEN])) == "UNAUTHENTICATED"
+        assert list(streams[OTHER_TOKEN]) == []
 
 
 def test_a_pipe_in_place_of_the_tokens_holds_up_nobody(

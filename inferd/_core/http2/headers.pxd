@@ -27,5 +27,7 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef bint reject_foreign(self, Http2Call call) except -1
     # Raises the RequestError of a call that is wrong, or not permitted.
     cdef int check(self, Http2Call call) except -1
+    # The call's `authorization` header, before `check`; None: it has none, or nobody asks for it.
+    cdef bytes token_of(self, Http2Call call)
     cdef int authenticate(self, Http2Call call) except -1
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept

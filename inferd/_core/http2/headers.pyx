@@ -111,6 +111,9 @@ cdef class HeaderReader:
                                 reason="compression")
         return 0
 
+    cdef bytes token_of(self, Http2Call call):
+        return self.authorized if call.is_authorized else call.authorization
+
     cdef int authenticate(self, Http2Call call) except -1:
         """Raises what the authenticator raises."""
         cdef bytes authorization = call.authorization

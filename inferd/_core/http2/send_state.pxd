@@ -21,6 +21,7 @@ cdef class SendState(Polled):
     cdef readonly ServerState server    # shared by all connections
     cdef readonly State state
     cdef object write, close_transport  # for tests, of a connection without a socket: write(bytes), close_transport(); else None
+    cdef public object rejection        # a RequestError: every call of this connection is rejected with it; or None
     cdef Py_ssize_t unread_nbytes       # responses that wait for the client to read them,
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken

@@ -11,7 +11,6 @@ from inferd._core.http2.stall_policy cimport StallPolicy
 from inferd._core.http2.stream cimport Http2Call
 
 cdef class Session(SendState):
-    cdef public object rejection        # a RequestError: every call of this connection is rejected with it; or None
     cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
     cdef HeaderReader headers           # reads the headers of a request into its call
     cdef readonly int64_t calls         # open now

@@ -5,13 +5,11 @@ from typing_extensions import Buffer
 
 from inferd._core.http2.send_state import SendState
 from inferd._core.http2.server_state import ServerState
-from inferd.errors import RequestError
 
 def live() -> int | None: ...
 def nghttp2_version_text() -> str: ...
 
 class Session(SendState):
-    rejection: RequestError | None
     calls: int
     def __init__(self, server: ServerState) -> None: ...
     def open(

@@ -176,15 +176,15 @@ cdef class Session(SendState):
             if self.rejection is not None:
                 self.reject(call, call.stream_id, self.rejection)     # not raised: each raise would extend its traceback
                 return
+            if call.kind == INFER_STREAM:
+                call.open_streamed(self.headers.token_of(call))
             self.headers.check(call)
             if not self.has_room(0):
                 raise self.unread_error(0)
             if call.kind != INFER:
                 call.hold(TASK_NBYTES)
-                if call.kind == STREAM:
-                    self.server.start(call, call.method_row)
-                elif call.kind == INFER_STREAM:
-                    call.open_streamed()
+            if call.kind == STREAM:
+                self.server.start(call, call.method_row)
         except Exception as error:
             self.reject(call, call.stream_id, error)
         finally:

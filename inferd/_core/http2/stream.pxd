@@ -61,7 +61,7 @@ cdef class Http2Call(Call):
     cdef int begin(self) except -1
     cdef Message next_message(self)
     # ModelStreamInfer: begins the requests that are whole, as many as the stream and the turn may. The others are the backlog.
-    cdef int open_streamed(self) except -1
+    cdef int open_streamed(self, bytes authorization) except -1
     cdef int take_requests(self, const uint8_t **chunk, Py_ssize_t *nbytes) except -1
     cdef int take_backlog(self) except -1
     cdef int resume_taking(self) except -1

@@ -170,11 +170,12 @@ cdef class Http2Call(Call):
             self.check_ended()          # the backlog may have ended within a message
         return message
 
-    cdef int open_streamed(self) except -1:
+    cdef int open_streamed(self, bytes authorization) except -1:
         self.streamed = Streamed.__new__(Streamed)
         self.streamed.call, self.streamed.connection, self.streamed.stream_id = self, self.connection, self.stream_id
         self.streamed.handler, self.streamed.errors_end = self.connection.server.stream_handler, self.errors_end
         self.streamed.max_message_nbytes = self.max_message_nbytes
+        self.streamed.authorization, self.streamed.credentials_epoch = authorization, self.connection.server.credentials_epoch
         return 0
 
     cdef int take_requests(self, const uint8_t **chunk, Py_ssize_t *nbytes) except -1:

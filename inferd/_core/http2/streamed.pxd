@@ -3,7 +3,7 @@
 # Never in here: the client's bytes, frames, what a message means.
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from inferd._core.grpc.call cimport Call, StreamHandler
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.grpc.message cimport Message
@@ -31,6 +31,8 @@ cdef class Streamed:
     cdef StreamHandler handler
     cdef Py_ssize_t max_message_nbytes
     cdef bint errors_end                # a rejected request ends the stream with its status (triton_grpc_error)
+    cdef bytes authorization            # the header that it was opened with, or None,
+    cdef uint64_t credentials_epoch     # and when the authenticator last accepted that
     cdef StreamedCall first, last       # the requests in flight
     cdef int64_t count                  # how many they are, those included whose response waits to be sent
     cdef Py_ssize_t nbytes              # of the requests that have no response yet
@@ -38,6 +40,8 @@ cdef class Streamed:
     cdef bint resuming                  # the connection is to take its backlog
     cdef bint closed                    # one of the requests ends the stream: no other begins
     cdef bint has_room(self) noexcept   # whether another request may begin
+    # The RequestError of a client that has lost its permission since the stream began; None: it may go on.
+    cdef object lost_access(self)
     cdef void notify(self) noexcept
     cdef void reject(self, StreamedCall call, error) noexcept
     cdef void leave(self, StreamedCall call) noexcept

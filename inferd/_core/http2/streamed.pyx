@@ -7,9 +7,10 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Conversion, Decompression
 from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, charge_bytes, pooled, release_bytes
+from inferd._core.http2.server_state cimport ServerState
 from inferd._core.http2.limits cimport STREAMED_NBYTES, STREAMED_REQUEST_NBYTES
 
-from inferd.errors import DeadlineExceeded
+from inferd.errors import DeadlineExceeded, PermissionDenied, Unauthenticated
 
 
 @cython.final
@@ -37,7 +38,7 @@ cdef class StreamedCall(Call):
             self.work = None                # it has ended: the stream, whose deadline this is, cancels the others
             streamed.call.fail(error)
             return
-        if not streamed.errors_end:
+        if not streamed.errors_end and not isinstance(error, (PermissionDenied, Unauthenticated)):
             try:
                 response = streamed.handler.reject(self.message, error)
                 if streamed.connection.has_room(response.nbytes):
@@ -106,6 +107,10 @@ cdef class Streamed:
         self.count += 1
         self.nbytes += message.nbytes
         try:
+            error = self.lost_access()
+            if error is not None:
+                self.reject(call, error)            # not raised: each raise would extend its traceback
+                return 0
             if not self.connection.has_room(0):
                 raise self.connection.unread_error(0)
             if message.compressed:
@@ -117,6 +122,16 @@ cdef class Streamed:
         except Exception as error:
             self.reject(call, error)
         return 0
+
+    cdef object lost_access(self):
+        cdef ServerState server = self.connection.server
+        if self.connection.rejection is None and server.authenticator is not None and self.credentials_epoch != server.credentials_epoch:
+            try:
+                server.authenticator(self.call, self.authorization)
+                self.credentials_epoch = server.credentials_epoch
+            except Exception as error:
+                return error
+        return self.connection.rejection
 
     cdef void reject(self, StreamedCall call, error) noexcept:
         self.connection.reject(call, self.stream_id, error)
