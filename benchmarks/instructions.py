@@ -100,9 +100,9 @@ def by_group(profile: Profile) -> Counter[str]:
     return found
 
 
-def costly(profile: Profile, most: int, group: str | None = None) -> Iterator[str]:
+def costly(profile: Profile, most: int, group: str | None = None, messages: int = 0) -> Iterator[str]:
     """The functions that take the most themselves, of one group or of all, one a line."""
-    requests, left = max(responses(profile), 1), most
+    requests, left = messages or responses(profile), most
     for function, instructions in profile.instructions.most_common():
         of = group_of(function)
         if left == 0:
@@ -179,9 +179,9 @@ class Counting:
         report.numbers.setdefault(server.name, {})[str(load)] = found
         report.add(f"{server.name} {load}: instructions a request", "", f"{found['total']:,}")
         if found["groups"].get(OTHER, 0) > MOST_OTHER * found["total"]:
-            print("\n".join(["  functions of no group:", *costly(profile, 10, OTHER)]))
+            print("\n".join(["  functions of no group:", *costly(profile, 10, OTHER, sent)]))
         if self.functions:
-            print("\n".join(costly(profile, self.functions)))
+            print("\n".join(costly(profile, self.functions, messages=sent)))
 
     def inferd(self, name: str, inline: str, streaming: bool = False) -> sections.Section:
         def section(report: Report, folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from lockstep import ACK, DATA, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, Connection, Request, frame
+from lockstep import ACK, DATA, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, Connection, Request, StreamingConnection, frame
 
 
 class Named:
@@ -23,9 +23,14 @@ class Named:
     def frames(self, stream: int) -> bytes:
         return b"<%d>" % stream
 
+    def opening(self, stream: int) -> bytes:
+        return b"<opens %d>" % stream
+
+    message = frames
+
 
 @contextmanager
-def connected(responses: bytes, requests: int) -> Iterator[tuple[Connection, list[bytes]]]:
+def connected(responses: bytes, requests: int, kind: type[Connection] = Connection) -> Iterator[tuple[Connection, list[bytes]]]:
     """A connection whose requests are sent, to a peer that sends `responses` byte by byte and closes; and all that the peer received."""
     received: list[bytes] = []
 
@@ -40,7 +45,7 @@ def connected(responses: bytes, requests: int) -> Iterator[tuple[Connection, lis
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
-        connection = Connection("127.0.0.1", listener.getsockname()[1], cast("Request", Named()))
+        connection = kind("127.0.0.1", listener.getsockname()[1], cast("Request", Named()))
         try:
             connection.send(requests)
             yield connection, received
@@ -67,4 +72,16 @@ def test_a_server_that_ends_a_stream_or_connection_ends_the_run(kind: int) -> No
 
 def test_a_connection_that_closes_ends_the_run() -> None:
     with connected(frame(HEADERS, 0, 1), 1) as (connection, _), pytest.raises(RuntimeError, match="closed"):
+        connection.receive()
+
+
+def test_messages_of_a_stream_are_responses_however_they_are_cut() -> None:
+    messages = [b"\0\0\0\0\2ab", b"\0\0\0\0\0", b"\0\0\0\0\1c"]
+    body = b"".join(messages)
+    frames = frame(HEADERS, 0, 1) + frame(DATA, 0, 1, body[:9]) + frame(DATA, 0, 1, body[9:])
+    with connected(frames, 3, StreamingConnection) as (connection, received):
+        assert connection.receive() == messages
+    assert b"<opens 1>" in b"".join(received)
+    assert b"".join(received).endswith(b"<1><1><1>")
+    with connected(frame(HEADERS, END_STREAM, 1), 1, StreamingConnection) as (connection, _), pytest.raises(RuntimeError, match="ended"):
         connection.receive()
