@@ -293,6 +293,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 async def next_message() -> bytes | None:
                     message = await self._next(messages)
                     self._check_access(name, rpc)  # a client may have lost its permission since the stream began
+                    if message is not None and self._draining:
+                        raise _stopping()
                     return message
 
                 most = self._settings.max_stream_requests
@@ -321,9 +323,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 finally:
                     self._awaiting.discard(awaiting)
         except TimeoutError:
-            raise Unavailable(
-                "the server is stopping, and the rest of the request did not come; send it to another replica", reason="stalled"
-            ) from None
+            raise _stopping() from None
 
     def _unserved(self, name: str) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
         """Answers at once, whatever kind the client takes the method for: no message is waited for."""
@@ -448,6 +448,10 @@ def _lifetime(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", min(settings.max_connection_age_s * 1000 or NEVER_MS, NEVER_MS)),
         ("grpc.max_connection_age_grace_ms", min(settings.max_connection_age_grace_s * 1000 or NEVER_MS, NEVER_MS)),
     ]
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica", reason="stalled")
 
 
 def _cancel(call: GrpcioCall) -> None:
