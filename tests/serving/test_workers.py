@@ -30,7 +30,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from inferd.config import Address, Settings, load_settings
 from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
-from inferd.protocol import health
+from inferd.protocol import health, options
 from inferd.serving import workers
 from inferd.serving.channel import Channel
 from inferd.serving.child import LONGEST_BACK_OFF_NS, MAX_FAILURES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
@@ -43,7 +43,7 @@ from tests.certificates import Certificates, Files
 from tests.command import environment, run
 from tests.http2_peer import EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types
 from tests.observe.test_metrics import exact
-from tests.server_fixtures import LIMIT_S, Program
+from tests.server_fixtures import LIMIT_S, Program, until
 from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, mask, wait_for
 from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
 
@@ -179,6 +179,23 @@ def test_connections_are_spread_evenly_and_counted_on_one_page(files: Path, tmp_
         assert program.stop() == 0
     assert not (tmp_path / "s").exists()
     assert "shared by 2 workers" in program.errors
+
+
+def test_versions_and_labels_reach_all_workers(tmp_path: Path, callers: ExitStack) -> None:
+    """Each looks at the files by itself."""
+    folder = models.repository(tmp_path, {"m": {1: models.identity()}})
+    with Pair(folder, "--model-poll-s", "1") as server:
+        both = [callers.enter_context(Caller(server.address)) for _ in range(2)]
+        assert [caller.infer(infer_request("m", X)).model_version for caller in both] == ["1", "1"]
+        assert [server.connections(number) for number in (1, 2)] == [1, 1]
+        models.repository(folder, {"m": {2: models.doubled()}})
+        for caller in both:
+            until(lambda caller=caller: caller.infer(infer_request("m", X)).model_version == "2")
+        set_label = both[0].channel.unary_unary("/inferd.v1.ModelControl/SetLabel", options.SetLabelRequest.SerializeToString)
+        set_label(options.SetLabelRequest(model_name="m", label="stable", version=1), timeout=LIMIT_S)
+        for caller in both:
+            until(lambda caller=caller: "label.stable" in caller.ask("ModelMetadata", name="m").properties)
+            assert caller.infer(infer_request("m", X, version="stable")).model_version == "1"
 
 
 def test_metrics_have_an_address_of_their_own(files: Path) -> None:
@@ -604,6 +621,9 @@ def test_how_many() -> None:
     assert count(Settings(workers=0, intra_op_threads=1), eight) == 8
     assert count(Settings(workers=0, intra_op_threads=1, message_memory_bytes=256 * MiB), eight) == 4
     assert count(Settings(workers=0, transport="grpcio"), eight) == 1
+    assert count(Settings(workers=0, model_control="explicit"), eight) == 1
+    with pytest.raises(ConfigError, match=r"model_control .*: expected auto, none or poll with 2 workers"):
+        Settings(workers=2, model_control="explicit")
 
 
 def test_without_the_native_transport_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
