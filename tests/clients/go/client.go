@@ -233,7 +233,7 @@ func main() {
 		"large_gzip":     sum(c.infer(within(limit), "large", repeated(0.5, 150_000), grpc.UseCompressor("gzip"))),
 		"unknown_model":  c.infer(within(limit), "größe 100% 模型", row(1)),
 		"wrong_shape":    c.infer(within(limit), "identity", []float32{1, 2, 3}),
-		"unknown_method": c.call(within(limit), inference, "RepositoryModelLoad", object{"model_name": "identity"}),
+		"unknown_method": c.call(within(limit), inference, "CudaSharedMemoryStatus", object{}),
 		"late":           c.infer(within(20*time.Millisecond), "slow", repeated(1, 64)),
 		"cancelled":      c.cancelled(),
 		"check":          c.call(within(limit), health, "Check", object{"service": "identity"}),

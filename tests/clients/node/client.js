@@ -135,7 +135,7 @@ const results = {
   typed: floats(await unary(inference, "ModelInfer", typed)),
   unknown_model: await unary(inference, "ModelInfer", inferRequest("größe 100% 模型", row(1))),
   wrong_shape: await unary(inference, "ModelInfer", inferRequest("identity", [1, 2, 3])),
-  unknown_method: await unary(inference, "RepositoryModelLoad", { model_name: "identity" }),
+  unknown_method: await unary(inference, "CudaSharedMemoryStatus", {}),
   late: await unary(inference, "ModelInfer", inferRequest("slow", Array(64).fill(1)), deadline(20)),
   large: floats(await unary(inference, "ModelInfer", inferRequest("large", Array(150_000).fill(0.5)))).reduce((sum, value) => sum + value, 0),
   many: (await Promise.all(Array.from({ length: 200 }, (_, first) => unary(inference, "ModelInfer", inferRequest("identity", row(first)))))).map(floats),
