@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -94,7 +95,7 @@ class Lifecycle:
     """Carries out orders for a repository that is loaded. Its methods return at once, on any thread; the futures say how it ended.
 
     paths: where models lie. on_loop(function): calls it on the event loop's thread and returns its result; changed(): called there when
-    a version's state has changed. give_back(): gives memory that is free back to the system. label_file: where labels are kept.
+    a version's state has changed. giving_back(): what is freed inside goes back to the system. label_file: where labels are kept.
     """
 
     def __init__(
@@ -104,12 +105,12 @@ class Lifecycle:
         *,
         on_loop: Callable[[Callable[[], Any]], Any],
         changed: Callable[[], None] = lambda: None,
-        give_back: Callable[[], None] = lambda: None,
+        giving_back: Callable[[], AbstractContextManager[object]] = nullcontext,
         label_file: LabelFile | None = None,
     ) -> None:
         self.repository = repository
         self.paths = [Path(path) for path in paths]
-        self._on_loop, self._changed, self._give_back = on_loop, changed, give_back
+        self._on_loop, self._changed, self._giving_back = on_loop, changed, giving_back
         self._wishes: dict[str, Wish] = {}
         self._overlays: dict[str, Overlay] = {}  # models that clients sent, instead of what lies below the paths
         self._label_file = label_file or LabelFile(None)
@@ -399,21 +400,21 @@ class Lifecycle:
         """On a thread of its own: the requests that a version has get their responses, and its memory goes back. held: nobody else
         keeps it in memory."""
         model, began_s = held.pop(), time.monotonic()
-        which = f"model '{model.name}' version {model.version}"
+        which, fields = f"model '{model.name}' version {model.version}", {"model": model.name, "version": model.version}
         try:
             if not model.drain(DRAIN_S):
                 log.warning("%s: requests are left after %g s, and are ended", which, DRAIN_S)
-            if not model.close():
-                return  # a run that does not end keeps its model
-            self._call(partial(self.repository.gone, id(model)))
-            fields = event("model_unloaded", model=model.name, version=model.version)
-            log.info("%s is unloaded, after %.2f s", which, time.monotonic() - began_s, extra=fields)
+            with self._giving_back():
+                if not model.close():
+                    return  # a run that does not end keeps its model
+                self._call(partial(self.repository.gone, id(model)))
+                del model
+            took_s = time.monotonic() - began_s
+            log.info("%s is unloaded, after %.2f s", which, took_s, extra=event("model_unloaded", **fields))
         except Unavailable:  # the server has stopped
-            return
+            pass
         except Exception:
             log.exception("%s could not be unloaded", which)
-        del model
-        self._give_back()
 
     def _call(self, function: Callable[[], Result]) -> Result:
         """On the loop; those who follow the state of models are told."""

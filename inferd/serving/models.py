@@ -15,7 +15,7 @@ from inferd.engine.places import find_place, survey
 from inferd.engine.remote import local_paths
 from inferd.engine.watching import SETTLE_S, Watcher
 from inferd.errors import ConfigError, Unavailable
-from inferd.serving.memory import give_back
+from inferd.serving.memory import giving_back
 from inferd.serving.model_control import ModelControl
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Models:
         self._lifecycle: Lifecycle | None = None
         if self._mode != "none":
             self._lifecycle = Lifecycle(
-                repository, [], on_loop=self._on_loop, changed=changed, give_back=give_back, label_file=self._labels
+                repository, [], on_loop=self._on_loop, changed=changed, giving_back=giving_back, label_file=self._labels
             )
         self.control = ModelControl(self._lifecycle, explicit=self._mode == "explicit")
 

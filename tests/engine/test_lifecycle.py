@@ -8,6 +8,7 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class World:
             [folder],
             on_loop=self._on_loop,
             changed=self._changed,
-            give_back=self.given_back.set,
+            giving_back=self._giving_back,
             label_file=label_file,
         )
         self._loop = threading.RLock()
@@ -54,6 +55,11 @@ class World:
     def _on_loop(self, function: Callable[[], Any]) -> Any:
         with self._loop:
             return function()
+
+    @contextmanager
+    def _giving_back(self) -> Iterator[None]:
+        yield
+        self.given_back.set()
 
     def _changed(self) -> None:
         self.changes += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +33,31 @@ def test_pages_that_hold_nothing_go_back() -> None:
     memory.give_back()
     assert rss_bytes() < full - BLOCK_NBYTES * BLOCKS / 2
     assert keep
+
+
+@pytest.mark.skipif(memory._trim is None, reason="not glibc")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the address sanitizer's allocator, not glibc's")
+def test_the_end_of_a_thread_s_heap_goes_back() -> None:
+    """malloc_trim alone leaves it: what a loader's thread has used."""
+    blocks: list[Any] = []
+    used, done = threading.Event(), threading.Event()
+
+    def use() -> None:
+        blocks.extend(bytearray(b"x") * BLOCK_NBYTES for _ in range(BLOCKS // 2))
+        used.set()
+        done.wait(LIMIT_S)
+
+    large = bytearray(30 << 20)
+    del large  # from now on heaps keep twice as much at their ends
+    thread = threading.Thread(target=use)
+    thread.start()
+    assert used.wait(LIMIT_S)
+    full = rss_bytes()
+    with memory.giving_back():
+        blocks.clear()
+    assert rss_bytes() < full - BLOCK_NBYTES * BLOCKS / 4
+    done.set()
+    thread.join()
 
 
 @pytest.mark.parametrize("of", ["connections", "calls"])
