@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine import model_config
 from inferd.engine.config_sources import Defaults
-from inferd.engine.places import selected_versions
+from inferd.engine.places import all_versions, selected_versions
 from inferd.engine.session_config import ignored_fields
 from inferd.engine.text_faults import without_field
 from inferd.engine.toml_faults import toml_faults
@@ -94,7 +94,7 @@ def _versions(written: Written, place: Place) -> Iterator[Finding]:
     unserved = sorted(set(place.files) - set(served))
     if unserved and not written.config.version_policy.WhichOneof("policy_choice"):
         named = f"version{'s' if len(unserved) > 1 else ''} {', '.join(map(str, unserved))}"
-        text = f"not served, for {served[-1]} is the newest: version_policy {{ all {{ }} }} serves all"
+        text = f"not served, for {served[-1]} is the newest: {all_versions(place)} serves all"
         yield Finding(place.name, "ignored", named, text)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "SHOWN_NAMES",
     "Failure",
     "Place",
+    "all_versions",
     "class_labels",
     "find_place",
     "find_places",
@@ -208,6 +209,12 @@ def selected_versions(written: Written, place: Place, also: Collection[int] = ()
         there = there[-(policy.latest.num_versions or 1) :]
     there = sorted({*there, *(set(also) & set(place.files))})
     return [(version, _file_of(written, place, version)) for version in there]
+
+
+def all_versions(place: Place) -> str:
+    """What to write, and where, so that every version is served."""
+    toml = place.folder is not None and (place.folder / "config.toml").exists()
+    return "version_policy.all = {} at the top of its config.toml" if toml else "version_policy { all { } } in its config.pbtxt"
 
 
 def _file_of(written: Written, place: Place, version: int) -> Path:

@@ -23,7 +23,7 @@ from inferd.engine.arena import Decaying
 from inferd.engine.labels import versions_of
 from inferd.engine.loader import Loader
 from inferd.engine.model import CLOSE_TIMEOUT_S, QUEUE_LIMITS, Model, State
-from inferd.engine.places import MAX_VERSION, SHOWN_NAMES, Failure, Place, find_places, shown
+from inferd.engine.places import MAX_VERSION, SHOWN_NAMES, Failure, Place, all_versions, find_places, shown
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 from inferd.log import event
 from inferd.pipeline.picture_memory import memory as picture_memory
@@ -134,7 +134,9 @@ class Repository:
             there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
             cure = ", and no version means the newest"
             if int(version) in self.unserved(name):
-                cure = f"; version {version} is there, and version_policy all serves it (by default only the newest is served)"
+                cure = f"; its version_policy leaves version {version} out"
+                if versions[max(versions)].config.version_policy.latest.num_versions == 1:  # as without a policy
+                    cure = f"; version {version} is there, and its version_policy can name it (by default only the newest is served)"
             said = f"Request for unknown model: model '{name}' serves no version {version}; it serves {there}{cure}"
             return NotFound(f"model_version: {said}")
         model = versions[int(version) if version else max(versions)]
@@ -297,11 +299,9 @@ class Repository:
         served = [version for version, _ in versions]
         self._unserved[place.name] = unserved = sorted(set(place.files) - set(served))
         if unserved and not written.config.version_policy.WhichOneof("policy_choice"):
-            toml = place.folder is not None and (place.folder / "config.toml").exists()
-            cure = "version_policy.all = {} at the top of its config.toml" if toml else "version_policy { all { } } in its config.pbtxt"
             log.info(
                 "model '%s': serves version %d, the newest, and not %s; %s serves all",
-                *(place.name, served[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:])), cure),
+                *(place.name, served[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:])), all_versions(place)),
                 extra=event("versions_unserved", model=place.name, version=served[-1], unserved=unserved),
             )
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from inferd.protocol import inference
+
 __all__ = ["expected", "for_json", "is_repeated", "toml_faults", "unknown_field"]
 
 FP32_MAX = 3.4028234663852886e38
@@ -25,7 +27,9 @@ def toml_faults(values: Any, descriptor: Any, path: str = "") -> Iterator[str]:
         field = descriptor.fields_by_name.get(key)
         place = f"{path}.{key}" if path else key
         if field is None:
-            yield unknown_field(key, descriptor, f"in {path}" if path else "")
+            top = path and key in inference.ModelConfig.DESCRIPTOR.fields_by_name  # TOML takes it for a field of the section above it
+            cure = "; it is a field of the model: put it before the first [section]" if top else ""
+            yield unknown_field(key, descriptor, f"in {path}" if path else "") + cure
             continue
         entry = field.message_type
         if entry is not None and entry.GetOptions().map_entry:

@@ -208,6 +208,8 @@ def _take(server: Served, read: Settings) -> None:
         logs.change(server.settings.log_level, server.settings.log_format)
         said = ", ".join(f"{name}={value}" for name, value in taken.items())
         log.info("settings were read again: %s", said, extra=logs.event("settings_reloaded", settings=taken))
+    elif not changed:
+        log.info("settings were read again: nothing changed", extra=logs.event("settings_reloaded", settings={}))
     if waiting := [name for name in changed if name not in takes]:
         log.warning("%s: changed, and taken at the next start only", ", ".join(waiting))
 

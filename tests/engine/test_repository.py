@@ -20,7 +20,9 @@ from inferd._core.grpc.call import Call
 from inferd.config import Settings
 from inferd.engine import devices
 from inferd.engine.backend import OnnxModel
+from inferd.engine.checkup import check_config
 from inferd.engine.config_sources import Defaults
+from inferd.engine.places import find_places
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
@@ -411,10 +413,22 @@ def test_versions_that_are_not_served_are_named(tmp_path: Path, load: Load, capl
     (folder / "m" / file).touch()
     opened = load(folder)
     assert f"model 'm': serves version 3, the newest, and not 1, 2; {cure} serves all" in caplog.text
-    with pytest.raises(NotFound, match=r"serves no version 1; it serves 3; version 1 is there, and version_policy all serves it"):
+    with pytest.raises(NotFound, match=r"serves no version 1; it serves 3; version 1 is there, and its version_policy can name it"):
         opened.lookup("m", "1")
     with pytest.raises(NotFound, match=r"serves no version 4; it serves 3, and no version means the newest"):
         opened.lookup("m", "4")
+    (place,), _ = find_places([folder])
+    assert [text for _, kind, _, text in check_config(place) if kind == "ignored"] == [
+        f"not served, for 3 is the newest: {cure} serves all"
+    ]
+
+
+def test_a_version_that_a_policy_leaves_out(tmp_path: Path, load: Load) -> None:
+    folder = models.repository(
+        tmp_path, {"m": {1: IDENTITY, 2: IDENTITY, 3: DOUBLED}}, {"m": "version_policy { specific { versions: [1, 3] } }"}
+    )
+    with pytest.raises(NotFound, match=r"serves no version 2; it serves 1, 3; its version_policy leaves version 2 out$"):
+        load(folder).lookup("m", "2")
 
 
 def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,13 @@ def test_what_is_said(values: Any, fault: str) -> None:
     assert list(toml_faults(values, inference.ModelConfig.DESCRIPTOR)) == [fault]
 
 
+def test_a_field_of_the_model_below_a_section_is_told_its_place() -> None:
+    """TOML takes a line below [[inferd.postprocess]] for one of it."""
+    (fault,) = toml_faults({"inferd": {"postprocess": [{"version_policy": {"all": {}}}]}}, inference.ModelConfig.DESCRIPTOR)
+    assert fault.startswith("unknown field 'version_policy' in inferd.postprocess[0]: known are ")
+    assert fault.endswith("; it is a field of the model: put it before the first [section]")
+
+
 def test_two_steps_in_one() -> None:
     values = {"inferd": {"preprocess": [{"steps": [{"scale": {}, "cast": {}}]}]}}
     (fault,) = toml_faults(values, inference.ModelConfig.DESCRIPTOR)

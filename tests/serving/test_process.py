@@ -179,6 +179,9 @@ def test_sighup_takes_what_a_running_server_can_take(files: Path, tmp_path: Path
         config.write_text("no toml")
         program.process.send_signal(signal.SIGHUP)
         wait_for(program, "settings were not read again: config: expected TOML")
+        config.write_text('log_level = "info"\nlame_duck_s = 3600\nmax_queue_requests = 5\n')
+        program.process.send_signal(signal.SIGHUP)
+        wait_for(program, "settings were read again: nothing changed")
         with Caller(program.address) as caller:
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
             assert caller.ask("ModelConfig", name="identity").config.inferd.max_queue_requests == 5
