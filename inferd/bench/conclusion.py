@@ -327,7 +327,7 @@ def _tune(report: Report, main: Measurement) -> Conclusion:
     if outcome == "missed":
         return Conclusion(Word.MISSED, words, Confidence.HIGH, f"{len(report.measurements)} measurements")
     if outcome in ("interrupted", "out of time"):
-        return Conclusion(Word.INCONCLUSIVE, words, Confidence.LOW, "the best was not held against the default")
+        return Conclusion(Word.INCONCLUSIVE, words, Confidence.LOW, "the best was not held against the model as it is now")
     if verdict is None:
         return Conclusion(Word.SAME, words, Confidence.FAIR, f"{len(report.measurements)} measurements, each setting once or twice")
     scores = [*verdict["default"], *verdict["best"]]
@@ -340,9 +340,9 @@ def _tune(report: Report, main: Measurement) -> Conclusion:
     level = Confidence.FAIR if bound else Confidence.HIGH
     if not verdict["better"]:
         return Conclusion(Word.SAME, words, level, because, bound)
-    gain = "" if any(verdict["default"]) else ", where the default misses the target"
+    gain = "" if any(verdict["default"]) else ", where the model as it is now misses the target"
     if all(scores):
-        gain = f", {verdict['gain']:.0%} more than the default"
+        gain = f", {verdict['gain']:.0%} more than as it is now"
     return Conclusion(Word.BETTER, f"{words}{gain}", level, because, bound)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from inferd.bench import report, terminal
 from inferd.bench.conclusion import as_fields, conclude
 from inferd.bench.findings import duration, number_of
-from inferd.bench.tables import Line, Row, Table, one_line
+from inferd.bench.tables import Line, Row, Table, one_line, stage_words
 from inferd.bench.tune import LUCK
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LINE_HEAD", "comments", "line_of", "report_of", "sentences", "tables"]
 
+NOW = "as it is now"  # of the model: the settings that a report calls `default`
 MOST_REASONS = 4  # why settings could not be served, each told once
 SETTINGS = ("provider", "instances", "threads", "rows")
 FIGURES = ("in flight", "responses/s", "again", "p50", "p99", "rows a run", "server CPU", "")
@@ -49,7 +50,7 @@ def tables(tuned: Tuned) -> Iterator[Table]:
         rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides(tuned), strict=True), start=1)]
         name = "median" if all(min(side) for side in sides(tuned)) else "median, where kept"
         medians = (name, *(figure(middle(side)) for side in sides(tuned)))
-        yield Table("in turn, responses/s", ("round", "default", "best of the search"), [*map(Row, rounds), Row(medians, "main")])
+        yield Table("in turn, responses/s", ("round", NOW, "best of the search"), [*map(Row, rounds), Row(medians, "main")])
 
 
 def sides(tuned: Tuned) -> tuple[list[float], list[float]]:
@@ -80,7 +81,7 @@ def gain_words(verdict: Verdict) -> str:
     both = [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
     luck = f"chance alone does in {share(verdict.luck)} tunings"
     if not any(verdict.default) and any(verdict.best):
-        return f"the best keeps the target where the default fails; {luck}"
+        return f"the best keeps the target where the model {NOW} fails; {luck}"
     if not both:
         return f"no round was kept by both; {luck}"
     gain = statistics.median(both)
@@ -114,7 +115,7 @@ def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
 
 
 def remark(trial: Trial, tuned: Tuned) -> str:
-    words = ["default"] if trial.settings == tuned.default else []
+    words = [NOW] if trial.settings == tuned.default else []
     if trial.settings == tuned.best and tuned.best != tuned.default:
         words.append("best")
     if trial.measurement and trial.measurement.client_bound:
@@ -131,7 +132,7 @@ LINE_HEAD = f"{'trial':>5}  {'stage':<7}  {'settings':<36}  {'in flight':>9}  {'
 
 def line_of(number: int, trial: Trial) -> str:
     """A trial while the search goes on, below LINE_HEAD."""
-    first = f"{number:>5}  {trial.stage:<7}  {trial.settings!s:<36}  {trial.in_flight or '':>9}"
+    first = f"{number:>5}  {stage_words(trial.stage):<7}  {trial.settings!s:<36}  {trial.in_flight or '':>9}"
     if trial.measurement is None:
         return f"{first}  not served: {one_line(trial.why)}"
     measured = trial.measurement
@@ -152,20 +153,20 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
     if not tuned.kept:
         whys = [trial.why for trial in tuned.trials if trial.settings == tuned.default]
         wanted = f"keep {target.slo}" if target.slo else "answer all requests"
-        yield Line(f"no settings that were tried {wanted}; the default: {one_line(whys[-1])}", "bad")
+        yield Line(f"no settings that were tried {wanted}; {NOW}: {one_line(whys[-1])}", "bad")
     elif tuned.out_of_time:
-        yield Line(f"nothing but the default was tried: {tuned.default}", "bad")
+        yield Line(f"nothing but the model {NOW} was tried: {tuned.default}", "bad")
     elif tuned.interrupted:
-        yield Line(f"the best so far: {best_of_each(tuned.trials)[0].settings}; it was not held against the default", "doubt")
+        yield Line(f"the best so far: {best_of_each(tuned.trials)[0].settings}; it was not held against the model {NOW}", "doubt")
     elif verdict is None:
-        yield Line(f"the default stays: nothing that was tried is better than {tuned.default}", "main")
+        yield Line(f"the model stays {NOW}: nothing that was tried is better than {tuned.default}", "main")
     else:
         turns = gain_words(verdict)
         if verdict.better:
             yield Line(f"best: {tuned.best}: {side_words(verdict.best, goal)}", "main")
-            yield Line(f"the default, {tuned.default}: {side_words(verdict.default, goal)}; {turns}")
+            yield Line(f"{NOW}, {tuned.default}: {side_words(verdict.default, goal)}; {turns}")
         else:
-            yield Line(f"the default stays: {tuned.default}: {side_words(verdict.default, goal)}", "main")
+            yield Line(f"the model stays {NOW}: {tuned.default}: {side_words(verdict.default, goal)}", "main")
             asked = f"asked are {target.margin:.0%} more, and chance in 1 of {1 / LUCK:.0f} at most"
             yield Line(f"the best of the search, {tuned.found}: {side_words(verdict.best, goal)}; {turns}; {asked}")
 
@@ -193,7 +194,12 @@ def doubts(tuned: Tuned, target: Target) -> Iterator[Line]:
 def comments(text: str, tuned: Tuned, target: Target, versions: Mapping[str, str]) -> str:
     """A configuration below the evidence for it."""
     facts = ", ".join(f"{name} {versions[name]}" for name in ("inferd", "onnxruntime", "cpu") if versions.get(name))
-    lines = [f"written by `inferd tune`: {facts}", "", *(line.text for line in sentences(tuned, target))]
+    lines = [
+        f"written by `inferd tune`: {facts}",
+        f'"{NOW}" is the model before this',
+        "",
+        *(line.text for line in sentences(tuned, target)),
+    ]
     for table in tables(tuned):
         lines += ["", table.title, *terminal.aligned(table)]
     return "".join(f"# {one_line_kept(line)}".rstrip() + "\n" for line in lines) + "\n" + text

@@ -43,7 +43,7 @@ def page(report: Report) -> str:
         *key_figures(report),
         *sentences(report),
         *map(markup, plots(report)),
-        *(part(table) for table in tables(report) if table.title != BATCHES),  # which are a chart here
+        *(part(table) for table in tables(report) if not table.title.startswith(BATCHES)),  # which are a chart here
         *text_of_summary(report),
         *command(report.command),
         *pairs("All settings", report.settings),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["compared_versions", "forest", "rounds", "searched", "turns"]
 
 MOST_BARS = 24
+SIDES = {"best": "best", "default": "as it is now"}  # of a tuning, as a report has them: as a chart names them
 VERDICT_COLOURS = {"worse": 9, "better": 10, "unclear": 11}
 FURTHEST = (-100.0, 200.0)  # percent of change that a chart shows
 
@@ -76,7 +77,9 @@ def turns(report: Report) -> Chart | None:
     """The last rounds of a tuning."""
     verdict = report.summary.get("verdict")
     return (
-        in_rounds("turns", "The default and the best in turn", {side: verdict[side] for side in ("default", "best")}) if verdict else None
+        in_rounds("turns", "The model as it is now and the best in turn", {SIDES[side]: verdict[side] for side in ("default", "best")})
+        if verdict
+        else None
     )
 
 
@@ -117,7 +120,7 @@ def searched(report: Report) -> Bars | None:
             name not in best or trial["requests_per_second"] > best[name]["requests_per_second"]
         ):
             best[name] = trial
-    roles = {settings_words(report.summary[role]): role for role in ("best", "default") if role in report.summary}
+    roles = {settings_words(report.summary[side]): name for side, name in SIDES.items() if side in report.summary}
     winner = settings_words(report.summary["best"]) if "best" in report.summary else ""
     ranked = sorted(best.items(), key=lambda entry: -entry[1]["requests_per_second"])
     rows = [

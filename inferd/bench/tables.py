@@ -33,6 +33,7 @@ __all__ = [
     "one_line",
     "outline",
     "settings_words",
+    "stage_words",
     "stages_of",
     "tables",
     "time_of",
@@ -148,8 +149,11 @@ def tables(report: Report) -> Iterator[Table]:
     if len(report.measurements) > 1:
         yield overview(report)
     for comparison in report.summary.get("comparisons", []):
-        yield compared(msgspec.convert(comparison, Comparison))
+        found = msgspec.convert(comparison, Comparison)
+        before, after = (one_line(name.removeprefix(f"{report.model} ")) for name in (found.before, found.after))
+        yield compared(found, heads=(before, after))
     if (main := report.main) is not None:
+        of = f", version {one_line(main.version)}" if len({one.version for one in report.measurements}) > 1 else ""
         if main.latency_us.max:
             yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {name_of(report, report.headline)}")
         sides = of_each_version(report) if report.kind == "versions" else [main]
@@ -157,8 +161,8 @@ def tables(report: Report) -> Iterator[Table]:
             if one.server and one.server.stages_known:
                 yield stages(one, f", version {one_line(one.version)}" if len(sides) > 1 else "")
         if main.server and main.server.batch_sizes:
-            yield batches(main)
-        yield Table("", ("", ""), [Row(fact) for fact in facts(main)])
+            yield batches(main, of)
+        yield Table(of and f"details{of}", ("", ""), [Row(fact) for fact in facts(main)])
 
 
 def of_each_version(report: Report) -> list[Measurement]:
@@ -174,6 +178,11 @@ def outline(measured: Measurement) -> str:
     return one_line((f"version {measured.version}, " if measured.version else "") + str(measured.load))
 
 
+def stage_words(stage: str) -> str:
+    """Of a tuning, as people read it: a report calls the settings that a model has now `default`."""
+    return "now" if stage == "default" else stage
+
+
 def settings_words(settings: dict[str, Any]) -> str:
     sizes = settings.get("buckets")
     padded = "" if sizes is None else f", buckets {','.join(map(str, sizes)) or 'none'}"
@@ -184,7 +193,7 @@ def settings_words(settings: dict[str, Any]) -> str:
 def name_of(report: Report, place: int) -> str:
     """What a measurement was of: of a tuning its settings, else version and load."""
     trials = report.summary.get("trials", []) if report.kind == "tune" else []
-    found = (f"{trial['stage']}: {settings_words(trial['settings'])}" for trial in trials if trial["measurement"] == place)
+    found = (f"{stage_words(trial['stage'])}: {settings_words(trial['settings'])}" for trial in trials if trial["measurement"] == place)
     return one_line(next(found, outline(report.measurements[place])))
 
 
@@ -235,12 +244,12 @@ def judged_by(report: Report) -> dict[int, dict[str, Any]]:
     return dict(zip(places, tried, strict=False))
 
 
-def compared(comparison: Comparison, load: str | None = None) -> Table:
-    """All changes, or those of one load."""
+def compared(comparison: Comparison, load: str | None = None, heads: tuple[str, str] = ("before", "after")) -> Table:
+    """All changes, or those of one load. heads: of the two columns of figures."""
     marks = {"worse": "bad", "better": "main", "unclear": "doubt"}
     rows = [Row(cells(change), marks.get(change.verdict, "")) for change in comparison.changes if load in (None, change.load)]
     title = f"{one_line(comparison.after)} against {one_line(comparison.before)}"
-    return Table(title, ("", "before", "after", "change", interval_words(comparison), ""), rows)
+    return Table(title, ("", *heads, "change", interval_words(comparison), ""), rows)
 
 
 def latencies(measured: Measurement, title: str) -> Table:
@@ -327,7 +336,7 @@ def server_facts(measured: Measurement) -> Iterator[tuple[str, str]]:
         yield "cost", f"${server.dollars_per_million:,.4g} per million predictions"
 
 
-def batches(measured: Measurement) -> Table:
+def batches(measured: Measurement, of: str = "") -> Table:
     """How many runs had so many rows; more than a dozen sizes are put together by powers of two."""
     sizes = measured.server.batch_sizes if measured.server else {}
     together: dict[tuple[int, int], int] = {}
@@ -347,4 +356,4 @@ def batches(measured: Measurement) -> Table:
         )
         for (low, high), runs in together.items()
     ]
-    return Table(BATCHES, ("rows", "runs", "share", ""), rows)
+    return Table(BATCHES + of, ("rows", "runs", "share", ""), rows)

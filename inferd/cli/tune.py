@@ -89,7 +89,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--duration", type=Duration(), default="2s", show_default=True, help="Of each measurement, at least.")
 @click.option("--warm-up", type=Duration(zero=True), default="500ms", show_default=True, help="Before each; not counted.")
 @click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Processes that send requests.")
-@click.option("--rounds", type=Whole(5, 12), default=6, show_default=True, help="In which the best and the default take turns.")
+@click.option("--rounds", type=Whole(5, 12), default=6, show_default=True, help="In which the best and the model as it is now take turns.")
 @click.option("--margin", type=Fraction(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")
 @click.option("--instances", callback=numbers, metavar="N,N,...", help="To be tried.  [default: by the cores]")
 @click.option("--threads", callback=numbers, metavar="N,N,...", help="Of one run, to be tried.  [default: by the cores]")
@@ -122,8 +122,8 @@ def tune(**given: Any) -> int:
     """Find the settings that serve a model best on this machine.
 
     PATH is an ONNX file, a model's folder or a repository; MODEL names one of several. `inferd serve` is started again and again with
-    other instances, threads, batch sizes and execution providers, and loaded. What is best takes turns with the default; only where it
-    is faster beyond noise, a configuration is written, with the evidence in it.
+    other instances, threads, batch sizes and execution providers, and loaded. The best takes turns with the model as it is now; only
+    where it is faster beyond noise, a configuration is written, with the evidence in it.
 
     \b
     inferd tune models resnet50
@@ -373,10 +373,12 @@ class Progress:
         self._spent_s = spent_s
         if self._bar is not None:
             from inferd.bench.findings import number_of
+            from inferd.bench.tables import stage_words
 
             so_far = f"; best {number_of(best)}/s" if best else ""
             left = f"at most {max(self._budget_s - spent_s, 0.0):.0f} s left"
-            self._update(completed=spent_s, description=f"trial {self._trials + 1}, {stage}: {settings or 'as it is'}{so_far}; {left}")
+            tried = f"{stage_words(stage)}: {settings or 'as it is'}"
+            self._update(completed=spent_s, description=f"trial {self._trials + 1}, {tried}{so_far}; {left}")
 
     def watch(self, interval: Interval) -> None:
         if self._bar is not None and interval.at_s % 0.5 < interval.duration_s:

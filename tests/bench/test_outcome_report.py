@@ -80,7 +80,7 @@ def test_versions_are_compared():
     assert (found["before"], found["after"]) == ("m version 3", "m version 4")
     assert {change["figure"]: change["verdict"] for change in found["changes"]}["p50"] == "worse"
     text = terminal.render(made)
-    assert "m version 4 against m version 3" in text
+    assert re.search(r"^m version 4 against m version 3\n +version 3  +version 4  +change ", text, re.MULTILINE)
     assert re.search(r"^  p50 .*worse$", text, re.MULTILINE)
     assert set(found["notices"]) <= set(text.splitlines())
 

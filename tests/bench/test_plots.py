@@ -135,11 +135,11 @@ def test_a_tuning_has_its_search_and_its_rounds():
     verdict = {"better": True, "gain": 0.5, "luck": 0.01, "default": [100.0, 0.0, 102.0], "best": [150.0, 151.0, 149.0]}
     made = sample("tune", summary={"words": ["best"], "default": small, "best": large, "verdict": verdict, "trials": trials})
     chart, bars = chart_of(made, "turns"), drawn(made)["searched"]
-    assert [line.name for line in chart.lines] == ["default", "best"]
-    assert "a median: default 101, best 150. A cross" in chart.caption, "a round that was not kept is in no median"
+    assert [line.name for line in chart.lines] == ["as it is now", "best"]
+    assert "a median: as it is now 101, best 150. A cross" in chart.caption, "a round that was not kept is in no median"
     assert [mark.shape for mark in chart.marks] == ["dot", "cross", "dot", "dot", "dot", "dot"]
     assert isinstance(bars, Bars)
     assert [(row.label, row.note, row.strong) for row in bars.rows] == [
         ("cpu, 1 x 1 threads, batches of 16", "150/s  best", True),
-        ("cpu, 1 x 1 threads, batches of 8", "100/s  default", False),
+        ("cpu, 1 x 1 threads, batches of 8", "100/s  as it is now", False),
     ]

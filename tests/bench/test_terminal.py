@@ -132,6 +132,7 @@ def test_several_loads_have_a_row_each():
 def test_versions_show_the_stages_of_each():
     sides = [measurement(version=version, seconds=1) for version in ("1", "2", "2")]
     text = render(sample("versions", sides))
+    assert {"batches, version 1", "details, version 1"} <= set(text.splitlines()), "of the headline"
     assert [line for line in text.splitlines() if "by stage" in line] == [f"the server, by stage, version {name}" for name in "12"]
 
 

@@ -108,7 +108,7 @@ def test_what_was_luck_is_said():
     scores = iter([1000.0, 1000.0, 1100.0])
     tuned = Bench(lambda settings: next(scores, 900.0)).tune()
     assert (tuned.found != DEFAULT, tuned.best) == (True, DEFAULT)
-    assert "the default stays" in evidence.sentences(tuned, Target(LOAD))[0].text
+    assert "the model stays as it is now" in evidence.sentences(tuned, Target(LOAD))[0].text
 
 
 def test_a_gain_below_the_margin_is_none():
@@ -137,7 +137,7 @@ def test_a_budget_that_is_too_small_says_so():
     assert tuned.ended == ("in the budget of 20 s nothing can be tried and compared: give --budget 99s")
     assert (tuned.best, tuned.out_of_time) == (DEFAULT, True)
     first = evidence.sentences(tuned, Target(LOAD))[0]
-    assert (first.mark, first.text) == ("bad", "nothing but the default was tried: cpu, 1 x 2 threads, batches of 64")
+    assert (first.mark, first.text) == ("bad", "nothing but the model as it is now was tried: cpu, 1 x 2 threads, batches of 64")
 
 
 def test_settings_that_cannot_be_served_are_evidence_and_no_end():
@@ -162,7 +162,7 @@ def test_buckets_that_are_better_are_found_and_shown_beside_those_that_are_not_s
     assert tuned.best == replace(bench.default, buckets=(32, 64))
     (search, turns) = evidence.tables(tuned)
     shown = {row.cells[search.head.index("buckets")]: row.cells[-1] for row in search.rows if row.cells[:4] == ("cpu", "1", "2", "64")}
-    assert shown == {"32,64": "best", "none": "default", "64": "not served"}
+    assert shown == {"32,64": "best", "none": "as it is now", "64": "not served"}
     assert turns.rows[-1].cells == ("median", "1,000", "1,300")
     said = [line.text for line in evidence.sentences(tuned, Target(LOAD))]
     assert said[0] == "best: cpu, 1 x 2 threads, batches of 64, buckets 32,64: 1,300/s"
@@ -256,7 +256,7 @@ def test_a_target_that_only_the_best_keeps():
     assert math.isinf(tuned.verdict.gain)
     target = Target(LOAD, parse_slo("p99=10ms"))
     assert (
-        "batches of 64: not kept in any of 6 rounds; the best keeps the target where the default fails; chance"
+        "batches of 64: not kept in any of 6 rounds; the best keeps the target where the model as it is now fails; chance"
         in evidence.sentences(tuned, target)[1].text
     )
     assert evidence.report_of(tuned, target, "m", "m", {}, {}, []).summary["verdict"]["gain"] is None
@@ -275,13 +275,13 @@ def test_medians_are_of_the_rounds_that_kept_the_target():
 
     said, medians = shown([100.0, 0.0, 102.0, 0.0, 0.0, 0.0], [0.0, 150.0, 153.0, 0.0, 0.0, 0.0])
     assert said[0] == (
-        "the default stays: cpu, 1 x 2 threads, batches of 64: 101/s with p99 10 ms in 2 of 6 rounds, not kept in the others"
+        "the model stays as it is now: cpu, 1 x 2 threads, batches of 64: 101/s with p99 10 ms in 2 of 6 rounds, not kept in the others"
     )
     assert "151.5/s with p99 10 ms in 2 of 6 rounds" in said[1]
     assert "the median of the 1 rounds that both kept brought 50.0% more" in said[1]
     assert medians == ("median, where kept", "101", "151.5")
     said, medians = shown([0.0] * 6, [0.0] * 6)
-    assert said[0] == "the default stays: cpu, 1 x 2 threads, batches of 64: not kept in any of 6 rounds"
+    assert said[0] == "the model stays as it is now: cpu, 1 x 2 threads, batches of 64: not kept in any of 6 rounds"
     assert not any("0/s with" in text for text in said)
     assert medians == ("median, where kept", "not kept", "not kept")
     hardly = tuned._replace(best=DEFAULT, verdict=compare([100.0, *[0.0] * 5], [0.0] * 6, 0.03))
@@ -321,7 +321,7 @@ def test_the_report_says_what_each_measurement_was_of():
     assert (report.kind, report.model, report.target, report.notices) == ("tune", "m", "m.onnx", ["notice"])
     assert report.requests_per_second == 1500
     assert report.verdict["word"] == "BETTER"
-    assert report.verdict["sentence"] == "best: cpu, 2 x 1 threads, batches of 64: 1,500/s, 50% more than the default"
+    assert report.verdict["sentence"] == "best: cpu, 2 x 1 threads, batches of 64: 1,500/s, 50% more than as it is now"
     assert report.summary["best"] == {"provider": "cpu", "instances": 2, "threads": 1, "rows": 64}
     for trial in report.summary["trials"]:
         if trial["measurement"] is None:
@@ -337,7 +337,7 @@ def test_comments_hold_the_evidence_line_by_line():
     assert rest == "instances = 2\n"
     assert all(line.startswith("#") for line in head.splitlines())
     assert "# best: cpu, 2 x 1 threads, batches of 64: 1,500/s\n" in head
-    assert "# the default, cpu, 1 x 2 threads, batches of 64: 1,000/s; the median of 6 rounds in turn brought 50.0% more" in head
+    assert "# as it is now, cpu, 1 x 2 threads, batches of 64: 1,000/s; the median of 6 rounds in turn brought 50.0% more" in head
 
 
 # ---- statistics ----

@@ -55,7 +55,10 @@ def test_a_default_that_keeps_no_target_gives_way(call: Run, tmp_path: Path) -> 
     asked = ("--sizes", "input_ids:1=uniform:20..40", "--rows", "8", "--buckets", "24,48", "--force")
     done = call("tune", folder, *QUICK, *ONE, *asked)
     assert done.returncode == 0, done.stderr
-    assert "batches of 4, buckets none: not kept in any of 5 rounds; the best keeps the target where the default fails" in done.stdout
+    assert (
+        "batches of 4, buckets none: not kept in any of 5 rounds; the best keeps the target where the model as it is now fails"
+        in done.stdout
+    )
     assert "best: cpu, 1 x 1 threads, batches of 16, buckets 24,48: " in done.stdout
     assert "written: narrow/config.toml\n" in done.stdout
     text = config.read_text()
@@ -135,10 +138,10 @@ def test_a_model_of_pictures_is_tuned_with_pictures(call: Run, tmp_path: Path) -
 def test_a_target_that_nothing_keeps_is_reported(call: Run, digits: Path) -> None:
     done = call("tune", digits, *QUICK, *ONE[:4], "--batch-sizes", "1,2", *UNKEPT, "--json", "tuned.json", "--html", "tuned.html")
     assert done.returncode == 1, done.stderr
-    assert re.match(r"trial  stage    settings .*\n    1  default  cpu, ", done.stderr)
+    assert re.match(r"trial  stage    settings .*\n    1  now      cpu, ", done.stderr)
     assert "  search   cpu, " in done.stderr
     assert "the search\n  provider  instances" in done.stdout
-    assert done.stdout.startswith("✗ SLO MISSED: no settings that were tried keep p99 1 µs; the default: p99 is ")
+    assert done.stdout.startswith("✗ SLO MISSED: no settings that were tried keep p99 1 µs; as it is now: p99 is ")
     assert done.stdout.splitlines()[0] == done.stdout.splitlines()[-1]
     assert "SLO MISSED" in Path("tuned.html").read_text()
     made = report.load("tuned.json")
