@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
 from inferd.bench.verify import ATOL, RTOL, Verifier
-from inferd.client_inputs.connections import Spoken, context_of, explanation, spoken
+from inferd.client_inputs.connections import Spoken, context_of, explanation, spoken, unanswered
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import Local, Remote, open_target, require_client
 from inferd.config import parse_target
@@ -146,7 +146,7 @@ class Session:
                 if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                     if why := explanation(self.address, self.reach):
                         raise InferdError(f"{self.address}: {why}") from None
-                    raise InferdError(f"{self.address}: no gRPC server answers there: {error}") from None
+                    raise InferdError(f"{self.address}: {unanswered(error)}") from None
                 raise InferdError(f"{self.address}: {error}") from None
         return f"{said.name} {said.version}".strip()
 

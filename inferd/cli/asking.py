@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from inferd.client_inputs.connections import explanation
 from inferd.client_inputs.reach import explained
 from inferd.errors import InferdError
 
@@ -38,7 +39,8 @@ def opened(target: Address, reach: Reach, verb: str) -> Iterator[Any]:
         with channel:
             yield channel
     except grpc.RpcError as error:
-        raise InferdError(f"{target}: {error.code().name}: {error.details()}") from None
+        why = explanation(target, reach) if error.code() is grpc.StatusCode.UNAVAILABLE else ""
+        raise InferdError(f"{target}: {why or f'{error.code().name}: {error.details()}'}") from None
 
 
 def waited(future: Any, timeout_s: float) -> bool:

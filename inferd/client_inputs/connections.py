@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
-__all__ = ["Handshake", "Spoken", "connected", "context_of", "explanation", "failed", "name_of", "said", "spoken"]
+__all__ = ["Handshake", "Spoken", "connected", "context_of", "explanation", "failed", "name_of", "said", "spoken", "unanswered"]
 
 WAIT_S = 5.0  # for a connection with its handshake,
 GREETED_S = 1.0  # and for what the server says by itself then
@@ -238,6 +238,11 @@ def explanation(address: Address, reach: Reach) -> str:
     except InferdError as error:
         return str(error).removeprefix(f"{address}: ")
     return ""
+
+
+def unanswered(error: object) -> str:
+    """The SDK's words for a server that is not there. Its hint at TLS is left out: `explanation` has looked."""
+    return f"no gRPC server answers there: {str(error).partition('; if the server speaks TLS')[0]}"
 
 
 def failed(address: Address, reach: Reach, error: OSError) -> str:

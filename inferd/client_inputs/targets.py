@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from inferd.client_inputs.connections import explanation
+from inferd.client_inputs.connections import explanation, unanswered
 from inferd.client_inputs.inputs import Spec
 from inferd.client_inputs.reach import PLAINTEXT, Reach, explained
 from inferd.config import parse_address, parse_target
@@ -171,7 +171,7 @@ class Remote:
                 raise ConfigError(f"{self._address}: {lacks}") from None
             why = explanation(parse_address(self._address), self._reach) if code == "UNAVAILABLE" else ""
             if not why and "failed to connect" in str(error):
-                why = f"no gRPC server answers there: {error}"
+                why = unanswered(error)
             raise InferdError(f"{self._address}: {why or error}") from None
 
 

@@ -220,6 +220,7 @@ def test_a_server_that_is_not_there_is_exit_code_1(run, where: str) -> None:
     done = run("infer", where, "double", "--random", "--timeout", "10s")
     assert done.returncode == 1
     assert f"inferd: {where}: no gRPC server answers there: UNAVAILABLE" in done.stderr
+    assert "speaks TLS" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

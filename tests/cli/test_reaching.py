@@ -71,10 +71,13 @@ def test_bench_sends_the_token_and_does_not_tell_it(served: ServerFixture, folde
 def test_left_out(served: ServerFixture, folder: Path, mine: tuple[str, ...], call) -> None:
     done = call("infer", served.address, *ONE_ROW, *mine)
     assert (done.returncode, "UNAUTHENTICATED" in done.stderr) == (1, True)
-    for flags in ((), ("--tls-ca", str(folder / "stranger.pem"))):
-        done = call("health", served.address, "--timeout", "2s", *flags)
+    for flags, says in (
+        ((), "it speaks TLS: give --tls-ca FILE"),
+        (("--tls-ca", str(folder / "stranger.pem")), "its certificate is not trusted"),
+    ):
+        done = call("health", served.address, "--timeout", "30s", *flags)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"inferd: {served.address}: " in done.stderr
+        assert f"inferd: {served.address}: {says}" in done.stderr
 
 
 def test_grpc_writes_nothing_of_its_own(served: ServerFixture, folder: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:

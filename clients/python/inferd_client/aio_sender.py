@@ -42,7 +42,10 @@ class AsyncSender:
             raise calls.closed()
         if not self._channels:
             self._channels = [_channel(self._connection, target) for target in self._connection.targets]
-        return calls.answer(await self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)))
+        return calls.answer(
+            await self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)),
+            plaintext=self._connection.credentials is None,
+        )
 
     async def _carry_out(self, path: str, request: bytes, metadata: calls.Pairs, course: Course) -> Outcome:
         flights = _Single(self._closed) if self._policy.hedge_after is None else _Several(self._closed)

@@ -72,10 +72,16 @@ REPOSITORY_INDEX = Rpc(_SERVICE + "RepositoryIndex", messages.RepositoryIndexRes
 HEALTH_CHECK = Rpc("/grpc.health.v1.Health/Check", messages.HealthCheckResponse)
 
 
-def answer(outcome: bytes | InferenceError) -> bytes:
+UNCONNECTED = ("failed to connect", "Socket closed")  # gRPC's words where nobody answers, and also where a server speaks TLS
+TLS_HINT = "; if the server speaks TLS, pass tls=TLS(ca=...)"
+
+
+def answer(outcome: bytes | InferenceError, *, plaintext: bool) -> bytes:
     """The bytes of an answer. Raises the error that a call ended with."""
     if not isinstance(outcome, InferenceError):
         return outcome
+    if plaintext and outcome.code is grpc.StatusCode.UNAVAILABLE and any(words in outcome.message for words in UNCONNECTED):
+        outcome.message += TLS_HINT
     try:
         raise outcome
     finally:

@@ -29,6 +29,7 @@ class Sender:
 
     def __init__(self, connection: Connection, *, retry: Retry, balance: Balance, hedge_after: float | None) -> None:
         self._channels = [_channel(connection, target) for target in connection.targets]
+        self._plaintext = connection.credentials is None
         self._methods: dict[tuple[int, str], Any] = {}
         self._closed = threading.Event()
         self._lock = threading.Lock()  # around the policy
@@ -38,7 +39,9 @@ class Sender:
         """The answer to one call. until: on the clock `monotonic`. Raises InferenceError."""
         if self._closed.is_set():
             raise calls.closed()
-        return calls.answer(self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)))
+        return calls.answer(
+            self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)), plaintext=self._plaintext
+        )
 
     def _carry_out(self, path: str, request: bytes, metadata: calls.Pairs, course: Course) -> Outcome:
         flights = _Single(self._closed) if self._policy.hedge_after is None else _Several(self._closed)

@@ -66,6 +66,7 @@ async def test_plain_text_to_a_tls_port(tls_server: EchoServer, connect: Callabl
     with pytest.raises(InferenceError) as raised:
         await connect(tls_server.target, timeout=30).infer("echo", X)
     assert raised.value.code is grpc.StatusCode.UNAVAILABLE
+    assert raised.value.message.endswith("; if the server speaks TLS, pass tls=TLS(ca=...)")
 
 
 async def test_the_name_of_the_certificate(tls_server: EchoServer, connect: Callable[..., Awaited], certificates: Certificates) -> None:
