@@ -109,7 +109,7 @@ def list_models(asked: Asked, ready: bool) -> None:
 @click.option("--config", "config_file", metavar="FILE", help="A model configuration as JSON, instead of the one in the repository.")
 @click.pass_obj
 def load(asked: Asked, name: str, version: int | None, config_file: str | None) -> None:
-    """Load a model, or take its files as they are now. What serves goes on serving until the new one is warm."""
+    """Load a model, or take its files as they are now. The old version serves until the new one is warm."""
     from inferd.protocol import inference
 
     request = inference.RepositoryModelLoadRequest(model_name=name)

@@ -431,7 +431,7 @@ class Model:
                 self._hand_over(batch)
 
     def limit_queue(self, limits: Mapping[str, int]) -> None:
-        """Takes those of QUEUE_LIMITS that are given. What waits goes on waiting."""
+        """Takes those of QUEUE_LIMITS that are given. Requests that wait go on waiting."""
         for name, value in limits.items():
             setattr(self.config.inferd, name, value)
         policy = batching_of(self.config)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Provenance", "provenance_of", "sha256_of"]
 
-# An entry of a tensor's external_data that names a file. What looks like one and names no file is none.
+# An entry of a tensor's external_data that names a file. Bytes that look like one and name no file are ignored.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
 

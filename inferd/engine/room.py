@@ -50,7 +50,7 @@ class Room:
             )
 
     def measured(self, place: Place, version: int, load: Callable[[], Result]) -> Result:
-        """What `load` returns. What it took is remembered."""
+        """Returns the result of `load`, and remembers how much memory that took."""
         before = self._resident()
         loaded = load()
         size = _size(place, version)

@@ -235,7 +235,7 @@ LAST_LINES = {
 }
 
 
-# Of a server whose clients load models. The newest looks for words of an error in the place where tritonclient 2.73 has its code.
+# Programs that load models. The newest looks for words of an error in the place where tritonclient 2.73 has its code.
 CONTROL = {
     "simple_grpc_aio_model_control": "PASS: model control",
     "simple_grpc_model_control": "FAILED: expected 'Invalid file path' for oversized file path; got 'StatusCode.INVALID_ARGUMENT'",
@@ -260,7 +260,7 @@ def test_each_program_runs_unchanged(served: ServerFixture, tmp_path: Path, prog
 
 
 def test_programs_that_load_models(repository: Path) -> None:
-    """The index has all eight, loaded or not. What the programs check is checked by tritonclient, too."""
+    """The index has all eight, loaded or not. tritonclient checks here what the programs check."""
     with ServerFixture(repository, model_control="explicit") as server, triton.InferenceServerClient(server.address) as client:
         index = client.get_model_repository_index().models
         assert {(entry.name, entry.version, entry.state) for entry in index} == {

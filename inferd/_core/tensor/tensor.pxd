@@ -80,7 +80,7 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef double run_limit_bytes         # memory that runs may take (limit_runs)
     cdef double known_nbytes, known_cost_bytes, growth  # a row of so many bytes takes so many in its run, others by this power more or less
     cdef object owned                   # bytes objects behind the names
-    # What a request that leaves an input out has in it, by name: the shape of a row, the content of max_batch_size rows, bytes of one row.
+    # The values of inputs that a request may leave out, by name: the shape of a row, the content of max_batch_size rows, bytes of one row.
     cdef public dict defaults
     cdef public dict labels             # texts of an output's classes by its name, for requests that want it classified
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself

@@ -104,7 +104,7 @@ class Entry(NamedTuple):
         return _snapshot(self.folder / state)
 
     def begin(self, state: str) -> Path:
-        """The folder where the files of a state are put together. What is left of another state goes."""
+        """The folder where the files of a state are put together. It removes the folders of other states."""
         new = self.folder / f"{state}{NEW}"
         for path in self.folder.glob(f"*{NEW}"):
             if path != new:

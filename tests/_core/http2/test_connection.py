@@ -98,6 +98,16 @@ def test_a_message_that_has_begun_lets_other_frames_cost_no_less(sockets: Socket
     assert sum(reads) == 2 * len(sent)
 
 
+def turns_until_pong(sockets: Sockets, peer: Peer) -> int:
+    pings, turns = peer.pings, 0
+    peer.h2.ping(b"12345678")
+    while peer.pings == pings:
+        peer.move()
+        sockets.turn()
+        turns += 1
+    return turns
+
+
 def test_new_clients_wait_behind_those_that_are_there(sockets: Sockets) -> None:
     """Counted in turns: each iteration has one. The first calls of many may be dear."""
     _, peer = greeted(sockets)
@@ -106,13 +116,7 @@ def test_new_clients_wait_behind_those_that_are_there(sockets: Sockets) -> None:
     for _ in range(50):
         sockets.connect()[1].sendall(GREETING + PING * 100)
     sockets.turn()
-    pings, turns = peer.pings, 0
-    peer.h2.ping(b"12345678")
-    while peer.pings == pings:
-        peer.move()
-        sockets.turn()
-        turns += 1
-    assert turns <= 5
+    assert turns_until_pong(sockets, peer) <= 5
 
 
 def test_the_ends_of_many_wait_behind_a_client_with_credit(sockets: Sockets) -> None:
@@ -127,13 +131,7 @@ def test_the_ends_of_many_wait_behind_a_client_with_credit(sockets: Sockets) -> 
     sockets.poller.budget_ns = 0
     for other in others:
         other.socket.shutdown(socket.SHUT_WR)
-    pings, turns = peer.pings, 0
-    peer.h2.ping(b"12345678")
-    while peer.pings == pings:
-        peer.move()
-        sockets.turn()
-        turns += 1
-    assert turns <= 5
+    assert turns_until_pong(sockets, peer) <= 5
 
 
 # ---- states
