@@ -11,13 +11,14 @@ cdef enum:                              # results of Tls.read
     CLIENT_DONE = -2                    # close_notify has come
 
 cdef class Tls:
-    cdef object wrap                    # makes the session; None: it is made
+    cdef object wrap                    # makes the session
     cdef readonly object session        # ssl.SSLObject; None until bytes come: it is large, and many connections may only be opened
     cdef object incoming, outgoing      # ssl.MemoryBIO: bytes from the client, bytes for it
     cdef object read_record, write_content      # methods of `session`
     cdef readonly bint established      # the handshake is made
     cdef bint is_sparse                 # the last read of the socket held no content
     cdef Py_ssize_t handshake_nbytes    # bytes that came for the handshake
+    # Makes the session, for the first bytes.
     cdef int begin(self) except -1
     # Takes bytes that came from the client. Raises ssl.SSLError if the handshake takes too many.
     cdef int feed(self, const uint8_t *source, Py_ssize_t nbytes) except -1

@@ -18,12 +18,12 @@ cdef class Tls:
 
     cdef int begin(self) except -1:
         self.incoming, self.outgoing = MemoryBIO(), MemoryBIO()
-        self.session, self.wrap = self.wrap(self.incoming, self.outgoing), None
+        self.session = self.wrap(self.incoming, self.outgoing)
         direct = getattr(self.session, "_sslobj", self.session)         # an SSLObject's methods only call those of _sslobj
         self.read_record, self.write_content = direct.read, direct.write
 
     cdef int feed(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
-        if self.wrap is not None:
+        if self.session is None:
             self.begin()
         if not self.established:
             self.handshake_nbytes += nbytes
