@@ -11,6 +11,7 @@ stubs are written here rather than by a plug-in because they describe exactly th
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -100,16 +101,13 @@ TARGETS = (SERVER, CLIENT)
 
 def compile_protos(roots: Sequence[str], *, comments: bool) -> FileDescriptorSet:
     """The roots and everything that they import, each file after its imports; `comments` keeps source locations."""
-    from grpc_tools import protoc  # type: ignore[import-untyped]
-
-    well_known = str(Path(protoc.__file__).parent / "_proto")
+    # In a process of its own: beside its compiler the library of onnxruntime-extensions can't be loaded, which a test would do.
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "descriptors.binpb"
-        arguments = ["protoc", f"-I{PROTO}", f"-I{well_known}", "--include_imports", f"--descriptor_set_out={out}"]
+        arguments = [f"-I{PROTO}", "--include_imports", f"--descriptor_set_out={out}"]
         if comments:
             arguments.append("--include_source_info")
-        status = protoc.main([*arguments, *roots])
-        if status != 0:
+        if status := subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments, *roots]).returncode:
             raise SystemExit(f"protoc failed with exit code {status}")
         return FileDescriptorSet.FromString(out.read_bytes())
 

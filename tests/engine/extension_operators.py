@@ -16,7 +16,7 @@ from PIL import Image
 
 from inferd import Engine
 from inferd.engine.backend import OnnxModel, SessionOptions
-from inferd.errors import Internal, InvalidArgument
+from inferd.errors import ConfigError, Internal, InvalidArgument
 from tests import models
 
 UNSAFE = SessionOptions(unsafe_operators=True)
@@ -109,3 +109,10 @@ def test_an_operator_of_theirs_that_gets_no_memory_has_failed(tmp_path: Path, ca
         with pytest.raises(Internal, match=r"'m'.*: the run failed; the server's log has the details"):
             engine.infer("m", {"rows": rows, "segments": np.array([0, 1 << 40])})  # more than addresses there are
     assert "operator SegmentSum, node '': it got no memory" in caplog.text
+
+
+@pytest.mark.parametrize("content", [upper(), pixels()])
+def test_those_by_which_clients_can_end_the_process_are_rejected(tmp_path: Path, content: bytes) -> None:
+    models.repository(tmp_path, {"m": content}, {"m": "max_batch_size: 0"})
+    with pytest.raises(ConfigError, match=r"'m': it has operators of onnxruntime-extensions, of which some end .* set unsafe_operators"):
+        Engine(tmp_path)
