@@ -473,14 +473,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 30
 
     # Memory
-    max_message_bytes: Annotated[int, about("memory", "Largest request or response.", ge=1 * KiB, le=2 * GiB - 1)] = 64 * MiB
+    max_message_bytes: Annotated[int, about("memory", "Largest request; grpcio: and response.", ge=1 * KiB, le=2 * GiB - 1)] = 64 * MiB
     max_header_bytes: Annotated[int, about("memory", "Largest headers of one request.", ge=1 * KiB, le=16 * MiB)] = 16 * KiB
     message_memory_bytes: Annotated[
         int,
         about(
             "memory",
             "Memory of all messages together.",
-            "It holds requests that come or wait, responses until they are sent, and the metadata of methods other than ModelInfer; with "
+            "It holds requests that come or wait, responses until they are sent, and the metadata of other methods than ModelInfer; with "
             "grpcio requests alone. Beyond it the server rejects requests until some are answered. auto: a fifth of the memory limit, at "
             "most 1GiB, and always room for max_message_bytes.",
             ge=0,

@@ -59,7 +59,7 @@ class RunLimit:
         """On the event loop's thread. Ends, too, a run whose requests' deadlines have all passed."""
         running = self._instance.running
         if running is not None:
-            running.expire(now_ns)
+            running.end_if_late(now_ns)
         batch = self._batch
         if batch is None or batch.finished_ns or running not in (None, batch):
             self._begin(running, now_ns)

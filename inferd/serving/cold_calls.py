@@ -1,4 +1,4 @@
-"""Calls of every method but ModelInfer on the native transport: each is a task, and connections take turns.
+"""Calls of every method but ModelInfer and ModelStreamInfer on the native transport: each is a task, and connections take turns.
 
 Never in here: methods, and frames.
 """

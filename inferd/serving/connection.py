@@ -53,7 +53,7 @@ class Connection(native.Connection):
 
     def handshake_made(self) -> bool:
         assert self.tls is not None
-        session = self.tls.session
+        session = self.tls.ssl_object
         if session.selected_alpn_protocol() != ALPN:
             self._owner.tls_failed(self, f"{self.peer} did not offer h2 in its handshake (ALPN)")
             return False

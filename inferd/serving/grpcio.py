@@ -305,7 +305,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                         except RequestError as error:
                             if errors_end:
                                 raise
-                            response = handler.reject(call.message, error)
+                            response = handler.rejection(call.message, error)
                         yield bytes(response)
 
         return serve

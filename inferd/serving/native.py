@@ -1,6 +1,7 @@
 """The service table on inferd's own HTTP/2: `_core.http2` serves the sockets, in turns on the event loop.
 
-ModelInfer goes from http2 straight to the service, with no task and no future. The other methods, cold, run as a task each.
+ModelInfer and ModelStreamInfer go from http2 straight to the service, with no task and no future. The other methods, cold, run as a task
+each.
 Never in here: HTTP/2 frames, gRPC framing, what a method does.
 """
 
@@ -160,12 +161,12 @@ class NativeTransport:
     @property
     def open_connections(self) -> int:
         """Connections that hold a socket, also in a TLS handshake, or in a lingering close."""
-        return len(self.connections) + len(self.server.closing)
+        return len(self.connections) + len(self.server.lingering)
 
     async def stop(self, timeout_s: float) -> None:
         """Drains all connections, those in the backlog, too, and accepts no others. Running calls have `timeout_s` seconds; then the server
         aborts all that is left. Stalled clients have less time: DRAIN_STALL_NS, DRAIN_UNREAD_NS."""
-        self.server.draining = True
+        self.server.stopping = True
         self.server.set_keepalive(0, 0, 0, 0, 0)
         self._look_timer.cancel()
         self._unlooked.clear()
@@ -205,7 +206,7 @@ class NativeTransport:
                 timeout_s,
             )
         without_calls = [connection for connection in self.connections if not connection.calls]
-        if untaken := sum(one.unsent_nbytes > 0 for one in (*without_calls, *self.server.closing)):
+        if untaken := sum(one.unsent_nbytes > 0 for one in (*without_calls, *self.server.lingering)):
             log.warning(
                 "%d connections were cut off whose clients had not taken all that was sent to them: drain_timeout_s, %g s, is over; "
                 "raise it where clients read slowly",
@@ -214,7 +215,7 @@ class NativeTransport:
             )
         for port in self._ports:
             port.close()
-        for closing in list(self.server.closing):
+        for closing in list(self.server.lingering):
             closing.abort()
         for connection in list(self.connections):
             connection.abort()
@@ -298,13 +299,13 @@ class NativeTransport:
 
     def _look(self) -> None:
         """Looks at all connections: begins a round, unless the last one goes on."""
-        draining = self.server.draining
+        draining = self.server.stopping
         self._look_timer = self.loop.call_later(DRAIN_LOOK_S if draining else LOOK_S, self._look)
         if not self._unlooked:  # else the last round goes on
             self._unlooked.extend(self.connections)
             self._look_on(time.monotonic_ns())
         now_ns = time.monotonic_ns()
-        for closing in list(self.server.closing):
+        for closing in list(self.server.lingering):
             closing.look(now_ns)
         waves_over = [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.server.calls)]  # both must look
         if not draining and any(waves_over):
@@ -327,21 +328,21 @@ class NativeTransport:
         response that the client does not read, ends its call. A client that reads nothing at all, or stops within headers or a handshake,
         loses the connection. A client does not move if, over stall_timeout_s, it is slower than min_rate_bytes; or than
         min_message_rate_bytes while a large request comes. In a drain, the connection drains, too."""
-        if self.server.draining:
+        if self.server.stopping:
             connection.drain()
         if connection.shakes_hands and self.loop.time() - connection.made_s >= self._handshake_s:
             connection.failed(TimeoutError("it is too late"))
             connection.abort()
             return
         request_limit_ns = response_limit_ns = self._stall_timeout_ns
-        if self.server.draining:
+        if self.server.stopping:
             request_limit_ns = min(DRAIN_STALL_NS, request_limit_ns)
             response_limit_ns = min(DRAIN_UNREAD_NS, response_limit_ns)
         acknowledged_nbytes = connection.acknowledged_nbytes() if connection.unsent_nbytes else -1
         if connection.end_late_calls(now_ns, acknowledged_nbytes, request_limit_ns, response_limit_ns):
             self.stalled_connections += 1
             connection.abort()
-        elif connection.age(now_ns, connection.unsent_nbytes):
+        elif connection.take_keepalive_step(now_ns, connection.unsent_nbytes):
             connection.abort()
 
     def _port(self, listeners: list[Listener], *, tls: bool) -> Port:
@@ -362,7 +363,7 @@ class NativeTransport:
         self.connections.add(connection)
         connection.held_bytes = CONNECTION_BYTES if tls is None else TLS_CONNECTION_BYTES
         self.connection_bytes += connection.held_bytes
-        if self.server.draining:
+        if self.server.stopping:
             connection.drain()
 
     def discard(self, connection: Connection) -> None:

@@ -86,7 +86,7 @@ def drain(session: Session) -> None:
     """Both GOAWAYs, and so the end after the calls that there are."""
     session.drain()
     for now_ns in (0, 10**9):
-        session.age(now_ns, 0)
+        session.take_keepalive_step(now_ns, 0)
 
 
 def cold(kind: Any, max_request_nbytes: int = 64 << 20) -> Method:

@@ -64,7 +64,7 @@ class Sockets:
     def __exit__(self, *_: object) -> None:
         for connection in self.connections:
             connection.abort()
-        for closing in list(self.server.closing):
+        for closing in list(self.server.lingering):
             closing.abort()
         if self.poller.fileno() >= 0:
             self.poller.budget_ns = 10**12

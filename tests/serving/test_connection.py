@@ -161,10 +161,10 @@ async def test_a_drain_does_not_wait_for_clients_that_keep_a_socket_open() -> No
                 stack.enter_context(await asyncio.to_thread(greeted))
             stopping = asyncio.create_task(transport.stop(3600))
             async with asyncio.timeout(LIMIT_S):
-                while len(transport.server.closing) < 20:
+                while len(transport.server.lingering) < 20:
                     await asyncio.sleep(0)
                 for later_s in (100, 102):
-                    for closing in list(transport.server.closing):
+                    for closing in list(transport.server.lingering):
                         closing.look(time.monotonic_ns() + later_s * S)
                 await stopping
         assert not transport.open_connections

@@ -539,7 +539,7 @@ async def test_the_drain_waits_for_what_a_thread_has() -> None:
         asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
         await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
         stopping = asyncio.create_task(transport.stop(LIMIT_S))
-        while not transport.server.draining:
+        while not transport.server.stopping:
             await asyncio.sleep(0)
         assert not stopping.done()
         gate.set()

@@ -851,7 +851,7 @@ async def test_the_drain_waits_for_a_request_that_moves(monkeypatch: pytest.Monk
             stream = await asyncio.to_thread(peer.open, ECHO)
             await asyncio.to_thread(peer.ping)
             stopping = asyncio.create_task(transport.stop(LIMIT_S))
-            while not transport.server.draining:
+            while not transport.server.stopping:
                 await asyncio.sleep(0)
             await asyncio.to_thread(peer.data, stream, framed(b"late"), end=True)
             assert (await asyncio.to_thread(peer.wait, stream)).body == framed(b"late")

@@ -287,7 +287,7 @@ def test_a_client_that_does_not_close_is_answered_and_lingers(files: Files, mode
     with ServerFixture(model, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
         made.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert made.recv(64).startswith(b"HTTP/1.1 505 ")
-        until(lambda: len(served.server._transport.server.closing) == 1)
+        until(lambda: len(served.server._transport.server.lingering) == 1)
         assert not served.server._transport.connections
 
 
@@ -344,7 +344,7 @@ def test_a_drain_lets_handshakes_end(files: Files, model: Path, monkeypatch: pyt
         until(lambda: handshakes(served) == 2)
         stopping = threading.Thread(target=served.on_loop, args=(served.server.stop,))
         stopping.start()
-        until(lambda: served.server._transport.server.draining)  # type: ignore[attr-defined]
+        until(lambda: served.server._transport.server.stopping)  # type: ignore[attr-defined]
         assert handshakes(served) == 2
         part_of_it.socket.close()
         all_of_it.finish(PREFACE + EMPTY_SETTINGS + call)

@@ -47,7 +47,7 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cpdef deliver(self)                     # gives responses and errors to the calls, records the statistics; once
     cdef deliver_at(self, int64_t now_ns)   # deliver, by a clock that was read just now
     cdef int64_t duration_ns(self) noexcept # gather, run and encode together; 0: they are not over
-    cpdef bint expire(self, int64_t now_ns) # True: every deadline has passed, and the run has been told to end
+    cpdef bint end_if_late(self, int64_t now_ns)    # True: every deadline has passed, and the run has been told to end
     cpdef end(self, error)                  # the run takes longer than it may: tells it to end; its requests get this RequestError
     cpdef abandon(self)                     # the run does not end: its requests get the error now, and the run's outputs go nowhere
     cpdef forward(self, Request request, Origin batcher)   # a prepared request leaves this batch and waits for its run in `batcher`

@@ -162,7 +162,7 @@ cdef class Batch(Owner):
         return part_of(self, [request for request in self.requests
                               if not request.entry.cancelled and request.entry.connection_slot in clients])
 
-    cpdef bint expire(self, int64_t now_ns):
+    cpdef bint end_if_late(self, int64_t now_ns):
         """Ends the run when the deadline of every request that somebody waits for has passed. On the loop's thread."""
         cdef Request request
         if self.delivered or self.terminated or self.alive == 0:

@@ -109,7 +109,8 @@ cdef class Batcher(Origin):
 
     cpdef bint put(self, Request request, Call call) except? -1:
         """Lets a checked request wait for its turn, on behalf of `call`. True when nothing else waited: an inline instance must
-        be scheduled. The queue holds the request until it is taken. Raises ResourceExhausted (full) or Unavailable (closed)."""
+        be scheduled. The queue holds the request until it is taken. Raises ResourceExhausted (full; as Triton: Unavailable) or
+        Unavailable (closed)."""
         cdef Entry *entry = &request.entry
         cdef int64_t now_ns = monotonic_ns()
         cdef int64_t waited

@@ -41,7 +41,7 @@ cdef class StreamHandler(InferHandler):     # serves ModelStreamInfer: each mess
     # The stream's message that holds a response. It takes the place of `response`, which lies in a block of the pool.
     cpdef Message wrap(self, Message response)
     # The stream's message that says why a request was rejected.
-    cpdef Message reject(self, Message request, error)
+    cpdef Message rejection(self, Message request, error)
 
 # `handler` itself if it is one, else a handler that calls it with the call.
 cdef InferHandler infer_handler(handler)

@@ -157,7 +157,7 @@ cdef class StreamHandler(InferHandler):
     cpdef Message wrap(self, Message response):
         raise NotImplementedError
 
-    cpdef Message reject(self, Message request, error):
+    cpdef Message rejection(self, Message request, error):
         raise NotImplementedError
 
 

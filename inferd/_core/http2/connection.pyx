@@ -97,7 +97,7 @@ cdef class Connection(Session):
     cdef bint take_turn(self) noexcept:
         """Writes output that waits, reads once, and frees a session that is over. True: more is left."""
         self.cost = 0
-        self.streamed_most = self.streamed + TURN_REQUESTS
+        self.most_begun_requests = self.begun_requests + TURN_REQUESTS
         try:
             if self.state < CLOSING and self.readiness & WRITABLE and self.unsent is not None:
                 self.write_unsent()
@@ -135,15 +135,16 @@ cdef class Connection(Session):
             self.set_mark(nbytes)
         elif self.low_water is not None:
             self.low_water.set(1)       # the rest of the read comes without an event
+        # By TLS a read may end a record that earlier reads brought: then more is taken than was read.
         nbytes = max(nbytes, <Py_ssize_t>(self.received_nbytes - before_nbytes))
-        self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE     # a TLS record may end several reads
+        self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE
         if pending is not None or 2 * self.payload_nbytes < nbytes:
             self.missing_nbytes = 0     # most bytes were frames: the next read is a small one
         return 0
 
     cdef Py_ssize_t receive(self) except -1:
         cdef Py_ssize_t nbytes, most_nbytes = READ_NBYTES
-        if self.tls is not None and self.tls.session is None and self.readiness & HUNG_UP:
+        if self.tls is not None and self.tls.ssl_object is None and self.readiness & HUNG_UP:
             self.left_within_handshake()    # it cannot hear the server's half, which is dear to make
             self.abort()
             return 0

@@ -12,9 +12,9 @@ cdef enum:
 
 cdef enum Verdict:
     FINE = 0
-    PINGING = 1                         # PINGs too often
-    FLOODING = 2                        # too many control frames
-    RESETTING = 3                       # too many resets
+    TOO_MANY_PINGS = 1                         # PINGs too often
+    TOO_MANY_CONTROL_FRAMES = 2                        # too many control frames
+    TOO_MANY_RESETS = 3                       # too many resets
 
 cdef struct FloodRules:                 # for all connections
     int64_t control_step_ns             # one more control frame may come in each period of this length,
@@ -59,9 +59,9 @@ cdef inline Verdict judge(FloodPolicy *flood, const FloodRules *rules, int64_t s
     cdef int64_t frames = flood.control_frames, pings = flood.pings, resets = flood.resets
     flood.control_frames = flood.pings = flood.resets = 0
     if resets > 0 and not spend(&flood.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
-        return RESETTING
+        return TOO_MANY_RESETS
     if pings > 0 and rules.min_ping_interval_ns > 0 and not spend(
             &flood.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
-        return PINGING
+        return TOO_MANY_PINGS
     frames = unearned(flood, rules, frames, streams, sent_nbytes)
-    return FINE if spend(&flood.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else FLOODING
+    return FINE if spend(&flood.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else TOO_MANY_CONTROL_FRAMES

@@ -40,7 +40,8 @@ cdef enum:
     MAX_PATH_NBYTES = 256
     # A connection may always have this many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16
-    # Calls of all methods but ModelInfer run as tasks. A task is charged for this much memory beside its messages.
+    # Calls of all methods but ModelInfer and ModelStreamInfer run as tasks. Each task, and each stream of ModelStreamInfer, is charged for
+    # this much memory beside its messages.
     TASK_NBYTES = 4 << 10
     # A request in flight on a stream of ModelStreamInfer is charged for this much memory beside its message.
     STREAMED_REQUEST_NBYTES = 1 << 10

@@ -23,14 +23,14 @@ cdef class LingeringClose(Polled):
     def start(self, Poller poller not None):
         """Begins to take turns. Raises OSError."""
         poller.add(self)
-        self.server.closing[self] = None
+        self.server.lingering[self] = None
         poller.wake(self)
 
     def look(self, int64_t now_ns):
         """Ends it if a limit is reached. Called now and then with the monotonic time."""
         cdef int queued_nbytes = 0
         cdef int64_t most_ns = LINGERING_TIME_NS
-        if self.server.draining and self.unsent is None:
+        if self.server.stopping and self.unsent is None:
             most_ns = LINGERING_TIMEOUT_NS      # a drain does not wait for a client that only sends
         if self.begun_ns == 0:
             self.begun_ns = self.since_ns = now_ns
@@ -99,7 +99,7 @@ cdef class LingeringClose(Polled):
             return
         if self.poller is not None:
             self.poller.forget(self)
-        self.server.closing.pop(self, None)
+        self.server.lingering.pop(self, None)
         try:
             self.socket.close()
         except Exception as error:

@@ -1,6 +1,6 @@
 # send_state: a connection as its calls know it: its state, and the way out. Flow, Polled, SendState, Session, http2's Connection and
 # serving's Connection are the classes of one object, each derived from the one before.
-# Never in here: what a client sends, sockets.
+# Never in here: frames that come, reads and writes of the socket.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from inferd._core.grpc.call cimport Call
@@ -10,14 +10,14 @@ from inferd._core.http2.poller cimport Polled
 from inferd._core.http2.server_state cimport ServerState
 
 cdef enum State:                        # a connection's; send_state.pyx has the table of allowed transitions
-    OPENING = 0                         # accepted; over TLS, in its handshake
-    OPEN = 1                            # the client's SETTINGS have come
+    OPENING = 0                         # until the client's SETTINGS have come; over TLS, the handshake included
+    OPEN = 1                            # from then on
     DRAINING = 2                        # GOAWAY was submitted, or will be after the TLS handshake. shutdown() passes through it, too
     CLOSING = 3                         # HTTP/2 is over; this turn or the next one frees its memory
     CLOSED = 4                          # its memory is free; its socket may linger
 
 cdef class SendState(Polled):
-    cdef nghttp2_session *session       # NULL before open() and once CLOSED
+    cdef nghttp2_session *session       # NULL before Session.open() and once CLOSED
     cdef readonly ServerState server    # shared by all connections
     cdef readonly State state
     cdef object write, close_transport  # for tests, of a connection without a socket: write(bytes), close_transport(); else None
@@ -25,11 +25,11 @@ cdef class SendState(Polled):
     cdef Py_ssize_t unread_nbytes       # responses that wait for the client to read them,
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
-    cdef FloodPolicy flood              # counts frames of the client that ask for nothing
+    cdef FloodPolicy flood              # counts control frames, PINGs and resets of the client
     cdef list resets_after_response     # ids of streams to be reset once their response has left, since the client still sends; or None
     cdef list resuming                  # streams of ModelStreamInfer whose backlog may be taken, now or in the next turn; or None
-    cdef int64_t streamed               # requests of such streams that began, and how many may have begun at the end of this turn
-    cdef int64_t streamed_most
+    cdef int64_t begun_requests         # requests of such streams that began, and how many may have begun at the end of this turn
+    cdef int64_t most_begun_requests
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint unfinished                # the last flush ended before the output did
     cdef void enter(self, State state) noexcept

@@ -18,7 +18,7 @@ cdef struct Limits:                     # serving/native.py `_limits` maps setti
     Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
     uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
     int64_t max_stream_requests         # in flight on one stream of ModelStreamInfer
-    int64_t max_calls                   # open calls of all connections; OWN_CALLS of each do not count
+    int64_t max_calls                   # open calls of all connections; OWN_CALLS of each are admitted beyond it
     int64_t min_rate                    # bytes a second that must move while memory is held for them,
     int64_t min_message_rate            # and of a request with a large message
     int64_t max_control_frame_rate, max_reset_rate, max_continuations
@@ -53,7 +53,7 @@ cdef class ServerState:
     cdef bytes encoding                 # the same as bytes, which headers point to
     cdef list dirty                     # connections with output, in the order in which it came
     cdef bint flush_scheduled           # flush_scheduled_output is
-    cdef Py_ssize_t inline_nbytes       # conversion work that the loop may do until the next scheduled flush
+    cdef Py_ssize_t left_inline_nbytes  # conversion work that the loop may do until the next scheduled flush
     cdef readonly Gathering gathering   # the sockets that may wait for more than one byte
     cdef uint8_t *receive_buffer        # shared by all connections,
     cdef uint8_t *send_buffer           # as is this one
@@ -64,8 +64,8 @@ cdef class ServerState:
     cdef readonly int64_t calls         # open now
     cdef readonly int64_t connections   # open now; for tests
     cdef readonly Totals totals
-    cdef readonly dict closing          # LingeringClose -> None, in the order in which they began
-    cdef public bint draining           # the server stops
+    cdef readonly dict lingering        # LingeringClose -> None, in the order in which they began
+    cdef public bint stopping           # all connections drain
     # Compresses or decompresses a message: at once if it is small, else on a thread. True: it is over.
     cdef bint convert(self, connection, Conversion conversion) noexcept
     cdef void schedule_flush(self) noexcept

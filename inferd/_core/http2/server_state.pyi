@@ -27,8 +27,8 @@ class ServerState:
     totals: dict[str, int]
     connections: int
     calls: int
-    closing: dict[Any, None]  # of LingeringClose
-    draining: bool
+    lingering: dict[Any, None]  # of LingeringClose
+    stopping: bool
     def flush(self) -> None: ...
     def flush_scheduled_output(self) -> None: ...
     def set_keepalive(

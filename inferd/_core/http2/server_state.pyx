@@ -56,9 +56,9 @@ cdef class ServerState:
         self.authenticator, self.run_on_thread = authenticator, run_on_thread
         if compression != "none":
             self.compression, self.encoding = compression, compression.encode()
-        self.dirty, self.closing = [], {}
+        self.dirty, self.lingering = [], {}
         self.gathering = Gathering(call_later, min(self.limits.stream_window_nbytes, self.limits.connection_window_nbytes))
-        self.inline_nbytes = INLINE_NBYTES
+        self.left_inline_nbytes = INLINE_NBYTES
         self.flood_rules.control_step_ns = 1_000_000_000 // self.limits.max_control_frame_rate
         self.flood_rules.control_burst = CONTROL_BURST_S * self.limits.max_control_frame_rate
         self.flood_rules.reset_step_ns = 1_000_000_000 // self.limits.max_reset_rate
@@ -94,7 +94,7 @@ cdef class ServerState:
     def flush_scheduled_output(self):
         """The scheduled flush: once in an iteration of the loop."""
         self.flush_scheduled = False
-        self.inline_nbytes = INLINE_NBYTES
+        self.left_inline_nbytes = INLINE_NBYTES
         self.flush()
 
     cdef void schedule_flush(self) noexcept:
@@ -111,9 +111,9 @@ cdef class ServerState:
 
     cdef bint convert(self, connection, Conversion conversion) noexcept:
         cdef bint over
-        if conversion.inline_nbytes > 0 and self.inline_nbytes > 0:
+        if conversion.inline_nbytes > 0 and self.left_inline_nbytes > 0:
             over = conversion.attempt(conversion.inline_nbytes)
-            self.inline_nbytes -= conversion.weight * conversion.moved_nbytes
+            self.left_inline_nbytes -= conversion.weight * conversion.moved_nbytes
             if over:
                 return True
             conversion.restart()

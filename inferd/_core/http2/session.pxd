@@ -1,4 +1,4 @@
-# session: the server's side of HTTP/2 for one connection, sans-I/O (see session.pyx).
+# session: the server's side of HTTP/2 for one connection (see session.pyx).
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -22,12 +22,12 @@ cdef class Session(SendState):
     cdef StallPolicy output             # whether its kernel takes bytes: those that it has acknowledged
     cdef KeepalivePolicy keepalive      # when to send PING, and when to drain
     cdef int64_t max_age_ns             # it drains at this age; 0: never
-    cdef int32_t aged_stream_id         # the newest stream at the last call of age()
+    cdef int32_t seen_stream_id         # the newest stream when that step was last taken
     cdef public LowWater low_water      # the socket's; None: each byte that comes wakes the loop
     cdef Py_ssize_t missing_nbytes      # of the messages that the last read extended, the fewest bytes that one still lacks; 0: none
     cdef Py_ssize_t payload_nbytes      # bytes of messages in the present read
     cdef int64_t opened_streams         # streams that the client opened, rejected ones too, except streams that came after the last GOAWAY
-    cdef Py_ssize_t frame_nbytes        # bytes that are still to come of a DATA frame
+    cdef Py_ssize_t frame_nbytes        # at most so many bytes of a DATA frame are to come: its whole length until the next take()
     cdef bint greeted                   # the client's preface has come, SETTINGS included
     # Takes bytes of the client.
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1
@@ -35,7 +35,7 @@ cdef class Session(SendState):
     cdef int set_mark(self, Py_ssize_t nbytes) except -1
     # Shuts down a connection whose client breaks the flood policy. True: it did.
     cdef bint shutdown_if_flooding(self) noexcept
-    cdef void shutdown_flood(self) noexcept
+    cdef void shutdown_for_control_frames(self) noexcept
     # Submits GOAWAY with ENHANCE_YOUR_CALM and ends the connection: its calls are lost.
     cdef void shutdown(self, bytes why) noexcept
     # The three stages of a request that comes.

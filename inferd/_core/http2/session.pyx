@@ -1,6 +1,6 @@
 # cython: language_level=3
-# session: the server's side of HTTP/2 for gRPC, over libnghttp2, sans-I/O: bytes come in by `take`, calls begin in the service, bytes
-# leave through `put` (send_state). libnghttp2 does framing, HPACK, flow control and protocol checks.
+# session: the server's side of HTTP/2 for gRPC, over libnghttp2: bytes come in by `take`, calls begin in the service, bytes leave through
+# `put` (send_state). It reads and writes nothing itself. libnghttp2 does framing, HPACK, flow control and protocol checks.
 # Never in here: event loops, protobuf, sockets (connection).
 #
 # Ownership: the stream holds one reference to its Http2Call from on_begin_headers to on_stream_close (or to close(), since
@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport SMALL_NBYTES, Share, release_bytes
-from inferd._core.http2.flood_policy cimport FINE, PINGING, RESETTING, Verdict, judge
+from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
@@ -67,8 +67,9 @@ cdef class Session(SendState):
         self.headers = HeaderReader(server)
 
     def open(self, write=None, close_transport=None, int64_t max_age_ns=0):
-        """The connection is made. write(bytes), close_transport(): for tests, of a connection without a socket. max_age_ns: when it drains;
-        0: never. Our SETTINGS leave after the client's preface: a client of HTTP/1.1 would take them for garbage."""
+        """HTTP/2 begins; the state stays OPENING until the client's SETTINGS have come. write(bytes), close_transport(): for tests, of a
+        connection without a socket. max_age_ns: when it drains; 0: never. Our SETTINGS leave after the client's
+        preface: a client of HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[5]
         cdef ServerState server = self.server
         self.write, self.close_transport, self.max_age_ns = write, close_transport, max_age_ns
@@ -93,7 +94,7 @@ cdef class Session(SendState):
         """For tests: takes bytes from anywhere."""
         if source.shape[0] > 0:
             self.missing_nbytes = 0
-            self.streamed_most = self.streamed + TURN_REQUESTS
+            self.most_begun_requests = self.begun_requests + TURN_REQUESTS
             self.take(&source[0], source.shape[0])
             self.set_mark(source.shape[0])
 
@@ -109,7 +110,7 @@ cdef class Session(SendState):
         taken = nghttp2_session_mem_recv2(self.session, source, nbytes)
         self.receiving = False
         if taken == NGHTTP2_ERR_FLOODED:        # max_control_frame_rate responses to SETTINGS or PING wait to be sent
-            self.shutdown_flood()
+            self.shutdown_for_control_frames()
             return 0
         if taken < 0 or (self.unsent is not None and
                          nghttp2_session_get_outbound_queue_size(self.session) > self.server.max_outbound_frames()):
@@ -137,27 +138,27 @@ cdef class Session(SendState):
 
     cdef bint shutdown_if_flooding(self) noexcept:
         """Asks the flood policy about the last read. True: the connection was shut down."""
-        cdef int64_t requests = self.opened_streams + self.streamed
+        cdef int64_t requests = self.opened_streams + self.begun_requests
         cdef Verdict verdict = judge(&self.flood, &self.server.flood_rules, requests, self.sent_nbytes, monotonic_ns())
         if verdict == FINE:
             return False
-        if verdict == PINGING:
+        if verdict == TOO_MANY_PINGS:
             self.server.totals.pinging += 1
             self.shutdown(b"too_many_pings")            # gRPC's word: its clients ping half as often then
-        elif verdict == RESETTING:
+        elif verdict == TOO_MANY_RESETS:
             self.server.totals.resetting += 1
             self.shutdown(b"too_many_resets")
         else:
-            self.shutdown_flood()
+            self.shutdown_for_control_frames()
         return True
 
-    cdef void shutdown_flood(self) noexcept:
+    cdef void shutdown_for_control_frames(self) noexcept:
         self.server.totals.flooding += 1
         self.shutdown(b"too_many_control_frames")
 
     cdef void shutdown(self, bytes why) noexcept:
-        """Submits GOAWAY with ENHANCE_YOUR_CALM and ends the connection: its calls are lost. Its callers have counted it already. If the
-        client reads nothing, GOAWAY does not leave."""
+        """Submits GOAWAY with ENHANCE_YOUR_CALM and ends the connection: its calls are lost. Its callers count why. If the client
+        reads nothing, GOAWAY does not leave."""
         cdef uint64_t protocol_errors = self.server.totals.protocol_errors
         if self.state < DRAINING:
             self.enter(DRAINING)
@@ -165,7 +166,7 @@ cdef class Session(SendState):
         self.flush()
         while self.unfinished and self.unsent is None and nghttp2_session_get_outbound_queue_size(self.session) > 0:
             self.flush()                # until GOAWAY has left
-        self.server.totals.protocol_errors = protocol_errors        # write_output has counted that GOAWAY
+        self.server.totals.protocol_errors = protocol_errors        # without this GOAWAY, which write_output has counted
         self.finish()
 
     cdef void headers_complete(self, Http2Call call) noexcept:
@@ -253,7 +254,7 @@ cdef class Session(SendState):
         if calls is None or self.state >= CLOSING:
             return
         if self.poller is None:
-            self.streamed_most = self.streamed + TURN_REQUESTS
+            self.most_begun_requests = self.begun_requests + TURN_REQUESTS
         for call in calls:
             if call.connection is not None and call.backlog is not None and not call.settled:
                 call.streamed.resuming = False
@@ -306,7 +307,7 @@ cdef class Session(SendState):
                 call.end_stalled(call.stall.owed, request_limit_ns, now_ns)
         return False
 
-    def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
+    def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
         """Takes the step that the keepalive policy decides on: PING to a silent client, the GOAWAYs of a drain. True: the connection must
         be aborted. Called now and then with the monotonic time and the number of bytes that the transport holds."""
         cdef int32_t newest
@@ -315,8 +316,8 @@ cdef class Session(SendState):
         if self.state >= CLOSING or not (self.greeted or self.state == DRAINING) or self.session == NULL:
             return False
         newest = nghttp2_session_get_last_proc_stream_id(self.session)
-        busy = self.calls > 0 or newest != self.aged_stream_id
-        self.aged_stream_id = newest
+        busy = self.calls > 0 or newest != self.seen_stream_id
+        self.seen_stream_id = newest
         step = next_step(&self.keepalive, &self.server.keepalive_rules, self.max_age_ns, self.received_nbytes, busy,
                          waiting_nbytes == 0 and self.unsent is None, self.state == DRAINING, now_ns)
         if step == DEAD or step == OVERDUE:
@@ -336,8 +337,8 @@ cdef class Session(SendState):
         return False
 
     def drain(self):
-        """Submits a GOAWAY that names the highest stream id, so that no request on its way is lost. `age()` submits the second GOAWAY: it
-        names the last stream that the server accepted. The connection ends after its calls."""
+        """Submits a GOAWAY that names the highest stream id, so that no request on its way is lost. take_keepalive_step()
+        submits the second one: it names the last stream that the server accepted. The connection ends after its calls."""
         if self.state < DRAINING:
             self.enter(DRAINING)
             if self.session != NULL:
@@ -398,7 +399,7 @@ cdef class Session(SendState):
         if call.next is not None:
             call.next.previous = call.previous
         call.next = call.previous = None
-        if call.unsent_nbytes > 0 or call.outgoing is not None:
+        if call.untaken_nbytes > 0 or call.outgoing is not None:
             call.drop_response()
         if call.partial is not None or call.backlog is not None or call.incoming is not None:
             call.drop_request()
@@ -421,7 +422,8 @@ cdef class Session(SendState):
 
 
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
-    """Counts control frames, those of unknown types, too: frames that ask for nothing and bring nothing."""
+    """Counts control frames, PINGs and resets, each for its own limit. A control frame asks for nothing and brings
+    nothing; those of unknown types count, too."""
     (<Session>user_data).frame_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
         return 0                            # these have limits of their own

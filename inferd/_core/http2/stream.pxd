@@ -12,10 +12,10 @@ from inferd._core.http2.streamed cimport Streamed
 
 cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
-    INFER = 1
-    UNARY = 2
-    STREAM = 3
-    INFER_STREAM = 4
+    INFER = 1                           # ModelInfer
+    UNARY = 2                           # served by a task
+    STREAM = 3                          # streaming, served by a task; from here on both kinds stream
+    INFER_STREAM = 4                    # ModelStreamInfer: no task
 
 @cython.final
 @cython.no_gc                   # its cycles (work, listener) are broken by hand when the stream closes
@@ -45,8 +45,8 @@ cdef class Http2Call(Call):
     # The response.
     cdef Conversion outgoing            # compresses a message of it, or None
     cdef Message response               # the message that is being sent, or None
-    cdef char *unsent                   # its next byte
-    cdef Py_ssize_t unsent_nbytes       # its bytes that libnghttp2 has not taken
+    cdef char *untaken                  # its next byte
+    cdef Py_ssize_t untaken_nbytes      # its bytes that libnghttp2 has not taken
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
     cdef bint headers_sent              # HEADERS were submitted
     cdef bint deferred                  # libnghttp2 waits until there is more to send

@@ -65,7 +65,7 @@ cdef class Http2Call(Call):
     @property
     def sending(self):
         """Whether bytes of the last message still wait to be sent."""
-        return self.unsent_nbytes > 0 or self.outgoing is not None
+        return self.untaken_nbytes > 0 or self.outgoing is not None
 
     @property
     def request_over(self):
@@ -180,13 +180,14 @@ cdef class Http2Call(Call):
 
     cdef int take_requests(self, const uint8_t **chunk, Py_ssize_t *nbytes) except -1:
         cdef Message message
-        while nbytes[0] > 0 and not self.settled and self.connection.streamed < self.connection.streamed_most and self.streamed.has_room():
+        while (nbytes[0] > 0 and not self.settled and self.connection.begun_requests < self.connection.most_begun_requests
+               and self.streamed.takes_more()):
             if self.feed(chunk, nbytes, self.max_message_nbytes):
                 message, self.message = self.message, None
-                self.connection.streamed += 1
+                self.connection.begun_requests += 1
                 self.connection.cost += STREAMED_COST
                 self.streamed.begin(message)
-        if nbytes[0] > 0 and not self.settled and self.streamed.has_room():
+        if nbytes[0] > 0 and not self.settled and self.streamed.takes_more():
             self.resume_taking()
         return 0
 
@@ -216,7 +217,7 @@ cdef class Http2Call(Call):
         response = self.streamed.take_response()
         if response is None:
             self.end_if_over()
-        elif self.backlog is not None and self.streamed.has_room():
+        elif self.backlog is not None and self.streamed.takes_more():
             self.resume_taking()
         return response
 
@@ -237,7 +238,7 @@ cdef class Http2Call(Call):
                 self.load(response)
         except Exception as error:
             self.connection.reject(self, self.stream_id, error)
-        return self.unsent_nbytes > 0
+        return self.untaken_nbytes > 0
 
     cdef int resume_taking(self) except -1:
         if not self.streamed.resuming:
@@ -320,8 +321,8 @@ cdef class Http2Call(Call):
             self.connection.mark_dirty()
 
     cdef void drop_response(self) noexcept:
-        self.connection.unread_nbytes -= self.unsent_nbytes
-        self.unsent_nbytes = 0
+        self.connection.unread_nbytes -= self.untaken_nbytes
+        self.untaken_nbytes = 0
         self.response = None
         self.drop_outgoing()
 
@@ -334,7 +335,7 @@ cdef class Http2Call(Call):
     cdef Owed owed(self) noexcept:
         """The step that the client owes before this call goes on, if the call holds memory meanwhile. The client of a streaming call owes
         no message, except the first, and except in a drain."""
-        if self.unsent_nbytes > 0:
+        if self.untaken_nbytes > 0:
             if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
                 return RESPONSE
             return RESPONSES
@@ -348,14 +349,14 @@ cdef class Http2Call(Call):
             if self.streamed.first is not None:
                 return NOTHING
             # Between two requests the client owes nothing. In a drain, the stream takes no more.
-            return REQUEST if self.partial is not None or self.prefix_nbytes > 0 or self.connection.server.draining else NOTHING
+            return REQUEST if self.partial is not None or self.prefix_nbytes > 0 or self.connection.server.stopping else NOTHING
         if self.kind == STREAM:
             # Messages that the method does not take count, too: it takes those that it wants as they come.
             if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
                 return REQUEST
             if self.received_nbytes == 0 and not self.half_closed:
                 return REQUEST          # a client that opens a stream must send a message
-            return REQUEST if self.connection.server.draining and not self.half_closed else NOTHING
+            return REQUEST if self.connection.server.stopping and not self.half_closed else NOTHING
         return NOTHING if self.half_closed else REQUEST
 
     cdef Py_ssize_t owed_nbytes(self) noexcept:
@@ -386,7 +387,7 @@ cdef class Http2Call(Call):
     cdef stall_error(self, int64_t limit_ns, int64_t now_ns):
         cdef Limits limits
         cdef int64_t rate
-        if self.connection.server.draining:
+        if self.connection.server.stopping:
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")
         if now_ns >= self.deadline_ns:
@@ -429,9 +430,9 @@ cdef class Http2Call(Call):
 
     cdef void load(self, Message response) noexcept:
         self.response = response
-        self.unsent = framed(response)
-        self.unsent_nbytes = response.nbytes + PREFIX_NBYTES
-        self.connection.unread_nbytes += self.unsent_nbytes
+        self.untaken = framed(response)
+        self.untaken_nbytes = response.nbytes + PREFIX_NBYTES
+        self.connection.unread_nbytes += self.untaken_nbytes
 
     cdef void begin_sending(self, Message response) noexcept:
         self.load(response)
@@ -502,9 +503,9 @@ cdef class Http2Call(Call):
         self.headers_sent = True
         headers[0] = header(STATUS, code)
         headers[1] = constant_header(CONTENT_TYPE, TEXT)
-        self.unsent = self.response.data
-        self.unsent_nbytes = self.response.nbytes
-        self.connection.unread_nbytes += self.unsent_nbytes
+        self.untaken = self.response.data
+        self.untaken_nbytes = self.response.nbytes
+        self.connection.unread_nbytes += self.untaken_nbytes
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
         nghttp2_submit_response2(self.connection.session, self.stream_id, headers, 2, &provider)
@@ -545,13 +546,13 @@ cdef class Http2Call(Call):
 
 cdef inline Py_ssize_t put_unsent(Http2Call call, uint8_t *buffer, Py_ssize_t length) noexcept:
     """Moves bytes of the message that is being sent to libnghttp2."""
-    cdef Py_ssize_t nbytes = min(length, call.unsent_nbytes)
+    cdef Py_ssize_t nbytes = min(length, call.untaken_nbytes)
     if nbytes > 0:
-        memcpy(buffer, call.unsent, nbytes)
+        memcpy(buffer, call.untaken, nbytes)
         call.sent_nbytes += nbytes
         call.connection.sent_nbytes += nbytes
-        call.unsent += nbytes
-        call.unsent_nbytes -= nbytes
+        call.untaken += nbytes
+        call.untaken_nbytes -= nbytes
         call.connection.unread_nbytes -= nbytes
     return nbytes
 
@@ -561,9 +562,9 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
     """nghttp2 asks for at most `length` bytes of a call's response."""
     cdef Http2Call call = <Http2Call>source.ptr
     cdef Py_ssize_t nbytes = put_unsent(call, buffer, length)
-    while call.streamed is not None and call.unsent_nbytes == 0 and call.load_next():
+    while call.streamed is not None and call.untaken_nbytes == 0 and call.load_next():
         nbytes += put_unsent(call, buffer + nbytes, length - nbytes)
-    if call.unsent_nbytes > 0:
+    if call.untaken_nbytes > 0:
         return nbytes
     call.response = None
     if call.final:

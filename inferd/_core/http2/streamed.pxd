@@ -39,7 +39,7 @@ cdef class Streamed:
     cdef bint sending                   # a response is being sent: send_ready will be called after it
     cdef bint resuming                  # the connection is to take its backlog
     cdef bint closed                    # one of the requests ends the stream: no other begins
-    cdef bint has_room(self) noexcept   # whether another request may begin
+    cdef bint takes_more(self) noexcept # whether another request may begin
     # The RequestError of a client that has lost its permission since the stream began; None: it may go on.
     cdef object lost_access(self)
     cdef void notify(self) noexcept

@@ -40,7 +40,7 @@ cdef class StreamedCall(Call):
             return
         if not streamed.errors_end and not isinstance(error, (PermissionDenied, Unauthenticated)):
             try:
-                response = streamed.handler.reject(self.message, error)
+                response = streamed.handler.rejection(self.message, error)
                 if streamed.connection.has_room(response.nbytes):
                     self.settle(response, None)
                     return
@@ -88,9 +88,9 @@ cdef class StreamedCall(Call):
 cdef class Streamed:
     """The requests in flight of one stream."""
 
-    cdef bint has_room(self) noexcept:
+    cdef bint takes_more(self) noexcept:
         return self.count < self.connection.server.limits.max_stream_requests and self.nbytes < STREAMED_NBYTES and not self.closed \
-            and not self.connection.server.draining
+            and not self.connection.server.stopping
 
     cdef int begin(self, Message message) except -1:
         cdef StreamedCall call

@@ -12,9 +12,9 @@ cdef enum:                              # results of Tls.read
 
 cdef class Tls:
     cdef object wrap                    # makes the session
-    cdef readonly object session        # ssl.SSLObject; None until bytes come: it is large, and many connections may only be opened
+    cdef readonly object ssl_object     # ssl.SSLObject; None until bytes come: it is large, and many connections may only be opened
     cdef object incoming, outgoing      # ssl.MemoryBIO: bytes from the client, bytes for it
-    cdef object read_record, write_content      # methods of `session`
+    cdef object read_record, write_content      # methods of `ssl_object`
     cdef readonly bint established      # the handshake is made
     cdef bint is_sparse                 # the last read of the socket held no content
     cdef Py_ssize_t handshake_nbytes    # bytes that came for the handshake

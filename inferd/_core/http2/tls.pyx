@@ -18,12 +18,12 @@ cdef class Tls:
 
     cdef int begin(self) except -1:
         self.incoming, self.outgoing = MemoryBIO(), MemoryBIO()
-        self.session = self.wrap(self.incoming, self.outgoing)
-        direct = getattr(self.session, "_sslobj", self.session)         # an SSLObject's methods only call those of _sslobj
+        self.ssl_object = self.wrap(self.incoming, self.outgoing)
+        direct = getattr(self.ssl_object, "_sslobj", self.ssl_object)         # an SSLObject's methods only call those of _sslobj
         self.read_record, self.write_content = direct.read, direct.write
 
     cdef int feed(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
-        if self.session is None:
+        if self.ssl_object is None:
             self.begin()
         if not self.established:
             self.handshake_nbytes += nbytes
@@ -34,7 +34,7 @@ cdef class Tls:
 
     cdef bint shake_hands(self) except -1:
         try:
-            self.session.do_handshake()
+            self.ssl_object.do_handshake()
         except SSLWantReadError:
             return False
         self.established = True
@@ -53,12 +53,12 @@ cdef class Tls:
         return 0
 
     cdef bytes output(self):
-        return self.outgoing.read() if self.session is not None else b""
+        return self.outgoing.read() if self.ssl_object is not None else b""
 
     cdef void say_last(self) noexcept:
-        if self.session is None:
+        if self.ssl_object is None:
             return
         try:
-            self.session.unwrap()
+            self.ssl_object.unwrap()
         except Exception:               # unwrap raises while the client's own close_notify has not come, or after a failed handshake
             pass

@@ -78,7 +78,7 @@ cdef class ModelStreamInfer(StreamHandler):
     cpdef Message wrap(self, Message response):
         return wrap_response(response)
 
-    cpdef Message reject(self, Message request, error):
+    cpdef Message rejection(self, Message request, error):
         return reject_response(request, str(error))
 
 

@@ -153,7 +153,7 @@ def test_the_last_cancellation_ends_the_run_once() -> None:
         one.cancel()
     assert ended == [batch]
     assert batch.terminated
-    assert not batch.expire(2**62)
+    assert not batch.end_if_late(2**62)
     batch.fail(Cancelled("ended"))
     batch.deliver()
     assert ended == [batch]
@@ -169,10 +169,10 @@ def test_a_run_whose_every_deadline_has_passed_is_ended_once() -> None:
     batch = polled(queue)
     ended: list[Batch] = []
     batch.terminate = ended.append
-    assert not batch.expire(now_ns + HOUR_NS)
+    assert not batch.end_if_late(now_ns + HOUR_NS)
     early.cancel()
-    assert batch.expire(now_ns + 2 * HOUR_NS)
-    assert not batch.expire(now_ns + 3 * HOUR_NS)
+    assert batch.end_if_late(now_ns + 2 * HOUR_NS)
+    assert not batch.end_if_late(now_ns + 3 * HOUR_NS)
     assert ended == [batch]
     batch.fail(DeadlineExceeded("ended"))
     batch.deliver()
@@ -184,10 +184,10 @@ def test_a_batch_that_does_not_run_cannot_be_ended() -> None:
     queue = batcher()
     put(queue, deadline_ns=time.monotonic_ns() + HOUR_NS)
     batch = polled(queue)
-    assert not batch.expire(2**62)
+    assert not batch.end_if_late(2**62)
     assert not batch.terminated
     batch.deliver()
-    assert not batch.expire(2**62)
+    assert not batch.end_if_late(2**62)
 
 
 def test_the_timeout_of_the_queue_ends_no_run() -> None:
@@ -195,7 +195,7 @@ def test_the_timeout_of_the_queue_ends_no_run() -> None:
     put(queue)
     batch = polled(queue)
     batch.terminate = lambda batch: None
-    assert not batch.expire(time.monotonic_ns() + 2 * HOUR_NS)
+    assert not batch.end_if_late(time.monotonic_ns() + 2 * HOUR_NS)
 
 
 def test_forward_moves_a_request_between_batchers() -> None:

@@ -42,7 +42,7 @@ REQUEST = pb.ModelInferRequest(model_name="modèle", id="ä7", raw_input_content
     st.text(max_size=200),
 )
 def test_an_error_names_the_request_as_far_as_it_can_be_read(content: bytes, text: str) -> None:
-    told = pb.ModelStreamInferResponse.FromString(bytes(HANDLER.reject(Message(content), NotFound(text))))
+    told = pb.ModelStreamInferResponse.FromString(bytes(HANDLER.rejection(Message(content), NotFound(text))))
     assert told.error_message == text
     assert told.infer_response.parameters["triton_final_response"].bool_param
     try:

@@ -149,8 +149,8 @@ def test_the_states_of_a_connection_that_drains() -> None:
         for _ in range(2):
             connection.drain()
             assert connection.state == DRAINING
-        connection.age(1, 0)
-        connection.age(S, 0)
+        connection.take_keepalive_step(1, 0)
+        connection.take_keepalive_step(S, 0)
         peer.until(lambda: len(peer.goaways) == 2)
         assert (connection.state, connection.told) == (DRAINING, []), "a call goes on to its end"
         held.pop().reply(b"y")
@@ -186,7 +186,7 @@ def test_every_state_may_end(sockets: Sockets, state: int, ends: str) -> None:
     assert connection.told == ["released"]
     assert (connection.socket, connection.descriptor, connection.unsent_nbytes) == (None, -1, 0)
     client.close()
-    sockets.until(lambda: not sockets.server.closing)
+    sockets.until(lambda: not sockets.server.lingering)
     assert (sockets.server.connections, len(sockets.poller)) == (0, 0)
 
 
@@ -220,7 +220,7 @@ def test_what_came_before_the_end_is_answered(sockets: Sockets, kind: str) -> No
     peer.until(lambda: peer.closed)
     assert peer.pings == 1
     assert [peer.bodies[stream] for stream in streams] == 600 * [frame(b"last")]
-    sockets.until(lambda: not sockets.server.closing)
+    sockets.until(lambda: not sockets.server.lingering)
 
 
 @pytest.mark.parametrize("ends", ["close", "reset", "abort"])
@@ -349,7 +349,7 @@ def test_the_output_of_a_connection_that_ends_for_an_error_reaches_its_client(so
     assert peer.goaways == [6]
     assert connection.state == CLOSED
     peer.socket.close()
-    sockets.until(lambda: not sockets.server.closing)
+    sockets.until(lambda: not sockets.server.lingering)
 
 
 # ---- by TLS: output that nobody here has asked for

@@ -32,7 +32,7 @@ class Watched(Client):
             self.h2.state_machine.state = ConnectionState.CLIENT_OPEN  # for h2 the first GOAWAY ends all
 
     def look(self, now_s: float, *, waiting_nbytes: int = 0, deaf: bool = False) -> bool:
-        cut = self.session.age(int(now_s * S), waiting_nbytes)
+        cut = self.session.take_keepalive_step(int(now_s * S), waiting_nbytes)
         if deaf:
             self.served.run_scheduled()
         else:
@@ -136,7 +136,7 @@ def test_without_keepalive_nobody_is_asked() -> None:
 def test_before_the_preface_nothing_is_said() -> None:
     """Whoever speaks HTTP/1.1 would take it for garbage; the preface has a limit of its own."""
     client = Client(Served(keepalive_ns=S, max_idle_ns=S), greet=False)
-    assert [client.session.age(now_s * S, 0) for now_s in (0, 10, 100)] == [False] * 3
+    assert [client.session.take_keepalive_step(now_s * S, 0) for now_s in (0, 10, 100)] == [False] * 3
     client.served.run_scheduled()
     assert client.written == []
 

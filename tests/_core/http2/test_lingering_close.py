@@ -41,7 +41,7 @@ def closing(
 
 
 def is_over(sockets: Sockets, made: LingeringClose) -> bool:
-    return made not in sockets.server.closing and made.descriptor == -1
+    return made not in sockets.server.lingering and made.descriptor == -1
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
@@ -130,7 +130,7 @@ def test_a_client_that_moves_has_longer_but_not_for_ever(sockets: Sockets, moves
 
 def test_a_drain_does_not_wait_for_a_client_that_only_sends(sockets: Sockets) -> None:
     made, client = closing(sockets)
-    sockets.server.draining = True
+    sockets.server.stopping = True
     for now_s in range(1, 1 + TIMEOUT_S):
         client.sendall(b"x")
         sockets.settle()

@@ -879,11 +879,11 @@ def test_drain_answers_what_is_under_way_and_ends() -> None:
     client = Client(served := Served())
     stream_id = client.call(b"x")
     client.session.drain()
-    client.session.age(0, 0)
+    client.session.take_keepalive_step(0, 0)
     client.exchange()
     assert client.goaways[0].last_stream_id == 2**31 - 1
     assert not client.closed_by_server
-    client.session.age(10**9, 0)
+    client.session.take_keepalive_step(10**9, 0)
     client.exchange()
     assert client.goaways[-1].last_stream_id == stream_id
     assert not client.closed_by_server

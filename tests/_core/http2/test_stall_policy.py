@@ -469,7 +469,7 @@ def test_a_paused_transport_is_judged_by_what_it_holds() -> None:
 
 def drained(client: Client) -> None:
     """The client does not hear of it: h2 would send nothing more."""
-    client.served.server.draining = True
+    client.served.server.stopping = True
     drain(client.session)
     client.served.run_scheduled()
 

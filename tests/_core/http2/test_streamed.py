@@ -33,7 +33,7 @@ class Streaming(StreamHandler):
     def wrap(self, response: Message) -> Message:
         return Message(b"<%b>" % bytes(response))
 
-    def reject(self, request: Message, error: RequestError) -> Message:
+    def rejection(self, request: Message, error: RequestError) -> Message:
         return Message(f"!{error}".encode())
 
 
@@ -319,7 +319,7 @@ def test_an_idle_stream_ends_at_its_deadline_and_otherwise_lives(opened: Open) -
 def test_a_drain_answers_what_is_in_flight_and_ends_the_stream(opened: Open) -> None:
     stream = opened()
     stream.send(b"0")
-    stream.served.server.draining = True
+    stream.served.server.stopping = True
     stream.send(b"1")
 
     def look(first: int) -> None:

@@ -236,8 +236,8 @@ def test_a_drain_that_begins_within_a_handshake(sockets: Sockets, context: ssl.S
     stream = peer.ask(INFER, b"late")
     peer.until(lambda: stream in peer.ended)
     assert connection.state == DRAINING
-    connection.age(1, 0)
-    connection.age(S, 0)
+    connection.take_keepalive_step(1, 0)
+    connection.take_keepalive_step(S, 0)
     peer.until(lambda: connection.state == CLOSED)
     peer.until(lambda: len(peer.goaways) == 2)
     assert peer.bodies[stream][5:] == b"late"

@@ -193,7 +193,7 @@ def act(echo: Echo, session: Session, what: int) -> None:
             session.drain()
         case 4:
             for now_ns in (1, LATER_NS):  # the last GOAWAY of a drain
-                session.age(now_ns, 0)
+                session.take_keepalive_step(now_ns, 0)
         case 5:
             session.end_late_calls(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
             session.end_late_calls(LATER_NS, what, 1, 1)

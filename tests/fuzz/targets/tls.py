@@ -82,7 +82,7 @@ def check(data: bytes) -> None:
         check_records([struct.unpack_from("<BH", data, at) for at in range(1, len(data) - 2, 3)][:MAX_STEPS])
     elif data:
         check_hello(data[1:])
-    assert (SERVER.connections, len(SERVER.closing)) == (0, 0)
+    assert (SERVER.connections, len(SERVER.lingering)) == (0, 0)
     check_held(before)
 
 
@@ -193,7 +193,7 @@ class Served:
         self.poller.serve()
         while SCHEDULED:
             SCHEDULED.pop(0)()
-        for closing in list(SERVER.closing):
+        for closing in list(SERVER.lingering):
             closing.abort()
 
     # The step that is a server's.
