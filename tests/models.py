@@ -197,6 +197,16 @@ def many(count: int = 6) -> bytes:
     )
 
 
+def sum_of_squares(width: int = 1000) -> bytes:
+    """x -> y, the sum of squares: a run takes memory for the squares. FP32[N,width] -> FP32[N,1]."""
+    return model(
+        [_node("Mul", ["x", "x"], ["squares"]), _node("MatMul", ["squares", "ones"], ["y"])],
+        [("x", "FP32", ("N", width))],
+        [("y", "FP32", ("N", 1))],
+        {"ones": np.ones((width, 1), np.float32)},
+    )
+
+
 def every_datatype(words: Sequence[str] = tuple(word for word in DATATYPES if word not in ("BYTES", "BF16"))) -> bytes:
     """One identity a datatype in one model: in_FP32 [N,3] -> out_FP32 and so on."""
     return model(

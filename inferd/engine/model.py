@@ -41,6 +41,7 @@ from inferd._core.inference.path import Route
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine import run_limits, warmup
+from inferd.engine.arena import KEPT_BYTES
 from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.engine.preparer import PreprocessThreads
@@ -280,10 +281,12 @@ class Model:
     @property
     def arena_bytes(self) -> int:
         """Memory that the runs' arenas hold at the moment, in use or kept for the next run; 0 where inferd has none."""
-        runs = self.statistics.runs
-        if runs != self._seen_runs or any(instance.running for instance in self._instances):
-            self._seen_runs, self._arena_bytes = runs, sum(arena.held_bytes() for arena in self._arenas)
+        if self.statistics.runs != self._seen_runs or any(instance.running for instance in self._instances):
+            self._look_at_arenas()
         return self._arena_bytes
+
+    def _look_at_arenas(self) -> None:
+        self._seen_runs, self._arena_bytes = self.statistics.runs, sum(arena.held_bytes() for arena in self._arenas)
 
     @property
     def run_peak_bytes(self) -> int:
@@ -311,11 +314,12 @@ class Model:
         self._decayed_runs = runs
         self._give_back()
 
-    def _give_back(self) -> None:
-        for arena in self._arenas:
-            held_bytes = arena.give_back()
-            log.debug("%s: its runs held %d bytes; what none of them uses is given back", self._title, held_bytes)
+    def _give_back(self, kept_bytes: int = KEPT_BYTES) -> int:
+        """Returns what was held before."""
+        held_bytes = sum(arena.give_back(kept_bytes) for arena in self._arenas)
+        log.debug("%s: its runs held %d bytes; what none of them uses is given back", self._title, held_bytes)
         self._seen_runs = -1
+        return held_bytes
 
     # ---- life ----
 
@@ -346,7 +350,9 @@ class Model:
             except RequestError as error:
                 raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
         self._decide(measured_ns, unbounded)
-        self._give_back()
+        if 0 < self._give_back(kept_bytes=0) <= KEPT_BYTES:
+            warmup.run_one_row(self._instances, signature, self._examples)  # so that a first request finds the memory of its run
+        self._look_at_arenas()
 
     def _learn_cost(self) -> None:
         """Where sizes vary: learns what runs take of memory, so that a request whose run would not fit is rejected as it comes."""

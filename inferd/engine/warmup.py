@@ -1,8 +1,8 @@
 """First runs of a model before it is ready: they allocate, bind and compile what a first request would otherwise wait for, and
 they measure whether the model is small enough for the event loop.
 
-They take the path of every request (check, batcher, run_batch, deliver) with a batcher and statistics of their own, so that
-nothing of them is counted. Never in here: what follows from the measured time (model.py, _core/inference/inline_policy).
+They take the path of every request (check, batcher, run_batch, deliver) with a batcher of their own, and statistics that nobody
+reads. Never in here: what follows from the measured time (model.py, _core/inference/inline_policy).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +25,20 @@ from inferd._core.tensor.tensor import DATATYPES, Signature
 from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from inferd.engine.executor import Instance
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "rows_of", "run_once", "short_nbytes", "warm_up"]
+__all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "rows_of", "run_once", "run_one_row", "short_nbytes", "warm_up"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: steps never give them, and the graph may reject them
 
+_UNREAD = Statistics(0)  # of all warm-up runs: making some takes longer than a run of a small model
 MEASURED_RUNS = 5  # of each size, after one that is not counted
+INTERRUPTED_NS = 20_000_000  # a run that the system interrupts may seem so much longer
 PAUSE_S = 0.0002  # before a run that is measured as it would be in service
 LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
 LARGEST_RUN_BYTES = 1 << 30  # so is one whose inputs would be larger
@@ -64,17 +67,27 @@ def warm_up(instance: Instance, signature: Signature, examples: Examples) -> Non
         run_once(instance, signature, rows_of(signature, examples, largest))
 
 
+def run_one_row(instances: Sequence[Instance], signature: Signature, examples: Examples) -> None:
+    """One run of one row on each; that the model rejects it is no news."""
+    inputs = rows_of(signature, examples, 1)
+    with suppress(RequestError):
+        for instance in instances:
+            run_once(instance, signature, inputs)
+
+
 def measure(instance: Instance, signature: Signature, examples: Examples, hopeless_ns: int) -> int:
-    """The median run in ns, of one row or of max_batch_size rows, whichever is longer. Stops at the first run above `hopeless_ns`,
-    and returns that. Call after warm_up. Raises RequestError when the model fails."""
+    """The median run in ns, of one row or of max_batch_size rows, whichever is longer. Stops at two runs in a row
+    above `hopeless_ns`, or at a first one far above it, and returns the shorter. Call after warm_up. Raises RequestError when the model
+    fails."""
     longest_ns = 0
     for rows in sorted({1, _largest_rows(signature, 0)}):  # one row first: where that is hopeless, the most rows take seconds
         inputs = rows_of(signature, examples, rows)
         runs_ns: list[int] = []
         for _ in range(MEASURED_RUNS + 1):
             runs_ns.append(run_once(instance, signature, inputs))
-            if runs_ns[-1] > hopeless_ns:
-                return runs_ns[-1]
+            shortest_ns = min(runs_ns[-2:])
+            if shortest_ns > hopeless_ns + (0 if len(runs_ns) > 1 else INTERRUPTED_NS):
+                return shortest_ns
         longest_ns = max(longest_ns, int(statistics.median(runs_ns[1:])))
     return longest_ns
 
@@ -119,7 +132,7 @@ def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
     request = LocalRequest(inputs)
     request.check(signature)
     rows = max(signature.max_batch_size, 1)
-    batcher = Batcher(rows, Statistics(rows), name=f"'{signature.model_name.decode()}' (warm-up)")
+    batcher = Batcher(rows, _UNREAD, name=f"'{signature.model_name.decode()}' (warm-up)")
     call = _Unheard()
     batcher.put(request, call)
     batch = batcher.poll()

@@ -118,3 +118,13 @@ def test_an_onnxruntime_without_such_arenas_serves_without_a_limit(
         assert not served(engine).has_arena
         assert served(engine).arena_bytes == 0
     assert "so the memory of runs has none" in caplog.text
+
+
+def test_a_model_that_nobody_asks_keeps_the_memory_of_one_row(tmp_path: Path) -> None:
+    """Its warm-up runs the most rows, too. A first request of one row finds the memory that it needs."""
+    with Engine(models.repository(tmp_path, {"squares": models.sum_of_squares()}), max_run_bytes=100 * MIB) as engine:
+        model = served(engine, "squares")
+        one_row_bytes = model.arena_bytes
+        for rows, grows in ((1, False), (model.config.max_batch_size, True)):
+            engine.infer("squares", {"x": np.ones((rows, 1000), np.float32)})
+            assert (model.arena_bytes > one_row_bytes > 0) is grows

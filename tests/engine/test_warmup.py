@@ -107,13 +107,16 @@ def test_warm_up_runs_one_row_and_the_most_rows() -> None:
     assert backend.rows == [1, 8]
 
 
-def test_measure_takes_the_slower_size_and_stops_at_the_first_hopeless_run() -> None:
+def test_measure_takes_the_slower_size_and_stops_where_runs_are_hopeless() -> None:
     backend = FakeBackend()
     assert 0 < warmup.measure(instance(backend), SIGNATURE, {}, 10**12) < 10**9
     assert sorted(backend.rows) == [1] * 6 + [8] * 6
     backend.rows.clear()
     assert warmup.measure(instance(backend), SIGNATURE, {}, 0) > 0
-    assert backend.rows == [1], "not the most rows, which may take seconds"
+    assert backend.rows == [1, 1], "once more, as the system may have interrupted it; not the most rows, which may take seconds"
+    backend.rows.clear()
+    assert warmup.measure(instance(backend), SIGNATURE, {}, -warmup.INTERRUPTED_NS) > 0
+    assert backend.rows == [1]
 
 
 def test_measure_begins_with_one_row_whatever_the_most_are() -> None:
@@ -121,7 +124,7 @@ def test_measure_begins_with_one_row_whatever_the_most_are() -> None:
     backend = FakeBackend()
     signature = Signature("m", "1", SIGNATURE.input_specs, SIGNATURE.output_specs, 64)
     warmup.measure(instance(backend), signature, {}, 0)
-    assert backend.rows == [1]
+    assert backend.rows == [1, 1]
 
 
 @pytest.mark.parametrize(("limit_ns", "widest", "found"), [(0, 10**9, 0), (10**12, 100, 4 * 64), (10**12, 10**9, 1 << 20)])
