@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    _Page = tuple[str, list[tuple[str, str]], bytes]  # status, headers, body
+    _Page = tuple[str, list[tuple[str, str]], list[bytes]]  # status, headers, body in parts
 
 __all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer", "SharedPages"]
 
@@ -107,7 +107,7 @@ class SharedPages:
             self._make(page, asked, environ)
         status, headers, body = page.result()
         start_response(status, headers)
-        return [body]
+        return body
 
     def _make(self, page: Future[_Page], asked: tuple[str, ...], environ: WSGIEnvironment) -> None:
         with self._making:
@@ -116,7 +116,7 @@ class SharedPages:
                 del self._asked[asked]  # who asks from now on gets another
             said: list[Any] = []
             try:
-                body = b"".join(self._app(environ, cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))))
+                body = list(self._app(environ, cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))))
                 page.set_result((*said, body))
             except BaseException as error:
                 page.set_exception(error)

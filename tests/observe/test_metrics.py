@@ -22,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from inferd.engine.provenance import Provenance
 from inferd.errors import StartError
-from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Exposition, MergedMetrics, Metrics
+from inferd.observe.metrics import SERVER_METRICS, Exposition, MergedMetrics, Metrics
+from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
 from inferd.observe.pages import merge
 from inferd.observe.scrape import PAGE_S, PAGES_AT_ONCE
 from tests.fake_repository import FakeModel, FakeRepository

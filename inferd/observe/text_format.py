@@ -1,0 +1,114 @@
+"""Writes metrics that many models have as Prometheus's text, and as OpenMetrics: a table at a time, in slices.
+
+prometheus_client makes an object of each sample, and a thousand models have 170,000 samples. Here a table has one template for all of
+its rows. Python's other threads wait while one writes, the event loop too: so the text comes in slices, with a rest after each.
+
+Never in here: what the values mean, prometheus_client, HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    Row = tuple[Sequence[str], Sequence[float]]  # a value for each of the table's labels, and one for each column
+
+__all__ = ["Column", "Table", "in_slices", "lines_of"]
+
+SLICE_S = 0.002  # of writing, and then
+REST_S = 0.0001  # of rest: a thread that only gives Python up for a moment would get it again before the event loop has woken
+
+
+class Column(NamedTuple):
+    """One sample of each row. suffix: what follows the table's name. labels: beside those of the row."""
+
+    suffix: str = ""
+    labels: Mapping[str, str] = {}
+
+
+class Table(NamedTuple):
+    """One metric of many models. kind: counter, gauge, histogram or info. A counter whose column has no suffix is one of Triton's.
+    rows: made as they are written."""
+
+    name: str
+    documentation: str
+    kind: str
+    labels: Sequence[str]
+    columns: Sequence[Column]
+    rows: Iterable[Row]
+
+
+def in_slices(
+    pieces: Iterable[str], *, clock: Callable[[], float] = time.perf_counter, rest: Callable[[float], object] = time.sleep
+) -> Iterator[bytes]:
+    """The text in parts that each took SLICE_S to make, or as long as one piece takes. Rests between two of them."""
+    slice_: list[str] = []
+    due_s = clock() + SLICE_S
+    for piece in pieces:
+        slice_.append(piece)
+        if clock() >= due_s:
+            yield "".join(slice_).encode()
+            slice_.clear()
+            rest(REST_S)
+            due_s = clock() + SLICE_S
+    yield "".join(slice_).encode()
+
+
+def lines_of(table: Table, *, openmetrics: bool) -> Iterator[str]:
+    """The table's text: its head, and then the lines of one row at a time. As prometheus_client writes it, but for Triton's counters: they
+    keep their names, and have no type in OpenMetrics, where a counter's name ends in _total."""
+    name, kind, suffix = table.name, table.kind, table.columns[0].suffix
+    documentation = table.documentation.replace("\\", r"\\").replace("\n", r"\n")
+    if openmetrics:
+        documentation = documentation.replace('"', r"\"")
+        kind = "unknown" if kind == "counter" and not suffix else kind
+    elif kind in ("counter", "info"):
+        name += suffix
+        kind = "gauge" if kind == "info" else kind
+    yield f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n"
+    first = _place(table.labels[0])
+    whole = "".join(map(_line(table), table.columns))
+    zeros = ("0.0",) * len(table.columns)
+    templates: dict[tuple[str, ...], tuple[str, list[str]]] = {}  # by all labels but the first, which most rows share; and cut, of zeros
+    for (one, *others), values in table.rows:
+        key = tuple(others)
+        if key not in templates:
+            template = whole
+            for label, value in zip(table.labels[1:], others, strict=True):
+                template = template.replace(_place(label), _escaped(value).replace("%", "%%"))
+            templates[key] = template, (template % zeros).split(first)
+        template, cut = templates[key]
+        yield (template % tuple(map(_number, values))).replace(first, _escaped(one)) if any(values) else _escaped(one).join(cut)
+
+
+def _line(table: Table) -> Callable[[Column], str]:
+    def line(column: Column) -> str:
+        labels = {label: _place(label) for label in table.labels} | {label: _escaped(value) for label, value in column.labels.items()}
+        told = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items())).replace("%", "%%")
+        return f"{table.name}{column.suffix}{{{told}}} %s\n"
+
+    return line
+
+
+def _place(label: str) -> str:
+    """Where the value of a row's label is put: no value has zero bytes."""
+    return f"\0{label}\0"
+
+
+@lru_cache(4096)
+def _escaped(value: str) -> str:
+    return value.replace("\0", "").replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    """As Go writes a float, and prometheus_client: 1.5, 1.234567e+06."""
+    text = repr(float(value))
+    dot = text.find(".")
+    if value > 0 and dot > 6:
+        mantissa = f"{text[0]}.{text[1:dot]}{text[dot + 1 :]}".rstrip("0.")
+        return f"{mantissa}e+{dot - 1:02d}"
+    return text
