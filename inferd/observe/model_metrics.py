@@ -62,7 +62,11 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
     provenances = (([*labels, *model.provenance], (1,)) for model, labels in labelled if model.provenance is not None)
     told = (*MODEL, *Provenance._fields)
     yield Table("inferd_model", "Where responses of the version come from.", "info", told, [Column("_info")], provenances)
-    names = sorted({*loads, *(model.name for model in models)})
+    loaded = {model.name for model in models}
+    ready = [(labels, (model.state == "READY",)) for model, labels in labelled]
+    failed_whole = [((name, ""), (0,)) for name in sorted(loads.keys() - loaded) if loads[name].failing]  # no version could be loaded
+    yield Table("inferd_model_ready", "1 when the version takes requests.", "gauge", MODEL, [Column()], [*ready, *failed_whole])
+    names = sorted({*loads, *loaded})
     failed = (([name], (loads[name].failures if name in loads else 0,)) for name in names)
     failing = (([name], (name in loads and loads[name].failing,)) for name in names)
     yield Table("inferd_model_load_failures", "Loads of the model that failed.", "counter", ["model"], [Column("_total")], failed)
@@ -82,7 +86,6 @@ TRITON_COUNTERS: Numbers = (
 TRITON_GAUGES: Numbers = (("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),)
 GAUGES: Numbers = (
     ("nv_model_load_duration_secs", "From opening the model's file to the end of its warm-up.", lambda model: model.load_ns / 1e9),
-    ("inferd_model_ready", "1 when the version takes requests.", lambda model: model.state == "READY"),
     ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
     ("inferd_instances", "Instances of the version.", lambda model: model.instances),
     ("inferd_instances_hung", "Instances whose run was told to end and does not.", lambda model: model.hung),

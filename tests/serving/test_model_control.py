@@ -251,6 +251,32 @@ def test_health_follows_every_change(client: triton.InferenceServerClient, folde
     assert {sample.labels["model"]: sample.value for sample in page["inferd_model_load_failing"].samples}["e"] == 0
 
 
+def test_a_model_of_which_nothing_could_be_loaded_is_not_ready(
+    client: triton.InferenceServerClient, folder: Path, caller: Caller, served: ServerFixture
+) -> None:
+    check = caller.channel.unary_unary(
+        "/grpc.health.v1.Health/Check", health.HealthCheckRequest.SerializeToString, health.HealthCheckResponse.FromString
+    )
+
+    def told() -> tuple[str, bool, dict[str, float]]:
+        """By health, by ModelReady, and by the metric of each version."""
+        status = check(health.HealthCheckRequest(service="f"), timeout=LIMIT_S).status
+        (family,) = [family for family in served.server.metrics().page() if family.name == "inferd_model_ready"]
+        versions = {sample.labels["version"]: sample.value for sample in family.samples if sample.labels["model"] == "f"}
+        return health.HealthCheckResponse.ServingStatus.Name(status), client.is_model_ready("f"), versions
+
+    models.repository(folder, {"f": b"half"})
+    assert "failed to load 'f'" in rejected(lambda: client.load_model("f"))
+    assert told() == ("NOT_SERVING", False, {"": 0})
+    models.repository(folder, {"f": IDENTITY})
+    client.load_model("f")
+    assert told() == ("SERVING", True, {"1": 1})
+    models.repository(folder, {"f": {2: b"half"}})
+    assert "failed to load 'f'" in rejected(lambda: client.load_model("f"))
+    assert told() == ("SERVING", True, {"1": 1}), "version 1 goes on serving"
+    client.unload_model("f")
+
+
 # ---- under load ----------------------------------------------------------------------------------------------------
 
 
