@@ -332,8 +332,8 @@ class Model:
         signature = self._run_signature
         unbounded = self._look_through()
         try:
-            for instance in self._instances:
-                warmup.warm_up(instance, signature, self._examples)
+            for instance in self._instances:  # of one session: its threads and caches are warm for all of them
+                warmup.warm_up(instance, signature, self._examples, once=instance is not self._instances[0])
             policy = self.route.policy
             if policy is not None and not unbounded:
                 measured_ns = warmup.measure(self._instances[0], signature, self._examples, HOPELESS_LIMITS * policy.limit_ns)

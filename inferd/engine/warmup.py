@@ -7,6 +7,7 @@ reads. Never in here: what follows from the measured time (model.py, _core/infer
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 import time
@@ -22,6 +23,7 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES, Signature
+from inferd.engine.steadiness import Steadiness
 from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
@@ -30,7 +32,20 @@ if TYPE_CHECKING:
     from inferd.engine.executor import Instance
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "rows_of", "run_once", "run_one_row", "short_nbytes", "warm_up"]
+__all__ = [
+    "configured_inputs",
+    "doubling_rows",
+    "is_deterministic",
+    "measure",
+    "paused",
+    "rows_of",
+    "run_once",
+    "run_one_row",
+    "short_nbytes",
+    "warm_up",
+]
+
+log = logging.getLogger("inferd.engine")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
@@ -46,25 +61,59 @@ MOST_FILE_BYTES = 1 << 30  # of one input_data_file
 MOST_TRIED = 1 << 18  # elements of the inputs of one row, where their sizes vary
 
 
-class _Unheard(Call):
-    """Who asks for a warm-up run: keeps the error, if there is one."""
+class _WarmupCall(Call):
+    """Keeps the response, or the error."""
 
+    outputs: Mapping[str, Array] = {}
     error: RequestError | None = None
 
-    def reply(self, message: object) -> None:
-        pass
+    def reply(self, message: Any) -> None:
+        self.outputs = message
 
     def fail(self, error: RequestError) -> None:
         self.error = error
 
 
-def warm_up(instance: Instance, signature: Signature, examples: Examples) -> None:
-    """One run of one row, and one of max_batch_size rows, which touches all memory of a run. A backend binds the row counts between
-    as they come. Raises RequestError when the model fails."""
-    first_ns = run_once(instance, signature, rows_of(signature, examples, 1))
+def warm_up(instance: Instance, signature: Signature, examples: Examples, *, once: bool = False) -> None:
+    """Runs one row, and then max_batch_size rows, which touches all memory of a run, until each takes a steady time. A backend binds
+    the row counts between as they come. once: one run of each is enough. Raises RequestError when the model fails."""
+    first_ns = _run_until_steady(instance, signature, rows_of(signature, examples, 1), once)
     largest = _largest_rows(signature, first_ns)
     if largest > 1:
-        run_once(instance, signature, rows_of(signature, examples, largest))
+        _run_until_steady(instance, signature, rows_of(signature, examples, largest), once)
+
+
+def _run_until_steady(instance: Instance, signature: Signature, inputs: Inputs, once: bool) -> int:
+    """How long the first run took, in ns."""
+    first_ns = run_ns = run_once(instance, signature, inputs)
+    steadiness = Steadiness()
+    while not (steadiness.ran(run_ns) or once):
+        run_ns = run_once(instance, signature, inputs)
+    if not (steadiness.steady or once):
+        log.debug("%s: its run times were not steady after %d runs", instance.name, steadiness.runs)
+    return first_ns
+
+
+def is_deterministic(instance: Instance, signature: Signature, examples: Examples) -> bool | None:
+    """Whether the same row gives the same bytes when it is run twice; None: the model does not take the row. Fractions of the row are
+    not zero, which some random operators leave as it is."""
+    inputs = [
+        (name, word, _random(word, array.shape) if name not in examples and _is_fraction(word) else array)
+        for name, word, array in rows_of(signature, examples, 1)
+    ]
+    try:
+        one, other = (_response(instance, signature, inputs)[1] for _ in range(2))
+    except RequestError:
+        return None
+    return all(_bits(array) == _bits(other[name]) for name, array in one.items())
+
+
+def _is_fraction(word: str) -> bool:
+    return word.startswith("FP") or word == "BF16"
+
+
+def _bits(array: Array) -> object:
+    return array.tolist() if array.dtype.hasobject else array.tobytes()
 
 
 def run_one_row(instances: Sequence[Instance], signature: Signature, examples: Examples) -> None:
@@ -129,11 +178,16 @@ def doubling_rows(signature: Signature) -> list[int]:
 
 def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
     """One request through one run; how long the model ran, in ns. Raises the RequestError that it is answered with."""
+    return _response(instance, signature, inputs)[0]
+
+
+def _response(instance: Instance, signature: Signature, inputs: Inputs) -> tuple[int, Mapping[str, Array]]:
+    """The same, and the outputs."""
     request = LocalRequest(inputs)
     request.check(signature)
     rows = max(signature.max_batch_size, 1)
     batcher = Batcher(rows, _UNREAD, name=f"'{signature.model_name.decode()}' (warm-up)")
-    call = _Unheard()
+    call = _WarmupCall()
     batcher.put(request, call)
     batch = batcher.poll()
     assert batch is not None
@@ -143,7 +197,7 @@ def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
     batch.deliver()
     if call.error is not None:
         raise call.error
-    return batch.execute_ns
+    return batch.execute_ns, call.outputs
 
 
 def rows_of(signature: Signature, examples: Examples, rows: int, size: int = 1) -> Inputs:
@@ -247,6 +301,6 @@ def _random(word: str, shape: tuple[int, ...]) -> Array:
     if word == "BF16":  # the upper half of an FP32
         return (generator.random(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
     dtype = DATATYPES[word][2]
-    if word.startswith("FP"):
+    if _is_fraction(word):
         return generator.random(shape).astype(dtype)
     return generator.integers(0, 2 if word == "BOOL" else 128, shape).astype(dtype)

@@ -10,7 +10,7 @@ import pytest
 
 from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
-from inferd.engine import warmup
+from inferd.engine import steadiness, warmup
 from inferd.engine.executor import Instance
 from inferd.errors import ConfigError, Internal
 from inferd.protocol import inference
@@ -101,10 +101,34 @@ def test_rows_of_files(tmp_path: Path) -> None:
         list(warmup.configured_inputs(config, signature, tmp_path.joinpath))
 
 
-def test_warm_up_runs_one_row_and_the_most_rows() -> None:
+@pytest.mark.parametrize(("once", "runs"), [(True, 1), (False, 3)])
+def test_warm_up_runs_one_row_and_the_most_rows(once: bool, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until they take a steady time, which runs of this back end do from the first one on."""
+    monkeypatch.setattr(steadiness, "SLACK_NS", 10**12)
     backend = FakeBackend()
-    warmup.warm_up(instance(backend), SIGNATURE, {})
-    assert backend.rows == [1, 8]
+    warmup.warm_up(instance(backend), SIGNATURE, {}, once=once)
+    assert backend.rows == [1] * runs + [8] * runs
+
+
+def test_the_same_row_is_run_twice_and_its_bytes_are_compared() -> None:
+    """At values that are not zero, which a factor would hide."""
+
+    class Random(FakeBackend):
+        drift = 1.0
+
+        def run(self, rows: int) -> Tensors:
+            self._x *= self.drift
+            self.drift += 1e-6
+            return super().run(rows)
+
+    class Rejecting(FakeBackend):
+        def inputs(self, batch: Any) -> Tensors:
+            raise Internal("not this row")
+
+    assert warmup.is_deterministic(instance(FakeBackend()), SIGNATURE, {}) is True
+    assert warmup.is_deterministic(instance(Random()), SIGNATURE, {}) is False
+    assert warmup.is_deterministic(instance(Random()), SIGNATURE, {"x": np.zeros(4, np.float32)}) is True, "an example is kept"
+    assert warmup.is_deterministic(instance(Rejecting()), SIGNATURE, {}) is None
 
 
 def test_measure_takes_the_slower_size_and_stops_where_runs_are_hopeless() -> None:
@@ -153,5 +177,5 @@ def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
 def test_a_slow_model_is_not_warmed_with_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warmup, "LARGEST_RUN_NS", 1)
     backend = FakeBackend()
-    warmup.warm_up(instance(backend), SIGNATURE, {})
+    warmup.warm_up(instance(backend), SIGNATURE, {}, once=True)
     assert backend.rows == [1]

@@ -1,0 +1,43 @@
+"""When a version has run often enough to be ready: once its runs take a steady time.
+
+The first runs of a model pay for pages, caches and threads that later ones find. The policy sees run times and nothing else: it has no
+clock and runs nothing. Never in here: warm-up runs (warmup.py).
+"""
+
+from __future__ import annotations
+
+import statistics
+
+__all__ = ["Steadiness"]
+
+LAST = 3  # runs that are compared
+SHARE = 0.2  # of their median: the most that each of them differs from it
+SLACK_NS = 50_000  # or this: timers and the scheduler make runs of some microseconds differ more
+MOST_RUNS = 20
+MOST_NS = 500_000_000  # for all runs together, so that a load is not much longer for it
+
+
+class Steadiness:
+    """The runs of one size, the first one included."""
+
+    def __init__(self) -> None:
+        self._runs_ns: list[int] = []
+
+    def ran(self, run_ns: int) -> bool:
+        """Takes the time of a run. True: no more are needed, or allowed."""
+        self._runs_ns.append(run_ns)
+        return self.steady or len(self._runs_ns) >= MOST_RUNS or sum(self._runs_ns) >= MOST_NS
+
+    @property
+    def runs(self) -> int:
+        """How many there were."""
+        return len(self._runs_ns)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the last runs took about the same time."""
+        last_ns = self._runs_ns[-LAST:]
+        if len(last_ns) < LAST:
+            return False
+        median_ns = statistics.median(last_ns)
+        return all(abs(run_ns - median_ns) <= max(SHARE * median_ns, SLACK_NS) for run_ns in last_ns)
