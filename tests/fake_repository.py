@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inferd._core.metrics.histogram import Statistics
+from inferd.engine.contract import Contract
 from inferd.engine.labels import Table
 from inferd.engine.provenance import Provenance
 from inferd.engine.repository import Loads
@@ -53,6 +54,7 @@ class FakeModel:
     arena_bytes: int = 0
     run_peak_bytes: int = 0
     provenance: Provenance | None = None
+    contract: Contract | None = None
 
 
 class FakeRepository:

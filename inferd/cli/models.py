@@ -19,13 +19,14 @@ from inferd.cli.say import say
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
 __all__ = ["models"]
 
+CHECK = "check."  # begins the name of a property that says what a check found
 INFERENCE, CONTROL = "/inference.GRPCInferenceService", "/inferd.v1.ModelControl"
 LOOK_S = 1.0  # between two looks at how a load goes on
 
@@ -63,6 +64,22 @@ class Asked:
                 say(f"{name}: {states}, {time.monotonic() - began_s:.0f} s", err=True)
             told = states
 
+    def checks(self, versions: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """What checks found of each of these models and versions."""
+        from inferd.protocol.inference import ModelMetadataRequest, ModelMetadataResponse
+
+        told = {}
+        with opened(self.target, self.reach, "models") as channel:
+            metadata = channel.unary_unary(
+                f"{INFERENCE}/ModelMetadata", ModelMetadataRequest.SerializeToString, ModelMetadataResponse.FromString
+            )
+            for name, version in versions:
+                request = ModelMetadataRequest(name=name, version=version)
+                found = metadata(request, timeout=self.timeout_s, metadata=self.reach.metadata()).properties
+                checks = [f"{key.removeprefix(CHECK)}={found[key]}" for key in sorted(found) if key.startswith(CHECK)]
+                told[name, version] = "  ".join(checks)
+        return told
+
 
 def _reaching(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (*reversed(TLS), TOKEN_FILE):
@@ -81,7 +98,7 @@ def models(ctx: click.Context, /, target: Address, timeout: float, **given: Any)
     load and unload need a server with --model-control explicit; label and rollback one with poll or explicit.
 
     \b
-    inferd models localhost:8001 list
+    inferd models localhost:8001 list --checks
     inferd models localhost:8001 load digits
     inferd models localhost:8001 label digits stable 2
     inferd models localhost:8001 rollback digits stable
@@ -91,16 +108,19 @@ def models(ctx: click.Context, /, target: Address, timeout: float, **given: Any)
 
 @models.command("list")
 @click.option("--ready", is_flag=True, help="Only versions that take requests.")
+@click.option("--checks", is_flag=True, help="What checks found of each version while it was loaded.")
 @click.pass_obj
-def list_models(asked: Asked, ready: bool) -> None:
+def list_models(asked: Asked, ready: bool, checks: bool) -> None:
     """List each version with its state, and why it is in it."""
     from inferd.protocol import inference
 
     request = inference.RepositoryIndexRequest(ready=ready)
     found = asked.call(f"{INFERENCE}/RepositoryIndex", request, inference.RepositoryIndexResponse).models
+    told = asked.checks([(each.name, each.version) for each in found if each.state == "READY"]) if checks else {}
     width = max((len(each.name) for each in found), default=0)
     for each in found:
-        say(f"{each.name:{width}}  {each.version or '-':>4}  {each.state:11}  {each.reason}".rstrip())
+        said = "  ".join(filter(None, (told.get((each.name, each.version)), each.reason)))
+        say(f"{each.name:{width}}  {each.version or '-':>4}  {each.state:11}  {said}".rstrip())
 
 
 @models.command()

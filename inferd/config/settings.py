@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None,
         about(
             "models",
-            "Folder where the server keeps labels of versions.",
+            "Folder where the server keeps labels of versions, and results of checks.",
             "It is made if it is not there.",
             file=True,
             unset="the first model repository",

@@ -21,6 +21,7 @@ from inferd.engine.backend import OnnxModel
 from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
 from inferd.engine.config_sources import Defaults, Written
+from inferd.engine.contract import Contract, Contracts, key_of
 from inferd.engine.executor import Instance
 from inferd.engine.model import QUEUE_LIMITS, Model
 from inferd.engine.optional_inputs import defaults_of
@@ -82,7 +83,7 @@ class Loader:
     """Loads models for one server or embedded engine.
 
     `settings` has the fields of config_sources.Defaults, or some of them. `schedule`, `deliver` and `activated` are passed to each Model.
-    `digests`: told once models come and go, to see which files have changed.
+    `digests`: told once models come and go, to see which files have changed. `contracts`: what earlier loads of the same bytes have found.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Loader:
         self._schedule, self._deliver, self._activated = schedule, deliver, activated
         self._host = host
         self.digests: Digests | None = None
+        self.contracts = Contracts()
 
     def select(self, place: Place, also: Collection[int] = ()) -> Selected:
         """Reads the configuration, and says which versions it selects. also: versions that are served, too, where they are there.
@@ -115,7 +117,7 @@ class Loader:
 
     def load(self, selected: Selected, version: int, count: int = 1) -> Model:
         """One version, warm and not yet started. count: models that share the machine. Raises ConfigError and StartError."""
-        place, written, versions = selected
+        place, written, _ = selected
         content = self.content(place, version)  # before the file is opened: a change from here on shows
         host = self._host = self._host or Host.detect()
         if not self._defaults.max_run_bytes:
@@ -129,14 +131,24 @@ class Loader:
             spinning=model_config.wants_spinning(written, self._defaults),
             gpu=model_config.on_gpu(written, self._defaults),
         )
-        model = self._load_version(place, written, host, make_plan, version, dict(versions)[version])
+        key = key_of(content, self._defaults)
+        known = self.contracts.find(key)
+        model = self._load_version(selected, version, host, make_plan, known)
         model.content = content
+        if known is None and model.contract is not None:
+            self.contracts.keep(key, model.contract)
         return model
 
-    def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
+    def _load_version(
+        self, selected: Selected, version: int, host: Host, make_plan: Callable[..., Plan], contract: Contract | None
+    ) -> Model:
+        """contract: of the same bytes, as an earlier load has found it."""
+        place, written, versions = selected
+        file = dict(versions)[version]
         started_s = time.monotonic()
         labels = class_labels(written, place)
-        loaded = self._choose_threads(make_plan, partial(self._open, place, written, version, file), file.stat().st_size)
+        proven = contract.proof if contract else None
+        loaded = self._choose_threads(make_plan, partial(self._open, place, written, version, file, proven), file.stat().st_size)
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
         for output, classes in loaded.onnx.classes.items():
@@ -169,12 +181,16 @@ class Loader:
         )
         model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
-            model.warm_up()
+            known = contract or loaded.proof
+            model.warm_up(known.deterministic if known else None)
+            model.contract = contract or _contract(model, loaded.proof)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
         except BaseException:
             model.close()
             raise
+        if model.contract.deterministic is False:
+            log.info("model '%s' version %d: the same input gives other values from run to run", place.name, version)
         model.file_bytes = file.stat().st_size
         load_s = time.monotonic() - started_s
         model.load_ns = int(load_s * 1e9)
@@ -207,8 +223,11 @@ class Loader:
             instance.backend.close()
         return signature, steps
 
-    def _open(self, place: Place, written: Written, version: int, file: Path, chosen: Plan, known: Loaded | None = None) -> Loaded:
-        """known: the same model, loaded by another plan, of which it has been seen whether rows are independent."""
+    def _open(
+        self, place: Place, written: Written, version: int, file: Path, proven: Proof | None, chosen: Plan, known: Loaded | None = None
+    ) -> Loaded:
+        """proven: whether rows are independent, where an earlier load has seen it. known: the same model, loaded by another plan, that has
+        seen it."""
         config = model_config.settle(written, place.name, self._defaults, chosen)
         options = session_options(written, config, self._defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
@@ -222,7 +241,7 @@ class Loader:
             pipelines = compile_steps(config, signature, folders, written.where, place.repository)
             return (signature if pipelines is None else pipelines.narrowed(signature)), pipelines
 
-        proof = known.proof if known else None
+        proof = known.proof if known else proven
 
         def prove(batched: ModelConfig) -> Proof:
             nonlocal proof
@@ -283,6 +302,15 @@ def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signa
         shapes |= {name: tuple(tensor.dims) for name, tensor in warm.inputs.items() if name in shapes}
     samples = pipelines.samples(TRIED_SAMPLES) if pipelines else {}
     return prove_rows(onnx, shapes, config.max_batch_size, samples, file)
+
+
+def _contract(model: Model, proof: Proof | None) -> Contract:
+    """What the checks have found of a model that is warm."""
+    run_bytes = model.run_peak_bytes + model.buffer_bytes // model.instances if model.has_arena else 0
+    batch_axis = model.config.max_batch_size > 0
+    if proof is None:
+        return Contract(batch_axis, deterministic=model.deterministic, run_bytes=run_bytes)
+    return Contract(batch_axis, proof.rows, proof.why, model.deterministic, run_bytes)
 
 
 def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:

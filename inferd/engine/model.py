@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
     from inferd.engine.content import Content
+    from inferd.engine.contract import Contract
     from inferd.engine.provenance import Provenance
     from inferd.pipeline.plan import Plan
     from inferd.protocol.inference import ModelConfig
@@ -156,6 +157,8 @@ class Model:
         self.reason = ""
         self.plan_reason = plan_reason
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
+        self.deterministic: bool | None = None  # whether the same input twice gives the same bytes; None: warm-up could not tell
+        self.contract: Contract | None = None  # set by whoever loaded it
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
         self.content: Content = {}  # the files that it was made of; set by whoever loaded it
@@ -323,8 +326,9 @@ class Model:
 
     # ---- life ----
 
-    def warm_up(self) -> None:
-        """Runs every instance before it serves, and decides where the model runs. On the loader's thread.
+    def warm_up(self, deterministic: bool | None = None) -> None:
+        """Runs every instance before it serves, and decides where the model runs. On the loader's thread. deterministic: see there; None:
+        it is tried.
 
         Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
         """
@@ -342,6 +346,9 @@ class Model:
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
         self._learn_cost()
+        if deterministic is None:
+            deterministic = warmup.is_deterministic(self._instances[0], signature, self._examples)
+        self.deterministic = deterministic
         for name, count, inputs in warmup.configured_inputs(self.config, signature, self._warmup_file):
             try:
                 for instance in self._instances:

@@ -61,10 +61,12 @@ class Rows(Enum):
 
 
 class Proof(NamedTuple):
-    """`why` is half a sentence: it stands behind "requests share runs: " or "requests share no run: "."""
+    """`why` is half a sentence: it stands behind "requests share runs: " or "requests share no run: ". deterministic: whether the same
+    rows gave the same bytes when they were run twice; None: they were not."""
 
     rows: Rows
     why: str
+    deterministic: bool | None = None
 
 
 INDEPENDENT = Proof(Rows.INDEPENDENT, "rows are taken to be independent")
@@ -169,6 +171,10 @@ class _Trials:
     def _verdict(self, by_number: _Change) -> Proof:
         """by_number: of the series in which the number of rows changed least. In others, rounding may decide: of rows that are all alike,
         a normalization divides by almost nothing."""
+        found = self._found(by_number)
+        return found._replace(deterministic=not self._by_itself.share) if self._tried else found
+
+    def _found(self, by_number: _Change) -> Proof:
         if self._shape_fault:
             return Proof(Rows.DEPENDENT, self._shape_fault)
         if self._by_itself.share > ROUNDING:

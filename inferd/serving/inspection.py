@@ -113,6 +113,8 @@ class Inspection:
     def _properties(self, model: Model) -> dict[str, str]:
         labels = versions_of(self._repository.labels, model.name)
         found = {f"label.{label}": str(version) for label, version in labels.items()}
+        if model.contract is not None:
+            found |= {f"check.{name}": value for name, value in model.contract.properties().items()}
         return found | (model.provenance.properties() if model.provenance is not None else {})
 
     async def model_config(self, request: inference.ModelConfigRequest) -> inference.ModelConfigResponse:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferd.config import is_url
+from inferd.engine import contract
+from inferd.engine.contract import Contracts
 from inferd.engine.labels import FILE, LabelFile
 from inferd.engine.lifecycle import Lifecycle
 from inferd.engine.places import find_place, survey
@@ -67,6 +69,7 @@ class Models:
         if self._lifecycle is not None:
             self._lifecycle.paths = paths
             self._repository.labels = self._labels.read()
+            self._repository.loader.contracts = Contracts(_contract_file(self._settings))
         if self._mode == "explicit":
             for path in paths:
                 if not path.exists():
@@ -131,3 +134,8 @@ def _label_file(settings: Settings) -> Path | None:
     if settings.state_dir is not None:
         return Path(settings.state_dir) / FILE
     return next((folder / f".inferd-{FILE}" for folder in _folders(settings) if os.access(folder, os.W_OK)), None)
+
+
+def _contract_file(settings: Settings) -> Path | None:
+    """In state_dir alone: nobody expects that a server that only serves writes into a repository."""
+    return None if settings.state_dir is None else Path(settings.state_dir) / contract.FILE

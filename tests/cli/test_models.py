@@ -29,6 +29,10 @@ def test_models_are_listed_loaded_and_unloaded(served: ServerFixture, call, tmp_
     assert said("load", "m", "--version", "1") == "m: loaded\n"
     assert said("label", "m", "stable", "1") == "m: label stable names version 1\n"
     assert said("list") == "m         1  READY        label stable\nm         2  READY\nother     1  READY\n"
+    checks = "batch_axis=yes  deterministic=yes  rows=independent  run_bytes="
+    lines = said("list", "--checks", "--ready").splitlines()
+    assert [checks in line for line in lines] == [True] * 3
+    assert lines[0].endswith("  label stable")
     assert said("label", "m", "stable", "2") == "m: label stable names version 2\n"
     assert said("rollback", "m", "stable") == "m: label stable names version 1\n"
     assert said("label", "m", "stable", "--remove") == "m: label stable is removed\n"

@@ -44,12 +44,12 @@ def asked(content: bytes, **options: Any) -> Proof:
     ids=["identity", "BF16", "add", "pooled", "text", "text and numbers", "sequence", "every datatype", "indices", "loop", "leaning"],
 )
 def test_rows_that_know_nothing_of_each_other(content: bytes) -> None:
-    assert asked(content) == (Rows.INDEPENDENT, "rows answer the same alone and in batches of 2, 3 and 8")
+    assert asked(content) == (Rows.INDEPENDENT, "rows answer the same alone and in batches of 2, 3 and 8", True)
 
 
 def test_a_large_model_has_its_proof_by_the_batches_that_time_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "ENOUGH_S", 0.0)
-    assert asked(models.light("squeezenet")) == (Rows.INDEPENDENT, "rows answer the same alone and in batches of 2")
+    assert asked(models.light("squeezenet")) == (Rows.INDEPENDENT, "rows answer the same alone and in batches of 2", True)
     monkeypatch.setattr(probe, "MOST_S", 0.0)
     proof = asked(models.identity())
     assert proof.rows is Rows.UNKNOWN
@@ -79,7 +79,7 @@ def test_rows_that_influence_each_other(content: bytes, output: str) -> None:
 
 
 def test_rows_that_depend_on_the_rows_before() -> None:
-    assert asked(models.running_total()) == (Rows.DEPENDENT, "output 'y' of a row changes with the other rows of its batch")
+    assert asked(models.running_total()) == (Rows.DEPENDENT, "output 'y' of a row changes with the other rows of its batch", True)
 
 
 @pytest.mark.parametrize("content", [models.rows_depend(), models.false_promise(), models.nonzero()])
@@ -87,14 +87,16 @@ def test_shapes_that_do_not_follow_the_rows(content: bytes) -> None:
     proof = asked(content)
     assert proof.rows is Rows.DEPENDENT
     assert "for one row, and" in proof.why
+    assert proof.deterministic is None
 
 
 def test_trials_that_do_not_tell() -> None:
     assert asked(models.fixed_batch()) == (
         Rows.UNKNOWN,
         "not proven, since the model does not run the rows that were made (InvalidArgument)",
+        None,
     )
-    assert asked(models.random_noise()) == (Rows.UNKNOWN, "not proven, since output 'y' of the same row changes from run to run")
+    assert asked(models.random_noise()) == (Rows.UNKNOWN, "not proven, since output 'y' of the same row changes from run to run", False)
 
 
 def test_sizes_and_rows_that_others_know() -> None:

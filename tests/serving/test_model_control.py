@@ -277,6 +277,15 @@ def test_a_model_of_which_nothing_could_be_loaded_is_not_ready(
     client.unload_model("f")
 
 
+def test_state_is_kept_in_the_folder_that_is_named_for_it(tmp_path: Path) -> None:
+    folder, state = models.repository(tmp_path / "models", {"g": IDENTITY}), tmp_path / "state"
+    with ServerFixture(folder, state_dir=str(state), model_control="poll") as served, Caller(served.address) as caller:
+        control(caller, "SetLabel", model_name="g", label="stable", version=1)
+        assert caller.ask("ModelMetadata", name="g").properties["check.rows"] == "independent"
+    assert {file.name for file in state.iterdir()} == {"checks.jsonl", "labels.json"}
+    assert [entry.name for entry in folder.iterdir()] == ["g"]
+
+
 # ---- under load ----------------------------------------------------------------------------------------------------
 
 
