@@ -108,9 +108,10 @@ class SessionOptions:
     `providers` are tried in order; the CPU provider always comes last. Idle threads do not spin unless `spinning`:
     a spinning thread gains some microseconds a run and takes a core away from everything else.
     `graph_optimization` is disable, basic, extended or all; `execution_mode` sequential or parallel.
-    `entries` are onnxruntime's own session configuration entries, passed as they are. `unsafe_operators`: also a graph with operators by
-    which what a client sends can end the process. `max_run_bytes`: what all runs of the model may take of memory together; 0 is no limit,
-    and so is any where `memory_arena` is off, a GPU runs the model or operators are unsafe, as some write past the end of their memory.
+    `entries` are onnxruntime's own session configuration entries, passed as they are, `run_entries` those of each run.
+    `unsafe_operators`: also a graph with operators by which what a client sends can end the process. `max_run_bytes`: what all runs of the
+    model may take of memory together; 0 is no limit, and so is any where `memory_arena` is off, a GPU runs the model or operators are
+    unsafe, as some write past the end of their memory.
     `memory_pattern`: one block of memory for a whole run of a known shape; None: only where there is no limit, as the block comes on
     top of what the first run of that shape took.
     """
@@ -124,6 +125,7 @@ class SessionOptions:
     memory_arena: bool = True
     memory_pattern: bool | None = None
     entries: Mapping[str, str] = field(default_factory=dict)
+    run_entries: Mapping[str, str] = field(default_factory=dict)
     unsafe_operators: bool = False
     max_run_bytes: int = 0
 
@@ -211,6 +213,7 @@ class OnnxModel:
         self.listed = frozenset[str]()  # inputs that have an initializer, and are inputs by the configuration
         self.defaults: dict[str, bytes] = {}  # of inputs that requests may leave out, as requests carry tensors
         self._session = session
+        self._run_entries: Mapping[str, str] = {}
         self._rejecting = rejecting
         self._few_session, self._few_rows = session, 0  # which runs what has so many rows or fewer
         self.providers: tuple[str, ...] = tuple(session.get_providers())
@@ -245,7 +248,9 @@ class OnnxModel:
         if extended:
             log.warning("model %r: %s; it is served, for unsafe_operators is set: let only trusted clients ask", name, _UNSAFE)
         rejecting = _extensions_of(source) if extended else frozenset()
-        return cls(name, session, _graph_of(name, session, classes), rejecting, arena, classes)
+        model = cls(name, session, _graph_of(name, session, classes), rejecting, arena, classes)
+        model._run_entries = options.run_entries
+        return model
 
     def adapt(self, config: ModelConfig, where: str, source: str | os.PathLike[str] | bytes) -> None:
         """From now on graph, trials and backends are as clients see them by the configuration: with the inputs that have a default in the
@@ -323,14 +328,16 @@ class OnnxModel:
                 f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
             )
         try:
-            if not signature.fixed:
-                return _VaryingBackend(self._session, signature, self._rejecting, self.arena, self._reshapes)
-            return _BoundBackend(self._session, signature, self._rejecting, self.arena, self._reshapes, self._few_session, self._few_rows)
+            given = self._session, signature, self._rejecting, self.arena, self._reshapes
+            few = self._few_session, self._few_rows
+            backend = _BoundBackend(*given, *few) if signature.fixed else _VaryingBackend(*given)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
                 "set a smaller max_batch_size, or smaller dims"
             ) from None
+        backend.enter(self._run_entries)
+        return backend
 
 
 def _wanted_providers(name: str, options: SessionOptions, available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
@@ -571,6 +578,11 @@ class _Run:
         self._inside = hasattr(session, "_sess") and hasattr(session.io_binding(), "_iobinding")
         self._inner = self._inside_of(session)
         self._as_values = "BF16" in (*self._input_words, *self._output_words)  # numpy has no such type, OrtValue has
+
+    def enter(self, entries: Mapping[str, str]) -> None:
+        """onnxruntime's own configuration entries of each run from now on."""
+        for key, value in entries.items():
+            self._options.add_run_config_entry(key, value)
 
     def _inside_of(self, session: Any) -> Any:
         return session._sess if self._inside else session

@@ -7,9 +7,11 @@ else. Never in here: onnxruntime itself, the graph.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from inferd.engine.arena import DECAY_S
 from inferd.engine.backend import Provider, SessionOptions
 from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.model_config import gpu_providers, number
@@ -30,7 +32,9 @@ _CUDA_PARAMETERS = {
     "cudnn_conv_use_max_workspace": {},
 }
 _PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
-_KNOWN = (*_PARAMETERS, *_CUDA_PARAMETERS)
+_SHRINKAGE = "memory.enable_memory_arena_shrinkage"  # an entry of each run: the devices whose arenas give their memory back after it
+_DEVICES = re.compile(r"(cpu|gpu):\d+(;(cpu|gpu):\d+)*", re.ASCII)
+_KNOWN = (*_PARAMETERS, *_CUDA_PARAMETERS, _SHRINKAGE)
 MISSPELT = 0.85  # so like one of these is a key that was meant to be that one; others are keys of other back ends
 # onnxruntime takes any key, and ignores those that it does not know. These are what its onnxruntime_session_options_config_keys.h
 # documents, but for keys that have a parameter or a field of their own here.
@@ -98,6 +102,10 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
             hint = f": did you mean {near[0]!r}?" if near else ""
             known = ", ".join(_KNOWN)
             raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*{hint}")
+    if _SHRINKAGE in parameters and not _DEVICES.fullmatch(parameters[_SHRINKAGE]):
+        raise ConfigError(
+            f"{written.where}: parameters {_SHRINKAGE!r} is {parameters[_SHRINKAGE]!r:.100}; it must name devices, such as gpu:0;cpu:0"
+        )
     level = config.optimization.graph.level
     if level not in _GRAPH_LEVELS:
         raise ConfigError(
@@ -116,6 +124,7 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
         max_run_bytes=config.inferd.max_run_bytes,
         memory_pattern=bool(number(written, "enable_mem_pattern", 0, 1)) if "enable_mem_pattern" in parameters else None,
         entries={key: value for key, value in parameters.items() if key in _ENTRIES},
+        run_entries={key: value for key, value in parameters.items() if key == _SHRINKAGE},
     )
 
 
@@ -130,7 +139,9 @@ def ignored_fields(written: Written, defaults: Defaults) -> Iterator[tuple[str, 
 def _ignored_parameters(config: ModelConfig, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     """On a CPU: those of the GPU, and those of other back ends, if they are no misspelt ones of this."""
     for key in sorted(config.parameters) if on_cpu else ():
-        if key in _CUDA_PARAMETERS:
+        if key == _SHRINKAGE:
+            yield key, f"has no effect: on the CPU, memory that no run uses goes back to the system every {DECAY_S:g} s in any case"
+        elif key in _CUDA_PARAMETERS:
             yield key, "has no effect: it is for a GPU, and the model runs on the CPU"
         elif key not in _PARAMETERS and not key.startswith("session.") and not difflib.get_close_matches(key, _KNOWN, 1, MISSPELT):
             yield key, f"has no effect: inferd knows {', '.join(_PARAMETERS)} and onnxruntime's session.*"

@@ -64,8 +64,8 @@ def nothing_is_left_open() -> Iterator[None]:
 class Runner:
     """A loaded model and one backend; runs whole batches as an instance does."""
 
-    def __init__(self, content: bytes, max_batch_size: int = 64) -> None:
-        self.model = OnnxModel.load(content, SessionOptions(intra_op_threads=1))
+    def __init__(self, content: bytes, max_batch_size: int = 64, **options: Any) -> None:
+        self.model = OnnxModel.load(content, SessionOptions(intra_op_threads=1, **options))
         self.signature = signature_for(self.model.graph, max_batch_size)
         self.backend = self.model.backend(self.signature)
 
@@ -186,6 +186,16 @@ def test_more_shapes_than_are_kept() -> None:
     for size in [*range(1, 80), *range(80, 1, -3)]:
         x = some("FP32", (2, size), size)
         assert_same(runner.run({"x": x}), {"y": x})
+
+
+@pytest.mark.parametrize("content", [models.identity(), models.identity(dims=("length",))], ids=["bound", "varying"])
+def test_each_run_shrinks_the_arenas_that_are_named(content: bytes) -> None:
+    """onnxruntime says that this machine has none for the second device, and so has read the entry."""
+    for devices, said in (("cpu:0", ""), ("cpu:0;gpu:7", "gpu")):
+        runner = Runner(content, run_entries={"memory.enable_memory_arena_shrinkage": devices})
+        with contextlib.nullcontext() if not said else pytest.raises(RunFailed) as caught:
+            assert_same(runner.run({"x": some("FP32", (3, 16))}), {"y": some("FP32", (3, 16))})
+        assert caught is None or said in caught.value.words.lower()
 
 
 def test_a_varying_model_keeps_no_memory_of_large_runs() -> None:

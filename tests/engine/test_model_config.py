@@ -223,6 +223,7 @@ optimization { execution_accelerators {
   }, { name: "cuda" parameters { key: "use_tf32" value: "0" } } ]
 }}
 parameters { key: "cudnn_conv_algo_search" value: { string_value: "1" } }
+parameters { key: "memory.enable_memory_arena_shrinkage" value: { string_value: "gpu:1;cpu:0" } }
 """
 
 
@@ -257,6 +258,7 @@ def test_priorities(tmp_path: Path) -> None:
 
 def test_tensorrt_and_cuda_options(tmp_path: Path) -> None:
     config, native = walk(tmp_path, TENSORRT)
+    assert native.run_entries == {"memory.enable_memory_arena_shrinkage": "gpu:1;cpu:0"}
     assert config.instance_group[0].kind == inference.ModelInstanceGroup.KIND_GPU
     assert native.providers == (
         Provider(
@@ -445,6 +447,8 @@ UNSUPPORTED = {
     "dynamic_batching.priority_queue_policy": "dynamic_batching { priority_queue_policy { key: 1 value { } } }",
     "parameters 'EXECUTION_ENV_PATH'": "instance_group { kind: KIND_GPU } "
     'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "x" } }',
+    "parameters 'memory.enable_memory_arena_shrinkage'": "instance_group { kind: KIND_GPU } "
+    'parameters { key: "memory.enable_memory_arena_shrinkage" value { string_value: "gpu" } }',
     "parameters 'intra_op_thread_count'": 'parameters { key: "intra_op_thread_count" value { string_value: "many" } }',
     "parameters 'session.bogus'": 'parameters { key: "session.bogus" value { string_value: "1" } }',
     "parameters 'execution_mode'": 'parameters { key: "execution_mode" value { string_value: "2" } }',
