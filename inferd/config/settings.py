@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         about(
             "models",
             "Folder where the server keeps labels of versions, and results of checks.",
-            "It is made if it is not there.",
+            "It is made if it is not there. Where it is not named, a restart forgets the results of checks.",
             file=True,
             unset="the first model repository",
         ),
