@@ -859,7 +859,7 @@ def test_what_no_pixel_needs_is_never_copied_with_the_gil(libraries, name):
 
 
 MEMORY_AT_ITS_PEAK = """
-import sys
+import os, sys
 from inferd.pipeline import picture
 
 def peak_bytes():
@@ -871,12 +871,17 @@ def noted(nbytes, check):
 
 asked, room, picture.memory.room = [], picture.memory.room, noted
 decoder = picture.Decoder(scaled=True)
-for file in sys.argv[1:]:
-    content = memoryview(open(file, "rb").read())
-    before = peak_bytes()
-    with decoder.decode(content, lambda size: (224, 224)):
-        pass
-print(asked[-1], peak_bytes() - before)
+for line in sys.stdin:
+    if os.fork():
+        os.wait()
+        continue
+    for file in line.rstrip("\\n").split("\\0"):
+        content = memoryview(open(file, "rb").read())
+        before = peak_bytes()
+        with decoder.decode(content, lambda size: (224, 224)):
+            pass
+    print(asked[-1], peak_bytes() - before, flush=True)
+    os._exit(0)
 """
 
 
@@ -907,16 +912,26 @@ def file_of_kind(kind: str, height: int, width: int) -> bytes:
     return with_one_scan(file) if how == "of one progressive scan" else file
 
 
+@pytest.fixture(scope="module")
+def peaks():
+    """The process that forks for each line of files, so that each has a peak of its own and the libraries are loaded once."""
+    command = [sys.executable, "-c", MEMORY_AT_ITS_PEAK]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+    assert process.returncode == 0
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 @pytest.mark.skipif(not (is_native("JPEG") and is_native("WebP")), reason="inferd was built without libjpeg-turbo or libwebp")
 @pytest.mark.parametrize("kind", KINDS_OF_FILES)
-def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path):
+def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path, peaks):
     files = {tmp_path / "small": (80, 80), tmp_path / "large": (4000, 3500)}
     for file, size in files.items():
         file.write_bytes(file_of_kind(kind, *size))
-    command = [sys.executable, "-c", MEMORY_AT_ITS_PEAK, *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    asked, taken = map(int, done.stdout.split())
+    peaks.stdin.write("\0".join(map(str, files)) + "\n")
+    peaks.stdin.flush()
+    asked, taken = map(int, peaks.stdout.readline().split())
     assert taken < asked + KEPT_BYTES
 
 
