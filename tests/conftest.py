@@ -120,7 +120,10 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "slow": models.slow(20),
             "versions": {1: models.identity(), 3: models.doubled()},
         },
-        {"versions": "version_policy { all {} }"},
+        {
+            "versions": "version_policy { all {} }",
+            "pooled_image": f"max_batch_size: 16 {models.listed('image', 'mean', [3, 224, 224], [3])}",
+        },
     )
 
 

@@ -216,11 +216,12 @@ def every_datatype(words: Sequence[str] = tuple(word for word in DATATYPES if wo
     )
 
 
-def slow(milliseconds: float = 30, size: int = 64) -> bytes:
+def slow(milliseconds: float = 30, size: int = 64, *, always: bool = False) -> bytes:
     """x FP32[N,size] -> y FP32[N,size], after a loop of matrix products that takes some tens of milliseconds on one core.
 
     A run can be terminated between two turns of the loop. The answer is x times 1, computed the long way (an orthogonal
-    matrix, an even number of turns), so it is x within rounding.
+    matrix, an even number of turns), so it is x within rounding. Zeros, or a number below
+    zero in x, make no turn unless `always`: neither warm-ups nor trial runs (engine/probe.py) take long.
     """
     turns = max(2, int(milliseconds * 500) // 2 * 2)  # a turn takes about 2 us
     rng = np.random.default_rng(7)
@@ -243,10 +244,18 @@ def slow(milliseconds: float = 30, size: int = 64) -> bytes:
         ],
     )
     return model(
-        [_node("Loop", ["turns", "true", "x"], ["y"], body=body)],
+        [
+            _node("ReduceMin", ["x"], ["least"], keepdims=0),
+            _node("ReduceMax", ["x"], ["most"], keepdims=0),
+            _node("GreaterOrEqual", ["least", "zero"], ["none_below"]),
+            _node("Greater", ["most", "zero"], ["some_above"]),
+            _node("And", ["none_below", "some_above"], ["long"]),
+            _node("Or", ["long", "always"], ["turns_at_all"]),
+            _node("Loop", ["turns", "turns_at_all", "x"], ["y"], body=body),
+        ],
         [("x", "FP32", ("N", size))],
         [("y", "FP32", ("N", size))],
-        {"turns": np.int64(turns), "true": np.bool_(True), "mirror": mirror.astype(np.float32)},
+        {"turns": np.int64(turns), "always": np.bool_(always), "zero": np.float32(0), "mirror": mirror.astype(np.float32)},
     )
 
 
@@ -515,6 +524,12 @@ def repository(folder: Path, models: Mapping[str, bytes | Mapping[int, bytes]], 
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "config.pbtxt").write_text(config)
     return folder
+
+
+def listed(given: str, answered: str, dims: Sequence[int], answered_dims: Sequence[int] = ()) -> str:
+    """The FP32 tensors of a config.pbtxt. A model that lists them is loaded without trial runs: with large rows these take long."""
+    tensors = (("input", given, dims), ("output", answered, answered_dims or dims))
+    return " ".join(f'{side} {{ name: "{name}" data_type: TYPE_FP32 dims: {list(sizes)} }}' for side, name, sizes in tensors)
 
 
 def tokenized(folder: Path, name: str, step: str = "{}", *, graph: bytes | None = None, padding: Mapping[str, Any] | None = None) -> Path:

@@ -629,7 +629,7 @@ def test_a_number_of_requests_at_a_rate_waits_for_nothing_of_the_warm_up(tmp_pat
     with ServerFixture(models.write(tmp_path, "m", models.slow(20))) as server:
         address = parse_address(server.address)
         load = Load(rate=400, requests=5, duration_s=0.0, warm_up_s=0.1)
-        x = np.zeros((1, 64), np.float32)
+        x = np.ones((1, 64), np.float32)
         body = infer_request("m", {"x": x}).SerializeToString()
         made = Worker(Plan(address, (), [body], load, schedule.parse("constant", 400), S))
         made.generator = watched = Watched(made.generator)

@@ -39,7 +39,7 @@ BODIES = [codec.encode_infer_request("identity", inputs) for inputs in INPUTS]
 SHORT = Load(connections=2, streams=4, duration_s=0.3, warm_up_s=0.1)
 # Never comes to its end. Of a model of some milliseconds, for LoadGen draws all queries that fit into the time before it asks the first.
 ENDLESS = msgspec.structs.replace(SHORT, duration_s=30.0)
-SLOW = [codec.encode_infer_request("slow", {"x": np.zeros((1, 64), np.float32)})]
+SLOW = [codec.encode_infer_request("slow", {"x": np.ones((1, 64), np.float32)})]
 
 
 @pytest.fixture(scope="module")

@@ -338,7 +338,7 @@ def test_a_failing_run_fails_and_the_next_one_works() -> None:
 
 def test_terminate_ends_the_current_run() -> None:
     runner = Runner(models.slow(20_000), 4)
-    x = some("FP32", (1, 64))
+    x = np.abs(some("FP32", (1, 64)))
     batch = runner.batch({"x": x})
     batch.gather(runner.backend.inputs(batch))
     ended: list[BaseException] = []
@@ -369,7 +369,7 @@ def test_terminate_without_a_run_does_nothing() -> None:
 
 def test_a_run_after_a_terminated_one_works() -> None:
     runner = Runner(models.slow(300), 4)
-    x = some("FP32", (1, 64))
+    x = np.abs(some("FP32", (1, 64)))
     batch = runner.batch({"x": x})
     batch.gather(runner.backend.inputs(batch))
     stop = threading.Event()

@@ -115,7 +115,7 @@ def test_ordering_is_kept_whatever_was_measured(tmp_path: Path, load: Load, monk
 
 
 def test_a_slow_model_gets_all_cores(tmp_path: Path, load: Load) -> None:
-    model = load(models.write(tmp_path, "m", models.slow(10)))
+    model = load(models.write(tmp_path, "m", models.slow(10, always=True)))
     assert model.config.inferd.intra_op_threads == 4
     assert "all usable cores" in model.plan_reason
 

@@ -192,7 +192,7 @@ def test_sighup_takes_what_a_running_server_can_take(files: Path, tmp_path: Path
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sighup_before_ready_is_remembered(tmp_path: Path, workers: int) -> None:
-    inputs = 'inputs { key: "x" value: { data_type: TYPE_FP32 dims: [64] zero_data: true } }'
+    inputs = 'inputs { key: "x" value: { data_type: TYPE_FP32 dims: [64] random_data: true } }'
     warmup = f'model_warmup {{ name: "long" batch_size: 1 count: 8 {inputs} }}'
     models.repository(tmp_path / "m", {"slow": models.slow(30)}, {"slow": warmup})
     config = tmp_path / "inferd.toml"

@@ -87,7 +87,8 @@ def test_start_ready_stop(files: Path, transport: str, number: signal.Signals) -
 
 
 def test_a_signal_while_models_are_loaded_ends_at_once(tmp_path: Path) -> None:
-    warmup = 'model_warmup { name: "long" batch_size: 1 count: 1000 }'  # half a minute of runs
+    inputs = 'inputs { key: "x" value: { data_type: TYPE_FP32 dims: [64] random_data: true } }'
+    warmup = f'model_warmup {{ name: "long" batch_size: 1 count: 1000 {inputs} }}'  # half a minute of runs
     models.repository(tmp_path, {"slow": models.slow(30)}, {"slow": warmup})
     command = [sys.executable, "-m", "inferd", "serve", str(tmp_path), "--grpc-port", "0", "--metrics-port", "off"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
