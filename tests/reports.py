@@ -3,6 +3,7 @@ comparison of them says."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,22 @@ from inferd.bench import report
 from inferd.bench.compare import Change, Comparison
 from inferd.bench.hdr import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide
+
+
+@cache
+def measured(seconds: int, rate: float, slower: float, seed: int) -> tuple[Histogram, list[Interval]]:
+    numbers = np.random.default_rng(seed)
+    whole = Histogram()
+    intervals = []
+    for at in range(seconds):
+        count = int(rate * numbers.normal(1, 0.01))
+        part = Histogram()
+        for duration in (numbers.lognormal(0, 0.2, count) * numbers.normal(1, 0.01) * slower * 1e6).astype(int).tolist():
+            part.record(duration)
+        whole.add(part)
+        seen = Latency.of(part)
+        intervals.append(Interval(at, 1.0, count, 0, seen.p50, seen.p99, seen.max))
+    return whole, intervals
 
 
 def measurement(
@@ -24,17 +41,7 @@ def measurement(
     **fields: Any,
 ) -> Measurement:
     """Lognormal latencies around 1 ms times `slower`, in intervals of a second with some noise between them."""
-    numbers = np.random.default_rng(seed)
-    whole = Histogram()
-    intervals = []
-    for at in range(seconds):
-        count = int(rate * numbers.normal(1, 0.01))
-        part = Histogram()
-        for duration in (numbers.lognormal(0, 0.2, count) * numbers.normal(1, 0.01) * slower * 1e6).astype(int).tolist():
-            part.record(duration)
-        whole.add(part)
-        seen = Latency.of(part)
-        intervals.append(Interval(at, 1.0, count, 0, seen.p50, seen.p99, seen.max))
+    whole, intervals = measured(seconds, rate, slower, seed)
     return Measurement(
         load=load or Load(connections=4, streams=16),
         version=version,
@@ -46,7 +53,7 @@ def measurement(
         latency_us=Latency.of(whole),
         service_us=Latency.of(whole),
         client_cpu_us_per_request=fields.pop("client_cpu_us_per_request", 4.2),
-        intervals=intervals,
+        intervals=list(intervals),
         server=fields.pop("server", ServerSide(queue_us=120.0, compute_infer_us=640.0, batch_sizes={1: 40, 8: 300}, runs=340)),
         histogram=encode(whole),
         **fields,

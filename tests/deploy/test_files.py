@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[s
     return subprocess.run(list(map(str, arguments)), capture_output=True, text=True, timeout=TIMEOUT_S, check=False, **options)
 
 
+@cache
 def documents(name: str) -> list[Any]:
     return list(yaml.safe_load_all((DEPLOY / name).read_text()))
 
@@ -135,11 +137,17 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             yield from ((path.name, shlex.split(found)) for found in re.findall(r"\binferd (?:serve|health|drain) [^\n\"]*", text))
 
 
+@cache
+def help_of(verb: str) -> str:
+    shown = run(*command(verb, "--help-all" if verb == "serve" else "--help"), env=environment()).stdout
+    assert "Usage: " in shown
+    return shown
+
+
 @pytest.mark.parametrize(("file", "words"), [pytest.param(*each, id=f"{number} {each[0]}") for number, each in enumerate(commands())])
 def test_commands_are_those_of_inferd(file: str, words: list[str]) -> None:
     assert Path(words[0]).name == "inferd", file
-    shown = run(*command(words[1], "--help-all" if words[1] == "serve" else "--help"), env=environment()).stdout
-    assert "Usage: " in shown
+    shown = help_of(words[1])
     for flag in (word for word in words if word.startswith("--")):
         assert re.search(rf"{flag}(?![\w-])", shown), f"{file}: `inferd {words[1]}` has no {flag}"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from model_signing import hashing, signing
 
 from inferd.engine.places import find_places
 from inferd.engine.signature import check_signature
@@ -35,9 +35,12 @@ def folder(tmp_path: Path) -> Path:
     return models.repository(tmp_path / "models", {"add": models.add()}) / "add"
 
 
-def sign(folder: Path, config: signing.Config) -> None:
+def sign(folder: Path, by: str, **keys: Any) -> None:
     """As `python -m model_signing sign --signature FOLDER/model.sig FOLDER` does."""
+    from model_signing import hashing, signing  # half a second, which other files' processes need not take
+
     signature = folder / "model.sig"
+    config = getattr(signing.Config(), f"use_{by}_signer")(**keys)
     config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[signature])).sign(folder, signature)
 
 
@@ -48,14 +51,14 @@ def check(folder: Path, key: Path) -> None:
 
 def test_a_folder_that_was_changed_after_it_was_signed_is_rejected(folder: Path, tmp_path: Path) -> None:
     private, public = written_key(tmp_path, "ours")
-    sign(folder, signing.Config().use_elliptic_key_signer(private_key=private))
+    sign(folder, "elliptic_key", private_key=private)
     folder = folder.rename(tmp_path / "add")
     check(folder, public)
     ours = (folder / "model.sig").read_text()
     other, theirs = written_key(tmp_path, "theirs")
     with pytest.raises(ConfigError, match=r"model 'add': its model.sig does not hold: Key mismatch"):
         check(folder, theirs)
-    sign(folder, signing.Config().use_elliptic_key_signer(private_key=other))
+    sign(folder, "elliptic_key", private_key=other)
     forged = json.loads(ours)
     forged["dsseEnvelope"] = json.loads((folder / "model.sig").read_text())["dsseEnvelope"]
     (folder / "model.sig").write_text(json.dumps(forged))
@@ -83,7 +86,7 @@ def test_certificates_of_an_authority_are_enough(folder: Path, tmp_path: Path) -
         leaf.private_key_pem.write_to_path(key)
         leaf.cert_chain_pems[0].write_to_path(chain)
         authority.cert_pem.write_to_path(roots)
-        sign(folder, signing.Config().use_certificate_signer(private_key=key, signing_certificate=chain, certificate_chain=[roots]))
+        sign(folder, "certificate", private_key=key, signing_certificate=chain, certificate_chain=[roots])
         return roots
 
     ours = trustme.CA(key_type=trustme.KeyType.ECDSA)
@@ -109,7 +112,7 @@ def test_what_is_not_signed_is_not_loaded(folder: Path, tmp_path: Path, monkeypa
 def test_a_server_skips_what_is_not_signed(folder: Path, tmp_path: Path) -> None:
     private, public = written_key(tmp_path, "ours")
     models.repository(folder.parent, {"unsigned": models.add()})
-    sign(folder, signing.Config().use_elliptic_key_signer(private_key=private))
+    sign(folder, "elliptic_key", private_key=private)
     with ServerFixture(folder.parent, require_signature=str(public)) as server, Caller(server.address) as caller:
         index = {entry.name: entry.state for entry in caller.ask("RepositoryIndex").models}
     assert index == {"add": "READY", "unsigned": "UNAVAILABLE"}

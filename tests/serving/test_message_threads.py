@@ -52,6 +52,13 @@ def compressed(content: bytes, encoding: str = "gzip") -> bytes:
     return framed(gzip.compress(content) if encoding == "gzip" else zlib.compress(content), compressed=1)
 
 
+def bomb(nbytes: int, wbits: int) -> bytes:
+    """So many zeros without an end, in whole MiB: the first is compressed, and all others are like the second."""
+    squeeze = zlib.compressobj(wbits=wbits)
+    first, second = (squeeze.compress(bytes(1 << 20)) + squeeze.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + second * ((nbytes >> 20) - 1)
+
+
 def plain(answer: Answer) -> list[tuple[int, bytes]]:
     """Each message of a response with its flag, decompressed."""
     body, found = answer.body, []
@@ -701,7 +708,7 @@ def test_health(server: ServerFixture) -> None:
 # ---- what is wrong, and what it costs
 
 
-WHOLE = gzip.compress(infer_request("large", {"x": numbers()}).SerializeToString())
+WHOLE = gzip.compress(infer_request("large", {"x": numbers()}).SerializeToString(), 1)
 SMALL = gzip.compress(infer_request("identity", {"x": rows(60)}).SerializeToString())
 WRONG = {
     "cut": (SMALL[:-20], 13),
@@ -712,8 +719,8 @@ WRONG = {
     "a second member": (SMALL + SMALL, 13),
     "bytes behind the large one": (WHOLE + b"x", 13),
     "zlib's format": (zlib.compress(b"x" * 100), 13),
-    "a bomb": (gzip.compress(bytes(40 << 20)), 8),
-    "one byte too many": (gzip.compress(bytes((4 << 20) + 1)), 8),
+    "a bomb": (bomb(40 << 20, zlib.MAX_WBITS | 16), 8),
+    "one byte too many": (gzip.compress(bytes((4 << 20) + 1), 1), 8),
     "nothing": (b"", 5),
     "no request": (gzip.compress(b"\xff" * 100), 3),
 }
@@ -752,11 +759,10 @@ def test_an_encoding_that_nobody_has(server: ServerFixture) -> None:
 def test_bombs_beside_a_client_that_is_served(server: ServerFixture, caller: Caller) -> None:
     """Each becomes 64 times the limit of a message. They take their turns, and hold what one message may."""
     held = Held(server)
-    bomb = framed(zlib.compress(bytes(256 << 20), 9), compressed=1)
     with Peer(server.address) as peer:
         streams = [peer.open(extra=(("grpc-encoding", "deflate"),)) for _ in range(20)]
         for stream in streams:
-            peer.data(stream, bomb, end=True)
+            peer.data(stream, framed(bomb(256 << 20, zlib.MAX_WBITS), compressed=1), end=True)
         for seed in range(5):
             same(answers(caller, "large", numbers(seed), grpc.Compression.Gzip), {"y": numbers(seed) * 2})
             if server.transport == "native":

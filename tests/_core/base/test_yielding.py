@@ -116,14 +116,14 @@ def lets_others_run(work: Callable[[], None]) -> bool:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(typed("INT32", int_contents=range(COUNT)), id="packed numbers"),
-        pytest.param(one_by_one(), id="numbers one by one"),
-        pytest.param(typed("FP32", 4 * COUNT, fp32_contents=[0.5] * (4 * COUNT)), id="packed floats"),
-        pytest.param(typed("BYTES", 1, bytes_contents=[bytes(16 << 20)]), id="one long text"),
+        pytest.param(lambda: typed("INT32", int_contents=range(COUNT)), id="packed numbers"),
+        pytest.param(one_by_one, id="numbers one by one"),
+        pytest.param(lambda: typed("FP32", 4 * COUNT, fp32_contents=[0.5] * (4 * COUNT)), id="packed floats"),
+        pytest.param(lambda: typed("BYTES", 1, bytes_contents=[bytes(16 << 20)]), id="one long text"),
     ],
 )
-def test_who_unpacks_typed_contents(content: bytes) -> None:
-    assert lets_others_run(unpack(content))
+def test_who_unpacks_typed_contents(content: Callable[[], bytes]) -> None:
+    assert lets_others_run(unpack(content()))
 
 
 def test_who_decompresses() -> None:

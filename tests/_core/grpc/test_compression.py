@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import struct
 import time
 import zlib
 from collections.abc import Callable
@@ -25,7 +26,7 @@ CONTENTS = {
     "nothing": b"",
     "a byte": b"x",
     "zeros": bytes(3 * MiB + 7),
-    "numbers": b"".join(number.to_bytes(4, "little") for number in range(200_000)),
+    "numbers": struct.pack("<200000I", *range(200_000)),
     "one block": bytes(range(256)) * 2,
     "a block and a byte": bytes(range(256)) * 2 + b"x",
     "a piece": bytes(PIECE),
