@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Comparison", "compare", "compare_measurements", "compare_versions"]
 
+SIDES = ("before", "after")
 THRESHOLD = 0.05
 MARGIN = 0.5  # what two runs of one unchanged server may well differ by: half as much again, or a third less
 SHARE = 0.01  # of the requests: whether more than that fail, or are answered wrongly, too few of them do not tell
@@ -122,30 +123,33 @@ def compare_versions(
     report: Report, before: str, after: str, *, threshold: float = THRESHOLD, confidence: float = CONFIDENCE
 ) -> Comparison:
     """Two model versions that one report measured in turn."""
-    sides = []
+    measured_sides = []
     for version in (before, after):
-        sides.append([measured for measured in report.measurements if measured.version == version])
-        if not sides[-1]:
+        measured_sides.append([measured for measured in report.measurements if measured.version == version])
+        if not measured_sides[-1]:
             there = ", ".join(sorted({measured.version or "(newest)" for measured in report.measurements})) or "none"
             raise ConfigError(f"version {version} was not measured: the report has {there}")
     names = (f"{report.model} version {before}", f"{report.model} version {after}")
-    return compare_measurements(*sides, names=names, threshold=threshold, confidence=confidence)
+    sides = (f"version {before}", f"version {after}")
+    return compare_measurements(*measured_sides, names=names, sides=sides, threshold=threshold, confidence=confidence)
 
 
 def compare_measurements(
     before: Sequence[Measurement],
     after: Sequence[Measurement],
     *,
-    names: tuple[str, str] = ("before", "after"),
+    names: tuple[str, str] = SIDES,
+    sides: tuple[str, str] = SIDES,
     threshold: float = THRESHOLD,
     confidence: float = CONFIDENCE,
     margin: float = MARGIN,
     force: bool = False,
 ) -> Comparison:
-    """Measurements of a load on one side count as rounds of it. ConfigError if the sides' loads differ and `force` is not set."""
+    """Measurements of a load on one side count as rounds of it. sides: what notices call the two. ConfigError if their loads
+    differ and `force` is not set."""
     made = Comparison(*names, threshold, confidence, margin=margin)
     refuse_nothing(made, before, after)
-    fill(made, list(same_loads(before, after, force)))
+    fill(made, list(same_loads(before, after, force)), sides)
     return made
 
 
@@ -154,8 +158,8 @@ def refuse_nothing(made: Comparison, before: Sequence[Measurement], after: Seque
         raise ConfigError(f"nothing to compare: {made.after if before else made.before} has no measurement")
 
 
-def fill(made: Comparison, paired: Sequence[Pair]) -> None:
-    """The changes of all pairs, and what is to be doubted."""
+def fill(made: Comparison, paired: Sequence[Pair], names: tuple[str, str] = SIDES) -> None:
+    """The changes of all pairs, and what is to be doubted. names: of the sides, in notices."""
     figures = [[figure for figure in FIGURES if not pair.figures or figure.name in pair.figures] for pair in paired]
     sides = [(Side(pair.before), Side(pair.after)) for pair in paired]
     shares = [0 if pair.figures else 1 + any(side.verified for side in both) for pair, both in zip(paired, sides, strict=True)]
@@ -163,11 +167,11 @@ def fill(made: Comparison, paired: Sequence[Pair]) -> None:
     for pair, some, (before, after) in zip(paired, figures, sides, strict=True):
         found = list(changes(pair, before, after, some, made, level))
         made.changes += found
-        made.notices += outliers(found, before, after)
+        made.notices += outliers(found, before, after, names)
         if not pair.figures:
             made.changes += failures(pair.load, before, after, level)
     made.rounds = min((pair.rounds for pair in paired), default=0)
-    made.notices += doubts(paired, made)
+    made.notices += doubts(paired, made, names)
 
 
 def changes(pair: Pair, before: Side, after: Side, figures: Sequence[Figure], made: Comparison, level: float) -> Iterator[Change]:
@@ -222,11 +226,11 @@ def is_multiple(figure: Figure, old: float, new: float, before: Side, after: Sid
     return low > 0 and high >= least * low and says_something(figure, old, new, before, after)
 
 
-def outliers(found: Sequence[Change], before: Side, after: Side) -> Iterator[str]:
+def outliers(found: Sequence[Change], before: Side, after: Side, names: tuple[str, str]) -> Iterator[str]:
     """Of several rounds, the one to which a figure owes its being so many times the other side's; and those that nothing answered."""
     for figure, change in ((figure, change) for change in found for figure in FIGURES if figure.name == change.figure):
         is_new = (change.after > change.before) == figure.more_is_worse
-        side, name = (after, "after") if is_new else (before, "before")
+        side, name = (after, names[1]) if is_new else (before, names[0])
         values = [figure.value(measured) for measured in side.rounds]
         known = [value for value in values if value is not None]
         if len(known) > 1 and len(known) == len(values) and is_multiple(figure, change.before, change.after, before, after):
@@ -234,7 +238,7 @@ def outliers(found: Sequence[Change], before: Side, after: Side) -> Iterator[str
             round_words = f"round {known.index(extreme) + 1} of {len(known)}"
             unit = figure.unit.replace("us", "µs")
             yield f"{change.load}: {figure.name} {name} owes most to {round_words}, where it was {extreme:,.1f} {unit}"
-    for side, name in ((before, "before"), (after, "after")) if found else ():
+    for side, name in zip((before, after), names, strict=True) if found else ():
         if side.silent and len(side.rounds) > 1:
             yield f"{found[0].load}: {name}, nothing was answered in round {', '.join(map(str, side.silent))} of {len(side.rounds)}"
 
@@ -359,10 +363,10 @@ def draws(settings: Mapping[str, Any]) -> bool:
     return settings.get("random") or not any(map(settings.get, FILES)) or settings.get("arrivals") == "poisson"
 
 
-def doubts(paired: Sequence[Pair], made: Comparison) -> Iterator[str]:
+def doubts(paired: Sequence[Pair], made: Comparison, names: tuple[str, str]) -> Iterator[str]:
     """What a reader must know before believing the table."""
-    for side in ("before", "after"):
-        measurements = [measured for pair in paired if len(pair.figures) != 1 for measured in getattr(pair, side)]
+    for side, attribute in zip(names, SIDES, strict=True):
+        measurements = [measured for pair in paired if len(pair.figures) != 1 for measured in getattr(pair, attribute)]
         if bound := [measured for measured in measurements if measured.client_bound]:
             reason = f": {bound[0].client_bound_reason}" if bound[0].client_bound_reason else ""
             yield f"{side}: {len(bound)} of {len(measurements)} measurements were limited by the client{reason}; not the server's figures"

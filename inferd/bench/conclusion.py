@@ -271,8 +271,16 @@ def _versions(report: Report, main: Measurement) -> Conclusion:
     if not comparisons:
         return Conclusion(Word.INCONCLUSIVE, "only one version was measured", Confidence.LOW, "the run ended before the second")
     rounds = min((len(each["steps"]) for each in report.summary.get("rounds", [])), default=0)
-    level = Confidence.HIGH if rounds >= ENOUGH_ROUNDS else Confidence.LOW
-    return compared(comparisons, level, f"{rounds} rounds of each version, in turn")
+    doubts = _doubts(report.measurements)
+    level = Confidence.HIGH if rounds >= ENOUGH_ROUNDS and not doubts else Confidence.LOW
+    return compared(comparisons, level, ", ".join([f"{rounds} rounds of each version, in turn", *doubts]))
+
+
+def _doubts(measured: Sequence[Measurement]) -> list[str]:
+    """Why figures of many measurements say little."""
+    bound, few = sum(one.client_bound for one in measured), sum(one.requests < FEW for one in measured)
+    told = {f"{bound} of {len(measured)} client-bound": bound, f"{few} of {len(measured)} with fewer than {FEW} requests": few}
+    return [words for words, count in told.items() if 2 * count >= len(measured)]
 
 
 def of_comparison(made: Comparison) -> Conclusion:

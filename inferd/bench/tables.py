@@ -248,7 +248,8 @@ def compared(comparison: Comparison, load: str | None = None, heads: tuple[str, 
     """All changes, or those of one load. heads: of the two columns of figures."""
     marks = {"worse": "bad", "better": "main", "unclear": "doubt"}
     rows = [Row(cells(change), marks.get(change.verdict, "")) for change in comparison.changes if load in (None, change.load)]
-    title = f"{one_line(comparison.after)} against {one_line(comparison.before)}"
+    rounds = ", all rounds together" if comparison.rounds > 1 else ""
+    title = f"{one_line(comparison.after)} against {one_line(comparison.before)}{rounds}"
     return Table(title, ("", *heads, "change", interval_words(comparison), ""), rows)
 
 

@@ -389,7 +389,9 @@ class Lifecycle:
         leaving = self._call(partial(self.repository.swap, name, loaded, retired, whole=whole))
         if loaded or leaving:
             serves = ", ".join(map(str, sorted(self.repository.serving(name)))) or "none"
-            said = f"; version {', '.join(str(model.version) for model in leaving)} drains" if leaving else ""
+            again = {model.version for model in loaded} & {model.version for model in leaving}
+            parts = [f"{'the earlier load of ' if model.version in again else ''}version {model.version}" for model in leaving]
+            said = f"; {' and '.join(parts)} drains" if parts else ""
             log.info("model '%s' serves version %s%s", name, serves, said, extra=event("model_swapped", model=name))
         threads = [threading.Thread(target=self._let_go, args=([model],), name="drain", daemon=True) for model in leaving]
         for thread in threads:

@@ -23,7 +23,6 @@ MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 _FIELDS = {
     "runtime": "another build of the back end",
     "sequence_batching": "stateful sequences",
-    "ensemble_scheduling": "a model made of other models",
     "cc_model_filenames": "a file for each compute capability; write default_model_filename",
     "batch_input": "inputs that describe a ragged batch",
     "batch_output": "outputs of a ragged batch",
@@ -62,6 +61,9 @@ _TENSOR = {
     "allow_ragged_batch": "ragged batches",
     "is_non_linear_format_io": "a vectorized memory layout",
 }
+_ENSEMBLE_CURE = (
+    "write its preprocessing as steps into the configuration of the model that it feeds (docs/preprocessing.md), and remove this folder"
+)
 _PLATFORMS = {"platform": ("", "onnxruntime_onnx"), "backend": ("", "onnxruntime")}
 
 
@@ -101,6 +103,9 @@ def ignored(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
 def faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     """(field, what is wrong with it), in the order in which people read a configuration."""
     yield from _enum_faults(config, "")
+    if config.platform == "ensemble" or config.HasField("ensemble_scheduling"):
+        yield "ensemble_scheduling", f"asks for a model made of other models, which inferd does not do: {_ENSEMBLE_CURE}"
+        return
     for field, known in _PLATFORMS.items():
         value = getattr(config, field)
         if value not in known:

@@ -80,9 +80,18 @@ def test_versions_are_compared():
     assert (found["before"], found["after"]) == ("m version 3", "m version 4")
     assert {change["figure"]: change["verdict"] for change in found["changes"]}["p50"] == "worse"
     text = terminal.render(made)
-    assert re.search(r"^m version 4 against m version 3\n +version 3  +version 4  +change ", text, re.MULTILINE)
+    assert re.search(r"^m version 4 against m version 3, all rounds together\n +version 3  +version 4  +change ", text, re.MULTILINE)
     assert re.search(r"^  p50 .*worse$", text, re.MULTILINE)
     assert set(found["notices"]) <= set(text.splitlines())
+
+
+def test_versions_whose_client_was_the_limit_are_compared_with_low_confidence():
+    def run(load: Load, version: str) -> Measurement:
+        return measurement(load, version, seconds=2, slower=1.5 if version == "4" else 1.0, client_bound=version == "4")
+
+    made = report_of(modes.carry_out(modes.versions(Load(), ["3", "4"], 4), run), "t", "m")
+    assert "confidence low: 4 rounds of each version, in turn, 4 of 8 client-bound\n" in terminal.render(made)
+    assert made.summary["comparisons"][0]["notices"][0].startswith("version 4: 4 of 4 measurements were limited by the client")
 
 
 def test_versions_of_which_one_was_measured_are_not():

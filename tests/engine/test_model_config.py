@@ -382,6 +382,7 @@ UNSUPPORTED = {
     "runtime": 'runtime: "x.so"',
     "sequence_batching": "sequence_batching { }",
     "ensemble_scheduling": "ensemble_scheduling { }",
+    "ensemble_scheduling ": 'platform: "ensemble"',
     "cc_model_filenames": 'cc_model_filenames { key: "7.5" value: "x.onnx" }',
     "batch_input": "batch_input { kind: BATCH_ELEMENT_COUNT }",
     "batch_output": "batch_output { }",
