@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = ["Change", "Comparison", "compare", "compare_measurements", "compare_versions"]
+__all__ = ["Change", "Comparison", "compare", "compare_measurements"]
 
 SIDES = ("before", "after")
 THRESHOLD = 0.05
@@ -117,21 +117,6 @@ def refuse_unlike(before: Report, after: Report, flags: Mapping[str, str]) -> No
         if old != new:
             values = f"{old or 'nothing'} and {new or 'nothing'}"
             raise ConfigError(f"the reports are of different requests: {flag} is {values}: --force compares them all the same")
-
-
-def compare_versions(
-    report: Report, before: str, after: str, *, threshold: float = THRESHOLD, confidence: float = CONFIDENCE
-) -> Comparison:
-    """Two model versions that one report measured in turn."""
-    measured_sides = []
-    for version in (before, after):
-        measured_sides.append([measured for measured in report.measurements if measured.version == version])
-        if not measured_sides[-1]:
-            there = ", ".join(sorted({measured.version or "(newest)" for measured in report.measurements})) or "none"
-            raise ConfigError(f"version {version} was not measured: the report has {there}")
-    names = (f"{report.model} version {before}", f"{report.model} version {after}")
-    sides = (f"version {before}", f"version {after}")
-    return compare_measurements(*measured_sides, names=names, sides=sides, threshold=threshold, confidence=confidence)
 
 
 def compare_measurements(

@@ -68,8 +68,12 @@ def compare_rounds(model: str, measurements: Sequence[Measurement]) -> list[Comp
     for measured in measurements:
         rounds.setdefault(measured.version, []).append(measured)
     first, *others = list(rounds) or [""]
-    names = {version: f"{model} version {version}" for version in rounds}
-    return [compare_measurements(rounds[first], rounds[other], names=(names[first], names[other])) for other in others]
+    sides = {version: f"version {version}" for version in rounds}
+    names = {version: f"{model} {side}" for version, side in sides.items()}
+    return [
+        compare_measurements(rounds[first], rounds[other], names=(names[first], names[other]), sides=(sides[first], sides[other]))
+        for other in others
+    ]
 
 
 def headline_of(outcome: Outcome) -> int:

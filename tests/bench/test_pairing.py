@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from reports import figure, measurement, sample, verdicts
+from reports import figure, measurement, sample
 
 from inferd.bench import report
-from inferd.bench.compare import compare, compare_measurements, compare_versions
+from inferd.bench.compare import compare, compare_measurements
 from inferd.bench.measurement import Load, Measurement
 from inferd.errors import ConfigError
-
-
-def test_versions_of_one_report():
-    rounds = [measurement(version=version, seed=seed, slower=2.0 if version == "4" else 1.0) for seed, version in enumerate("3443")]
-    made = compare_versions(sample("versions", rounds), "3", "4")
-    assert (made.before, made.after) == ("mlp version 3", "mlp version 4")
-    assert verdicts(made)["p50"] == "worse"
-    with pytest.raises(ConfigError, match="version 5 was not measured: the report has 3, 4"):
-        compare_versions(sample("versions", rounds), "3", "5")
 
 
 def test_different_loads_and_models_need_force():
