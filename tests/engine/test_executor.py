@@ -263,7 +263,7 @@ def test_what_is_run_again_ends_with_the_time_of_all() -> None:
     runner = threading.Thread(target=instance.run_batch, args=(batch,))
     runner.start()
     backend.wait_for_run()
-    assert batch.expire(time.monotonic_ns() + 2 * HOUR_NS)
+    assert batch.end_if_late(time.monotonic_ns() + 2 * HOUR_NS)
     runner.join(LIMIT_S)
     batch.deliver()
     assert str(callers[0].error) == "no negative numbers"
@@ -341,8 +341,8 @@ def test_a_run_that_every_deadline_has_passed_is_ended(house: House) -> None:
     now_ns = time.monotonic_ns()
     caller = house.put(1, now_ns + HOUR_NS)
     batch = house.running()
-    assert not batch.expire(now_ns)
-    assert batch.expire(now_ns + HOUR_NS)
+    assert not batch.end_if_late(now_ns)
+    assert batch.end_if_late(now_ns + HOUR_NS)
     assert isinstance(caller.error, DeadlineExceeded)
     assert "the run was ended" in str(caller.error)
     assert house.backend.terminations == 1
