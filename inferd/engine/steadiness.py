@@ -34,10 +34,15 @@ class Steadiness:
         return len(self._runs_ns)
 
     @property
+    def compared(self) -> bool:
+        """Whether there were enough to tell."""
+        return len(self._runs_ns) >= LAST
+
+    @property
     def steady(self) -> bool:
         """Whether the last runs took about the same time."""
-        last_ns = self._runs_ns[-LAST:]
-        if len(last_ns) < LAST:
+        if not self.compared:
             return False
+        last_ns = self._runs_ns[-LAST:]
         median_ns = statistics.median(last_ns)
         return all(abs(run_ns - median_ns) <= max(SHARE * median_ns, SLACK_NS) for run_ns in last_ns)
