@@ -29,6 +29,7 @@ from inferd.engine.arena import RunArena
 from inferd.engine.load_faults import explained
 from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx
 from inferd.engine.reshaping import Reshape, find_reshapes
+from inferd.engine.weights import LOCATION, Parts, parted
 from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
@@ -413,11 +414,13 @@ def _open_session(
     extended: bool = False,
 ) -> tuple[Any, bool]:
     """The session, and whether it needs the operators of onnxruntime-extensions."""
+    file = source if isinstance(source, bytes) else os.fspath(source)
+    if not extended and (parts := _parts_of(native, source, providers)) is not None:
+        native.add_external_initializers_from_files_in_memory([LOCATION], [parts.weights], [parts.weights.nbytes])
+        file = parts.graph
     try:
         # enable_fallback=0: onnxruntime must not print, and retry on the CPU, when a provider fails.
-        session = ort.InferenceSession(
-            source if isinstance(source, bytes) else os.fspath(source), native, providers=providers, enable_fallback=0
-        )
+        session = ort.InferenceSession(file, native, providers=providers, enable_fallback=0)
         return session, extended
     except UnicodeDecodeError:
         raise _not_utf8(name) from None
@@ -430,6 +433,14 @@ def _open_session(
         if asked and any(full.removesuffix("ExecutionProvider").lower() in text.lower() for full in asked):
             raise StartError(f"model {name!r}: {', '.join(asked)} did not start: {text}") from None
         raise ConfigError(f"model {name!r} cannot be loaded: {explained(text)}") from None
+
+
+def _parts_of(native: Any, source: str | os.PathLike[str] | bytes, providers: list[tuple[str, dict[str, str]]]) -> Parts | None:
+    """None: onnxruntime reads the source as a whole: a small one, one for a GPU, or by a version that takes no weights from memory."""
+    on_gpu = any(full in _GPU_PROVIDERS for full, _ in providers)
+    if isinstance(source, bytes) or on_gpu or not hasattr(native, "add_external_initializers_from_files_in_memory"):
+        return None
+    return parted(source)
 
 
 def _extended(name: str, domain: str, native: Any) -> Any:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "initial_values", "read_onnx"]
+__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "initial_values", "read_onnx", "without_weights"]
 
-Content = bytes | mmap.mmap
+Content = bytes | mmap.mmap | memoryview
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
@@ -28,6 +28,10 @@ _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_
 _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
 _FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_OVERLOAD = 1, 4, 5, 7, 10, 13
 _TENSOR_NAME, _VALUE_NAME, _SPARSE_VALUES = 8, 1, 1
+_TENSOR_EXTERNAL = 13
+_LENGTH = 2  # the wire type of what has a length
+_OUTSIDE = b"\x70\x01"  # of a tensor: data_location EXTERNAL
+_LEAST_WEIGHTS = 64 << 10  # bytes of a tensor that is worth a place of its own
 _TENSOR_FLOATS, _TENSOR_INT32S, _TENSOR_STRINGS, _TENSOR_INT64S, _TENSOR_RAW, _TENSOR_DOUBLES, _TENSOR_UINT64S = 4, 5, 6, 7, 9, 10, 11
 
 # An attribute's floats (7) and ints (8) are written one by one: a forest has a million of them, which are passed over together.
@@ -87,6 +91,55 @@ def initial_values(source: str | os.PathLike[str] | bytes, words: Mapping[str, s
         return dict(_values(content, words))
 
 
+def without_weights(content: Content, location: str) -> bytes | None:
+    """The file without the bytes of its large initializers: they are external data now, which lies where it was, in a file of that name
+    that is the same as this one. None where initializers lie in other files already. Raises ValueError or IndexError where it is none."""
+    pieces, at = [], 0
+    for field, start, end in _fields(content, 0, len(content)):
+        if field == _MODEL_GRAPH:
+            if (graph := _graph_without_weights(content, start, end, location)) is None:
+                return None
+            pieces += [content[at : start - _header(field, end - start)], _field(field, graph)]
+            at = end
+    return b"".join([*pieces, content[at:]])
+
+
+def _graph_without_weights(content: Content, start: int, end: int, location: str) -> bytes | None:
+    pieces, at = [], start
+    for field, first, last in _fields(content, start, end):
+        if field != _GRAPH_INITIALIZER:
+            continue
+        parts = list(_fields(content, first, last))
+        if any(number == _TENSOR_EXTERNAL for number, _, _ in parts):
+            return None
+        raw = next(((low, high) for number, low, high in parts if number == _TENSOR_RAW and high - low >= _LEAST_WEIGHTS), None)
+        if raw is not None:
+            low, high = raw
+            entries = {"location": location, "offset": str(low), "length": str(high - low)}
+            outside = [_field(_TENSOR_EXTERNAL, _field(1, key.encode()) + _field(2, value.encode())) for key, value in entries.items()]
+            before, behind = content[first : low - _header(_TENSOR_RAW, high - low)], content[high:last]
+            pieces += [content[at : first - _header(field, last - first)], _field(field, b"".join([before, behind, *outside, _OUTSIDE]))]
+            at = last
+    return b"".join([*pieces, content[at:end]])
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _number(number << 3 | _LENGTH) + _number(len(value)) + value
+
+
+def _header(number: int, nbytes: int) -> int:
+    """The bytes in front of a field's value."""
+    return len(_number(number << 3 | _LENGTH)) + len(_number(nbytes))
+
+
+def _number(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*found, value))
+
+
 def _values(content: Content, words: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
     for field, start, end in _fields(content, 0, len(content)):
         for part, first, last in _fields(content, start, end) if field == _MODEL_GRAPH else ():
@@ -100,9 +153,9 @@ def _pieces(content: Content, start: int, end: int, word: str) -> Iterator[bytes
     """The values of a TensorProto in pieces: raw, or in the list for its datatype."""
     for field, first, last in _fields(content, start, end):
         if field == _TENSOR_STRINGS:
-            yield (last - first).to_bytes(4, "little") + content[first:last]
+            yield (last - first).to_bytes(4, "little") + bytes(content[first:last])
         elif field in (_TENSOR_RAW, _TENSOR_FLOATS, _TENSOR_DOUBLES):
-            yield content[first:last]
+            yield bytes(content[first:last])
         elif field in (_TENSOR_INT32S, _TENSOR_INT64S, _TENSOR_UINT64S):
             size = DATATYPES[word][1]
             while first < last:
@@ -183,7 +236,7 @@ def _texts(content: Content, start: int, end: int, wanted: int) -> list[str]:
 
 
 def _text(content: Content, start: int, end: int) -> str:
-    return content[start:end].decode()  # what is no UTF-8 raises a ValueError: two such names must not be taken for one
+    return str(content[start:end], "utf-8")  # what is no UTF-8 raises a ValueError: two such names must not be taken for one
 
 
 def _fields(content: Content, at: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from inferd._core.tensor.tensor import DATATYPES
-from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx
+from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx, without_weights
 from tests import models
 
 EVERY = [
@@ -85,6 +85,27 @@ def test_initial_values_of_every_datatype(tmp_path: Path) -> None:
     for source in (content, tmp_path / "m.onnx"):
         assert initial_values(source, words) == expected
     assert initial_values(content, {"raw FP32": "FP32", "none": "FP32"}) == {"raw FP32": expected["raw FP32"]}
+
+
+def test_large_weights_become_external_data(tmp_path: Path) -> None:
+    """Read with the onnx package, which finds them in the first file, the second one is the same model."""
+    model = onnx.load_from_string(models.add())
+    for name, count in (("large", 40_000), ("small", 100), ("larger", 3_000_000)):
+        tensor = onnx.numpy_helper.from_array(np.arange(count, dtype=np.float32), name)
+        tensor.doc_string = "behind the weights"
+        model.graph.initializer.append(tensor)
+    model.producer_name = "behind the graph"
+    (tmp_path / "whole").write_bytes(model.SerializeToString())
+    content = without_weights(model.SerializeToString(), "whole")
+    assert content is not None
+    read = onnx.load_from_string(content)
+    assert [onnx.external_data_helper.uses_external_data(tensor) for tensor in read.graph.initializer] == [True, False, True]
+    onnx.external_data_helper.load_external_data_for_model(read, str(tmp_path))
+    for tensor in read.graph.initializer:
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+    assert read == model
+    assert without_weights(content, "whole") is None
 
 
 def test_weights_are_passed_over(tmp_path: Path) -> None:

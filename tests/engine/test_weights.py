@@ -1,0 +1,68 @@
+"""A large file is parsed without its weights, and answers as it would as a whole."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from inferd.engine import backend, weights
+from inferd.engine.backend import OnnxModel
+from inferd.engine.weights import parted
+from tests import models
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """x @ (1024 columns of weights) + the bias, of which the last is small."""
+    shape = (1024, 1100)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "weights"], ["product"]), onnx.helper.make_node("Add", ["product", "bias"], ["y"])],
+        "large",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", shape[0]])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", shape[1]])],
+        [
+            onnx.numpy_helper.from_array(np.random.default_rng(0).random(shape, np.float32), "weights"),
+            onnx.numpy_helper.from_array(np.arange(shape[1], dtype=np.float32), "bias"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return models.write(tmp_path, "large", model.SerializeToString())
+
+
+def test_onnxruntime_takes_the_graph_and_the_weights_apart(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def spied(file: Any) -> weights.Parts | None:
+        parts = parted(file)
+        assert parts is not None
+        made.append((len(parts.graph), weakref.ref(parts.weights)))
+        return parts
+
+    monkeypatch.setattr(backend, "parted", spied)
+    loaded = OnnxModel.load(large)
+    ((graph_bytes, held),) = made
+    assert graph_bytes < 16 << 10
+    assert held() is None  # the session has what it needs
+    x = np.random.default_rng(1).random((3, 1024), np.float32)
+    (expected,) = onnxruntime.InferenceSession(large, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    np.testing.assert_array_equal(loaded.trial({"x": x})["y"], expected)
+
+
+def test_what_is_parsed_as_a_whole(large: Path, tmp_path: Path) -> None:
+    assert parted(models.write(tmp_path, "small", models.identity())) is None
+    assert parted(tmp_path / "none.onnx") is None
+    content = large.read_bytes()
+    large.write_bytes(content[:-1])
+    assert parted(large) is None  # cut off: onnxruntime says what is wrong
+    large.write_bytes(bytes(weights.LEAST_BYTES))
+    assert parted(large) is None
+    model = onnx.load_from_string(content)
+    onnx.external_data_helper.set_external_data(model.graph.initializer[1], "bias.bin")
+    large.write_bytes(model.SerializeToString())
+    assert parted(large) is None  # the file has weights in another one already
