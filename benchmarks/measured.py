@@ -125,6 +125,12 @@ PUBLISHED = (
         "<!-- written by benchmarks/measured.py rotation -->\n",
     ),
     Published(
+        ROOT / "benchmarks" / "history" / "life_cycle.jsonl",
+        ("ripple", "versions", "memory"),
+        ROOT / "docs" / "operations.md",
+        "<!-- written by benchmarks/measured.py life_cycle -->\n",
+    ),
+    Published(
         ROOT / "benchmarks" / "history" / "overload.jsonl",
         ("thread", "inline"),
         ROOT / "docs" / "operations.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,6 +127,22 @@ def resnet50(repository: Path) -> Workload:
     return Workload("resnet50", model.graph.input[0].name, model.graph.output[0].name, image())
 
 
+def with_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A `light` network whose file holds its weights, as a trained one's does: random numbers of a trained one's size."""
+    graph, generator = model.graph, np.random.default_rng(0)
+    shapes = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    made = [node for node in graph.node if node.op_type == "ConstantOfShape" and node.input[0] in shapes]
+    for node in made:
+        shape = tuple(shapes[node.input[0]])
+        weights = generator.standard_normal(shape, np.float32) * math.sqrt(2 / max(math.prod(shape[1:]), 1))
+        graph.initializer.append(onnx.numpy_helper.from_array(np.abs(weights) if len(shape) == 1 else weights, node.output[0]))
+        graph.node.remove(node)
+    kept = [tensor for tensor in graph.initializer if tensor.name not in {node.input[0] for node in made}]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return model
+
+
 def squeezenet(repository: Path) -> Workload:
     model = light("squeezenet")
     put(repository, "squeezenet", model)
@@ -134,6 +151,14 @@ def squeezenet(repository: Path) -> Workload:
 
 def image() -> NDArray[np.float32]:
     return np.random.default_rng(0).random((1, *IMAGE_SHAPE), dtype=np.float32)
+
+
+def telling(version: int) -> onnx.ModelProto:
+    """y = x + version: a response says which version made it, and for which request."""
+    model = small_model("telling", "Identity", (1,), (1,))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([version], np.float32), "version"))
+    model.graph.node[0].CopyFrom(helper.make_node("Add", ["x", "version"], ["y"]))
+    return model
 
 
 def turning(repository: Path) -> Workload:
