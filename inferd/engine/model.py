@@ -375,7 +375,7 @@ class Model:
     def start(self) -> None:
         """Takes requests from now on."""
         if not self.inline:
-            self.route.wake = self._activate
+            self.route.activate = self._activate
             self._start_threads()
         for threads in self._preparing:
             threads.start()
@@ -394,7 +394,7 @@ class Model:
             self._return_if_left()
         elif self._may_return and not self._run_queue.closed:
             self._returning = True
-            self.route.wake = self._return_if_left
+            self.route.activate = self._return_if_left
             self._run_queue.dismiss()
         return self._look_for_hung()
 
@@ -406,11 +406,11 @@ class Model:
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
             return False
         if not (self.inline or self._first_queue.closed):
-            self.route.wake = self._activate
+            self.route.activate = self._activate
         return True
 
     def _activate(self) -> None:
-        self.route.wake = None
+        self.route.activate = None
         self._activated(self)
 
     def _look_for_hung(self) -> bool:
@@ -476,7 +476,7 @@ class Model:
 
     def end(self) -> None:
         """What runs is told to end, what waits is answered with Unavailable; `close` waits for it."""
-        self.route.inline, self.route.wake = False, None
+        self.route.inline, self.route.activate = False, None
         for batcher in self._batchers:
             batcher.close()
         self._reject_waiting(f"{self._title} was unloaded before the request ran; retry")
@@ -635,7 +635,7 @@ class Model:
             return
         self._returning = self._may_return = False
         self._threads.clear()
-        self.route.inline, self.route.wake = True, None
+        self.route.inline, self.route.activate = True, None
         self.inline_reason = "inline: its runs have become short again"
         log.info("%s returns to the event loop: its runs have become short again", self._title)
         if self.depth:

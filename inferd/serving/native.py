@@ -206,11 +206,11 @@ class NativeTransport:
                 timeout_s,
             )
         without_calls = [connection for connection in self.connections if not connection.calls]
-        if untaken := sum(one.unsent_nbytes > 0 for one in (*without_calls, *self.server.lingering)):
+        if unsent := sum(one.unsent_nbytes > 0 for one in (*without_calls, *self.server.lingering)):
             log.warning(
                 "%d connections were cut off whose clients had not taken all that was sent to them: drain_timeout_s, %g s, is over; "
                 "raise it where clients read slowly",
-                untaken,
+                unsent,
                 timeout_s,
             )
         for port in self._ports:

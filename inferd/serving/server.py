@@ -68,7 +68,8 @@ class Server:
     """Serves models over gRPC, with metrics. Made, started and stopped on one running event loop.
 
     start() takes the addresses, loads and warms the models, serves and returns the addresses. stop() is not ready for
-    settings.lame_duck_s, takes no new work then, answers what is queued within settings.drain_timeout_s, says GOAWAY and frees everything.
+    settings.lame_duck_s, then says GOAWAY, answers within settings.drain_timeout_s what is queued and what comes until clients heed it, and
+    frees everything.
     sockets: listen already, and are served instead of host and grpc_port. opens: whether it has addresses; else it serves the connections
     that it is told to `take`. hung(): called, several times, while a run that was told to end does not. Raises ConfigError and StartError
     from start().

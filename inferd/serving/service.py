@@ -67,8 +67,7 @@ class InferenceService:
         """Answers a call whose method raised, or whose request was wrong. An exception other than a RequestError is a fault of ours: its
         text stays in the log."""
         if not isinstance(error, RequestError):
-            request_id = getattr(call.work, "id", None)
-            log.error("%s failed", call.method, exc_info=error, extra=event("call_failed", method=call.method, request_id=request_id))
+            log.error("%s failed", call.method, exc_info=error, extra=event("call_failed", method=call.method))
             error = Internal("the server failed to make a response; its log has the details")
         self.rejections[error.reason] += 1
         call.fail(error)

@@ -3,7 +3,7 @@
 `python -m inferd.serving.worker DESCRIPTOR`, which is its end of the channel. It drains and ends when it is told to stop, and at once
 when the supervisor is gone, so that nobody serves who is not looked after.
 
-SIGTERM           ends one that still loads; then asks the supervisor for the same: no connection more, a drain, another in its place
+SIGTERM           while it loads: ends it. Later: it asks the supervisor to let it leave: no more connections, a drain, another in its place
 SIGINT, SIGHUP    the supervisor's to answer; Ctrl-C reaches no worker, which is in a process group of its own
 """
 

@@ -312,7 +312,7 @@ def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing(
         assert activated == times * [model]
     model.close()
     assert model.rest()
-    assert model.route.wake is None, "what is closed and its route do not refer to each other"
+    assert model.route.activate is None, "what is closed and its route do not refer to each other"
 
 
 def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:

@@ -14,6 +14,6 @@ cdef class CachedRejection:     # the rejection of requests that a model's queue
     cdef of(self, BatchQueue queue, int status, uint32_t priority, int64_t now_ns)     # a ResourceExhausted, or Unavailable
     cdef forget(self)           # the limits have changed
 
-# The error of a request that waited and never ran: it made room for another one, or its time ran out. as_triton: Unavailable, but where
-# the client's own deadline passed.
+# The error of a request that waited and never ran: it made room for another one, or its time ran out. as_triton: Unavailable if it made
+# room or the queue's timeout passed. If the client's own deadline passed, it is DeadlineExceeded in any case.
 cdef rejection_of(str name, const Entry *entry, BatchQueue queue, int64_t now_ns, bint as_triton)

@@ -26,7 +26,7 @@ cdef class Conversion:          # one message's; one thread at a time uses it, b
     # Works until a Decompression has made `nbytes` more bytes, or a Compression has read as many. True: it is over.
     cdef bint attempt(self, Py_ssize_t nbytes) noexcept
     cdef void fail(self, error) noexcept
-    cdef bint convert(self, Py_ssize_t nbytes) except -1        # attempt, with exceptions; subclasses define it
+    cdef bint step(self, Py_ssize_t nbytes) except -1           # attempt, with exceptions; subclasses define it
     cdef void restart(self) noexcept    # as if nothing had been attempted
     cdef int append(self, bytes piece) except -1
     # No caller wants the result any more: its memory is freed, by the thread that works at it if there is one.

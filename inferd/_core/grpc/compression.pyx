@@ -64,7 +64,7 @@ cdef class Conversion:
 
     cdef bint attempt(self, Py_ssize_t nbytes) noexcept:
         try:
-            self.over = self.convert(nbytes)
+            self.over = self.step(nbytes)
         except Exception as error:
             self.fail(error)
         if self.over:
@@ -76,7 +76,7 @@ cdef class Conversion:
         self.result = None
         self.over = True
 
-    cdef bint convert(self, Py_ssize_t nbytes) except -1:
+    cdef bint step(self, Py_ssize_t nbytes) except -1:
         raise NotImplementedError
 
     cdef void restart(self) noexcept:
@@ -116,7 +116,7 @@ cdef class Decompression(Conversion):
         self.inline_nbytes = INLINE_DECOMPRESSED_NBYTES if source.nbytes <= INLINE_COMPRESSED_NBYTES else 0
         self.weight = 1
 
-    cdef bint convert(self, Py_ssize_t nbytes) except -1:
+    cdef bint step(self, Py_ssize_t nbytes) except -1:
         if self.source.nbytes == 0:             # an empty message, as for grpc's servers
             self.result = awaited_message(0, 0)
             return True
@@ -165,7 +165,7 @@ cdef class Compression(Conversion):
         self.inline_nbytes = source.nbytes if source.nbytes <= INLINE_RESPONSE_NBYTES else 0
         self.weight = COMPRESSION_WEIGHT
 
-    cdef bint convert(self, Py_ssize_t nbytes) except -1:
+    cdef bint step(self, Py_ssize_t nbytes) except -1:
         if self.zlib is None:
             self.zlib = zlib.compressobj(LEVEL, zlib.DEFLATED, WINDOW_BITS[self.encoding])
         chunk = self.view[self.taken_nbytes : self.taken_nbytes + nbytes]

@@ -25,7 +25,7 @@ cdef class Connection(Session):
     cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes) except -1
     # The client sends nothing more. Responses that are ready still leave.
     cdef int end_input(self) except -1
-    # Its failure, told once.
+    # The client left before the TLS handshake was made: calls failed().
     cdef int left_within_handshake(self) except -1
     # Sends what TLS has for the client.
     cdef int send_tls(self) except -1

@@ -290,7 +290,7 @@ cdef class Connection(Session):
         return 0
 
     cdef void release(self) noexcept:
-        """HTTP/2 is over: its memory is freed, and the socket lingers."""
+        """Ends a connection in CLOSING: the socket goes to a LingeringClose, then close()."""
         cdef Poller poller = self.poller
         cdef LingeringClose closing = None
         try:

@@ -19,7 +19,7 @@ cdef enum Verdict:
 cdef struct FloodRules:                 # for all connections
     int64_t control_step_ns             # one more control frame may come in each period of this length,
     int64_t control_burst               # and this many at once
-    int64_t min_ping_interval_ns        # 0: PINGs count as other control frames do
+    int64_t min_ping_interval_ns        # 0: PINGs have no limit but that of control frames
     int64_t reset_step_ns               # one more stream may be reset in each period of this length,
     int64_t reset_burst                 # and this many at once
 

@@ -29,7 +29,7 @@ cdef enum:
     # The length of the client's preface: "PRI * HTTP/2.0" and so on.
     PREFACE_NBYTES = 24
     # A control frame counts as one more for each 1 KiB of it.
-    UNASKED_NBYTES = 1 << 10
+    CONTROL_NBYTES = 1 << 10
     # The most entries of one SETTINGS frame.
     MAX_SETTINGS = 32
     # To reject too long headers with a status, the server reads this many times max_header_nbytes, and at least LEAST_ANSWERED_NBYTES.

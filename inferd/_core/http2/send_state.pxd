@@ -22,7 +22,7 @@ cdef class SendState(Polled):
     cdef readonly State state
     cdef object write, close_transport  # for tests, of a connection without a socket: write(bytes), close_transport(); else None
     cdef public object rejection        # a RequestError: every call of this connection is rejected with it; or None
-    cdef Py_ssize_t unread_nbytes       # responses that wait for the client to read them,
+    cdef Py_ssize_t unread_nbytes       # bytes of responses that libnghttp2 has not taken: the client reads slowly, or not yet,
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
     cdef FloodPolicy flood              # counts control frames, PINGs and resets of the client
@@ -44,7 +44,7 @@ cdef class SendState(Polled):
     # Submits GOAWAY. libnghttp2 makes its own for errors that it finds, and when on_begin_frame (session.pyx) tells it to.
     # error: NGHTTP2_NO_ERROR in a drain. notice: the first one of a drain; streams that are on their way still open.
     cdef void goaway(self, int error, bytes why, bint notice) noexcept
-    # HTTP/2 is over: bytes that are written leave, then the connection ends.
+    # Enters CLOSING: `unsent` still leaves, and libnghttp2's output is lost. The next turn calls release().
     cdef void finish(self) noexcept
     # The request of a call is wrong, or its method raised: the service makes the response, and the call's work is cancelled.
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept

@@ -26,7 +26,7 @@ cdef struct Limits:                     # serving/native.py `_limits` maps setti
     bint fair                           # connections take turns in a model's queue
 
 cdef struct Totals:                     # since the server began
-    uint64_t received_nbytes, sent_nbytes
+    uint64_t received_nbytes, sent_nbytes       # of frames, without TLS
     uint64_t connections, calls         # opened
     uint64_t abandoned                  # calls whose client went before the response
     uint64_t refused                    # calls beyond max_calls

@@ -27,7 +27,7 @@ cdef class Session(SendState):
     cdef Py_ssize_t missing_nbytes      # of the messages that the last read extended, the fewest bytes that one still lacks; 0: none
     cdef Py_ssize_t payload_nbytes      # bytes of messages in the present read
     cdef int64_t opened_streams         # streams that the client opened, rejected ones too, except streams that came after the last GOAWAY
-    cdef Py_ssize_t frame_nbytes        # at most so many bytes of a DATA frame are to come: its whole length until the next take()
+    cdef Py_ssize_t frame_nbytes        # the most that a DATA frame still lacks: its whole length, less later calls of take()
     cdef bint greeted                   # the client's preface has come, SETTINGS included
     # Takes bytes of the client.
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1

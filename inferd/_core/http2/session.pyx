@@ -19,12 +19,12 @@ from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
-from inferd._core.http2.limits cimport MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, TURN_REQUESTS, UNASKED_NBYTES
+from inferd._core.http2.limits cimport MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, TURN_REQUESTS, CONTROL_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
 from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
-from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, RESPONSE, RESPONSES, Owed, is_stalled
+from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, Http2Call
 
 from inferd.errors import Unimplemented
@@ -266,7 +266,8 @@ cdef class Session(SendState):
     def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         """Ends each call that holds memory and has waited too long for its client: request_limit_ns for the rest of the request, while it
         moved slower than min_rate (min_message_rate with a large message); or response_limit_ns for the client to read the response, slower
-        than min_rate. Also ends a call whose deadline passes before its request is whole. True: the connection must be aborted, because
+        than min_rate. Also ends a call whose deadline passes before its request is whole and decompressed, or its stream of
+        ModelStreamInfer has ended. True: the connection must be aborted, because
         its client reads nothing, or has not begun to speak HTTP/2. Called now and then with the monotonic time. acknowledged_nbytes: a
         count of bytes that the client's kernel has taken; -1: the transport holds none for it."""
         cdef ServerState server = self.server
@@ -283,27 +284,27 @@ cdef class Session(SendState):
         while call is not None:
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
-            if owed == RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
+            if owed == CONNECTION_RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
                 waits_for_shared_window = True
                 owed = NOTHING
             is_late = now_ns >= call.deadline_ns and call.kind != STREAM and call is not self.headers.opening and (
                 owed == REQUEST or call.incoming is not None or (call.kind == INFER_STREAM and not call.settled))
-            if is_stalled(&call.stall, owed, call.sent_nbytes if owed == RESPONSE else call.consumed_nbytes(), now_ns,
-                          response_limit_ns if owed == RESPONSE else request_limit_ns,
+            if is_stalled(&call.stall, owed, call.sent_nbytes if owed == CALL_RESPONSE else call.consumed_nbytes(), now_ns,
+                          response_limit_ns if owed == CALL_RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
                 if call is self.headers.opening:
                     return True         # no other frame may come before its headers end
                 ending.append(call)
             call = call.next
         # Both policies see every look, whatever the other says. While the transport takes nothing, nothing is taken from nghttp2.
-        reads_nothing = is_stalled(&self.responses, RESPONSES if self.unread_nbytes > 0 and self.unsent is None else NOTHING,
+        reads_nothing = is_stalled(&self.responses, CONNECTION_RESPONSES if self.unread_nbytes > 0 and self.unsent is None else NOTHING,
                                    self.sent_nbytes, now_ns, response_limit_ns, server.limits.min_rate)
         if is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
                       response_limit_ns, server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
             return True
         for call in ending:
             if call.connection is not None:
-                server.totals.stalled += call.stall.owed == RESPONSE or now_ns < call.deadline_ns
+                server.totals.stalled += call.stall.owed == CALL_RESPONSE or now_ns < call.deadline_ns
                 call.end_stalled(call.stall.owed, request_limit_ns, now_ns)
         return False
 
@@ -346,7 +347,7 @@ cdef class Session(SendState):
                 self.mark_dirty()
 
     def close(self):
-        """HTTP/2 is over: abandons calls, and frees all memory. Idempotent."""
+        """CLOSED: abandons calls, and frees libnghttp2's memory. Idempotent."""
         cdef Http2Call call
         if self.state == CLOSED:
             return
@@ -433,7 +434,7 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     if frame.type == NGHTTP2_DATA and not frame.flags & NGHTTP2_FLAG_PADDED and (
             frame.length > 0 or frame.flags & NGHTTP2_FLAG_END_STREAM):
         return 0
-    (<Session>user_data).flood.control_frames += 1 if frame.type == NGHTTP2_DATA else 1 + frame.length // UNASKED_NBYTES
+    (<Session>user_data).flood.control_frames += 1 if frame.type == NGHTTP2_DATA else 1 + frame.length // CONTROL_NBYTES
     if frame.type == NGHTTP2_PING and not frame.flags & NGHTTP2_FLAG_ACK:
         (<Session>user_data).flood.pings += 1
     elif frame.type == NGHTTP2_PRIORITY and frame.stream_id == 0:       # an error, but nghttp2 skips all PRIORITY frames

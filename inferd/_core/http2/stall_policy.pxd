@@ -6,8 +6,8 @@ from libc.stdint cimport int64_t, uint64_t
 cdef enum Owed:                         # what a call, or a connection, waits for its client to do
     NOTHING = 0
     REQUEST = 1                         # send the rest of the request
-    RESPONSE = 2                        # read the call's response: its stream's window is shut
-    RESPONSES = 3                       # read the connection's responses: the window that they share is shut
+    CALL_RESPONSE = 2                   # read the call's response: its stream's window is shut
+    CONNECTION_RESPONSES = 3            # read the connection's responses: the window that they share is shut
     OUTPUT = 4                          # read the bytes that the transport holds
 
 cdef struct StallPolicy:                # how fast a count of bytes grows, looked at now and then

@@ -16,7 +16,7 @@ from inferd._core.http2.server_state cimport Limits
 from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, pooled, release_bytes
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.limits cimport STREAMED_COST
-from inferd._core.http2.stall_policy cimport RESPONSE, RESPONSES, NOTHING, REQUEST, Owed
+from inferd._core.http2.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, NOTHING, REQUEST, Owed
 from inferd._core.http2.streamed cimport Streamed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
@@ -337,8 +337,8 @@ cdef class Http2Call(Call):
         no message, except the first, and except in a drain."""
         if self.untaken_nbytes > 0:
             if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
-                return RESPONSE
-            return RESPONSES
+                return CALL_RESPONSE
+            return CONNECTION_RESPONSES
         if self.settled:
             return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
         if self.incoming is not None:
@@ -371,8 +371,8 @@ cdef class Http2Call(Call):
         return self.received_nbytes - (PyByteArray_GET_SIZE(self.backlog) if self.backlog is not None else 0)
 
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept:
-        """The client has owed this for too long, or its deadline has passed. Rejects the call if its client may still send; else resets the
-        stream. The call holds nothing more."""
+        """The client has owed this for too long, or its deadline has passed. Rejects the call with a status; if its client does
+        not read the response, resets the stream. The call holds nothing more."""
         if owed == REQUEST or self.incoming is not None or (self.kind == INFER_STREAM and owed == NOTHING):
             self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, now_ns))
         else:
@@ -544,7 +544,7 @@ cdef class Http2Call(Call):
                 self.connection.server.log(error)
 
 
-cdef inline Py_ssize_t put_unsent(Http2Call call, uint8_t *buffer, Py_ssize_t length) noexcept:
+cdef inline Py_ssize_t put_untaken(Http2Call call, uint8_t *buffer, Py_ssize_t length) noexcept:
     """Moves bytes of the message that is being sent to libnghttp2."""
     cdef Py_ssize_t nbytes = min(length, call.untaken_nbytes)
     if nbytes > 0:
@@ -561,9 +561,9 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
                                uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept:
     """nghttp2 asks for at most `length` bytes of a call's response."""
     cdef Http2Call call = <Http2Call>source.ptr
-    cdef Py_ssize_t nbytes = put_unsent(call, buffer, length)
+    cdef Py_ssize_t nbytes = put_untaken(call, buffer, length)
     while call.streamed is not None and call.untaken_nbytes == 0 and call.load_next():
-        nbytes += put_unsent(call, buffer + nbytes, length - nbytes)
+        nbytes += put_untaken(call, buffer + nbytes, length - nbytes)
     if call.untaken_nbytes > 0:
         return nbytes
     call.response = None

@@ -30,7 +30,7 @@ cdef class Route:               # requests of one model version, on their way to
     cdef public Batcher large           # the first queue of requests that take long to prepare; None: first_queue
     cdef public bytes contents          # with `large`: an effort.Content for each input
     cdef public dict rejected           # requests that were rejected before they waited, by Triton's reason
-    cdef public object wake             # called when the first request waits for a thread; None: the model is active already
+    cdef public object activate         # called when the first request waits for a thread, so that `expire` visits the model; None: it does
     # Runs on the event loop.
     cdef public bint inline             # the model runs there
     cdef public InlinePolicy policy     # decides whether it may; None: it always may

@@ -40,7 +40,7 @@ class Route:
     large: Batcher | None
     contents: bytes
     rejected: dict[str, int]
-    wake: Callable[[], None] | None
+    activate: Callable[[], None] | None
     inline: bool
     policy: InlinePolicy | None
     works_alone: bool

@@ -121,8 +121,8 @@ cdef class Route:
             return
         if self.inline:
             self.schedule_inline()
-        elif self.wake is not None:
-            self.wake()
+        elif self.activate is not None:
+            self.activate()
 
     cpdef count_rejection(self, error):
         """Counts one request that was rejected before it waited."""

@@ -184,7 +184,7 @@ def test_runs_that_are_too_long_take_the_model_off_the_loop() -> None:
 def test_elsewhere_the_first_that_waits_wakes_who_runs() -> None:
     world = World()
     woken: list[int] = []
-    world.route.inline, world.route.wake = False, lambda: woken.append(world.batcher.depth)
+    world.route.inline, world.route.activate = False, lambda: woken.append(world.batcher.depth)
     world.model_infer(Asked())
     world.model_infer(Asked())
     assert (woken, world.scheduled) == ([1], [])
