@@ -89,6 +89,8 @@ _GRAPH_LEVELS = {
 }
 _EXECUTION_MODES = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
 
+_QUANTIZED = b"uantizeLinear"  # the end of QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear
+_LOOKED_THROUGH_BYTES = 1 << 20  # of a larger file, what a session holds beside the weights is little
 _ALIGN_BYTES = 64  # a cache line, and the widest vector that MLAS loads
 _KEPT_BYTES = 16 << 20  # of one input where sizes vary: larger ones are given back after their run
 _CACHED_SHAPES = 32  # combinations of input shapes for which a varying backend keeps its views and binding
@@ -238,7 +240,7 @@ class OnnxModel:
         on_cpu = all(full == "CPUExecutionProvider" for full, _ in providers)
         limited = on_cpu and options.memory_arena and not options.unsafe_operators
         with RunArena.opened(ort, options.max_run_bytes if limited else 0) as arena:
-            native = _native_options(ort, options, arena)
+            native = _native_options(ort, options, arena, quantized=_may_be_quantized(source))
             session, extended, classes = _open_without_zipmaps(ort, name, source, native, providers)
         _reject_silent_fallback(name, providers, session.get_providers())
         if extended and not options.unsafe_operators:
@@ -360,7 +362,16 @@ def _wanted_providers(name: str, options: SessionOptions, available: Sequence[st
     return wanted
 
 
-def _native_options(ort: Any, options: SessionOptions, arena: RunArena | None = None) -> Any:
+def _may_be_quantized(source: str | os.PathLike[str] | bytes) -> bool:
+    """Whether a file has operators such as DequantizeLinear, or is too large to look."""
+    if not isinstance(source, bytes):
+        path = Path(source)
+        source = path.read_bytes() if path.stat().st_size <= _LOOKED_THROUGH_BYTES else _QUANTIZED
+    return _QUANTIZED in source
+
+
+def _native_options(ort: Any, options: SessionOptions, arena: RunArena | None = None, *, quantized: bool = True) -> Any:
+    """quantized: optimizers of quantized operators are wanted. A session keeps all of its optimizers, and those are 19 KB."""
     native = ort.SessionOptions()
     native.intra_op_num_threads = options.intra_op_threads
     native.inter_op_num_threads = options.inter_op_threads
@@ -375,6 +386,7 @@ def _native_options(ort: Any, options: SessionOptions, arena: RunArena | None = 
     entries = {
         "session.intra_op.allow_spinning": spin,
         "session.inter_op.allow_spinning": spin,
+        **({} if quantized else {"session.disable_quant_qdq": "1"}),
         **(arena.entries if arena else {}),
         **options.entries,
     }

@@ -519,6 +519,27 @@ def test_options_reach_onnxruntime() -> None:
     assert_same(runner.run({"x": x}), {"y": x})
 
 
+def test_optimizers_of_quantized_operators_are_left_out_where_none_is(tmp_path: Path) -> None:
+    """A session keeps them. They stay where a file is large enough that nobody looks, and where the configuration says so."""
+    key = "session.disable_quant_qdq"
+
+    def left_out(source: bytes | Path, **entries: str) -> bool:
+        options = OnnxModel.load(source, SessionOptions(entries=entries))._session.get_session_options()
+        try:
+            return str(options.get_session_config_entry(key)) == "1"
+        except RuntimeError:  # it is not set
+            return False
+
+    small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
+    small.write_bytes(models.identity())
+    large.write_bytes(models.sum_of_squares(width=1 << 19))
+    assert left_out(small)
+    assert left_out(models.identity())
+    assert not left_out(models.quantized())
+    assert not left_out(large)
+    assert not left_out(small, **{key: "0"})
+
+
 def test_few_rows_run_on_the_session_that_was_given_for_them() -> None:
     """A model that doubles instead of the same one tells which session ran."""
     runner = Runner(models.identity())

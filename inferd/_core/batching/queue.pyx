@@ -7,6 +7,7 @@ Integers in, integers out. Never in here: clocks, locks, threads, requests, mode
 cimport cython
 from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from inferd._core.base.lazy_pages cimport map_zeroed, unmap
 from inferd._core.batching.run_times cimport RunTimes
 
 cdef double MAX_WAIT_NS = 1e18      # 32 years: what longer waiting is taken for
@@ -103,7 +104,7 @@ cdef class BatchQueue:
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
         self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
-        self.next_starts = <uint64_t *>calloc(CONNECTION_SLOTS + 1, sizeof(uint64_t))
+        self.next_starts = <uint64_t *>map_zeroed((CONNECTION_SLOTS + 1) * sizeof(uint64_t))
         if self.levels == NULL or self.next_starts == NULL:
             raise MemoryError
         for i, (limit, timeout_ns, override) in enumerate(queue_policies):
@@ -123,7 +124,7 @@ cdef class BatchQueue:
         for address in self.entries.values():
             free(<void *><uint64_t>address)
         free(self.levels)
-        free(self.next_starts)
+        unmap(self.next_starts, (CONNECTION_SLOTS + 1) * sizeof(uint64_t))
         free(self.preferred)
 
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:

@@ -3,14 +3,15 @@
 # Never in here: prometheus, names of metrics, locks (writers hold the GIL).
 #
 # Buckets: values below 16 have one each; above, every power of two is cut into 16 equal parts. A bucket is thus at most
-# 1/16 of its lowest value wide, which bounds the error of every quantile, from nanoseconds to centuries, in 7.7 KB. These are pages of
-# their own, which the system provides at the first entry: a thousand models that nobody asks hold no memory for them.
+# 1/16 of its lowest value wide, which bounds the error of every quantile, from nanoseconds to centuries, in 7.7 KB; in none before the
+# first entry.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.time cimport clock_gettime, timespec
+
+from inferd._core.base.lazy_pages cimport map_zeroed, unmap
 
 cdef extern from *:
     """
@@ -51,14 +52,12 @@ cdef class Histogram:
     """How often each duration was seen; durations in ns, negative ones count as 0."""
 
     def __cinit__(self):
-        cdef void *mapped = mmap(NULL, BUCKET_COUNT * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        if mapped == MAP_FAILED:
+        self.counts = <uint64_t *>map_zeroed(BUCKET_COUNT * sizeof(uint64_t))
+        if self.counts == NULL:
             raise MemoryError
-        self.counts = <uint64_t *>mapped
 
     def __dealloc__(self):
-        if self.counts != NULL:
-            munmap(self.counts, BUCKET_COUNT * sizeof(uint64_t))
+        unmap(self.counts, BUCKET_COUNT * sizeof(uint64_t))
 
     cdef void record(self, int64_t value_ns, uint64_t times=1) noexcept nogil:
         cdef uint64_t value = <uint64_t>value_ns if value_ns > 0 else 0
