@@ -28,7 +28,7 @@ from prometheus_client.samples import Sample as PrometheusSample
 from inferd.observe.model_metrics import tables_of
 from inferd.observe.pages import Family, Sample
 from inferd.observe.scrape import ScrapeServer, SharedPages
-from inferd.observe.text_format import in_slices, lines_of
+from inferd.observe.text_format import REST_S, in_slices, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -158,7 +158,7 @@ class Exposition(Collector):
                 is_whole = environ["REQUEST_METHOD"] == "GET" and "name[]" not in parse_qs(environ.get("QUERY_STRING", ""))
                 gzip = "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "").lower()
                 try:
-                    status, headers, parts = self._whole(environ) if is_whole else _answered(library, environ)
+                    status, headers, parts = self._whole(environ, gzip=gzip) if is_whole else _answered(library, environ)
                     body = _gzipped(parts) if gzip else list(parts)
                 except Exception:
                     log.exception("metrics could not be collected")
@@ -174,12 +174,13 @@ class Exposition(Collector):
 
         return app
 
-    def _whole(self, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], Iterator[bytes]]:
+    def _whole(self, environ: WSGIEnvironment, *, gzip: bool) -> tuple[str, list[tuple[str, str]], Iterator[bytes]]:
         encode, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
-        return "200 OK", [("Content-Type", content_type)], self._parts(encode, openmetrics="openmetrics" in content_type)
+        return "200 OK", [("Content-Type", content_type)], self._parts(encode, openmetrics="openmetrics" in content_type, gzip=gzip)
 
-    def _parts(self, encode: Callable[[CollectorRegistry], bytes], *, openmetrics: bool) -> Iterator[bytes]:
-        yield from in_slices(line for table in self.tables() for line in lines_of(table, openmetrics=openmetrics))
+    def _parts(self, encode: Callable[[CollectorRegistry], bytes], *, openmetrics: bool, gzip: bool) -> Iterator[bytes]:
+        written = (line for table in self.tables() for line in lines_of(table, openmetrics=openmetrics))
+        yield from in_slices(written, rest_s=0 if gzip else REST_S)  # other threads run while zlib compresses a slice
         lines, instead = TRITON_LINES[openmetrics]
         yield lines.sub(instead, encode(self.beside_tables))  # the last part: it ends the page, as OpenMetrics wants
 

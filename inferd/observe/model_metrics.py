@@ -28,6 +28,9 @@ STAGES = ("decode", "queue", "preprocess", "execute", "encode", "request")
 STAGE_BOUNDS_NS = (5_000, *(step * 10**zeros for zeros in range(3, 9) for step in (10, 25, 50)), 10**10)
 BATCH_BOUNDS_ROWS = tuple(2**exponent for exponent in range(11))
 
+NO_DURATIONS = (0,) * (len(STAGE_BOUNDS_NS) + 3)  # of a stage: its buckets, +Inf, count and sum
+NO_RUNS = (0,) * (len(BATCH_BOUNDS_ROWS) + 3)
+
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")  # Triton's; each is always there, at 0 before its first
 MODEL = ("model", "version")
 
@@ -59,7 +62,7 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
         _stage_durations,
     )
     yield table("inferd_batch_rows", "Rows of each run of the model.", "histogram", list(_histogram(BATCH_BOUNDS_ROWS, {})), _batch_rows)
-    provenances = (([*labels, *model.provenance], (1,)) for model, labels in labelled if model.provenance is not None)
+    provenances = (((*labels, *model.provenance), (1,)) for model, labels in labelled if model.provenance is not None)
     told = (*MODEL, *Provenance._fields)
     yield Table("inferd_model", "Where responses of the version come from.", "info", told, [Column("_info")], provenances)
     loaded = {model.name for model in models}
@@ -67,8 +70,8 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
     failed_whole = [((name, ""), (0,)) for name in sorted(loads.keys() - loaded) if loads[name].failing]  # no version could be loaded
     yield Table("inferd_model_ready", "1 when the version takes requests.", "gauge", MODEL, [Column()], [*ready, *failed_whole])
     names = sorted({*loads, *loaded})
-    failed = (([name], (loads[name].failures if name in loads else 0,)) for name in names)
-    failing = (([name], (name in loads and loads[name].failing,)) for name in names)
+    failed = (((name,), (loads[name].failures if name in loads else 0,)) for name in names)
+    failing = (((name,), (name in loads and loads[name].failing,)) for name in names)
     yield Table("inferd_model_load_failures", "Loads of the model that failed.", "counter", ["model"], [Column("_total")], failed)
     yield Table("inferd_model_load_failing", "1 when the last load of the model failed.", "gauge", ["model"], [Column()], failing)
 
@@ -123,6 +126,8 @@ def _stage_durations(model: Model) -> Sequence[float]:
 
 
 def _durations(histogram: Histogram) -> Sequence[float]:
+    if not histogram.count:
+        return NO_DURATIONS
     counts = histogram.buckets(STAGE_BOUNDS_NS)
     # Read after the buckets: a request that ends in between may be missing from a bucket, never from the sum of all.
     count = histogram.count
@@ -130,6 +135,8 @@ def _durations(histogram: Histogram) -> Sequence[float]:
 
 
 def _batch_rows(model: Model) -> Sequence[float]:
+    if not model.statistics.runs:
+        return NO_RUNS
     runs = {rows: entry[0] for rows, entry in model.statistics.batch_sizes().items()}
     below = [0, *BATCH_BOUNDS_ROWS]
     in_bucket = [

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    Row = tuple[Sequence[str], Sequence[float]]  # a value for each of the table's labels, and one for each column
+    Row = tuple[tuple[str, ...], Sequence[float]]  # a value for each of the table's labels, and one for each column
 
-__all__ = ["Column", "Table", "in_slices", "lines_of"]
+__all__ = ["REST_S", "Column", "Table", "in_slices", "lines_of"]
 
-SLICE_S = 0.002  # of writing, and then
+SLICE_S = 0.001  # of writing, and then
 REST_S = 0.0001  # of rest: a thread that only gives Python up for a moment would get it again before the event loop has woken
 
 
@@ -43,7 +43,11 @@ class Table(NamedTuple):
 
 
 def in_slices(
-    pieces: Iterable[str], *, clock: Callable[[], float] = time.perf_counter, rest: Callable[[float], object] = time.sleep
+    pieces: Iterable[str],
+    *,
+    rest_s: float = REST_S,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Iterator[bytes]:
     """The text in parts that each took SLICE_S to make, or as long as one piece takes. Rests between two of them."""
     slice_: list[str] = []
@@ -53,7 +57,8 @@ def in_slices(
         if clock() >= due_s:
             yield "".join(slice_).encode()
             slice_.clear()
-            rest(REST_S)
+            if rest_s:
+                sleep(rest_s)
             due_s = clock() + SLICE_S
     yield "".join(slice_).encode()
 
@@ -74,15 +79,18 @@ def lines_of(table: Table, *, openmetrics: bool) -> Iterator[str]:
     whole = "".join(map(_line(table), table.columns))
     zeros = ("0.0",) * len(table.columns)
     templates: dict[tuple[str, ...], tuple[str, list[str]]] = {}  # by all labels but the first, which most rows share; and cut, of zeros
-    for (one, *others), values in table.rows:
-        key = tuple(others)
-        if key not in templates:
+    for labels, values in table.rows:
+        found = templates.get(labels[1:])
+        if found is None:
             template = whole
-            for label, value in zip(table.labels[1:], others, strict=True):
+            for label, value in zip(table.labels[1:], labels[1:], strict=True):
                 template = template.replace(_place(label), _escaped(value).replace("%", "%%"))
-            templates[key] = template, (template % zeros).split(first)
-        template, cut = templates[key]
-        yield (template % tuple(map(_number, values))).replace(first, _escaped(one)) if any(values) else _escaped(one).join(cut)
+            found = templates[labels[1:]] = template, (template % zeros).split(first)
+        template, cut = found
+        if any(values):
+            yield (template % tuple(map(_number, values))).replace(first, _escaped(labels[0]))
+        else:
+            yield _escaped(labels[0]).join(cut)
 
 
 def _line(table: Table) -> Callable[[Column], str]:

@@ -19,7 +19,7 @@ NUMBERS = (0, 1, True, 1.5, 5e-06, 999_999, 1_234_567, 1e15, 1e16, 1.25e300, -3)
 
 def tables() -> list[Table]:
     """Of each kind, with every name, version and number."""
-    rows = [([name, str(version)], [number]) for name in NAMES for version in (1, 11) for number in NUMBERS]
+    rows = [((name, str(version)), [number]) for name in NAMES for version in (1, 11) for number in NUMBERS]
     buckets = [Column("_bucket", {"le": bound, "stage": "% of it"}) for bound in ("1e-06", "0.5", "+Inf")]
     histogram = [*buckets, Column("_count", {"stage": "% of it"}), Column("_sum", {"stage": "% of it"})]
     told = 'Says \\ and "more" on\ntwo lines, 100 %.'
@@ -35,9 +35,9 @@ def tables() -> list[Table]:
             [(of, [*n, 2]) for of, n in rows],
         ),
         Table(
-            "some_time", told, "histogram", labels, histogram, [(of, [*n, 0, 3, 3, 0.25]) for of, n in rows] + [(["idle", "1"], [0] * 5)]
+            "some_time", told, "histogram", labels, histogram, [(of, [*n, 0, 3, 3, 0.25]) for of, n in rows] + [(("idle", "1"), [0] * 5)]
         ),
-        Table("some_fact", told, "info", ("model", "digest"), [Column("_info")], [([name, "%d"], [1]) for name in NAMES]),
+        Table("some_fact", told, "info", ("model", "digest"), [Column("_info")], [((name, "%d"), [1]) for name in NAMES]),
         Table("nobody", told, "gauge", ["model"], [Column()], []),
     ]
 
@@ -63,7 +63,7 @@ def test_text_is_as_prometheus_client_writes_it(openmetrics: bool) -> None:
 
 
 def test_a_value_cannot_stand_for_another_label() -> None:
-    table = Table("odd", "Odd.", "gauge", ("model", "version"), [Column()], [(["\0version\0", "\0model\0"], [1])])
+    table = Table("odd", "Odd.", "gauge", ("model", "version"), [Column()], [(("\0version\0", "\0model\0"), [1])])
     assert list(lines_of(table, openmetrics=False))[1] == 'odd{model="version",version="model"} 1.0\n'
 
 
@@ -76,10 +76,11 @@ def test_the_writer_rests_after_each_slice() -> None:
             now_s[0] += 0.4 * text_format.SLICE_S
             yield piece
 
-    def rest(_: float) -> None:
+    def sleep(rest_s: float) -> None:
+        assert rest_s == text_format.REST_S
         rests[0] += 1
         now_s[0] += 1
 
-    slices = list(in_slices(made(), clock=lambda: now_s[0], rest=rest))
+    slices = list(in_slices(made(), clock=lambda: now_s[0], sleep=sleep))
     assert slices == [b"0\n1\n2\n", b"3\n4\n5\n", b"6\n7\n"]
     assert rests == [2]
