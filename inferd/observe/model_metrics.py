@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inferd._core.metrics.histogram import Histogram
     from inferd.engine.model import Model
     from inferd.engine.repository import Loads
+    from inferd.observe.text_format import Row
 
     Numbers = Sequence[tuple[str, str, Callable[[Model], float]]]  # of metrics: name, documentation, and what a model has of it
 
@@ -42,9 +43,12 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
     def table(name: str, documentation: str, kind: str, columns: Sequence[Column], values: Callable[[Model], Sequence[float]]) -> Table:
         return Table(name, documentation, kind, MODEL, columns, ((labels, values(model)) for model, labels in labelled))
 
+    def rows(number: Callable[[Model], float]) -> Iterator[Row]:
+        return ((labels, (number(model),)) for model, labels in labelled)
+
     def tables(kind: str, suffix: str, numbers: Numbers) -> Iterator[Table]:
         for name, documentation, number in numbers:
-            yield table(name, documentation, kind, [Column(suffix)], lambda model, number=number: (number(model),))  # type: ignore[misc]
+            yield Table(name, documentation, kind, MODEL, [Column(suffix)], rows(number))
 
     yield from tables("counter", "", TRITON_COUNTERS)
     yield from tables("gauge", "", TRITON_GAUGES)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REST_S", "Column", "Table", "in_slices", "lines_of"]
 
+PIECES = 8  # between two looks at the clock
 SLICE_S = 0.001  # of writing, and then
 REST_S = 0.0001  # of rest: a thread that only gives Python up for a moment would get it again before the event loop has woken
 
@@ -43,27 +45,28 @@ class Table(NamedTuple):
 
 
 def in_slices(
-    pieces: Iterable[str],
+    pieces: Iterable[bytes],
     *,
     rest_s: float = REST_S,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Iterator[bytes]:
-    """The text in parts that each took SLICE_S to make, or as long as one piece takes. Rests between two of them."""
-    slice_: list[str] = []
+    """The text in parts that each took SLICE_S to make, or as long as PIECES take. Rests between two of them."""
+    slice_: list[bytes] = []
     due_s = clock() + SLICE_S
-    for piece in pieces:
-        slice_.append(piece)
+    left = iter(pieces)
+    while some := list(islice(left, PIECES)):
+        slice_ += some
         if clock() >= due_s:
-            yield "".join(slice_).encode()
+            yield b"".join(slice_)
             slice_.clear()
             if rest_s:
                 sleep(rest_s)
             due_s = clock() + SLICE_S
-    yield "".join(slice_).encode()
+    yield b"".join(slice_)
 
 
-def lines_of(table: Table, *, openmetrics: bool) -> Iterator[str]:
+def lines_of(table: Table, *, openmetrics: bool) -> Iterator[bytes]:
     """The table's text: its head, and then the lines of one row at a time. As prometheus_client writes it, but for Triton's counters: they
     keep their names, and have no type in OpenMetrics, where a counter's name ends in _total."""
     name, kind, suffix = table.name, table.kind, table.columns[0].suffix
@@ -74,23 +77,23 @@ def lines_of(table: Table, *, openmetrics: bool) -> Iterator[str]:
     elif kind in ("counter", "info"):
         name += suffix
         kind = "gauge" if kind == "info" else kind
-    yield f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n"
+    yield f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n".encode()
     first = _place(table.labels[0])
     whole = "".join(map(_line(table), table.columns))
     zeros = ("0.0",) * len(table.columns)
-    templates: dict[tuple[str, ...], tuple[str, list[str]]] = {}  # by all labels but the first, which most rows share; and cut, of zeros
+    templates: dict[tuple[str, ...], tuple[str, list[bytes]]] = {}  # by all labels but the first, which most rows share; and cut, of zeros
     for labels, values in table.rows:
         found = templates.get(labels[1:])
         if found is None:
             template = whole
             for label, value in zip(table.labels[1:], labels[1:], strict=True):
                 template = template.replace(_place(label), _escaped(value).replace("%", "%%"))
-            found = templates[labels[1:]] = template, (template % zeros).split(first)
+            found = templates[labels[1:]] = template, (template % zeros).encode().split(first.encode())
         template, cut = found
         if any(values):
-            yield (template % tuple(map(_number, values))).replace(first, _escaped(labels[0]))
+            yield (template % tuple(map(_number, values))).replace(first, _escaped(labels[0])).encode()
         else:
-            yield _escaped(labels[0]).join(cut)
+            yield _encoded(labels[0]).join(cut)
 
 
 def _line(table: Table) -> Callable[[Column], str]:
@@ -112,6 +115,12 @@ def _escaped(value: str) -> str:
     return value.replace("\0", "").replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
+@lru_cache(4096)
+def _encoded(value: str) -> bytes:
+    return _escaped(value).encode()
+
+
+@lru_cache(4096)
 def _number(value: float) -> str:
     """As Go writes a float, and prometheus_client: 1.5, 1.234567e+06."""
     text = repr(float(value))

@@ -7,9 +7,9 @@ from inferd.observe.text_format import lines_of
 from tests.fake_repository import FakeModel
 
 
-def samples_of(model: FakeModel) -> list[str]:
+def samples_of(model: FakeModel) -> list[bytes]:
     return [
-        line.rpartition(" ")[0]
+        line.rpartition(b" ")[0]
         for table in tables_of([model], {})  # type: ignore[list-item]
         for row in list(lines_of(table, openmetrics=False))[1:]
         for line in row.splitlines()

@@ -58,22 +58,22 @@ def test_text_is_as_prometheus_client_writes_it(openmetrics: bool) -> None:
     registry = CollectorRegistry()
     registry.register(Oracle())
     expected = generate_openmetrics(registry).removesuffix(b"# EOF\n") if openmetrics else generate_latest(registry)
-    written = "".join(line for table in tables() for line in lines_of(table, openmetrics=openmetrics))
-    assert written.split("\n") == expected.decode().split("\n")
+    written = b"".join(line for table in tables() for line in lines_of(table, openmetrics=openmetrics))
+    assert written.split(b"\n") == expected.split(b"\n")
 
 
 def test_a_value_cannot_stand_for_another_label() -> None:
     table = Table("odd", "Odd.", "gauge", ("model", "version"), [Column()], [(("\0version\0", "\0model\0"), [1])])
-    assert list(lines_of(table, openmetrics=False))[1] == 'odd{model="version",version="model"} 1.0\n'
+    assert list(lines_of(table, openmetrics=False))[1] == b'odd{model="version",version="model"} 1.0\n'
 
 
 def test_the_writer_rests_after_each_slice() -> None:
-    """A piece takes 0.4 of a slice, and the event loop's turn comes after the third one."""
-    now_s, rests, pieces = [0.0], [0], [f"{number}\n" for number in range(8)]
+    """A look's pieces take 0.4 of a slice, and the event loop's turn comes after the third look."""
+    now_s, rests, pieces = [0.0], [0], [b"%d\n" % number for number in range(8 * text_format.PIECES)]
 
     def made() -> Any:
         for piece in pieces:
-            now_s[0] += 0.4 * text_format.SLICE_S
+            now_s[0] += 0.4 * text_format.SLICE_S / text_format.PIECES
             yield piece
 
     def sleep(rest_s: float) -> None:
@@ -82,5 +82,6 @@ def test_the_writer_rests_after_each_slice() -> None:
         now_s[0] += 1
 
     slices = list(in_slices(made(), clock=lambda: now_s[0], sleep=sleep))
-    assert slices == [b"0\n1\n2\n", b"3\n4\n5\n", b"6\n7\n"]
+    assert [len(part.split()) // text_format.PIECES for part in slices] == [3, 3, 2]
+    assert b"".join(slices) == b"".join(pieces)
     assert rests == [2]
