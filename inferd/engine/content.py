@@ -33,7 +33,8 @@ def files_of(place: Place, version: int) -> dict[str, Path]:
     """The files of one version by their names in its model: those beside the configuration, and all in the version's folder."""
     if place.folder is None:
         file = place.files[version]
-        return {each.name: each for each in file.parent.glob(f"{_literal(file.name)}*") if each.is_file()}
+        folder, beginning = file.parent, file.name  # no pattern: a folder may have a thousand models, and each of them looks through it
+        return {name: each for name in _names(folder) if name.startswith(beginning) and (each := folder / name).is_file()}
     found = {each.name: each for each in _entries(place.folder) if each.is_file()}
     folder = place.files[version]
     if folder != place.folder:
@@ -88,6 +89,13 @@ def _entries(folder: Path) -> Iterator[Path]:
         return iter(())
 
 
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def _below(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
@@ -103,7 +111,3 @@ def stamp_of(path: Path) -> Stamp | None:
     if not stat.S_ISREG(found.st_mode):  # a pipe would hold up who reads it
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
