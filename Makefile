@@ -58,7 +58,8 @@ help:  ## this list
 demo: .stamps/build  ## serve the example models, send real requests, show answers and latency
 	$(PY) -m inferd demo
 
-test: lint types $(CLIENTS)  ## lint, types and the whole suite
+test: .stamps/develop $(CLIENTS)  ## lint, types and the whole suite
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint types
 	$(PYTEST) $(SIDE_BY_SIDE)
 
 # The test file that mirrors FILE, or the folder of its package where there is none.
@@ -76,7 +77,7 @@ lint: .stamps/develop  ## ruff check, ruff format --check, cython-lint, and the 
 types: .stamps/develop  ## mypy --strict; stubtest: the stubs of the native modules say what the modules have
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest inferd._core --concise --ignore-missing-stub --ignore-disjoint-bases --ignore-unused-allowlist \
-		--allowlist scripts/stubs-differ.txt --mypy-config-file pyproject.toml
+		--allowlist scripts/stubs-differ.txt --mypy-config-file scripts/stubtest.ini
 
 docs: .stamps/develop  ## build/docs/html: the pages as a site with search; a warning or a dead link is an error
 	$(PY) -m sphinx -W --keep-going --quiet --builder html docs build/docs/html

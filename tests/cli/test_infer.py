@@ -69,15 +69,15 @@ def test_a_file_as_input_and_text_as_output(run, target: str) -> None:
     assert "digits version 1 answered in " in done.stderr
 
 
-def test_server_and_process_answer_alike(run, address: str, repository: Path) -> None:
-    answers = [outputs(run("infer", where, "digits", "--input", DIGIT, "--format", "json")) for where in (address, repository)]
+def test_server_and_process_answer_alike(call, address: str, repository: Path) -> None:
+    answers = [outputs(call("infer", where, "digits", "--input", DIGIT, "--format", "json")) for where in (address, repository)]
     assert answers[0]["label"] == answers[1]["label"]
     assert np.allclose(answers[0]["probabilities"], answers[1]["probabilities"], atol=1e-6)
 
 
-def test_the_batch_axis_is_added_and_said(run, target: str, tmp_path: Path) -> None:
+def test_the_batch_axis_is_added_and_said(call, target: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(16, dtype=np.float32))
-    done = run("infer", target, "double", "--input", "x=x.npy", "--format", "json")
+    done = call("infer", target, "double", "--input", "x=x.npy", "--format", "json")
     (values,) = outputs(done).values()
     assert values == [[2.0 * value for value in range(16)]]
     assert "x: the batch axis is added: [16] -> [1, 16]\n" in done.stderr
@@ -216,8 +216,8 @@ def test_targets_and_options_that_are_none(call, arguments: list[str], message: 
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:1", "unix:absent.sock"])
-def test_a_server_that_is_not_there_is_exit_code_1(run, where: str) -> None:
-    done = run("infer", where, "double", "--random", "--timeout", "10s")
+def test_a_server_that_is_not_there_is_exit_code_1(call, where: str) -> None:
+    done = call("infer", where, "double", "--random", "--timeout", "10s")
     assert done.returncode == 1
     assert f"inferd: {where}: no gRPC server answers there: UNAVAILABLE" in done.stderr
     assert "speaks TLS" not in done.stderr

@@ -168,8 +168,8 @@ def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:
 
 @pytest.mark.parametrize("flag", ["--token-file", "--tls-key"])
 @pytest.mark.parametrize("secret", ["c2VjcmV0" * 8, "c2VjcmV0" * 40, "c2VjcmV0/c2VjcmV0.x"])
-def test_a_secret_in_place_of_its_file_is_repeated_nowhere(run, flag: str, secret: str) -> None:
-    done = run("serve", MODELS, *FREE_PORTS, "--tls-cert", "absent.pem", "--tls-key", MODELS, flag, secret)
+def test_a_secret_in_place_of_its_file_is_repeated_nowhere(call, flag: str, secret: str) -> None:
+    done = call("serve", MODELS, *FREE_PORTS, "--tls-cert", "absent.pem", "--tls-key", MODELS, flag, secret)
     assert done.returncode == 2, done.stderr
     assert re.search(
         r"(token_file|tls_key) \(--t.*\): expected the path of a file, got one that is not to be had \(.*; it is not", done.stderr
@@ -179,9 +179,9 @@ def test_a_secret_in_place_of_its_file_is_repeated_nowhere(run, flag: str, secre
 
 @pytest.mark.parametrize("verb", ["serve", "config"])
 @pytest.mark.parametrize("wrapped", [str, lambda key: base64.b64encode(key.encode()).decode()], ids=["PEM", "base64"])
-def test_a_key_in_place_of_its_file_is_repeated_nowhere(run, verb: str, wrapped: Callable[[str], str]) -> None:
+def test_a_key_in_place_of_its_file_is_repeated_nowhere(call, verb: str, wrapped: Callable[[str], str]) -> None:
     key = wrapped("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----")
-    done = run(verb, MODELS, "--tls-cert", "absent.pem", "--tls-key", key)
+    done = call(verb, MODELS, "--tls-cert", "absent.pem", "--tls-key", key)
     assert done.returncode == 2, done.stderr
     assert "tls_key (--tls-key): expected a path, got " in done.stderr
     assert not any(part in done.stderr + done.stdout for part in (key[:8], key[-8:], "c2Vj"))
