@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -36,19 +35,6 @@ def answer(address: str, model: str = "identity") -> float:
     return float(np.abs(output - values).max())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("transport", ["native", "grpcio"])
-def test_from_start_to_a_clean_end(tmp_path: Path, transport: str, number: signal.Signals) -> None:
-    with Serving(tmp_path, MODELS, *FREE_PORTS, "--transport", transport) as server:
-        assert answer(server.addresses["grpc"]) == 0
-        with urllib.request.urlopen(f"http://{server.addresses['metrics']}/metrics", timeout=30) as page:
-            assert b"nv_inference" in page.read()
-        assert server.stop(number) == 0, server.log
-    assert server.output[-2].startswith("ready ")
-    assert server.output[-1] == ""
-    assert "Traceback" not in server.log
-
-
 def test_zero_configuration_and_no_metrics(tmp_path: Path) -> None:
     with Serving(tmp_path, DIGITS, "--grpc-port", "0", "--metrics-port", "off", "--host", "::1") as server:
         assert "metrics" not in server.addresses
@@ -56,16 +42,12 @@ def test_zero_configuration_and_no_metrics(tmp_path: Path) -> None:
     assert server.code == 0
 
 
-def test_unix_socket(tmp_path: Path) -> None:
-    with Serving(tmp_path, MODELS, *FREE_PORTS, "--listen", "unix:here.sock") as server:
-        assert server.addresses["listen"]
-        assert answer(f"unix:{tmp_path / 'here.sock'}") == 0
-
-
 def test_settings_from_file_and_variable(tmp_path: Path) -> None:
-    (tmp_path / "inferd.toml").write_text(f'models = ["{MODELS}"]\nmetrics_port = "off"\nlog_format = "json"\n')
+    (tmp_path / "inferd.toml").write_text(f'models = ["{MODELS}"]\nmetrics_port = "off"\nlog_format = "json"\nlisten = "unix:here.sock"\n')
     with Serving(tmp_path, INFERD_GRPC_PORT="0") as server:
         assert answer(server.addresses["grpc"]) == 0
+        assert server.addresses["listen"]
+        assert answer(f"unix:{tmp_path / 'here.sock'}") == 0
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert "grpc_port=0 (INFERD_GRPC_PORT)" in lines[0]["message"]
     assert all({"time", "level", "area", "message"} <= set(line) for line in lines)
@@ -105,23 +87,15 @@ def test_closed_standard_descriptors_do_not_end_the_server(tmp_path: Path, close
     assert server.returncode == 0
 
 
-def test_a_port_in_use_is_exit_code_3(run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        done = run("serve", MODELS, "--grpc-port", port, "--metrics-port", "off")
-    assert done.returncode == 3, done.stderr
-    assert port in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-
-
 @pytest.mark.parametrize("flag", ["--grpc-port", "--metrics-port"])
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_is_told_before_models_are_loaded(run, flag: str, workers: str) -> None:
+def test_a_port_in_use_is_told_before_models_are_loaded(run, flag: str) -> None:
+    """Nor is a worker started. tests/serving/test_server.py has one process."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run("serve", "absent.onnx", *FREE_PORTS, flag, port, "--workers", workers)
-    assert done.returncode == 3
+        done = run("serve", "absent.onnx", *FREE_PORTS, flag, port, "--workers", "2")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "is started" not in done.stderr
+    assert "Traceback" not in done.stderr
     assert port in done.stderr
     assert "no file or folder" not in done.stderr
 

@@ -83,8 +83,12 @@ def test_a_run_that_does_not_end_takes_its_model_out_of_service_and_no_other(tmp
 # ---- leaving
 
 
-def test_a_lame_duck_says_so_and_goes_on_answering(files: Path) -> None:
-    with Program(files, "--lame-duck-s", "1h") as program, Caller(program.address) as caller:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_lame_duck_says_so_and_goes_on_answering(files: Path, tmp_path: Path, transport: str) -> None:
+    """A second signal ends it, and leaves no file behind."""
+    arguments = ("--transport", transport, "--pid-file", tmp_path / "pid", "--listen", f"unix:{tmp_path}/socket")
+    with Program(files, "--lame-duck-s", "1h", *arguments) as program, Caller(program.address) as caller:
+        assert sorted(os.listdir(tmp_path)) == ["pid", "socket"]
         watch = caller.channel.unary_stream(WATCH)(b"", timeout=LIMIT_S)
         assert health.HealthCheckResponse.FromString(next(watch)).status == SERVING
         program.process.send_signal(signal.SIGTERM)
@@ -96,6 +100,7 @@ def test_a_lame_duck_says_so_and_goes_on_answering(files: Path) -> None:
         watch.cancel()
         assert program.stop() == 128 + signal.SIGTERM
     assert "stopped at once, by a second signal" in program.errors
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
@@ -117,17 +122,6 @@ def test_the_first_sigterm_after_a_drain_cuts_off_nothing(files: Path) -> None:
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
         assert "second signal" not in program.errors
         assert program.stop() == 128 + signal.SIGTERM
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_second_signal_leaves_no_file_behind(files: Path, tmp_path: Path, transport: str) -> None:
-    arguments = ("--transport", transport, "--pid-file", tmp_path / "pid", "--listen", f"unix:{tmp_path}/socket")
-    with Program(files, "--lame-duck-s", "1h", *arguments) as program:
-        assert sorted(os.listdir(tmp_path)) == ["pid", "socket"]
-        program.process.send_signal(signal.SIGTERM)
-        wait_for(program, "not ready: requests are answered")
-        assert program.stop() == 128 + signal.SIGTERM
-    assert os.listdir(tmp_path) == []
 
 
 def mask(pid: int, name: str) -> set[int]:
@@ -329,16 +323,21 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_systemd_is_told(files: Path, tmp_path: Path, listener: socket.socket) -> None:
-    with Program(files, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as program:
+    """Also that `inferd drain` ends it, which finds it by the number that it wrote."""
+    path = tmp_path / "pid"
+    with Program(files, "--pid-file", path, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as program:
         assert listener.recv(1000) == b"READY=1"
+        assert int(path.read_text()) == program.process.pid
         program.process.send_signal(signal.SIGHUP)
         state, _, since = listener.recv(1000).partition(b"\n")
         assert state == b"RELOADING=1"
         assert int(since.removeprefix(b"MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
         assert listener.recv(1000) == b"READY=1"
-        program.process.send_signal(signal.SIGTERM)
+        done = run("drain", "--pid-file", path, folder=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert listener.recv(1000) == b"STOPPING=1"
         assert program.process.wait(LIMIT_S) == 0
+    assert not path.exists()
 
 
 def test_one_that_leaves_reads_nothing_again(files: Path, tmp_path: Path, listener: socket.socket) -> None:
@@ -492,16 +491,6 @@ def test_variables_of_another_process() -> None:
 # ---- its number, and drain
 
 
-def test_drain_ends_the_server_that_wrote_its_number(files: Path, tmp_path: Path) -> None:
-    path = tmp_path / "pid"
-    with Program(files, "--pid-file", path) as program:
-        assert int(path.read_text()) == program.process.pid
-        done = run("drain", "--pid-file", path, folder=tmp_path)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert program.process.wait(LIMIT_S) == 0
-    assert not path.exists()
-
-
 def test_the_number_of_a_server_that_came_later_stays(files: Path, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     with Program(files, "--pid-file", path) as program:
@@ -513,20 +502,12 @@ def test_the_number_of_a_server_that_came_later_stays(files: Path, tmp_path: Pat
 BY_A_SECOND = (128 + signal.SIGTERM, 128 + signal.SIGINT)  # of the two that come together
 
 
-def test_drain_says_when_it_takes_too_long(files: Path, tmp_path: Path) -> None:
-    with Program(files, "--lame-duck-s", "1h") as program:
-        done = run("drain", str(program.process.pid), "--timeout", "10ms", folder=tmp_path)
-        assert done.returncode == 1
-        assert f"process {program.process.pid} has not ended within 0.01 s" in done.stderr
-        program.process.send_signal(signal.SIGTERM)
-        assert program.stop(signal.SIGINT) in BY_A_SECOND
-
-
 def test_who_leaves_already_is_only_waited_for(files: Path, tmp_path: Path) -> None:
     with Program(files, "--lame-duck-s", "1h") as program:
         for _ in range(2):
             done = run("drain", str(program.process.pid), "--timeout", "10ms", folder=tmp_path)
             assert (done.returncode, program.process.poll()) == (1, None)
+            assert f"process {program.process.pid} has not ended within 0.01 s" in done.stderr
         same_number = str(program.process.pid)
         with subprocess.Popen(command("drain", same_number), stderr=subprocess.PIPE, text=True, env=environment()) as third:
             for number in (signal.SIGTERM, signal.SIGINT):  # of somebody else, who does not wait

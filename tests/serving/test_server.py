@@ -258,14 +258,15 @@ def test_a_path_without_a_model(tmp_path: Path, arguments: tuple[str, ...], word
 
 
 @pytest.mark.parametrize("which", ["--grpc-port", "--metrics-port"])
-def test_a_port_in_use(files: Path, transport: str, which: str, tmp_path: Path) -> None:
+def test_a_port_in_use_is_told_before_models_are_loaded(transport: str, which: str, tmp_path: Path) -> None:
     other = {"--grpc-port": "--metrics-port", "--metrics-port": "--grpc-port"}[which]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = failed(files, which, port, other, "0", "--transport", transport, folder=tmp_path, code=3)
+        said = failed("absent.onnx", which, port, other, "0", "--transport", transport, folder=tmp_path, code=3)
     assert f"127.0.0.1:{port}" in said or port in said
     assert "port" in said
     assert "free" in said
+    assert "no file or folder" not in said
 
 
 def test_metrics_have_an_address_of_their_own(files: Path) -> None:

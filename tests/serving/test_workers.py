@@ -198,13 +198,6 @@ def test_versions_and_labels_reach_all_workers(tmp_path: Path, callers: ExitStac
             assert caller.infer(infer_request("m", X, version="stable")).model_version == "1"
 
 
-def test_metrics_have_an_address_of_their_own(files: Path) -> None:
-    with Pair(files, "--metrics-host", "127.0.0.2") as program:
-        assert program.addresses["metrics"].startswith("127.0.0.2:")
-        assert program.samples()["inferd_workers"] == 2
-        assert program.stop() == 0
-
-
 # ---- the end of one worker
 
 
@@ -579,13 +572,6 @@ def test_a_signal_while_workers_load_leaves_no_file_behind(files: Path, tmp_path
         program.__exit__()
 
 
-def test_workers_hold_back_no_signal_that_is_meant_for_them(files: Path) -> None:
-    with Pair(files) as program:
-        for number in (1, 2):
-            assert mask(program.worker(number).pid, "SigBlk") == {signal.SIGHUP}, "which the supervisor answers"
-        assert mask(program.process.pid, "SigBlk") == set()
-
-
 def test_what_one_worker_cannot_start_with_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"this is no model")
     done = run("serve", "broken.onnx", "--grpc-port", "0", "--metrics-port", "off", "--workers", "3", folder=tmp_path)
@@ -601,15 +587,6 @@ def test_workers_without_authorities_of_clients_are_for_nobody(files: Path, tmp_
     done = run("serve", files, *flags, "--metrics-port", "off", folder=tmp_path)
     assert done.returncode == 2
     assert "tls_client_ca: expected certificates of authorities, PEM" in done.stderr
-
-
-def test_a_port_in_use_is_found_before_anything_is_started(files: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        done = run("serve", files, "--grpc-port", port, "--metrics-port", "off", "--workers", "2", folder=tmp_path)
-    assert done.returncode == 3
-    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
-    assert "is started" not in done.stderr
 
 
 def test_how_many() -> None:
@@ -910,10 +887,16 @@ async def test_settings_of_any_length_reach_a_worker(tmp_path: Path) -> None:
 
 
 def test_workers_start_with_settings_of_any_length(files: Path, tmp_path: Path) -> None:
+    """Metrics have an address of their own, and workers hold back no signal that is meant for them."""
     secrets, config = Files.made(tmp_path / "tls"), tmp_path / "inferd.toml"
     config.write_text(f"tls_allow = {json.dumps(MANY)}\n")
     tls = ("--tls-cert", secrets.cert, "--tls-key", secrets.key, "--tls-client-ca", secrets.ca)
-    with Pair(files, "--config", config, *tls) as program:
+    with Pair(files, "--config", config, *tls, "--metrics-host", "127.0.0.2") as program:
+        assert program.addresses["metrics"].startswith("127.0.0.2:")
+        assert program.samples()["inferd_workers"] == 2
+        for number in (1, 2):
+            assert mask(program.worker(number).pid, "SigBlk") == {signal.SIGHUP}, "which the supervisor answers"
+        assert mask(program.process.pid, "SigBlk") == set()
         assert program.stop() == 0
 
 
