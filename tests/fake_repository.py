@@ -68,6 +68,9 @@ class FakeRepository:
     def models(self) -> list[FakeModel]:
         return list(self.contents)
 
+    def is_on_demand(self, name: str, version: str) -> bool:
+        return False
+
     def index(self) -> list[tuple[str, str, str, str]]:
         entries = sorted(self.contents, key=lambda model: (model.name, model.version))
         return [(model.name, str(model.version), model.state, model.reason) for model in entries]

@@ -73,6 +73,8 @@ def _models(models: Sequence[ModelSummary]) -> list[str]:
         shown = click.style(f"{name:<{widths[0]}}", bold=True)
         if model.error:
             lines.append(f"  {shown}  {click.style('skipped: it cannot be loaded; the error is above', fg='red')}")
+        elif model.on_demand:
+            lines.append(f"  {shown}  {click.style('on demand: its first request loads it', dim=True)}")
         else:
             lines.append(f"  {shown}  {inputs:<{widths[1]}}  {batches:<{widths[2]}}  {place}{_version(model)}")
     if len(models) > MAX_MODELS:

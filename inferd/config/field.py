@@ -106,7 +106,8 @@ def field_of(name: str, annotation: Any, default: Any) -> Field:
     elif get_origin(base) is tuple:
         kind = "list"
     elif base is int:
-        kind = suffix if suffix in ("bytes", "mode") else "duration" if suffix in DURATIONS else "number"
+        sized = suffix in ("bytes", "memory")
+        kind = "bytes" if sized else "mode" if suffix == "mode" else "duration" if suffix in DURATIONS else "number"
     else:
         kind = "bool" if base is bool else "file" if about.extra["file"] else "text"
     details, common, group, words, items, unset = (about.extra[key] for key in ("details", "common", "group", "words", "items", "unset"))

@@ -102,8 +102,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 15
     load_model: Annotated[
         tuple[str, ...],
-        about("models", "A model to load at the start with model_control explicit; * for all.", items="names"),
+        about("models", "A model to load at the start with model_control explicit or model_memory; * for all.", items="names"),
     ] = ()
+    model_memory: Annotated[
+        int,
+        about(
+            "models",
+            "Memory of models; more of them are served, each loaded by a request.",
+            "A model that was used least recently leaves memory for one that a request names. The memory of runs comes on top. "
+            "0: no limit, and the server loads each model at once.",
+            ge=0,
+            le=1024 * TiB,
+        ),
+    ] = 0
+    model_wait_s: Annotated[
+        int,
+        about("models", "Longest time that a request waits for its model to be loaded with model_memory.", ge=1, le=86_400),
+    ] = 30
     state_dir: Annotated[
         str | None,
         about(
@@ -358,7 +373,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Processes, or auto: by the cores.",
             "They serve the same addresses, for machines with more cores than one event loop feeds. Each process has all models. "
             "max_connections, message_memory_bytes, "
-            "picture_memory_bytes and the cores are divided among them. auto: one for every four cores, or for as many as "
+            "picture_memory_bytes, model_memory and the cores are divided among them. auto: one for every four cores, or for as many as "
             "intra_op_threads. Native transport.",
             ge=0,
             le=256,

@@ -5,6 +5,9 @@
 A load works beside the versions that serve: a request notices nothing of it, and one that fails changes nothing. One order is carried
 out at a time, and an order that waits is not given twice: who asks for the same gets the same future. A version whose files hold the
 same bytes as those that it was made of is not loaded again.
+
+With a limit on the memory of models (overcommit) the files say which models can be served, and requests say which of them are in memory:
+a request for a model that is not has it loaded, and models that were used least recently leave to make room, if they have nothing to do.
 Never in here: how a model is loaded (loader.py), when files are looked at (watching.py), who may give orders (serving/model_control.py).
 """
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferd.engine.labels import Table
+    from inferd.engine.loader import Selected
     from inferd.engine.model import Model
     from inferd.engine.overlay import Overlay
     from inferd.engine.places import Place
@@ -43,8 +47,12 @@ __all__ = ["Lifecycle"]
 
 log = logging.getLogger("inferd.engine")
 
+KiB = 1 << 10
 MAX_ORDERS = 4096  # that wait
 SWITCH_S = 0.0005  # the longest time that Python code of a load holds up the loop; otherwise it is Python's 5 ms
+ROOM_WAIT_S = 1.0  # for a model in memory that has nothing to do; then the model that needs its room is not loaded
+ROOM_PAUSE_S = 0.002  # between two looks for one
+ROOM_RETRY_NS = 10**9  # when a request for that model may come back
 DRAIN_S = 300.0  # for requests of a version that leaves; then what runs is ended
 
 Result = TypeVar("Result")
@@ -96,6 +104,7 @@ class Lifecycle:
 
     paths: where models lie. on_loop(function): calls it on the event loop's thread and returns its result; changed(): called there when
     a version's state has changed. giving_back(): what is freed inside goes back to the system. label_file: where labels are kept.
+    memory_bytes: what models in memory may hold without their runs; 0: no limit, and each model is loaded as soon as it is there.
     """
 
     def __init__(
@@ -107,6 +116,7 @@ class Lifecycle:
         changed: Callable[[], None] = lambda: None,
         giving_back: Callable[[], AbstractContextManager[object]] = nullcontext,
         label_file: LabelFile | None = None,
+        memory_bytes: int = 0,
     ) -> None:
         self.repository = repository
         self.paths = [Path(path) for path in paths]
@@ -115,6 +125,7 @@ class Lifecycle:
         self._overlays: dict[str, Overlay] = {}  # models that clients sent, instead of what lies below the paths
         self._label_file = label_file or LabelFile(None)
         self._room = Room()
+        self._memory_bytes = memory_bytes
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._last: dict[str, Order] = {}  # of each model, the last order that waits
         self._waiting = 0
@@ -125,7 +136,7 @@ class Lifecycle:
 
     def start(self) -> None:
         """Once the repository is loaded."""
-        for name in self.repository.names():
+        for name in self.repository.names() | self.repository.on_demand:
             self._wishes.setdefault(name, Wish())
         self._thread.start()
 
@@ -146,6 +157,10 @@ class Lifecycle:
         they are. sent(place): makes the model of what a client sent and of what lies below the paths, if that has one of the name. Fails
         with NotFound, or with FailedPrecondition, which says why."""
         return self._order(name, ("load", version, sent), lambda: self._load(name, version, sent))
+
+    def demand(self, name: str) -> Future[None]:
+        """A model that is on demand, for a request. Fails with FailedPrecondition, and with ResourceExhausted where there is no room."""
+        return self._order(name, ("demand",), lambda: self._demand(name))
 
     def unload(self, name: str, version: int | None = None) -> Future[None]:
         """A model, or one version; done when all its requests have their responses. Fails with NotFound."""
@@ -231,6 +246,18 @@ class Lifecycle:
                 del self._wishes[name]
             raise FailedPrecondition(f"failed to load '{name}': {why}")
 
+    def _demand(self, name: str) -> Sequence[threading.Thread]:
+        if name in self.repository.on_demand:  # still: it was not loaded or unloaded meanwhile
+            place = self._place(name)
+            why = self._bring(place) if place is not None else self._failed(name, 0, StartError("its files are gone"))
+            if why:
+                raise FailedPrecondition(f"failed to load '{name}': {why}")
+        return ()
+
+    def _place(self, name: str) -> Place | None:
+        """What the model is made of, unless a client sends something else."""
+        return self._overlays[name].place if name in self._overlays else self._find(name)
+
     def _find(self, name: str) -> Place | None:
         """The model as it lies below the paths."""
         try:
@@ -246,7 +273,7 @@ class Lifecycle:
             self._overlays[name] = overlay
 
     def _unload(self, name: str, version: int | None) -> Sequence[threading.Thread]:
-        serving = self.repository.serving(name)
+        serving = self.repository.versions(name)
         if not (serving or self.repository.knows(name)):
             raise NotFound(f"failed to unload '{name[:100]}': there is no such model")
         if version is not None and version not in serving:
@@ -265,7 +292,7 @@ class Lifecycle:
     def _label(self, name: str, label: str, version: int) -> Sequence[threading.Thread]:
         if not version:
             return self._take_labels(name, removed(self._table(), name, label))
-        if not self.repository.serving(name):
+        if not self.repository.versions(name):
             raise NotFound(f"label: model {name[:100]!r} is not loaded")
         return self._take_labels(name, moved(self._table(), name, label, version))
 
@@ -291,7 +318,7 @@ class Lifecycle:
         """Serves the versions that labels of a model name anew, writes the labels, and only then lets requests follow; versions that
         nobody asks for any more leave after that."""
         before, after = versions_of(self.repository.labels, name), versions_of(labels, name)
-        place = self._overlays[name].place if name in self._overlays else self._find(name)
+        place = self._place(name)
         there = [] if place is None else sorted(place.files)
         named = {version for label, version in after.items() if before.get(label) != version}
         if missing := named - set(there):
@@ -306,7 +333,7 @@ class Lifecycle:
         said = ", ".join(f"{label}={version}" for label, version in sorted(after.items())) or "none"
         log.info("model '%s' has the labels %s", name, said, extra=event("labels_moved", model=name, labels=after))
         if place is not None:
-            self._bring(place)
+            self._take(place)
         return ()
 
     def _compare(self, names: Collection[str] | None) -> Sequence[threading.Thread]:
@@ -317,13 +344,13 @@ class Lifecycle:
         except (ConfigError, StartError) as error:
             log.error("%s; the models that are loaded go on serving", error)
             raise
-        known = self.repository.names() | set(self.repository.loads)
+        known = self.repository.names() | self.repository.on_demand | set(self.repository.loads)
         for name in sorted({*found, *failed, *known} if names is None else names):
             if self._stopping:
                 break
             if name in found:
                 self._wishes.setdefault(name, Wish())
-                self._bring(found[name])
+                self._take(found[name])
             elif name in failed:
                 self._failed(name, 0, failed[name])
             elif name in known:
@@ -333,32 +360,54 @@ class Lifecycle:
                 self._call(partial(self.repository.forget, name))
         return ()
 
+    def _take(self, place: Place) -> None:
+        """Files or labels of a model have come or changed: loads what serves, where there is no limit on memory; else offers it."""
+        if not self._memory_bytes or self.repository.serving(place.name):
+            try:
+                self._bring(place)
+            except ResourceExhausted as error:
+                self._failed(place.name, 0, error)
+            return
+        try:
+            selected = self._select(place)
+        except (ConfigError, StartError) as error:
+            self._failed(place.name, 0, error)
+            return
+        wanted = [version for version, _ in selected.versions]
+        self._call(partial(self.repository.offer, place.name, wanted))
+        self._call(partial(self.repository.found, place.name, place.files, sorted(set(place.files) - set(wanted))))
+
+    def _select(self, place: Place, also: Collection[int] = ()) -> Selected:
+        """The versions of a model that are to be served. also: whatever else is asked for. Raises ConfigError and StartError."""
+        wish = self._wishes.get(place.name, Wish(whole=False))
+        also = {*also, *wish.also, *versions_of(self.repository.labels, place.name).values()}
+        selected = self.repository.loader.select(place, also)
+        wanted = [entry for entry in selected.versions if entry[0] in also or (wish.whole and entry[0] not in wish.never)]
+        return selected._replace(versions=wanted)
+
     def _bring(self, place: Place, also: Collection[int] = ()) -> str:
         """Loads the versions of a model that are to be served and are not, or have other files now, and lets go of the rest. Where one
         fails, those that serve go on. Returns why, for clients. also: versions that are to be served whatever else is asked for."""
-        name, wish = place.name, self._wishes.get(place.name, Wish(whole=False))
-        also = {*also, *wish.also, *versions_of(self.repository.labels, name).values()}
-        repository, loader = self.repository, self.repository.loader
+        name, repository, loader = place.name, self.repository, self.repository.loader
         serving = repository.serving(name)
         try:
-            selected = loader.select(place, also)
+            selected = self._select(place, also)
+            wanted = {version for version, _ in selected.versions}
+            missing = [each for each in sorted(wanted) if each not in serving or serving[each].content != loader.content(place, each)]
+            self._make_room(place, missing)
         except (ConfigError, StartError) as error:
             return self._failed(name, 0, error)
-        wanted = [entry for entry in selected.versions if entry[0] in also or (wish.whole and entry[0] not in wish.never)]
-        selected = selected._replace(versions=wanted)
-        unserved = sorted(set(place.files) - {version for version, _ in wanted})
+        unserved = sorted(set(place.files) - wanted)
         loaded: list[Model] = []
         failed = ""
-        for version, _ in wanted:
-            if version in serving and serving[version].content == loader.content(place, version):
-                continue
+        for version in missing:
             self._call(partial(repository.loading, name, version))
             try:
                 self._room.check(place, version)
                 loaded.append(self._room.measured(place, version, partial(loader.load, selected, version, self._count)))
             except Exception as error:
                 failed = self._failed(name, version, error)
-        retired = set() if failed else set(serving) - {version for version, _ in wanted}
+        retired = set() if failed else set(repository.versions(name)) - wanted
         if self._stopping:
             for model in loaded:
                 model.close()
@@ -367,6 +416,37 @@ class Lifecycle:
             self._swap(name, loaded, retired, whole=not failed)
             self._call(partial(repository.found, name, place.files, unserved))
         return failed
+
+    def _make_room(self, place: Place, versions: Sequence[int]) -> None:
+        """Lets models leave until these versions fit beside the others. Old versions of their own model do not count: they leave soon.
+        Raises StartError where they would not fit alone, ResourceExhausted where all others have something to do for ROOM_WAIT_S."""
+        if not self._memory_bytes or not versions:
+            return
+        limit, needed = self._memory_bytes, sum(self._room.expected(place, version) for version in versions)
+        if needed > limit:
+            raise StartError(
+                f"model '{place.name}' takes about {needed // KiB} KiB, and model_memory is {limit // KiB} KiB: raise it, or serve fewer "
+                "versions of the model"
+            )
+        until_s = time.monotonic() + ROOM_WAIT_S
+        while self.repository.memory_bytes(place.name) + needed > limit:
+            if self._evict_one(place.name):
+                continue
+            if self._stopping or time.monotonic() >= until_s:
+                raise ResourceExhausted(
+                    f"there is no room for model '{place.name}': all models in memory are in use; retry later, or raise model_memory",
+                    retry_after_ns=ROOM_RETRY_NS,
+                )
+            time.sleep(ROOM_PAUSE_S)
+
+    def _evict_one(self, but: str) -> bool:
+        """The model leaves that was used least recently, of those that have nothing to do, but for one. False: there is none."""
+        for name in self.repository.idle_by_last_use():
+            if name != but and (leaving := self._call(partial(self.repository.evict, name))):
+                for thread in self._let_go_of(leaving):
+                    thread.join()
+                return True
+        return False
 
     @property
     def _count(self) -> int:
@@ -393,6 +473,9 @@ class Lifecycle:
             parts = [f"{'the earlier load of ' if model.version in again else ''}version {model.version}" for model in leaving]
             said = f"; {' and '.join(parts)} drains" if parts else ""
             log.info("model '%s' serves version %s%s", name, serves, said, extra=event("model_swapped", model=name))
+        return self._let_go_of(leaving)
+
+    def _let_go_of(self, leaving: Sequence[Model]) -> Sequence[threading.Thread]:
         threads = [threading.Thread(target=self._let_go, args=([model],), name="drain", daemon=True) for model in leaving]
         for thread in threads:
             thread.start()

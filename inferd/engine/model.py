@@ -160,6 +160,8 @@ class Model:
         self.deterministic: bool | None = None  # whether the same input twice gives the same bytes; None: warm-up could not tell
         self.contract: Contract | None = None  # set by whoever loaded it
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
+        self.memory_bytes = 0  # that it holds without its runs, as far as it was estimated; set by whoever loaded it
+        self._started_ns = 0  # by the wall clock
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
         self.content: Content = {}  # the files that it was made of; set by whoever loaded it
         self.own_limits: frozenset[str] = frozenset()  # of QUEUE_LIMITS, those that its own configuration sets
@@ -258,6 +260,11 @@ class Model:
         """Requests in the runs that are going on."""
         batches = [instance.running for instance in self._instances]
         return sum(len(batch.requests) for batch in batches if batch is not None)
+
+    @property
+    def used_ns(self) -> int:
+        """When it ran last, or was started, by the wall clock."""
+        return max(self.statistics.last_ns, self._started_ns)
 
     @property
     def overtaken(self) -> int:
@@ -379,6 +386,7 @@ class Model:
             self._start_threads()
         for threads in self._preparing:
             threads.start()
+        self._started_ns = time.time_ns()
         self.state = State.READY
 
     def expire(self, now_ns: int) -> bool:
@@ -400,14 +408,19 @@ class Model:
 
     def rest(self) -> bool:
         """Right behind `expire`: True where nothing waits, runs or moves, so that the model is idle until a request makes it active."""
-        # A preprocess thread lets a request wait for its run before its own batch is over, so the queues are looked at in this order.
-        if any(batcher.depth or batcher.queue.running for batcher in self._batchers):
+        if not self.idle:
             return False
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
             return False
         if not (self.inline or self._first_queue.closed):
             self.route.activate = self._activate
         return True
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits or runs. That this stays so for a moment is sure on the loop alone."""
+        # A preprocess thread lets a request wait for its run before its own batch is over, so the queues are looked at in this order.
+        return not any(batcher.depth or batcher.queue.running for batcher in self._batchers)
 
     def _activate(self) -> None:
         self.route.activate = None

@@ -4,7 +4,8 @@ At the start it loads those that lie below some paths (places.py, loader.py). Th
 policy selects is loaded and warm, nothing is served, and the error names every failure. `on_model_error` may allow a model to be
 skipped: the log says why, requests for it are rejected and RepositoryIndex lists it.
 
-After that versions come and go (lifecycle.py). Every change of the table happens on one thread at a time: the loader's before the server
+After that versions come and go (lifecycle.py). A model may also be on demand: it is not in memory, and a request for it has it loaded
+(serving/on_demand.py). So it counts as ready. Every change of the table happens on one thread at a time: the loader's before the server
 is ready, the loop's after. A request finds its model and is submitted to it within one step of the loop, so that no change comes in
 between: a version that is replaced has all of its requests in its queues by then. Never in here: requests, how a model is loaded.
 """
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["IndexEntry", "Loads", "Repository"]
 
 log = logging.getLogger("inferd.engine")
+
+ON_DEMAND = "not in memory: a request has it loaded"
 
 
 class IndexEntry(NamedTuple):
@@ -87,6 +90,9 @@ class Repository:
         self._unserved: dict[str, list[int]] = {}  # versions that are there and that the version policy leaves out, by model
         self._models: list[Model] = []  # replaced as a whole: other threads read it
         self._leaving: list[Model] = []  # versions that were replaced or unloaded, and still answer what they have
+        self._on_demand: dict[str, tuple[int, ...]] = {}  # the versions of models that are not in memory until a request asks for them
+        self.evictions = 0  # models that left memory to make room
+        self.left_requests = 0  # that versions answered which are no longer in memory
         self._others: dict[tuple[str, int], Other] = {}  # what the index says beside: of loads, and of versions that have gone
         self.loads: dict[str, Loads] = {}  # of each model, once there was one after the start, or one that failed
         self.labels: Table = {}  # replaced as a whole
@@ -108,6 +114,8 @@ class Repository:
 
     def find(self, name: str, version: str) -> Route:
         """The rare cases, where `routes` has none: an unusual spelling of the version, or the error that says what there is."""
+        if self.is_on_demand(name, version):
+            raise Unavailable(f"model '{name}' is not in memory now; an inference request has it loaded")
         if (labelled := versions_of(self.labels, name).get(version)) is not None:
             raise Unavailable(f"model_version: label '{version}' of model '{name}' names version {labelled}, which takes no requests now")
         if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
@@ -122,7 +130,7 @@ class Repository:
         raise self._missing(name, spelled)
 
     def _missing(self, name: str, version: str) -> RequestError:
-        versions = {model.version: model for model in self._models if model.name == name}
+        versions = self.versions(name)
         if not versions and any(other.state is State.LOADING for (model, _), other in self._others.items() if model == name):
             return Unavailable(f"model '{name}' is being loaded; retry later")
         if name in self._skipped:
@@ -131,15 +139,16 @@ class Repository:
             # Not which ones there are: a proxy may let a client infer and not list.
             return NotFound(f"model_name: Request for unknown model: there is no model {shown(name)}; name one that RepositoryIndex lists")
         if version and int(version) not in versions:
-            there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
+            there = ", ".join(map(str, versions[-SHOWN_NAMES:]))
             cure = ", and no version means the newest"
             if int(version) in self.unserved(name):
                 cure = f"; its version_policy leaves version {version} out"
-                if versions[max(versions)].config.version_policy.latest.num_versions == 1:  # as without a policy
+                newest = self.serving(name).get(versions[-1])
+                if newest is not None and newest.config.version_policy.latest.num_versions == 1:  # as without a policy
                     cure = f"; version {version} is there, and its version_policy can name it (by default only the newest is served)"
             said = f"Request for unknown model: model '{name}' serves no version {version}; it serves {there}{cure}"
             return NotFound(f"model_version: {said}")
-        model = versions[int(version) if version else max(versions)]
+        model = self.serving(name)[int(version) if version else versions[-1]]
         return Unavailable(f"model '{name}' version {model.version} is {model.state} and takes no requests now; retry later")
 
     # ---- what there is ----
@@ -156,9 +165,42 @@ class Repository:
         """A model's versions that take requests, or will again."""
         return {model.version: model for model in self._models if model.name == name}
 
+    def versions(self, name: str) -> list[int]:
+        """A model's versions that serve, or are on demand; oldest first."""
+        return sorted(self.serving(name) or self._on_demand.get(name, ()))
+
+    def is_on_demand(self, name: str, version: str) -> bool:
+        """Whether a request for it waits until the model is loaded."""
+        versions = self._on_demand.get(name)
+        if not versions:
+            return False
+        number = versions_of(self.labels, name).get(version) or (int(version[:20]) if version.isascii() and version.isdigit() else 0)
+        return not version or number in versions
+
+    @property
+    def on_demand(self) -> set[str]:
+        """The models that are not in memory, and that a request has loaded."""
+        return set(self._on_demand)
+
+    def idle_by_last_use(self) -> list[str]:
+        """The models in memory that have nothing to do, the one that was used least recently first. On any thread."""
+        models = self._models
+        busy = {model.name for model in models if not model.idle}
+        used_ns: dict[str, int] = {}
+        for model in models:
+            if model.name not in busy:
+                used_ns[model.name] = max(used_ns.get(model.name, 0), model.used_ns)
+        return sorted(used_ns, key=used_ns.__getitem__)
+
+    def memory_bytes(self, but: str = "") -> int:
+        """What models hold, as far as it was estimated: all but what serves of one. On any thread."""
+        return sum(model.memory_bytes for model in (*self._leaving, *(model for model in self._models if model.name != but)))
+
     def index(self) -> list[IndexEntry]:
         """Every version with its state, by name and version."""
         entries = {(name, version): IndexEntry(name, str(version or ""), *other) for (name, version), other in self._others.items()}
+        for name, versions in self._on_demand.items():
+            entries |= {(name, number): IndexEntry(name, str(number), State.READY, ON_DEMAND) for number in versions}
         for model in (*self._leaving, *self._models):
             other = self._others.get((model.name, model.version))
             failed = other.reason if other is not None and model in self._models else ""
@@ -181,15 +223,16 @@ class Repository:
 
     # ---- life ----
 
-    def load(self, paths: str | Path | Sequence[str | Path]) -> None:
-        """Finds, loads, warms and starts all models below `paths`. Call once.
+    def load(self, paths: str | Path | Sequence[str | Path], *, on_demand: bool = False) -> None:
+        """Finds, loads, warms and starts all models below `paths`. Call once. on_demand: reads their configurations, and loads none.
 
         Raises ConfigError or StartError that names every failure; nothing is left running then. A failure that on_model_error allows is
         logged instead, as long as one model is served.
         """
-        self.load_places(*find_places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]))
+        places, failures = find_places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+        self.load_places(places, failures, on_demand=on_demand)
 
-    def load_places(self, places: Sequence[Place], failures: Sequence[Failure] = ()) -> None:
+    def load_places(self, places: Sequence[Place], failures: Sequence[Failure] = (), *, on_demand: bool = False) -> None:
         """The same for models whose places are known; failures: of those that are none."""
         failures = list(failures)
         loaded: list[Model] = []
@@ -199,6 +242,9 @@ class Repository:
             try:
                 selected = self.loader.select(place, versions_of(self.labels, place.name).values())
                 self._tell_versions(selected)
+                if on_demand:
+                    self._on_demand[place.name] = tuple(version for version, _ in selected.versions)
+                    continue
                 for version, _ in selected.versions:
                     versions.append(self.loader.load(selected, version, len(places)))
             except (ConfigError, StartError) as error:
@@ -207,7 +253,7 @@ class Repository:
                     model.close()
             else:
                 loaded += versions
-        if failures and (not loaded or not all(map(self._skips, failures))):
+        if failures and (not (loaded or self._on_demand) or not all(map(self._skips, failures))):
             for model in loaded:
                 model.close()
             raise _joined([failure.error for failure in failures], count)
@@ -234,6 +280,7 @@ class Repository:
         loads = self.loads.get(name, Loads())
         self.loads[name] = Loads(loads.failures + 1, failing=True)
         if not self.serving(name):
+            self._on_demand.pop(name, None)
             self._skipped[name] = error if isinstance(error, InferdError) else StartError(why)
         return why
 
@@ -245,6 +292,9 @@ class Repository:
         for model in loaded:
             model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.own_limits})
             model.start()
+        offered = self._on_demand.pop(name, ())
+        if not loaded and (left := tuple(version for version in offered if version not in retired)):
+            self._on_demand[name] = left
         self._models = [model for model in self._models if model not in leaving] + list(loaded)
         self._leaving = [*self._leaving, *leaving]
         self._list_ready()
@@ -255,8 +305,30 @@ class Repository:
             self.loads[name] = self.loads.get(name, Loads())._replace(failing=False)
         for model in leaving:
             model.leave()
-            if model.version not in new:
-                self._others[name, model.version] = Other(State.UNAVAILABLE, "unloaded")
+        for version in {*(model.version for model in leaving), *(set(offered) & set(retired))} - new:
+            self._others[name, version] = Other(State.UNAVAILABLE, "unloaded")
+        return leaving
+
+    def offer(self, name: str, versions: Sequence[int]) -> None:
+        """A model that is not in memory, and whose files have come or changed, is on demand from now on."""
+        self._on_demand[name] = tuple(versions)
+        self._skipped.pop(name, None)
+        if name in self.loads:
+            self.loads[name] = self.loads[name]._replace(failing=False)
+        for version in (0, *versions):
+            self._others.pop((name, version), None)
+
+    def evict(self, name: str) -> list[Model]:
+        """Takes a model out of memory that has nothing to do: it is on demand from now on. Returns the versions that leave, as `swap` does;
+        none: it has something to do after all."""
+        serving = self.serving(name)
+        if not all(model.idle for model in serving.values()):
+            return []
+        leaving = self.swap(name, [], serving, whole=False)
+        self._on_demand[name] = tuple(sorted(serving))
+        for version in serving:
+            del self._others[name, version]
+        self.evictions += 1
         return leaving
 
     def label(self, labels: Table) -> None:
@@ -266,7 +338,9 @@ class Repository:
 
     def gone(self, number: int) -> None:
         """A version that left has answered all that it had. number: the id() of its model, which only its caller keeps from now on."""
+        answered = sum(model.statistics.request.count for model in self._leaving if id(model) == number)
         self._leaving = [model for model in self._leaving if id(model) != number]
+        self.left_requests += answered
         self.active.difference_update([model for model in self.active if id(model) == number])
 
     def is_settled(self, name: str, there: Collection[int], unserved: Sequence[int]) -> bool:
@@ -286,6 +360,7 @@ class Repository:
     def forget(self, name: str) -> None:
         """The model is no longer there, and the index names it no more."""
         self._unserved.pop(name, None)
+        self._on_demand.pop(name, None)
         self._skipped.pop(name, None)
         self.loads.pop(name, None)
         self._others = {key: other for key, other in self._others.items() if key[0] != name}

@@ -1,4 +1,4 @@
-"""Whether a version that is to be loaded fits into the memory that is left: by the size of its files, and by what earlier loads took.
+"""How much memory a version takes, and whether it fits into what is left: by the size of its files, and by what earlier loads took.
 
 Never in here: loading, and how much memory the process may use (memory_limit.py).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from inferd.engine.content import files_of
 from inferd.errors import StartError
@@ -16,16 +16,16 @@ from inferd.memory_limit import memory_limit_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferd.engine.model import Model
     from inferd.engine.places import Place
 
 __all__ = ["Room", "resident_bytes"]
 
 FACTOR = 2.0  # memory of a loaded model by the size of its files, where none of its versions was loaded before
 LEAST_FACTOR = 1.0
-CHECKED_BYTES = 16 << 20  # files of less than this are not looked at
+CHECKED_BYTES = 16 << 20  # loads of files of less than this are not measured
+SESSION_BYTES = 256 << 10  # of a version that serves, beside files and buffers: session, graph, queues, histograms (many_models.py)
 MiB = 1 << 20
-
-Result = TypeVar("Result")
 
 
 class Room:
@@ -34,6 +34,14 @@ class Room:
     def __init__(self, resident: Callable[[], int] | None = None, limit: Callable[[], int] = memory_limit_bytes) -> None:
         self._resident, self._limit = resident or resident_bytes, limit
         self._factors: dict[str, float] = {}  # of each model, as its last load had it
+        self._buffers: dict[str, int] = {}  # of each model with small files, bytes
+
+    def expected(self, place: Place, version: int) -> int:
+        """Bytes that a version takes once it is loaded, without its runs."""
+        size = _size(place, version)
+        if size >= CHECKED_BYTES:
+            return int(self._factors.get(place.name, FACTOR) * size)
+        return int(FACTOR * size) + SESSION_BYTES + self._buffers.get(place.name, 0)
 
     def check(self, place: Place, version: int) -> None:
         """StartError, with the numbers, where a version would not fit beside what is there."""
@@ -49,13 +57,15 @@ class Room:
                 "unload a model, or raise the memory limit"
             )
 
-    def measured(self, place: Place, version: int, load: Callable[[], Result]) -> Result:
-        """Returns the result of `load`, and remembers how much memory that took."""
+    def measured(self, place: Place, version: int, load: Callable[[], Model]) -> Model:
+        """Returns the model that `load` made, and remembers how much memory that took."""
         before = self._resident()
         loaded = load()
         size = _size(place, version)
         if size >= CHECKED_BYTES:
             self._factors[place.name] = max(LEAST_FACTOR, (self._resident() - before) / size)
+        self._buffers[place.name] = loaded.buffer_bytes
+        loaded.memory_bytes = self.expected(place, version)
         return loaded
 
 

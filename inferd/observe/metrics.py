@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as PrometheusSample
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from inferd._core.metrics.histogram import Histogram
     from inferd.engine.model import Model
     from inferd.engine.repository import Repository
     from inferd.observe.pages import Page
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["MergedMetrics", "Metrics"]
 
 log = logging.getLogger(__name__)
+
+MISS_BOUNDS_NS = tuple(step * 10**zeros for zeros in range(6, 11) for step in (1, 2, 5))  # 1 ms to 50 s
 
 # What a transport and the message pool count: key of `server_counters` -> name without _total, documentation. A name may
 # stand once, with or without _total (OpenMetrics). A key that is not here appears as inferd_<key>.
@@ -101,6 +104,11 @@ SERVER_METRICS = {
     ),
     "message_kept_bytes": ("inferd_message_kept_bytes", "Memory of messages that are gone, kept for the next ones."),
     "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
+    "model_hits_total": ("inferd_model_hits", "Requests answered whose model was in memory; only with model_memory."),
+    "model_misses_total": ("inferd_model_misses", "Requests that waited for their model to be loaded; only with model_memory."),
+    "model_evictions_total": ("inferd_model_evictions", "Models that left memory for others; only with model_memory."),
+    "model_memory_bytes": ("inferd_model_memory_bytes", "What models in memory hold without runs, estimated; only with model_memory."),
+    "models_on_demand": ("inferd_models_on_demand", "Models that are not in memory, and that a request loads; only with model_memory."),
     "watchers": ("inferd_watchers", "Open Watch streams of the health service."),
     "log_dropped_total": ("inferd_log_dropped", "Log lines that were dropped: stderr was not read fast enough."),
     "workers": ("inferd_workers", "Worker processes that take requests; only with several."),
@@ -189,10 +197,18 @@ class Metrics(Exposition):
     """A collector over `repository`'s models and the counts that `server_counters` returns, called once a scrape.
 
     server_counters: name -> value, on any thread; a name that ends in _total is a counter, any other a gauge (SERVER_METRICS).
-    build: labels of inferd_build_info, such as {"version": "0.1.0", "transport": "native"}.
+    build: labels of inferd_build_info, such as {"version": "0.1.0", "transport": "native"}. waits: how long requests waited for their
+    models to be loaded; None: all are.
     """
 
-    def __init__(self, repository: Repository, server_counters: Callable[[], Mapping[str, float]], build: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        server_counters: Callable[[], Mapping[str, float]],
+        build: Mapping[str, str],
+        waits: Histogram | None = None,
+    ) -> None:
+        self._waits = waits
         self._repository = repository
         self._server_counters = server_counters
         self._build = dict(build)
@@ -219,6 +235,8 @@ class Metrics(Exposition):
 
     def _beside_tables(self) -> Iterator[Metric]:
         yield from self._sums()
+        if self._waits is not None:
+            yield _miss_durations(self._waits)
         yield from self._server_families()
         yield from self._machine_families()
 
@@ -297,6 +315,16 @@ def _metric_of(table: Table) -> Metric:
         for (suffix, further), value in zip(table.columns, values, strict=True):
             metric.samples.append(PrometheusSample(table.name + suffix, {**row, **further}, float(value)))
     return metric
+
+
+def _miss_durations(waits: Histogram) -> Metric:
+    family = HistogramMetricFamily(
+        "inferd_model_miss_duration_seconds", "Time that requests waited for their model to be loaded; only with model_memory."
+    )
+    counts = waits.buckets(MISS_BOUNDS_NS)
+    buckets = [(repr(bound / 1e9), count) for bound, count in zip(MISS_BOUNDS_NS, counts, strict=True)]
+    family.add_metric([], [*buckets, ("+Inf", waits.count)], waits.sum_ns / 1e9)
+    return family
 
 
 def _counter_families(counters: Mapping[str, float]) -> Iterator[Metric]:

@@ -145,8 +145,11 @@ class Health:
     def _model_ready(self, name: str) -> bool | None:
         """Whether the model can be asked now; None where there is no such model or version."""
         model_name, slash, version = name.rpartition("/")
+        asked = (model_name, version) if slash else (name, "")
+        if self._repository.is_on_demand(*asked):
+            return True
         try:
-            model = self._repository.lookup(model_name, version) if slash else self._repository.lookup(name, "")
+            model = self._repository.lookup(*asked)
         except (NotFound, InvalidArgument):
             return None
         except RequestError:  # known, but no place to run now

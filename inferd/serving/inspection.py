@@ -38,6 +38,7 @@ class Inspection:
 
     `ready` says whether the server as a whole takes requests: not while it starts, and not while it drains.
     `version` is inferd's own. `explicit`: clients may load and unload models. `there`: those of the repository that may be loaded.
+    `bring(name, version)`: waits until a model that is on demand is in memory; None: all are.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Inspection:
         *,
         explicit: bool = False,
         there: Callable[[], Awaitable[Collection[str]]] | None = None,
+        bring: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
-        self._there = there
+        self._there, self._bring = there, bring
         self._repository = repository
         self._version = version
         self._ready = ready
@@ -89,6 +91,8 @@ class Inspection:
 
     async def model_ready(self, request: inference.ModelReadyRequest) -> inference.ModelReadyResponse:
         """False, not an error, for a model or version that is unknown or has no place to run now."""
+        if self._repository.is_on_demand(request.name, request.version):
+            return inference.ModelReadyResponse(ready=self._ready())
         try:
             model = self._repository.lookup(request.name, request.version)
         except (NotFound, Unavailable):
@@ -97,7 +101,7 @@ class Inspection:
 
     async def model_metadata(self, request: inference.ModelMetadataRequest) -> inference.ModelMetadataResponse:
         """Names, datatypes and shapes as a request carries them: with the batch axis, as -1, where the model has one."""
-        model = self._repository.lookup(request.name, request.version)
+        model = await self._find(request.name, request.version)
         # As Triton: the versions that could be asked for, or just the one that was.
         versions = [model.version] if request.version else self._ready_versions(model.name) or [model.version]
         batch_axis = [-1] if model.config.max_batch_size > 0 else []
@@ -110,6 +114,11 @@ class Inspection:
             properties=self._properties(model),
         )
 
+    async def _find(self, name: str, version: str) -> Model:
+        if self._bring is not None:
+            await self._bring(name, version)
+        return self._repository.lookup(name, version)
+
     def _properties(self, model: Model) -> dict[str, str]:
         labels = versions_of(self._repository.labels, model.name)
         found = {f"label.{label}": str(version) for label, version in labels.items()}
@@ -119,7 +128,7 @@ class Inspection:
 
     async def model_config(self, request: inference.ModelConfigRequest) -> inference.ModelConfigResponse:
         """The configuration as it is in force, completed from the graph."""
-        return inference.ModelConfigResponse(config=self._repository.lookup(request.name, request.version).config)
+        return inference.ModelConfigResponse(config=(await self._find(request.name, request.version)).config)
 
     async def model_statistics(self, request: inference.ModelStatisticsRequest) -> inference.ModelStatisticsResponse:
         """Counts and durations since the model was loaded. No name: all models; no version: all versions."""

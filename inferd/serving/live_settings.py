@@ -82,7 +82,7 @@ class LiveSettings:
 
     async def trace_setting(self, request: inference.TraceSettingRequest) -> inference.TraceSettingResponse:
         """The settings in force: those of a server that traces nothing. A request for traces is rejected; all else has no effect."""
-        if request.model_name:
+        if request.model_name and not self._repository.is_on_demand(request.model_name, ""):
             try:
                 self._repository.lookup(request.model_name, "")
             except NotFound as error:

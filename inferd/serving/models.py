@@ -16,9 +16,10 @@ from inferd.engine.lifecycle import Lifecycle
 from inferd.engine.places import find_place, survey
 from inferd.engine.remote import local_paths
 from inferd.engine.watching import SETTLE_S, Watcher
-from inferd.errors import ConfigError, Unavailable
+from inferd.errors import ConfigError, RequestError, StartError, Unavailable
 from inferd.serving.memory import giving_back
 from inferd.serving.model_control import ModelControl
+from inferd.serving.on_demand import OnDemand
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,17 +56,44 @@ class Models:
         self._watcher: Watcher | None = None
         self._refresher: Refresher | None = None
         self._lifecycle: Lifecycle | None = None
-        if self._mode != "none":
+        if self._mode != "none" or settings.model_memory:
             self._lifecycle = Lifecycle(
-                repository, [], on_loop=self._on_loop, changed=changed, giving_back=giving_back, label_file=self._labels
+                repository,
+                [],
+                on_loop=self._on_loop,
+                changed=changed,
+                giving_back=giving_back,
+                label_file=self._labels,
+                memory_bytes=settings.model_memory,
             )
-        self.control = ModelControl(self._lifecycle, explicit=self._mode == "explicit")
+        self.control = ModelControl(self._lifecycle if self._mode != "none" else None, explicit=self._mode == "explicit")
+        self.on_demand: OnDemand | None = None
+        if settings.model_memory and self._lifecycle is not None:
+            most, wait_s = settings.max_queue_requests, settings.model_wait_s
+            self.on_demand = OnDemand(repository, self._lifecycle.demand, loop, most=most, wait_s=wait_s)
 
     def load(self) -> None:
         """What is served from the start on. Raises ConfigError and StartError. On the loader's thread."""
+        self._load()
+        if self._lifecycle is not None:
+            self._lifecycle.start()
+        if self.on_demand is not None:
+            assert self._lifecycle is not None
+            log.info(
+                "%d models are on demand: each is loaded for its first request, and all in memory may hold %d KiB (model_memory)",
+                *(len(self._repository.on_demand), self._settings.model_memory >> 10),
+            )
+            for name in filter("*".__ne__, self._settings.load_model):
+                try:
+                    self._lifecycle.load(name).result()
+                except RequestError as error:
+                    raise StartError(f"load_model: {error}") from None
+
+    def _load(self) -> None:
+        on_demand = self.on_demand is not None
         paths = local_paths(self._settings)
-        if self._settings.load_model and self._mode != "explicit":
-            raise ConfigError(f"load_model: expected model_control explicit beside it, got {self._settings.model_control}")
+        if self._settings.load_model and self._mode != "explicit" and not on_demand:
+            raise ConfigError(f"load_model: expected model_control explicit beside it, or model_memory, got {self._mode}")
         if self._lifecycle is not None:
             self._lifecycle.paths = paths
             self._repository.labels = self._labels.read()
@@ -78,7 +106,7 @@ class Models:
                     )
             names = self._settings.load_model
             places = survey(paths)[0].values() if "*" in names else [_place(paths, name) for name in dict.fromkeys(names)]
-            self._repository.load_places(list(places))
+            self._repository.load_places(list(places), on_demand=on_demand)
             return
         if self._mode == "poll":
             lifecycle = self._lifecycle
@@ -89,12 +117,10 @@ class Models:
 
                 self._refresher = Refresher(urls, self._settings, self._settings.model_poll_s)
             self._watcher = Watcher(paths, lifecycle.compare, self._settings.model_poll_s, settle_s=SETTLE_S, file=self._labels.path)
-        self._repository.load(paths)
+        self._repository.load(paths, on_demand=on_demand)
 
     def start(self) -> None:
         """Models come and go from now on."""
-        if self._lifecycle is not None:
-            self._lifecycle.start()
         for each in (self._watcher, self._refresher):
             if each is not None:
                 each.start()
@@ -104,6 +130,8 @@ class Models:
         for each in (self._watcher, self._refresher):
             if each is not None:
                 each.stop()
+        if self.on_demand is not None and not timeout_s:
+            self.on_demand.stop()
         return self._lifecycle is None or self._lifecycle.stop(timeout_s)
 
     def _on_loop(self, function: Callable[[], Any]) -> Any:

@@ -99,7 +99,8 @@ class Server:
         )
         watchers = settings.max_watchers, settings.max_connection_watchers
         self._models = Models(settings, self.repository, self.loop, lambda: self.service.health.changed())
-        self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers, self._models.control)
+        on_demand = self._models.on_demand
+        self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers, self._models.control, on_demand)
         self._access = Access(settings)
         self._tls = Tls(settings) if settings.tls_cert is not None else None
         self.transport_name, self._transport = self._make_transport()
@@ -174,7 +175,9 @@ class Server:
 
     def metrics(self) -> Metrics:
         """What there is to say of this server, looked at whenever somebody asks."""
-        return Metrics(self.repository, self._counters, {"version": inferd.__version__, "transport": self.transport_name})
+        build = {"version": inferd.__version__, "transport": self.transport_name}
+        waits = self._models.on_demand.durations if self._models.on_demand is not None else None
+        return Metrics(self.repository, self._counters, build, waits)
 
     def take(self, opened: socket, tls: bool) -> None:
         """Serves a connection that another process accepted."""
@@ -290,6 +293,8 @@ class Server:
             own["tls_file_failures_total"] = self._tls.file_failures
         if self._access.asks_for_tokens:
             own["token_file_failures_total"] = self._access.token_file_failures
+        if self._models.on_demand is not None:
+            own |= self._models.on_demand.counters()
         return self._transport.counters() | own | rejections
 
 

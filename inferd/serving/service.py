@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from inferd._core.grpc.call import Call
     from inferd.engine.repository import Repository
+    from inferd.serving.on_demand import OnDemand
 
 __all__ = ["InferenceService"]
 
@@ -33,7 +34,7 @@ class InferenceService:
     """All methods that the server has, over one repository. Lives on the event loop's thread.
 
     version: inferd's own. ready: whether the server as a whole takes requests. The limits are those of health. control: what changes which
-    models are served; None: they stay as they are.
+    models are served; None: they stay as they are. on_demand: where requests wait for models that are not in memory; None: all are.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class InferenceService:
         max_watchers: int = 1000,
         max_connection_watchers: int = 16,
         control: ModelControl | None = None,
+        on_demand: OnDemand | None = None,
     ) -> None:
         control = control or ModelControl()
         self.repository = repository
@@ -52,11 +54,20 @@ class InferenceService:
         self.model_infer = ModelInfer(repository.routes, repository.find)
         self._unpacker = Unpacker(self.model_infer, self.reject)
         self.model_infer.unpack = self._unpacker.take
+        if on_demand is not None:
+            self.model_infer.wait, on_demand.go_on, on_demand.reject = on_demand.take, self.model_infer, self.reject
         self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
-            **Inspection(repository, version, ready, explicit=control.explicit, there=control.there).methods(),
+            **Inspection(
+                repository,
+                version,
+                ready,
+                explicit=control.explicit,
+                there=control.there,
+                bring=None if on_demand is None else on_demand.bring,
+            ).methods(),
             **self.live_settings.methods(),
             **control.methods(),
             **self.health.methods(),

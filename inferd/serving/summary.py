@@ -21,7 +21,7 @@ FLAGS = {"decode_image": "--image", "decode_audio": "--audio", "tokenize": "--te
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
-    """One version that is served, or a model that was skipped.
+    """One version that is served, or a model that is on demand or was skipped.
 
     inputs: name, datatype and shape of each, as requests have them. max_rows: of one batch; 0: requests share no run. flags: of
     `inferd infer`, for inputs that are files or texts.
@@ -36,12 +36,14 @@ class ModelSummary(msgspec.Struct, frozen=True):
     flags: tuple[str, ...] = ()
     unserved: tuple[int, ...] = ()  # versions that are there and not served
     error: str = ""  # why it is skipped
+    on_demand: bool = False
 
 
 def summaries(repository: Repository) -> list[ModelSummary]:
-    """All models, those that were skipped last."""
+    """All models: those in memory, those on demand, those that were skipped."""
     skipped = [ModelSummary(name, error=str(error)) for name, error in repository.skipped.items()]
-    return [*(_summary(model, repository.unserved(model.name)) for model in repository.models()), *skipped]
+    on_demand = [ModelSummary(name, on_demand=True) for name in sorted(repository.on_demand)]
+    return [*(_summary(model, repository.unserved(model.name)) for model in repository.models()), *on_demand, *skipped]
 
 
 def _summary(model: Model, unserved: Sequence[int]) -> ModelSummary:

@@ -83,6 +83,7 @@ def share(settings: Settings, workers: int) -> Settings:
         max_connections=math.ceil(settings.max_connections / workers),
         message_memory_bytes=settings.message_memory_bytes // workers,
         picture_memory_bytes=max(1, settings.picture_memory_bytes // workers),
+        model_memory=settings.model_memory // workers,
         listen=(),
         metrics_port=-1,
         pid_file=None,

@@ -37,8 +37,8 @@ LIMIT_S = 30.0
 class World:
     """A repository on disk, loaded, and its life cycle."""
 
-    def __init__(self, folder: Path, label_file: LabelFile | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, label_file: LabelFile | None = None, memory_bytes: int = 0) -> None:
+        self.folder, self.on_demand = folder, memory_bytes > 0
         self.changes = 0
         self.given_back = threading.Event()
         self.repository = Repository(deliver=Batch.deliver, host=Host(1, 1), on_model_error="skip")
@@ -49,6 +49,7 @@ class World:
             changed=self._changed,
             giving_back=self._giving_back,
             label_file=label_file,
+            memory_bytes=memory_bytes,
         )
         self._loop = threading.RLock()
 
@@ -65,7 +66,7 @@ class World:
         self.changes += 1
 
     def start(self) -> World:
-        self.repository.load(self.folder)
+        self.repository.load(self.folder, on_demand=self.on_demand)
         self.life.start()
         return self
 

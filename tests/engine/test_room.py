@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 
 from inferd.engine import room
+from inferd.engine.model import Model
 from inferd.engine.places import find_places
-from inferd.engine.room import Room, resident_bytes
+from inferd.engine.room import SESSION_BYTES, Room, resident_bytes
 from inferd.errors import StartError
+from tests.engine.test_run_limit import made
+from tests.fake_backend import FakeBackend
 
 MiB = 1 << 20
 
 
-def test_a_version_must_fit_by_what_its_last_load_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_must_fit_by_what_its_last_load_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.setattr(room, "CHECKED_BYTES", MiB)
     (tmp_path / "m" / "1").mkdir(parents=True)
     with (tmp_path / "m" / "1" / "model.onnx").open("wb") as file:
@@ -29,13 +34,18 @@ def test_a_version_must_fit_by_what_its_last_load_took(tmp_path: Path, monkeypat
     ):
         tried.check(place, 1)
 
-    def load() -> str:
+    assert tried.expected(place, 1) == 20 * MiB
+    model = made([FakeBackend()])
+    request.addfinalizer(model.close)
+
+    def load() -> Model:
         nonlocal held
         held += 12 * MiB
-        return "loaded"
+        return model
 
     held = 60 * MiB
-    assert tried.measured(place, 1, load) == "loaded"
+    assert tried.measured(place, 1, load) is model
+    assert model.memory_bytes == tried.expected(place, 1) == 12 * MiB
     held = 87 * MiB
     tried.check(place, 1)
     held += 2 * MiB
@@ -43,10 +53,18 @@ def test_a_version_must_fit_by_what_its_last_load_took(tmp_path: Path, monkeypat
         tried.check(place, 1)
 
 
-def test_small_files_are_not_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_bytes(b"x")
+def test_small_files_are_not_looked_at(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """A load of one is not measured: it takes its files twice, its buffers once it is known, and what each session takes."""
+    (tmp_path / "m.onnx").write_bytes(b"x" * 1000)
     ((place,), _) = find_places([tmp_path])
-    Room(lambda: 2, lambda: 1).check(place, 1)
+    tried = Room(lambda: 2, lambda: 1)
+    tried.check(place, 1)
+    assert tried.expected(place, 1) == 2000 + SESSION_BYTES
+    model = made([FakeBackend()])
+    request.addfinalizer(model.close)
+    tried.measured(place, 1, lambda: model)
+    assert model.buffer_bytes == 2 * 8 * 4 * 4, "x and y, 8 rows of 4 numbers"
+    assert model.memory_bytes == tried.expected(place, 1) == 2000 + SESSION_BYTES + model.buffer_bytes
 
 
 def test_the_process_holds_memory() -> None:

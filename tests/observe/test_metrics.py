@@ -20,6 +20,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from inferd._core.metrics.histogram import Histogram
 from inferd.engine.provenance import Provenance
 from inferd.errors import StartError
 from inferd.observe.metrics import SERVER_METRICS, Exposition, MergedMetrics, Metrics
@@ -47,8 +48,8 @@ def busy_model() -> FakeModel:
     return model
 
 
-def metrics_of(*models: FakeModel, counters: Callable[[], dict[str, float]] = dict) -> Metrics:
-    return Metrics(FakeRepository(*models), counters, {"version": "0.1.0", "transport": "native"})  # type: ignore[arg-type]
+def metrics_of(*models: FakeModel, counters: Callable[[], dict[str, float]] = dict, waits: Histogram | None = None) -> Metrics:
+    return Metrics(FakeRepository(*models), counters, {"version": "0.1.0", "transport": "native"}, waits)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -182,7 +183,7 @@ def rows_of(page: str) -> list[str]:
 def test_the_documentation_lists_every_metric() -> None:
     counters = dict.fromkeys([*SERVER_METRICS, "rejections_any_total"], 1.0)
     suffixes = {"counter": "_total", "info": "_info"}
-    metrics = metrics_of(busy_model(), counters=lambda: counters)
+    metrics = metrics_of(busy_model(), counters=lambda: counters, waits=Histogram())
     families: list[Metric] = []
     deadline = time.monotonic() + LIMIT_S
     while "nv_cpu_utilization" not in {family.name for family in families}:  # there once a tick of the kernel's clock has passed

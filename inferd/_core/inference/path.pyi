@@ -14,6 +14,7 @@ from inferd.errors import RequestError
 @final
 class ModelInfer(InferHandler):
     def __init__(self, routes: Routes, find: Callable[[str, str], Route]) -> None: ...
+    wait: Callable[[Call, InferRequest], bool] | None
     unpack: Callable[[Call], None]
     def __call__(self, call: Call, request: InferRequest | None = None) -> None: ...
 

@@ -59,7 +59,11 @@ cdef class ModelInfer(InferHandler):
                 return 0
         name, version = request.text(request.name_text), request.text(request.version_text)
         found = self.routes.get(&name, &version)
-        route = found if found is not None else self.find(request.model_name, request.model_version)
+        if found is None:
+            if self.wait is not None and self.wait(call, request):
+                return 0
+            found = self.find(request.model_name, request.model_version)
+        route = found
         route.check(request)
         route.submit(request, call)
         return 0

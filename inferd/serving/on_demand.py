@@ -1,0 +1,150 @@
+"""Requests for models that are not in memory, with a limit on the memory of models: they wait until their model is loaded, as in Envoy's
+on-demand discovery. The first one orders the load, and all go on in the step of the loop that hears of its end.
+
+A request for a model in memory never comes here. A request waits for model_wait_s at most, and not beyond its deadline; a model has at most
+max_queue_requests of them. Never in here: how a model is loaded, which one leaves to make room (engine/lifecycle.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from inferd._core.metrics.histogram import Histogram
+from inferd.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from inferd._core.codec.infer import InferRequest
+    from inferd._core.grpc.call import Call
+    from inferd.engine.repository import Repository
+    from inferd.errors import RequestError
+
+__all__ = ["OnDemand"]
+
+RETRY_AFTER_NS = 10**9
+
+
+class OnDemand:
+    """Lives on the event loop's thread.
+
+    demand(name): orders the load of a model. most: requests that may wait for one model. wait_s: how long one may wait. go_on(call,
+    request) and reject(call, error) are set by the service.
+    """
+
+    go_on: Callable[[Call, InferRequest], None]
+    reject: Callable[[Call, Exception], None]
+
+    def __init__(
+        self, repository: Repository, demand: Callable[[str], Future[None]], loop: asyncio.AbstractEventLoop, *, most: int, wait_s: float
+    ) -> None:
+        self._repository, self._demand, self._loop = repository, demand, loop
+        self._most, self._wait_s = most, wait_s
+        self._waiting: dict[str, dict[_Waiting, None]] = {}  # by model, in the order in which they came
+        self.durations = Histogram()  # how long requests waited, with and without success
+        self._gone_on = 0  # requests that did not wait in vain
+        self._hits = 0  # as they were told last
+
+    def take(self, call: Call, request: InferRequest) -> bool:
+        """Lets the request wait if its model is on demand. Raises ResourceExhausted."""
+        name = request.model_name
+        if not self._repository.is_on_demand(name, request.model_version):
+            return False
+        if name not in self._waiting:
+            self._waiting[name] = {}
+            self._demand(name).add_done_callback(partial(self._tell, name))
+        if len(self._waiting[name]) >= self._most:
+            raise ResourceExhausted(
+                f"{self._most} requests wait until model '{name}' is loaded, which is the limit (max_queue_requests); retry later",
+                reason="queue_full",
+                retry_after_ns=RETRY_AFTER_NS,
+            )
+        call.work = waiting = _Waiting(self, call, request)
+        left_s = max((call.deadline_ns - waiting.since_ns) / 1e9, 0.0)
+        waiting.timer = self._loop.call_later(min(self._wait_s, left_s), self._late, waiting, left_s <= self._wait_s)
+        self._waiting[name][waiting] = None
+        return True
+
+    async def bring(self, name: str, version: str) -> None:
+        """Waits until the model is loaded, if it is on demand. A load that failed is the repository's to tell. Raises ResourceExhausted
+        and Unavailable."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while self._repository.is_on_demand(name, version):
+                    await asyncio.shield(asyncio.wrap_future(self._demand(name)))
+        except TimeoutError:
+            raise self._too_late(name) from None
+        except FailedPrecondition:
+            return
+
+    def counters(self) -> dict[str, float]:
+        """Those that observe.metrics shows. On any thread."""
+        answered = self._repository.left_requests + sum(model.statistics.request.count for model in self._repository.models())
+        self._hits = max(self._hits, answered - self._gone_on)  # a counter never falls
+        return {
+            "model_hits_total": self._hits,
+            "model_misses_total": self.durations.count,
+            "model_evictions_total": self._repository.evictions,
+            "model_memory_bytes": self._repository.memory_bytes(),
+            "models_on_demand": len(self._repository.on_demand),
+        }
+
+    def leave(self, waiting: _Waiting) -> None:
+        """It waits no longer."""
+        self._waiting.get(waiting.request.model_name, {}).pop(waiting, None)
+        self.durations.add(monotonic_ns() - waiting.since_ns)
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+
+    def stop(self) -> None:
+        """The server drains: nothing that waits would be loaded."""
+        for name in list(self._waiting):
+            self._loaded(name, Unavailable("the server stops, and loads no models any more; another replica may answer"))
+
+    def _tell(self, name: str, done: Future[None]) -> None:
+        """On the loader's thread, before it carries out the next order: so a model gets its requests before it can leave again."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._loaded, name, done.exception())
+
+    def _loaded(self, name: str, error: BaseException | None) -> None:
+        for waiting in self._waiting.pop(name, {}):
+            self.leave(waiting)
+            waiting.call.work = None
+            try:
+                if error is not None and self._repository.is_on_demand(name, ""):
+                    raise error
+                self.go_on(waiting.call, waiting.request)
+                self._gone_on += 1
+            except Exception as rejection:
+                self.reject(waiting.call, rejection)
+
+    def _late(self, waiting: _Waiting, by_deadline: bool) -> None:
+        name = waiting.request.model_name
+        self.leave(waiting)
+        waiting.call.work = None
+        error: RequestError = self._too_late(name)
+        if by_deadline:
+            error = DeadlineExceeded(f"the deadline passed before model '{name}' was loaded; allow more time", reason="deadline")
+        self.reject(waiting.call, error)
+
+    def _too_late(self, name: str) -> Unavailable:
+        said = f"model '{name}' was not loaded within {self._wait_s:g} s (model_wait_s); retry later"
+        return Unavailable(said, retry_after_ns=RETRY_AFTER_NS)
+
+
+class _Waiting:
+    """One request that waits, as its call's work."""
+
+    def __init__(self, on_demand: OnDemand, call: Call, request: InferRequest) -> None:
+        self._on_demand, self.call, self.request = on_demand, call, request
+        self.since_ns = monotonic_ns()
+        self.timer: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        """The client went away."""
+        self._on_demand.leave(self)
