@@ -13,12 +13,15 @@ from inferd._core.inference.inline_policy cimport InlinePolicy
 from inferd._core.inference.routes cimport Routes
 from inferd._core.tensor.tensor cimport Signature, Tensors
 
+cdef class Route
+
 cdef class ModelInfer(InferHandler):
     cdef Routes routes          # the models that are served
     cdef object find            # find(name, version): a Route that the table does not have; raises why there is none
     cdef public object wait     # wait(call, request): whether it waits for its model, to come back as from unpack; None: none waits
     cdef public object unpack   # unpack(call): unpacks the typed contents of its message, and calls this object again with the request
     cdef int model_infer(self, Call call, InferRequest request) except -1
+    cdef Route find_or_wait(self, Call call, InferRequest request)
 
 cdef class ModelStreamInfer(StreamHandler):
     cdef ModelInfer model_infer

@@ -59,14 +59,18 @@ cdef class ModelInfer(InferHandler):
                 return 0
         name, version = request.text(request.name_text), request.text(request.version_text)
         found = self.routes.get(&name, &version)
-        if found is None:
-            if self.wait is not None and self.wait(call, request):
-                return 0
-            found = self.find(request.model_name, request.model_version)
-        route = found
+        route = <Route>found if found is not None else self.find_or_wait(call, request)     # the table holds nothing but routes
+        if route is None:
+            return 0
         route.check(request)
         route.submit(request, call)
         return 0
+
+    cdef Route find_or_wait(self, Call call, InferRequest request):
+        """The rare case, where the table has no such model or version. None: the request waits."""
+        if self.wait is not None and self.wait(call, request):
+            return None
+        return self.find(request.model_name, request.model_version)
 
 
 @cython.final

@@ -107,6 +107,22 @@ def test_a_name_that_the_table_has_not_is_looked_for_once_more() -> None:
     assert world.missing == [("other", ""), ("double", "03")]
 
 
+def test_a_request_may_wait_for_its_model_and_come_back() -> None:
+    world = World()
+    waiting: list[tuple[Call, Any]] = []
+    world.model_infer.wait = lambda call, request: request.model_name == "later" and not waiting.append((call, request))
+    later = Asked("later", value=5)
+    world.model_infer(later)
+    world.model_infer(Asked())
+    with pytest.raises(NotFound):
+        world.model_infer(Asked("other"))
+    world.routes.fill({("later", ""): world.route})
+    world.model_infer(*waiting.pop())
+    world.turn()
+    assert later.value == 10
+    assert world.missing == [("other", "")]
+
+
 def test_typed_contents_that_take_long_come_back_decoded() -> None:
     world = World()
     taken: list[Call] = []
