@@ -52,7 +52,7 @@ built = WebPGetDecoderVersion() > 0
 """
 
 
-SOON = {"INFERD_DEBUG": "1"}  # compiled without optimization, where that is not what a test is about
+SOON = {"INFERD_DEBUG": "1"}  # a debug build: compiled without optimization, where that is not what a test is about
 
 
 class Project:
@@ -114,20 +114,21 @@ def test_builds_with_its_libraries(project):
     assert "ompiling" not in again, "nothing changed, yet something was compiled"
 
 
-def test_debug_build(project):
-    project.build(INFERD_DEBUG="1")
-    assert project.value("base.small.built_for_debug") == "True"
-    built = {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")}
-    assert {path.relative_to(project.folder).parts[:3] for path in built} == {("build", "debug", "c")}
-    project.build(INFERD_DEBUG="1", INFERD_SANITIZE="undefined", INFERD_HTTP2="0", INFERD_JPEG="0", INFERD_WEBP="0")
-    assert (project.folder / "build" / "debug-undefined").is_dir()
-    assert {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")} == built, "what Cython made is shared"
-
-
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory) -> Project:
     """For builds without the libraries: what they have in common is compiled once, and each links it again."""
     return Project(tmp_path_factory.mktemp("build"))
+
+
+def test_debug_build(compiled):
+    without = {"INFERD_HTTP2": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"}
+    compiled.build(**SOON, **without)
+    assert compiled.value("base.small.built_for_debug") == "True"
+    built = {path: path.stat().st_mtime_ns for path in (compiled.folder / "build").rglob("*.c")}
+    assert {path.relative_to(compiled.folder).parts[:3] for path in built} == {("build", "debug", "c")}
+    compiled.build(**SOON, **without, INFERD_SANITIZE="undefined")
+    assert (compiled.folder / "build" / "debug-undefined").is_dir()
+    assert {path: path.stat().st_mtime_ns for path in (compiled.folder / "build").rglob("*.c")} == built, "what Cython made is shared"
 
 
 def script(path: Path, text: str) -> str:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 import yaml
-from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, command, environment
+from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, environment
 
+import inferd.cli
 from inferd.config import fields, load_settings, spell
 from inferd.engine.model_config import read_model_config
 from inferd.errors import ConfigError
@@ -210,22 +211,22 @@ def test_python_runs(code, address):
 
 
 @pytest.mark.parametrize(("page", "line"), example_requests())
-def test_example_requests_run(page, line, address):
-    arguments = shlex.split(line.replace(EXAMPLE_ADDRESS, address))[1:]
-    done = subprocess.run(command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    assert done.returncode == 0, done.stderr
-    assert next(shown for given, shown in SHOWN.items() if given in line) in done.stdout
+def test_example_requests_run(page, line, address, monkeypatch, capfd):
+    monkeypatch.chdir(ROOT)
+    code = inferd.cli.run(shlex.split(line.replace(EXAMPLE_ADDRESS, address))[1:])
+    done = capfd.readouterr()
+    assert code == 0, done.err
+    assert next(shown for given, shown in SHOWN.items() if given in line) in done.out
 
 
-def test_commands_and_their_flags_exist():
+def test_commands_and_their_flags_exist(capfd):
     helps = {}
     for page, line in commands():
         verb = line.split()[1]
         if verb not in helps:
             layer = "--help-all" if verb in ("serve", "config", "doctor", "check") else "--help"
-            done = subprocess.run(command(verb, layer), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{page}: there is no `inferd {verb}`"
-            helps[verb] = done.stdout
+            assert inferd.cli.run([verb, layer]) == 0, f"{page}: there is no `inferd {verb}`"
+            helps[verb] = capfd.readouterr().out
         for flag in re.findall(r"(?<=\s)--[a-z][a-z-]*", line):
             assert re.search(rf"{flag}(?![\w-])", helps[verb]), f"{page}: `inferd {verb}` has no {flag}"
 

@@ -57,11 +57,14 @@ def wait_for(program: Program, words: str, count: int = 1) -> None:
 # ---- runs that do not end
 
 
+SOON_HUNG = "from inferd.engine import run_limit; run_limit.GRACE_NS = 10**8; from inferd.cli import main; main()"
+
+
 def test_a_run_that_does_not_end_takes_its_model_out_of_service_and_no_other(tmp_path: Path) -> None:
     files = models.repository(tmp_path, {"identity": models.identity(), "unstoppable": models.unstoppable()})
     message = infer_request("unstoppable", {"x": np.array([1_000_000])})
     limits = ("--max-run-s", "1", "--drain-timeout-s", "1")
-    with Program(files, *limits) as program, Caller(program.address) as caller:
+    with Program(files, *limits, entry=("-c", SOON_HUNG)) as program, Caller(program.address) as caller:
         watch = caller.channel.unary_stream(WATCH)(health.HealthCheckRequest(service="unstoppable").SerializeToString(), timeout=LIMIT_S)
         assert health.HealthCheckResponse.FromString(next(watch)).status == SERVING
         runs, waits = caller.start(message.SerializeToString()), caller.start(message.SerializeToString())
