@@ -24,7 +24,8 @@ PYTEST := $(PY) -m pytest
 # Tests run side by side in so many processes; of one file in one, for what its tests share. make test JOBS=0: one after the other.
 # Three for two cores: much of the suite waits for servers and clients of its own. In the order of tests/conftest.py: the longest first.
 JOBS ?= 3
-SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# A process that dies is not replaced: with loadfile xdist would run the test that ended it again and again, without end.
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 # The suite on a build outside this tree: $(call test_tree,FOLDER). PYTHONSAFEPATH keeps the release build out of sight.
 test_tree = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests $(VENV)/bin/pytest -o pythonpath=
 # What `make debug` runs: all of the suite, unless named: make debug TESTS='tests/_core tests/serving'
