@@ -619,9 +619,11 @@ def test_what_is_divided() -> None:
         lame_duck_s=5,
         message_memory_bytes=300 * MiB,
         picture_memory_bytes=6 * MiB,
+        model_memory=9 * MiB,
     )
     part = share(whole, 3)
-    assert (part.max_connections, part.message_memory_bytes, part.picture_memory_bytes) == (34, 100 * MiB, 2 * MiB)
+    assert (part.max_connections, part.message_memory_bytes) == (34, 100 * MiB)
+    assert (part.picture_memory_bytes, part.model_memory) == (2 * MiB, 3 * MiB)
     assert (part.listen, part.metrics_port, part.pid_file, part.lame_duck_s) == ((), -1, None, 0)
     assert part.max_queue_requests == whole.max_queue_requests
 
