@@ -22,16 +22,23 @@ X = np.arange(16, dtype=np.float32)[None]
 LIMIT_S = 60
 
 
-@pytest.fixture
-def programs(model_files: Path) -> Iterator[list[Program]]:
-    """Three servers, each a process."""
+@pytest.fixture(scope="module")
+def started() -> Iterator[tuple[ExitStack, list[Program]]]:
     with ExitStack() as stack:
-        started = [Program(model_files / "identity") for _ in range(3)]  # all at once; each is ready when it is entered
-        programs = [stack.enter_context(program) for program in started]
-        yield programs
-        for program in programs:
-            if program.process.poll() is None:
-                program.process.send_signal(signal.SIGCONT)
+        yield stack, []
+
+
+@pytest.fixture
+def programs(started: tuple[ExitStack, list[Program]], model_files: Path) -> Iterator[list[Program]]:
+    """Three servers, each a process. Those that ended in the test before are replaced."""
+    stack, programs = started
+    programs[:] = [program for program in programs if program.process.poll() is None]
+    new = [Program(model_files / "identity") for _ in range(3 - len(programs))]  # all at once; each is ready when it is entered
+    programs[:0] = [stack.enter_context(program) for program in new]
+    yield programs
+    for program in programs:
+        if program.process.poll() is None:
+            program.process.send_signal(signal.SIGCONT)
 
 
 async def ask(client: Awaited, number: int) -> None:
@@ -49,7 +56,8 @@ async def test_no_call_fails_when_a_server_ends(
 ) -> None:
     client = connect([program.address for program in programs], balance=balance, timeout=LIMIT_S)
     alone = connect(programs[0].address, timeout=LIMIT_S)
-    while not await count(alone):
+    before = await count(alone)
+    while await count(alone) == before:
         await ask(client, 0)
     ending = asyncio.ensure_future(asyncio.to_thread(programs[0].stop, number))
     asked = 0
@@ -67,7 +75,8 @@ async def test_no_call_fails_when_a_server_is_stopped_and_calls_are_hedged(
     """SIGSTOP: its connection stays, and nothing answers."""
     client = connect([program.address for program in programs], hedge_after=0.05, timeout=LIMIT_S)
     alone = [connect(program.address, timeout=LIMIT_S) for program in programs]
-    while not all([await count(one) for one in alone]):
+    before_all = [await count(one) for one in alone]
+    while any([await count(one) == before for one, before in zip(alone, before_all, strict=True)]):
         await ask(client, 0)
     before = await count(alone[0])
     programs[0].process.send_signal(signal.SIGSTOP)
