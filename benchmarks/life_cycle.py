@@ -17,12 +17,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ LOADS = 20  # of resnet50, in all rounds; each is replaced, too
 QUIET_S = 10.0  # of the yardstick, in each round
 WARM_UP_S, AFTER_S = 1.0, 3.0  # of the open loop, around what is measured
 RATE, CHANGES, PAUSE_S = 2000, 50, 0.1  # requests a second; of versions, and of the label; between two of them
+MARK = struct.pack("f", 0.0123) * 2  # among the weights; its first number is another one in each file that is loaded
 CYCLES, FIRST = 200, 10
 INTENDED, DONE, CODE = 0, 2, 3  # columns of bench's samples; ns
 MIB = 1 << 20
@@ -115,16 +118,23 @@ def ripple(report: Report, folder: Path) -> None:
     repository = folder / "repository"
     small = workloads.identity(repository)
     heavy = workloads.with_weights(workloads.light("resnet50"))
+    heavy.graph.initializer[-1].raw_data = MARK + heavy.graph.initializer[-1].raw_data[len(MARK) :]
     for version in (1, 2):
         workloads.put(repository, "resnet50", heavy, version)
-        heavy.graph.initializer[-1].raw_data = bytes(len(heavy.graph.initializer[-1].raw_data))  # the second one has other bytes
+    files = [repository / "resnet50" / str(version) / "model.onnx" for version in (1, 2)]
+    place = files[0].read_bytes().rindex(MARK)
     flags = ("--model-control", "explicit", "--load-model", small.model)
     each = -(-LOADS // report.rounds)
     with servers.inferd("ripple", [repository], folder, *flags) as server, grpc.insecure_channel(server.address) as channel:
         checker, control = Checker(server.address, small, answer_of(repository, small)), Control(channel)
         checker.check()
+        fresh = (number / 1000 for number in count(1))
 
         def life() -> None:
+            for file in files:  # as after a training: what an earlier load has found of the same bytes is known
+                with file.open("r+b") as opened:
+                    opened.seek(place)
+                    opened.write(struct.pack("f", next(fresh)))
             control.load("resnet50", 1)
             control.load("resnet50")
             control.unload("resnet50")
@@ -281,15 +291,17 @@ def versions(report: Report, folder: Path) -> None:
 
 
 def judge(report: Report, name: str, asking: Asking, spans: Spans, lasted: float) -> None:
-    count = len(asking.answers) + asking.failures.total()
+    requests = len(asking.answers) + asking.failures.total()
     gone = sum(not spans.allows(version, sent, done) for sent, done, version in asking.answers)
     p99_ms = float(np.quantile([done - sent for sent, done, _ in asking.answers], 0.99)) * 1e3
-    report.add(f"{name} {len(spans.found) - 1} times under load", "", f"{count:,} requests at {count / lasted:,.0f}/s, p99 {p99_ms:.1f} ms")
+    report.add(
+        f"{name} {len(spans.found) - 1} times under load", "", f"{requests:,} requests at {requests / lasted:,.0f}/s, p99 {p99_ms:.1f} ms"
+    )
     failed = asking.failures.total()
     report.add(f"{name}: failed", "0", f"{failed}" + (f": {dict(asking.failures)}" if failed else ""), failed == 0)
     report.add(f"{name}: wrong", "0", f"{asking.wrong}", asking.wrong == 0)
     report.add(f"{name}: answers by a version that was gone", "0", f"{gone}", gone == 0)
-    found = {"requests": count, "requests_s": round(count / lasted), "p99_ms": round(p99_ms, 2)}
+    found = {"requests": requests, "requests_s": round(requests / lasted), "p99_ms": round(p99_ms, 2)}
     report.numbers[name] = {**found, "failed": dict(asking.failures), "wrong": asking.wrong, "gone": gone}
 
 

@@ -136,6 +136,7 @@ class Lifecycle:
 
     def start(self) -> None:
         """Once the repository is loaded."""
+        self.repository.loader.beside_requests = True
         for name in self.repository.names() | self.repository.on_demand:
             self._wishes.setdefault(name, Wish())
         self._thread.start()

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from itertools import takewhile
@@ -33,6 +34,7 @@ from inferd.engine.provenance import provenance_of, sha256_of
 from inferd.engine.run_limits import limit_axes
 from inferd.engine.session_config import ignored_fields, session_options
 from inferd.engine.signature import check_signature
+from inferd.engine.spared_core import SparedCore
 from inferd.errors import ConfigError, RequestError
 from inferd.log import event
 from inferd.memory_limit import memory_limit_bytes
@@ -99,6 +101,7 @@ class Loader:
         self._schedule, self._deliver, self._activated = schedule, deliver, activated
         self._host = host
         self.digests: Digests | None = None
+        self.beside_requests = False  # models serve already
         self.contracts = Contracts()
 
     def select(self, place: Place, also: Collection[int] = ()) -> Selected:
@@ -148,7 +151,13 @@ class Loader:
         started_s = time.monotonic()
         labels = class_labels(written, place)
         proven = contract.proof if contract else None
-        loaded = self._choose_threads(make_plan, partial(self._open, place, written, version, file, proven), file.stat().st_size)
+        spared: AbstractContextManager[object] = SparedCore(host.usable) if self.beside_requests else nullcontext()
+
+        def open_with(chosen: Plan, known: Loaded | None = None) -> Loaded:
+            with spared:
+                return self._open(place, written, version, file, proven, chosen, known)
+
+        loaded = self._choose_threads(make_plan, open_with, file.stat().st_size)  # which measures on all cores
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
         for output, classes in loaded.onnx.classes.items():
@@ -182,7 +191,8 @@ class Loader:
         model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
             known = contract or loaded.proof
-            model.warm_up(known.deterministic if known else None)
+            with spared:
+                model.warm_up(known.deterministic if known else None)
             model.contract = contract or _contract(model, loaded.proof)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)

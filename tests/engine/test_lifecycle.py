@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 import threading
 import weakref
@@ -19,6 +20,7 @@ from inferd.config import Settings
 from inferd.engine import lifecycle
 from inferd.engine.labels import LabelFile
 from inferd.engine.lifecycle import Lifecycle
+from inferd.engine.model import Model
 from inferd.engine.places import find_places
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
@@ -129,6 +131,22 @@ def test_a_new_version_takes_over_and_the_old_one_is_freed(world: World) -> None
     shutil.rmtree(world.folder / "m" / "1")
     world.compare()
     assert world.index() == [("m", "2", "READY")]
+
+
+def test_a_load_beside_requests_leaves_cores_to_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores: list[int] = []
+    warm_up = Model.warm_up
+
+    def spied(model: Model, *known: Any) -> None:
+        cores.append(len(os.sched_getaffinity(0)))
+        warm_up(model, *known)
+
+    monkeypatch.setattr(Model, "warm_up", spied)
+    world.write("m", 1, IDENTITY)
+    world.start()
+    world.write("m", 2, DOUBLED)
+    world.compare()
+    assert cores == [len(os.sched_getaffinity(0)), 1]  # at the start, there are no requests
 
 
 def test_files_that_hold_the_same_are_not_loaded_again(world: World) -> None:
