@@ -22,6 +22,7 @@ __all__ = ["Content", "Digests", "Stamps", "files_of", "stamp_of", "stamps_of"]
 
 MAX_FILES = 10_000  # of one version that are looked at
 MAX_KNOWN = 100_000  # digests that are kept
+WARMUP = "warmup"  # the folder of the files that model_warmup names
 HIDDEN = (".", "_")  # names that begin so are no part of a model
 
 Stamp: TypeAlias = tuple[int, ...]
@@ -30,15 +31,17 @@ Content: TypeAlias = dict[str, str]  # the SHA-256 of each file, by its path in 
 
 
 def files_of(place: Place, version: int) -> dict[str, Path]:
-    """The files of one version by their names in its model: those beside the configuration, and all in the version's folder."""
+    """The files of one version by their names in its model: those beside the configuration, all in the version's folder, and the inputs of
+    its warm-up."""
     if place.folder is None:
         file = place.files[version]
         folder, beginning = file.parent, file.name  # no pattern: a folder may have a thousand models, and each of them looks through it
         return {name: each for name in _names(folder) if name.startswith(beginning) and (each := folder / name).is_file()}
     found = {each.name: each for each in _entries(place.folder) if each.is_file()}
     folder = place.files[version]
-    if folder != place.folder:
-        found |= {f"{version}/{each.relative_to(folder).as_posix()}": each for each in islice(_below(folder), MAX_FILES)}
+    for part, name in ((place.folder / WARMUP, WARMUP), (folder, str(version))):
+        if part != place.folder:
+            found |= {f"{name}/{each.relative_to(part).as_posix()}": each for each in islice(_below(part), MAX_FILES)}
     return found
 
 

@@ -25,12 +25,13 @@ def test_the_files_of_a_version(tmp_path: Path) -> None:
         "m/.git/x",
         "m/1/.part",
         "m/notes/y",
+        "m/warmup/x",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     os.mkfifo(tmp_path / "m" / "1" / "pipe")
     place = placed(tmp_path)
-    assert sorted(files_of(place, 1)) == ["1/model.onnx", "1/pipe", "1/w/weights", "config.pbtxt", "labels.txt"]
+    assert sorted(files_of(place, 1)) == ["1/model.onnx", "1/pipe", "1/w/weights", "config.pbtxt", "labels.txt", "warmup/x"]
     content = Digests().of(place, 1)
     assert content["1/pipe"] == ""
     assert content["1/model.onnx"] != Digests().of(place, 2)["2/model.onnx"]
