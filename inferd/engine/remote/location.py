@@ -52,4 +52,7 @@ class Location(NamedTuple):
     def key(self) -> str:
         """A folder name that no other URL has."""
         where = f"{self.scheme}://{self.host}/{self.path}"
+        if self.scheme in ("http", "https"):
+            parts = split_url(self.url)
+            where = f"{self.scheme}://{self.host}{parts.path}" + (f"?{parts.query}" if parts.query else "")
         return f"{re.sub('[^A-Za-z0-9._-]', '-', self.leaf)[:60]}-{hashlib.sha256(where.encode()).hexdigest()[:16]}"
