@@ -19,57 +19,72 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from inferd.engine.remote.until import Until
+
 __all__ = ["unpack"]
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 DELETED = ".wh."  # begins the name of an entry by which a later layer deletes what an earlier one brought
 EMPTIED = ".wh..wh..opq"
+MAX_HEADER_BYTES = 1 << 20  # of one entry, with its PAX headers
+MAX_NAMES = 100_000  # files and folders of all archives of one URL
 
 
-def unpack(archives: Iterable[Path], folder: str, target: Path, limit_bytes: int) -> None:
+def unpack(archives: Iterable[Path], folder: str, target: Path, limit_bytes: int, until: Until) -> None:
     """The files below `folder` in the archives, '' for all of them, into `target`; a later archive replaces what an earlier one brought.
     limit_bytes: of all that is decompressed. Raises SourceError, OSError."""
     target.mkdir(parents=True)
-    left_bytes = limit_bytes
+    left_bytes, left_names = limit_bytes, MAX_NAMES
     for archive in archives:
         with archive.open("rb") as raw:
             begin = raw.read(4)
             raw.seek(0)
             if begin == ZSTD:
                 raise SourceError("an archive is compressed with zstd, which is not supported: compress it with gzip")
-            content = _Limited(gzip.GzipFile(fileobj=raw) if begin[:2] == GZIP else raw, left_bytes, limit_bytes)
+            content = _Limited(gzip.GzipFile(fileobj=raw) if begin[:2] == GZIP else raw, left_bytes, limit_bytes, until)
             try:
                 with tarfile.open(fileobj=content, mode="r|") as tar:
-                    for member in tar:
-                        _take(tar, member, folder, target)
-            except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+                    while (member := content.next_member(tar)) is not None:
+                        left_names -= _take(tar, member, folder, target)
+                        if left_names < 0:
+                            raise SourceError(f"its archives hold more than {MAX_NAMES} files and folders")
+            except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, RecursionError) as error:
                 raise SourceError(f"an archive cannot be read: {error}") from None
             left_bytes = content.left_bytes
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: str, target: Path) -> None:
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: str, target: Path) -> int:
+    """How many files and folders it may have made."""
     name = member.name.removeprefix("./").rstrip("/")
     if name in ("", "."):
-        return
+        return 0
     check_name(name)
     if folder:
         inside, _, name = name.partition("/")
         if inside != folder or not name:
-            return
+            return 0
     path = target / name
-    if path.name == EMPTIED:
-        shutil.rmtree(path.parent, ignore_errors=True)
-    elif path.name.startswith(DELETED):
-        _remove(path.with_name(path.name.removeprefix(DELETED)))
-    elif member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-    elif member.isreg():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(path)
-        with path.open("xb") as file:
-            shutil.copyfileobj(_opened(tar, member), file)
-    else:
-        raise SourceError(f"'{PurePosixPath(folder, name)}' in an archive is a link or a device: put the file itself there")
+    try:
+        if path.name == EMPTIED:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        elif path.name.startswith(DELETED):
+            deleted = path.name.removeprefix(DELETED)
+            check_name(deleted)
+            _remove(path.with_name(deleted))
+        elif member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+        elif member.isreg() and not member.issparse():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(path)
+            with path.open("xb") as file:
+                shutil.copyfileobj(_opened(tar, member), file)
+        else:
+            raise SourceError(
+                f"'{PurePosixPath(folder, name)}' in an archive is a link, a device or a sparse file: put the file itself there"
+            )
+    except (FileExistsError, NotADirectoryError):
+        raise SourceError(f"'{PurePosixPath(folder, name)}' in an archive needs a folder where the archive has a file") from None
+    return 1 + name.count("/")
 
 
 def _opened(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -88,12 +103,32 @@ def _remove(path: Path) -> None:
 class _Limited(io.RawIOBase):
     """A file of which no more than a limit is read: a small archive may hold very much."""
 
-    def __init__(self, file: Any, left_bytes: int, limit_bytes: int) -> None:
-        self._file, self.left_bytes, self._limit_bytes = file, left_bytes, limit_bytes
+    def __init__(self, file: Any, left_bytes: int, limit_bytes: int, until: Until) -> None:
+        self._file, self.left_bytes, self._limit_bytes, self._until = file, left_bytes, limit_bytes, until
+        self._read_bytes = 0
+        self._header_ends: int | None = MAX_HEADER_BYTES  # while a header is read, as tarfile does when it opens an archive
 
     def read(self, nbytes: int | None = -1) -> bytes:
+        self._until.check()
+        if self._header_ends is not None and self._read_bytes > self._header_ends:
+            raise SourceError(f"an entry's header in an archive is larger than {MAX_HEADER_BYTES >> 20} MiB")
         content: bytes = self._file.read(nbytes)
+        self._read_bytes += len(content)
         self.left_bytes -= len(content)
         if self.left_bytes < 0:
-            raise SourceError(f"its archives hold more than {self._limit_bytes} bytes (model_download_bytes)")
+            raise self._too_much()
         return content
+
+    def next_member(self, tar: Any) -> tarfile.TarInfo | None:
+        """tarfile keeps all headers in memory, each as long as it says, and believes what they say."""
+        self._header_ends = tar.offset + MAX_HEADER_BYTES
+        member: tarfile.TarInfo | None = tar.next()
+        self._header_ends = None
+        tar.members.clear()
+        tar.pax_headers.clear()
+        if member is not None and not 0 <= member.size <= self.left_bytes + tar.fileobj.bufsize:
+            raise self._too_much()
+        return member
+
+    def _too_much(self) -> SourceError:
+        return SourceError(f"its archives hold more than {self._limit_bytes} bytes (model_download_bytes)")

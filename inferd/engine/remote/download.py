@@ -1,5 +1,6 @@
 """From a source's items to files in a folder, resumed where an earlier attempt left off. Pieces are read side by side and written in
-order, so that a file that is not whole always holds the first bytes of what it will be.
+order, so that a file that is not whole always holds the first bytes of what it will be. A record beside each file says how many bytes
+were written, and their sha256: an attempt that goes on takes no others, even after a power cut.
 """
 
 from __future__ import annotations
@@ -7,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -19,12 +20,13 @@ from inferd.engine.remote.source import NoRanges, SourceError
 from inferd.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from inferd.engine.remote.source import Item, Source
+    from inferd.engine.remote.until import Until
 
-__all__ = ["Until", "download", "repeated"]
+__all__ = ["download", "repeated"]
 
 PIECE_BYTES = 8 << 20
 AT_ONCE = 8  # pieces that are read at the same time; also what is held in memory, times their size
@@ -35,25 +37,6 @@ PROGRESS_S = 5.0
 log = logging.getLogger("inferd.engine")
 
 T = TypeVar("T")
-
-
-class Until:
-    """When all must be done. ended: set as soon as nobody wants it any longer."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
-        self._end_s = time.monotonic() + timeout_s
-        self.ended = threading.Event()
-
-    @property
-    def left_s(self) -> float:
-        return self._end_s - time.monotonic()
-
-    def check(self) -> None:
-        if self.left_s <= 0:
-            raise SourceError(f"it took longer than {self.timeout_s:g} s (model_download_timeout_s)")
-        if self.ended.is_set():
-            raise SourceError("another part of the download failed")
 
 
 def repeated(attempt: Callable[[], T], until: Until, attempts: int = ATTEMPTS) -> T:
@@ -71,12 +54,19 @@ def repeated(attempt: Callable[[], T], until: Until, attempts: int = ATTEMPTS) -
     raise AssertionError("there is at least one attempt")
 
 
-def download(source: Source, items: Sequence[Item], folder: Path, until: Until, shown: str) -> dict[str, str]:
-    """Every item as a file of its name in the folder; beside that, `parts` holds files that are not whole. The sha256 of each. Raises
-    SourceError; OSError where the disk says no."""
-    parts = folder.with_name("parts")
+def download(
+    source: Source, items: Sequence[Item], folder: Path, until: Until, shown: str, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Every item as a file of its name in the folder; beside that, `parts` holds files that are not whole, and `records` says what was
+    written. The sha256 of each. known: of items that may lie in the folder already. Raises SourceError; OSError where the disk says
+    no."""
+    parts, records = folder.with_name("parts"), folder.with_name("records")
     parts.mkdir(exist_ok=True)
-    files = [_File(folder / item.name, parts / hashlib.sha256(item.name.encode()).hexdigest(), item) for item in items]
+    records.mkdir(exist_ok=True)
+    files = []
+    for item in items:
+        name = hashlib.sha256(item.name.encode()).hexdigest()
+        files.append(_File(folder / item.name, parts / name, records / name, item, (known or {}).get(item.name, "")))
     progress = _Progress(shown, sum(item.nbytes for item in items), sum(file.nbytes for file in files))
     try:
         for file in files:
@@ -94,7 +84,6 @@ def download(source: Source, items: Sequence[Item], folder: Path, until: Until, 
         for file in files:
             file.close()
     progress.end()
-    shutil.rmtree(parts)
     return {file.item.name: file.sha256 for file in files}
 
 
@@ -110,11 +99,10 @@ def _side_by_side(source: Source, files: Sequence[_File], until: Until, progress
         for file in files
         for first in range(file.nbytes, file.item.nbytes, PIECE_BYTES)
     )
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="inferd-download")
     waiting: deque[tuple[_Piece, Future[list[bytes]]]] = deque()
     try:
         while True:
-            waiting.extend((piece, pool.submit(_read, source, piece, until)) for piece in islice(pieces, AT_ONCE - len(waiting)))
+            waiting.extend((piece, _begun(partial(_read, source, piece, until))) for piece in islice(pieces, AT_ONCE - len(waiting)))
             if not waiting:
                 return
             piece, future = waiting.popleft()
@@ -125,13 +113,27 @@ def _side_by_side(source: Source, files: Sequence[_File], until: Until, progress
                 raise
             for part in content:
                 piece.file.append(part)
+            piece.file.record()
             progress.add(piece.last - piece.first)
             if piece.last == piece.file.item.nbytes:
                 piece.file.finish()
     finally:
         if waiting:
             until.ended.set()
-        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begun(work: Callable[[], T]) -> Future[T]:
+    """On a thread that does not keep the process from ending, unlike those of a ThreadPoolExecutor."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="inferd-download", daemon=True).start()
+    return future
 
 
 def _read(source: Source, piece: _Piece, until: Until) -> list[bytes]:
@@ -180,9 +182,10 @@ def _one_by_one(source: Source, files: Sequence[_File], until: Until, progress: 
 class _File:
     """One item's file: partial, until it is whole."""
 
-    def __init__(self, path: Path, partial: Path, item: Item) -> None:
+    def __init__(self, path: Path, partial: Path, record: Path, item: Item, known: str) -> None:
+        """known: the sha256 of a whole file that lies there, if it has no record."""
         self.item = item
-        self._path, self._partial = path, partial
+        self._path, self._partial, self._record = path, partial, record
         self._hash = hashlib.sha256()
         self._file: IO[bytes] | None = None
         self.sha256 = ""  # once it is whole
@@ -192,20 +195,25 @@ class _File:
         elif not path.parent.is_dir():
             path.parent.mkdir(parents=True)
         if partial.is_file():
-            self._take()
-        if self.nbytes > item.nbytes:
-            self.restart()
+            self._take(*(_recorded(record) or (item.nbytes, known)))
 
-    def _take(self) -> None:
-        """What an earlier attempt left."""
-        with self._partial.open("rb") as file:
-            while content := file.read(1 << 20):
-                self._hash.update(content)
-                self.nbytes += len(content)
+    def _take(self, nbytes: int, sha256: str) -> None:
+        """What an earlier attempt left, if it is what that attempt wrote."""
+        if nbytes <= self.item.nbytes:
+            with self._partial.open("rb") as file:
+                while content := file.read(min(1 << 20, nbytes - self.nbytes)):
+                    self._hash.update(content)
+                    self.nbytes += len(content)
+        if (self.nbytes, self._hash.hexdigest()) == (nbytes, sha256):
+            if self._partial.stat().st_size > nbytes:
+                os.truncate(self._partial, nbytes)
+        else:
+            self.restart()
 
     def restart(self) -> None:
         self.close()
         self._partial.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
         self._hash, self.nbytes = hashlib.sha256(), 0
 
     def append(self, content: bytes) -> None:
@@ -217,10 +225,14 @@ class _File:
         self._hash.update(content)
         self.nbytes += len(content)
 
+    def record(self) -> None:
+        """The next attempt goes on behind these bytes."""
+        new = self._record.with_suffix(".new")
+        new.write_text(f"{self.nbytes} {self._hash.hexdigest()}")
+        new.replace(self._record)
+
     def finish(self) -> None:
         """Raises SourceError where it is not what the source says."""
-        if self._file is not None and self.nbytes > PIECE_BYTES:  # the next attempt trusts it; a thousand small ones would take too long
-            os.fsync(self._file)
         self.close()
         digest = self._hash.hexdigest()
         if self.item.sha256 and digest != self.item.sha256:
@@ -230,6 +242,7 @@ class _File:
             )
         if not self.item.nbytes:
             self._partial.touch()
+        self.record()
         self._partial.rename(self._path)
         self.sha256 = digest
 
@@ -237,6 +250,14 @@ class _File:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _recorded(record: Path) -> tuple[int, str] | None:
+    try:
+        nbytes, sha256 = record.read_text().split()
+        return int(nbytes), sha256
+    except (OSError, ValueError):
+        return None
 
 
 class _Progress:

@@ -9,34 +9,58 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferd.config import without_secrets
 from inferd.engine.remote.archive import unpack
 from inferd.engine.remote.cache import Cache, FileRecord, nbytes_in, sha256_of, state_of
-from inferd.engine.remote.download import ATTEMPTS, Until, download, repeated
+from inferd.engine.remote.download import ATTEMPTS, download, repeated
 from inferd.engine.remote.location import Location
 from inferd.engine.remote.names import check_names
 from inferd.engine.remote.objects import ObjectSource
 from inferd.engine.remote.registry import RegistrySource
 from inferd.engine.remote.source import Changed, SourceError
+from inferd.engine.remote.until import Until
 from inferd.engine.remote.web import WebSource
 from inferd.errors import StartError
 from inferd.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from inferd.engine.remote.cache import Entry, Snapshot
     from inferd.engine.remote.source import Item, Source
 
-__all__ = ["fetch", "refresh"]
+__all__ = ["StoreError", "fetch", "refresh"]
 
 GiB = 1 << 30
 FEW_ATTEMPTS = 2  # at a list, where there is a copy to serve instead
+LOOK_S = 60  # for a list that only finds out whether something changed
 STATES = 3  # of a store that changes while it is fetched
 
 log = logging.getLogger("inferd.engine")
+
+
+class StoreError(StartError):
+    """A store could not be read. again: a later attempt may succeed."""
+
+    def __init__(self, text: str, *, again: bool) -> None:
+        super().__init__(text)
+        self.again = again
+
+
+@contextmanager
+def _named(location: Location) -> Iterator[None]:
+    """Errors of a source name the URL."""
+    try:
+        yield
+    except SourceError as error:
+        raise StoreError(f"models: '{location.shown}': {error}", again=error.again) from None
+    except (ValueError, RecursionError) as error:
+        why = without_secrets(str(error))
+        raise StoreError(f"models: '{location.shown}': the store's response cannot be understood: {why}", again=False) from None
 
 
 def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float = 3600) -> Path:
@@ -44,14 +68,12 @@ def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float 
     this one lives. limit_bytes and timeout_s: of one download. Raises ConfigError and StartError, whose text holds no secret."""
     location = Location.of(url)
     until = Until(timeout_s)
-    with cache.entry(location.key, timeout_s) as entry:
+    with cache.entry(location.key, timeout_s) as entry, _named(location):
         try:
             snapshot = _current(location, cache, entry, limit_bytes, until)
             cache.use(snapshot)
             path = entry.show(snapshot) / location.leaf
             entry.prune(snapshot)
-        except SourceError as error:
-            raise StartError(f"models: '{location.shown}': {error}") from None
         except OSError as error:
             raise StartError(
                 f"models: '{location.shown}': '{cache.folder}' cannot be written: {error.strerror}; make room, or name another folder "
@@ -60,21 +82,20 @@ def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float 
     return path
 
 
-def refresh(url: str, path: Path) -> bool:
+def refresh(url: str, path: Path, timeout_s: float = LOOK_S) -> bool:
     """Whether the store has something else now than what this path of `fetch` leads to: then `fetch` brings it. Only lists. Raises
-    ConfigError, StartError."""
+    ConfigError, StoreError."""
     location = Location.of(url)
-    try:
-        return _state(repeated(_source(location).list, Until(60), FEW_ATTEMPTS)) != path.parents[1].resolve().name
-    except SourceError as error:
-        raise StartError(f"models: '{location.shown}': {error}") from None
+    until = Until(min(timeout_s, LOOK_S))
+    with _named(location):
+        return _state(repeated(_source(location, until).list, until, FEW_ATTEMPTS)) != path.parents[1].resolve().name
 
 
 def _current(location: Location, cache: Cache, entry: Entry, limit_bytes: int, until: Until) -> Snapshot:
     for _ in range(STATES):
         newest = entry.newest()
         try:
-            source = _source(location)
+            source = _source(location, until)
             items = repeated(source.list, until, FEW_ATTEMPTS if newest else ATTEMPTS)
         except SourceError as error:
             if newest is None:
@@ -88,10 +109,10 @@ def _current(location: Location, cache: Cache, entry: Entry, limit_bytes: int, u
     raise SourceError(f"it changed {STATES} times while it was fetched")
 
 
-def _source(location: Location) -> Source:
+def _source(location: Location, until: Until) -> Source:
     if location.scheme == "oci":
-        return RegistrySource(location)
-    return WebSource(location) if location.scheme in ("http", "https") else ObjectSource(location)
+        return RegistrySource(location, until)
+    return WebSource(location, until) if location.scheme in ("http", "https") else ObjectSource(location, until)
 
 
 def _state(items: Sequence[Item]) -> str:
@@ -105,10 +126,11 @@ def _check(items: Sequence[Item], limit_bytes: int) -> None:
 
 
 def _kept(location: Location, newest: Snapshot, error: SourceError) -> Snapshot:
-    """A store is away: the last copy serves."""
+    """A store is away, or rejects us, or has the model no longer: the last copy serves."""
     if damaged := newest.damaged():
         raise SourceError(f"{error}; and in the cache {damaged[0]!r} is not what was downloaded")
-    log.warning(
+    log.log(
+        logging.WARNING if error.again else logging.ERROR,
         *("'%s': %s; the copy in the cache is served", location.shown, error),
         extra=event("model_store_away", url=location.shown, state=newest.folder.name),
     )
@@ -138,16 +160,15 @@ def _fetched(
     new = entry.begin(_state(items))
     archives, files = new / "archives", new / "files"
     folder = files if source.archive is None else archives
-    if source.archive is None:
-        _link_unchanged(entry.newest(), items, folder)
+    known = _whole(entry, new, items, folder) if source.archive is None else {}
     there_bytes = nbytes_in(folder, new / "parts")
     cache.make_room(entry, max(sum(item.nbytes for item in items) - there_bytes, 0))
-    digests = download(source, items, folder, until, location.shown)
+    digests = download(source, items, folder, until, location.shown, known)
     if source.archive is None:
         records = {item.name: FileRecord(item.nbytes, digests[item.name], item.tag) for item in items}
     else:
         shutil.rmtree(files, ignore_errors=True)
-        unpack([archives / item.name for item in items], source.archive, files / location.leaf, limit_bytes)
+        unpack([archives / item.name for item in items], source.archive, files / location.leaf, limit_bytes, until)
         records = {
             str(path.relative_to(files)): FileRecord(path.stat().st_size, sha256_of(path)) for path in files.rglob("*") if path.is_file()
         }
@@ -156,16 +177,23 @@ def _fetched(
                 f"there are no files in /{source.archive} of the artefact" if source.archive else "the archive holds no files"
             )
         shutil.rmtree(archives)
+    for folder in (new / "parts", new / "records"):
+        shutil.rmtree(folder)
     return entry.commit(new, location.shown, records)
 
 
-def _link_unchanged(newest: Snapshot | None, items: Sequence[Item], folder: Path) -> None:
-    """Files that are in the newest copy already are not downloaded again."""
-    if newest is None:
-        return
-    damaged = set(newest.damaged())
-    for item in items:
-        record, path = newest.manifest.files.get(item.name), folder / item.name
-        if record is not None and (record.tag, record.nbytes) == (item.tag, item.nbytes) and item.name not in damaged and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.link(newest.files / item.name, path)
+def _whole(entry: Entry, new: Path, items: Sequence[Item], folder: Path) -> dict[str, str]:
+    """The sha256 of items that need not be downloaded: those of a damaged state that are there still, and those in the newest copy."""
+    reopened, newest = entry.find(new.name), entry.newest()
+    known: dict[str, str] = {}
+    for snapshot in filter(None, (reopened, newest)):
+        damaged = set(snapshot.damaged()) if snapshot is newest else set()
+        for item in items:
+            record, path = snapshot.manifest.files.get(item.name), folder / item.name
+            if record is None or (record.tag, record.nbytes) != (item.tag, item.nbytes) or item.name in damaged:
+                continue
+            known[item.name] = record.sha256
+            if snapshot is newest and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(newest.files / item.name, path)
+    return known

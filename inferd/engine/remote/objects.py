@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from obstore.store import AzureConfig, GCSConfig
 
     from inferd.engine.remote.location import Location
+    from inferd.engine.remote.until import Until
 
 __all__ = ["ObjectSource"]
 
@@ -39,7 +40,7 @@ class ObjectSource:
     ranges = True
     archive: str | None = None
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, until: Until) -> None:
         if find_spec("obstore") is None:
             raise ConfigError(
                 f"models: '{location.shown}': {location.scheme}:// needs obstore, which is not installed: pip install 'inferd[remote]'"
@@ -48,7 +49,7 @@ class ObjectSource:
         from obstore import exceptions
 
         self._obstore, self._errors = obstore, exceptions
-        self._location = location
+        self._location, self._until = location, until
         try:
             self._store = _store(location)
         except Exception as error:
@@ -66,6 +67,7 @@ class ObjectSource:
                 except self._errors.NotFoundError:
                     pass  # a folder of that name
             for chunk in self._obstore.list(self._store, prefix or None):
+                self._until.check()
                 found += chunk
                 if len(found) > MAX_FILES:
                     raise SourceError(f"there are more than {MAX_FILES} objects: name a folder with fewer")

@@ -13,21 +13,23 @@ import re
 import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
 from inferd.engine.remote.source import Item, SourceError
-from inferd.engine.remote.web import ask, content, part
+from inferd.engine.remote.web import ask, part, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from inferd.engine.remote.location import Location
+    from inferd.engine.remote.until import Until
 
 __all__ = ["RegistrySource"]
 
 MAX_MANIFEST_BYTES = 4 << 20
+MAX_TOKEN_BYTES = 1 << 20
 FOLDER = "models"  # of an artefact
 MANIFESTS = (
     *("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"),
@@ -72,7 +74,8 @@ class RegistrySource:
     ranges = True
     archive: str | None = FOLDER
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, until: Until) -> None:
+        self._until = until
         found = re.fullmatch(r"(?P<name>[a-z0-9._/-]+?)(:(?P<tag>[A-Za-z0-9_.-]+))?(@(?P<digest>.+))?", location.path)
         if found is None or (found["digest"] and not _DIGEST.fullmatch(found["digest"])):
             raise SourceError("expected oci://registry/repository:tag or ...@sha256:digest, the repository in small letters")
@@ -94,27 +97,23 @@ class RegistrySource:
         return part(self._ask(f"/blobs/{item.tag}", {"Range": f"bytes={first}-{last - 1}"}), first, last)
 
     def _manifest(self, reference: str) -> Manifest:
-        body = b""
-        for piece in content(self._ask(f"/manifests/{quote(reference)}", {"Accept": ", ".join(MANIFESTS)})):
-            body += piece
-            if len(body) > MAX_MANIFEST_BYTES:
-                raise SourceError(f"its manifest is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
+        body = whole(self._ask(f"/manifests/{quote(reference)}", {"Accept": ", ".join(MANIFESTS)}), MAX_MANIFEST_BYTES)
         if reference.startswith("sha256:") and f"sha256:{hashlib.sha256(body).hexdigest()}" != reference:
             raise SourceError("its manifest does not have the digest that was asked for")
         try:
             return msgspec.json.decode(body, type=Manifest)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise SourceError(f"the registry sent no manifest: {error}") from None
 
     def _ask(self, path: str, headers: Mapping[str, str]) -> Any:
         try:
-            return ask(self._base + path, headers, self._authorization)
+            return ask(self._base + path, headers, self._until, self._authorization)
         except urllib.error.HTTPError as error:
             challenge = error.headers.get("WWW-Authenticate", "")
             error.close()
         self._authorization = self._authorized(challenge)
         try:
-            return ask(self._base + path, headers, self._authorization)
+            return ask(self._base + path, headers, self._until, self._authorization)
         except urllib.error.HTTPError as error:
             error.close()
             raise SourceError("the registry does not let these credentials read it (401): try `docker login`") from None
@@ -124,17 +123,25 @@ class RegistrySource:
         kind, _, rest = challenge.partition(" ")
         basic = _login(self._login)
         asked = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-        if kind.lower() != "bearer" or not asked.get("realm", "").startswith(("https://", f"http://{self._host}")):
+        if kind.lower() != "bearer" or not self._trusts(asked.get("realm", "")):
             return basic
         query = urlencode({name: asked[name] for name in ("service", "scope") if name in asked})
         try:
-            said = json.loads(b"".join(content(ask(f"{asked['realm']}?{query}", {}, basic))))
+            said = json.loads(whole(ask(f"{asked['realm']}?{query}", {}, self._until, basic), MAX_TOKEN_BYTES))
             return f"Bearer {said.get('token') or said['access_token']}"
         except urllib.error.HTTPError as error:
             error.close()
             raise SourceError("the registry's token server does not take these credentials (401): try `docker login`") from None
-        except (ValueError, LookupError, AttributeError):
+        except (ValueError, LookupError, AttributeError, RecursionError):
             raise SourceError("the registry's token server sent no token") from None
+
+    def _trusts(self, realm: str) -> bool:
+        """Whether a login may go there: by TLS, or to this very server."""
+        try:
+            parts = urlsplit(realm)
+        except ValueError:
+            return False
+        return parts.scheme == "https" or (parts.scheme, parts.netloc) == ("http", self._host)
 
 
 def _of_platform(manifests: Sequence[Listed]) -> str:

@@ -6,10 +6,15 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
+import logging
 import os
+import re
 import ssl
+import time
 import urllib.error
 import urllib.request
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -18,34 +23,92 @@ from inferd.engine.remote.location import ARCHIVES
 from inferd.engine.remote.source import Changed, Item, NoRanges, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from inferd.engine.remote.location import Location
+    from inferd.engine.remote.until import Until
 
-__all__ = ["WebSource", "ask", "content"]
+__all__ = ["WebSource", "ask", "part", "whole"]
 
 TIMEOUT_S = 30  # in which something must come
 CHUNK_BYTES = 1 << 18
+_LENGTH = re.compile("[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-.*")
+
+log = logging.getLogger("inferd.engine")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows to web servers only, and never from TLS to plain text."""
 
     def redirect_request(self, request: Any, *rest: Any) -> Any:
+        rest[0].close()  # urllib reads the body otherwise, however long it is
         target = rest[-1].lower()
         if not target.startswith(("http://", "https://")) or (request.full_url.startswith("https:") and target.startswith("http:")):
             raise SourceError(f"the server redirects to '{without_secrets(rest[-1])}', which is not followed")
         return super().redirect_request(request, *rest)
 
 
-def ask(url: str, headers: Mapping[str, str], authorization: str = "") -> Any:
+class _Socket(io.RawIOBase):
+    """The bytes that a server sends. Each read ends when the whole fetch must: a server that drips would hold it up for ever."""
+
+    def __init__(self, raw: Any, sock: Any, until: Until) -> None:
+        self._raw, self._sock, self._until = raw, sock, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(_timeout_s(self._until))
+        try:
+            count: int = self._raw.readinto(buffer)
+            return count
+        except TimeoutError:
+            self._until.check()
+            raise
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens connections that keep to a fetch's time."""
+
+    def __init__(self, until: Until) -> None:
+        super().__init__()
+        self._until = until
+
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(partial(self._connection, http.client.HTTPConnection), request)
+
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(partial(self._connection, http.client.HTTPSConnection), request)
+
+    def _connection(self, kind: Callable[..., Any], host: str, **options: Any) -> Any:
+        connection = kind(host, **options)
+        connection.response_class = self._response
+        return connection
+
+    def _response(self, sock: Any, *rest: Any, **options: Any) -> Any:
+        response = http.client.HTTPResponse(sock, *rest, **options)
+        response.fp = io.BufferedReader(_Socket(response.fp.detach(), sock, self._until))
+        return response
+
+
+def _timeout_s(until: Until) -> float:
+    until.check()
+    return min(TIMEOUT_S, max(until.left_s, 0.001))
+
+
+def ask(url: str, headers: Mapping[str, str], until: Until, authorization: str = "") -> Any:
     """The response to a GET; the caller closes it. authorization: for this server alone, not for one that it redirects to. Raises
     SourceError; HTTPError for 401, which registry.py takes further."""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "inferd", **headers})
         if authorization:
             request.add_unredirected_header("Authorization", authorization)
-        return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT_S)
+        return urllib.request.build_opener(_Redirects, _Connections(until)).open(request, timeout=_timeout_s(until))
     except urllib.error.HTTPError as error:
         if error.code == 401:
             raise
@@ -54,7 +117,10 @@ def ask(url: str, headers: Mapping[str, str], authorization: str = "") -> Any:
             raise Changed("a file is shorter than it was when it was listed") from None
         if error.code == 403:
             raise SourceError("the server does not let these credentials read it (403)") from None
-        raise SourceError(f"the server answered {error.code} {error.reason}", again=error.code == 429 or error.code >= 500) from None
+        if error.code < 400:
+            raise SourceError(f"the server redirects too often, or to nowhere ({error.code})") from None
+        reason = http.client.responses.get(error.code, "")
+        raise SourceError(f"the server answered {error.code} {reason}", again=error.code == 429 or error.code >= 500) from None
     except ssl.SSLCertVerificationError as error:
         raise SourceError(f"the server's certificate is not trusted: {error.verify_message}") from None
     except urllib.error.URLError as error:
@@ -78,11 +144,27 @@ def content(response: Any) -> Iterator[bytes]:
             raise SourceError(without_secrets(str(error)) or type(error).__name__, again=True) from None
 
 
+def whole(response: Any, limit_bytes: int) -> bytes:
+    """A body that must be small. Closes the response."""
+    body = b""
+    for piece in content(response):
+        body += piece
+        if len(body) > limit_bytes:
+            response.close()
+            raise SourceError(f"the server sent more than {limit_bytes >> 20} MiB where a short response was expected")
+    return body
+
+
 def part(response: Any, first: int, last: int) -> Iterator[bytes]:
     """The body of a response to a request for these bytes."""
     if response.status != 206 and first > 0:
         response.close()
         raise NoRanges("the server sends whole files only")
+    if response.status == 206:
+        sent = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if sent is None or int(sent[1]) != first:
+            response.close()
+            raise SourceError("the server sent other bytes of the file than those asked for")
     left = last - first
     for piece in content(response):
         yield piece[:left]
@@ -96,14 +178,16 @@ class WebSource:
 
     ranges = True
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, until: Until) -> None:
+        self._until = until
+        self._validator = ""
         parts = urlsplit(location.url)
         user, at, host = parts.netloc.rpartition("@")
         self._url = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
         name, _, password = user.partition(":")
         pair = f"{unquote(name)}:{unquote(password)}".encode()
         self._authorization = f"Basic {base64.b64encode(pair).decode()}" if at else ""
-        self._name = location.leaf
+        self._name, self._shown = location.leaf, location.shown
         self.archive: str | None = "" if parts.path.endswith(ARCHIVES) else None
         if self.archive is None and not location.leaf.endswith(".onnx"):
             raise SourceError(f"a web server lists no folders: name one file, {', '.join(('.onnx', *ARCHIVES))}")
@@ -112,25 +196,29 @@ class WebSource:
         with self._ask({"Range": "bytes=0-0"}) as response:
             self.ranges = response.status == 206
             length = response.headers.get("Content-Range", "").rpartition("/")[2] if self.ranges else response.headers.get("Content-Length")
-            if not (length or "").isdigit():
+            if length is None or not _LENGTH.fullmatch(length):
                 raise SourceError("the server does not say how long the file is")
+            self._validator = tag = _validator(response)
+            if not tag:  # nothing says whether two responses are of the same file: each time, all of it is read in one response
+                self.ranges, tag = False, f"read at {time.time_ns()}"
+                log.info("'%s': the server sends neither ETag nor Last-Modified: the file is downloaded each time", self._shown)
             name = os.path.basename(urlsplit(self._url).path) if self.archive is not None else self._name
-            return [Item(name, int(length), _tag(response))]
+            return [Item(name, int(length), tag)]
 
     def read(self, item: Item, first: int, last: int) -> Iterator[bytes]:
         response = self._ask({"Range": f"bytes={first}-{last - 1}"} if self.ranges else {})
-        if _tag(response) != item.tag:
+        if _validator(response) != self._validator:
             response.close()
             raise Changed("the file changed while it was read")
         return part(response, first, last)
 
     def _ask(self, headers: Mapping[str, str]) -> Any:
         try:
-            return ask(self._url, headers, self._authorization)
+            return ask(self._url, headers, self._until, self._authorization)
         except urllib.error.HTTPError as error:
             error.close()
             raise SourceError("the server wants other credentials (401)") from None
 
 
-def _tag(response: Any) -> str:
+def _validator(response: Any) -> str:
     return response.headers.get("ETag") or response.headers.get("Last-Modified") or ""

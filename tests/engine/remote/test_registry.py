@@ -13,7 +13,9 @@ import pytest
 from inferd.engine.remote import cache as caches
 from inferd.engine.remote.cache import Cache
 from inferd.engine.remote.fetching import fetch, refresh
-from inferd.engine.remote.registry import MACHINES
+from inferd.engine.remote.location import Location
+from inferd.engine.remote.registry import MACHINES, RegistrySource
+from inferd.engine.remote.until import Until
 from inferd.errors import ConfigError, StartError
 from tests.engine.remote.archives import archive
 from tests.engine.remote.stores import Registry
@@ -107,11 +109,12 @@ class TokenServer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     target = ""
     login = ""
+    token = b'{"token": "t0ken"}'
 
     def do_GET(self) -> None:
         host, body, headers = self.headers["Host"], b"", {}
         if self.path.startswith("/token?service=test&scope=repository%3Ateam%2Ftoken%3Apull"):
-            status, body = (200, b'{"token": "t0ken"}') if self.headers.get("Authorization") == self.login else (401, b"")
+            status, body = (200, self.token) if self.headers.get("Authorization") == self.login else (401, b"")
         elif self.headers.get("Authorization") != "Bearer t0ken":
             status = 401
             headers["WWW-Authenticate"] = f'Bearer realm="http://{host}/token",service="test",scope="repository:team/token:pull"'
@@ -140,4 +143,22 @@ def test_a_token_is_fetched_for_a_login(registry: Registry, cache: Cache, tmp_pa
             fetch(f"oci://{host}/team/token", cache)
         (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": pair}}}))
         assert (fetch(f"oci://{host}/team/token", cache) / "model.onnx").read_bytes() == b"one"
+        for token, said in {bytes(2 << 20): "sent more than 1 MiB", b"[" * 100_000: "sent no token"}.items():
+            handler.token = token
+            with pytest.raises(StartError, match=said):
+                fetch(f"oci://{host}/team/other", cache)
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("realm", "trusted"),
+    [
+        ("https://auth.example/token", True),
+        ("http://127.0.0.1:5000/token", True),
+        ("http://127.0.0.1:50001/token", False),
+        ("http://127.0.0.1:5000@example.com/token", False),
+        ("http://[", False),
+    ],
+)
+def test_a_login_goes_to_no_other_server_in_plain_text(realm: str, trusted: bool) -> None:
+    assert RegistrySource(Location.of("oci://127.0.0.1:5000/team/model"), Until(1))._trusts(realm) == trusted

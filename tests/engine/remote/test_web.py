@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 CONTENT = bytes(range(256)) * (1 << 12)  # 1 MiB
 PIECE = 1 << 17
+OK = b"HTTP/1.1 200 OK\r\n"
+DRIPPING_RANGE = b"HTTP/1.1 206 OK\r\nETag: 1\r\nContent-Range: bytes 0-0/99999\r\nContent-Length: 99999\r\n\r\n"
 
 
 @pytest.fixture
@@ -59,7 +62,8 @@ def test_a_server_that_forgets_ranges_is_read_from_the_start(cache: Cache) -> No
         assert set(server.asked) == {0}
 
 
-def test_a_download_that_was_killed_goes_on_where_it_was(cache: Cache) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_download_that_was_killed_goes_on_where_it_was(cache: Cache, damaged: bool) -> None:
     program = (
         "import sys; from pathlib import Path; from inferd.engine.remote import download, fetching; from inferd.engine.remote.cache import "
         f"Cache; download.PIECE_BYTES = {PIECE}; download.AT_ONCE = 1; fetching.fetch(sys.argv[1], Cache(Path(sys.argv[2])))"
@@ -67,13 +71,58 @@ def test_a_download_that_was_killed_goes_on_where_it_was(cache: Cache) -> None:
     with WebServer(CONTENT, hold_after=3 * PIECE) as server:
         killed = subprocess.Popen([sys.executable, "-c", program, server.url, str(cache.folder)])
         assert server.held.wait(60)
-        until(lambda: sum(path.stat().st_size for path in cache.folder.rglob("parts/*")) == 3 * PIECE)
+        until(lambda: any(path.read_text().startswith(f"{3 * PIECE} ") for path in cache.folder.rglob("records/*") if not path.suffix))
         killed.send_signal(signal.SIGKILL)
         killed.wait()
+        if damaged:  # as by a power cut
+            (part,) = cache.folder.rglob("parts/*")
+            with part.open("r+b") as file:
+                file.write(bytes(4096))
         server.go.set()
         server.asked.clear()
         assert fetch(server.url, cache).read_bytes() == CONTENT
-        assert min(server.asked) == 3 * PIECE
+        assert min(server.asked) == (0 if damaged else 3 * PIECE)
+
+
+def test_a_download_does_not_keep_its_process_from_ending(cache: Cache) -> None:
+    with WebServer(CONTENT, hold_after=PIECE) as server:
+        fetching = threading.Thread(target=fetch, args=(server.url, cache), daemon=True)
+        fetching.start()
+        assert server.held.wait(60)
+        readers = [thread for thread in threading.enumerate() if thread.name == "inferd-download"]
+        assert readers
+        assert all(thread.daemon for thread in readers)
+        server.go.set()
+        fetching.join()
+
+
+def test_urls_that_differ_in_their_query_are_two(cache: Cache) -> None:
+    with WebServer(b"one") as server:
+        first = fetch(f"{server.url}?v=1", cache)
+        server.content, server.tag = b"two", '"2"'
+        assert fetch(f"{server.url}?v=2", cache).read_bytes() == b"two"
+        assert first.read_bytes() == b"one"
+
+
+def test_a_file_without_a_validator_is_fetched_each_time(cache: Cache) -> None:
+    with WebServer(CONTENT, tag="") as server:
+        path = fetch(server.url, cache)
+        assert server.asked == [0], "several responses might be of several files"
+        server.content = CONTENT[::-1]
+        assert refresh(server.url, path)
+        assert fetch(server.url, cache).read_bytes() == CONTENT[::-1]
+
+
+@pytest.mark.parametrize(("status", "level"), [(503, "WARNING"), (404, "ERROR"), (410, "ERROR"), (403, "ERROR")])
+def test_a_store_that_has_the_file_no_longer_is_an_error_in_the_log(
+    cache: Cache, caplog: pytest.LogCaptureFixture, status: int, level: str
+) -> None:
+    with WebServer(CONTENT) as server:
+        path = fetch(server.url, cache)
+        server.status = status
+        assert fetch(server.url, cache) == path
+    (record,) = (record for record in caplog.records if "the copy in the cache is served" in record.message)
+    assert record.levelname == level
 
 
 def test_a_full_disk_is_an_error_and_the_next_attempt_goes_on(cache: Cache) -> None:
@@ -152,6 +201,13 @@ def test_no_secret_of_a_url_is_said(cache: Cache, caplog: pytest.LogCaptureFixtu
         ({}, {"limit_bytes": len(CONTENT) - 1}, rf"it has {len(CONTENT)} bytes, and {len(CONTENT) - 1} may be downloaded"),
         ({"hold_after": 1}, {"timeout_s": 0.2}, r"it took longer than 0.2 s \(model_download_timeout_s\)"),
         ({"name": "models/"}, {}, "a web server lists no folders: name one file"),
+        ({"head": OK + b"Content-Length: \xb2\r\n\r\n"}, {}, "does not say how long the file is"),
+        ({"head": OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n"}, {}, "does not say how long the file is"),
+        ({"head": b"HTTP/1.1 206 OK\r\nETag: 1\r\nContent-Range: bytes 7-7/9\r\n\r\n"}, {}, "sent other bytes of the file"),
+        ({"head": b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 99999\r\n\r\n", "drips": True}, {}, "redirects too often"),
+        ({"head": OK + b"X-A: ", "drips": True}, {"timeout_s": 0.2}, "it took longer than 0.2 s"),
+        ({"head": OK + b"Content-Length: 99999\r\n\r\n", "drips": True}, {"timeout_s": 0.2}, "it took longer than 0.2 s"),
+        ({"head": DRIPPING_RANGE, "drips": True}, {"timeout_s": 0.2}, "it took longer than 0.2 s"),
     ],
 )
 def test_what_cannot_be_fetched_is_an_error(cache: Cache, knobs: dict[str, object], limits: dict[str, float], said: str) -> None:

@@ -11,12 +11,14 @@ from typing import Any, Self
 class WebServer:
     """From `with` to its end. url: of the file. ranges: whether it knows them; one_range: only that of the first byte. cut_after: bytes of
     a body after which the connection is cut. hold_after: bytes of all bodies after which it sends nothing until `go`. asked: the first
-    byte of each request for the file, but those for one byte. headers: of each request. status: another answer than the file."""
+    byte of each request for the file, but those for one byte. headers: of each request. status: another answer than the file.
+    head: what is sent instead of any answer, and then a byte from time to time if `drips`."""
 
     def __init__(self, content: bytes, name: str = "digits.onnx", **knobs: Any) -> None:
         self.content, self.name = content, name
         self.ranges, self.cut_after, self.hold_after, self.status, self.tag = True, 0, 0, 0, '"1"'
         self.redirect, self.one_range = "", False
+        self.head, self.drips = b"", False
         self.asked: list[int] = []
         self.headers: list[dict[str, str]] = []
         self.sent = 0
@@ -46,6 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server_of_test
         server.headers.append(dict(self.headers))
+        if server.head:
+            self._send_head()
+            return
         if server.redirect or server.status:
             self.send_response(302 if server.redirect else server.status)
             self.send_header("Location", server.redirect)
@@ -68,6 +73,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not probe:
             server.asked.append(first)
         self._send(content[first:last], cut=not probe)
+
+    def _send_head(self) -> None:
+        self.close_connection = True
+        try:
+            self.wfile.write(self.server_of_test.head)
+            while self.server_of_test.drips and not self.server_of_test.go.wait(0.01):
+                self.wfile.write(b"x")
+        except OSError:
+            pass
 
     def _send(self, body: bytes, *, cut: bool) -> None:
         server = self.server_of_test
