@@ -34,7 +34,7 @@ from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound
 from inferd.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from inferd.engine.labels import Table
     from inferd.engine.loader import Selected
@@ -102,9 +102,11 @@ class Order:
 class Lifecycle:
     """Carries out orders for a repository that is loaded. Its methods return at once, on any thread; the futures say how it ended.
 
-    paths: where models lie. on_loop(function): calls it on the event loop's thread and returns its result; changed(): called there when
-    a version's state has changed. giving_back(): what is freed inside goes back to the system. label_file: where labels are kept.
-    memory_bytes: what models in memory may hold without their runs; 0: no limit, and each model is loaded as soon as it is there.
+    paths: where models lie. look_at_stores(): before a load that a client asks for, brings what has changed in the stores that paths were
+    fetched from, and returns those that could not be read, with why. on_loop(function): calls it on the event loop's thread and returns
+    its result; changed(): called there when a version's state has changed. giving_back(): what is freed inside goes back to the system.
+    label_file: where labels are kept. memory_bytes: what models in memory may hold without their runs; 0: no limit, and each model is
+    loaded as soon as it is there.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Lifecycle:
     ) -> None:
         self.repository = repository
         self.paths = [Path(path) for path in paths]
+        self.look_at_stores: Callable[[], Mapping[Path, str]] = dict
         self._on_loop, self._changed, self._giving_back = on_loop, changed, giving_back
         self._wishes: dict[str, Wish] = {}
         self._overlays: dict[str, Overlay] = {}  # models that clients sent, instead of what lies below the paths
@@ -218,7 +221,12 @@ class Lifecycle:
             self._keep(name, None)
 
     def _load(self, name: str, version: int | None, sent: Callable[[Place | None], Overlay] | None) -> Sequence[threading.Thread]:
+        away = self.look_at_stores()
         found = self._find(name)
+        for path, why in away.items():
+            concerned = sent is None if found is None else find_place([path], name) is not None
+            if concerned:
+                raise FailedPrecondition(f"failed to load '{name[:100]}': {why}")
         overlay = None if sent is None else sent(found)
         place = found if overlay is None else overlay.place
         if place is None:

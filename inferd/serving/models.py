@@ -92,6 +92,11 @@ class Models:
     def _load(self) -> None:
         on_demand = self.on_demand is not None
         paths = local_paths(self._settings)
+        urls = {url: path for url, path in zip(self._settings.models, paths, strict=True) if is_url(url)}
+        if urls and self._mode != "none":
+            from inferd.engine.remote.refreshing import Refresher  # with all that fetches
+
+            self._refresher = Refresher(urls, self._settings, self._settings.model_poll_s)
         if self._settings.load_model and self._mode != "explicit" and not on_demand:
             raise ConfigError(f"load_model: expected model_control explicit beside it, or model_memory, got {self._mode}")
         if self._lifecycle is not None:
@@ -111,18 +116,15 @@ class Models:
         if self._mode == "poll":
             lifecycle = self._lifecycle
             assert lifecycle is not None
-            urls = {url: path for url, path in zip(self._settings.models, paths, strict=True) if is_url(url)}
-            if urls:
-                from inferd.engine.remote.refreshing import Refresher  # with all that fetches
-
-                self._refresher = Refresher(urls, self._settings, self._settings.model_poll_s)
             self._watcher = Watcher(paths, lifecycle.compare, self._settings.model_poll_s, settle_s=SETTLE_S, file=self._labels.path)
         self._repository.load(paths, on_demand=on_demand)
 
     def start(self) -> None:
         """Models come and go from now on."""
+        if self._mode == "explicit" and self._refresher is not None and self._lifecycle is not None:
+            self._lifecycle.look_at_stores = self._refresher.look_at_all
         for each in (self._watcher, self._refresher):
-            if each is not None:
+            if each is not None and self._mode == "poll":
                 each.start()
 
     def stop(self, timeout_s: float) -> bool:

@@ -21,6 +21,7 @@ from inferd.protocol import SERVICES, health, options
 from inferd.serving.model_control import ModelControl
 from inferd.serving.server import Server
 from tests import models
+from tests.engine.remote.web_server import WebServer
 from tests.server_fixtures import TRANSPORTS, ServerFixture, until
 from tests.wire import Caller, infer_request, outputs_of, status_of
 
@@ -369,3 +370,19 @@ async def test_what_an_explicit_server_starts_with(tmp_path: Path, settings: dic
     await server.start()
     assert server.models() == []
     await server.stop()
+
+
+def test_a_load_asks_the_store_again(tmp_path: Path) -> None:
+    with (
+        WebServer(IDENTITY, name="m.onnx") as store,
+        ServerFixture(store.url, model_control="explicit", load_model=("m",), model_cache=str(tmp_path)) as served,
+        triton.InferenceServerClient(served.address) as client,
+        Caller(served.address) as caller,
+    ):
+        store.content, store.tag = DOUBLED, '"2"'
+        client.load_model("m")
+        assert answer(caller, "m") == ("1", 6)
+        store.status = 404
+        with pytest.raises(InferenceServerException, match=r"failed to load 'm': .* the server answered 404 Not Found"):
+            client.load_model("m")
+        assert answer(caller, "m") == ("1", 6)
