@@ -10,13 +10,14 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
+from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
 
@@ -33,8 +34,8 @@ _NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a label is. before: the version that it named before; 0: none."""
 
-    version: int
-    before: int = 0
+    version: Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
+    before: Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)] = 0
 
 
 Table: TypeAlias = Mapping[str, Mapping[str, Label]]  # labels by model and name
@@ -47,8 +48,8 @@ def versions_of(table: Table, model: str) -> dict[str, int]:
 
 def moved(table: Table, model: str, name: str, version: int) -> Table:
     """The label names that version. Raises InvalidArgument for a name that is none, ResourceExhausted."""
-    if not _NAME.fullmatch(name):
-        raise InvalidArgument(f"label: expected a letter, then up to 63 letters, digits, '_', '.' or '-', got {name[:100]!r}")
+    if why := _misnamed(name):
+        raise InvalidArgument(f"label: {why}")
     labels = table.get(model, {})
     if name not in labels and len(labels) >= MAX_LABELS:
         raise ResourceExhausted(f"label: model '{model}' has {MAX_LABELS} labels, which is the limit; remove one")
@@ -70,6 +71,21 @@ def removed(table: Table, model: str, name: str) -> Table:
     return {**table, model: {other: label for other, label in table[model].items() if other != name}}
 
 
+def _misnamed(name: str) -> str:
+    if _NAME.fullmatch(name):
+        return ""
+    return f"expected a letter, then up to 63 letters, digits, '_', '.' or '-', got {name[:100]!r}"
+
+
+def _line_of(content: bytes, *keys: str) -> int:
+    """Where keys of a JSON text begin, each inside the one before. They are found as they are usually written."""
+    at = 0
+    for key in keys:
+        found = re.compile(re.escape(msgspec.json.encode(key)) + rb"\s*:").search(content, at)
+        at = found.start() if found else at
+    return content.count(b"\n", 0, at) + 1
+
+
 def _found(table: Table, model: str, name: str) -> Label:
     label = table.get(model, {}).get(name)
     if label is None:
@@ -84,18 +100,33 @@ class LabelFile:
         self.path = path
 
     def read(self) -> Table:
-        """What was written last; nothing where there is no file. Raises ConfigError for a file that holds no table."""
+        """What was written last; nothing where there is no file. A label that is none is left out, and the log says so. Raises ConfigError
+        for a file that holds no table."""
         if self.path is None:
             return {}
         try:
             with self.path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES)
-            return msgspec.json.decode(content, type=dict[str, dict[str, Label]])
+            written = msgspec.json.decode(content, type=dict[str, dict[str, msgspec.Raw]])
+            return {model: dict(self._labels(content, model, labels)) for model, labels in written.items()}
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.DecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError(f"labels: '{self.path}' cannot be read: {why}; mend the file, or remove it to begin without labels") from None
+
+    def _labels(self, content: bytes, model: str, labels: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Label]]:
+        for name, raw in labels.items():
+            why = _misnamed(name)
+            try:
+                label = msgspec.json.decode(raw, type=Label)
+            except msgspec.ValidationError as error:
+                why = why or f"{name!r}: {error}"
+            if not why:
+                yield name, label
+                continue
+            line = f", line {_line_of(content, model, name)}"
+            log.error("labels: '%s'%s: a label of model %r is left out: %s; mend or remove it", self.path, line, model, why, extra=LIMITED)
 
     def write(self, table: Table) -> None:
         """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""

@@ -67,7 +67,18 @@ def test_the_file_holds_the_table(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["labels.json"]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"m": {"stable": 2}}', b'{"m": {"stable": {"version": "2"}}}', b"\xff"])
+def test_a_label_that_was_written_wrong_costs_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wrong = ['"1": {"version": 2}', '"": {"version": 1}', '"s p": {"version": 1}', '"a": {"version": 0}', '"b": {"version": "2"}', '"c": 2']
+    wrong.append(f'"d": {{"version": {1 << 80}}}')
+    (tmp_path / "labels.json").write_text('{"m": {\n' + ",\n".join([*wrong, '"stable": {"version": 1}']) + "}}")
+    assert LabelFile(tmp_path / "labels.json").read() == {"m": {"stable": Label(1)}}
+    said = [record.getMessage() for record in caplog.records]
+    assert [f"line {line}: a label of model 'm' is left out: " in text for line, text in enumerate(said, 2)] == [True] * len(wrong)
+    assert said[0].endswith("expected a letter, then up to 63 letters, digits, '_', '.' or '-', got '1'; mend or remove it")
+    assert "'a': Expected `int` >= 1 - at `$.version`" in said[3]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"m": 2}', b"\xff"])
 def test_a_file_that_holds_no_table(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"labels: '.*labels.json' cannot be read: .*; mend the file, or remove it"):
