@@ -426,6 +426,27 @@ def any_picture() -> bytes:
     )
 
 
+def with_weights_in(*names: str) -> bytes:
+    """A model that adds a number for each of the names, which lies in a file of that name."""
+    built = onnx.load_from_string(identity())
+    for name in names:
+        weights = onnx.numpy_helper.from_array(np.ones(1, np.float32), name)
+        onnx.external_data_helper.set_external_data(weights, name)
+        weights.ClearField("raw_data")
+        before = built.graph.node[-1].output[0]
+        built.graph.node[-1].output[0] = f"before {name}"
+        built.graph.node.append(helper.make_node("Add", [f"before {name}", name], [before]))
+        built.graph.initializer.append(weights)
+    return built.SerializeToString()
+
+
+def described(text: str) -> bytes:
+    """A model with that text as its graph's description."""
+    built = onnx.load_from_string(identity())
+    built.graph.doc_string = text
+    return built.SerializeToString()
+
+
 def renamed(content: bytes, names: Mapping[str, str]) -> bytes:
     """The same model with axis 0 of the named tensors called otherwise, as exporters do."""
     proto = onnx.load_from_string(content)

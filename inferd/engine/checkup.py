@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine import model_config
 from inferd.engine.config_sources import Defaults
-from inferd.engine.places import all_versions, selected_versions
+from inferd.engine.places import all_versions, odd_versions, selected_versions
 from inferd.engine.session_config import ignored_fields
 from inferd.engine.text_faults import without_field
 from inferd.engine.toml_faults import toml_faults
@@ -86,6 +86,8 @@ def _read(text: str, where: str, *, is_toml: bool) -> tuple[Written | None, list
 
 
 def _versions(written: Written, place: Place) -> Iterator[Finding]:
+    if place.odd:
+        yield Finding(place.name, "ignored", "", odd_versions(place))
     try:
         served = [version for version, _ in selected_versions(written, place)]
     except ConfigError as error:

@@ -6,23 +6,31 @@ version. Never in here: when somebody looks, what happens then.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from inferd.engine.onnx_file import external_files
+from inferd.memory_limit import memory_limit_bytes
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from inferd.engine.places import Place
 
-__all__ = ["Content", "Digests", "Stamps", "files_of", "stamp_of", "stamps_of"]
+__all__ = ["Content", "Digests", "Stamps", "files_of", "sha256_of", "stamp_of", "stamps_by_version", "stamps_of", "weights_in"]
 
-MAX_FILES = 10_000  # of one version that are looked at
+MAX_FILES = 10_000  # of one folder that are looked at
+MAX_GRAPH_BYTES = 256 << 20  # of a single file that is searched for the names of its weights; a larger one holds them itself
+LARGE_BYTES = 1 << 30  # a file above that may have to fit into memory before it is read
+BLOCK_BYTES = 256 << 10  # that are read at once
 MAX_KNOWN = 100_000  # digests that are kept
-WARMUP = "warmup"  # the folder of the files that model_warmup names
+_SIZE = 2  # where a Stamp has it
 HIDDEN = (".", "_")  # names that begin so are no part of a model
 
 Stamp: TypeAlias = tuple[int, ...]
@@ -31,28 +39,63 @@ Content: TypeAlias = dict[str, str]  # the SHA-256 of each file, by its path in 
 
 
 def files_of(place: Place, version: int) -> dict[str, Path]:
-    """The files of one version by their names in its model: those beside the configuration, all in the version's folder, and the inputs of
-    its warm-up."""
-    if place.folder is None:
-        file = place.files[version]
-        folder, beginning = file.parent, file.name  # no pattern: a folder may have a thousand models, and each of them looks through it
-        return {name: each for name in _names(folder) if name.startswith(beginning) and (each := folder / name).is_file()}
-    found = {each.name: each for each in _entries(place.folder) if each.is_file()}
-    folder = place.files[version]
-    for part, name in ((place.folder / WARMUP, WARMUP), (folder, str(version))):
-        if part != place.folder:
-            found |= {f"{name}/{each.relative_to(part).as_posix()}": each for each in islice(_below(part), MAX_FILES)}
+    """The files of one version by their names in its model: its own, and those that all versions share."""
+    return _shared(place) | _own(place, version)
+
+
+def _shared(place: Place) -> dict[str, Path]:
+    """The configuration and what lies beside it, in folders such as `warmup`, too. Other versions are no part, whatever their names."""
+    found: dict[str, Path] = {}
+    for entry in () if place.folder is None else _entries(place.folder):
+        if entry.is_file():
+            found[entry.name] = entry
+        elif not entry.name.isdigit() and not any(entry.glob("*.onnx")):
+            found |= _named_below(entry, entry.name)
     return found
+
+
+def _own(place: Place, version: int) -> dict[str, Path]:
+    """The version's folder; or a single file, its weights, and other files whose names begin with its name."""
+    path = place.files[version]
+    if path == place.folder:
+        return {}
+    if path.suffix != ".onnx":
+        return _named_below(path, str(version))
+    folder, beginning = path.parent, path.name  # no pattern: a folder may have a thousand models, and each of them looks through it
+    beside = {name: each for name in _names(folder) if name.startswith(beginning) and (each := folder / name).is_file()}
+    return beside | weights_in(folder, _weights_of(path, stamp_of(path)), path)
+
+
+def weights_in(folder: Path, names: Iterable[str], file: Path) -> dict[str, Path]:
+    """The regular files of these names that lie in the folder of an ONNX file, as ONNX Runtime demands, or where a link to it leads."""
+    found = {name: folder / name for name in names if stamp_of(folder / name) is not None}
+    roots = [folder.resolve(), file.resolve().parent] if found else []
+    return {name: path for name, path in found.items() if any(path.resolve().is_relative_to(root) for root in roots)}
+
+
+@lru_cache(maxsize=4096)
+def _weights_of(file: Path, stamp: Stamp | None) -> tuple[str, ...]:
+    """Read once, until the file changes. Not mapped: to look into a mapped file that somebody cuts ends the process."""
+    if stamp is None or stamp[_SIZE] > MAX_GRAPH_BYTES:
+        return ()
+    try:
+        return tuple(sorted(external_files(file.read_bytes())))
+    except (OSError, ValueError, IndexError, RecursionError):  # whoever loads it says why
+        return ()
+
+
+def stamps_by_version(place: Place) -> dict[int, Stamps]:
+    """Of the files of each version: they differ when one may have changed."""
+    shared = _shared(place).values()
+    return {
+        version: {str(path): stamp for path in (*shared, *_own(place, version).values()) if (stamp := stamp_of(path)) is not None}
+        for version in place.files
+    }
 
 
 def stamps_of(place: Place) -> Stamps:
-    """Of all versions of a model: they differ when a file may have changed."""
-    found: Stamps = {}
-    for version in place.files:
-        for path in files_of(place, version).values():
-            if (stamp := stamp_of(path)) is not None:
-                found[str(path)] = stamp
-    return found
+    """Of all versions of a model."""
+    return {path: stamp for stamps in stamps_by_version(place).values() for path, stamp in stamps.items()}
 
 
 class Digests:
@@ -66,16 +109,15 @@ class Digests:
         return {name: self.digest(path) for name, path in sorted(files_of(place, version).items())}
 
     def digest(self, path: Path) -> str:
-        """'' where it cannot be read."""
+        """'' where it cannot be read, or fits into no memory."""
         stamp = stamp_of(path)
         known = self._known.get(str(path))
-        if stamp is None:
+        if stamp is None or (stamp[_SIZE] > LARGE_BYTES and stamp[_SIZE] > memory_limit_bytes()):
             return ""
         if known is not None and known[0] == stamp:
             return known[1]
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256_of(path)
         except OSError:
             return ""
         if len(self._known) >= MAX_KNOWN:  # most are of versions that are gone
@@ -83,6 +125,20 @@ class Digests:
         if stamp_of(path) == stamp:  # else somebody writes it just now
             self._known[str(path)] = stamp, digest
         return digest
+
+
+def sha256_of(path: Path) -> str:
+    """Of a regular file, and of as many bytes as the system says that it has: some in /proc have no end. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        digest, left = hashlib.sha256(), found.st_size
+        block = memoryview(bytearray(min(left, BLOCK_BYTES)))
+        while left and (count := file.readinto(block[:left])):
+            digest.update(block[:count])
+            left -= count
+    return digest.hexdigest()
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -99,17 +155,21 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
+def _named_below(folder: Path, name: str) -> dict[str, Path]:
+    return {f"{name}/{each.relative_to(folder).as_posix()}": each for each in islice(_below(folder), MAX_FILES)}
+
+
 def _below(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
         yield from (Path(root, name) for name in sorted(names) if not name.startswith(HIDDEN))
 
 
-def stamp_of(path: Path) -> Stamp | None:
+def stamp_of(path: Path | str) -> Stamp | None:
     """What the system says of a regular file; None where there is none."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in its name
         return None
     if not stat.S_ISREG(found.st_mode):  # a pipe would hold up who reads it
         return None

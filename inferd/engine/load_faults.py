@@ -17,6 +17,10 @@ _CURES = (
     (r"Unsupported model IR version|models stamped with official released onnx opset versions", _OLDER),
     (r'External data path does not exist: "(?:[^"]*/)?(?P<what>[^"/]+)"', "its weights are in a file of their own: put {what} beside it"),
     (
+        r"External data path escapes model directory|Absolute path not allowed for external data",
+        "its weights must lie in the folder of the .onnx file: put them beside it, and name them without a folder",
+    ),
+    (
         r"Failed to construct locale with name:(?P<what>[\w.@-]+)",
         "its text operators need the locale {what}, which this machine lacks: install it (Debian: apt install locales-all)",
     ),

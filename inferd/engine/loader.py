@@ -22,20 +22,21 @@ from inferd.engine.backend import OnnxModel
 from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
 from inferd.engine.config_sources import Defaults, Written
+from inferd.engine.content import sha256_of, stamp_of, stamps_by_version
 from inferd.engine.contract import Contract, Contracts, key_of
 from inferd.engine.executor import Instance
 from inferd.engine.model import QUEUE_LIMITS, Model
 from inferd.engine.optional_inputs import defaults_of
 from inferd.engine.padding import check_padding, compile_padding, padded
-from inferd.engine.places import SHOWN_NAMES, Place, class_labels, selected_versions, warmup_file
+from inferd.engine.places import SHOWN_NAMES, Place, check_links, class_labels, odd_versions, selected_versions, warmup_file
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
-from inferd.engine.provenance import provenance_of, sha256_of
+from inferd.engine.provenance import provenance_of
 from inferd.engine.run_limits import limit_axes
 from inferd.engine.session_config import ignored_fields, session_options
 from inferd.engine.signature import check_signature
 from inferd.engine.spared_core import SparedCore
-from inferd.errors import ConfigError, RequestError
+from inferd.errors import ConfigError, RequestError, StartError
 from inferd.log import event
 from inferd.memory_limit import memory_limit_bytes
 from inferd.pipeline.plan import Plan as StepsPlan
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.batching import Batching
-    from inferd.engine.content import Content, Digests
+    from inferd.engine.content import Content, Digests, Stamps
     from inferd.pipeline.plan import Pipelines
     from inferd.protocol.inference import ModelConfig
 
@@ -58,15 +59,18 @@ log = logging.getLogger("inferd.engine")
 SMALL_BYTES = 1 << 20  # a file up to this size is opened with one thread first: most such models need no more, and are opened once
 MAX_COMPARED_BYTES = 32 << 20  # a larger file is not opened a second time to see where one thread is enough
 MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
+LOADS = 3  # of a version whose files change meanwhile
 TRIED_SAMPLES = 16  # rows of steps' own values in the trial runs
 
 
 class Selected(NamedTuple):
-    """A place, its configuration, and the versions that are to be served: each with its file, oldest first."""
+    """A place, its configuration, and the versions that are to be served: each with its file, oldest first. stamps: of the files of each
+    version that is there, before anything of them was read."""
 
     place: Place
     written: Written
     versions: list[tuple[int, Path]]
+    stamps: dict[int, Stamps]
 
 
 class Loaded(NamedTuple):
@@ -107,20 +111,45 @@ class Loader:
     def select(self, place: Place, also: Collection[int] = ()) -> Selected:
         """Reads the configuration, and says which versions it selects. also: versions that are served, too, where they are there.
         Raises ConfigError and StartError."""
+        stamps = stamps_by_version(place)
+        check_links(place, map(Path, sorted({path for each in stamps.values() for path in each})))
         written = model_config.read_model_config(place.folder, place.name, self._defaults)
         if self._defaults.require_signature:
             check_signature(place, self._defaults.require_signature)
         for notice in ignored_fields(written, self._defaults):
             log.warning("%s: %s %s", written.where, *notice)
-        return Selected(place, written, selected_versions(written, place, also))
+        if place.odd:
+            log.warning("model '%s': %s", place.name, odd_versions(place))
+        return Selected(place, written, selected_versions(written, place, also), stamps)
 
     def content(self, place: Place, version: int) -> Content:
         """The files that a version would be made of now."""
         return {} if self.digests is None else self.digests.of(place, version)
 
     def load(self, selected: Selected, version: int, count: int = 1) -> Model:
-        """One version, warm and not yet started. count: models that share the machine. Raises ConfigError and StartError."""
-        place, written, _ = selected
+        """One version, warm and not yet started. count: models that share the machine. Raises ConfigError and StartError.
+
+        It is made of the files that were selected, and whose signature was verified. If one changes meanwhile, all begins anew."""
+        which, changed = f"model '{selected.place.name}' version {version}", list[str]()
+        for _ in range(LOADS):
+            if changed:
+                log.warning("%s: '%s' changed during the load: it is loaded again", which, changed[0])
+                selected = self.select(selected.place, [version])
+            model, key = self._load_once(selected, version, count)
+            changed = [Path(file).name for file, stamp in selected.stamps[version].items() if stamp_of(file) != stamp]
+            if not changed:
+                if model.contract is not None and self.contracts.find(key) is None:
+                    self.contracts.keep(key, model.contract)
+                return model
+            model.close()
+        raise StartError(
+            f"{which}: {changed[0]!r} changed during each of {LOADS} loads: write files under another name, and rename them when they are "
+            "complete"
+        )
+
+    def _load_once(self, selected: Selected, version: int, count: int) -> tuple[Model, str]:
+        """With the key of its contract."""
+        place, written, *_ = selected
         content = self.content(place, version)  # before the file is opened: a change from here on shows
         host = self._host = self._host or Host.detect()
         if not self._defaults.max_run_bytes:
@@ -135,18 +164,15 @@ class Loader:
             gpu=model_config.on_gpu(written, self._defaults),
         )
         key = key_of(content, self._defaults)
-        known = self.contracts.find(key)
-        model = self._load_version(selected, version, host, make_plan, known)
+        model = self._load_version(selected, version, host, make_plan, self.contracts.find(key))
         model.content = content
-        if known is None and model.contract is not None:
-            self.contracts.keep(key, model.contract)
-        return model
+        return model, key
 
     def _load_version(
         self, selected: Selected, version: int, host: Host, make_plan: Callable[..., Plan], contract: Contract | None
     ) -> Model:
         """contract: of the same bytes, as an earlier load has found it."""
-        place, written, versions = selected
+        place, written, versions, _ = selected
         file = dict(versions)[version]
         started_s = time.monotonic()
         labels = class_labels(written, place)
@@ -196,12 +222,15 @@ class Loader:
             model.contract = contract or _contract(model, loaded.proof)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
+            model.file_bytes = file.stat().st_size
+        except OSError as error:
+            model.close()
+            raise StartError(f"model '{place.name}' version {version}: {file.name!r} cannot be read any more: {error.strerror}") from None
         except BaseException:
             model.close()
             raise
         if model.contract.deterministic is False:
             log.info("model '%s' version %d: the same input gives other values from run to run", place.name, version)
-        model.file_bytes = file.stat().st_size
         load_s = time.monotonic() - started_s
         model.load_ns = int(load_s * 1e9)
         provider = loaded.onnx.providers[0]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "initial_values", "read_onnx", "without_weights"]
+__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "external_files", "initial_values", "read_onnx", "without_weights"]
 
 Content = bytes | mmap.mmap | memoryview
 
@@ -25,10 +25,11 @@ Content = bytes | mmap.mmap | memoryview
 _MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_SPARSE_INITIALIZER = 1, 5, 12, 15
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = 1, 2, 4, 5, 7, 8
-_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_OVERLOAD = 1, 4, 5, 7, 10, 13
-_TENSOR_NAME, _VALUE_NAME, _SPARSE_VALUES = 8, 1, 1
+_TENSOR_NAME, _VALUE_NAME, _SPARSE_VALUES, _SPARSE_INDICES = 8, 1, 1, 2
 _TENSOR_EXTERNAL = 13
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _LENGTH = 2  # the wire type of what has a length
 _OUTSIDE = b"\x70\x01"  # of a tensor: data_location EXTERNAL
 _LEAST_WEIGHTS = 64 << 10  # bytes of a tensor that is worth a place of its own
@@ -89,6 +90,36 @@ def initial_values(source: str | os.PathLike[str] | bytes, words: Mapping[str, s
         return dict(_values(source, words))
     with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return dict(_values(content, words))
+
+
+def external_files(source: str | os.PathLike[str] | bytes) -> set[str]:
+    """The names of the files that hold tensors of the graph, as it has them. Raises as `read_onnx` does."""
+    if isinstance(source, bytes):
+        return set(_locations(source, 0, len(source), "model"))
+    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return set(_locations(content, 0, len(content), "model"))
+
+
+# Where tensors can be: each message's fields, and what they hold.
+_TENSORS_IN = {
+    "model": {_MODEL_GRAPH: "graph", _MODEL_FUNCTION: "function"},
+    "graph": {_GRAPH_NODE: "node", _GRAPH_INITIALIZER: "tensor", _GRAPH_SPARSE_INITIALIZER: "sparse"},
+    "function": {_FUNCTION_NODE: "node"},
+    "node": {_NODE_ATTRIBUTE: "attribute"},
+    "attribute": {_ATTRIBUTE_TENSOR: "tensor", _ATTRIBUTE_TENSORS: "tensor", _ATTRIBUTE_GRAPH: "graph", _ATTRIBUTE_GRAPHS: "graph"},
+    "sparse": {_SPARSE_VALUES: "tensor", _SPARSE_INDICES: "tensor"},
+    "tensor": {_TENSOR_EXTERNAL: "entry"},
+}
+
+
+def _locations(content: Content, start: int, end: int, kind: str) -> Iterator[str]:
+    if kind == "entry":
+        if "location" in _texts(content, start, end, _ENTRY_KEY):
+            yield from _texts(content, start, end, _ENTRY_VALUE)
+        return
+    for field, first, last in _fields(content, start, end):
+        if inner := _TENSORS_IN[kind].get(field):
+            yield from _locations(content, first, last, inner)
 
 
 def without_weights(content: Content, location: str) -> bytes | None:

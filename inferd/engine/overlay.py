@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from inferd.engine.content import files_of
 from inferd.engine.model_config import CONFIG_FILES
 from inferd.engine.places import MAX_VERSION, Place
 from inferd.errors import FailedPrecondition, InvalidArgument
@@ -36,19 +35,13 @@ class Overlay(NamedTuple):
         try:
             folder.mkdir()
             (folder / CONFIG_FILES[0]).write_text(config, "utf-8")
-            if base.folder is None:  # one file, and its weights beside it
-                file = base.files[1]
-                (folder / "1").mkdir()
-                for each in files_of(base, 1).values():
-                    (folder / "1" / ("model.onnx" if each == file else each.name)).symlink_to(each.absolute())
-                return cls(Place(base.name, folder, {1: folder / "1"}, folder.parent), made)
-            for entry in base.folder.iterdir():
-                if entry.is_file() and entry.name not in CONFIG_FILES:
+            for entry in base.folder.iterdir() if base.folder else ():
+                if not entry.name.isdigit() and entry.name not in CONFIG_FILES:
                     (folder / entry.name).symlink_to(entry.absolute())
         except OSError as error:
             made.cleanup()
             raise _unwritable(error) from None
-        return cls(Place(base.name, folder, base.files, base.repository or base.folder), made)
+        return cls(Place(base.name, folder, base.files, base.repository or base.folder or base.files[1].parent), made)
 
     @classmethod
     def of_files(cls, name: str, config: str, files: Mapping[str, bytes], parent: Path | None = None) -> Overlay:

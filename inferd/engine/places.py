@@ -22,7 +22,7 @@ from inferd.pipeline.labels import read_labels
 from inferd.pipeline.model_file import model_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from inferd.engine.config_sources import Written
 
@@ -32,9 +32,11 @@ __all__ = [
     "Failure",
     "Place",
     "all_versions",
+    "check_links",
     "class_labels",
     "find_place",
     "find_places",
+    "odd_versions",
     "selected_versions",
     "shown",
     "survey",
@@ -46,17 +48,19 @@ SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_NAME = 200  # characters of a model's name that is looked for
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
+_VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, without leading zeros"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version; `repository` is
-    the folder of models that was named, if one was."""
+    the folder of models that was named, if one was. odd: folders that look like versions and are none."""
 
     name: str
     folder: Path | None
     files: dict[int, Path]
     repository: Path | None = None
+    odd: tuple[str, ...] = ()
 
 
 class Failure(NamedTuple):
@@ -176,17 +180,30 @@ def _entry(path: Path) -> Place | Failure | None:
     if place is None and any(path.glob("*.onnx")):
         said = f"models: folder {path.name!r} holds .onnx files, but none named model.onnx or 1/model.onnx: rename it"
         return Failure(path.name, ConfigError(said), named=False)
+    if place is None and (inside := sorted(path.glob("*/model.onnx"))):
+        said = f"models: folder {path.name!r} holds {inside[0].parent.name}/model.onnx and no version: {_VERSIONS}: rename it to 1"
+        return Failure(path.name, ConfigError(said), named=False)
     return place
 
 
 def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
     """A folder as one model; None if it has neither a configuration, nor folders named by numbers, nor a model.onnx."""
-    numbered = {entry.name: entry for entry in path.iterdir() if re.fullmatch("[0-9]+", entry.name, re.ASCII) and entry.is_dir()}
-    versions = {int(name): entry for name, entry in numbered.items() if _VERSION.fullmatch(name) and int(name) <= MAX_VERSION}
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith((".", "_"))]
+    numbered = [entry for entry in entries if re.fullmatch("[0-9]+", entry.name, re.ASCII) and entry.is_dir()]
+    spelled = [entry for entry in numbered if _VERSION.fullmatch(entry.name) and int(entry.name) <= MAX_VERSION]
+    versions = {int(entry.name): entry for entry in spelled if any(entry.iterdir())}
+    odd = [entry for entry in numbered if int(entry.name) not in versions or entry not in spelled]
+    odd += [entry for entry in entries if versions and entry not in numbered and os.path.isfile(entry / "model.onnx")]
     if not versions and (path / "model.onnx").is_file():
         versions = {1: path}
     configured = any(os.path.lexists(path / name) for name in model_config.CONFIG_FILES)
-    return Place(path.name, path, versions, repository) if numbered or versions or configured else None
+    names = tuple(sorted(entry.name for entry in odd))
+    return Place(path.name, path, versions, repository, names) if numbered or versions or configured else None
+
+
+def odd_versions(place: Place) -> str:
+    """What to say of folders that look like versions and are none; '' where there are none."""
+    return f"{', '.join(map(shown, place.odd[:SHOWN_NAMES]))} is not served: {_VERSIONS}, with a model in it" if place.odd else ""
 
 
 def selected_versions(written: Written, place: Place, also: Collection[int] = ()) -> list[tuple[int, Path]]:
@@ -195,8 +212,7 @@ def selected_versions(written: Written, place: Place, also: Collection[int] = ()
         seen = sorted(entry.name for entry in place.folder.iterdir() if entry.is_dir()) if place.folder is not None else []
         found = f"; there is {', '.join(map(shown, seen[:SHOWN_NAMES]))}" if seen else ""
         raise ConfigError(
-            f"model {place.name!r} has no version folder{found}. A version is a folder named by a number from 1 to {MAX_VERSION}, "
-            f"without leading zeros: put the model at {place.name}/1/model.onnx"
+            f"model {place.name!r} has no version folder{found}. {_VERSIONS.capitalize()}: put the model at {place.name}/1/model.onnx"
         )
     policy = written.config.version_policy
     there = sorted(place.files)
@@ -219,7 +235,7 @@ def all_versions(place: Place) -> str:
 
 def _file_of(written: Written, place: Place, version: int) -> Path:
     path = place.files[version]
-    if place.folder is None:
+    if place.folder is None or path.is_file():
         return path
     name = written.config.default_model_filename or "model.onnx"
     if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -231,6 +247,24 @@ def _file_of(written: Written, place: Place, version: int) -> Path:
             there = "; what has this name is no regular file: put the model there"
         raise ConfigError(f"model {place.name!r} version {version}: there is no file {name!r} in its folder{there}")
     return path / name
+
+
+def check_links(place: Place, paths: Iterable[Path]) -> None:
+    """Raises ConfigError for a file that is reached by a link out of the repository. A folder that was named as one model is trusted."""
+    if place.repository is None or (place.folder is not None and not place.folder.is_relative_to(place.repository)):
+        return  # of an overlay the links are ours
+    root, folders = place.repository.resolve(), dict[Path, Path]()
+    for path in paths:
+        real = folders.get(path.parent) or folders.setdefault(path.parent, path.parent.resolve())
+        real = path.resolve() if path.is_symlink() else real / path.name
+        if not real.is_relative_to(root):
+            names = path.relative_to(place.repository).parts
+            steps = [place.repository.joinpath(*names[: count + 1]) for count in range(len(names))]
+            link = next((step for step in steps if step.is_symlink() and not step.resolve().is_relative_to(root)), path)
+            raise ConfigError(
+                f"model {place.name!r}: {link.relative_to(place.repository).as_posix()!r} is a symbolic link that leaves the model "
+                "repository: put a copy of its target there, or mount the target there"
+            )
 
 
 def class_labels(written: Written, place: Place) -> dict[str, Sequence[str]]:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.engine.backend import versions
-from inferd.engine.onnx_file import without_weights
+from inferd.engine.content import sha256_of, weights_in
+from inferd.engine.onnx_file import external_files
 from inferd.protocol import inference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Provenance", "provenance_of", "sha256_of"]
-
-# An entry of a tensor's external_data that names a file. Bytes that look like one and name no file are ignored.
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+__all__ = ["Provenance", "provenance_of"]
 
 
 class Provenance(NamedTuple):
@@ -43,14 +39,13 @@ class Provenance(NamedTuple):
         return inference.ModelInferResponse(parameters=parameters).SerializeToString(deterministic=True)
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def provenance_of(file: Path, config: ModelConfig, provider: str, digest: Callable[[Path], str] = sha256_of) -> Provenance:
     """Reads the file, and its files of weights. digest: the sha256 of a file. Raises OSError."""
-    lines = [f"{digest(path)}  {name}\n" for name, path in sorted(_external(file))]
+    try:
+        names = external_files(file)
+    except (ValueError, IndexError, RecursionError):  # ONNX Runtime reads it in another way, and has found all
+        names = set()
+    lines = [f"{digest(path)}  {name}\n" for name, path in sorted(weights_in(file.parent, names, file).items())]
     return Provenance(
         digest(file),
         hashlib.sha256("".join(lines).encode()).hexdigest() if lines else "",
@@ -58,21 +53,3 @@ def provenance_of(file: Path, config: ModelConfig, provider: str, digest: Callab
         provider,
         hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
     )
-
-
-def _external(file: Path) -> Iterator[tuple[str, Path]]:
-    """The files of weights that lie beside an ONNX file, each once."""
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        try:
-            graph = without_weights(content, "")  # to search 100 MB takes 0.1 s, in which Python's lock is held
-        except (ValueError, IndexError):
-            graph = None
-        searched = content if graph is None else graph
-        found = {searched[entry.end() : entry.end() + entry[1][0]] for entry in _LOCATION.finditer(searched)}
-    for name in found:
-        try:
-            path = file.parent / name.decode()
-            if path.is_file():
-                yield name.decode(), path
-        except ValueError:  # no text, or with a zero byte
-            continue

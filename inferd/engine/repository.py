@@ -25,6 +25,7 @@ from inferd.engine.labels import versions_of
 from inferd.engine.loader import Loader
 from inferd.engine.model import CLOSE_TIMEOUT_S, QUEUE_LIMITS, Model, State
 from inferd.engine.places import MAX_VERSION, SHOWN_NAMES, Failure, Place, all_versions, find_places, shown
+from inferd.engine.room import LEAST_FACTOR, Room
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 from inferd.log import event
 from inferd.pipeline.picture_memory import memory as picture_memory
@@ -246,6 +247,7 @@ class Repository:
                     self._on_demand[place.name] = tuple(version for version, _ in selected.versions)
                     continue
                 for version, _ in selected.versions:
+                    Room().check(place, version, LEAST_FACTOR)  # what may fit is tried: nothing serves yet
                     versions.append(self.loader.load(selected, version, len(places)))
             except (ConfigError, StartError) as error:
                 failures.append(Failure(place.name, error, named=place.repository is None))
@@ -370,7 +372,7 @@ class Repository:
 
     def _tell_versions(self, selected: Selected) -> None:
         """Says which versions are there and not served: nobody who has not read of version policies expects that."""
-        place, written, versions = selected
+        place, written, versions, _ = selected
         served = [version for version, _ in versions]
         self._unserved[place.name] = unserved = sorted(set(place.files) - set(served))
         if unserved and not written.config.version_policy.WhichOneof("policy_choice"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.engine.places import Place
 
-__all__ = ["Room", "resident_bytes"]
+__all__ = ["LEAST_FACTOR", "Room", "resident_bytes"]
 
 FACTOR = 2.0  # memory of a loaded model by the size of its files, where none of its versions was loaded before
 LEAST_FACTOR = 1.0
@@ -43,12 +43,12 @@ class Room:
             return int(self._factors.get(place.name, FACTOR) * size)
         return int(FACTOR * size) + SESSION_BYTES + self._buffers.get(place.name, 0)
 
-    def check(self, place: Place, version: int) -> None:
-        """StartError, with the numbers, where a version would not fit beside what is there."""
+    def check(self, place: Place, version: int, factor: float = FACTOR) -> None:
+        """StartError, with the numbers, where a version would not fit beside what is there. factor: of a model that was not loaded yet."""
         size = _size(place, version)
         if size < CHECKED_BYTES:
             return
-        factor = self._factors.get(place.name, FACTOR)
+        factor = self._factors.get(place.name, factor)
         resident, limit = self._resident(), self._limit()
         if resident + factor * size > limit:
             raise StartError(

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -102,8 +103,7 @@ def test_a_port_in_use_is_told_before_models_are_loaded(run, flag: str) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_terminal_shows_models_addresses_and_a_command(tmp_path: Path, workers: str) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "digits").symlink_to(MODELS / "digits")
+    shutil.copytree(MODELS / "digits", tmp_path / "models" / "digits")
     (tmp_path / "models" / "broken.onnx").write_bytes(b"this is no model")
     terminal, inner = pty.openpty()
     arguments = command("serve", "models", *FREE_PORTS, "--workers", workers)

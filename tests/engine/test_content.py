@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
-from inferd.engine.content import Digests, files_of, stamps_of
+import pytest
+
+from inferd.engine.content import Digests, files_of, sha256_of, stamps_of
 from inferd.engine.places import Place, find_place
+from tests import models
 
 
 def placed(folder: Path, name: str = "m") -> Place:
@@ -24,14 +28,14 @@ def test_the_files_of_a_version(tmp_path: Path) -> None:
         "m/2/model.onnx",
         "m/.git/x",
         "m/1/.part",
-        "m/notes/y",
-        "m/warmup/x",
+        "m/warmup/row",
+        "m/latest/model.onnx",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     os.mkfifo(tmp_path / "m" / "1" / "pipe")
     place = placed(tmp_path)
-    assert sorted(files_of(place, 1)) == ["1/model.onnx", "1/pipe", "1/w/weights", "config.pbtxt", "labels.txt", "warmup/x"]
+    assert sorted(files_of(place, 1)) == ["1/model.onnx", "1/pipe", "1/w/weights", "config.pbtxt", "labels.txt", "warmup/row"]
     content = Digests().of(place, 1)
     assert content["1/pipe"] == ""
     assert content["1/model.onnx"] != Digests().of(place, 2)["2/model.onnx"]
@@ -41,6 +45,33 @@ def test_weights_beside_a_single_file(tmp_path: Path) -> None:
     for name in ("m.onnx", "m.onnx.data", "other.onnx"):
         (tmp_path / name).write_text(name)
     assert sorted(files_of(placed(tmp_path), 1)) == ["m.onnx", "m.onnx.data"]
+
+
+def test_weights_of_another_name_are_found_from_the_graph(tmp_path: Path) -> None:
+    """Those in the file's own folder, as ONNX Runtime takes them; bytes of a text that look like such a name are none."""
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("weights.bin", "other.bin"):
+        (folder / name).write_bytes(b"weights")
+    (folder / "link.bin").symlink_to("../secret")
+    models.write(folder, "m", models.with_weights_in("weights.bin", "../secret", str(tmp_path / "secret"), "link.bin", "none", "x\0y"))
+    models.write(folder, "n", models.described("\n\x08location\x12\x09other.bin"))
+    assert sorted(files_of(placed(folder), 1)) == ["m.onnx", "weights.bin"]
+    assert sorted(files_of(placed(folder, "n"), 1)) == ["n.onnx"]
+
+
+def test_a_file_that_fits_into_no_memory_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "m.onnx").open("wb") as file:
+        file.truncate(10 << 40)
+    assert Digests().of(placed(tmp_path), 1) == {"m.onnx": ""}
+
+
+def test_a_file_without_an_end_is_read_as_far_as_the_system_says(tmp_path: Path) -> None:
+    assert sha256_of(Path("/proc/self/pagemap")) == hashlib.sha256().hexdigest()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        sha256_of(tmp_path / "pipe")
 
 
 def test_content_changes_with_bytes_alone_and_stamps_with_any_write(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inferd._core.batching.batch import Batch
@@ -21,6 +23,7 @@ from inferd.engine import lifecycle
 from inferd.engine.labels import LabelFile
 from inferd.engine.lifecycle import Lifecycle
 from inferd.engine.model import Model
+from inferd.engine.overlay import Overlay
 from inferd.engine.places import find_places
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
@@ -272,6 +275,58 @@ def test_a_version_that_does_not_fit(world: World, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FailedPrecondition, match="it has 5 MiB"):
         world.load("m")
     assert sorted(world.repository.serving("m")) == [1]
+
+
+def test_a_configuration_that_contradicts_the_graph(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.start()
+    config = world.folder / "m" / "config.pbtxt"
+    config.write_text('input { name: "x" data_type: TYPE_INT32 dims: [16] }')
+    world.compare()
+    assert infer(world.repository, "m", value=3) == 3
+    assert "the last load failed: config.pbtxt of model 'm': input 'x'" in world.reasons()["1"]
+    config.unlink()
+    world.compare()
+    assert world.reasons() == {"1": ""}
+
+
+def test_all_files_that_a_model_is_made_of_count(world: World) -> None:
+    text = 'model_warmup { name: "w" batch_size: 1 inputs { key: "x" value { data_type: TYPE_FP32 dims: [16] input_data_file: "row" } } }'
+    world.write("m", 1, IDENTITY, f"max_batch_size: 2 {text}")
+    row = world.folder / "m" / "warmup" / "row"
+    row.parent.mkdir()
+    row.write_bytes(bytes(64))
+    world.start()
+    row.write_bytes(bytes(63))
+    with pytest.raises(FailedPrecondition, match="'row' has 63 bytes"):
+        world.load("m")
+
+
+def test_a_single_file_with_weights_of_another_name(world: World) -> None:
+    world.folder.mkdir()
+    models.write(world.folder, "e", models.with_weights_in("weights.bin"))
+    weights = world.folder / "weights.bin"
+    weights.write_bytes(np.float32(1).tobytes())
+    world.start()
+    assert infer(world.repository, "e", value=3) == 4
+    weights.write_bytes(np.float32(2).tobytes())
+    world.load("e")
+    assert infer(world.repository, "e", value=3) == 5
+    sent = partial(Overlay.of_config, config="max_batch_size: 5")
+    world.life.load("e", sent=lambda base: sent(base)).result(LIMIT_S)
+    assert world.repository.lookup("e", "").config.max_batch_size == 5
+    assert infer(world.repository, "e", value=3) == 5
+
+
+def test_a_version_folder_without_files_is_no_version_yet(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    (world.folder / "m" / "2").mkdir()
+    world.start()
+    assert (world.index(), world.reasons()) == ([("m", "1", "READY")], {"1": ""})
+    (world.folder / "m" / "2").rmdir()
+    world.compare()
+    assert (world.index(), world.reasons()) == ([("m", "1", "READY")], {"1": ""})
+    assert "m" not in world.repository.loads
 
 
 def test_a_repository_that_disappears_takes_no_model_with_it(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from inferd.engine.loader import Loader
 from inferd.engine.model import Model
 from inferd.engine.places import find_places
 from inferd.engine.planner import Host
+from inferd.errors import StartError
 from tests import models
 
 Load = Callable[..., Model]
@@ -41,6 +43,43 @@ def load() -> Iterator[Load]:
     yield load
     for each in made:
         each.close()
+
+
+# ---- files that change meanwhile -----------------------------------------------------------------------------------
+
+
+def replaced(file: Path, content: bytes) -> None:
+    file.with_name("new").write_bytes(content)
+    file.with_name("new").rename(file)
+
+
+def opened_between(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object], after: Callable[[], object]) -> None:
+    """What happens just before and after ONNX Runtime reads a file."""
+
+    def open_model(source: Path, options: SessionOptions, *, name: str) -> OnnxModel:
+        before()
+        found = OnnxModel.load(source, options, name=name)
+        after()
+        return found
+
+    monkeypatch.setattr(loader, "OnnxModel", SimpleNamespace(load=open_model))
+
+
+def test_a_file_that_is_replaced_during_its_load_is_loaded_again(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, others = models.write(tmp_path, "m", IDENTITY), [models.doubled()]
+    opened_between(monkeypatch, lambda: None, lambda: others and replaced(file, others.pop()))
+    model = load(file)
+    assert model.provenance is not None
+    assert model.provenance.model_sha256 == hashlib.sha256(models.doubled()).hexdigest()
+
+
+def test_no_file_is_served_but_the_one_that_was_verified(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever verifies it before or after the load finds the right one."""
+    folder = models.repository(tmp_path, {"m": IDENTITY})
+    file = folder / "m" / "1" / "model.onnx"
+    opened_between(monkeypatch, lambda: replaced(file, models.doubled()), lambda: replaced(file, IDENTITY))
+    with pytest.raises(StartError, match=r"model 'm' version 1: 'model.onnx' changed during each of 3 loads: write files"):
+        load(folder)
 
 
 # ---- the plan ------------------------------------------------------------------------------------------------------

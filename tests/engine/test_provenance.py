@@ -49,3 +49,10 @@ def test_weights_in_other_files_count(tmp_path: Path) -> None:
     assert found == said.split()[0]
     (tmp_path / "a.bin").write_bytes(b"other weights")
     assert provenance_of(file, ModelConfig(), "").external_data_sha256 != found
+
+
+def test_a_model_tells_the_digest_of_no_file_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "m").mkdir()
+    file = models.write(tmp_path / "m", "m", models.with_weights_in("../secret", str(tmp_path / "secret"), "/proc/self/pagemap"))
+    assert provenance_of(file, ModelConfig(), "").external_data_sha256 == ""

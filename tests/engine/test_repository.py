@@ -327,6 +327,14 @@ def test_before_loading_and_after_closing(tmp_path: Path, load: Load) -> None:
         ),
         (lambda folder: models.repository(folder, {"m": {10**20: IDENTITY}, "n": IDENTITY}), ["model 'm' has no version", "'1000"]),
         (lambda folder: models.repository(folder, {"m": {0: IDENTITY}}) / "m", ["model 'm' has no version", "'0'", "m/1/model.onnx"]),
+        (
+            lambda folder: models.repository(folder, {"m": {0: IDENTITY}}).joinpath("m/0").rename(folder / "m" / "01").parents[1],
+            ["model 'm' has no version", "'01'", "without leading zeros", "m/1/model.onnx"],
+        ),
+        (
+            lambda folder: models.repository(folder, {"m": IDENTITY}).joinpath("m/1").rename(folder / "m" / "latest").parents[1],
+            ["folder 'm' holds latest/model.onnx and no version", "a folder named by a number", "rename it to 1"],
+        ),
         (lambda folder: models.repository(folder, {}, {"m/1": ""}) / "m", ["version 1", "no file 'model.onnx'"]),
         (lambda folder: models.write(folder / "m" / "1", "net", IDENTITY).parents[2], ["no file 'model.onnx'", "net.onnx"]),
         (
@@ -464,6 +472,49 @@ def test_a_failing_warmup_of_the_configuration(tmp_path: Path, load: Load) -> No
     models.repository(tmp_path, {"m": models.failing()}, {"m": warmup})
     with pytest.raises(StartError, match="model_warmup 'w' failed"):
         load(tmp_path)
+
+
+def test_folders_that_look_like_versions_are_named(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    folder = models.repository(tmp_path, {"m": {1: IDENTITY, 2: IDENTITY, 3: IDENTITY}}) / "m"
+    (folder / "2").rename(folder / "02")
+    (folder / "3").rename(folder / "latest")
+    (folder / "4").mkdir()
+    (folder / "warmup").mkdir()
+    assert listed(load(tmp_path)) == [("m", "1", "READY")]
+    assert "model 'm': '02', '4', 'latest' is not served: a version is a folder named by a number from 1" in caplog.text
+
+
+@pytest.mark.parametrize("link", ["m", "m/1", "m/1/model.onnx", "m/labels.txt", "m/warmup", "m.onnx"])
+def test_a_link_out_of_the_repository_costs_its_model_alone(tmp_path: Path, made: list[Repository], link: str) -> None:
+    """One that leads elsewhere in the repository, as Kubernetes makes them, is taken."""
+    outside = models.repository(tmp_path / "outside", {"m": IDENTITY}) / "m"
+    (outside / "labels.txt").touch()
+    (outside / "warmup").mkdir()
+    (outside / "warmup" / "row").touch()
+    models.write(tmp_path / "outside", "m", IDENTITY)
+    folder = models.repository(tmp_path / "models", {"good": IDENTITY} | ({} if link in ("m", "m.onnx") else {"m": IDENTITY}))
+    models.repository(folder / "..one", {"inside": IDENTITY})
+    (folder / "..data").symlink_to("..one")
+    (folder / "inside").symlink_to("..data/inside")
+    if link in ("m/1", "m/1/model.onnx"):
+        (folder / "m" / "1" / "model.onnx").unlink()
+    if link == "m/1":
+        (folder / "m" / "1").rmdir()
+    (folder / link).symlink_to(tmp_path / "outside" / link)
+    made.append(Repository(deliver=Batch.deliver, on_model_error="auto"))
+    made[-1].load(folder)
+    assert made[-1].names() == {"good", "inside"}
+    (entry,) = [entry for entry in made[-1].index() if entry.state == "UNAVAILABLE"]
+    assert f"model 'm': '{link}' is a symbolic link that leaves the model repository: put a copy of its target there" in entry.reason
+
+
+def test_a_model_that_fits_into_no_memory_is_rejected_at_once(tmp_path: Path, made: list[Repository]) -> None:
+    models.repository(tmp_path, {"good": IDENTITY, "large": IDENTITY})
+    os.truncate(tmp_path / "large" / "1" / "model.onnx", 10 << 40)
+    made.append(Repository(deliver=Batch.deliver, on_model_error="auto"))
+    made[-1].load(tmp_path)
+    assert made[-1].names() == {"good"}
+    assert "model 'large' version 1 does not fit into memory: its files have 10485760 MiB" in str(made[-1].skipped["large"])
 
 
 # ---- life ----------------------------------------------------------------------------------------------------------
