@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from functools import lru_cache
 from itertools import islice
@@ -30,6 +31,7 @@ MAX_GRAPH_BYTES = 256 << 20  # of a single file that is searched for the names o
 LARGE_BYTES = 1 << 30  # a file above that may have to fit into memory before it is read
 BLOCK_BYTES = 256 << 10  # that are read at once
 MAX_KNOWN = 100_000  # digests that are kept
+_NUMBER = re.compile("[1-9][0-9]*", re.ASCII)
 _SIZE = 2  # where a Stamp has it
 HIDDEN = (".", "_")  # names that begin so are no part of a model
 
@@ -94,8 +96,9 @@ def stamps_by_version(place: Place) -> dict[int, Stamps]:
 
 
 def stamps_of(place: Place) -> Stamps:
-    """Of all versions of a model."""
-    return {path: stamp for stamps in stamps_by_version(place).values() for path, stamp in stamps.items()}
+    """Of all versions of a model, and of the names of folders that are to be told; not of one that is empty as yet."""
+    found: Stamps = {name: () for name in place.odd if not _NUMBER.fullmatch(name)}
+    return found | {path: stamp for stamps in stamps_by_version(place).values() for path, stamp in stamps.items()}
 
 
 class Digests:

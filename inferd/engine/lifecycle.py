@@ -405,6 +405,7 @@ class Lifecycle:
             missing = [each for each in sorted(wanted) if each not in serving or serving[each].content != loader.content(place, each)]
             self._make_room(place, missing)
         except (ConfigError, StartError) as error:
+            self._call(partial(repository.found, name, place.files, [each for each in repository.unserved(name) if each in place.files]))
             return self._failed(name, 0, error)
         unserved = sorted(set(place.files) - wanted)
         loaded: list[Model] = []
@@ -421,8 +422,10 @@ class Lifecycle:
             for model in loaded:
                 model.close()
             raise _stops()
-        if loaded or retired or not (failed or repository.is_settled(name, place.files, unserved)):
+        settled = repository.is_settled(name, place.files, unserved)
+        if loaded or retired or not (failed or settled):
             self._swap(name, loaded, retired, whole=not failed)
+        if loaded or retired or not settled:
             self._call(partial(repository.found, name, place.files, unserved))
         return failed
 

@@ -61,6 +61,16 @@ def test_weights_of_another_name_are_found_from_the_graph(tmp_path: Path) -> Non
     assert sorted(files_of(placed(folder, "n"), 1)) == ["n.onnx"]
 
 
+def test_folders_that_are_to_be_told_are_a_change(tmp_path: Path) -> None:
+    models.repository(tmp_path, {"m": {1: b"", 2: b""}})
+    (tmp_path / "m" / "2").rename(tmp_path / "m" / "02")
+    stamps = stamps_of(placed(tmp_path))
+    (tmp_path / "m" / "3").mkdir()  # a version is about to be written
+    assert stamps_of(placed(tmp_path)) == stamps
+    (tmp_path / "m" / "02").rename(tmp_path / "m" / "03")
+    assert stamps_of(placed(tmp_path)) != stamps
+
+
 def test_a_file_that_fits_into_no_memory_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "m.onnx").open("wb") as file:
         file.truncate(10 << 40)

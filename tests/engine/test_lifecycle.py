@@ -329,6 +329,20 @@ def test_a_version_folder_without_files_is_no_version_yet(world: World) -> None:
     assert "m" not in world.repository.loads
 
 
+@pytest.mark.parametrize("broken", ["model.onnx", "config.pbtxt"])
+def test_a_version_that_is_gone_leaves_no_reason_behind(world: World, broken: str) -> None:
+    """Also where what is left cannot be loaded."""
+    file = world.write("m", 1, IDENTITY)
+    world.start()
+    world.write("m", 2, b"half")
+    world.compare()
+    shutil.rmtree(world.folder / "m" / "2")
+    (file if broken == "model.onnx" else world.folder / "m" / broken).write_bytes(b"half")
+    world.compare()
+    assert ("m", "2", "UNAVAILABLE") not in world.index()
+    assert ("m", "1", "READY") in world.index()
+
+
 def test_a_repository_that_disappears_takes_no_model_with_it(world: World) -> None:
     world.write("m", 1, IDENTITY)
     world.start()

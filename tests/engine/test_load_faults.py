@@ -53,6 +53,11 @@ def without_weights(path: Path) -> None:
     (path.parent / "weights.data").unlink()
 
 
+def with_weights_elsewhere(path: Path) -> None:
+    path.write_bytes(models.with_weights_in("../weights.bin"))
+    (path.parents[1] / "weights.bin").write_bytes(bytes(4))
+
+
 def of_float64(path: Path) -> None:
     x = np.arange(20.0).reshape(10, 2)
     path.write_bytes(skl2onnx.to_onnx(RandomForestRegressor(2).fit(x, x[:, 0]), x).SerializeToString())
@@ -65,6 +70,7 @@ def of_float64(path: Path) -> None:
         (from_the_future, "this onnxruntime is older than the file: upgrade it, or export for a lower opset"),
         (of_another_library, "onnxruntime has no operator my.own:Identity: export the model with operators of ONNX"),
         (without_weights, "its weights are in a file of their own: put weights.data beside it"),
+        (with_weights_elsewhere, "its weights must lie in the folder of the .onnx file: put them beside it"),
         (of_float64, "the exporter declared variable as FP64, and its operator gives FP32: export with float32 data, X.astype('float32')"),
     ],
 )
