@@ -29,7 +29,7 @@ from inferd.engine.arena import RunArena
 from inferd.engine.load_faults import explained
 from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx
 from inferd.engine.reshaping import Reshape, find_reshapes
-from inferd.engine.weights import LOCATION, Parts, parted
+from inferd.engine.weights import Parts, parted
 from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
@@ -428,7 +428,8 @@ def _open_session(
     """The session, and whether it needs the operators of onnxruntime-extensions."""
     file = source if isinstance(source, bytes) else os.fspath(source)
     if not extended and (parts := _parts_of(native, source, providers)) is not None:
-        native.add_external_initializers_from_files_in_memory([LOCATION], [parts.weights], [parts.weights.nbytes])
+        names, weights = list(parts.weights), list(parts.weights.values())
+        native.add_external_initializers_from_files_in_memory(names, weights, [each.nbytes for each in weights])
         file = parts.graph
     try:
         # enable_fallback=0: onnxruntime must not print, and retry on the CPU, when a provider fails.

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from inferd.engine.onnx_file import external_files
+from inferd.engine.weights import weights_in
 from inferd.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from inferd.engine.places import Place
 
-__all__ = ["Content", "Digests", "Stamps", "files_of", "sha256_of", "stamp_of", "stamps_by_version", "stamps_of", "weights_in"]
+__all__ = ["Content", "Digests", "Stamps", "files_of", "sha256_of", "stamp_of", "stamps_by_version", "stamps_of"]
 
 MAX_FILES = 10_000  # of one folder that are looked at
 MAX_GRAPH_BYTES = 256 << 20  # of a single file that is searched for the names of its weights; a larger one holds them itself
@@ -66,13 +67,6 @@ def _own(place: Place, version: int) -> dict[str, Path]:
     folder, beginning = path.parent, path.name  # no pattern: a folder may have a thousand models, and each of them looks through it
     beside = {name: each for name in _names(folder) if name.startswith(beginning) and (each := folder / name).is_file()}
     return beside | weights_in(folder, _weights_of(path, stamp_of(path)), path)
-
-
-def weights_in(folder: Path, names: Iterable[str], file: Path) -> dict[str, Path]:
-    """The regular files of these names that lie in the folder of an ONNX file, as ONNX Runtime demands, or where a link to it leads."""
-    found = {name: folder / name for name in names if stamp_of(folder / name) is not None}
-    roots = [folder.resolve(), file.resolve().parent] if found else []
-    return {name: path for name, path in found.items() if any(path.resolve().is_relative_to(root) for root in roots)}
 
 
 @lru_cache(maxsize=4096)

@@ -6,8 +6,9 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.engine.backend import versions
-from inferd.engine.content import sha256_of, weights_in
+from inferd.engine.content import sha256_of
 from inferd.engine.onnx_file import external_files
+from inferd.engine.weights import weights_in
 from inferd.protocol import inference
 
 if TYPE_CHECKING:

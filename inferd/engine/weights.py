@@ -1,40 +1,69 @@
-"""A large ONNX file in two parts: its graph, and its bytes, in which the weights lie.
+"""An ONNX file in parts: its graph, and the bytes in which its weights lie. These are of the file itself, or of others beside it.
 
 ONNX Runtime's Python interface holds Python's lock while it parses a file, 60 ms for 100 MB, and no request gets on meanwhile. It does not
 hold it while it makes the session, which is when it takes weights that lie in other files. So it parses the graph alone, and finds the
-weights in the second part, at the places where they are in the file. Never in here: onnxruntime (backend.py).
+weights in the second part, at the places where they are in the file.
+
+It would map other files of weights. Bytes that are written over a mapped file change the model that serves, and a file that is cut ends
+the process. So they are read, unless they would take much of the memory: there are two copies for a moment. Never in here: onnxruntime
+(backend.py).
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from inferd.engine.onnx_file import without_weights
+from inferd.engine.onnx_file import external_files, without_weights
+from inferd.memory_limit import memory_limit_bytes
 
-__all__ = ["LOCATION", "Parts", "parted"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["LOCATION", "Parts", "parted", "weights_in"]
 
 LEAST_BYTES = 4 << 20  # a smaller file is parsed within some milliseconds
 LOCATION = ".inferd-weights"  # the name of the second part
+READ_SHARE = 4  # weights that take more than this part of the memory are mapped
+
+Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class Parts(NamedTuple):
-    """graph: an ONNX file. weights: what it calls LOCATION."""
+    """graph: an ONNX file. weights: the files that it names."""
 
     graph: bytes
-    weights: np.ndarray[Any, np.dtype[np.uint8]]
+    weights: dict[str, Bytes]
 
 
 def parted(file: str | os.PathLike[str]) -> Parts | None:
     """None: the file is small, or is parsed as a whole for another reason."""
     try:
         size = os.stat(file).st_size
-        if size < LEAST_BYTES:
-            return None
-        weights = np.fromfile(file, np.uint8, size)
-        graph = without_weights(weights.data, LOCATION)
-    except (OSError, ValueError, IndexError, MemoryError):
+        if size >= LEAST_BYTES:
+            weights = np.fromfile(file, np.uint8, size)
+            graph = without_weights(weights.data, LOCATION)
+            if graph is not None:
+                return None if len(graph) > size // 2 else Parts(graph, {LOCATION: weights})
+        return _with_files(Path(file))
+    except (OSError, ValueError, IndexError, RecursionError, MemoryError):
         return None  # onnxruntime says better why
-    return None if graph is None or len(graph) > size // 2 else Parts(graph, weights)
+
+
+def weights_in(folder: Path, names: Iterable[str], file: Path) -> dict[str, Path]:
+    """The regular files of these names that lie in the folder of an ONNX file, as ONNX Runtime demands, or where a link to it leads."""
+    found = {name: folder / name for name in names if os.path.isfile(folder / name)}
+    roots = [folder.resolve(), file.resolve().parent] if found else []
+    return {name: path for name, path in found.items() if any(path.resolve().is_relative_to(root) for root in roots)}
+
+
+def _with_files(file: Path) -> Parts | None:
+    """Weights that lie beside the file; None where there are none, not all are there, or they are large."""
+    names = external_files(file)
+    found = weights_in(file.parent, names, file)
+    if not names or len(found) < len(names) or sum(path.stat().st_size for path in found.values()) > memory_limit_bytes() // READ_SHARE:
+        return None
+    return Parts(file.read_bytes(), {name: np.fromfile(path, np.uint8) for name, path in found.items()})

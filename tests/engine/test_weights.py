@@ -41,7 +41,7 @@ def test_onnxruntime_takes_the_graph_and_the_weights_apart(large: Path, monkeypa
     def spied(file: Any) -> weights.Parts | None:
         parts = parted(file)
         assert parts is not None
-        made.append((len(parts.graph), weakref.ref(parts.weights)))
+        made.append((len(parts.graph), weakref.ref(parts.weights[weights.LOCATION])))
         return parts
 
     monkeypatch.setattr(backend, "parted", spied)
@@ -65,4 +65,27 @@ def test_what_is_parsed_as_a_whole(large: Path, tmp_path: Path) -> None:
     model = onnx.load_from_string(content)
     onnx.external_data_helper.set_external_data(model.graph.initializer[1], "bias.bin")
     large.write_bytes(model.SerializeToString())
-    assert parted(large) is None  # the file has weights in another one already
+    assert parted(large) is None  # weights in another file, which is not there
+
+
+def test_a_model_keeps_its_weights_whatever_is_written_over_their_file(tmp_path: Path) -> None:
+    file = models.write(tmp_path, "m", models.with_weights_in("weights.bin", "sub/more.bin"))
+    (tmp_path / "sub").mkdir()
+    written = [tmp_path / "weights.bin", tmp_path / "sub" / "more.bin"]
+    for path in written:
+        path.write_bytes(np.float32(1).tobytes())
+    loaded = OnnxModel.load(file)
+    x = np.zeros((1, 16), np.float32)
+    assert loaded.trial({"x": x})["y"].tolist() == [[2.0] * 16]
+    for path in written:
+        path.write_bytes(b"")
+    assert loaded.trial({"x": x})["y"].tolist() == [[2.0] * 16]
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_weights_that_would_take_much_of_the_memory_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = models.write(tmp_path, "m", models.with_weights_in("weights.bin"))
+    (tmp_path / "weights.bin").write_bytes(np.float32(1).tobytes())
+    for limit, mapped in ((16, False), (15, True)):
+        monkeypatch.setattr(weights, "memory_limit_bytes", lambda limit=limit: limit)
+        assert (parted(file) is None) is mapped
