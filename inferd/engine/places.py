@@ -251,20 +251,27 @@ def _file_of(written: Written, place: Place, version: int) -> Path:
 
 def check_links(place: Place, paths: Iterable[Path]) -> None:
     """Raises ConfigError for a file that is reached by a link out of the repository. A folder that was named as one model is trusted."""
-    if place.repository is None or (place.folder is not None and not place.folder.is_relative_to(place.repository)):
-        return  # of an overlay the links are ours
-    root, folders = place.repository.resolve(), dict[Path, Path]()
+    if place.repository is None:
+        return
+    roots = [place.repository]
+    if place.folder is not None and not place.folder.is_relative_to(place.repository):
+        roots.append(place.folder)  # an overlay's: its own links lead into the repository
+    real_roots, folders = [root.resolve() for root in roots], dict[Path, Path]()
     for path in paths:
-        real = folders.get(path.parent) or folders.setdefault(path.parent, path.parent.resolve())
-        real = path.resolve() if path.is_symlink() else real / path.name
-        if not real.is_relative_to(root):
-            names = path.relative_to(place.repository).parts
-            steps = [place.repository.joinpath(*names[: count + 1]) for count in range(len(names))]
-            link = next((step for step in steps if step.is_symlink() and not step.resolve().is_relative_to(root)), path)
-            raise ConfigError(
-                f"model {place.name!r}: {link.relative_to(place.repository).as_posix()!r} is a symbolic link that leaves the model "
-                "repository: put a copy of its target there, or mount the target there"
-            )
+        folder = folders.get(path.parent) or folders.setdefault(path.parent, path.parent.resolve())
+        real = path.resolve() if path.is_symlink() else folder / path.name
+        if not any(real.is_relative_to(root) for root in real_roots):
+            raise _leaves(place, next(root for root in roots if path.is_relative_to(root)), path)
+
+
+def _leaves(place: Place, root: Path, path: Path) -> ConfigError:
+    names, real_root = path.relative_to(root).parts, root.resolve()
+    steps = [root.joinpath(*names[: count + 1]) for count in range(len(names))]
+    link = next((step for step in steps if step.is_symlink() and not step.resolve().is_relative_to(real_root)), path)
+    return ConfigError(
+        f"model {place.name!r}: {link.relative_to(root).as_posix()!r} is a symbolic link that leaves the model repository: put a copy of "
+        "its target there, or mount the target there"
+    )
 
 
 def class_labels(written: Written, place: Place) -> dict[str, Sequence[str]]:

@@ -52,6 +52,12 @@ def test_all_faults_are_found_and_each_has_a_cure(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_that_looks_like_a_version(tmp_path: Path) -> None:
+    models.repository(tmp_path, {"m": {2: IDENTITY}}).joinpath("m/2").rename(tmp_path / "m" / "02")
+    (kind, _, text), *_ = findings(tmp_path, "max_batch_size: 8")
+    assert (kind, text.partition(":")[0]) == ("ignored", "'02' is not served")
+
+
 def test_faults_of_toml(tmp_path: Path) -> None:
     found = findings(tmp_path, 'max_batch_size = "8"\nmaxx = 3\n[inferd]\ninline = "maybe"', name="config.toml")
     assert [text.partition(":")[0] for _, _, text in found] == ["max_batch_size", "unknown field 'maxx'", "inferd.inline"]

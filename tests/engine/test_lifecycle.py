@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from inferd.engine.labels import LabelFile
 from inferd.engine.lifecycle import Lifecycle
 from inferd.engine.model import Model
 from inferd.engine.overlay import Overlay
-from inferd.engine.places import find_places
+from inferd.engine.places import Place, find_places
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound, ResourceExhausted, StartError, Unavailable
@@ -101,6 +100,11 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield made
     made.life.stop(LIMIT_S)
     made.repository.close()
+
+
+def there(place: Place | None) -> Place:
+    assert place is not None
+    return place
 
 
 def released(reference: weakref.ref[Any]) -> bool:
@@ -300,6 +304,12 @@ def test_all_files_that_a_model_is_made_of_count(world: World) -> None:
     row.write_bytes(bytes(63))
     with pytest.raises(FailedPrecondition, match="'row' has 63 bytes"):
         world.load("m")
+    with pytest.raises(FailedPrecondition, match="'row' has 63 bytes"):  # by another configuration, too
+        world.life.load("m", sent=lambda base: Overlay.of_config(there(base), f"max_batch_size: 3 {text}")).result(LIMIT_S)
+    row.unlink()
+    row.symlink_to("/etc/hostname")
+    with pytest.raises(FailedPrecondition, match="'warmup' is a symbolic link that leaves the model repository"):
+        world.life.load("m", sent=lambda base: Overlay.of_config(there(base), "max_batch_size: 3")).result(LIMIT_S)
 
 
 def test_a_single_file_with_weights_of_another_name(world: World) -> None:
@@ -312,8 +322,7 @@ def test_a_single_file_with_weights_of_another_name(world: World) -> None:
     weights.write_bytes(np.float32(2).tobytes())
     world.load("e")
     assert infer(world.repository, "e", value=3) == 5
-    sent = partial(Overlay.of_config, config="max_batch_size: 5")
-    world.life.load("e", sent=lambda base: sent(base)).result(LIMIT_S)
+    world.life.load("e", sent=lambda base: Overlay.of_config(there(base), "max_batch_size: 5")).result(LIMIT_S)
     assert world.repository.lookup("e", "").config.max_batch_size == 5
     assert infer(world.repository, "e", value=3) == 5
 
