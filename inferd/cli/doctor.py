@@ -312,8 +312,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
                 f"{model.name} version {model.version}",
                 f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}; {model.config.inferd.batching_reason}",
             )
-        for name, error in repository.skipped.items():
-            yield Finding(area, name, "cannot be served", missing=True, note=str(error))
+        for name, why in repository.skipped.items():
+            yield Finding(area, name, "cannot be served", missing=True, note=why)
         for model in repository.models():
             yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
         yield Finding("memory", "all models", _memory_of_all(repository.models(), settings))

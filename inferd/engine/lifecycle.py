@@ -3,8 +3,8 @@
     load aside -> swap, on the loop, in one assignment -> the old version drains on a thread of its own -> its memory is given back
 
 A load works beside the versions that serve: a request notices nothing of it, and one that fails changes nothing. One order is carried
-out at a time, and an order that waits is not given twice: who asks for the same gets the same future. A version whose files hold the
-same bytes as those that it was made of is not loaded again.
+out at a time, and an order that waits is not given twice: all who ask for the same wait for one order. It is dropped once all of them
+have left. A version whose files hold the same bytes as those that it was made of is not loaded again.
 
 With a limit on the memory of models (overcommit) the files say which models can be served, and requests say which of them are in memory:
 a request for a model that is not has it loaded, and models that were used least recently leave to make room, if they have nothing to do.
@@ -49,6 +49,7 @@ log = logging.getLogger("inferd.engine")
 
 KiB = 1 << 10
 MAX_ORDERS = 4096  # that wait
+MAX_SENT_NBYTES = 256 << 20  # of files that clients sent: those of the load that goes on, and of those that wait
 SWITCH_S = 0.0005  # the longest time that Python code of a load holds up the loop; otherwise it is Python's 5 ms
 ROOM_WAIT_S = 1.0  # for a model in memory that has nothing to do; then the model that needs its room is not loaded
 ROOM_PAUSE_S = 0.002  # between two looks for one
@@ -74,29 +75,37 @@ class Order:
     name: str
     key: tuple[Any, ...]  # two orders of one key do the same
     work: Callable[[], Sequence[threading.Thread]]  # returns what it has begun and does not wait for
-    done: Future[None] = field(default_factory=Future)
+    nbytes: int = 0  # that it keeps in memory
+    asked: list[Future[None]] = field(default_factory=list)  # of each that waits for it, one to be cancelled or completed
 
-    def __post_init__(self) -> None:
-        self.done.set_running_or_notify_cancel()  # several may wait for it: none of them cancels it
+    def begin(self) -> bool:
+        """It cannot be cancelled from now on. False: nobody waits for it any more."""
+        self.asked = [each for each in self.asked if each.set_running_or_notify_cancel()]
+        return bool(self.asked)
 
     def carry_out(self) -> None:
         try:
             begun = self.work()
-        except InferdError as error:
-            self.done.set_exception(error)
         except Exception as error:
-            log.exception("a model could not be loaded or unloaded")
-            self.done.set_exception(error)
+            if not isinstance(error, InferdError):
+                log.exception("a model could not be loaded or unloaded")
+            self.end(error)
         else:
             if begun:
                 threading.Thread(target=self._finish, args=(begun,), name="unload", daemon=True).start()
             else:
-                self.done.set_result(None)
+                self.end()
+
+    def end(self, error: Exception | None = None) -> None:
+        if error is not None:
+            error.__context__ = error.__cause__ = error.__traceback__ = None  # their frames hold what a client sent
+        for each in self.asked:
+            each.set_result(None) if error is None else each.set_exception(error)
 
     def _finish(self, begun: Sequence[threading.Thread]) -> None:
         for thread in begun:
             thread.join()
-        self.done.set_result(None)
+        self.end()
 
 
 class Lifecycle:
@@ -131,8 +140,8 @@ class Lifecycle:
         self._memory_bytes = memory_bytes
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._last: dict[str, Order] = {}  # of each model, the last order that waits
-        self._waiting = 0
-        self._lock = threading.Lock()  # of the three above
+        self._waiting = self._sent_nbytes = 0
+        self._lock = threading.Lock()  # of the four above
         self._stopping = False
         self._thread = threading.Thread(target=self._carry_out, name="loader", daemon=True)
         repository.loader.digests = repository.loader.digests or Digests()
@@ -156,11 +165,13 @@ class Lifecycle:
 
     # ---- orders ----
 
-    def load(self, name: str, version: int | None = None, sent: Callable[[Place | None], Overlay] | None = None) -> Future[None]:
+    def load(
+        self, name: str, version: int | None = None, sent: Callable[[Place | None], Overlay] | None = None, nbytes: int = 0
+    ) -> Future[None]:
         """A model as its version policy says, or one version of it beside those that serve. Versions of which nothing has changed stay as
-        they are. sent(place): makes the model of what a client sent and of what lies below the paths, if that has one of the name. Fails
-        with NotFound, or with FailedPrecondition, which says why."""
-        return self._order(name, ("load", version, sent), lambda: self._load(name, version, sent))
+        they are. sent(place): makes the model of what a client sent and of what lies below the paths, if that has one of the name; it
+        keeps nbytes in memory. Fails with NotFound, or with FailedPrecondition, which says why."""
+        return self._order(name, ("load", version, sent), lambda: self._load(name, version, sent), nbytes)
 
     def demand(self, name: str) -> Future[None]:
         """A model that is on demand, for a request. Fails with FailedPrecondition, and with ResourceExhausted where there is no room."""
@@ -184,21 +195,52 @@ class Lifecycle:
         fails is logged. '' among the names: the labels' file."""
         return self._order("", ("compare", None if names is None else frozenset(names)), lambda: self._compare(names))
 
-    def _order(self, name: str, key: tuple[Any, ...], work: Callable[[], Sequence[threading.Thread]]) -> Future[None]:
+    def _order(self, name: str, key: tuple[Any, ...], work: Callable[[], Sequence[threading.Thread]], nbytes: int = 0) -> Future[None]:
+        """A future of the asker alone: an order that waits is dropped when all who asked for it have cancelled theirs."""
+        asked: Future[None] = Future()
         with self._lock:
-            last = self._last.get(name)
-            if last is not None and last.key == key:
-                return last.done
-            order = Order(name, key, work)
-            if self._stopping:
-                order.done.set_exception(_stops())
-            elif self._waiting >= MAX_ORDERS:
-                order.done.set_exception(ResourceExhausted(f"{MAX_ORDERS} loads and unloads wait, which is the limit; retry later"))
+            order = self._last.get(name)
+            if order is not None and order.key == key:
+                order.asked.append(asked)
+            elif error := self._rejection(nbytes):
+                asked.set_exception(error)
+                return asked
             else:
-                self._last[name] = order
+                self._last[name] = order = Order(name, key, work, nbytes, [asked])
                 self._waiting += 1
+                self._sent_nbytes += nbytes
                 self._orders.put(order)
-            return order.done
+        asked.add_done_callback(partial(self._leave, order))
+        return asked
+
+    def _rejection(self, nbytes: int) -> InferdError | None:
+        if self._stopping:
+            return _stops()
+        if self._waiting >= MAX_ORDERS:
+            return ResourceExhausted(f"{MAX_ORDERS} loads and unloads wait, which is the limit; retry later")
+        if nbytes and self._sent_nbytes + nbytes > MAX_SENT_NBYTES:
+            return ResourceExhausted(
+                f"loads that wait hold {self._sent_nbytes} bytes of files that clients sent: with {nbytes} more they would pass the limit "
+                f"of {MAX_SENT_NBYTES}; retry later"
+            )
+        return None
+
+    def _leave(self, order: Order, asked: Future[None]) -> None:
+        """Who asked for an order has left, or has its result."""
+        if not asked.cancelled():
+            return
+        with self._lock:
+            is_wanted = not all(each.cancelled() for each in order.asked)
+            if not is_wanted and self._last.get(order.name) is order:
+                del self._last[order.name]
+        if not is_wanted:
+            self._drop(order)
+
+    def _drop(self, order: Order) -> None:
+        """Gives up what an order keeps in memory: it is carried out, or nobody waits for it any more."""
+        with self._lock:
+            self._sent_nbytes -= order.nbytes
+            order.key, order.work, order.nbytes = (), lambda: (), 0
 
     # ---- the loader's thread ----
 
@@ -208,8 +250,10 @@ class Lifecycle:
                 self._waiting -= 1
                 if self._last.get(order.name) is order:
                     del self._last[order.name]
+                if not order.begin():
+                    continue
             if self._stopping:
-                order.done.set_exception(_stops())
+                order.end(_stops())
                 continue
             interval_s = sys.getswitchinterval()
             sys.setswitchinterval(SWITCH_S)
@@ -217,6 +261,7 @@ class Lifecycle:
                 order.carry_out()
             finally:
                 sys.setswitchinterval(interval_s)
+            self._drop(order)
         for name in list(self._overlays):
             self._keep(name, None)
 
@@ -236,6 +281,8 @@ class Lifecycle:
         except BaseException:
             if overlay is not None:
                 overlay.folder.cleanup()
+            if found is None and name not in self._overlays and not self.repository.versions(name):
+                self._call(partial(self.repository.forget, name))  # there is nothing that could be tried again
             raise
         self._keep(name, overlay)
         return ()
@@ -290,13 +337,23 @@ class Lifecycle:
         labels = sorted(label for label, named in versions_of(self.repository.labels, name).items() if named == version)
         if labels:
             raise FailedPrecondition(f"failed to unload '{name}': label '{labels[0]}' names version {version}; move or remove it first")
-        if version is None:
-            self._wishes.pop(name, None)
-            self._keep(name, None)
-        else:
+        if version is not None:
             wish = self._wishes.get(name, Wish())
             self._wishes[name] = Wish(wish.whole, wish.also - {version}, wish.never | {version})
-        return self._swap(name, [], set(serving) if version is None else {version})
+            return self._swap(name, [], {version})
+        self._wishes.pop(name, None)
+        self._keep(name, None)
+        leaving = self._swap(name, [], set(serving))
+        if not self._has_files(name):
+            self._call(partial(self.repository.forget, name))
+        return leaving
+
+    def _has_files(self, name: str) -> bool:
+        """Whether there is something below the paths that could be loaded, or tried again."""
+        try:
+            return find_place(self.paths, name) is not None
+        except (ConfigError, StartError):
+            return True
 
     def _label(self, name: str, label: str, version: int) -> Sequence[threading.Thread]:
         if not version:

@@ -87,7 +87,7 @@ class Repository:
         if asked_bytes := getattr(settings, "picture_memory_bytes", 0):
             picture_memory.allow(asked_bytes)
         self._on_model_error = on_model_error
-        self._skipped: dict[str, InferdError] = {}  # models that could not be loaded, by name
+        self._skipped: dict[str, str] = {}  # why models could not be loaded, by name; an exception would hold what a client sent
         self._unserved: dict[str, list[int]] = {}  # versions that are there and that the version policy leaves out, by model
         self._models: list[Model] = []  # replaced as a whole: other threads read it
         self._leaving: list[Model] = []  # versions that were replaced or unloaded, and still answer what they have
@@ -218,8 +218,8 @@ class Repository:
         return self._unserved.get(name, [])
 
     @property
-    def skipped(self) -> dict[str, InferdError]:
-        """The models that could not be loaded and do not keep the others from being served, each with its error, by name."""
+    def skipped(self) -> dict[str, str]:
+        """The models that could not be loaded and do not keep the others from being served, and why, by name."""
         return dict(self._skipped)
 
     # ---- life ----
@@ -283,7 +283,7 @@ class Repository:
         self.loads[name] = Loads(loads.failures + 1, failing=True)
         if not self.serving(name):
             self._on_demand.pop(name, None)
-            self._skipped[name] = error if isinstance(error, InferdError) else StartError(why)
+            self._skipped[name] = str(error) if isinstance(error, InferdError) else why
         return why
 
     def swap(self, name: str, loaded: Sequence[Model], retired: Collection[int], *, whole: bool = True) -> list[Model]:

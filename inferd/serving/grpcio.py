@@ -32,7 +32,7 @@ from inferd.serving.access import SEVERAL, UNREADABLE, Access, Identity
 from inferd.serving.budget import settled
 from inferd.serving.listeners import bind
 from inferd.serving.sockets import SocketFile, free_path, not_listening
-from inferd.serving.stream_infer import in_flight
+from inferd.serving.stream_infer import Held, in_flight
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     Rpc = grpc.aio.ServicerContext[Any, Any]  # one RPC as grpc.aio knows it
 
-__all__ = ["GrpcioCall", "GrpcioTransport"]
+__all__ = ["GrpcioCall", "GrpcioTransport", "StreamedCall"]
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,30 @@ class GrpcioCall(Call):
         # grpc cancels the future first, and the call only when its coroutine runs again: hence both questions.
         if self.finish() and not self.outcome.done():
             self.outcome.set_result(outcome)
+
+
+class StreamedCall(GrpcioCall):
+    """A request of a stream. hold(nbytes): what it and its response hold has changed by so much."""
+
+    def __init__(self, method: str, message: Message, deadline_ns: int, hold: Callable[[int], None]) -> None:
+        super().__init__(method, message, deadline_ns)
+        self._hold, self._nbytes = hold, 0
+        self._change(len(message))
+
+    def reply(self, message: Message | bytes) -> None:
+        if not self.settled:
+            self._change(len(message))
+        super().reply(message)
+
+    def leave(self) -> None:
+        """Its response is taken, or nobody waits for that any more."""
+        self.cancel()
+        self.outcome.cancel()
+        self._change(-self._nbytes)
+
+    def _change(self, nbytes: int) -> None:
+        self._nbytes += nbytes
+        self._hold(nbytes)
 
 
 class GrpcioTransport(grpc.GenericRpcHandler):
@@ -277,18 +301,26 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
             handler = cast("StreamHandler", method.handler)
             errors_end = ("triton_grpc_error", "true") in (rpc.invocation_metadata() or ())
+            held = Held(self._settings.max_stream_requests)
             async with self._call(name, b"", rpc) as stream:
 
-                def begin(message: bytes) -> GrpcioCall:
-                    call = GrpcioCall(name, Message.wrap(message), stream.deadline_ns)
-                    self._held_bytes += len(message)
-                    call.outcome.add_done_callback(lambda _outcome: self._release(len(message)))
+                def hold(nbytes: int) -> None:
+                    self._held_bytes += nbytes
+                    held.change(0, nbytes)
+
+                def begin(message: bytes) -> StreamedCall:
+                    call = StreamedCall(name, Message.wrap(message), stream.deadline_ns, hold)
+                    held.change(1, 0)
                     try:
                         self._check_memory()
                         handler(call)
                     except Exception as error:
                         self._reject(call, error)
                     return call
+
+                def leave(call: StreamedCall) -> None:
+                    call.leave()
+                    held.change(-1, 0)
 
                 async def next_message() -> bytes | None:
                     message = await self._next(messages)
@@ -297,8 +329,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                         raise _stopping()
                     return message
 
-                most = self._settings.max_stream_requests
-                async with aclosing(in_flight(next_message, begin, _cancel, most)) as calls:
+                async with aclosing(in_flight(next_message, begin, leave, held)) as calls:
                     async for call in calls:
                         try:
                             response = handler.wrap(Message(await call.answer()))
@@ -309,9 +340,6 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                         yield bytes(response)
 
         return serve
-
-    def _release(self, nbytes: int) -> None:
-        self._held_bytes -= nbytes
 
     async def _next(self, messages: AsyncIterator[bytes]) -> bytes | None:
         """A stream's next message; None: there are no more."""
@@ -452,12 +480,6 @@ def _lifetime(settings: Settings) -> list[tuple[str, int]]:
 
 def _stopping() -> Unavailable:
     return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica", reason="stalled")
-
-
-def _cancel(call: GrpcioCall) -> None:
-    """A request of a stream that has ended."""
-    call.cancel()
-    call.outcome.cancel()
 
 
 def _deadline_ns(rpc: Rpc) -> int:

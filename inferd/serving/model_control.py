@@ -1,7 +1,7 @@
 """Loading and unloading models by RPC, as Triton has it, and moving labels (inferd.v1.ModelControl).
 
-Each call waits until its order is carried out (engine/lifecycle.py); a client that goes away does not undo it. Never in here: how a model
-is loaded, which models there are (inspection.py).
+Each call waits until its order is carried out (engine/lifecycle.py). An order whose client goes away while it waits is dropped. Never in
+here: how a model is loaded, which models there are (inspection.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inferd.protocol import POOL, inference, options
 from inferd.serving.method import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
     from inferd.engine.lifecycle import Lifecycle
@@ -67,7 +67,8 @@ class ModelControl:
             version, sent = _load_parameters(request.model_name, request.parameters)
         except InvalidArgument as error:
             raise InvalidArgument(f"failed to load '{request.model_name[:MAX_SHOWN_CHARS]}': {error}") from None
-        await _carried_out(lifecycle.load(request.model_name, version, sent))
+        request.ClearField("parameters")  # `sent` has them
+        await _carried_out(lifecycle.load(request.model_name, version, sent, 0 if sent is None else sent.nbytes))
         return inference.RepositoryModelLoadResponse()
 
     async def there(self) -> set[str]:
@@ -126,7 +127,10 @@ class ModelControl:
 
 
 async def _carried_out(order: Future[None]) -> None:
-    await asyncio.shield(asyncio.wrap_future(order))
+    try:
+        await asyncio.wrap_future(order)
+    finally:
+        del order  # its error holds this frame: what a client sent would stay until garbage is collected
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,10 @@ class Sent:
     config: str
     files: tuple[tuple[str, bytes], ...]
 
+    @property
+    def nbytes(self) -> int:
+        return len(self.config) + sum(len(content) for _, content in self.files)
+
     def __call__(self, found: Place | None) -> Overlay:
         if self.files:
             return Overlay.of_files(self.name, self.config, dict(self.files))
@@ -145,9 +153,7 @@ class Sent:
         return Overlay.of_config(found, self.config)
 
 
-def _load_parameters(
-    name: str, parameters: Mapping[str, inference.ModelRepositoryParameter]
-) -> tuple[int | None, Callable[[Place | None], Overlay] | None]:
+def _load_parameters(name: str, parameters: Mapping[str, inference.ModelRepositoryParameter]) -> tuple[int | None, Sent | None]:
     """The version, and what was sent, of a request to load."""
     version: int | None = None
     config: str | None = None

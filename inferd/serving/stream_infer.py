@@ -9,27 +9,49 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-__all__ = ["in_flight"]
+__all__ = ["STREAMED_NBYTES", "Held", "in_flight"]
+
+STREAMED_NBYTES = 16 << 20  # as limits.pxd has it: requests in flight of one stream, and responses that wait; then it is not read
 
 Call = TypeVar("Call")
 
 
+class Held:
+    """What one stream has in flight: requests and responses that were not taken."""
+
+    def __init__(self, most: int, most_nbytes: int = STREAMED_NBYTES) -> None:
+        self._most, self._most_nbytes = most, most_nbytes
+        self._count = self._nbytes = 0
+        self._changed = asyncio.Event()
+
+    def change(self, count: int, nbytes: int) -> None:
+        self._count += count
+        self._nbytes += nbytes
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Until one more may begin."""
+        while self._count >= self._most or self._nbytes >= self._most_nbytes:
+            self._changed.clear()
+            await self._changed.wait()
+
+
 async def in_flight(
-    next_message: Callable[[], Awaitable[bytes | None]], begin: Callable[[bytes], Call], cancel: Callable[[Call], None], most: int
+    next_message: Callable[[], Awaitable[bytes | None]], begin: Callable[[bytes], Call], leave: Callable[[Call], None], held: Held
 ) -> AsyncGenerator[Call, None]:
-    """The calls of a stream's messages, in order, until next_message returns None. While `most` have begun and were not answered, the
-    stream is not read. Cancels those that are left when the caller closes this."""
-    room = asyncio.Semaphore(most)
+    """The calls of a stream's messages, in order, until next_message returns None. The stream is read while `held`, which begin and
+    leave change, has room. Each call leaves once its response is taken, or the caller closes this."""
     calls: asyncio.Queue[Call | None] = asyncio.Queue()
 
     async def read() -> None:
         try:
             while True:
-                await room.acquire()
+                await held.wait()
                 message = await next_message()
                 if message is None:
                     return
                 calls.put_nowait(begin(message))
+                del message
         finally:
             calls.put_nowait(None)
 
@@ -38,11 +60,11 @@ async def in_flight(
     try:
         while (left := await calls.get()) is not None:
             yield left
-            room.release()
+            leave(left)
         await reader
     finally:
         reader.cancel()
         while left is not None or not calls.empty():
             if left is not None:
-                cancel(left)
+                leave(left)
             left = None if calls.empty() else calls.get_nowait()

@@ -41,7 +41,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 def summaries(repository: Repository) -> list[ModelSummary]:
     """All models: those in memory, those on demand, those that were skipped."""
-    skipped = [ModelSummary(name, error=str(error)) for name, error in repository.skipped.items()]
+    skipped = [ModelSummary(name, error=why) for name, why in repository.skipped.items()]
     on_demand = [ModelSummary(name, on_demand=True) for name in sorted(repository.on_demand)]
     return [*(_summary(model, repository.unserved(model.name)) for model in repository.models()), *on_demand, *skipped]
 

@@ -9,6 +9,7 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -412,7 +413,7 @@ def test_two_models_of_one_name(world: World, tmp_path: Path) -> None:
 def test_an_unload_lets_what_waits_and_runs_come_to_its_end(world: World) -> None:
     backend = FakeBackend()
     model = made([backend])
-    world.write("m", 1, IDENTITY)
+    world.write("double", 1, DOUBLED)
     world.repository.load_places([])
     world.repository._models = [model]
     world.repository._list_ready()
@@ -485,17 +486,72 @@ def test_an_order_that_waits_is_not_given_twice(world: World, gate: threading.Ev
         world.repository.lookup("slow", "")
     assert ("slow", "1", "LOADING") in world.index()
     assert infer(world.repository, "m") == 1
-    first = world.life.load("m")
-    assert world.life.load("m") is first
-    assert world.life.load("m", 1) is not first
+    done: list[str] = []
+
+    def sent(name: str) -> Callable[[object], Any]:
+        return lambda _found: done.append(name)
+
+    first, second, third = sent("first"), sent("second"), sent("third")
+    asked = [world.life.load("m", None, each) for each in (first, first, second, first, third)]
+    assert asked[0].cancel(), "another waits for it, too"
+    assert asked[4].cancel()
     gone = world.life.unload("m")
     again = world.life.load("m")
-    assert again is not first, "it was unloaded in between"
-    assert not first.cancel(), "others wait for it, too"
     gate.set()
-    gone.result(LIMIT_S)
-    again.result(LIMIT_S)
+    for each in (*asked[1:4], gone, again):
+        each.result(LIMIT_S)
+    assert done == ["first", "second", "first"], "nobody waits for the third"
     assert sorted(world.index()) == [("m", "1", "READY"), ("slow", "1", "READY")]
+
+
+def test_what_clients_sent_has_a_limit_and_is_given_up_with_its_order(
+    world: World, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "MAX_SENT_NBYTES", 100)
+
+    class Sent:
+        def __call__(self, found: object) -> Any:
+            raise FailedPrecondition("wrong") from ValueError(self)
+
+    def load(nbytes: int) -> tuple[Future[None], weakref.ref[Any]]:
+        sent = Sent()
+        return world.life.load("sent", None, sent, nbytes), weakref.ref(sent)
+
+    left, nobodys = load(100)
+    with pytest.raises(ResourceExhausted, match="hold 100 bytes of files that clients sent: with 1 more they would pass the limit of 100"):
+        load(1)[0].result(LIMIT_S)
+    world.life.load("m")
+    assert left.cancel()
+    assert nobodys() is None, "while another load goes on"
+    failing, failed = load(100)
+    gate.set()
+    with pytest.raises(FailedPrecondition):
+        failing.result(LIMIT_S)
+    assert released(failed), "its error is kept, and holds nothing of it"
+    with pytest.raises(FailedPrecondition):
+        load(100)[0].result(LIMIT_S)
+
+
+def test_models_without_files_are_forgotten(world: World, tmp_path: Path) -> None:
+    """Those that clients send: names without end would fill the index and the metrics."""
+    world.write("m", 1, IDENTITY)
+    world.start()
+
+    def load(file: bytes) -> Future[None]:
+        return world.life.load("sent", None, lambda _found: Overlay.of_files("sent", "", {"1/model.onnx": file}, tmp_path))
+
+    with pytest.raises(FailedPrecondition):
+        load(b"half").result(LIMIT_S)
+    assert world.index() == [("m", "1", "READY")]
+    assert list(world.repository.loads) == []
+    load(DOUBLED).result(LIMIT_S)
+    with pytest.raises(FailedPrecondition):
+        load(b"half").result(LIMIT_S)
+    assert world.index() == [("m", "1", "READY"), ("sent", "1", "READY")]
+    assert world.repository.loads["sent"].failing
+    world.unload("sent")
+    assert world.index() == [("m", "1", "READY")]
+    assert list(world.repository.loads) == []
 
 
 def test_too_many_orders_are_rejected(world: World, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,10 @@ import grpc
 import numpy as np
 import pytest
 
+from inferd._core.grpc.message import Message
 from inferd.protocol import inference
+from inferd.serving import stream_infer
+from inferd.serving.grpcio import StreamedCall
 from tests import models
 from tests.server_fixtures import TRANSPORTS, ServerFixture, until
 from tests.wire import LIMIT_S, SERVICE, Caller, Held, infer_request, outputs_of, rows
@@ -176,6 +180,36 @@ def test_a_client_that_does_not_read_is_not_read(served: ServerFixture) -> None:
         assert successes(served, "typed") - before < 200
         assert len(stream.rest()[0]) == 299
     held.check()
+
+
+async def test_a_stream_of_grpcio_holds_so_many_bytes_and_is_not_read() -> None:
+    """Requests, and responses that were not taken."""
+    total, read = 0, 0
+    held = stream_infer.Held(100, most_nbytes=10)
+
+    def hold(nbytes: int) -> None:
+        nonlocal total
+        total += nbytes
+        held.change(0, nbytes)
+
+    async def next_message() -> bytes | None:
+        nonlocal read
+        read += 1
+        return bytes(6) if read < 6 else None
+
+    def begin(message: bytes) -> StreamedCall:
+        call = StreamedCall("m", Message.wrap(message), 0, hold)
+        if read == 1:
+            call.reply(bytes(20))
+        return call
+
+    async with aclosing(stream_infer.in_flight(next_message, begin, StreamedCall.leave, held)) as calls:
+        await anext(calls)
+        assert (read, total) == (1, 26)
+        await anext(calls)
+        await asyncio.sleep(0)
+        assert (read, total) == (3, 12)
+    assert total == 0
 
 
 def test_a_deadline_is_the_whole_streams(served: ServerFixture) -> None:
