@@ -15,7 +15,7 @@ from inferd.cli.asking import opened, tried, waited
 from inferd.cli.duration import timeout_option
 from inferd.cli.health import address
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
-from inferd.cli.say import say
+from inferd.cli.say import one_line, say
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,11 +57,13 @@ class Asked:
         )
         ask = partial(index, RepositoryIndexRequest(), timeout=LOOK_S, metadata=self.reach.metadata())
         told, began_s = "", time.monotonic()
-        while not waited(future, LOOK_S):
+        while not (over := waited(future, LOOK_S)) or told:
             found = [each for each in getattr(tried(ask), "models", ()) if each.name == name and each.version]
             states = ", ".join(f"version {each.version} {each.state}" for each in found)
-            if states and (states != told or sys.stderr.isatty()):
+            if states and (over or states != told or sys.stderr.isatty()):
                 say(f"{name}: {states}, {time.monotonic() - began_s:.0f} s", err=True)
+            if over:
+                return
             told = states
 
     def checks(self, versions: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -120,7 +122,7 @@ def list_models(asked: Asked, ready: bool, checks: bool) -> None:
     width = max((len(each.name) for each in found), default=0)
     for each in found:
         said = "  ".join(filter(None, (told.get((each.name, each.version)), each.reason)))
-        say(f"{each.name:{width}}  {each.version or '-':>4}  {each.state:11}  {said}".rstrip())
+        say(one_line(f"{each.name:{width}}  {each.version or '-':>4}  {each.state:11}  {said}"))
 
 
 @models.command()

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from inferd.engine.content import Digests
 from inferd.engine.labels import LabelFile, moved, removed, rolled_back, versions_of
-from inferd.engine.places import SHOWN_NAMES, find_place, survey
+from inferd.engine.places import SHOWN_NAMES, find_place, shown, survey
 from inferd.engine.room import Room
 from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound, ResourceExhausted, StartError, Unavailable
 from inferd.log import event
@@ -275,7 +275,7 @@ class Lifecycle:
         overlay = None if sent is None else sent(found)
         place = found if overlay is None else overlay.place
         if place is None:
-            raise NotFound(f"failed to load '{name[:100]}', failed to poll from model repository: it has no such model")
+            raise NotFound(f"failed to load {shown(name)}, failed to poll from model repository: it has no such model")
         try:
             self._load_place(place, version)
         except BaseException:
@@ -331,7 +331,7 @@ class Lifecycle:
     def _unload(self, name: str, version: int | None) -> Sequence[threading.Thread]:
         serving = self.repository.versions(name)
         if not (serving or self.repository.knows(name)):
-            raise NotFound(f"failed to unload '{name[:100]}': there is no such model")
+            raise NotFound(f"failed to unload {shown(name)}: there is no such model")
         if version is not None and version not in serving:
             raise NotFound(f"failed to unload '{name}': version {version} is not loaded")
         labels = sorted(label for label, named in versions_of(self.repository.labels, name).items() if named == version)
@@ -359,7 +359,7 @@ class Lifecycle:
         if not version:
             return self._take_labels(name, removed(self._table(), name, label))
         if not self.repository.versions(name):
-            raise NotFound(f"label: model {name[:100]!r} is not loaded")
+            raise NotFound(f"label: model {shown(name)} is not loaded")
         return self._take_labels(name, moved(self._table(), name, label, version))
 
     def _table(self) -> Table:

@@ -113,7 +113,7 @@ class Loader:
         Raises ConfigError and StartError."""
         stamps = stamps_by_version(place)
         check_links(place, map(Path, sorted({path for each in stamps.values() for path in each})))
-        written = model_config.read_model_config(place.folder, place.name, self._defaults)
+        written = model_config.read_model_config(place.folder, place.name, self._defaults, place.config_called)
         if self._defaults.require_signature:
             check_signature(place, self._defaults.require_signature)
         for notice in ignored_fields(written, self._defaults):

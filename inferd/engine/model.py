@@ -469,6 +469,11 @@ class Model:
         if self.state is State.READY:
             self.state = State.UNLOADING
 
+    def hurry(self) -> None:
+        """No batch waits for more requests (max_queue_delay_microseconds) from now on."""
+        for batcher in self._batchers:
+            batcher.hurry()
+
     def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s. Not on
         the event loop, which runs what waits at an inline model."""

@@ -62,6 +62,7 @@ MAX_THREADS = 1024
 MAX_QUEUE_REQUESTS = 10_000_000
 MAX_QUEUE_BYTES = 1 << 50
 MAX_QUEUE_WAIT_US = 3_600_000_000
+MAX_QUEUE_DELAY_US = 60_000_000  # a batch that waits longer for more looks like a server that hangs
 MAX_INLINE_LIMIT_US = 100_000
 MAX_RUN_S = 86_400
 MAX_RUN_BYTES = 1 << 50
@@ -72,13 +73,13 @@ NO_DEFAULTS = Defaults()
 # Reading
 
 
-def read_model_config(place: Path | None, name: str, defaults: Defaults = NO_DEFAULTS) -> Written:
+def read_model_config(place: Path | None, name: str, defaults: Defaults = NO_DEFAULTS, called: str = "") -> Written:
     """The configuration of model `name` in the folder (or file) `place`; an empty one where there is none. defaults: they say whether
-    a GPU runs models.
+    a GPU runs models. called: errors say this in place of its file's name.
 
     Raises ConfigError: unreadable, wrong syntax (with the line), an unknown field (with a suggestion), an unsupported request.
     """
-    path, where, text = config_text(place, name)
+    path, where, text = config_text(place, name, called)
     if path is None:
         return Written(inference.ModelConfig(), where, frozenset())
     written = parse_toml(text, where) if path.suffix == ".toml" else parse_text(text, where)
@@ -86,10 +87,10 @@ def read_model_config(place: Path | None, name: str, defaults: Defaults = NO_DEF
     return written
 
 
-def config_text(place: Path | None, name: str) -> tuple[Path | None, str, str]:
+def config_text(place: Path | None, name: str, called: str = "") -> tuple[Path | None, str, str]:
     """The file, how errors name it, and its text; None where there is no file. Raises ConfigError and StartError."""
     path = _find(place, name)
-    where = f"{path.name} of model {name!r}" if path else f"model {name!r}"
+    where = f"{called or path.name} of model {name!r}" if path else f"model {name!r}"
     return path, where, _text_of(path, where) if path else ""
 
 
@@ -105,6 +106,7 @@ def _limit_faults(config: ModelConfig) -> Iterator[tuple[str, str]]:
     """Numbers that would exhaust the machine before the first request, and those that mean nothing."""
     numbers = {
         "max_batch_size": (config.max_batch_size, MAX_BATCH_SIZE),
+        "dynamic_batching.max_queue_delay_microseconds": (config.dynamic_batching.max_queue_delay_microseconds, MAX_QUEUE_DELAY_US),
         "inferd.intra_op_threads": (config.inferd.intra_op_threads, MAX_THREADS),
         "inferd.inter_op_threads": (config.inferd.inter_op_threads, MAX_THREADS),
         "inferd.max_queue_requests": (config.inferd.max_queue_requests, MAX_QUEUE_REQUESTS),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,17 +17,51 @@ from inferd.errors import FailedPrecondition, InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Overlay"]
+__all__ = ["Overlay", "remove_left_folders"]
 
 MAX_FILES = 1024
+PREFIX = "inferd-sent-"  # of folders
+CALLED = "parameters: config"  # as errors name what was sent
 _FILE = re.compile(r"([1-9][0-9]{0,18})/([A-Za-z0-9_-][A-Za-z0-9_. -]{0,254})(/[A-Za-z0-9_-][A-Za-z0-9_. -]{0,254}){0,7}", re.ASCII)
+
+
+class LockedFolder(tempfile.TemporaryDirectory[str]):
+    """Is locked as long as its process uses it, so that it can be told from one whose process was killed."""
+
+    def __init__(self, parent: Path | None) -> None:
+        super().__init__(prefix=PREFIX, dir=parent)
+        self._file = os.open(self.name, os.O_RDONLY)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+
+def remove_left_folders() -> None:
+    """Removes folders among temporary files whose process was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            if os.fstat(file).st_uid == os.geteuid():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:  # its process lives
+            pass
+        finally:
+            os.close(file)
 
 
 class Overlay(NamedTuple):
     """place: of the model as it is to be loaded. folder: what was sent; `cleanup()` removes it."""
 
     place: Place
-    folder: tempfile.TemporaryDirectory[str]
+    folder: LockedFolder
 
     @classmethod
     def of_config(cls, base: Place, config: str, parent: Path | None = None) -> Overlay:
@@ -41,7 +78,7 @@ class Overlay(NamedTuple):
         except OSError as error:
             made.cleanup()
             raise _unwritable(error) from None
-        return cls(Place(base.name, folder, base.files, base.repository or base.folder or base.files[1].parent), made)
+        return cls(Place(base.name, folder, base.files, base.repository or base.folder or base.files[1].parent, config_called=CALLED), made)
 
     @classmethod
     def of_files(cls, name: str, config: str, files: Mapping[str, bytes], parent: Path | None = None) -> Overlay:
@@ -67,12 +104,12 @@ class Overlay(NamedTuple):
             made.cleanup()
             raise _unwritable(error) from None
         versions = {int(path.partition("/")[0]) for path in files}
-        return cls(Place(name, folder, {version: folder / str(version) for version in versions}, folder.parent), made)
+        return cls(Place(name, folder, {version: folder / str(version) for version in versions}, folder.parent, config_called=CALLED), made)
 
     @staticmethod
-    def _made(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
+    def _made(parent: Path | None) -> LockedFolder:
         try:
-            return tempfile.TemporaryDirectory(prefix="inferd-", dir=parent)
+            return LockedFolder(parent)
         except OSError as error:
             raise _unwritable(error) from None
 

@@ -36,6 +36,7 @@ __all__ = [
     "class_labels",
     "find_place",
     "find_places",
+    "is_name",
     "odd_versions",
     "selected_versions",
     "shown",
@@ -45,7 +46,7 @@ __all__ = [
 
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
-MAX_NAME = 200  # characters of a model's name that is looked for
+MAX_NAME_NBYTES = 200  # of a model that is looked for, or that a client sends
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 _VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, without leading zeros"
@@ -54,13 +55,15 @@ _VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, w
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version; `repository` is
-    the folder of models that was named, if one was. odd: folders that look like versions and are none."""
+    the folder of models that was named, if one was. odd: folders that look like versions and are none.
+    config_called: what errors call a configuration that is no file of an operator."""
 
     name: str
     folder: Path | None
     files: dict[int, Path]
     repository: Path | None = None
     odd: tuple[str, ...] = ()
+    config_called: str = ""
 
 
 class Failure(NamedTuple):
@@ -108,10 +111,17 @@ def _twice(name: str) -> ConfigError:
     return ConfigError(f"models: there are two models named {name!r}: rename one of the files or folders")
 
 
+def is_name(name: str) -> bool:
+    """Whether a model of a repository may have the name: a file may have it, and it can be printed in logs, tables and metrics."""
+    if not name.isprintable() or "/" in name or name.startswith((".", "_")):
+        return False
+    return 0 < len(name.encode()) <= MAX_NAME_NBYTES
+
+
 def find_place(paths: Sequence[Path], name: str) -> Place | None:
     """The model of that name below the paths; None where there is none. Raises ConfigError and StartError."""
-    if not name or name.startswith((".", "_")) or "/" in name or "\0" in name or len(name) > MAX_NAME:
-        return None  # it names no folder of a repository
+    if not is_name(name):
+        return None
     found: list[Place] = []
     for path in paths:
         try:
@@ -169,6 +179,9 @@ def _entry(path: Path) -> Place | Failure | None:
     """One entry of a repository; None for what is no model: hidden files, scripts, folders without models."""
     if path.name.startswith((".", "_")):
         return None
+    if not path.name.isprintable():
+        name = path.name.encode("unicode_escape").decode()
+        return Failure(name, ConfigError(f"models: '{name}' has characters in its name that cannot be printed: rename it"), named=False)
     if path.is_file():
         return _single_file(path, path.parent) if path.suffix == ".onnx" else None
     try:

@@ -423,6 +423,11 @@ class Repository:
         for model in self._models:
             model.limit_queue({name: value for name, value in self._limits.items() if name not in model.own_limits})
 
+    def hurry(self) -> None:
+        """The server drains: no batch waits for more requests."""
+        for model in self._models:
+            model.hurry()
+
     def drain(self, timeout_s: float) -> bool:
         """No model takes anything new; waits until what is queued has run. False: that took longer than `timeout_s`."""
         self.routes.fill({})

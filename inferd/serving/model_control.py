@@ -14,7 +14,7 @@ from google.protobuf import json_format, text_format
 
 from inferd.engine.labels import versions_of
 from inferd.engine.overlay import Overlay
-from inferd.engine.places import survey
+from inferd.engine.places import MAX_NAME_NBYTES, is_name, shown, survey
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, ResourceExhausted, StartError, Unavailable, Unimplemented
 from inferd.protocol import POOL, inference, options
 from inferd.serving.method import Method
@@ -66,7 +66,7 @@ class ModelControl:
         try:
             version, sent = _load_parameters(request.model_name, request.parameters)
         except InvalidArgument as error:
-            raise InvalidArgument(f"failed to load '{request.model_name[:MAX_SHOWN_CHARS]}': {error}") from None
+            raise InvalidArgument(f"failed to load {shown(request.model_name)}: {error}") from None
         request.ClearField("parameters")  # `sent` has them
         await _carried_out(lifecycle.load(request.model_name, version, sent, 0 if sent is None else sent.nbytes))
         return inference.RepositoryModelLoadResponse()
@@ -149,7 +149,7 @@ class Sent:
         if self.files:
             return Overlay.of_files(self.name, self.config, dict(self.files))
         if found is None:
-            raise FailedPrecondition(f"failed to load '{self.name[:100]}', failed to poll from model repository: it has no such model")
+            raise FailedPrecondition(f"failed to load {shown(self.name)}, failed to poll from model repository: it has no such model")
         return Overlay.of_config(found, self.config)
 
 
@@ -176,8 +176,11 @@ def _load_parameters(name: str, parameters: Mapping[str, inference.ModelReposito
         raise InvalidArgument("parameters: files were sent without a config: send the model's configuration, too; '{}' is one")
     if config is None:
         return version, None
-    if not name or "/" in name or name.startswith((".", "_")) or "\0" in name or len(name) > 200:
-        raise InvalidArgument(f"model_name: expected a name that can be a folder's, got {name[:MAX_SHOWN_CHARS]!r}")
+    if not is_name(name):
+        raise InvalidArgument(
+            f"model_name: expected a name that can be a folder's, of at most {MAX_NAME_NBYTES} bytes that can be printed, "
+            f"got {name[:MAX_SHOWN_CHARS]!r}"
+        )
     return version, Sent(name, _config_text(config), tuple(sorted(files.items())))
 
 
@@ -185,6 +188,8 @@ def _config_text(config: str) -> str:
     """JSON as Triton's clients send it, as a config.pbtxt."""
     if len(config) > MAX_CONFIG_CHARS:
         raise ResourceExhausted(f"parameters: config: expected at most {MAX_CONFIG_CHARS} characters, got {len(config)}")
+    if config.lstrip()[:1] != "{":
+        raise InvalidArgument(f"parameters: config: expected a ModelConfig as JSON, an object, got {config[:MAX_SHOWN_CHARS]!r}")
     message = inference.ModelConfig()
     try:
         json_format.Parse(config, message, descriptor_pool=POOL)

@@ -13,6 +13,7 @@ from inferd.engine import contract
 from inferd.engine.contract import Contracts
 from inferd.engine.labels import FILE, LabelFile
 from inferd.engine.lifecycle import Lifecycle
+from inferd.engine.overlay import remove_left_folders
 from inferd.engine.places import find_place, survey
 from inferd.engine.remote import local_paths
 from inferd.engine.watching import SETTLE_S, Watcher
@@ -104,6 +105,7 @@ class Models:
             self._repository.labels = self._labels.read()
             self._repository.loader.contracts = Contracts(_contract_file(self._settings))
         if self._mode == "explicit":
+            remove_left_folders()
             for path in paths:
                 if not path.exists():
                     raise ConfigError(

@@ -205,6 +205,7 @@ class Server:
             await asyncio.sleep(self.settings.lame_duck_s)
         self.service.health.close()
         self._models.stop(0)
+        self.repository.hurry()
         await self._transport.stop(self.settings.drain_timeout_s)
         idle = await asyncio.to_thread(self._models.stop, CLOSE_S)
         self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)

@@ -48,11 +48,11 @@ def test_models_are_listed_loaded_and_unloaded(served: ServerFixture, call, tmp_
 
 
 def test_the_progress_of_a_load_is_told(served: ServerFixture, call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One look comes before the load is over, however quick it is."""
+    """One look comes before the load is over, however quick it is, and one after that, with the whole time."""
     looks = iter([False])
     monkeypatch.setattr("inferd.cli.models.waited", lambda future, timeout_s: next(looks, True))
     done = call("models", served.address, "load", "other")
-    assert (done.stdout, done.stderr) == ("other: loaded\n", "other: version 1 READY, 0 s\n")
+    assert (done.stdout, done.stderr) == ("other: loaded\n", "other: version 1 READY, 0 s\n" * 2)
 
 
 def test_a_server_that_is_not_there(call) -> None:

@@ -363,7 +363,7 @@ def test_a_repository_that_disappears_takes_no_model_with_it(world: World) -> No
         assert infer(world.repository, "m", value=3) == 3
 
 
-@pytest.mark.parametrize("name", ["x", "", "..", "../m", "m/1", ".m", "m\0", "x" * 10_000])
+@pytest.mark.parametrize("name", ["x", "", "..", "../m", "m/1", ".m", "m\0", "m\n", "x" * 10_000, "\u20ac" * 100])
 def test_names_that_no_model_has(world: World, name: str) -> None:
     world.write("m", 1, IDENTITY)
     world.start()
@@ -396,6 +396,17 @@ def test_a_folder_that_cannot_be_read_stops_no_other(world: World, monkeypatch: 
     assert [infer(world.repository, "m", value=3), infer(world.repository, "secret", value=3)] == [6, 3]
     assert ("secret", "", "UNAVAILABLE") in world.index()
     assert "the last load failed: model 'secret': its folder cannot be read: Permission denied" in world.reasons()[""]
+
+
+def test_a_folder_whose_name_cannot_be_printed_is_no_model(world: World) -> None:
+    world.write("m", 1, IDENTITY)
+    world.write("x\x1b[31m\n", 1, IDENTITY)
+    world.start()
+    world.compare()
+    assert [(entry.name, entry.reason[:70]) for entry in world.repository.index()] == [
+        ("m", ""),
+        (r"x\x1b[31m\n", r"the last load failed: models: 'x\x1b[31m\n' has characters in its name"),
+    ]
 
 
 def test_two_models_of_one_name(world: World, tmp_path: Path) -> None:

@@ -362,10 +362,12 @@ def test_states() -> None:
     model.close()
 
 
-def test_drain_answers_what_waits() -> None:
+@pytest.mark.parametrize("verb", ["drain", "hurry"])
+def test_what_waits_for_more_requests_is_answered_at_once(verb: str) -> None:
+    """By the drain of a model, and of a server whose clients wait."""
     model, (backend,) = threaded(max_queue_delay_microseconds=10**9)
     callers = [submit(model, value) for value in range(3)]
-    assert model.drain(LIMIT_S)
+    getattr(model, verb)()
     assert [caller.response[0, 0] for caller in callers] == [0, 2, 4]
     assert backend.rows == [3]
     model.close()

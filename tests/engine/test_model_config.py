@@ -430,6 +430,7 @@ UNSUPPORTED = {
     "inferd.max_queue_bytes": "inferd { max_queue_bytes: 18446744073709551615 }",
     "inferd.max_queue_wait_us": "inferd { max_queue_wait_us: 3600000001 }",
     "inferd.max_run_s": "inferd { max_run_s: 86401 }",
+    "dynamic_batching.max_queue_delay_microseconds": "dynamic_batching { max_queue_delay_microseconds: 60000001 }",
     "inferd.inline_limit_us": "inferd { inline_limit_us: 4294967295 }",
     "input[0].data_type": 'input { name: "x" data_type: 999 }',
     "model_warmup[0].inputs['x'].data_type": 'model_warmup { inputs { key: "x" value { data_type: 999 } } }',

@@ -135,7 +135,8 @@ def test_a_configuration_that_a_client_sends(client: triton.InferenceServerClien
         lambda: client.load_model("c", config=json.dumps(wrong))
     )
     against = {"input": [{"name": "z", "data_type": "TYPE_FP32", "dims": [16]}]}
-    assert "FAILED_PRECONDITION: failed to load 'c'" in rejected(lambda: client.load_model("c", config=json.dumps(against)))
+    said = rejected(lambda: client.load_model("c", config=json.dumps(against)))
+    assert "FAILED_PRECONDITION: failed to load 'c': parameters: config of model 'c': " in said
     assert client.get_model_config("c").config.max_batch_size == 5
 
 
@@ -178,6 +179,7 @@ def test_files_that_a_client_sends(
         ),
         ({"config": {"int64_param": 1}}, "config: expected string_param"),
         ({"config": {"string_param": "["}}, "config: expected a ModelConfig as JSON"),
+        *(({"config": {"string_param": text}}, f"expected a ModelConfig as JSON, an object, got '{text}'") for text in ("null", "[]", "1")),
         ({"config": {"string_param": "{}"}, "file:1/x": {"string_param": "x"}}, "expected bytes_param"),
         ({"version": {"int64_param": 0}}, "version: expected a number from 1"),
         ({"version": {"string_param": "latest"}}, "version: expected a number from 1"),
@@ -194,7 +196,7 @@ def test_parameters_that_are_wrong(caller: Caller, parameters: dict[str, Any], w
     assert answer(caller, "first") == ("1", 3)
 
 
-@pytest.mark.parametrize("name", ["../first", "", ".git", "a/b", "x" * 5000])
+@pytest.mark.parametrize("name", ["../first", "", ".git", "a/b", "x" * 5000, "\u20ac" * 100, "x\ny", "x\x1b[31m", "x\u202ey"])
 def test_names_of_models_that_are_sent(caller: Caller, name: str) -> None:
     parameters = {"config": {"string_param": "{}"}, "file:1/model.onnx": {"bytes_param": b"x"}}
     with pytest.raises(grpc.RpcError, match=r"model_name: expected a name that can be a folder's"):

@@ -317,6 +317,13 @@ cdef class Batcher(Origin):
         pthread_mutex_unlock(&self.mutex)
         pthread_cond_broadcast(&self.due)
 
+    def hurry(self):
+        """Requests are taken without any delay from now on."""
+        self.lock()
+        self.queue.max_delay_ns = 0
+        pthread_mutex_unlock(&self.mutex)
+        pthread_cond_broadcast(&self.due)
+
     def close(self):
         """Puts are rejected from now on. Queued requests are taken without any delay; then take returns None to everyone."""
         self.lock()
