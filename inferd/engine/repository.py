@@ -450,7 +450,7 @@ class Repository:
 
 def _without_paths(text: str) -> str:
     """Files without the folders that they lie in: clients may read this."""
-    return re.sub(r"(?<![\w.:/])/(?:[^\s'\"/]+/)*(?=[^\s'\"/])", "", text)
+    return re.sub(r"(?<![\w.:/])/(?:[^\s'\"/]+/)*(?=[^\s'\"/])", ".../", text)
 
 
 def _joined(failures: Sequence[InferdError], count: int) -> InferdError:

@@ -16,6 +16,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from inferd.engine import watching
+from inferd.engine.overlay import PREFIX
 from inferd.errors import ConfigError
 from inferd.protocol import SERVICES, health, options
 from inferd.serving.model_control import ModelControl
@@ -134,6 +135,8 @@ def test_a_configuration_that_a_client_sends(client: triton.InferenceServerClien
     assert "INVALID_ARGUMENT: failed to load 'c': parameters: config: expected a ModelConfig" in rejected(
         lambda: client.load_model("c", config=json.dumps(wrong))
     )
+    elsewhere = rejected(lambda: client.load_model("c", config=json.dumps({"default_model_filename": "/etc/passwd"})))
+    assert "default_model_filename is '.../passwd'" in elsewhere
     against = {"input": [{"name": "z", "data_type": "TYPE_FP32", "dims": [16]}]}
     said = rejected(lambda: client.load_model("c", config=json.dumps(against)))
     assert "FAILED_PRECONDITION: failed to load 'c': parameters: config of model 'c': " in said
@@ -287,6 +290,21 @@ def test_state_is_kept_in_the_folder_that_is_named_for_it(tmp_path: Path) -> Non
         assert caller.ask("ModelMetadata", name="g").properties["check.rows"] == "independent"
     assert {file.name for file in state.iterdir()} == {"checks.jsonl", "labels.json"}
     assert [entry.name for entry in folder.iterdir()] == ["g"]
+
+
+def test_a_server_begins_and_ends_without_what_a_killed_one_left_and_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of what clients sent to the killed one; and a request whose batch waits for more of them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    left = tmp_path / "temporary" / f"{PREFIX}left"
+    left.mkdir(parents=True)
+    folder = models.repository(tmp_path / "models", {"m": IDENTITY}, {"m": "dynamic_batching { max_queue_delay_microseconds: 60000000 }"})
+    with ServerFixture(folder, model_control="explicit", load_model=("m",)) as served, Caller(served.address) as caller:
+        assert not left.exists()
+        model = served.server.repository.lookup("m", "")
+        waiting = caller.start(infer_request("m", {"x": ROWS}).SerializeToString(), timeout=20 * LIMIT_S)
+        until(lambda: model.depth == 1)
+        served.__exit__()
+        assert waiting.result()
 
 
 # ---- under load ----------------------------------------------------------------------------------------------------
