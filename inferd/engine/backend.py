@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +28,7 @@ from inferd._core.inference.bound_runs import BoundRun, BoundRuns, CurrentRun
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.engine.arena import RunArena
 from inferd.engine.load_faults import explained
+from inferd.engine.load_limit import limited
 from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx
 from inferd.engine.reshaping import Reshape, find_reshapes
 from inferd.engine.weights import Parts, parted
@@ -301,6 +303,11 @@ class OnnxModel:
         ort = _onnxruntime()
         options = ort.RunOptions()
         options.log_severity_level = 4
+        with limited(partial(setattr, options, "terminate", True)):
+            return self._try(names, inputs, options)
+
+    def _try(self, names: list[str], inputs: Mapping[str, Array], options: Any) -> dict[str, Array]:
+        ort = _onnxruntime()
         inputs = {name: _inward(self._reshapes, name, array) for name, array in inputs.items()}
         if not any(tensor.datatype == "BF16" for tensor in (*self.graph.inputs, *self.graph.outputs)):
             outputs = zip(names, self._session.run(names, inputs, options), strict=True)

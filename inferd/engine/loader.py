@@ -25,6 +25,7 @@ from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.content import sha256_of, stamp_of, stamps_by_version
 from inferd.engine.contract import Contract, Contracts, key_of
 from inferd.engine.executor import Instance
+from inferd.engine.load_limit import LoadLimit
 from inferd.engine.model import QUEUE_LIMITS, Model
 from inferd.engine.optional_inputs import defaults_of
 from inferd.engine.padding import check_padding, compile_padding, padded
@@ -107,6 +108,7 @@ class Loader:
         self.digests: Digests | None = None
         self.beside_requests = False  # models serve already
         self.contracts = Contracts()
+        self.limit = LoadLimit()
 
     def select(self, place: Place, also: Collection[int] = ()) -> Selected:
         """Reads the configuration, and says which versions it selects. also: versions that are served, too, where they are there.
@@ -164,7 +166,10 @@ class Loader:
             gpu=model_config.on_gpu(written, self._defaults),
         )
         key = key_of(content, self._defaults)
-        model = self._load_version(selected, version, host, make_plan, self.contracts.find(key))
+        # Not on a GPU, where a first run may take minutes: kernels are chosen and compiled.
+        own_s = written.config.inferd.max_run_s or self._defaults.max_run_s
+        with self.limit.load(f"model '{place.name}' version {version}", 0 if model_config.on_gpu(written, self._defaults) else own_s):
+            model = self._load_version(selected, version, host, make_plan, self.contracts.find(key))
         model.content = content
         return model, key
 
@@ -219,6 +224,7 @@ class Loader:
             known = contract or loaded.proof
             with spared:
                 model.warm_up(known.deterministic if known else None)
+            self.limit.check()
             model.contract = contract or _contract(model, loaded.proof)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)

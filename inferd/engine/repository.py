@@ -399,6 +399,7 @@ class Repository:
         """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop.
         True: a model takes requests no longer, or again."""
         changed = False
+        self.loader.limit.look(now_ns)
         for model in tuple(self.active):
             changed |= model.expire(now_ns)
             if model.rest():

@@ -23,6 +23,7 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES, Signature
+from inferd.engine.load_limit import limited
 from inferd.engine.steadiness import Steadiness
 from inferd.errors import ConfigError, RequestError, StartError
 
@@ -192,7 +193,8 @@ def _response(instance: Instance, signature: Signature, inputs: Inputs) -> tuple
     batch = batcher.poll()
     assert batch is not None
     instance.warming_up = True
-    instance.run_batch(batch)
+    with limited(instance.backend.terminate):
+        instance.run_batch(batch)
     instance.warming_up = False
     batch.deliver()
     if call.error is not None:

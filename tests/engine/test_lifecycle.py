@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -361,6 +362,20 @@ def test_a_repository_that_disappears_takes_no_model_with_it(world: World) -> No
         with pytest.raises(ConfigError):
             world.compare()
         assert infer(world.repository, "m", value=3) == 3
+
+
+@pytest.mark.parametrize("trials", [True, False])
+def test_a_load_whose_run_does_not_end(world: World, trials: bool) -> None:
+    """A trial run, or one to warm up. The clock is ahead, so that the first look ends it."""
+    world.write("m", 1, IDENTITY)
+    world.start()
+    sharing = "" if trials else "max_batch_size: 0 input { name: 'x' dims: [-1, 64] } "
+    world.write("endless", 1, models.slow(10**9, always=True), sharing + "inferd { max_run_s: 1 }")
+    loading = world.life.load("endless")
+    until(lambda: world.repository.expire(time.monotonic_ns() + 10**12) or loading.done())
+    with pytest.raises(FailedPrecondition, match="model 'endless' version 1 cannot be loaded: a run took longer than max_run_s, 1 s"):
+        loading.result()
+    world.load("m")
 
 
 @pytest.mark.parametrize("name", ["x", "", "..", "../m", "m/1", ".m", "m\0", "m\n", "x" * 10_000, "\u20ac" * 100])

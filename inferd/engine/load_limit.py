@@ -1,0 +1,77 @@
+"""A run of a load, to try or to warm up a model, that takes longer than max_run_s is ended, and the load fails: another one can begin.
+
+The event loop looks some times a second, as it does at runs of requests (run_limit.py). ONNX Runtime ends a run between two nodes of the
+graph. Never in here: threads, clocks, what a load does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from inferd.errors import Aborted, StartError
+
+__all__ = ["LoadLimit", "limited"]
+
+
+class LoadLimit:
+    """The limit of one loader, which loads one version at a time."""
+
+    def __init__(self) -> None:
+        self._title, self._max_run_s = "", 0
+        self._began_ns = 0
+        self._end: Callable[[], None] | None = None  # ends the run that goes on
+        self._over = False  # a run of this load was ended
+
+    @contextmanager
+    def load(self, title: str, max_run_s: int) -> Iterator[None]:
+        """One load; 0: without a limit. Raises StartError in place of the error that the end of a run led to."""
+        self._title, self._max_run_s, self._over = title, max_run_s, False
+        token = _load.set(self)
+        try:
+            yield
+        except Exception:
+            self.check()
+            raise
+        finally:
+            _load.reset(token)
+
+    def check(self) -> None:
+        """Raises StartError where a run of this load was ended, which led to no error: a warm-up may fail, for example."""
+        if self._over:
+            raise StartError(
+                f"{self._title} cannot be loaded: a run took longer than max_run_s, {self._max_run_s} s, and was ended"
+            ) from None
+
+    @contextmanager
+    def run(self, end: Callable[[], None]) -> Iterator[None]:
+        if self._over:
+            raise Aborted("an earlier run of this load took too long")
+        self._began_ns, self._end = time.monotonic_ns(), end
+        try:
+            yield
+        finally:
+            self._end = None
+
+    def look(self, now_ns: int) -> None:
+        """On the event loop's thread."""
+        end = self._end
+        if end is not None and 0 < self._max_run_s * 10**9 <= now_ns - self._began_ns:
+            self._over = True
+            end()
+
+
+_load: ContextVar[LoadLimit | None] = ContextVar("load", default=None)  # that this thread carries out
+
+
+@contextmanager
+def limited(end: Callable[[], None]) -> Iterator[None]:
+    """One run on this thread, which end() ends: of a load, if there is one."""
+    load = _load.get()
+    if load is None:
+        yield
+        return
+    with load.run(end):
+        yield
