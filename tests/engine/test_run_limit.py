@@ -137,6 +137,8 @@ def test_a_model_with_an_instance_left_serves(deaf: Deaf, backend: FakeBackend, 
             assert deaf.entered.acquire(timeout=LIMIT_S)
             break
     backend.release()
+    if len(callers) == 2:
+        assert callers[0].response[0, 0] == 2, "the run of the instance that is left is over"
     for now_ns in (BEGUN_NS, BEGUN_NS + MAX_NS, BEGUN_NS + MAX_NS + GRACE_NS):
         assert not model.expire(now_ns)
     assert (model.state, model.hung) == ("READY", 1)
