@@ -37,7 +37,7 @@ __all__ = ["StoreError", "fetch", "refresh"]
 
 GiB = 1 << 30
 FEW_ATTEMPTS = 2  # at a list, where there is a copy to serve instead
-LOOK_S = 60  # for a list that only finds out whether something changed
+LOOK_S = 60  # for that list
 STATES = 3  # of a store that changes while it is fetched
 
 log = logging.getLogger("inferd.engine")
@@ -96,7 +96,8 @@ def _current(location: Location, cache: Cache, entry: Entry, limit_bytes: int, u
         newest = entry.newest()
         try:
             source = _source(location, until)
-            items = repeated(source.list, until, FEW_ATTEMPTS if newest else ATTEMPTS)
+            with until.at_most(LOOK_S if newest else until.timeout_s):
+                items = repeated(source.list, until, FEW_ATTEMPTS if newest else ATTEMPTS)
         except SourceError as error:
             if newest is None:
                 raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from inferd.engine.remote.source import SourceError
 
@@ -22,8 +24,19 @@ class Until:
     def left_s(self) -> float:
         return self._end_s - time.monotonic()
 
+    @contextmanager
+    def at_most(self, timeout_s: float) -> Iterator[None]:
+        """Inside, it ends after that time already."""
+        before = self.timeout_s, self._end_s
+        if timeout_s < self.left_s:
+            self.timeout_s, self._end_s = timeout_s, time.monotonic() + timeout_s
+        try:
+            yield
+        finally:
+            self.timeout_s, self._end_s = before
+
     def check(self) -> None:
         if self.left_s <= 0:
-            raise SourceError(f"it took longer than {self.timeout_s:g} s (model_download_timeout_s)")
+            raise SourceError(f"it took longer than {self.timeout_s:g} s (model_download_timeout_s)", again=True)
         if self.ended.is_set():
             raise SourceError("another part of the download failed")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferd.engine.remote import cache as caches
-from inferd.engine.remote import download
+from inferd.engine.remote import download, fetching
 from inferd.engine.remote.cache import Cache
 from inferd.engine.remote.fetching import fetch, refresh
 from inferd.errors import StartError
@@ -86,14 +86,14 @@ def test_a_download_that_was_killed_goes_on_where_it_was(cache: Cache, damaged: 
 
 def test_a_download_does_not_keep_its_process_from_ending(cache: Cache) -> None:
     with WebServer(CONTENT, hold_after=PIECE) as server:
-        fetching = threading.Thread(target=fetch, args=(server.url, cache), daemon=True)
-        fetching.start()
+        fetcher = threading.Thread(target=fetch, args=(server.url, cache), daemon=True)
+        fetcher.start()
         assert server.held.wait(60)
         readers = [thread for thread in threading.enumerate() if thread.name == "inferd-download"]
         assert readers
         assert all(thread.daemon for thread in readers)
         server.go.set()
-        fetching.join()
+        fetcher.join()
 
 
 def test_urls_that_differ_in_their_query_are_two(cache: Cache) -> None:
@@ -111,6 +111,14 @@ def test_a_file_without_a_validator_is_fetched_each_time(cache: Cache) -> None:
         server.content = CONTENT[::-1]
         assert refresh(server.url, path)
         assert fetch(server.url, cache).read_bytes() == CONTENT[::-1]
+
+
+def test_a_store_that_drips_does_not_hold_up_a_start_from_the_cache(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "LOOK_S", 0.1)
+    with WebServer(CONTENT) as server:
+        path = fetch(server.url, cache)
+        server.head, server.drips = OK + b"X-A: ", True
+        assert fetch(server.url, cache) == path
 
 
 @pytest.mark.parametrize(("status", "level"), [(503, "WARNING"), (404, "ERROR"), (410, "ERROR"), (403, "ERROR")])
