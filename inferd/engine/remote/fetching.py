@@ -169,7 +169,11 @@ def _fetched(
         records = {item.name: FileRecord(item.nbytes, digests[item.name], item.tag) for item in items}
     else:
         shutil.rmtree(files, ignore_errors=True)
-        unpack([archives / item.name for item in items], source.archive, files / location.leaf, limit_bytes, until)
+        try:
+            unpack([archives / item.name for item in items], source.archive, files / location.leaf, limit_bytes, until)
+        except BaseException:
+            shutil.rmtree(files, ignore_errors=True)
+            raise
         records = {
             str(path.relative_to(files)): FileRecord(path.stat().st_size, sha256_of(path)) for path in files.rglob("*") if path.is_file()
         }

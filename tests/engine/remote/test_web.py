@@ -20,6 +20,7 @@ from inferd.engine.remote import download, fetching
 from inferd.engine.remote.cache import Cache
 from inferd.engine.remote.fetching import fetch, refresh
 from inferd.errors import StartError
+from tests.engine.remote.archives import archive
 from tests.engine.remote.web_server import WebServer
 from tests.server_fixtures import until
 
@@ -221,6 +222,15 @@ def test_no_secret_of_a_url_is_said(cache: Cache, caplog: pytest.LogCaptureFixtu
 def test_what_cannot_be_fetched_is_an_error(cache: Cache, knobs: dict[str, object], limits: dict[str, float], said: str) -> None:
     with WebServer(CONTENT, **knobs) as server, pytest.raises(StartError, match=said):
         fetch(server.url, cache, **limits)
+
+
+def test_an_archive_that_is_rejected_leaves_no_files(cache: Cache) -> None:
+    with (
+        WebServer(archive({"1/model.onnx": b"one"}, links={"link": "/etc"}), name="digits.tar.gz") as server,
+        pytest.raises(StartError, match="'link' in an archive is a link"),
+    ):
+        fetch(server.url, cache)
+    assert not list(cache.folder.rglob("model.onnx"))
 
 
 def test_an_archive_is_unpacked(cache: Cache) -> None:
