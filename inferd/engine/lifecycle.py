@@ -99,7 +99,8 @@ class Order:
     def end(self, error: Exception | None = None) -> None:
         if error is not None:
             error.__context__ = error.__cause__ = error.__traceback__ = None  # their frames hold what a client sent
-        for each in self.asked:
+        asked, self.asked = self.asked, []  # else a cycle keeps the error, and frames of those who await it
+        for each in asked:
             each.set_result(None) if error is None else each.set_exception(error)
 
     def _finish(self, begun: Sequence[threading.Thread]) -> None:

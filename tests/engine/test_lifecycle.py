@@ -554,6 +554,9 @@ def test_what_clients_sent_has_a_limit_and_is_given_up_with_its_order(
     with pytest.raises(FailedPrecondition):
         failing.result(LIMIT_S)
     assert released(failed), "its error is kept, and holds nothing of it"
+    awaited = weakref.ref(failing)
+    del failing
+    assert released(awaited), "no cycle keeps it, and with it the frames of those who await it"
     with pytest.raises(FailedPrecondition):
         load(100)[0].result(LIMIT_S)
 
