@@ -69,7 +69,7 @@ class Streaming(StreamHandler):
     def wrap(self, response: Message) -> Message:
         return response
 
-    def reject(self, request: Message, error: RequestError) -> Message:
+    def rejection(self, request: Message, error: RequestError) -> Message:
         return Message(str(error).encode())
 
 
