@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import time
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_a_negative_size_is_rejected() -> None:
         Statistics(-1)
 
 
+@pytest.mark.skipif("libtsan" in os.environ.get("LD_PRELOAD", ""), reason="the thread sanitizer takes memory of its own")
 def test_what_counts_nothing_holds_no_memory_for_it() -> None:
     """A thousand models have 7,000 histograms of 7.7 KB, and most of the models get no request."""
     before_bytes = resident_bytes()
