@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from inferd.engine.onnx_file import external_files
+from inferd.engine.places import HIDDEN
 from inferd.engine.weights import weights_in
 from inferd.memory_limit import memory_limit_bytes
 
@@ -34,7 +35,6 @@ BLOCK_BYTES = 256 << 10  # that are read at once
 MAX_KNOWN = 100_000  # digests that are kept
 _NUMBER = re.compile("[1-9][0-9]*", re.ASCII)
 _SIZE = 2  # where a Stamp has it
-HIDDEN = (".", "_")  # names that begin so are no part of a model
 
 Stamp: TypeAlias = tuple[int, ...]
 Stamps: TypeAlias = dict[str, Stamp]  # what the system says of each file, by path

@@ -223,9 +223,9 @@ class Loader:
         try:
             known = contract or loaded.proof
             with spared:
-                model.warm_up(known.deterministic if known else None)
+                deterministic = model.warm_up(known.deterministic if known else None)
             self.limit.check()
-            model.contract = contract or _contract(model, loaded.proof)
+            model.contract = contract or _contract(model, loaded.proof, deterministic)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
             model.file_bytes = file.stat().st_size
@@ -349,13 +349,13 @@ def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signa
     return prove_rows(onnx, shapes, config.max_batch_size, samples, file)
 
 
-def _contract(model: Model, proof: Proof | None) -> Contract:
+def _contract(model: Model, proof: Proof | None, deterministic: bool | None) -> Contract:
     """What the checks have found of a model that is warm."""
     run_bytes = model.run_peak_bytes + model.buffer_bytes // model.instances if model.has_arena else 0
     batch_axis = model.config.max_batch_size > 0
     if proof is None:
-        return Contract(batch_axis, deterministic=model.deterministic, run_bytes=run_bytes)
-    return Contract(batch_axis, proof.rows, proof.why, model.deterministic, run_bytes)
+        return Contract(batch_axis, deterministic=deterministic, run_bytes=run_bytes)
+    return Contract(batch_axis, proof.rows, proof.why, deterministic, run_bytes)
 
 
 def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:

@@ -157,7 +157,6 @@ class Model:
         self.reason = ""
         self.plan_reason = plan_reason
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
-        self.deterministic: bool | None = None  # whether the same input twice gives the same bytes; None: warm-up could not tell
         self.contract: Contract | None = None  # set by whoever loaded it
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
         self.memory_bytes = 0  # that it holds without its runs, as far as it was estimated; set by whoever loaded it
@@ -333,9 +332,9 @@ class Model:
 
     # ---- life ----
 
-    def warm_up(self, deterministic: bool | None = None) -> None:
-        """Runs every instance before it serves, and decides where the model runs. On the loader's thread. deterministic: see there; None:
-        it is tried.
+    def warm_up(self, deterministic: bool | None = None) -> bool | None:
+        """Runs every instance before it serves, and decides where the model runs. On the loader's thread. Returns whether the same input
+        twice gives the same bytes; None: no made input runs. deterministic: the same, if it is known; else it is tried.
 
         Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
         """
@@ -355,7 +354,6 @@ class Model:
         self._learn_cost()
         if deterministic is None:
             deterministic = warmup.is_deterministic(self._instances[0], signature, self._examples)
-        self.deterministic = deterministic
         for name, count, inputs in warmup.configured_inputs(self.config, signature, self._warmup_file):
             try:
                 for instance in self._instances:
@@ -367,6 +365,7 @@ class Model:
         if 0 < self._give_back(kept_bytes=0) <= KEPT_BYTES:
             warmup.run_one_row(self._instances, signature, self._examples)  # so that a first request finds the memory of its run
         self._look_at_arenas()
+        return deterministic
 
     def _learn_cost(self) -> None:
         """Where sizes vary: learns what runs take of memory, so that a request whose run would not fit is rejected as it comes."""

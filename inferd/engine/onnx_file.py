@@ -147,7 +147,7 @@ def _graph_without_weights(content: Content, start: int, end: int, location: str
         if raw is not None:
             low, high = raw
             entries = {"location": location, "offset": str(low), "length": str(high - low)}
-            outside = [_field(_TENSOR_EXTERNAL, _field(1, key.encode()) + _field(2, value.encode())) for key, value in entries.items()]
+            outside = [_field(_TENSOR_EXTERNAL, _entry(key, value)) for key, value in entries.items()]
             before, behind = content[first : low - _header(_TENSOR_RAW, high - low)], content[high:last]
             pieces += [content[at : first - _header(field, last - first)], _field(field, b"".join([before, behind, *outside, _OUTSIDE]))]
             at = last
@@ -156,6 +156,10 @@ def _graph_without_weights(content: Content, start: int, end: int, location: str
 
 def _field(number: int, value: bytes) -> bytes:
     return _number(number << 3 | _LENGTH) + _number(len(value)) + value
+
+
+def _entry(key: str, value: str) -> bytes:
+    return _field(_ENTRY_KEY, key.encode()) + _field(_ENTRY_VALUE, value.encode())
 
 
 def _header(number: int, nbytes: int) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from inferd.engine.config_sources import Written
 
 __all__ = [
+    "HIDDEN",
     "MAX_VERSION",
     "SHOWN_NAMES",
     "Failure",
@@ -47,6 +48,7 @@ __all__ = [
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_NAME_NBYTES = 200  # of a model that is looked for, or that a client sends
+HIDDEN = (".", "_")  # names that begin so are no model, and no part of one
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 _VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, without leading zeros"
@@ -113,7 +115,7 @@ def _twice(name: str) -> ConfigError:
 
 def is_name(name: str) -> bool:
     """Whether a model of a repository may have the name: a file may have it, and it can be printed in logs, tables and metrics."""
-    if not name.isprintable() or "/" in name or name.startswith((".", "_")):
+    if not name.isprintable() or "/" in name or name.startswith(HIDDEN):
         return False
     return 0 < len(name.encode()) <= MAX_NAME_NBYTES
 
@@ -177,7 +179,7 @@ _EXPORTS = {
 
 def _entry(path: Path) -> Place | Failure | None:
     """One entry of a repository; None for what is no model: hidden files, scripts, folders without models."""
-    if path.name.startswith((".", "_")):
+    if path.name.startswith(HIDDEN):
         return None
     if not path.name.isprintable():
         name = path.name.encode("unicode_escape").decode()
@@ -201,7 +203,7 @@ def _entry(path: Path) -> Place | Failure | None:
 
 def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
     """A folder as one model; None if it has neither a configuration, nor folders named by numbers, nor a model.onnx."""
-    entries = [entry for entry in path.iterdir() if not entry.name.startswith((".", "_"))]
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith(HIDDEN)]
     numbered = [entry for entry in entries if re.fullmatch("[0-9]+", entry.name, re.ASCII) and entry.is_dir()]
     spelled = [entry for entry in numbered if _VERSION.fullmatch(entry.name) and int(entry.name) <= MAX_VERSION]
     versions = {int(entry.name): entry for entry in spelled if any(entry.iterdir())}

@@ -37,8 +37,8 @@ class Owner(Protocol):
 
 
 class Connection(native.Connection):
-    """One client's connection. It owns `client`, a connected socket. tls: the server's
-    certificates, by which its `self.tls` (_core/http2/tls) is made; None in plaintext."""
+    """One client's connection. It owns `client`, a connected socket. tls: the server's certificates, by which its
+    `self.tls` (_core/http2/tls) is made; None in plaintext."""
 
     def __init__(self, owner: Owner, client: socket.socket, tls: Tls | None) -> None:
         super().__init__(owner.server, client, None if tls is None else TlsLayer(tls.wrap))
