@@ -94,6 +94,15 @@ def test_versions_whose_client_was_the_limit_are_compared_with_low_confidence():
     assert made.summary["comparisons"][0]["notices"][0].startswith("version 4: 4 of 4 measurements were limited by the client")
 
 
+def test_versions_that_got_few_requests_are_compared_with_low_confidence():
+    def run(load: Load, version: str) -> Measurement:
+        return measurement(load, version, seconds=2, rate=49.0 if version == "4" else 50.0)
+
+    made = report_of(modes.carry_out(modes.versions(Load(), ["3", "4"], 4), run), "t", "m")
+    assert made.verdict["confidence"] == "low"
+    assert "in turn, 4 of 8 with fewer than 100 requests" in made.verdict["because"]
+
+
 def test_versions_of_which_one_was_measured_are_not():
     made = report_of(modes.Outcome("versions", [measurement(seconds=1)], Versions([]), "interrupted"), "t", "m")
     assert made.summary["comparisons"] == []
