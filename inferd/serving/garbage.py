@@ -24,6 +24,7 @@ class Garbage:
 
     _begun: ClassVar[int] = 0
     _threshold: ClassVar[tuple[int, int, int]]  # Python's, meanwhile
+    _frozen: ClassVar[bool]  # whether the program had frozen something before: it stays frozen
 
     def __init__(self) -> None:
         self._is_begun = False
@@ -31,10 +32,10 @@ class Garbage:
 
     def begin(self, now_s: float) -> None:
         """What is there now lives as long as the server does, and is looked at no more."""
+        if Garbage._begun == 0:
+            Garbage._threshold, Garbage._frozen = gc.get_threshold(), gc.get_freeze_count() > 0
         gc.collect()
         gc.freeze()
-        if Garbage._begun == 0:
-            Garbage._threshold = gc.get_threshold()
         Garbage._begun += 1
         self._is_begun, self._full_s = True, now_s
         if sys.version_info < (3, 14):  # which looks at a part at a time
@@ -55,4 +56,5 @@ class Garbage:
         Garbage._begun -= 1
         if Garbage._begun == 0:
             gc.set_threshold(*Garbage._threshold)
-            gc.unfreeze()
+            if not Garbage._frozen:
+                gc.unfreeze()

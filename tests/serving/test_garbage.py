@@ -78,6 +78,7 @@ def test_where_much_comes_anew_it_is_not_waited_for(garbage: Garbage) -> None:
 
 @by_generations
 def test_a_server_leaves_python_as_it_was(tmp_path: Path) -> None:
+    gc.unfreeze()  # the objects that tests/conftest.py has frozen
     before = gc.get_threshold()
     with ServerFixture(models.repository(tmp_path, {"identity": models.identity()})) as served:
         assert gc.get_threshold() == (NEW, YOUNG, LAST)
@@ -99,6 +100,15 @@ def test_the_last_of_several_servers_leaves_python_as_it_was() -> None:
         assert gc.get_threshold() == (NEW, YOUNG, LAST)
     second.end()
     assert gc.get_threshold() == before
+
+
+def test_objects_that_the_program_froze_itself_stay_frozen() -> None:
+    gc.freeze()
+    before = gc.get_freeze_count()
+    garbage = Garbage()
+    garbage.begin(0.0)
+    garbage.end()
+    assert gc.get_freeze_count() >= before
 
 
 def test_what_was_not_begun_does_not_end() -> None:
