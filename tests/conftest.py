@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.leak_check import counted, counts, left
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from tests.server_fixtures import ServerFixture
 
@@ -59,6 +61,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Tests, and the libraries that they import, stay: Python need not look through them for garbage, again and again while they come."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {TESTS / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
@@ -66,40 +79,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def what_is_there_stays() -> None:
-    """Tests, and the libraries that a file imports: no `gc.collect()` of a test has to look through them, which takes up to a second."""
+    """No `gc.collect()` of a test, nor of a server that it starts, looks through the tests and the libraries: that takes up to a second."""
     gc.collect()
     gc.freeze()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """In a build that counts, a file's tests leave nothing of what is counted: it is set up before, and looks after all else of them."""
-    from tests.leak_check import counted, counts, left
+if counted():
 
-    before = counts() if counted() else {}
-    yield
-    if counted():
+    @pytest.fixture(scope="module", autouse=True)
+    def nothing_is_left() -> Iterator[None]:
+        """A file's tests leave nothing of what a debug build counts: it is set up before, and looks after all else of them."""
+        before = counts()
+        yield
         assert left(before) == {}
 
-
-@pytest.fixture(autouse=True)
-def nothing_said_is_kept(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """In a build that counts: a record of an exception holds the frames that it went through, until pytest is done with the test."""
-    from tests.leak_check import counted
-
-    yield
-    if counted():
+    @pytest.fixture(autouse=True)
+    def nothing_said_is_kept(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+        """A record of an exception holds the frames that it went through, until pytest is done with the test."""
+        yield
         for phase in ("setup", "call"):
             caplog.get_records(phase).clear()
 
-
-@pytest.fixture(scope="session", autouse=True)
-def all_is_zero() -> Iterator[None]:
-    """And so does the suite."""
-    yield
-    from tests.leak_check import counted, left
-
-    if counted():
+    @pytest.fixture(scope="session", autouse=True)
+    def all_is_zero() -> Iterator[None]:
+        """And so does the suite."""
+        yield
         assert left() == {}
 
 
