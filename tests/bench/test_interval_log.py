@@ -33,7 +33,7 @@ def test_a_line_an_interval_and_the_last_one_has_what_came_after() -> None:
 
 
 @given(count=st.integers(1, 200))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_of_many_intervals_neighbours_are_put_together(count: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(interval_log, "MOST_LINES", 8)

@@ -73,13 +73,13 @@ def test_a_reader_of_stdout_that_leaves_does_not_end_the_server(tmp_path: Path) 
         assert server.returncode == 0, log.read()
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_descriptors_do_not_end_the_server(tmp_path: Path, closed: str) -> None:
+def test_closed_standard_descriptors_do_not_end_the_server(tmp_path: Path) -> None:
+    """tests/cli/test_main.py closes each of them alone."""
     socket_path = tmp_path / "here.sock"
-    arguments = ["sh", "-c", f'exec "$@" {closed}', "sh", *command("serve", MODELS, *FREE_PORTS, "--listen", f"unix:{socket_path}")]
+    arguments = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command("serve", MODELS, *FREE_PORTS, "--listen", f"unix:{socket_path}")]
     server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     try:
-        with grpc.insecure_channel(f"unix:{socket_path}") as channel:
+        with grpc.insecure_channel(f"unix:{socket_path}", [("grpc.initial_reconnect_backoff_ms", 100)]) as channel:
             grpc.channel_ready_future(channel).result(timeout=60)
         assert answer(f"unix:{socket_path}") == 0
     finally:
@@ -88,12 +88,11 @@ def test_closed_standard_descriptors_do_not_end_the_server(tmp_path: Path, close
     assert server.returncode == 0
 
 
-@pytest.mark.parametrize("flag", ["--grpc-port", "--metrics-port"])
-def test_a_port_in_use_is_told_before_models_are_loaded(run, flag: str) -> None:
-    """Nor is a worker started. tests/serving/test_server.py has one process."""
+def test_a_port_in_use_is_told_before_workers_are_started(run) -> None:
+    """tests/serving/test_server.py has one process, and both kinds of ports."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run("serve", "absent.onnx", *FREE_PORTS, flag, port, "--workers", "2")
+        done = run("serve", "absent.onnx", *FREE_PORTS, "--grpc-port", port, "--workers", "2")
     assert (done.returncode, done.stdout) == (3, "")
     assert "is started" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -46,7 +46,7 @@ class Setup:
             {
                 "identity": models.identity(),
                 "long": models.identity("FP32", ("n",)),
-                "slow": models.slow(4),
+                "slow": models.slow(2),
                 "narrow": models.slow(60),
             },
             {"narrow": "max_batch_size: 1 dynamic_batching { default_queue_policy { max_queue_size: 1 } }"},

@@ -40,7 +40,7 @@ def sparse(nbytes: int) -> bytes:
     return bytes(header)
 
 
-HEADER_BOMB = gzip.compress(headers(entry("x", tarfile.XHDTYPE, 64 << 20)) + bytes(64 << 20))
+HEADER_BOMB = gzip.compress(headers(entry("x", tarfile.XHDTYPE, 16 << 20)) + bytes(16 << 20))
 
 
 @pytest.mark.parametrize(
