@@ -41,7 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.repository(tmp_path_factory.mktemp("models"), {"wide": models.identity(dims=(WIDTH,))})
+    return models.repository(tmp_path_factory.mktemp("models"), {"wide": models.identity(dims=(WIDTH,))}, {"wide": "max_batch_size: 2"})
 
 
 def context_of(files: Files, protocols: Sequence[str] = ("h2",), version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
