@@ -92,9 +92,9 @@ def initial_values(source: str | os.PathLike[str] | bytes, words: Mapping[str, s
         return dict(_values(content, words))
 
 
-def external_files(source: str | os.PathLike[str] | bytes) -> set[str]:
+def external_files(source: str | os.PathLike[str] | bytes | memoryview) -> set[str]:
     """The names of the files that hold tensors of the graph, as it has them. Raises as `read_onnx` does."""
-    if isinstance(source, bytes):
+    if isinstance(source, (bytes, memoryview)):
         return set(_locations(source, 0, len(source), "model"))
     with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return set(_locations(content, 0, len(content), "model"))
