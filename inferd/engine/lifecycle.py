@@ -115,8 +115,8 @@ class Lifecycle:
     paths: where models lie. look_at_stores(): before a load that a client asks for, brings what has changed in the stores that paths were
     fetched from, and returns those that could not be read, with why. on_loop(function): calls it on the event loop's thread and returns
     its result; changed(): called there when a version's state has changed. giving_back(): what is freed inside goes back to the system.
-    label_file: where labels are kept. memory_bytes: what models in memory may hold without their runs; 0: no limit, and each model is
-    loaded as soon as it is there.
+    begin(): called first on the loader's thread. label_file: where labels are kept. memory_bytes: what models in memory may hold without
+    their runs; 0: no limit, and each model is loaded as soon as it is there.
     """
 
     def __init__(
@@ -127,13 +127,14 @@ class Lifecycle:
         on_loop: Callable[[Callable[[], Any]], Any],
         changed: Callable[[], None] = lambda: None,
         giving_back: Callable[[], AbstractContextManager[object]] = nullcontext,
+        begin: Callable[[], object] = lambda: None,
         label_file: LabelFile | None = None,
         memory_bytes: int = 0,
     ) -> None:
         self.repository = repository
         self.paths = [Path(path) for path in paths]
         self.look_at_stores: Callable[[], Mapping[Path, str]] = dict
-        self._on_loop, self._changed, self._giving_back = on_loop, changed, giving_back
+        self._on_loop, self._changed, self._giving_back, self._begin = on_loop, changed, giving_back, begin
         self._wishes: dict[str, Wish] = {}
         self._overlays: dict[str, Overlay] = {}  # models that clients sent, instead of what lies below the paths
         self._label_file = label_file or LabelFile(None)
@@ -246,6 +247,7 @@ class Lifecycle:
     # ---- the loader's thread ----
 
     def _carry_out(self) -> None:
+        self._begin()
         while (order := self._orders.get()) is not None:
             with self._lock:
                 self._waiting -= 1

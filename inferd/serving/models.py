@@ -18,7 +18,7 @@ from inferd.engine.places import find_place, survey
 from inferd.engine.remote import local_paths
 from inferd.engine.watching import SETTLE_S, Watcher
 from inferd.errors import ConfigError, RequestError, StartError, Unavailable
-from inferd.serving.memory import giving_back
+from inferd.serving.memory import giving_back, watch_heap
 from inferd.serving.model_control import ModelControl
 from inferd.serving.on_demand import OnDemand
 
@@ -64,6 +64,7 @@ class Models:
                 on_loop=self._on_loop,
                 changed=changed,
                 giving_back=giving_back,
+                begin=watch_heap,
                 label_file=self._labels,
                 memory_bytes=settings.model_memory,
             )
@@ -75,6 +76,7 @@ class Models:
 
     def load(self) -> None:
         """What is served from the start on. Raises ConfigError and StartError. On the loader's thread."""
+        watch_heap()
         self._load()
         if self._lifecycle is not None:
             self._lifecycle.start()
