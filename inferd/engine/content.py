@@ -16,8 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from inferd.engine.onnx_file import external_files
 from inferd.engine.places import HIDDEN
 from inferd.engine.weights import weights_in
@@ -73,12 +71,11 @@ def _own(place: Place, version: int) -> dict[str, Path]:
 
 @lru_cache(maxsize=4096)
 def _weights_of(file: Path, stamp: Stamp | None) -> tuple[str, ...]:
-    """Read once, until the file changes. Not mapped: to look into a mapped file that somebody cuts ends the process. Into an array: numpy
-    asks for large pages, and to free 100 MB of small ones takes 7 ms, in which Python's lock is held."""
+    """Read once, until the file changes."""
     if stamp is None or stamp[_SIZE] > MAX_GRAPH_BYTES:
         return ()
     try:
-        return tuple(sorted(external_files(np.fromfile(file, np.uint8).data)))
+        return tuple(sorted(external_files(file)))
     except (OSError, ValueError, IndexError, RecursionError):  # whoever loads it says why
         return ()
 

@@ -32,6 +32,7 @@ FILE = "checks.jsonl"
 RULES = 1  # another number where checks find something else than they did
 MAX_KEPT = 10_000
 MAX_FILE_BYTES = 16 << 20
+MAX_WHY = 500  # characters: it names outputs, as long as a client likes
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

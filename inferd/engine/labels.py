@@ -6,12 +6,13 @@ is a value: a change makes another one, which is written first and taken then. N
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -127,6 +128,23 @@ class LabelFile:
                 continue
             line = f", line {_line_of(content, model, name)}"
             log.error("labels: '%s'%s: a label of model %r is left out: %s; mend or remove it", self.path, line, model, why, extra=LIMITED)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process reads and then writes the table meanwhile, where the file system has such locks."""
+        if self.path is None:
+            yield
+            return
+        descriptor = -1
+        try:
+            with suppress(OSError):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def write(self, table: Table) -> None:
         """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""

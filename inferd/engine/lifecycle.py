@@ -36,7 +36,7 @@ from inferd.log import event
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferd.engine.labels import Table
+    from inferd.engine.labels import Label, Table
     from inferd.engine.loader import Selected
     from inferd.engine.model import Model
     from inferd.engine.overlay import Overlay
@@ -77,6 +77,7 @@ class Order:
     work: Callable[[], Sequence[threading.Thread]]  # returns what it has begun and does not wait for
     nbytes: int = 0  # that it keeps in memory
     asked: list[Future[None]] = field(default_factory=list)  # of each that waits for it, one to be cancelled or completed
+    left: int = 0  # those that were cancelled
 
     def begin(self) -> bool:
         """It cannot be cancelled from now on. False: nobody waits for it any more."""
@@ -190,7 +191,7 @@ class Lifecycle:
 
     def roll_back(self, name: str, label: str) -> Future[None]:
         """The label names the version that it named before."""
-        return self._order(name, ("roll back", label), lambda: self._take_labels(name, rolled_back(self._table(), name, label)))
+        return self._order(name, ("roll back", label), lambda: self._move_labels(name, lambda table: rolled_back(table, name, label)))
 
     def compare(self, names: Collection[str] | None = None) -> Future[None]:
         """Looks at the files of some models, or of all, and loads, replaces and unloads what differs from what serves. A model that
@@ -232,7 +233,8 @@ class Lifecycle:
         if not asked.cancelled():
             return
         with self._lock:
-            is_wanted = not all(each.cancelled() for each in order.asked)
+            order.left += 1
+            is_wanted = order.left < len(order.asked)
             if not is_wanted and self._last.get(order.name) is order:
                 del self._last[order.name]
         if not is_wanted:
@@ -275,6 +277,7 @@ class Lifecycle:
             concerned = sent is None if found is None else find_place([path], name) is not None
             if concerned:
                 raise FailedPrecondition(f"failed to load '{name[:100]}': {why}")
+        offered = self.repository.offered(name)
         overlay = None if sent is None else sent(found)
         place = found if overlay is None else overlay.place
         if place is None:
@@ -284,6 +287,8 @@ class Lifecycle:
         except BaseException:
             if overlay is not None:
                 overlay.folder.cleanup()
+                if offered and not self.repository.serving(name):
+                    self._call(partial(self.repository.offer, name, offered))  # its own files are as good as before
             if found is None and name not in self._overlays and not self.repository.versions(name):
                 self._call(partial(self.repository.forget, name))  # there is nothing that could be tried again
             raise
@@ -306,11 +311,17 @@ class Lifecycle:
             raise FailedPrecondition(f"failed to load '{name}': {why}")
 
     def _demand(self, name: str) -> Sequence[threading.Thread]:
-        if name in self.repository.on_demand:  # still: it was not loaded or unloaded meanwhile
+        why = ""
+        while offered := self.repository.offered(name):  # still: it was not loaded or unloaded meanwhile
             place = self._place(name)
-            why = self._bring(place) if place is not None else self._failed(name, 0, StartError("its files are gone"))
-            if why:
-                raise FailedPrecondition(f"failed to load '{name}': {why}")
+            if place is None or not {*offered} & {*place.files}:
+                why = self._failed(name, 0, StartError("its files are gone"))
+            else:
+                why = self._bring(place, only=offered)
+            if self.repository.offered(name) == offered:
+                break  # where a new version is broken, the earlier ones are offered now
+        if why and not self.repository.serving(name):
+            raise FailedPrecondition(f"failed to load '{name}': {why}")
         return ()
 
     def _place(self, name: str) -> Place | None:
@@ -360,10 +371,23 @@ class Lifecycle:
 
     def _label(self, name: str, label: str, version: int) -> Sequence[threading.Thread]:
         if not version:
-            return self._take_labels(name, removed(self._table(), name, label))
+            return self._move_labels(name, lambda table: removed(table, name, label))
         if not self.repository.versions(name):
             raise NotFound(f"label: model {shown(name)} is not loaded")
-        return self._take_labels(name, moved(self._table(), name, label, version))
+        return self._move_labels(name, lambda table: moved(table, name, label, version))
+
+    def _move_labels(self, name: str, change: Callable[[Table], Table]) -> Sequence[threading.Thread]:
+        """Changes the labels of one model: what they name is loaded first, and takes requests under them once the file has them."""
+        after = change(self._table()).get(name, {})
+        while True:
+            self._serve_labelled(name, after)
+            with self._label_file.locked():
+                table = change(self._table())  # a load takes long: another process may have moved labels meanwhile
+                if (now := table.get(name, {})) == after:
+                    self._label_file.write(table)
+                    break
+            after = now
+        return self._follow(name, after)
 
     def _table(self) -> Table:
         """The labels as the file has them: another process may have moved some."""
@@ -379,14 +403,14 @@ class Lifecycle:
         for name in sorted({*table, *self.repository.labels}):
             if versions_of(table, name) != versions_of(self.repository.labels, name):
                 try:
-                    self._take_labels(name, {**self.repository.labels, name: table.get(name, {})}, write=False)
+                    self._serve_labelled(name, table.get(name, {}))
+                    self._follow(name, table.get(name, {}))
                 except InferdError as error:
                     log.error("labels of model '%s' stay as they are: %s", name, error)
 
-    def _take_labels(self, name: str, labels: Table, *, write: bool = True) -> Sequence[threading.Thread]:
-        """Serves the versions that labels of a model name anew, writes the labels, and only then lets requests follow; versions that
-        nobody asks for any more leave after that."""
-        before, after = versions_of(self.repository.labels, name), versions_of(labels, name)
+    def _serve_labelled(self, name: str, labels: Mapping[str, Label]) -> None:
+        """Serves the versions that these labels of a model name anew."""
+        before, after = versions_of(self.repository.labels, name), versions_of({name: labels}, name)
         place = self._place(name)
         there = [] if place is None else sorted(place.files)
         named = {version for label, version in after.items() if before.get(label) != version}
@@ -396,12 +420,15 @@ class Lifecycle:
         serving = set(self.repository.serving(name))
         if place is not None and named - serving and (why := self._bring(place, named | serving)):
             raise FailedPrecondition(f"the label stays where it is: {why}")
-        if write:
-            self._label_file.write(labels)
-        self._call(partial(self.repository.label, labels))
-        said = ", ".join(f"{label}={version}" for label, version in sorted(after.items())) or "none"
-        log.info("model '%s' has the labels %s", name, said, extra=event("labels_moved", model=name, labels=after))
-        if place is not None:
+
+    def _follow(self, name: str, labels: Mapping[str, Label]) -> Sequence[threading.Thread]:
+        """Requests follow the labels of a model; versions that nobody asks for any more leave after that. Labels of other models stay
+        as they are, whatever the file says: what those name may not be loaded yet."""
+        self._call(partial(self.repository.label, {**self.repository.labels, name: labels}))
+        named = versions_of(self.repository.labels, name)
+        said = ", ".join(f"{label}={version}" for label, version in sorted(named.items())) or "none"
+        log.info("model '%s' has the labels %s", name, said, extra=event("labels_moved", model=name, labels=named))
+        if (place := self._place(name)) is not None:
             self._take(place)
         return ()
 
@@ -438,12 +465,12 @@ class Lifecycle:
                 self._failed(place.name, 0, error)
             return
         try:
-            selected = self._select(place)
+            wanted = [version for version, _ in self._select(place).versions]
         except (ConfigError, StartError) as error:
             self._failed(place.name, 0, error)
             return
-        wanted = [version for version, _ in selected.versions]
-        self._call(partial(self.repository.offer, place.name, wanted))
+        earlier = [version for version in self.repository.offered(place.name) if version in place.files and version not in wanted]
+        self._call(partial(self.repository.offer, place.name, wanted, earlier))
         self._call(partial(self.repository.found, place.name, place.files, sorted(set(place.files) - set(wanted))))
 
     def _select(self, place: Place, also: Collection[int] = ()) -> Selected:
@@ -454,16 +481,20 @@ class Lifecycle:
         wanted = [entry for entry in selected.versions if entry[0] in also or (wish.whole and entry[0] not in wish.never)]
         return selected._replace(versions=wanted)
 
-    def _bring(self, place: Place, also: Collection[int] = ()) -> str:
+    def _bring(self, place: Place, also: Collection[int] = (), only: Collection[int] = ()) -> str:
         """Loads the versions of a model that are to be served and are not, or have other files now, and lets go of the rest. Where one
-        fails, those that serve go on. Returns why, for clients. also: versions that are to be served whatever else is asked for."""
+        fails, those that serve go on. Returns why, for clients. also: versions that are to be served whatever else is asked for. only:
+        no others, if there are some of them."""
         name, repository, loader = place.name, self.repository, self.repository.loader
         serving = repository.serving(name)
         try:
-            selected = self._select(place, also)
+            selected = self._select(place, {*also, *only})
             wanted = {version for version, _ in selected.versions}
+            if only and wanted & {*only}:
+                wanted &= {*only}
             missing = [each for each in sorted(wanted) if each not in serving or serving[each].content != loader.content(place, each)]
-            self._make_room(place, missing)
+            if missing:
+                self._make_room(place, wanted)
         except (ConfigError, StartError) as error:
             self._call(partial(repository.found, name, place.files, [each for each in repository.unserved(name) if each in place.files]))
             return self._failed(name, 0, error)
@@ -475,6 +506,7 @@ class Lifecycle:
             try:
                 self._room.check(place, version)
                 loaded.append(self._room.measured(place, version, partial(loader.load, selected, version, self._count)))
+                self._check_fits(loaded, serving)
             except Exception as error:
                 failed = self._failed(name, version, error)
         retired = set() if failed else set(repository.versions(name)) - wanted
@@ -489,17 +521,15 @@ class Lifecycle:
             self._call(partial(repository.found, name, place.files, unserved))
         return failed
 
-    def _make_room(self, place: Place, versions: Sequence[int]) -> None:
-        """Lets models leave until these versions fit beside the others. Old versions of their own model do not count: they leave soon.
-        Raises StartError where they would not fit alone, ResourceExhausted where all others have something to do for ROOM_WAIT_S."""
-        if not self._memory_bytes or not versions:
+    def _make_room(self, place: Place, versions: Collection[int]) -> None:
+        """Lets models leave until these versions, which are to serve together, fit beside other models. Old versions of their own model do
+        not count: they leave soon. Raises StartError where they would not fit alone, ResourceExhausted where all others have something to
+        do for ROOM_WAIT_S."""
+        if not self._memory_bytes:
             return
         limit, needed = self._memory_bytes, sum(self._room.expected(place, version) for version in versions)
         if needed > limit:
-            raise StartError(
-                f"model '{place.name}' takes about {needed // KiB} KiB, and model_memory is {limit // KiB} KiB: raise it, or serve fewer "
-                "versions of the model"
-            )
+            raise self._too_large(place.name, needed)
         until_s = time.monotonic() + ROOM_WAIT_S
         while self.repository.memory_bytes(place.name) + needed > limit:
             if self._evict_one(place.name):
@@ -510,6 +540,21 @@ class Lifecycle:
                     retry_after_ns=ROOM_RETRY_NS,
                 )
             time.sleep(ROOM_PAUSE_S)
+
+    def _too_large(self, name: str, nbytes: int) -> StartError:
+        return StartError(
+            f"model '{name}' takes about {nbytes // KiB} KiB, and model_memory is {self._memory_bytes // KiB} KiB: raise it, or serve "
+            "fewer versions of the model"
+        )
+
+    def _check_fits(self, loaded: list[Model], serving: Mapping[int, Model]) -> None:
+        """The first load tells what a version really takes. Lets the last one go, and raises StartError, where all do not fit together."""
+        new = {model.version for model in loaded}
+        held = [*loaded, *(model for version, model in serving.items() if version not in new)]
+        if self._memory_bytes and (nbytes := sum(model.memory_bytes for model in held)) > self._memory_bytes:
+            model = loaded.pop()
+            model.close()
+            raise self._too_large(model.name, nbytes)
 
     def _evict_one(self, but: str) -> bool:
         """The model leaves that was used least recently, of those that have nothing to do, but for one. False: there is none."""

@@ -23,7 +23,7 @@ from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
 from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.content import sha256_of, stamp_of, stamps_by_version
-from inferd.engine.contract import Contract, Contracts, key_of
+from inferd.engine.contract import MAX_WHY, Contract, Contracts, key_of
 from inferd.engine.executor import Instance
 from inferd.engine.load_limit import LoadLimit
 from inferd.engine.model import QUEUE_LIMITS, Model
@@ -355,7 +355,7 @@ def _contract(model: Model, proof: Proof | None, deterministic: bool | None) -> 
     batch_axis = model.config.max_batch_size > 0
     if proof is None:
         return Contract(batch_axis, deterministic=deterministic, run_bytes=run_bytes)
-    return Contract(batch_axis, proof.rows, proof.why, deterministic, run_bytes)
+    return Contract(batch_axis, proof.rows, proof.why[:MAX_WHY], deterministic, run_bytes)
 
 
 def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:

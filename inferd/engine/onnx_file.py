@@ -1,25 +1,28 @@
-"""What an ONNX file says of its graph, as far as operators and the names between them go. Weights are passed over where they lie: a file
-of gigabytes is neither read into memory nor copied.
+"""What an ONNX file says of its graph, as far as operators and the names between them go. Weights are passed over where they lie.
 
+A file is read, not mapped: to look into a mapped file that somebody cuts ends the process.
 ONNX Runtime tells a graph's inputs and outputs and nothing of what is between them, and the onnx package is not needed to serve.
 Never in here: what an operator does (bounds.py).
 """
 
 from __future__ import annotations
 
-import mmap
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from inferd._core.tensor.tensor import DATATYPES
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Function", "Node", "OnnxFile", "Subgraph", "external_files", "initial_values", "read_onnx", "without_weights"]
 
-Content = bytes | mmap.mmap | memoryview
+Content = bytes | memoryview
+
+MAX_FILE_BYTES = (1 << 31) - 1  # of a protobuf message
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
@@ -75,10 +78,7 @@ class OnnxFile(NamedTuple):
 
 def read_onnx(source: str | os.PathLike[str] | bytes) -> OnnxFile:
     """A file, or the bytes of one. Raises ValueError, IndexError or RecursionError where it is none, OSError where it cannot be read."""
-    if isinstance(source, bytes):
-        return _model(source)
-    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _model(content)
+    return _model(_content(source))
 
 
 def initial_values(source: str | os.PathLike[str] | bytes, words: Mapping[str, str]) -> dict[str, bytes]:
@@ -86,18 +86,22 @@ def initial_values(source: str | os.PathLike[str] | bytes, words: Mapping[str, s
 
     Raises ValueError or IndexError where the file is none, OSError where it cannot be read.
     """
-    if isinstance(source, bytes):
-        return dict(_values(source, words))
-    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return dict(_values(content, words))
+    return dict(_values(_content(source), words))
 
 
-def external_files(source: str | os.PathLike[str] | bytes | memoryview) -> set[str]:
+def external_files(source: str | os.PathLike[str] | bytes) -> set[str]:
     """The names of the files that hold tensors of the graph, as it has them. Raises as `read_onnx` does."""
-    if isinstance(source, (bytes, memoryview)):
-        return set(_locations(source, 0, len(source), "model"))
-    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return set(_locations(content, 0, len(content), "model"))
+    content = _content(source)
+    return set(_locations(content, 0, len(content), "model"))
+
+
+def _content(source: str | os.PathLike[str] | bytes) -> Content:
+    """A file's bytes lie in an array: numpy asks for large pages, and to free 100 MB of small ones takes 7 ms, with Python's lock held."""
+    if isinstance(source, bytes):
+        return source
+    if os.stat(source).st_size > MAX_FILE_BYTES:
+        raise ValueError("an ONNX file has 2 GiB at most; larger weights lie in files of their own")
+    return np.fromfile(source, np.uint8).data
 
 
 # Where tensors can be: each message's fields, and what they hold.

@@ -41,6 +41,7 @@ __all__ = ["IndexEntry", "Loads", "Repository"]
 
 log = logging.getLogger("inferd.engine")
 
+MAX_REASON = 2000  # characters of why a load failed: a client may have sent the names in it
 ON_DEMAND = "not in memory: a request has it loaded"
 
 
@@ -92,6 +93,7 @@ class Repository:
         self._models: list[Model] = []  # replaced as a whole: other threads read it
         self._leaving: list[Model] = []  # versions that were replaced or unloaded, and still answer what they have
         self._on_demand: dict[str, tuple[int, ...]] = {}  # the versions of models that are not in memory until a request asks for them
+        self._earlier: dict[str, tuple[int, ...]] = {}  # of those, the versions that were offered before
         self.evictions = 0  # models that left memory to make room
         self.left_requests = 0  # that versions answered which are no longer in memory
         self._others: dict[tuple[str, int], Other] = {}  # what the index says beside: of loads, and of versions that have gone
@@ -177,6 +179,10 @@ class Repository:
             return False
         number = versions_of(self.labels, name).get(version) or (int(version[:20]) if version.isascii() and version.isdigit() else 0)
         return not version or number in versions
+
+    def offered(self, name: str) -> tuple[int, ...]:
+        """The versions of a model that is on demand, and not in memory."""
+        return self._on_demand.get(name, ())
 
     @property
     def on_demand(self) -> set[str]:
@@ -277,11 +283,14 @@ class Repository:
     def failed(self, name: str, version: int, error: Exception) -> str:
         """A version could not be loaded; 0: none could, or none was found. The versions that serve go on serving. Returns why, for
         clients."""
-        why = _without_paths(str(error)) if isinstance(error, InferdError) else "the server's log says why"
+        why = _without_paths(str(error))[:MAX_REASON] if isinstance(error, InferdError) else "the server's log says why"
         self._others[name, version] = Other(State.UNAVAILABLE, f"the last load failed: {why}")
         loads = self.loads.get(name, Loads())
         self.loads[name] = Loads(loads.failures + 1, failing=True)
-        if not self.serving(name):
+        left = tuple(each for each in self.offered(name) if each != version) or self._earlier.pop(name, ())
+        if version and left:
+            self._on_demand[name] = left
+        elif not self.serving(name):
             self._on_demand.pop(name, None)
             self._skipped[name] = str(error) if isinstance(error, InferdError) else why
         return why
@@ -295,6 +304,7 @@ class Repository:
             model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.own_limits})
             model.start()
         offered = self._on_demand.pop(name, ())
+        self._earlier.pop(name, None)
         if not loaded and (left := tuple(version for version in offered if version not in retired)):
             self._on_demand[name] = left
         self._models = [model for model in self._models if model not in leaving] + list(loaded)
@@ -311,9 +321,12 @@ class Repository:
             self._others[name, version] = Other(State.UNAVAILABLE, "unloaded")
         return leaving
 
-    def offer(self, name: str, versions: Sequence[int]) -> None:
-        """A model that is not in memory, and whose files have come or changed, is on demand from now on."""
+    def offer(self, name: str, versions: Sequence[int], earlier: Sequence[int] = ()) -> None:
+        """A model that is not in memory, and whose files have come or changed, is on demand from now on. earlier: versions that are
+        offered again where these cannot be loaded."""
         self._on_demand[name] = tuple(versions)
+        if earlier:
+            self._earlier[name] = tuple(earlier)
         self._skipped.pop(name, None)
         if name in self.loads:
             self.loads[name] = self.loads[name]._replace(failing=False)
@@ -363,6 +376,7 @@ class Repository:
         """The model is no longer there, and the index names it no more."""
         self._unserved.pop(name, None)
         self._on_demand.pop(name, None)
+        self._earlier.pop(name, None)
         self._skipped.pop(name, None)
         self.loads.pop(name, None)
         self._others = {key: other for key, other in self._others.items() if key[0] != name}
@@ -451,7 +465,8 @@ class Repository:
 
 def _without_paths(text: str) -> str:
     """Files without the folders that they lie in: clients may read this."""
-    return re.sub(r"(?<![\w.:/])/(?:[^\s'\"/]+/)*(?=[^\s'\"/])", ".../", text)
+    text = re.sub(r"'(?:file:)?/[^']*/([^'/]*)'", r"'.../\1'", text)  # in quotes folders may have blanks
+    return re.sub(r"(?<![\w./])(?:file:)?/(?!/)(?:[^\s'\"/]+/)*(?=[^\s'\"/])", ".../", text)
 
 
 def _joined(failures: Sequence[InferdError], count: int) -> InferdError:

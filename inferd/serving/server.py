@@ -117,6 +117,7 @@ class Server:
         started, age_s = time.monotonic(), process_age_s()
         models = list(map(without_secrets, settings.models))
         log.info("loading %s", ", ".join(models), extra=logs.event("server_loading", paths=models))
+        self._expire()  # also ends runs of loads that take too long
         try:
             self.loading = True
             bound = self._bind() if self._opens else []
@@ -129,7 +130,6 @@ class Server:
             self.loading = False
             await self.stop()
             raise
-        self._expire()
         self._take_settings()  # that have come meanwhile
         self._watch_files()
         self._models.start()

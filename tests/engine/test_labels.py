@@ -184,3 +184,27 @@ def test_labels_that_another_process_moves(world: World, tmp_path: Path, caplog:
     with pytest.raises(FailedPrecondition, match="the file of labels is broken"):
         world.compare("")
     assert infer(world.repository, "m", "stable", 3) == 3
+
+
+def test_two_processes_move_labels(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one moves labels while this one loads what its label names, and this one follows only what it has loaded."""
+    for name in "mn":
+        for version in (1, 2):
+            world.write(name, version, DOUBLED)
+    world.start()
+    file = world.life._label_file
+    bring = world.life._bring
+
+    def slow(*given: object, **named: object) -> str:
+        monkeypatch.setattr(world.life, "_bring", bring)
+        file.write(moved(moved(file.read(), "m", "other", 2), "n", "stable", 1))
+        return bring(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.life, "_bring", slow)
+    world.life.label("m", "stable", 1).result(LIMIT_S)
+    assert versions_of(file.read(), "m") == {"stable": 1, "other": 2}
+    assert versions_of(world.repository.labels, "m") == {"stable": 1, "other": 2}
+    assert versions_of(world.repository.labels, "n") == {}, "its version is not loaded yet"
+    assert versions_of(file.read(), "n") == {"stable": 1}
+    world.compare("")
+    assert infer(world.repository, "n", version="stable", value=3) == 6

@@ -583,6 +583,18 @@ def test_models_without_files_are_forgotten(world: World, tmp_path: Path) -> Non
     assert list(world.repository.loads) == []
 
 
+def test_orders_are_left_quickly(world: World, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each who leaves looks at nobody else: thousands leave in one step of the event loop."""
+    looks: list[object] = []
+    cancelled = Future.cancelled
+    monkeypatch.setattr(Future, "cancelled", lambda future: looks.append(future) or cancelled(future))
+    asked = [world.life.load("m", 7) for _ in range(100)]
+    for each in asked:
+        each.cancel()
+    assert len(looks) == 100
+    assert not world.life._last
+
+
 def test_too_many_orders_are_rejected(world: World, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "MAX_ORDERS", 2)
     kept = [world.life.load("m"), world.life.unload("m")]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from inferd._core.tensor.tensor import DATATYPES
+from inferd.engine import onnx_file
 from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx, without_weights
 from tests import models
 
@@ -121,6 +122,18 @@ def test_what_is_no_model(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises((ValueError, IndexError)):
         read_onnx(tmp_path / "model.onnx")
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
+    """To look into a mapped file that somebody cuts would end the process."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(EVERY[0])
+    maps: list[bool] = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "_model", lambda _content: maps.append(str(path) in Path("/proc/self/maps").read_text()))
+        read_onnx(path)
+    assert maps == [False]
 
 
 def test_names_that_are_no_utf8() -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from inferd.engine import lifecycle
+from inferd.engine.overlay import Overlay
 from inferd.engine.repository import ON_DEMAND
 from inferd.engine.room import SESSION_BYTES
 from inferd.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 from tests import models
-from tests.engine.test_lifecycle import DOUBLED, IDENTITY, LIMIT_S, World, released
+from tests.engine.test_lifecycle import DOUBLED, IDENTITY, LIMIT_S, World, released, there
 from tests.engine.test_model import submit
 from tests.engine.test_repository import infer
 from tests.engine.test_run_limit import made
 from tests.fake_backend import FakeBackend
+from tests.server_fixtures import until
 
 TWO_MODELS = 5 * SESSION_BYTES // 2
 
@@ -105,13 +107,45 @@ def test_a_load_that_fails_is_told_and_not_tried_again_until_the_files_change(wo
 def test_a_model_that_fits_nowhere(world: World) -> None:
     world.write("large", 1, models.identity(dims=(1 << 13,)))  # its buffers are known once it was loaded
     world.start()
-    demand(world, "large")
-    assert world.repository.memory_bytes() > TWO_MODELS
     demand(world, "a")
-    assert world.repository.names() == {"a"}
-    with pytest.raises(FailedPrecondition, match=r"model 'large' takes about \d+ KiB, and model_memory is 640 KiB"):
-        demand(world, "large")
-    assert world.repository.names() == {"a"}, "no model leaves for one that does not fit"
+    for _ in "before and after":
+        with pytest.raises(FailedPrecondition, match=r"model 'large' takes about \d+ KiB, and model_memory is 640 KiB"):
+            demand(world, "large")
+        assert world.repository.names() == {"a"}, "no model leaves for one that does not fit"
+        world.compare("large")
+
+
+def test_versions_of_one_model_count_together(world: World) -> None:
+    for version in (1, 2, 3):
+        world.write("m", version, IDENTITY, "version_policy: { all {} }")
+    world.start()
+    with pytest.raises(FailedPrecondition, match="model 'm' takes about"):
+        demand(world, "m")
+    assert world.repository.memory_bytes() == 0
+    demand(world, "a")
+
+
+def test_a_broken_version_of_a_model_that_is_not_in_memory(world: World) -> None:
+    world.start()
+    world.write("a", 2, b"half")
+    world.compare("a")
+    for _ in range(2):
+        demand(world, "a")
+        assert infer(world.repository, "a", value=3) == 3
+        assert ("a", "2", "UNAVAILABLE") in world.index()
+        for name in "bc":
+            demand(world, name)
+        assert world.repository.is_on_demand("a", "")
+    assert world.repository.loads["a"].failures == 1, "it is not tried again at each request"
+
+
+def test_what_a_client_sent_and_cannot_be_loaded_takes_no_model_away(world: World) -> None:
+    world.start()
+
+    with pytest.raises(FailedPrecondition, match="max_batch_size"):
+        world.life.load("a", sent=lambda base: Overlay.of_config(there(base), "max_batch_size: -5")).result(LIMIT_S)
+    demand(world, "a")
+    assert infer(world.repository, "a", value=3) == 3
 
 
 def test_files_that_come_change_and_go(world: World) -> None:
@@ -125,6 +159,7 @@ def test_files_that_come_change_and_go(world: World) -> None:
     world.compare()
     assert infer(world.repository, "a", value=3) == 6, "it was in memory, and is replaced"
     assert world.repository.names() == {"a"}
+    until(lambda: ("a", "1", "UNLOADING") not in world.index())
     assert world.index() == [
         *(("a", "1", "UNAVAILABLE"), ("a", "2", "READY")),
         *(("b", "2", "READY"), ("d", "", "UNAVAILABLE"), ("e", "1", "READY")),

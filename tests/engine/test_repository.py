@@ -540,3 +540,21 @@ def test_the_limits_of_queues_follow_the_settings_but_for_a_model_s_own(tmp_path
         "plain": (50, 0, 9),
         "own": (7, 0, 9),
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("'/srv/customer acme/secret repo/m/1/model.onnx': it is cut", "'.../model.onnx': it is cut"),
+        ("file:/etc/secrets/token is no model", ".../token is no model"),
+        ("open /srv/models/m.onnx failed", "open .../m.onnx failed"),
+        ("https://store/models/m.onnx: 404, and 3/4 of it", "https://store/models/m.onnx: 404, and 3/4 of it"),
+    ],
+)
+def test_clients_see_no_folders(text: str, told: str) -> None:
+    assert Repository(deliver=Batch.deliver).failed("m", 1, StartError(text)) == told
+
+
+def test_clients_cannot_make_a_reason_long() -> None:
+    repository = Repository(deliver=Batch.deliver)
+    assert len(repository.failed("m", 1, StartError("x" * 10**6))) == 2000
