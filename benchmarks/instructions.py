@@ -44,6 +44,11 @@ WARM_UP = 1024  # requests before counting
 COMMON = {":scheme": "http", ":authority": "127.0.0.1", "user-agent": "lockstep"}
 GRPC = {**COMMON, "content-type": "application/grpc", "te": "trailers"}
 
+TRANSPORT = ("*/_core/http2/*", "*/_core/net/*")
+SCHEDULING = (
+    *("turn", "iteration", "line_up", "has_time", "schedule", "budget", "limit", "flood", "stall", "keepalive", "low_water", "gather"),
+    *("acquire", "release", "memory", "poller", "consume"),
+)  # words in the names of functions
 # Group -> patterns of object file and function; the first group that matches counts. Patterns name packages where they can, so that
 # they hold when modules and functions are renamed.
 GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -57,13 +62,12 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
     "call objects": (("*/_core/grpc/call*", "*"), ("*/_core/http2/stream*", "*")),
     "gRPC framing and messages": (("*/_core/grpc/*", "*"),),
     "headers": (("*/_core/http2/headers*", "*"), ("*/_core/http2/*", "*header*")),
-    "send": (("*/_core/http2/send*", "*"), *(("*/_core/http2/*", f"*{word}*") for word in ("Output", "flush", "send", "write"))),
-    "scheduling and limits": (
-        *(("*/_core/http2/*", f"*{word}*") for word in ("turn", "iteration", "line_up", "has_time", "schedule", "budget", "limit")),
-        *(("*/_core/http2/*", f"*{word}*") for word in ("flood", "stall", "keepalive", "low_water", "gather", "acquire", "release")),
-        *(("*/_core/http2/*", f"*{word}*") for word in ("memory", "poller", "consume")),
+    "send": (
+        ("*/_core/http2/send*", "*"),
+        *((module, f"*{word}*") for module in TRANSPORT for word in ("Output", "flush", "send", "write")),
     ),
-    "HTTP/2 session": (("*/_core/http2/*", "*"),),
+    "scheduling and limits": tuple((module, f"*{word}*") for module in TRANSPORT for word in SCHEDULING),
+    "HTTP/2 session": tuple((module, "*") for module in TRANSPORT),
     "Python interpreter": (
         *(("*/libpython3*", "*"), ("*/bin/python3*", "*"), ("*/lib-dynload/*", "*")),
         *(("*/_core/_cython*", "*"), ("*/libpthread*", "*")),

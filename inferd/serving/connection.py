@@ -1,5 +1,5 @@
 """One client's connection on the native transport: its TLS, and whether its certificate lets it call. Never in here: HTTP/2, reading and
-writing (_core/http2/connection), several connections (native.py)."""
+writing (_core/net/stream_socket), several connections (native.py)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import ssl
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from inferd._core.http2 import connection as native
-from inferd._core.http2.tls import Tls as TlsLayer
+from inferd._core.http2.session import Session
+from inferd._core.net.tls import Tls as TlsLayer
 
 if TYPE_CHECKING:
     import asyncio
     import socket
 
-    from inferd._core.http2.server_state import ServerState
+    from inferd._core.http2.http2_state import Http2State
     from inferd.serving.access import Access, Identity
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
@@ -27,7 +27,7 @@ ALPN = "h2"  # a client must offer this (RFC 9113). Python's ssl accepts clients
 class Owner(Protocol):
     """The transport, as its connections see it."""
 
-    server: ServerState
+    server: Http2State
     access: Access
     loop: asyncio.AbstractEventLoop
 
@@ -36,9 +36,9 @@ class Owner(Protocol):
     def tls_failed(self, connection: Connection, error: Exception | str) -> None: ...
 
 
-class Connection(native.Connection):
+class Connection(Session):
     """One client's connection. It owns `client`, a connected socket. tls: the server's certificates, by which its
-    `self.tls` (_core/http2/tls) is made; None in plaintext."""
+    `self.tls` (_core/net/tls) is made; None in plaintext."""
 
     def __init__(self, owner: Owner, client: socket.socket, tls: Tls | None) -> None:
         super().__init__(owner.server, client, None if tls is None else TlsLayer(tls.wrap))

@@ -20,7 +20,7 @@ from inferd.serving.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from inferd._core.grpc.call import Work
-    from inferd._core.http2.send_state import SendState
+    from inferd._core.net.stream_socket import StreamSocket
 
 __all__ = ["MAX_THREADS", "MessageThreads"]
 
@@ -43,7 +43,7 @@ class MessageThreads:
         self._loop = asyncio.get_running_loop()
         self._count = min(max(MIN_THREADS, usable - 1), MAX_THREADS)
         self._short, self._long = FairQueue["Work"](), FairQueue["Work"]()
-        self._given: SimpleQueue[tuple[SendState, Work, bool] | None] = SimpleQueue()  # connection, work, is it long; None ends a thread
+        self._given: SimpleQueue[tuple[StreamSocket, Work, bool] | None] = SimpleQueue()  # connection, work, is it long; None ends a thread
         self._given_count = self._given_long_count = 0  # work that threads have, or that waits in _given
         self._threads: list[threading.Thread] = []
         self._is_closed = False
@@ -53,7 +53,7 @@ class MessageThreads:
         """Pieces of work that wait or run."""
         return len(self._short) + len(self._long) + self._given_count
 
-    def run_on_thread(self, connection: SendState, work: Work) -> None:
+    def run_on_thread(self, connection: StreamSocket, work: Work) -> None:
         """Calls work.run() on a thread, then work.done() on the loop's. Cancelled work leaves its queue: neither is called any more, unless
         a thread has it already. Raises RuntimeError after close, or if the system gives no thread."""
         if self._is_closed:
@@ -71,7 +71,7 @@ class MessageThreads:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def _put(self, connection: SendState, work: Work, queue: FairQueue[Work]) -> None:
+    def _put(self, connection: StreamSocket, work: Work, queue: FairQueue[Work]) -> None:
         work.when_cancelled = partial(queue.remove, connection)
         queue.put(connection, work)
         self._give()
@@ -85,7 +85,7 @@ class MessageThreads:
             connection, work = found
             self._given_count += 1
             self._given_long_count += is_long
-            self._given.put((cast("SendState", connection), work, is_long))
+            self._given.put((cast("StreamSocket", connection), work, is_long))
             if len(self._threads) < min(self._count, self._given_count):
                 with suppress(RuntimeError):  # the running threads do the work
                     self._start_thread()
@@ -105,7 +105,7 @@ class MessageThreads:
                 self._loop.call_soon_threadsafe(self._take_back, given, is_over)
             del given, work  # frees them while this thread waits
 
-    def _take_back(self, given: tuple[SendState, Work, bool], is_over: bool) -> None:
+    def _take_back(self, given: tuple[StreamSocket, Work, bool], is_over: bool) -> None:
         connection, work, was_long = given
         self._given_count -= 1
         self._given_long_count -= was_long

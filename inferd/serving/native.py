@@ -19,8 +19,8 @@ from itertools import chain
 from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, cast
 
-from inferd._core.http2.poller import Poller
-from inferd._core.http2.server_state import ServerState
+from inferd._core.http2.http2_state import Http2State
+from inferd._core.net.poller import Poller
 from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import Unauthenticated
@@ -97,7 +97,7 @@ class NativeTransport:
         self._rejected_connections = self._handshakes_failed = 0
         self._cold_calls = ColdCalls(self.loop, reject)
         self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
-        self.server = ServerState(
+        self.server = Http2State(
             methods,
             start=self._cold_calls.start,
             reject=reject,
@@ -377,7 +377,7 @@ class NativeTransport:
 
 
 def _limits(settings: Settings) -> dict[str, int]:
-    """ServerState's limits, as the settings say."""
+    """Http2State's limits, as the settings say."""
     return {
         "max_message_nbytes": settings.max_message_bytes,
         "max_header_nbytes": settings.max_header_bytes,

@@ -13,7 +13,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-from inferd._core.http2.server_state import ServerState
+from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unimplemented
@@ -118,7 +118,7 @@ class Served:
             "run_on_thread": lambda session, conversion: self.conversions.append(conversion),
         }
         keepalive = {name: settings.pop(name, 0) for name in KEEPALIVE}
-        self.server = ServerState(methods, **(own | LIMITS | settings))
+        self.server = Http2State(methods, **(own | LIMITS | settings))
         self.server.set_keepalive(**keepalive)
 
     def reject(self, call: Any, error: Exception) -> None:

@@ -14,19 +14,19 @@ import h2.config
 import h2.connection
 import h2.events
 
-from inferd._core.http2.connection import Connection
-from inferd._core.http2.poller import Poller
-from inferd._core.http2.tls import Tls
+from inferd._core.http2.session import Session
+from inferd._core.net.poller import Poller
+from inferd._core.net.tls import Tls
 from tests._core.http2_client import Served, frame, headers
 from tests.wire import LIMIT_S
 
-OPENING, OPEN, DRAINING, CLOSING, CLOSED = range(5)  # _core/http2/send_state.pxd
-READ_NBYTES = 4 << 10  # _core/http2/limits.pxd
+OPENING, OPEN, DRAINING, CLOSING, CLOSED = range(5)  # _core/net/stream_socket.pxd
+READ_NBYTES = 4 << 10  # _core/net/limits.pxd
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 UNKNOWN = b"\0\x04\0\xff\0\0\0\0\0" + bytes(1024)  # a frame of a kind that nobody knows, which is no error
 
 
-class Watched(Connection):
+class Watched(Session):
     """A connection that writes down what it is told."""
 
     lets_in = True

@@ -3,14 +3,14 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 from inferd._core.http2.stream cimport Http2Call
-from inferd._core.http2.server_state cimport ServerState
+from inferd._core.http2.http2_state cimport Http2State
 
 cdef enum Field:
     OTHER                       # this server ignores it, such as the client's own metadata
     PATH, METHOD, CONTENT_TYPE, TIMEOUT, ENCODING, ACCEPT_ENCODING, AUTHORIZATION
 
 cdef class HeaderReader:        # one connection's; a client sends one header block at a time
-    cdef ServerState server
+    cdef Http2State server
     cdef Http2Call opening      # the call whose headers come; None: the block has trailers, or there is no block
     cdef Py_ssize_t trailer_nbytes      # the size of the trailers that come
     cdef bytes authorized       # the `authorization` header that the authenticator last accepted, or None,

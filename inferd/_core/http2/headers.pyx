@@ -9,7 +9,7 @@ from libc.string cimport memcmp
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, Http2Call
-from inferd._core.http2.server_state cimport ServerState
+from inferd._core.http2.http2_state cimport Http2State
 from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
@@ -21,7 +21,7 @@ KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM, "infer_stream": INFER
 @cython.final
 cdef class HeaderReader:
 
-    def __cinit__(self, ServerState server not None):
+    def __cinit__(self, Http2State server not None):
         self.server = server
 
     cdef void begin(self, Http2Call call) noexcept:
@@ -60,7 +60,7 @@ cdef class HeaderReader:
         return False
 
     cdef void take(self, Http2Call call, Field field, const uint8_t *value, size_t value_nbytes) noexcept:
-        cdef ServerState server = self.server
+        cdef Http2State server = self.server
         cdef int64_t timeout
         if field == PATH:
             if equals(value, value_nbytes, PyBytes_AS_STRING(server.infer_path), PyBytes_GET_SIZE(server.infer_path)):
@@ -190,7 +190,7 @@ cdef bint lists(const uint8_t *value, size_t nbytes, bytes word) noexcept:
     return False
 
 
-cdef void find_method(ServerState server, Http2Call call, bytes path) noexcept:
+cdef void find_method(Http2State server, Http2Call call, bytes path) noexcept:
     call.method_row = server.methods.get(path)
     if call.method_row is not None:
         call.method = path.decode("ascii")

@@ -1,27 +1,9 @@
-# limits: how much a client may make the server read, hold or do, where no setting says it. docs/operations.md, "Limits", has those that
-# matter to an operator. Constants only.
+# limits: how much a client of HTTP/2 may make the server read, hold or do, where no setting says it; net/limits has those of all
+# connections. docs/operations.md, "Limits", has those that matter to an operator. Constants only.
 
 cdef enum:
-    # In one iteration of the event loop, the turns of all connections take this long together.
-    BUDGET_NS = 1_000_000
-    # A turn reads this much of a connection, because frames of a few bytes can cost milliseconds. It reads 64 KiB (RECEIVE_NBYTES) if a
-    # message still lacks more than this.
-    READ_NBYTES = 4 << 10
-    # It reads this much after a read by TLS that held no content: KeyUpdates, of which each costs 10 us, or a part of a record.
-    SPARSE_READ_NBYTES = 1 << 10
-    # A connection lets others go first when its turns have cost this much: more than a small request, less than a burst of them.
-    QUANTUM = 512
-    # A record of TLS counts as so many bytes of frames: OpenSSL takes some 10 us for it.
-    RECORD_NBYTES = 64
-    # A turn costs one byte for each byte of frames, and one for each 16 bytes of message payload.
-    PAYLOAD_SHARE = 16
     # A turn writes this many frames of a connection at most. It costs READ_NBYTES more if others are left.
     FLUSH_FRAMES = 256
-    # One flush writes this much of all connections. The connections behind that write in turns.
-    FLUSH_NBYTES = 1 << 20
-    # A connection is aborted when more output than this waits for its socket: one write, and responses of TLS to a client that reads
-    # nothing.
-    MAX_UNSENT_NBYTES = 512 << 10
     # The largest frame that a client may send.
     MAX_FRAME_NBYTES = 1 << 20
     # For each stream that a client may have open, this many frames may wait for it to read.
@@ -47,6 +29,5 @@ cdef enum:
     STREAMED_REQUEST_NBYTES = 1 << 10
     # A stream of ModelStreamInfer is not read while its requests in flight hold this much, or are max_stream_requests.
     STREAMED_NBYTES = 16 << 20
-    # A turn begins this many requests of such streams, each of which counts as so many bytes of frames: a unary one has headers, too.
-    TURN_REQUESTS = 64
+    # A request of such a stream counts as so many bytes of frames: a unary one has headers, too.
     STREAMED_COST = 32

@@ -1,11 +1,3 @@
-from inferd._core.http2.poller import Polled
-from inferd._core.http2.server_state import ServerState
-from inferd.errors import RequestError
+from inferd._core.net.stream_socket import StreamSocket
 
-class SendState(Polled):
-    server: ServerState
-    state: int
-    rejection: RequestError | None
-    def flush(self) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
+class SendState(StreamSocket): ...

@@ -1,55 +1,29 @@
 # cython: language_level=3
 # send_state: one connection as its calls know it (see send_state.pxd).
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
 
 from inferd._core.grpc.call cimport Call
-from inferd._core.http2.limits cimport FLUSH_FRAMES, QUANTUM
+from inferd._core.http2.limits cimport FLUSH_FRAMES
 from inferd._core.http2.nghttp2 cimport *
-from inferd._core.http2.server_state cimport SEND_NBYTES
+from inferd._core.net.limits cimport QUANTUM
+from inferd._core.net.server_state cimport SEND_NBYTES
+from inferd._core.net.stream_socket cimport CLOSING, StreamSocket
 
 from inferd.errors import ResourceExhausted
-
-cdef extern from "<assert.h>" nogil:
-    void assert_that "assert"(bint holds) noexcept
-
-cdef unsigned char[5] MAY_FOLLOW        # bits of the states that may follow each
-MAY_FOLLOW[<int>OPENING] = 1 << OPEN | 1 << DRAINING | 1 << CLOSING
-MAY_FOLLOW[<int>OPEN] = 1 << DRAINING | 1 << CLOSING
-MAY_FOLLOW[<int>DRAINING] = 1 << CLOSING
-MAY_FOLLOW[<int>CLOSING] = 1 << CLOSED
-MAY_FOLLOW[<int>CLOSED] = 0
-
 
 cdef inline bint is_error(const uint8_t *goaway) noexcept:
     """Whether this GOAWAY ends the connection for an error."""
     return goaway[13] | goaway[14] | goaway[15] | goaway[16] != 0
 
 
-cdef class SendState(Polled):
+cdef class SendState(StreamSocket):
     """A connection's way out."""
 
-    cdef void enter(self, State state) noexcept:
-        assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
-        self.state = state
-
-    cdef void mark_dirty(self) noexcept:
-        if self.dirty or self.receiving or self.state >= CLOSING:
-            return                      # after receiving, Session.take calls this again
-        self.dirty = True
-        self.server.dirty.append(self)
-        self.server.schedule_flush()
-
-    cpdef flush(self):
-        try:
-            self.write_output()
-        except Exception as error:
-            self.server.log(error)
-            self.finish()
-
     cdef int write_output(self) except -1:
+        """A turn's worth of frames at most. When HTTP/2 is over, it ends the connection."""
         cdef const uint8_t *piece
         cdef nghttp2_ssize nbytes
         cdef Py_ssize_t filled = 0, frames = 0, put_nbytes = 0
@@ -99,54 +73,12 @@ cdef class SendState(Polled):
             self.finish()
         return 0
 
-    cdef void schedule_flush_turn(self) noexcept:
-        self.unfinished = True
-        if self.poller is not None:
-            self.poller.wake(self)
-        else:
-            self.mark_dirty()
-
-    cdef int resume_stream(self, Call call) except -1:
-        if self.resuming is None:
-            self.resuming = []
-        self.resuming.append(call)
-        if self.poller is not None:
-            self.poller.wake(self)
-        else:
-            self.server.schedule((<object>self).take_backlogs)      # a test's connection takes no turns
-        return 0
-
-    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
-        self.server.totals.sent_nbytes += nbytes
-        self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
-        return 0
-
-    def pause_writing(self):
-        """For tests: the transport's buffer is full. Nothing is taken from nghttp2 until resume_writing."""
-        self.unsent = bytearray()
-
-    def resume_writing(self):
-        """For tests."""
-        self.unsent = None
-        self.mark_dirty()
-
     cdef void goaway(self, int error, bytes why, bint notice) noexcept:
         if notice:
             nghttp2_submit_shutdown_notice(self.session)
         else:
             nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session), error,
                                   <const uint8_t *>PyBytes_AS_STRING(why), PyBytes_GET_SIZE(why))
-
-    cdef void finish(self) noexcept:
-        if self.state < CLOSING:
-            self.enter(CLOSING)
-            if self.close_transport is not None:
-                try:
-                    self.close_transport()
-                except Exception as error:
-                    self.server.log(error)
-            elif self.poller is not None:
-                self.poller.wake(self)
 
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
         self.cost += QUANTUM            # a client with wrong calls lets others go first

@@ -1,38 +1,22 @@
 # session: the server's side of HTTP/2 for one connection (see session.pyx).
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from inferd._core.grpc.message cimport Share
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from inferd._core.http2.headers cimport HeaderReader
-from inferd._core.http2.keepalive_policy cimport KeepalivePolicy
-from inferd._core.http2.low_water cimport LowWater
+from inferd._core.net.keepalive_policy cimport KeepalivePolicy
 from inferd._core.http2.send_state cimport SendState
-from inferd._core.http2.stall_policy cimport StallPolicy
+from inferd._core.net.stall_policy cimport StallPolicy
 from inferd._core.http2.stream cimport Http2Call
 
 cdef class Session(SendState):
     cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
     cdef HeaderReader headers           # reads the headers of a request into its call
-    cdef readonly int64_t calls         # open now
-    cdef Share share                    # what its messages hold of the message memory; None: they may hold all of it
-    cdef uint32_t connection_id         # from 1 on; 0: its calls wait in order of arrival with all others
-    cdef uint64_t received_nbytes       # since it began
-    cdef StallPolicy preface            # whether the client's preface comes
     cdef StallPolicy responses          # whether the client reads messages: sent_nbytes
-    cdef StallPolicy output             # whether its kernel takes bytes: those that it has acknowledged
     cdef KeepalivePolicy keepalive      # when to send PING, and when to drain
     cdef int64_t max_age_ns             # it drains at this age; 0: never
     cdef int32_t seen_stream_id         # the newest stream when that step was last taken
-    cdef public LowWater low_water      # the socket's; None: each byte that comes wakes the loop
-    cdef Py_ssize_t missing_nbytes      # of the messages that the last read extended, the fewest bytes that one still lacks; 0: none
-    cdef Py_ssize_t payload_nbytes      # bytes of messages in the present read
     cdef int64_t opened_streams         # streams that the client opened, rejected ones too, except streams that came after the last GOAWAY
-    cdef Py_ssize_t frame_nbytes        # the most that a DATA frame still lacks: its whole length, less later calls of take()
     cdef bint greeted                   # the client's preface has come, SETTINGS included
-    # Takes bytes of the client.
-    cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1
-    # A read of so many bytes is over: the low-water mark follows what messages still lack.
-    cdef int set_mark(self, Py_ssize_t nbytes) except -1
     # Shuts down a connection whose client breaks the flood policy. True: it did.
     cdef bint shutdown_if_flooding(self) noexcept
     cdef void shutdown_for_control_frames(self) noexcept

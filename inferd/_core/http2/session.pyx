@@ -1,7 +1,7 @@
 # cython: language_level=3
 # session: the server's side of HTTP/2 for gRPC, over libnghttp2: bytes come in by `take`, calls begin in the service, bytes leave through
-# `put` (send_state). It reads and writes nothing itself. libnghttp2 does framing, HPACK, flow control and protocol checks.
-# Never in here: event loops, protobuf, sockets (connection).
+# `put`. It reads and writes nothing itself. libnghttp2 does framing, HPACK, flow control and protocol checks.
+# Never in here: event loops, protobuf, sockets (net/stream_socket).
 #
 # Ownership: the stream holds one reference to its Http2Call from on_begin_headers to on_stream_close (or to close(), since
 # deleting an nghttp2 session closes no stream). All callbacks run inside take() or flush(), with the GIL held; none raises.
@@ -13,19 +13,23 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
-from inferd._core.grpc.message cimport SMALL_NBYTES, Share, release_bytes
+from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
 from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
 from inferd._core.http2.headers cimport HeaderReader
-from inferd._core.http2.keepalive_policy cimport (
+from inferd._core.net.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
-from inferd._core.http2.limits cimport MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES, TURN_REQUESTS, CONTROL_NBYTES
+from inferd._core.http2.http2_state cimport Http2State
+from inferd._core.http2.limits cimport CONTROL_NBYTES, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
-from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
-from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
-from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
+from inferd._core.http2.send_state cimport SendState
+from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, Http2Call
+from inferd._core.net.limits cimport TURN_REQUESTS
+from inferd._core.net.server_state cimport ServerState
+from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING
+from inferd._core.net.tls cimport Tls
 
 from inferd.errors import Unimplemented
 
@@ -54,7 +58,7 @@ def nghttp2_version_text():
 cdef class Session(SendState):
     """One connection's HTTP/2 session: it takes the bytes that come, and writes those that must leave.
 
-    server: shared by all connections.
+    server: shared by all connections. socket, tls: as of StreamSocket.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -62,16 +66,20 @@ cdef class Session(SendState):
         if COUNTED:
             live_count += 1
 
-    def __init__(self, ServerState server not None):
-        self.server = server
+    def __init__(self, Http2State server not None, socket=None, Tls tls=None):
+        super().__init__(server, socket, tls)
+        self.http2_state = server
         self.headers = HeaderReader(server)
+
+    def open_session(self):
+        self.open(max_age_ns=self.choose_age_ns())
 
     def open(self, write=None, close_transport=None, int64_t max_age_ns=0):
         """HTTP/2 begins; the state stays OPENING until the client's SETTINGS have come. write(bytes), close_transport(): for tests, of a
         connection without a socket. max_age_ns: when it drains; 0: never. Our SETTINGS leave after the client's
         preface: a client of HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[5]
-        cdef ServerState server = self.server
+        cdef Http2State server = self.http2_state
         self.write, self.close_transport, self.max_age_ns = write, close_transport, max_age_ns
         if nghttp2_session_server_new3(&self.session, callbacks, <void *>self, server.options, &memory) != 0:
             raise MemoryError()
@@ -82,11 +90,7 @@ cdef class Session(SendState):
         settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # long chains of these are expensive
         nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 5)
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, server.limits.connection_window_nbytes)
-        server.connections += 1
-        server.totals.connections += 1
-        self.connection_id = <uint32_t>server.totals.connections if server.limits.fair else 0
-        if server.limits.memory_percent < 100:
-            self.share = Share(server.limits.memory_percent)
+        self.count_in()
         if self.state == DRAINING:      # drain() came before the TLS handshake was made
             self.goaway(NGHTTP2_NO_ERROR, b"", True)
 
@@ -98,11 +102,10 @@ cdef class Session(SendState):
             self.take(&source[0], source.shape[0])
             self.set_mark(source.shape[0])
 
-    cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
-        """Takes bytes of the client."""
+    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
         cdef nghttp2_ssize taken
         if self.state >= CLOSING:
-            return 0
+            return nbytes
         self.server.totals.received_nbytes += nbytes
         self.received_nbytes += nbytes
         self.receiving = True
@@ -111,35 +114,27 @@ cdef class Session(SendState):
         self.receiving = False
         if taken == NGHTTP2_ERR_FLOODED:        # max_control_frame_rate responses to SETTINGS or PING wait to be sent
             self.shutdown_for_control_frames()
-            return 0
+            return nbytes
         if taken < 0 or (self.unsent is not None and
-                         nghttp2_session_get_outbound_queue_size(self.session) > self.server.max_outbound_frames()):
+                         nghttp2_session_get_outbound_queue_size(self.session) > self.http2_state.max_outbound_frames()):
             self.server.totals.protocol_errors += 1
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and self.state == OPENING:
                 self.put(<const uint8_t *>PyBytes_AS_STRING(HTTP_1_RESPONSE), PyBytes_GET_SIZE(HTTP_1_RESPONSE))
                 self.finish()
             else:                       # for some errors, such as too many CONTINUATION frames, nghttp2 makes no GOAWAY
                 self.shutdown(b"")
-            return 0
+            return nbytes
         if (self.flood.control_frames > 0 or self.flood.resets > 0) and self.shutdown_if_flooding():
-            return 0
+            return nbytes
         if self.received_nbytes < PREFACE_NBYTES:
-            return 0                    # see open()
+            return nbytes                    # see open()
         self.mark_dirty()               # the flush is scheduled behind the inline run that a call scheduled: its response goes along
-        return 0
-
-    cdef int set_mark(self, Py_ssize_t nbytes) except -1:
-        if self.low_water is not None:
-            try:
-                self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
-            except Exception as error:
-                self.server.log(error)
-        return 0
+        return nbytes
 
     cdef bint shutdown_if_flooding(self) noexcept:
         """Asks the flood policy about the last read. True: the connection was shut down."""
         cdef int64_t requests = self.opened_streams + self.begun_requests
-        cdef Verdict verdict = judge(&self.flood, &self.server.flood_rules, requests, self.sent_nbytes, monotonic_ns())
+        cdef Verdict verdict = judge(&self.flood, &self.http2_state.flood_rules, requests, self.sent_nbytes, monotonic_ns())
         if verdict == FINE:
             return False
         if verdict == TOO_MANY_PINGS:
@@ -185,7 +180,7 @@ cdef class Session(SendState):
             if call.kind != INFER:
                 call.hold(TASK_NBYTES)
             if call.kind == STREAM:
-                self.server.start(call, call.method_row)
+                self.http2_state.start(call, call.method_row)
         except Exception as error:
             self.reject(call, call.stream_id, error)
         finally:
@@ -278,7 +273,9 @@ cdef class Session(SendState):
         cdef list ending = []
         if self.state >= CLOSING:
             return False                # a lingering close has limits of its own
-        if is_stalled(&self.preface, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
+        if self.in_handshake():
+            return self.handshake_stalls(now_ns, request_limit_ns)
+        if is_stalled(&self.greeting, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
             return True
         call = <Http2Call>self.head if self.head != NULL else None
         while call is not None:
@@ -357,12 +354,8 @@ cdef class Session(SendState):
         self.write = self.close_transport = None
         if self.session == NULL:
             return
-        self.server.connections -= 1
-        if self.dirty:
-            self.server.forget(self)
+        self.count_out()
         self.headers.opening = self.resets_after_response = None
-        if self.low_water is not None:
-            self.low_water.close()
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)
@@ -443,7 +436,7 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
 
 
 cdef int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *frame, void *user_data) noexcept:
-    """A frame of an unknown type. The options name all such types (server_state.pyx): else nghttp2 would skip them, uncounted."""
+    """A frame of an unknown type. The options name all such types (http2_state.pyx): else nghttp2 would skip them, uncounted."""
     return NGHTTP2_ERR_CANCEL
 
 

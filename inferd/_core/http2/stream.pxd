@@ -7,7 +7,7 @@ from inferd._core.grpc.compression cimport Conversion
 from inferd._core.grpc.call cimport Call
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.grpc.message cimport Message
-from inferd._core.http2.stall_policy cimport Owed, StallPolicy
+from inferd._core.net.stall_policy cimport Owed, StallPolicy
 from inferd._core.http2.streamed cimport Streamed
 
 cdef enum Kind:                         # Method.kind

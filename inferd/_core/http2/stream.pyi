@@ -5,7 +5,7 @@ from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.http2.send_state import SendState
 
-_Method: TypeAlias = Any  # a row of the service table, see server_state.pyi
+_Method: TypeAlias = Any  # a row of the service table, see http2_state.pyi
 
 @final
 class Http2Call(Call):

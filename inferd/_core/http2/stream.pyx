@@ -12,11 +12,11 @@ from libc.string cimport memcpy
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
 from inferd._core.http2.send_state cimport SendState
-from inferd._core.http2.server_state cimport Limits
+from inferd._core.net.server_state cimport Limits
 from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, pooled, release_bytes
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.limits cimport STREAMED_COST
-from inferd._core.http2.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, NOTHING, REQUEST, Owed
+from inferd._core.net.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, NOTHING, REQUEST, Owed
 from inferd._core.http2.streamed cimport Streamed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
@@ -74,9 +74,9 @@ cdef class Http2Call(Call):
 
     cdef int begin(self) except -1:
         if self.kind == INFER:
-            self.connection.server.infer_handler.infer(self)
+            self.connection.http2_state.infer_handler.infer(self)
         else:
-            self.connection.server.start(self, self.method_row)
+            self.connection.http2_state.start(self, self.method_row)
         return 0
 
     cpdef run_on_thread(self, work):
@@ -173,7 +173,7 @@ cdef class Http2Call(Call):
     cdef int open_streamed(self, bytes authorization) except -1:
         self.streamed = Streamed.__new__(Streamed)
         self.streamed.call, self.streamed.connection, self.streamed.stream_id = self, self.connection, self.stream_id
-        self.streamed.handler, self.streamed.errors_end = self.connection.server.stream_handler, self.errors_end
+        self.streamed.handler, self.streamed.errors_end = self.connection.http2_state.stream_handler, self.errors_end
         self.streamed.max_message_nbytes = self.max_message_nbytes
         self.streamed.authorization, self.streamed.credentials_epoch = authorization, self.connection.server.credentials_epoch
         return 0
@@ -243,7 +243,7 @@ cdef class Http2Call(Call):
     cdef int resume_taking(self) except -1:
         if not self.streamed.resuming:
             self.streamed.resuming = True
-            self.connection.resume_stream(self)
+            self.connection.resume_call(self)
         return 0
 
     cdef void end_if_over(self) noexcept:

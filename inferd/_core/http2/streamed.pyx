@@ -7,7 +7,7 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Conversion, Decompression
 from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, charge_bytes, pooled, release_bytes
-from inferd._core.http2.server_state cimport ServerState
+from inferd._core.net.server_state cimport ServerState
 from inferd._core.http2.limits cimport STREAMED_NBYTES, STREAMED_REQUEST_NBYTES
 
 from inferd.errors import DeadlineExceeded, PermissionDenied, Unauthenticated

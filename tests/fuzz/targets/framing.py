@@ -15,7 +15,7 @@ from inferd._core.grpc import message as messages
 from inferd._core.grpc.call import NO_DEADLINE, parse_timeout, percent_encode
 from inferd._core.grpc.compression import Conversion
 from inferd._core.http2 import session as http2
-from inferd._core.http2.server_state import ServerState
+from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError, Unimplemented
@@ -24,7 +24,7 @@ from tests._core.http2_client import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import INFER, STREAM, frame
 
-MODULES = ("grpc.call", "grpc.compression", "http2.session", "http2.stream", "http2.server_state", "http2.headers", "grpc.message")
+MODULES = ("grpc.call", "grpc.compression", "http2.session", "http2.stream", "net.server_state", "http2.headers", "grpc.message")
 DICTIONARY = (b"\0\0\0\0\5hello", b"\1\0\0\0\2", wires.message(b"hello", "gzip"), wires.message(b"hello", "deflate"), b"100m", b"1H")
 LIMIT_NBYTES = 5_000
 MAX_INPUT_NBYTES = 1024  # each costs time by its bytes, and what is reached is reached by few of them
@@ -42,7 +42,7 @@ class Served:
         self.rejected: list[Exception] = []
         self.streams: list[Http2Call] = []
         self.conversions: list[Conversion] = []
-        self.server = ServerState(
+        self.server = Http2State(
             {INFER.decode(): Method("infer", self.take), STREAM.decode(): Method("stream", None)},
             start=lambda call, method: self.streams.append(call),
             reject=self.reject,

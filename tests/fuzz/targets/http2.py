@@ -13,7 +13,7 @@ from typing import Any
 
 from inferd._core.grpc.call import Call, StreamHandler
 from inferd._core.grpc.message import Message
-from inferd._core.http2.server_state import ServerState
+from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, InvalidArgument, RequestError, Unauthenticated, Unimplemented
@@ -27,9 +27,11 @@ MODULES = (
     "http2.session",
     "http2.stream",
     "http2.streamed",
-    "http2.server_state",
-    "http2.low_water",
+    "http2.http2_state",
     "http2.headers",
+    "net.server_state",
+    "net.stream_socket",
+    "net.low_water",
     "grpc.call",
     "grpc.compression",
     "grpc.message",
@@ -82,7 +84,7 @@ class Echo:
         self.waiting: list[Http2Call] = []
         self.moved: list[Http2Call] = []
         methods = {INFER.decode(): Method("infer", self.waiting.append), UNARY.decode(): Method("unary", None)}
-        self.server = ServerState(
+        self.server = Http2State(
             methods | {STREAM.decode(): Method("stream", None), INFER_STREAM.decode(): Method("infer_stream", Streaming(self.waiting))},
             start=self.start,
             reject=self.reject,

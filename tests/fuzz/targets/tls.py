@@ -14,21 +14,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from inferd._core.http2.connection import Connection
-from inferd._core.http2.poller import Poller
-from inferd._core.http2.server_state import ServerState
-from inferd._core.http2.tls import Tls
+from inferd._core.http2.http2_state import Http2State
+from inferd._core.http2.session import Session
+from inferd._core.net.poller import Poller
+from inferd._core.net.tls import Tls
 from tests._core.http2_client import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
 from tests.fuzz.targets.wires import frame
 from tests.tls_records import ALERT, CLOSE_NOTIFY, CONTENT, HANDSHAKE, MAX_CONTENT_NBYTES, Contexts, header, key_update
 
-MODULES = ("http2.tls", "http2.connection", "http2.lingering_close", "http2.poller")
+MODULES = ("net.tls", "net.stream_socket", "net.lingering_close", "net.poller")
 DICTIONARY = (b"\x16\x03\x01", b"\x16\x03\x03", b"\x17\x03\x03", b"\x14\x03\x03\0\1\1", b"\x15\x03\x03\0\2\1\0", b"\1\0\0")
 RECORD_NBYTES = 5  # its header
-CLOSED = 4  # _core/http2/send_state.pxd
-MAX_HANDSHAKE_NBYTES = 24 << 10  # _core/http2/tls.pxd
+CLOSED = 4  # _core/net/stream_socket.pxd
+MAX_HANDSHAKE_NBYTES = 24 << 10  # _core/net/tls.pxd
 PIECE_NBYTES = 32 << 10  # that a socket takes in any case
 WINDOW_NBYTES = (1 << 31) - 1
 LARGE_NS = 10**12
@@ -70,7 +70,7 @@ def unused(*_: object) -> Any:
 
 
 SCHEDULED: list[Callable[[], None]] = []
-SERVER = ServerState(
+SERVER = Http2State(
     {}, start=unused, reject=unused, unserved=unused, schedule=SCHEDULED.append, call_later=lambda seconds, callback: None,
     run_on_thread=unused, **LIMITS | {"max_control_frame_rate": 10**6, "connection_window_nbytes": WINDOW_NBYTES},
 )  # fmt: skip
@@ -130,7 +130,7 @@ class Plain:
             self.is_over, self.failure = True, error
 
 
-class Watched(Connection):
+class Watched(Session):
     failures = 0
 
     def failed(self, error: Exception) -> None:

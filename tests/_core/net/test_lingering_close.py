@@ -8,14 +8,14 @@ from contextlib import suppress
 
 import pytest
 
-from inferd._core.http2.lingering_close import LingeringClose
+from inferd._core.net.lingering_close import LingeringClose
 from tests._core.http2_sockets import Sockets, tcp_pair
 from tests.wire import LIMIT_S
 
 S = 10**9
 WINDOW_NBYTES = 100_000
-RECEIVE_NBYTES = 64 << 10  # _core/http2/server_state.pxd
-TIMEOUT_S, TIME_S = 2, 30  # _core/http2/lingering_close.pxd
+RECEIVE_NBYTES = 64 << 10  # _core/net/server_state.pxd
+TIMEOUT_S, TIME_S = 2, 30  # _core/net/lingering_close.pxd
 
 
 @pytest.fixture

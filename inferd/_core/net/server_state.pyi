@@ -1,27 +1,25 @@
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 from inferd._core.grpc.call import Call, Work
-from inferd._core.http2.low_water import Gathering
-from inferd.errors import RequestError
-
-_Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
+from inferd._core.net.low_water import Gathering
 
 class ServerState:
     def __init__(
         self,
-        methods: Mapping[str, _Method],
         *,
-        start: Callable[[Any, _Method], None],
         reject: Callable[[Call, Exception], None],
-        unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
         run_on_thread: Callable[[Any, Work], Any],
         authenticator: Callable[[Any, bytes | None], bool] | None = None,
         compression: str = "none",
+        http_handler: object = None,
+        infer_method: str = "",
         **limits: int,
     ) -> None: ...
+    http_handler: Any
+    infer_method: str
     gathering: Gathering
     limits: dict[str, int]
     totals: dict[str, int]

@@ -1,7 +1,7 @@
 import socket as sockets
 
-from inferd._core.http2.poller import Polled, Poller
-from inferd._core.http2.server_state import ServerState
+from inferd._core.net.poller import Polled, Poller
+from inferd._core.net.server_state import ServerState
 
 class LingeringClose(Polled):
     def __init__(self, server: ServerState, socket: sockets.socket, unsent: bytearray | None, hung_up: bool) -> None: ...

@@ -10,7 +10,7 @@ from inferd._core.base.linux cimport (
     close as close_descriptor, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
 )
 from inferd._core.base.scheduler cimport Flow, Scheduler
-from inferd._core.http2.limits cimport BUDGET_NS, QUANTUM
+from inferd._core.net.limits cimport BUDGET_NS, QUANTUM
 
 import logging
 import os
@@ -18,7 +18,7 @@ import os
 cdef enum:
     EVENTS = 256                        # the most that one call of epoll_wait returns: the loop calls serve() again while there are more
 
-log = logging.getLogger("inferd.http2")
+log = logging.getLogger("inferd.net")
 
 
 cdef class Polled(Flow):

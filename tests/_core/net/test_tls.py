@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from inferd._core.http2.connection import Connection
+from inferd._core.http2.session import Session
 from tests._core.http2_client import INFER, headers
 from tests._core.http2_sockets import CLOSED, DRAINING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Watched
 from tests.wire import LIMIT_S
@@ -53,7 +53,7 @@ def client_context(authority: trustme.CA, version: ssl.TLSVersion = ssl.TLSVersi
     return made
 
 
-def records(sockets: Sockets, connection: Connection, client: socket.socket, authority: trustme.CA) -> ssl.SSLObject:
+def records(sockets: Sockets, connection: Session, client: socket.socket, authority: trustme.CA) -> ssl.SSLObject:
     """The client's side between two buffers, its handshake made: the test sends what it likes."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     made = client_context(authority).wrap_bio(incoming, outgoing, server_hostname="localhost")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inferd._core.http2.low_water import LowWater
+from inferd._core.net.low_water import LowWater
 from tests._core.http2_client import INFER, STREAM, Client, Served, frame
 
 BUFFER = 64 << 10  # what the session takes at a time

@@ -7,8 +7,8 @@ from h2.connection import ConnectionState
 
 from inferd._core.http2.stream import Http2Call
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2.test_stall_policy import S
 from tests._core.http2_client import STREAM, Client, Served, frame
+from tests._core.net.test_stall_policy import S
 
 OK = (0, "")
 HIGHEST_STREAM = 2**31 - 1

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from inferd._core.http2.poller import Poller
+from inferd._core.net.poller import Poller
 from tests._core.http2_client import UNARY
 from tests._core.http2_sockets import CLOSED, GREETING, OPEN, READ_NBYTES, UNKNOWN, Peer, Sockets
 

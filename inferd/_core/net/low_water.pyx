@@ -24,7 +24,7 @@ cdef class Gathering:
 
     def __init__(self, call_later, Py_ssize_t window_nbytes):
         self.call_later = call_later
-        self.most_nbytes = min(<Py_ssize_t>GATHER_NBYTES, window_nbytes // 2)   # nghttp2 opens a window again when half of it was consumed
+        self.most_nbytes = min(<Py_ssize_t>GATHER_NBYTES, window_nbytes // 2)   # a window opens again when half of it was consumed
         self.marks = []
 
     def end(self, int64_t now_ns=0):

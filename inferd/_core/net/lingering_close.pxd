@@ -3,8 +3,8 @@
 # closes, too, or a limit of time or bytes is reached. Never in here: HTTP/2.
 
 from libc.stdint cimport int64_t
-from inferd._core.http2.poller cimport Polled
-from inferd._core.http2.server_state cimport ServerState
+from inferd._core.net.poller cimport Polled
+from inferd._core.net.server_state cimport ServerState
 
 cdef enum:
     LINGERING_TIMEOUT_NS = 2_000_000_000        # it ends when nothing has come and nothing was sent for this long,

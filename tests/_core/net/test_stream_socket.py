@@ -14,7 +14,7 @@ from tests._core.http2_client import INFER, frame, headers
 from tests._core.http2_sockets import CLOSED, CLOSING, DRAINING, GREETING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Watched
 from tests.tls_records import Contexts
 
-MAX_UNSENT_NBYTES = 512 << 10  # _core/http2/limits.pxd
+MAX_UNSENT_NBYTES = 512 << 10  # _core/net/limits.pxd
 PING = b"\0\0\x08\x06\0\0\0\0\0" + b"12345678"
 NO_PING = b"\0\0\0\x06\0\0\0\0\0"  # one without its bytes: an error of the connection
 RESET = b"\1\0\0\0\0\0\0\0"

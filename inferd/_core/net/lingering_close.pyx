@@ -6,9 +6,9 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
 from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, TIOCOUTQ, ioctl, recv, send, shutdown
-from inferd._core.http2.limits cimport QUANTUM
-from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
-from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
+from inferd._core.net.limits cimport QUANTUM
+from inferd._core.net.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
+from inferd._core.net.server_state cimport RECEIVE_NBYTES, ServerState
 
 
 cdef class LingeringClose(Polled):

@@ -1,13 +1,10 @@
-# server_state: what all connections of a server share: the service table, limits, buffers and counters.
+# server_state: what all connections of a server share, whatever they speak: limits, buffers, counters. http2's Http2State derives from it.
 # Never in here: what a client sends, what one connection is at.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from inferd._core.grpc.call cimport InferHandler, StreamHandler
 from inferd._core.grpc.compression cimport Conversion
-from inferd._core.http2.flood_policy cimport FloodRules
-from inferd._core.http2.keepalive_policy cimport KeepaliveRules
-from inferd._core.http2.low_water cimport Gathering
-from inferd._core.http2.nghttp2 cimport nghttp2_option
+from inferd._core.net.keepalive_policy cimport KeepaliveRules
+from inferd._core.net.low_water cimport Gathering
 
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
@@ -31,7 +28,7 @@ cdef struct Totals:                     # since the server began
     uint64_t abandoned                  # calls whose client went before the response
     uint64_t refused                    # calls beyond max_calls
     uint64_t stalled                    # calls ended because their client did not move
-    uint64_t protocol_errors            # connections that an error in HTTP/2 ended
+    uint64_t protocol_errors            # connections that an error in HTTP ended
     uint64_t flooding                   # connections shut down for too many control frames, or aborted for MAX_UNSENT_NBYTES of output
     uint64_t pinging, resetting         # connections shut down for too many PINGs, resets
     uint64_t dead                       # connections aborted because nothing came after a PING
@@ -40,14 +37,10 @@ cdef struct Totals:                     # since the server began
     uint64_t compressed, saved_nbytes   # messages of responses, and the bytes that compression saved
 
 cdef class ServerState:
-    cdef dict methods                   # bytes path -> Method
-    cdef bytes infer_path               # ModelInfer's path, compared before the table is searched
-    cdef str infer_method               # the same as text
-    cdef object infer_row               # its Method
-    cdef InferHandler infer_handler     # the same, to be called without Python in between
-    cdef StreamHandler stream_handler   # ModelStreamInfer's; None: it is not served
-    cdef object start, reject, schedule, unserved, run_on_thread        # the callbacks that server_state.pyx describes
+    cdef object reject, schedule, run_on_thread         # the callbacks that server_state.pyx describes
     cdef object authenticator           # or None: every call may be made
+    cdef readonly object http_handler   # serves REST calls (http/handler's HttpHandler); None: there are none
+    cdef readonly str infer_method      # ModelInfer's full name, which inferences by REST count as, too
     cdef uint64_t credentials_epoch     # grows when the authenticator may decide otherwise than before
     cdef str compression                # the encoding of responses: "gzip", "deflate"; None: they are not compressed
     cdef bytes encoding                 # the same as bytes, which headers point to
@@ -57,10 +50,8 @@ cdef class ServerState:
     cdef readonly Gathering gathering   # the sockets that may wait for more than one byte
     cdef uint8_t *receive_buffer        # shared by all connections,
     cdef uint8_t *send_buffer           # as is this one
-    cdef nghttp2_option *options        # for all sessions
     cdef readonly Limits limits
-    cdef FloodRules flood_rules         # made of the limits,
-    cdef KeepaliveRules keepalive_rules # as are these
+    cdef KeepaliveRules keepalive_rules
     cdef readonly int64_t calls         # open now
     cdef readonly int64_t connections   # open now; for tests
     cdef readonly Totals totals
@@ -71,5 +62,4 @@ cdef class ServerState:
     cdef void schedule_flush(self) noexcept
     # The connection is closed: no flush looks at it.
     cdef void forget(self, connection) noexcept
-    cdef size_t max_outbound_frames(self) noexcept      # the most that may wait for a client that reads nothing
     cdef void log(self, error) noexcept

@@ -1,0 +1,498 @@
+# cython: language_level=3
+# stream_socket: one client's socket, and the state of its connection (see stream_socket.pxd).
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send as send_to_socket
+from inferd._core.grpc.message cimport Share
+from inferd._core.net.limits cimport (
+    MAX_UNSENT_NBYTES, PAYLOAD_SHARE, READ_NBYTES, RECORD_NBYTES, SPARSE_READ_NBYTES, TURN_REQUESTS
+)
+from inferd._core.net.lingering_close cimport LingeringClose
+from inferd._core.net.low_water cimport LowWater
+from inferd._core.net.poller cimport CUT, HUNG_UP, READABLE, WRITABLE, Polled, Poller
+from inferd._core.net.server_state cimport RECEIVE_NBYTES, ServerState
+from inferd._core.net.stall_policy cimport REQUEST, is_stalled
+from inferd._core.net.tls cimport CLIENT_DONE, NOTHING_YET, Tls
+
+import socket as sockets
+
+cdef extern from "<assert.h>" nogil:
+    void assert_that "assert"(bint holds) noexcept
+
+cdef enum:
+    HEADER_NBYTES = 9                   # of the frame of HTTP/2 that may follow a message's bytes: it is taken along
+
+cdef unsigned char[5] MAY_FOLLOW        # bits of the states that may follow each
+MAY_FOLLOW[<int>OPENING] = 1 << OPEN | 1 << DRAINING | 1 << CLOSING
+MAY_FOLLOW[<int>OPEN] = 1 << DRAINING | 1 << CLOSING
+MAY_FOLLOW[<int>DRAINING] = 1 << CLOSING
+MAY_FOLLOW[<int>CLOSING] = 1 << CLOSED
+MAY_FOLLOW[<int>CLOSED] = 0
+
+
+cdef class StreamSocket(Polled):
+    """One client's connection, which owns its socket.
+
+    socket: a connected socket.socket, non-blocking; None: a test moves the bytes. tls: None: plaintext. A protocol defines open_session(),
+    close(), drain(), end_late_calls() and take_keepalive_step(). The server overrides the hooks choose_age_ns(), handshake_made(), failed()
+    and released().
+    """
+
+    def __init__(self, ServerState server not None, socket=None, Tls tls=None):
+        self.server, self.socket, self.tls = server, socket, tls
+        if socket is not None:
+            self.descriptor = socket.fileno()
+
+    def start(self, Poller poller not None):
+        """Begins to serve. Raises OSError."""
+        poller.add(self)
+        if self.socket.family == sockets.AF_UNIX:
+            self.readiness |= CUT
+        if self.tls is None:
+            self.open_session()
+
+    # ---- hooks
+
+    def open_session(self):
+        """The protocol begins: at once, or after the TLS handshake."""
+        raise NotImplementedError
+
+    def close(self):
+        """CLOSED: abandons calls, and frees the protocol's memory. Idempotent."""
+        raise NotImplementedError
+
+    def drain(self):
+        """Tells the client that no new calls are served. The connection ends after its calls."""
+        raise NotImplementedError
+
+    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+        """Ends each call that waits too long for its client. True: the connection must be aborted. Called now and then with the monotonic
+        time. acknowledged_nbytes: a count of bytes that the client's kernel has taken; -1: the transport holds none for it."""
+        raise NotImplementedError
+
+    def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
+        """Takes the step that the keepalive policy decides on. True: the connection must be aborted. Called now and then with the monotonic
+        time and the number of bytes that the transport holds."""
+        raise NotImplementedError
+
+    def take_backlogs(self):
+        """Goes on with the calls of `resuming`, which becomes None."""
+        self.resuming = None
+
+    def choose_age_ns(self):
+        """At which age it drains; 0: never."""
+        return 0
+
+    def handshake_made(self):
+        """Called once: the TLS handshake is made. False: the client may not go on."""
+        return True
+
+    def failed(self, error):
+        """The TLS handshake has failed, or TLS has failed later."""
+
+    def released(self):
+        """Called once: the protocol is over and its memory is free. The socket may linger."""
+
+    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+        raise NotImplementedError
+
+    cdef int write_output(self) except -1:
+        raise NotImplementedError
+
+    cdef int left_while_paused(self) except -1:
+        return 0
+
+    cdef int end_input(self) except -1:
+        self.at_end = True              # take_turn finishes once all is written: the windows cannot grow any more
+        self.readiness &= ~READABLE
+        self.flush()
+        return 0
+
+    # ---- its life
+
+    cdef void enter(self, State state) noexcept:
+        assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
+        self.state = state
+
+    cdef int count_in(self) except -1:
+        cdef ServerState server = self.server
+        server.connections += 1
+        server.totals.connections += 1
+        self.counted = True
+        self.connection_id = <uint32_t>server.totals.connections if server.limits.fair else 0
+        if server.limits.memory_percent < 100:
+            self.share = Share(server.limits.memory_percent)
+        # TLS has buffers of its own; AF_UNIX has no low-water mark.
+        if self.socket is not None and self.tls is None and self.socket.family != sockets.AF_UNIX:
+            self.low_water = LowWater(server.gathering, self.descriptor)
+        return 0
+
+    cdef void count_out(self) noexcept:
+        if not self.counted:
+            return
+        self.counted = False
+        self.server.connections -= 1
+        if self.dirty:
+            self.server.forget(self)
+        if self.low_water is not None:
+            self.low_water.close()
+
+    cdef void finish(self) noexcept:
+        if self.state < CLOSING:
+            self.enter(CLOSING)
+            if self.close_transport is not None:
+                try:
+                    self.close_transport()
+                except Exception as error:
+                    self.server.log(error)
+            elif self.poller is not None:
+                self.poller.wake(self)
+
+    def abort(self):
+        """Closes the socket at once. Unsent bytes are lost. Its next turn frees the memory of its calls."""
+        cdef Poller poller = self.poller
+        if self.socket is None:
+            return
+        if self.state < CLOSING:
+            self.enter(CLOSING)
+        self.close_socket()
+        if poller is not None:
+            poller.wake(self)
+        else:                           # it takes no turns any more
+            self.release()
+
+    cdef void release(self) noexcept:
+        """Ends a connection in CLOSING: the socket goes to a LingeringClose, then close()."""
+        cdef Poller poller = self.poller
+        cdef LingeringClose closing = None
+        try:
+            if self.socket is not None and self.tls is not None:
+                self.tls.say_last()
+                self.send_tls()
+            if self.low_water is not None:
+                self.low_water.set(1)
+            if self.socket is not None and poller is not None:
+                poller.forget(self)
+                closing = LingeringClose(self.server, self.socket, self.unsent, bool(self.readiness & HUNG_UP))
+                self.socket, self.descriptor, self.unsent = None, -1, None
+                closing.start(poller)
+        except Exception as error:
+            self.server.log(error)
+        try:
+            self.close_socket()         # unless it lingers
+            self.close()
+            self.tls = None
+            self.released()
+        except Exception as error:
+            self.server.log(error)
+
+    cdef int close_socket(self) except -1:
+        if self.socket is not None:
+            if self.poller is not None:
+                self.poller.forget(self)
+            if self.low_water is not None:
+                self.low_water.close()
+            self.socket.close()
+            self.socket, self.descriptor, self.unsent = None, -1, None
+        return 0
+
+    cdef int hand_on(self, StreamSocket to, bytes unread) except -1:
+        cdef Poller poller = self.poller
+        if self.low_water is not None:
+            self.low_water.set(1)
+        poller.forget(self)
+        to.socket, to.descriptor, to.tls, to.readiness = self.socket, self.descriptor, self.tls, self.readiness
+        to.unsent, to.sent_to_socket_nbytes, to.greeting, to.output = self.unsent, self.sent_to_socket_nbytes, self.greeting, self.output
+        to.rejection = self.rejection
+        self.socket, self.descriptor, self.unsent, self.tls, self.pending = None, -1, None, None, None
+        self.finish()                   # the end of this turn releases it
+        if unread or to.tls is not None:
+            to.pending = unread
+        poller.add(to)
+        to.open_session()
+        poller.wake(to)
+        return 0
+
+    # ---- looks
+
+    cdef bint in_handshake(self) noexcept:
+        return self.tls is not None and not self.tls.established and self.state < CLOSING
+
+    cdef bint handshake_stalls(self, int64_t now_ns, int64_t limit_ns) noexcept:
+        return is_stalled(&self.greeting, REQUEST, self.tls.handshake_nbytes, now_ns, limit_ns, 0)
+
+    @property
+    def unsent_nbytes(self):
+        """Bytes that the socket has not taken."""
+        return PyByteArray_GET_SIZE(self.unsent) if self.unsent is not None else 0
+
+    def acknowledged_nbytes(self):
+        """How many bytes the client's kernel has acknowledged. With a Unix socket: how many the client has read, or fewer, because the
+        kernel counts its own memory, too."""
+        cdef int queued_nbytes = 0
+        ioctl(self.descriptor, TIOCOUTQ, &queued_nbytes)
+        return max(0, <int64_t>self.sent_to_socket_nbytes - queued_nbytes)
+
+    # ---- turns, and the way in
+
+    cdef bint take_turn(self) noexcept:
+        """Writes output that waits, reads once, and frees a session that is over. True: more is left."""
+        self.cost = 0
+        self.most_begun_requests = self.begun_requests + TURN_REQUESTS
+        try:
+            if self.state < CLOSING and self.readiness & WRITABLE and self.unsent is not None:
+                self.write_unsent()
+            if self.state < CLOSING and self.unfinished:
+                self.flush()
+                self.cost += READ_NBYTES
+            if self.state < CLOSING and self.resuming is not None:
+                self.take_backlogs()
+            if self.paused:
+                if self.state < CLOSING and self.readiness & HUNG_UP:
+                    self.left_while_paused()
+            elif self.state < CLOSING and (self.readiness & READABLE or self.pending is not None):
+                self.read()
+            if self.at_end and self.state < CLOSING and not self.paused and not self.unfinished and self.unsent is None:
+                self.finish()
+        except Exception as error:
+            self.server.log(error)
+            self.finish()
+        if self.state == CLOSING:
+            self.release()
+        if self.paused:
+            return self.state < CLOSING and (self.unfinished or self.resuming is not None)
+        return self.state < CLOSING and (self.readiness & READABLE or self.unfinished or self.pending is not None or
+                                         self.resuming is not None)
+
+    cdef int read(self) except -1:
+        """Reads once, a turn's worth. A byte of frames can cost a thousand times as much as a byte of a large message."""
+        cdef bytes pending = self.pending
+        cdef uint64_t before_nbytes = self.received_nbytes
+        cdef Py_ssize_t nbytes = 0
+        self.payload_nbytes, self.allowance_nbytes = 0, READ_NBYTES
+        if pending is None:
+            nbytes = self.read_socket()
+        else:
+            self.pending = None
+            self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(pending), PyBytes_GET_SIZE(pending))
+            if self.tls is not None:
+                self.receive_tls(0)
+        if pending is None and self.pending is None:
+            self.set_mark(nbytes)
+        elif self.low_water is not None:
+            self.low_water.set(1)       # the rest of the read comes without an event
+        # By TLS a read may end a record that earlier reads brought: then more is taken than was read.
+        nbytes = max(nbytes, <Py_ssize_t>(self.received_nbytes - before_nbytes))
+        self.cost += max(0, nbytes - self.payload_nbytes) + self.payload_nbytes // PAYLOAD_SHARE
+        if pending is not None or 2 * self.payload_nbytes < nbytes:
+            self.missing_nbytes = 0     # most bytes were frames: the next read is a small one
+        return 0
+
+    cdef Py_ssize_t read_socket(self) except -1:
+        cdef Py_ssize_t nbytes, most_nbytes = READ_NBYTES
+        if self.tls is not None and self.tls.ssl_object is None and self.readiness & HUNG_UP:
+            self.left_within_handshake()    # it cannot hear the server's half, which is dear to make
+            self.abort()
+            return 0
+        if self.missing_nbytes > READ_NBYTES:
+            most_nbytes = RECEIVE_NBYTES
+        elif self.tls is not None and self.tls.is_sparse:
+            most_nbytes = SPARSE_READ_NBYTES
+        nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
+        if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
+            if errno == EAGAIN:
+                self.readiness &= ~READABLE
+            return 0
+        if nbytes <= 0 and self.tls is not None and not self.tls.established:
+            self.left_within_handshake()
+        if nbytes < 0:
+            self.abort()
+            return 0
+        if nbytes == 0:
+            self.end_input()
+            return 0
+        if nbytes < most_nbytes and not self.readiness & (HUNG_UP | CUT):
+            self.readiness &= ~READABLE
+        self.missing_nbytes = 0
+        if self.tls is not None:
+            self.receive_tls(nbytes)
+        else:
+            self.take_pieces(self.server.receive_buffer, nbytes)
+        return nbytes
+
+    cdef int left_within_handshake(self) except -1:
+        self.failed(ConnectionError("the client left within its TLS handshake"))
+        return 0
+
+    cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+        cdef Py_ssize_t piece_nbytes, before_nbytes
+        while nbytes > 0 and self.state < CLOSING:
+            if self.allowance_nbytes <= 0 or self.paused:
+                self.pending = source[:nbytes]
+                return 0
+            before_nbytes = self.payload_nbytes
+            piece_nbytes = self.take(source, min(nbytes, max(READ_NBYTES, self.frame_nbytes + HEADER_NBYTES)))
+            self.allowance_nbytes -= piece_nbytes - (self.payload_nbytes - before_nbytes)
+            source += piece_nbytes
+            nbytes -= piece_nbytes
+        return 0
+
+    cdef void resume_reading(self) noexcept:
+        self.paused = False
+        if self.poller is not None:
+            self.poller.wake(self)
+
+    cdef int resume_call(self, call) except -1:
+        if self.resuming is None:
+            self.resuming = []
+        self.resuming.append(call)
+        if self.poller is not None:
+            self.poller.wake(self)
+        else:
+            self.server.schedule((<object>self).take_backlogs)      # a test's connection takes no turns
+        return 0
+
+    cdef int set_mark(self, Py_ssize_t nbytes) except -1:
+        if self.low_water is not None:
+            try:
+                self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
+            except Exception as error:
+                self.server.log(error)
+        return 0
+
+    # ---- TLS
+
+    cdef int receive_tls(self, Py_ssize_t nbytes) except -1:
+        try:
+            self.tls.feed(self.server.receive_buffer, nbytes)
+            if not self.tls.established:
+                self.cost += READ_NBYTES
+                if self.tls.shake_hands() and self.may_begin():
+                    self.open_session()
+            if self.tls is not None and self.tls.established:
+                self.decrypt()
+        except OSError as error:        # ssl.SSLError is one
+            self.failed(error)
+            self.finish()
+        if self.socket is not None:
+            self.send_tls()
+        return 0
+
+    cdef bint may_begin(self) except -1:
+        """After the TLS handshake: whether the client may go on, with this connection."""
+        if not self.handshake_made():
+            self.finish()
+            return False
+        return self.state < CLOSING     # else the hook has handed the socket on
+
+    cdef int decrypt(self) except -1:
+        cdef Py_ssize_t count
+        self.tls.is_sparse = True
+        while self.pending is None and self.state < CLOSING:
+            if self.allowance_nbytes <= 0 or self.paused:
+                self.pending = b""
+                break
+            count = self.tls.read(self.server.receive_buffer, RECEIVE_NBYTES)
+            if count == NOTHING_YET:
+                break
+            if count == CLIENT_DONE:    # OpenSSL's clients take content after their close_notify for an error
+                self.finish()
+                break
+            self.tls.is_sparse = False
+            self.allowance_nbytes -= RECORD_NBYTES
+            self.take_pieces(self.server.receive_buffer, count)
+        return 0
+
+    cdef int send_tls(self) except -1:
+        cdef bytes output = self.tls.output()
+        if output:
+            self.send(<const uint8_t *>PyBytes_AS_STRING(output), PyBytes_GET_SIZE(output))
+        return 0
+
+    # ---- the way out
+
+    cdef void mark_dirty(self) noexcept:
+        if self.dirty or self.receiving or self.state >= CLOSING:
+            return                      # after receiving, the protocol calls this again
+        self.dirty = True
+        self.server.dirty.append(self)
+        self.server.schedule_flush()
+
+    cpdef flush(self):
+        try:
+            self.write_output()
+        except Exception as error:
+            self.server.log(error)
+            self.finish()
+
+    cdef void schedule_flush_turn(self) noexcept:
+        self.unfinished = True
+        if self.poller is not None:
+            self.poller.wake(self)
+        else:
+            self.mark_dirty()
+
+    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        if self.socket is None:
+            if self.write is not None:
+                self.server.totals.sent_nbytes += nbytes
+                self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
+            return 0
+        self.server.totals.sent_nbytes += nbytes
+        if self.tls is None:
+            return self.send(piece, nbytes)
+        self.tls.write(piece, nbytes)
+        return self.send_tls()
+
+    cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        """Writes to the socket. Bytes that it does not take wait in `unsent`."""
+        cdef Py_ssize_t sent = 0
+        if self.unsent is None:
+            sent = send_to_socket(self.descriptor, piece, nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == nbytes:
+                self.sent_to_socket_nbytes += sent
+                return 0
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self.abort()        # the client is gone
+                    return 0
+                sent = 0
+            self.sent_to_socket_nbytes += sent
+            self.unsent = bytearray()
+            self.readiness &= ~WRITABLE # a non-blocking send(2) is never interrupted: the socket is full
+        self.unsent.extend(<bytes>piece[sent:nbytes])
+        if PyByteArray_GET_SIZE(self.unsent) > MAX_UNSENT_NBYTES:      # TLS responds (to KeyUpdate) though the client reads nothing
+            self.server.totals.flooding += 1
+            self.abort()
+        return 0
+
+    cdef int write_unsent(self) except -1:
+        cdef Py_ssize_t nbytes = PyByteArray_GET_SIZE(self.unsent)
+        cdef Py_ssize_t sent = send_to_socket(self.descriptor, PyByteArray_AS_STRING(self.unsent), nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            if errno == EAGAIN or errno == EINTR:
+                self.readiness &= ~WRITABLE
+            else:
+                self.abort()
+            return 0
+        self.sent_to_socket_nbytes += sent
+        if sent < nbytes:
+            self.readiness &= ~WRITABLE
+            del self.unsent[:sent]
+            return 0
+        self.unsent = None
+        self.flush()
+        return 0
+
+    def pause_writing(self):
+        """For tests: the transport's buffer is full. No output is made until resume_writing."""
+        self.unsent = bytearray()
+
+    def resume_writing(self):
+        """For tests."""
+        self.unsent = None
+        self.mark_dirty()
