@@ -85,9 +85,9 @@ fn=(1)
         (f"{CORE}/grpc/call.so", "feed", "call objects"),
         (f"{CORE}/grpc/message.so", "release_block", "gRPC framing and messages"),
         (f"{CORE}/http2/headers.so", "read", "headers"),
-        (f"{CORE}/http2/session.so", "__pyx_f_6inferd_5_core_5http2_7session_7Session_take_turn", "scheduling and limits"),
+        (f"{CORE}/net/stream_socket.so", "__pyx_f_6inferd_5_core_3net_13stream_socket_12StreamSocket_take_turn", "scheduling and limits"),
         (f"{CORE}/http2/session.so", "__pyx_f_6inferd_5_core_5http2_7session_on_frame", "HTTP/2 session"),
-        (f"{CORE}/http2/server_state.so", "__pyx_f_6inferd_5_core_5http2_12server_state_6Output_flush", "send"),
+        (f"{CORE}/net/server_state.so", "__pyx_f_6inferd_5_core_3net_12server_state_11ServerState_flush", "send"),
         ("/usr/lib/libunheard.so.1", "f", "other"),
     ],
 )
