@@ -36,6 +36,7 @@ from setuptools.modified import newer_group
 CORE = Path("inferd", "_core")
 SHARED = "inferd._core._cython"
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+FLAGS.append("-Werror=implicit-function-declaration")  # Cython's shared code has left functions out, which are then missing when called
 
 
 def switched_on(name: str) -> bool:

@@ -210,7 +210,7 @@ cdef class Session(SendState):
                 call.hold(nbytes)
                 if call.backlog is None:        # backpressure: these bytes stay unconsumed until the method takes them
                     call.backlog = bytearray()
-                call.backlog.extend(<bytes>chunk[:nbytes])
+                call.backlog += <bytes>chunk[:nbytes]
                 taken -= nbytes
         except Exception as error:
             self.reject(call, call.stream_id, error)
