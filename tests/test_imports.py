@@ -57,6 +57,7 @@ CORE: dict[str, set[str]] = {
     "batching": {"base", "metrics", "grpc", "tensor"},
     "codec": {"base", "grpc", "tensor", "batching", "media"},
     "inference": {"base", "metrics", "grpc", "tensor", "batching", "codec"},
+    "http": {"base", "grpc"},
     "net": {"base", "grpc"},
     "http2": {"base", "grpc", "net"},
     "media": {"base"},

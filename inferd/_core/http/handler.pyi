@@ -1,0 +1,17 @@
+from collections.abc import Callable, Iterable
+
+from inferd._core.grpc.call import Call
+from inferd._core.http.head import Head
+
+class HttpHandler:
+    def __call__(self, call: Call, head: Head) -> None: ...
+    def check(self, call: Call, head: Head) -> None: ...
+
+class HttpService(HttpHandler):
+    def __init__(
+        self,
+        infer: HttpHandler | Callable[[Call, Head], None],
+        others: HttpHandler | Callable[[Call, Head], None],
+        origins: Iterable[bytes] = (),
+        admits: Callable[[Call, Head], None] | None = None,
+    ) -> None: ...

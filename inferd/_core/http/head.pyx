@@ -1,0 +1,406 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# head: one HTTP request before its body (see head.pxd).
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from libc.string cimport memchr, memcmp
+
+from inferd._core.base.clock cimport monotonic_ns
+
+from inferd.errors import InvalidArgument, Unimplemented
+
+cdef enum:
+    MAX_REQUEST_ID_NBYTES = 256 # a longer X-Request-Id is not repeated
+    NUMBER_DIGITS = 18          # the most digits of a number in a field: 64 bits hold them
+
+cdef enum Field:                # those that are read
+    HOST = 0
+    CONTENT_TYPE = 1
+    CONTENT_LENGTH = 2
+    CONTENT_ENCODING = 3
+    JSON_LENGTH = 4
+    INFERD_TIMEOUT = 5
+    ENVOY_TIMEOUT = 6
+    AUTHORIZATION = 7
+    ACCEPT = 8
+    ACCEPT_ENCODING = 9
+    ORIGIN = 10
+    REQUEST_METHOD = 11
+    REQUEST_HEADERS = 12
+    REQUEST_ID = 13
+    TRACEPARENT = 14
+    EXPECT = 15
+    OTHER = 16
+
+cdef tuple NAMES = (
+    "Host", "Content-Type", "Content-Length", "Content-Encoding", "Inference-Header-Content-Length", "Inferd-Timeout-Ms",
+    "X-Envoy-Expected-Rq-Timeout-Ms", "Authorization", "Accept", "Accept-Encoding", "Origin", "Access-Control-Request-Method",
+    "Access-Control-Request-Headers", "X-Request-Id", "traceparent", "Expect")
+
+# A field that comes twice may be read in two ways, by two servers in a row: only these may.
+cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_HEADERS
+
+cdef bytes SEVERAL = b", "              # the value of `authorization` if it came more than once; no token holds a space
+cdef bytes JSON = b"application/json"
+cdef bytes BINARY = b"application/octet-stream"
+cdef tuple VERBS = (b"", b"GET", b"HEAD", b"POST", b"OPTIONS")
+cdef tuple CODINGS = ("identity", "gzip", "deflate", "unknown")
+
+
+@cython.final
+@cython.freelist(64)
+@cython.no_gc
+cdef class Head:
+    """One HTTP request before its body. Head.of makes one by hand."""
+
+    def __cinit__(self):
+        self.verb_name = self.model_name = self.model_version = b""
+        self.json_nbytes = self.content_nbytes = self.timeout_ns = NOT_SAID
+        self.deadline_ns = INT64_MAX
+        self.keep_alive = True
+
+    @staticmethod
+    def of(str verb not None, target not None, fields=()):
+        """A head by hand, for tests and for servers in Python. verb: "GET". target: path and query. fields: pairs of names and values.
+        All may be str or bytes. Raises the RequestError of what is wrong with them."""
+        cdef Head head = Head.__new__(Head)
+        cdef bytes encoded = _encoded(target)
+        cdef bytes name, value
+        head.verb_name = verb.encode()
+        head.open(verb_of(head.verb_name), <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
+        for key, text in fields:
+            name, value = _encoded(key), _encoded(text)
+            for byte in value:
+                if byte < 0x20 and byte != 0x09 or byte == 0x7F:
+                    raise InvalidArgument(f"header {name.decode('latin-1')}: expected no control characters, got byte {byte}")
+            head.add(<const uint8_t *>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
+                     <const uint8_t *>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+        head.finish()
+        return head
+
+    @property
+    def path(self):
+        """The path as it came, percent-encoded."""
+        return self.target[:self.path_nbytes]
+
+    @property
+    def query(self):
+        """The query without its "?"; b"" if there is none."""
+        return self.target[self.path_nbytes + 1:]
+
+    @property
+    def content_coding_name(self):
+        """"identity", "gzip" or "deflate": how the request's body is compressed."""
+        return CODINGS[<int>self.content_coding]
+
+    @property
+    def accept_coding_name(self):
+        """The same for the response, as the client likes it best."""
+        return CODINGS[<int>self.accept_coding]
+
+    cdef int open(self, Verb verb, const uint8_t *target, Py_ssize_t nbytes) except -1:
+        cdef const uint8_t *query
+        cdef Py_ssize_t i
+        self.verb = verb
+        if verb != VERB_OTHER:
+            self.verb_name = <bytes>VERBS[<int>verb]
+        if nbytes == 0 or target[0] != c'/' and not (nbytes == 1 and target[0] == c'*' and verb == OPTIONS):
+            raise InvalidArgument("request target: expected a path that begins with '/', got something else", reason="target")
+        for i in range(nbytes):
+            if target[i] <= 0x20 or target[i] >= 0x7F or target[i] == c'#':
+                raise InvalidArgument("request target: expected printable ASCII without '#', got something else; percent-encode it",
+                                      reason="target")
+        self.target = PyBytes_FromStringAndSize(<const char *>target, nbytes)
+        query = <const uint8_t *>memchr(target, c'?', nbytes)
+        self.path_nbytes = nbytes if query == NULL else query - target
+        if verb == POST:
+            read_address(self, target, self.path_nbytes)
+        return 0
+
+    cdef int add(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
+        cdef Field field = field_of(name, name_nbytes)
+        cdef bint again
+        if field == OTHER:
+            return 0
+        again = self.seen >> field & 1
+        self.seen |= <uint32_t>1 << field
+        try:
+            if again and not REPEATABLE >> field & 1:
+                raise InvalidArgument(f"header {NAMES[<int>field]}: expected it once, got it more than once; send one", reason="header")
+            read(self, field, value, value_nbytes, again)
+        except Exception as error:
+            if self.error is None:
+                self.error = error
+        return 0
+
+    cdef int finish(self) except -1:
+        if self.error is not None:
+            raise self.error
+        if self.json_nbytes > self.content_nbytes >= 0 and self.content_coding == IDENTITY:
+            raise InvalidArgument(
+                f"header Inference-Header-Content-Length: expected at most the length of the body, {self.content_nbytes}, got "
+                f"{self.json_nbytes}; it is the length of the JSON in front of the binary tensors", reason="header")
+        return 0
+
+    cdef Head again(self):
+        cdef Head head = Head.__new__(Head)
+        head.verb, head.verb_name, head.target, head.path_nbytes = self.verb, self.verb_name, self.target, self.path_nbytes
+        head.is_infer, head.model_name, head.model_version = self.is_infer, self.model_name, self.model_version
+        head.host, head.content_type, head.content_type_whole = self.host, self.content_type, self.content_type_whole
+        head.content_coding, head.accept_coding = self.content_coding, self.accept_coding
+        head.json_nbytes, head.content_nbytes = self.json_nbytes, self.content_nbytes
+        head.authorization, head.accept, head.origin = self.authorization, self.accept, self.origin
+        head.access_control_request_method = self.access_control_request_method
+        head.access_control_request_headers = self.access_control_request_headers
+        head.request_id, head.traceparent, head.expects_continue = self.request_id, self.traceparent, self.expects_continue
+        head.seen, head.keep_alive = self.seen, self.keep_alive
+        if self.timeout_ns != NOT_SAID:
+            head.timeout_ns = self.timeout_ns
+            head.deadline_ns = monotonic_ns() + self.timeout_ns
+        return head
+
+
+cdef int read_address(Head head, const uint8_t *path, Py_ssize_t nbytes) except -1:
+    """Reads /v2/models/NAME[/versions/VERSION]/infer."""
+    cdef const uint8_t *name
+    cdef const uint8_t *rest
+    cdef Py_ssize_t rest_nbytes
+    if nbytes <= 17 or memcmp(path, <const char *>"/v2/models/", 11) != 0 or memcmp(path + nbytes - 6, <const char *>"/infer", 6) != 0:
+        return 0
+    name = path + 11
+    rest = <const uint8_t *>memchr(name, c'/', nbytes - 11)         # there is one: that of /infer
+    if rest == name:
+        return 0
+    rest_nbytes = path + nbytes - rest
+    if rest_nbytes > 6:             # /versions/VERSION/infer
+        if rest_nbytes <= 16 or memcmp(rest, <const char *>"/versions/", 10) != 0 or memchr(rest + 10, c'/', rest_nbytes - 16) != NULL:
+            return 0
+        head.model_version = percent_decoded(rest + 10, rest_nbytes - 16)
+    head.model_name = percent_decoded(name, rest - name)
+    head.is_infer = True
+    return 0
+
+
+cdef int read(Head head, Field field, const uint8_t *value, size_t nbytes, bint again) except -1:
+    cdef Coding coding
+    if field == HOST:
+        head.host = value[:nbytes]
+    elif field == CONTENT_TYPE:
+        read_content_type(head, value, nbytes)
+    elif field == CONTENT_LENGTH:
+        head.content_nbytes = number(field, value, nbytes)
+    elif field == CONTENT_ENCODING:
+        head.content_coding = coding_of(value, nbytes)
+        if head.content_coding == UNKNOWN_CODING:
+            raise Unimplemented("header Content-Encoding: expected gzip, deflate or identity, got another; send the body in one of these",
+                                reason="content_coding")
+    elif field == JSON_LENGTH:
+        head.json_nbytes = number(field, value, nbytes)
+    elif field == INFERD_TIMEOUT or field == ENVOY_TIMEOUT:
+        read_timeout(head, number(field, value, nbytes))
+    elif field == AUTHORIZATION:
+        head.authorization = SEVERAL if again else value[:nbytes]
+    elif field == ACCEPT:
+        if not again:
+            head.accept = value[:nbytes]
+    elif field == ACCEPT_ENCODING:
+        coding = liked_coding(value, nbytes)
+        if head.accept_coding == IDENTITY:
+            head.accept_coding = coding
+    elif field == ORIGIN:
+        head.origin = value[:nbytes]
+    elif field == REQUEST_METHOD:
+        head.access_control_request_method = value[:nbytes]
+    elif field == REQUEST_HEADERS:
+        head.access_control_request_headers = head.access_control_request_headers + b"," + value[:nbytes] if again else value[:nbytes]
+    elif field == REQUEST_ID:
+        if nbytes <= MAX_REQUEST_ID_NBYTES:
+            head.request_id = value[:nbytes]
+    elif field == TRACEPARENT:
+        head.traceparent = value[:nbytes]
+    elif field == EXPECT:
+        if not same_name(value, nbytes, "100-continue", 12):
+            raise InvalidArgument("header Expect: expected 100-continue, got something else; leave it out", reason="expectation")
+        head.expects_continue = True
+    return 0
+
+
+cdef int read_content_type(Head head, const uint8_t *value, size_t nbytes) except -1:
+    cdef size_t end = 0
+    if same_name(value, nbytes, "application/json", 16):
+        head.content_type = head.content_type_whole = JSON
+    elif same_name(value, nbytes, "application/octet-stream", 24):
+        head.content_type = head.content_type_whole = BINARY
+    else:
+        head.content_type_whole = value[:nbytes]
+        while end < nbytes and value[end] != c';':
+            end += 1
+        head.content_type = value[:end].strip().lower()
+    return 0
+
+
+cdef int read_timeout(Head head, int64_t amount_ms) except -1:
+    cdef int64_t timeout_ns = amount_ms * 1_000_000 if amount_ms < INT64_MAX // 4_000_000 else INT64_MAX // 4
+    if head.timeout_ns == NOT_SAID or timeout_ns < head.timeout_ns:
+        head.timeout_ns = timeout_ns
+        head.deadline_ns = monotonic_ns() + timeout_ns
+    return 0
+
+
+cdef bint same_name(const uint8_t *name, size_t nbytes, const char *text, size_t text_nbytes) noexcept nogil:
+    cdef size_t i
+    if nbytes != text_nbytes:
+        return False
+    for i in range(nbytes):
+        if name[i] != <uint8_t>text[i] and (name[i] < c'A' or name[i] > c'Z' or name[i] | 0x20 != <uint8_t>text[i]):
+            return False
+    return True
+
+
+cdef inline Field field_if(Field field, const uint8_t *name, size_t nbytes, const char *text) noexcept nogil:
+    return field if same_name(name, nbytes, text, nbytes) else OTHER
+
+
+cdef Field field_of(const uint8_t *name, size_t nbytes) noexcept nogil:
+    """The length decides which name it may be."""
+    if nbytes == 4:
+        return field_if(HOST, name, nbytes, "host")
+    if nbytes == 6:
+        if name[0] | 0x20 == c'o':
+            return field_if(ORIGIN, name, nbytes, "origin")
+        return field_if(ACCEPT, name, nbytes, "accept") if name[0] | 0x20 == c'a' else field_if(EXPECT, name, nbytes, "expect")
+    if nbytes == 10:
+        return field_if(HOST, name, nbytes, ":authority")
+    if nbytes == 11:
+        return field_if(TRACEPARENT, name, nbytes, "traceparent")
+    if nbytes == 12:
+        if name[0] | 0x20 == c'x':
+            return field_if(REQUEST_ID, name, nbytes, "x-request-id")
+        return field_if(CONTENT_TYPE, name, nbytes, "content-type")
+    if nbytes == 13:
+        return field_if(AUTHORIZATION, name, nbytes, "authorization")
+    if nbytes == 14:
+        return field_if(CONTENT_LENGTH, name, nbytes, "content-length")
+    if nbytes == 15:
+        return field_if(ACCEPT_ENCODING, name, nbytes, "accept-encoding")
+    if nbytes == 16:
+        return field_if(CONTENT_ENCODING, name, nbytes, "content-encoding")
+    if nbytes == 17:
+        return field_if(INFERD_TIMEOUT, name, nbytes, "inferd-timeout-ms")
+    if nbytes == 29:
+        return field_if(REQUEST_METHOD, name, nbytes, "access-control-request-method")
+    if nbytes == 30:
+        if name[0] | 0x20 == c'x':
+            return field_if(ENVOY_TIMEOUT, name, nbytes, "x-envoy-expected-rq-timeout-ms")
+        return field_if(REQUEST_HEADERS, name, nbytes, "access-control-request-headers")
+    if nbytes == 31:
+        return field_if(JSON_LENGTH, name, nbytes, "inference-header-content-length")
+    return OTHER
+
+
+cdef int64_t number(Field field, const uint8_t *value, size_t nbytes) except -1:
+    """1 to NUMBER_DIGITS digits, without a sign: two servers in a row must read the same."""
+    cdef int64_t result = 0
+    cdef size_t i
+    for i in range(min(nbytes, <size_t>NUMBER_DIGITS + 1)):
+        if value[i] < c'0' or value[i] > c'9' or i == NUMBER_DIGITS:
+            nbytes = 0
+            break
+        result = result * 10 + (value[i] - c'0')
+    if nbytes == 0:
+        raise InvalidArgument(f"header {NAMES[<int>field]}: expected a number of 1 to {NUMBER_DIGITS} digits, got something else",
+                              reason="header")
+    return result
+
+
+cdef Coding coding_of(const uint8_t *value, size_t nbytes) noexcept nogil:
+    if same_name(value, nbytes, "gzip", 4) or same_name(value, nbytes, "x-gzip", 6):
+        return GZIP
+    if same_name(value, nbytes, "deflate", 7):
+        return DEFLATE
+    return IDENTITY if same_name(value, nbytes, "identity", 8) else UNKNOWN_CODING
+
+
+cdef Coding liked_coding(const uint8_t *value, size_t nbytes) noexcept nogil:
+    """The coding of Accept-Encoding with the highest q; gzip where several have it. "gzip;q=0" takes none. "*" counts for nothing."""
+    cdef size_t at = 0, end
+    cdef int q, best_q = 0
+    cdef Coding coding, best = IDENTITY
+    while at < nbytes:
+        while at < nbytes and (value[at] == c' ' or value[at] == c'\t' or value[at] == c','):
+            at += 1
+        end = at
+        while end < nbytes and value[end] != c',' and value[end] != c';' and value[end] != c' ' and value[end] != c'\t':
+            end += 1
+        coding = coding_of(value + at, end - at)
+        at = end
+        while end < nbytes and value[end] != c',':
+            end += 1
+        if coding == GZIP or coding == DEFLATE:
+            q = quality(value + at, end - at)
+            if q > best_q or q == best_q > 0 and coding == GZIP:
+                best, best_q = coding, q
+        at = end
+    return best
+
+
+cdef int quality(const uint8_t *value, size_t nbytes) noexcept nogil:
+    """Thousandths of "; q=0.5"; 1000 where it is not said, 0 where it is said wrongly."""
+    cdef size_t i = 0
+    cdef int thousandths, digit = 100
+    while i < nbytes and (value[i] == c' ' or value[i] == c'\t' or value[i] == c';'):
+        i += 1
+    if i == nbytes:
+        return 1000
+    if nbytes - i < 3 or value[i] | 0x20 != c'q' or value[i + 1] != c'=' or value[i + 2] != c'0' and value[i + 2] != c'1':
+        return 0
+    thousandths = 1000 * (value[i + 2] - c'0')
+    i += 4 if i + 3 < nbytes and value[i + 3] == c'.' else 3
+    while i < nbytes and c'0' <= value[i] <= c'9' and digit > 0:
+        thousandths += digit * (value[i] - c'0')
+        digit = digit // 10
+        i += 1
+    return min(thousandths, 1000)
+
+
+cdef inline int hexadecimal(uint8_t digit) noexcept nogil:
+    if c'0' <= digit <= c'9':
+        return digit - c'0'
+    digit |= 0x20
+    return digit - c'a' + 10 if c'a' <= digit <= c'f' else -1
+
+
+cdef bytes percent_decoded(const uint8_t *text, Py_ssize_t nbytes):
+    cdef bytes decoded = PyBytes_FromStringAndSize(<const char *>text, nbytes)
+    cdef uint8_t *into
+    cdef Py_ssize_t i = 0, made = 0
+    cdef int high, low
+    if memchr(text, c'%', nbytes) == NULL:
+        return decoded
+    into = <uint8_t *>PyBytes_AS_STRING(decoded)
+    while i < nbytes:
+        if text[i] == c'%':
+            high = hexadecimal(text[i + 1]) if i + 2 < nbytes else -1
+            low = hexadecimal(text[i + 2]) if i + 2 < nbytes else -1
+            if high < 0 or low < 0:
+                raise InvalidArgument("request target: expected two hexadecimal digits behind '%', got something else", reason="target")
+            into[made] = high << 4 | low
+            i += 3
+        else:
+            into[made] = text[i]
+            i += 1
+        made += 1
+    return decoded[:made]
+
+
+cdef Verb verb_of(bytes name) noexcept:
+    cdef int verb
+    for verb in range(1, 5):
+        if name == VERBS[verb]:
+            return <Verb>verb
+    return VERB_OTHER
+
+
+cdef bytes _encoded(text):
+    return text.encode() if isinstance(text, str) else bytes(text)

@@ -1,0 +1,45 @@
+# cython: language_level=3
+# response: what a response says beside its body (see response.pxd).
+
+import json
+from http import HTTPStatus
+
+# By gRPC status code; Triton's REST has the same, and 400 where nothing fits better.
+cdef dict STATUS_OF_CODE = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 412, 10: 503, 12: 501, 13: 500, 14: 503, 16: 401}
+
+# HTTP has statuses of its own for these, by the error's reason.
+cdef dict STATUS_OF_REASON = {
+    "message_size": 413, "header_size": 431, "target_size": 414, "http_version": 505, "expectation": 417, "media_type": 415, "stalled": 408,
+    "content_coding": 415, "compression": 400,
+}
+
+cdef dict PHRASES = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
+
+
+cpdef int status_of(error):
+    return STATUS_OF_REASON.get(error.reason) or STATUS_OF_CODE.get(error.code, 500)
+
+
+cpdef str reason_phrase(int status):
+    return PHRASES.get(status, "")
+
+
+# The last one: a server that rejects many requests sends the same one to all of them.
+cdef tuple last_error = ()
+cdef bytes last_body = b""
+
+
+cpdef bytes error_body(error):
+    global last_error, last_body
+    cdef tuple described = (str(error), error.status)
+    if described != last_error:
+        last_body = json.dumps({"error": described[0], "code": described[1]}).encode("ascii")
+        last_error = described
+    return last_body
+
+
+cpdef tuple error_headers(error):
+    cdef object retry_after_ns = getattr(error, "retry_after_ns", 0)
+    if retry_after_ns > 0:
+        return ((b"retry-after", b"%d" % -(-retry_after_ns // 1_000_000_000)),)
+    return ((b"www-authenticate", b"Bearer"),) if error.code == 16 else ()
