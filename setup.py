@@ -1,6 +1,6 @@
 """Compiles the native modules, inferd/_core/*/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
-Seven environment variables change a build:
+Eight environment variables change a build:
 
     INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
     INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded
@@ -8,12 +8,13 @@ Seven environment variables change a build:
                                         folder of its own, never in place
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
     INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
+    INFERD_HTTP1=0                      leaves out HTTP/1.1, as if libllhttp were missing
     INFERD_JPEG=0                       leaves out the JPEG decoder, as if libjpeg-turbo were missing
     INFERD_WEBP=0                       leaves out the WebP decoder, as if libwebp were missing
 
-Some modules need a library with its header (LIBRARIES): the transport libnghttp2, the JPEG decoder libjpeg-turbo, the WebP decoder
-libwebp. Where pkg-config does not find one the build succeeds without its modules, says so, and something slower stands in for them. No
-build uses -march=native: a wheel runs on any machine of its architecture.
+Some modules need a library with its header (LIBRARIES): the transport libnghttp2, HTTP/1.1 libllhttp, the JPEG decoder libjpeg-turbo, the
+WebP decoder libwebp. Where pkg-config does not find one the build succeeds without its modules, says so, and something slower stands in
+for them. No build uses -march=native: a wheel runs on any machine of its architecture.
 """
 
 from __future__ import annotations
@@ -106,6 +107,15 @@ LIBRARIES = (
             "native transport",
             "`inferd serve` will use the grpcio transport: correct, but many times slower. There is no `inferd bench`.",
         ),
+    ),
+    Library(
+        "libllhttp",
+        "9.2.1",  # the first that rejects a Content-Length with spaces in it (CVE-2024-27982)
+        "llhttp.h",
+        ("http1",),
+        "INFERD_HTTP1",
+        "libllhttp-dev",
+        ("HTTP/1.1", "REST needs the extra inferd[http], whose server in Python is many times slower."),
     ),
     Library(
         "libjpeg",

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTICE = "WITHOUT its native transport"
+HTTP1_NOTICE = "WITHOUT its HTTP/1.1"
 JPEG_NOTICE = "WITHOUT its JPEG decoder"
 WEBP_NOTICE = "WITHOUT its WebP decoder"
 SMALL = '''\
@@ -32,6 +33,13 @@ cdef extern from "nghttp2/nghttp2.h":
         const char *version_str
     nghttp2_info *nghttp2_version(int least)
 version = nghttp2_version(0).version_str.decode()
+"""
+HTTP1 = """\
+cdef extern from "llhttp.h":
+    const int LLHTTP_VERSION_MAJOR
+    const char *llhttp_method_name(int method)
+version = LLHTTP_VERSION_MAJOR
+built = llhttp_method_name(1) != NULL
 """
 JPEG = '''\
 cdef extern from *:
@@ -61,7 +69,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         core = folder / "inferd" / "_core"
-        for package in ("", "base", "http2", "media"):
+        for package in ("", "base", "http1", "http2", "media"):
             (core / package).mkdir(parents=True)
             (core / package / "__init__.py").write_text("")
         for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -69,6 +77,7 @@ class Project:
         (folder / "inferd" / "__init__.py").write_text('__version__ = "0"\n')
         (core / "base" / "small.pyx").write_text(SMALL)
         (core / "http2" / "session.pyx").write_text(HTTP2)
+        (core / "http1" / "parser.pyx").write_text(HTTP1)
         (core / "media" / "jpeg.pyx").write_text(JPEG)
         (core / "media" / "webp.pyx").write_text(WEBP)
 
@@ -104,9 +113,12 @@ def project(tmp_path) -> Project:
 def test_builds_with_its_libraries(project):
     said = project.build()
     assert NOTICE not in said
+    assert HTTP1_NOTICE not in said
     assert JPEG_NOTICE not in said
     assert WEBP_NOTICE not in said
     assert project.value("http2.session.version").count(".") == 2
+    assert int(project.value("http1.parser.version")) >= 9
+    assert project.value("http1.parser.built") == "True"
     assert project.value("media.jpeg.built") == "True"
     assert project.value("media.webp.built") == "True"
     assert project.value("base.small.built_for_debug") == "False"
@@ -121,7 +133,7 @@ def compiled(tmp_path_factory) -> Project:
 
 
 def test_debug_build(compiled):
-    without = {"INFERD_HTTP2": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"}
+    without = {"INFERD_HTTP2": "0", "INFERD_HTTP1": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"}
     compiled.build(**SOON, **without)
     assert compiled.value("base.small.built_for_debug") == "True"
     built = {path: path.stat().st_mtime_ns for path in (compiled.folder / "build").rglob("*.c")}
@@ -143,24 +155,29 @@ NO_PROBE = 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc
 @pytest.mark.parametrize(
     ("pkg_config", "compiler", "switches", "said"),
     [
-        (None, None, {}, ("libnghttp2-dev", "libjpeg-dev", "libwebp-dev")),
+        (None, None, {}, ("libnghttp2-dev", "libllhttp-dev", "libjpeg-dev", "libwebp-dev")),
         (
             'case "$1" in --exists) exit 0;; --modversion) echo 1.2.0;; *) exit 1;; esac',
             None,
             {},
-            ("libnghttp2 1.2.0 is older than 1.61.0", "libjpeg 1.2.0 is older than 2.1.0", "libwebp 1.2.0 is older than 1.3.2"),
+            (
+                "libnghttp2 1.2.0 is older than 1.61.0",
+                "libllhttp 1.2.0 is older than 9.2.1",
+                "libjpeg 1.2.0 is older than 2.1.0",
+                "libwebp 1.2.0 is older than 1.3.2",
+            ),
         ),
         (
             "exit 0",
             NO_PROBE,
             {},
-            ("does not find <nghttp2/nghttp2.h>", "does not find <jpeglib.h>", "does not find <webp/decode.h>"),
+            ("does not find <nghttp2/nghttp2.h>", "does not find <llhttp.h>", "does not find <jpeglib.h>", "does not find <webp/decode.h>"),
         ),
         (
             "exit 0",
             None,
-            {"INFERD_HTTP2": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"},
-            ("INFERD_HTTP2=0", "INFERD_JPEG=0", "INFERD_WEBP=0"),
+            {"INFERD_HTTP2": "0", "INFERD_HTTP1": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"},
+            ("INFERD_HTTP2=0", "INFERD_HTTP1=0", "INFERD_JPEG=0", "INFERD_WEBP=0"),
         ),
     ],
     ids=["no pkg-config", "too old", "no header", "switched off"],
@@ -172,9 +189,9 @@ def test_without_the_libraries_the_rest_is_built(compiled, tmp_path, pkg_config,
     if compiler:
         programs["CC"] = script(tmp_path / "cc", compiler)
     output = compiled.build(**programs, **switches, **SOON)
-    assert all(notice in output for notice in (NOTICE, JPEG_NOTICE, WEBP_NOTICE, *said))
+    assert all(notice in output for notice in (NOTICE, HTTP1_NOTICE, JPEG_NOTICE, WEBP_NOTICE, *said))
     assert compiled.has("base/small")
-    assert not any(compiled.has(module) for module in ("http2/session", "media/jpeg", "media/webp"))
+    assert not any(compiled.has(module) for module in ("http2/session", "http1/parser", "media/jpeg", "media/webp"))
 
 
 def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
