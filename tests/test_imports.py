@@ -58,7 +58,7 @@ CORE: dict[str, set[str]] = {
     "codec": {"base", "grpc", "tensor", "batching", "media"},
     "inference": {"base", "metrics", "grpc", "tensor", "batching", "codec"},
     "http": {"base", "grpc"},
-    "http1": {"base", "grpc", "http"},
+    "http1": {"base", "grpc", "http", "net"},
     "net": {"base", "grpc"},
     "http2": {"base", "grpc", "net"},
     "media": {"base"},
