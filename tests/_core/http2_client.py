@@ -18,6 +18,7 @@ from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unimplemented
 from inferd.serving.method import Method
+from tests._core.server_limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,23 +32,6 @@ UNARY = "/test.Service/Unary"
 STREAM = "/test.Service/Stream"
 TASK_NBYTES = 4096  # what a call that runs as a task counts for beside its messages
 KEEPALIVE = "min_ping_interval_ns", "keepalive_ns", "keepalive_timeout_ns", "max_idle_ns", "age_grace_ns"
-LIMITS = {  # of a server that does nothing by itself
-    "max_message_nbytes": 64 << 20,
-    "max_header_nbytes": 16 << 10,
-    "max_unread_nbytes": 64 << 20,
-    "max_streams": 1024,
-    "stream_window_nbytes": 1 << 20,
-    "connection_window_nbytes": 4 << 20,
-    "max_stream_requests": 256,
-    "max_calls": 100_000,
-    "min_rate": 1 << 10,
-    "min_message_rate": 256 << 10,
-    "max_control_frame_rate": 1000,
-    "max_reset_rate": 20_000,
-    "max_continuations": 8,
-    "memory_percent": 100,
-    "fair": True,
-}
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from inferd._core.grpc.call import Call
 from inferd._core.http.head import Head
@@ -12,6 +12,5 @@ class HttpService(HttpHandler):
         self,
         infer: HttpHandler | Callable[[Call, Head], None],
         others: HttpHandler | Callable[[Call, Head], None],
-        origins: Iterable[bytes] = (),
         admits: Callable[[Call, Head], None] | None = None,
     ) -> None: ...

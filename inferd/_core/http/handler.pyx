@@ -2,13 +2,9 @@
 # handler: serves HTTP requests (see handler.pxd).
 
 cimport cython
-from cpython.dict cimport PyDict_Contains
 
 from inferd._core.grpc.call cimport Call
 from inferd._core.http.head cimport Head
-
-cdef tuple NOT_FOR_CACHES = (b"vary", b"origin")
-
 
 cdef class HttpHandler:
     """Serves HTTP requests. Native transports call `admit` and `take`, without a Python frame; others call the object with both."""
@@ -51,38 +47,23 @@ cdef HttpHandler http_handler(handler):
 cdef class HttpService(HttpHandler):
     """Inferences go to one handler, all else to another.
 
-    infer: an HttpHandler for POST .../infer. others(call, head): a callable for all other requests. origins: those of browser pages that
-    may read responses (CORS), as bytes; b"*": any. admits(call, head): a callable that raises the rejection of another request than an
-    inference before its body comes, or None.
+    infer: an HttpHandler for POST .../infer. others(call, head): a callable for all other requests. admits(call, head): a callable that
+    raises the rejection of a request before its body comes, or None. Inferences do without it, except those of pages in a browser, which
+    have an Origin.
     """
 
     cdef HttpHandler infer, others
     cdef object admits
-    cdef dict origins
 
-    def __init__(self, infer not None, others not None, origins=(), admits=None):
+    def __init__(self, infer not None, others not None, admits=None):
         self.infer, self.others, self.admits = http_handler(infer), http_handler(others), admits
-        self.origins = dict.fromkeys(origins)
 
     cdef int admit(self, Call call, Head head) except -1:
-        if head.origin is not None and self.origins:
-            self.allow_origin(head)
-        if head.is_infer:
-            return self.infer.admit(call, head)
-        if self.admits is not None:
+        if self.admits is not None and (not head.is_infer or head.origin is not None):
             self.admits(call, head)
-        return 0
+        return (self.infer if head.is_infer else self.others).admit(call, head)
 
     cdef int take(self, Call call, Head head) except -1:
         if head.is_infer:
             return self.infer.take(call, head)
         return self.others.take(call, head)
-
-    cdef int allow_origin(self, Head head) except -1:
-        if PyDict_Contains(self.origins, b"*"):
-            head.response_headers = ((b"access-control-allow-origin", b"*"),)
-        elif PyDict_Contains(self.origins, head.origin):
-            head.response_headers = ((b"access-control-allow-origin", head.origin), NOT_FOR_CACHES)
-        else:
-            head.response_headers = (NOT_FOR_CACHES,)
-        return 0

@@ -51,6 +51,7 @@ cdef class Head:
     cdef readonly bint expects_continue # Expect: 100-continue
     cdef uint32_t seen                  # bits of the fields that have come
     cdef readonly object error          # the first RequestError found in what came, or None
+    cdef public Py_ssize_t max_body_nbytes      # the handler may set it in `admit`; NOT_SAID: max_message_bytes
     # The connection.
     cdef public bint keep_alive         # HTTP/1.1: it stays open after the response. The transport sets it
     # The response.

@@ -5,6 +5,7 @@ from inferd.errors import RequestError
 
 class Head:
     keep_alive: bool
+    max_body_nbytes: int
     response_json_nbytes: int
     response_headers: tuple[tuple[bytes, bytes], ...] | None
     @staticmethod

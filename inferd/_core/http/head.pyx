@@ -56,7 +56,7 @@ cdef class Head:
 
     def __cinit__(self):
         self.verb_name = self.model_name = self.model_version = b""
-        self.json_nbytes = self.content_nbytes = self.timeout_ns = NOT_SAID
+        self.json_nbytes = self.content_nbytes = self.timeout_ns = self.max_body_nbytes = NOT_SAID
         self.deadline_ns = INT64_MAX
         self.keep_alive = True
 

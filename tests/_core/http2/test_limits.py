@@ -10,7 +10,7 @@ import pytest
 
 from inferd._core.grpc import message as pool
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import INFER, LIMITS, STREAM, UNARY, Client, Served, cold, drain, frame
+from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, cold, drain, frame
 from tests._core.http2_wire import (
     ACK,
     BLOCK,
@@ -24,6 +24,7 @@ from tests._core.http2_wire import (
     STREAM_ID,
     Wire,
 )
+from tests._core.server_limits import LIMITS
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 

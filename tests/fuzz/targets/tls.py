@@ -18,7 +18,7 @@ from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
 from inferd._core.net.poller import Poller
 from inferd._core.net.tls import Tls
-from tests._core.http2_client import LIMITS
+from tests._core.server_limits import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
 from tests.fuzz.targets.wires import frame

@@ -1,0 +1,68 @@
+# connection: one client of HTTP/1.1: one call at a time. The next request waits, unread, until the response has left.
+# Never in here: what bytes mean (parser), reading and writing a socket (net), accepting, permission to call (serving/connection.py).
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from inferd._core.grpc.call cimport Call
+from inferd._core.grpc.compression cimport Conversion
+from inferd._core.grpc.message cimport Message
+from inferd._core.http.handler cimport HttpHandler
+from inferd._core.http.head cimport Head
+from inferd._core.http1.parser cimport Parser
+from inferd._core.net.keepalive_policy cimport KeepalivePolicy
+from inferd._core.net.stall_policy cimport Owed, StallPolicy
+from inferd._core.net.stream_socket cimport StreamSocket
+
+@cython.final
+@cython.no_gc                   # its cycles (work, connection) are broken by hand when it is over
+cdef class Http1Call(Call):
+    cdef readonly Http1Connection connection    # None once its response has left, or the client has
+    cdef readonly Head head
+    cdef Conversion incoming    # decompresses the body; None: nothing is being decompressed
+    cdef Conversion outgoing    # compresses the response, or None
+    cdef Py_ssize_t held_nbytes # charged to the message memory: TASK_NBYTES, or nothing
+    cdef int begin(self) except -1
+    cdef int decompressed(self) except -1
+    cdef int send(self, Message body) except -1
+    cdef void drop_conversions(self) noexcept
+
+cdef class Http1Connection(StreamSocket):
+    cdef HttpHandler handler
+    cdef Parser parser
+    cdef Http1Call call         # the present one; None between two
+    cdef bytes first            # the first bytes of the client, until they show whether it speaks HTTP/2; else None
+    cdef int64_t max_age_ns     # it drains at this age; 0: never
+    cdef KeepalivePolicy keepalive
+    cdef StallPolicy stall      # whether the rest of a request comes
+    cdef int64_t begun_calls, seen_calls        # since it began; at the last look
+    cdef bytes authorized       # the value of `Authorization` that the authenticator last accepted for all calls; None: there is none
+    cdef uint64_t authorized_epoch
+    # The response.
+    cdef bytes lines            # the first lines of its head; None: no response waits
+    cdef tuple headers          # further ones, pairs of bytes; or None
+    cdef Message body           # None: there is none
+    cdef bint is_head_sent
+    cdef bint closes            # it is the connection's last
+    cdef Py_ssize_t sent_nbytes # bytes of the body that the transport has
+    # The first bytes of the client.
+    cdef bint greet(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
+    # A request's head is whole: the call begins, or is rejected.
+    cdef int begin_call(self) except -1
+    cdef int authenticate(self, Http1Call call) except -1
+    # The body is whole.
+    cdef int end_request(self) except -1
+    # The client's bytes are wrong. It gets one more response.
+    cdef int end_broken(self, error) except -1
+    # The call's method raised, or its request is wrong: the service makes the response, and the call's work is cancelled.
+    cdef void reject(self, Http1Call call, error) noexcept
+    # The response may leave.
+    cdef int respond(self, bytes lines, tuple headers, Message body) except -1
+    cdef Py_ssize_t compose(self, uint8_t *into) noexcept
+    # The response has left: the connection ends, or the next request may come.
+    cdef int response_sent(self) except -1
+    cdef int next_request(self) except -1
+    cdef void end_call(self) noexcept
+    cdef bint is_idle(self) noexcept
+    cdef Owed owed(self) noexcept
+    cdef int end_late(self, error) except -1
+    cdef stall_error(self, int64_t limit_ns)

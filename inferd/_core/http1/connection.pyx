@@ -1,0 +1,633 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# connection: one client of HTTP/1.1 (see connection.pxd).
+#
+# Ownership: the connection holds its call, and the call its connection, until end_call cuts both.
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy
+from libc.time cimport time, time_t
+
+from inferd._core.base.object_counters cimport COUNTED
+from inferd._core.grpc.call cimport Call
+from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
+from inferd._core.grpc.message cimport SMALL_NBYTES, Message, charge_bytes, release_bytes
+from inferd._core.http.handler cimport http_handler
+from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, IDENTITY, Head
+from inferd._core.http.response cimport error_body, error_headers, reason_phrase, status_of
+from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
+from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, OVERDUE, Step, next_step
+from inferd._core.net.limits cimport QUANTUM
+from inferd._core.net.poller cimport READABLE
+from inferd._core.net.server_state cimport SEND_NBYTES, ServerState
+from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_stalled
+from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, StreamSocket
+from inferd._core.net.tls cimport Tls
+
+from email.utils import formatdate
+
+from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, Unavailable
+
+cdef enum:
+    TASK_NBYTES = 4 << 10       # charged to the message memory for each call that is no inference: a task serves it
+    DROPPED_NBYTES = 64 << 10   # the longest body of a rejected request that is read, so that the connection can stay open
+    JOINED_NBYTES = 16 << 10    # so much of a body is copied behind the head, and leaves in the same write
+    LEAST_COMPRESSED_NBYTES = 1024      # smaller responses are not worth compressing
+    MAX_HEAD_NBYTES = 32 << 10  # of a response
+    MAX_PATH_NBYTES = 256       # this much of a path is the name of its calls, for messages and the log
+    NAME_NBYTES = 4             # of HTTP2_NAME, with which HTTP/2's preface begins
+
+cdef int64_t IDLE_NS = 75_000_000_000   # where max_connection_idle_s is 0; as in nginx
+
+cdef bytes HTTP2_NAME = b"PRI "
+cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+cdef bytes OK_JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+cdef bytes OK_BINARY = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
+cdef bytes JSON_TYPE = b"Content-Type: application/json\r\n"
+cdef dict CODINGS = {<int>GZIP: "gzip", <int>DEFLATE: "deflate"}
+
+cdef Py_ssize_t live_count = 0
+
+
+def live():
+    """Connections that exist now; None where the build does not count them."""
+    return live_count if COUNTED else None
+
+
+@cython.final
+@cython.no_gc
+cdef class Http1Call(Call):
+    """One request and its response."""
+
+    def __init__(self):
+        raise TypeError("Http1Call is made by an Http1Connection")
+
+    cdef int begin(self) except -1:
+        """The body is whole, and `message`."""
+        self.connection.handler.take(self, self.head)
+        return 0
+
+    cpdef run_on_thread(self, work):
+        if self.connection is not None:
+            self.connection.server.run_on_thread(self.connection, work)
+
+    cpdef reply(self, message):
+        """Responds with an inference response."""
+        if self.settled:
+            return
+        self.settled = True
+        self.work = None
+        self.send(message if type(message) is Message else Message.wrap(bytes(message)))
+
+    cpdef fail(self, error):
+        if self.settled:
+            return
+        self.settled = True
+        self.work = None
+        if self.connection is None:
+            return
+        self.drop_conversions()
+        self.connection.respond(status_line(status_of(error)) + JSON_TYPE, error_headers(error), Message.wrap(error_body(error)))
+
+    def respond(self, int status, tuple headers=(), body=b""):
+        """Responds with anything. headers: pairs of bytes, content-type among them. body: bytes or a Message."""
+        if self.settled:
+            return
+        response = body if type(body) is Message else Message.wrap(bytes(body))     # may raise: the call is not settled yet
+        self.settled = True
+        self.work = None
+        if self.connection is not None:
+            self.connection.respond(status_line(status), headers, response)
+
+    cdef int send(self, Message body) except -1:
+        cdef ServerState server
+        if self.connection is None:
+            return 0
+        server = self.connection.server
+        if server.compression is not None and self.head.accept_coding != IDENTITY and body.nbytes >= LEAST_COMPRESSED_NBYTES:
+            self.outgoing = Compression(body, CODINGS[<int>self.head.accept_coding], self.send_compressed)
+            if server.convert(self.connection, self.outgoing):
+                self.send_compressed()
+            return 0
+        return self.connection.respond(OK_BINARY if self.head.response_json_nbytes > 0 else OK_JSON, None, body)
+
+    def send_compressed(self):
+        """The response is compressed; or it leaves as it was, if compression saves nothing or finds no memory."""
+        cdef Conversion conversion = self.outgoing
+        cdef Http1Connection connection = self.connection
+        cdef tuple headers = ((b"vary", b"accept-encoding"),)
+        if conversion is None or connection is None:
+            return
+        self.outgoing = None
+        body = conversion.source
+        if conversion.result is not None:
+            connection.server.totals.compressed += 1
+            connection.server.totals.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
+            body = conversion.result
+            headers += ((b"content-encoding", conversion.encoding.encode()),)
+        connection.respond(OK_BINARY if self.head.response_json_nbytes > 0 else OK_JSON, headers, body)
+
+    cdef int decompressed(self) except -1:
+        """The body is decompressed: the call begins. Raises what was wrong with it."""
+        cdef Conversion conversion = self.incoming
+        self.incoming = None
+        if conversion.error is not None:
+            if isinstance(conversion.error, RequestError) and conversion.error.reason == "compression":
+                raise InvalidArgument(f"request body: expected {conversion.encoding}, as Content-Encoding says, got something else; "
+                                      f"send it as it is, without Content-Encoding", reason="compression")
+            raise conversion.error
+        self.connection.server.totals.decompressed += 1
+        self.connection.server.totals.decompressed_nbytes += conversion.result.nbytes
+        self.message = conversion.result
+        return self.begin()
+
+    def go_on(self):
+        """A thread has decompressed the body."""
+        cdef Http1Connection connection = self.connection
+        if connection is None or self.incoming is None:
+            return
+        try:
+            self.decompressed()
+        except Exception as error:
+            connection.reject(self, error)
+        connection.mark_dirty()         # the flush is scheduled behind the inline run that the call scheduled: its response goes along
+
+    cdef void drop_conversions(self) noexcept:
+        if self.incoming is not None:
+            self.incoming.cancel()
+            self.incoming = None
+        if self.outgoing is not None:
+            self.outgoing.cancel()
+            self.outgoing = None
+
+
+cdef class Http1Connection(StreamSocket):
+    """One client of HTTP/1.1. server.http_handler serves its calls. Subclasses override StreamSocket's hooks, and speaks_http2()."""
+
+    def __cinit__(self, *args, **kwargs):
+        global live_count
+        if COUNTED:
+            live_count += 1
+
+    def __init__(self, ServerState server not None, socket=None, Tls tls=None):
+        super().__init__(server, socket, tls)
+        self.handler = http_handler(server.http_handler)
+        self.parser = Parser(server.limits.max_header_nbytes, server.limits.max_message_nbytes)
+
+    def __dealloc__(self):
+        global live_count
+        if COUNTED:
+            live_count -= 1
+
+    # ---- its life
+
+    def open_session(self):
+        self.max_age_ns = self.choose_age_ns()
+        self.count_in()
+        self.parser.share = self.share
+
+    def open(self, write, close_transport):
+        """For tests: serves without a socket. write(bytes), close_transport()."""
+        self.write, self.close_transport = write, close_transport
+        self.open_session()
+
+    def speaks_http2(self):
+        """A hook: the client begins with HTTP/2's preface. The connection of HTTP/2 that goes on with it; None: it is told to speak
+        HTTP/1.1."""
+
+    def hand_over(self, StreamSocket to not None):
+        """`to` goes on with this client, whose TLS handshake has chosen HTTP/2 (ALPN). Within handshake_made()."""
+        self.hand_on(to, b"")
+
+    def drain(self):
+        """The present response is the last one. A connection without a call ends at once."""
+        if self.state >= DRAINING:
+            return
+        self.enter(DRAINING)
+        if self.is_idle() and not self.in_handshake():
+            self.finish()
+
+    def close(self):
+        if self.state == CLOSED:
+            return
+        if self.state < CLOSING:
+            self.enter(CLOSING)
+        self.enter(CLOSED)
+        self.write = self.close_transport = None
+        self.count_out()
+        if self.call is not None:
+            if not self.call.settled:
+                self.server.totals.abandoned += 1
+            self.call.abandon()
+            self.end_call()
+        self.lines = self.body = self.headers = self.pending = None
+        self.parser.next()
+
+    # ---- the way in
+
+    def receive(self, const uint8_t[::1] source not None):
+        """For tests: takes bytes from anywhere, behind those that wait."""
+        cdef bytes unread = (self.pending or b"") + bytes(source)
+        self.pending = None
+        self.payload_nbytes, self.allowance_nbytes = 0, PyBytes_GET_SIZE(unread) + 1
+        self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(unread), PyBytes_GET_SIZE(unread))
+
+    def go_on(self):
+        """For tests: the response has left, and bytes wait."""
+        self.receive(b"")
+
+    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+        cdef Parser parser = self.parser
+        cdef const uint8_t *data = source
+        cdef Py_ssize_t left_nbytes = nbytes
+        cdef int64_t before_nbytes = parser.body_nbytes
+        cdef int stage
+        self.received_nbytes += nbytes
+        self.server.totals.received_nbytes += nbytes
+        if self.state == OPENING and self.greet(&data, &left_nbytes):
+            return nbytes
+        self.receiving = True
+        try:
+            while left_nbytes > 0 and not self.paused and self.state < CLOSING:
+                stage = parser.take(&data, &left_nbytes)
+                if stage == HEAD_WHOLE:
+                    before_nbytes = 0
+                    self.begin_call()
+                    if self.paused:
+                        break
+                    stage = parser.take(&data, &left_nbytes)    # a request without a body is whole
+                    if stage == IN_BODY and parser.body_nbytes == 0 and self.call.head.expects_continue and not parser.is_1_0:
+                        self.put(<const uint8_t *>PyBytes_AS_STRING(CONTINUE), PyBytes_GET_SIZE(CONTINUE))
+                self.payload_nbytes += parser.body_nbytes - before_nbytes
+                if stage == WHOLE:
+                    self.end_request()
+        except Exception as error:
+            self.end_broken(error)
+        finally:
+            self.receiving = False
+        self.missing_nbytes = self.frame_nbytes = parser.missing_nbytes
+        self.received_nbytes -= left_nbytes
+        self.server.totals.received_nbytes -= left_nbytes
+        self.first = None
+        if self.call is not None or self.lines is not None:
+            self.mark_dirty()           # the flush is scheduled behind the inline run that a call scheduled: its response goes along
+        return nbytes - left_nbytes
+
+    cdef bint greet(self, const uint8_t **data, Py_ssize_t *nbytes) except -1:
+        """The client's first bytes: which protocol does it speak? True: the parser is to take nothing now."""
+        if self.first is None and (data[0][0] != c'P' or nbytes[0] > 1 and data[0][1] != c'R'):
+            self.enter(OPEN)
+            return False
+        self.first = (self.first or b"") + data[0][:nbytes[0]]
+        if len(self.first) < NAME_NBYTES and HTTP2_NAME.startswith(self.first):
+            return True
+        if self.first.startswith(HTTP2_NAME):
+            to = self.speaks_http2()
+            if to is not None:
+                first, self.first = self.first, None
+                self.hand_on(to, first)
+                return True
+        self.enter(OPEN)
+        data[0], nbytes[0] = <const uint8_t *>PyBytes_AS_STRING(self.first), PyBytes_GET_SIZE(self.first)
+        return False
+
+    cdef int begin_call(self) except -1:
+        cdef Http1Call call = Http1Call.__new__(Http1Call)
+        cdef Head head = self.parser.head
+        cdef ServerState server = self.server
+        call.connection, call.head = self, head
+        call.connection_id, call.share, call.deadline_ns = self.connection_id, self.share, head.deadline_ns
+        call.method = server.infer_method if head.is_infer else head.path[:MAX_PATH_NBYTES].decode("ascii")
+        self.call = call
+        self.begun_calls += 1
+        self.calls += 1
+        server.calls += 1
+        server.totals.calls += 1
+        try:
+            if self.rejection is not None:
+                self.reject(call, self.rejection)               # not raised: each raise would extend its traceback
+                return 0
+            if server.authenticator is not None:
+                self.authenticate(call)
+            self.handler.admit(call, head)
+            if head.max_body_nbytes >= 0:
+                self.parser.max_body_nbytes = min(head.max_body_nbytes, server.limits.max_message_nbytes)
+            if not head.is_infer:
+                charge_bytes(TASK_NBYTES, self.share, 0)
+                call.held_nbytes = TASK_NBYTES
+        except Exception as error:
+            self.reject(call, error)
+        return 0
+
+    cdef int authenticate(self, Http1Call call) except -1:
+        """Raises what the authenticator raises. It sees a value that all calls of the connection have once. The comparison takes a time that
+        does not depend on where the first difference is."""
+        cdef bytes authorization = call.head.authorization
+        cdef const char *known
+        cdef const char *given
+        cdef int difference = 0
+        cdef Py_ssize_t i
+        if authorization is not None and self.authorized is not None and self.authorized_epoch == self.server.credentials_epoch and \
+                PyBytes_GET_SIZE(authorization) == PyBytes_GET_SIZE(self.authorized):
+            known, given = PyBytes_AS_STRING(self.authorized), PyBytes_AS_STRING(authorization)
+            for i in range(PyBytes_GET_SIZE(authorization)):
+                difference |= known[i] ^ given[i]
+            if difference == 0:
+                return 0
+        if self.server.authenticator(call, authorization):
+            self.authorized, self.authorized_epoch = authorization, self.server.credentials_epoch
+        return 0
+
+    cdef int end_request(self) except -1:
+        cdef Http1Call call = self.call
+        self.paused = True
+        if call is None:                # it was rejected, and has its response
+            return self.next_request()
+        if call.settled:
+            return 0                    # response_sent() goes on
+        call.message, self.parser.body = self.parser.body, None
+        try:
+            if call.head.content_coding == IDENTITY:
+                call.begin()
+            else:
+                call.incoming = Decompression(call.message, CODINGS[<int>call.head.content_coding], self.parser.max_body_nbytes, call.go_on,
+                                              call.deadline_ns)
+                call.message = None
+                if self.server.convert(self, call.incoming):
+                    call.decompressed()
+        except Exception as error:
+            self.reject(call, error)
+        return 0
+
+    cdef int end_broken(self, error) except -1:
+        self.paused = True
+        self.parser.stage = BROKEN
+        self.server.totals.protocol_errors += 1
+        if self.call is not None:
+            self.call.head.keep_alive = False
+            if not self.call.settled:
+                self.reject(self.call, error)
+        elif isinstance(error, RequestError):
+            self.respond(status_line(status_of(error)) + JSON_TYPE, error_headers(error), Message.wrap(error_body(error)))
+        else:
+            self.server.log(error)
+            self.finish()
+        return 0
+
+    cdef void reject(self, Http1Call call, error) noexcept:
+        cdef Parser parser = self.parser
+        cdef Head head = call.head
+        self.cost += QUANTUM            # a client with wrong calls lets others go first
+        if parser.stage == IN_BODY or parser.stage == HEAD_WHOLE and (parser.chunked or head.content_nbytes > 0):
+            parser.body = None
+            if parser.stage == HEAD_WHOLE and not parser.chunked and head.content_nbytes <= DROPPED_NBYTES and not head.expects_continue:
+                parser.drops = True
+            else:                       # a lingering close throws away the rest of the body
+                head.keep_alive = False
+                self.paused = True
+        work, call.work = call.work, None
+        try:
+            self.server.reject(call, error)
+        except Exception as unexpected:
+            self.server.log(unexpected)
+            self.finish()
+        if work is not None:
+            try:
+                work.cancel()
+            except Exception as unexpected:
+                self.server.log(unexpected)
+
+    cdef int left_while_paused(self) except -1:
+        if self.call is not None and not self.call.settled:
+            self.finish()               # nobody waits for the response
+        return 0
+
+    # ---- the way out
+
+    cdef int respond(self, bytes lines, tuple headers, Message body) except -1:
+        cdef Head head = self.call.head if self.call is not None else None
+        self.lines, self.headers, self.body = lines, headers, body
+        self.is_head_sent = False
+        self.sent_nbytes = 0
+        if lines.startswith(b"HTTP/1.1 204 ") or lines.startswith(b"HTTP/1.1 304 "):
+            self.body = None
+        elif head is not None and head.verb == HEAD:
+            self.sent_nbytes = body.nbytes
+        self.mark_dirty()
+        return 0
+
+    cdef int write_output(self) except -1:
+        cdef uint8_t *buffer = self.server.send_buffer
+        cdef Py_ssize_t left_nbytes, piece_nbytes, put_nbytes = 0
+        self.unfinished = False
+        if self.state >= CLOSING or self.unsent is not None or self.lines is None:
+            return 0
+        left_nbytes = self.body.nbytes - self.sent_nbytes if self.body is not None else 0
+        if not self.is_head_sent:
+            put_nbytes = self.compose(buffer)
+            piece_nbytes = min(left_nbytes, <Py_ssize_t>JOINED_NBYTES)
+            if piece_nbytes > 0:
+                memcpy(buffer + put_nbytes, self.body.data + self.sent_nbytes, piece_nbytes)
+            self.is_head_sent = True
+            self.sent_nbytes += piece_nbytes
+            left_nbytes -= piece_nbytes
+            put_nbytes += piece_nbytes
+            self.put(buffer, put_nbytes)
+        while left_nbytes > 0 and self.unsent is None and self.state < CLOSING:
+            if put_nbytes >= SEND_NBYTES:
+                self.schedule_flush_turn()
+                return 0
+            piece_nbytes = min(left_nbytes, <Py_ssize_t>SEND_NBYTES)
+            put_nbytes += piece_nbytes
+            left_nbytes -= piece_nbytes
+            self.sent_nbytes += piece_nbytes
+            self.put(<const uint8_t *>self.body.data + self.sent_nbytes - piece_nbytes, piece_nbytes)
+        if left_nbytes == 0 and self.state < CLOSING:
+            self.response_sent()
+        return 0
+
+    cdef Py_ssize_t compose(self, uint8_t *into) noexcept:
+        """The head of the response, of MAX_HEAD_NBYTES at most."""
+        cdef uint8_t *at = add(into, self.lines)
+        cdef uint8_t *end = into + MAX_HEAD_NBYTES
+        cdef Head head = self.call.head if self.call is not None else None
+        self.closes = head is None or not head.keep_alive or self.state >= DRAINING
+        if head is not None:
+            if head.response_json_nbytes > 0 and self.lines is OK_BINARY:
+                at = add_text(at, "Inference-Header-Content-Length: ", 33)
+                at = add_number(at, head.response_json_nbytes)
+            if head.request_id is not None:
+                at = add_text(at, "X-Request-Id: ", 14)
+                at = add_text(add(at, head.request_id), "\r\n", 2)
+            if head.response_headers is not None:
+                at = add_headers(at, end, head.response_headers)
+        if self.headers is not None:
+            at = add_headers(at, end, self.headers)
+        at = add_date(at)
+        if self.body is not None:
+            at = add_text(at, "Content-Length: ", 16)
+            at = add_number(at, self.body.nbytes)
+        if self.closes:
+            at = add_text(at, "Connection: close\r\n", 19)
+        elif self.parser.is_1_0:
+            at = add_text(at, "Connection: keep-alive\r\n", 24)
+        return add_text(at, "\r\n", 2) - into
+
+    cdef int response_sent(self) except -1:
+        self.lines = self.headers = self.body = None
+        if self.call is not None:
+            self.end_call()
+        if self.closes:
+            self.finish()
+        elif self.parser.stage == WHOLE:
+            self.next_request()
+        return 0
+
+    cdef int next_request(self) except -1:
+        self.parser.next()
+        self.parser.max_body_nbytes = self.server.limits.max_message_nbytes
+        self.paused = False
+        if self.state == DRAINING:
+            self.finish()
+        elif self.poller is None:
+            if self.pending is not None:
+                self.server.schedule(self.go_on)
+        elif self.pending is not None or self.readiness & READABLE:
+            self.poller.wake(self)
+        return 0
+
+    cdef void end_call(self) noexcept:
+        cdef Http1Call call = self.call
+        self.call = None
+        call.drop_conversions()
+        if call.held_nbytes > 0:
+            release_bytes(call.held_nbytes, self.share)
+            call.held_nbytes = 0
+        call.connection = None
+        self.calls -= 1
+        self.server.calls -= 1
+
+    # ---- looks
+
+    cdef bint is_idle(self) noexcept:
+        return self.call is None and self.lines is None and self.parser.stage == BETWEEN and self.first is None and self.pending is None
+
+    cdef Owed owed(self) noexcept:
+        """The step that the client owes before its request goes on."""
+        if self.paused:
+            return NOTHING
+        return NOTHING if self.parser.stage == BETWEEN and self.first is None else REQUEST
+
+    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+        """Ends a request that comes too slowly, or whose deadline passes before it is whole and decompressed. True: the connection must be
+        aborted, because its client does not read the response. See StreamSocket."""
+        cdef Http1Call call = self.call
+        cdef bint is_late, is_large
+        if self.in_handshake():
+            return self.handshake_stalls(now_ns, request_limit_ns)
+        if self.state >= CLOSING:
+            return False                # a lingering close has limits of its own
+        is_large = self.parser.body_nbytes + self.parser.missing_nbytes > SMALL_NBYTES
+        is_late = call is not None and not call.settled and now_ns >= call.deadline_ns and (not self.paused or call.incoming is not None)
+        if is_stalled(&self.stall, self.owed(), self.received_nbytes, now_ns, request_limit_ns,
+                      self.server.limits.min_message_rate if is_large else self.server.limits.min_rate) or is_late:
+            self.server.totals.stalled += not is_late
+            self.end_late(DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole", reason="deadline") if is_late
+                          else self.stall_error(request_limit_ns))
+        return is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
+                          response_limit_ns, self.server.limits.min_rate)
+
+    cdef int end_late(self, error) except -1:
+        """The connection ends with this response, unless the request is whole."""
+        if self.call is not None and self.parser.stage == WHOLE:
+            self.reject(self.call, error)
+        elif self.call is not None and self.call.settled:
+            self.finish()               # only the rest of a body did not come that is thrown away
+        else:
+            self.end_broken(error)
+            self.server.totals.protocol_errors -= 1
+
+    cdef stall_error(self, int64_t limit_ns):
+        if self.server.stopping:
+            return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
+                               reason="stalled")
+        return DeadlineExceeded(
+            f"expected the whole request, or {self.server.limits.min_rate} bytes of it a second "
+            f"({self.server.limits.min_message_rate} of a large one), got less for {limit_ns / 1e9:g} s (stall_timeout_s)", reason="stalled")
+
+    def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
+        """Drains a connection for its age, or because it has had no call for too long. True: it must be aborted. See StreamSocket."""
+        cdef bint busy = not self.is_idle() or self.begun_calls != self.seen_calls
+        cdef Step step
+        if self.state >= CLOSING or self.in_handshake():
+            return False
+        self.seen_calls = self.begun_calls
+        step = next_step(&self.keepalive, &self.server.keepalive_rules, self.max_age_ns, self.received_nbytes, busy, False,
+                         self.state == DRAINING, now_ns)
+        if step == OVERDUE:
+            self.server.totals.overdue += 1
+            return True
+        if step == DRAIN_FOR_AGE:
+            self.server.totals.retired += 1
+            self.drain()
+        elif step == DRAIN_IDLE or self.server.keepalive_rules.max_idle_ns == 0 and now_ns - self.keepalive.busy_ns >= IDLE_NS:
+            self.server.totals.idle += 1
+            self.drain()
+        return False
+
+
+# ---- text
+
+cdef dict lines_of_status = {}
+
+cdef bytes status_line(int status):
+    """b"HTTP/1.1 404 Not Found" with its line end."""
+    cdef bytes line = lines_of_status.get(status)
+    if line is None:
+        line = lines_of_status[status] = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n".encode("ascii")
+    return line
+
+
+cdef inline uint8_t *add_text(uint8_t *at, const char *text, size_t nbytes) noexcept:
+    memcpy(at, text, nbytes)
+    return at + nbytes
+
+
+cdef inline uint8_t *add(uint8_t *at, bytes text) noexcept:
+    return add_text(at, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+
+
+cdef uint8_t *add_number(uint8_t *at, Py_ssize_t number) noexcept:
+    """The number and a line end."""
+    cdef char digits[24]
+    cdef int first = 24
+    while True:
+        first -= 1
+        digits[first] = c'0' + number % 10
+        number //= 10
+        if number == 0:
+            break
+    return add_text(add_text(at, digits + first, 24 - first), "\r\n", 2)
+
+
+cdef uint8_t *add_headers(uint8_t *at, uint8_t *end, tuple headers) noexcept:
+    cdef bytes name, value
+    for name, value in headers:
+        if end - at >= PyBytes_GET_SIZE(name) + PyBytes_GET_SIZE(value) + 1024:     # what follows has room in the rest
+            at = add_text(add_text(add(at, name), ": ", 2), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+            at = add_text(at, "\r\n", 2)
+    return at
+
+
+cdef time_t dated = 0
+cdef bytes date_line = b""
+
+cdef uint8_t *add_date(uint8_t *at) noexcept:
+    """Date, which changes once a second."""
+    global dated, date_line
+    cdef time_t now = time(NULL)
+    if now != dated:
+        dated = now
+        date_line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
+    return add(at, date_line)
