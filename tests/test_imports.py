@@ -60,7 +60,7 @@ CORE: dict[str, set[str]] = {
     "http": {"base", "grpc"},
     "http1": {"base", "grpc", "http", "net"},
     "net": {"base", "grpc"},
-    "http2": {"base", "grpc", "net"},
+    "http2": {"base", "grpc", "http", "net"},
     "media": {"base"},
     "load": {"base", "metrics", "tensor", "codec", "http2"},
 }

@@ -66,5 +66,8 @@ cdef class Head:
     # The same head for another request, whose bytes were the same; its deadline begins now.
     cdef Head again(self)
 
+# The HTTP method of that name.
+cdef Verb verb_of(bytes name) noexcept
+
 # Whether a name in any case is `text`, which is in lower case.
 cdef bint same_name(const uint8_t *name, size_t nbytes, const char *text, size_t text_nbytes) noexcept nogil

@@ -7,5 +7,7 @@ cpdef int status_of(error)
 cpdef str reason_phrase(int status)
 # The body of an error's response: {"error": "...", "code": "INVALID_ARGUMENT"}.
 cpdef bytes error_body(error)
+# Date of a response that leaves now.
+cpdef bytes http_date()
 # The headers of an error's response beside its content: Retry-After, WWW-Authenticate; pairs of bytes, names in lower case.
 cpdef tuple error_headers(error)

@@ -1,7 +1,10 @@
 # cython: language_level=3
 # response: what a response says beside its body (see response.pxd).
 
+from libc.time cimport time, time_t
+
 import json
+from email.utils import formatdate
 from http import HTTPStatus
 
 # By gRPC status code; Triton's REST has the same, and 400 where nothing fits better.
@@ -36,6 +39,18 @@ cpdef bytes error_body(error):
         last_body = json.dumps({"error": described[0], "code": described[1]}).encode("ascii")
         last_error = described
     return last_body
+
+
+cdef time_t dated = 0
+cdef bytes date = b""
+
+cpdef bytes http_date():
+    """It changes once a second."""
+    global dated, date
+    cdef time_t now = time(NULL)
+    if now != dated:
+        dated, date = now, formatdate(now, usegmt=True).encode("ascii")
+    return date
 
 
 cpdef tuple error_headers(error):

@@ -8,7 +8,10 @@ from libc.string cimport memcmp
 
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport timeout_ns
-from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, Http2Call
+from inferd._core.http.handler cimport http_handler
+from inferd._core.http.head cimport GZIP, IDENTITY, Head, verb_of
+from inferd._core.http2.exchange cimport Exchange
+from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
 from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_PATH_NBYTES
 
@@ -23,17 +26,27 @@ cdef class HeaderReader:
 
     def __cinit__(self, Http2State server not None):
         self.server = server
+        if server.http_handler is not None:
+            self.http = http_handler(server.http_handler)
 
     cdef void begin(self, Http2Call call) noexcept:
         if self.opening is not None:    # nghttp2 rejected that call by itself
             self.opening.authorization = None
+        if self.foreign is not None:
+            self.foreign.authorization = self.foreign = None
         self.opening = call
         self.trailer_nbytes = 0
+        self.has_authority = False
+
+    cdef bint comes(self, Http2Call call) noexcept:
+        return call is self.opening or call is self.foreign
 
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
         cdef size_t nbytes = name_nbytes + value_nbytes + 32        # as SETTINGS_MAX_HEADER_LIST_SIZE counts
         cdef Field field
-        if self.opening is None:        # trailers: a gRPC server ignores their fields
+        if self.opening is None:        # trailers: the server ignores their fields
+            if self.foreign is not None:
+                return self.read_foreign(name, name_nbytes, value, value_nbytes)
             self.trailer_nbytes += nbytes
             return self.trailer_nbytes <= self.server.limits.max_header_nbytes
         self.opening.header_nbytes += nbytes
@@ -42,6 +55,8 @@ cdef class HeaderReader:
         field = field_of(name, name_nbytes)
         if field == METHOD:
             self.opening.is_post = equals(value, value_nbytes, "POST", 4)
+            if not self.opening.is_post:
+                self.take_verb(self.opening, value, value_nbytes)
         elif field == CONTENT_TYPE:
             self.opening.is_grpc = value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and \
                 (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
@@ -49,7 +64,22 @@ cdef class HeaderReader:
             self.take(self.opening, field, value, value_nbytes)
         elif self.opening.kind == INFER_STREAM and equals(name, name_nbytes, "triton_grpc_error", 17):
             self.opening.errors_end = equals(value, value_nbytes, "true", 4)
+        elif self.opening.kind == UNKNOWN and self.http is not None and equals(name, name_nbytes, ":authority", 10):
+            self.take_authority(self.opening, value, value_nbytes)      # :path may follow
         return True
+
+    cdef bint read_foreign(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
+        cdef Exchange exchange = self.foreign.exchange
+        cdef bint goes_on
+        if not (exchange.is_host_known and equals(name, name_nbytes, "host", 4) and
+                equals(value, value_nbytes, PyBytes_AS_STRING(self.authority), PyBytes_GET_SIZE(self.authority))):
+            exchange.head.add(name, name_nbytes, value, value_nbytes)
+        self.opening = self.foreign
+        goes_on = self.read(name, name_nbytes, value, value_nbytes)
+        if self.opening is None:
+            self.foreign = None
+        self.opening = None
+        return goes_on
 
     cdef bint read_no_more(self) noexcept:
         cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.server.limits.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
@@ -70,6 +100,8 @@ cdef class HeaderReader:
                 call.max_message_nbytes = server.limits.max_message_nbytes
             else:
                 find_method(server, call, <bytes>value[:value_nbytes])
+                if call.method_row is None and self.http is not None:
+                    self.begin_foreign(call, value, value_nbytes)
         elif field == TIMEOUT:
             timeout = timeout_ns(value, value_nbytes)
             if timeout < 0:
@@ -84,11 +116,62 @@ cdef class HeaderReader:
         elif field == AUTHORIZATION and server.authenticator is not None:
             self.take_authorization(call, value, value_nbytes)
 
-    cdef bint reject_foreign(self, Http2Call call) except -1:
-        if call.header_nbytes > self.server.limits.max_header_nbytes:   # the fields that are checked below may not have been read
+    cdef void take_verb(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
+        try:
+            self.verb_name = <bytes>value[:nbytes]
+        except Exception as error:
+            call.error = error              # headers_complete rejects the call
+
+    cdef void take_authority(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
+        """Clients name the same one in all requests of a connection."""
+        try:
+            if self.authority is None or not equals(value, nbytes, PyBytes_AS_STRING(self.authority), PyBytes_GET_SIZE(self.authority)):
+                self.authority = <bytes>value[:nbytes]
+            self.has_authority = True
+            if call.exchange is not None:
+                call.exchange.is_host_known = True
+        except Exception as error:
+            call.error = error
+
+    cdef void begin_foreign(self, Http2Call call, const uint8_t *target, size_t nbytes) noexcept:
+        cdef Exchange exchange
+        try:
+            exchange = call.exchange = Exchange.__new__(Exchange)
+            exchange.handler, exchange.target = self.http, <bytes>target[:nbytes]
+            if self.has_authority:
+                exchange.is_host_known = True
+                exchange.head.add(<const uint8_t *>":authority", 10, <const uint8_t *>PyBytes_AS_STRING(self.authority),
+                                  PyBytes_GET_SIZE(self.authority))
+            self.foreign, self.opening = call, None
+        except Exception as error:
+            call.error = error
+
+    cdef int open_exchange(self, Http2Call call) except -1:
+        cdef Exchange exchange = call.exchange
+        cdef Head head = exchange.head
+        call.max_message_nbytes = self.server.limits.max_message_nbytes
+        self.check_size(call)
+        if call.error is not None:
+            raise call.error
+        head.verb_name = b"POST" if call.is_post else self.verb_name
+        head.open(verb_of(head.verb_name), <const uint8_t *>PyBytes_AS_STRING(exchange.target), PyBytes_GET_SIZE(exchange.target))
+        head.finish()
+        call.deadline_ns = head.deadline_ns
+        if head.is_infer:
+            call.method = self.server.infer_method
+        call.encoding = None if head.content_coding == IDENTITY else "gzip" if head.content_coding == GZIP else "deflate"
+        call.compresses = self.server.compression is not None and head.accept_coding != IDENTITY
+        return 0
+
+    cdef int check_size(self, Http2Call call) except -1:
+        if call.header_nbytes > self.server.limits.max_header_nbytes:   # other fields may not have been read
             raise ResourceExhausted(
                 f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), "
                 f"got more; send less metadata", reason="header_size")
+        return 0
+
+    cdef bint reject_foreign(self, Http2Call call) except -1:
+        self.check_size(call)
         if call.error is not None:
             raise call.error
         if not call.is_post:

@@ -159,6 +159,8 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_submit_response2(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t, const nghttp2_data_provider2 *)
     int32_t nghttp2_submit_request2(nghttp2_session *, const void *priority, const nghttp2_nv *, size_t,
                                     const nghttp2_data_provider2 *, void *stream_user_data) nogil
+    int32_t nghttp2_submit_headers(nghttp2_session *, uint8_t flags, int32_t stream_id, const void *priority, const nghttp2_nv *, size_t,
+                                   void *stream_user_data)
     int nghttp2_submit_trailer(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t)
     uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int settings_id) nogil
     int nghttp2_submit_ping(nghttp2_session *, uint8_t flags, const uint8_t *opaque_data)

@@ -22,6 +22,8 @@ cdef class Session(SendState):
     cdef void shutdown_for_control_frames(self) noexcept
     # Submits GOAWAY with ENHANCE_YOUR_CALM and ends the connection: its calls are lost.
     cdef void shutdown(self, bytes why) noexcept
+    # The headers of a call that is no method of gRPC's table: it is a REST call, unless its content type is gRPC's.
+    cdef void foreign_complete(self, Http2Call call) noexcept
     # The three stages of a request that comes.
     cdef void headers_complete(self, Http2Call call) noexcept
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept

@@ -14,6 +14,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
+from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.net.keepalive_policy cimport (
@@ -25,7 +26,7 @@ from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
-from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, Http2Call
+from inferd._core.http2.stream cimport INFER, INFER_STREAM, REST, STREAM, Http2Call
 from inferd._core.net.limits cimport TURN_REQUESTS
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING
@@ -186,6 +187,35 @@ cdef class Session(SendState):
         finally:
             call.authorization = None   # if the call was rejected before the authenticator saw it
 
+    cdef void foreign_complete(self, Http2Call call) noexcept:
+        cdef Exchange exchange = call.exchange
+        if call.is_grpc:
+            call.exchange = None
+            self.headers_complete(call)
+            return
+        call.kind = REST
+        try:
+            self.headers.open_exchange(call)
+            if self.rejection is not None:
+                self.reject(call, call.stream_id, self.rejection)
+                return
+            if self.server.authenticator is not None and not call.is_authorized:
+                self.headers.authenticate(call)
+            if not self.has_room(0):
+                raise self.unread_error(0)
+            call.hold(call.header_nbytes + (0 if exchange.head.is_infer else TASK_NBYTES))      # the head keeps what it reads
+            exchange.handler.admit(call, exchange.head)
+            if exchange.head.max_body_nbytes >= 0:
+                call.max_message_nbytes = min(call.max_message_nbytes, exchange.head.max_body_nbytes)
+            if exchange.head.content_nbytes > call.max_message_nbytes:
+                raise call.too_large(exchange.head.content_nbytes)
+            if exchange.head.expects_continue:
+                exchange.submit_continue(self.session, call.stream_id)
+        except Exception as error:
+            self.reject(call, call.stream_id, error)
+        finally:
+            call.authorization = None   # if the call was rejected before the authenticator saw it
+
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages have come. Those of a settled call are thrown away."""
         cdef Py_ssize_t taken = nbytes
@@ -203,6 +233,9 @@ cdef class Session(SendState):
             elif call.kind == INFER_STREAM:
                 if call.backlog is None:
                     call.take_requests(&chunk, &nbytes)
+            elif call.kind == REST:
+                call.take_body(chunk, nbytes)
+                nbytes = 0
             elif call.message is None and not call.settled:
                 if call.feed(&chunk, &nbytes, call.max_message_nbytes):
                     call.notify()
@@ -230,7 +263,7 @@ cdef class Session(SendState):
             elif call.kind == INFER_STREAM:
                 call.end_if_over()
             elif call.message is None:
-                raise Unimplemented(f"{call.method}: expected one request message, got none", reason="cardinality")
+                call.begin_without_message()
             elif call.message.compressed:
                 message, call.message = call.message, None
                 if call.decompress(message):
@@ -284,12 +317,12 @@ cdef class Session(SendState):
             if owed == CONNECTION_RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
                 waits_for_shared_window = True
                 owed = NOTHING
-            is_late = now_ns >= call.deadline_ns and call.kind != STREAM and call is not self.headers.opening and (
+            is_late = now_ns >= call.deadline_ns and call.kind != STREAM and not self.headers.comes(call) and (
                 owed == REQUEST or call.incoming is not None or (call.kind == INFER_STREAM and not call.settled))
             if is_stalled(&call.stall, owed, call.sent_nbytes if owed == CALL_RESPONSE else call.consumed_nbytes(), now_ns,
                           response_limit_ns if owed == CALL_RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
-                if call is self.headers.opening:
+                if self.headers.comes(call):
                     return True         # no other frame may come before its headers end
                 ending.append(call)
             call = call.next
@@ -355,7 +388,7 @@ cdef class Session(SendState):
         if self.session == NULL:
             return
         self.count_out()
-        self.headers.opening = self.resets_after_response = None
+        self.headers.opening = self.headers.foreign = self.resets_after_response = None
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)
@@ -492,6 +525,9 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.opening is not None:
             call, self.headers.opening = self.headers.opening, None
             self.headers_complete(call)
+        elif frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.foreign is not None:
+            call, self.headers.foreign = self.headers.foreign, None
+            self.foreign_complete(call)
     elif frame.hd.type == NGHTTP2_SETTINGS:
         self.greeted = True             # nghttp2 takes no other frame first
         if self.state == OPENING:

@@ -1,10 +1,11 @@
-# stream: one RPC on one HTTP/2 stream: its headers, its messages as they come, its response as it leaves.
+# stream: one call on one HTTP/2 stream, of gRPC or of REST: its headers, its messages as they come, its response as it leaves.
 # Never in here: frames, the connection's other calls, what a method does.
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.grpc.call cimport Call
+from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.grpc.message cimport Message
 from inferd._core.net.stall_policy cimport Owed, StallPolicy
@@ -16,6 +17,7 @@ cdef enum Kind:                         # Method.kind
     UNARY = 2                           # served by a task
     STREAM = 3                          # streaming, served by a task; from here on both kinds stream
     INFER_STREAM = 4                    # ModelStreamInfer: no task
+    REST = 5                            # a request of plain HTTP: one body, no trailers
 
 @cython.final
 @cython.no_gc                   # its cycles (work, listener) are broken by hand when the stream closes
@@ -24,6 +26,7 @@ cdef class Http2Call(Call):
     cdef int32_t stream_id
     cdef Kind kind
     cdef readonly object method_row     # the service table's Method; None for an unknown path
+    cdef Exchange exchange              # what a REST call has beside; None: a gRPC call
     cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
     # The request's headers.
     cdef Py_ssize_t header_nbytes       # their size, as HTTP/2 counts it
@@ -51,7 +54,7 @@ cdef class Http2Call(Call):
     cdef bint headers_sent              # HEADERS were submitted
     cdef bint deferred                  # libnghttp2 waits until there is more to send
     cdef bint final                     # the last message: trailers follow it
-    cdef bint plain                     # an HTTP response without gRPC's trailers
+    cdef bint plain                     # an HTTP response without gRPC's prefix and trailers
     cdef object error                   # the RequestError that ends a streaming call, or of headers that found no memory; or None
     cdef bytes authorization            # the header's value until the authenticator has seen it, or None
     cdef bint is_authorized             # `authorization` equals the value that the authenticator last accepted here
@@ -71,6 +74,10 @@ cdef class Http2Call(Call):
     # Ends the stream if the client has sent all, and each request has its response.
     cdef void end_if_over(self) noexcept
     cdef int check_ended(self) except -1
+    # Takes bytes of a REST call's body.
+    cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1
+    # The request is over, and has no message: a REST call begins with an empty one.
+    cdef int begin_without_message(self) except -1
     cdef bint decompress(self, Message message) except -1
     cdef Message decompressed(self)
     cdef int hold(self, Py_ssize_t nbytes) except -1
@@ -90,6 +97,12 @@ cdef class Http2Call(Call):
     cdef void resume(self) noexcept
     cdef int send_status(self, error) except -1
     cdef int send_plain(self, int status, bytes text) except -1
+    # A REST call's response.
+    cdef void send_http(self, Message body) noexcept
+    cdef void send_http_error(self, error) noexcept
+    cdef int submit_http(self, Message body) except -1
+    cdef void lose_response(self, error) noexcept
+    cdef too_large(self, Py_ssize_t nbytes)
     cdef void submit_trailers(self) noexcept
     cdef void reset_after_response(self) noexcept
     cdef void notify(self) noexcept

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# stream: one RPC on one HTTP/2 stream (see stream.pxd).
+# stream: one call on one HTTP/2 stream (see stream.pxd).
 #
 # nghttp2 copies what it sends before a callback returns, so a response's memory is free as soon as read_response has given its last byte.
 
@@ -13,13 +13,15 @@ from inferd._core.grpc.compression cimport Compression, Conversion, Decompressio
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.server_state cimport Limits
-from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, pooled, release_bytes
+from inferd._core.grpc.message cimport (
+    PREFIX_NBYTES, SMALL_NBYTES, Message, append_bytes, awaited_message, charge_bytes, count_copied, framed, pooled, release_bytes
+)
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.limits cimport STREAMED_COST
 from inferd._core.net.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, NOTHING, REQUEST, Owed
 from inferd._core.http2.streamed cimport Streamed
 
-from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 
 cdef enum:
     LEAST_COMPRESSED_NBYTES = 1024      # smaller responses are not worth compressing
@@ -57,7 +59,7 @@ OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
 @cython.final
 @cython.no_gc
 cdef class Http2Call(Call):
-    """One RPC on one HTTP/2 stream."""
+    """One call on one HTTP/2 stream."""
 
     def __init__(self):
         raise TypeError("Http2Call is made by a Session")
@@ -68,6 +70,11 @@ cdef class Http2Call(Call):
         return self.untaken_nbytes > 0 or self.outgoing is not None
 
     @property
+    def head(self):
+        """The Head of a REST call; None: a gRPC call."""
+        return self.exchange.head if self.exchange is not None else None
+
+    @property
     def request_over(self):
         """Whether the client sends no more, and no message is being decompressed: if take_message returns None, no message will come."""
         return self.half_closed and self.incoming is None
@@ -75,6 +82,8 @@ cdef class Http2Call(Call):
     cdef int begin(self) except -1:
         if self.kind == INFER:
             self.connection.http2_state.infer_handler.infer(self)
+        elif self.kind == REST:
+            self.exchange.handler.take(self, self.exchange.head)
         else:
             self.connection.http2_state.start(self, self.method_row)
         return 0
@@ -108,11 +117,21 @@ cdef class Http2Call(Call):
         self.drop_outgoing()
         if self.streamed is not None:
             self.streamed.drop()
-        if self.headers_sent:
+        if self.exchange is not None:
+            self.send_http_error(error)
+        elif self.headers_sent:
             self.error = error
             self.resume()
         else:
             self.send_status(error)
+
+    def respond(self, int status, tuple headers not None, body not None):
+        """Responds to a REST call. headers: pairs of bytes, names in lower case, without content-length. body: bytes or Message."""
+        if self.exchange is None:
+            raise TypeError("expected a REST call, got a gRPC call")
+        if not self.settled:
+            self.exchange.status, self.exchange.headers = status, headers
+            self.reply(body)
 
     def write(self, message):
         """Sends one message of a streaming response. The caller waits until `sending` is False before the next.
@@ -257,11 +276,41 @@ cdef class Http2Call(Call):
     cdef int check_ended(self) except -1:
         """The client sends no more, and all its bytes were parsed: raises if they end within a message."""
         if self.partial is not None:
+            if self.kind == REST:       # nghttp2 has compared the body's length with content-length
+                self.message, self.partial = self.partial, None
+                return 0
             raise InvalidArgument(f"request message: the stream ended {self.missing_nbytes} bytes before the message did", reason="framing")
         if self.prefix_nbytes > 0:
             raise InvalidArgument(f"request message: expected a {PREFIX_NBYTES}-byte prefix, got {self.prefix_nbytes} bytes",
                                   reason="framing")
         return 0
+
+    cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1:
+        cdef Py_ssize_t there_nbytes = self.partial.charged_nbytes if self.partial is not None else 0
+        cdef Py_ssize_t whole_nbytes = max(<Py_ssize_t>self.exchange.head.content_nbytes, there_nbytes + nbytes)
+        if self.settled:
+            return 0
+        if whole_nbytes > self.max_message_nbytes:
+            raise self.too_large(whole_nbytes)
+        if self.partial is None:
+            self.partial = awaited_message(whole_nbytes, nbytes)
+            self.partial.compressed = self.encoding is not None
+            self.partial.share = self.share
+        append_bytes(self.partial, <const char *>chunk, nbytes)
+        count_copied(nbytes)
+        self.missing_nbytes = self.partial.nbytes - self.partial.charged_nbytes
+        return 0
+
+    cdef too_large(self, Py_ssize_t nbytes):
+        return ResourceExhausted(
+            f"request body: expected at most {self.max_message_nbytes} bytes (max_message_bytes), got {nbytes}; split the request into "
+            "smaller ones, or have the server's limit raised", reason="message_size")
+
+    cdef int begin_without_message(self) except -1:
+        if self.kind != REST:
+            raise Unimplemented(f"{self.method}: expected one request message, got none", reason="cardinality")
+        self.message = Message.wrap(b"")
+        return self.begin()
 
     cdef bint decompress(self, Message message) except -1:
         """Begins to decompress the message. True: `decompressed` has the result now; else it will when go_on is called."""
@@ -275,6 +324,9 @@ cdef class Http2Call(Call):
             return None
         self.incoming = None
         if conversion.error is not None:
+            if self.kind == REST and getattr(conversion.error, "reason", "") == "compression":
+                raise InvalidArgument(f"request body: expected {self.encoding}, as Content-Encoding says, got something else; "
+                                      f"send it as it is, without Content-Encoding", reason="compression")
             raise conversion.error
         if self.connection is not None:
             self.connection.server.totals.decompressed += 1
@@ -406,7 +458,8 @@ cdef class Http2Call(Call):
         if self.connection is None:
             return 0
         if self.compresses and response.nbytes >= LEAST_COMPRESSED_NBYTES:
-            self.outgoing = Compression(response, self.connection.server.compression, self.send_compressed)
+            self.outgoing = Compression(response, self.connection.server.compression if self.exchange is None else self.exchange.coding(),
+                                        self.send_compressed)
             self.connection.compressing_nbytes += response.nbytes
             if self.connection.server.convert(self.connection, self.outgoing):
                 self.send_compressed()
@@ -435,6 +488,9 @@ cdef class Http2Call(Call):
         self.connection.unread_nbytes += self.untaken_nbytes
 
     cdef void begin_sending(self, Message response) noexcept:
+        if self.exchange is not None:
+            self.send_http(response)
+            return
         self.load(response)
         if self.headers_sent:
             self.resume()
@@ -509,6 +565,46 @@ cdef class Http2Call(Call):
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
         nghttp2_submit_response2(self.connection.session, self.stream_id, headers, 2, &provider)
+        self.connection.mark_dirty()
+        return 0
+
+    cdef void send_http(self, Message body) noexcept:
+        try:
+            self.submit_http(body)
+        except Exception as error:
+            self.lose_response(error)
+
+    cdef void send_http_error(self, error) noexcept:
+        cdef Message body
+        try:
+            try:
+                body = Message(self.exchange.describe(error))
+            except ResourceExhausted:
+                body = Message.wrap(b"")        # the status says enough
+            self.submit_http(body)
+        except Exception as unexpected:
+            self.lose_response(unexpected)
+
+    cdef void lose_response(self, error) noexcept:
+        self.connection.server.log(error)
+        nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_INTERNAL_ERROR)
+        self.connection.mark_dirty()
+
+    cdef int submit_http(self, Message body) except -1:
+        cdef nghttp2_data_provider2 provider
+        cdef bint sends_body = body.nbytes > 0 and not self.exchange.is_bodiless()
+        provider.source.ptr = <void *>self
+        provider.read_callback = read_response
+        self.exchange.submit(self.connection.session, self.stream_id, body.nbytes, body.compressed, self.compresses,
+                             &provider if sends_body else NULL)
+        self.plain = self.headers_sent = True
+        if sends_body:
+            self.response = body
+            self.untaken = body.data
+            self.untaken_nbytes = body.nbytes
+            self.connection.unread_nbytes += body.nbytes
+        else:
+            self.reset_after_response()
         self.connection.mark_dirty()
         return 0
 

@@ -1,11 +1,12 @@
 """A server's Session, fed with any bytes: it answers or rejects, raises nothing, writes whole frames, and holds nothing in the end.
 
 Input: 1 byte for the endpoint and what precedes the rest, 1 for how many bytes come at a time, 6 for what the server does in between, and
-the client's bytes. The service is an echo of all four kinds.
+the client's bytes. The service is an echo of all four kinds, and of REST.
 """
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from inferd._core.grpc.call import Call, StreamHandler
 from inferd._core.grpc.message import Message
+from inferd._core.http.head import Head
 from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
@@ -29,6 +31,7 @@ MODULES = (
     "http2.streamed",
     "http2.http2_state",
     "http2.headers",
+    "http2.exchange",
     "net.server_state",
     "net.stream_socket",
     "net.low_water",
@@ -53,7 +56,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
         "stream_window_nbytes": 300,
         "connection_window_nbytes": 70_000,
     },
-    {"compression": "deflate", "max_unread_nbytes": 2_000, "max_streams": 3, "max_stream_requests": 2},
+    {"compression": "deflate", "max_unread_nbytes": 2_000, "max_streams": 3, "max_stream_requests": 2, "rest": False},
 )
 
 
@@ -78,7 +81,7 @@ class Streaming(StreamHandler):
 class Echo:
     """An endpoint whose calls are answered with what they sent."""
 
-    def __init__(self, *, guarded: bool = False, **settings: Any) -> None:
+    def __init__(self, *, guarded: bool = False, rest: bool = True, **settings: Any) -> None:
         self.scheduled: list[Any] = []
         self.conversions: list[Any] = []
         self.waiting: list[Http2Call] = []
@@ -93,6 +96,8 @@ class Echo:
             call_later=lambda seconds, callback: None,
             run_on_thread=lambda session, conversion: self.conversions.append(conversion),
             authenticator=self.let_through if guarded else None,
+            http_handler=self.take if rest else None,
+            infer_method=INFER.decode(),
             **LIMITS | settings,
         )
 
@@ -101,6 +106,15 @@ class Echo:
         if authorization != b"Bearer good":
             raise Unauthenticated("no token")
         return True
+
+    def take(self, call: Http2Call, head: Head) -> None:
+        if bytes(call.message or b"").startswith(b"!"):
+            raise InvalidArgument("wrong")
+        if head.is_infer:
+            head.response_json_nbytes = max(0, head.json_nbytes)
+            self.waiting.append(call)
+        else:
+            call.respond(204 if head.query else 200, ((b"content-type", b"text/plain"),), head.target * 100)
 
     @staticmethod
     def reject(call: Any, error: Exception) -> None:
@@ -222,7 +236,7 @@ def check_written(written: bytes) -> None:
 
 def made(source: random.Random, stream: int) -> bytes:
     """Something that a client sends."""
-    match source.randrange(6):
+    match source.randrange(8):
         case 0 | 1:
             extra = source.sample(EXTRAS, source.randrange(3))
             flags = wires.END_HEADERS | source.choice((0, 0, 0, 1))
@@ -233,10 +247,25 @@ def made(source: random.Random, stream: int) -> bytes:
             return frame(wires.DATA, source.choice((0, 1, 1)), stream, body)
         case 4:
             return frame(wires.HEADERS, 5, stream, wires.block([(b"trailer", b"x")]))
-        case _:
+        case 5:
             return wires.control(source, stream)
+        case 6:
+            verb = source.choice((b"POST", b"POST", b"GET", b"HEAD", b"OPTIONS", b"PUT"))
+            path = source.choice((b"/v2/models/m/infer", b"/v2/models/%41/versions/1/infer?a", b"/v2", b"*", b"/x?y"))
+            flags = wires.END_HEADERS | source.choice((0, 0, 0, 1))
+            return frame(wires.HEADERS, flags, stream, wires.rest(verb, path, *source.sample(REST_EXTRAS, source.randrange(4))))
+        case _:
+            content = source.choice((b"{}", b"!", bytes(2_000), gzip.compress(bytes(3_000), 1, mtime=0)))
+            return frame(wires.DATA, source.choice((0, 1, 1)), stream, content)
 
 
+REST_EXTRAS = (
+    (b"content-type", b"application/json"), (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"2"),
+    (b"content-length", b"2000"), (b"content-length", b"999999999"), (b"content-encoding", b"gzip"), (b"content-encoding", b"br"),
+    (b"accept-encoding", b"gzip;q=0.5, deflate"), (b"accept-encoding", b"gzip"), (b"expect", b"100-continue"), (b"host", b"test"),
+    (b"host", b"other"), (b"inference-header-content-length", b"2"), (b"inferd-timeout-ms", b"1"), (b"authorization", b"Bearer good"),
+    (b"x-request-id", b"1"), (b"grpc-encoding", b"gzip"), (b"x", b"y" * 120), (b"content-type", b"application/grpc"),
+)  # fmt: skip
 EXTRAS = (
     (b"grpc-timeout", b"1S"), (b"grpc-timeout", b"1n"), (b"grpc-encoding", b"gzip"), (b"grpc-encoding", b"deflate"),
     (b"grpc-accept-encoding", b"identity, gzip,deflate"), (b"authorization", b"Bearer good"), (b"x-meta", b"value"),
@@ -253,6 +282,11 @@ def call(path: bytes, *bodies: bytes, stream: int = 1, extra: tuple[tuple[bytes,
     return head + b"".join(frame(wires.DATA, body is bodies[-1], stream, body) for body in bodies)
 
 
+def rest(body: bytes, *extra: tuple[bytes, bytes], stream: int = 1, verb: bytes = b"POST", path: bytes = b"/v2/models/m/infer") -> bytes:
+    head = frame(wires.HEADERS, wires.END_HEADERS | (not body), stream, wires.rest(verb, path, *extra))
+    return head + (frame(wires.DATA, 1, stream, body) if body else b"")
+
+
 def seeds() -> list[bytes]:
     message = wires.message(b"hello")
     packed = wires.message(bytes(3_000), "gzip")
@@ -267,6 +301,13 @@ def seeds() -> list[bytes]:
         call(INFER, message, extra=((b"authorization", b"Bearer good"),)) + call(INFER, message, stream=3),
         call(INFER, message)[:-20] + frame(wires.RST_STREAM, 0, 1, struct.pack(">I", 8)) + frame(wires.PING, 0, 0, bytes(8)),
         frame(wires.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1000)) + frame(wires.GOAWAY, 0, 0, bytes(8)),
+    ]
+    packed_body = gzip.compress(bytes(3_000), 1, mtime=0)
+    both_ways = ((b"content-encoding", b"gzip"), (b"accept-encoding", b"deflate"))
+    contents += [
+        rest(b"{}", (b"content-length", b"2"), (b"inference-header-content-length", b"2")) + rest(b"{}", stream=3, verb=b"PUT"),
+        rest(packed_body, *both_ways) + rest(packed_body[:-1], *both_ways, stream=3),
+        rest(b"!", (b"expect", b"100-continue"), (b"authorization", b"Bearer good")) + rest(b"", path=b"/v2", verb=b"HEAD", stream=3),
     ]
     heads = [bytes(8), b"\1\4\0\1\0\1\0\1", b"\2\2\1\1\1\1\1\1", b"\3\1\1\3\5\7\11\13"]
     return [head + content for head in heads for content in contents] + [b"\4" + bytes(7) + b"GET / HTTP/1.1\r\n\r\n"]

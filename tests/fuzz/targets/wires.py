@@ -23,7 +23,8 @@ WORDS = (
     b":path", b":method", b"POST", b":scheme", b"http", b":authority", b"content-type", b"application/grpc", b"te", b"trailers",
     b"grpc-timeout", b"100m", b"1n", b"99999999H", b"grpc-encoding", b"gzip", b"deflate", b"identity", b"grpc-accept-encoding",
     b"authorization", b"Bearer good", b"content-length", b":status", b"200", b"grpc-status", b"grpc-message", INFER, UNARY, STREAM,
-    INFER_STREAM, b"triton_grpc_error", b"true",
+    INFER_STREAM, b"triton_grpc_error", b"true", b"/v2/models/m/infer", b"/v2/models/m/versions/1/infer", b"GET", b"HEAD", b"OPTIONS",
+    b"content-encoding", b"accept-encoding", b"expect", b"100-continue", b"inference-header-content-length", b"inferd-timeout-ms", b"host",
 )  # fmt: skip
 
 
@@ -40,6 +41,11 @@ def request(path: bytes = INFER, *extra: tuple[bytes, bytes]) -> bytes:
     """The header block of a call."""
     fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"test"), (b"te", b"trailers")]
     return block([*fields, (b"content-type", b"application/grpc"), *extra])
+
+
+def rest(verb: bytes = b"POST", path: bytes = b"/v2/models/m/infer", *extra: tuple[bytes, bytes]) -> bytes:
+    """The header block of a REST call."""
+    return block([(b":method", verb), (b":scheme", b"http"), (b":authority", b"test"), (b":path", path), *extra])
 
 
 def message(content: bytes, encoding: str = "") -> bytes:
