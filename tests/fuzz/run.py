@@ -45,7 +45,15 @@ MAX_INPUT_NBYTES = 4096  # unless a target has its own
 MAX_INPUT_S = 10  # one that takes longer is a hang
 MAX_MEMORY_MB = 2048
 # Executions of each target in a campaign: where bytes come from any client most, and as many as are made in some seconds of the others.
-CAMPAIGN = {"http2": 1_000_000, "framing": 1_000_000, "codec": 1_000_000, "response": 1_000_000, "records": 1_000_000, "tls": 100_000}
+CAMPAIGN = {
+    "http2": 1_000_000,
+    "http1": 1_000_000,
+    "framing": 1_000_000,
+    "codec": 1_000_000,
+    "response": 1_000_000,
+    "records": 1_000_000,
+    "tls": 100_000,
+}
 CAMPAIGN_OTHERS = 50_000
 LEAST_PIECE_S = 10  # in which libFuzzer does more than read its corpus
 

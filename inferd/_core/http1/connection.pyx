@@ -7,7 +7,6 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
-from libc.time cimport time, time_t
 
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.call cimport Call
@@ -15,7 +14,7 @@ from inferd._core.grpc.compression cimport Compression, Conversion, Decompressio
 from inferd._core.grpc.message cimport SMALL_NBYTES, Message, charge_bytes, release_bytes
 from inferd._core.http.handler cimport http_handler
 from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, IDENTITY, Head
-from inferd._core.http.response cimport error_body, error_headers, reason_phrase, status_of
+from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, OVERDUE, Step, next_step
 from inferd._core.net.limits cimport QUANTUM
@@ -24,8 +23,6 @@ from inferd._core.net.server_state cimport SEND_NBYTES, ServerState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_stalled
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, StreamSocket
 from inferd._core.net.tls cimport Tls
-
-from email.utils import formatdate
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, Unavailable
 
@@ -264,6 +261,7 @@ cdef class Http1Connection(StreamSocket):
                     self.end_request()
         except Exception as error:
             self.end_broken(error)
+            left_nbytes = 0             # nothing behind it has a meaning
         finally:
             self.receiving = False
         self.missing_nbytes = self.frame_nbytes = parser.missing_nbytes
@@ -321,8 +319,8 @@ cdef class Http1Connection(StreamSocket):
         return 0
 
     cdef int authenticate(self, Http1Call call) except -1:
-        """Raises what the authenticator raises. It sees a value that all calls of the connection have once. The comparison takes a time that
-        does not depend on where the first difference is."""
+        """Raises what the authenticator raises. It sees a value that all calls of the connection have once. The comparison takes a time
+        that does not depend on where the first difference is."""
         cdef bytes authorization = call.head.authorization
         cdef const char *known
         cdef const char *given
@@ -464,7 +462,8 @@ cdef class Http1Connection(StreamSocket):
                 at = add_headers(at, end, head.response_headers)
         if self.headers is not None:
             at = add_headers(at, end, self.headers)
-        at = add_date(at)
+        at = add_text(at, "Date: ", 6)
+        at = add_text(add(at, http_date()), "\r\n", 2)
         if self.body is not None:
             at = add_text(at, "Content-Length: ", 16)
             at = add_number(at, self.body.nbytes)
@@ -533,8 +532,8 @@ cdef class Http1Connection(StreamSocket):
         if is_stalled(&self.stall, self.owed(), self.received_nbytes, now_ns, request_limit_ns,
                       self.server.limits.min_message_rate if is_large else self.server.limits.min_rate) or is_late:
             self.server.totals.stalled += not is_late
-            self.end_late(DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole", reason="deadline") if is_late
-                          else self.stall_error(request_limit_ns))
+            self.end_late(self.stall_error(request_limit_ns) if not is_late else DeadlineExceeded(
+                f"{call.method}: the deadline passed before the request was whole", reason="deadline"))
         return is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
                           response_limit_ns, self.server.limits.min_rate)
 
@@ -542,8 +541,8 @@ cdef class Http1Connection(StreamSocket):
         """The connection ends with this response, unless the request is whole."""
         if self.call is not None and self.parser.stage == WHOLE:
             self.reject(self.call, error)
-        elif self.call is not None and self.call.settled:
-            self.finish()               # only the rest of a body did not come that is thrown away
+        elif self.parser.drops:
+            self.finish()               # only the rest of a body did not come, which is thrown away
         else:
             self.end_broken(error)
             self.server.totals.protocol_errors -= 1
@@ -553,8 +552,8 @@ cdef class Http1Connection(StreamSocket):
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")
         return DeadlineExceeded(
-            f"expected the whole request, or {self.server.limits.min_rate} bytes of it a second "
-            f"({self.server.limits.min_message_rate} of a large one), got less for {limit_ns / 1e9:g} s (stall_timeout_s)", reason="stalled")
+            f"expected the whole request, or {self.server.limits.min_rate} bytes of it a second ({self.server.limits.min_message_rate} of "
+            f"a large one), got less for {limit_ns / 1e9:g} s (stall_timeout_s)", reason="stalled")
 
     def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
         """Drains a connection for its age, or because it has had no call for too long. True: it must be aborted. See StreamSocket."""
@@ -571,7 +570,7 @@ cdef class Http1Connection(StreamSocket):
         if step == DRAIN_FOR_AGE:
             self.server.totals.retired += 1
             self.drain()
-        elif step == DRAIN_IDLE or self.server.keepalive_rules.max_idle_ns == 0 and now_ns - self.keepalive.busy_ns >= IDLE_NS:
+        elif step == DRAIN_IDLE or now_ns - self.keepalive.busy_ns >= (self.server.keepalive_rules.max_idle_ns or IDLE_NS):
             self.server.totals.idle += 1
             self.drain()
         return False
@@ -618,16 +617,3 @@ cdef uint8_t *add_headers(uint8_t *at, uint8_t *end, tuple headers) noexcept:
             at = add_text(add_text(add(at, name), ": ", 2), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
             at = add_text(at, "\r\n", 2)
     return at
-
-
-cdef time_t dated = 0
-cdef bytes date_line = b""
-
-cdef uint8_t *add_date(uint8_t *at) noexcept:
-    """Date, which changes once a second."""
-    global dated, date_line
-    cdef time_t now = time(NULL)
-    if now != dated:
-        dated = now
-        date_line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
-    return add(at, date_line)

@@ -138,9 +138,11 @@ cdef class Parser:
         return 0
 
     cdef bint has_no_version(self, Py_ssize_t come_nbytes) noexcept:
-        """Whether the line ends behind the target, as in HTTP/0.9. llhttp goes on with fields."""
+        """Whether the line ends behind the path, as in HTTP/0.9. llhttp goes on with fields."""
         cdef Py_ssize_t end = self.target_at + self.target_nbytes
-        return 0 < self.target_nbytes and end < come_nbytes and (self.source[end] == c'\r' or self.source[end] == c'\n')
+        if self.target_nbytes == 0 or end >= come_nbytes or self.source[self.target_at] != c'/':
+            return False
+        return self.source[end] == c'\r' or self.source[end] == c'\n'
 
     cdef int end_head(self) except -1:
         """Decides what the head means, above all how long its body is."""

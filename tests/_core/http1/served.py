@@ -90,7 +90,6 @@ class Served:
         self.scheduled: list[Callable[[], None]] = []
         self.work: list[Any] = []
         self.calls: list[Any] = []
-        self.errors: list[Exception] = []
         self.server = ServerState(
             reject=self.reject,
             schedule=self.scheduled.append,
@@ -105,7 +104,6 @@ class Served:
         self.calls.append(call)
 
     def reject(self, call: Call, error: Exception) -> None:
-        self.errors.append(error)
         call.fail(error if isinstance(error, RequestError) else Internal("fault"))
 
     def run(self) -> None:

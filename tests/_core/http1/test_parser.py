@@ -175,6 +175,8 @@ WRONG: dict[str, tuple[bytes, int]] = {  # bytes, and the status of the response
     "fragment": (request(line=b"GET /#a HTTP/1.1"), 400),
     # Versions and methods.
     "HTTP/0.9": (b"GET /x\r\n", 505),
+    "HTTP/0.9 with CR": (b"GET /x,\r\r\n", 505),
+    "HTTP/0.9 with half a scheme": (b"GET http\n", 400),
     "HTTP/0.9 with fields": (b"GET /x\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 505),
     "HTTP/0.9 by name": (request(line=b"GET /x HTTP/0.9"), 505),
     "HTTP/1.2": (request(line=b"GET /x HTTP/1.2"), 505),
