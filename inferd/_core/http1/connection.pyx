@@ -33,9 +33,8 @@ cdef enum:
     LEAST_COMPRESSED_NBYTES = 1024      # smaller responses are not worth compressing
     MAX_HEAD_NBYTES = 32 << 10  # of a response
     MAX_PATH_NBYTES = 256       # this much of a path is the name of its calls, for messages and the log
+    IDLE_NS = 75_000_000_000    # without a call, where max_connection_idle_s is 0; as in nginx
     NAME_NBYTES = 4             # of HTTP2_NAME, with which HTTP/2's preface begins
-
-cdef int64_t IDLE_NS = 75_000_000_000   # where max_connection_idle_s is 0; as in nginx
 
 cdef bytes HTTP2_NAME = b"PRI "
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
