@@ -16,7 +16,7 @@ from inferd._core.http.handler cimport http_handler
 from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, IDENTITY, Head
 from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
-from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, OVERDUE, Step, next_step
+from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
 from inferd._core.net.limits cimport QUANTUM
 from inferd._core.net.poller cimport READABLE
 from inferd._core.net.server_state cimport SEND_NBYTES, ServerState
@@ -91,6 +91,8 @@ cdef class Http1Call(Call):
         if self.settled:
             return
         response = body if type(body) is Message else Message.wrap(bytes(body))     # may raise: the call is not settled yet
+        if status == 204 or status == 304:
+            response = None
         self.settled = True
         self.work = None
         if self.connection is not None:
@@ -197,12 +199,9 @@ cdef class Http1Connection(StreamSocket):
         self.hand_on(to, b"")
 
     def drain(self):
-        """The present response is the last one. A connection without a call ends at once."""
-        if self.state >= DRAINING:
-            return
-        self.enter(DRAINING)
-        if self.is_idle() and not self.in_handshake():
-            self.finish()
+        """The next response is the last one. take_keepalive_step() ends a connection that has no call then."""
+        if self.state < DRAINING:
+            self.enter(DRAINING)
 
     def close(self):
         if self.state == CLOSED:
@@ -284,6 +283,7 @@ cdef class Http1Connection(StreamSocket):
             if to is not None:
                 first, self.first = self.first, None
                 self.hand_on(to, first)
+                self.server.totals.connections -= 1     # it is the same client
                 return True
         self.enter(OPEN)
         data[0], nbytes[0] = <const uint8_t *>PyBytes_AS_STRING(self.first), PyBytes_GET_SIZE(self.first)
@@ -406,11 +406,7 @@ cdef class Http1Connection(StreamSocket):
         cdef Head head = self.call.head if self.call is not None else None
         self.lines, self.headers, self.body = lines, headers, body
         self.is_head_sent = False
-        self.sent_nbytes = 0
-        if lines.startswith(b"HTTP/1.1 204 ") or lines.startswith(b"HTTP/1.1 304 "):
-            self.body = None
-        elif head is not None and head.verb == HEAD:
-            self.sent_nbytes = body.nbytes
+        self.sent_nbytes = body.nbytes if body is not None and head is not None and head.verb == HEAD else 0
         self.mark_dirty()
         return 0
 
@@ -569,9 +565,12 @@ cdef class Http1Connection(StreamSocket):
         if step == DRAIN_FOR_AGE:
             self.server.totals.retired += 1
             self.drain()
+        elif step == LAST_GOAWAY:
+            if self.is_idle():
+                self.finish()           # no request was on its way
         elif step == DRAIN_IDLE or now_ns - self.keepalive.busy_ns >= (self.server.keepalive_rules.max_idle_ns or IDLE_NS):
             self.server.totals.idle += 1
-            self.drain()
+            self.finish()
         return False
 
 

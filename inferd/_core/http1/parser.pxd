@@ -34,6 +34,9 @@ cdef class Parser:
     cdef const uint8_t *source          # where it lies, as long as take() runs
     cdef Py_ssize_t target_at, target_nbytes, name_at, name_nbytes, value_at, value_nbytes      # places in it
     cdef bint closes, keeps             # what `Connection` says
+    # The last head, for a client that sends the same bytes again: most do.
+    cdef bytes known                    # its bytes; None: it was long, came in pieces or has a chunked body
+    cdef Head known_head
     # Within a chunked body.
     cdef int64_t chunked_nbytes         # bytes of it that have come, sizes, extensions and trailers included
     cdef object failure                 # an exception that a callback could not raise, or None
@@ -44,6 +47,7 @@ cdef class Parser:
     cdef void next(self) noexcept
     # Its own.
     cdef bint skip_empty_line(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
+    cdef bint take_known_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
     cdef int take_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
     cdef bint has_no_version(self, Py_ssize_t come_nbytes) noexcept
     cdef int end_head(self) except -1

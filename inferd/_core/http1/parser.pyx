@@ -8,7 +8,7 @@
 # llhttp would also take the body of a request with `Upgrade` for another protocol.
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp
 
@@ -21,6 +21,7 @@ from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 cdef enum:
     # Sizes, extensions and trailers of a chunked body may take so many times its content, and max_header_nbytes more.
     FRAMING_TIMES = 8
+    KNOWN_NBYTES = 2 << 10      # the longest head that is kept, to be compared with the next one
 
 cdef Message EMPTY = Message.wrap(b"")
 
@@ -100,11 +101,25 @@ cdef class Parser:
             raise rejection(HPE_INVALID_METHOD)
         return True
 
+    cdef bint take_known_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1:
+        """The same bytes mean the same: this costs a tenth of parsing them."""
+        cdef Py_ssize_t known_nbytes
+        if self.known is None:
+            return False
+        known_nbytes = PyBytes_GET_SIZE(self.known)
+        if nbytes[0] < known_nbytes or memcmp(data[0], PyBytes_AS_STRING(self.known), known_nbytes) != 0:
+            return False
+        self.head = self.known_head.again()
+        self.stage = HEAD_WHOLE
+        data[0] += known_nbytes
+        nbytes[0] -= known_nbytes
+        return True
+
     cdef int take_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1:
         cdef Py_ssize_t before_nbytes = self.head_nbytes, taken
         cdef llhttp_errno_t found
         if self.stage == BETWEEN:
-            if not self.skip_empty_line(data, nbytes):
+            if not self.skip_empty_line(data, nbytes) or self.take_known_head(data, nbytes):
                 return 0
             llhttp_init(&self.state, HTTP_REQUEST, &settings)
             self.state.data = <void *>self
@@ -130,6 +145,9 @@ cdef class Parser:
         if found == HPE_PAUSED:
             self.end_head()
             self.stage = HEAD_WHOLE
+            self.known = None
+            if self.partial is None and not self.chunked and self.head_nbytes <= KNOWN_NBYTES:
+                self.known, self.known_head = data[0][:taken], self.head
             self.partial = None
         elif self.partial is None:
             self.partial = bytearray(data[0][:taken])

@@ -558,9 +558,16 @@ def test_drain(served: Served) -> None:
     calling.send(infer())
     sending.send(infer()[:-1])
     for each in (idle, fresh, calling, sending):
+        for now_ns in (1, SECOND_NS):
+            each.connection.take_keepalive_step(now_ns, 0)
         each.connection.drain()
-    assert [each.ended for each in (idle, fresh, calling, sending)] == [True, True, False, False]
-    for each in (calling, sending):
+        each.connection.take_keepalive_step(2 * SECOND_NS, 0)
+        assert not each.ended
+        if each is fresh:  # its request was on its way
+            each.send(infer())
+        each.connection.take_keepalive_step(3 * SECOND_NS, 0)
+        assert each.ended is (each is idle)
+    for each in (fresh, calling, sending):
         [response] = answered(each, *([infer()[-1:]] if each is sending else []))
         assert (response.headers["connection"], each.ended) == ("close", True)
     for each in (idle, fresh, calling, sending):

@@ -261,6 +261,25 @@ def test_target(target: bytes, path: bytes) -> None:
     assert head.target == path
 
 
+def test_the_same_head_again() -> None:
+    """It is not parsed again, and is a Head of its own; a head that differs in one byte is parsed."""
+    source = request(
+        b"Inferd-Timeout-Ms: 1000", b"X-Request-Id: 1", b"Connection: keep-alive", LENGTH, line=b"POST /x HTTP/1.0", body=b"hello"
+    )
+    parser, found = Parser(MAX_HEADER_NBYTES, MAX_BODY_NBYTES), list[tuple[Head, bytes]]()
+    parser.receive(source, found)
+    first = found[0][0]
+    first.response_json_nbytes, first.response_headers, first.max_body_nbytes, deadline_ns = 5, (), 1, first.deadline_ns
+    parser.receive(source + source.replace(b"Id: 1", b"Id: 2") + source, found)
+    heads = [head for head, _ in found]
+    assert [head.request_id for head in heads] == [b"1", b"1", b"2", b"1"]
+    names = [name for name in dir(first) if not name.startswith("_") and name not in ("of", "deadline_ns")]
+    wanted = {name: getattr(parsed(source)[0][0][0], name) for name in names}
+    assert {name: getattr(heads[1], name) for name in names} == wanted
+    assert heads[1].deadline_ns > deadline_ns
+    assert [body for _, body in found] == [b"hello"] * 4
+
+
 def test_methods() -> None:
     for name in (b"GET", b"HEAD", b"POST", b"OPTIONS", b"PUT", b"DELETE", b"M-SEARCH"):
         [(head, _)], _ = parsed(request(line=name + b" /x HTTP/1.1"))
