@@ -19,6 +19,7 @@ LIMIT_S = 20
 KINDS = {
     "calls": ("grpc.call", "live"),
     "sessions": ("http2.session", "live"),
+    "http1 connections": ("http1.connection", "live"),
     "messages": ("grpc.message", "live"),
     "buffer_bytes": ("grpc.message", "in_use"),
 }

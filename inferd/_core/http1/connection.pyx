@@ -24,7 +24,7 @@ from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_st
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, StreamSocket
 from inferd._core.net.tls cimport Tls
 
-from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, Unavailable
+from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted, Unavailable
 
 cdef enum:
     TASK_NBYTES = 4 << 10       # charged to the message memory for each call that is no inference: a task serves it
@@ -360,7 +360,7 @@ cdef class Http1Connection(StreamSocket):
     cdef int end_broken(self, error) except -1:
         self.paused = True
         self.parser.stage = BROKEN
-        self.server.totals.protocol_errors += 1
+        self.server.totals.protocol_errors += not isinstance(error, ResourceExhausted)
         if self.call is not None:
             self.call.head.keep_alive = False
             if not self.call.settled:
@@ -539,8 +539,8 @@ cdef class Http1Connection(StreamSocket):
         elif self.parser.drops:
             self.finish()               # only the rest of a body did not come, which is thrown away
         else:
+            self.server.totals.protocol_errors -= 1     # this is none
             self.end_broken(error)
-            self.server.totals.protocol_errors -= 1
 
     cdef stall_error(self, int64_t limit_ns):
         if self.server.stopping:
