@@ -3,8 +3,8 @@
     python scripts/check_wheel.py [--dist dist]
 
 Installs inferd[cpu,client] from the wheels and all else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
-looks at which files are mapped: libnghttp2, libllhttp, libjpeg-turbo, and libwebp with its libsharpyuv must be the wheel's own, with
-their licences.
+looks at which files are mapped: libnghttp2, libllhttp, libyyjson, libjpeg-turbo, and libwebp with its libsharpyuv must be the wheel's
+own, with their licences.
 Prints the sizes.
 Exit code 0, or 1 with what is wrong.
 """
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVING = ("libnghttp2", "libllhttp")
+SERVING = ("libnghttp2", "libllhttp", "libyyjson")
 DECODING = ("libjpeg", "libwebp", "libsharpyuv")
 LIMIT_S = 120
 
