@@ -22,7 +22,7 @@ cdef class Parser:
     cdef bint chunked                   # it comes in chunks; else head.content_nbytes says how long it is
     cdef bint is_1_0                    # the client speaks HTTP/1.0
     cdef bint drops                     # the body is thrown away as it comes: its request was rejected. The caller sets it
-    cdef Py_ssize_t missing_nbytes      # of a body with a known length, bytes that have not come
+    cdef readonly Py_ssize_t missing_nbytes     # bytes of the body, or of its present chunk, that have not come
     cdef int64_t body_nbytes            # bytes of the body that have come
     cdef Share share                    # the connection's, which bodies are charged to, or None
     cdef Py_ssize_t max_header_nbytes, max_body_nbytes  # limits; the second for the present request, which the caller may lower

@@ -9,7 +9,7 @@
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp
 
 from inferd._core.grpc.message cimport Message, append_bytes, awaited_message, count_copied
@@ -264,11 +264,13 @@ cdef class Parser:
             raise rejection(found)
         self.chunked_nbytes += taken
         self.check_framing(self.chunked_nbytes)
+        self.missing_nbytes = min(self.state.content_length, <uint64_t>self.max_body_nbytes)    # of the present chunk
         data[0] += taken
         nbytes[0] -= taken
         if found == HPE_PAUSED:
             if self.body is None:
                 self.body = EMPTY
+            self.missing_nbytes = 0
             self.stage = WHOLE
         return 0
 

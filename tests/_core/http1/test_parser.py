@@ -297,6 +297,20 @@ def test_long_bodies_of_both_kinds() -> None:
         assert [each == body for _, each in found] == [True, True]
 
 
+def test_what_a_body_lacks() -> None:
+    """By it, a connection decides how much to read."""
+    for source, lacks in (
+        (request(b"Content-Length: 9000", body=b"x"), 8999),
+        (chunked(b"1000\r\nx"), 4095),
+        (chunked(b"4\r\nfour\r\n10"), 16),
+        (chunked(b"ffffffffffffffff\r\n"), MAX_BODY_NBYTES),
+        (chunked(CHUNKS), 0),
+    ):
+        parser = Parser(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
+        parser.receive(source, [])
+        assert parser.missing_nbytes == lacks
+
+
 def test_memory_is_charged_as_bytes_come() -> None:
     parser, found = Parser(MAX_HEADER_NBYTES, 1 << 30), list[tuple[Head, bytes]]()
     before = message.in_use()
