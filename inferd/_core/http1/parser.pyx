@@ -128,7 +128,7 @@ cdef class Parser:
         taken = min(nbytes[0], self.max_header_nbytes + 1 - before_nbytes)
         self.source = data[0]
         if before_nbytes > 0:
-            self.partial.extend(data[0][:taken])
+            self.partial += data[0][:taken]
             self.source = <const uint8_t *>PyByteArray_AS_STRING(self.partial)
         found = llhttp_execute(&self.state, <const char *>self.source + before_nbytes, taken)
         if self.has_no_version(before_nbytes + taken):
