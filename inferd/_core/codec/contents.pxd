@@ -2,16 +2,19 @@
 # Repeated fields come packed or not, in several pieces and several submessages: all of them join, as protobuf says.
 # Never in here: memory, Python objects, which tensor it is.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from inferd._core.tensor.tensor cimport (
-    BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, itemsize,
+    BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, TensorView, itemsize,
 )
 from inferd._core.codec.wire cimport (
     DELIMITED, FIXED32, FIXED64, LOOK_NBYTES, VARINT, Bytes, Reader, enter, fail, fail_as, let_others_run, open_reader, read_bytes,
     read_fixed, read_tag, read_varint, skip_field,
 )
+
+cdef extern from *:
+    bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
 
 cdef enum:                      # field numbers of InferTensorContents
     BOOL_CONTENTS = 1
@@ -36,6 +39,16 @@ cdef struct Contents:           # what the typed contents of one tensor hold
     int64_t elements[9]         # by field number
     int64_t bytes_nbytes        # of bytes_contents, without lengths
     int64_t steps               # elements that are walked one by one, of all inputs so far
+
+
+cdef inline int64_t element_count(const TensorView *view) noexcept nogil:
+    """Elements that its shape has; INT64_MAX: more than can be, or no shape at all, which its check will say."""
+    cdef int64_t count = 1
+    cdef int axis
+    for axis in range(view.rank):
+        if view.shape[axis] < 0 or __builtin_mul_overflow(count, view.shape[axis], &count):
+            return INT64_MAX
+    return count
 
 
 cdef inline int contents_field(int datatype) noexcept nogil:

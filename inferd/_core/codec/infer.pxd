@@ -10,7 +10,6 @@ from inferd._core.codec.wire cimport Bytes
 cdef enum:
     INLINE_OUTPUTS = 4          # asked outputs that a request holds without a second allocation
     PROVENANCE = 1 << 16        # is added to asked_count where the response is to say what made it
-    CLASSES_BIT = 8             # of an asked output: above its index, how many classes of it are asked for
 
 cdef struct Text:               # a string of a message: where it begins there, and its length; half the room of a Bytes
     uint32_t first

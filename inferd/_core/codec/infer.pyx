@@ -10,15 +10,18 @@ from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, ui
 from libc.string cimport memcmp, memcpy, memset
 
 from inferd._core.batching.request cimport Request
-from inferd._core.codec.classes cimport classes_of
-from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, expect_contents, raw_nbytes
+from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, element_count, expect_contents, raw_nbytes
 from inferd._core.codec.fields cimport (
     BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, equals, read_asked,
     read_fields, read_input, read_parameter, walk_contents,
 )
+from inferd._core.codec.outputs cimport (
+    CLASSES_BIT, MAX_RESPONSE_NBYTES, Part, asked_output, check_run, cut_part, fill_part, not_promised, too_large,
+)
+from inferd._core.codec.shown cimport shown, shown_name, word_text
 from inferd._core.grpc.message cimport Message, count_copied, new_message
 from inferd._core.tensor.tensor cimport (
-    BF16, BOOL, BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of,
+    BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView,
 )
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport (
@@ -27,16 +30,11 @@ from inferd._core.codec.wire cimport (
 )
 
 from inferd._core.tensor.tensor import DATATYPES
-from inferd.errors import Internal, InvalidArgument, ResourceExhausted
-
-cdef extern from *:
-    bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
+from inferd.errors import Internal, InvalidArgument
 
 cdef enum:
-    MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
     NOGIL_NBYTES = 65536        # copies above this size release the GIL
     UNPACKED_NBYTES = 16 << 10  # a request with typed contents is unpacked on the event loop up to this size
-    SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
 
 
 # ---- decoding ------------------------------------------------------------------------------------------------------
@@ -134,16 +132,6 @@ cdef object value_of(const Parameter *parameter):
     return parameter.number
 
 
-cdef int64_t element_count(const TensorView *view) noexcept nogil:
-    """Elements that its shape has; INT64_MAX: more than can be, or no shape at all, which its check will say."""
-    cdef int64_t count = 1
-    cdef int axis
-    for axis in range(view.rank):
-        if view.shape[axis] < 0 or __builtin_mul_overflow(count, view.shape[axis], &count):
-            return INT64_MAX
-    return count
-
-
 cdef int walk(
     Reader *reader, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value, bint with_gil,
 ) noexcept:
@@ -197,25 +185,6 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
 
 
 # ---- rejections ------------------------------------------------------------------------------------------------------
-
-cdef str shown(const Bytes *text):
-    """A client's word, cut to a bounded length."""
-    cdef str word = PyUnicode_DecodeUTF8(text.data, min(text.nbytes, <Py_ssize_t>SHOWN_NBYTES), "replace")
-    return word if text.nbytes <= SHOWN_NBYTES else word + "..."
-
-
-cdef str shown_name(const TensorView *view):
-    cdef Bytes name
-    name.data = view.name
-    name.nbytes = view.name_nbytes
-    return shown(&name)
-
-
-cdef str word_text(int datatype):
-    cdef Py_ssize_t nbytes
-    cdef const char *word = word_of(datatype, &nbytes)
-    return word[:nbytes].decode()
-
 
 cdef int reject_malformed(const Reader *reader) except -1:
     raise InvalidArgument(f"ModelInferRequest: {reader.fault.decode()}, at byte {reader.at - reader.start}")
@@ -404,134 +373,41 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
             continue
         if read_bytes(&reader, &content) < 0 or read_asked(&reader, &content, &asked, &parameter_count) < 0:
             reject_malformed(&reader)
-        index = signature.output_index(asked.name.data, asked.name.nbytes)
-        if index < 0:
-            names = ", ".join([f"'{name}'" for name in signature.output_names[:16]])
-            raise InvalidArgument(f"model '{signature.model_name.decode()}': output '{shown(&asked.name)}' is not an output of this "
-                                  f"model; it gives {names}")
-        if asked.classes > 0:
-            check_classified(signature, index)
-        if not seen[index]:
-            seen[index] = True
-            outputs_of(request)[request.output_count] = index | asked.classes << CLASSES_BIT
+        index = asked_output(signature, &asked.name, asked.classes)
+        if not seen[index & (1 << CLASSES_BIT) - 1]:
+            seen[index & (1 << CLASSES_BIT) - 1] = True
+            outputs_of(request)[request.output_count] = index
             request.output_count += 1
     if request.output_count == 0:
         request.output_count = -1
     return 0
 
 
-cdef int check_classified(Signature signature, int index) except -1:
-    """Raises InvalidArgument where an output has no classes."""
-    cdef int datatype = signature.outputs[index].datatype
-    where = f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}'"
-    if datatype in (BYTES, BOOL, BF16):
-        raise InvalidArgument(f"{where}: class result not available for output due to unsupported type '{word_text(datatype)}'; leave the "
-                              "parameter classification out")
-    if signature.output_cuts != NULL and signature.output_cuts[index].axis > 0:
-        raise InvalidArgument(f"{where}: class result not available for an output whose length is that of the input; leave the parameter "
-                              "classification out")
-    return 0
-
-
-cdef struct Part:               # one output of a response
-    const TensorSpec *spec
-    const char *word            # of its datatype
-    Py_ssize_t word_nbytes
-    const ArrayView *view
-    const char *data            # the request's rows
-    Py_ssize_t nbytes           # of them that the response has
-    const int64_t *shape        # of the run's array, or what the response has of that; the request's rows stand in place of axis 0
+cdef struct Tensor:             # the InferOutputTensor of one output
+    Part part
     Py_ssize_t shape_nbytes     # of the packed shape
-    Py_ssize_t tensor_nbytes    # of the InferOutputTensor
-    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, each of an equal, longer part of `data`
+    Py_ssize_t nbytes
 
 
-cdef inline void measure_part(Part *part, int64_t rows, bint batched) noexcept nogil:
-    """How long what says an output's name, datatype and shape is."""
+cdef inline void measure_tensor(Tensor *tensor, int64_t rows, bint batched) noexcept nogil:
+    cdef const Part *part = &tensor.part
     cdef int axis
-    part.shape_nbytes = 0
+    tensor.shape_nbytes = 0
     for axis in range(part.view.rank):
-        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
-    part.tensor_nbytes = field_nbytes(part.spec.name_nbytes) + field_nbytes(part.word_nbytes)
+        tensor.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
+    tensor.nbytes = field_nbytes(part.spec.name_nbytes) + field_nbytes(part.word_nbytes)
     if part.view.rank > 0:
-        part.tensor_nbytes += field_nbytes(part.shape_nbytes)
+        tensor.nbytes += field_nbytes(tensor.shape_nbytes)
 
 
-cdef not_promised(Signature signature, int index):
-    return Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not what the model's "
-                    "signature says; the server's log has the details")
-
-
-cdef too_large(Signature signature, Py_ssize_t total):
-    return ResourceExhausted(f"model '{signature.model_name.decode()}': the response has {total} bytes, a message holds at most "
-                             f"{<int64_t>MAX_RESPONSE_NBYTES}; send fewer rows, or ask for fewer outputs")
-
-
-cdef int fill_part(Part *part, Signature signature, Tensors outputs, int asked, int64_t first_row, int64_t rows) except -1:
-    """Sizes and bytes of one output, all of them known before anything is written. asked: as a request holds it."""
-    cdef int index = asked & (1 << CLASSES_BIT) - 1
-    cdef const TensorSpec *spec = &signature.outputs[index]
-    cdef ArrayView *view = &outputs.views[index]
-    if view.datatype != spec.datatype or (outputs.batched and first_row + rows > view.shape[0]):
-        raise not_promised(signature, index)
-    if asked >> CLASSES_BIT > 0:
-        outputs = classes_of(outputs, index, asked >> CLASSES_BIT, signature.labels.get(signature.output_names[index], ()))
-        index = 0
-        view = &outputs.views[0]
-    if view.datatype == BYTES:
-        outputs.serialize(index)
-        part.data = view.data + view.row_offsets[first_row]
-        part.nbytes = view.row_offsets[first_row + rows] - view.row_offsets[first_row]
-    else:
-        part.data = view.data + first_row * view.row_nbytes
-        part.nbytes = rows * view.row_nbytes
-    part.spec = spec
-    part.view = view
-    part.word = word_of(view.datatype, &part.word_nbytes)
-    part.shape = view.shape
-    part.pieces = 0
-    measure_part(part, rows, outputs.batched)
-    return 0
-
-
-cdef int cut_part(Part *part, InferRequest request, int64_t *shape) except -1:
-    """An output with the padded axis of the run: its response has the request's own length of that. Its shape goes to `shape`."""
-    cdef Signature signature = request.signature
-    cdef const ArrayView *view = part.view
-    cdef int64_t rows = request.entry.rows
+cdef uint8_t *put_tensor(uint8_t *at, const Tensor *tensor, bint batched, int64_t rows) noexcept nogil:
+    cdef const Part *part = &tensor.part
     cdef int axis
-    cdef int index = <int>(part.spec - signature.outputs)
-    cdef int cut_axis = signature.output_cuts[index].axis
-    cdef int64_t size = signature.cut_length(index, request.inputs)
-    if cut_axis == 0:
-        return 0
-    if cut_axis >= view.rank or size > view.shape[cut_axis]:
-        raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not as long as its input; "
-                       "remove its cut from the padding in the model's configuration")
-    if size == view.shape[cut_axis]:
-        return 0
-    memcpy(shape, view.shape, MAX_RANK * sizeof(int64_t))
-    shape[cut_axis] = size
-    part.shape = shape
-    if part.nbytes > 0:
-        part.pieces = rows
-        for axis in range(1, cut_axis):
-            part.pieces *= view.shape[axis]
-        if signature.cut_left(index):
-            part.data += part.nbytes // part.pieces // view.shape[cut_axis] * (view.shape[cut_axis] - size)
-        part.nbytes = part.nbytes // view.shape[cut_axis] * size
-    measure_part(part, rows, True)
-    return 0
-
-
-cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows) noexcept nogil:
-    """The InferOutputTensor of one output."""
-    cdef int axis
-    at = put_head(at, 5, part.tensor_nbytes)
+    at = put_head(at, 5, tensor.nbytes)
     at = put_bytes(at, 1, part.spec.name, part.spec.name_nbytes)
     at = put_bytes(at, 2, part.word, part.word_nbytes)
     if part.view.rank > 0:
-        at = put_head(at, 3, part.shape_nbytes)
+        at = put_head(at, 3, tensor.shape_nbytes)
         for axis in range(part.view.rank):
             at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
     return at
@@ -639,7 +515,8 @@ cdef Message appended(Message response, Signature signature):
 cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     """A ModelInferResponse in a message of exactly its size: one copy of each output's rows."""
     cdef Signature signature = request.signature
-    cdef Part parts[MAX_TENSORS]
+    cdef Tensor tensors[MAX_TENSORS]
+    cdef Part *part
     cdef int64_t rows = request.entry.rows if outputs.batched else 1
     cdef int count = request.output_count if request.output_count > 0 else signature.output_count
     cdef Py_ssize_t name_nbytes = PyBytes_GET_SIZE(signature.model_name)
@@ -650,17 +527,18 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     cdef uint8_t *parts_at
     cdef bytes shapes = None            # of outputs that are cut, MAX_RANK sizes each
     cdef int i
-    if outputs.count != signature.output_count or first_row < 0 or (first_row > 0 and not outputs.batched):
-        raise Internal(f"model '{signature.model_name.decode()}': the run gave other outputs than the signature says")
+    check_run(signature, outputs, first_row)
     if request.id_text.nbytes > 0:
         total += field_nbytes(request.id_text.nbytes)
     for i in range(count):
-        fill_part(&parts[i], signature, outputs, outputs_of(request)[i] if request.output_count > 0 else i, first_row, rows)
+        part = &tensors[i].part
+        fill_part(part, signature, outputs, outputs_of(request)[i] if request.output_count > 0 else i, first_row, rows)
         if signature.output_cuts != NULL and outputs.batched:
             if shapes is None:
                 shapes = PyBytes_FromStringAndSize(NULL, count * MAX_RANK * sizeof(int64_t))
-            cut_part(&parts[i], request, <int64_t *>PyBytes_AS_STRING(shapes) + i * MAX_RANK)
-        total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
+            cut_part(part, request, <int64_t *>PyBytes_AS_STRING(shapes) + i * MAX_RANK)
+        measure_tensor(&tensors[i], rows, outputs.batched)
+        total += field_nbytes(tensors[i].nbytes) + field_nbytes(part.nbytes)
     if total > MAX_RESPONSE_NBYTES:
         raise too_large(signature, total)
     response = new_message(total)
@@ -670,8 +548,9 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
         at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
     parts_at = at
     for i in range(count):
-        at = put_part(at, &parts[i], outputs.batched, rows)
+        at = put_tensor(at, &tensors[i], outputs.batched, rows)
     keep_head(request, outputs, rows, response.data, <const char *>parts_at, <const char *>at)
     for i in range(count):
-        at = put_raw(at, parts[i].data, parts[i].nbytes) if parts[i].pieces == 0 else put_pieces(at, &parts[i], rows)
+        part = &tensors[i].part
+        at = put_raw(at, part.data, part.nbytes) if part.pieces == 0 else put_pieces(at, part, rows)
     return response
