@@ -55,7 +55,7 @@ DATATYPES = {}
 
 
 cdef uint64_t word_key(const char *word, Py_ssize_t nbytes) noexcept nogil:
-    """Words of 4 to 6 bytes as one integer each; 0 for any other length."""
+    """Words of 4 to 6 bytes as one integer each, with their length: "FP32" is not "FP32\\0". 0 for any other length."""
     cdef uint32_t head = 0
     cdef uint64_t key
     if nbytes < 4 or nbytes > 6:
@@ -66,7 +66,7 @@ cdef uint64_t word_key(const char *word, Py_ssize_t nbytes) noexcept nogil:
         key |= <uint64_t><uint8_t>word[4] << 32
     if nbytes > 5:
         key |= <uint64_t><uint8_t>word[5] << 40
-    return key
+    return key | <uint64_t>nbytes << 48
 
 
 cdef void fill_words():

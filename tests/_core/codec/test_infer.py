@@ -538,6 +538,7 @@ def typed_request(word: str, field: str, values: list[Any]) -> Any:
         ("FP16", "bytes_contents", [b""], "FP16 contents came in bytes_contents; FP16 travels only in raw_input_contents"),
         ("FLOAT", "fp32_contents", [1.0], "input 'x': unknown datatype 'FLOAT'; expected one of BOOL, UINT8"),
         ("", "fp32_contents", [1.0], "input 'x': unknown datatype ''"),
+        ("FP32\0", "fp32_contents", [1.0], "input 'x': unknown datatype 'FP32\0'"),
     ],
 )
 def test_contents_that_the_datatype_does_not_take(word: str, field: str, values: list[Any], expected: str) -> None:
