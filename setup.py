@@ -1,6 +1,6 @@
 """Compiles the native modules, inferd/_core/*/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
-Eight environment variables change a build:
+Nine environment variables change a build:
 
     INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
     INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded
@@ -11,10 +11,11 @@ Eight environment variables change a build:
     INFERD_HTTP1=0                      leaves out HTTP/1.1, as if libllhttp were missing
     INFERD_JPEG=0                       leaves out the JPEG decoder, as if libjpeg-turbo were missing
     INFERD_WEBP=0                       leaves out the WebP decoder, as if libwebp were missing
+    INFERD_YYJSON=0                     leaves out the native reader of REST's JSON, as if yyjson were missing
 
-Some modules need a library with its header (LIBRARIES): the transport libnghttp2, HTTP/1.1 libllhttp, the JPEG decoder libjpeg-turbo, the
-WebP decoder libwebp. Where pkg-config does not find one the build succeeds without its modules, says so, and something slower stands in
-for them. No build uses -march=native: a wheel runs on any machine of its architecture.
+Some modules need a library with its header (LIBRARIES): the transport libnghttp2, HTTP/1.1 libllhttp, REST's JSON yyjson, the
+JPEG decoder libjpeg-turbo, the WebP decoder libwebp. Where pkg-config does not find one the build succeeds without its modules, says so,
+and something slower stands in for them. No build uses -march=native: a wheel runs on any machine of its architecture.
 """
 
 from __future__ import annotations
@@ -134,6 +135,15 @@ LIBRARIES = (
         "INFERD_WEBP",
         "libwebp-dev",
         ("WebP decoder", "Pillow will decode WebP files: a large one keeps all other requests waiting meanwhile."),
+    ),
+    Library(
+        "yyjson",
+        "0.10.0",  # the one whose use of memory is known here
+        "yyjson.h",
+        ("rest", "inference.rest_path"),
+        "INFERD_YYJSON",
+        "libyyjson-dev",
+        ("native REST", "A Python server will serve REST (pip install 'inferd[http]'): correct, but many times slower."),
     ),
 )
 

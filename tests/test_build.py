@@ -15,6 +15,7 @@ NOTICE = "WITHOUT its native transport"
 HTTP1_NOTICE = "WITHOUT its HTTP/1.1"
 JPEG_NOTICE = "WITHOUT its JPEG decoder"
 WEBP_NOTICE = "WITHOUT its WebP decoder"
+REST_NOTICE = "WITHOUT its native REST"
 SMALL = '''\
 cdef extern from *:
     """
@@ -58,6 +59,11 @@ cdef extern from "webp/decode.h":
     int WebPGetDecoderVersion()
 built = WebPGetDecoderVersion() > 0
 """
+REST = """\
+cdef extern from "yyjson.h":
+    unsigned yyjson_version()
+built = yyjson_version() > 0
+"""
 
 
 SOON = {"INFERD_DEBUG": "1"}  # a debug build: compiled without optimization, where that is not what a test is about
@@ -69,7 +75,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         core = folder / "inferd" / "_core"
-        for package in ("", "base", "http1", "http2", "media"):
+        for package in ("", "base", "http1", "http2", "media", "rest"):
             (core / package).mkdir(parents=True)
             (core / package / "__init__.py").write_text("")
         for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -80,6 +86,7 @@ class Project:
         (core / "http1" / "parser.pyx").write_text(HTTP1)
         (core / "media" / "jpeg.pyx").write_text(JPEG)
         (core / "media" / "webp.pyx").write_text(WEBP)
+        (core / "rest" / "decode.pyx").write_text(REST)
 
     def build(self, **environment: str) -> str:
         """Builds in place; everything that was said. Fails the test when the build fails."""
@@ -116,8 +123,10 @@ def test_builds_with_its_libraries(project):
     assert HTTP1_NOTICE not in said
     assert JPEG_NOTICE not in said
     assert WEBP_NOTICE not in said
+    assert REST_NOTICE not in said
     assert project.value("http2.session.version").count(".") == 2
     assert int(project.value("http1.parser.version")) >= 9
+    assert project.value("rest.decode.built") == "True"
     assert project.value("http1.parser.built") == "True"
     assert project.value("media.jpeg.built") == "True"
     assert project.value("media.webp.built") == "True"
@@ -133,7 +142,7 @@ def compiled(tmp_path_factory) -> Project:
 
 
 def test_debug_build(compiled):
-    without = {"INFERD_HTTP2": "0", "INFERD_HTTP1": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"}
+    without = {"INFERD_HTTP2": "0", "INFERD_HTTP1": "0", "INFERD_YYJSON": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"}
     compiled.build(**SOON, **without)
     assert compiled.value("base.small.built_for_debug") == "True"
     built = {path: path.stat().st_mtime_ns for path in (compiled.folder / "build").rglob("*.c")}
@@ -155,7 +164,7 @@ NO_PROBE = 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc
 @pytest.mark.parametrize(
     ("pkg_config", "compiler", "switches", "said"),
     [
-        (None, None, {}, ("libnghttp2-dev", "libllhttp-dev", "libjpeg-dev", "libwebp-dev")),
+        (None, None, {}, ("libnghttp2-dev", "libllhttp-dev", "libyyjson-dev", "libjpeg-dev", "libwebp-dev")),
         (
             'case "$1" in --exists) exit 0;; --modversion) echo 1.2.0;; *) exit 1;; esac',
             None,
@@ -163,6 +172,7 @@ NO_PROBE = 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc
             (
                 "libnghttp2 1.2.0 is older than 1.61.0",
                 "libllhttp 1.2.0 is older than 9.2.1",
+                "yyjson 1.2.0 is older than 0.10.0",
                 "libjpeg 1.2.0 is older than 2.1.0",
                 "libwebp 1.2.0 is older than 1.3.2",
             ),
@@ -171,13 +181,19 @@ NO_PROBE = 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc
             "exit 0",
             NO_PROBE,
             {},
-            ("does not find <nghttp2/nghttp2.h>", "does not find <llhttp.h>", "does not find <jpeglib.h>", "does not find <webp/decode.h>"),
+            (
+                "does not find <nghttp2/nghttp2.h>",
+                "does not find <llhttp.h>",
+                "does not find <yyjson.h>",
+                "does not find <jpeglib.h>",
+                "does not find <webp/decode.h>",
+            ),
         ),
         (
             "exit 0",
             None,
-            {"INFERD_HTTP2": "0", "INFERD_HTTP1": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"},
-            ("INFERD_HTTP2=0", "INFERD_HTTP1=0", "INFERD_JPEG=0", "INFERD_WEBP=0"),
+            {"INFERD_HTTP2": "0", "INFERD_HTTP1": "0", "INFERD_YYJSON": "0", "INFERD_JPEG": "0", "INFERD_WEBP": "0"},
+            ("INFERD_HTTP2=0", "INFERD_HTTP1=0", "INFERD_YYJSON=0", "INFERD_JPEG=0", "INFERD_WEBP=0"),
         ),
     ],
     ids=["no pkg-config", "too old", "no header", "switched off"],
@@ -189,9 +205,9 @@ def test_without_the_libraries_the_rest_is_built(compiled, tmp_path, pkg_config,
     if compiler:
         programs["CC"] = script(tmp_path / "cc", compiler)
     output = compiled.build(**programs, **switches, **SOON)
-    assert all(notice in output for notice in (NOTICE, HTTP1_NOTICE, JPEG_NOTICE, WEBP_NOTICE, *said))
+    assert all(notice in output for notice in (NOTICE, HTTP1_NOTICE, REST_NOTICE, JPEG_NOTICE, WEBP_NOTICE, *said))
     assert compiled.has("base/small")
-    assert not any(compiled.has(module) for module in ("http2/session", "http1/parser", "media/jpeg", "media/webp"))
+    assert not any(compiled.has(module) for module in ("http2/session", "http1/parser", "rest/decode", "media/jpeg", "media/webp"))
 
 
 def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):

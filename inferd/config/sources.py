@@ -26,7 +26,7 @@ CONFIG_VARIABLE = PREFIX + "CONFIG"  # the file's path
 MAX_CONFIG_BYTES = 1 << 20
 # Variables that share the prefix and are no settings: the file's path, and those that setup.py reads.
 OTHER_VARIABLES = frozenset(
-    PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "JPEG", "WEBP", "BUILD_DIR")
+    PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "HTTP1", "YYJSON", "JPEG", "WEBP", "BUILD_DIR")
 )
 
 

@@ -1,0 +1,19 @@
+"""Requests by REST whose tensors are there already. A body of raw bytes is tried in inference/test_rest_path.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inferd._core.http.head import Head
+from inferd._core.rest.raw import request_of_tensors
+
+
+def test_a_request_of_tensors() -> None:
+    ones = np.ones(2, np.float32)
+    head = Head.of("POST", "/v2/models/m/infer")
+    request = request_of_tensors([("x", "FP32", (2, 1), ones), ("z", "UINT8", (0,), b"")], head, b"9")
+    assert request.id == "9"
+    assert request.tensors() == [("x", "FP32", (2, 1), ones.tobytes()), ("z", "UINT8", (0,), b"")]
+    with pytest.raises(ValueError, match="at most 8 dimensions, got 9"):
+        request_of_tensors([("x", "FP32", (1,) * 9, ones)], head)
