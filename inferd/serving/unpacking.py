@@ -1,11 +1,11 @@
-"""ModelInfer requests with so many typed contents that unpacking them would hold up the event loop. Never in here: how they are unpacked
-(_core/codec/infer), threads.
+"""Requests with so many typed contents, or so much JSON, that unpacking them would hold up the event loop. Never in here: how they are
+unpacked (_core/codec/infer, _core/rest/infer), threads.
 """
 
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inferd._core.codec.infer import decode_infer_request
 from inferd.errors import DeadlineExceeded
@@ -13,7 +13,7 @@ from inferd.errors import DeadlineExceeded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.codec.infer import InferRequest
+    from inferd._core.batching.request import Request
     from inferd._core.grpc.call import Call, Work
     from inferd._core.grpc.message import Message
 
@@ -23,12 +23,12 @@ __all__ = ["Unpacker"]
 class Unpacker:
     """Unpacks messages on the threads of their transport, then calls go_on(call, request) or reject(call, error) on the loop's thread."""
 
-    def __init__(self, go_on: Callable[[Call, InferRequest], None], reject: Callable[[Call, Exception], None]) -> None:
+    def __init__(self, go_on: Callable[[Call, Any], None], reject: Callable[[Call, Exception], None]) -> None:
         self.go_on, self.reject = go_on, reject
 
-    def take(self, call: Call) -> None:
+    def take(self, call: Call, decode: Callable[[Message], Request] = decode_infer_request) -> None:
         """Unpacks the message of `call`. Raises what the transport raises if it has no thread."""
-        call.work = unpacking = _Unpacking(self, call)
+        call.work = unpacking = _Unpacking(self, call, decode)
         try:
             call.run_on_thread(unpacking)
         except BaseException:
@@ -39,12 +39,12 @@ class Unpacker:
 class _Unpacking:
     """Work for a thread, done in one piece."""
 
-    def __init__(self, unpacker: Unpacker, call: Call) -> None:
-        self._unpacker = unpacker
+    def __init__(self, unpacker: Unpacker, call: Call, decode: Callable[[Message], Request]) -> None:
+        self._unpacker, self._decode = unpacker, decode
         self._call: Call | None = call
         self._message: Message | None = call.message
         self._deadline_ns = call.deadline_ns
-        self._request: InferRequest | None = None
+        self._request: Request | None = None
         self._error: Exception | None = None
         self.nbytes = len(call.message)
         self.cancelled = False
@@ -62,9 +62,9 @@ class _Unpacking:
         message, self._message = self._message, None
         try:
             if message is not None and monotonic_ns() >= self._deadline_ns:
-                raise DeadlineExceeded("the deadline passed before the request's typed contents were unpacked", reason="deadline")
+                raise DeadlineExceeded("the deadline passed before the request's contents were unpacked", reason="deadline")
             if message is not None:
-                self._request = decode_infer_request(message)
+                self._request = self._decode(message)
         except Exception as error:
             self._error = error.with_traceback(None)  # a traceback holds this frame, and so the message
         return True

@@ -508,7 +508,7 @@ def test_a_request_whose_deadline_passes_before_it_is_unpacked(clock_ns: list[in
     WORKS[0].run()
     WORKS[0].done()
     assert isinstance(rejected[0], errors.DeadlineExceeded)
-    assert "before the request's typed contents were unpacked" in str(rejected[0])
+    assert "before the request's contents were unpacked" in str(rejected[0])
 
 
 def test_a_call_that_no_thread_takes_waits_for_nothing() -> None:
