@@ -15,7 +15,8 @@ TARGETS = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.s
 CHANGED = 400  # inputs of each target
 NEEDED = {
     "picture": ["PIL"], "image": ["PIL"], "audio": ["soundfile"], "records": ["sklearn"], "table": ["sklearn", "pyarrow"],
-    "text": ["tokenizers"], "onnx_file": ["onnx"],
+    "text": ["tokenizers"], "onnx_file": ["onnx"], "rest": ["inferd._core.rest.decode"],
+    "rest_encode": ["inferd._core.rest.request"],
 }  # fmt: skip
 MOST_CORPUS_BYTES = 350_000
 
