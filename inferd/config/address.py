@@ -8,6 +8,7 @@ from typing import NamedTuple
 EXPECTED_HOST = "expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters"
 PORT = 8001  # where `inferd serve` listens unless told otherwise
 THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
+HTTP = "http:"  # prefix of an address in `listen` that speaks REST in place of gRPC
 PLAINTEXT = "plaintext:"  # prefix of an address in `listen` that speaks no TLS although the others do
 
 
@@ -17,7 +18,8 @@ class Address(NamedTuple):
     host: str
     port: int
     path: str = ""
-    tls: bool = False  # whether a server speaks TLS there
+    tls: bool = False  # whether a server speaks TLS there,
+    http: bool = False  # and REST in place of gRPC
 
     def __str__(self) -> str:
         if self.path:
@@ -52,6 +54,12 @@ def is_host(text: str) -> bool:
     return "\0" not in text
 
 
+def is_origin(text: str) -> bool:
+    """Whether a browser sends it as an Origin: a URL's scheme, host and port, and nothing behind them."""
+    url = _URL.fullmatch(text)
+    return url is not None and bool(url["host"]) and is_host(url["host"])
+
+
 def parse_address(text: str) -> Address:
     """host:port, [IPv6]:port, unix:/path or unix:@name. ValueError with a message that says what was expected."""
     if text.startswith("unix-abstract:"):
@@ -83,9 +91,12 @@ def parse_target(text: str) -> Address:
 
 
 def parse_listen(text: str, *, tls: bool) -> Address:
-    """An address of a server that speaks TLS on its ports, or not: plaintext:host:port is one where it never does. ValueError."""
-    plain = text.startswith(PLAINTEXT)
+    """An address of a server that speaks TLS on its ports, or not: plaintext:host:port is one where it never does. http:host:port and
+    http:plaintext:host:port are for REST. ValueError."""
+    http = text.startswith(HTTP)
+    place = text.removeprefix(HTTP).removeprefix("//") if http else text
+    plain = place.startswith(PLAINTEXT)
     if plain and not tls:
         raise ValueError(f"expected host:port, got '{text}': without tls_cert all ports are plaintext; leave {PLAINTEXT} out")
-    address = parse_address(text.removeprefix(PLAINTEXT))
-    return address._replace(tls=tls and not plain and not address.path)
+    address = parse_address(place.removeprefix(PLAINTEXT))
+    return address._replace(tls=tls and not plain and not address.path, http=http)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from inferd.config.address import EXPECTED_HOST, is_host, parse_listen
+from inferd.config.address import EXPECTED_HOST, is_host, is_origin, parse_listen
 from inferd.config.field import Field, spell
 from inferd.config.model_url import check_url, is_url
 from inferd.errors import ConfigError
@@ -67,8 +67,10 @@ def check_together(table: Mapping[str, Field], values: Mapping[str, Any], origin
     def reject(name: str, why: str) -> ConfigError:
         return ConfigError(f"{name} ({origins[name]}): {why}")
 
-    if values["grpc_port"] == values["metrics_port"] > 0:
-        raise reject("metrics_port", f"expected another port than grpc_port's, 0 (a free one) or off, got {values['metrics_port']}")
+    for name, others in (("http_port", ("grpc_port",)), ("metrics_port", ("grpc_port", "http_port"))):
+        for other in others:
+            if values[name] == values[other] > 0:
+                raise reject(name, f"expected another port than {other}'s, 0 (a free one) or off, got {values[name]}")
     for small, large in (
         ("stream_window_bytes", "connection_window_bytes"),
         ("max_message_bytes", "message_memory_bytes"),
@@ -99,6 +101,9 @@ def check_together(table: Mapping[str, Field], values: Mapping[str, Any], origin
             parse_name(allowed)
         except ValueError as error:
             raise reject("tls_allow", str(error)) from None
+    for origin in values["cors_origin"]:
+        if origin != "*" and not is_origin(origin):
+            raise reject("cors_origin", f"expected SCHEME://HOST or SCHEME://HOST:PORT, as a browser sends it, or *, got '{origin}'")
     for provider in values["providers"]:
         if provider not in PROVIDERS:
             raise reject("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{near(provider, PROVIDERS)}")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_type_hints
 
 import msgspec
 
-from inferd.config.address import Address
+from inferd.config.address import Address, parse_listen
 from inferd.config.checks import check, check_together
 from inferd.config.field import Field, about, field_of
 from inferd.config.units import GiB, KiB, MiB, TiB
@@ -267,12 +267,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         about(
             "addresses",
             "Address to listen on.",
-            "An IPv4 or IPv6 address, or a name; 0.0.0.0 or :: for all. It holds for the gRPC port, and for the metrics port "
-            "without metrics_host.",
+            "An IPv4 or IPv6 address, or a name; 0.0.0.0 or :: for all. It holds for the ports of gRPC and REST, and for the metrics "
+            "port without metrics_host.",
             common=True,
         ),
     ] = "127.0.0.1"
     grpc_port: Annotated[int, about("addresses", "Port of gRPC; 0 picks a free one.", ge=0, le=65535, common=True)] = 8001
+    http_port: Annotated[
+        int,
+        about("addresses", "Port of REST (HTTP and JSON); 0 picks a free one.", ge=-1, le=65535, words={"off": -1}, common=True),
+    ] = 8000
     metrics_host: Annotated[
         str | None,
         about(
@@ -290,8 +294,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[str, ...],
         about(
             "addresses",
-            "A further gRPC address, such as unix:/run/inferd.sock.",
-            items="host:port, [IPv6]:port, plaintext:host:port, unix:/path or unix:@name",
+            "A further address, such as unix:/run/inferd.sock.",
+            "It speaks gRPC, or REST where it begins with http:, such as http:unix:/run/rest.sock.",
+            items="host:port, [IPv6]:port, plaintext:host:port, unix:/path or unix:@name, or one of these behind http:",
         ),
     ] = ()
     socket_mode: Annotated[
@@ -313,8 +318,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         about(
             "access",
             "PEM file of the server's certificate and chain.",
-            "With it all gRPC ports speak TLS, except addresses of listen that begin with plaintext:. The server reads the file again when "
-            "it changes.",
+            "With it all ports of gRPC and REST speak TLS, except addresses of listen that begin with plaintext:. The server reads the "
+            "file again when it changes.",
             file=True,
             common=True,
         ),
@@ -354,6 +359,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             common=True,
         ),
     ] = None
+    cors_origin: Annotated[
+        tuple[str, ...],
+        about(
+            "access",
+            "Origin of web pages that may call REST, such as https://app.example; * for any.",
+            "Left out: browsers let no page of another origin read a response.",
+            items="origins",
+        ),
+    ] = ()
 
     require_signature: Annotated[
         str | None,
@@ -658,6 +672,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, field in table.items():
             check(field, values[name], origins[name])
         check_together(table, values, origins)
+
+    def addresses(self, *, grpc: bool = True) -> list[Address]:
+        """Where to listen for gRPC and REST. grpc: at grpc_port, too."""
+        tls = self.tls_cert is not None
+        own = [Address(self.host, self.grpc_port, tls=tls)] if grpc else []
+        if self.http_port >= 0:
+            own.append(Address(self.host, self.http_port, tls=tls, http=True))
+        return [*own, *(parse_listen(text, tls=tls) for text in self.listen)]
+
+    @property
+    def serves_http(self) -> bool:
+        """Whether REST is asked for anywhere."""
+        return any(address.http for address in self.addresses())
 
     @property
     def metrics_address(self) -> Address | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.config import Address, parse_address, parse_target
+from inferd.config import Address, parse_address, parse_listen, parse_target
 from tests.config.rejections import outcome
 
 
@@ -54,6 +54,29 @@ def test_names_of_unix_sockets() -> None:
 def test_of_a_url_it_is_said_what_to_write_instead(text: str, instead: str) -> None:
     message = outcome(lambda: parse_address(text), ValueError)
     assert message == f"expected host:port or unix:/path, got the URL '{text}': write {instead}"
+
+
+@pytest.mark.parametrize(
+    ("text", "tls", "meant"),
+    [
+        ("localhost:1", False, Address("localhost", 1)),
+        ("localhost:1", True, Address("localhost", 1, tls=True)),
+        ("plaintext:localhost:1", True, Address("localhost", 1)),
+        ("unix:/a", True, Address("", 0, "/a")),
+        ("http:localhost:1", True, Address("localhost", 1, tls=True, http=True)),
+        ("http://localhost:1", False, Address("localhost", 1, http=True)),
+        ("http:plaintext:localhost:1", True, Address("localhost", 1, http=True)),
+        ("http:unix:@a", True, Address("", 0, "@a", http=True)),
+    ],
+)
+def test_addresses_of_a_server(text: str, tls: bool, meant: Address) -> None:
+    assert parse_listen(text, tls=tls) == meant
+
+
+@pytest.mark.parametrize("text", ["plaintext:localhost:1", "http:plaintext:localhost:1", "http:", "http:localhost"])
+def test_what_is_no_address_of_a_server(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        parse_listen(text, tls=False)
 
 
 @given(st.text(max_size=30) | st.from_regex(r"(\[[:0-9a-f]*\]|[a-z.]*):[0-9]*", fullmatch=True))

@@ -46,6 +46,10 @@ def test_what_stands_in_a_file_is_not_its_path(content: str, tmp_path: Path) -> 
         ({"INFERD_LISTEN": f"{'x' * 64}:80"}, "listen (INFERD_LISTEN): expected an IPv4 or IPv6 address, or a name of parts of 1 to 63"),
         ({"INFERD_GRPC_PROT": "1"}, "unknown variable INFERD_GRPC_PROT; did you mean 'INFERD_GRPC_PORT'?"),
         ({"INFERD_METRICS_PORT": "8001"}, "metrics_port (INFERD_METRICS_PORT): expected another port than grpc_port's"),
+        ({"INFERD_GRPC_PORT": "8000"}, "http_port (default): expected another port than grpc_port's, 0 (a free one) or off, got 8000"),
+        ({"INFERD_METRICS_PORT": "8000"}, "metrics_port (INFERD_METRICS_PORT): expected another port than http_port's"),
+        ({"INFERD_CORS_ORIGIN": "app.example"}, "cors_origin (INFERD_CORS_ORIGIN): expected SCHEME://HOST or SCHEME://HOST:PORT"),
+        ({"INFERD_CORS_ORIGIN": "https://app.example/page"}, "as a browser sends it, or *, got 'https://app.example/page'"),
         (
             {"INFERD_STREAM_WINDOW_BYTES": "8MiB"},
             "stream_window_bytes (INFERD_STREAM_WINDOW_BYTES): expected at most connection_window_bytes, which is 4MiB (default), got 8MiB",

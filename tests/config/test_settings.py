@@ -32,6 +32,15 @@ def test_metrics_are_where_the_host_is_or_they_are_told_to_be() -> None:
     assert Settings(metrics_host="::1", metrics_port=-1).metrics_address is None
 
 
+def test_addresses_are_of_grpc_and_of_rest() -> None:
+    listen = ("unix:/a", "http:unix:/b", "http://[::1]:1")
+    found = Settings(listen=listen).addresses()
+    assert list(map(str, found)) == ["127.0.0.1:8001", "127.0.0.1:8000", "unix:/a", "unix:/b", "[::1]:1"]
+    assert [address.http for address in found] == [False, True, False, True, True]
+    assert list(map(str, Settings(http_port=-1).addresses(grpc=False))) == []
+    assert (Settings(http_port=-1).serves_http, Settings(http_port=-1, listen=listen).serves_http) == (False, True)
+
+
 def test_settings_made_by_hand_are_checked_too() -> None:
     assert Settings(grpc_port=0).grpc_port == 0
     with pytest.raises(ConfigError, match=r"grpc_port \(given in Python\): expected a whole number from 0 to 65535, got -1"):
