@@ -81,7 +81,7 @@ def serving(folder: Path) -> Iterator[Server]:
     workloads.put(folder / "models", "numbers", workloads.numbers())
     files = proxies.Files(folder / "tls")
     command = ["taskset", "-c", str(load.pin_core()), sys.executable, "-m", "inferd", "serve", str(folder / "models")]
-    command += ["--grpc-port", "0", "--metrics-port", "0", "--log-level", "warning", "--transport", "native"]
+    command += ["--grpc-port", "0", "--http-port", "off", "--metrics-port", "0", "--log-level", "warning", "--transport", "native"]
     command += ["--max-connections", str(2 * attacks.IDLE_CONNECTIONS)]  # or those who are idle would take the room of all others
     command += ["--tls-cert", str(files.folder / "front.pem"), "--tls-key", str(files.folder / "front.key")]
     with servers.process([*command, "--listen", "plaintext:127.0.0.1:0"], folder / "server.log") as started:

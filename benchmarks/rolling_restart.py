@@ -38,7 +38,8 @@ class Server:
     def __init__(self, name: str, repository: Path, files: Files, folder: Path) -> None:
         self.name, self.log, self.port = name, folder / f"{name}.log", servers.free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-m", "inferd", "serve", str(repository), "--grpc-port", str(self.port), "--metrics-port", "off"]
+        self.command = [sys.executable, "-m", "inferd", "serve", str(repository), "--grpc-port", str(self.port)]
+        self.command += ["--http-port", "off", "--metrics-port", "off"]
         self.command += [*files.server_flags("envoy"), "--log-level", "warning", "--lame-duck-s", LAME_DUCK]
         self.process: subprocess.Popen[str]
 

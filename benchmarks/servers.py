@@ -66,7 +66,7 @@ def process(command: Sequence[str], log: Path, **options: object) -> Iterator[su
 @contextmanager
 def inferd(name: str, paths: Sequence[Path], folder: Path, *flags: str, python: Sequence[str] = (sys.executable,)) -> Iterator[Running]:
     """`inferd serve PATHS` with free ports, once it has said that it is ready. python: the command of the Python that has this inferd."""
-    command = [*python, "-m", "inferd", "serve", *map(str, paths), "--grpc-port", "0", "--metrics-port", "0"]
+    command = [*python, "-m", "inferd", "serve", *map(str, paths), "--grpc-port", "0", "--http-port", "off", "--metrics-port", "0"]
     command += ["--log-level", "warning", *flags]
     log = folder / f"{name.replace(' ', '_')}.log"
     begun = time.monotonic()

@@ -42,8 +42,8 @@ def check(dist: Path, folder: Path) -> None:
     environment = {"PATH": str(folder / "bin"), "HOME": str(folder)}
     if compiler := shutil.which("cc", path=environment["PATH"]) or shutil.which("gcc", path=environment["PATH"]):
         raise SystemExit(f"{compiler} is on the PATH: nothing would be shown")
-    command = [folder / "bin" / "inferd", "serve", ROOT / "examples" / "models", "--grpc-port", "0", "--metrics-port", "off"]
-    command += ["--transport", "native"]
+    command = [folder / "bin" / "inferd", "serve", ROOT / "examples" / "models", "--transport", "native"]
+    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "off"]
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as program:
         try:
             assert program.stdout is not None

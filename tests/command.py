@@ -21,7 +21,8 @@ import inferd
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 TIMEOUT_S = 60
-FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0")
+GRPC_ALONE = ("--grpc-port", "0", "--http-port", "off", "--metrics-port", "off")
+FREE_PORTS = ("--grpc-port", "0", "--http-port", "off", "--metrics-port", "0")
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -37,11 +37,11 @@ def until(holds: Callable[[], bool]) -> None:
 class ServerFixture:
     """A Server on an event loop of its own thread, from `with` to its end.
 
-    address, metrics: "127.0.0.1:port". server: the Server; touch it only through `on_loop`.
+    address, http, metrics: "127.0.0.1:port"; REST is served with http_port=0. server: the Server; touch it only through `on_loop`.
     """
 
     def __init__(self, *models: str | Path, transport: str = "native", **settings: Any) -> None:
-        values = {"grpc_port": 0, "metrics_port": 0, "drain_timeout_s": 5, "uvloop": True} | settings
+        values = {"grpc_port": 0, "http_port": -1, "metrics_port": 0, "drain_timeout_s": 5, "uvloop": True} | settings
         self.settings = Settings(models=tuple(map(str, models)), transport=transport, **values)
         self.addresses: dict[str, Any] = {}
         self.server: Server
@@ -53,6 +53,10 @@ class ServerFixture:
     @property
     def address(self) -> str:
         return str(self.addresses["grpc"])
+
+    @property
+    def http(self) -> str:
+        return str(self.addresses["http"])
 
     @property
     def metrics(self) -> str:
@@ -109,7 +113,7 @@ class Program:
 
     def __init__(self, *arguments: str | Path, environment: dict[str, str] | None = None, entry: Sequence[str] = ("-m", "inferd")) -> None:
         """entry: what the interpreter runs."""
-        command = [sys.executable, *entry, "serve", *map(str, arguments), "--grpc-port", "0", "--metrics-port", "0"]
+        command = [sys.executable, *entry, "serve", "--http-port", "off", *map(str, arguments), "--grpc-port", "0", "--metrics-port", "0"]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {})
         )

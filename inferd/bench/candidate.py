@@ -240,7 +240,7 @@ def serving(subject: Subject, settings: Settings | None) -> Iterator[Running]:
 
 def _started(subject: Subject, settings: Settings | None, folder: Path, log: TextIO) -> subprocess.Popen[str]:
     arguments = _arguments(subject, settings, folder)
-    command = [sys.executable, "-m", "inferd", "serve", *arguments, "--grpc-port", "0", "--metrics-port", "off"]
+    command = [sys.executable, "-m", "inferd", "serve", *arguments, "--grpc-port", "0", "--http-port", "off", "--metrics-port", "off"]
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *command, "--log-level", "warning"],
         cwd=folder,

@@ -46,7 +46,7 @@ def demo(examples: str | None, requests: int, concurrency: int) -> int:
     client = require_client()
     folder = _examples(examples)
     images, labels = _samples(folder)
-    click.echo(f"1. Starting a server: inferd serve {_shown(folder / 'models')} --grpc-port 0 --metrics-port 0\n")
+    click.echo(f"1. Starting a server: inferd serve {_shown(folder / 'models')} --grpc-port 0 --http-port 0 --metrics-port 0\n")
     before = time.perf_counter()
     server = ServerProcess(folder)
     try:
@@ -94,7 +94,7 @@ class ServerProcess:
         source = str(Path(inferd.__file__).parent.parent)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("INFERD_")}
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, (source, variables.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", "inferd", "serve", "models", "--grpc-port", "0", "--metrics-port", "0"]
+        command = [sys.executable, "-m", "inferd", "serve", "models", "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
         self._process = subprocess.Popen(
             command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
         )

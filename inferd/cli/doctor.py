@@ -27,6 +27,7 @@ from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
 from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, settled, spelled
+from inferd.serving.rest.choice import NOT_SERVED, rest_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -160,6 +161,7 @@ def _transport(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding(area, "grpcio", "installed")
     yield Finding(area, "would serve with", chosen)
+    yield _rest(settings)
     core = _import("inferd._core.grpc.message")
     if isinstance(core, str):
         yield Finding(area, "native modules", "not built", missing=True, note=f"{core}; pip install inferd, or make build in its source")
@@ -169,6 +171,14 @@ def _transport(settings: Settings) -> Iterator[Finding]:
     there = find_spec("uvloop") is not None
     loop = "uvloop" if settings.uvloop and there else "asyncio"
     yield Finding(area, "event loop", loop, note=_about_asyncio(settings, there) if loop == "asyncio" else "")
+
+
+def _rest(settings: Settings) -> Finding:
+    if not settings.serves_http:
+        return Finding("transport", "REST", "off")
+    if found := rest_server():
+        return Finding("transport", "REST", found)
+    return Finding("transport", "REST", "not served", note=NOT_SERVED)
 
 
 def _about_asyncio(settings: Settings, there: bool) -> str:

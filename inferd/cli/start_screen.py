@@ -43,6 +43,8 @@ def started(addresses: Mapping[str, object], models: Sequence[ModelSummary], set
     notes += ["TLS"] if settings.tls_cert else []
     lines = ["", *_models(models), ""]
     lines.append(_row("gRPC", _reachable(own) + (click.style(f"  ({', '.join(notes)})", dim=True) if notes else "")))
+    if "http" in addresses:
+        lines.append(_row("REST", f"{'https' if settings.tls_cert else 'http'}://{_reachable(str(addresses['http']))}"))
     lines += [_row("", str(address)) for address in _listed(addresses.get("listen"))]
     if "metrics" in addresses:
         lines.append(_row("metrics", f"http://{_reachable(str(addresses['metrics']))}/metrics"))

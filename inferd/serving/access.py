@@ -39,7 +39,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-OPEN_SERVICE = "/grpc.health.v1.Health/"  # a probe has no token
+OPEN = ("/grpc.health.v1.Health/", "/v2/health/")  # a probe has no token
 MAX_TOKEN_FILE_BYTES = 1 << 20
 UNENDED_S = 1.5  # that one without a last line end must stay the same: a little less than between two looks at it
 LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
@@ -159,8 +159,8 @@ class Access:
 
     def check_token(self, method: str, authorization: bytes | None) -> bool:
         """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it
-        need not. Several headers come as HTTP joins them, by SEVERAL."""
-        if self._file is None or method.startswith(OPEN_SERVICE):
+        need not. method: of gRPC, or the path of REST. Several headers come as HTTP joins them, by SEVERAL."""
+        if self._file is None or method.startswith(OPEN):
             return False
         if authorization is None:
             raise Unauthenticated("expected the header 'authorization: Bearer TOKEN', got none; send a token", reason="token")

@@ -124,9 +124,10 @@ class Child:
         """The worker says this once it has read what waited, where something has changed, and every second."""
         self._taken, self._ended, self._able, self._full = taken, ended, able, False
 
-    def hand(self, opened: socket.socket, turn: int, tls: bool) -> bool:
-        """Gives it a connection; False where its channel takes none, and then it gets none before its next report."""
-        if not self.channel.send("connection", opened.fileno(), tls=tls):
+    def hand(self, opened: socket.socket, turn: int, **speaks: bool) -> bool:
+        """Gives it a connection, and what is spoken there; False where its channel takes none, and then it gets none before its next
+        report."""
+        if not self.channel.send("connection", opened.fileno(), **speaks):
             self._full = True
             return False
         self._handed += 1

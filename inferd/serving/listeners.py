@@ -13,11 +13,11 @@ from inferd.config import Address
 from inferd.serving.sockets import BACKLOG, SocketFile, name_of, not_listening, unix_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from inferd.config import Settings
 
-__all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "bind", "close_empty"]
+__all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "bind", "close_empty", "ready_addresses"]
 
 ACCEPTED_AT_ONCE = 64  # in a drain, the most connections accepted from one socket before the loop goes on
 LAST_S = 1.0  # in a drain, the most time for accepting connections that wait in the backlog
@@ -47,6 +47,14 @@ class Listener(NamedTuple):
     def close(self) -> None:
         self.remove_file()
         self.socket.close()
+
+
+def ready_addresses(bound: Sequence[Address]) -> dict[str, object]:
+    """Where clients find the server, as the `ready` line has it: the first address of gRPC, the first of REST, and all others."""
+    grpc = next(address for address in bound if not address.http)
+    http = next((address for address in bound if address.http), None)
+    others = [f"http:{address}" if address.http else str(address) for address in bound if address is not grpc and address is not http]
+    return {"grpc": str(grpc)} | ({} if http is None else {"http": str(http)}) | ({"listen": others} if others else {})
 
 
 def adopt(opened: socket.socket, tls: bool) -> Listener:

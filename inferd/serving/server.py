@@ -17,7 +17,7 @@ import inferd
 from inferd import log as logs
 from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
-from inferd.config import Address, Settings, parse_listen, without_secrets
+from inferd.config import Address, Settings, without_secrets
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
@@ -25,8 +25,11 @@ from inferd.observe.metrics import Metrics
 from inferd.serving.access import Access, warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.garbage import Garbage
+from inferd.serving.listeners import ready_addresses
 from inferd.serving.memory import give_back
 from inferd.serving.models import Models
+from inferd.serving.rest.choice import rest_server, served
+from inferd.serving.rest.service import RestService
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
 from inferd.serving.tls import Tls
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from inferd.observe.scrape import ScrapeServer
+    from inferd.serving.rest.stand_in import StandIn
 
 __all__ = ["Server"]
 
@@ -65,7 +69,7 @@ class Transport(Protocol):
 
 
 class Server:
-    """Serves models over gRPC, with metrics. Made, started and stopped on one running event loop.
+    """Serves models over gRPC and REST, with metrics. Made, started and stopped on one running event loop.
 
     start() takes the addresses, loads and warms the models, serves and returns the addresses. stop() is not ready for
     settings.lame_duck_s, then says GOAWAY, answers within settings.drain_timeout_s what is queued and what comes until clients heed it, and
@@ -104,6 +108,8 @@ class Server:
         self._access = Access(settings)
         self._tls = Tls(settings) if settings.tls_cert is not None else None
         self.transport_name, self._transport = self._make_transport()
+        self.rest = RestService(self.service.methods, settings.cors_origin)
+        self._http = self._make_http()
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
         self._scrapes: ScrapeServer | None = None
@@ -112,7 +118,8 @@ class Server:
         self._reload_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> dict[str, object]:
-        """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "metrics": ..., "listen": [...]}."""
+        """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "http": ..., "metrics": ..., "listen":
+        [...]}."""
         settings = self.settings
         started, age_s = time.monotonic(), process_age_s()
         models = list(map(without_secrets, settings.models))
@@ -147,9 +154,11 @@ class Server:
 
     def _bind(self) -> list[Address]:
         """Takes all addresses, those of sockets that were given aside. The real ones."""
-        settings, tls = self.settings, self._tls is not None
-        own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
-        bound = self._transport.bind([*own, *(parse_listen(text, tls=tls) for text in settings.listen)])
+        settings = self.settings
+        addresses = served(settings.addresses(grpc=not self._sockets))
+        bound = self._transport.bind([address for address in addresses if not address.http])
+        if self._http is not None:
+            bound += self._http.bind([address for address in addresses if address.http])
         if (metrics := settings.metrics_address) is not None:
             self._scrapes = self.metrics().bind(metrics.host, metrics.port)
         return bound
@@ -158,14 +167,14 @@ class Server:
         """Serves on all addresses. The real ones."""
         bound = [*[await self._transport.adopt(opened, self._tls is not None) for opened in self._sockets], *bound]
         await self._transport.start()
-        real: dict[str, object] = {"grpc": str(bound[0])}
+        if self._http is not None:
+            self._http.start()
+        real = ready_addresses(bound)
         metrics = self.settings.metrics_address
         if metrics is not None and self._scrapes is not None:
             self._scrapes.start()
             metrics = metrics._replace(port=self._scrapes.server_port)
             real["metrics"] = str(metrics)
-        if bound[1:]:
-            real["listen"] = list(map(str, bound[1:]))
         warn_of_open(bound, self.settings, metrics)
         return real
 
@@ -179,13 +188,22 @@ class Server:
         waits = self._models.on_demand.durations if self._models.on_demand is not None else None
         return Metrics(self.repository, self._counters, build, waits)
 
-    def take(self, opened: socket, tls: bool) -> None:
-        """Serves a connection that another process accepted."""
-        self._transport.take(opened, tls)
+    def take(self, opened: socket, tls: bool, http: bool) -> None:
+        """Serves a connection that another process accepted. http: it is one of REST."""
+        if not http:
+            self._transport.take(opened, tls)
+        elif self._http is not None:
+            self._http.take(opened, tls)
+        else:
+            opened.close()
 
     @property
     def open_connections(self) -> int:
-        return self._transport.open_connections
+        return sum(server.open_connections for server in self._servers)
+
+    @property
+    def _servers(self) -> list[Transport | StandIn]:
+        return [self._transport] if self._http is None else [self._transport, self._http]
 
     def turn_away(self) -> None:
         """Not ready from now on, says health, also of one that still loads; everything is answered as before."""
@@ -206,7 +224,7 @@ class Server:
         self.service.health.close()
         self._models.stop(0)
         self.repository.hurry()
-        await self._transport.stop(self.settings.drain_timeout_s)
+        await asyncio.gather(*(server.stop(self.settings.drain_timeout_s) for server in self._servers))
         idle = await asyncio.to_thread(self._models.stop, CLOSE_S)
         self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)
         if not self._delivery.closed:
@@ -240,6 +258,14 @@ class Server:
 
         return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
 
+    def _make_http(self) -> StandIn | None:
+        if not self.settings.serves_http or not rest_server():
+            return None
+        from inferd.serving.rest.stand_in import StandIn
+
+        infer = self.service.model_infer
+        return StandIn(self.rest, infer, self.settings, self.service.reject, self._access, self._tls)
+
     def _answer(self) -> None:
         """Batches have come from executor threads: their responses go out together."""
         self._delivery.deliver()
@@ -265,15 +291,20 @@ class Server:
             return
         self._taken = self.settings
         self.repository.limit_queues(self.settings)
-        self._transport.limit(self.settings)
+        for server in self._servers:
+            server.limit(self.settings)
         if self._access.allow(self.settings.tls_allow):
-            self._transport.access_changed()
+            self._access_changed()
 
     def _take_files(self, *, asked: bool) -> None:
         if self._tls is not None:
             self._tls.reload(asked=asked)
         if self._access.reload(self.loop.time(), asked=asked):
-            self._transport.access_changed()
+            self._access_changed()
+
+    def _access_changed(self) -> None:
+        for server in self._servers:
+            server.access_changed()
 
     def _watch_files(self) -> None:
         """Until the server stops; nothing where no file is named."""
@@ -296,7 +327,10 @@ class Server:
             own["token_file_failures_total"] = self._access.token_file_failures
         if self._models.on_demand is not None:
             own |= self._models.on_demand.counters()
-        return self._transport.counters() | own | rejections
+        counted = self._transport.counters()
+        if self._http is not None:
+            counted |= {name: counted.get(name, 0) + count for name, count in self._http.counters().items()}
+        return counted | own | rejections
 
 
 def process_age_s() -> float:

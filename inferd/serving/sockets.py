@@ -160,6 +160,8 @@ def not_listening(address: Address, error: OSError) -> StartError:
         cure = PATH_CURES.get(number, OTHER_PATH_CURE)
     else:
         expected, cure = "a free address of this machine", PORT_CURES.get(number, OTHER_PORT_CURE)
+        if address.http and number in PORT_CURES:
+            cure += "; it is for REST: --http-port PORT, or --http-port off"
     return StartError(f"cannot listen on {address}: {reason}; expected {expected}: {cure}")
 
 

@@ -19,9 +19,11 @@ from inferd.log import event
 from inferd.watched_files import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from inferd.config import Settings
+
+    Made = tuple["Certificates", ssl.SSLContext, ssl.SSLContext]  # of gRPC's ports, and of REST's
 
 __all__ = ["Certificates", "Tls", "plain"]
 
@@ -49,12 +51,14 @@ class Certificates(NamedTuple):
 
 
 class Tls:
-    """What the ports of one server speak. Raises ConfigError where the files are no certificate and its key."""
+    """What the ports of one server speak. http: the protocols that the ports of REST offer (ALPN). Raises ConfigError where the files are
+    no certificate and its key."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, http: Sequence[str] = ("http/1.1",)) -> None:
+        self._http = http
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
         self._files = Watched({setting: path for setting, path in named.items() if path is not None}, MAX_FILE_BYTES)
-        self.certificates, self._newest = self._files.read(self._made)
+        self.certificates, self._newest, self._newest_http = self._files.read(self._made)
         self._validity = _validity(self.certificates.chain)
         self._said = ""  # of it
         self._tell_validity(datetime.now(UTC))
@@ -76,7 +80,7 @@ class Tls:
         found = self._files.read_again(self._made_again, asked, "connections go on with the certificate that was read before")
         is_new = found is not None and found[0] != self.certificates
         if found is not None and is_new:
-            self.certificates, self._newest = found
+            self.certificates, self._newest, self._newest_http = found
             self._validity = _validity(self.certificates.chain)
             log.info("the certificate was read again: new connections have it", extra=event("certificate_reloaded"))
         self._tell_validity(datetime.now(UTC))
@@ -92,16 +96,18 @@ class Tls:
             log.warning("tls_cert: the certificate in '%s' %s", self._files.paths["tls_cert"], words)
         self._said = words
 
-    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
-        """The server's side of one connection. Clients show their certificate each time: what was trusted once may not be any more.
-        OpenSSL would look for a session to resume in the context that a connection begins with, so that one is nobody else's then."""
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *, http: bool = False) -> ssl.SSLObject:
+        """The server's side of one connection. http: to a port of REST. Clients show their certificate each time: what was trusted once may
+        not be any more. OpenSSL would look for a session to resume in the context that a connection begins with, so that one is nobody
+        else's then."""
+        newest = self._newest_http if http else self._newest
         if self.certificates.client_ca is None:
-            return self._newest.wrap_bio(incoming, outgoing, server_side=True)
+            return newest.wrap_bio(incoming, outgoing, server_side=True)
         made = _without_certificate(mutual=True).wrap_bio(incoming, outgoing, server_side=True)
-        made.context = self._newest
+        made.context = newest
         return made
 
-    def _made_again(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
+    def _made_again(self, found: Mapping[str, bytes]) -> Made:
         made, now = self._made(found), datetime.now(UTC)
         rejected = _rejected(_validity(made[0].chain), now)
         if rejected and not _rejected(self._validity, now):
@@ -110,7 +116,7 @@ class Tls:
             )
         return made
 
-    def _made(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
+    def _made(self, found: Mapping[str, bytes]) -> Made:
         """Of what the files hold, by setting."""
         for setting, content in found.items():
             if _is_cut(content):
@@ -120,9 +126,12 @@ class Tls:
                 )
         authorities = found.get("tls_client_ca")
         certificates = Certificates(found["tls_cert"], found["tls_key"], None if authorities is None else _ascii(authorities))
+        return certificates, self._context(certificates, ["h2"]), self._context(certificates, self._http)
+
+    def _context(self, certificates: Certificates, protocols: Sequence[str]) -> ssl.SSLContext:
         context = _without_certificate(mutual=certificates.client_ca is not None)
         context.set_ciphers(CIPHERS)
-        context.set_alpn_protocols(["h2"])
+        context.set_alpn_protocols(list(protocols))
         chain, key = self._files.paths["tls_cert"], self._files.paths["tls_key"]
         try:
             context.load_cert_chain(chain, key, password=_no_password)
@@ -135,7 +144,7 @@ class Tls:
                 raise ConfigError(
                     f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files.paths['tls_client_ca']}': {_why(error)}"
                 ) from None
-        return certificates, context
+        return context
 
 
 def plain(error: ssl.SSLError) -> str:

@@ -116,7 +116,7 @@ class Worker:
             return
         opened = socket.socket(fileno=message.descriptor)
         opened.setblocking(False)
-        self._server.take(opened, message.fields["tls"])
+        self._server.take(opened, **message.fields)
 
     def _lost(self) -> None:
         """A connection: the kernel drops what it has no descriptor for. Others get the next ones, until there are descriptors again."""

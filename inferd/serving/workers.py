@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from inferd import log as logs
-from inferd.config import RELOADED, Address, Settings, most_workers, parse_listen
+from inferd.config import RELOADED, Settings, most_workers
 from inferd.descriptors import warn_of_few
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
@@ -35,13 +35,15 @@ from inferd.observe.pages import Sums
 from inferd.serving.access import warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
-from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
+from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty, ready_addresses
+from inferd.serving.rest.choice import served
 from inferd.serving.summary import ModelSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from socket import socket
 
+    from inferd.config import Address
     from inferd.engine.planner import Host
     from inferd.observe.pages import Page
     from inferd.observe.scrape import ScrapeServer
@@ -74,7 +76,9 @@ def count(settings: Settings, host: Host) -> int:
 
 
 def share(settings: Settings, workers: int) -> Settings:
-    """What one of so many workers serves with: its part of what the process has, and nothing that is the supervisor's."""
+    """What one of so many workers serves with: its part of what the process has, and nothing that is the supervisor's. It opens no port; an
+    http_port says that connections of REST come."""
+    http_port = 0 if settings.serves_http else -1
     settings = settled(msgspec.structs.replace(settings, workers=workers))
     return msgspec.structs.replace(
         settings,
@@ -85,6 +89,7 @@ def share(settings: Settings, workers: int) -> Settings:
         picture_memory_bytes=max(1, settings.picture_memory_bytes // workers),
         model_memory=settings.model_memory // workers,
         listen=(),
+        http_port=http_port,
         metrics_port=-1,
         pid_file=None,
         lame_duck_s=0,
@@ -111,7 +116,7 @@ class Supervisor:
         self._listeners: list[Listener] = []
         self._accepting = False
         self._held = False  # nobody is accepted for a while
-        self._untaken: list[tuple[socket, bool]] = []  # a connection that was accepted, and whether it is by TLS: one at most
+        self._untaken: list[tuple[socket, Address]] = []  # a connection that was accepted, and where: one at most
         self._children: dict[int, Child] = {}
         self._restarts = {number: Restarts() for number in range(1, workers + 1)}
         self._restarted = 0
@@ -206,10 +211,9 @@ class Supervisor:
     def _bind(self) -> list[list[Listener]]:
         """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
         tls = self.settings.tls_cert is not None
-        own = [] if self._sockets else [Address(self.settings.host, self.settings.grpc_port, tls=tls)]
         places = [[adopt(opened, tls)] for opened in self._sockets]
         self._listeners = [listener for place in places for listener in place]
-        for address in (*own, *(parse_listen(text, tls=tls) for text in self.settings.listen)):
+        for address in served(self.settings.addresses(grpc=not self._sockets)):
             places.append(bind(address, self.settings))
             self._listeners += places[-1]
         if (metrics := self.settings.metrics_address) is not None:
@@ -223,14 +227,12 @@ class Supervisor:
                 listener.listen()
         warn_of_few(share(self.settings, self._workers).max_connections)
         self._accept_again()
-        real: dict[str, object] = {"grpc": str(bound[0])}
+        real = ready_addresses(bound)
         metrics = self.settings.metrics_address
         if metrics is not None and self._scrapes is not None:
             self._scrapes.start()
             metrics = metrics._replace(port=self._scrapes.server_port)
             real["metrics"] = str(metrics)
-        if bound[1:]:
-            real["listen"] = list(map(str, bound[1:]))
         warn_of_open(bound, self.settings, metrics)
         return real
 
@@ -476,17 +478,17 @@ class Supervisor:
             except OSError as error:
                 self._not_accepted(error)
                 return False
-            self._hand_on(opened, listener.address.tls)
+            self._hand_on(opened, listener.address)
         return False
 
-    def _hand_on(self, opened: socket, tls: bool) -> None:
+    def _hand_on(self, opened: socket, address: Address) -> None:
         """To a worker, or, where none takes it, as soon as one does: until then no other connection is accepted."""
         self._turn += 1
         while (child := self._next()) is not None:
-            if child.hand(opened, self._turn, tls):
+            if child.hand(opened, self._turn, tls=address.tls, http=address.http):
                 opened.close()
                 return
-        self._untaken.append((opened, tls))
+        self._untaken.append((opened, address))
         log.warning(
             "clients wait: no worker takes connections; they do not read just now, or more descriptors are on their way to them than "
             "the limit on open files (ulimit -n) allows",

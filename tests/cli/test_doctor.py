@@ -52,6 +52,11 @@ def test_transport_that_was_chosen(call: Run) -> None:
     assert findings(call("doctor", "--json", "--transport", "grpcio"))["transport", "would serve with"]["value"] == "grpcio"
 
 
+def test_what_speaks_rest(call: Run) -> None:
+    assert findings(call("doctor", "--json", "--transport", "grpcio"))["transport", "REST"]["value"] == "aiohttp"
+    assert findings(call("doctor", "--json", "--http-port", "off"))["transport", "REST"]["value"] == "off"
+
+
 def test_what_a_loop_without_uvloop_costs(call: Run) -> None:
     assert findings(call("doctor", "--json", "--no-uvloop"))["transport", "event loop"]["note"] == ""
 

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from command import Serving
+from command import GRPC_ALONE, Serving
 
 from tests import models
 
@@ -19,7 +19,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_health_is_an_exit_code(repository: Path, tmp_path: Path, call) -> None:
     path = tmp_path / "socket"
-    flags = ("--grpc-port", "0", "--metrics-port", "off", "--lame-duck-s", "1h", "--listen", f"unix:{path},unix:@{path}")
+    flags = (*GRPC_ALONE, "--lame-duck-s", "1h", "--listen", f"unix:{path},unix:@{path}")
     with Serving(tmp_path, repository, *flags) as server:
         target = server.addresses["grpc"]
         for arguments in (

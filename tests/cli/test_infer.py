@@ -9,7 +9,7 @@ from pathlib import Path
 import models
 import numpy as np
 import pytest
-from command import EXAMPLES, Serving
+from command import EXAMPLES, GRPC_ALONE, Serving
 
 DIGIT = EXAMPLES / "digit.npy"
 
@@ -46,7 +46,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Serving(tmp_path_factory.mktemp("serving"), repository, "--grpc-port", "0", "--metrics-port", "off") as server:
+    with Serving(tmp_path_factory.mktemp("serving"), repository, *GRPC_ALONE) as server:
         yield server.addresses["grpc"]
 
 

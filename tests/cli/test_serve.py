@@ -19,7 +19,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from command import EXAMPLES, FREE_PORTS, Serving, command, environment, full_pipe
+from command import EXAMPLES, FREE_PORTS, GRPC_ALONE, Serving, command, environment, full_pipe
 from inferd_client import Client
 
 from inferd.cli import serve
@@ -37,7 +37,7 @@ def answer(address: str, model: str = "identity") -> float:
 
 
 def test_zero_configuration_and_no_metrics(tmp_path: Path) -> None:
-    with Serving(tmp_path, DIGITS, "--grpc-port", "0", "--metrics-port", "off", "--host", "::1") as server:
+    with Serving(tmp_path, DIGITS, *GRPC_ALONE, "--host", "::1") as server:
         assert "metrics" not in server.addresses
         assert server.addresses["grpc"].startswith("[::1]:")
     assert server.code == 0

@@ -15,7 +15,7 @@ from tests.certificates import Files
 
 DIGITS = ModelSummary("digits", 1, (("image", "FP32", (-1, 8, 8)),), batched=True, max_rows=64, place="CPU")
 CATS = ModelSummary("cats", 1, (("image", "BYTES", (-1, 1)),), batched=True, place="2 x GPU", flags=("--image",))
-ADDRESSES = {"grpc": "0.0.0.0:8001", "metrics": "127.0.0.1:8002", "listen": ["unix:/run/x.sock"]}
+ADDRESSES = {"grpc": "0.0.0.0:8001", "http": "0.0.0.0:8000", "metrics": "127.0.0.1:8002", "listen": ["unix:/run/x.sock"]}
 
 
 def shown(*models: ModelSummary, **settings: object) -> str:
@@ -38,6 +38,7 @@ def test_a_line_a_model_and_the_addresses() -> None:
             "  bad       skipped: it cannot be loaded; the error is above",
             "",
             "  gRPC     localhost:8001  (all addresses, 0.0.0.0)",
+            "  REST     http://localhost:8000",
             "           unix:/run/x.sock",
             "  metrics  http://localhost:8002/metrics",
             "  try      inferd infer localhost:8001 digits --random",

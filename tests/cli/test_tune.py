@@ -16,7 +16,7 @@ from typing import Any
 
 import models
 import pytest
-from command import EXAMPLES, TIMEOUT_S, Serving, command, environment
+from command import EXAMPLES, GRPC_ALONE, TIMEOUT_S, Serving, command, environment
 from inferd_client import Client
 
 from inferd.bench import report
@@ -70,7 +70,7 @@ def test_a_default_that_keeps_no_target_gives_way(call: Run, tmp_path: Path) -> 
         "inferd": {"intra_op_threads": 1, "max_queue_requests": 100, "padding": [{"input": "input_ids", "buckets": [24, 48]}]},
     }
     with (
-        Serving(tmp_path, folder, "--grpc-port", "0", "--metrics-port", "off") as server,
+        Serving(tmp_path, folder, *GRPC_ALONE) as server,
         Client(server.addresses["grpc"], timeout=30) as client,
     ):
         assert in_force(client.model_config("narrow")) == Settings("cpu", 1, 1, 16, (24, 48))
@@ -117,7 +117,7 @@ def test_a_single_file_gets_settings_to_serve_it_with(tmp_path: Path, monkeypatc
     write_configuration(subject, tuned, Target(Load()), subject.output, {})
     assert usage(subject, subject.output) == "written: m.inferd.toml; serve it with: inferd serve --config m.inferd.toml"
     with (
-        Serving(tmp_path, "--config", "m.inferd.toml", "--grpc-port", "0", "--metrics-port", "off") as server,
+        Serving(tmp_path, "--config", "m.inferd.toml", *GRPC_ALONE) as server,
         Client(server.addresses["grpc"], timeout=30) as client,
     ):
         assert in_force(client.model_config("m")) == best

@@ -15,7 +15,10 @@ def a_value(field: Field) -> st.SearchStrategy[object]:
     """Values that are right for the field by itself."""
     special: dict[str, st.SearchStrategy[object]] = {
         "message_memory_bytes": st.just(0) | st.integers(1024, field.high),  # auto, or room for one message
-        "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "unix:@x", "[::1]:0", "localhost:8001"]), min_size=1).map(tuple),
+        "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "unix:@x", "[::1]:0", "localhost:8001", "http:unix:@x"]), min_size=1).map(
+            tuple
+        ),
+        "cors_origin": st.lists(st.sampled_from(["https://a", "http://[::1]:80", "*"]), min_size=1, max_size=2).map(tuple),
         "providers": st.lists(st.sampled_from(["cpu", "cuda", "tensorrt"]), min_size=1).map(tuple),
         "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), min_size=1, max_size=3).map(tuple),
         "load_model": st.lists(st.sampled_from(["digits", "*"]), min_size=1, max_size=2).map(tuple),
@@ -44,6 +47,7 @@ def test_what_spell_writes_is_read_back(data: st.DataObject) -> None:
         "max_message_bytes": 1024,
         "message_memory_bytes": 1 << 40,
         "metrics_port": -1,
+        "http_port": -1,
         "grpc_port": 0,
     }
     if field.group == "access" and field.name != "token_file":  # they need each other

@@ -205,7 +205,7 @@ def test_a_server_that_may_write_nothing() -> None:
     confine = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh", "setpriv", "--bounding-set=-all"]
     if run(*confine, "true").returncode != 0:
         pytest.skip("mounts cannot be changed here: neither as root nor in a namespace")
-    serve = command("serve", EXAMPLES / "models", "--grpc-port", "0", "--metrics-port", "0")
+    serve = command("serve", EXAMPLES / "models", "--grpc-port", "0", "--http-port", "off", "--metrics-port", "0")
     with subprocess.Popen(
         [*confine, sys.executable, "-c", CONFINED, *serve],
         env=environment(HOME="/nonexistent", ORT_DISABLE_TELEMETRY="1"),

@@ -294,7 +294,7 @@ async def test_real_models_are_serving(served: ServerFixture) -> None:
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 async def test_a_stopping_server_tells_its_watchers(transport: str, model_files: Path) -> None:
-    server = Server(Settings(models=(str(model_files / "identity"),), transport=transport, grpc_port=0, metrics_port=-1))
+    server = Server(Settings(models=(str(model_files / "identity"),), transport=transport, grpc_port=0, http_port=-1, metrics_port=-1))
     addresses = await server.start()
     try:
         async with grpc.aio.insecure_channel(str(addresses["grpc"])) as channel:

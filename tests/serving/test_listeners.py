@@ -13,7 +13,7 @@ import pytest
 
 from inferd.config import Address, Settings
 from inferd.errors import StartError
-from inferd.serving.listeners import Listener, adopt, bind, close_empty
+from inferd.serving.listeners import Listener, adopt, bind, close_empty, ready_addresses
 
 SETTINGS = Settings(socket_mode=0o600)
 
@@ -52,8 +52,16 @@ def test_what_is_in_use_or_is_no_address() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}: it is in use; .* choose another port"):
             bind(Address("127.0.0.1", port), SETTINGS)
+        with pytest.raises(StartError, match="--http-port off"):
+            bind(Address("127.0.0.1", port, http=True), SETTINGS)
     with pytest.raises(StartError, match="cannot listen on no"):
         bind(Address("no.such.host.invalid", 0), SETTINGS)
+
+
+def test_what_the_ready_line_says() -> None:
+    bound = [Address("::1", 1), Address("::1", 2, http=True), Address("", 0, "/a"), Address("", 0, "/b", http=True)]
+    assert ready_addresses(bound) == {"grpc": "[::1]:1", "http": "[::1]:2", "listen": ["unix:/a", "http:unix:/b"]}
+    assert ready_addresses(bound[:1]) == {"grpc": "[::1]:1"}
 
 
 def test_two_that_are_bound_and_one_that_listens_first() -> None:

@@ -32,7 +32,7 @@ from inferd.protocol import health
 from inferd.serving import process, systemd
 from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
-from tests.command import command, environment, full_pipe, run
+from tests.command import GRPC_ALONE, command, environment, full_pipe, run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE
 from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program
 from tests.wire import Caller, infer_request, rows, same
@@ -289,7 +289,7 @@ SHORT_QUEUE = "from inferd import log; log.MAX_QUEUED_BYTES = 512; from inferd.c
 def test_a_reader_of_stderr_that_has_stopped_holds_up_nobody(tmp_path: Path, workers: int, form: str) -> None:
     """The pipe is full from the first line on: calls are answered, drops are counted, SIGTERM is heard."""
     folder = models.repository(tmp_path, {"failing": models.failing(), "identity": models.identity()})
-    settings = ("--workers", workers, "--log-format", form, "--grpc-port", "0", "--metrics-port", "0")
+    settings = ("--workers", workers, "--log-format", form, "--grpc-port", "0", "--http-port", "off", "--metrics-port", "0")
     with full_pipe() as (_, writes):
         program = [sys.executable, "-c", SHORT_QUEUE, "serve", str(folder), *map(str, settings)]
         server = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=writes, env=environment())
@@ -412,7 +412,7 @@ def activated(files: Path, *sockets: socket.socket, options: tuple[str, ...] = (
     """The server as systemd starts it: with sockets from descriptor 3 on. A program places them: code of this process between fork and
     exec would run beside gRPC's threads, which it does not take well."""
     given = [os.dup(each.fileno()) for each in sockets]
-    serve = [sys.executable, "-m", "inferd", "serve", str(files), "--metrics-port", "off", *options]
+    serve = [sys.executable, "-m", "inferd", "serve", str(files), "--http-port", "off", "--metrics-port", "off", *options]
     program = subprocess.Popen(
         [sys.executable, "-c", AS_SYSTEMD, ",".join(map(str, given)), *serve],
         stdout=subprocess.PIPE,
@@ -551,7 +551,7 @@ def test_drain_of_one_that_has_ended_and_whose_parent_has_not_asked(tmp_path: Pa
 def test_a_program_that_started_a_server_gets_what_it_passes_on(files: Path, tmp_path: Path) -> None:
     """SIGUSR1 would end it and leave the server behind."""
     path = tmp_path / "pid"
-    serve = ["timeout", "--foreground", "600", *command("serve", files, "--grpc-port", "0", "--metrics-port", "off", "--pid-file", path)]
+    serve = ["timeout", "--foreground", "600", *command("serve", files, *GRPC_ALONE, "--pid-file", path)]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=environment()) as program:
         assert program.stdout is not None
         assert program.stdout.readline().startswith("ready ")
@@ -580,7 +580,7 @@ def test_drain_ends_nobody_else(tmp_path: Path) -> None:
 
 
 def test_a_number_that_cannot_be_written(files: Path, tmp_path: Path) -> None:
-    done = run("serve", files, "--grpc-port", "0", "--metrics-port", "off", "--pid-file", tmp_path / "none" / "pid", folder=tmp_path)
+    done = run("serve", files, *GRPC_ALONE, "--pid-file", tmp_path / "none" / "pid", folder=tmp_path)
     assert done.returncode == 3
     assert "pid_file: expected a file that can be written" in done.stderr
     assert "loading" not in done.stderr, "it says so first"

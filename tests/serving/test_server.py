@@ -25,7 +25,7 @@ from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
 from inferd.serving.server import Server
 from tests import models
-from tests.command import FREE_PORTS, Serving, environment, run
+from tests.command import FREE_PORTS, GRPC_ALONE, Serving, environment, run
 from tests.http2_peer import Peer, connected, framed
 from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, ServerFixture
 from tests.wire import Caller, infer_request, outputs_of, rows, same, status_of
@@ -98,7 +98,7 @@ def test_a_signal_while_models_are_loaded_ends_at_once(tmp_path: Path) -> None:
     inputs = 'inputs { key: "x" value: { data_type: TYPE_FP32 dims: [64] random_data: true } }'
     warmup = f'model_warmup {{ name: "long" batch_size: 1 count: 1000 {inputs} }}'  # half a minute of runs
     models.repository(tmp_path, {"slow": models.slow(30)}, {"slow": warmup})
-    command = [sys.executable, "-m", "inferd", "serve", str(tmp_path), "--grpc-port", "0", "--metrics-port", "off"]
+    command = [sys.executable, "-m", "inferd", "serve", str(tmp_path), *GRPC_ALONE]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr is not None
         for line in program.stderr:
@@ -195,7 +195,7 @@ def failed(*arguments: str | Path, folder: Path, code: int) -> str:
 
 
 def free_ports(*arguments: str | Path) -> tuple[str | Path, ...]:
-    return (*arguments, "--grpc-port", "0", "--metrics-port", "0")
+    return (*arguments, "--grpc-port", "0", "--http-port", "off", "--metrics-port", "0")
 
 
 def test_every_model_that_cannot_be_served_is_named_with_the_cure(tmp_path: Path) -> None:
@@ -269,12 +269,14 @@ def test_a_path_without_a_model(tmp_path: Path, name: str, words: tuple[str, ...
     assert [word for word in words if word not in str(caught.value)] == [], caught.value
 
 
-@pytest.mark.parametrize(("transport", "which"), [("native", "--grpc-port"), ("grpcio", "--grpc-port"), ("native", "--metrics-port")])
+@pytest.mark.parametrize(
+    ("transport", "which"), [("native", "--grpc-port"), ("grpcio", "--grpc-port"), ("native", "--http-port"), ("native", "--metrics-port")]
+)
 def test_a_port_in_use_is_told_before_models_are_loaded(transport: str, which: str, tmp_path: Path) -> None:
-    other = {"--grpc-port": "--metrics-port", "--metrics-port": "--grpc-port"}[which]
+    others = [word for flag in ("--grpc-port", "--http-port", "--metrics-port") if flag != which for word in (flag, "0")]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = failed("absent.onnx", which, port, other, "0", "--transport", transport, folder=tmp_path, code=3)
+        said = failed("absent.onnx", which, port, *others, "--transport", transport, folder=tmp_path, code=3)
     assert f"127.0.0.1:{port}" in said or port in said
     assert "port" in said
     assert "free" in said
@@ -339,7 +341,7 @@ def test_a_server_that_drains_is_live_and_not_ready(files: Path) -> None:
 
 async def test_one_that_is_turned_away_while_it_loads_is_never_ready(files: Path) -> None:
     """As a worker that is started anew when the server leaves already."""
-    server = Server(Settings(models=(str(files),), grpc_port=0, metrics_port=-1))
+    server = Server(Settings(models=(str(files),), grpc_port=0, http_port=-1, metrics_port=-1))
     start = asyncio.ensure_future(server.start())
     while not server.loading:
         await asyncio.sleep(0)

@@ -40,7 +40,7 @@ from inferd.serving.worker import LOOK_S, Worker, until_look_s
 from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
 from tests import models
 from tests.certificates import Certificates, Files
-from tests.command import environment, run
+from tests.command import GRPC_ALONE, environment, run
 from tests.http2_peer import EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types
 from tests.observe.test_metrics import exact
 from tests.server_fixtures import LIMIT_S, Program, until
@@ -292,7 +292,7 @@ def test_a_worker_that_cannot_be_started_again_costs_nobody_a_call(files: Path, 
 
 
 def test_a_worker_that_crashes_over_and_over_ends_the_server(files: Path) -> None:
-    arguments = ["serve", str(files), "--grpc-port", "0", "--metrics-port", "off", "--workers", "2"]
+    arguments = ["serve", str(files), *GRPC_ALONE, "--workers", "2"]
     errors, crashes, started = "", 0, 0
     with subprocess.Popen(
         [sys.executable, *AT_ONCE, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
@@ -355,7 +355,7 @@ async def test_a_worker_that_ends_each_time_while_it_loads_ends_the_start(
 
     monkeypatch.setattr("inferd.serving.child._opened", opened)
     monkeypatch.setattr("inferd.serving.child.BACK_OFF_NS", 0)
-    supervisor = Supervisor(Settings(grpc_port=0), 1, (), lambda: None)
+    supervisor = Supervisor(Settings(grpc_port=0, http_port=-1), 1, (), lambda: None)
     with pytest.raises(StartError, match=f"^{re.escape(says)}$"):
         await supervisor.start()
     assert len(started) == starts
@@ -372,7 +372,7 @@ async def test_a_start_that_fails_leaves_no_worker_to_be_started_later(monkeypat
         return processes[-1]
 
     monkeypatch.setattr("inferd.serving.child._opened", opened)
-    supervisor = Supervisor(Settings(grpc_port=0), 2, (), lambda: None)
+    supervisor = Supervisor(Settings(grpc_port=0, http_port=-1), 2, (), lambda: None)
     start = asyncio.ensure_future(supervisor.start())
     while not supervisor._timers:
         await asyncio.sleep(0)
@@ -574,7 +574,7 @@ def test_a_signal_while_workers_load_leaves_no_file_behind(files: Path, tmp_path
 
 def test_what_one_worker_cannot_start_with_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"this is no model")
-    done = run("serve", "broken.onnx", "--grpc-port", "0", "--metrics-port", "off", "--workers", "2", folder=tmp_path)
+    done = run("serve", "broken.onnx", *GRPC_ALONE, "--workers", "2", folder=tmp_path)
     assert done.returncode in (2, 3)
     assert done.stderr.count("inferd: ") == 1
     assert "Traceback" not in done.stderr
@@ -583,8 +583,8 @@ def test_what_one_worker_cannot_start_with_is_said_once(tmp_path: Path) -> None:
 def test_workers_without_authorities_of_clients_are_for_nobody(files: Path, tmp_path: Path) -> None:
     secrets = Files.made(tmp_path / "tls")
     secrets.ca.write_bytes(b"")
-    flags = ("--tls-cert", secrets.cert, "--tls-key", secrets.key, "--tls-client-ca", secrets.ca, "--grpc-port", "0", "--workers", "2")
-    done = run("serve", files, *flags, "--metrics-port", "off", folder=tmp_path)
+    flags = ("--tls-cert", secrets.cert, "--tls-key", secrets.key, "--tls-client-ca", secrets.ca, "--workers", "2")
+    done = run("serve", files, *flags, *GRPC_ALONE, folder=tmp_path)
     assert done.returncode == 2
     assert "tls_client_ca: expected certificates of authorities, PEM" in done.stderr
 

@@ -1,0 +1,305 @@
+"""REST beside inference: the table of the Open Inference Protocol's paths, over the methods that gRPC has.
+
+Each path is one method of the service table, asked by a protobuf message and answered in Triton's JSON form. Never in here: sockets, the
+body of an inference (plain.py, _core/rest), what a method does.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as NoBase64
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import unquote
+
+import msgspec
+
+from inferd.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
+from inferd.protocol import inference
+from inferd.serving.inspection import SERVICE
+from inferd.serving.rest.json_form import json_form
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from inferd.errors import RequestError
+    from inferd.serving.method import Method
+
+__all__ = ["INFER", "Asked", "Head", "Headers", "Response", "RestService", "error_response", "split"]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+INFER = "v2/models/*/infer"  # the resource that is not for this class
+
+STATUSES = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 412, 10: 503, 12: 501, 13: 500, 14: 503, 16: 401}  # of gRPC's codes
+STATUSES_BY_REASON = {"message_size": 413, "header_size": 431, "content_coding": 415, "expectation": 417, "stalled": 408}
+READ = (b"GET", b"HEAD", b"OPTIONS")  # they change nothing
+MAX_SHOWN_CHARS = 128  # of a client's own words
+PREFLIGHT_S = b"600"  # browsers ask again after so long
+ASKED_HEADERS = (
+    b"authorization, content-type, content-encoding, inference-header-content-length, inferd-timeout-ms, traceparent, x-request-id"
+)
+SHOWN_HEADERS = b"inference-header-content-length, retry-after, x-request-id"
+JSON = ((b"content-type", b"application/json"),)
+
+
+class Head(Protocol):
+    """What this service needs to know of a request beside its body."""
+
+    @property
+    def verb_name(self) -> bytes: ...  # b"GET"
+    @property
+    def path(self) -> bytes: ...  # as it came, without a query
+    @property
+    def origin(self) -> bytes | None: ...
+    @property
+    def host(self) -> bytes | None: ...
+    @property
+    def access_control_request_method(self) -> bytes | None: ...
+
+
+class Response(NamedTuple):
+    """One response; that to HEAD has a body, too, which the server leaves out."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+
+
+class Asked(NamedTuple):
+    """What a path and a body name."""
+
+    model: str
+    version: str
+    body: bytes
+
+
+class RestService:
+    """All paths but POST .../infer. methods: the service table. cors_origins: of web pages that may call; "*" is any."""
+
+    def __init__(self, methods: Mapping[str, Method], cors_origins: Sequence[str] = ()) -> None:
+        self._methods = methods
+        self._cors_origins = frozenset(origin.encode().lower() for origin in cors_origins)
+        self._resources: dict[str, dict[str, Callable[[Asked], Awaitable[Response]] | None]] = {
+            "v2": {"GET": self._metadata},
+            "v2/health/live": {"GET": self._live},
+            "v2/health/ready": {"GET": self._ready},
+            "v2/models/stats": {"GET": self._statistics},
+            "v2/models/*": {"GET": self._model_metadata},
+            "v2/models/*/ready": {"GET": self._model_ready},
+            "v2/models/*/config": {"GET": self._model_config},
+            "v2/models/*/stats": {"GET": self._statistics},
+            "v2/models/*/trace/setting": {"GET": self._trace, "POST": self._trace},
+            INFER: {"POST": None},
+            "v2/trace/setting": {"GET": self._trace, "POST": self._trace},
+            "v2/logging": {"GET": self._logging, "POST": self._logging},
+            "v2/repository/index": {"GET": self._index, "POST": self._index},
+            "v2/repository/models/*/load": {"POST": self._load},
+            "v2/repository/models/*/unload": {"POST": self._unload},
+        }
+
+    async def respond(self, head: Head, body: bytes) -> Response:
+        """The response to a request that is no inference. Raises RequestError."""
+        resource, asked = split(head.path)
+        handlers = self._resources.get(resource)
+        if handlers is None:
+            raise _no_such_path(head.path)
+        verb = head.verb_name.decode("ascii", "replace").replace("HEAD", "GET")
+        handler = handlers.get(verb)
+        if handler is not None:
+            return await handler(asked._replace(body=body))
+        allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"]).encode()
+        allow = (b"allow", allowed)
+        if verb == "OPTIONS":
+            return Response(204, (allow, *self._preflight(head, allowed)))
+        error = InvalidArgument(f"{_shown(head.path)}: expected {allowed.decode()}, got {verb[:16]}", reason="method")
+        return error_response(error)._replace(status=405, headers=(*JSON, allow))
+
+    # ---- browsers ----
+
+    def check_origin(self, head: Head) -> None:
+        """Rejects what a web page of a foreign origin would change here: a browser sends some requests without asking first."""
+        if head.origin is None or head.verb_name in READ or self._is_allowed(head.origin):
+            return
+        if head.host is None or head.origin.rpartition(b"://")[2].lower() != head.host.lower():
+            raise PermissionDenied(
+                f"Origin: expected this server's own or one of cors_origin, got {_shown(head.origin)}; start the server with "
+                "--cors-origin for it",
+                reason="origin",
+            )
+
+    def cors_headers(self, head: Head) -> Headers:
+        """What every response to a page of an allowed origin says."""
+        if head.origin is None or not self._is_allowed(head.origin):
+            return ((b"vary", b"origin"),) if self._cors_origins else ()
+        return (
+            (b"access-control-allow-origin", head.origin),
+            (b"access-control-expose-headers", SHOWN_HEADERS),
+            (b"vary", b"origin"),
+        )
+
+    def _preflight(self, head: Head, allowed: bytes) -> Headers:
+        if head.access_control_request_method is None or head.origin is None or not self._is_allowed(head.origin):
+            return ()
+        return (
+            (b"access-control-allow-methods", allowed),
+            (b"access-control-allow-headers", ASKED_HEADERS),
+            (b"access-control-max-age", PREFLIGHT_S),
+        )
+
+    def _is_allowed(self, origin: bytes) -> bool:
+        return b"*" in self._cors_origins or origin.lower() in self._cors_origins
+
+    # ---- the paths ----
+
+    async def _metadata(self, asked: Asked) -> Response:
+        return _json(json_form(await self._call(inference.ServerMetadataRequest())))
+
+    async def _live(self, asked: Asked) -> Response:
+        return _state("live", (await self._call(inference.ServerLiveRequest())).live)
+
+    async def _ready(self, asked: Asked) -> Response:
+        return _state("ready", (await self._call(inference.ServerReadyRequest())).ready)
+
+    async def _model_ready(self, asked: Asked) -> Response:
+        answer = await self._call(inference.ModelReadyRequest(name=asked.model, version=asked.version))
+        return _state("ready", answer.ready, name=asked.model)
+
+    async def _model_metadata(self, asked: Asked) -> Response:
+        return _json(json_form(await self._call(inference.ModelMetadataRequest(name=asked.model, version=asked.version))))
+
+    async def _model_config(self, asked: Asked) -> Response:
+        return _json(json_form((await self._call(inference.ModelConfigRequest(name=asked.model, version=asked.version))).config))
+
+    async def _statistics(self, asked: Asked) -> Response:
+        answer = await self._call(inference.ModelStatisticsRequest(name=asked.model, version=asked.version))
+        return _json(json_form(answer, whole=True))
+
+    async def _index(self, asked: Asked) -> Response:
+        """Triton's form is an array, and a model that nobody loaded has its name alone."""
+        ready = _member(_object(asked.body), "ready", bool, False)
+        answer = await self._call(inference.RepositoryIndexRequest(ready=ready), asked)
+        return _json([{name: text for name, text in json_form(model).items() if text} for model in answer.models])
+
+    async def _load(self, asked: Asked) -> Response:
+        """Files come in base64."""
+        request = inference.RepositoryModelLoadRequest(model_name=asked.model)
+        for name, value in _member(_object(asked.body), "parameters", dict, {}).items():
+            if not name.startswith("file:"):
+                _set_parameter(request.parameters[name], f"parameters.{name}", value)
+                continue
+            try:
+                request.parameters[name].bytes_param = b64decode(value, validate=True)
+            except (NoBase64, TypeError, ValueError):
+                raise InvalidArgument(f"parameters.{name[:MAX_SHOWN_CHARS]}: expected the file's bytes as a string in base64") from None
+        await self._call(request, asked)
+        return Response(200)
+
+    async def _unload(self, asked: Asked) -> Response:
+        request = inference.RepositoryModelUnloadRequest(model_name=asked.model)
+        for name, value in _member(_object(asked.body), "parameters", dict, {}).items():
+            _set_parameter(request.parameters[name], f"parameters.{name}", value)
+        await self._call(request, asked)
+        return Response(200)
+
+    async def _logging(self, asked: Asked) -> Response:
+        request = inference.LogSettingsRequest()
+        for name, value in _object(asked.body).items():
+            _set_parameter(request.settings[name], name, value)
+        answer = await self._call(request, asked)
+        return _json({name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in sorted(answer.settings.items())})
+
+    async def _trace(self, asked: Asked) -> Response:
+        """null gives a setting back to the server's own value."""
+        request = inference.TraceSettingRequest(model_name=asked.model)
+        for name, value in _object(asked.body).items():
+            values = value if isinstance(value, list) else [] if value is None else [value]
+            if not all(isinstance(each, str) for each in values):
+                raise InvalidArgument(f"{name[:MAX_SHOWN_CHARS]}: expected a string, an array of strings or null")
+            request.settings[name].value.extend(values)
+        answer = await self._call(request, asked)
+        settings = {name: list(setting.value) for name, setting in sorted(answer.settings.items())}
+        return _json({name: values if name == "trace_level" else "".join(values) for name, values in settings.items()})
+
+    async def _call(self, request: Any, asked: Asked | None = None) -> Any:
+        """The response of the method that the message is for. asked: the request whose body it was made of."""
+        method = self._methods[f"/{SERVICE}/{request.DESCRIPTOR.name.removesuffix('Request')}"]
+        if asked is not None:
+            method.check_size("body", len(asked.body))
+        return await method.handler(request)
+
+
+def error_response(error: RequestError) -> Response:
+    """What a client gets in place of a result. Triton's clients read `error`."""
+    headers: Headers = JSON
+    if (retry_after_ns := getattr(error, "retry_after_ns", 0)) > 0:
+        headers += ((b"retry-after", b"%d" % -(-retry_after_ns // 10**9)),)
+    if error.code == 16:
+        headers += ((b"www-authenticate", b"Bearer"),)
+    status = STATUSES_BY_REASON.get(error.reason) or STATUSES.get(error.code, 500)
+    return Response(status, headers, msgspec.json.encode({"error": str(error), "code": error.status}))
+
+
+def split(path: bytes) -> tuple[str, Asked]:
+    """A path's resource, with * in place of a model's name and without a version, and these two."""
+    parts = path.decode("ascii", "replace").strip("/").split("/")
+    model = version = ""
+    at = 2 if parts[:2] == ["v2", "models"] else 3 if parts[:3] == ["v2", "repository", "models"] else len(parts)
+    if at < len(parts) and parts != ["v2", "models", "stats"]:
+        model, parts[at] = _unquoted(parts[at]), "*"
+        if at == 2 and parts[3:4] == ["versions"] and len(parts) > 4:
+            version = _unquoted(parts[4])
+            del parts[3:5]
+    return "/".join(parts), Asked(model, version, b"")
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidArgument("path: expected names in UTF-8, percent-encoded, got bytes that are none") from None
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:MAX_SHOWN_CHARS].decode("ascii", "replace"))
+
+
+def _no_such_path(path: bytes) -> RequestError:
+    if path.startswith((b"/v2/systemsharedmemory/", b"/v2/cudasharedmemory/")):
+        return Unimplemented("shared memory is not built into this server: send tensors in binary, behind the JSON")
+    return NotFound(f"there is no path {_shown(path)}: expected one of the Open Inference Protocol v2, such as /v2/models/NAME/infer")
+
+
+def _state(name: str, holds: bool, /, **fields: str) -> Response:
+    return _json({**fields, name: holds})._replace(status=200 if holds else 503)
+
+
+def _json(value: object) -> Response:
+    return Response(200, JSON, msgspec.json.encode(value))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """An empty body is an empty object."""
+    if not body:
+        return {}
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument(f"body: expected a JSON object: {str(error)[:MAX_SHOWN_CHARS]}") from None
+
+
+def _member(found: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    value = found.get(name, default)
+    if type(value) is not kind:
+        raise InvalidArgument(f"{name}: expected {'an object' if kind is dict else 'true or false'}")
+    return value
+
+
+def _set_parameter(target: Any, name: str, value: object) -> None:
+    """target: a ModelRepositoryParameter, or a setting of the log."""
+    if type(value) is bool:
+        target.bool_param = value
+    elif type(value) is int and 0 <= value < 1 << 32:
+        setattr(target, "uint32_param" if "uint32_param" in target.DESCRIPTOR.fields_by_name else "int64_param", value)
+    elif type(value) is str:
+        target.string_param = value
+    else:
+        raise InvalidArgument(f"{name[:MAX_SHOWN_CHARS]}: expected true, false, a number of 32 bits or a string")

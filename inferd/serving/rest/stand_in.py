@@ -1,0 +1,490 @@
+"""REST on aiohttp: for builds without llhttp or yyjson, and beside the grpcio transport. Clear before fast.
+
+The one importer of aiohttp in the server. A request is read whole; an inference becomes a Call of its own, and takes ModelInfer's way.
+Never in here: which paths there are (service.py), JSON (plain.py), what a method does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web import BaseRequest, Response, Server, StreamResponse
+from aiohttp.web_protocol import RequestHandler
+
+from inferd._core.grpc.call import NO_DEADLINE, Call
+from inferd._core.grpc.compression import Compression, Decompression
+from inferd._core.grpc.message import Message
+from inferd.descriptors import fitting
+from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, ResourceExhausted, Unavailable
+from inferd.protocol import inference
+from inferd.serving.access import SEVERAL, Access
+from inferd.serving.budget import settled
+from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, bind, close_empty
+from inferd.serving.ports import Port
+from inferd.serving.rest.plain import body_of, request_of
+from inferd.serving.rest.service import INFER, error_response, split
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from inferd.config import Address, Settings
+    from inferd.serving.rest.service import Asked, Headers, RestService
+    from inferd.serving.tls import Tls
+
+__all__ = ["StandIn"]
+
+log = logging.getLogger(__name__)
+
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
+KEEPALIVE_S = 75  # as nginx: an idle connection, or one whose next head does not come
+FIRST_REQUEST_S = 0.05  # in a drain, for requests of connections that were accepted last
+LONG_NBYTES = 16 << 10  # of a body that a thread reads or writes
+LEAST_COMPRESSED_NBYTES = 1 << 10
+RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
+MAX_DIGITS = 12
+TIMEOUTS = ("Inferd-Timeout-Ms", "X-Envoy-Expected-Rq-Timeout-Ms")
+CODINGS = ("gzip", "deflate")
+MAX_REQUEST_ID_CHARS = 256
+
+
+class StandInCall(Call):
+    """One request, whose response completes a future."""
+
+    def __init__(self, method: str, message: Message, deadline_ns: int) -> None:
+        super().__init__(method, message, deadline_ns)
+        self.outcome: asyncio.Future[Message | bytes | RequestError] = asyncio.get_running_loop().create_future()
+
+    def reply(self, message: Message | bytes) -> None:
+        self._complete(message)
+
+    def fail(self, error: RequestError) -> None:
+        self._complete(error)
+
+    async def answer(self) -> bytes:
+        """The reply's bytes, once there is one. Raises the RequestError that came instead."""
+        outcome = await self.outcome
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return bytes(outcome)
+
+    def _complete(self, outcome: Message | bytes | RequestError) -> None:
+        if self.finish() and not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+class Head(NamedTuple):
+    """What the service asks of a request (service.Head)."""
+
+    verb_name: bytes
+    path: bytes
+    origin: bytes | None
+    host: bytes | None
+    access_control_request_method: bytes | None
+
+
+class Connection(RequestHandler):
+    """One client's connection: aiohttp's, but its errors are JSON, and say nothing of aiohttp."""
+
+    __slots__ = ("is_checked", "rejection")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.is_checked = False  # its client's certificate
+        self.rejection: RequestError | None = None  # why that lets it ask nothing
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> StreamResponse:
+        """Of what is no HTTP, and of faults of ours."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the response has been sent")
+        error: RequestError
+        if status == 400 and isinstance(exc, LineTooLong):
+            error = ResourceExhausted("headers: expected at most max_header_bytes, got more; send fewer", reason="header_size")
+        elif status == 400:
+            error = InvalidArgument("request: expected HTTP/1.1, got something else", reason="http")
+        else:
+            log.error("a request failed", exc_info=exc)
+            error = Internal("the server failed to make a response; its log has the details")
+        response = _as_aiohttp(*error_response(error))
+        response.force_close()
+        return response
+
+
+class _Context(ssl.SSLContext):
+    """What asyncio takes for a context: each connection is made as Tls says."""
+
+    tls: Tls
+
+    @classmethod
+    def of(cls, tls: Tls) -> Self:
+        made = cls(ssl.PROTOCOL_TLS_SERVER)
+        made.tls = tls
+        return made
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *_: Any, **__: Any) -> ssl.SSLObject:
+        return self.tls.wrap(incoming, outgoing, http=True)
+
+
+class StandIn:
+    """An HTTP/1.1 server on the running event loop. infer(call): ModelInfer. reject(call, error): answers a call whose method raised (see
+    service.py). access: who may ask. tls: of the addresses that speak it."""
+
+    def __init__(
+        self,
+        rest: RestService,
+        infer: Callable[[Call], None],
+        settings: Settings,
+        reject: Callable[[Call, Exception], None],
+        access: Access,
+        tls: Tls | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rest, self._infer, self._reject, self._access = rest, infer, reject, access
+        self._tls = None if tls is None else _Context.of(tls)
+        self._settings = settings
+        self._max_held_nbytes = settled(settings).message_memory_bytes
+        self._held_nbytes = 0
+        self._open = self._opened = self._connected = self._rejected_connections = self._handshakes_failed = 0
+        self._draining = False
+        self._server = Server(cast("Any", self._handle), handler_cancellation=True)
+        self._connection = partial(
+            Connection,
+            self._server,
+            loop=self._loop,
+            keepalive_timeout=min(KEEPALIVE_S, settings.max_connection_idle_s or KEEPALIVE_S),
+            tcp_keepalive=False,
+            access_log=cast("Any", None),
+            logger=log,
+            max_line_size=settings.max_header_bytes,
+            max_field_size=settings.max_header_bytes,
+            lingering_time=2.0,
+            auto_decompress=False,
+        )
+        self._bound: list[list[Listener]] = []
+        self._ports: list[Port] = []
+        self._starting: set[asyncio.Task[None]] = set()
+        self.limit(settings)
+
+    # ---- life ----
+
+    def bind(self, addresses: Sequence[Address]) -> list[Address]:
+        """Takes each address. The real ones in the same order: port 0 has become the one that was free."""
+        self._bound += (made := [bind(address, self._settings) for address in addresses])
+        return [listeners[0].address for listeners in made]
+
+    def start(self) -> None:
+        for listener in chain.from_iterable(self._bound):
+            listener.listen()
+        self._ports += [
+            Port(listeners, partial(self.take, tls=listeners[0].address.tls), self._count_rejected) for listeners in self._bound
+        ]
+        self._bound = []
+
+    def take(self, client: socket.socket, tls: bool) -> None:
+        """Serves a connection that a port or another process accepted, or closes it if there is no room."""
+        if self.open_connections >= self._max_connections:
+            client.close()
+            self._count_rejected()
+            return
+        client.setblocking(False)
+        is_local = client.family == AF_UNIX
+        if not is_local:
+            with suppress(OSError):
+                client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        task = self._loop.create_task(self._serve(client, tls and not is_local))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _serve(self, client: socket.socket, tls: bool) -> None:
+        """Until the TLS handshake is made, if there is one."""
+        options: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": self._settings.handshake_timeout_s} if tls else {}
+        try:
+            await self._loop.connect_accepted_socket(self._connection, client, **options)
+        except OSError as error:  # also of a handshake that fails, or takes too long
+            log.debug("a client's TLS handshake failed: %s", error)
+            client.close()
+            self._handshakes_failed += 1
+            return
+        self._connected += 1
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._server.connections) + len(self._starting)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Answers what has come, then closes all connections, within `timeout_s`."""
+        self._draining = True
+        for listener in chain.from_iterable(self._bound):
+            listener.close()
+        ports = {listener: port for port in self._ports for listener in port.release()}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_S):
+                        await close_empty(ports, lambda listener: ports[listener].accept(listener, ACCEPTED_AT_ONCE))
+                while self._starting:
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(FIRST_REQUEST_S)
+                self._server.pre_shutdown()
+                while self._open:
+                    await asyncio.sleep(0.005)
+        if self._open:
+            log.warning(
+                "%d REST requests were cut off: drain_timeout_s, %g s, is over; raise it where they take longer", self._open, timeout_s
+            )
+        for port in self._ports:
+            port.close()
+        for task in self._starting:
+            task.cancel()
+        await self._server.shutdown(0.1)
+
+    def limit(self, settings: Settings) -> None:
+        self._max_connections = fitting(settled(settings).max_connections)
+
+    def access_changed(self) -> None:
+        """Names may have become invalid, also those of connected clients."""
+        for connection in self._server.connections:
+            cast("Connection", connection).is_checked = False
+
+    def counters(self) -> dict[str, float]:
+        """What observe.metrics shows of a transport, to be added to those of gRPC."""
+        return {
+            "connections": self.open_connections,
+            "connections_total": self._connected,
+            "connections_refused_total": self._rejected_connections,
+            "handshakes_failed_total": self._handshakes_failed,
+            "streams": self._open,
+            "streams_total": self._opened,
+            "request_bytes": self._held_nbytes,
+        }
+
+    def _count_rejected(self) -> None:
+        self._rejected_connections += 1
+
+    # ---- requests ----
+
+    async def _handle(self, request: BaseRequest) -> StreamResponse:
+        self._open += 1
+        self._opened += 1
+        held = _Held(self)
+        head = _head(request)
+        try:
+            try:
+                answer = await self._answer(request, head, held)
+            except Exception as error:
+                answer = error_response(self._rejection(head, error))
+            response = await self._compressed(request, *answer)
+            for name, value in self._rest.cors_headers(head):
+                response.headers.add(name.decode(), value.decode("latin-1"))
+            if (request_id := request.headers.get("X-Request-Id")) and len(request_id) <= MAX_REQUEST_ID_CHARS:
+                response.headers["X-Request-Id"] = request_id
+            if self._draining:
+                response.force_close()
+            async with asyncio.timeout(self._slowest_s(response.content_length or 0)):
+                await response.prepare(request)
+                await response.write_eof()
+            return response
+        except TimeoutError:  # the client does not read
+            if request.transport is not None:
+                cast("asyncio.Transport", request.transport).abort()
+            raise ConnectionResetError from None
+        finally:
+            self._open -= 1
+            held.release()
+
+    def _rejection(self, head: Head, error: Exception) -> RequestError:
+        """What the client is told. The service counts it, and logs what is not for clients."""
+        call = StandInCall(_path(head), Message(), NO_DEADLINE)
+        self._reject(call, error)
+        told = call.outcome.result()
+        assert isinstance(told, RequestError)
+        return told
+
+    async def _answer(self, request: BaseRequest, head: Head, held: _Held) -> tuple[int, Headers, bytes]:
+        self._check_identity(cast("Connection", request.protocol))
+        self._check_token(request, head)
+        self._rest.check_origin(head)
+        deadline_ns = _deadline_ns(request)
+        body = await self._read(request, held)
+        resource, asked = split(head.path)
+        if resource == INFER and head.verb_name == b"POST":
+            return await self._inferred(request, asked, body, deadline_ns)
+        try:
+            async with asyncio.timeout(None if deadline_ns == NO_DEADLINE else max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)):
+                return await self._rest.respond(head, body)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{_path(head)}: the deadline passed before the response was ready") from None
+
+    async def _inferred(self, request: BaseRequest, asked: Asked, body: bytes, deadline_ns: int) -> tuple[int, Headers, bytes]:
+        decode = partial(request_of, body, _json_nbytes(request), asked.model, asked.version)
+        message, wanted = await asyncio.to_thread(decode) if len(body) > LONG_NBYTES else decode()
+        call = StandInCall(MODEL_INFER, Message.wrap(message.SerializeToString()), deadline_ns)
+        try:
+            self._infer(call)
+            answer = await call.answer()
+        finally:
+            call.cancel()  # nothing to an answered call; else the client went away
+        encode = partial(body_of, inference.ModelInferResponse.FromString(answer), wanted)
+        content, json_nbytes = await asyncio.to_thread(encode) if len(answer) > LONG_NBYTES else encode()
+        if not json_nbytes:
+            return 200, ((b"content-type", b"application/json"),), content
+        length = b"%d" % json_nbytes
+        return 200, ((b"content-type", b"application/octet-stream"), (b"inference-header-content-length", length)), content
+
+    def _check_identity(self, connection: Connection) -> None:
+        session = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None
+        if session is not None and not connection.is_checked:
+            from inferd.serving.certificate import identity_of
+
+            der = session.getpeercert(True)
+            identity = None if der is None else identity_of(der)
+            connection.rejection, connection.is_checked = self._access.check_identity(identity), True
+            if identity is not None:
+                self._access.tell(self._loop.time(), identity, connection.rejection, connection.peername)
+        if connection.rejection is not None:
+            raise connection.rejection
+
+    def _check_token(self, request: BaseRequest, head: Head) -> None:
+        if not self._access.asks_for_tokens:
+            return
+        values = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall("Authorization", ())]
+        try:
+            self._access.check_token(_path(head), SEVERAL.join(values) if values else None)
+        except RequestError as rejection:
+            self._access.tell_token(self._loop.time(), rejection, request.remote)
+            raise
+
+    async def _read(self, request: BaseRequest, held: _Held) -> bytes:
+        """The body, decompressed. It must come at min_message_rate_bytes, and fit the memory of all messages."""
+        most = self._settings.max_message_bytes
+        announced = request.content_length or 0
+        if announced > most:
+            raise _too_large(most, f"{announced} bytes")
+        if (expected := request.headers.get("Expect")) is not None:
+            if expected.lower() != "100-continue":
+                raise InvalidArgument(f"Expect: expected 100-continue, got {expected[:64]!r}", reason="expectation")
+            if not request.content.is_eof():
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                cast("Any", request.writer).output_size = 0  # the response is still to come
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._slowest_s(announced or most)):
+                async for piece in request.content.iter_any():
+                    body += piece
+                    held.add(len(piece))
+                    if len(body) > most:
+                        raise _too_large(most, "more")
+        except TimeoutError:
+            raise Unavailable("the rest of the request did not come in time (stall_timeout_s); send it again", reason="stalled") from None
+        coding = request.headers.get("Content-Encoding", "identity").lower()
+        if coding == "identity":
+            return bytes(body)
+        if coding not in CODINGS:
+            raise InvalidArgument(f"Content-Encoding: expected gzip, deflate or identity, got {coding[:64]!r}", reason="content_coding")
+        work = Decompression(Message(body), coding, most)
+        await asyncio.to_thread(work.run)
+        if work.error is not None:
+            reason = getattr(work.error, "reason", "")
+            raise work.error if reason != "compression" else InvalidArgument(f"body: expected {coding}, got bytes that are none") from None
+        assert work.result is not None
+        held.add(len(work.result))
+        return bytes(work.result)
+
+    async def _compressed(self, request: BaseRequest, status: int, headers: Headers, body: bytes) -> Response:
+        accepted = request.headers.get("Accept-Encoding", "").lower().replace(" ", "").split(",")
+        coding = next((coding for coding in CODINGS if coding in accepted), None)
+        if self._settings.compression == "none" or coding is None or len(body) < LEAST_COMPRESSED_NBYTES:
+            return _as_aiohttp(status, headers, body)
+        work = Compression(Message.wrap(body), coding)
+        await asyncio.to_thread(work.run)
+        if work.result is None:
+            return _as_aiohttp(status, headers, body)
+        return _as_aiohttp(status, (*headers, (b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")), bytes(work.result))
+
+    def _slowest_s(self, nbytes: int) -> float:
+        return self._settings.stall_timeout_s + nbytes / self._settings.min_message_rate_bytes
+
+    def hold(self, nbytes: int) -> None:
+        """The bytes that all requests hold have changed by so many. Raises ResourceExhausted."""
+        self._held_nbytes += nbytes
+        if nbytes > 0 and self._held_nbytes > self._max_held_nbytes:
+            raise ResourceExhausted(
+                f"the requests in this server fill message_memory_bytes, {self._max_held_nbytes}; come back when some are answered",
+                reason="memory",
+                retry_after_ns=RETRY_AFTER_NS,
+            )
+
+
+class _Held:
+    """The memory of one request's body."""
+
+    def __init__(self, server: StandIn) -> None:
+        self._server, self._nbytes = server, 0
+
+    def add(self, nbytes: int) -> None:
+        self._nbytes += nbytes
+        self._server.hold(nbytes)
+
+    def release(self) -> None:
+        self._server.hold(-self._nbytes)
+
+
+def _head(request: BaseRequest) -> Head:
+    def field(name: str) -> bytes | None:
+        value = request.headers.get(name)
+        return None if value is None else value.encode("utf-8", "surrogateescape")
+
+    path = request.rel_url.raw_path.encode("ascii", "replace")
+    return Head(request.method.encode(), path, field("Origin"), field("Host"), field("Access-Control-Request-Method"))
+
+
+def _path(head: Head) -> str:
+    return head.path.decode("ascii")
+
+
+def _deadline_ns(request: BaseRequest) -> int:
+    for name in TIMEOUTS:
+        if (milliseconds := _number(request, name)) >= 0:
+            return time.monotonic_ns() + milliseconds * 1_000_000
+    return NO_DEADLINE
+
+
+def _json_nbytes(request: BaseRequest) -> int:
+    return _number(request, "Inference-Header-Content-Length")
+
+
+def _number(request: BaseRequest, name: str) -> int:
+    """-1: there is none."""
+    text = request.headers.get(name)
+    if text is None:
+        return -1
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        raise InvalidArgument(f"{name}: expected a whole number of at most {MAX_DIGITS} digits, got {text[:64]!r}")
+    return int(text)
+
+
+def _too_large(most: int, got: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"body: expected at most {most} bytes (max_message_bytes), got {got}; split the request into smaller ones, or have the server's "
+        "limit raised",
+        reason="message_size",
+    )
+
+
+def _as_aiohttp(status: int, headers: Headers, body: bytes) -> Response:
+    made = Response(status=status, body=body)
+    for name, value in headers:
+        made.headers[name.decode()] = value.decode("latin-1")
+    made.headers["Server"] = "inferd"  # and nothing of what it is made of
+    return made

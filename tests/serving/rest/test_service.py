@@ -1,0 +1,226 @@
+"""The table of paths as clients see it, on every server that speaks REST; what each method does is tested beside it, over gRPC."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from inferd.errors import InvalidArgument, ResourceExhausted, Unauthenticated
+from inferd.serving.rest.service import INFER, error_response, split
+from tests import models
+from tests.rest import Asker, infer_body
+from tests.server_fixtures import TRANSPORTS, ServerFixture
+from tests.wire import Caller
+
+HERE, OTHER = "https://app.example", "https://evil.example"
+MODEL = {"name": "x", "datatype": "FP32", "shape": [-1, 16]}
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
+    folder = models.repository(
+        tmp_path_factory.mktemp("models"),
+        {"identity": models.identity(), "versions": {1: models.identity(), 3: models.doubled()}, "unloaded": models.identity()},
+        {"versions": "version_policy { all {} }"},
+    )
+    rules = {"model_control": "explicit", "load_model": ("identity", "versions"), "cors_origin": (HERE,)}
+    with ServerFixture(folder, transport=request.param, http_port=0, **rules) as server:
+        yield server
+
+
+@pytest.fixture
+def asker(served: ServerFixture) -> Iterator[Asker]:
+    with Asker(served.http) as asker:
+        yield asker
+
+
+def ones(version: str = "") -> dict[str, Any]:
+    return infer_body("x", "FP32", [1, 16], [1] * 16)
+
+
+# ---- what may be read
+
+
+def test_the_server(asker: Asker) -> None:
+    found = asker.get("/v2").json
+    assert found["name"] == "inferd"
+    assert {"statistics", "model_repository", "binary_tensor_data"} <= set(found["extensions"])
+    assert asker.get("/v2/health/live").json == {"live": True}
+    assert asker.get("/v2/health/ready").json == {"ready": True}
+
+
+def test_models_and_versions(asker: Asker) -> None:
+    found = asker.get("/v2/models/versions").json
+    assert (found["name"], found["versions"], found["inputs"]) == ("versions", ["1", "3"], [MODEL])
+    assert asker.get("/v2/models/versions/versions/1").json["versions"] == ["1"]
+    assert asker.get("/v2/models/versions/ready").json == {"name": "versions", "ready": True}
+    for path in ("versions/versions/2/ready", "nosuch/ready"):
+        answer = asker.get(f"/v2/models/{path}")
+        assert (answer.status, answer.json["ready"]) == (503, False)
+    config = asker.get("/v2/models/versions/versions/3/config").json
+    assert (config["name"], config["input"][0]["dims"]) == ("versions", [16])  # a number, as Triton has it
+
+
+def test_statistics_grow(asker: Asker) -> None:
+    def counted(path: str) -> int:
+        return sum(each["inference_count"] for each in asker.get(path).json["model_stats"])
+
+    paths = ("/v2/models/stats", "/v2/models/versions/stats", "/v2/models/versions/versions/3/stats")
+    before = [counted(path) for path in paths]
+    assert asker.post("/v2/models/versions/infer", ones()).status == 200
+    assert [counted(path) for path in paths] == [count + 1 for count in before]
+
+
+def test_the_log_and_traces(asker: Asker) -> None:
+    before = asker.get("/v2/logging").json
+    assert asker.post("/v2/logging", {"log_verbose_level": 1, "log_error": True}).json["log_verbose_level"] == 1
+    assert asker.post("/v2/logging", {name: value for name, value in before.items() if name != "log_file"}).json == before
+    assert asker.get("/v2/trace/setting").json == asker.get("/v2/models/identity/trace/setting").json
+    assert asker.post("/v2/trace/setting", {"trace_level": ["OFF"], "trace_rate": None}).json["trace_level"] == ["OFF"]
+    assert asker.post("/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]}).status == 501
+
+
+# ---- models that come and go
+
+
+def test_models_are_loaded_and_unloaded(asker: Asker, served: ServerFixture) -> None:
+    def states(**asked: bool) -> dict[str, str]:
+        return {model["name"]: model.get("state", "") for model in asker.post("/v2/repository/index", asked).json}
+
+    assert (states()["unloaded"], "unloaded" in states(ready=True)) == ("", False)
+    loaded = asker.post("/v2/repository/models/unloaded/load")
+    assert (loaded.status, loaded.body) == (200, b"")
+    assert states(ready=True)["unloaded"] == "READY"
+    assert asker.post("/v2/repository/models/unloaded/unload", {"parameters": {"unload_dependents": False}}).status == 200
+    assert "unloaded" not in states(ready=True)
+
+
+def test_a_model_that_the_client_sends(asker: Asker) -> None:
+    content = base64.b64encode(models.doubled()).decode()
+    parameters = {"config": '{"max_batch_size": 8}', "file:1/model.onnx": content}
+    assert asker.post("/v2/repository/models/sent/load", {"parameters": parameters}).status == 200
+    assert asker.post("/v2/models/sent/infer", ones()).json["outputs"][0]["data"] == [2] * 16
+    assert asker.post("/v2/repository/models/sent/unload").status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/v2/repository/models/x/load", {"parameters": {"file:1/model.onnx": "?"}}, 400, "as a string in base64"),
+        ("/v2/repository/models/x/load", {"parameters": {"own": 1}}, 400, "expected config, file:VERSION/NAME or version"),
+        ("/v2/repository/models/x/load", {"parameters": [1]}, 400, "parameters: expected an object"),
+        ("/v2/repository/models/x/load", {"parameters": {"config": 0.5}}, 400, "parameters.config: expected true, false"),
+        ("/v2/repository/index", b"[]", 400, "body: expected a JSON object"),
+        ("/v2/repository/index", {"ready": 1}, 400, "ready: expected true or false"),
+        ("/v2/logging", {"log_info": [1]}, 400, "log_info: expected true, false"),
+        ("/v2/logging", b'{"log_info": ' + b"[" * 100_000, 400, "body: expected a JSON object"),
+        ("/v2/trace/setting", {"trace_level": [1]}, 400, "trace_level: expected a string"),
+        ("/v2/logging", b'{"a":"' + b"x" * (70 << 10) + b'"}', 413, "body: expected a message of at most"),
+    ],
+)
+def test_bodies_that_are_wrong(asker: Asker, path: str, body: Any, status: int, words: str) -> None:
+    answer = asker.post(path, body)
+    assert (answer.status, words in answer.error) == (status, True), answer.error
+
+
+# ---- paths and verbs
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/", "NOT_FOUND"), ("/v1/models", "NOT_FOUND"), ("/v2/models/identity/infers", "NOT_FOUND"), ("/v2/models/nosuch", "NOT_FOUND")],
+)
+def test_what_is_not_there(asker: Asker, path: str, code: str) -> None:
+    answer = asker.get(path)
+    assert (answer.status, answer.json["code"]) == (404, code)
+
+
+def test_shared_memory_says_what_to_do_instead(asker: Asker) -> None:
+    answer = asker.get("/v2/systemsharedmemory/status")
+    assert (answer.status, "send tensors in binary" in answer.error) == (501, True)
+
+
+def test_verbs(asker: Asker) -> None:
+    answer = asker.get("/v2/models/identity/infer")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST, OPTIONS")
+    assert "expected POST, OPTIONS, got GET" in answer.error
+    answer = asker.ask("DELETE", "/v2")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    answer = asker.ask("OPTIONS", "/v2/logging")
+    assert (answer.status, answer.headers["allow"], answer.body) == (204, "GET, POST, HEAD, OPTIONS", b"")
+
+
+def test_head_is_get_without_a_body(asker: Asker) -> None:
+    read, answer = asker.get("/v2"), asker.ask("HEAD", "/v2")
+    assert (answer.status, answer.body) == (200, b"")
+    assert {name: answer.headers[name] for name in ("content-length", "content-type")} == {
+        "content-length": str(len(read.body)),
+        "content-type": "application/json",
+    }
+
+
+def test_names_are_percent_decoded(asker: Asker) -> None:
+    assert asker.get("/v2/models/%69dentity/versions/%31").json["name"] == "identity"
+    assert asker.get("/v2/models/%ff").status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "resource", "model", "version"),
+    [
+        ("/v2/", "v2", "", ""),
+        ("/v2/models/m/versions/stable/infer", INFER, "m", "stable"),
+        ("/v2/models/a%2Fb/infer", INFER, "a/b", ""),
+        ("/v2/models/stats", "v2/models/stats", "", ""),
+        ("/v2/models/stats/stats", "v2/models/*/stats", "stats", ""),
+        ("/v2/models/versions/versions/1", "v2/models/*", "versions", "1"),
+        ("/v2/models/m/versions", "v2/models/*/versions", "m", ""),
+        ("/v2/repository/models/m/load", "v2/repository/models/*/load", "m", ""),
+    ],
+)
+def test_a_path_names_a_resource(path: str, resource: str, model: str, version: str) -> None:
+    found, asked = split(path.encode())
+    assert (found, asked.model, asked.version) == (resource, model, version)
+
+
+# ---- browsers
+
+
+def test_pages_of_an_allowed_origin_may_call(asker: Asker) -> None:
+    answer = asker.post("/v2/models/identity/infer", ones(), origin=HERE)
+    assert (answer.status, answer.headers["access-control-allow-origin"], answer.headers["vary"]) == (200, HERE, "origin")
+    answer = asker.ask("OPTIONS", "/v2/models/identity/infer", origin=HERE, access_control_request_method="POST")
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (204, HERE)
+    assert answer.headers["access-control-allow-methods"] == "POST, OPTIONS"
+    assert "inference-header-content-length" in answer.headers["access-control-allow-headers"]
+
+
+def test_other_pages_change_nothing_and_read_nothing(asker: Asker, served: ServerFixture) -> None:
+    answer = asker.post("/v2/models/identity/infer", ones(), origin=OTHER)
+    assert (answer.status, "--cors-origin" in answer.error) == (403, True)
+    assert "access-control-allow-origin" not in asker.get("/v2", origin=OTHER).headers
+    assert "access-control-allow-methods" not in asker.ask("OPTIONS", "/v2", origin=OTHER, access_control_request_method="GET").headers
+    assert asker.post("/v2/models/identity/infer", ones(), origin=f"http://{served.http}").status == 200  # the server's own page
+
+
+# ---- errors
+
+
+def test_statuses_of_errors() -> None:
+    assert (error_response(InvalidArgument("x")).status, error_response(InvalidArgument("x")).body) == (
+        400,
+        b'{"error":"x","code":"INVALID_ARGUMENT"}',
+    )
+    full = error_response(ResourceExhausted("full", retry_after_ns=1_000_000_001))
+    assert (full.status, dict(full.headers)[b"retry-after"]) == (429, b"2")
+    assert error_response(ResourceExhausted("large", reason="message_size")).status == 413
+    assert dict(error_response(Unauthenticated("who?")).headers)[b"www-authenticate"] == b"Bearer"
+
+
+def test_rest_and_grpc_are_counted_together(asker: Asker, served: ServerFixture) -> None:
+    with Caller(served.address) as caller:
+        count = caller.ask("ModelStatistics", name="identity").model_stats[0].inference_count
+        assert asker.post("/v2/models/identity/infer", ones()).status == 200
+        assert caller.ask("ModelStatistics", name="identity").model_stats[0].inference_count == count + 1

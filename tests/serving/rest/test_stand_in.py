@@ -1,0 +1,292 @@
+"""REST over HTTP/1.1 as clients see it: bodies, codings, limits, deadlines, tokens, TLS, drain. On every server that speaks REST."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import socket
+import ssl
+import struct
+import threading
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import models
+from tests.certificates import Files
+from tests.rest import LIMIT_S, Asker, infer_body
+from tests.server_fixtures import TRANSPORTS, Program, ServerFixture, until
+
+TOKEN = "a" * 32
+LIMITS = {"max_message_bytes": 1 << 20, "max_header_bytes": 4096, "compression": "gzip"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(
+        tmp_path_factory.mktemp("models"),
+        {
+            "identity": models.identity(),
+            "text": models.text(),
+            "add": models.add(),
+            "wide": models.identity("FP32", (1000,)),
+            "slow": models.slow(100),
+            "full": models.slow(200),
+        },
+        {"slow": "max_batch_size: 1", "full": "max_batch_size: 1 inferd { max_queue_requests: 1 inline: OFF }"},
+    )
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def served(request: pytest.FixtureRequest, folder: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(folder, transport=request.param, http_port=0, **LIMITS) as server:
+        yield server
+
+
+@pytest.fixture
+def asker(served: ServerFixture) -> Iterator[Asker]:
+    with Asker(served.http) as asker:
+        yield asker
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def ones(model: str = "x", size: int = 16, value: float = 1) -> dict[str, Any]:
+    return infer_body(model, "FP32", [1, size], [value] * size)
+
+
+# ---- bodies
+
+
+def test_json_in_and_out(asker: Asker) -> None:
+    answer = asker.post("/v2/models/identity/infer", {**ones(value=0.1), "id": "7"})
+    assert answer.json == {
+        "model_name": "identity",
+        "model_version": "1",
+        "id": "7",
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 16], "data": [0.1] * 16}],
+    }
+    assert asker.post("/v2/models/identity/versions/1/infer", ones()).json["model_version"] == "1"
+    assert asker.post("/v2/models/identity/versions/2/infer", ones()).status == 404
+
+
+def test_text(asker: Asker) -> None:
+    answer = asker.post("/v2/models/text/infer", infer_body("x", "BYTES", [1, 2], [["ä", 'a"\n']]))
+    assert answer.json["outputs"][0]["data"] == ["ä", 'a"\n']
+
+
+def test_binary_in_and_out(asker: Asker) -> None:
+    array = np.arange(16, dtype=np.float32)
+    tensors = [{"name": name, "datatype": "FP32", "shape": [1, 16], "parameters": {"binary_data_size": 64}} for name in "ab"]
+    document = json.dumps({"inputs": tensors, "outputs": [{"name": "sum", "parameters": {"binary_data": True}}, {"name": "difference"}]})
+    body = document.encode() + array.tobytes() + array.tobytes()
+    answer = asker.post("/v2/models/add/infer", body, inference_header_content_length=str(len(document)))
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/octet-stream")
+    nbytes = int(answer.headers["inference-header-content-length"])
+    total, difference = json.loads(answer.body[:nbytes])["outputs"]
+    assert (total["parameters"], difference["data"]) == ({"binary_data_size": 64}, [0] * 16)
+    assert answer.body[nbytes:] == (array + array).tobytes()
+
+
+def test_chunks(asker: Asker) -> None:
+    text = json.dumps(ones()).encode()
+    assert asker.post("/v2/models/identity/infer", iter([text[:7], text[7:]])).status == 200
+
+
+def test_pipelined_requests_are_answered_in_order(served: ServerFixture) -> None:
+    host, _, port = served.http.rpartition(":")
+    with socket.create_connection((host, int(port)), LIMIT_S) as client:
+        client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /v2/nosuch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        said = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200", b"404"]
+
+
+def test_expect(served: ServerFixture) -> None:
+    host, _, port = served.http.rpartition(":")
+    body = json.dumps(ones()).encode()
+    head = b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection((host, int(port)), LIMIT_S) as client, client.makefile("rb") as said:
+        client.sendall(head % len(body))
+        assert said.readline() == b"HTTP/1.1 100 Continue\r\n"
+        client.sendall(body)
+        assert b"HTTP/1.1 200 OK" in said.read()
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_requests(asker: Asker, coding: str, pack: Any) -> None:
+    text = json.dumps(ones()).encode()
+    assert asker.post("/v2/models/identity/infer", pack(text), content_encoding=coding).status == 200
+    answer = asker.post("/v2/models/identity/infer", text, content_encoding=coding)
+    assert (answer.status, "got bytes that are none" in answer.error) == (400, True)
+    bomb = asker.post("/v2/models/identity/infer", pack(bytes(8 << 20)), content_encoding=coding)
+    assert (bomb.status, "max_message_bytes" in bomb.error) == (413, True)
+
+
+def test_compressed_responses(asker: Asker) -> None:
+    large = ones(size=1000)
+    plain = asker.post("/v2/models/wide/infer", large)
+    packed = asker.post("/v2/models/wide/infer", large, accept_encoding="deflate, gzip")
+    assert ("content-encoding" in plain.headers, packed.headers["content-encoding"]) == (False, "gzip")
+    assert gzip.decompress(packed.body) == plain.body
+    assert "content-encoding" not in asker.post("/v2/models/identity/infer", ones(), accept_encoding="gzip").headers
+
+
+# ---- rejections
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "words"),
+    [
+        (b"{", {}, 400, "body: expected JSON"),
+        (ones("z"), {}, 400, "'z'"),
+        (bytes(2 << 20), {}, 413, "expected at most 1048576 bytes (max_message_bytes)"),
+        ([bytes(1 << 20), bytes(1)], {}, 413, "max_message_bytes"),  # in chunks
+        (ones(), {"inference_header_content_length": "x"}, 400, "Inference-Header-Content-Length: expected a whole number"),
+        (ones(), {"inference_header_content_length": "9999"}, 400, "Inference-Header-Content-Length: expected at most"),
+        (ones(), {"inferd_timeout_ms": "-1"}, 400, "Inferd-Timeout-Ms: expected a whole number"),
+        (ones(), {"inferd_timeout_ms": "0"}, 504, "deadline"),
+        (ones(), {"content_encoding": "br"}, 415, "Content-Encoding: expected gzip, deflate or identity"),
+        (ones(), {"expect": "200-ok"}, 417, "Expect: expected 100-continue"),
+    ],
+    ids=str,
+)
+def test_rejections(asker: Asker, body: Any, headers: dict[str, str], status: int, words: str) -> None:
+    answer = asker.post("/v2/models/identity/infer", iter(body) if isinstance(body, list) else body, **headers)
+    assert (answer.status, words in answer.error) == (status, True), answer.error
+
+
+def test_long_headers(asker: Asker) -> None:
+    answer = asker.get("/v2", x_long="x" * 10_000)
+    assert (answer.status, "max_header_bytes" in answer.error) == (431, True)
+
+
+def test_what_is_no_http(served: ServerFixture) -> None:
+    host, _, port = served.http.rpartition(":")
+    with socket.create_connection((host, int(port)), LIMIT_S) as client:
+        client.sendall(b"\x16\x03\x01\x00\xa5 hello\r\n\r\n")
+        said = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    assert said.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert b"aiohttp" not in said
+    assert b'"error"' in said
+
+
+def test_the_deadline_of_a_request_that_waits(asker: Asker) -> None:
+    for name in ("inferd_timeout_ms", "x_envoy_expected_rq_timeout_ms"):
+        answer = asker.post("/v2/models/slow/infer", ones(size=64), **{name: "20"})
+        assert (answer.status, answer.json["code"]) == (504, "DEADLINE_EXCEEDED")
+
+
+def test_a_full_queue_says_when_to_come_back(served: ServerFixture) -> None:
+    answers = []
+
+    def ask() -> None:
+        with Asker(served.http) as asker:
+            answers.append(asker.post("/v2/models/full/infer", ones(size=64)))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    rejected = [answer for answer in answers if answer.status != 200]
+    assert rejected
+    assert {(answer.status, answer.json["code"]) for answer in rejected} == {(429, "RESOURCE_EXHAUSTED")}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in rejected)
+
+
+def test_a_client_that_leaves_cancels_its_request(served: ServerFixture) -> None:
+    host, _, port = served.http.rpartition(":")
+    body = json.dumps(ones(size=64)).encode()
+    head = b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    clients = [socket.create_connection((host, int(port)), LIMIT_S) for _ in range(5)]
+    for client in clients:
+        client.sendall(head + body)
+    until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 5)
+    for client in clients:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        client.close()
+    until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 0)
+    assert sum(model.failures["CANCELED"] for model in served.on_loop(lambda: list(served.server.repository.models()))) >= 3
+
+
+def test_request_ids_come_back(asker: Asker) -> None:
+    assert asker.get("/v2/nosuch", x_request_id="a-1").headers["x-request-id"] == "a-1"
+
+
+def test_no_word_of_what_serves(asker: Asker) -> None:
+    assert asker.get("/v2").headers["server"] == "inferd"
+
+
+# ---- who may ask
+
+
+def test_tokens(folder: Path, transport: str, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(f"{TOKEN}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    settings = {"token_file": str(tmp_path / "tokens"), "http_port": 0}
+    with ServerFixture(folder / "identity", transport=transport, **settings) as served, Asker(served.http) as asker:
+        assert asker.get("/v2/health/ready").status == 200  # a probe has none
+        answer = asker.get("/v2")
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert asker.post("/v2/models/identity/infer", ones(), authorization=f"Bearer {TOKEN[1:]}b").status == 401
+        assert asker.post("/v2/models/identity/infer", ones(), authorization=f"Bearer {TOKEN}").status == 200
+
+
+def test_tls_and_names(folder: Path, transport: str, tmp_path: Path) -> None:
+    files = Files.made(tmp_path / "tls")
+    rules = {"tls_client_ca": str(files.ca), "tls_allow": ("dns:good.test",), "listen": ("http:plaintext:127.0.0.1:0",)}
+    with ServerFixture(folder / "identity", transport=transport, http_port=0, **files.settings(**rules)) as served:
+        for name, status in (("good.test", 200), ("bad.test", 403)):
+            context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
+            files.authority.issue_cert(name).configure_cert(context)
+            with Asker(served.http.replace("127.0.0.1", "localhost"), context) as asker:
+                assert asker.post("/v2/models/identity/infer", ones()).status == status
+        (plain,) = served.addresses["listen"]
+        with Asker(plain.removeprefix("http:")) as asker:
+            assert asker.get("/v2").status == 200
+
+
+def test_unix_sockets(folder: Path, transport: str, tmp_path: Path) -> None:
+    path = f"unix:{tmp_path}/rest.sock"
+    with ServerFixture(folder / "identity", transport=transport, listen=(f"http:{path}",)) as served, Asker(path) as asker:
+        assert served.http == path
+        assert asker.post("/v2/models/identity/infer", ones()).status == 200
+
+
+# ---- the server's life
+
+
+def test_what_has_come_is_answered_before_the_end(folder: Path, transport: str) -> None:
+    with Program(folder / "slow", "--transport", transport, "--http-port", "0") as program, Asker(program.addresses["http"]) as idle:
+        assert idle.get("/v2/health/ready").status == 200
+        with Asker(program.addresses["http"]) as asker:
+            body = json.dumps(ones(size=64)).encode()
+            asker.connection.request("POST", "/v2/models/slow/infer", body)
+            metrics = f"http://{program.addresses['metrics']}/metrics"
+
+            def streams() -> str:
+                with urllib.request.urlopen(metrics, timeout=LIMIT_S) as page:
+                    return next(line for line in page.read().decode().splitlines() if line.startswith("inferd_streams "))
+
+            until(lambda: streams() == "inferd_streams 1.0")
+            program.process.terminate()
+            response = asker.connection.getresponse()
+            assert (response.status, response.headers["connection"]) == (200, "close")
+        assert program.process.wait(LIMIT_S) == 0
+    assert "Traceback" not in program.errors
+
+
+def test_workers_get_connections_of_both_kinds(folder: Path) -> None:
+    with Program(folder / "identity", "--workers", "2", "--http-port", "0") as program:
+        for _ in range(3):
+            with Asker(program.addresses["http"]) as asker:
+                assert asker.post("/v2/models/identity/infer", ones()).status == 200
