@@ -27,7 +27,7 @@ from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
 from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, settled, spelled
-from inferd.serving.rest.choice import NOT_SERVED, rest_server
+from inferd.serving.rest.choice import NOT_SERVED, rest_server, slower
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,7 +161,7 @@ def _transport(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding(area, "grpcio", "installed")
     yield Finding(area, "would serve with", chosen)
-    yield _rest(settings)
+    yield _rest(settings, native=chosen == "native")
     core = _import("inferd._core.grpc.message")
     if isinstance(core, str):
         yield Finding(area, "native modules", "not built", missing=True, note=f"{core}; pip install inferd, or make build in its source")
@@ -173,11 +173,11 @@ def _transport(settings: Settings) -> Iterator[Finding]:
     yield Finding(area, "event loop", loop, note=_about_asyncio(settings, there) if loop == "asyncio" else "")
 
 
-def _rest(settings: Settings) -> Finding:
+def _rest(settings: Settings, *, native: bool) -> Finding:
     if not settings.serves_http:
         return Finding("transport", "REST", "off")
-    if found := rest_server():
-        return Finding("transport", "REST", found)
+    if found := rest_server(native=native):
+        return Finding("transport", "REST", found, note=slower() if native and found != "native" else "")
     return Finding("transport", "REST", "not served", note=NOT_SERVED)
 
 

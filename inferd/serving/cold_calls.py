@@ -1,4 +1,5 @@
-"""Calls of every method but ModelInfer and ModelStreamInfer on the native transport: each is a task, and connections take turns.
+"""Calls of every method but ModelInfer and ModelStreamInfer, and of all paths of REST but inference, on the native transport: each is a
+task, and connections take turns.
 
 Never in here: methods, and frames.
 """
@@ -17,14 +18,18 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.fair_queue import FairQueue
+from inferd.serving.rest.service import is_probe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from inferd._core.grpc.call import Call
+    from inferd._core.http.head import Head
+    from inferd._core.http1.connection import Http1Call
     from inferd._core.http2.stream import Http2Call
     from inferd.serving.connection import Connection
     from inferd.serving.method import Method
+    from inferd.serving.rest.service import RestService
 
 __all__ = ["ColdCalls"]
 
@@ -95,17 +100,25 @@ class ColdCalls:
     In each iteration of the loop, one call begins or takes another message of its stream, because it does all its work in one piece:
     several together would hold up the loop. Connections take turns. Probes have turns of their own.
 
-    reject(call, error): answers a call whose method raised (see service.py).
+    reject(call, error): answers a call whose method raised (see service.py). rest: serves the paths of REST; None: there are none.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, reject: Callable[[Call, Exception], None]) -> None:
-        self._loop, self._reject = loop, reject
+    def __init__(self, loop: asyncio.AbstractEventLoop, reject: Callable[[Call, Exception], None], rest: RestService | None = None) -> None:
+        self._loop, self._reject, self._rest = loop, reject, rest
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes, self._others = Turns(loop, PROBES), Turns(loop, 1)
 
     def start(self, call: Http2Call, method: Method) -> None:
-        turns = self._probes if method.quick else self._others
-        call.work = turn = Turn(turns, call.connection, partial(self._begin, call, method))
+        self._take_turn(call, partial(self._begin, call, method), quick=method.quick)
+
+    def start_rest(self, call: Call, head: Head) -> None:
+        """call: an Http1Call or Http2Call."""
+        known = cast("Http1Call | Http2Call", call)
+        self._take_turn(known, partial(self._begin_rest, known, head), quick=is_probe(head))
+
+    def _take_turn(self, call: Http1Call | Http2Call, go_on: Callable[[], None], *, quick: bool) -> None:
+        turns = self._probes if quick else self._others
+        call.work = turn = Turn(turns, call.connection, go_on)
         turns.take(turn)
 
     def _begin(self, call: Http2Call, method: Method) -> None:
@@ -119,12 +132,19 @@ class ColdCalls:
             self._reject(call, error)
             return
         serve = self._serve_stream if method.kind == "stream" else self._serve_unary
-        call.work = task = self._loop.create_task(serve(call, method))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._run(call, serve(call, method))
         if method.max_open:
             connection.open_by_method[method] += 1
             task.add_done_callback(lambda _task: connection.open_by_method.subtract((method,)))
+
+    def _begin_rest(self, call: Http1Call | Http2Call, head: Head) -> None:
+        self._run(call, self._serve_rest(call, head))
+
+    def _run(self, call: Call, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        call.work = task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def cancel(self) -> None:
         """Cancels all tasks."""
@@ -138,6 +158,17 @@ class ColdCalls:
                 request = _parse(method, call.message, call.method)
                 response = await method.handler(request)
             call.reply(response.SerializeToString())
+        except TimeoutError:
+            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready"))
+        except Exception as error:
+            self._reject(call, error)
+
+    async def _serve_rest(self, call: Http1Call | Http2Call, head: Head) -> None:
+        assert self._rest is not None
+        try:
+            async with asyncio.timeout(_remaining_s(call)):
+                response = await self._rest.respond(head, bytes(call.message))
+            call.respond(*response)
         except TimeoutError:
             call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready"))
         except Exception as error:
@@ -188,5 +219,5 @@ def _parse(method: Method, message: Any, name: str) -> Any:
         raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
 
 
-def _remaining_s(call: Http2Call) -> float | None:
+def _remaining_s(call: Call) -> float | None:
     return None if call.deadline_ns == NO_DEADLINE else max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)

@@ -1,13 +1,15 @@
-"""One client's connection on the native transport: its TLS, and whether its certificate lets it call. Never in here: HTTP/2, reading and
-writing (_core/net/stream_socket), several connections (native.py)."""
+"""One client's connection on the native transport: its TLS, and whether its certificate lets it call. Never in here: HTTP, reading and
+writing (_core/net/stream_socket), several connections (native.py). http_connection.py has those of REST's ports."""
 
 from __future__ import annotations
 
 import ssl
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from inferd._core.http2.session import Session
+from inferd._core.net.stream_socket import StreamSocket
 from inferd._core.net.tls import Tls as TlsLayer
 
 if TYPE_CHECKING:
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
 
-__all__ = ["Connection", "Owner"]
+__all__ = ["HTTP2", "Client", "Connection", "Owner"]
 
-ALPN = "h2"  # a client must offer this (RFC 9113). Python's ssl accepts clients that do not
+HTTP2 = "h2"  # of ALPN: a client must offer this (RFC 9113). Python's ssl accepts clients that do not
 
 
 class Owner(Protocol):
@@ -32,16 +34,17 @@ class Owner(Protocol):
     loop: asyncio.AbstractEventLoop
 
     def age_ns(self) -> int: ...
-    def discard(self, connection: Connection) -> None: ...
-    def tls_failed(self, connection: Connection, error: Exception | str) -> None: ...
+    def add(self, connection: Client, held_bytes: int) -> None: ...
+    def discard(self, connection: Client) -> None: ...
+    def tls_failed(self, connection: Client, error: Exception | str) -> None: ...
 
 
-class Connection(Session):
-    """One client's connection. It owns `client`, a connected socket. tls: the server's certificates, by which its
-    `self.tls` (_core/net/tls) is made; None in plaintext."""
+class Client(StreamSocket):
+    """Who is at the other end of a connection. It owns `client`, a connected socket; None: it gets another connection's. tls: the server's
+    certificates, by which its `self.tls` (_core/net/tls) is made; None in plaintext. http: it is one of REST's ports."""
 
-    def __init__(self, owner: Owner, client: socket.socket, tls: Tls | None) -> None:
-        super().__init__(owner.server, client, None if tls is None else TlsLayer(tls.wrap))
+    def __init__(self, owner: Owner, client: socket.socket | None, tls: Tls | None, *, http: bool = False) -> None:
+        super().__init__(owner.server, client, None if tls is None else TlsLayer(partial(tls.wrap, http=http)))
         self._owner = owner
         self.made_s = owner.loop.time()
         self.held_bytes = 0  # the most memory that it can hold beside its messages; the transport sets it
@@ -54,13 +57,13 @@ class Connection(Session):
 
     def handshake_made(self) -> bool:
         assert self.tls is not None
-        session = self.tls.ssl_object
-        if session.selected_alpn_protocol() != ALPN:
-            self._owner.tls_failed(self, f"{self.peer} did not offer h2 in its handshake (ALPN)")
-            return False
-        self._identity = _identity(session)
+        self._identity = _identity(self.tls.ssl_object)
         self.check_identity()
         return True
+
+    def take_over(self, other: Client) -> None:
+        """Goes on with the client of another connection, which hands its socket on."""
+        self._identity, self._told, self.rejection, self.made_s = other._identity, other._told, other.rejection, other.made_s
 
     def failed(self, error: Exception) -> None:
         if self.shakes_hands:
@@ -91,6 +94,17 @@ class Connection(Session):
             return (self.socket is not None and self.socket.getpeername()) or "a Unix socket"
         except OSError:
             return "a client that has left"
+
+
+class Connection(Client, Session):
+    """A connection of HTTP/2."""
+
+    def handshake_made(self) -> bool:
+        assert self.tls is not None
+        if self.tls.ssl_object.selected_alpn_protocol() != HTTP2:
+            self._owner.tls_failed(self, f"{self.peer} did not offer h2 in its handshake (ALPN)")
+            return False
+        return super().handshake_made()
 
 
 def _identity(session: ssl.SSLObject) -> Identity | None:

@@ -182,7 +182,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     async def adopt(self, opened: socket.socket, tls: bool) -> Address:
         raise StartError("sockets that were opened for this process (LISTEN_FDS) need --transport native: grpc opens its own")
 
-    def take(self, opened: socket.socket, tls: bool) -> None:
+    def take(self, opened: socket.socket, tls: bool, http: bool = False) -> None:
         raise StartError("connections that another process accepted need --transport native")
 
     @property

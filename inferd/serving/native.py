@@ -1,8 +1,8 @@
-"""The service table on inferd's own HTTP/2: `_core.http2` serves the sockets, in turns on the event loop.
+"""The service table on inferd's own HTTP/2 and HTTP/1.1: `_core.net` serves the sockets, in turns on the event loop.
 
-ModelInfer and ModelStreamInfer go from http2 straight to the service, with no task and no future. The other methods, cold, run as a task
-each.
-Never in here: HTTP/2 frames, gRPC framing, what a method does.
+ModelInfer, ModelStreamInfer and the inferences of REST go straight to the service, with no task and no future. The other methods, cold,
+run as a task each.
+Never in here: HTTP, gRPC framing, what a method does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import chain
 from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, cast
 
+from inferd._core.http.handler import HttpService
 from inferd._core.http2.http2_state import Http2State
 from inferd._core.net.poller import Poller
 from inferd.descriptors import fitting, make_room, warn_of_few
@@ -40,9 +41,12 @@ if TYPE_CHECKING:
     from socket import socket
 
     from inferd._core.grpc.call import Call
+    from inferd._core.http.handler import HttpHandler
     from inferd._core.http2.stream import Http2Call
     from inferd.config import Address, Settings
+    from inferd.serving.connection import Client
     from inferd.serving.method import Method
+    from inferd.serving.rest.service import RestService
     from inferd.serving.tls import Tls
 
 __all__ = ["NativeTransport"]
@@ -75,10 +79,11 @@ class Wave:
 
 
 class NativeTransport:
-    """A gRPC server over a service table, on the running event loop.
+    """A server of gRPC over a service table, and of REST, on the running event loop.
 
     methods: full method name -> Method. settings: limits and socket options. reject(call, error): answers a call whose method raised
-    (see service.py). access: which clients may call; None: as the settings say. tls: for the addresses that speak it.
+    (see service.py). access: which clients may call; None: as the settings say. tls: for the addresses that speak it. rest: what serves
+    REST beside inferences, and the handler of these; None: REST is not served here.
     """
 
     fixed: frozenset[str] = frozenset()
@@ -90,12 +95,13 @@ class NativeTransport:
         reject: Callable[[Call, Exception], None],
         access: Access | None = None,
         tls: Tls | None = None,
+        rest: tuple[RestService, HttpHandler] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.access, self._tls = access or Access(settings), tls
-        self.connections: set[Connection] = set()
+        self.connections: set[Client] = set()
         self._rejected_connections = self._handshakes_failed = 0
-        self._cold_calls = ColdCalls(self.loop, reject)
+        self._cold_calls = ColdCalls(self.loop, reject, None if rest is None else rest[0])
         self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
         self.server = Http2State(
             methods,
@@ -107,6 +113,7 @@ class NativeTransport:
             run_on_thread=self._threads.run_on_thread,
             authenticator=self._authenticate if self.access.asks_for_tokens else None,
             compression=settings.compression,
+            http_handler=None if rest is None else HttpService(rest[1], self._cold_calls.start_rest, admits=rest[0].admit),
             **_limits(settings),
         )
         self.poller = Poller(self.loop.call_soon)
@@ -117,7 +124,7 @@ class NativeTransport:
         self.connection_bytes = 0  # that open connections hold at most, beside their messages
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
         self._handshake_s = float(settings.handshake_timeout_s)
-        self._unlooked: deque[Connection] = deque()  # in the present round of looks at all
+        self._unlooked: deque[Client] = deque()  # in the present round of looks at all
         self._look_timer = self.loop.call_later(LOOK_S, self._look)
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._settings = settings
@@ -137,21 +144,22 @@ class NativeTransport:
         real = self.bind(addresses)
         for listener in chain.from_iterable(self._bound):
             listener.listen()
-        self._ports += [self._port(listeners, tls=listeners[0].address.tls) for listeners in self._bound]
+        self._ports += [self._port(listeners, listeners[0].address) for listeners in self._bound]
         self._bound = []
         return real
 
     async def adopt(self, opened: socket, tls: bool) -> Address:
         """Serves on a socket that listens already, and returns its address. A Unix socket speaks no TLS."""
         listener = adopt(opened, tls)
-        self._ports.append(self._port([listener], tls=listener.address.tls))
+        self._ports.append(self._port([listener], listener.address))
         return listener.address
 
-    def take(self, client: socket, tls: bool) -> None:
-        """Serves a connection that a port or another process accepted, or closes it if there is no room. A Unix socket speaks no TLS."""
+    def take(self, client: socket, tls: bool, http: bool = False) -> None:
+        """Serves a connection that a port or another process accepted, or closes it if there is no room. A Unix socket speaks no TLS.
+        http: it came to a port of REST."""
         try:
             if self.open_connections < self._max_connections:
-                self._serve(client, self._tls if tls and client.family != AF_UNIX else None)
+                self._serve(client, self._tls if tls and client.family != AF_UNIX else None, http=http)
                 return
         except OSError:  # the kernel has no memory for it
             pass
@@ -244,7 +252,7 @@ class NativeTransport:
         """The age at which a new connection drains; 0: never."""
         return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
 
-    def tls_failed(self, connection: Connection, error: Exception | str) -> None:
+    def tls_failed(self, connection: Client, error: Exception | str) -> None:
         """A client's handshake has failed, or was not for HTTP/2."""
         self._handshakes_failed += 1
         if isinstance(error, str):
@@ -259,7 +267,7 @@ class NativeTransport:
         try:
             return self.access.check_token(call.method, authorization)
         except Unauthenticated as rejection:
-            self.access.tell_token(self.loop.time(), rejection, cast("Connection", call.connection).peer)
+            self.access.tell_token(self.loop.time(), rejection, cast("Client", call.connection).peer)
             raise
 
     def counters(self) -> dict[str, float]:
@@ -323,7 +331,7 @@ class NativeTransport:
             if self._unlooked:
                 self.loop.call_soon(self._look_on, now_ns)
 
-    def _look_at(self, connection: Connection, now_ns: int) -> None:
+    def _look_at(self, connection: Client, now_ns: int) -> None:
         """Ends calls and connections whose clients do not move, so that they hold no memory forever. A request that does not come, or a
         response that the client does not read, ends its call. A client that reads nothing at all, or stops within headers or a handshake,
         loses the connection. A client does not move if, over stall_timeout_s, it is slower than min_rate_bytes; or than
@@ -345,29 +353,39 @@ class NativeTransport:
         elif connection.take_keepalive_step(now_ns, connection.unsent_nbytes):
             connection.abort()
 
-    def _port(self, listeners: list[Listener], *, tls: bool) -> Port:
-        assert self._tls is not None or not tls
-        return Port(listeners, partial(self.take, tls=tls), self._count_rejected)
+    def _port(self, listeners: list[Listener], address: Address) -> Port:
+        assert self._tls is not None or not address.tls
+        return Port(listeners, partial(self.take, tls=address.tls, http=address.http), self._count_rejected)
 
-    def _serve(self, client: socket, tls: Tls | None) -> None:
+    def _serve(self, client: socket, tls: Tls | None, *, http: bool) -> None:
         """Raises OSError."""
         client.setblocking(False)
         if client.family != AF_UNIX:
             client.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # a small response waits for no acknowledgement of the one before
-        connection = Connection(self, client, tls)
+        connection = self._make(client, tls, http=http)
         try:
             connection.start(self.poller)
         except BaseException:
             connection.abort()
             raise
-        self.connections.add(connection)
-        connection.held_bytes = CONNECTION_BYTES if tls is None else TLS_CONNECTION_BYTES
-        self.connection_bytes += connection.held_bytes
+        self.add(connection, CONNECTION_BYTES if tls is None else TLS_CONNECTION_BYTES)
         if self.server.stopping:
             connection.drain()
 
-    def discard(self, connection: Connection) -> None:
-        """Its HTTP/2 is over."""
+    def _make(self, client: socket, tls: Tls | None, *, http: bool) -> Client:
+        if not http:
+            return Connection(self, client, tls)
+        from inferd.serving.http_connection import HttpConnection  # not every build has HTTP/1.1
+
+        return HttpConnection(self, client, tls, http=True)
+
+    def add(self, connection: Client, held_bytes: int) -> None:
+        self.connections.add(connection)
+        connection.held_bytes = held_bytes
+        self.connection_bytes += held_bytes
+
+    def discard(self, connection: Client) -> None:
+        """What it speaks is over."""
         if connection in self.connections:
             self.connections.discard(connection)
             self.connection_bytes -= connection.held_bytes

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from inferd._core.codec.infer import InferRequest
     from inferd._core.grpc.call import Call
+    from inferd._core.rest.request import RestRequest
     from inferd.engine.repository import Repository
     from inferd.errors import RequestError
 
@@ -37,7 +38,7 @@ class OnDemand:
     request) and reject(call, error) are set by the service.
     """
 
-    go_on: Callable[[Call, InferRequest], None]
+    go_on: Callable[[Call, InferRequest | RestRequest], None]
     reject: Callable[[Call, Exception], None]
 
     def __init__(
@@ -50,7 +51,7 @@ class OnDemand:
         self._gone_on = 0  # requests that did not wait in vain
         self._hits = 0  # as they were told last
 
-    def take(self, call: Call, request: InferRequest) -> bool:
+    def take(self, call: Call, request: InferRequest | RestRequest) -> bool:
         """Lets the request wait if its model is on demand. Raises ResourceExhausted."""
         name = request.model_name
         if not self._repository.is_on_demand(name, request.model_version):
@@ -140,7 +141,7 @@ class OnDemand:
 class _Waiting:
     """One request that waits, as its call's work."""
 
-    def __init__(self, on_demand: OnDemand, call: Call, request: InferRequest) -> None:
+    def __init__(self, on_demand: OnDemand, call: Call, request: InferRequest | RestRequest) -> None:
         self._on_demand, self.call, self.request = on_demand, call, request
         self.since_ns = monotonic_ns()
         self.timer: asyncio.TimerHandle | None = None

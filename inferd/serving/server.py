@@ -56,7 +56,7 @@ class Transport(Protocol):
     def bind(self, addresses: Sequence[Address]) -> list[Address]: ...
     async def start(self, addresses: Sequence[Address] = ()) -> list[Address]: ...
     async def adopt(self, opened: socket, tls: bool) -> Address: ...
-    def take(self, opened: socket, tls: bool) -> None: ...
+    def take(self, opened: socket, tls: bool, http: bool = False) -> None: ...
     @property
     def open_connections(self) -> int: ...
     @property
@@ -106,10 +106,13 @@ class Server:
         on_demand = self._models.on_demand
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers, self._models.control, on_demand)
         self._access = Access(settings)
-        self._tls = Tls(settings) if settings.tls_cert is not None else None
-        self.transport_name, self._transport = self._make_transport()
+        native = settings.transport != "grpcio" and find_spec("inferd._core.http2.session") is not None
+        self.rest_name = rest_server(native=native) if settings.serves_http else ""
+        http = ("h2", "http/1.1") if self.rest_name == "native" else ("http/1.1",)
+        self._tls = Tls(settings, http) if settings.tls_cert is not None else None
         self.rest = RestService(self.service.methods, settings.cors_origin)
-        self._http = self._make_http()
+        self.transport_name, self._transport = self._make_transport(native=native)
+        self._http = self._make_http() if self.rest_name == "aiohttp" else None
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
         self._scrapes: ScrapeServer | None = None
@@ -146,17 +149,26 @@ class Server:
         where = f" on {real['grpc']}" if real else ""
         opened = time.monotonic()
         log.info(
-            "ready%s (%s transport): %.2f s to start Python, %.2f s to load models, %.2f s to open ports",
-            *(where, self.transport_name, age_s, loaded - started, opened - loaded),
-            extra=logs.event("server_ready", **real, transport=self.transport_name, duration_ms=round(1000 * (opened - started))),
+            "ready%s (%s transport%s): %.2f s to start Python, %.2f s to load models, %.2f s to open ports",
+            *(
+                where,
+                self.transport_name,
+                f", REST by {self.rest_name}" if self.rest_name == "aiohttp" else "",
+                age_s,
+                loaded - started,
+                opened - loaded,
+            ),
+            extra=logs.event(
+                "server_ready", **real, transport=self.transport_name, rest=self.rest_name, duration_ms=round(1000 * (opened - started))
+            ),
         )
         return real
 
     def _bind(self) -> list[Address]:
         """Takes all addresses, those of sockets that were given aside. The real ones."""
         settings = self.settings
-        addresses = served(settings.addresses(grpc=not self._sockets))
-        bound = self._transport.bind([address for address in addresses if not address.http])
+        addresses = served(settings.addresses(grpc=not self._sockets), native=self.transport_name == "native")
+        bound = self._transport.bind([address for address in addresses if self._http is None or not address.http])
         if self._http is not None:
             bound += self._http.bind([address for address in addresses if address.http])
         if (metrics := settings.metrics_address) is not None:
@@ -190,12 +202,10 @@ class Server:
 
     def take(self, opened: socket, tls: bool, http: bool) -> None:
         """Serves a connection that another process accepted. http: it is one of REST."""
-        if not http:
-            self._transport.take(opened, tls)
-        elif self._http is not None:
+        if http and self._http is not None:
             self._http.take(opened, tls)
         else:
-            opened.close()
+            self._transport.take(opened, tls, http)
 
     @property
     def open_connections(self) -> int:
@@ -238,18 +248,20 @@ class Server:
             self._scrapes = None
         self._garbage.end()
 
-    def _make_transport(self) -> tuple[str, Transport]:
+    def _make_transport(self, *, native: bool) -> tuple[str, Transport]:
+        """The name of the transport, and itself. native: it is asked for, or may be it, and is built."""
         settings = self.settings
-        native = find_spec("inferd._core.http2.session") is not None
         if settings.transport == "native" and not native:
             raise StartError(
                 "transport: native is asked for and not built; install libnghttp2-dev (1.61 or newer) and pkg-config, build inferd "
                 "again, or serve with --transport grpcio"
             )
-        if settings.transport != "grpcio" and native:
+        if native:
             from inferd.serving.native import NativeTransport
 
-            return "native", NativeTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
+            infer = self.service.rest_infer if self.rest_name == "native" else None
+            rest = None if infer is None else (self.rest, infer)
+            return "native", NativeTransport(self.service.methods, settings, self.service.reject, self._access, self._tls, rest)
         if settings.transport == "auto":
             log.warning("the native transport is not built (libnghttp2 was not found): serving on grpcio, which is many times slower")
         if find_spec("grpc") is None:
@@ -258,9 +270,7 @@ class Server:
 
         return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
 
-    def _make_http(self) -> StandIn | None:
-        if not self.settings.serves_http or not rest_server():
-            return None
+    def _make_http(self) -> StandIn:
         from inferd.serving.rest.stand_in import StandIn
 
         infer = self.service.model_infer

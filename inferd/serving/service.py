@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from inferd._core.codec.infer import InferRequest
 from inferd._core.inference.path import ModelInfer, ModelStreamInfer
 from inferd.errors import Internal, RequestError
 from inferd.log import event
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferd._core.grpc.call import Call
+    from inferd._core.inference.rest_path import RestInfer
+    from inferd._core.rest.request import RestRequest
     from inferd.engine.repository import Repository
     from inferd.serving.on_demand import OnDemand
 
@@ -54,8 +59,11 @@ class InferenceService:
         self.model_infer = ModelInfer(repository.routes, repository.find)
         self._unpacker = Unpacker(self.model_infer, self.reject)
         self.model_infer.unpack = self._unpacker.take
+        self.rest_infer = self._rest_infer()
         if on_demand is not None:
-            self.model_infer.wait, on_demand.go_on, on_demand.reject = on_demand.take, self.model_infer, self.reject
+            self.model_infer.wait, on_demand.go_on, on_demand.reject = on_demand.take, self._go_on, self.reject
+            if self.rest_infer is not None:
+                self.rest_infer.wait = on_demand.take
         self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
@@ -73,6 +81,25 @@ class InferenceService:
             **self.health.methods(),
             **Reflection().methods(),
         }
+
+    def _rest_infer(self) -> RestInfer | None:
+        """The inferences of REST on the native transport; None: this build has none."""
+        if find_spec("inferd._core.inference.rest_path") is None:
+            return None
+        from inferd._core.inference.rest_path import RestInfer
+        from inferd._core.rest.decode import decode_rest_request
+
+        made = RestInfer(self.repository.routes, self.repository.find)
+        unpacker = Unpacker(made.go_on, self.reject)
+        made.unpack = lambda call, head: unpacker.take(call, partial(decode_rest_request, head=head))
+        return made
+
+    def _go_on(self, call: Call, request: InferRequest | RestRequest) -> None:
+        """Its model is in memory now."""
+        if isinstance(request, InferRequest):
+            self.model_infer(call, request)
+        elif self.rest_infer is not None:
+            self.rest_infer.go_on(call, request)
 
     def reject(self, call: Call, error: Exception) -> None:
         """Answers a call whose method raised, or whose request was wrong. An exception other than a RequestError is a fault of ours: its

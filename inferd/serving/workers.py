@@ -213,7 +213,7 @@ class Supervisor:
         tls = self.settings.tls_cert is not None
         places = [[adopt(opened, tls)] for opened in self._sockets]
         self._listeners = [listener for place in places for listener in place]
-        for address in served(self.settings.addresses(grpc=not self._sockets)):
+        for address in served(self.settings.addresses(grpc=not self._sockets), native=True):
             places.append(bind(address, self.settings))
             self._listeners += places[-1]
         if (metrics := self.settings.metrics_address) is not None:

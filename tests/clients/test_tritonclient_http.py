@@ -37,7 +37,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     )
     loaded = [name.name for name in folder.iterdir() if name.name != "unloaded"]
     settings = {"model_control": "explicit", "load_model": (*loaded, "digits"), "compression": "gzip"}
-    with ServerFixture(folder, EXAMPLES / "models", transport=request.param, http_port=0, **settings) as server:
+    with ServerFixture(folder, EXAMPLES / "models" / "digits", transport=request.param, http_port=0, **settings) as server:
         yield server
 
 

@@ -15,18 +15,36 @@ __all__ = ["NOT_SERVED", "rest_server", "served"]
 
 log = logging.getLogger(__name__)
 
+# What not every build has, by the library that it needs and Debian's package of that.
+NATIVE = {"inferd._core.http1.connection": "libllhttp-dev", "inferd._core.inference.rest_path": "libyyjson-dev"}
 NOT_SERVED = "REST is not served: aiohttp is not installed; pip install 'inferd[http]', or serve with --http-port off"
 
 
-def rest_server() -> Literal["aiohttp", ""]:
-    """aiohttp is the stand-in (stand_in.py); empty: there is none."""
+def rest_server(*, native: bool) -> Literal["native", "aiohttp", ""]:
+    """aiohttp is the stand-in (stand_in.py); empty: there is none. native: the transport of gRPC is."""
+    if native and not missing():
+        return "native"
     return "aiohttp" if find_spec("aiohttp") is not None else ""
 
 
-def served(addresses: Iterable[Address]) -> list[Address]:
+def missing() -> str:
+    """Debian's packages that the native server of REST needs, and that were not there when inferd was built."""
+    return ", ".join(package for module, package in NATIVE.items() if find_spec(module) is None)
+
+
+def slower() -> str:
+    """What to know of the stand-in beside the native transport."""
+    return f"REST is served by aiohttp, which is many times slower: install {missing()} and build inferd again"
+
+
+def served(addresses: Iterable[Address], *, native: bool) -> list[Address]:
     """All of these; without those of REST, and with a warning, where nothing here speaks it."""
     asked = list(addresses)
-    if rest_server() or not any(address.http for address in asked):
+    if not any(address.http for address in asked):
+        return asked
+    if found := rest_server(native=native):
+        if native and found != "native":
+            log.warning(slower())
         return asked
     log.warning(NOT_SERVED)
     return [address for address in asked if not address.http]

@@ -7,7 +7,6 @@ from collections.abc import MutableMapping, MutableSequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
 __all__ = ["json_form"]
@@ -16,7 +15,8 @@ __all__ = ["json_form"]
 def json_form(message: Message, *, whole: bool = False) -> dict[str, Any]:
     """The fields that are set or always have a value. whole: messages within it that are not set, too."""
     found: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
+    fields: Any = message.DESCRIPTOR.fields
+    for field in fields:
         value = getattr(message, field.name)
         if isinstance(value, MutableMapping):
             values = field.message_type.fields_by_name["value"]
@@ -28,7 +28,8 @@ def json_form(message: Message, *, whole: bool = False) -> dict[str, Any]:
     return found
 
 
-def _value(field: FieldDescriptor, value: Any, whole: bool) -> object:
+def _value(field: Any, value: Any, whole: bool) -> object:
+    """field: a FieldDescriptor, of which protobuf has two kinds."""
     if field.message_type is not None:
         return json_form(value, whole=whole)
     if field.enum_type is not None:

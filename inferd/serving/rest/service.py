@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as NoBase64
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
+from inferd._core.http.response import error_body, error_headers, status_of
 from inferd.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
 from inferd.protocol import inference
 from inferd.serving.inspection import SERVICE
@@ -21,39 +22,25 @@ from inferd.serving.rest.json_form import json_form
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from inferd._core.grpc.call import Call
+    from inferd._core.http.head import Head
     from inferd.errors import RequestError
     from inferd.serving.method import Method
 
-__all__ = ["INFER", "Asked", "Head", "Headers", "Response", "RestService", "error_response", "split"]
+__all__ = ["INFER", "Headers", "Response", "RestService", "error_response", "is_probe", "split"]
 
 Headers = tuple[tuple[bytes, bytes], ...]
 INFER = "v2/models/*/infer"  # the resource that is not for this class
 
-STATUSES = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 412, 10: 503, 12: 501, 13: 500, 14: 503, 16: 401}  # of gRPC's codes
-STATUSES_BY_REASON = {"message_size": 413, "header_size": 431, "content_coding": 415, "expectation": 417, "stalled": 408}
 READ = (b"GET", b"HEAD", b"OPTIONS")  # they change nothing
 MAX_SHOWN_CHARS = 128  # of a client's own words
+MAX_BODY_NBYTES = 64 << 10  # of requests that load no model
 PREFLIGHT_S = b"600"  # browsers ask again after so long
 ASKED_HEADERS = (
     b"authorization, content-type, content-encoding, inference-header-content-length, inferd-timeout-ms, traceparent, x-request-id"
 )
 SHOWN_HEADERS = b"inference-header-content-length, retry-after, x-request-id"
 JSON = ((b"content-type", b"application/json"),)
-
-
-class Head(Protocol):
-    """What this service needs to know of a request beside its body."""
-
-    @property
-    def verb_name(self) -> bytes: ...  # b"GET"
-    @property
-    def path(self) -> bytes: ...  # as it came, without a query
-    @property
-    def origin(self) -> bytes | None: ...
-    @property
-    def host(self) -> bytes | None: ...
-    @property
-    def access_control_request_method(self) -> bytes | None: ...
 
 
 class Response(NamedTuple):
@@ -96,6 +83,17 @@ class RestService:
             "v2/repository/models/*/unload": {"POST": self._unload},
         }
 
+    def admit(self, call: Call, head: Head) -> None:
+        """Called before the body of a request comes: of an inference, where it comes from a web page. Raises the rejection."""
+        head.response_headers = self._cors_headers(head) or None
+        self._check_origin(head)
+        if not head.is_infer:
+            resource, _ = split(head.path)
+            if resource not in self._resources:
+                raise _no_such_path(head.path)
+            if not resource.endswith("/load"):  # which brings a model's files
+                head.max_body_nbytes = MAX_BODY_NBYTES
+
     async def respond(self, head: Head, body: bytes) -> Response:
         """The response to a request that is no inference. Raises RequestError."""
         resource, asked = split(head.path)
@@ -115,7 +113,7 @@ class RestService:
 
     # ---- browsers ----
 
-    def check_origin(self, head: Head) -> None:
+    def _check_origin(self, head: Head) -> None:
         """Rejects what a web page of a foreign origin would change here: a browser sends some requests without asking first."""
         if head.origin is None or head.verb_name in READ or self._is_allowed(head.origin):
             return
@@ -126,7 +124,7 @@ class RestService:
                 reason="origin",
             )
 
-    def cors_headers(self, head: Head) -> Headers:
+    def _cors_headers(self, head: Head) -> Headers:
         """What every response to a page of an allowed origin says."""
         if head.origin is None or not self._is_allowed(head.origin):
             return ((b"vary", b"origin"),) if self._cors_origins else ()
@@ -227,15 +225,14 @@ class RestService:
         return await method.handler(request)
 
 
+def is_probe(head: Head) -> bool:
+    """Whether it costs next to nothing, and passes others that wait."""
+    return head.path.startswith(b"/v2/health/") or head.path.endswith(b"/ready")
+
+
 def error_response(error: RequestError) -> Response:
     """What a client gets in place of a result. Triton's clients read `error`."""
-    headers: Headers = JSON
-    if (retry_after_ns := getattr(error, "retry_after_ns", 0)) > 0:
-        headers += ((b"retry-after", b"%d" % -(-retry_after_ns // 10**9)),)
-    if error.code == 16:
-        headers += ((b"www-authenticate", b"Bearer"),)
-    status = STATUSES_BY_REASON.get(error.reason) or STATUSES.get(error.code, 500)
-    return Response(status, headers, msgspec.json.encode({"error": str(error), "code": error.status}))
+    return Response(status_of(error), (*JSON, *error_headers(error)), error_body(error))
 
 
 def split(path: bytes) -> tuple[str, Asked]:

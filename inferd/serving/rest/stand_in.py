@@ -14,31 +14,33 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web import BaseRequest, Response, Server, StreamResponse
+from aiohttp.web import BaseRequest, Server, StreamResponse
+from aiohttp.web import Response as AiohttpResponse
 from aiohttp.web_protocol import RequestHandler
 
 from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd._core.grpc.compression import Compression, Decompression
 from inferd._core.grpc.message import Message
+from inferd._core.http.head import Head
 from inferd.descriptors import fitting
 from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, ResourceExhausted, Unavailable
 from inferd.protocol import inference
-from inferd.serving.access import SEVERAL, Access
 from inferd.serving.budget import settled
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, bind, close_empty
 from inferd.serving.ports import Port
 from inferd.serving.rest.plain import body_of, request_of
-from inferd.serving.rest.service import INFER, error_response, split
+from inferd.serving.rest.service import Response, error_response
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
     from inferd.config import Address, Settings
-    from inferd.serving.rest.service import Asked, Headers, RestService
+    from inferd.serving.access import Access
+    from inferd.serving.rest.service import Headers, RestService
     from inferd.serving.tls import Tls
 
 __all__ = ["StandIn"]
@@ -51,10 +53,6 @@ FIRST_REQUEST_S = 0.05  # in a drain, for requests of connections that were acce
 LONG_NBYTES = 16 << 10  # of a body that a thread reads or writes
 LEAST_COMPRESSED_NBYTES = 1 << 10
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
-MAX_DIGITS = 12
-TIMEOUTS = ("Inferd-Timeout-Ms", "X-Envoy-Expected-Rq-Timeout-Ms")
-CODINGS = ("gzip", "deflate")
-MAX_REQUEST_ID_CHARS = 256
 
 
 class StandInCall(Call):
@@ -80,16 +78,6 @@ class StandInCall(Call):
     def _complete(self, outcome: Message | bytes | RequestError) -> None:
         if self.finish() and not self.outcome.done():
             self.outcome.set_result(outcome)
-
-
-class Head(NamedTuple):
-    """What the service asks of a request (service.Head)."""
-
-    verb_name: bytes
-    path: bytes
-    origin: bytes | None
-    host: bytes | None
-    access_control_request_method: bytes | None
 
 
 class Connection(RequestHandler):
@@ -278,17 +266,14 @@ class StandIn:
         self._open += 1
         self._opened += 1
         held = _Held(self)
-        head = _head(request)
+        head: Head | None = None
         try:
             try:
+                head = Head.of(request.method, request.rel_url.raw_path_qs, request.headers.items())
                 answer = await self._answer(request, head, held)
             except Exception as error:
-                answer = error_response(self._rejection(head, error))
-            response = await self._compressed(request, *answer)
-            for name, value in self._rest.cors_headers(head):
-                response.headers.add(name.decode(), value.decode("latin-1"))
-            if (request_id := request.headers.get("X-Request-Id")) and len(request_id) <= MAX_REQUEST_ID_CHARS:
-                response.headers["X-Request-Id"] = request_id
+                answer = error_response(self._rejection(request, error))
+            response = _as_aiohttp(*answer) if head is None else await self._compressed(head, *answer)
             if self._draining:
                 response.force_close()
             async with asyncio.timeout(self._slowest_s(response.content_length or 0)):
@@ -297,39 +282,39 @@ class StandIn:
             return response
         except TimeoutError:  # the client does not read
             if request.transport is not None:
-                cast("asyncio.Transport", request.transport).abort()
+                request.transport.abort()
             raise ConnectionResetError from None
         finally:
             self._open -= 1
             held.release()
 
-    def _rejection(self, head: Head, error: Exception) -> RequestError:
+    def _rejection(self, request: BaseRequest, error: Exception) -> RequestError:
         """What the client is told. The service counts it, and logs what is not for clients."""
-        call = StandInCall(_path(head), Message(), NO_DEADLINE)
+        call = StandInCall(request.rel_url.raw_path, Message(), NO_DEADLINE)
         self._reject(call, error)
         told = call.outcome.result()
         assert isinstance(told, RequestError)
         return told
 
-    async def _answer(self, request: BaseRequest, head: Head, held: _Held) -> tuple[int, Headers, bytes]:
+    async def _answer(self, request: BaseRequest, head: Head, held: _Held) -> Response:
         self._check_identity(cast("Connection", request.protocol))
-        self._check_token(request, head)
-        self._rest.check_origin(head)
-        deadline_ns = _deadline_ns(request)
-        body = await self._read(request, held)
-        resource, asked = split(head.path)
-        if resource == INFER and head.verb_name == b"POST":
-            return await self._inferred(request, asked, body, deadline_ns)
+        call = StandInCall(head.path.decode("ascii"), Message(), head.deadline_ns)
+        self._check_token(request, call.method, head.authorization)
+        self._rest.admit(call, head)
+        body = await self._read(request, head, held)
+        if head.is_infer:
+            return await self._inferred(head, body)
+        remaining_s = None if head.deadline_ns == NO_DEADLINE else max(0.0, (head.deadline_ns - time.monotonic_ns()) / 1e9)
         try:
-            async with asyncio.timeout(None if deadline_ns == NO_DEADLINE else max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)):
+            async with asyncio.timeout(remaining_s):
                 return await self._rest.respond(head, body)
         except TimeoutError:
-            raise DeadlineExceeded(f"{_path(head)}: the deadline passed before the response was ready") from None
+            raise DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready") from None
 
-    async def _inferred(self, request: BaseRequest, asked: Asked, body: bytes, deadline_ns: int) -> tuple[int, Headers, bytes]:
-        decode = partial(request_of, body, _json_nbytes(request), asked.model, asked.version)
+    async def _inferred(self, head: Head, body: bytes) -> Response:
+        decode = partial(request_of, body, head.json_nbytes, _text(head.model_name), _text(head.model_version))
         message, wanted = await asyncio.to_thread(decode) if len(body) > LONG_NBYTES else decode()
-        call = StandInCall(MODEL_INFER, Message.wrap(message.SerializeToString()), deadline_ns)
+        call = StandInCall(MODEL_INFER, Message.wrap(message.SerializeToString()), head.deadline_ns)
         try:
             self._infer(call)
             answer = await call.answer()
@@ -338,9 +323,9 @@ class StandIn:
         encode = partial(body_of, inference.ModelInferResponse.FromString(answer), wanted)
         content, json_nbytes = await asyncio.to_thread(encode) if len(answer) > LONG_NBYTES else encode()
         if not json_nbytes:
-            return 200, ((b"content-type", b"application/json"),), content
+            return Response(200, ((b"content-type", b"application/json"),), content)
         length = b"%d" % json_nbytes
-        return 200, ((b"content-type", b"application/octet-stream"), (b"inference-header-content-length", length)), content
+        return Response(200, ((b"content-type", b"application/octet-stream"), (b"inference-header-content-length", length)), content)
 
     def _check_identity(self, connection: Connection) -> None:
         session = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None
@@ -355,31 +340,26 @@ class StandIn:
         if connection.rejection is not None:
             raise connection.rejection
 
-    def _check_token(self, request: BaseRequest, head: Head) -> None:
+    def _check_token(self, request: BaseRequest, path: str, authorization: bytes | None) -> None:
         if not self._access.asks_for_tokens:
             return
-        values = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall("Authorization", ())]
         try:
-            self._access.check_token(_path(head), SEVERAL.join(values) if values else None)
+            self._access.check_token(path, authorization)
         except RequestError as rejection:
             self._access.tell_token(self._loop.time(), rejection, request.remote)
             raise
 
-    async def _read(self, request: BaseRequest, held: _Held) -> bytes:
+    async def _read(self, request: BaseRequest, head: Head, held: _Held) -> bytes:
         """The body, decompressed. It must come at min_message_rate_bytes, and fit the memory of all messages."""
-        most = self._settings.max_message_bytes
-        announced = request.content_length or 0
-        if announced > most:
-            raise _too_large(most, f"{announced} bytes")
-        if (expected := request.headers.get("Expect")) is not None:
-            if expected.lower() != "100-continue":
-                raise InvalidArgument(f"Expect: expected 100-continue, got {expected[:64]!r}", reason="expectation")
-            if not request.content.is_eof():
-                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                cast("Any", request.writer).output_size = 0  # the response is still to come
+        most = self._settings.max_message_bytes if head.max_body_nbytes < 0 else head.max_body_nbytes
+        if head.content_nbytes > most:
+            raise _too_large(most, f"{head.content_nbytes} bytes")
+        if head.expects_continue and not request.content.is_eof():
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cast("Any", request.writer).output_size = 0  # the response is still to come
         body = bytearray()
         try:
-            async with asyncio.timeout(self._slowest_s(announced or most)):
+            async with asyncio.timeout(self._slowest_s(most if head.content_nbytes < 0 else head.content_nbytes)):
                 async for piece in request.content.iter_any():
                     body += piece
                     held.add(len(piece))
@@ -387,30 +367,30 @@ class StandIn:
                         raise _too_large(most, "more")
         except TimeoutError:
             raise Unavailable("the rest of the request did not come in time (stall_timeout_s); send it again", reason="stalled") from None
-        coding = request.headers.get("Content-Encoding", "identity").lower()
+        coding = head.content_coding_name
         if coding == "identity":
             return bytes(body)
-        if coding not in CODINGS:
-            raise InvalidArgument(f"Content-Encoding: expected gzip, deflate or identity, got {coding[:64]!r}", reason="content_coding")
         work = Decompression(Message(body), coding, most)
         await asyncio.to_thread(work.run)
         if work.error is not None:
-            reason = getattr(work.error, "reason", "")
-            raise work.error if reason != "compression" else InvalidArgument(f"body: expected {coding}, got bytes that are none") from None
+            is_other = getattr(work.error, "reason", "") == "compression"
+            raise InvalidArgument(f"body: expected {coding}, got bytes that are none", reason="compression") if is_other else work.error
         assert work.result is not None
         held.add(len(work.result))
         return bytes(work.result)
 
-    async def _compressed(self, request: BaseRequest, status: int, headers: Headers, body: bytes) -> Response:
-        accepted = request.headers.get("Accept-Encoding", "").lower().replace(" ", "").split(",")
-        coding = next((coding for coding in CODINGS if coding in accepted), None)
-        if self._settings.compression == "none" or coding is None or len(body) < LEAST_COMPRESSED_NBYTES:
-            return _as_aiohttp(status, headers, body)
-        work = Compression(Message.wrap(body), coding)
-        await asyncio.to_thread(work.run)
-        if work.result is None:
-            return _as_aiohttp(status, headers, body)
-        return _as_aiohttp(status, (*headers, (b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")), bytes(work.result))
+    async def _compressed(self, head: Head, status: int, headers: Headers, body: bytes) -> AiohttpResponse:
+        headers += head.response_headers or ()
+        if head.request_id is not None:
+            headers += ((b"x-request-id", head.request_id),)
+        coding = head.accept_coding_name
+        if self._settings.compression != "none" and coding != "identity" and len(body) >= LEAST_COMPRESSED_NBYTES:
+            work = Compression(Message.wrap(body), coding)
+            await asyncio.to_thread(work.run)
+            if work.result is not None:
+                headers += ((b"content-encoding", coding.encode()), (b"vary", b"accept-encoding"))
+                body = bytes(work.result)
+        return _as_aiohttp(status, headers, body)
 
     def _slowest_s(self, nbytes: int) -> float:
         return self._settings.stall_timeout_s + nbytes / self._settings.min_message_rate_bytes
@@ -440,38 +420,11 @@ class _Held:
         self._server.hold(-self._nbytes)
 
 
-def _head(request: BaseRequest) -> Head:
-    def field(name: str) -> bytes | None:
-        value = request.headers.get(name)
-        return None if value is None else value.encode("utf-8", "surrogateescape")
-
-    path = request.rel_url.raw_path.encode("ascii", "replace")
-    return Head(request.method.encode(), path, field("Origin"), field("Host"), field("Access-Control-Request-Method"))
-
-
-def _path(head: Head) -> str:
-    return head.path.decode("ascii")
-
-
-def _deadline_ns(request: BaseRequest) -> int:
-    for name in TIMEOUTS:
-        if (milliseconds := _number(request, name)) >= 0:
-            return time.monotonic_ns() + milliseconds * 1_000_000
-    return NO_DEADLINE
-
-
-def _json_nbytes(request: BaseRequest) -> int:
-    return _number(request, "Inference-Header-Content-Length")
-
-
-def _number(request: BaseRequest, name: str) -> int:
-    """-1: there is none."""
-    text = request.headers.get(name)
-    if text is None:
-        return -1
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
-        raise InvalidArgument(f"{name}: expected a whole number of at most {MAX_DIGITS} digits, got {text[:64]!r}")
-    return int(text)
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument("path: expected names in UTF-8, percent-encoded, got bytes that are none") from None
 
 
 def _too_large(most: int, got: str) -> ResourceExhausted:
@@ -482,9 +435,10 @@ def _too_large(most: int, got: str) -> ResourceExhausted:
     )
 
 
-def _as_aiohttp(status: int, headers: Headers, body: bytes) -> Response:
-    made = Response(status=status, body=body)
+def _as_aiohttp(status: int, headers: Headers, body: bytes) -> AiohttpResponse:
+    made = AiohttpResponse(status=status, body=body)
+    made.headers.popall("Content-Type", None)
     for name, value in headers:
-        made.headers[name.decode()] = value.decode("latin-1")
+        made.headers.add(name.decode(), value.decode("latin-1"))
     made.headers["Server"] = "inferd"  # and nothing of what it is made of
     return made
