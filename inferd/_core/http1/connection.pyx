@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # connection: one client of HTTP/1.1 (see connection.pxd).
 #
 # Ownership: the connection holds its call, and the call its connection, until end_call cuts both.
