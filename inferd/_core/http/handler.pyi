@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import final
 
 from inferd._core.grpc.call import Call
 from inferd._core.http.head import Head
@@ -7,6 +8,7 @@ class HttpHandler:
     def __call__(self, call: Call, head: Head) -> None: ...
     def check(self, call: Call, head: Head) -> None: ...
 
+@final
 class HttpService(HttpHandler):
     def __init__(
         self,

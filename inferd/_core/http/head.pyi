@@ -1,8 +1,9 @@
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, final
 
 from inferd.errors import RequestError
 
+@final
 class Head:
     keep_alive: bool
     max_body_nbytes: int

@@ -1,5 +1,5 @@
 import socket
-from typing import Any
+from typing import Any, final
 
 from typing_extensions import Buffer
 
@@ -10,6 +10,7 @@ from inferd._core.net.server_state import ServerState
 from inferd._core.net.stream_socket import StreamSocket
 from inferd._core.net.tls import Tls
 
+@final
 class Http1Call(Call):
     @property
     def connection(self) -> Http1Connection | None: ...
