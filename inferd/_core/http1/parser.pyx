@@ -23,8 +23,6 @@ cdef enum:
     FRAMING_TIMES = 8
     KNOWN_NBYTES = 2 << 10      # the longest head that is kept, to be compared with the next one
 
-cdef Message EMPTY = Message.wrap(b"")
-
 cdef dict EXPECTED = {
     <int>HPE_INVALID_METHOD: ("request line: expected GET, HEAD, POST or OPTIONS", "method"),
     <int>HPE_INVALID_URL: ("request target: expected a path of printable ASCII that begins with '/'", "target"),
@@ -229,7 +227,7 @@ cdef class Parser:
         if self.chunked:
             llhttp_resume(&self.state)
         elif nbytes <= 0:
-            self.body = EMPTY
+            self.body = Message.wrap(b"")
             self.stage = WHOLE
         elif nbytes > self.max_body_nbytes and not self.drops:
             raise self.too_large()
@@ -269,7 +267,7 @@ cdef class Parser:
         nbytes[0] -= taken
         if found == HPE_PAUSED:
             if self.body is None:
-                self.body = EMPTY
+                self.body = Message.wrap(b"")
             self.missing_nbytes = 0
             self.stage = WHOLE
         return 0
