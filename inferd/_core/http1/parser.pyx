@@ -166,7 +166,8 @@ cdef class Parser:
         cdef const uint8_t *target = self.source + self.target_at
         cdef Py_ssize_t target_nbytes = self.target_nbytes
         cdef bytes authority = None
-        if self.target_at < 2 or (target - 2)[0] == c' ' or memcmp(target + target_nbytes, <const char *>" HTTP/1.", 8) != 0:
+        if self.target_at < 2 or (target - 2)[0] == c' ' or self.target_at + target_nbytes + 8 > self.head_nbytes or \
+                memcmp(target + target_nbytes, <const char *>" HTTP/1.", 8) != 0:
             raise rejection(HPE_INVALID_VERSION)        # also for a second space, which llhttp skips
         self.is_1_0 = self.state.http_minor == 0
         if head.error is not None:

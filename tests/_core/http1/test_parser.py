@@ -175,6 +175,7 @@ WRONG: dict[str, tuple[bytes, int]] = {  # bytes, and the status of the response
     "fragment": (request(line=b"GET /#a HTTP/1.1"), 400),
     # Versions and methods.
     "HTTP/0.9": (b"GET /x\r\n", 505),
+    "HTTP/0.9 with a URL": (b"GET http://a\r\n\r\n", 505),
     "HTTP/0.9 with CR": (b"GET /x,\r\r\n", 505),
     "HTTP/0.9 with half a scheme": (b"GET http\n", 400),
     "HTTP/0.9 with fields": (b"GET /x\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 505),
