@@ -20,6 +20,7 @@ from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
 from inferd.serving.server import Server
 from tests import models
+from tests.rest import Answer, Asker, infer_body
 from tests.server_fixtures import TRANSPORTS, ServerFixture, until
 from tests.wire import LIMIT_S, SERVICE, Caller, Held, infer_request, outputs_of, status_of
 
@@ -56,7 +57,7 @@ def samples(served: ServerFixture) -> dict[str, float]:
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerFixture]:
     """Eight models in the memory of three."""
     folder = models.repository(tmp_path, {**dict.fromkeys(NAMES, IDENTITY), "twice": {1: IDENTITY, 2: DOUBLED}, "broken": b"half"})
-    with ServerFixture(folder, transport=request.param, model_memory=THREE_MODELS, max_queue_requests=MOST) as served:
+    with ServerFixture(folder, transport=request.param, http_port=0, model_memory=THREE_MODELS, max_queue_requests=MOST) as served:
         yield served
 
 
@@ -105,6 +106,21 @@ def test_more_models_than_fit_are_served(served: ServerFixture, caller: Caller) 
     assert seen["inferd_model_evictions_total"] >= len(NAMES) - 3
     assert seen["inferd_model_memory_bytes"] <= THREE_MODELS
     assert seen["inferd_models_on_demand"] >= len(NAMES) + 2 - 3
+
+
+def test_requests_by_rest_bring_their_model_too(served: ServerFixture, gate: threading.Event) -> None:
+    body = infer_body("x", "FP32", [1, 16], [3] * 16)
+    name = served.on_loop(lambda: max(served.server.repository.on_demand))
+
+    def ask() -> Answer:
+        with Asker(served.http) as asker:
+            return asker.post(f"/v2/models/{name}/infer", body)
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ask) for _ in range(2)]
+        wait_for(served, 2)
+        gate.set()
+        assert {each.result().status for each in asked} == {200}
 
 
 def test_what_is_told_of_a_model_that_is_not_in_memory(served: ServerFixture, caller: Caller) -> None:

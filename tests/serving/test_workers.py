@@ -49,6 +49,7 @@ from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
 
 X = {"x": rows(1)}
 MiB = 1 << 20
+PLAIN = Address("127.0.0.1", 8001)
 
 
 @pytest.fixture(scope="module")
@@ -676,16 +677,16 @@ async def test_who_has_least_gets_the_next_connection() -> None:
     ours, other = socket.socketpair()
     with ours, other, closed_at_end(*children):
         for expected in ([5, 1, 2], [5, 2, 2], [5, 2, 3], [5, 3, 3], [5, 3, 4]):
-            supervisor._hand_on(ours.dup(), tls=False)
+            supervisor._hand_on(ours.dup(), PLAIN)
             assert [child.connections for child in children] == expected
         children[1].theirs.close()  # it has ended: the next one has it
-        supervisor._hand_on(ours.dup(), tls=False)
+        supervisor._hand_on(ours.dup(), PLAIN)
         assert [child.connections for child in children] == [5, 3, 5]
         children[2].silent_looks = children[0].silent_looks = QUIET_LOOKS
-        supervisor._hand_on(ours.dup(), tls=False)
+        supervisor._hand_on(ours.dup(), PLAIN)
         assert [child.connections for child in children] == [6, 3, 5]  # of two that have as many, who has waited longer
         children[2].silent_looks += 1
-        supervisor._hand_on(ours.dup(), tls=False)
+        supervisor._hand_on(ours.dup(), PLAIN)
         assert [child.connections for child in children] == [7, 3, 5]  # it may hang
         children[0].reported(taken=0, ended=0, able=False)
         assert supervisor._next() is None
@@ -728,7 +729,7 @@ async def test_connections_that_come_right_after_others_have_ended_are_spread(pr
             for _ in range(1 + load % 9):
                 for fake in fakes:
                     fake.look_until(now_s)
-                supervisor._hand_on(ours.dup(), tls=False)
+                supervisor._hand_on(ours.dup(), PLAIN)
                 (taker,) = [fake for fake in fakes if read_words(Channel(fake.child.theirs))]
                 taker.take()
                 now_s += 0.0002
@@ -751,7 +752,7 @@ async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
     ours, other = socket.socketpair()
     with ours, other, closed_at_end(child):
         for _ in range(MAX_UNTAKEN):
-            supervisor._hand_on(ours.dup(), tls=False)
+            supervisor._hand_on(ours.dup(), PLAIN)
         assert supervisor._next() is None
         assert child.channel.send("stop"), "there is room for other words"
         child.reported(taken=1, ended=0, able=True)
@@ -780,12 +781,12 @@ async def test_who_does_not_read_for_a_moment_stays_in_service(caplog: pytest.Lo
     ours, client = socket.socketpair()
     with ours, client, closed_at_end(*children):
         theirs = fill(full)
-        supervisor._hand_on(ours.dup(), tls=False)
+        supervisor._hand_on(ours.dup(), PLAIN)
         assert [child.connections for child in children] == [0, 6]
         assert not caplog.text, "no client waits"
         fill(other)
         for _ in range(2):
-            supervisor._hand_on(ours.dup(), tls=True)
+            supervisor._hand_on(ours.dup(), PLAIN._replace(tls=True))
         assert supervisor._next() is None
         assert "clients wait: no worker takes connections" in caplog.text
         assert [child.state for child in children] == ["ready", "ready"]
@@ -804,7 +805,7 @@ async def test_a_client_whom_no_worker_took_is_sent_away_at_the_end(caplog: pyte
     with client, closed_at_end(child):
         client.settimeout(LIMIT_S)
         fill(child)
-        supervisor._hand_on(ours, tls=False)
+        supervisor._hand_on(ours, PLAIN)
         supervisor._close_listeners()
         assert client.recv(1) == b""
     assert "a client is sent away: no worker took its connection" in caplog.text

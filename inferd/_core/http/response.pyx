@@ -56,5 +56,6 @@ cpdef bytes http_date():
 cpdef tuple error_headers(error):
     cdef object retry_after_ns = getattr(error, "retry_after_ns", 0)
     if retry_after_ns > 0:
-        return ((b"retry-after", b"%d" % -(-retry_after_ns // 1_000_000_000)),)
+        return ((b"retry-after", b"%d" % -(-retry_after_ns // 1_000_000_000)),
+                (b"retry-after-ms", b"%d" % -(-retry_after_ns // 1_000_000)))      # a full queue often has room in some milliseconds
     return ((b"www-authenticate", b"Bearer"),) if error.code == 16 else ()

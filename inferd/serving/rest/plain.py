@@ -134,10 +134,10 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 def _member(found: dict[str, Any], where: str, name: str, kind: type, default: Any) -> Any:
-    """default: None where there must be one."""
-    value = found.get(name, default)
-    if value is None:
-        raise _wrong(where + name, JSON_TYPES[kind], None)
+    """default: None where there must be one. null is no value."""
+    value = found.get(name)
+    if value is None and default is not None:
+        return default
     if type(value) is not kind:
         raise _wrong(where + name, JSON_TYPES[kind], value)
     return value
@@ -182,8 +182,8 @@ def _add_input(request: inference.ModelInferRequest, found: dict[str, Any], wher
     tensor = request.inputs.add(name=name, datatype=datatype, shape=shape)
     _set_parameters(tensor.parameters, parameters, f"{where}parameters", ("binary_data_size",))
     size_at = f"{where}parameters.binary_data_size"
-    if "binary_data_size" in parameters:
-        if "data" in found:
+    if parameters.get("binary_data_size") is not None:
+        if found.get("data") is not None:
             raise InvalidArgument(f"{where}data: expected none beside parameters.binary_data_size; send one of the two")
         raw = tail.take(_member(parameters, f"{where}parameters.", "binary_data_size", int, None), size_at)
         nbytes = math.prod(shape) * DATATYPES[datatype][1]
@@ -255,7 +255,7 @@ def _beyond(datatype: str, elements: list[Any], index: int, where: str) -> Inval
 def _set_parameters(target: Any, found: dict[str, Any], where: str, ours: tuple[str, ...]) -> None:
     """target: a map of InferParameter. ours: what concerns the body alone, and no model."""
     for name, value in found.items():
-        if name in ours:
+        if name in ours or value is None:
             continue
         if where == "parameters" and name.startswith("triton_") and name != EMPTY_FINAL:
             raise InvalidArgument(f"{where}.{name[:MAX_SHOWN_CHARS]}: names that begin with 'triton_' are reserved; leave it out")

@@ -39,7 +39,7 @@ PREFLIGHT_S = b"600"  # browsers ask again after so long
 ASKED_HEADERS = (
     b"authorization, content-type, content-encoding, inference-header-content-length, inferd-timeout-ms, traceparent, x-request-id"
 )
-SHOWN_HEADERS = b"inference-header-content-length, retry-after, x-request-id"
+SHOWN_HEADERS = b"inference-header-content-length, retry-after, retry-after-ms, x-request-id"
 JSON = ((b"content-type", b"application/json"),)
 
 

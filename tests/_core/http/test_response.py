@@ -43,7 +43,10 @@ def test_body_is_json_whatever_the_text() -> None:
 
 
 def test_headers() -> None:
-    assert error_headers(errors.ResourceExhausted("x", retry_after_ns=1_000_000_001)) == ((b"retry-after", b"2"),)
-    assert error_headers(errors.ResourceExhausted("x", retry_after_ns=1)) == ((b"retry-after", b"1"),)
+    assert error_headers(errors.ResourceExhausted("x", retry_after_ns=1_000_000_001)) == (
+        (b"retry-after", b"2"),
+        (b"retry-after-ms", b"1001"),
+    )
+    assert error_headers(errors.ResourceExhausted("x", retry_after_ns=1)) == ((b"retry-after", b"1"), (b"retry-after-ms", b"1"))
     assert error_headers(errors.Unauthenticated("x")) == ((b"www-authenticate", b"Bearer"),)
     assert error_headers(errors.InvalidArgument("x")) == ()

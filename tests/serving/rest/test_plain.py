@@ -113,6 +113,13 @@ def test_parameters_keep_their_types() -> None:
     assert json.loads(body_of(answer, IN_JSON)[0])["parameters"] == {"flag": True}
 
 
+def test_null_is_no_value() -> None:
+    tensor = {**X, "parameters": {"binary_data_size": None, "own": None}}
+    request, wanted = read({"id": None, "inputs": [tensor], "outputs": None, "parameters": {"binary_data_output": None}})
+    assert (request.id, dict(request.inputs[0].parameters), list(request.outputs), wanted.binary) == ("", {}, [], False)
+    assert request.raw_input_contents[0] == np.array([1, 2.5], np.float32).tobytes()
+
+
 def of(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{**X, **changes}]}
 
@@ -135,7 +142,7 @@ def of(**changes: Any) -> dict[str, Any]:
         ({"inputs": [X], "id": 7}, -1, "id: expected a string, got a number"),
         ({"inputs": [X], "parameters": []}, -1, "parameters: expected an object"),
         ({"inputs": [X], "parameters": {"triton_x": 1}}, -1, "parameters.triton_x: names that begin with 'triton_' are reserved"),
-        ({"inputs": [X], "parameters": {"x": None}}, -1, "parameters.x: expected true, false, a number of 64 bits or a string"),
+        ({"inputs": [X], "parameters": {"x": [1]}}, -1, "parameters.x: expected true, false, a number of 64 bits or a string"),
         ({"inputs": [X], "parameters": {"x": 1 << 64}}, -1, "parameters.x"),
         ({"inputs": [X], "parameters": {"binary_data_output": 1}}, -1, "parameters.binary_data_output: expected true or false"),
         ({"inputs": [X], "outputs": [{}]}, -1, "outputs[0].name: expected a string, got nothing"),

@@ -213,7 +213,7 @@ def test_statuses_of_errors() -> None:
     wrong = error_response(InvalidArgument("x"))
     assert (wrong.status, json.loads(wrong.body)) == (400, {"error": "x", "code": "INVALID_ARGUMENT"})
     full = error_response(ResourceExhausted("full", retry_after_ns=1_000_000_001))
-    assert (full.status, dict(full.headers)[b"retry-after"]) == (429, b"2")
+    assert (full.status, dict(full.headers)[b"retry-after"], dict(full.headers)[b"retry-after-ms"]) == (429, b"2", b"1001")
     assert error_response(ResourceExhausted("large", reason="message_size")).status == 413
     assert dict(error_response(Unauthenticated("who?")).headers)[b"www-authenticate"] == b"Bearer"
 

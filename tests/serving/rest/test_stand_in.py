@@ -97,6 +97,13 @@ def test_binary_in_and_out(asker: Asker) -> None:
     assert answer.body[nbytes:] == (array + array).tobytes()
 
 
+def test_long_json(asker: Asker) -> None:
+    """So long that a thread reads it, and writes the response."""
+    data = [index / 8 for index in range(40_000)]
+    answer = asker.post("/v2/models/wide/infer", infer_body("x", "FP32", [40, 1000], data))
+    assert answer.json["outputs"][0]["data"] == data
+
+
 def test_chunks(asker: Asker) -> None:
     text = json.dumps(ones()).encode()
     assert asker.post("/v2/models/identity/infer", iter([text[:7], text[7:]])).status == 200
