@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -49,6 +49,7 @@ def response(word: str, array: np.ndarray[Any, Any], **fields: Any) -> inference
 
 
 @pytest.mark.parametrize("word", JSON_WORDS)
+@settings(max_examples=25)
 @given(data=st.data(), flat=st.booleans())
 def test_json_becomes_the_bytes_of_the_tensor(word: str, data: st.DataObject, flat: bool) -> None:
     array = data.draw(values(word))
@@ -61,6 +62,7 @@ def test_json_becomes_the_bytes_of_the_tensor(word: str, data: st.DataObject, fl
 
 
 @pytest.mark.parametrize("word", JSON_WORDS)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_outputs_as_json_hold_every_value(word: str, data: st.DataObject) -> None:
     array = data.draw(values(word))

@@ -9,7 +9,6 @@ import socket
 import ssl
 import struct
 import threading
-import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -273,23 +272,18 @@ def test_unix_sockets(folder: Path, transport: str, tmp_path: Path) -> None:
 
 
 def test_what_has_come_is_answered_before_the_end(folder: Path, transport: str) -> None:
-    with Program(folder / "slow", "--transport", transport, "--http-port", "0") as program, Asker(program.addresses["http"]) as idle:
-        assert idle.get("/v2/health/ready").status == 200
-        with Asker(program.addresses["http"]) as asker:
-            body = json.dumps(ones(size=64)).encode()
-            asker.connection.request("POST", "/v2/models/slow/infer", body)
-            metrics = f"http://{program.addresses['metrics']}/metrics"
-
-            def streams() -> str:
-                with urllib.request.urlopen(metrics, timeout=LIMIT_S) as page:
-                    return next(line for line in page.read().decode().splitlines() if line.startswith("inferd_streams "))
-
-            until(lambda: streams() == "inferd_streams 1.0")
-            program.process.terminate()
+    with ServerFixture(folder / "slow", transport=transport, http_port=0) as served:
+        stopping = threading.Thread(target=served.__exit__, args=(None, None, None))
+        with Asker(served.http) as idle, Asker(served.http) as asker:
+            assert idle.get("/v2/health/ready").status == 200
+            asker.connection.request("POST", "/v2/models/slow/infer", json.dumps(ones(size=64)).encode())
+            until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 1)
+            stopping.start()
             response = asker.connection.getresponse()
             assert (response.status, response.headers["connection"]) == (200, "close")
-        assert program.process.wait(LIMIT_S) == 0
-    assert "Traceback" not in program.errors
+            assert idle.connection.sock.recv(1) == b""
+        stopping.join(LIMIT_S)
+        assert not stopping.is_alive()
 
 
 def test_workers_get_connections_of_both_kinds(folder: Path) -> None:
