@@ -1,4 +1,4 @@
-"""A gRPC channel from a command to a server, for methods that the SDK does not have. The one door to grpcio here."""
+"""A channel from a command to a server, over gRPC or HTTP, for methods that the SDK does not have. The one door to grpcio here."""
 
 from __future__ import annotations
 
@@ -19,8 +19,39 @@ __all__ = ["opened", "tried", "waited"]
 
 
 @contextmanager
-def opened(target: Address, reach: Reach, verb: str) -> Iterator[Any]:
-    """A grpc.Channel, closed at the end; a status of the server becomes an InferdError. verb: the command, which errors name."""
+def opened(target: Address | str, reach: Reach, verb: str) -> Iterator[Any]:
+    """A grpc.Channel, or the SDK's like it where the target is a URL, closed at the end; a status of the server becomes an InferdError.
+    verb: the command, which errors name."""
+    with _over_http(target, reach) if isinstance(target, str) else _over_grpc(target, reach, verb) as channel:
+        yield channel
+
+
+@contextmanager
+def _over_http(target: str, reach: Reach) -> Iterator[Any]:
+    from inferd.client_inputs.targets import failure_over_http, require_client
+
+    library = require_client()
+    with explained():
+        given = reach.options(library)
+        server = library.connection.connection(
+            target,
+            credentials=None,
+            tls=given.get("tls"),
+            token=given.get("token"),
+            token_in_plaintext=False,
+            metadata=None,
+            compression=None,
+            options=(),
+        )
+    try:
+        with server.channel(server.targets[0]) as channel:
+            yield channel
+    except library.InferenceError as error:
+        raise failure_over_http(server.targets[0], error) from None
+
+
+@contextmanager
+def _over_grpc(target: Address, reach: Reach, verb: str) -> Iterator[Any]:
     try:
         import grpc
     except ImportError:
@@ -49,16 +80,16 @@ def waited(future: Any, timeout_s: float) -> bool:
 
     try:
         future.exception(timeout_s)
-    except grpc.FutureTimeoutError:
+    except (grpc.FutureTimeoutError, TimeoutError):
         return False
     return True
 
 
 def tried(call: Callable[[], Any]) -> Any:
     """The response of a call whose failure matters to nobody; None: there is none."""
-    import grpc
-
     try:
         return call()
-    except grpc.RpcError:
+    except Exception as error:
+        if not hasattr(error, "code"):  # gRPC's have one, and HTTP's
+            raise
         return None

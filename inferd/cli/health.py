@@ -9,41 +9,43 @@ from inferd.cli.duration import timeout_option
 from inferd.cli.reaching import reaches_by_tls
 from inferd.cli.say import say
 from inferd.client_inputs.reach import Reach
-from inferd.config import Address, parse_target
+from inferd.config import Address, is_http, parse_target
 
 __all__ = ["address", "health"]
 
 CHECK = "/grpc.health.v1.Health/Check"
 
 
-def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
+def address(ctx: click.Context, param: click.Parameter, text: str) -> Address | str:
+    """A URL stays a text, which the client package reads."""
     try:
-        return parse_target(text)
+        return text if is_http(text) else parse_target(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
 @click.command()
-@click.argument("target", metavar="HOST:PORT", callback=address)
+@click.argument("target", metavar="TARGET", callback=address)
 @click.argument("service", default="")
 @timeout_option("1s", "Longest wait for the response.")
 @reaches_by_tls
-def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
+def health(target: Address | str, service: str, timeout: float, reach: Reach) -> int:
     """Ask a server, or its model SERVICE, whether it takes requests.
 
-    The address may be unix:/path or unix:@name, too. No token is needed. For probes: the exit code is 0 for SERVING, and 1 for
-    everything else, no response included.
+    TARGET is host:port, unix:/path or unix:@name for gRPC, or a URL for HTTP: http://host:port or https://host:port. No token is
+    needed. For probes: the exit code is 0 for SERVING, and 1 for everything else, no response included.
 
     \b
     inferd health localhost:8001
     inferd health localhost:8001 digits
+    inferd health http://localhost:8000
     """
     status = ask(target, service, timeout, reach)
     say(status)
     return 0 if status == "SERVING" else 1
 
 
-def ask(target: Address, service: str, timeout_s: float, reach: Reach) -> str:
+def ask(target: Address | str, service: str, timeout_s: float, reach: Reach) -> str:
     """The name of the ServingStatus. InferdError where there is none."""
     with opened(target, reach, "health") as channel:
         from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse

@@ -1,4 +1,4 @@
-"""`inferd infer`: one request, to a server over gRPC or to a model file in this process; prints the named outputs.
+"""`inferd infer`: one request, to a server over gRPC or HTTP, or to a model file in this process; prints the named outputs.
 
 Exit codes: 0 answered, 1 rejected or not reachable, 2 usage.
 """
@@ -70,14 +70,15 @@ def infer(
 ) -> None:
     """Send one request to a server, or run a model file once without any server.
 
-    TARGET is host:port, unix:/path or unix:@name of a running server, or the path of an ONNX file or model repository to run in this
-    process. MODEL may be left out where there is only one.
+    TARGET is host:port, unix:/path or unix:@name of a running server, a URL such as http://host:8000 to ask it over HTTP, or the path
+    of an ONNX file or model repository to run in this process. MODEL may be left out where there is only one.
 
     \b
     inferd infer localhost:8001 digits --input digit.npy
     inferd infer model.onnx --input 'x=[[1.5, 2]]' --format json
     inferd infer localhost:8001 encoder --random --shape input_ids:1,32
     inferd infer localhost:8001 cats --image cat.jpg --image dog.jpg
+    inferd infer http://localhost:8000 digits --input digit.npy
     inferd infer models.example:8001 digits --random --tls-ca ca.pem --token-file token
     """
     form = form or _form_of(save)

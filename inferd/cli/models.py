@@ -35,7 +35,7 @@ LOOK_S = 1.0  # between two looks at how a load goes on
 class Asked:
     """The server that is asked."""
 
-    target: Address
+    target: Address | str
     reach: Reach
     timeout_s: float
 
@@ -90,14 +90,15 @@ def _reaching(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.group(subcommand_metavar="ACTION ...")
-@click.argument("target", metavar="HOST:PORT", callback=address)
+@click.argument("target", metavar="TARGET", callback=address)
 @timeout_option("10m", "Longest wait for the response.")
 @_reaching
 @click.pass_context
-def models(ctx: click.Context, /, target: Address, timeout: float, **given: Any) -> None:
+def models(ctx: click.Context, /, target: Address | str, timeout: float, **given: Any) -> None:
     """List a server's models, and change them while it serves.
 
-    load and unload need a server with --model-control explicit; label and rollback one with poll or explicit.
+    TARGET is an address for gRPC, such as host:port, or a URL such as http://host:port. load and unload need a server with
+    --model-control explicit; label and rollback need gRPC, and a server with poll or explicit.
 
     \b
     inferd models localhost:8001 list --checks

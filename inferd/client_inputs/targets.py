@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from inferd.client_inputs.connections import explanation, unanswered
 from inferd.client_inputs.inputs import Spec
 from inferd.client_inputs.reach import PLAINTEXT, Reach, explained
-from inferd.config import parse_address, parse_target
+from inferd.config import is_http, parse_address, parse_target
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferd.client_inputs.inputs import Array
 
-__all__ = ["Description", "Response", "Target", "open_target", "require_client"]
+__all__ = ["Description", "Response", "Target", "failure_over_http", "open_target", "require_client"]
 
 
 class Description(NamedTuple):
@@ -85,7 +85,9 @@ class Target(Protocol):
 
 
 def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach = PLAINTEXT) -> Target:
-    """A server where `target` is an address and no file of that name exists, else an engine over the file or folder."""
+    """A server where `target` is a URL, or an address and no file of that name exists, else an engine over the file or folder."""
+    if is_http(target):
+        return Remote(target, timeout_s, metadata, reach)
     if Path(target).exists():
         if metadata:
             raise ConfigError(f"--metadata is for a server, and {target} runs in this process")
@@ -97,7 +99,9 @@ def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequ
     try:
         address = parse_target(target)
     except ValueError as error:
-        raise ConfigError(f"TARGET: {error}, or the path of an ONNX file or model repository that exists") from None
+        raise ConfigError(
+            f"TARGET: {error}, or http://HOST:PORT for HTTP, or the path of an ONNX file or model repository that exists"
+        ) from None
     return Remote(str(address), timeout_s, metadata, reach)
 
 
@@ -119,8 +123,13 @@ def choose(names: Sequence[str], where: str) -> str:
     raise ConfigError(f"{where} has several models; name one: {', '.join(sorted(names))}")
 
 
+def failure_over_http(url: str, error: Any) -> InferdError:
+    """An InferenceError of the SDK, whose text may name the address, too."""
+    return InferdError(f"{url}: {error.code.name}: {error.message.partition(f'{url}: ')[2] or error.message}")
+
+
 class Remote:
-    """A server on the other end of gRPC: inferd, Triton or another that speaks the Open Inference Protocol."""
+    """A server on the other end of gRPC or HTTP: inferd, Triton or another that speaks the Open Inference Protocol."""
 
     def __init__(self, address: str, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach) -> None:
         self._library = require_client()
@@ -167,8 +176,10 @@ class Remote:
             return method(*arguments, **options)
         except (self._library.InferenceError, ValueError) as error:  # rejected, or a response that is not what it says
             code = getattr(getattr(error, "code", None), "name", "")
-            if lacks and code == "UNIMPLEMENTED":
+            if lacks and (code == "UNIMPLEMENTED" or (code == "NOT_FOUND" and is_http(self._address))):
                 raise ConfigError(f"{self._address}: {lacks}") from None
+            if code and is_http(self._address):
+                raise failure_over_http(self._address, error) from None
             why = explanation(parse_address(self._address), self._reach) if code == "UNAVAILABLE" else ""
             if not why and "failed to connect" in str(error):
                 why = unanswered(error)

@@ -11,7 +11,7 @@
 Other packages import from here. Nothing in here imports numpy, onnxruntime or grpc.
 """
 
-from inferd.config.address import Address, parse_address, parse_listen, parse_target
+from inferd.config.address import Address, is_http, parse_address, parse_listen, parse_target
 from inferd.config.checks import PROVIDERS, most_workers
 from inferd.config.field import Field, spell
 from inferd.config.model_url import check_url, is_url, split_url, without_secrets
@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "check_url",
     "fields",
+    "is_http",
     "is_url",
     "load_settings",
     "most_workers",

@@ -45,6 +45,11 @@ class Address(NamedTuple):
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://+(?P<host>\[[^]/]*\]|[^:/]*)(?P<port>:[0-9]+)?")
 
 
+def is_http(text: str) -> bool:
+    """Whether an address is a URL for HTTP, which the client package reads."""
+    return text.lower().startswith(("http://", "https://", "http+unix:"))
+
+
 def is_host(text: str) -> bool:
     """Whether a resolver can be asked for it."""
     try:

@@ -1,4 +1,4 @@
-"""A thin client of the Open Inference Protocol over gRPC: numpy in, numpy out. For inferd, Triton and KServe servers.
+"""A thin client of the Open Inference Protocol over gRPC or HTTP: numpy in, numpy out. For inferd, Triton and KServe servers.
 
     from inferd_client import Client
 

@@ -205,6 +205,24 @@ class AsyncClient:
         request = messages.RepositoryIndexRequest(ready=ready)
         return list((await self._call(calls.REPOSITORY_INDEX, request, timeout, metadata)).models)
 
+    async def load_model(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        config: str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
+        """Loads a model, or takes its files as they are now; the arguments are those of Client.load_model. A Triton extension."""
+        await self._control(calls.load_request(model, version, config), timeout, metadata)
+
+    async def unload_model(
+        self, model: str, *, version: int | None = None, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> None:
+        """Unloads a model, or one of its versions, once the requests that it has are answered. A Triton extension."""
+        await self._control(calls.unload_request(model, version), timeout, metadata)
+
     async def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[str]:
         """Names of the models that are ready, sorted. A Triton extension."""
         return sorted({entry.name for entry in await self.repository_index(ready=True, timeout=timeout, metadata=metadata)})
@@ -217,6 +235,11 @@ class AsyncClient:
         request = messages.HealthCheckRequest(service=service)
         answer = await self._call(calls.HEALTH_CHECK, request, timeout, metadata)
         return calls.health_status(answer)
+
+    async def _control(self, order: calls.Order, timeout: float | None, metadata: Metadata | None) -> None:
+        until = self._until(timeout)
+        pairs = await self._pairs(metadata, until)
+        calls.read(order.rpc, await self._sender.call(order.rpc.path, order.request, until, pairs, repeatable=False))
 
     async def _call(self, rpc: Rpc[Response], request: Message, timeout: float | None, metadata: Metadata | None) -> Response:
         return await self._ask(rpc, request, self._until(timeout), metadata)

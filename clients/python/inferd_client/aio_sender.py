@@ -31,7 +31,8 @@ class AsyncSender:
 
     def __init__(self, connection: Connection, *, retry: Retry, balance: Balance, hedge_after: float | None) -> None:
         self._connection = connection
-        self._channels: list[grpc.aio.Channel] = []
+        self._open = connection.for_asyncio()
+        self._channels: list[Any] = []
         self._methods: dict[tuple[int, str], Any] = {}
         self._closed = asyncio.Event()
         self._policy = Policy(len(connection.targets), self._state, random.random, retry=retry, balance=balance, hedge_after=hedge_after)
@@ -41,10 +42,10 @@ class AsyncSender:
         if self._closed.is_set():
             raise calls.closed()
         if not self._channels:
-            self._channels = [_channel(self._connection, target) for target in self._connection.targets]
+            self._channels = [self._open(target) for target in self._connection.targets]
         return calls.answer(
             await self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)),
-            plaintext=self._connection.credentials is None,
+            plaintext=self._connection.lacks_credentials,
         )
 
     async def _carry_out(self, path: str, request: bytes, metadata: calls.Pairs, course: Course) -> Outcome:
@@ -87,7 +88,8 @@ class AsyncSender:
         return method
 
     def _state(self, address: int) -> ChannelConnectivity:
-        return self._channels[address].get_state(try_to_connect=True)
+        state: ChannelConnectivity = self._channels[address].get_state(try_to_connect=True)
+        return state
 
 
 class _Single:
@@ -144,6 +146,8 @@ async def _outcome(call: Any, closed: asyncio.Event) -> Outcome:
         return calls.closed()  # it was the channel that cancelled the call, and nobody the task
     except grpc.RpcError as error:
         return InferenceError.from_rpc(error)
+    except InferenceError as error:  # HTTP's
+        return error
     return answer
 
 
@@ -154,10 +158,3 @@ async def _pause(closed: asyncio.Event, seconds: float | None) -> None:
     except TimeoutError:
         return
     raise calls.closed()
-
-
-def _channel(connection: Connection, target: str) -> grpc.aio.Channel:
-    options = connection.options_for(target)
-    if connection.credentials is None:
-        return grpc.aio.insecure_channel(target, options=options)
-    return grpc.aio.secure_channel(target, connection.credentials, options=options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -16,9 +16,11 @@ __all__ = [
     "HEALTH_CHECK",
     "MODEL_CONFIG",
     "MODEL_INFER",
+    "MODEL_LOAD",
     "MODEL_METADATA",
     "MODEL_READY",
     "MODEL_STATISTICS",
+    "MODEL_UNLOAD",
     "NOT_YET",
     "READY_PAUSE_S",
     "REPOSITORY_INDEX",
@@ -27,6 +29,7 @@ __all__ = [
     "SERVER_READY",
     "HealthStatus",
     "Metadata",
+    "Order",
     "Pairs",
     "Response",
     "Rpc",
@@ -35,10 +38,12 @@ __all__ = [
     "closed",
     "health_status",
     "is_repeatable",
+    "load_request",
     "may_be_datatype",
     "metadata_pairs",
     "not_ready",
     "read",
+    "unload_request",
 ]
 
 Metadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
@@ -69,6 +74,8 @@ MODEL_METADATA = Rpc(_SERVICE + "ModelMetadata", messages.ModelMetadataResponse)
 MODEL_CONFIG = Rpc(_SERVICE + "ModelConfig", messages.ModelConfigResponse)
 MODEL_STATISTICS = Rpc(_SERVICE + "ModelStatistics", messages.ModelStatisticsResponse)
 REPOSITORY_INDEX = Rpc(_SERVICE + "RepositoryIndex", messages.RepositoryIndexResponse)
+MODEL_LOAD = Rpc(_SERVICE + "RepositoryModelLoad", messages.RepositoryModelLoadResponse)
+MODEL_UNLOAD = Rpc(_SERVICE + "RepositoryModelUnload", messages.RepositoryModelUnloadResponse)
 HEALTH_CHECK = Rpc("/grpc.health.v1.Health/Check", messages.HealthCheckResponse)
 
 
@@ -106,6 +113,31 @@ def not_ready(model: str, servers: object, timeout: float, seen: str) -> Inferen
 def may_be_datatype(error: Exception) -> bool:
     """Whether a request may have been rejected for the datatype of an input."""
     return isinstance(error, InferenceError) and error.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class Order(NamedTuple):
+    """A change of the server's models, which is sent once."""
+
+    rpc: Rpc[Any]
+    request: bytes
+
+
+def load_request(model: str, version: int | None, config: str | None) -> Order:
+    """RepositoryModelLoad with what was given."""
+    request = messages.RepositoryModelLoadRequest(model_name=model)
+    if version is not None:
+        request.parameters["version"].int64_param = version
+    if config is not None:
+        request.parameters["config"].string_param = config
+    return Order(MODEL_LOAD, request.SerializeToString())
+
+
+def unload_request(model: str, version: int | None) -> Order:
+    """RepositoryModelUnload with what was given."""
+    request = messages.RepositoryModelUnloadRequest(model_name=model)
+    if version is not None:
+        request.parameters["version"].int64_param = version
+    return Order(MODEL_UNLOAD, request.SerializeToString())
 
 
 def read(rpc: Rpc[Response], message: bytes) -> Response:

@@ -1,4 +1,5 @@
-"""The blocking client. Safe to share between threads; one client is one HTTP/2 connection to each address."""
+"""The blocking client. Safe to share between threads; one client is one HTTP/2 connection to each address of gRPC, and as many
+connections as calls at one time to each URL."""
 
 from __future__ import annotations
 
@@ -31,9 +32,10 @@ class Client:
         with Client("localhost:8001", timeout=5) as client:
             probabilities = client.infer("digits", {"image": image})["probabilities"]
 
-    target:              "host:port", "[::1]:8001", "unix:path", "unix:@name" (an abstract one) or whatever else gRPC resolves; or
-                         several of them, which take the calls between them.
-    tls:                 TLS(...); None: plain text.
+    target:              "host:port", "[::1]:8001", "unix:path", "unix:@name" (an abstract one) or whatever else gRPC resolves; or a URL
+                         for HTTP: "http://host:8000", "https://host/prefix", "http+unix:/path"; or several of them, which take the
+                         calls between them.
+    tls:                 TLS(...); None: plain text, and of an https:// URL the system's authorities count.
     credentials:         grpc's own, in the place of tls.
     token:               sent as a bearer token; or what returns it, asked for each call. Over plain text it, and an
                          authorization of metadata, may go to loopback and Unix sockets only,
@@ -231,6 +233,27 @@ class Client:
         request = messages.RepositoryIndexRequest(ready=ready)
         return list(self._call(calls.REPOSITORY_INDEX, request, timeout, metadata).models)
 
+    def load_model(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        config: str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
+        """Loads a model, or takes its files as they are now; the call ends when it is ready. A Triton extension.
+
+        version: this one beside those that are served; Triton does not know it. config: a model configuration as JSON.
+        """
+        self._control(calls.load_request(model, version, config), timeout, metadata)
+
+    def unload_model(
+        self, model: str, *, version: int | None = None, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> None:
+        """Unloads a model, or one of its versions, once the requests that it has are answered. A Triton extension."""
+        self._control(calls.unload_request(model, version), timeout, metadata)
+
     def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[str]:
         """Names of the models that are ready, sorted. A Triton extension."""
         return sorted({entry.name for entry in self.repository_index(ready=True, timeout=timeout, metadata=metadata)})
@@ -243,6 +266,10 @@ class Client:
         request = messages.HealthCheckRequest(service=service)
         answer = self._call(calls.HEALTH_CHECK, request, timeout, metadata)
         return calls.health_status(answer)
+
+    def _control(self, order: calls.Order, timeout: float | None, metadata: Metadata | None) -> None:
+        until, pairs = self._until(timeout), self._pairs(metadata)
+        calls.read(order.rpc, self._sender.call(order.rpc.path, order.request, until, pairs, repeatable=False))
 
     def _call(self, rpc: Rpc[Response], request: Message, timeout: float | None, metadata: Metadata | None) -> Response:
         return self._ask(rpc, request, self._until(timeout), metadata)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from inferd_client import messages, tensors
 from inferd_client.conversion import Keep, converted
@@ -21,6 +21,8 @@ from inferd_client.raw import Rows
 from inferd_client.tensors import Array
 
 __all__ = [
+    "RAW_INPUT_CONTENTS",
+    "RAW_OUTPUT_CONTENTS",
     "Declared",
     "InferResult",
     "Parameter",
@@ -28,13 +30,17 @@ __all__ = [
     "decode_infer_response",
     "differs",
     "encode_infer_request",
+    "joined",
+    "parameter_value",
+    "set_parameter",
+    "split",
     "wants_metadata",
 ]
 
 Parameter: TypeAlias = bool | int | float | str
 
-_RAW_INPUT_CONTENTS = bytes([7 << 3 | 2])  # the tag of ModelInferRequest.raw_input_contents: field 7, length-delimited
-_RAW_OUTPUT_CONTENTS = 6  # the field number in ModelInferResponse
+RAW_INPUT_CONTENTS = 7  # the field number of tensors' bytes in ModelInferRequest,
+RAW_OUTPUT_CONTENTS = 6  # and in ModelInferResponse
 _INT64_MAX = 2**63 - 1
 _MAX_VARINT_BITS = 70  # ten bytes; the work for a number of a megabyte would be quadratic
 
@@ -126,7 +132,7 @@ def encode_infer_request(
     Raises TypeError and ValueError that begin with the input's or parameter's name.
     """
     head = messages.ModelInferRequest(model_name=model, model_version=version, id=request_id or "")
-    parts: list[bytes | memoryview] = [b""]
+    raws: list[bytes | memoryview] = []
     for name, value in inputs.items():
         try:
             array, datatype = _array(value, (datatypes or {}).get(name), (declared or {}).get(name), cast)
@@ -134,12 +140,20 @@ def encode_infer_request(
         except (TypeError, ValueError, OverflowError) as error:
             raise (TypeError if isinstance(error, TypeError) else ValueError)(f"input {name!r}: {error}") from error
         head.inputs.add(name=name, datatype=datatype, shape=array.shape)
-        parts += (_RAW_INPUT_CONTENTS, _varint(len(raw)), raw)
+        raws.append(raw)
     for name in outputs or ():
         head.outputs.add(name=name)
     for name, parameter in (parameters or {}).items():
-        _set_parameter(head.parameters[name], name, parameter)
-    parts[0] = head.SerializeToString()
+        set_parameter(head.parameters[name], name, parameter)
+    return joined(head, RAW_INPUT_CONTENTS, raws)
+
+
+def joined(head: Message, field: int, raws: Sequence[bytes | memoryview]) -> bytes:
+    """A serialized message of a head and the bytes of tensors, which are in that field."""
+    tag = bytes([field << 3 | 2])  # length-delimited
+    parts: list[bytes | memoryview] = [head.SerializeToString()]
+    for raw in raws:
+        parts += (tag, _varint(len(raw)), raw)
     return b"".join(parts)
 
 
@@ -161,7 +175,7 @@ def _array(value: Any, datatype: str | None, declared: Declared | None, cast: bo
     return (tensors.array_of(value, wanted) if plain else array), wanted
 
 
-def _set_parameter(message: messages.InferParameter, name: str, value: Parameter) -> None:
+def set_parameter(message: messages.InferParameter, name: str, value: Parameter) -> None:
     if isinstance(value, (bool, np.bool_)):
         message.bool_param = bool(value)
     elif isinstance(value, (int, np.integer)):
@@ -192,7 +206,7 @@ def decode_infer_response(message: bytes) -> InferResult:
 
     Raises InferenceError(INTERNAL) when the bytes are no such message, or an output is not what its datatype and shape say.
     """
-    head, raw_contents = _without_raw_contents(message)
+    head, raw_contents = split(message, RAW_OUTPUT_CONTENTS)
     try:
         response = messages.ModelInferResponse.FromString(head)
         outputs = _outputs(response, [*raw_contents, *response.raw_output_contents])
@@ -203,7 +217,7 @@ def decode_infer_response(message: bytes) -> InferResult:
         model_name=response.model_name,
         model_version=response.model_version,
         id=response.id,
-        parameters={name: _parameter(value) for name, value in response.parameters.items()},
+        parameters={name: parameter_value(value) for name, value in response.parameters.items()},
     )
 
 
@@ -223,8 +237,8 @@ def _outputs(response: messages.ModelInferResponse, raw_contents: Sequence[bytes
     return outputs
 
 
-def _without_raw_contents(message: bytes) -> tuple[bytes, list[memoryview]]:
-    """The message less its raw_output_contents, and a view of each of those.
+def split(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
+    """The message less the bytes of tensors, which are in that field, and a view of each of those.
 
     Only top-level fields are walked, up to the first one that is not length-delimited, of which the message has none
     today, or that is cut short: from there on all stays in the first part, for protobuf to read or to refuse.
@@ -243,7 +257,7 @@ def _without_raw_contents(message: bytes) -> tuple[bytes, list[memoryview]]:
         if at + length > end:
             kept.append(view[begin:])
             break
-        if tag >> 3 == _RAW_OUTPUT_CONTENTS:
+        if tag >> 3 == field:
             raw.append(view[at : at + length])
         else:
             kept.append(view[begin : at + length])
@@ -298,6 +312,6 @@ def _contents_of(contents: messages.InferTensorContents, datatype: str) -> Seque
             raise ValueError(f"{datatype} can only travel as raw contents, and the answer has none")
 
 
-def _parameter(message: messages.InferParameter) -> Parameter:
+def parameter_value(message: messages.InferParameter) -> Parameter:
     choice = message.WhichOneof("parameter_choice")
     return getattr(message, choice) if choice else ""

@@ -1,16 +1,21 @@
-"""How the servers are reached, said once for both clients: addresses, TLS, channel arguments, and whether a token may go there."""
+"""How the servers are reached, said once for both clients: addresses, TLS, channel arguments, and whether a token may go there.
+
+A connection makes the channels of senders: gRPC's own, or those of HTTP, which take and return the same messages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import grpc
+import grpc.aio
 
 from inferd_client import security, targets
 from inferd_client.calls import Metadata, metadata_pairs
 from inferd_client.security import TLS
+from inferd_client.urls import is_url
 
 __all__ = ["Compression", "Connection", "Options", "connection"]
 
@@ -29,9 +34,30 @@ CHANNEL_OPTIONS: Options = (
 )
 
 
+class Connection(Protocol):
+    """What channels are made of. exposed: an address that no token may go to, for others could read it.
+    lacks_credentials: whether TLS was left out where it could have been asked for."""
+
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+    @property
+    def exposed(self) -> str | None: ...
+    @property
+    def lacks_credentials(self) -> bool: ...
+
+    def __str__(self) -> str:
+        """The addresses, and whether others can read what is sent."""
+
+    def channel(self, target: str) -> Any:
+        """A blocking channel to one of the addresses."""
+
+    def for_asyncio(self) -> Callable[[str], Any]:
+        """Makes channels of asyncio, on its event loop. Raises ModuleNotFoundError where a library is missing."""
+
+
 @dataclass(frozen=True)
-class Connection:
-    """What channels are made of. credentials: None is plain text. exposed: an address that no token may go to, for others could read it."""
+class GrpcConnection:
+    """credentials: None is plain text."""
 
     targets: tuple[str, ...]
     credentials: grpc.ChannelCredentials | None
@@ -39,8 +65,26 @@ class Connection:
     exposed: str | None = None
 
     def __str__(self) -> str:
-        """The addresses, and whether others can read what is sent."""
         return f"{', '.join(self.targets)} ({'plaintext' if security.is_plaintext(self.credentials) else 'TLS'})"
+
+    @property
+    def lacks_credentials(self) -> bool:
+        return self.credentials is None
+
+    def channel(self, target: str) -> grpc.Channel:
+        options = self.options_for(target)
+        if self.credentials is None:
+            return grpc.insecure_channel(target, options=options)
+        return grpc.secure_channel(target, self.credentials, options=options)
+
+    def for_asyncio(self) -> Callable[[str], grpc.aio.Channel]:
+        return self._aio_channel
+
+    def _aio_channel(self, target: str) -> grpc.aio.Channel:
+        options = self.options_for(target)
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, self.credentials, options=options)
 
     def options_for(self, target: str) -> list[tuple[str, Any]]:
         """Channel arguments. What stays on this machine goes through no proxy, whatever the environment says."""
@@ -63,19 +107,49 @@ def connection(
     """Raises ValueError for arguments that do not go together, TypeError for a token that is no text, OSError for a certificate that
     cannot be read."""
     addresses = targets.checked(target)
+    if token is not None and not callable(token):
+        security.bearer(token)
+    if compression is not None and compression not in ALGORITHMS:
+        raise ValueError(f"compression: expected one of {', '.join(ALGORITHMS)}, or None, got {compression!r}")
+    made = _http if is_url(addresses[0]) else _grpc
+    found = made(addresses, credentials, tls, compression, options, token_in_plaintext)
+    if token is not None and found.exposed is not None:
+        security.refuse_plaintext("token", found.exposed)
+    metadata_pairs(metadata, exposed=found.exposed)
+    return found
+
+
+def _grpc(
+    addresses: tuple[str, ...],
+    credentials: grpc.ChannelCredentials | None,
+    tls: TLS | None,
+    compression: Compression | None,
+    options: Options,
+    token_in_plaintext: bool,
+) -> Connection:
     if tls is not None:
         if credentials is not None:
             raise ValueError("tls: credentials are given, too; one of the two says how to connect")
         credentials = tls.credentials()
         options = [*tls.options(), *options]
     if compression is not None:
-        if compression not in ALGORITHMS:
-            raise ValueError(f"compression: expected one of {', '.join(ALGORITHMS)}, or None, got {compression!r}")
         options = [("grpc.default_compression_algorithm", int(ALGORITHMS[compression])), *options]
-    if token is not None and not callable(token):
-        security.bearer(token)
     exposed = security.exposed(addresses, options) if security.is_plaintext(credentials) and not token_in_plaintext else None
-    if token is not None and exposed is not None:
-        security.refuse_plaintext("token", exposed)
-    metadata_pairs(metadata, exposed=exposed)
-    return Connection(addresses, credentials, tuple(options), exposed)
+    return GrpcConnection(addresses, credentials, tuple(options), exposed)
+
+
+def _http(
+    addresses: tuple[str, ...],
+    credentials: grpc.ChannelCredentials | None,
+    tls: TLS | None,
+    compression: Compression | None,
+    options: Options,
+    token_in_plaintext: bool,
+) -> Connection:
+    from inferd_client.http_connection import HttpConnection  # most clients never do
+
+    if credentials is not None:
+        raise ValueError("credentials: they are gRPC's; for an https:// URL pass tls=TLS(...)")
+    if options:
+        raise ValueError("options: they are arguments of gRPC's channels, which a URL has not")
+    return HttpConnection.to(addresses, tls, compression, token_in_plaintext=token_in_plaintext)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, TypeAlias
 
 import grpc
 
 from inferd_client import targets
+from inferd_client.urls import is_url
 
 __all__ = ["AUTHORIZATION", "TLS", "Pem", "bearer", "exposed", "is_plaintext", "refuse_plaintext"]
 
@@ -36,7 +39,7 @@ NO_PROXY: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0), ("grpc.address
 class TLS:
     """A connection that is encrypted, to a server that proves its name. Each file is a path, or its PEM as bytes.
 
-    ca:           who must have signed the server's certificate; None: the authorities that gRPC ships.
+    ca:           who must have signed the server's certificate; None: the authorities that gRPC ships, for https:// the system's.
     certificate:  the client's own, for servers that ask for one (mTLS): itself first, then those between it and the authority.
     key:          its private key, without a passphrase.
     server_name:  the name that the server's certificate must hold where that is not the address's: behind a tunnel, on a Unix socket.
@@ -60,16 +63,40 @@ class TLS:
 
     def credentials(self) -> grpc.ChannelCredentials:
         """For gRPC. Raises OSError where a file cannot be read, ValueError where it holds something else."""
+        ca, certificate, key = self._pems()
+        return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+
+    def context(self) -> ssl.SSLContext:
+        """For HTTP, where ca=None is the system's authorities. Raises as `credentials` does."""
+        ca, certificate, key = self._pems()
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # TLS 1.2 at least; the certificate and its name are checked
+        made.set_alpn_protocols(["http/1.1"])
+        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever is named is trusted, and be it no root: as with gRPC
+        try:
+            if ca is None:
+                made.load_default_certs()
+            else:
+                made.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
+            if certificate is not None and key is not None:
+                with NamedTemporaryFile(suffix=".pem") as file:  # ssl takes files alone; nobody else may read this one
+                    file.write(b"\n".join((certificate, key)))
+                    file.flush()
+                    made.load_cert_chain(file.name)
+        except ssl.SSLError as error:
+            raise ValueError(f"tls: the certificates, or the certificate and the key together, cannot be used: {error.reason}") from None
+        return made
+
+    def _pems(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         ca = None if self.ca is None else _read(self.ca)
         certificate, key = _read_secret("certificate", self.certificate), _read_secret("key", self.key)
         for name, content in (("ca", ca), ("certificate", certificate)):
             if content is not None and _CERTIFICATE not in content:
                 raise ValueError(f"tls: {name}: expected a certificate in PEM (-----BEGIN CERTIFICATE-----)")
         if key is not None and _LOCKED_KEY.search(key):
-            raise ValueError("tls: key: it is locked with a passphrase, which gRPC does not take; write it without one: openssl pkey")
+            raise ValueError("tls: key: it is locked with a passphrase, which clients do not take; write it without one: openssl pkey")
         if key is not None and not _KEY.search(key):
             raise ValueError("tls: key: expected a private key in PEM (-----BEGIN PRIVATE KEY-----)")
-        return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+        return ca, certificate, key
 
     def options(self) -> tuple[tuple[str, str], ...]:
         """Channel arguments."""
@@ -119,7 +146,10 @@ def exposed(addresses: Sequence[str], options: Sequence[tuple[str, Any]] = ()) -
 
 def refuse_plaintext(what: str, address: str) -> None:
     """Raises ValueError for a secret, named by the argument that holds it, that would go to that address as it is."""
+    told = f"{what}: without TLS whoever is on the way to {address!r} can read it"
+    if is_url(address):
+        raise ValueError(f"{told}; write https://, or token_in_plaintext=True in a network that you trust")
     raise ValueError(
-        f"{what}: without TLS whoever is on the way to {address!r} can read it; pass tls=TLS(), or token_in_plaintext=True in a "
-        "network that you trust; of credentials, those of grpc's ssl and ALTS encrypt for sure"
+        f"{told}; pass tls=TLS(), or token_in_plaintext=True in a network that you trust; of credentials, those of grpc's ssl and ALTS "
+        "encrypt for sure"
     )

@@ -6,6 +6,7 @@ import queue
 import random
 import threading
 from collections.abc import Iterable
+from concurrent.futures import Future
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -28,8 +29,8 @@ class Sender:
     """One channel an address. Safe to share between threads."""
 
     def __init__(self, connection: Connection, *, retry: Retry, balance: Balance, hedge_after: float | None) -> None:
-        self._channels = [_channel(connection, target) for target in connection.targets]
-        self._plaintext = connection.credentials is None
+        self._channels = [connection.channel(target) for target in connection.targets]
+        self._plaintext = connection.lacks_credentials
         self._methods: dict[tuple[int, str], Any] = {}
         self._closed = threading.Event()
         self._lock = threading.Lock()  # around the policy
@@ -101,6 +102,8 @@ class _Single:
             self._ended.append((flight, method(request, timeout=timeout, metadata=metadata)))
         except grpc.RpcError as error:
             self._ended.append((flight, InferenceError.from_rpc(error)))
+        except InferenceError as error:  # HTTP's
+            self._ended.append((flight, error))
 
     def wait(self, seconds: float | None) -> Ended:
         """What has ended; when nothing is in flight, after that many seconds. Raises InferenceError when the client is closed meanwhile."""
@@ -142,6 +145,9 @@ class _Several:
 
 def _outcome(call: Any) -> Outcome:
     """Of a call that has ended. Such a call is an RpcError itself when it failed."""
+    if isinstance(call, Future):  # HTTP's
+        failure = call.exception()
+        return failure if isinstance(failure, InferenceError) else call.result()
     if call.code() is not grpc.StatusCode.OK:
         return InferenceError.from_rpc(call)
     answer: bytes = call.result()
@@ -153,15 +159,8 @@ def _pause(closed: threading.Event, seconds: float | None) -> None:
         raise calls.closed()
 
 
-def _channel(connection: Connection, target: str) -> grpc.Channel:
-    options = connection.options_for(target)
-    if connection.credentials is None:
-        return grpc.insecure_channel(target, options=options)
-    return grpc.secure_channel(target, connection.credentials, options=options)
-
-
-def _connectivity(channel: grpc.Channel) -> ChannelConnectivity:
-    """The state of a channel, which is told to connect.
+def _connectivity(channel: Any) -> ChannelConnectivity:
+    """The state of a channel, which is told to connect. Those of HTTP have none, and pass for ready.
 
     Of a blocking channel gRPC tells it by `subscribe` alone: a thread for each channel that looks five times a second and fails when the
     channel is closed meanwhile (grpc/grpc 18995). What asyncio's `get_state` asks lies behind a blocking channel, too. Should it

@@ -1,10 +1,12 @@
-"""Addresses as gRPC reads them, and which of them stay on this machine. Resolves no name and opens nothing."""
+"""Addresses as gRPC reads them, or URLs; and which of them stay on this machine. Resolves no name and opens nothing."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Sequence
+
+from inferd_client.urls import is_url, parse_url
 
 __all__ = ["checked", "is_local"]
 
@@ -14,25 +16,29 @@ _PLACE = re.compile(
 )
 PORT = 8001  # where `inferd serve` listens unless told otherwise; gRPC itself would take 443
 THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
-_URLS = ("http", "https", "grpc", "grpcs")
+_URLS = ("grpc", "grpcs")
 
 
 def checked(target: str | Sequence[str]) -> tuple[str, ...]:
-    """The addresses as gRPC takes them; this machine may be named without a port. Raises ValueError for none, for one that is named
-    twice, and for a URL or a path, which gRPC would look up as the name of a host."""
+    """The addresses as gRPC takes them, where this machine may be named without a port; or URLs. Raises ValueError for none, for one that
+    is named twice, for some of either kind, and for a path, which gRPC would look up as the name of a host."""
     targets = tuple(map(_checked, [target] if isinstance(target, str) else target))
     if not targets:
         raise ValueError("target: expected an address, or several, got none")
     twice = next((name for place, name in enumerate(targets) if name in targets[:place]), None)
     if twice is not None:
         raise ValueError(f"target: {twice!r} is named twice: each address is one connection")
+    if len({is_url(name) for name in targets}) > 1:
+        raise ValueError(f"target: expected URLs, or addresses for gRPC, got some of either: {', '.join(targets)}")
     return targets
 
 
 def _checked(target: str) -> str:
+    if is_url(target):
+        return str(parse_url(target))
     scheme, separator, rest = target.partition("://")
     if separator and scheme in _URLS:
-        hint = "; for TLS pass tls=TLS()" if scheme in ("https", "grpcs") else ""
+        hint = "; for TLS pass tls=TLS()" if scheme == "grpcs" else ""
         raise ValueError(f"target: expected host:port or unix:path, got the URL {target!r}: write {rest.rstrip('/')!r}{hint}")
     if target.startswith(("/", "./", "../")):
         raise ValueError(f"target: expected host:port or unix:path, got the path {target!r}: write 'unix:{target}'")
@@ -47,8 +53,10 @@ def is_local(target: str) -> bool:
     """Whether what is sent there stays on this machine: a Unix socket, or loopback by number or as localhost.
 
     Written as gRPC's naming has it: `unix:path`, `unix-abstract:name`, `host[:port]`, `dns:[///]host[:port]` without a server that is
-    asked for the name, or `ipv4:` or `ipv6:` with addresses, all of which must be local. Of anything else the answer is no.
+    asked for the name, or `ipv4:` or `ipv6:` with addresses, all of which must be local; or as a URL. Of anything else the answer is no.
     """
+    if is_url(target):
+        return parse_url(target).is_local
     scheme, _, rest = target.partition(":")
     if scheme == "unix":
         return rest.startswith("///") or (rest != "" and not rest.startswith("//"))  # gRPC takes no host here

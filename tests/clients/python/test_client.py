@@ -348,9 +348,9 @@ async def test_wrong_datatype_words_and_parameters(client: Awaited) -> None:
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("http://h:1/", "write 'h:1'$"), ("grpcs://h:1", r"write 'h:1'; for TLS pass tls=TLS\(\)")],
+    [("grpc://h:1/", "write 'h:1'$"), ("grpcs://h:1", r"write 'h:1'; for TLS pass tls=TLS\(\)")],
 )
-def test_a_url_is_no_target(kind: type[Client | AsyncClient], target: str, message: str) -> None:
+def test_a_url_of_grpc_is_no_target(kind: type[Client | AsyncClient], target: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(target)
 

@@ -66,6 +66,6 @@ def test_the_readmes_ways_to_connect(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     connecting = [block for block in blocks if "Client(" in block and "infer(" not in block and "wait_ready(" not in block]
-    assert len(connecting) == 3
+    assert len(connecting) == 4
     for block in connecting:
         exec(block, {"Client": Client})

@@ -22,8 +22,8 @@ def test_an_abstract_name_in_either_spelling() -> None:
         ("", "target: expected host:port or unix:path, got ''"),
         (["a:1", "b:1", "a:1"], "target: 'a:1' is named twice"),
         (["unix:@x", "unix-abstract:x"], "target: 'unix-abstract:x' is named twice"),
-        ("http://h:1/", "got the URL 'http://h:1/': write 'h:1'$"),
-        (["a:1", "https://h:1"], r"write 'h:1'; for TLS pass tls=TLS\(\)$"),
+        ("grpc://h:1/", "got the URL 'grpc://h:1/': write 'h:1'$"),
+        (["a:1", "grpcs://h:1"], r"write 'h:1'; for TLS pass tls=TLS\(\)$"),
         ("/run/inferd.sock", "got the path '/run/inferd.sock': write 'unix:/run/inferd.sock'$"),
     ],
 )
