@@ -130,7 +130,7 @@ class Walk:
     def _type(self, commands: str) -> str:
         if commands.startswith("inferd serve "):
             self.__exit__()
-            self._server = Serving(self._folder, *shlex.split(commands)[2:], *FREE_PORTS)
+            self._server = Serving(self._folder, *shlex.split(commands)[2:], *FREE_PORTS, "--http-port", "0")
             self._server.__enter__()
             return ""
         return self._run("bash", "-ec", f'inferd() {{ {shlex.quote(sys.executable)} -m inferd "$@"; }}\n{self._here(commands)}')
@@ -152,7 +152,8 @@ class Walk:
         """With the ports of this server in place of the default ones, in files, too."""
         if self._server is None:
             return text
-        ports = {EXAMPLE_ADDRESS: self._server.addresses["grpc"], "localhost:8002": self._server.addresses["metrics"]}
+        addresses = self._server.addresses
+        ports = {EXAMPLE_ADDRESS: addresses["grpc"], "localhost:8000": addresses["http"], "localhost:8002": addresses["metrics"]}
         for path in self._folder.glob("*.py"):
             path.write_text(replaced(path.read_text(), ports))
         return replaced(text, ports)

@@ -55,24 +55,25 @@ class TritonPythonModel:
 
 
 class TritonServer:
-    """tritonserver with further flags, on a free port, from `with` to its end."""
+    """tritonserver with further flags, on free ports, from `with` to its end."""
 
     def __init__(self, folder: Path, **flags: str | Path) -> None:
         model = folder / "repository" / "identity"
         (model / "1").mkdir(parents=True)
         (model / "config.pbtxt").write_text(CONFIG)
         (model / "1" / "model.py").write_text(MODEL)
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            port = unused.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
+        with socket.create_server(("127.0.0.1", 0)) as unused, socket.create_server(("127.0.0.1", 0)) as other:
+            port, http_port = unused.getsockname()[1], other.getsockname()[1]
+        self.address, self.url = f"127.0.0.1:{port}", f"http://127.0.0.1:{http_port}"
         values = {
             "model_repository": model.parent,
             "backend_directory": BUNDLE / "backends",
             "grpc_address": "127.0.0.1",
             "grpc_port": port,
+            "http_address": "127.0.0.1",
+            "http_port": http_port,
         }
-        values |= {"allow_http": "false", "allow_metrics": "false", **flags}
+        values |= {"allow_metrics": "false", **flags}
         self._command = [str(program()), *(f"--{name.replace('_', '-')}={value}" for name, value in values.items())]
         self._log = folder / "log"
 

@@ -19,10 +19,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_health_is_an_exit_code(repository: Path, tmp_path: Path, call) -> None:
     path = tmp_path / "socket"
-    flags = (*GRPC_ALONE, "--lame-duck-s", "1h", "--listen", f"unix:{path},unix:@{path}")
+    flags = (*GRPC_ALONE, "--http-port", "0", "--lame-duck-s", "1h", "--listen", f"unix:{path},unix:@{path}")
     with Serving(tmp_path, repository, *flags) as server:
-        target = server.addresses["grpc"]
+        target, url = server.addresses["grpc"], f"http://{server.addresses['http']}"
         for arguments in (
+            (url,),
+            (url, "identity/1"),
             (target,),
             (f"unix:{path}",),
             (f"unix:@{path}",),
@@ -34,10 +36,13 @@ def test_health_is_an_exit_code(repository: Path, tmp_path: Path, call) -> None:
         done = call("health", target, "other", "--timeout", "30s")
         assert (done.returncode, done.stdout) == (1, "")
         assert f'inferd: {target}: NOT_FOUND: service "other" is not served' in done.stderr
+        done = call("health", url, "other", "--timeout", "30s")
+        assert (done.returncode, done.stdout) == (1, "NOT_SERVING\n")
         server.process.send_signal(signal.SIGTERM)
         while (done := call("health", target, "--timeout", "30s")).stdout == "SERVING\n":
             pass
         assert (done.returncode, done.stdout, done.stderr) == (1, "NOT_SERVING\n", "")
+        assert call("health", url, "--timeout", "30s").stdout == "NOT_SERVING\n"
         server.stop()
 
 
@@ -64,7 +69,7 @@ def test_no_answer_in_time(call) -> None:
         (("models.example",), "expected host:port with a port from 0 to 65535"),
         (("localhost:1", "--timeout", "soon"), "expected a time above 0 such as 10s, 250ms or 2m, got 'soon'"),
         (("localhost:1", "--timeout", "0s"), "expected a time above 0 such as 10s, 250ms or 2m, got '0s'"),
-        ((), "Missing argument 'HOST:PORT'"),
+        ((), "Missing argument 'TARGET'"),
     ],
 )
 def test_usage(arguments: tuple[str, ...], says: str, call) -> None:

@@ -45,9 +45,19 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Serving(tmp_path_factory.mktemp("serving"), repository, *GRPC_ALONE) as server:
-        yield server.addresses["grpc"]
+def addresses(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with Serving(tmp_path_factory.mktemp("serving"), repository, *GRPC_ALONE, "--http-port", "0") as server:
+        yield server.addresses
+
+
+@pytest.fixture(scope="module")
+def address(addresses: dict[str, str]) -> str:
+    return addresses["grpc"]
+
+
+@pytest.fixture(scope="module")
+def http(addresses: dict[str, str]) -> str:
+    return f"http://{addresses['http']}"
 
 
 @pytest.fixture(params=["server", "in process"])
@@ -237,3 +247,19 @@ def test_save_to_where_nothing_can_be_written(call, tmp_path: Path) -> None:
     done = call("infer", "plus.onnx", "--random", "--save", "absent/answer.json")
     assert done.returncode == 2
     assert "--save absent/answer.json: cannot be written" in done.stderr
+
+
+def test_over_http(call, http: str, address: str, tmp_path: Path) -> None:
+    over_http, over_grpc = (outputs(call("infer", where, "digits", "--input", DIGIT, "--format", "json")) for where in (http, address))
+    assert over_http == over_grpc
+    done = call("infer", http, "none", "--random")
+    assert (done.returncode, done.stderr.startswith(f"inferd: {http}: NOT_FOUND: ")) == (1, True)
+    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "token").chmod(0o600)
+    done = call("infer", "http://models.example", "digits", "--input", DIGIT, "--token-file", "token")
+    assert done.returncode == 2
+    assert "can read it; write https://" in done.stderr
+    done = call("infer", http, "digits", "--tls")
+    assert (done.returncode, f"{http} is plain HTTP; write https:// for TLS" in done.stderr) == (2, True)
+    done = call("infer", "http://127.0.0.1:1", "digits")
+    assert (done.returncode, done.stderr) == (1, "inferd: http://127.0.0.1:1: UNAVAILABLE: Connection refused\n")

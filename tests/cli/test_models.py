@@ -15,7 +15,7 @@ IDENTITY, DOUBLED = models.identity(), models.doubled()
 @pytest.fixture
 def served(tmp_path: Path):
     folder = models.repository(tmp_path / "models", {"m": {1: IDENTITY, 2: DOUBLED}, "other": IDENTITY})
-    with ServerFixture(folder, model_control="explicit", load_model=("other",)) as served:
+    with ServerFixture(folder, http_port=0, model_control="explicit", load_model=("other",)) as served:
         yield served
 
 
@@ -53,6 +53,18 @@ def test_the_progress_of_a_load_is_told(served: ServerFixture, call, monkeypatch
     monkeypatch.setattr("inferd.cli.models.waited", lambda future, timeout_s: next(looks, True))
     done = call("models", served.address, "load", "other")
     assert (done.stdout, done.stderr) == ("other: loaded\n", "other: version 1 READY, 0 s\n" * 2)
+
+
+def test_over_http(served: ServerFixture, call) -> None:
+    url = f"http://{served.http}"
+    assert call("models", url, "load", "m").stdout == "m: loaded\n"
+    over_http, over_grpc = (call("models", where, "list", "--checks").stdout for where in (url, served.address))
+    assert over_http == over_grpc
+    assert "other" in over_http
+    assert call("models", url, "unload", "m", "--version", "2").stdout == "m: unloaded\n"
+    done = call("models", url, "label", "m", "stable", "1")
+    assert done.returncode == 1
+    assert f"inferd: {url}: UNIMPLEMENTED: SetLabel is not to be had over HTTP; ask the server's gRPC address for it" in done.stderr
 
 
 def test_a_server_that_is_not_there(call) -> None:

@@ -1,28 +1,45 @@
-"""Both clients against inferd itself, over both of its transports."""
+"""Both clients against inferd itself, over both of its transports of gRPC, and over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import numpy as np
 import pytest
-from inferd_client import InferenceError, Retry
+from inferd_client import TLS, InferenceError, Retry
 
+from tests import models
+from tests.certificates import Files
 from tests.server_fixtures import ServerFixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.clients.python.conftest import AtEachPause
     from tests.echo_server import Awaited
 
 
+class Place(NamedTuple):
+    """A server, and what a client calls it."""
+
+    served: ServerFixture
+    target: str
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio", "http"])
+def place(request: pytest.FixtureRequest, model_files: Path) -> Iterator[Place]:
+    http = request.param == "http"
+    more: dict[str, Any] = {"http_port": 0} if http else {"transport": request.param}
+    with ServerFixture(model_files, **more) as served:
+        yield Place(served, f"http://{served.http}" if http else served.address)
+
+
 @pytest.fixture
-def inferd(served: ServerFixture, connect: Callable[..., Awaited]) -> Awaited:
-    return connect(served.address, timeout=60)
+def inferd(place: Place, connect: Callable[..., Awaited]) -> Awaited:
+    return connect(place.target, timeout=60)
 
 
 DTYPES = {
@@ -118,11 +135,13 @@ async def test_a_timeout_ends_the_wait(inferd: Awaited) -> None:
     assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_a_full_queue_is_waited_out(model_files: Path, connect: Callable[..., Awaited], at_each_pause: AtEachPause) -> None:
+@pytest.mark.parametrize("by", ["address", "http"])
+async def test_a_full_queue_is_waited_out(model_files: Path, connect: Callable[..., Awaited], at_each_pause: AtEachPause, by: str) -> None:
     """inferd says when to come back."""
     inputs = {"x": np.ones((1, 64), np.float32)}
-    with ServerFixture(model_files / "slow", max_queue_requests=1, max_batch_size=1, instances=1) as served:
-        impatient = connect(served.address, retry=None, timeout=60)
+    with ServerFixture(model_files / "slow", http_port=0, max_queue_requests=1, max_batch_size=1, instances=1) as served:
+        target = served.address if by == "address" else f"http://{served.http}"
+        impatient = connect(target, retry=None, timeout=60)
         outcomes = await asyncio.gather(*(impatient.begin("infer", "slow", inputs) for _ in range(6)), return_exceptions=True)
         [refused, *_] = [outcome for outcome in outcomes if isinstance(outcome, InferenceError)]
         assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -130,28 +149,53 @@ async def test_a_full_queue_is_waited_out(model_files: Path, connect: Callable[.
 
         pauses: list[bool] = []
         at_each_pause(lambda: pauses.append(True))
-        patient = connect(served.address, retry=Retry(attempts=10), timeout=60)
+        patient = connect(target, retry=Retry(attempts=10), timeout=60)
         await asyncio.gather(*(patient.begin("infer", "slow", inputs) for _ in range(6)))
         assert pauses
 
 
+@pytest.mark.parametrize("by", ["address", "http"])
+async def test_models_are_loaded_and_unloaded(tmp_path: Path, connect: Callable[..., Awaited], by: str) -> None:
+    folder = models.repository(tmp_path, {"m": {1: models.identity(), 2: models.doubled()}, "other": models.identity()})
+    with ServerFixture(folder, http_port=0, model_control="explicit", load_model=("other",)) as served:
+        client = connect(served.address if by == "address" else f"http://{served.http}", timeout=60)
+        await client.load_model("m", version=1)
+        assert await client.models() == ["m", "other"]
+        await client.load_model("m", config='{"max_batch_size": 2}')
+        assert (await client.model_config("m")).max_batch_size == 2
+        await client.unload_model("m")
+        assert await client.models() == ["other"]
+        with pytest.raises(InferenceError, match="NOT_FOUND"):
+            await client.load_model("none")
+
+
 async def test_a_token_and_a_unix_socket(model_files: Path, connect: Callable[..., Awaited], tmp_path: Path) -> None:
     path = tmp_path / "inferd.sock"
-    with ServerFixture(model_files / "identity", listen=[f"unix:{path}"]):
-        client = connect(f"unix:{path}", token="t", timeout=60)
+    with ServerFixture(model_files / "identity", listen=[f"unix:{path}", f"http:unix:{path}.http"]):
+        for target in (f"unix:{path}", f"http+unix:{path}.http"):
+            client = connect(target, token="t", timeout=60)
+            assert (await client.infer("identity", {"x": np.ones((1, 16), np.float32)}))["y"].sum() == 16
+
+
+async def test_tls_over_http(model_files: Path, connect: Callable[..., Awaited], tmp_path: Path) -> None:
+    files = Files.made(tmp_path / "tls")
+    with ServerFixture(model_files / "identity", http_port=0, **files.settings()) as served:
+        client = connect(f"https://{served.http}", tls=TLS(ca=files.ca), token="t", timeout=60)
         assert (await client.infer("identity", {"x": np.ones((1, 16), np.float32)}))["y"].sum() == 16
+        with pytest.raises(InferenceError, match="UNAVAILABLE: "):
+            await connect(f"http://{served.http}", retry=None, timeout=60).server_live()
 
 
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
-async def test_compressed_requests(served: ServerFixture, connect: Callable[..., Awaited], compression: str) -> None:
+async def test_compressed_requests(place: Place, connect: Callable[..., Awaited], compression: str) -> None:
     def decompressed() -> float:
-        return float(served.server._transport.counters().get("decompressed_total", 0))
+        return float(place.served.server._transport.counters().get("decompressed_total", 0))
 
     before = decompressed()
     rows = np.ones((64, 16), np.float32)
-    result = await connect(served.address, compression=compression, timeout=60).infer("versions", {"x": rows})
+    result = await connect(place.target, compression=compression, timeout=60).infer("versions", {"x": rows})
     assert next(iter(result.values())).shape == rows.shape
-    if served.transport == "native":  # grpcio does not tell
+    if place.target == place.served.address and place.served.transport == "native":  # the others do not tell
         assert decompressed() == before + 1
 
 

@@ -35,9 +35,9 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
         yield server
 
 
-@pytest.fixture
-def client(triton: TritonServer, connect: Callable[..., Awaited]) -> Awaited:
-    return connect(triton.address, timeout=60)
+@pytest.fixture(params=["address", "url"])
+def client(request: pytest.FixtureRequest, triton: TritonServer, connect: Callable[..., Awaited]) -> Awaited:
+    return connect(getattr(triton, request.param), timeout=60)
 
 
 async def test_arrays_and_lists(client: Awaited) -> None:
