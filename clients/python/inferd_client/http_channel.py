@@ -17,6 +17,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from time import monotonic
 from typing import Any, Self
 
+import numpy as np
+
 from inferd_client import calls, rest
 from inferd_client.errors import InferenceError
 from inferd_client.rest import HttpRequest, HttpResponse, Part
@@ -259,9 +261,8 @@ class _Connection(HTTPConnection):
         body = response.read() if length is None or length <= AT_ONCE_NBYTES else self._large(response, length, until)
         return rest.received(response.status, response.getheaders(), body)
 
-    def _large(self, response: HTTPResponse, length: int, until: float | None) -> bytearray:
-        body = bytearray(length)
-        view = memoryview(body)
+    def _large(self, response: HTTPResponse, length: int, until: float | None) -> memoryview:
+        body = view = np.empty(length, np.uint8).data  # a bytearray would be written twice
         while view:
             if self.sock is not None:  # it is None where this response is the connection's last
                 self.sock.settimeout(_left(until))

@@ -72,7 +72,7 @@ class HttpResponse(NamedTuple):
     body: memoryview
 
 
-def received(status: int, headers: Iterable[tuple[str, str]], body: bytes | bytearray) -> HttpResponse:
+def received(status: int, headers: Iterable[tuple[str, str]], body: Part) -> HttpResponse:
     """What came. Raises InferenceError(INTERNAL)."""
     named = {name.lower(): value for name, value in headers}
     coding = named.get("content-encoding", "identity").strip().lower()
@@ -125,7 +125,7 @@ def message_of(path: str, response: HttpResponse) -> bytes:
     document = document_of(response)
     try:
         return method.read(document).SerializeToString()
-    except (ParseError, TypeError, ValueError, AttributeError) as error:
+    except (ParseError, TypeError, ValueError, AttributeError, SystemError) as error:  # the last of a name with half a surrogate pair
         raise unreadable(error) from error
 
 

@@ -98,7 +98,8 @@ def _message(document: Any, rest: Part) -> bytes:
         nbytes = parameters.pop("binary_data_size", None)
         _set(tensor.parameters, parameters)
         if nbytes is None:
-            raws.append(tensors.encode(tensors.array_of(output["data"], datatype), datatype))
+            with np.errstate(over="ignore"):  # a number that is too large for its datatype is infinite
+                raws.append(tensors.encode(tensors.array_of(output["data"], datatype), datatype))
             continue
         if not 0 <= nbytes <= len(rest) - at:
             raise ValueError(f"output {tensor.name!r} says {nbytes} bytes, but {len(rest) - at} are left")

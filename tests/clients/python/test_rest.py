@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from inferd_client import InferenceError, calls, codec, messages, rest, rest_infer
 from inferd_client.rest import HttpResponse
 
@@ -191,3 +195,33 @@ def test_responses_that_are_none(came: HttpResponse, message: str) -> None:
     with pytest.raises(InferenceError, match=message) as raised:
         rest_infer.infer_message(came)
     assert raised.value.code is grpc.StatusCode.INTERNAL
+
+
+WORDS = st.sampled_from(["outputs", "name", "datatype", "shape", "data", "parameters", "binary_data_size", "FP32", "BYTES", "INT8", "x"])
+VALUES = st.recursive(
+    WORDS | st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats(allow_nan=True) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=20,
+)
+OUTPUT = st.fixed_dictionaries(
+    {"name": WORDS, "datatype": WORDS, "shape": st.lists(st.integers(-1, 2**33), max_size=3)}, optional={"data": VALUES}
+)
+
+
+@given(VALUES | st.fixed_dictionaries({"outputs": st.lists(OUTPUT, max_size=2)}) | st.binary(), st.none() | st.integers(-1, 300))
+def test_any_response_is_read_or_an_error(document: Any, end: int | None) -> None:
+    came = response(OK, document, **({} if end is None else {"inference_header_content_length": str(end)}))
+    for read in (
+        lambda: codec.decode_infer_response(rest_infer.infer_message(came)),
+        *(partial(rest.message_of, rpc.path, came) for rpc in (calls.MODEL_METADATA, calls.MODEL_CONFIG, calls.REPOSITORY_INDEX)),
+        lambda: rest.takes_binary(came),
+    ):
+        assert code_of(read) in (None, grpc.StatusCode.INTERNAL)
+
+
+def code_of(read: Callable[[], object]) -> grpc.StatusCode | None:
+    try:
+        read()
+    except InferenceError as error:
+        return error.code
+    return None
