@@ -324,7 +324,8 @@ def test_in_process_so_many_in_flight_are_refused_before_anything_is_measured(ca
 
 def test_a_target_is_no_url(call) -> None:
     done = call("bench", "http://localhost:8001", "double", "--quiet")
-    assert (done.returncode, "got the URL 'http://localhost:8001': write 'localhost:8001', or embedded:PATH" in done.stderr) == (2, True)
+    told = "write 'localhost:8001' (`inferd infer`, `models` and `health` take URLs), or embedded:PATH"
+    assert (done.returncode, f"got the URL 'http://localhost:8001': {told}" in done.stderr) == (2, True)
 
 
 def test_a_path_is_no_server(call, tmp_path: Path) -> None:

@@ -222,6 +222,7 @@ _CODES = {
     502: grpc.StatusCode.UNAVAILABLE,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    505: grpc.StatusCode.UNIMPLEMENTED,
 }
 _BY_NAME = {code.name: code for code in grpc.StatusCode}
 
