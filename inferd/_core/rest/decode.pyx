@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """decode: the body of POST .../infer as a request: JSON, and behind it the tensors of Triton's binary extension (see decode.pxd).
 
-Read strictly: JSON by RFC 8259, each key once, each number one that its datatype can hold. Unknown keys are skipped. yyjson reads all of
-the JSON into one block of the message pool; numbers go from there straight into their tensor.
+Read strictly: JSON by RFC 8259, each key once, each number one that its datatype can hold. Unknown keys are skipped, and null counts as
+no value. yyjson reads all of the JSON into one block of the message pool; numbers go from there straight into their tensor.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint16_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from inferd._core.base.yielding cimport Turn
@@ -20,8 +20,8 @@ from inferd._core.http.head cimport Head
 from inferd._core.rest.elements cimport MAX_NESTING, OUT_OF_RANGE, TOO_DEEP, WRONG_COUNT, Elements, read_elements, texts_nbytes
 from inferd._core.rest.request cimport Asked, RestRequest, padded, put_name
 from inferd._core.rest.yyjson cimport (
-    ARRAY, FALSE, OBJECT, OUT_OF_MEMORY, REAL, SIGNED, STRING, TRUE, UNSIGNED, Arena, arena_memory, arena_nbytes, behind, count_of, kind_of,
-    text_of, type_of, yyjson_alc, yyjson_doc, yyjson_read_err, yyjson_read_opts, yyjson_val,
+    ARRAY, FALSE, NOTHING, OBJECT, OUT_OF_MEMORY, REAL, SIGNED, STRING, TRUE, UNSIGNED, Arena, arena_memory, arena_nbytes, behind,
+    count_of, is_count, kind_of, text_of, type_of, yyjson_alc, yyjson_doc, yyjson_read_err, yyjson_read_opts, yyjson_val,
 )
 from inferd._core.tensor.tensor cimport (
     BF16, BOOL, BYTES, FP16, FP32, FP64, INVALID, MAX_RANK, MAX_TENSORS, TensorView, datatype_of, itemsize,
@@ -158,18 +158,21 @@ cdef str shown_place(const Place *place):
 
 
 cdef int find(const yyjson_val *object, const Word *words, int count, const yyjson_val **found, const Place *place) except -1:
-    """The values of an object's keys that are among the words; NULL: there is no such key."""
+    """The values of an object's keys that are among the words; NULL: there is no such key, or its value is null."""
     cdef const yyjson_val *key = object + 1
     cdef Py_ssize_t _i
+    cdef uint32_t seen = 0              # bits of the words
     cdef int word
     for word in range(count):
         found[word] = NULL
     for _i in range(count_of(object)):
         for word in range(count):
             if words[word].nbytes == count_of(key) and memcmp(words[word].text, key.uni.str, count_of(key)) == 0:
-                if found[word] != NULL:
+                if seen >> word & 1:
                     raise InvalidArgument(f"{shown_place(place)}: '{words[word].text.decode()}' is there twice; send each key once")
-                found[word] = key + 1
+                seen |= <uint32_t>1 << word
+                if type_of(key + 1) != NOTHING:
+                    found[word] = key + 1
                 break
         key = behind(key + 1)
     return 0
@@ -190,7 +193,7 @@ cdef int find_parameters(const yyjson_val *object, const yyjson_val **found, int
         raise InvalidArgument(f"{shown_place(place)}: more than {<int>MAX_PARAMETERS} parameters in a request; send fewer")
     key = object + 1
     for i in range(count_of(object)):
-        if type_of(key + 1) >= ARRAY or type_of(key + 1) < type_of_bool():
+        if type_of(key + 1) >= ARRAY:
             name = text_of(key)
             raise InvalidArgument(f"{shown_place(place)}: parameter '{shown(&name)}': expected a string, a number, true or false, got "
                                   f"{shown_value(key + 1)}")
@@ -202,10 +205,6 @@ cdef int find_parameters(const yyjson_val *object, const yyjson_val **found, int
             other = other + 2
         key += 2
     return find(object, parameter_words, KNOWN_PARAMETERS, found, place)
-
-
-cdef inline int type_of_bool() noexcept nogil:
-    return FALSE                # its type, of subtype 0
 
 
 cdef int expect_type(const yyjson_val *value, int kind, const Place *place, str key, str expected) except -1:
@@ -229,7 +228,7 @@ cdef int64_t read_count(const yyjson_val *value, int64_t most, const Place *plac
     """A parameter that is a whole number of 0 or more; more than `most` is that."""
     if value == NULL:
         return 0
-    if kind_of(value) != UNSIGNED:
+    if not is_count(value):
         raise InvalidArgument(f"{shown_place(place)}: parameter '{name}': expected a whole number of 0 or more, got {shown_value(value)}")
     return <int64_t>min(value.uni.u64, <uint64_t>most)
 
@@ -345,7 +344,7 @@ cdef const yyjson_val *read_input(RestRequest request, int index, const yyjson_v
     view.rank = <int>count_of(found[SHAPE])
     value = found[SHAPE] + 1
     for axis in range(view.rank):
-        if kind_of(value) != UNSIGNED or value.uni.u64 > <uint64_t>INT64_MAX:
+        if not is_count(value) or value.uni.u64 > <uint64_t>INT64_MAX:
             raise InvalidArgument(f"input '{shown_name(view)}': axis {axis} of its shape: expected a whole number of 0 or more, got "
                                   f"{shown_value(value)}")
         view.shape[axis] = value.uni.i64

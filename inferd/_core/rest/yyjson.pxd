@@ -54,7 +54,7 @@ cdef enum:                      # a value's kind: type and subtype of its tag
 
 cdef enum:                      # a value's type alone
     TYPE = 7
-    NUMBER = 4
+    NOTHING = 2                 # null
     STRING = 5
     ARRAY = 6
     OBJECT = 7
@@ -66,6 +66,11 @@ cdef inline int kind_of(const yyjson_val *value) noexcept nogil:
 
 cdef inline int type_of(const yyjson_val *value) noexcept nogil:
     return <int>(value.tag & TYPE)
+
+
+cdef inline bint is_count(const yyjson_val *value) noexcept nogil:
+    """Whether it is a whole number of 0 or more."""
+    return kind_of(value) == UNSIGNED or (kind_of(value) == SIGNED and value.uni.i64 == 0)
 
 
 cdef inline Py_ssize_t count_of(const yyjson_val *value) noexcept nogil:

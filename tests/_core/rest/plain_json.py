@@ -44,16 +44,18 @@ def plain_decode(body: bytes, json_nbytes: int = -1) -> Plain:
     json.dumps(document, ensure_ascii=False).encode()  # no half of a surrogate pair
     tail = [body[len(text) :]]
     check_object(document, KEYS)
+    given = document.get("parameters")
+    names = {name for name in given if name.startswith("triton_")} if isinstance(given, Pairs) else set()
+    expect(names <= {"triton_enable_empty_final_response"}, "reserved")
     count = check_parameters(document, FLAGS, COUNTS)
-    names = [name for name in document.get("parameters", ()) if name.startswith("triton_")]
-    expect(set(names) <= {"triton_enable_empty_final_response"}, "reserved")
     expect(isinstance(document.get("id", ""), str), "id")
     inputs, outputs = document.get("inputs"), document.get("outputs", [])
     expect(isinstance(inputs, list) and isinstance(outputs, list) and max(len(inputs), len(outputs)) <= 256, "tensors")
     tensors = []
     for tensor in inputs:
-        tensors.append(plain_input(tensor, tail, json_nbytes >= 0))
+        check_object(tensor, TENSOR_KEYS)
         count += check_parameters(tensor)
+        tensors.append(plain_input(tensor, tail, json_nbytes >= 0))
     expect(not tail[0], "bytes behind the last tensor")
     for output in outputs:
         check_object(output, {"name", "parameters"})
@@ -79,6 +81,12 @@ def whole(text: str) -> int:
 
 def check_object(found: Any, keys: set[str]) -> None:
     expect(isinstance(found, Pairs) and not found.twice & keys, "an object, each key once")
+    without_null(found)
+
+
+def without_null(found: Pairs) -> None:
+    for name in [name for name, value in found.items() if value is None]:
+        del found[name]
 
 
 def check_parameters(owner: Pairs, flags: tuple[str, ...] = (), counts: tuple[str, ...] = ()) -> int:
@@ -86,11 +94,13 @@ def check_parameters(owner: Pairs, flags: tuple[str, ...] = (), counts: tuple[st
         return 0
     found = owner["parameters"]
     expect(isinstance(found, Pairs) and not found.twice, "parameters")
+    count = len(found)
+    without_null(found)
     expect(all(isinstance(value, str | int | float) for value in found.values()), "scalars")
     expect(all(isinstance(found.get(name, False), bool) for name in flags), "flags")
     expect(all(is_count(found.get(name, 0)) for name in counts), "counts")
     expect("shared_memory_region" not in found or (not counts) or flags == FLAGS, "shared memory")
-    return len(found)
+    return count
 
 
 def is_count(value: Any) -> bool:
@@ -98,7 +108,6 @@ def is_count(value: Any) -> bool:
 
 
 def plain_input(tensor: Any, tail: list[bytes], may_be_binary: bool) -> tuple[str, str, tuple[int, ...], bytes]:
-    check_object(tensor, TENSOR_KEYS)
     name, word, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     expect(isinstance(name, str) and isinstance(word, str) and word in DATATYPES and isinstance(shape, list), "name, datatype, shape")
     expect(len(shape) <= 8 and all(type(size) is int and 0 <= size < 1 << 63 for size in shape), "shape")
