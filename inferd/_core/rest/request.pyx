@@ -32,7 +32,7 @@ cdef extern from "pythread.h":
 
 cdef enum:
     NOGIL_NBYTES = 32 << 10     # an output above this size is written without the GIL
-    LATE_NBYTES = 24 << 10      # outputs whose text may be longer are written on a thread, if their model runs on the event loop
+    LATE_NBYTES = 16 << 10      # outputs whose text may be longer are written on a thread, if their model runs on the event loop
     INLINE_OUTPUTS = 8          # outputs of a response that need no second allocation
 
 
