@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_codec import SHAPES, signature_of
 
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.request import RestRequest
-from inferd._core.tensor.tensor import Tensors
+from inferd._core.tensor.tensor import Signature, Tensors
 
 orjson = pytest.importorskip("orjson")
+
+SHAPES = {"FP32[1,16]": (1, 16), "FP32[1,3,224,224]": (1, 3, 224, 224)}
 
 
 def numbers_of(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -47,7 +48,7 @@ def test_decode(benchmark: Any, shape: tuple[int, ...], binary: bool) -> None:
 def test_encode(benchmark: Any, shape: tuple[int, ...], binary: bool) -> None:
     message, head = request_of(shape, binary)
     request: RestRequest = decode_rest_request(message, head)
-    request.check(signature_of(shape))
+    request.check(Signature("identity", "1", [("x", "FP32", (-1, *shape[1:]))], [("y", "FP32", (-1, *shape[1:]))], 64))
     benchmark(request.encode, Tensors([numbers_of(shape)], ["FP32"], True), 0)
     assert (head.response_json_nbytes > 0) == binary
 
