@@ -28,7 +28,7 @@ from inferd._core.tensor.tensor cimport (
 )
 
 from inferd._core.tensor.tensor import DATATYPES
-from inferd.errors import Internal, InvalidArgument
+from inferd.errors import Internal, InvalidArgument, ResourceExhausted
 
 cdef enum:
     NOGIL_NBYTES = 32 << 10     # JSON above this size is read without the GIL,
@@ -122,10 +122,21 @@ cdef RestRequest decode_rest(Message body, Head head, bint at_once):
         return None
     request = RestRequest.__new__(RestRequest)
     request.head, request.message = head, body
-    block = new_message(arena_nbytes(body.data, json_nbytes), body.share)
+    block = block_for(body, json_nbytes)
     root = parse(body, json_nbytes, block)
     read_request(request, root, json_nbytes)
     return request
+
+
+cdef Message block_for(Message body, Py_ssize_t json_nbytes):
+    """The memory that reading the JSON takes, charged to the body's connection."""
+    cdef Py_ssize_t nbytes = arena_nbytes(body.data, json_nbytes)
+    try:
+        return new_message(nbytes, body.share)
+    except ResourceExhausted as error:
+        raise ResourceExhausted(
+            f"request body: to read {json_nbytes} bytes of JSON takes {nbytes} bytes of memory for a moment. {error}. Binary data "
+            "(parameter binary_data_size) takes only its own size", reason=error.reason, retry_after_ns=error.retry_after_ns) from None
 
 
 cdef const yyjson_val *parse(Message body, Py_ssize_t json_nbytes, Message block) except NULL:
