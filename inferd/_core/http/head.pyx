@@ -38,8 +38,9 @@ cdef tuple NAMES = (
     "X-Envoy-Expected-Rq-Timeout-Ms", "Authorization", "Accept", "Accept-Encoding", "Origin", "Access-Control-Request-Method",
     "Access-Control-Request-Headers", "X-Request-Id", "traceparent", "Expect")
 
-# A field that comes twice may be read in two ways, by two servers in a row: only these may.
-cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_HEADERS
+# A field that comes twice may be read in two ways, by two servers in a row: only these may. Proxies add the last three.
+cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_HEADERS | 1 << REQUEST_ID | \
+    1 << TRACEPARENT | 1 << ENVOY_TIMEOUT
 
 cdef bytes SEVERAL = b", "              # the value of `authorization` if it came more than once; no token holds a space
 cdef bytes JSON = b"application/json"
@@ -215,10 +216,10 @@ cdef int read(Head head, Field field, const uint8_t *value, size_t nbytes, bint 
     elif field == REQUEST_HEADERS:
         head.access_control_request_headers = head.access_control_request_headers + b"," + value[:nbytes] if again else value[:nbytes]
     elif field == REQUEST_ID:
-        if nbytes <= MAX_REQUEST_ID_NBYTES:
+        if nbytes <= MAX_REQUEST_ID_NBYTES and not again:
             head.request_id = value[:nbytes]
     elif field == TRACEPARENT:
-        head.traceparent = value[:nbytes]
+        head.traceparent = None if again else value[:nbytes]    # as W3C's Trace Context says
     elif field == EXPECT:
         if not same_name(value, nbytes, "100-continue", 12):
             raise InvalidArgument("header Expect: expected 100-continue, got something else; leave it out", reason="expectation")

@@ -148,6 +148,12 @@ def test_fields_that_may_come_twice() -> None:
     assert (head.authorization, head.accept, head.accept_coding_name) == (b", ", b"a", "gzip")
 
 
+def test_fields_that_proxies_add() -> None:
+    fields = [("X-Request-Id", "1"), ("traceparent", "00-1"), ("X-Envoy-Expected-Rq-Timeout-Ms", "9")]
+    head = Head.of("GET", "/", [*fields, ("X-Request-Id", "2"), ("traceparent", "00-2"), ("X-Envoy-Expected-Rq-Timeout-Ms", "8")])
+    assert (head.request_id, head.traceparent, head.timeout_ns) == (b"1", None, 8_000_000)
+
+
 def test_first_error_counts() -> None:
     with pytest.raises(RequestError, match="Content-Length"):
         Head.of("POST", INFER, [("Content-Length", "x"), ("Expect", "y")])
