@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -21,17 +22,32 @@ REQUESTS = {"native": 20_000, "grpcio": 1_000}  # grpcio's Python server needs a
 @pytest.fixture(scope="module", params=TRANSPORTS)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     files = models.repository(tmp_path_factory.mktemp("h2load"), {"identity": models.identity()})
-    with ServerFixture(files, transport=request.param) as server:
+    http_port = 0 if request.param == "native" else -1
+    with ServerFixture(files, transport=request.param, http_port=http_port) as server:
         yield server
 
 
-@pytest.mark.parametrize(("connections", "streams"), [(4, 16), (16, 1)])
-def test_load(served: ServerFixture, tmp_path: Path, connections: int, streams: int) -> None:
+GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+REST = ("-H", "content-type: application/json")
+
+
+@pytest.mark.parametrize(
+    ("connections", "streams", "options"),
+    [(4, 16, GRPC), (16, 1, GRPC), (16, 1, ("--h1", *REST)), (4, 8, ("--h1", *REST)), (4, 16, REST)],
+    ids=["grpc-4x16", "grpc-16x1", "http1-16x1", "http1-pipelined", "rest-by-http2"],
+)
+def test_load(served: ServerFixture, tmp_path: Path, connections: int, streams: int, options: tuple[str, ...]) -> None:
     program = shutil.which("h2load")
     assert program, "h2load is missing: install Debian's nghttp2-client"
-    count = REQUESTS[served.transport]
-    body = tmp_path / "body"
+    is_rest = options is not GRPC
+    if is_rest and served.transport != "native":
+        pytest.skip("the stand-in's server is another's")
+    count = REQUESTS[served.transport] // (4 if is_rest else 1)
+    body, target = tmp_path / "body", f"{served.address}{INFER}"
     body.write_bytes(framed(infer_request("identity", {"x": rows(1)}).SerializeToString()))
+    if is_rest:
+        body.write_text(json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": list(range(16))}]}))
+        target = f"{served.http}/v2/models/identity/infer"
     with Caller(served.address) as caller:
         same(caller.answers("identity", {"x": rows(3, first=1)}), {"y": rows(3, first=1)})
         held = Held(served)
@@ -39,7 +55,7 @@ def test_load(served: ServerFixture, tmp_path: Path, connections: int, streams: 
         done = subprocess.run(
             [
                 *(program, "-n", str(count), "-c", str(connections), "-m", str(streams), "-d", str(body)),
-                *("-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{served.address}{INFER}"),
+                *(*options, f"http://{target}"),
             ],
             capture_output=True,
             text=True,
