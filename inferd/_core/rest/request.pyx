@@ -180,7 +180,11 @@ cdef int fill_output(RestRequest request, Output *output, int place, Tensors out
     if output.datatype != BYTES:
         output.text_bound = output.nbytes // itemsize(output.datatype) * element_bound(output.datatype)
         return 0
-    output.text_bound = texts_bound(output.data, output.nbytes, &count)
+    if output.nbytes > NOGIL_NBYTES:
+        with nogil:
+            output.text_bound = texts_bound(output.data, output.nbytes, &count)
+    else:
+        output.text_bound = texts_bound(output.data, output.nbytes, &count)
     if output.text_bound < 0:
         raise not_in_json(output, f"element {count} is not UTF-8, and JSON holds no other text")
     return 0

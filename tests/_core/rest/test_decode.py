@@ -219,6 +219,8 @@ def test_a_float_that_rounds_to_the_largest_is_taken() -> None:
         (b'{"inputs":[],"parameters":{"provenance":1}}', "parameter 'provenance': expected true or false, got 1"),
         (b'{"inputs":[' + b",".join([b"{}"] * 257) + b"]}", "expected at most 256 inputs, got 257"),
         (json.dumps({"inputs": [], "parameters": {str(i): i for i in range(257)}}).encode(), "more than 256 parameters"),
+        (json.dumps({"inputs": [], "id": "x" * ((1 << 20) + 1)}).encode(), "expected at most 1048576 bytes of names and id, got 1048577"),
+        (b'{"inputs":[],' + b'"u":0,' * 5_000 + b'"id":"a","id":"b"}', "request body: 'id' is there twice"),
         (b"[" * 100_000, "malformed JSON"),
         (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "input 0: expected an object"),
     ],
