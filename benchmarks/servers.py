@@ -25,7 +25,7 @@ events {{ worker_connections 1024; }}
 http {{
     access_log off; keepalive_requests 1000000000; http2_max_concurrent_streams 1024;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    server {{ listen 127.0.0.1:{port}; http2 on; location / {{ return 200 "{content}"; }} }}
+    server {{ listen 127.0.0.1:{port}{version}; location / {{ return 200 "{content}"; }} }}
 }}
 """
 
@@ -40,6 +40,7 @@ class Running:
     start_s: float  # from exec until it answered
     further: tuple[str, ...] = ()  # host:port of inferd's further ports, as --listen named them
     metrics: str = ""  # and of its metrics
+    http: str = ""  # and of REST
 
 
 def free_port() -> int:
@@ -77,7 +78,8 @@ def inferd(name: str, paths: Sequence[Path], folder: Path, *flags: str, python: 
             if word == "ready":
                 told = json.loads(rest)
                 further = tuple(address.removeprefix("plaintext:") for address in told.get("listen", ()))
-                yield Running(name, started.pid, told["grpc"], time.monotonic() - begun, further, told.get("metrics", ""))
+                ports = told.get("metrics", ""), told.get("http", "")
+                yield Running(name, started.pid, told["grpc"], time.monotonic() - begun, further, *ports)
                 return
         raise RuntimeError(f"{name} ended before it was ready:\n{log.read_text()}")
 
@@ -95,12 +97,13 @@ def nghttpd(folder: Path, under: Sequence[str] = ()) -> Iterator[Running]:
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[Running]:
-    """nginx with one worker, answering from memory over HTTP/2 without TLS."""
+def nginx(folder: Path, *, http2: bool = True) -> Iterator[Running]:
+    """nginx with one worker, answering from memory over HTTP/2 without TLS, or over HTTP/1.1."""
     own = folder / "nginx"
     own.mkdir()
     port = free_port()
-    (own / "nginx.conf").write_text(NGINX_CONFIG.format(folder=own, port=port, content="x" * STATIC_NBYTES))
+    version = "; http2 on" if http2 else ""
+    (own / "nginx.conf").write_text(NGINX_CONFIG.format(folder=own, port=port, version=version, content="x" * STATIC_NBYTES))
     command = ["nginx", "-p", str(own), "-e", str(own / "error.log"), "-c", str(own / "nginx.conf")]
     with process(command, folder / "nginx.log") as started, answering("nginx", started, port) as running:
         yield running
