@@ -112,6 +112,7 @@ bench: .stamps/develop .stamps/system-instructions .stamps/system-bench  ## micr
 	$(PY) benchmarks/instructions.py
 	$(PY) benchmarks/server_cost.py
 	$(PY) benchmarks/stream_cost.py
+	$(PY) benchmarks/rest_cost.py
 	$(PY) benchmarks/many_models.py
 	$(PY) benchmarks/bench_check.py
 	$(PY) benchmarks/compare_check.py

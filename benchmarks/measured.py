@@ -109,6 +109,12 @@ PUBLISHED = (
         ROOT / "docs" / "performance.md",
         "<!-- written by benchmarks/measured.py tls_cost -->\n",
     ),
+    Published(
+        ROOT / "benchmarks" / "history" / "rest_cost.jsonl",
+        ("tiny", "image", "held"),
+        ROOT / "docs" / "rest.md",
+        "<!-- written by benchmarks/measured.py rest_cost -->\n",
+    ),
     *(
         Published(
             ROOT / "benchmarks" / "history" / f"{name}.jsonl",

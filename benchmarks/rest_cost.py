@@ -143,7 +143,9 @@ def held(report: Report, folder: Path) -> None:
 
 def main() -> int:
     every = {"tiny": tiny, "image": image, "held": held}
-    given = sections.parser("Measures what a request by REST costs the server.", every, rounds=5, seconds=1.5, lasts="how long a measurement takes, about").parse_args()
+    given = sections.parser(
+        "Measures what a request by REST costs the server.", every, rounds=5, seconds=1.5, lasts="how long a measurement takes, about"
+    ).parse_args()
     report = Report(given.rounds, given.seconds)
     sections.run(report, every, given.sections)
     sections.keep(HISTORY, given, report, {"h2load": "--version", "nginx": "-v"})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
 EXAMPLE_ADDRESS = "localhost:8001"
 # Pages that a reader follows from top to bottom, in an empty folder.
-WALKS = ("quick-start.md", "tutorial.md", "clients.md", "security.md", "deployment.md")
+WALKS = ("quick-start.md", "tutorial.md", "clients.md", "rest.md", "security.md", "deployment.md")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
 
