@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 
 from inferd import errors
-from inferd._core.http.response import error_body, error_headers, reason_phrase, status_of
+from inferd._core.http.response import error_body, error_headers, http_date, reason_phrase, status_of
 
 STATUSES = {
     "Cancelled": 499, "InvalidArgument": 400, "DeadlineExceeded": 504, "NotFound": 404, "PermissionDenied": 403, "ResourceExhausted": 429,
@@ -34,6 +36,13 @@ def test_each_error_has_its_status() -> None:
 )
 def test_reasons_with_a_status_of_their_own(error: errors.RequestError, status: int) -> None:
     assert status_of(error) == status
+
+
+def test_date_is_now() -> None:
+    before = int(time.time())
+    date = http_date().decode()
+    assert before <= parsedate_to_datetime(date).timestamp() <= time.time()
+    assert date.endswith(" GMT")
 
 
 def test_body_is_json_whatever_the_text() -> None:
