@@ -357,7 +357,7 @@ cdef class StreamSocket(Polled):
         return 0
 
     cdef int set_mark(self, Py_ssize_t nbytes) except -1:
-        if self.low_water is not None:
+        if self.low_water is not None and (self.missing_nbytes > 0 or self.low_water.nbytes > 1):       # else it stays at one byte
             try:
                 self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
             except Exception as error:
