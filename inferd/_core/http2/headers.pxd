@@ -27,12 +27,15 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef bint comes(self, Http2Call call) noexcept
     # Reads one header. False: stop, the block is too large.
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
+    # One header of a call that is none of gRPC, or of trailers.
     cdef bint read_foreign(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
     # The call is none of gRPC: makes its Exchange.
     cdef void begin_foreign(self, Http2Call call, const uint8_t *target, size_t nbytes) noexcept
+    # A header that only some calls have a use for.
+    cdef void take_other(self, Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
     cdef void take_authority(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept
     cdef void take_verb(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept
-    cdef int check_size(self, Http2Call call) except -1
+    cdef size_error(self)
     # All headers of a REST call have come. Raises what is wrong with them.
     cdef int open_exchange(self, Http2Call call) except -1
     # The block exceeds max_header_nbytes. False: stop, it is too large to reject the call with a status.

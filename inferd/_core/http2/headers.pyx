@@ -44,11 +44,8 @@ cdef class HeaderReader:
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
         cdef size_t nbytes = name_nbytes + value_nbytes + 32        # as SETTINGS_MAX_HEADER_LIST_SIZE counts
         cdef Field field
-        if self.opening is None:        # trailers: the server ignores their fields
-            if self.foreign is not None:
-                return self.read_foreign(name, name_nbytes, value, value_nbytes)
-            self.trailer_nbytes += nbytes
-            return self.trailer_nbytes <= self.server.limits.max_header_nbytes
+        if self.opening is None:
+            return self.read_foreign(name, name_nbytes, value, value_nbytes)
         self.opening.header_nbytes += nbytes
         if self.opening.header_nbytes > self.server.limits.max_header_nbytes:
             return self.read_no_more()
@@ -62,15 +59,23 @@ cdef class HeaderReader:
                 (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
         elif field != OTHER:
             self.take(self.opening, field, value, value_nbytes)
-        elif self.opening.kind == INFER_STREAM and equals(name, name_nbytes, "triton_grpc_error", 17):
-            self.opening.errors_end = equals(value, value_nbytes, "true", 4)
-        elif self.opening.kind == UNKNOWN and self.http is not None and equals(name, name_nbytes, ":authority", 10):
-            self.take_authority(self.opening, value, value_nbytes)      # :path may follow
+        elif self.opening.kind != INFER:
+            self.take_other(self.opening, name, name_nbytes, value, value_nbytes)
         return True
 
+    cdef void take_other(self, Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
+        if call.kind == INFER_STREAM and equals(name, name_nbytes, "triton_grpc_error", 17):
+            call.errors_end = equals(value, value_nbytes, "true", 4)
+        elif call.kind == UNKNOWN and self.http is not None and equals(name, name_nbytes, ":authority", 10):
+            self.take_authority(call, value, value_nbytes)      # :path may follow
+
     cdef bint read_foreign(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
-        cdef Exchange exchange = self.foreign.exchange
+        cdef Exchange exchange
         cdef bint goes_on
+        if self.foreign is None:        # trailers: the server ignores their fields
+            self.trailer_nbytes += name_nbytes + value_nbytes + 32
+            return self.trailer_nbytes <= self.server.limits.max_header_nbytes
+        exchange = self.foreign.exchange
         if not (exchange.is_host_known and equals(name, name_nbytes, "host", 4) and
                 equals(value, value_nbytes, PyBytes_AS_STRING(self.authority), PyBytes_GET_SIZE(self.authority))):
             exchange.head.add(name, name_nbytes, value, value_nbytes)
@@ -150,7 +155,8 @@ cdef class HeaderReader:
         cdef Exchange exchange = call.exchange
         cdef Head head = exchange.head
         call.max_message_nbytes = self.server.limits.max_message_nbytes
-        self.check_size(call)
+        if call.header_nbytes > self.server.limits.max_header_nbytes:
+            raise self.size_error()
         if call.error is not None:
             raise call.error
         head.verb_name = b"POST" if call.is_post else self.verb_name
@@ -163,15 +169,14 @@ cdef class HeaderReader:
         call.compresses = self.server.compression is not None and head.accept_coding != IDENTITY
         return 0
 
-    cdef int check_size(self, Http2Call call) except -1:
-        if call.header_nbytes > self.server.limits.max_header_nbytes:   # other fields may not have been read
-            raise ResourceExhausted(
-                f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), "
-                f"got more; send less metadata", reason="header_size")
-        return 0
+    cdef size_error(self):
+        """Other fields of such a call may not have been read."""
+        return ResourceExhausted(f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), got more; "
+                                 f"send less metadata", reason="header_size")
 
     cdef bint reject_foreign(self, Http2Call call) except -1:
-        self.check_size(call)
+        if call.header_nbytes > self.server.limits.max_header_nbytes:
+            raise self.size_error()
         if call.error is not None:
             raise call.error
         if not call.is_post:
