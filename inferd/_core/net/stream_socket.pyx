@@ -202,6 +202,8 @@ cdef class StreamSocket(Polled):
 
     cdef int hand_on(self, StreamSocket to, bytes unread) except -1:
         cdef Poller poller = self.poller
+        if poller is None:
+            raise RuntimeError("a connection without a poller is not handed on")
         if self.low_water is not None:
             self.low_water.set(1)
         poller.forget(self)
