@@ -29,6 +29,7 @@ from inferd.serving.listeners import ready_addresses
 from inferd.serving.memory import give_back
 from inferd.serving.models import Models
 from inferd.serving.rest.choice import rest_server, served
+from inferd.serving.rest.pages import Pages
 from inferd.serving.rest.service import RestService
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from socket import socket
 
+    from inferd.engine.model import Model
     from inferd.observe.scrape import ScrapeServer
     from inferd.serving.rest.stand_in import StandIn
 
@@ -110,8 +112,11 @@ class Server:
         self.rest_name = rest_server(native=native) if settings.serves_http else ""
         http = ("h2", "http/1.1") if self.rest_name == "native" else ("http/1.1",)
         self._tls = Tls(settings, http) if settings.tls_cert is not None else None
-        self.rest = RestService(self.service.methods, settings.cors_origin)
+        self._pages = Pages(self.repository, inferd.__version__) if self.rest_name else None
+        self.rest = RestService(self.service.methods, settings.cors_origin, self._pages)
         self.transport_name, self._transport = self._make_transport(native=native)
+        if self._pages is not None and opens:  # else the metrics of all workers are the first process's
+            self._pages.serve_metrics(self.metrics().wsgi_app())
         self._http = self._make_http() if self.rest_name == "aiohttp" else None
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
@@ -246,6 +251,8 @@ class Server:
         if self._scrapes is not None:
             self._scrapes.close()
             self._scrapes = None
+        if self._pages is not None:
+            self._pages.close()
         self._garbage.end()
 
     def _make_transport(self, *, native: bool) -> tuple[str, Transport]:
@@ -274,7 +281,13 @@ class Server:
         from inferd.serving.rest.stand_in import StandIn
 
         infer = self.service.model_infer
-        return StandIn(self.rest, infer, self.settings, self.service.reject, self._access, self._tls)
+        return StandIn(self.rest, infer, self._model, self.settings, self.service.reject, self._access, self._tls)
+
+    async def _model(self, name: str, version: str) -> Model:
+        """Loads it first if it is on demand. Raises RequestError."""
+        if self._models.on_demand is not None:
+            await self._models.on_demand.bring(name, version)
+        return self.repository.lookup(name, version)
 
     def _answer(self) -> None:
         """Batches have come from executor threads: their responses go out together."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from inferd.serving.reflection import Reflection
 from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from inferd._core.grpc.call import Call
     from inferd._core.inference.rest_path import RestInfer
@@ -59,7 +58,7 @@ class InferenceService:
         self.model_infer = ModelInfer(repository.routes, repository.find)
         self._unpacker = Unpacker(self.model_infer, self.reject)
         self.model_infer.unpack = self._unpacker.take
-        self.rest_infer = self._rest_infer()
+        self.rest_infer = self._rest_infer(None if on_demand is None else on_demand.bring)
         if on_demand is not None:
             self.model_infer.wait, on_demand.go_on, on_demand.reject = on_demand.take, self._go_on, self.reject
             if self.rest_infer is not None:
@@ -82,16 +81,16 @@ class InferenceService:
             **Reflection().methods(),
         }
 
-    def _rest_infer(self) -> RestInfer | None:
-        """The inferences of REST on the native transport; None: this build has none."""
+    def _rest_infer(self, bring: Callable[[str, str], Awaitable[None]] | None) -> RestInfer | None:
+        """The inferences of REST on the native transport; None: this build has none. bring: see Inspection."""
         if find_spec("inferd._core.inference.rest_path") is None:
             return None
         from inferd._core.inference.rest_path import RestInfer
-        from inferd._core.rest.decode import decode_rest_request
+        from inferd.serving.rest.raw_infer import RawInfer
 
         made = RestInfer(self.repository.routes, self.repository.find)
-        unpacker = Unpacker(made.go_on, self.reject)
-        made.unpack = lambda call, head: unpacker.take(call, partial(decode_rest_request, head=head))
+        raw = RawInfer(self.repository, made.go_on, self.reject, bring)
+        made.raw, made.unpack = raw.take, raw.unpack
         return made
 
     def _go_on(self, call: Call, request: InferRequest | RestRequest) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inferd._core.http.head import Head
     from inferd.errors import RequestError
     from inferd.serving.method import Method
+    from inferd.serving.rest.pages import Pages
 
 __all__ = ["INFER", "Headers", "Response", "RestService", "error_response", "is_probe", "split"]
 
@@ -57,13 +58,15 @@ class Asked(NamedTuple):
     model: str
     version: str
     body: bytes
+    head: Head | None = None
 
 
 class RestService:
-    """All paths but POST .../infer. methods: the service table. cors_origins: of web pages that may call; "*" is any."""
+    """All paths but POST .../infer. methods: the service table. cors_origins: of web pages that may call; "*" is any.
+    pages: what the server makes of itself; None: nothing."""
 
-    def __init__(self, methods: Mapping[str, Method], cors_origins: Sequence[str] = ()) -> None:
-        self._methods = methods
+    def __init__(self, methods: Mapping[str, Method], cors_origins: Sequence[str] = (), pages: Pages | None = None) -> None:
+        self._methods, self._pages = methods, pages
         self._cors_origins = frozenset(origin.encode().lower() for origin in cors_origins)
         self._resources: dict[str, dict[str, Callable[[Asked], Awaitable[Response]] | None]] = {
             "v2": {"GET": self._metadata},
@@ -82,6 +85,12 @@ class RestService:
             "v2/repository/models/*/load": {"POST": self._load},
             "v2/repository/models/*/unload": {"POST": self._unload},
         }
+        if pages is not None:
+            self._resources |= {
+                "docs": {"GET": self._docs},
+                "openapi.json": {"GET": self._openapi},
+                "metrics": {"GET": self._metrics},
+            }
 
     def admit(self, call: Call, head: Head) -> None:
         """Called before the body of a request comes: of an inference, where it comes from a web page. Raises the rejection."""
@@ -103,7 +112,7 @@ class RestService:
         verb = head.verb_name.decode("ascii", "replace").replace("HEAD", "GET")
         handler = handlers.get(verb)
         if handler is not None:
-            return await handler(asked._replace(body=body))
+            return await handler(asked._replace(body=body, head=head))
         allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"]).encode()
         allow = (b"allow", allowed)
         if verb == "OPTIONS":
@@ -216,6 +225,21 @@ class RestService:
         answer = await self._call(request, asked)
         settings = {name: list(setting.value) for name, setting in sorted(answer.settings.items())}
         return _json({name: values if name == "trace_level" else "".join(values) for name, values in settings.items()})
+
+    async def _docs(self, asked: Asked) -> Response:
+        assert self._pages is not None
+        return Response(*await self._pages.docs())
+
+    async def _openapi(self, asked: Asked) -> Response:
+        assert self._pages is not None
+        return Response(*await self._pages.openapi())
+
+    async def _metrics(self, asked: Asked) -> Response:
+        assert self._pages is not None
+        assert asked.head is not None
+        if (page := await self._pages.metrics(asked.head)) is None:
+            raise Unimplemented("with several workers the metrics of all are on metrics_port; scrape that")
+        return Response(*page)
 
     async def _call(self, request: Any, asked: Asked | None = None) -> Any:
         """The response of the method that the message is for. asked: the request whose body it was made of."""

@@ -31,14 +31,16 @@ from inferd.protocol import inference
 from inferd.serving.budget import settled
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, bind, close_empty
 from inferd.serving.ports import Port
-from inferd.serving.rest.plain import body_of, request_of
+from inferd.serving.rest.plain import Wanted, body_of, request_of
+from inferd.serving.rest.raw_body import is_raw, tensors_of
 from inferd.serving.rest.service import Response, error_response
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from inferd.config import Address, Settings
+    from inferd.engine.model import Model
     from inferd.serving.access import Access
     from inferd.serving.rest.service import Headers, RestService
     from inferd.serving.tls import Tls
@@ -125,20 +127,22 @@ class _Context(ssl.SSLContext):
 
 
 class StandIn:
-    """An HTTP/1.1 server on the running event loop. infer(call): ModelInfer. reject(call, error): answers a call whose method raised (see
+    """An HTTP/1.1 server on the running event loop. infer(call): ModelInfer. model(name, version): finds one, and loads it first if it
+    is on demand. reject(call, error): answers a call whose method raised (see
     service.py). access: who may ask. tls: of the addresses that speak it."""
 
     def __init__(
         self,
         rest: RestService,
         infer: Callable[[Call], None],
+        model: Callable[[str, str], Awaitable[Model]],
         settings: Settings,
         reject: Callable[[Call, Exception], None],
         access: Access,
         tls: Tls | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rest, self._infer, self._reject, self._access = rest, infer, reject, access
+        self._rest, self._infer, self._model, self._reject, self._access = rest, infer, model, reject, access
         self._tls = None if tls is None else _Context.of(tls)
         self._settings = settings
         self._max_held_nbytes = settled(settings).message_memory_bytes
@@ -312,8 +316,7 @@ class StandIn:
             raise DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready") from None
 
     async def _inferred(self, head: Head, body: bytes) -> Response:
-        decode = partial(request_of, body, head.json_nbytes, _text(head.model_name), _text(head.model_version))
-        message, wanted = await asyncio.to_thread(decode) if len(body) > LONG_NBYTES else decode()
+        message, wanted = await self._decoded(head, body)
         call = StandInCall(MODEL_INFER, Message.wrap(message.SerializeToString()), head.deadline_ns)
         try:
             self._infer(call)
@@ -326,6 +329,32 @@ class StandIn:
             return Response(200, ((b"content-type", b"application/json"),), content)
         length = b"%d" % json_nbytes
         return Response(200, ((b"content-type", b"application/octet-stream"), (b"inference-header-content-length", length)), content)
+
+    async def _decoded(self, head: Head, body: bytes) -> tuple[inference.ModelInferRequest, Wanted]:
+        """As RestInfer decodes it, files and records included."""
+        name, version = _text(head.model_name), _text(head.model_version)
+        if is_raw(head, body) and (message := await self._raw(head, body)) is not None:
+            return message, Wanted(False, {})
+        decode = partial(request_of, body, head.json_nbytes, name, version)
+        try:
+            return await asyncio.to_thread(decode) if len(body) > LONG_NBYTES else decode()
+        except InvalidArgument as error:
+            if error.reason != "no_inputs" or (message := await self._raw(head, body)) is None:
+                raise
+            return message, Wanted(False, {})
+
+    async def _raw(self, head: Head, body: bytes) -> inference.ModelInferRequest | None:
+        """The request that a file, a text or a record makes; None: the model takes none."""
+        name, version = _text(head.model_name), _text(head.model_version)
+        read = partial(tensors_of, await self._model(name, version), head, body)
+        tensors = await asyncio.to_thread(read) if len(body) > LONG_NBYTES else read()
+        if tensors is None:
+            return None
+        message = inference.ModelInferRequest(model_name=name, model_version=version)
+        for tensor in tensors:
+            message.inputs.add(name=tensor[0], datatype=tensor[1], shape=tensor[2])
+            message.raw_input_contents.append(tensor[3])
+        return message
 
     def _check_identity(self, connection: Connection) -> None:
         session = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None

@@ -1,0 +1,299 @@
+"""A picture, a sound, a sentence or a record as the body of .../infer: which input it is for, and the tensors that it makes.
+
+For models with preprocessing, and for those that take BYTES. A body is what its Content-Type says; in JSON and in a form each value has
+the name of its input. Nothing is decoded here: files go to the model's steps as they are. Never in here: HTTP, JSON of the protocol,
+threads.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from base64 import b64decode
+from binascii import Error as NoBase64
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from inferd.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from inferd._core.http.head import Head
+    from inferd.engine.model import Model
+
+__all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "is_raw", "raw_inputs", "tensors_of"]
+
+Tensor = tuple[str, str, tuple[int, ...], bytes]  # name, datatype, shape, raw content
+
+# Types of a request in JSON; the last is what curl says of any file.
+JSON_TYPES = (None, b"application/json", b"text/json", b"application/octet-stream", b"application/x-www-form-urlencoded")
+UNTOLD = (None, b"application/octet-stream", b"application/x-www-form-urlencoded")  # it says nothing of the content
+FORM = b"multipart/form-data"
+MAX_PARTS = 256  # of a form
+MAX_PART_HEAD_NBYTES = 4 << 10
+MAX_BOUNDARY_NBYTES = 70  # RFC 2046
+MAX_SHOWN_CHARS = 64  # of a client's own words
+BOUNDARY = re.compile(rb';\s*boundary=(?:"([^"\\]+)"|([^\s;"]+))', re.IGNORECASE)
+CHARSET = re.compile(rb';\s*charset="?([^\s;"]+)"?', re.IGNORECASE)
+FIELD_NAME = re.compile(rb'form-data\s*;(?:[^"\r\n]*;)?\s*name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
+DATA_URL = re.compile(r"data:[\w.+/;=-]{0,128};base64,")
+
+
+class Kind(StrEnum):
+    """What an input reads."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    TEXT = "text"
+    RECORD = "record"
+    BYTES = "bytes"
+
+
+KINDS = {"decode_image": Kind.IMAGE, "decode_audio": Kind.AUDIO, "tokenize": Kind.TEXT, "columns": Kind.RECORD}
+NAMES = {"tokenize": "text", "columns": "record"}  # of inputs whose entry has none
+TAKEN_TYPES = {
+    Kind.IMAGE: ("image/jpeg", "image/png", "image/webp", "image/bmp"),
+    Kind.AUDIO: ("audio/wav", "audio/mpeg", "audio/flac", "audio/ogg"),
+    Kind.TEXT: ("text/plain",),
+    Kind.RECORD: ("application/json", "text/csv", "application/vnd.apache.arrow.stream"),
+    Kind.BYTES: ("application/octet-stream",),
+}
+
+
+class RawInput(NamedTuple):
+    """An input that takes files, texts or records. step: the configuration of what reads it, a Step message; None: nothing does."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+    step: Any = None
+
+    def tensor(self, values: Sequence[bytes]) -> Tensor:
+        """values: a row each, or as many as a row has."""
+        shape = tuple(max(size, 1) for size in self.shape)
+        if self.shape[:1] == (-1,):
+            shape = (max(len(values) // math.prod(shape[1:]), 1), *shape[1:])
+        if math.prod(shape) != len(values):
+            raise InvalidArgument(f"input {self.name!r}: expected {math.prod(shape)} a request, got {len(values)}")
+        return self.name, "BYTES", shape, b"".join(part for value in values for part in (len(value).to_bytes(4, "little"), value))
+
+
+def raw_inputs(model: Model) -> list[RawInput]:
+    """Those of a model's inputs that take bytes."""
+    shapes = {name: shape for name, word, shape in model.signature.input_specs if word == "BYTES"}
+    steps = {}
+    for entry in model.config.inferd.preprocess:
+        step = entry.steps[0]
+        word = step.WhichOneof("step") or ""
+        if not (word == "columns" and step.columns.format == step.columns.TENSORS):
+            steps[entry.name or NAMES.get(word, entry.input)] = step
+    if "" in steps:  # the entry has the name of the graph's input, the only one that is left
+        step = steps.pop("")
+        steps |= {name: step for name in shapes if name not in steps}
+    found = []
+    for name, shape in shapes.items():
+        step = steps.get(name)
+        found.append(RawInput(name, shape, KINDS.get(step.WhichOneof("step"), Kind.BYTES) if step is not None else Kind.BYTES, step))
+    return found
+
+
+def is_raw(head: Head, body: bytes) -> bool:
+    """Whether a body is no JSON object by its type, or by its first byte where the type tells nothing."""
+    return head.json_nbytes < 0 and not (head.content_type in JSON_TYPES and begins_with_brace(body))
+
+
+def begins_with_brace(body: bytes) -> bool:
+    return body[:64].lstrip(b" \t\r\n")[:1] == b"{" or (body[:64].isspace() and body.lstrip(b" \t\r\n")[:1] == b"{")
+
+
+def tensors_of(model: Model, head: Head, body: Any) -> list[Tensor] | None:
+    """The model's inputs that a body holds. None: the model takes no such body, and the body is none of these, either.
+    Raises InvalidArgument."""
+    inputs = raw_inputs(model)
+    content, content_type = bytes(body), head.content_type
+    if not inputs:
+        if content_type in JSON_TYPES:
+            return None
+        raise _wrong_type(model, inputs, content_type)
+    if content_type == FORM:
+        return _form(model, inputs, head.content_type_whole or b"", content)
+    is_json = content_type in (b"application/json", b"text/json") or begins_with_brace(content)
+    if is_json and (content_type in JSON_TYPES):
+        return _json(model, inputs, content)
+    chosen = _choose(model, inputs, content_type)
+    _check_charset(head.content_type_whole or b"")
+    return [chosen.tensor([content])]
+
+
+def _choose(model: Model, inputs: list[RawInput], content_type: bytes | None) -> RawInput:
+    """The input that such a content is for."""
+    takers = [each for each in inputs if _takes(each.kind, content_type)]
+    if len(takers) > 1:
+        precise = [each for each in takers if each.kind != Kind.BYTES]
+        takers = precise if len(precise) == 1 else takers
+    if not takers:
+        raise _wrong_type(model, inputs, content_type)
+    if len(takers) > 1:
+        names = ", ".join(each.name for each in takers)
+        raise InvalidArgument(
+            f"body: model {model.name!r} has several inputs that it may be for: {names}; send a form (multipart/form-data), whose fields "
+            "have their names"
+        )
+    return takers[0]
+
+
+def _takes(kind: Kind, content_type: bytes | None) -> bool:
+    if content_type in UNTOLD or kind == Kind.BYTES:
+        return True
+    assert content_type is not None
+    if kind == Kind.RECORD:
+        return content_type.decode("latin-1") in TAKEN_TYPES[kind]
+    return content_type.startswith(kind.encode() + b"/")
+
+
+def _wrong_type(model: Model, inputs: list[RawInput], content_type: bytes | None) -> InvalidArgument:
+    got = (content_type or b"none").decode("latin-1")[:MAX_SHOWN_CHARS]
+    if not inputs:
+        said = f"Content-Type: expected application/json, as model {model.name!r} has no input that reads a file, got {got}"
+        return InvalidArgument(f"{said}; send `inputs`, or serve it with preprocessing", reason="media_type")
+    taken = ", ".join(word for each in inputs for word in TAKEN_TYPES[each.kind])
+    return InvalidArgument(f"Content-Type: expected {taken} for model {model.name!r}, got {got}", reason="media_type")
+
+
+def _check_charset(whole: bytes) -> None:
+    found = CHARSET.search(whole)
+    if found is not None and found[1].lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+        raise InvalidArgument(f"Content-Type: expected charset=utf-8, got {found[1].decode('latin-1')[:MAX_SHOWN_CHARS]!r}; send UTF-8")
+
+
+# ---- JSON ----
+
+
+class Base64(msgspec.Struct, forbid_unknown_fields=True):
+    """Bytes in JSON."""
+
+    b64: str
+
+
+Value = str | Base64
+
+
+def _json(model: Model, inputs: list[RawInput], content: bytes) -> list[Tensor] | None:
+    """A record, or an array of them; or an object of values by their inputs' names."""
+    records = [each for each in inputs if each.kind == Kind.RECORD]
+    if len(records) == 1 and len(inputs) == 1:
+        try:
+            rows = [content] if begins_with_brace(content) else [bytes(row) for row in msgspec.json.decode(content, type=list[msgspec.Raw])]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise _no_json(error) from None
+        return [records[0].tensor(rows)]
+    try:
+        found = msgspec.json.decode(content, type=dict[str, Value | list[Value]])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_json(error) from None
+    by_name = {each.name: each for each in inputs}
+    if not found or not found.keys() <= by_name.keys():
+        other = next((name for name in found if name not in by_name), "")
+        raise InvalidArgument(
+            f"body: expected an array `inputs`, or an object with {', '.join(by_name)}; got {other[:MAX_SHOWN_CHARS]!r}"
+            if found
+            else f"body: expected an array `inputs`, or an object with {', '.join(by_name)}; got an empty object"
+        )
+    return [
+        by_name[name].tensor([_bytes(by_name[name], one) for one in (value if isinstance(value, list) else [value])])
+        for name, value in found.items()
+    ]
+
+
+def _bytes(input_: RawInput, value: Value) -> bytes:
+    """A string is a text, or base64 where the input reads files."""
+    if isinstance(value, str) and input_.kind not in (Kind.IMAGE, Kind.AUDIO):
+        return value.encode()
+    text = value.b64 if isinstance(value, Base64) else value
+    url = DATA_URL.match(text)
+    try:
+        return b64decode(text[url.end() :] if url else text, validate=True)
+    except (NoBase64, ValueError):
+        raise InvalidArgument(f"input {input_.name!r}: expected {input_.kind} bytes in base64, got a string that is none") from None
+
+
+def _no_json(error: Exception) -> InvalidArgument:
+    return InvalidArgument(
+        f'body: expected JSON with `inputs`, or with texts, base64 strings or {{"b64": ...}} by the names of inputs: {str(error)[:128]}'
+    )
+
+
+# ---- forms ----
+
+
+class Part(NamedTuple):
+    """One field of a form."""
+
+    name: str
+    content_type: bytes | None
+    content: bytes
+
+
+def _form(model: Model, inputs: list[RawInput], whole: bytes, content: bytes) -> list[Tensor]:
+    """Fields that have an input's name are rows of it; others are for the input that takes their type."""
+    by_name = {each.name: each for each in inputs}
+    rows: dict[str, list[bytes]] = {}
+    for part in parts_of(whole, content):
+        input_ = by_name.get(part.name) or _choose(model, inputs, part.content_type)
+        rows.setdefault(input_.name, []).append(part.content)
+    if not rows:
+        raise InvalidArgument(f"body: expected a form with at least one of {', '.join(by_name)}, got an empty one")
+    return [by_name[name].tensor(values) for name, values in rows.items()]
+
+
+def parts_of(whole: bytes, content: bytes) -> Iterator[Part]:
+    """The fields of multipart/form-data (RFC 7578). whole: the Content-Type with its parameters. Raises InvalidArgument."""
+    found = BOUNDARY.search(whole)
+    boundary = (found[1] or found[2]) if found is not None else b""
+    if not 0 < len(boundary) <= MAX_BOUNDARY_NBYTES:
+        raise InvalidArgument(f"Content-Type: expected multipart/form-data; boundary=... of 1 to {MAX_BOUNDARY_NBYTES} characters")
+    delimiter = b"\r\n--" + boundary
+    if content.startswith(delimiter[2:]):
+        at = len(delimiter) - 2
+    elif (first := content.find(delimiter)) >= 0:  # behind a preamble
+        at = first + len(delimiter)
+    else:
+        raise InvalidArgument("body: expected a form that begins with the boundary of its Content-Type, got none")
+    for _ in range(MAX_PARTS):
+        if content.startswith(b"--", at):
+            return
+        line_end = content.find(b"\r\n", at, at + MAX_PART_HEAD_NBYTES)
+        if line_end < 0 or content[at:line_end].strip(b" \t"):
+            raise InvalidArgument("body: expected a line end behind each boundary of the form")
+        # A part without headers has none of the name that it needs.
+        head_end = content.find(b"\r\n\r\n", line_end, line_end + MAX_PART_HEAD_NBYTES)
+        if head_end < 0:
+            raise InvalidArgument(f"body: expected headers of at most {MAX_PART_HEAD_NBYTES} bytes for each field of the form")
+        end = content.find(delimiter, head_end + 2)
+        if end < 0:
+            raise InvalidArgument("body: expected the form to end with its boundary and --, got a field without an end")
+        yield _part(content[line_end + 2 : head_end], content[head_end + 4 : max(end, head_end + 4)])
+        at = end + len(delimiter)
+    raise InvalidArgument(f"body: expected at most {MAX_PARTS} fields in the form, got more")
+
+
+def _part(head: bytes, content: bytes) -> Part:
+    name, content_type = None, None
+    for line in head.split(b"\r\n"):
+        field, colon, value = line.partition(b":")
+        match field.strip().lower() if colon else b"":
+            case b"content-disposition":
+                name = FIELD_NAME.match(value.strip())
+            case b"content-type":
+                content_type = value.partition(b";")[0].strip().lower()
+            case b"content-transfer-encoding" if value.strip().lower() not in (b"binary", b"8bit", b"7bit"):
+                raise InvalidArgument("body: expected fields of the form as they are, without Content-Transfer-Encoding (RFC 7578)")
+    if name is None:
+        raise InvalidArgument('body: expected Content-Disposition: form-data; name="..." in each field of the form')
+    try:
+        return Part((name[1] if name[1] is not None else name[2]).decode(), content_type, content)
+    except UnicodeDecodeError:
+        raise InvalidArgument("body: expected names in UTF-8 in the form, got bytes that are none") from None

@@ -1,0 +1,88 @@
+"""Files, texts and records that come to RestInfer, and JSON that is too long for the event loop. Never in here: what such a body means
+(raw_body.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from inferd._core.rest.decode import decode_rest_request
+from inferd._core.rest.raw import request_of_tensors
+from inferd.errors import RequestError
+from inferd.serving.rest.raw_body import tensors_of
+from inferd.serving.unpacking import Unpacker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from inferd._core.grpc.call import Call
+    from inferd._core.grpc.message import Message
+    from inferd._core.http.head import Head
+    from inferd._core.rest.request import RestRequest
+    from inferd.engine.model import Model
+    from inferd.engine.repository import Repository
+
+__all__ = ["RawInfer"]
+
+LONG_NBYTES = 256 << 10  # of a body that a thread reads: it is copied twice
+
+
+class RawInfer:
+    """Lives on the event loop's thread. go_on(call, request): RestInfer's. reject(call, error): answers a call whose request is wrong.
+    bring(name, version): waits until a model that is on demand is in memory; None: all are."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        go_on: Callable[[Call, RestRequest], None],
+        reject: Callable[[Call, Exception], None],
+        bring: Callable[[str, str], Awaitable[None]] | None,
+    ) -> None:
+        self._repository, self._go_on, self._reject, self._bring = repository, go_on, reject, bring
+
+    def unpack(self, call: Call, head: Head) -> None:
+        """Long JSON: of the protocol, or else a record or base64."""
+        unpacker = Unpacker(self._go_on, partial(self._not_the_protocol, head))
+        unpacker.take(call, lambda message: decode_rest_request(message, head))
+
+    def take(self, call: Call, head: Head) -> bool:
+        """Whether the body is for the model's inputs of bytes: then the call is taken. Raises RequestError."""
+        name, version = head.model_name.decode(), head.model_version.decode()
+        if self._bring is not None and self._repository.is_on_demand(name, version):
+            call.work = asyncio.get_running_loop().create_task(self._take_later(call, head, self._bring(name, version)))
+            return True
+        return self._read(call, head, self._repository.lookup(name, version))
+
+    async def _take_later(self, call: Call, head: Head, brought: Awaitable[None]) -> None:
+        try:
+            await brought
+            call.work = None
+            if not self._read(call, head, self._repository.lookup(head.model_name.decode(), head.model_version.decode())):
+                self._go_on(call, decode_rest_request(call.message, head))
+        except Exception as error:
+            call.work = None
+            self._reject(call, error)
+
+    def _read(self, call: Call, head: Head, model: Model) -> bool:
+        if len(call.message) > LONG_NBYTES:
+            Unpacker(self._go_on, self._reject).take(call, lambda message: _request(model, head, message))
+            return True
+        tensors = tensors_of(model, head, call.message)
+        if tensors is None:
+            return False
+        self._go_on(call, request_of_tensors(tensors, head))
+        return True
+
+    def _not_the_protocol(self, head: Head, call: Call, error: Exception) -> None:
+        try:
+            taken = isinstance(error, RequestError) and error.reason == "no_inputs" and self.take(call, head)
+        except Exception as other:
+            taken, error = False, other
+        if not taken:
+            self._reject(call, error)
+
+
+def _request(model: Model, head: Head, message: Message) -> RestRequest:
+    tensors = tensors_of(model, head, message)
+    return decode_rest_request(message, head) if tensors is None else request_of_tensors(tensors, head)
