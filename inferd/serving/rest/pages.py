@@ -1,6 +1,6 @@
 """Pages that this server makes of itself, for REST: /openapi.json, /docs and /metrics. Never in here: what stands in them, HTTP.
 
-They are made on a thread, one at a time: Python makes them, and the event loop must not wait. Requests that wait for the same page share it.
+They are made on a thread, one at a time, because the event loop must not wait. Requests that wait for the same page share it.
 """
 
 from __future__ import annotations

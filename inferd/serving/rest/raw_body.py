@@ -95,8 +95,9 @@ def raw_inputs(model: Model) -> list[RawInput]:
         steps |= {name: step for name in shapes if name not in steps}
     found = []
     for name, shape in shapes.items():
-        step = steps.get(name)
-        found.append(RawInput(name, shape, KINDS.get(step.WhichOneof("step"), Kind.BYTES) if step is not None else Kind.BYTES, step))
+        reader = steps.get(name)
+        kind = Kind.BYTES if reader is None else KINDS.get(reader.WhichOneof("step") or "", Kind.BYTES)
+        found.append(RawInput(name, shape, kind, reader))
     return found
 
 

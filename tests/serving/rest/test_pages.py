@@ -1,4 +1,4 @@
-"""What a server makes of itself, on its port of REST: behind the same tokens, made on a thread of its own, and the page as people use it."""
+"""The server's own pages on its port of REST: tokens, the thread that makes them, and the page as people use it."""
 
 from __future__ import annotations
 

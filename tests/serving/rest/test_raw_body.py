@@ -132,7 +132,7 @@ def test_a_model_that_takes_bytes_as_they_are(served: ServerFixture) -> None:
             "image/png",
             b"\x89PNG",
             415,
-            "expected application/json, as model 'identity' has no input that reads a file, got image/png",
+            "as model 'identity' has no input that reads a file, got image/png",
         ),
         ("identity", "application/octet-stream", b"\x89PNG", 400, "JSON"),
         ("identity", "application/json", b"{}", 400, "inputs"),
