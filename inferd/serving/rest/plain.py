@@ -61,7 +61,7 @@ def _request_of(body: bytes, json_nbytes: int, model: str, version: str) -> tupl
     binary = _member(parameters, "parameters.", "binary_data_output", bool, False)
     _set_parameters(request.parameters, parameters, "parameters", ("binary_data_output",))
     if document.get("inputs") is None:
-        raise InvalidArgument("inputs: expected an array of tensors, got nothing", reason="no_inputs")
+        raise InvalidArgument("inputs: expected an array, got nothing", reason="no_inputs")
     for index, tensor in enumerate(_member(document, "", "inputs", list, None)):
         _add_input(request, _object(tensor, f"inputs[{index}]"), f"inputs[{index}].", tail)
     tail.check_end()
