@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Coroutine
 from typing import Any, Self
 
@@ -46,7 +47,10 @@ class Browser:
         return self._run(self._say(method, parameters))
 
     def open(self, url: str) -> None:
-        self.say("Page.navigate", url=url)
+        """Anew, also where it is the page that is there."""
+        for target in ("about:blank", url):
+            self.say("Page.navigate", url=target)
+            self.wait(f"location.href === {json.dumps(target)} && document.readyState === 'complete'")
 
     def screen(self, width: int, height: int, scheme: str) -> None:
         self.say("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
@@ -59,9 +63,11 @@ class Browser:
         return found["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Until it holds, or LIMIT_S: looked at whenever the page is drawn anew."""
+        """Until it holds, or LIMIT_S. Asks again and again: a promise ends with the page that it belongs to."""
+        until = time.monotonic() + LIMIT_S
         check = f"(() => {{ try {{ return Boolean({condition}) }} catch {{ return false }} }})()"
-        self.value(f"new Promise(done => {{ const look = () => {check} ? done() : setTimeout(look, 10); look() }})")
+        while not self.say("Runtime.evaluate", expression=check)["result"].get("value"):
+            assert time.monotonic() < until, condition
 
     def press(self, key: str, *, ctrl: bool = False, text: str = "") -> None:
         codes = {"Enter": 13, "Tab": 9, " ": 32}

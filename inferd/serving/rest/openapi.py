@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 import weakref
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import msgspec
 
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.labels import versions_of
+from inferd.observe.text_format import REST_S
 from inferd.serving.rest.raw_body import TAKEN_TYPES, Kind, raw_inputs
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ STATUSES = {
 
 
 class OpenApi:
-    """The document of one repository, made again when its models have changed. For one thread."""
+    """The document of one repository, made again when its models have changed. For one thread, which rests after each
+    model: the event loop goes on meanwhile."""
 
     def __init__(self, repository: Repository, version: str) -> None:
         self._repository, self._version = repository, version
@@ -73,17 +76,12 @@ def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]],
     for index, name in enumerate(sorted(models)):
         versions = sorted(models[name], key=lambda model: model.version)
         key = f"{re.sub('[^A-Za-z0-9._-]', '_', name)}.{index}"
-        newest = versions[-1]
-        schemas |= _schemas(key, newest)
         words = [str(model.version) for model in versions]
         words += [label for label, number in labels[name].items() if str(number) in words]
-        path = f"/v2/models/{quote(name, safe='')}"
-        operation = _infer(key, newest)
-        paths[f"{path}/infer"] = {"post": operation | {"operationId": f"infer.{key}", "x-inferd-model": _told(newest, words)}}
-        paths[f"{path}/versions/{{version}}/infer"] = {
-            "parameters": [_version_parameter(words)],
-            "post": _infer_version(key, versions, schemas) | {"operationId": f"infer.{key}.version"},
-        }
+        own_paths, own_schemas = _of_model(key, versions, words)
+        paths |= {path: msgspec.Raw(msgspec.json.encode(value)) for path, value in own_paths.items()}
+        schemas |= {word: msgspec.Raw(msgspec.json.encode(value)) for word, value in own_schemas.items()}
+        time.sleep(REST_S)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -98,6 +96,20 @@ def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]],
 
 
 # ---- models ----
+
+
+def _of_model(key: str, versions: list[Model], words: list[str]) -> tuple[Json, Json]:
+    """Its paths, and the schemas that they name."""
+    newest = versions[-1]
+    schemas = _schemas(key, newest)
+    path = f"/v2/models/{quote(newest.name, safe='')}"
+    infer = _infer(key, newest) | {"operationId": f"infer.{key}", "x-inferd-model": _told(newest, words)}
+    infer_version = _infer_version(key, versions, schemas) | {"operationId": f"infer.{key}.version"}
+    paths = {
+        f"{path}/infer": {"post": infer},
+        f"{path}/versions/{{version}}/infer": {"parameters": [_version_parameter(words)], "post": infer_version},
+    }
+    return paths, schemas
 
 
 def _told(model: Model, versions: list[str]) -> Json:

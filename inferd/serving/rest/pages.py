@@ -36,7 +36,7 @@ class Pages:
         self._metrics: WSGIApplication | None = None
         self._openapi = OpenApi(repository, version)
         self._thread: ThreadPoolExecutor | None = None
-        self._asked: dict[Hashable, asyncio.Future[Page]] = {}  # pages that are not begun
+        self._asked: dict[Hashable, asyncio.Task[Page]] = {}  # pages that are not begun
 
     def serve_metrics(self, app: WSGIApplication) -> None:
         """app: see Exposition.wsgi_app. Without it, another process knows the metrics."""
@@ -67,9 +67,12 @@ class Pages:
                 )
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "inferd-pages")
-            page = asyncio.get_running_loop().run_in_executor(self._thread, self._make, key, make)
-            self._asked[key] = page
+            self._asked[key] = page = asyncio.get_running_loop().create_task(self._on_thread(key, make))
         return await asyncio.shield(page)
+
+    async def _on_thread(self, key: Hashable, make: Callable[[], Page]) -> Page:
+        """A task begins when its page stands in the table: the thread may not take it out before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._make, key, make)
 
     def _make(self, key: Hashable, make: Callable[[], Page]) -> Page:
         """On the thread. A request that comes from now on gets another page."""

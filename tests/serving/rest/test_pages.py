@@ -42,9 +42,6 @@ def test_metrics_and_the_description_ask_for_a_token(served: ServerFixture) -> N
         assert b'inferd_model_ready{model="identity",version="1"} 1.0\n' in page.body
         kind = "application/openmetrics-text; version=1.0.0"
         assert asker.get("/metrics", authorization=authorization, accept=kind).body.endswith(b"# EOF\n")
-        named = asker.get("/metrics?name[]=process_open_fds", authorization=authorization).body
-        assert b"process_open_fds" in named
-        assert b"inferd_model_ready" not in named
         assert asker.get("/openapi.json", authorization=authorization).json["openapi"] == "3.1.0"
 
 
@@ -59,11 +56,11 @@ def test_the_page_needs_none_and_tells_nothing_of_this_server(served: ServerFixt
 
 
 def test_pages_are_made_on_a_thread_and_shared() -> None:
-    made: list[str] = []
+    made: list[tuple[str, str]] = []
     let_go = threading.Event()
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        made.append(threading.current_thread().name)
+        made.append((threading.current_thread().name, environ["QUERY_STRING"]))
         let_go.wait(30)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"page"]
@@ -71,19 +68,20 @@ def test_pages_are_made_on_a_thread_and_shared() -> None:
     async def ask() -> None:
         pages = Pages(Repository, "1")  # type: ignore[arg-type]
         pages.serve_metrics(app)
-        heads = [Head.of("GET", "/metrics")] * 50 + [Head.of("GET", f"/metrics?{n}") for n in range(MAX_UNLIKE)]
-        asked = [asyncio.ensure_future(pages.metrics(head)) for head in heads]
-        await asyncio.sleep(0)
-        with pytest.raises(ResourceExhausted, match="wait to be made"):
-            await asyncio.gather(*(pages.metrics(Head.of("GET", f"/metrics?more{n}")) for n in range(3)))
+        alike = [asyncio.ensure_future(pages.metrics(Head.of("GET", "/metrics"))) for _ in range(50)]
+        unlike = [asyncio.ensure_future(pages.metrics(Head.of("GET", f"/metrics?{n}"))) for n in range(MAX_UNLIKE + 2)]
+        done, waiting = await asyncio.wait(unlike, return_when=asyncio.FIRST_COMPLETED)
+        assert all(isinstance(each.exception(), ResourceExhausted) for each in done)
+        assert waiting
         let_go.set()
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        assert [answer[2] for answer in answers[:50]] == [b"page"] * 50  # type: ignore[index]
+        assert {page[2] for page in await asyncio.gather(*alike) if page is not None} == {b"page"}
+        for each in waiting:
+            each.cancel()
         pages.close()
 
     asyncio.run(ask())
-    assert len(made) <= MAX_UNLIKE + 3
-    assert all(name.startswith("inferd-pages") for name in made)
+    assert [query for _, query in made].count("") <= 2  # the second for those that asked when the first had begun
+    assert all(name.startswith("inferd-pages") for name, _ in made)
 
 
 # ---- the page, in Chromium
