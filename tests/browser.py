@@ -33,7 +33,8 @@ class Browser:
         )
         assert self._process.stderr is not None
         port = next(found[1] for line in self._process.stderr if (found := re.search(r"DevTools listening on ws://[^:]+:(\d+)/", line)))
-        threading.Thread(target=self._process.stderr.read, daemon=True).start()  # or it would stop when the pipe is full
+        self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)  # or it would stop when the pipe is full
+        self._reader.start()
         self._loop = asyncio.new_event_loop()
         self._number = 0
         self._session: ClientSession
@@ -95,6 +96,9 @@ class Browser:
         self._loop.close()
         self._process.terminate()
         self._process.wait(LIMIT_S)
+        self._reader.join(LIMIT_S)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
         self._folder.cleanup()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
