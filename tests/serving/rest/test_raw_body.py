@@ -196,3 +196,10 @@ def test_fields_are_as_they_were_sent() -> None:
 def test_forms_that_are_wrong(whole: bytes, form: bytes, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         list(parts_of(whole, form))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_file_has_its_model_loaded(transport: str) -> None:
+    with ServerFixture(EXAMPLES / "raw", transport=transport, http_port=0, model_memory=1 << 20) as server:
+        assert server.server.repository.is_on_demand("written_digits", "")
+        assert best(curl(server, "written_digits", "--data-binary", f"@{SEVEN}"), "digit_label") == ["7"]
