@@ -41,7 +41,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
 def served(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerFixture]:
-    with ServerFixture(repository, transport=request.param) as server:
+    with ServerFixture(repository, transport=request.param, http_port=0) as server:
         yield server
 
 
@@ -232,6 +232,20 @@ LAST_LINES = {
         for model in ("densenet_onnx", "inception_onnx -b 2")
         for how in ("", "--async", "--streaming")
     },
+    **{f"image_client -i http -m {model} {how}": "PASS" for model in ("densenet_onnx", "inception_onnx -b 2") for how in ("", "--async")},
+}
+
+
+# Those of REST end without a word where all was well.
+HTTP_EXITS = {
+    "simple_http_infer_client": 0,
+    "simple_http_async_infer_client": 0,
+    "simple_http_string_infer_client": 0,
+    "simple_http_aio_infer_client": 0,
+    "simple_http_aio_string_infer_client": 0,
+    # As above.
+    "simple_http_health_metadata": 1,
+    "simple_http_aio_health_metadata": 1,
 }
 
 
@@ -251,12 +265,30 @@ def test_each_program_runs_unchanged(served: ServerFixture, tmp_path: Path, prog
         if find_spec("geventhttpclient") is None and name == "image_client":
             pytest.skip("it imports tritonclient.http, which needs geventhttpclient")
         Image.new("RGB", (40, 30), (200, 100, 50)).save(tmp_path / "picture.png")
-        flags += ["-c", "3", "-s", "INCEPTION", *(("-i", "grpc") if name == "image_client" else ()), str(tmp_path / "picture.png")]
-    command = [sys.executable, PROGRAMS / f"{name}.py", "-u", served.address, *flags]
+        flags += [
+            "-c",
+            "3",
+            "-s",
+            "INCEPTION",
+            *(("-i", "grpc") if program.startswith("image_client -m") else ()),
+            str(tmp_path / "picture.png"),
+        ]
+    command = [sys.executable, PROGRAMS / f"{name}.py", "-u", served.http if "http" in flags else served.address, *flags]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.stdout.splitlines()[-1] == LAST_LINES[program], (done.stdout[-2000:], done.stderr[-2000:])
     if "image_client" in name:
         assert done.stdout.count("= CLASS ") == (6 if "-b" in flags else 3)
+
+
+@pytest.mark.parametrize("name", HTTP_EXITS)
+def test_each_program_of_rest_runs_unchanged(served: ServerFixture, name: str) -> None:
+    if not (PROGRAMS / f"{name}.py").exists():
+        pytest.skip("TRITON_EXAMPLES names no folder with Triton's example programs")
+    command = [sys.executable, PROGRAMS / f"{name}.py", "-u", served.http]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == HTTP_EXITS[name], (done.stdout[-2000:], done.stderr[-2000:])
+    if done.returncode:
+        assert done.stdout.splitlines()[-1] == "FAILED : get_server_metadata"
 
 
 def test_programs_that_load_models(repository: Path) -> None:
