@@ -103,7 +103,8 @@ def fitted(text: str, replacements: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def envoy(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Proxy]:
+def envoy(folder: Path, files: Files, addresses: Sequence[str], rest: Sequence[str] = ()) -> Iterator[Proxy]:
+    """addresses: of gRPC, which takes REST over HTTP/2, too. rest: for proxies that ask another port for it."""
     tls, plain, admin = (servers.free_port() for _ in range(3))
     ports = {"0.0.0.0, port_value: 8443": tls, "127.0.0.1, port_value: 8001": plain, "127.0.0.1, port_value: 9901": admin}
     changes = {old: f"127.0.0.1, port_value: {port}" for old, port in ports.items()}
@@ -124,7 +125,7 @@ def envoy(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Prox
 
 
 @contextmanager
-def haproxy(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Proxy]:
+def haproxy(folder: Path, files: Files, addresses: Sequence[str], rest: Sequence[str] = ()) -> Iterator[Proxy]:
     tls, plain = servers.free_port(), servers.free_port()
     control = folder / "admin.sock"
     changes = {"0.0.0.0:8443": f"127.0.0.1:{tls}", "bind 127.0.0.1:8001": f"bind 127.0.0.1:{plain}"}
@@ -146,11 +147,12 @@ def haproxy(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Pr
 
 
 @contextmanager
-def nginx(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Proxy]:
+def nginx(folder: Path, files: Files, addresses: Sequence[str], rest: Sequence[str]) -> Iterator[Proxy]:
     """It asks for no health: all servers are held for well."""
     tls, plain = servers.free_port(), servers.free_port()
     changes = {"0.0.0.0:8443": f"127.0.0.1:{tls}", "listen 127.0.0.1:8001": f"listen 127.0.0.1:{plain}"}
     changes |= {f"server-{number}.example:8001": address for number, address in enumerate(addresses, 1)}
+    changes |= {f"server-{number}.example:8000": address for number, address in enumerate(rest, 1)}
     changes |= {"/etc/inferd/tls": str(files.folder), "/var/log/nginx": str(folder), "/var/cache/nginx": str(folder)}
     changes |= {"/run/nginx.pid": str(folder / "nginx.pid")}
     config = folder / "nginx.conf"

@@ -1,12 +1,15 @@
-"""Envoy, HAProxy and nginx, as deploy/ ships them, between grpcio's clients and two servers: what passes through, and servers that leave.
+"""Envoy, HAProxy and nginx, as deploy/ ships them, between clients and two servers: what passes through, and servers that leave.
 
 TLS on both sides, free ports. Nothing here is a stand-in.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import signal
+import ssl
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -22,6 +25,7 @@ import pytest
 from inferd.config import Settings
 from tests import models
 from tests.http2_peer import Peer, framed
+from tests.rest import Asker, infer_body
 from tests.server_fixtures import LIMIT_S, Program
 from tests.wire import Caller, infer_request, rows, same, status_of
 
@@ -33,7 +37,7 @@ from proxies import Proxy
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 SERVING = b"\x08\x01"
-CLIENTS, PAUSE_S = 4, 0.01  # of the load: a few hundred calls while a server leaves
+CLIENTS, REST_CLIENTS, PAUSE_S = 4, 2, 0.01  # of the load: a few hundred calls while a server leaves
 
 
 class Setup:
@@ -52,7 +56,7 @@ class Setup:
             {"narrow": "max_batch_size: 1 dynamic_batching { default_queue_policy { max_queue_size: 1 } }"},
         )
         self.files = proxies.Files(folder / "tls")
-        self.addresses = [f"127.0.0.1:{servers.free_port()}" for _ in range(2)]
+        self.addresses, self.rest = ([f"127.0.0.1:{servers.free_port()}" for _ in range(2)] for _ in range(2))
         self.programs: dict[int, Program] = {}
         self._open = ExitStack()
         self.kind = kind
@@ -62,7 +66,7 @@ class Setup:
         """The first leaves at once when it is told to, the second says so for an hour before."""
         flags = ["--intra-op-threads", "1", *self.files.server_flags(self.kind), "--listen", "plaintext:127.0.0.1:0"]
         for number in numbers:
-            listens = ("--listen", self.addresses[number], "--lame-duck-s", ("0s", "1h")[number])
+            listens = ("--listen", self.addresses[number], "--listen", f"http:{self.rest[number]}", "--lame-duck-s", ("0s", "1h")[number])
             self.programs[number] = Program(self.repository, *flags, *listens)
         for number in numbers:
             self._open.enter_context(self.programs[number])
@@ -79,7 +83,7 @@ class Setup:
         with ExitStack() as opening:
             opening.push(self._open)
             self.start(0, 1)
-            self.proxy = self._open.enter_context(proxies.PROXIES[self.kind](self.folder, self.files, self.addresses))
+            self.proxy = self._open.enter_context(proxies.PROXIES[self.kind](self.folder, self.files, self.addresses, self.rest))
             self.proxy.wait_until_well(2)
             opening.pop_all()
         return self
@@ -190,17 +194,59 @@ def test_servers_take_nobody_but_the_proxy(behind: Setup) -> None:
     assert rejected.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+# ---- REST
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_rest(behind: Setup, secure: bool) -> None:
+    """One connection of HTTP/1.1 takes one request after the other, errors included."""
+    context = ssl.create_default_context(cadata=behind.files.authority.decode()) if secure else None
+    with Asker(behind.proxy.tls_address if secure else behind.proxy.address, context) as asker:
+        for size in (1, 100_000, 1):
+            body = infer_body("x", "FP32", [1, size], [1] * size)
+            assert asker.post("/v2/models/long/infer", body).json["outputs"][0]["data"] == [1] * size
+            chunks = (part for part in (b"{", json.dumps(body).encode()[1:]))
+            assert asker.post("/v2/models/long/infer", chunks).json["outputs"][0]["shape"] == [1, size]
+            assert "nosuch" in asker.post("/v2/models/nosuch/infer", body).error
+        answer = asker.post("/v2/models/narrow/infer", infer_body("x", "FP32", [1, 64], [1] * 64), inferd_timeout_ms="1")
+        assert (answer.status, answer.json["code"]) == (504, "DEADLINE_EXCEEDED")
+        assert [asker.get(path).status for path in ("/metrics", "/%6detrics")] == [404, 404]
+        asker.connection.putrequest("POST", "/v2/models/long/infer")
+        asker.connection.putheader("content-length", "100000000")
+        asker.connection.endheaders()
+        response = asker.connection.getresponse()
+        assert (response.status, json.loads(response.read())["code"]) == (413, "RESOURCE_EXHAUSTED")
+
+
+def test_rest_by_http2(behind: Setup) -> None:
+    authority = str(behind.files.folder / "authority.pem")
+    command = [
+        "curl",
+        "-sS",
+        "--http2",
+        "--cacert",
+        authority,
+        "-w",
+        "%{http_version}",
+        f"https://{behind.proxy.tls_address}/v2/health/ready",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert (done.stdout, done.stderr) == ('{"ready":true}2', "")
+
+
 # ---- servers that leave
 
 
 class Load:
-    """Clients that ask in turn, each by a connection of its own, as long as the block lasts. failed: what came instead of responses."""
+    """Clients of gRPC and of REST that ask in turn, each by a connection of its own, as long as the block lasts. failed: what came
+    instead of responses."""
 
     def __init__(self, address: str) -> None:
         self.address, self.answered = address, 0
         self.failed: Counter[tuple[str, str]] = Counter()
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        self._threads += [threading.Thread(target=self._ask_by_rest) for _ in range(REST_CLIENTS)]
 
     def _ask(self) -> None:
         message = infer_request("slow", {"x": rows(1, 64)}).SerializeToString()
@@ -210,6 +256,15 @@ class Load:
                     self.answered += 1
                 else:
                     self.failed[status_of(error)] += 1
+
+    def _ask_by_rest(self) -> None:
+        body = infer_body("x", "FP32", [1, 64], [1] * 64)
+        with Asker(self.address) as asker:
+            while not self._over.wait(PAUSE_S):
+                if (answer := asker.post("/v2/models/slow/infer", body)).status == 200:
+                    self.answered += 1
+                else:
+                    self.failed[str(answer.status), str(answer.body)] += 1
 
     def more(self, count: int = 40) -> None:
         """Until so many more calls are over."""
@@ -268,3 +323,5 @@ def test_one_server_dies_then_the_other(behind: Setup, caller: Caller) -> None:
     behind.programs[0].process.kill()
     behind.programs[0].process.wait(LIMIT_S)
     assert caller.rejected(infer_request("identity", {"x": rows(1)}))[0] == "UNAVAILABLE"
+    with Asker(behind.proxy.address) as asker:
+        assert asker.get("/v2").status == 503
