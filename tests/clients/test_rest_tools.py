@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests import models
+from tests.certificates import Files
 from tests.client_conformance import told_by
 from tests.clients.test_grpc_js import node
 from tests.rest import infer_body
@@ -148,6 +149,15 @@ def test_curl_sends_a_body_of_unknown_length(served: Served, how: str) -> None:
 def test_curl_by_a_unix_socket(served: Served) -> None:
     (came,), (told,), _ = curl(served, "--unix-socket", str(served.socket), *SMALL, url="http://localhost")
     assert (told, came["outputs"][0]["data"]) == ("1.1 200 1", NUMBERS)
+
+
+def test_curl_by_tls(served: Served, tmp_path: Path) -> None:
+    """ALPN decides, and curl asks for HTTP/2 unless it is told otherwise."""
+    files = Files.made(tmp_path)
+    with ServerFixture(served.folder / "models" / "identity", http_port=0, **files.settings()) as inferd:
+        for words, version in ((), "2"), (("--http1.1",), "1.1"):
+            (came,), (told,), _ = curl(served, "--cacert", str(files.ca), *words, *LARGE, url=f"https://{inferd.http}")
+            assert (told, came["outputs"][0]["data"]) == (f"{version} 200 1", NUMBERS * ROWS)
 
 
 def test_curl_keeps_its_connection_after_an_error(served: Served) -> None:
