@@ -139,8 +139,8 @@ class Repository:
         if name in self._skipped:
             return Unavailable(f"model '{name}' could not be loaded; the server's log says why")
         if not versions:
-            # Not which ones there are: a proxy may let a client infer and not list.
-            return NotFound(f"model_name: Request for unknown model: there is no model {shown(name)}; name one that RepositoryIndex lists")
+            # Not which ones there are: a proxy may let a client infer and not list. The first words are Triton's: its programs look there.
+            return NotFound(f"Request for unknown model: model_name: there is no model {shown(name)}; name one that RepositoryIndex lists")
         if version and int(version) not in versions:
             there = ", ".join(map(str, versions[-SHOWN_NAMES:]))
             cure = ", and no version means the newest"
@@ -149,8 +149,8 @@ class Repository:
                 newest = self.serving(name).get(versions[-1])
                 if newest is not None and newest.config.version_policy.latest.num_versions == 1:  # as without a policy
                     cure = f"; version {version} is there, and its version_policy can name it (by default only the newest is served)"
-            said = f"Request for unknown model: model '{name}' serves no version {version}; it serves {there}{cure}"
-            return NotFound(f"model_version: {said}")
+            said = f"model '{name}' serves no version {version}; it serves {there}{cure}"
+            return NotFound(f"Request for unknown model: model_version: {said}")
         model = self.serving(name)[int(version) if version else versions[-1]]
         return Unavailable(f"model '{name}' version {model.version} is {model.state} and takes no requests now; retry later")
 

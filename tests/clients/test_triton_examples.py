@@ -114,6 +114,7 @@ def test_an_unknown_model(client: triton.InferenceServerClient) -> None:
         with pytest.raises(InferenceServerException, match="Request for unknown model") as caught:
             call("wrong_model_name")
         assert caught.value.status() == "StatusCode.NOT_FOUND"
+        assert caught.value.message().startswith("Request for unknown model")
 
 
 def request_of(name: str) -> service_pb2.ModelInferRequest:
