@@ -109,7 +109,7 @@ def faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     for field, known in _PLATFORMS.items():
         value = getattr(config, field)
         if value not in known:
-            yield field, f"is {value!r}; inferd runs ONNX models only: leave it out, or write {known[1]!r}"
+            yield field, f"is {value!r}; inferd runs ONNX models only: export the model to ONNX as 1/model.onnx, then leave it out"
     yield from _asks(config, _FIELDS, "")
     yield from _asks(config, _VALUES, "")
     if not on_cpu:

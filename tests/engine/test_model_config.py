@@ -476,6 +476,13 @@ def test_what_is_not_done_is_rejected_by_name(tmp_path: Path, field: str) -> Non
     assert f"config.pbtxt of model 'm': {field.strip()} " in message
 
 
+def test_another_backend_is_told_to_export(tmp_path: Path) -> None:
+    assert rejected(tmp_path, 'backend: "python"') == (
+        "config.pbtxt of model 'm': backend is 'python'; inferd runs ONNX models only: export the model to ONNX as 1/model.onnx, then "
+        "leave it out"
+    )
+
+
 def test_all_that_is_not_done_is_told_at_once(tmp_path: Path) -> None:
     message = rejected(tmp_path, 'sequence_batching { } response_cache { enable: true } input { name: "x" is_shape_tensor: true }')
     assert message == (
