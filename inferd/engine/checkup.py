@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "check_config"]
 
 MAX_FAULTS = 100  # of one file's text
+OTHER_KINDS = ("ensemble_scheduling", "platform", "backend")  # what is wrong with them: the model is none of ONNX
 NO_DEFAULTS = Defaults()
 
 
@@ -53,7 +54,8 @@ def check_config(place: Place, defaults: Defaults = NO_DEFAULTS) -> list[Finding
         return found
     rejected = list(model_config.faults_of(written.config, name, defaults))
     found += [Finding(name, "rejected", field, message) for field, message in rejected]
-    found += _versions(written, place)
+    if not any(field in OTHER_KINDS for field, _ in rejected):  # what such a model's folders hold is not for ONNX Runtime
+        found += _versions(written, place)
     notices = list(ignored_fields(written, defaults))
     found += [Finding(name, "ignored", field, message) for field, message in notices]
     others = [field for field, _ in (*rejected, *notices)]
@@ -86,7 +88,7 @@ def _read(text: str, where: str, *, is_toml: bool) -> tuple[Written | None, list
 
 
 def _versions(written: Written, place: Place) -> Iterator[Finding]:
-    if place.odd:
+    if place.odd and place.files:  # else the error says it
         yield Finding(place.name, "ignored", "", odd_versions(place))
     try:
         served = [version for version, _ in selected_versions(written, place)]

@@ -218,12 +218,24 @@ def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
 
 def odd_versions(place: Place) -> str:
     """What to say of folders that look like versions and are none; '' where there are none."""
-    return f"{', '.join(map(shown, place.odd[:SHOWN_NAMES]))} is not served: {_VERSIONS}, with a model in it" if place.odd else ""
+    empty = _empty_versions(place)
+    odd = [name for name in place.odd if name not in empty]
+    said = [f"folder {', '.join(map(shown, empty[:SHOWN_NAMES]))} is empty"] if empty else []
+    said += [f"{', '.join(map(shown, odd[:SHOWN_NAMES]))} is not served: {_VERSIONS}, with a model in it"] if odd else []
+    return "; ".join(said)
+
+
+def _empty_versions(place: Place) -> list[str]:
+    """Those of the odd folders whose names are right."""
+    return [name for name in place.odd if _VERSION.fullmatch(name) and int(name) <= MAX_VERSION]
 
 
 def selected_versions(written: Written, place: Place, also: Collection[int] = ()) -> list[tuple[int, Path]]:
     """(version, model file) of what the version policy selects, and of those of `also` that are there: oldest first."""
     if not place.files:
+        if empty := _empty_versions(place):
+            file = f"{place.name}/{empty[-1]}/model.onnx"
+            raise ConfigError(f"model {place.name!r}: folder {shown(empty[-1])} is empty: put the model at {file}")
         seen = sorted(entry.name for entry in place.folder.iterdir() if entry.is_dir()) if place.folder is not None else []
         found = f"; there is {', '.join(map(shown, seen[:SHOWN_NAMES]))}" if seen else ""
         raise ConfigError(

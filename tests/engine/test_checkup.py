@@ -58,6 +58,20 @@ def test_a_folder_that_looks_like_a_version(tmp_path: Path) -> None:
     assert (kind, text.partition(":")[0]) == ("ignored", "'02' is not served")
 
 
+def test_an_empty_version_is_told_once_and_not_of_an_ensemble(tmp_path: Path) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    cases = (
+        ("", [("rejected", "", "model 'm': folder '1' is empty: put the model at m/1/model.onnx")]),
+        ('platform: "ensemble"', [("rejected", "ensemble_scheduling")]),
+        ('backend: "python"', [("rejected", "backend")]),
+    )
+    for text, expected in cases:
+        (tmp_path / "m" / "config.pbtxt").write_text(text)
+        (place,), _ = find_places([tmp_path])
+        found = [one[1:] for one in check_config(place) if one.kind != "obeyed"]
+        assert [one[: len(want)] for one, want in zip(found, expected, strict=True)] == expected
+
+
 def test_faults_of_toml(tmp_path: Path) -> None:
     found = findings(tmp_path, 'max_batch_size = "8"\nmaxx = 3\n[inferd]\ninline = "maybe"', name="config.toml")
     assert [text.partition(":")[0] for _, _, text in found] == ["max_batch_size", "unknown field 'maxx'", "inferd.inline"]

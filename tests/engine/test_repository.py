@@ -481,7 +481,7 @@ def test_folders_that_look_like_versions_are_named(tmp_path: Path, load: Load, c
     (folder / "4").mkdir()
     (folder / "warmup").mkdir()
     assert listed(load(tmp_path)) == [("m", "1", "READY")]
-    assert "model 'm': '02', '4', 'latest' is not served: a version is a folder named by a number from 1" in caplog.text
+    assert "model 'm': folder '4' is empty; '02', 'latest' is not served: a version is a folder named by a number from 1" in caplog.text
 
 
 @pytest.mark.parametrize("link", ["m", "m/1", "m/1/model.onnx", "m/labels.txt", "m/warmup", "m.onnx"])
