@@ -32,6 +32,7 @@ from inferd.engine.batching import Batching, find_batch_axis, settle_sharing, wa
 from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.planner import Plan
 from inferd.engine.probe import INDEPENDENT, Proof
+from inferd.engine.reshaping import holds_as_much
 from inferd.engine.text_faults import value_fault
 from inferd.engine.toml_faults import for_json, toml_faults, unknown_field
 from inferd.engine.unsupported import faults, reject
@@ -374,7 +375,18 @@ def _complete_tensor(where: str, entry: Any, tensor: TensorInfo, batched: bool) 
     axis_note = " (without the batch axis, as max_batch_size is over 0)" if batched else ""
     fits = len(entry.dims) == len(sizes) and all(isinstance(size, str) or size == dim for size, dim in zip(sizes, entry.dims, strict=True))
     if not fits:
-        raise ConfigError(f"{where}: dims are {list(entry.dims)}, and the graph says {_dims(sizes)}{axis_note}")
+        cure = _dims_cure(where, entry.dims, sizes)
+        raise ConfigError(f"{where}: dims are {list(entry.dims)}, and the graph says {_dims(sizes)}{axis_note}: {cure}")
+
+
+def _dims_cure(where: str, dims: Sequence[int], sizes: Sequence[int | str]) -> str:
+    """The dims to write; or, where both hold as much, a reshape beside those that are there."""
+    inner = [-1 if isinstance(size, str) else size for size in sizes]
+    shown = f"[ {', '.join(map(str, inner))} ]" if inner else "[ ]"
+    toml = where.startswith("config.toml")
+    reshape = f"reshape.shape = {shown}" if toml else f"reshape {{ shape: {shown} }}"
+    said = f"write `dims = {shown}`" if toml else f"write `dims: {shown}`"
+    return f"{said}, or add `{reshape}`" if holds_as_much(dims, inner) else said
 
 
 def _check_warmup(where: str, config: ModelConfig) -> None:
