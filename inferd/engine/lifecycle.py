@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from inferd.engine.content import Digests
 from inferd.engine.labels import LabelFile, moved, removed, rolled_back, versions_of
-from inferd.engine.places import SHOWN_NAMES, find_place, shown, survey
+from inferd.engine.places import SHOWN_NAMES, all_versions, find_place, shown, survey
 from inferd.engine.room import Room
 from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound, ResourceExhausted, StartError, Unavailable
 from inferd.log import event
@@ -471,7 +471,7 @@ class Lifecycle:
             return
         earlier = [version for version in self.repository.offered(place.name) if version in place.files and version not in wanted]
         self._call(partial(self.repository.offer, place.name, wanted, earlier))
-        self._call(partial(self.repository.found, place.name, place.files, sorted(set(place.files) - set(wanted))))
+        self._call(partial(self.repository.found, place.name, place.files, sorted(set(place.files) - set(wanted)), all_versions(place)))
 
     def _select(self, place: Place, also: Collection[int] = ()) -> Selected:
         """The versions of a model that are to be served. also: whatever else is asked for. Raises ConfigError and StartError."""
@@ -496,7 +496,8 @@ class Lifecycle:
             if missing:
                 self._make_room(place, wanted)
         except (ConfigError, StartError) as error:
-            self._call(partial(repository.found, name, place.files, [each for each in repository.unserved(name) if each in place.files]))
+            unserved = [each for each in repository.unserved(name) if each in place.files]
+            self._call(partial(repository.found, name, place.files, unserved, all_versions(place)))
             return self._failed(name, 0, error)
         unserved = sorted(set(place.files) - wanted)
         loaded: list[Model] = []
@@ -518,7 +519,7 @@ class Lifecycle:
         if loaded or retired or not (failed or settled):
             self._swap(name, loaded, retired, whole=not failed)
         if loaded or retired or not settled:
-            self._call(partial(repository.found, name, place.files, unserved))
+            self._call(partial(repository.found, name, place.files, unserved, all_versions(place)))
         return failed
 
     def _make_room(self, place: Place, versions: Collection[int]) -> None:

@@ -256,7 +256,7 @@ def selected_versions(written: Written, place: Place, also: Collection[int] = ()
 
 def all_versions(place: Place) -> str:
     """What to write, and where, so that every version is served."""
-    toml = place.folder is not None and (place.folder / "config.toml").exists()
+    toml = place.folder is not None and os.path.exists(place.folder / "config.toml")  # unlike Path.exists never raises
     return "version_policy.all = {} at the top of its config.toml" if toml else "version_policy { all { } } in its config.pbtxt"
 
 

@@ -90,6 +90,7 @@ class Repository:
         self._on_model_error = on_model_error
         self._skipped: dict[str, str] = {}  # why models could not be loaded, by name; an exception would hold what a client sent
         self._unserved: dict[str, list[int]] = {}  # versions that are there and that the version policy leaves out, by model
+        self._serves_all: dict[str, str] = {}  # the line that has them served, and its file, by model
         self._models: list[Model] = []  # replaced as a whole: other threads read it
         self._leaving: list[Model] = []  # versions that were replaced or unloaded, and still answer what they have
         self._on_demand: dict[str, tuple[int, ...]] = {}  # the versions of models that are not in memory until a request asks for them
@@ -148,7 +149,7 @@ class Repository:
                 cure = f"; its version_policy leaves version {version} out"
                 newest = self.serving(name).get(versions[-1])
                 if newest is not None and newest.config.version_policy.latest.num_versions == 1:  # as without a policy
-                    cure = f"; version {version} is there, and its version_policy can name it (by default only the newest is served)"
+                    cure = f"; version {version} is there, and by default only the newest is served; {self._serves_all[name]} serves all"
             said = f"model '{name}' serves no version {version}; it serves {there}{cure}"
             return NotFound(f"Request for unknown model: model_version: {said}")
         model = self.serving(name)[int(version) if version else versions[-1]]
@@ -363,9 +364,11 @@ class Repository:
         stale = any(model == name and version not in there for model, version in self._others)
         return not (stale or self.unserved(name) != list(unserved) or self.loads.get(name, Loads()).failing)
 
-    def found(self, name: str, there: Collection[int], unserved: Sequence[int]) -> None:
-        """Takes which versions of a model are there: the index forgets others. unserved: those that nobody asked for."""
+    def found(self, name: str, there: Collection[int], unserved: Sequence[int], serves_all: str) -> None:
+        """Takes which versions of a model are there: the index forgets others. unserved: those that nobody asked for; serves_all: the
+        line that has them served."""
         self._unserved[name] = list(unserved)
+        self._serves_all[name] = serves_all
         self._others = {key: other for key, other in self._others.items() if key[0] != name or key[1] in (0, *there)}
 
     def knows(self, name: str) -> bool:
@@ -375,6 +378,7 @@ class Repository:
     def forget(self, name: str) -> None:
         """The model is no longer there, and the index names it no more."""
         self._unserved.pop(name, None)
+        self._serves_all.pop(name, None)
         self._on_demand.pop(name, None)
         self._earlier.pop(name, None)
         self._skipped.pop(name, None)
@@ -389,10 +393,11 @@ class Repository:
         place, written, versions, _ = selected
         served = [version for version, _ in versions]
         self._unserved[place.name] = unserved = sorted(set(place.files) - set(served))
+        self._serves_all[place.name] = all_versions(place)
         if unserved and not written.config.version_policy.WhichOneof("policy_choice"):
             log.info(
                 "model '%s': serves version %d, the newest, and not %s; %s serves all",
-                *(place.name, served[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:])), all_versions(place)),
+                *(place.name, served[-1], ", ".join(map(str, unserved[-SHOWN_NAMES:])), self._serves_all[place.name]),
                 extra=event("versions_unserved", model=place.name, version=served[-1], unserved=unserved),
             )
 
