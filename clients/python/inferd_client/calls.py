@@ -81,14 +81,18 @@ HEALTH_CHECK = Rpc("/grpc.health.v1.Health/Check", messages.HealthCheckResponse)
 
 UNCONNECTED = ("failed to connect", "Socket closed")  # gRPC's words where nobody answers, and also where a server speaks TLS
 TLS_HINT = "; if the server speaks TLS, pass tls=TLS(ca=...)"
+UNTRUSTED = {  # gRPC's words of a certificate that it does not take, with the cure
+    "CERTIFICATE_VERIFY_FAILED": "; its certificate is not trusted: pass tls=TLS(ca=...), the authority that has signed it",
+    "Hostname Verification Check failed": "; its certificate is for another name: pass tls=TLS(server_name=...), the one that it is for",
+}
 
 
 def answer(outcome: bytes | InferenceError, *, plaintext: bool) -> bytes:
     """The bytes of an answer. Raises the error that a call ended with."""
     if not isinstance(outcome, InferenceError):
         return outcome
-    if plaintext and outcome.code is grpc.StatusCode.UNAVAILABLE and any(words in outcome.message for words in UNCONNECTED):
-        outcome.message += TLS_HINT
+    if outcome.code is grpc.StatusCode.UNAVAILABLE and any(words in outcome.message for words in UNCONNECTED):
+        outcome.message += TLS_HINT if plaintext else next((cure for words, cure in UNTRUSTED.items() if words in outcome.message), "")
     try:
         raise outcome
     finally:

@@ -104,9 +104,11 @@ def connection(
     compression: Compression | None,
     options: Options,
 ) -> Connection:
-    """Raises ValueError for arguments that do not go together, TypeError for a token that is no text, OSError for a certificate that
-    cannot be read."""
+    """Raises ValueError for arguments that do not go together, TypeError for a tls or a token of another type, OSError for a certificate
+    that cannot be read."""
     addresses = targets.checked(target)
+    if tls is not None and not isinstance(tls, TLS):
+        raise TypeError(f"tls: expected TLS(...), got {type(tls).__name__}; pass tls=TLS() for a public authority, or tls=TLS(ca='ca.pem')")
     if token is not None and not callable(token):
         security.bearer(token)
     if compression is not None and compression not in ALGORITHMS:

@@ -59,6 +59,7 @@ async def test_what_nobody_vouches_for_is_not_talked_to(tls_server: EchoServer, 
         with pytest.raises(InferenceError) as raised:
             await connect(tls_server.target, tls=tls, timeout=30).infer("echo", X)
         assert raised.value.code is grpc.StatusCode.UNAVAILABLE
+        assert raised.value.message.endswith("; its certificate is not trusted: pass tls=TLS(ca=...), the authority that has signed it")
     assert tls_server.infer_calls == 0
 
 
@@ -71,7 +72,7 @@ async def test_plain_text_to_a_tls_port(tls_server: EchoServer, connect: Callabl
 
 async def test_the_name_of_the_certificate(tls_server: EchoServer, connect: Callable[..., Awaited], certificates: Certificates) -> None:
     wrong = connect(tls_server.target, tls=TLS(ca=certificates.ca, server_name="other.test"), timeout=30)
-    with pytest.raises(InferenceError):
+    with pytest.raises(InferenceError, match=r"its certificate is for another name: pass tls=TLS\(server_name=\.\.\.\)"):
         await wrong.infer("echo", X)
     right = connect(tls_server.target, tls=TLS(ca=certificates.ca, server_name=SERVER_NAME), timeout=30)
     assert await right.infer("echo", X)
@@ -136,6 +137,14 @@ OLD_LOCKED = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
 def test_what_makes_no_tls(kind: Kind, certificates: Certificates, make: Callable[[Certificates], TLS], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind("localhost:1", tls=make(certificates))
+
+
+@pytest.mark.parametrize("target", ["localhost:1", "https://localhost:1"])
+def test_tls_of_another_type(kind: Kind, target: str) -> None:
+    with pytest.raises(
+        TypeError, match=r"^tls: expected TLS\(\.\.\.\), got bool; pass tls=TLS\(\) for a public authority, or tls=TLS\(ca="
+    ):
+        kind(target, tls=True)  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_not_there(kind: Kind, tmp_path: Path) -> None:
