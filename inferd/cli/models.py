@@ -89,8 +89,14 @@ def _reaching(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _target(ctx: click.Context, param: click.Parameter, text: str) -> Address | str:
+    if text in models.commands:
+        raise click.UsageError(f"TARGET comes before {text}: inferd models localhost:8001 {text}")
+    return address(ctx, param, text)
+
+
 @click.group(subcommand_metavar="ACTION ...")
-@click.argument("target", metavar="TARGET", callback=address)
+@click.argument("target", metavar="TARGET", callback=_target)
 @timeout_option("10m", "Longest wait for the response.")
 @_reaching
 @click.pass_context

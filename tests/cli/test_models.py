@@ -67,6 +67,11 @@ def test_over_http(served: ServerFixture, call) -> None:
     assert f"inferd: {url}: UNIMPLEMENTED: SetLabel is not to be had over HTTP; ask the server's gRPC address for it" in done.stderr
 
 
+def test_the_words_in_the_wrong_order(call) -> None:
+    done = call("models", "list", "localhost:8001")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "inferd: TARGET comes before list: inferd models localhost:8001 list")
+
+
 def test_a_server_that_is_not_there(call) -> None:
     done = call("models", "127.0.0.1:1", "list")
     assert done.returncode == 1
