@@ -120,7 +120,7 @@ class Loader:
             check_signature(place, self._defaults.require_signature)
         for notice in ignored_fields(written, self._defaults):
             log.warning("%s: %s %s", written.where, *notice)
-        if place.odd:
+        if place.odd and place.files:  # else the error says it
             log.warning("model '%s': %s", place.name, odd_versions(place))
         return Selected(place, written, selected_versions(written, place, also), stamps)
 

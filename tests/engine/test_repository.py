@@ -485,6 +485,13 @@ def test_folders_that_look_like_versions_are_named(tmp_path: Path, load: Load, c
     assert "model 'm': folder '4' is empty; '02', 'latest' is not served: a version is a folder named by a number from 1" in caplog.text
 
 
+def test_an_empty_version_is_told_once(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"folder '1' is empty: put the model at m/1/model\.onnx"):
+        load(tmp_path)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("link", ["m", "m/1", "m/1/model.onnx", "m/labels.txt", "m/warmup", "m.onnx"])
 def test_a_link_out_of_the_repository_costs_its_model_alone(tmp_path: Path, made: list[Repository], link: str) -> None:
     """One that leads elsewhere in the repository, as Kubernetes makes them, is taken."""
