@@ -271,16 +271,24 @@ def _versions(report: Report, main: Measurement) -> Conclusion:
     if not comparisons:
         return Conclusion(Word.INCONCLUSIVE, "only one version was measured", Confidence.LOW, "the run ended before the second")
     rounds = min((len(each["steps"]) for each in report.summary.get("rounds", [])), default=0)
-    doubts = _doubts(report.measurements)
-    level = Confidence.HIGH if rounds >= ENOUGH_ROUNDS and not doubts else Confidence.LOW
+    doubts, spoilt = _doubts(report.measurements)
+    level = Confidence.LOW if rounds < ENOUGH_ROUNDS or spoilt else Confidence.FAIR if doubts else Confidence.HIGH
     return compared(comparisons, level, ", ".join([f"{rounds} rounds of each version, in turn", *doubts]))
 
 
-def _doubts(measured: Sequence[Measurement]) -> list[str]:
-    """Why figures of many measurements say little."""
-    bound, few = sum(one.client_bound for one in measured), sum(one.requests < FEW for one in measured)
-    told = {f"{bound} of {len(measured)} client-bound": bound, f"{few} of {len(measured)} with fewer than {FEW} requests": few}
-    return [words for words, count in told.items() if 2 * count >= len(measured)]
+def _doubts(measured: Sequence[Measurement]) -> tuple[list[str], bool]:
+    """Which measurements of each version say little, and whether those are half of a version's or more."""
+    sides: dict[str, list[Measurement]] = {}
+    for one in measured:
+        sides.setdefault(one.version, []).append(one)
+    words, spoilt = [], False
+    for version, side in sides.items():
+        bound, few = sum(one.client_bound for one in side), sum(one.requests < FEW for one in side)
+        for count, what in ((bound, "were client-bound"), (few, f"had fewer than {FEW} requests")):
+            if count:
+                words.append(f"{count} of version {version}'s {len(side)} measurements {what}")
+            spoilt = spoilt or 2 * count >= len(side)
+    return words, spoilt
 
 
 def of_comparison(made: Comparison) -> Conclusion:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 
+import pytest
 from msgspec.structs import replace
 from reports import measurement
 
@@ -85,13 +87,19 @@ def test_versions_are_compared():
     assert set(found["notices"]) <= set(text.splitlines())
 
 
-def test_versions_whose_client_was_the_limit_are_compared_with_low_confidence():
+@pytest.mark.parametrize(("rounds", "level"), [(1, "fair"), (2, "low"), (3, "low"), (4, "low")])
+def test_client_bound_measurements_of_one_version_lower_the_confidence(rounds, level):
+    seen = itertools.count()
+
     def run(load: Load, version: str) -> Measurement:
-        return measurement(load, version, seconds=2, slower=1.5 if version == "4" else 1.0, client_bound=version == "4")
+        bound = version == "4" and next(seen) < rounds
+        return measurement(load, version, seconds=2, slower=1.5 if version == "4" else 1.0, client_bound=bound)
 
     made = report_of(modes.carry_out(modes.versions(Load(), ["3", "4"], 4), run), "t", "m")
-    assert "confidence low: 4 rounds of each version, in turn, 4 of 8 client-bound\n" in terminal.render(made)
-    assert made.summary["comparisons"][0]["notices"][0].startswith("version 4: 4 of 4 measurements were limited by the client")
+    assert made.verdict["confidence"] == level
+    because = f"4 rounds of each version, in turn, {rounds} of version 4's 4 measurements were client-bound"
+    assert f"confidence {level}: {because}\n" in terminal.render(made)
+    assert made.summary["comparisons"][0]["notices"][0].startswith(f"version 4: {rounds} of 4 measurements were limited by the client")
 
 
 def test_versions_that_got_few_requests_are_compared_with_low_confidence():
@@ -100,7 +108,7 @@ def test_versions_that_got_few_requests_are_compared_with_low_confidence():
 
     made = report_of(modes.carry_out(modes.versions(Load(), ["3", "4"], 4), run), "t", "m")
     assert made.verdict["confidence"] == "low"
-    assert "in turn, 4 of 8 with fewer than 100 requests" in made.verdict["because"]
+    assert "in turn, 4 of version 4's 4 measurements had fewer than 100 requests" in made.verdict["because"]
 
 
 def test_versions_of_which_one_was_measured_are_not():
