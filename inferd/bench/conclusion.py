@@ -337,6 +337,11 @@ def _mlperf(report: Report, main: Measurement) -> Conclusion:
 
 
 def _tune(report: Report, main: Measurement) -> Conclusion:
+    found, unshared = _tuning(report), report.summary.get("unshared")
+    return found._replace(sentence=f"{found.sentence}. {unshared}") if unshared else found
+
+
+def _tuning(report: Report) -> Conclusion:
     found = report.summary
     words, verdict = next(iter(found.get("words", [])), ""), found.get("verdict")
     outcome = found.get("outcome", "")

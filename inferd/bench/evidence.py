@@ -16,6 +16,7 @@ from inferd.bench.conclusion import as_fields, conclude
 from inferd.bench.findings import duration, number_of
 from inferd.bench.tables import Line, Row, Table, one_line, stage_words
 from inferd.bench.tune import LUCK
+from inferd.engine.batching import why_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from inferd.bench.climb import Settings
     from inferd.bench.report import Report
     from inferd.bench.tune import Target, Trial, Tuned, Verdict
+    from inferd.protocol.inference import ModelConfig
 
-__all__ = ["LINE_HEAD", "comments", "line_of", "report_of", "sentences", "tables"]
+__all__ = ["LINE_HEAD", "comments", "line_of", "report_of", "sentences", "tables", "unshared_words"]
 
 NOW = "as it is now"  # of the model: the settings that a report calls `default`
 MOST_REASONS = 4  # why settings could not be served, each told once
@@ -45,12 +47,19 @@ def tables(tuned: Tuned) -> Iterator[Table]:
     """The search, and the rounds in which the best and the default took turns."""
     rows = [Row(cells(trial, tuned), mark(trial, tuned)) for trial in best_of_each(tuned.trials)]
     padded = () if tuned.default.buckets is None else ("buckets",)
-    yield Table("the search", (*SETTINGS, *padded, *FIGURES), rows)
+    title = "the search, in which requests share no run: batches are of one request" if tuned.unshared else "the search"
+    yield Table(title, (*SETTINGS, *padded, *FIGURES), rows)
     if tuned.verdict is not None:
         rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides(tuned), strict=True), start=1)]
         name = "median" if all(min(side) for side in sides(tuned)) else "median, where kept"
         medians = (name, *(figure(middle(side)) for side in sides(tuned)))
         yield Table("in turn, responses/s", ("round", NOW, "best of the search"), [*map(Row, rounds), Row(medians, "main")])
+
+
+def unshared_words(config: ModelConfig) -> str:
+    """What a user must know where requests share no run; config: the server's."""
+    why, cure = why_alone(config)
+    return why and f"Requests of this model share no run ({why}), and tune does not change that" + (f": {cure}" if cure else "")
 
 
 def sides(tuned: Tuned) -> tuple[list[float], list[float]]:
@@ -199,6 +208,7 @@ def comments(text: str, tuned: Tuned, target: Target, versions: Mapping[str, str
         f'"{NOW}" is the model before this',
         "",
         *(line.text for line in sentences(tuned, target)),
+        *filter(None, [tuned.unshared]),
     ]
     for table in tables(tuned):
         lines += ["", table.title, *terminal.aligned(table)]
@@ -234,6 +244,7 @@ def report_of(
     summary = {
         "words": [line.text for line in sentences(tuned, target)],
         "outcome": outcome(tuned),
+        "unshared": tuned.unshared,
         "default": msgspec.to_builtins(tuned.default),
         "best": msgspec.to_builtins(tuned.best),
         "verdict": verdict,

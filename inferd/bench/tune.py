@@ -117,6 +117,7 @@ class Tuned(NamedTuple):
     interrupted: bool = False
     in_flight: int = 0  # that the default was given first; fewer than the load's where the model is too slow for those
     out_of_time: bool = False  # before anything but the default could be tried
+    unshared: str = ""  # that requests share no run, and why; empty: they share runs, or a run takes one row
 
 
 class Server(NamedTuple):

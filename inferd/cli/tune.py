@@ -151,6 +151,7 @@ def tune(**given: Any) -> int:
                 tell=progress.tell,
                 keep=progress.keep,
             )
+        tuned = tuned._replace(unshared=seen.unshared)
         made = report_of(given, subject, tuned, target, seen.notices)
         said, failures = write(given, subject, tuned, target, output, made)  # whoever reads the tables
         parts = terminal.Parts(terminal.result(made), heading(made), [*evidence.tables(tuned)], evidence.sentences(tuned, target)[1:])
@@ -273,17 +274,20 @@ class Seen:
         self.rows = 1.0
         self.lengths: Lengths | None = None
         self.notices: list[str] = []
+        self.unshared = ""
 
     def look(self, config: Any, session: Session, buckets: Sequence[tuple[int, ...]]) -> None:
         """config: the server's. buckets: sets that are to be tried, if a user said so. ConfigError where the model has no use for them."""
         from inferd.bench.buckets import buckets_of, lengths_of
+        from inferd.bench.evidence import unshared_words
 
         requests, padded = session.requests[""], buckets_of(config) is not None
         if buckets and not padded:
             raise ConfigError("--buckets: the model's configuration pads nothing, or several inputs to sizes of their own: leave it out")
         self.rows, self.lengths = requests.rows, lengths_of(config, requests.inputs)
+        self.unshared = unshared_words(config)
         self.notices = [*session.notices, *([ALIKE] if padded and not buckets and not self.lengths else [])]
-        for notice in self.notices:
+        for notice in filter(None, [*self.notices, self.unshared]):
             say(one_line(notice), err=True)
 
 

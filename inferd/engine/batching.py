@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from inferd.engine.config_sources import Defaults, Written
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Batching", "find_batch_axis", "settle_sharing", "shares_runs", "wants_proof", "why_no_axis"]
+__all__ = ["Batching", "find_batch_axis", "settle_sharing", "shares_runs", "wants_proof", "why_alone", "why_no_axis"]
+
+SHARED, ALONE = "requests share runs: ", "requests share no run: "
+UNDECLARED = "the configuration lists inputs and outputs without dynamic_batching (as in Triton; set it to share runs)"
 
 
 class Axis(NamedTuple):
@@ -98,7 +101,7 @@ def settle_sharing(written: Written, config: ModelConfig, axis: Axis, proof: Pro
     shared, why, unproven = _decide(written, config, proof)
     if shared:
         config.dynamic_batching.SetInParent()
-    why = f"requests share {'runs' if shared else 'no run'}: {why}"
+    why = f"{SHARED if shared else ALONE}{why}"
     config.inferd.batching_reason = why
     doubt = why if unproven else ""
     if proof is not None and shared and proof.rows is not Rows.INDEPENDENT:
@@ -109,6 +112,14 @@ def settle_sharing(written: Written, config: ModelConfig, axis: Axis, proof: Pro
 def shares_runs(config: ModelConfig) -> bool:
     """Whether requests share runs, by a settled configuration."""
     return config.HasField("dynamic_batching") and config.inferd.batching != config.inferd.OFF
+
+
+def why_alone(config: ModelConfig) -> tuple[str, str]:
+    """Why requests share no run, though a run may have several rows, and the cure where one line is enough. Of a settled configuration."""
+    if config.max_batch_size <= 1 or shares_runs(config):
+        return "", ""
+    why = config.inferd.batching_reason.removeprefix(ALONE)
+    return ("no dynamic_batching in its configuration", "add `dynamic_batching {}` first") if why == UNDECLARED else (why, "")
 
 
 def _decide(written: Written, config: ModelConfig, proof: Proof | None) -> tuple[bool, str, bool]:
@@ -123,7 +134,7 @@ def _decide(written: Written, config: ModelConfig, proof: Proof | None) -> tuple
     if config.HasField("dynamic_batching"):
         return True, "dynamic_batching is set", False
     if _lists_tensors(written):
-        return False, "the configuration lists inputs and outputs without dynamic_batching (as in Triton; set it to share runs)", False
+        return False, UNDECLARED, False
     proof = proof or INDEPENDENT
     if proof.rows is Rows.INDEPENDENT:
         return True, proof.why, False

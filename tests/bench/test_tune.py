@@ -15,7 +15,9 @@ from inferd.bench.climb import Settings, Space
 from inferd.bench.findings import parse_slo
 from inferd.bench.measurement import Latency, Load, Measurement, ServerSide
 from inferd.bench.tune import Server, Target, Tuned, chance, compare
+from inferd.engine.batching import ALONE, UNDECLARED
 from inferd.errors import StartError
+from inferd.protocol.inference import ModelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -328,6 +330,23 @@ def test_the_report_says_what_each_measurement_was_of():
             assert trial["why"] == "no room"
         else:
             assert report.measurements[trial["measurement"]].requests_per_second == trial["requests_per_second"]
+
+
+def test_requests_that_share_no_run_are_told_in_the_verdict_and_the_table():
+    config = ModelConfig(max_batch_size=32)
+    config.inferd.batching_reason = ALONE + UNDECLARED
+    said = evidence.unshared_words(config)
+    assert said == (
+        "Requests of this model share no run (no dynamic_batching in its configuration), and tune does not change that: "
+        "add `dynamic_batching {}` first"
+    )
+    config.inferd.batching_reason = ALONE + "batching is off"
+    assert "share no run (batching is off), and tune does not change that" in evidence.unshared_words(config)
+    config.dynamic_batching.SetInParent()
+    assert evidence.unshared_words(config) == ""
+    tuned = Bench(lambda settings: 1000.0 - settings.instances).tune()._replace(unshared=said)
+    assert evidence.report_of(tuned, Target(LOAD), "m", "m", {}, {}, []).verdict["sentence"].endswith(f". {said}")
+    assert next(evidence.tables(tuned)).title == "the search, in which requests share no run: batches are of one request"
 
 
 def test_comments_hold_the_evidence_line_by_line():
