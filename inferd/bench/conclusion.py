@@ -355,12 +355,12 @@ def _tuning(report: Report) -> Conclusion:
     if 2 * (kept := sum(map(bool, scores))) < len(scores) and not verdict["better"]:
         because = f"{kept} of {len(scores)} rounds kept the target: measure longer, or on a quieter machine"
         return Conclusion(Word.INCONCLUSIVE, words, Confidence.LOW, because)
-    luck = f"1 of {1 / verdict['luck']:.0f}" if verdict["luck"] <= 0.5 else f"{verdict['luck']:.0%} of all"
-    because = f"{len(verdict['best'])} rounds in turn; by chance alone {luck} tunings show as much"
+    because = f"{len(verdict['best'])} rounds of each, in turn"
     bound = any(one.client_bound for one in report.measurements)
     level = Confidence.FAIR if bound else Confidence.HIGH
     if not verdict["better"]:
         return Conclusion(Word.SAME, words, level, because, bound)
+    because += f"; chance alone shows as much in 1 of {1 / verdict['luck']:.0f} tunings"
     gain = "" if any(verdict["default"]) else ", where the model as it is now misses the target"
     if all(scores):
         gain = f", {verdict['gain']:.0%} more than as it is now"

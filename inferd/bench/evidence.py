@@ -15,7 +15,6 @@ from inferd.bench import report, terminal
 from inferd.bench.conclusion import as_fields, conclude
 from inferd.bench.findings import duration, number_of
 from inferd.bench.tables import Line, Row, Table, one_line, stage_words
-from inferd.bench.tune import LUCK
 from inferd.engine.batching import why_alone
 
 if TYPE_CHECKING:
@@ -98,6 +97,20 @@ def gain_words(verdict: Verdict) -> str:
     return f"the median of {which} brought {abs(gain):.1%} {'more' if gain >= 0 else 'less'}; {luck}"
 
 
+def lost_words(verdict: Verdict, margin: float) -> str:
+    """Why the best of the search did not win, by the rounds that both sides kept."""
+    both = [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
+    if not both:
+        return "kept the target in too few rounds"
+    gain = statistics.median(both)
+    if gain < 0:
+        return f"was {-100 * gain:.2g} % slower when compared in turns"
+    if gain == 0:
+        return "was no faster when compared in turns"
+    faster = f"was {100 * gain:.2g} % faster when compared in turns"
+    return f"{faster}, less than {100 * margin:g} %" if gain < margin else f"{faster}, but in too few of the rounds to be sure"
+
+
 def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
     settings, measured = trial.settings, trial.measurement
     padded = () if settings.buckets is None else (settings.sizes,)
@@ -170,14 +183,13 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
     elif verdict is None:
         yield Line(f"the model stays {NOW}: nothing that was tried is better than {tuned.default}", "main")
     else:
-        turns = gain_words(verdict)
         if verdict.better:
             yield Line(f"best: {tuned.best}: {side_words(verdict.best, goal)}", "main")
-            yield Line(f"{NOW}, {tuned.default}: {side_words(verdict.default, goal)}; {turns}")
+            yield Line(f"{NOW}, {tuned.default}: {side_words(verdict.default, goal)}; {gain_words(verdict)}")
         else:
             yield Line(f"the model stays {NOW}: {tuned.default}: {side_words(verdict.default, goal)}", "main")
-            asked = f"asked are {target.margin:.0%} more, and chance in 1 of {1 / LUCK:.0f} at most"
-            yield Line(f"the best of the search, {tuned.found}: {side_words(verdict.best, goal)}; {turns}; {asked}")
+            yield Line(f"the best of the search, {tuned.found}: {side_words(verdict.best, goal)}")
+            yield Line(f"the best of the search {lost_words(verdict, target.margin)}, so nothing was written")
 
 
 def share(luck: float) -> str:
