@@ -205,13 +205,18 @@ class Run:
         with self.serve(None) as server:
             first = self._measure(server, self.in_flight)
             start_s = self._now() - begun_s - self.loads_s[0]
+            least_s = self.spent_s + (self.kept_back + 1) * (start_s + self.load.duration_s + self.load.warm_up_s)
             each_s = self.target.budget_s / (self.kept_back + TRIED) - start_s - self.load.warm_up_s
             longest_s = max(self.load.duration_s, min(LONGEST * self.load.duration_s, each_s))
-            if not self.target.fixed and self.in_flight > (most := in_time(first, self.loads_s[0], longest_s)):
+            short = least_s > self.target.budget_s and not self._why(first)  # so no search follows
+            if not short and not self.target.fixed and self.in_flight > (most := in_time(first, self.loads_s[0], longest_s)):
                 self.load = with_in_flight(self.load, most)
                 first = self._measure(server, most)
             self.load = long_enough(self.load, first, longest_s)
-            self._settle("default", server, 0.0)
+            if short:
+                self._add(Trial("default", server.settings, self.in_flight, "", first))
+            else:
+                self._settle("default", server, 0.0)
         self._took(begun_s)
         return server.settings
 
@@ -317,8 +322,11 @@ class Run:
 
     def _trial(self, stage: str, server: Server, in_flight: int) -> Trial:
         measured = self._measure(server, in_flight)
-        why = measured.ended or judge(measured, self.target.slo or Slo({}))
-        return self._add(Trial(stage, server.settings, in_flight, why, measured))
+        return self._add(Trial(stage, server.settings, in_flight, self._why(measured), measured))
+
+    def _why(self, measured: Measurement) -> str:
+        """What was not kept."""
+        return measured.ended or judge(measured, self.target.slo or Slo({}))
 
     def _add(self, trial: Trial) -> Trial:
         self.trials.append(trial)

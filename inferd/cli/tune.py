@@ -85,7 +85,9 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--connections", type=Whole(1, 10_000), default=4, show_default=True, help="HTTP/2 connections.")
 @click.option("--concurrency", type=Whole(1, 100_000), default=16, show_default=True, help="Requests in flight on each of them.")
 @click.option("--most-in-flight", type=Whole(1, 100_000), default=512, show_default=True, help="That are tried to keep --slo.")
-@click.option("--budget", type=Duration(), default="5m", show_default=True, help="A ceiling: most tunings end sooner.")
+@click.option(
+    "--budget", type=Duration(), default="5m", show_default=True, help="A ceiling: 2 to 3 minutes at least; on a busy machine more."
+)
 @click.option("--duration", type=Duration(), default="2s", show_default=True, help="Of each measurement, at least.")
 @click.option("--warm-up", type=Duration(zero=True), default="500ms", show_default=True, help="Before each; not counted.")
 @click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Processes that send requests.")

@@ -141,7 +141,9 @@ def test_the_budget_is_kept_with_the_final_rounds_in_it():
 
 
 def test_a_budget_that_is_too_small_says_so():
-    tuned = Bench(two_instances_are_better).tune(budget_s=20.0)
+    bench = Bench(two_instances_are_better)
+    tuned = bench.tune(budget_s=20.0)
+    assert len(bench.loads) == 1, "the first measurement shows it"
     assert tuned.ended == ("in the budget of 20 s nothing can be tried and compared: give --budget 99s")
     assert (tuned.best, tuned.out_of_time) == (DEFAULT, True)
     first = evidence.sentences(tuned, Target(LOAD))[0]
