@@ -153,16 +153,24 @@ def tables(report: Report) -> Iterator[Table]:
         before, after = (one_line(name.removeprefix(f"{report.model} ")) for name in (found.before, found.after))
         yield compared(found, heads=(before, after))
     if (main := report.main) is not None:
-        of = f", version {one_line(main.version)}" if len({one.version for one in report.measurements}) > 1 else ""
-        if main.latency_us.max:
-            yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {name_of(report, report.headline)}")
         sides = of_each_version(report) if report.kind == "versions" else [main]
+        of = f", {round_of(report, main)}; --json has the others" if len(sides) > 1 else ""
+        if main.latency_us.max:
+            place = "" if len(report.measurements) == 1 else f" at {name_of(report, report.headline)}"
+            yield latencies(main, f"latency{of or place}")
         for one in sides:
             if one.server and one.server.stages_known:
-                yield stages(one, f", version {one_line(one.version)}" if len(sides) > 1 else "")
+                yield stages(one, f", {round_of(report, one)}" if len(sides) > 1 else "")
         if main.server and main.server.batch_sizes:
             yield batches(main, of)
         yield Table(of and f"details{of}", ("", ""), [Row(fact) for fact in facts(main)])
+
+
+def round_of(report: Report, measured: Measurement) -> str:
+    """Which of its version's measurements it is."""
+    rounds = [one for one in report.measurements if one.version == measured.version]
+    place = next(place for place, one in enumerate(rounds, start=1) if one is measured)
+    return f"round {place} of version {one_line(measured.version)}"
 
 
 def of_each_version(report: Report) -> list[Measurement]:

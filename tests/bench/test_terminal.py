@@ -132,8 +132,10 @@ def test_several_loads_have_a_row_each():
 def test_versions_show_the_stages_of_each():
     sides = [measurement(version=version, seconds=1) for version in ("1", "2", "2")]
     text = render(sample("versions", sides))
-    assert {"batches, version 1", "details, version 1"} <= set(text.splitlines()), "of the headline"
-    assert [line for line in text.splitlines() if "by stage" in line] == [f"the server, by stage, version {name}" for name in "12"]
+    which = "round 1 of version 1; --json has the others"
+    assert {f"{title}, {which}" for title in ("latency", "batches", "details")} <= set(text.splitlines()), "of the headline"
+    shown = [line for line in text.splitlines() if "by stage" in line]
+    assert shown == ["the server, by stage, round 1 of version 1", "the server, by stage, round 2 of version 2"]
 
 
 def test_nothing_measured():
