@@ -89,7 +89,7 @@ class InferenceService:
         from inferd.serving.rest.raw_infer import RawInfer
 
         made = RestInfer(self.repository.routes, self.repository.find)
-        raw = RawInfer(self.repository, made.go_on, self.reject, bring)
+        raw = RawInfer(self.repository, made.go_on, self.reject, bring, made)
         made.raw, made.unpack = raw.take, raw.unpack
         return made
 

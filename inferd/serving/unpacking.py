@@ -75,10 +75,12 @@ class _Unpacking:
         if call is None or call.settled:
             return
         call.work = None
-        try:
-            if self._error is not None:
-                raise self._error
-            assert self._request is not None
-            self._unpacker.go_on(call, self._request)
-        except Exception as error:
+        error, self._error = self._error, None
+        if error is not None:  # not raised: its traceback would hold this frame, and so the call and its message
             self._unpacker.reject(call, error)
+            return
+        assert self._request is not None
+        try:
+            self._unpacker.go_on(call, self._request)
+        except Exception as rejection:
+            self._unpacker.reject(call, rejection)

@@ -7,6 +7,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.base.utf8 cimport is_utf8
 
 from inferd.errors import InvalidArgument, Unimplemented
 
@@ -162,6 +163,10 @@ cdef class Head:
         return head
 
 
+cdef inline bint is_text(bytes name) noexcept:
+    return is_utf8(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+
+
 cdef int read_address(Head head, const uint8_t *path, Py_ssize_t nbytes) except -1:
     """Reads /v2/models/NAME[/versions/VERSION]/infer."""
     cdef const uint8_t *name
@@ -179,6 +184,8 @@ cdef int read_address(Head head, const uint8_t *path, Py_ssize_t nbytes) except 
             return 0
         head.model_version = percent_decoded(rest + 10, rest_nbytes - 16)
     head.model_name = percent_decoded(name, rest - name)
+    if not (is_text(head.model_name) and is_text(head.model_version)):
+        raise InvalidArgument("path: expected names in UTF-8, percent-encoded, got bytes that are none", reason="target")
     head.is_infer = True
     return 0
 

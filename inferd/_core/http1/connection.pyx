@@ -13,7 +13,7 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.message cimport SMALL_NBYTES, Message, charge_bytes, release_bytes
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, IDENTITY, Head
+from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, IDENTITY, OPTIONS, Head
 from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
@@ -305,9 +305,9 @@ cdef class Http1Connection(StreamSocket):
             if self.rejection is not None:
                 self.reject(call, self.rejection)               # not raised: each raise would extend its traceback
                 return 0
-            if server.authenticator is not None:
+            self.handler.admit(call, head)      # first: it says which pages of a browser may read the response, a rejection, too
+            if server.authenticator is not None and head.verb != OPTIONS:       # browsers ask first, and send no token then
                 self.authenticate(call)
-            self.handler.admit(call, head)
             if head.max_body_nbytes >= 0:
                 self.parser.max_body_nbytes = min(head.max_body_nbytes, server.limits.max_message_nbytes)
             if not head.is_infer:

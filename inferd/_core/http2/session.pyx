@@ -15,6 +15,7 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
 from inferd._core.http2.exchange cimport Exchange
+from inferd._core.http.head cimport OPTIONS
 from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.net.keepalive_policy cimport (
@@ -199,12 +200,12 @@ cdef class Session(SendState):
             if self.rejection is not None:
                 self.reject(call, call.stream_id, self.rejection)
                 return
-            if self.server.authenticator is not None and not call.is_authorized:
+            exchange.handler.admit(call, exchange.head)     # in the order of http1/connection
+            if self.server.authenticator is not None and not call.is_authorized and exchange.head.verb != OPTIONS:
                 self.headers.authenticate(call)
             if not self.has_room(0):
                 raise self.unread_error(0)
             call.hold(call.header_nbytes + (0 if exchange.head.is_infer else TASK_NBYTES))      # the head keeps what it reads
-            exchange.handler.admit(call, exchange.head)
             if exchange.head.max_body_nbytes >= 0:
                 call.max_message_nbytes = min(call.max_message_nbytes, exchange.head.max_body_nbytes)
             if exchange.head.content_nbytes > call.max_message_nbytes:

@@ -82,6 +82,8 @@ cdef class RestInfer(HttpHandler):
         cdef RestRequest request
         if head.json_nbytes == 0:
             found = self.look_up(head)
+            if found is None and self.raw is not None and self.raw(call, head):
+                return None
             if found is None:
                 found = self.find(head.model_name.decode(), head.model_version.decode())
             return request_of_body(call.message, head, (<Route?>found).signature)

@@ -30,7 +30,7 @@ LONG_NBYTES = 256 << 10  # of a body that a thread reads: it is copied twice
 
 class RawInfer:
     """Lives on the event loop's thread. go_on(call, request): RestInfer's. reject(call, error): answers a call whose request is wrong.
-    bring(name, version): waits until a model that is on demand is in memory; None: all are."""
+    bring(name, version): waits until a model that is on demand is in memory; None: all are. again(call, head): RestInfer itself."""
 
     def __init__(
         self,
@@ -38,8 +38,9 @@ class RawInfer:
         go_on: Callable[[Call, RestRequest], None],
         reject: Callable[[Call, Exception], None],
         bring: Callable[[str, str], Awaitable[None]] | None,
+        again: Callable[[Call, Head], None],
     ) -> None:
-        self._repository, self._go_on, self._reject, self._bring = repository, go_on, reject, bring
+        self._repository, self._go_on, self._reject, self._bring, self._again = repository, go_on, reject, bring, again
 
     def unpack(self, call: Call, head: Head) -> None:
         """Long JSON: of the protocol, or else a record or base64."""
@@ -52,13 +53,17 @@ class RawInfer:
         if self._bring is not None and self._repository.is_on_demand(name, version):
             call.work = asyncio.get_running_loop().create_task(self._take_later(call, head, self._bring(name, version)))
             return True
+        if head.json_nbytes == 0:  # the bytes of a tensor: RestInfer reads them
+            return False
         return self._read(call, head, self._repository.lookup(name, version))
 
     async def _take_later(self, call: Call, head: Head, brought: Awaitable[None]) -> None:
         try:
             await brought
             call.work = None
-            if not self._read(call, head, self._repository.lookup(head.model_name.decode(), head.model_version.decode())):
+            if head.json_nbytes == 0:
+                self._again(call, head)
+            elif not self._read(call, head, self._repository.lookup(head.model_name.decode(), head.model_version.decode())):
                 self._go_on(call, decode_rest_request(call.message, head))
         except Exception as error:
             call.work = None

@@ -107,9 +107,9 @@ class RestService:
         """The response to a request that is no inference. Raises RequestError."""
         resource, asked = split(head.path)
         handlers = self._resources.get(resource)
-        if handlers is None:
-            raise _no_such_path(head.path)
         verb = head.verb_name.decode("ascii", "replace").replace("HEAD", "GET")
+        if handlers is None or (resource == INFER and verb == "POST"):  # a slash behind it, for example: else it were an inference
+            raise _no_such_path(head.path)
         handler = handlers.get(verb)
         if handler is not None:
             return await handler(asked._replace(body=body, head=head))
@@ -261,10 +261,10 @@ def error_response(error: RequestError) -> Response:
 
 def split(path: bytes) -> tuple[str, Asked]:
     """A path's resource, with * in place of a model's name and without a version, and these two."""
-    parts = path.decode("ascii", "replace").strip("/").split("/")
+    parts = path.decode("ascii", "replace").removeprefix("/").removesuffix("/").split("/")
     model = version = ""
     at = 2 if parts[:2] == ["v2", "models"] else 3 if parts[:3] == ["v2", "repository", "models"] else len(parts)
-    if at < len(parts) and parts != ["v2", "models", "stats"]:
+    if at < len(parts) and parts[at] and parts != ["v2", "models", "stats"]:
         model, parts[at] = _unquoted(parts[at]), "*"
         if at == 2 and parts[3:4] == ["versions"] and len(parts) > 4:
             version = _unquoted(parts[4])

@@ -34,7 +34,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_metrics_and_the_description_ask_for_a_token(served: ServerFixture) -> None:
     with Asker(served.http) as asker:
-        for path in ("/metrics", "/openapi.json", "/docs/x"):
+        assert asker.get("/docs/x").status == 404
+        for path in ("/metrics", "/openapi.json"):
             assert asker.get(path).status == 401
         authorization = f"Bearer {TOKEN}"
         page = asker.get("/metrics", authorization=authorization)

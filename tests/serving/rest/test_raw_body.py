@@ -203,3 +203,10 @@ def test_a_file_has_its_model_loaded(transport: str) -> None:
     with ServerFixture(EXAMPLES / "raw", transport=transport, http_port=0, model_memory=1 << 20) as server:
         assert server.server.repository.is_on_demand("written_digits", "")
         assert best(curl(server, "written_digits", "--data-binary", f"@{SEVEN}"), "digit_label") == ["7"]
+
+
+def test_bytes_of_a_tensor_have_their_model_loaded() -> None:
+    with ServerFixture(EXAMPLES / "models", http_port=0, model_memory=64 << 20) as server, Asker(server.http) as client:
+        assert server.server.repository.is_on_demand("identity", "")
+        answer = client.post("/v2/models/identity/infer", bytes(64), Inference_Header_Content_Length="0")
+        assert answer.status == 200, answer.body

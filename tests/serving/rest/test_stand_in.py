@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inferd._core.grpc import message as messages
 from tests import models
 from tests.certificates import Files
 from tests.rest import LIMIT_S, Asker, infer_body
@@ -233,6 +235,40 @@ def test_no_word_of_what_serves(asker: Asker) -> None:
 
 
 # ---- who may ask
+
+
+def test_pages_of_another_origin_with_tokens(folder: Path, transport: str, tmp_path: Path) -> None:
+    """A browser sends no token when it asks first, and shows a page only what says its origin."""
+    (tmp_path / "tokens").write_text(f"{TOKEN}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    origin = "https://a.example"
+    settings = {"token_file": str(tmp_path / "tokens"), "cors_origin": [origin], "http_port": 0}
+    with ServerFixture(folder / "identity", transport=transport, **settings) as server, Asker(server.http) as client:
+        asked = client.ask("OPTIONS", "/v2/models/identity/infer", Origin=origin, Access_Control_Request_Method="POST")
+        assert (asked.status, asked.headers["access-control-allow-origin"]) == (204, origin)
+        for answer in (client.get("/v2", Origin=origin), client.post("/v2/models/identity/infer", {}, Origin=origin)):
+            assert (answer.status, answer.headers["access-control-allow-origin"]) == (401, origin)
+
+
+def test_wrong_bodies_are_forgotten(asker: Asker) -> None:
+    """Long ones, which a thread reads: without the collector of cycles, which a server calls rarely."""
+    before_nbytes = messages.in_use()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert asker.post("/v2/models/identity/infer", b"[" * 900_000).status == 400
+        until(lambda: messages.in_use() < before_nbytes + 900_000)
+    finally:
+        gc.enable()
+
+
+def test_paths_that_are_none(asker: Asker) -> None:
+    for path in ("/v2/models/identity/infer/", "//v2/models/identity/infer", "/v2/models//infer"):
+        assert asker.post(path, {}).status == 404
+    for path in ("/v2/models/%ff/infer", "/v2/models/identity/versions/%ff/infer"):
+        with Asker(f"127.0.0.1:{asker.connection.port}") as other:  # what is wrong in a head ends the connection
+            answer = other.post(path, {})
+            assert (answer.status, answer.error) == (400, "path: expected names in UTF-8, percent-encoded, got bytes that are none")
 
 
 def test_tokens(folder: Path, transport: str, tmp_path: Path) -> None:
