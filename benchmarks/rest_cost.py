@@ -141,13 +141,15 @@ def held(report: Report, folder: Path) -> None:
     report.add("the longest iteration of the loop, CPU", f"<= {HELD_MS:g} ms", f"{most_ms:.2f} ms", most_ms <= HELD_MS)
 
 
+SECTIONS = {section.__name__: section for section in (tiny, image, held)}
+
+
 def main() -> int:
-    every = {"tiny": tiny, "image": image, "held": held}
     given = sections.parser(
-        "Measures what a request by REST costs the server.", every, rounds=5, seconds=1.5, lasts="how long a measurement takes, about"
+        "Measures what a request by REST costs the server.", SECTIONS, rounds=5, seconds=1.5, lasts="how long a measurement takes, about"
     ).parse_args()
     report = Report(given.rounds, given.seconds)
-    sections.run(report, every, given.sections)
+    sections.run(report, SECTIONS, given.sections)
     sections.keep(HISTORY, given, report, {"h2load": "--version", "nginx": "-v"})
     return 0 if report.kept else 1
 

@@ -225,7 +225,7 @@ def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     built = {str(path.relative_to(tmp_path / "lib")) for path in (tmp_path / "lib").rglob("*") if path.is_file()}
-    kinds = {".py", ".pyi", ".binpb", ".typed", ".proto"}
+    kinds = {".py", ".pyi", ".binpb", ".typed", ".proto", ".html"}
     source = {str(path.relative_to(tree)) for path in (tree / "inferd").rglob("*") if path.suffix in kinds}
     assert built == source
     assert {"inferd/py.typed", "inferd/protocol/descriptors.binpb"} <= built

@@ -35,7 +35,7 @@ __all__ = ["announce", "require_onnxruntime", "serve"]
 @click.command(cls=SettingsCommand, common=True)
 @takes_settings
 def serve(settings: Settings, origins: dict[str, str]) -> int:
-    """Serve ONNX files, or a model repository, over gRPC.
+    """Serve ONNX files, or a model repository, over gRPC and REST.
 
     \b
     inferd serve model.onnx

@@ -68,7 +68,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Exit, or skip a model that cannot be loaded.",
             "exit: the server does not start. skip: the server logs the error, serves the other models and lists this one as UNAVAILABLE. "
             "auto: skip for a model in a repository folder, exit for a model that you name. A server without any model never starts.",
-            common=True,
         ),
     ] = "auto"
     triton_statuses: Annotated[
@@ -275,7 +274,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     grpc_port: Annotated[int, about("addresses", "Port of gRPC; 0 picks a free one.", ge=0, le=65535, common=True)] = 8001
     http_port: Annotated[
         int,
-        about("addresses", "Port of REST (HTTP and JSON); 0 picks a free one.", ge=-1, le=65535, words={"off": -1}, common=True),
+        about("addresses", "Port of REST; 0 picks a free one.", ge=-1, le=65535, words={"off": -1}, common=True),
     ] = 8000
     metrics_host: Annotated[
         str | None,

@@ -241,7 +241,7 @@ def test_every_model_that_cannot_be_served_is_named_with_the_cure(tmp_path: Path
         "inputs": ("input 'z'", "not in the graph", "'x'"),
         "batch": ("max_batch_size is 8", "no batch axis", "set max_batch_size to 0"),
         "ensemble": ("sequence_batching", "stateful sequences", "remove"),
-        "platform": ("platform", "tensorrt_plan", "onnxruntime_onnx"),
+        "platform": ("platform", "tensorrt_plan", "export the model to ONNX"),
         "unparsed": ("line 1", "eight"),
         "absent": ("no version folder", "absent/1/model.onnx"),
     }
