@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -28,9 +29,9 @@ class Browser:
         assert CHROMIUM is not None
         self.errors: list[str] = []
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self._process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"], stderr=subprocess.PIPE, text=True
-        )
+        command = [CHROMIUM, *FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"]
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # a sanitizer's is for Python
+        self._process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         port = next(found[1] for line in self._process.stderr if (found := re.search(r"DevTools listening on ws://[^:]+:(\d+)/", line)))
         self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)  # or it would stop when the pipe is full

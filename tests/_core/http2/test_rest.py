@@ -109,6 +109,7 @@ def test_the_handler_gets_the_head_and_the_call() -> None:
     assert (live.method, live_head.verb_name, live_head.path) == ("/v2/health/live", b"GET", b"/v2/health/live")
     assert other_head.verb_name == b"DELETE"
     client.session.close()
+    served.let_go()
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 0)], ids=str)
@@ -122,6 +123,7 @@ def test_pseudo_headers_come_in_any_order(order: tuple[int, ...]) -> None:
     client.exchange()
     assert [(head.verb_name, head.target, head.host) for _, head in served.taken] == [(b"PUT", b"/x", b"here:8000")] * 2
     client.session.close()
+    served.let_go()
 
 
 @pytest.mark.parametrize(("host", "status"), [("test", "200"), ("elsewhere", "400")])
@@ -369,6 +371,7 @@ def test_a_client_that_leaves_cancels_its_call() -> None:
     call.reply(b"late")
     call.respond(200, (), b"late")
     client.session.close()
+    served.let_go()
 
 
 def test_a_drain_waits_for_the_response() -> None:
