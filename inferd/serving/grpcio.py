@@ -24,11 +24,12 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from inferd._core.grpc.call import NO_DEADLINE, Call, status_proto
+from inferd._core.grpc.call import NO_DEADLINE, status_proto
 from inferd._core.grpc.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unauthenticated, Unavailable
 from inferd.serving.access import SEVERAL, UNREADABLE, Access, Identity
+from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
 from inferd.serving.listeners import bind
 from inferd.serving.sockets import SocketFile, free_path, not_listening
@@ -38,7 +39,7 @@ from inferd.serving.unserved import unserved
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from inferd._core.grpc.call import StreamHandler
+    from inferd._core.grpc.call import Call, StreamHandler
     from inferd.config import Address, Settings
     from inferd.serving.listeners import Listener
     from inferd.serving.method import Method
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     Rpc = grpc.aio.ServicerContext[Any, Any]  # one RPC as grpc.aio knows it
 
-__all__ = ["GrpcioCall", "GrpcioTransport", "StreamedCall"]
+__all__ = ["GrpcioTransport", "StreamedCall"]
 
 log = logging.getLogger(__name__)
 
@@ -60,33 +61,7 @@ COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Comp
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class GrpcioCall(Call):
-    """One RPC on grpc.aio: completes a future, which the RPC's coroutine awaits."""
-
-    def __init__(self, method: str, message: Message, deadline_ns: int = NO_DEADLINE) -> None:
-        super().__init__(method, message, deadline_ns)
-        self.outcome: asyncio.Future[Message | bytes | RequestError] = asyncio.get_running_loop().create_future()
-
-    def reply(self, message: Message | bytes) -> None:
-        self._complete(message)
-
-    def fail(self, error: RequestError) -> None:
-        self._complete(error)
-
-    async def answer(self) -> bytes:
-        """The reply's bytes, once there is one. Raises the RequestError that came instead."""
-        outcome = await self.outcome
-        if isinstance(outcome, RequestError):
-            raise outcome
-        return bytes(outcome)
-
-    def _complete(self, outcome: Message | bytes | RequestError) -> None:
-        # grpc cancels the future first, and the call only when its coroutine runs again: hence both questions.
-        if self.finish() and not self.outcome.done():
-            self.outcome.set_result(outcome)
-
-
-class StreamedCall(GrpcioCall):
+class StreamedCall(AwaitedCall):
     """A request of a stream. hold(nbytes): what it and its response hold has changed by so much."""
 
     def __init__(self, method: str, message: Message, deadline_ns: int, hold: Callable[[int], None]) -> None:
@@ -363,9 +338,9 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         return serve
 
     @asynccontextmanager
-    async def _call(self, name: str, message: bytes, rpc: Rpc) -> AsyncIterator[GrpcioCall]:
+    async def _call(self, name: str, message: bytes, rpc: Rpc) -> AsyncIterator[AwaitedCall]:
         """What surrounds every RPC: counted, ended with a status when it fails, cancelled when its client goes away."""
-        call = GrpcioCall(name, Message.wrap(message), _deadline_ns(rpc))
+        call = AwaitedCall(name, Message.wrap(message), _deadline_ns(rpc))
         self._opened += 1
         self._open += 1
         self._held_bytes += len(message)

@@ -21,13 +21,14 @@ from aiohttp.web import BaseRequest, Server, StreamResponse
 from aiohttp.web import Response as AiohttpResponse
 from aiohttp.web_protocol import RequestHandler
 
-from inferd._core.grpc.call import NO_DEADLINE, Call
+from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.grpc.compression import Compression, Decompression
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
 from inferd.descriptors import fitting
 from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, ResourceExhausted, Unavailable
 from inferd.protocol import inference
+from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, bind, close_empty
 from inferd.serving.ports import Port
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Sequence
 
+    from inferd._core.grpc.call import Call
     from inferd.config import Address, Settings
     from inferd.engine.model import Model
     from inferd.serving.access import Access
@@ -55,31 +57,6 @@ FIRST_REQUEST_S = 0.05  # in a drain, for requests of connections that were acce
 LONG_NBYTES = 16 << 10  # of a body that a thread reads or writes
 LEAST_COMPRESSED_NBYTES = 1 << 10
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
-
-
-class StandInCall(Call):
-    """One request, whose response completes a future."""
-
-    def __init__(self, method: str, message: Message, deadline_ns: int) -> None:
-        super().__init__(method, message, deadline_ns)
-        self.outcome: asyncio.Future[Message | bytes | RequestError] = asyncio.get_running_loop().create_future()
-
-    def reply(self, message: Message | bytes) -> None:
-        self._complete(message)
-
-    def fail(self, error: RequestError) -> None:
-        self._complete(error)
-
-    async def answer(self) -> bytes:
-        """The reply's bytes, once there is one. Raises the RequestError that came instead."""
-        outcome = await self.outcome
-        if isinstance(outcome, RequestError):
-            raise outcome
-        return bytes(outcome)
-
-    def _complete(self, outcome: Message | bytes | RequestError) -> None:
-        if self.finish() and not self.outcome.done():
-            self.outcome.set_result(outcome)
 
 
 class Connection(RequestHandler):
@@ -294,7 +271,7 @@ class StandIn:
 
     def _rejection(self, request: BaseRequest, error: Exception) -> RequestError:
         """What the client is told. The service counts it, and logs what is not for clients."""
-        call = StandInCall(request.rel_url.raw_path, Message(), NO_DEADLINE)
+        call = AwaitedCall(request.rel_url.raw_path, Message(), NO_DEADLINE)
         self._reject(call, error)
         told = call.outcome.result()
         assert isinstance(told, RequestError)
@@ -302,7 +279,7 @@ class StandIn:
 
     async def _answer(self, request: BaseRequest, head: Head, held: _Held) -> Response:
         self._check_identity(cast("Connection", request.protocol))
-        call = StandInCall(head.path.decode("ascii"), Message(), head.deadline_ns)
+        call = AwaitedCall(head.path.decode("ascii"), Message(), head.deadline_ns)
         self._rest.admit(call, head)
         if head.verb_name != b"OPTIONS":
             self._check_token(request, call.method, head.authorization)
@@ -318,7 +295,7 @@ class StandIn:
 
     async def _inferred(self, head: Head, body: bytes) -> Response:
         message, wanted = await self._decoded(head, body)
-        call = StandInCall(MODEL_INFER, Message.wrap(message.SerializeToString()), head.deadline_ns)
+        call = AwaitedCall(MODEL_INFER, Message.wrap(message.SerializeToString()), head.deadline_ns)
         try:
             self._infer(call)
             answer = await call.answer()
