@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from inferd.engine.places import Place
 
-__all__ = ["Content", "Digests", "Stamps", "files_of", "sha256_of", "stamp_of", "stamps_by_version", "stamps_of"]
+__all__ = ["Content", "Digests", "Stamps", "files_of", "sha256_of", "stamp_of", "stamps_by_version", "stamps_of", "weights_of"]
 
 MAX_FILES = 10_000  # of one folder that are looked at
 MAX_GRAPH_BYTES = 256 << 20  # of a single file that is searched for the names of its weights; a larger one holds them itself
@@ -66,17 +66,23 @@ def _own(place: Place, version: int) -> dict[str, Path]:
         return _named_below(path, str(version))
     folder, beginning = path.parent, path.name  # no pattern: a folder may have a thousand models, and each of them looks through it
     beside = {name: each for name in _names(folder) if name.startswith(beginning) and (each := folder / name).is_file()}
-    return beside | weights_in(folder, _weights_of(path, stamp_of(path)), path)
+    return beside | weights_of(path)
+
+
+def weights_of(file: Path) -> dict[str, Path]:
+    """The files that hold weights of an ONNX file, by the names that it has for them; none where it cannot be read: whoever loads it says
+    why."""
+    return weights_in(file.parent, _weight_names(file, stamp_of(file)), file)
 
 
 @lru_cache(maxsize=4096)
-def _weights_of(file: Path, stamp: Stamp | None) -> tuple[str, ...]:
+def _weight_names(file: Path, stamp: Stamp | None) -> tuple[str, ...]:
     """Read once, until the file changes."""
     if stamp is None or stamp[_SIZE] > MAX_GRAPH_BYTES:
         return ()
     try:
         return tuple(sorted(external_files(file)))
-    except (OSError, ValueError, IndexError, RecursionError):  # whoever loads it says why
+    except (OSError, ValueError, IndexError, RecursionError):
         return ()
 
 

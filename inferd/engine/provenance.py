@@ -6,9 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.engine.backend import versions
-from inferd.engine.content import sha256_of
-from inferd.engine.onnx_file import external_files
-from inferd.engine.weights import weights_in
+from inferd.engine.content import sha256_of, weights_of
 from inferd.protocol import inference
 
 if TYPE_CHECKING:
@@ -42,11 +40,7 @@ class Provenance(NamedTuple):
 
 def provenance_of(file: Path, config: ModelConfig, provider: str, digest: Callable[[Path], str] = sha256_of) -> Provenance:
     """Reads the file, and its files of weights. digest: the sha256 of a file. Raises OSError."""
-    try:
-        names = external_files(file)
-    except (ValueError, IndexError, RecursionError):  # ONNX Runtime reads it in another way, and has found all
-        names = set()
-    lines = [f"{digest(path)}  {name}\n" for name, path in sorted(weights_in(file.parent, names, file).items())]
+    lines = [f"{digest(path)}  {name}\n" for name, path in sorted(weights_of(file).items())]
     return Provenance(
         digest(file),
         hashlib.sha256("".join(lines).encode()).hexdigest() if lines else "",
