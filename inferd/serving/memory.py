@@ -22,6 +22,7 @@ KEPT_NBYTES = 1 << 20  # at the end of a heap, once a model is freed
 MAPPED_NBYTES, RETAINED_NBYTES = 32 << 20, 64 << 20
 HEAP_NBYTES, PAD_NBYTES = 64 << 20, 128 << 10  # the largest heap of a thread; what glibc keeps at its end by itself
 PROBE_NBYTES = 256 << 10  # freed in a heap, so much makes glibc look at its end
+MAX_PROBES = 16  # a program may start a server again and again
 _probes: list[int] = []  # a block in each heap that is watched, never touched
 _lock = threading.Lock()  # who frees while another one trims waits for a heap, and holds Python's lock meanwhile
 
@@ -34,7 +35,7 @@ def give_back() -> None:
 
 def watch_heap() -> None:
     """From now on `giving_back` gives back what lies at the end of the calling thread's heap, too, which give_back leaves alone."""
-    if _set is not None and (probe := _library.realloc(None, PROBE_NBYTES)):
+    if _set is not None and len(_probes) < MAX_PROBES and (probe := _library.realloc(None, PROBE_NBYTES)):
         _probes.append(probe)
 
 

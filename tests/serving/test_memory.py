@@ -62,6 +62,14 @@ def test_the_end_of_a_thread_s_heap_goes_back() -> None:
     thread.join()
 
 
+@pytest.mark.skipif(memory._set is None, reason="not glibc")
+def test_servers_that_come_and_go_watch_few_heaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_probes", probes := [])
+    for _ in range(2 * memory.MAX_PROBES):
+        memory.watch_heap()
+    assert len(probes) == memory.MAX_PROBES
+
+
 @pytest.mark.parametrize("of", ["connections", "calls"])
 def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was smaller is none."""
