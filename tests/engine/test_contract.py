@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 from onnx import helper
@@ -134,3 +135,11 @@ def test_a_key_covers_all_that_checks_depend_on(monkeypatch: pytest.MonkeyPatch)
     others.append(key_of(content, Defaults()))
     assert len({key, *others}) == 4
     assert key_of({}, Defaults()) == key_of({"config.pbtxt": ""}, Defaults()) == ""
+
+
+def test_why_is_short_whatever_a_client_calls_its_outputs(load: Load) -> None:
+    proto = onnx.load_from_string(models.running_total("N"))
+    proto.graph.output[0].name = proto.graph.node[-1].output[0] = "y" * 10_000
+    found = load(proto.SerializeToString())
+    assert found.rows is Rows.DEPENDENT
+    assert len(found.why) == contract.MAX_WHY

@@ -136,6 +136,15 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
     assert maps == [False]
 
 
+def test_a_file_that_is_too_large_for_one(tmp_path: Path) -> None:
+    """Nothing of it is read: it would take memory."""
+    with (tmp_path / "model.onnx").open("wb") as file:
+        file.truncate(1 << 31)
+    for read in (read_onnx, onnx_file.external_files):
+        with pytest.raises(ValueError, match="an ONNX file has 2 GiB at most"):
+            read(tmp_path / "model.onnx")
+
+
 def test_names_that_are_no_utf8() -> None:
     """Put right they could be the same: what depends on one of them would be taken to depend on the other."""
     nodes = [helper.make_node("Identity", ["x"], ["first"]), helper.make_node("Identity", ["first"], ["y"])]

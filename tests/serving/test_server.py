@@ -198,6 +198,18 @@ def free_ports(*arguments: str | Path) -> tuple[str | Path, ...]:
     return (*arguments, "--grpc-port", "0", "--http-port", "off", "--metrics-port", "0")
 
 
+def test_a_run_of_a_load_has_a_limit_at_the_start_too(tmp_path: Path) -> None:
+    """Else one model keeps all others from being served."""
+    folder = models.repository(
+        tmp_path,
+        {"identity": models.identity(), "endless": models.slow(10**9, always=True)},
+        {"endless": "inferd { max_run_s: 1 }"},
+    )
+    with ServerFixture(folder) as served, Caller(served.address) as caller:
+        same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        assert "a run took longer than max_run_s, 1 s" in served.server.repository.skipped["endless"]
+
+
 def test_every_model_that_cannot_be_served_is_named_with_the_cure(tmp_path: Path) -> None:
     """A broken file, outputs that no request can carry, and configurations that disagree with the graph or ask for too much."""
     identity = models.identity()
