@@ -115,7 +115,7 @@ def shares_runs(config: ModelConfig) -> bool:
 
 
 def why_alone(config: ModelConfig) -> tuple[str, str]:
-    """Why requests share no run, though a run may have several rows, and the cure where one line is enough. Of a settled configuration."""
+    """Why requests share no run, though a run may have several rows, and the cure where one line is enough. config: a settled one."""
     if config.max_batch_size <= 1 or shares_runs(config):
         return "", ""
     why = config.inferd.batching_reason.removeprefix(ALONE)

@@ -1,5 +1,5 @@
 """Requests with so many typed contents, or so much JSON, that unpacking them would hold up the event loop. Never in here: how they are
-unpacked (_core/codec/infer, _core/rest/infer), threads.
+unpacked (_core/codec/infer, _core/rest/decode), threads.
 """
 
 from __future__ import annotations
