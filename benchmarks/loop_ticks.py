@@ -15,7 +15,7 @@ import uvloop
 
 import inferd
 
-WARM_UP_S = 1.0  # iterations before that load models and make the first objects
+WARM_UP_S = 1.0  # iterations before that do not count: they load models and make the first objects
 
 
 async def main() -> None:
@@ -42,4 +42,5 @@ async def main() -> None:
     await server.stop()
 
 
-uvloop.run(main())
+if __name__ == "__main__":
+    uvloop.run(main())
