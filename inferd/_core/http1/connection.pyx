@@ -17,7 +17,7 @@ from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, IDENTITY, OPTIONS, Head
 from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
-from inferd._core.net.limits cimport QUANTUM
+from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES, MAX_PATH_NBYTES, QUANTUM, TASK_NBYTES
 from inferd._core.net.poller cimport READABLE
 from inferd._core.net.server_state cimport SEND_NBYTES, ServerState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_stalled
@@ -27,12 +27,9 @@ from inferd._core.net.tls cimport Tls
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted, Unavailable
 
 cdef enum:
-    TASK_NBYTES = 4 << 10       # charged to the message memory for each call that is no inference: a task serves it
     DROPPED_NBYTES = 64 << 10   # the longest body of a rejected request that is read, so that the connection can stay open
     JOINED_NBYTES = 16 << 10    # so much of a body is copied behind the head, and leaves in the same write
-    LEAST_COMPRESSED_NBYTES = 1024      # smaller responses are not worth compressing
     MAX_HEAD_NBYTES = 32 << 10  # of a response
-    MAX_PATH_NBYTES = 256       # this much of a path is the name of its calls, for messages and the log
     IDLE_NS = 75_000_000_000    # without a call, where max_connection_idle_s is 0; as in nginx
     NAME_NBYTES = 4             # of HTTP2_NAME, with which HTTP/2's preface begins
 

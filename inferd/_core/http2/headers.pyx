@@ -13,7 +13,8 @@ from inferd._core.http.head cimport GZIP, IDENTITY, Head, verb_of
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
-from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_PATH_NBYTES
+from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES
+from inferd._core.net.limits cimport MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 

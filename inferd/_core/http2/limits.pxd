@@ -18,13 +18,8 @@ cdef enum:
     # It resets the stream of a client that sends more.
     ANSWERED_HEADERS = 4
     LEAST_ANSWERED_NBYTES = 64 << 10
-    # This much of an unknown method's path is kept, for the message of its rejection.
-    MAX_PATH_NBYTES = 256
     # A connection may always have this many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16
-    # Calls of all methods but ModelInfer and ModelStreamInfer run as tasks. Each task, and each stream of ModelStreamInfer, is charged for
-    # this much memory beside its messages.
-    TASK_NBYTES = 4 << 10
     # A request in flight on a stream of ModelStreamInfer is charged for this much memory beside its message.
     STREAMED_REQUEST_NBYTES = 1 << 10
     # A stream of ModelStreamInfer is not read while its requests in flight hold this much, or are max_stream_requests.

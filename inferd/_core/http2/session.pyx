@@ -22,13 +22,13 @@ from inferd._core.net.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
 from inferd._core.http2.http2_state cimport Http2State
-from inferd._core.http2.limits cimport CONTROL_NBYTES, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES, TASK_NBYTES
+from inferd._core.http2.limits cimport CONTROL_NBYTES, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, REST, STREAM, Http2Call
-from inferd._core.net.limits cimport TURN_REQUESTS
+from inferd._core.net.limits cimport TASK_NBYTES, TURN_REQUESTS
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING
 from inferd._core.net.tls cimport Tls

@@ -18,13 +18,11 @@ from inferd._core.grpc.message cimport (
 )
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.limits cimport STREAMED_COST
+from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES
 from inferd._core.net.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, NOTHING, REQUEST, Owed
 from inferd._core.http2.streamed cimport Streamed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
-
-cdef enum:
-    LEAST_COMPRESSED_NBYTES = 1024      # smaller responses are not worth compressing
 
 cdef inline nghttp2_nv constant_header(bytes name, bytes value):
     """A header over bytes objects that live as long as the module: nghttp2 need not copy them."""

@@ -20,5 +20,12 @@ cdef enum:
     # A connection is aborted when more output than this waits for its socket: one write, and responses of TLS to a client that reads
     # nothing.
     MAX_UNSENT_NBYTES = 512 << 10
+    # This much of the path of an unknown method, or of a REST call, is kept for messages and the log.
+    MAX_PATH_NBYTES = 256
+    # Calls that are no inference run as tasks. Each task, and each stream of ModelStreamInfer, is charged for this much memory beside its
+    # messages.
+    TASK_NBYTES = 4 << 10
+    # Smaller responses are not worth compressing.
+    LEAST_COMPRESSED_NBYTES = 1024
     # A turn begins this many requests of streams of ModelStreamInfer.
     TURN_REQUESTS = 64
