@@ -13,7 +13,7 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.message cimport SMALL_NBYTES, Message, charge_bytes, release_bytes
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, IDENTITY, OPTIONS, Head
+from inferd._core.http.head cimport HEAD, IDENTITY, OPTIONS, Head
 from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
@@ -38,7 +38,6 @@ cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes OK_JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 cdef bytes OK_BINARY = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
 cdef bytes JSON_TYPE = b"Content-Type: application/json\r\n"
-cdef dict CODINGS = {<int>GZIP: "gzip", <int>DEFLATE: "deflate"}
 
 cdef Py_ssize_t live_count = 0
 
@@ -101,7 +100,7 @@ cdef class Http1Call(Call):
             return 0
         server = self.connection.server
         if server.compression is not None and self.head.accept_coding != IDENTITY and body.nbytes >= LEAST_COMPRESSED_NBYTES:
-            self.outgoing = Compression(body, CODINGS[<int>self.head.accept_coding], self.send_compressed)
+            self.outgoing = Compression(body, self.head.accept_coding_name, self.send_compressed)
             if server.convert(self.connection, self.outgoing):
                 self.send_compressed()
             return 0
@@ -345,7 +344,7 @@ cdef class Http1Connection(StreamSocket):
             if call.head.content_coding == IDENTITY:
                 call.begin()
             else:
-                call.incoming = Decompression(call.message, CODINGS[<int>call.head.content_coding], self.parser.max_body_nbytes, call.go_on,
+                call.incoming = Decompression(call.message, call.head.content_coding_name, self.parser.max_body_nbytes, call.go_on,
                                               call.deadline_ns)
                 call.message = None
                 if self.server.convert(self, call.incoming):

@@ -17,8 +17,6 @@ cdef class Exchange:
     cdef tuple headers                  # of the response, beside those that submit() knows: pairs of bytes; None: an inference response
     # The response is an error's. Returns its body.
     cdef bytes describe(self, error)
-    # "gzip" or "deflate", as the client likes its response best; None: it takes neither.
-    cdef str coding(self)
     # Whether the response has no body, whatever the handler says.
     cdef bint is_bodiless(self) noexcept
     # Submits the response's HEADERS. nbytes: of its body, as it is sent, compressed or not. varies: that depends on the client. provider:

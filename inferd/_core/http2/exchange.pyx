@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
-from inferd._core.http.head cimport DEFLATE, GZIP, HEAD, Coding
+from inferd._core.http.head cimport GZIP, HEAD
 from inferd._core.http.response cimport error_body, error_headers, http_date, status_of
 from inferd._core.http2.nghttp2 cimport *
 
@@ -71,10 +71,6 @@ cdef class Exchange:
     cdef bytes describe(self, error):
         self.status, self.headers = status_of(error), (JSON, *error_headers(error))
         return error_body(error)
-
-    cdef str coding(self):
-        cdef Coding liked = self.head.accept_coding
-        return "gzip" if liked == GZIP else "deflate" if liked == DEFLATE else None
 
     cdef bint is_bodiless(self) noexcept:
         return self.head.verb == HEAD or self.status == NO_CONTENT or self.status == NOT_MODIFIED

@@ -9,7 +9,7 @@ from libc.string cimport memcmp
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport GZIP, IDENTITY, Head, verb_of
+from inferd._core.http.head cimport IDENTITY, Head, verb_of
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
@@ -166,7 +166,7 @@ cdef class HeaderReader:
         call.deadline_ns = head.deadline_ns
         if head.is_infer:
             call.method = self.server.infer_method
-        call.encoding = None if head.content_coding == IDENTITY else "gzip" if head.content_coding == GZIP else "deflate"
+        call.encoding = None if head.content_coding == IDENTITY else head.content_coding_name
         call.compresses = self.server.compression is not None and head.accept_coding != IDENTITY
         return 0
 

@@ -456,8 +456,9 @@ cdef class Http2Call(Call):
         if self.connection is None:
             return 0
         if self.compresses and response.nbytes >= LEAST_COMPRESSED_NBYTES:
-            self.outgoing = Compression(response, self.connection.server.compression if self.exchange is None else self.exchange.coding(),
-                                        self.send_compressed)
+            self.outgoing = Compression(
+                response, self.connection.server.compression if self.exchange is None else self.exchange.head.accept_coding_name,
+                self.send_compressed)
             self.connection.compressing_nbytes += response.nbytes
             if self.connection.server.convert(self.connection, self.outgoing):
                 self.send_compressed()
