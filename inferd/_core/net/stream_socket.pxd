@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.grpc.message cimport Share
 from inferd._core.net.low_water cimport LowWater
-from inferd._core.net.poller cimport Poller, Polled
+from inferd._core.net.poller cimport Polled
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stall_policy cimport StallPolicy
 from inferd._core.net.tls cimport Tls
@@ -32,7 +32,7 @@ cdef class StreamSocket(Polled):
     cdef StallPolicy output             # whether its kernel takes bytes: those that it has acknowledged
     # The way in.
     cdef bytes pending                  # input for the next turn, decrypted, perhaps b"" while TLS holds more. None: there is none
-    cdef bint paused                    # nothing is read, and nothing of `pending` is taken, until resume_reading()
+    cdef bint paused                    # nothing is read, and nothing of `pending` is taken; the protocol sets it, and ends it
     cdef bint at_end                    # the client sends nothing more
     cdef bint receiving                 # inside take(): output waits for its end
     cdef uint64_t received_nbytes       # since it began; take() adds to it, and to the server's total
@@ -70,8 +70,6 @@ cdef class StreamSocket(Polled):
     cdef void mark_dirty(self) noexcept
     # Hands bytes to the transport. Bytes that it cannot send wait in `unsent`; while they do, write_output() is not to make more.
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
-    # Goes on with `pending` and with the socket, in the next turn.
-    cdef void resume_reading(self) noexcept
     # take_backlogs() is called in the next turn, with this call in `resuming`.
     cdef int resume_call(self, call) except -1
     # Enters CLOSING: `unsent` still leaves, and all other output is lost. The next turn calls release().

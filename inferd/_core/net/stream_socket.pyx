@@ -343,11 +343,6 @@ cdef class StreamSocket(Polled):
             nbytes -= piece_nbytes
         return 0
 
-    cdef void resume_reading(self) noexcept:
-        self.paused = False
-        if self.poller is not None:
-            self.poller.wake(self)
-
     cdef int resume_call(self, call) except -1:
         if self.resuming is None:
             self.resuming = []
