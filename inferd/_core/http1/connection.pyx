@@ -379,17 +379,8 @@ cdef class Http1Connection(StreamSocket):
             else:                       # a lingering close throws away the rest of the body
                 head.keep_alive = False
                 self.paused = True
-        work, call.work = call.work, None
-        try:
-            self.server.reject(call, error)
-        except Exception as unexpected:
-            self.server.log(unexpected)
+        if not self.server.reject_call(call, error):
             self.finish()
-        if work is not None:
-            try:
-                work.cancel()
-            except Exception as unexpected:
-                self.server.log(unexpected)
 
     cdef int left_while_paused(self) except -1:
         if self.call is not None and not self.call.settled:

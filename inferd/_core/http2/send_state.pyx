@@ -82,17 +82,8 @@ cdef class SendState(StreamSocket):
 
     cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
         self.cost += QUANTUM            # a client with wrong calls lets others go first
-        work, call.work = call.work, None
-        try:
-            self.server.reject(call, error)
-        except Exception as unexpected:
-            self.server.log(unexpected)
+        if not self.server.reject_call(call, error):
             nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_INTERNAL_ERROR)
-        if work is not None:
-            try:
-                work.cancel()
-            except Exception as unexpected:
-                self.server.log(unexpected)
 
     cdef void reset_after_response(self, int32_t stream_id) noexcept:
         if self.resets_after_response is None:

@@ -2,6 +2,7 @@
 # Never in here: what a client sends, what one connection is at.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.net.keepalive_policy cimport KeepaliveRules
 from inferd._core.net.low_water cimport Gathering
@@ -57,6 +58,8 @@ cdef class ServerState:
     cdef readonly Totals totals
     cdef readonly dict lingering        # LingeringClose -> None, in the order in which they began
     cdef public bint stopping           # all connections drain
+    # The service makes a rejected call's response, and the call's work is cancelled. False: the service failed, and there is no response.
+    cdef bint reject_call(self, Call call, error) noexcept
     # Compresses or decompresses a message: at once if it is small, else on a thread. True: it is over.
     cdef bint convert(self, connection, Conversion conversion) noexcept
     cdef void schedule_flush(self) noexcept

@@ -4,6 +4,7 @@
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.net.limits cimport FLUSH_NBYTES
 from inferd._core.net.low_water cimport Gathering
@@ -78,6 +79,21 @@ cdef class ServerState:
     cdef void forget(self, connection) noexcept:
         if connection in self.dirty:
             self.dirty.remove(connection)
+
+    cdef bint reject_call(self, Call call, error) noexcept:
+        cdef bint rejected = True
+        work, call.work = call.work, None
+        try:
+            self.reject(call, error)
+        except Exception as unexpected:
+            self.log(unexpected)
+            rejected = False
+        if work is not None:
+            try:
+                work.cancel()
+            except Exception as unexpected:
+                self.log(unexpected)
+        return rejected
 
     cdef bint convert(self, connection, Conversion conversion) noexcept:
         cdef bint over
