@@ -7,6 +7,8 @@ import json
 from email.utils import formatdate
 from http import HTTPStatus
 
+from inferd.errors import InvalidArgument
+
 # By gRPC status code; Triton's REST has the same, and 400 where nothing fits better.
 cdef dict STATUS_OF_CODE = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 412, 10: 503, 12: 501, 13: 500, 14: 503, 16: 401}
 
@@ -51,6 +53,13 @@ cpdef bytes http_date():
     if now != dated:
         dated, date = now, formatdate(now, usegmt=True).encode("ascii")
     return date
+
+
+cdef decompression_error(error, str encoding):
+    if getattr(error, "reason", None) != "compression":
+        return error
+    return InvalidArgument(f"request body: expected {encoding}, as Content-Encoding says, got something else; "
+                           f"send it as it is, without Content-Encoding", reason="compression")
 
 
 cpdef tuple error_headers(error):

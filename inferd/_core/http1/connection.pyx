@@ -14,7 +14,7 @@ from inferd._core.grpc.compression cimport Compression, Conversion, Decompressio
 from inferd._core.grpc.message cimport SMALL_NBYTES, Message, charge_bytes, release_bytes
 from inferd._core.http.handler cimport http_handler
 from inferd._core.http.head cimport HEAD, IDENTITY, OPTIONS, Head
-from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
+from inferd._core.http.response cimport decompression_error, error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
 from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES, MAX_PATH_NBYTES, QUANTUM, TASK_NBYTES
@@ -24,7 +24,7 @@ from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_st
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, StreamSocket
 from inferd._core.net.tls cimport Tls
 
-from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted, Unavailable
+from inferd.errors import DeadlineExceeded, RequestError, ResourceExhausted, Unavailable
 
 cdef enum:
     DROPPED_NBYTES = 64 << 10   # the longest body of a rejected request that is read, so that the connection can stay open
@@ -127,10 +127,7 @@ cdef class Http1Call(Call):
         cdef Conversion conversion = self.incoming
         self.incoming = None
         if conversion.error is not None:
-            if isinstance(conversion.error, RequestError) and conversion.error.reason == "compression":
-                raise InvalidArgument(f"request body: expected {conversion.encoding}, as Content-Encoding says, got something else; "
-                                      f"send it as it is, without Content-Encoding", reason="compression")
-            raise conversion.error
+            raise decompression_error(conversion.error, conversion.encoding)
         self.connection.server.totals.decompressed += 1
         self.connection.server.totals.decompressed_nbytes += conversion.result.nbytes
         self.message = conversion.result

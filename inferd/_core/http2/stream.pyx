@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
+from inferd._core.http.response cimport decompression_error
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.server_state cimport Limits
 from inferd._core.grpc.message cimport (
@@ -322,10 +323,7 @@ cdef class Http2Call(Call):
             return None
         self.incoming = None
         if conversion.error is not None:
-            if self.kind == REST and getattr(conversion.error, "reason", "") == "compression":
-                raise InvalidArgument(f"request body: expected {self.encoding}, as Content-Encoding says, got something else; "
-                                      f"send it as it is, without Content-Encoding", reason="compression")
-            raise conversion.error
+            raise conversion.error if self.kind != REST else decompression_error(conversion.error, self.encoding)
         if self.connection is not None:
             self.connection.server.totals.decompressed += 1
             self.connection.server.totals.decompressed_nbytes += conversion.result.nbytes
