@@ -119,6 +119,15 @@ def test_other_responses(served: Served, wire: Wire) -> None:
     assert wanted.items() <= response.headers.items()
 
 
+def test_headers_beyond_the_limit_are_left_out(served: Served, wire: Wire) -> None:
+    wire.send(b"GET /" + b"x" * 300 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    call = served.calls.pop()
+    assert call.method == "/" + "x" * 255
+    call.respond(200, ((b"x-long", b"y" * (32 << 10)), (b"x-short", b"1")), b"hello")
+    [response] = wire.taken()
+    assert ("x-long" in response.headers, response.headers["x-short"], response.body) == (False, "1", b"hello")
+
+
 @pytest.mark.parametrize("verb", ["HEAD", "GET"])
 def test_head_has_the_length_without_the_body(served: Served, wire: Wire, verb: str) -> None:
     wire.send(f"{verb} /page HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -303,6 +312,26 @@ def test_tokens() -> None:
         wire.send(good)
         assert len(asked) == 6
         wire.close()
+
+
+def test_browsers_ask_first_without_a_token() -> None:
+    def authenticate(call: Call, authorization: bytes | None) -> bool:
+        raise Unauthenticated("no token")
+
+    with held(Served(lambda call, head: call.respond(204), authenticator=authenticate)) as served:
+        wire = Wire(served)
+        wire.send(b"OPTIONS /x HTTP/1.1\r\nHost: a\r\n\r\n", infer())
+        assert [each.status for each in wire.taken()] == [204, 401]
+        wire.close()
+
+
+def test_no_memory_is_said(wire: Wire, before: int) -> None:
+    """For a task, and for a body."""
+    messages.set_budget(before + 1)
+    wire.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [each.status for each in wire.taken()] == [429]
+    wire.send(infer(bytes(100_000)))
+    assert [each.status for each in wire.taken()] == [429]
 
 
 def test_name_that_may_not_call(served: Served, wire: Wire) -> None:

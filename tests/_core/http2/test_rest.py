@@ -197,6 +197,13 @@ def test_any_other_response() -> None:
     client.session.close()
 
 
+def test_too_many_headers_end_the_stream() -> None:
+    client = Client(Rest(lambda call, head: call.respond(200, ((b"x", b"y"),) * 65, b"")))
+    stream = ask(client)
+    assert client.resets == {stream: 2}
+    client.session.close()
+
+
 def test_a_rejection_is_json() -> None:
     def refuse(call: Http2Call, head: Head) -> None:
         if head.is_infer:
@@ -336,6 +343,16 @@ def test_tokens_are_asked_for() -> None:
     client.session.close()
 
 
+def test_browsers_ask_first_without_a_token() -> None:
+    def authenticator(call: Any, authorization: bytes | None) -> bool:
+        raise Unauthenticated("no token")
+
+    client = Client(Rest(echo, authenticator=authenticator))
+    first, then = ask(client, PATH, None, verb="OPTIONS"), ask(client)
+    assert [client.headers[stream][":status"] for stream in (first, then)] == ["200", "401"]
+    client.session.close()
+
+
 def test_a_body_that_does_not_come_is_late() -> None:
     served = Rest()
     client = Client(served)
@@ -395,6 +412,17 @@ def test_no_memory_for_a_body_is_said(before: int) -> None:
     pool.set_budget(before + 200_000)
     stream = ask(client, PATH, bytes(400_000), length(400_000))
     assert client.headers[stream][":status"] == "429"
+    client.session.close()
+
+
+def test_no_memory_for_the_words_of_a_rejection(before: int) -> None:
+    def refuse(call: Http2Call, head: Head) -> None:
+        pool.set_budget(1)
+        raise NotFound("no model m")
+
+    client = Client(Rest(refuse))
+    stream = ask(client)
+    assert (client.headers[stream][":status"], client.bodies[stream]) == ("404", b"")
     client.session.close()
 
 
