@@ -116,7 +116,7 @@ LIBRARIES = (
         ("http1",),
         "INFERD_HTTP1",
         "libllhttp-dev",
-        ("HTTP/1.1", "REST needs the extra inferd[http], whose server in Python is many times slower."),
+        ("HTTP/1.1", "REST needs the extra inferd[http], whose server in Python is slower."),
     ),
     Library(
         "libjpeg",
@@ -143,7 +143,7 @@ LIBRARIES = (
         ("rest", "inference.rest_path"),
         "INFERD_YYJSON",
         "libyyjson-dev",
-        ("native REST", "A Python server will serve REST (pip install 'inferd[http]'): correct, but many times slower."),
+        ("native REST", "A Python server will serve REST (pip install 'inferd[http]'): correct, but slower."),
     ),
 )
 

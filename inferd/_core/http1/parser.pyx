@@ -2,9 +2,11 @@
 # parser: the requests of one connection of HTTP/1.1 (see parser.pxd).
 #
 # llhttp finds the parts of a head and the chunks of a body. This parser decides once more, and more strictly, how long a body is: one
-# Content-Length of digits, or `Transfer-Encoding: chunked`, never both. llhttp 9.2 accepts in its strict mode, and this parser rejects: any
-# number of empty lines before a request, HTTP/0.9 with fields behind a bare LF (nodejs/llhttp#877), RTSP and ICE, spaces in a row in the
-# request line, other transfer codings in front of `chunked`, and extensions, trailers and leading zeros of chunks without an end.
+# Content-Length of digits, or `Transfer-Encoding: chunked`, never both. It rejects more than llhttp 9.2 does in its strict mode:
+# - any number of empty lines before a request, and spaces in a row in the request line;
+# - HTTP/0.9 with fields behind a bare LF (nodejs/llhttp#877), RTSP and ICE;
+# - other transfer codings in front of `chunked`;
+# - extensions, trailers and leading zeros of chunks without an end.
 # llhttp would also take the body of a request with `Upgrade` for another protocol.
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -100,7 +102,7 @@ cdef class Parser:
         return True
 
     cdef bint take_known_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1:
-        """The same bytes mean the same: this costs a tenth of parsing them."""
+        """The same bytes mean the same, and need not be parsed again."""
         cdef Py_ssize_t known_nbytes
         if self.known is None:
             return False

@@ -1,4 +1,4 @@
-"""What an error's response says, whichever HTTP carries it."""
+"""The response to an error: its status, headers and body, whichever HTTP carries it."""
 
 from __future__ import annotations
 

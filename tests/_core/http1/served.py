@@ -40,7 +40,7 @@ class Response:
 
 
 class _Source:
-    """What http.client takes for a socket."""
+    """It stands in for the socket of http.client."""
 
     def __init__(self, source: BytesIO) -> None:
         self.source = source
@@ -107,12 +107,12 @@ class Served:
         call.fail(error if isinstance(error, RequestError) else Internal("fault"))
 
     def run(self) -> None:
-        """What the event loop was asked for."""
+        """Runs the callbacks that the event loop was asked for."""
         while self.scheduled:
             self.scheduled.pop(0)()
 
     def convert(self) -> None:
-        """What message threads were asked for."""
+        """Does the work that message threads were asked for."""
         while self.work:
             work = self.work.pop(0)
             work.run()
@@ -223,7 +223,7 @@ class Sockets:
         return found
 
     def ends(self, client: socket.socket) -> bytes:
-        """What comes until the server's end."""
+        """The bytes that come until the server ends the connection."""
         taken = bytearray()
 
         def came() -> bool:

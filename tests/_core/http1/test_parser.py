@@ -330,7 +330,7 @@ def test_error_frees_what_came() -> None:
 
 
 def test_request_of_a_real_client() -> None:
-    """What Python's http.client sends."""
+    """Python's http.client sends it, in chunks."""
     import http.client
     import threading
 

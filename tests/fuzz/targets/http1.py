@@ -219,7 +219,7 @@ def check_connection(echo: Echo, data: bytes, pieces: list[bytes]) -> None:
 
 
 def act(echo: Echo, connection: Http1Connection, what: int) -> None:
-    """What the server does between two reads."""
+    """Between two reads the server does something."""
     if what & 1:
         echo.answer()
     match what >> 1 & 15:
