@@ -66,6 +66,17 @@ cdef class Head:
     # The same head for another request, whose bytes were the same; its deadline begins now.
     cdef Head again(self)
 
+# `authorization` of a request that has it more than once. No token holds a space.
+cdef bytes SEVERAL
+
+# Whether two secrets of the same length are the same. The time does not depend on where the first difference is.
+cdef inline bint same_secret(const uint8_t *one, const uint8_t *other, size_t nbytes) noexcept nogil:
+    cdef uint8_t difference = 0
+    cdef size_t i
+    for i in range(nbytes):
+        difference |= one[i] ^ other[i]
+    return difference == 0
+
 # The HTTP method of that name.
 cdef Verb verb_of(bytes name) noexcept
 

@@ -43,7 +43,7 @@ cdef tuple NAMES = (
 cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_HEADERS | 1 << REQUEST_ID | \
     1 << TRACEPARENT | 1 << ENVOY_TIMEOUT
 
-cdef bytes SEVERAL = b", "              # the value of `authorization` if it came more than once; no token holds a space
+SEVERAL = b", "
 cdef bytes JSON = b"application/json"
 cdef bytes BINARY = b"application/octet-stream"
 cdef tuple VERBS = (b"", b"GET", b"HEAD", b"POST", b"OPTIONS")

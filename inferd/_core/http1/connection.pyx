@@ -13,7 +13,7 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.message cimport SMALL_NBYTES, Message, charge_bytes, release_bytes
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport HEAD, IDENTITY, OPTIONS, Head
+from inferd._core.http.head cimport HEAD, IDENTITY, OPTIONS, Head, same_secret
 from inferd._core.http.response cimport decompression_error, error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
@@ -311,20 +311,13 @@ cdef class Http1Connection(StreamSocket):
         return 0
 
     cdef int authenticate(self, Http1Call call) except -1:
-        """Raises what the authenticator raises. It sees a value that all calls of the connection have once. The comparison takes a time
-        that does not depend on where the first difference is."""
+        """Raises what the authenticator raises. It sees a value that all calls of the connection have once."""
         cdef bytes authorization = call.head.authorization
-        cdef const char *known
-        cdef const char *given
-        cdef int difference = 0
-        cdef Py_ssize_t i
         if authorization is not None and self.authorized is not None and self.authorized_epoch == self.server.credentials_epoch and \
-                PyBytes_GET_SIZE(authorization) == PyBytes_GET_SIZE(self.authorized):
-            known, given = PyBytes_AS_STRING(self.authorized), PyBytes_AS_STRING(authorization)
-            for i in range(PyBytes_GET_SIZE(authorization)):
-                difference |= known[i] ^ given[i]
-            if difference == 0:
-                return 0
+                PyBytes_GET_SIZE(authorization) == PyBytes_GET_SIZE(self.authorized) and \
+                same_secret(<const uint8_t *>PyBytes_AS_STRING(authorization), <const uint8_t *>PyBytes_AS_STRING(self.authorized),
+                            PyBytes_GET_SIZE(authorization)):
+            return 0
         if self.server.authenticator(call, authorization):
             self.authorized, self.authorized_epoch = authorization, self.server.credentials_epoch
         return 0

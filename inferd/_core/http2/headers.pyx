@@ -9,7 +9,7 @@ from libc.string cimport memcmp
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport IDENTITY, Head, verb_of
+from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, same_secret, verb_of
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
@@ -18,7 +18,6 @@ from inferd._core.net.limits cimport MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 
-cdef bytes SEVERAL = b", "              # the value of `authorization` if it came more than once; no token holds a space
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM, "infer_stream": INFER_STREAM}
 
 
@@ -213,20 +212,14 @@ cdef class HeaderReader:
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
         """Keeps the header for the authenticator; without one, the server ignores it. The authenticator sees a value that all calls of
-        a connection have once. The comparison takes a time that does not depend on where the first difference is."""
-        cdef const uint8_t *known
-        cdef uint8_t difference = 0
-        cdef size_t i
+        a connection have once."""
         if call.is_authorized or call.authorization is not None:
             call.is_authorized, call.authorization = False, SEVERAL
             return
         call.is_authorized = False
         if self.authorized is not None and self.authorized_epoch == self.server.credentials_epoch and \
                 nbytes == <size_t>PyBytes_GET_SIZE(self.authorized):
-            known = <const uint8_t *>PyBytes_AS_STRING(self.authorized)
-            for i in range(nbytes):
-                difference |= value[i] ^ known[i]
-            call.is_authorized = difference == 0
+            call.is_authorized = same_secret(value, <const uint8_t *>PyBytes_AS_STRING(self.authorized), nbytes)
         if not call.is_authorized:
             try:
                 call.authorization = <bytes>value[:nbytes]
