@@ -43,7 +43,7 @@ class Answered(Call):
     answer = b""
 
     def reply(self, message: Any) -> None:
-        self.response = bytes(message)
+        self.answer = bytes(message)
 
 
 def assert_holds(request: InferRequest, shape: tuple[int, ...]) -> None:
@@ -81,11 +81,11 @@ def test_check_of_text(benchmark: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_respond(benchmark: Any, shape: tuple[int, ...]) -> None:
+def test_encode(benchmark: Any, shape: tuple[int, ...]) -> None:
     request = decode_infer_request(message_of(shape))
     request.check(signature_of(shape))
     outputs = Tensors([values_of(shape)], ["FP32"], True)
-    benchmark(request.respond, outputs, 0)
+    benchmark(request.encode, outputs, 0)
     call = Answered("/inference.GRPCInferenceService/ModelInfer", Message())
     batcher = Batcher(1, Statistics(1))
     batcher.put(request, call)
