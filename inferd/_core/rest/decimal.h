@@ -107,10 +107,26 @@ static inline uint32_t round_to_odd32(uint64_t g, uint32_t cp) {
     return (uint32_t)(product >> 64) | ((uint32_t)(product >> 32) > 1);
 }
 
+/* Writes the decimal of fewest digits from lower to upper that is nearest to vb. All three count quarters of 10^k. */
+static inline char *put_shortest(char *at, uint64_t lower, uint64_t vb, uint64_t upper, int k) {
+    uint64_t s = vb / 4, tens;
+    int up, down;
+    if (s >= 10) {
+        tens = s / 10;
+        down = lower <= 40 * tens;
+        up = 40 * tens + 40 <= upper;
+        if (down != up) return put_decimal(at, tens + (uint64_t)up, k + 1);
+    }
+    down = lower <= 4 * s;
+    up = 4 * s + 4 <= upper;
+    if (down == up) up = vb > 4 * s + 2 || (vb == 4 * s + 2 && (s & 1));
+    return put_decimal(at, s + (uint64_t)up, k);
+}
+
 /* A finite double: at most 24 bytes. */
 static inline char *put_float64(char *at, double value) {
-    uint64_t bits, fraction, c, vb, lower, upper, s, tens, odd;
-    int exponent, q, k, h, closer, up, down;
+    uint64_t bits, fraction, c, vb, lower, upper, odd;
+    int exponent, q, k, h, closer;
     const Power *g;
     memcpy(&bits, &value, 8);
     if (bits >> 63) *at++ = '-';
@@ -129,24 +145,14 @@ static inline char *put_float64(char *at, double value) {
     lower = round_to_odd(g, (4 * c - 2 + (uint64_t)closer) << h) + odd;
     vb = round_to_odd(g, 4 * c << h);
     upper = round_to_odd(g, (4 * c + 2) << h) - odd;
-    s = vb / 4;
-    if (s >= 10) {
-        tens = s / 10;
-        down = lower <= 40 * tens;
-        up = 40 * tens + 40 <= upper;
-        if (down != up) return put_decimal(at, tens + (uint64_t)up, k + 1);
-    }
-    down = lower <= 4 * s;
-    up = 4 * s + 4 <= upper;
-    if (down == up) up = vb > 4 * s + 2 || (vb == 4 * s + 2 && (s & 1));
-    return put_decimal(at, s + (uint64_t)up, k);
+    return put_shortest(at, lower, vb, upper, k);
 }
 
 /* The same for a float: the fewest digits that read back as this float, also where a reader makes a double of them first. That is no
    difference but for one number, 7.038531e-26, as trying all of them has shown. At most 17 bytes. */
 static inline char *put_float32(char *at, float value) {
-    uint32_t bits, fraction, c, vb, lower, upper, s, tens, odd;
-    int exponent, q, k, h, closer, up, down;
+    uint32_t bits, fraction, c, vb, lower, upper, odd;
+    int exponent, q, k, h, closer;
     uint64_t g;
     memcpy(&bits, &value, 4);
     if (bits >> 31) *at++ = '-';
@@ -166,17 +172,7 @@ static inline char *put_float32(char *at, float value) {
     lower = round_to_odd32(g, (4 * c - 2 + (uint32_t)closer) << h) + odd;
     vb = round_to_odd32(g, 4 * c << h);
     upper = round_to_odd32(g, (4 * c + 2) << h) - odd;
-    s = vb / 4;
-    if (s >= 10) {
-        tens = s / 10;
-        down = lower <= 40 * tens;
-        up = 40 * tens + 40 <= upper;
-        if (down != up) return put_decimal(at, tens + (uint32_t)up, k + 1);
-    }
-    down = lower <= 4 * s;
-    up = 4 * s + 4 <= upper;
-    if (down == up) up = vb > 4 * s + 2 || (vb == 4 * s + 2 && (s & 1));
-    return put_decimal(at, s + (uint32_t)up, k);
+    return put_shortest(at, lower, vb, upper, k);
 }
 
 #endif
