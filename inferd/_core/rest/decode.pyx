@@ -21,7 +21,7 @@ from inferd._core.rest.elements cimport MAX_NESTING, OUT_OF_RANGE, TOO_DEEP, WRO
 from inferd._core.rest.request cimport Asked, RestRequest, padded, put_name
 from inferd._core.rest.yyjson cimport (
     ARRAY, FALSE, NOTHING, OBJECT, OUT_OF_MEMORY, REAL, SIGNED, STRING, TRUE, UNSIGNED, Arena, arena_memory, arena_nbytes, behind,
-    count_of, is_count, kind_of, text_of, type_of, yyjson_alc, yyjson_doc, yyjson_read_err, yyjson_read_opts, yyjson_val,
+    count_of, is_count, is_key, kind_of, text_of, type_of, yyjson_alc, yyjson_doc, yyjson_read_err, yyjson_read_opts, yyjson_val,
 )
 from inferd._core.tensor.tensor cimport (
     BF16, BOOL, BYTES, FP16, FP32, FP64, INVALID, MAX_RANK, MAX_TENSORS, TensorView, datatype_of, itemsize,
@@ -185,7 +185,7 @@ cdef int scan(const yyjson_val *object, const Word *words, int count, const yyjs
         found[word] = NULL
     for _i in range(count_of(object)):
         for word in range(count):
-            if words[word].nbytes == count_of(key) and memcmp(words[word].text, key.uni.str, count_of(key)) == 0:
+            if is_key(key, words[word].text, words[word].nbytes):
                 if seen >> word & 1:
                     return word
                 seen |= <uint32_t>1 << word
@@ -215,9 +215,6 @@ cdef int find_parameters(const yyjson_val *object, const yyjson_val **found, int
     cdef const yyjson_val *other
     cdef Bytes name
     cdef Py_ssize_t i, _k
-    if object == NULL:
-        memset(found, 0, KNOWN_PARAMETERS * sizeof(found[0]))
-        return 0
     expect_type(object, OBJECT, place, "parameters", "an object")
     count[0] += <int>min(count_of(object), <Py_ssize_t>(MAX_PARAMETERS + 1))
     if count[0] > MAX_PARAMETERS:
@@ -230,7 +227,7 @@ cdef int find_parameters(const yyjson_val *object, const yyjson_val **found, int
                                   f"{shown_value(key + 1)}")
         other = object + 1
         for _k in range(i):
-            if count_of(other) == count_of(key) and memcmp(other.uni.str, key.uni.str, count_of(key)) == 0:
+            if is_key(other, key.uni.str, count_of(key)):
                 name = text_of(key)
                 raise InvalidArgument(f"{shown_place(place)}: parameter '{shown(&name)}' is there twice; send it once")
             other = other + 2
@@ -325,8 +322,7 @@ cdef int read_parameters(RestRequest request, const yyjson_val *object, const Pl
     find_parameters(object, known, count, place)
     key = object + 1
     for _i in range(count_of(object)):
-        if count_of(key) >= 7 and memcmp(key.uni.str, b"triton_", 7) == 0 and not (
-                count_of(key) == 34 and memcmp(key.uni.str, b"triton_enable_empty_final_response", 34) == 0):
+        if count_of(key) >= 7 and memcmp(key.uni.str, b"triton_", 7) == 0 and not is_key(key, b"triton_enable_empty_final_response", 34):
             name = text_of(key)
             raise InvalidArgument(f"parameter '{shown(&name)}': names that begin with 'triton_' are reserved; the one that is known is "
                                   "'triton_enable_empty_final_response'")
