@@ -216,8 +216,8 @@ cdef Message write_response(RestRequest request, const Output *outputs, int coun
     """The response in a message that has room for the longest text."""
     cdef Signature signature = request.signature
     cdef bytes provenance = b""
+    cdef bint has_binary = False
     cdef Py_ssize_t bound
-    cdef Py_ssize_t binary_nbytes = 0
     cdef Message response
     cdef char *at
     cdef int i
@@ -225,9 +225,9 @@ cdef Message write_response(RestRequest request, const Output *outputs, int coun
         provenance = parameters_text(signature.provenance)
     bound = frame_bound(request, outputs, count, provenance)
     for i in range(count):
-        bound += outputs[i].text_bound
-        binary_nbytes += outputs[i].nbytes if outputs[i].binary else 0
-    response = new_message(bound + binary_nbytes)
+        bound += outputs[i].nbytes if outputs[i].binary else outputs[i].text_bound
+        has_binary = has_binary or outputs[i].binary
+    response = new_message(bound)
     at = put_word(response.data, b'{"model_name":', 14)
     at = put_quoted(at, PyBytes_AS_STRING(signature.model_name), PyBytes_GET_SIZE(signature.model_name))
     at = put_word(at, b',"model_version":', 17)
@@ -243,21 +243,13 @@ cdef Message write_response(RestRequest request, const Output *outputs, int coun
         at -= 1                         # a comma
     at = put_word(at, b"]}", 2)
     request.head.response_json_nbytes = 0
-    if any_binary(outputs, count):
+    if has_binary:
         request.head.response_json_nbytes = at - response.data
         for i in range(count):
             if outputs[i].binary:
                 at = put_raw(at, &outputs[i])
     response.nbytes = at - response.data
     return response
-
-
-cdef inline bint any_binary(const Output *outputs, int count) noexcept:
-    cdef int i
-    for i in range(count):
-        if outputs[i].binary:
-            return True
-    return False
 
 
 cdef char *put_output(char *at, const Output *output) except NULL:
