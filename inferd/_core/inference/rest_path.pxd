@@ -15,6 +15,5 @@ cdef class RestInfer(HttpHandler):
     # raw(call, head): whether it takes a body that is no request in JSON: a picture, a sentence, a record. None: nothing does.
     cdef public object raw
     cdef int rest_infer(self, Call call, Head head, RestRequest request) except -1
-    cdef object look_up(self, Head head)
-    cdef RestRequest decode(self, Call call, Head head)
+    cdef RestRequest decode(self, Call call, Head head, found)
     cdef Route find_or_wait(self, Call call, RestRequest request)

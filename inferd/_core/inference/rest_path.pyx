@@ -57,12 +57,14 @@ cdef class RestInfer(HttpHandler):
     cdef int rest_infer(self, Call call, Head head, RestRequest request) except -1:
         """One inference: rejected here by an exception, or queued; the response goes to the call when its batch has run.
         request: its decoded body, if a thread has decoded it."""
+        cdef Bytes name = bytes_of(head.model_name)
+        cdef Bytes version = bytes_of(head.model_version)
         cdef Route route
+        found = self.routes.get(&name, &version)
         if request is None:
-            request = self.decode(call, head)
+            request = self.decode(call, head, found)
             if request is None:
                 return 0
-        found = self.look_up(head)
         route = <Route>found if found is not None else self.find_or_wait(call, request)     # the table holds nothing but routes
         if route is None:
             return 0
@@ -71,17 +73,10 @@ cdef class RestInfer(HttpHandler):
         route.submit(request, call)
         return 0
 
-    cdef object look_up(self, Head head):
-        """The Route of its model, or None."""
-        cdef Bytes name = bytes_of(head.model_name)
-        cdef Bytes version = bytes_of(head.model_version)
-        return self.routes.get(&name, &version)
-
-    cdef RestRequest decode(self, Call call, Head head):
-        """None: another has the call now."""
+    cdef RestRequest decode(self, Call call, Head head, found):
+        """found: the Route of its model, or None. Returns None where another has the call now."""
         cdef RestRequest request
         if head.json_nbytes == 0:
-            found = self.look_up(head)
             if found is None and self.raw is not None and self.raw(call, head):
                 return None
             if found is None:
