@@ -152,6 +152,21 @@ def test_raw_bytes_are_the_only_input_of_a_model() -> None:
         world.infer(Asked(bytes(15), Inference_Header_Content_Length="0"))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([("x", "FP32", (-1, 4)), ("z", "FP32", (-1, 4))], "is for models of one input, this one has 2"),
+        ([("x", "FP32", (-1, -1, -1))], "several axes of any size"),
+    ],
+)
+def test_raw_bytes_do_not_tell_what_they_are(inputs: list[Any], words: str) -> None:
+    world = RestWorld()
+    signature = Signature("other", "1", inputs, [("y", "FP32", (-1, 4))], 8)
+    world.routes.fill({("other", ""): Route(world, signature, world.batcher, Instance("other", world.backend), world.scheduled.append)})
+    with pytest.raises(InvalidArgument, match=words):
+        world.infer(Asked(bytes(16), "/v2/models/other/infer", Inference_Header_Content_Length="0"))
+
+
 def test_a_long_response_does_not_hold_the_event_loop() -> None:
     signature = Signature("wide", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)
     world = RestWorld()
