@@ -286,36 +286,28 @@ def example_of(model: Model) -> Json | None:
     """A body that the model takes, as far as its configuration tells; None: it would be too long, or has no form in JSON."""
     specs = model.signature.input_specs
     raw = {each.name: each for each in raw_inputs(model)}
-    if (
-        len(specs) == len(raw)
-        and (values := [_example_value(each) for each in raw.values()])
-        and all(isinstance(value, Base64Example) for value in values)
-    ):
-        return {name: value.told for name, value in zip(raw, values, strict=True) if isinstance(value, Base64Example)}
+    values = {name: _example_value(each) for name, each in raw.items()}
+    if values and len(specs) == len(raw) and all(isinstance(value, dict) for value in values.values()):
+        return values
     sizes = {name: tuple(max(size, 1) for size in shape) for name, _, shape in specs}
     if sum(map(math.prod, sizes.values())) > MAX_EXAMPLE_ELEMENTS or any(datatype in RAW_ONLY for _, datatype, _ in specs):
         return None
     inputs = []
     for name, datatype, _ in specs:
-        value = _example_value(raw[name]) if name in raw else False if datatype == "BOOL" else 0
-        if isinstance(value, Base64Example):
+        value = values[name] if name in raw else False if datatype == "BOOL" else 0
+        if isinstance(value, dict):
             return None
         inputs.append({"name": name, "datatype": datatype, "shape": sizes[name], "data": [value] * math.prod(sizes[name])})
     return {"inputs": inputs}
 
 
-class Base64Example(msgspec.Struct):
-    """A file in JSON."""
-
-    told: Json
-
-
-def _example_value(raw: RawInput) -> str | Base64Example:
+def _example_value(raw: RawInput) -> str | Json:
+    """A text; of a file an object with its base64."""
     match raw.kind:
         case Kind.IMAGE:
-            return Base64Example({"b64": PNG})
+            return {"b64": PNG}
         case Kind.AUDIO:
-            return Base64Example({"b64": b64encode(_silence()).decode()})
+            return {"b64": b64encode(_silence()).decode()}
         case Kind.RECORD:
             return _example_record(raw)
     return "A sentence."
