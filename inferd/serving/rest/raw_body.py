@@ -28,9 +28,10 @@ __all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "is_raw", "raw_inp
 
 Tensor = tuple[str, str, tuple[int, ...], bytes]  # name, datatype, shape, raw content
 
-# Types of a request in JSON; the last is what curl says of any file.
-JSON_TYPES = (None, b"application/json", b"text/json", b"application/octet-stream", b"application/x-www-form-urlencoded")
-UNTOLD = (None, b"application/octet-stream", b"application/x-www-form-urlencoded")  # it says nothing of the content
+# These types say nothing of the content; the last is what curl says of any file.
+UNTOLD = (None, b"application/octet-stream", b"application/x-www-form-urlencoded")
+JSON_TYPES = (b"application/json", b"text/json", *UNTOLD)  # of a request in JSON
+BRACE = re.compile(rb"[ \t\r\n]*\{")
 FORM = b"multipart/form-data"
 MAX_PARTS = 256  # of a form
 MAX_PART_HEAD_NBYTES = 4 << 10
@@ -107,7 +108,7 @@ def is_raw(head: Head, body: bytes) -> bool:
 
 
 def begins_with_brace(body: bytes) -> bool:
-    return body[:64].lstrip(b" \t\r\n")[:1] == b"{" or (body[:64].isspace() and body.lstrip(b" \t\r\n")[:1] == b"{")
+    return BRACE.match(body) is not None
 
 
 def tensors_of(model: Model, head: Head, body: Any) -> list[Tensor] | None:
@@ -121,8 +122,7 @@ def tensors_of(model: Model, head: Head, body: Any) -> list[Tensor] | None:
         raise _wrong_type(model, inputs, content_type)
     if content_type == FORM:
         return _form(model, inputs, head.content_type_whole or b"", content)
-    is_json = content_type in (b"application/json", b"text/json") or begins_with_brace(content)
-    if is_json and (content_type in JSON_TYPES):
+    if content_type in JSON_TYPES and (content_type not in UNTOLD or begins_with_brace(content)):
         return _json(model, inputs, content)
     chosen = _choose(model, inputs, content_type)
     _check_charset(head.content_type_whole or b"")
@@ -198,11 +198,8 @@ def _json(model: Model, inputs: list[RawInput], content: bytes) -> list[Tensor] 
     by_name = {each.name: each for each in inputs}
     if not found or not found.keys() <= by_name.keys():
         other = next((name for name in found if name not in by_name), "")
-        raise InvalidArgument(
-            f"body: expected an array `inputs`, or an object with {', '.join(by_name)}; got {other[:MAX_SHOWN_CHARS]!r}"
-            if found
-            else f"body: expected an array `inputs`, or an object with {', '.join(by_name)}; got an empty object"
-        )
+        got = repr(other[:MAX_SHOWN_CHARS]) if found else "an empty object"
+        raise InvalidArgument(f"body: expected an array `inputs`, or an object with {', '.join(by_name)}; got {got}")
     return [
         by_name[name].tensor([_bytes(by_name[name], one) for one in (value if isinstance(value, list) else [value])])
         for name, value in found.items()
