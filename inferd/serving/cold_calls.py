@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inferd.serving.method import Method
     from inferd.serving.rest.service import RestService
 
-__all__ = ["ColdCalls"]
+__all__ = ["ColdCalls", "remaining_s"]
 
 PROBES = 4  # the most probes that begin in one iteration of the loop
 
@@ -124,7 +124,7 @@ class ColdCalls:
     def _begin(self, call: Http2Call, method: Method) -> None:
         connection = cast("Connection", call.connection)
         try:
-            if _remaining_s(call) == 0:
+            if remaining_s(call) == 0:
                 raise DeadlineExceeded(f"{call.method}: the deadline passed before the call's turn came")
             method.check_open(call.method, connection.open_by_method[method])
         except RequestError as error:
@@ -154,7 +154,7 @@ class ColdCalls:
 
     async def _serve_unary(self, call: Http2Call, method: Method) -> None:
         try:
-            async with asyncio.timeout(_remaining_s(call)):
+            async with asyncio.timeout(remaining_s(call)):
                 request = _parse(method, call.message, call.method)
                 response = await method.handler(request)
             call.reply(response.SerializeToString())
@@ -166,7 +166,7 @@ class ColdCalls:
     async def _serve_rest(self, call: Http1Call | Http2Call, head: Head) -> None:
         assert self._rest is not None
         try:
-            async with asyncio.timeout(_remaining_s(call)):
+            async with asyncio.timeout(remaining_s(call)):
                 response = await self._rest.respond(head, bytes(call.message))
             call.respond(*response)
         except TimeoutError:
@@ -178,7 +178,7 @@ class ColdCalls:
         changed = asyncio.Event()
         call.listener = changed.set
         try:
-            async with asyncio.timeout(_remaining_s(call)):
+            async with asyncio.timeout(remaining_s(call)):
                 async with aclosing(method.handler(self._requests(call, method, changed))) as responses:
                     async for response in responses:
                         call.write(response.SerializeToString())
@@ -219,5 +219,5 @@ def _parse(method: Method, message: Any, name: str) -> Any:
         raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
 
 
-def _remaining_s(call: Call) -> float | None:
+def remaining_s(call: Call) -> float | None:
     return None if call.deadline_ns == NO_DEADLINE else max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)

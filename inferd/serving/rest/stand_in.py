@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -30,6 +29,7 @@ from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestEr
 from inferd.protocol import inference
 from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
+from inferd.serving.cold_calls import remaining_s
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, bind, close_empty
 from inferd.serving.ports import Port
 from inferd.serving.rest.plain import Wanted, body_of, request_of
@@ -286,9 +286,8 @@ class StandIn:
         body = await self._read(request, head, held)
         if head.is_infer:
             return await self._inferred(head, body)
-        remaining_s = None if head.deadline_ns == NO_DEADLINE else max(0.0, (head.deadline_ns - time.monotonic_ns()) / 1e9)
         try:
-            async with asyncio.timeout(remaining_s):
+            async with asyncio.timeout(remaining_s(call)):
                 return await self._rest.respond(head, body)
         except TimeoutError:
             raise DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready") from None
@@ -310,7 +309,7 @@ class StandIn:
 
     async def _decoded(self, head: Head, body: bytes) -> tuple[inference.ModelInferRequest, Wanted]:
         """As RestInfer decodes it, files and records included."""
-        name, version = _text(head.model_name), _text(head.model_version)
+        name, version = head.model_name.decode(), head.model_version.decode()
         if is_raw(head, body) and (message := await self._raw(head, body)) is not None:
             return message, Wanted(False, {})
         decode = partial(request_of, body, head.json_nbytes, name, version)
@@ -323,7 +322,7 @@ class StandIn:
 
     async def _raw(self, head: Head, body: bytes) -> inference.ModelInferRequest | None:
         """The request that a file, a text or a record makes; None: the model takes none."""
-        name, version = _text(head.model_name), _text(head.model_version)
+        name, version = head.model_name.decode(), head.model_version.decode()
         read = partial(tensors_of, await self._model(name, version), head, body)
         tensors = await asyncio.to_thread(read) if len(body) > LONG_NBYTES else read()
         if tensors is None:
@@ -425,13 +424,6 @@ class _Held:
 
     def release(self) -> None:
         self._server.hold(-self._nbytes)
-
-
-def _text(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        raise InvalidArgument("path: expected names in UTF-8, percent-encoded, got bytes that are none") from None
 
 
 def _too_large(most: int, got: str) -> ResourceExhausted:
