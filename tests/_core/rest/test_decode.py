@@ -133,15 +133,7 @@ def test_the_ends_of_a_datatype(word: str) -> None:
             if dtype.kind in "iu" and (limits := np.iinfo(dtype))
             else [-np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal]
         )
-    body = json.dumps(
-        {
-            "inputs": [
-                input_of(
-                    word, [2], [each if isinstance(each, str | bool) else each.item() if hasattr(each, "item") else each for each in ends]
-                )
-            ]
-        }
-    ).encode()
+    body = json.dumps({"inputs": [input_of(word, [2], ends)]}, default=lambda scalar: scalar.item()).encode()
     assert plain(decode(body)) == plain_decode(body)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trustme
 
 from tests import models
+from tests.certificates import Files
 from tests.rest import Asker, infer_body
 from tests.server_fixtures import ServerFixture
 
@@ -20,22 +20,10 @@ PATH = "/v2/models/identity/infer"
 BODY = json.dumps(infer_body("x", "FP32", [1, 16], list(range(16))))
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ca.pem, cert.pem and key.pem."""
-    folder, made = tmp_path_factory.mktemp("tls"), trustme.CA()
-    issued = made.issue_cert("localhost", "127.0.0.1")
-    made.cert_pem.write_to_path(str(folder / "ca.pem"))
-    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
-    for part in issued.cert_chain_pems:
-        part.write_to_path(str(folder / "cert.pem"), append=True)
-    return folder
-
-
 @pytest.fixture(scope="module", params=["plaintext", "tls"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Path) -> Iterator[ServerFixture]:
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     folder = models.repository(tmp_path_factory.mktemp("models"), {"identity": models.identity()})
-    keys = {"tls_cert": str(authority / "cert.pem"), "tls_key": str(authority / "key.pem")} if request.param == "tls" else {}
+    keys = Files.made(tmp_path_factory.mktemp("tls")).settings() if request.param == "tls" else {}
     with ServerFixture(folder, http_port=0, **keys) as server:
         yield server
 

@@ -38,7 +38,7 @@ def asker(served: ServerFixture) -> Iterator[Asker]:
         yield asker
 
 
-def ones(version: str = "") -> dict[str, Any]:
+def ones() -> dict[str, Any]:
     return infer_body("x", "FP32", [1, 16], [1] * 16)
 
 
