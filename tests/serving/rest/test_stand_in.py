@@ -172,6 +172,20 @@ def test_rejections(asker: Asker, body: Any, headers: dict[str, str], status: in
     assert (answer.status, words in answer.error) == (status, True), answer.error
 
 
+def test_limits_of_all_connections(folder: Path) -> None:
+    """aiohttp alone: tests of the native transport have its limits."""
+    body, limits = bytes(900_000), {"max_message_bytes": 1 << 20, "message_memory_bytes": 1 << 20, "max_connections": 2}
+    with ServerFixture(folder / "identity", transport="grpcio", http_port=0, **limits) as served, Asker(served.http) as asker:
+        host, _, port = served.http.rpartition(":")
+        with socket.create_connection((host, int(port)), LIMIT_S) as client:
+            client.sendall(b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + body)
+            until(lambda: served.on_loop(lambda: served.server._counters()["request_bytes"]) == len(body))
+            answer = asker.post("/v2/models/identity/infer", body)
+            assert (answer.status, "message_memory_bytes" in answer.error) == (429, True), answer.error
+            with Asker(served.http) as third, pytest.raises(ConnectionError):
+                third.get("/v2")
+
+
 def test_long_headers(asker: Asker) -> None:
     answer = asker.get("/v2", x_long="x" * 10_000)
     assert (answer.status, "max_header_bytes" in answer.error) == (431, True)
@@ -322,8 +336,9 @@ def test_what_has_come_is_answered_before_the_end(folder: Path, transport: str) 
         assert not stopping.is_alive()
 
 
-def test_workers_get_connections_of_both_kinds(folder: Path) -> None:
+def test_workers_get_connections_of_rest(folder: Path) -> None:
     with Program(folder / "identity", "--workers", "2", "--http-port", "0") as program:
         for _ in range(3):
             with Asker(program.addresses["http"]) as asker:
                 assert asker.post("/v2/models/identity/infer", ones()).status == 200
+                assert asker.get("/metrics").status == 501  # this worker's alone are no use
