@@ -141,7 +141,7 @@ class Inspection:
         if request.name and not models:
             version = f" version {request.version}" if request.version else ""
             raise InvalidArgument(
-                f'model "{request.name}"{version} has no statistics: it is not loaded; RepositoryIndex lists what is there'
+                f'model "{request.name}"{version} has no statistics: it is not loaded; the repository index lists what is there'
             )
         ordered = sorted(models, key=lambda model: (model.name, model.version))
         return inference.ModelStatisticsResponse(model_stats=[_model_statistics(model) for model in ordered])
