@@ -1,4 +1,4 @@
-"""What REST's inference body costs, as JSON and in binary, each response checked; beside it orjson with numpy on the same text."""
+"""The cost of REST's inference body, as JSON and in binary, each response checked; beside it orjson with numpy on the same text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPES = {"FP32[1,16]": (1, 16), "FP32[1,3,224,224]": (1, 3, 224, 224)}
 
 
 def numbers_of(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Of as many digits as numbers have in practice."""
+    """They have as many digits as numbers have in practice."""
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 

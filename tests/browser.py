@@ -59,7 +59,7 @@ class Browser:
         self.say("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def value(self, expression: str) -> Any:
-        """Of JavaScript; of a promise its result."""
+        """The value of an expression in JavaScript; of a promise its result."""
         found = self.say("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")

@@ -40,8 +40,8 @@ class Owner(Protocol):
 
 
 class Client(StreamSocket):
-    """Who is at the other end of a connection. It owns `client`, a connected socket; None: it gets another connection's. tls: the server's
-    certificates, by which its `self.tls` (_core/net/tls) is made; None in plaintext. http: it is one of REST's ports."""
+    """The client at the other end of a connection. It owns `client`, a connected socket; None: it gets another connection's. tls: the
+    server's certificates, by which its `self.tls` (_core/net/tls) is made; None in plaintext. http: it came to a port of REST."""
 
     def __init__(self, owner: Owner, client: socket.socket | None, tls: Tls | None, *, http: bool = False) -> None:
         super().__init__(owner.server, client, None if tls is None else TlsLayer(partial(tls.wrap, http=http)))

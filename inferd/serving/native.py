@@ -385,7 +385,7 @@ class NativeTransport:
         self.connection_bytes += held_bytes
 
     def discard(self, connection: Client) -> None:
-        """What it speaks is over."""
+        """The connection has ended."""
         if connection in self.connections:
             self.connections.discard(connection)
             self.connection_bytes -= connection.held_bytes

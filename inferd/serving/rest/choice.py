@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from inferd.config import Address
 
-__all__ = ["NOT_SERVED", "rest_server", "served"]
+__all__ = ["NOT_SERVED", "rest_server", "served", "slower"]
 
 log = logging.getLogger(__name__)
 
-# What not every build has, by the library that it needs and Debian's package of that.
+# Some builds lack these modules of the native server: each needs the library of this package of Debian.
 NATIVE = {"inferd._core.http1.connection": "libllhttp-dev", "inferd._core.inference.rest_path": "libyyjson-dev"}
 NOT_SERVED = "REST is not served: aiohttp is not installed; pip install 'inferd[http]', or serve with --http-port off"
 
@@ -33,7 +33,7 @@ def missing() -> str:
 
 
 def slower() -> str:
-    """What to know of the stand-in beside the native transport."""
+    """A hint for builds that have the native transport of gRPC alone."""
     return f"REST is served by aiohttp, which is many times slower: install {missing()} and build inferd again"
 
 

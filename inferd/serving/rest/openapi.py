@@ -113,7 +113,7 @@ def _of_model(key: str, versions: list[Model], words: list[str]) -> tuple[Json, 
 
 
 def _told(model: Model, versions: list[str]) -> Json:
-    """What /docs shows of a model."""
+    """The part of a model that /docs shows."""
     kinds = {each.name: each.kind for each in raw_inputs(model) if each.step is not None}
 
     def tensors(specs: Iterable[TensorSpec]) -> list[Json]:
@@ -179,7 +179,7 @@ def _infer(key: str, model: Model) -> Json:
 
 
 def _schemas(key: str, model: Model) -> Json:
-    """Of one model's request and response."""
+    """The schemas of one model's request and response."""
     signature = model.signature
     names = {"type": "object", "required": ["name"], "properties": {"name": {"enum": list(signature.output_names)}}}
     request: Json = {

@@ -1,6 +1,6 @@
 """The page at /docs: one file, which asks /openapi.json what there is. Never in here: markup, models.
 
-The page is the same on every server, and holds nothing of this one. What it asks for has a token, where tokens are asked for.
+The page is the same on every server, and holds nothing of this one. Where the server asks for tokens, the page's own requests bring one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def page() -> bytes:
 
 
 def _hash_of(element: bytes) -> str:
-    """Of the content of the page's one such element, as a Content-Security-Policy names it."""
+    """The hash of the page's one such element, as a Content-Security-Policy names it."""
     (content,) = re.findall(rb"<%b>(.*?)</%b>" % (element, element), page(), re.DOTALL)
     return f"'sha256-{b64encode(sha256(content).digest()).decode()}'"
 

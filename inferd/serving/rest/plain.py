@@ -1,6 +1,6 @@
 """The v2 inference body between JSON, with Triton's binary extension, and protobuf messages: plain Python, clear before fast.
 
-The stand-in's codec, and the oracle of the native one (_core/rest). Never in here: HTTP, models, which tensors a model takes.
+The stand-in's codec. Never in here: HTTP, models, which tensors a model takes.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ DATA_URL = re.compile(r"data:[\w.+/;=-]{0,128};base64,")
 
 
 class Kind(StrEnum):
-    """What an input reads."""
+    """The contents that an input reads."""
 
     IMAGE = "image"
     AUDIO = "audio"

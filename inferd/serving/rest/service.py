@@ -53,7 +53,7 @@ class Response(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a path and a body name."""
+    """The model and version that a path names, and the request's body."""
 
     model: str
     version: str
@@ -134,7 +134,7 @@ class RestService:
             )
 
     def _cors_headers(self, head: Head) -> Headers:
-        """What every response to a page of an allowed origin says."""
+        """Headers of every response to a page of an allowed origin."""
         if head.origin is None or not self._is_allowed(head.origin):
             return ((b"vary", b"origin"),) if self._cors_origins else ()
         return (
@@ -255,7 +255,7 @@ def is_probe(head: Head) -> bool:
 
 
 def error_response(error: RequestError) -> Response:
-    """What a client gets in place of a result. Triton's clients read `error`."""
+    """The response that a client gets in place of a result. Triton's clients read `error`."""
     return Response(status_of(error), (*JSON, *error_headers(error)), error_body(error))
 
 

@@ -72,7 +72,7 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> StreamResponse:
-        """Of what is no HTTP, and of faults of ours."""
+        """The response to a request that is no HTTP, or that met a fault of ours."""
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the response has been sent")
         error: RequestError
@@ -89,7 +89,7 @@ class Connection(RequestHandler):
 
 
 class _Context(ssl.SSLContext):
-    """What asyncio takes for a context: each connection is made as Tls says."""
+    """A context for asyncio, in which Tls makes each connection."""
 
     tls: Tls
 
@@ -105,8 +105,8 @@ class _Context(ssl.SSLContext):
 
 class StandIn:
     """An HTTP/1.1 server on the running event loop. infer(call): ModelInfer. model(name, version): finds one, and loads it first if it
-    is on demand. reject(call, error): answers a call whose method raised (see
-    service.py). access: who may ask. tls: of the addresses that speak it."""
+    is on demand. reject(call, error): answers a call whose method raised (see service.py). access: the clients that may ask. tls: for
+    the addresses that speak it."""
 
     def __init__(
         self,
@@ -227,7 +227,7 @@ class StandIn:
             cast("Connection", connection).is_checked = False
 
     def counters(self) -> dict[str, float]:
-        """What observe.metrics shows of a transport, to be added to those of gRPC."""
+        """The counters that observe.metrics shows, to be added to those of gRPC."""
         return {
             "connections": self.open_connections,
             "connections_total": self._connected,
@@ -270,7 +270,7 @@ class StandIn:
             held.release()
 
     def _rejection(self, request: BaseRequest, error: Exception) -> RequestError:
-        """What the client is told. The service counts it, and logs what is not for clients."""
+        """The error that the client gets. The service counts it, and logs what is not for clients."""
         call = AwaitedCall(request.rel_url.raw_path, Message(), NO_DEADLINE)
         self._reject(call, error)
         told = call.outcome.result()
