@@ -113,8 +113,17 @@ def connection(
         security.bearer(token)
     if compression is not None and compression not in ALGORITHMS:
         raise ValueError(f"compression: expected one of {', '.join(ALGORITHMS)}, or None, got {compression!r}")
-    made = _http if is_url(addresses[0]) else _grpc
-    found = made(addresses, credentials, tls, compression, options, token_in_plaintext)
+    found: Connection
+    if not is_url(addresses[0]):
+        found = _grpc(addresses, credentials, tls, compression, options, token_in_plaintext=token_in_plaintext)
+    elif credentials is not None:
+        raise ValueError("credentials: they are gRPC's; for an https:// URL pass tls=TLS(...)")
+    elif options:
+        raise ValueError("options: they are arguments of gRPC's channels, which a URL has not")
+    else:
+        from inferd_client.http_connection import HttpConnection  # most clients never do
+
+        found = HttpConnection.to(addresses, tls, compression, token_in_plaintext=token_in_plaintext)
     if token is not None and found.exposed is not None:
         security.refuse_plaintext("token", found.exposed)
     metadata_pairs(metadata, exposed=found.exposed)
@@ -127,8 +136,9 @@ def _grpc(
     tls: TLS | None,
     compression: Compression | None,
     options: Options,
+    *,
     token_in_plaintext: bool,
-) -> Connection:
+) -> GrpcConnection:
     if tls is not None:
         if credentials is not None:
             raise ValueError("tls: credentials are given, too; one of the two says how to connect")
@@ -138,20 +148,3 @@ def _grpc(
         options = [("grpc.default_compression_algorithm", int(ALGORITHMS[compression])), *options]
     exposed = security.exposed(addresses, options) if security.is_plaintext(credentials) and not token_in_plaintext else None
     return GrpcConnection(addresses, credentials, tuple(options), exposed)
-
-
-def _http(
-    addresses: tuple[str, ...],
-    credentials: grpc.ChannelCredentials | None,
-    tls: TLS | None,
-    compression: Compression | None,
-    options: Options,
-    token_in_plaintext: bool,
-) -> Connection:
-    from inferd_client.http_connection import HttpConnection  # most clients never do
-
-    if credentials is not None:
-        raise ValueError("credentials: they are gRPC's; for an https:// URL pass tls=TLS(...)")
-    if options:
-        raise ValueError("options: they are arguments of gRPC's channels, which a URL has not")
-    return HttpConnection.to(addresses, tls, compression, token_in_plaintext=token_in_plaintext)
