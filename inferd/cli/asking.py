@@ -32,17 +32,7 @@ def _over_http(target: str, reach: Reach) -> Iterator[Any]:
 
     library = require_client()
     with explained():
-        given = reach.options(library)
-        server = library.connection.connection(
-            target,
-            credentials=None,
-            tls=given.get("tls"),
-            token=given.get("token"),
-            token_in_plaintext=False,
-            metadata=None,
-            compression=None,
-            options=(),
-        )
+        server = library.connection.connection(target, **reach.options(library))
     try:
         with server.channel(server.targets[0]) as channel:
             yield channel

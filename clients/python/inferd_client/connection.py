@@ -96,13 +96,13 @@ class GrpcConnection:
 def connection(
     target: str | Sequence[str],
     *,
-    credentials: grpc.ChannelCredentials | None,
-    tls: TLS | None,
-    token: object,
-    token_in_plaintext: bool,
-    metadata: Metadata | None,
-    compression: Compression | None,
-    options: Options,
+    credentials: grpc.ChannelCredentials | None = None,
+    tls: TLS | None = None,
+    token: object = None,
+    token_in_plaintext: bool = False,
+    metadata: Metadata | None = None,
+    compression: Compression | None = None,
+    options: Options = (),
 ) -> Connection:
     """Raises ValueError for arguments that do not go together, TypeError for a tls or a token of another type, OSError for a certificate
     that cannot be read."""
