@@ -294,7 +294,6 @@ def _is_yes(document: Any, field: str) -> bool:
     return not isinstance(document, dict) or document.get(field) is not False
 
 
-_SERVICE = "/inference.GRPCInferenceService/"
 _NO = (400, 503)
 _SERVING, _NOT_SERVING = messages.HealthCheckResponse.SERVING, messages.HealthCheckResponse.NOT_SERVING
 
