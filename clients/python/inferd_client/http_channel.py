@@ -20,7 +20,6 @@ from typing import Any, Self
 import numpy as np
 
 from inferd_client import calls, rest
-from inferd_client.errors import InferenceError
 from inferd_client.rest import HttpRequest, HttpResponse, Part
 from inferd_client.rest_infer import infer_message, infer_request
 from inferd_client.urls import Url
@@ -85,11 +84,13 @@ class HttpChannel:
         connection = self._take()
         try:
             flight.begin(connection)
-            response = connection.exchange(request, self._url, until)
+            response = connection.exchange(request, until)
         except (OSError, HTTPException) as error:
             if self._closed:
                 raise calls.closed() from None
-            raise _failure(self._url, error, until) from error
+            if isinstance(error, TimeoutError) and until is not None:
+                raise rest.late(self._url) from error
+            raise rest.unreachable(self._url, error) from error
         finally:
             flight.end()
             self._give_back(connection)
@@ -179,7 +180,7 @@ class _Flight(Future[Any]):
 
 
 class _Connection(HTTPConnection):
-    """One connection, for one exchange after the other. What is sent is gathered first, so that a small request is one packet."""
+    """One connection, for one exchange after the other. It gathers a request before it sends it, so that a small one is one packet."""
 
     def __init__(self, url: Url, context: ssl.SSLContext | None, server_name: str | None) -> None:
         super().__init__(url.host or "localhost", url.port)
@@ -217,12 +218,12 @@ class _Connection(HTTPConnection):
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
 
-    def exchange(self, request: HttpRequest, url: Url, until: float | None) -> HttpResponse:
+    def exchange(self, request: HttpRequest, until: float | None) -> HttpResponse:
         """Raises OSError (TimeoutError when the time is over) and HTTPException."""
         self.is_done = False
-        self.putrequest(request.verb, url.prefix + request.target, skip_host=True, skip_accept_encoding=True)
+        self.putrequest(request.verb, self._url.prefix + request.target, skip_host=True, skip_accept_encoding=True)
         if all(name != "host" for name, _ in request.headers):
-            self.putheader("host", url.authority)
+            self.putheader("host", self._url.authority)
         for name, value in request.headers:
             self.putheader(name, value)
         self.endheaders(request.parts)
@@ -281,9 +282,3 @@ def _left(until: float | None) -> float | None:
     if left <= 0:
         raise TimeoutError
     return left
-
-
-def _failure(url: Url, error: Exception, until: float | None) -> InferenceError:
-    if isinstance(error, TimeoutError) and until is not None:
-        return rest.late(url)
-    return rest.unreachable(url, error)
