@@ -29,7 +29,7 @@ class Url(NamedTuple):
 
     def __str__(self) -> str:
         if self.path:
-            return f"http+unix:{self.path}"
+            return f"http+unix:{self.path.replace('%', '%25')}"  # as parse_url reads it
         return f"http{'s' if self.tls else ''}://{self.authority}{self.prefix}"
 
     @property

@@ -18,6 +18,7 @@ from inferd_client import targets, urls
         ("http+unix:/run/inferd.sock", "http+unix:/run/inferd.sock", True),
         ("http+unix://%2Frun%2Finferd.sock", "http+unix:/run/inferd.sock", True),
         ("http+unix:///run/inferd.sock", "http+unix:/run/inferd.sock", True),
+        ("http+unix:/run/a%2541", "http+unix:/run/a%2541", True),
         ("http+unix:@inferd", "http+unix:@inferd", True),
     ],
 )
