@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import pytest
-from inferd_client import TLS, Client, InferenceError, Retry
+from inferd_client import TLS, Client, InferenceError, Retry, http_channel
 
 from tests.certificates import SERVER_NAME, Certificates
 from tests.http_echo_server import HttpEchoServer, Rejection
@@ -91,6 +93,14 @@ async def test_a_connection_is_used_again_while_the_server_keeps_it(echo: HttpEc
     for _ in range(3):  # none of which may go to one that was closed
         await http.infer("echo", X)
     assert echo.connections <= 4
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(echo: HttpEchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_channel, "IDLE_S", -1.0)
+    with Client(echo.url, timeout=LIMIT_S) as client:
+        for _ in range(3):
+            client.infer("echo", X)
+    assert echo.connections == 4
 
 
 async def test_calls_at_one_time(echo: HttpEchoServer, http: Awaited) -> None:
@@ -185,6 +195,31 @@ async def test_a_unix_socket(connect: Callable[..., Awaited], tmp_path: Path) ->
         assert (await connect(echo.url, token="t", timeout=LIMIT_S).infer("echo", X))["x"].shape == (3,)
     finally:
         echo.stop()
+
+
+@pytest.mark.parametrize(
+    ("said", "asked_nbytes", "failure"),
+    [
+        (b'413 Too Large\r\nContent-Length: 17\r\n\r\n{"error":"large"}', 8 << 20, "RESOURCE_EXHAUSTED: large"),
+        (b"200 OK\r\nContent-Length: 99999\r\n\r\n{", 1, "UNAVAILABLE: .*closed the connection before the end of its response"),
+    ],
+)
+def test_a_server_that_leaves_within_the_request_or_its_response(tmp_path: Path, said: bytes, asked_nbytes: int, failure: str) -> None:
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 " + said)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        server = threading.Thread(target=serve)
+        server.start()
+        with Client(f"http+unix:{tmp_path}/s", retry=None, timeout=LIMIT_S) as client, pytest.raises(InferenceError, match=failure):
+            client.load_model("m", config=" " * asked_nbytes)
+        server.join(LIMIT_S)
 
 
 async def test_a_port_that_speaks_something_else(server: EchoServer, echo: HttpEchoServer, connect: Callable[..., Awaited]) -> None:

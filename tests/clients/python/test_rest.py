@@ -98,6 +98,7 @@ def test_statuses_that_say_no() -> None:
     assert rest.message_of(calls.SERVER_READY.path, response(503)) == b""
     with pytest.raises(InferenceError, match="NOT_FOUND"):
         rest.message_of(calls.HEALTH_CHECK.path, response(404))
+    assert not rest.takes_binary(response(404))
 
 
 def test_what_http_has_not() -> None:
@@ -111,6 +112,7 @@ def test_what_http_has_not() -> None:
         (response(400, {"error": "field x", "code": "OUT_OF_RANGE"}), grpc.StatusCode.OUT_OF_RANGE, "field x", None),
         (response(422, {"detail": [{"loc": ["x"]}]}), grpc.StatusCode.INVALID_ARGUMENT, '[{"loc": ["x"]}]', None),
         (response(429, {"error": "full"}, retry_after="1", retry_after_ms="20"), grpc.StatusCode.RESOURCE_EXHAUSTED, "full", 0.02),
+        (response(502, b"<" * 9999), grpc.StatusCode.UNAVAILABLE, "HTTP 502: <<<", None),
         (response(503, b"<html>", retry_after="2"), grpc.StatusCode.UNAVAILABLE, "HTTP 503: <html>", 2.0),
         (response(413, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), grpc.StatusCode.RESOURCE_EXHAUSTED, "HTTP 413", None),
         (response(302), grpc.StatusCode.UNKNOWN, "HTTP 302", None),
@@ -122,6 +124,7 @@ def test_errors(came: HttpResponse, code: grpc.StatusCode, message: str, retry_a
         rest.document_of(came)
     assert (raised.value.code, raised.value.retry_after) == (code, retry_after)
     assert message in raised.value.message
+    assert len(raised.value.message) < 1100
 
 
 @pytest.mark.parametrize(("coding", "message"), [("br", "expected the content-encoding gzip or deflate, got 'br'"), ("gzip", "Error -3")])
