@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -263,17 +262,9 @@ def test_each_program_runs_unchanged(served: ServerFixture, tmp_path: Path, prog
     if not (PROGRAMS / f"{name}.py").exists():
         pytest.skip("TRITON_EXAMPLES names no folder with Triton's example programs")
     if "image_client" in name:
-        if find_spec("geventhttpclient") is None and name == "image_client":
-            pytest.skip("it imports tritonclient.http, which needs geventhttpclient")
         Image.new("RGB", (40, 30), (200, 100, 50)).save(tmp_path / "picture.png")
-        flags += [
-            "-c",
-            "3",
-            "-s",
-            "INCEPTION",
-            *(("-i", "grpc") if program.startswith("image_client -m") else ()),
-            str(tmp_path / "picture.png"),
-        ]
+        over_grpc = ("-i", "grpc") if program.startswith("image_client -m") else ()
+        flags += ["-c", "3", "-s", "INCEPTION", *over_grpc, str(tmp_path / "picture.png")]
     command = [sys.executable, PROGRAMS / f"{name}.py", "-u", served.http if "http" in flags else served.address, *flags]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.stdout.splitlines()[-1] == LAST_LINES[program], (done.stdout[-2000:], done.stderr[-2000:])

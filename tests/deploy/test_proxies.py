@@ -221,16 +221,8 @@ def test_rest(behind: Setup, secure: bool) -> None:
 
 def test_rest_by_http2(behind: Setup) -> None:
     authority = str(behind.files.folder / "authority.pem")
-    command = [
-        "curl",
-        "-sS",
-        "--http2",
-        "--cacert",
-        authority,
-        "-w",
-        "%{http_version}",
-        f"https://{behind.proxy.tls_address}/v2/health/ready",
-    ]
+    url = f"https://{behind.proxy.tls_address}/v2/health/ready"
+    command = ["curl", "-sS", "--http2", "--cacert", authority, "-w", "%{http_version}", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert (done.stdout, done.stderr) == ('{"ready":true}2', "")
 
