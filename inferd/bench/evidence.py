@@ -84,10 +84,15 @@ def side_words(scores: Sequence[float], goal: str) -> str:
     return f"{number_of(middle(scores))}/s{goal}{some}"
 
 
+def gains(verdict: Verdict) -> list[float]:
+    """Of the rounds that both sides kept."""
+    return [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
+
+
 def gain_words(verdict: Verdict) -> str:
     """How far ahead the best was, by the rounds that both sides kept; how often chance alone shows as much."""
-    both = [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
-    luck = f"chance alone does in {share(verdict.luck)} tunings"
+    both = gains(verdict)
+    luck = f"chance alone does in 1 of {1 / verdict.luck:.0f} tunings"
     if not any(verdict.default) and any(verdict.best):
         return f"the best keeps the target where the model {NOW} fails; {luck}"
     if not both:
@@ -99,7 +104,7 @@ def gain_words(verdict: Verdict) -> str:
 
 def lost_words(verdict: Verdict, margin: float) -> str:
     """Why the best of the search did not win, by the rounds that both sides kept."""
-    both = [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
+    both = gains(verdict)
     if not both:
         return "kept the target in too few rounds"
     gain = statistics.median(both)
@@ -190,10 +195,6 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
             yield Line(f"the model stays {NOW}: {tuned.default}: {side_words(verdict.default, goal)}", "main")
             yield Line(f"the best of the search, {tuned.found}: {side_words(verdict.best, goal)}")
             yield Line(f"the best of the search {lost_words(verdict, target.margin)}, so nothing was written")
-
-
-def share(luck: float) -> str:
-    return f"1 of {1 / luck:.0f}" if luck <= 0.5 else f"{luck:.0%} of all"
 
 
 def doubts(tuned: Tuned, target: Target) -> Iterator[Line]:
