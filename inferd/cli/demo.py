@@ -226,7 +226,7 @@ def _bars(runs: dict[int, int]) -> list[str]:
 def _next_steps(folder: Path) -> str:
     name = command_name()
     steps = {
-        f"{name} serve {_shown(folder / 'models')}": "gRPC on 127.0.0.1:8001, metrics on http://127.0.0.1:8002/metrics",
+        f"{name} serve {_shown(folder / 'models')}": "gRPC on 127.0.0.1:8001, REST on http://127.0.0.1:8000, metrics on port 8002",
         f"{name} infer localhost:8001 digits --input {_shown(folder / 'digit.npy')}": "from a second terminal",
         f"{name} serve your-model.onnx": "your own model, without any configuration",
         f"{name} doctor": "what this machine can do",

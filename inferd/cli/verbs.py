@@ -19,7 +19,7 @@ __all__ = ["VERBS", "program"]
 
 # verb -> what `inferd --help` says; the verb's own module is inferd/cli/<verb>.py and its command has the verb's name
 VERBS = {
-    "serve": "Serve ONNX files or a model repository over gRPC.",
+    "serve": "Serve ONNX files or a model repository over gRPC and REST.",
     "infer": "Send one request to a server, or run a model once without one.",
     "check": "List everything in a model repository that needs a change.",
     "bench": "Measure a server: its peak, its latency at a rate, an SLO.",
