@@ -4,7 +4,8 @@
 
 ripple: a small model is asked in an open loop by `inferd bench`, with and without the life of another one beside it: a resnet50 with
 all its weights is loaded, warmed up, replaced by another version, and unloaded, 20 times in all. Latency counts from the intended
-start. The median of the rounds is shown; the yardstick, the same load without loads, comes before each round.
+start. The median of the rounds is shown; two yardsticks come before each round: the same load without loads, and beside a process that
+only computes, which the system's scheduler lets a request wait for as well.
 versions: the version that serves is replaced 50 times under an open loop, and then a label moves 50 times. Each version adds its number
 to what it is sent, so that a response says which version made it, and for which request: it must be one that served at some time between
 the sending of the request and its response.
@@ -113,6 +114,13 @@ def under_load(server: Running, model: str, folder: Path, seconds: float, work: 
     return Window.of(found, from_ns, until_ns)
 
 
+def compute() -> None:
+    """Another process has a core for as long as the yardstick lasts."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        time.sleep(QUIET_S)
+        busy.kill()
+
+
 def ripple(report: Report, folder: Path) -> None:
     """p99 of a small model while resnet50 is loaded, warmed up, replaced and unloaded beside it"""
     repository = folder / "repository"
@@ -142,23 +150,27 @@ def ripple(report: Report, folder: Path) -> None:
         begun = time.monotonic()
         life()
         seconds = each * (time.monotonic() - begun)
-        quiet, busy = [], []
+        quiet, beside, busy = [], [], []
         for _ in range(report.rounds):
             quiet.append(under_load(server, small.model, folder, QUIET_S, lambda: time.sleep(QUIET_S)))
+            beside.append(under_load(server, small.model, folder, QUIET_S, compute))
             busy.append(under_load(server, small.model, folder, 2 * seconds, lambda: [life() for _ in range(each)]))
         checker.check()
-    p99 = {name: statistics.median(window.p99_ms for window in found) for name, found in (("quiet", quiet), ("busy", busy))}
+    p99 = {
+        name: statistics.median(window.p99_ms for window in found) for name, found in (("quiet", quiet), ("beside", beside), ("busy", busy))
+    }
     ratio = p99["busy"] / p99["quiet"]
-    errors = sum(window.errors for window in quiet + busy)
+    errors = sum(window.errors for window in quiet + beside + busy)
     report.add("a small model's p99 alone", "", f"{p99['quiet']:.2f} ms at {RIPPLE_RATE}/s")
+    report.add("its p99 beside one process that only computes", "", f"{p99['beside'] / p99['quiet']:.2f} times ({p99['beside']:.2f} ms)")
     said = f"{ratio:.2f} times ({p99['busy']:.2f} ms)"
     report.add(f"its p99 while resnet50 is loaded, replaced, unloaded {each * report.rounds} times", "<= 1.25 times", said, ratio <= 1.25)
     requests = sum(window.requests for window in busy)
     report.add("its errors meanwhile", "0", f"{errors} of {requests:,} requests", errors == 0)
     report.numbers["ripple"] = {
         **{f"{name}_p99_ms": round(value, 3) for name, value in p99.items()},
-        "p99s_ms": [[round(one.p99_ms, 3) for one in both] for both in zip(quiet, busy, strict=True)],
-        "p50s_ms": [[round(one.p50_ms, 3) for one in both] for both in zip(quiet, busy, strict=True)],
+        "p99s_ms": [[round(one.p99_ms, 3) for one in each_round] for each_round in zip(quiet, beside, busy, strict=True)],
+        "p50s_ms": [[round(one.p50_ms, 3) for one in each_round] for each_round in zip(quiet, beside, busy, strict=True)],
         "ratio": round(ratio, 3),
         "errors": errors,
         "requests": requests,
