@@ -189,14 +189,14 @@ def _response(instance: Instance, signature: Signature, inputs: Inputs) -> tuple
     rows = max(signature.max_batch_size, 1)
     batcher = Batcher(rows, _UNREAD, name=f"'{signature.model_name.decode()}' (warm-up)")
     call = _WarmupCall()
-    batcher.put(request, call)
-    batch = batcher.poll()
-    assert batch is not None
-    instance.warming_up = True
     with limited(instance.backend.terminate):
+        batcher.put(request, call)
+        batch = batcher.poll()
+        assert batch is not None
+        instance.warming_up = True
         instance.run_batch(batch)
-    instance.warming_up = False
-    batch.deliver()
+        instance.warming_up = False
+        batch.deliver()
     if call.error is not None:
         raise call.error
     return batch.execute_ns, call.outputs
