@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from inferd._core.batching.batch import Batch
     from inferd._core.batching.request import Request
+    from inferd._core.batching.tap import Tap
     from inferd._core.grpc.call import Call
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
@@ -176,6 +177,8 @@ class Model:
         self._deliver = deliver
         self._activated = activated
         self._run_signature = signature if steps is None else steps.run_signature
+        if self._run_signature is not signature:
+            self._run_signature.clients = signature
         self._examples: warmup.Examples = {} if steps is None else steps.examples
         self._run_queue = Batcher(
             statistics=self.statistics,
@@ -220,6 +223,18 @@ class Model:
     def submit(self, request: Request, call: Call) -> None:
         """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
         self.route.submit(request, call)
+
+    # ---- taps ----
+
+    def tap(self, tap: Tap) -> None:
+        """From now on `tap` sees each request that this model has answered. On the loop, like untap."""
+        for batcher in self._batchers:
+            batcher.taps = (*(batcher.taps or ()), tap)
+
+    def untap(self, tap: Tap) -> None:
+        """Ends that; no more than once."""
+        for batcher in self._batchers:
+            batcher.taps = tuple(each for each in batcher.taps or () if each is not tap) or None
 
     # ---- what is known of it ----
 

@@ -12,6 +12,7 @@ cdef class Origin(Owner):       # the part of a Batcher that its batches know
     cdef readonly Statistics statistics
     cdef readonly str name              # the model, for messages
     cdef bint as_triton                 # rejections have Triton's status
+    cdef public tuple taps               # of Tap: they see the requests that its batches have answered; None: there is none
     cdef readonly uint64_t expired      # requests whose time ran out, or that made room, before they ran
     cdef readonly uint64_t cancelled    # requests whose caller went away before the response
     cdef readonly uint64_t failed       # requests whose run or encoding failed
@@ -54,5 +55,6 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cpdef executed(self)                    # the model has run: what follows belongs to encode
     cdef record_parts(self)
     cdef bint deliver_one(self, Request request, int64_t now_ns) except -1     # True: with a response
+    cdef int tap(self, Request request, object error, int64_t now_ns) except -1     # offers a request to the taps
     cdef reject(self, Request request, int64_t now_ns)
     cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on

@@ -3,12 +3,14 @@ from typing import final
 
 from inferd._core.batching.queue import BatchQueue
 from inferd._core.batching.request import Owner, Request
+from inferd._core.batching.tap import Tap
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import Tensors
 from inferd.errors import RequestError
 
 class Origin(Owner):
+    taps: tuple[Tap, ...] | None
     @property
     def queue(self) -> BatchQueue: ...
     @property

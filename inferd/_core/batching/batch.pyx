@@ -15,6 +15,7 @@ from inferd._core.batching.queue cimport IDLE
 from inferd._core.batching.rejection cimport rejection_of
 from inferd._core.batching.request cimport Owner, Request
 from inferd._core.batching.rows cimport longest, pads, write_rows
+from inferd._core.batching.tap cimport Tap, Tapped
 from inferd._core.grpc.call cimport Call
 from inferd._core.tensor.tensor cimport Signature, Tensors, TensorView
 
@@ -23,6 +24,8 @@ import logging
 from inferd.errors import Internal, RequestError
 
 log = logging.getLogger("inferd.batcher")
+
+NO_RESPONSE = Internal("the request got no response; this is a fault of the server")     # for taps
 
 
 cdef class Origin(Owner):
@@ -239,6 +242,8 @@ cdef class Batch(Owner):
         cdef Call call = request.call
         cdef bint responds = False
         response, error = request.response, request.error
+        if self.origin.taps is not None and call is not None and not request.entry.cancelled:
+            self.tap(request, error, now_ns)
         # An error's traceback holds frames, and these the request: without this line both would live for ever.
         request.call = request.response = request.error = request.batch = request.prepared = None
         request.entry.state = IDLE
@@ -265,6 +270,28 @@ cdef class Batch(Owner):
             log.exception("model %s: a response could not be delivered", self.origin.name)
         return responds
 
+    cdef int tap(self, Request request, object error, int64_t now_ns) except -1:
+        cdef Tapped tapped
+        cdef Tap tap
+        if error is None and request.response is None:
+            error = NO_RESPONSE
+        for tap in self.origin.taps:
+            try:
+                tapped = tap.keep(request, error) if tap.wants(request) else None
+            except Exception:
+                log.exception("model %s: a request could not be tapped", self.origin.name)
+                continue
+            if tapped is None:
+                continue
+            tapped.received_ns, tapped.total_ns = request.received_ns, now_ns - request.received_ns
+            tapped.decode_ns = request.decoded_ns or request.entry.queued_ns - request.received_ns
+            if self.gathered_ns:
+                tapped.queue_ns = self.taken_ns - request.entry.queued_ns + request.prepare_wait_ns
+                tapped.preprocess_ns = self.gathered_ns - self.taken_ns + request.prepare_ns
+            if self.executed_ns and self.gathered_ns:
+                tapped.execute_ns, tapped.encode_ns = self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns
+        return 0
+
     cdef reject(self, Request request, int64_t now_ns):
         """Fails the call of one request that never ran: it made room, its time ran out, or its caller went away."""
         cdef Call call = request.call
@@ -275,7 +302,10 @@ cdef class Batch(Owner):
             return
         self.origin.expired += 1
         try:
-            call.fail(rejection_of(self.origin.name, &request.entry, self.origin.queue, now_ns, self.origin.as_triton))
+            error = rejection_of(self.origin.name, &request.entry, self.origin.queue, now_ns, self.origin.as_triton)
+            if self.origin.taps is not None:
+                self.tap(request, error, now_ns)
+            call.fail(error)
         except Exception:
             log.exception("model %s: a rejection could not be delivered", self.origin.name)
 

@@ -19,6 +19,7 @@ cdef class Request:             # one inference on its way: rows in, one respons
     cdef Entry entry            # the request, as its queue knows it
     cdef TensorView *inputs     # in the signature's order once checked; in `room` or `more_room`
     cdef readonly int input_count
+    cdef int sent_count         # of a request that was prepared: its inputs as they came, which lie behind `inputs`; else 0
     cdef TensorView room[INLINE_INPUTS]     # memory of `inputs`,
     cdef bytes more_room        # or of more than INLINE_INPUTS, else None. A bytes object needs no __dealloc__ here
     cdef readonly Signature signature       # its model's; set by check
@@ -36,5 +37,10 @@ cdef class Request:             # one inference on its way: rows in, one respons
     cpdef int64_t charge(self, bytes contents)
     # The encode stage: sets `response` from this request's rows of the run's outputs. Subclasses define it.
     cpdef encode(self, Tensors outputs, Py_ssize_t first_row)
+    # Bytes of messages that a reference to this request, before it is delivered, keeps from being freed, its response's among them.
+    cdef Py_ssize_t held_nbytes(self)
     # The caller went away: a waiting request never runs, and the last one of a running batch terminates the run.
     cpdef cancel(self)
+
+# Memory of `owner`, which the view holds.
+cdef object view_bytes(object owner, const char *data, Py_ssize_t nbytes)

@@ -108,6 +108,25 @@ cdef class Request:
         cdef int i
         return [value_of(self, &self.inputs[i]) for i in range(self.input_count)]
 
+    def sent(self):
+        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input as the client sent it, with the defaults of
+        those that it left out: in the signature's order, once checked. Also after delivery, and of a request that was prepared."""
+        cdef TensorView *views = self.inputs + (self.input_count if self.sent_count > 0 else 0)
+        cdef TensorView *view
+        cdef Py_ssize_t nbytes
+        cdef const char *word
+        cdef list found = []
+        cdef int i, axis
+        for i in range(self.sent_count or self.input_count):
+            view = &views[i]
+            word = word_of(view.datatype, &nbytes)
+            shape = tuple([view.shape[axis] for axis in range(view.rank)])
+            found.append((view.name[:view.name_nbytes].decode(), word[:nbytes].decode(), shape, view_bytes(self, view.data, view.nbytes)))
+        return found
+
+    cdef Py_ssize_t held_nbytes(self):
+        return self.entry.nbytes
+
     def prepare(self, Tensors tensors not None, tuple names not None, Signature signature not None):
         """From now on its inputs are those of `signature`: `tensors` under `names`, and the client's own for every other name. They are
         checked as a client's are: a fault of a preparation is an error, and never a write behind an array. Raises InvalidArgument."""
@@ -126,8 +145,11 @@ cdef class Request:
                     count += 1
                 else:
                     count += find_view(self, signature.inputs[i].name, signature.inputs[i].name_nbytes, &views[count])
-            self.reserve_inputs(count)
-            memcpy(self.inputs, views, count * sizeof(TensorView))
+            if self.sent_count == 0:
+                self.sent_count = self.input_count
+                keep_views(self, views, count, self.inputs)
+            else:
+                keep_views(self, views, count, self.inputs + self.input_count)
         finally:
             free(views)
         self.prepared = tensors
@@ -155,9 +177,9 @@ cdef class Request:
 
 @cython.final
 cdef class Loan:
-    """Bytes of a request as a buffer that holds the request."""
+    """Bytes of a request, or of its response, as a buffer that holds it."""
 
-    cdef Request request
+    cdef object owner
     cdef const char *at
     cdef Py_ssize_t nbytes
 
@@ -165,18 +187,23 @@ cdef class Loan:
         PyBuffer_FillInfo(buffer, self, <void *>self.at, self.nbytes, True, flags)
 
 
+cdef object view_bytes(object owner, const char *data, Py_ssize_t nbytes):
+    cdef Loan loan
+    if nbytes <= 0:
+        return memoryview(b"")
+    loan = Loan.__new__(Loan)
+    loan.owner, loan.at, loan.nbytes = owner, data, nbytes
+    return memoryview(loan)
+
+
 cdef object value_of(Request request, TensorView *view):
     """One checked input: an array, or the elements of a BYTES tensor."""
-    cdef Loan loan = Loan.__new__(Loan)
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t nbytes
     cdef uint32_t length
     cdef const char *word
     cdef int axis
-    loan.request = request
-    loan.at = view.data if view.nbytes > 0 else NOTHING
-    loan.nbytes = view.nbytes
-    memory = memoryview(loan) if view.nbytes > 0 else memoryview(b"")
+    memory = view_bytes(request, view.data, view.nbytes)
     if view.datatype == BYTES:
         elements = []
         while at + 4 <= view.nbytes:
@@ -191,6 +218,16 @@ cdef object value_of(Request request, TensorView *view):
     dtype = DATATYPES[word[:nbytes].decode()][2]
     shape = [view.shape[axis] for axis in range(view.rank)]
     return numpy.frombuffer(memory, dtype).reshape(shape) if view.nbytes > 0 else numpy.empty(shape, dtype)
+
+
+cdef int keep_views(Request request, const TensorView *views, int count, const TensorView *sent) except -1:
+    """From now on the request's inputs are `views`. Behind them are `sent`, its sent_count inputs as they came."""
+    cdef bytes room = PyBytes_FromStringAndSize(NULL, (count + request.sent_count) * sizeof(TensorView))
+    cdef TensorView *kept = <TensorView *>PyBytes_AS_STRING(room)
+    memcpy(kept, views, count * sizeof(TensorView))
+    memcpy(kept + count, sent, request.sent_count * sizeof(TensorView))
+    request.more_room, request.inputs, request.input_count = room, kept, count
+    return 0
 
 
 cdef int view_array(TensorView *view, Tensors tensors, int index) except -1:
@@ -242,8 +279,7 @@ cdef int fill_left_out(Request request, Signature signature) except -1:
             content = contents                      # the signature, which the request holds, holds it
             views[count].data, views[count].nbytes = content, rows * <int64_t>row_nbytes
             count += 1
-        request.reserve_inputs(count)
-        memcpy(request.inputs, views, count * sizeof(TensorView))
+        keep_views(request, views, count, request.inputs + request.input_count)
     finally:
         free(views)
     return 0

@@ -19,7 +19,7 @@ from inferd._core.codec.outputs cimport (
     CLASSES_BIT, MAX_RESPONSE_NBYTES, Part, asked_output, check_run, cut_part, fill_part, not_promised, too_large,
 )
 from inferd._core.codec.shown cimport shown, shown_name, word_text
-from inferd._core.grpc.message cimport Message, count_copied, new_message
+from inferd._core.grpc.message cimport Message, count_copied, kept_nbytes_of, new_message
 from inferd._core.tensor.tensor cimport (
     BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView,
 )
@@ -324,6 +324,10 @@ cdef class InferRequest(Request):
             shape = tuple([view.shape[axis] for axis in range(view.rank)])
             found.append((name, word_text(view.datatype), shape, memoryview(owner)[first:first + view.nbytes]))
         return found
+
+    cdef Py_ssize_t held_nbytes(self):
+        cdef Py_ssize_t nbytes = kept_nbytes_of(self.message) + kept_nbytes_of(self.packed)
+        return nbytes + kept_nbytes_of(<Message>self.response) if type(self.response) is Message else nbytes
 
     cpdef check(self, Signature signature):
         """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument."""

@@ -46,5 +46,9 @@ cdef inline Message pooled(message):
         return <Message>message
     return Message(message)
 
+# The memory that a message keeps.
+cdef inline Py_ssize_t kept_nbytes_of(Message message) noexcept:
+    return max(message.charged_nbytes, message.nbytes) if message is not None else 0
+
 # Counts payload bytes that inferd copied on their way to the model.
 cdef void count_copied(Py_ssize_t nbytes) noexcept

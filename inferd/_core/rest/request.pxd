@@ -51,7 +51,7 @@ cdef struct Output:             # one output of a response, which holds all that
 cdef class LateCall(Call):
     cdef Call call                          # the request's own
     cdef RestRequest request
-    cdef Message data                       # raw bytes of the outputs: those of the run are gone by then
+    cdef Message data                       # raw bytes of the outputs: those of the run are gone by then. A tap may read them later
     cdef bytes outputs                      # an array of Output
     cdef object response, error             # one of them, once it was written
     cdef readonly Py_ssize_t nbytes         # as work of a message thread: bytes of the text at most

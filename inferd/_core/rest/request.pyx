@@ -16,7 +16,7 @@ from inferd._core.codec.outputs cimport (
 from inferd._core.codec.shown cimport word_text
 from inferd._core.codec.wire cimport Bytes, Reader, open_reader, read_tag
 from inferd._core.grpc.call cimport Call
-from inferd._core.grpc.message cimport Message, new_message
+from inferd._core.grpc.message cimport Message, kept_nbytes_of, new_message
 from inferd._core.rest.text cimport (
     ESCAPED_TIMES, MAX_POWER, MAX_POWER32, MIN_POWER, MIN_POWER32, element_bound, powers, powers32, put_numbers, put_quoted, put_signed,
     put_texts, put_unsigned, texts_bound,
@@ -93,6 +93,12 @@ cdef class RestRequest(Request):
             found.append((view.name[:view.name_nbytes].decode(), word_text(view.datatype), shape,
                           PyBytes_FromStringAndSize(view.data, view.nbytes)))
         return found
+
+    cdef Py_ssize_t held_nbytes(self):
+        cdef Py_ssize_t nbytes = kept_nbytes_of(self.message) + kept_nbytes_of(self.packed)
+        if type(self.response) is LateCall:
+            return nbytes + kept_nbytes_of((<LateCall>self.response).data)
+        return nbytes + kept_nbytes_of(<Message>self.response) if type(self.response) is Message else nbytes
 
     cpdef check(self, Signature signature):
         """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument."""
@@ -376,6 +382,20 @@ cdef class LateCall(Call):
         if when_cancelled is not None:
             when_cancelled(self)
 
+    def tensors(self):
+        """(name, datatype word, shape, raw bytes) of every output; none where the client went away. For a tap, which holds the request."""
+        cdef const Output *outputs = <const Output *>PyBytes_AS_STRING(self.outputs)
+        cdef Message data = self.data
+        cdef list found = []
+        cdef int i, axis
+        if data is None:
+            return found
+        for i in range(<int>(PyBytes_GET_SIZE(self.outputs) // <Py_ssize_t>sizeof(Output))):
+            found.append((outputs[i].name[:outputs[i].name_nbytes].decode(), outputs[i].word[:outputs[i].word_nbytes].decode(),
+                          tuple([outputs[i].shape[axis] for axis in range(outputs[i].rank)]),
+                          PyBytes_FromStringAndSize(outputs[i].data, outputs[i].nbytes)))
+        return found
+
     def run(self, until_ns=0):
         cdef RestRequest request = self.request
         cdef Message data = self.data           # cancel may come meanwhile
@@ -390,7 +410,7 @@ cdef class LateCall(Call):
 
     def done(self):
         cdef Call call = self.call
-        self.call = self.request = self.data = self.when_cancelled = None
+        self.call = self.request = self.when_cancelled = None
         response, self.response = self.response, None
         if call.settled:
             return

@@ -82,6 +82,7 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef object owned                   # bytes objects behind the names
     # The values of inputs that a request may leave out, by name: the shape of a row, the content of max_batch_size rows, bytes of one row.
     cdef public dict defaults
+    cdef public object clients          # of a run behind preprocess steps: the Signature of its requests, whose memory they use; else None
     cdef public dict labels             # texts of an output's classes by its name, for requests that want it classified
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
     cdef public bytes provenance        # what made a response: fields of a ModelInferResponse, for those who ask; None: nothing is known

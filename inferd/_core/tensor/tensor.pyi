@@ -51,6 +51,7 @@ class Signature:
     @property
     def cuts(self) -> dict[str, tuple[int, str]]: ...
     labels: dict[str, Sequence[str]]
+    clients: Signature | None
     defaults: dict[str, tuple[tuple[int, ...], bytes, int]]
     @property
     def input_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...

@@ -284,6 +284,8 @@ def test_on_the_event_loop_a_long_response_is_left_to_a_thread() -> None:
     call.given.done()
     document, _ = parsed(call, request)
     assert (document["id"], document["outputs"][0]["data"]) == ("7", expected)
+    ((name, word, shape, raw),) = call.given.tensors()  # for a tap
+    assert (name, word, shape, np.frombuffer(raw, np.float32).tolist()) == ("y0", "FP32", (1, 30_000), expected)
     assert call.work is None
 
 
