@@ -1,0 +1,293 @@
+"""How two responses to one request differ, output by output; and the same of many requests, by merging.
+
+    total = Difference()
+    total.merge(compare(expected, got, rules, datatypes))
+
+Three questions, asked of each output by itself:
+- values: is |got - expected| <= absolute + relative * |expected|, as `numpy.isclose` asks? A row with a value beyond that has changed.
+- decisions: the class that comes first on the last axis, a label, or on which side of a threshold a number lies. A flip is another one.
+- ranks: the first five classes and their order.
+
+Never in here: files, models, what a difference means (verdict.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ARGMAX", "AUTO", "MOST", "NONE", "Difference", "OutputDifference", "Rule", "compare"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+TOP = 5  # classes whose order is compared
+RELATIVE = {"FP16": 1e-2, "BF16": 2e-2}  # default tolerances, of the datatype's own rounding; RELATIVE_ELSE of others
+RELATIVE_ELSE = 1e-4
+ABSOLUTE = 1e-5
+MOST = sys.float_info.max  # for infinity, which JSON does not have
+AUTO, ARGMAX, NONE = "auto", "argmax", "none"
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How one output is compared. None: by its datatype. decide: AUTO, ARGMAX, NONE, or a threshold.
+
+    AUTO is: a label where the values are whole numbers or text; argmax where the last axis has several; else a threshold of 0.5, which
+    counts only as long as all values lie from 0 to 1."""
+
+    absolute: float | None = None
+    relative: float | None = None
+    decide: str | float = AUTO
+
+
+class OutputDifference(msgspec.Struct):
+    """One output in so many requests. Sums and maxima only, so that two of them add up."""
+
+    requests: int = 0
+    rows: int = 0
+    changed_rows: int = 0  # a value is beyond the tolerance
+    values: int = 0  # numbers that both sides have and that are finite
+    max_absolute: float = 0.0
+    sum_absolute: float = 0.0
+    max_relative: float = 0.0  # |got - expected| / max(|got|, |expected|)
+    sum_relative: float = 0.0
+    sum_square_difference: float = 0.0
+    sum_square_expected: float = 0.0
+    excess: float = 0.0  # the largest difference, in tolerances: beyond 1 a value has changed
+    not_finite: int = 0  # values of which one side is NaN or infinite, and the other is not the same
+    decisions: int = 0
+    decision_flips: int = 0
+    max_flip_margin: float = 0.0  # between expected's decision and the one that came: how sure expected was of it
+    sum_flip_margin: float = 0.0
+    rankings: int = 0
+    rank_changes: int = 0
+    by_assumed_threshold: bool = False
+    low: float = MOST  # of all values of both sides
+    high: float = -MOST
+    mismatches: dict[str, int] = {}  # what makes the values incomparable, in words -> requests
+
+    @property
+    def has_decisions(self) -> bool:
+        """False where the threshold was assumed, and the values are no probabilities."""
+        return self.decisions > 0 and not (self.by_assumed_threshold and (self.low < 0 or self.high > 1))
+
+    @property
+    def flips(self) -> int:
+        return self.decision_flips if self.has_decisions else 0
+
+    @property
+    def mismatched(self) -> int:
+        """Requests that could not be compared."""
+        return sum(self.mismatches.values())
+
+    @property
+    def mean_absolute(self) -> float:
+        return self.sum_absolute / self.values if self.values else 0.0
+
+    @property
+    def mean_relative(self) -> float:
+        return self.sum_relative / self.values if self.values else 0.0
+
+    @property
+    def relative_rms(self) -> float:
+        """The root of mean squares of the differences, over that of the expected values: 1 / SNR."""
+        if not self.sum_square_difference:
+            return 0.0
+        return float(np.sqrt(self.sum_square_difference / self.sum_square_expected)) if self.sum_square_expected else MOST
+
+    def merge(self, other: OutputDifference) -> None:
+        for field in ADDED:
+            setattr(self, field, min(getattr(self, field) + getattr(other, field), MOST))
+        for field in LARGEST:
+            setattr(self, field, max(getattr(self, field), getattr(other, field)))
+        self.low = min(self.low, other.low)
+        for words, requests in other.mismatches.items():
+            self.mismatches[words] = self.mismatches.get(words, 0) + requests
+
+
+LARGEST = ("max_absolute", "max_relative", "excess", "max_flip_margin", "high", "by_assumed_threshold")
+ADDED = tuple(field for field in OutputDifference.__struct_fields__ if field not in (*LARGEST, "low", "mismatches"))
+
+
+class Difference(msgspec.Struct):
+    """All outputs, of one request or of many."""
+
+    requests: int = 0
+    changed: int = 0  # requests with a row that changed, a value that is not finite, or a mismatch
+    flipped: int = 0  # requests with a decision that flipped
+    mismatched: int = 0  # requests with an output that could not be compared
+    outputs: dict[str, OutputDifference] = {}
+
+    def merge(self, other: Difference) -> None:
+        self.requests += other.requests
+        self.changed += other.changed
+        self.flipped += other.flipped
+        self.mismatched += other.mismatched
+        for name, difference in other.outputs.items():
+            self.outputs.setdefault(name, OutputDifference()).merge(difference)
+
+    @property
+    def excess(self) -> float:
+        """The largest of any output, in tolerances; MOST where something could not be compared."""
+        if self.mismatched or any(output.not_finite for output in self.outputs.values()):
+            return MOST
+        return max((output.excess for output in self.outputs.values()), default=0.0)
+
+    @property
+    def badness(self) -> tuple[bool, int, float, float]:
+        """For sorting requests, the worst last: what could not be compared, decisions that flipped, how sure they were, values."""
+        outputs = self.outputs.values()
+        margin = max((output.max_flip_margin for output in outputs if output.flips), default=0.0)
+        return (self.mismatched > 0, sum(output.flips for output in outputs), margin, self.excess)
+
+
+def compare(
+    expected: Mapping[str, Array],
+    got: Mapping[str, Array],
+    rules: Mapping[str, Rule] | None = None,
+    datatypes: Mapping[str, str] | None = None,
+    *,
+    batched: bool = True,
+) -> Difference:
+    """Two responses to one request.
+
+    datatypes: the protocol's words by output name: BF16 arrives as its bits and cannot be told from UINT16. batched: the first axis is
+    rows; else a response is one row.
+    """
+    found = Difference(1)
+    for name in [*expected, *(name for name in got if name not in expected)]:
+        if name not in got or name not in expected:
+            side = "only OLD has it" if name in expected else "only NEW has it"
+            output = OutputDifference(1, mismatches={side: 1})
+        else:
+            word = (datatypes or {}).get(name, "")
+            output = compare_output(expected[name], got[name], (rules or {}).get(name, Rule()), word, batched=batched)
+        found.outputs[name] = output
+    outputs = found.outputs.values()
+    found.mismatched = int(any(output.mismatches for output in outputs))
+    found.changed = int(any(output.changed_rows or output.mismatches for output in outputs))
+    found.flipped = int(any(output.flips for output in outputs))
+    return found
+
+
+def compare_output(expected: Array, got: Array, rule: Rule, word: str = "", *, batched: bool = True) -> OutputDifference:
+    """One output of one request."""
+    kinds = [kind_of(array, word) for array in (expected, got)]
+    if kinds[0] != kinds[1]:
+        return OutputDifference(1, mismatches={f"datatype {spelled(expected)} became {spelled(got)}": 1})
+    if expected.shape != got.shape:
+        return OutputDifference(1, mismatches={f"shape {list(expected.shape)} became {list(got.shape)}": 1})
+    found = OutputDifference(1, rows=len(expected) if batched and expected.ndim else 1)
+    if not expected.size:
+        return found
+    with np.errstate(invalid="ignore", over="ignore"):
+        if kinds[0] == "label":
+            compare_labels(expected, got, rule, found)
+        else:
+            compare_numbers(as_numbers(expected, word), as_numbers(got, word), rule, word or spelled(expected), found)
+    return found
+
+
+def kind_of(array: Array, word: str) -> str:
+    return "number" if array.dtype.kind in "fV" or array.dtype.name == "bfloat16" or word == "BF16" else "label"
+
+
+def spelled(array: Array) -> str:
+    return {"float16": "FP16", "float32": "FP32", "float64": "FP64", "object": "BYTES"}.get(array.dtype.name, array.dtype.name.upper())
+
+
+def as_numbers(array: Array, word: str) -> Array:
+    """In float64, in which a difference of two float32 is exact enough to be compared with a tolerance."""
+    if word == "BF16" and array.dtype == np.uint16:
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float64)
+
+
+def compare_labels(expected: Array, got: Array, rule: Rule, found: OutputDifference) -> None:
+    """Whole numbers, truth values and text: equal or not. A number that is counted rather than chosen has a threshold or NONE."""
+    if isinstance(rule.decide, float | int) and expected.dtype.kind in "iub":
+        compare_numbers(expected.astype(np.float64), got.astype(np.float64), rule, "", found)
+        return
+    differs = expected != got
+    found.changed_rows = rows_with(differs, found.rows)
+    found.excess = MOST if found.changed_rows else 0.0
+    if rule.decide != NONE:
+        found.decisions = expected.size
+        found.decision_flips = int(np.count_nonzero(differs))
+
+
+def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: OutputDifference) -> None:
+    absolute = ABSOLUTE if rule.absolute is None else rule.absolute
+    relative = RELATIVE.get(word, RELATIVE_ELSE) if rule.relative is None else rule.relative
+    finite = np.isfinite(expected) & np.isfinite(got)
+    alike = finite | (expected == got) | (np.isnan(expected) & np.isnan(got))
+    difference = np.minimum(np.where(finite, np.abs(got - expected), 0.0), MOST)
+    size = np.where(finite, np.abs(expected), 0.0)
+    larger = np.maximum(size, np.where(finite, np.abs(got), 0.0))
+    excess = difference / np.maximum(absolute + relative * size, 1e-300)
+    squares = [summed(np.square(values)) for values in (difference, size)]
+    found.values = int(np.count_nonzero(finite))
+    found.not_finite = int(np.count_nonzero(~alike))
+    found.max_absolute, found.sum_absolute = float(difference.max()), summed(difference)
+    shares = difference / np.where(larger > 0, larger, 1.0)
+    found.max_relative, found.sum_relative = float(shares.max()), float(shares.sum())
+    found.sum_square_difference, found.sum_square_expected = squares
+    found.excess = min(float(excess.max()), MOST)
+    found.changed_rows = rows_with((excess > 1) | ~alike, found.rows)
+    if found.values:
+        found.low = float(min(expected[finite].min(), got[finite].min()))
+        found.high = float(max(expected[finite].max(), got[finite].max()))
+    decide(expected, got, rule, found)
+
+
+def summed(values: Array) -> float:
+    return min(float(values.sum()), MOST)
+
+
+def rows_with(differs: Array, rows: int) -> int:
+    return int(np.count_nonzero(differs.reshape(rows, -1).any(axis=1)))
+
+
+def decide(expected: Array, got: Array, rule: Rule, found: OutputDifference) -> None:
+    if rule.decide == NONE:
+        return
+    classes = expected.shape[-1] if expected.ndim and not isinstance(rule.decide, float | int) else 1
+    if classes > 1 and (expected.ndim > 1 or rule.decide == ARGMAX or found.rows == 1):
+        compare_classes(expected.reshape(-1, classes), got.reshape(-1, classes), found)
+    elif rule.decide != ARGMAX:
+        assumed = rule.decide == AUTO
+        threshold = 0.5 if assumed else float(rule.decide)
+        flips = (expected >= threshold) != (got >= threshold)
+        found.by_assumed_threshold = assumed
+        found.decisions = expected.size
+        count_flips(flips, np.abs(expected - threshold), found)
+
+
+def compare_classes(expected: Array, got: Array, found: OutputDifference) -> None:
+    """Rows of classes. The first of equal ones is the decision, as in numpy; NaN comes first."""
+    best, chosen = expected.argmax(axis=1), got.argmax(axis=1)
+    rows = np.arange(len(expected))
+    found.decisions = found.rankings = len(expected)
+    count_flips(best != chosen, expected[rows, best] - expected[rows, chosen], found)
+    found.rank_changes = int(np.count_nonzero((top(expected) != top(got)).any(axis=1)))
+
+
+def count_flips(flips: Array, margins: Array, found: OutputDifference) -> None:
+    found.decision_flips = int(np.count_nonzero(flips))
+    if found.decision_flips:
+        of_flips = np.nan_to_num(margins[flips])
+        found.max_flip_margin, found.sum_flip_margin = float(of_flips.max()), summed(of_flips)
+
+
+def top(rows: Array) -> Array:
+    """The places of the first TOP values of each row, the largest first, equal ones by place."""
+    if rows.shape[1] > 8 * TOP:  # so that a row of many classes is not sorted whole; equal values at the border keep any order
+        places = np.sort(np.argpartition(-rows, TOP, axis=1)[:, :TOP], axis=1)
+        order = np.argsort(-np.take_along_axis(rows, places, axis=1), axis=1, kind="stable")
+        return np.take_along_axis(places, order, axis=1)
+    return np.argsort(-rows, axis=1, kind="stable")[:, :TOP]
