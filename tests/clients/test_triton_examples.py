@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -306,3 +307,15 @@ def test_programs_that_load_models(repository: Path) -> None:
                 command = [sys.executable, PROGRAMS / f"{name}.py", "-u", server.address]
                 done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
                 assert done.stdout.splitlines()[-1] == last, (done.stdout[-2000:], done.stderr[-2000:])
+
+
+@pytest.mark.parametrize("name", ["simple_http_model_control", "simple_http_aio_model_control"])
+def test_programs_that_load_models_over_rest(repository: Path, tmp_path: Path, name: str) -> None:
+    """They count seven models."""
+    if not (PROGRAMS / f"{name}.py").exists():
+        pytest.skip("TRITON_EXAMPLES names no folder with Triton's example programs")
+    shutil.copytree(repository, tmp_path / "models", ignore=shutil.ignore_patterns(triton_repository.REJECTED[0]))
+    with ServerFixture(tmp_path / "models", model_control="explicit", http_port=0) as server:
+        command = [sys.executable, PROGRAMS / f"{name}.py", "-u", server.http]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT_S)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["PASS: model control"]), (done.stdout[-2000:], done.stderr[-2000:])
