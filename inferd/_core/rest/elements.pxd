@@ -41,7 +41,7 @@ cdef inline Fault put_real(const yyjson_val *value, int datatype, char *at) noex
     elif kind == UNSIGNED:
         real = <double>value.uni.u64
     elif kind == SIGNED:
-        real = <double>value.uni.i64
+        real = <double>value.uni.i64 if value.uni.i64 != 0 else -0.0        # Go writes -0.0 as -0
     else:
         return WRONG_KIND
     if datatype == FP64:

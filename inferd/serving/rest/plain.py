@@ -26,7 +26,14 @@ INT64 = range(-(1 << 63), 1 << 63)
 EMPTY_FINAL = "triton_enable_empty_final_response"  # the only reserved name that clients may send
 RAW_ONLY = ("FP16", "BF16")  # JSON has no such numbers, and Triton takes none
 BINARY_CURE = "send it in binary, with parameters.binary_data_size and the header Inference-Header-Content-Length"
-JSON_TYPES = {dict: "an object", list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
+
+
+class _MinusZero(float):
+    """The number -0, which is a whole number, too. Go writes -0.0 so."""
+
+
+_NUMBERS = {int, float, _MinusZero}
+JSON_TYPES = {dict: "an object", list: "an array", str: "a string", bool: "true or false", **dict.fromkeys(_NUMBERS, "a number")}
 
 
 class Wanted(NamedTuple):
@@ -103,7 +110,7 @@ def body_of(response: inference.ModelInferResponse, wanted: Wanted) -> tuple[byt
 
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(text.decode(), object_pairs_hook=_without_twice, parse_constant=_no_constant)
+        document = json.loads(text.decode(), object_pairs_hook=_without_twice, parse_constant=_no_constant, parse_int=_whole)
     except UnicodeDecodeError:
         raise InvalidArgument("body: expected JSON in UTF-8, got bytes that are none") from None
     except RecursionError:
@@ -114,6 +121,10 @@ def _parsed(text: bytes) -> dict[str, Any]:
     except ValueError:  # Python converts no integer of so many digits
         raise InvalidArgument("body: expected JSON, got a number of thousands of digits") from None
     return _object(document, "body")
+
+
+def _whole(text: str) -> int | _MinusZero:
+    return _MinusZero(text) if text == "-0" else int(text)
 
 
 def _without_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -214,11 +225,11 @@ def _encoded(data: list[Any], datatype: str, count: int, where: str) -> bytes:
         _check_kinds(kinds, {bool}, "true or false", where)
         return np.array(elements, dtype).tobytes()
     if dtype.kind in "iu":
-        _check_kinds(kinds, {int}, "whole numbers without a fraction", where)
+        _check_kinds(kinds, {int, _MinusZero}, "whole numbers without a fraction", where)
         limits = np.iinfo(dtype)
         _check_range(elements, limits.min, limits.max, datatype, where)
         return np.array(elements, dtype).tobytes()
-    _check_kinds(kinds, {int, float}, "numbers", where)
+    _check_kinds(kinds, _NUMBERS, "numbers", where)
     largest = float(np.finfo(np.float64).max)
     _check_range(elements, -largest, largest, datatype, where)
     with np.errstate(over="ignore"):
@@ -267,7 +278,7 @@ def _set_parameters(target: Any, found: dict[str, Any], where: str, ours: tuple[
             target[name].int64_param = value
         elif type(value) is int and 0 <= value < 1 << 64:
             target[name].uint64_param = value
-        elif type(value) is float and math.isfinite(value):
+        elif isinstance(value, float) and math.isfinite(value):
             target[name].double_param = value
         elif type(value) is str:
             target[name].string_param = value

@@ -69,14 +69,18 @@ def no_constant(word: str) -> NoReturn:
     raise ValueError(word)
 
 
+class MinusZero(float):
+    pass
+
+
 def finite(text: str) -> float:
     expect(math.isfinite(float(text)), text)
     return float(text)
 
 
-def whole(text: str) -> int:
+def whole(text: str) -> int | MinusZero:
     finite(text)
-    return int(text)
+    return MinusZero(text) if text == "-0" else int(text)
 
 
 def check_object(found: Any, keys: set[str]) -> None:
@@ -104,22 +108,22 @@ def check_parameters(owner: Pairs, flags: tuple[str, ...] = (), counts: tuple[st
 
 
 def is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 64
+    return type(value) in (int, MinusZero) and 0 <= value < 1 << 64
 
 
 def plain_input(tensor: Any, tail: list[bytes], may_be_binary: bool) -> tuple[str, str, tuple[int, ...], bytes]:
     name, word, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     expect(isinstance(name, str) and isinstance(word, str) and word in DATATYPES and isinstance(shape, list), "name, datatype, shape")
-    expect(len(shape) <= 8 and all(type(size) is int and 0 <= size < 1 << 63 for size in shape), "shape")
+    expect(len(shape) <= 8 and all(is_count(size) and size < 1 << 63 for size in shape), "shape")
     parameters = tensor.get("parameters", {})
     expect(isinstance(parameters, dict) and "shared_memory_region" not in parameters, "parameters")
     if "binary_data_size" in parameters:
         size = parameters["binary_data_size"]
         expect("data" not in tensor and may_be_binary and is_count(size) and size <= len(tail[0]), "binary data")
-        raw, tail[0] = tail[0][:size], tail[0][size:]
+        raw, tail[0] = tail[0][: int(size)], tail[0][int(size) :]
     else:
         raw = packed(tensor.get("data"), word, math.prod(shape))
-    return name, word, tuple(shape), raw
+    return name, word, tuple(map(int, shape)), raw
 
 
 def flat(data: list[Any], depth: int = 1) -> list[Any]:
@@ -136,7 +140,7 @@ def packed(data: Any, word: str, count: int) -> bytes:
     elements = flat(data)
     expect(len(elements) == count, "count")
     dtype = DATATYPES[word][2]
-    kinds = {"BYTES": (str,), "BOOL": (bool,), "FP32": (int, float), "FP64": (int, float)}.get(word, (int,))
+    kinds = {"BYTES": (str,), "BOOL": (bool,), **dict.fromkeys(("FP32", "FP64"), (int, float, MinusZero))}.get(word, (int, MinusZero))
     expect(all(type(element) in kinds for element in elements), "kinds")
     if word == "BYTES":
         return b"".join(struct.pack("<I", len(text)) + text for text in (element.encode() for element in elements))

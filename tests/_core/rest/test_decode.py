@@ -168,6 +168,15 @@ def test_an_element_that_its_datatype_does_not_have(word: str, element: str, exp
     assert expected in rejected(body.encode())
 
 
+@pytest.mark.parametrize("text", ["-0", "-0.0", "-0e3", "-1e-400"])
+def test_minus_zero_keeps_its_sign(text: str) -> None:
+    for word, dtype in (("FP32", np.float32), ("FP64", np.float64), ("INT32", np.int32)):
+        if word == "INT32" and text != "-0":
+            continue
+        request = decode(f'{{"inputs":[{{"name":"x","datatype":"{word}","shape":[1],"data":[{text}]}}]}}'.encode())
+        assert request.tensors()[0][3] == np.array([-0.0], dtype).tobytes()
+
+
 def test_a_float_that_rounds_to_the_largest_is_taken() -> None:
     request = decode({"inputs": [input_of(data=[3.4028235e38, -3.402823567797336e38])]})
     assert np.frombuffer(request.tensors()[0][3], np.float32).tolist() == [F32.max, F32.min]

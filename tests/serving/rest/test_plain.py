@@ -75,6 +75,13 @@ def test_outputs_as_json_hold_every_value(word: str, data: st.DataObject) -> Non
     assert again.raw_input_contents[0] == pack(array)
 
 
+@pytest.mark.parametrize("word", ["FP32", "FP64", "INT32"])
+def test_minus_zero_keeps_its_sign(word: str) -> None:
+    body = f'{{"inputs":[{{"name":"x","datatype":"{word}","shape":[1],"data":[-0]}}]}}'.encode()
+    request, _ = request_of(body, -1, "m", "2")
+    assert request.raw_input_contents[0] == np.array([-0.0], DTYPES[word]).tobytes()
+
+
 def test_numbers_have_the_fewest_digits_that_tell_them_apart() -> None:
     body, _ = body_of(response("FP32", np.array([0.1, 1, 1e-7, 1024, -2.5e30], np.float32)), IN_JSON)
     assert b'"data":[0.1,1,1e-07,1024,-2.5e+30]' in body
