@@ -32,6 +32,7 @@ __all__ = ["INFER", "Headers", "Response", "RestService", "error_response", "is_
 
 Headers = tuple[tuple[bytes, bytes], ...]
 INFER = "v2/models/*/infer"  # the resource that is not for this class
+SERVER = b"*"  # the server itself, of which OPTIONS alone may ask
 
 READ = (b"GET", b"HEAD", b"OPTIONS")  # they change nothing
 MAX_SHOWN_CHARS = 128  # of a client's own words
@@ -98,13 +99,15 @@ class RestService:
         self._check_origin(head)
         if not head.is_infer:
             resource, _ = split(head.path)
-            if resource not in self._resources:
+            if resource not in self._resources and head.path != SERVER:
                 raise _no_such_path(head.path)
             if not resource.endswith("/load"):  # which brings a model's files
                 head.max_body_nbytes = MAX_BODY_NBYTES
 
     async def respond(self, head: Head, body: bytes) -> Response:
         """The response to a request that is no inference. Raises RequestError."""
+        if head.path == SERVER:
+            return Response(204, ((b"allow", b"GET, HEAD, POST, OPTIONS"),))
         resource, asked = split(head.path)
         handlers = self._resources.get(resource)
         verb = head.verb_name.decode("ascii", "replace").replace("HEAD", "GET")

@@ -152,6 +152,9 @@ def test_verbs(asker: Asker) -> None:
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
     answer = asker.ask("OPTIONS", "/v2/logging")
     assert (answer.status, answer.headers["allow"], answer.body) == (204, "GET, POST, HEAD, OPTIONS", b"")
+    answer = asker.ask("OPTIONS", "*")
+    assert (answer.status, answer.headers["allow"], answer.body) == (204, "GET, HEAD, POST, OPTIONS", b"")
+    assert asker.get("/*").status == 404
 
 
 def test_head_is_get_without_a_body(asker: Asker) -> None:
