@@ -141,7 +141,7 @@ class Repository:
             return Unavailable(f"model '{name}' could not be loaded; the server's log says why")
         if not versions:
             # Not which ones there are: a proxy may let a client infer and not list. The first words are Triton's: its programs look there.
-            return NotFound(f"Request for unknown model: model_name: there is no model {shown(name)}; name one that RepositoryIndex lists")
+            return NotFound(f"Request for unknown model: model_name: there is no model {shown(name)}; name one of the repository index")
         if version and int(version) not in versions:
             there = ", ".join(map(str, versions[-SHOWN_NAMES:]))
             cure = ", and no version means the newest"

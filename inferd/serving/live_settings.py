@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 _FORMATS = ("default", "ISO8601")  # both have the same effect: every line of text begins with a time in ISO 8601
-_TYPES = {"bool_param": "a boolean", "uint32_param": "a number (uint32)", "string_param": "a text"}
+_TYPES = {"bool_param": "true or false", "uint32_param": "a number (uint32)", "string_param": "a string"}
 _WANTED = {**dict.fromkeys(_LEVELS, "bool_param"), "log_verbose_level": "uint32_param", "log_format": "string_param"}
 _NO_TRACE = {
     "trace_file": "",
@@ -107,7 +107,7 @@ def _checked(settings: Mapping[str, inference.LogSettingsRequest.SettingValue]) 
         if kind is None or name not in _WANTED:
             continue
         if kind != _WANTED[name]:
-            raise InvalidArgument(f"{name}: expected {_TYPES[_WANTED[name]]} in {_WANTED[name]}, got {kind}")
+            raise InvalidArgument(f"{name}: expected {_TYPES[_WANTED[name]]}, got {_TYPES[kind]}")
         asked[name] = getattr(value, kind)
         if name == "log_format" and asked[name] not in _FORMATS:
             raise InvalidArgument(f"log_format: expected {' or '.join(_FORMATS)}, got {value.string_param[:64]!r}")

@@ -34,6 +34,7 @@ MAX_LOAD_NBYTES = 64 << 20  # of one RepositoryModelLoad, which may carry a mode
 MAX_CONFIG_CHARS = 1 << 20
 MAX_SHOWN_CHARS = 64  # of a client's own words
 FILE = "file:"
+_TYPES = {"bool_param": "true or false", "int64_param": "a number", "string_param": "a string", "bytes_param": "bytes"}
 
 
 class ModelControl:
@@ -90,7 +91,7 @@ class ModelControl:
             elif key != "unload_dependents":
                 raise InvalidArgument(f"parameters: expected unload_dependents or version, got {key[:MAX_SHOWN_CHARS]!r}")
             elif parameter.WhichOneof("parameter_choice") != "bool_param":
-                raise InvalidArgument(f"parameters: unload_dependents: expected bool_param, got {parameter.WhichOneof('parameter_choice')}")
+                raise InvalidArgument(f"parameters: unload_dependents: expected true or false, got {_type_of(parameter)}")
         await _carried_out(lifecycle.unload(request.model_name, version))
         return inference.RepositoryModelUnloadResponse()
 
@@ -164,11 +165,11 @@ def _load_parameters(name: str, parameters: Mapping[str, inference.ModelReposito
             version = _version(parameter)
         elif key == "config":
             if kind != "string_param":
-                raise InvalidArgument(f"parameters: config: expected string_param, a ModelConfig as JSON, got {kind}")
+                raise InvalidArgument(f"parameters: config: expected a string, a ModelConfig as JSON, got {_type_of(parameter)}")
             config = parameter.string_param
         elif key.startswith(FILE):
             if kind != "bytes_param":
-                raise InvalidArgument(f"parameters: {key[:MAX_SHOWN_CHARS]}: expected bytes_param, got {kind}")
+                raise InvalidArgument(f"parameters: {key[:MAX_SHOWN_CHARS]}: expected bytes, got {_type_of(parameter)}")
             files[key.removeprefix(FILE)] = parameter.bytes_param
         else:
             raise InvalidArgument(f"parameters: expected config, file:VERSION/NAME or version, got {key[:MAX_SHOWN_CHARS]!r}")
@@ -198,11 +199,15 @@ def _config_text(config: str) -> str:
     return text_format.MessageToString(message, descriptor_pool=POOL)
 
 
+def _type_of(parameter: inference.ModelRepositoryParameter) -> str:
+    return _TYPES.get(str(parameter.WhichOneof("parameter_choice")), "nothing")
+
+
 def _version(parameter: inference.ModelRepositoryParameter) -> int:
     kind = parameter.WhichOneof("parameter_choice")
     number = parameter.int64_param if kind == "int64_param" else 0
     if kind == "string_param" and parameter.string_param.isascii() and parameter.string_param.isdigit():
         number = int(parameter.string_param[:20])
     if not 1 <= number < 1 << 63:
-        raise InvalidArgument("parameters: version: expected a number from 1, as int64_param or string_param")
+        raise InvalidArgument("parameters: version: expected a number from 1, or a string of one")
     return number

@@ -282,7 +282,7 @@ def test_a_version_that_is_no_number(versions: Repository, version: str) -> None
 
 
 def test_unknown_names_and_versions(versions: Repository) -> None:
-    with pytest.raises(NotFound, match=r"no model 'x'; name one that RepositoryIndex lists") as caught:
+    with pytest.raises(NotFound, match=r"no model 'x'; name one of the repository index") as caught:
         versions.lookup("x", "")
     assert "other" not in str(caught.value)  # who may infer may not list, by a proxy's rules
     with pytest.raises(NotFound, match=r"model 'm' serves no version 2; it serves 1, 10, and no version means the newest"):

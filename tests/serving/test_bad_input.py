@@ -138,9 +138,9 @@ def with_parameter(key: str, **value: Any) -> Request:
 INVALID, NOT_FOUND = "INVALID_ARGUMENT", "NOT_FOUND"
 WRONG: dict[str, tuple[Request, str, tuple[str, ...]]] = {
     # which model
-    "unknown model": (of("nosuch", x=rows(1)), NOT_FOUND, ("model_name", "'nosuch'", "RepositoryIndex")),
-    "no model": (of("", x=rows(1)), NOT_FOUND, ("model_name", "''", "RepositoryIndex")),
-    "long model name": (of("n" * 5000, x=rows(1)), NOT_FOUND, ("model_name", "nnn...", "RepositoryIndex")),
+    "unknown model": (of("nosuch", x=rows(1)), NOT_FOUND, ("model_name", "'nosuch'", "repository index")),
+    "no model": (of("", x=rows(1)), NOT_FOUND, ("model_name", "''", "repository index")),
+    "long model name": (of("n" * 5000, x=rows(1)), NOT_FOUND, ("model_name", "nnn...", "repository index")),
     "path as a model": (of("../identity", x=rows(1)), NOT_FOUND, ("model_name", "'../identity'")),
     "unknown version": (changed(lambda r: setattr(r, "model_version", "9")), NOT_FOUND, ("version 9", "it serves 1", "newest")),
     "version in words": (changed(lambda r: setattr(r, "model_version", "x")), INVALID, ("model_version", "number from 1", "'x'")),

@@ -180,10 +180,10 @@ def test_files_that_a_client_sends(
                 "9" * 19 + "/x",
             )
         ),
-        ({"config": {"int64_param": 1}}, "config: expected string_param"),
+        ({"config": {"int64_param": 1}}, "config: expected a string, a ModelConfig as JSON, got a number"),
         ({"config": {"string_param": "["}}, "config: expected a ModelConfig as JSON"),
         *(({"config": {"string_param": text}}, f"expected a ModelConfig as JSON, an object, got '{text}'") for text in ("null", "[]", "1")),
-        ({"config": {"string_param": "{}"}, "file:1/x": {"string_param": "x"}}, "expected bytes_param"),
+        ({"config": {"string_param": "{}"}, "file:1/x": {"string_param": "x"}}, "expected bytes, got a string"),
         ({"version": {"int64_param": 0}}, "version: expected a number from 1"),
         ({"version": {"string_param": "latest"}}, "version: expected a number from 1"),
         ({"other": {"bool_param": True}}, "expected config, file:VERSION/NAME or version, got 'other'"),

@@ -10,6 +10,6 @@ cpdef bytes error_body(error)
 # Date of a response that leaves now.
 cpdef bytes http_date()
 # What REST says of a body that could not be decompressed. error: as of Conversion.
-cdef decompression_error(error, str encoding)
+cpdef decompression_error(error, str encoding)
 # The headers of an error's response beside its content: Retry-After, WWW-Authenticate; pairs of bytes, names in lower case.
 cpdef tuple error_headers(error)

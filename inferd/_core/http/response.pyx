@@ -7,7 +7,7 @@ import json
 from email.utils import formatdate
 from http import HTTPStatus
 
-from inferd.errors import InvalidArgument
+from inferd.errors import InvalidArgument, ResourceExhausted
 
 # By gRPC status code; Triton's REST has the same, and 400 where nothing fits better.
 cdef dict STATUS_OF_CODE = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 412, 10: 503, 12: 501, 13: 500, 14: 503, 16: 401}
@@ -55,8 +55,12 @@ cpdef bytes http_date():
     return date
 
 
-cdef decompression_error(error, str encoding):
-    if getattr(error, "reason", None) != "compression":
+cpdef decompression_error(error, str encoding):
+    cdef str reason = getattr(error, "reason", None)
+    if reason == "message_size":
+        return ResourceExhausted(str(error).replace("request message:", "request body:").replace("a method needs", "a path needs"),
+                                 reason=reason)
+    if reason != "compression":
         return error
     return InvalidArgument(f"request body: expected {encoding}, as Content-Encoding says, got something else; "
                            f"send it as it is, without Content-Encoding", reason="compression")

@@ -35,7 +35,9 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef void take_other(self, Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
     cdef void take_authority(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept
     cdef void take_verb(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept
-    cdef size_error(self)
+    cdef size_error(self, str fields)
+    # The end of a response to a client that does not speak gRPC.
+    cdef bytes what_else(self)
     # All headers of a REST call have come. Raises what is wrong with them.
     cdef int open_exchange(self, Http2Call call) except -1
     # The block exceeds max_header_nbytes. False: stop, it is too large to reject the call with a status.

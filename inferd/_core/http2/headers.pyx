@@ -156,7 +156,7 @@ cdef class HeaderReader:
         cdef Head head = exchange.head
         call.max_message_nbytes = self.server.limits.max_message_nbytes
         if call.header_nbytes > self.server.limits.max_header_nbytes:
-            raise self.size_error()
+            raise self.size_error("headers")
         if call.error is not None:
             raise call.error
         head.verb_name = b"POST" if call.is_post else self.verb_name
@@ -169,21 +169,24 @@ cdef class HeaderReader:
         call.compresses = self.server.compression is not None and head.accept_coding != IDENTITY
         return 0
 
-    cdef size_error(self):
+    cdef size_error(self, str fields):
         """Other fields of such a call may not have been read."""
-        return ResourceExhausted(f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), got more; "
-                                 f"send less metadata", reason="header_size")
+        return ResourceExhausted(f"{fields}: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes), got more; "
+                                 f"send less", reason="header_size")
+
+    cdef bytes what_else(self):
+        return b"this port serves nothing else.\n" if self.http is None else b"paths of REST begin with /v2.\n"
 
     cdef bint reject_foreign(self, Http2Call call) except -1:
         if call.header_nbytes > self.server.limits.max_header_nbytes:
-            raise self.size_error()
+            raise self.size_error("metadata")
         if call.error is not None:
             raise call.error
         if not call.is_post:
-            call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
+            call.send_plain(405, b"gRPC calls are POST requests; " + self.what_else())
             return True
         if not call.is_grpc:
-            call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
+            call.send_plain(415, b"gRPC calls have the content-type application/grpc; " + self.what_else())
             return True
         return False
 

@@ -35,7 +35,10 @@ from inferd._core.net.tls cimport Tls
 
 from inferd.errors import Unimplemented
 
-NOT_HTTP_2 = b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge.\n"
+NOT_HTTP_2 = (
+    b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge. "
+    b"REST over HTTP/1.1 has a port of its own.\n"
+)
 HTTP_1_RESPONSE = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(NOT_HTTP_2), NOT_HTTP_2)

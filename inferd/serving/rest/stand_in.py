@@ -24,6 +24,7 @@ from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.grpc.compression import Compression, Decompression
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
+from inferd._core.http.response import decompression_error
 from inferd.descriptors import fitting
 from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, ResourceExhausted, Unavailable
 from inferd.protocol import inference
@@ -379,8 +380,7 @@ class StandIn:
         work = Decompression(Message(body), coding, most)
         await asyncio.to_thread(work.run)
         if work.error is not None:
-            is_other = getattr(work.error, "reason", "") == "compression"
-            raise InvalidArgument(f"body: expected {coding}, got bytes that are none", reason="compression") if is_other else work.error
+            raise decompression_error(work.error, coding)
         assert work.result is not None
         held.add(len(work.result))
         return bytes(work.result)

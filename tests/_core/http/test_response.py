@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from inferd import errors
-from inferd._core.http.response import error_body, error_headers, http_date, reason_phrase, status_of
+from inferd._core.http.response import decompression_error, error_body, error_headers, http_date, reason_phrase, status_of
 
 STATUSES = {
     "Cancelled": 499, "InvalidArgument": 400, "DeadlineExceeded": 504, "NotFound": 404, "PermissionDenied": 403, "ResourceExhausted": 429,
@@ -36,6 +36,18 @@ def test_each_error_has_its_status() -> None:
 )
 def test_reasons_with_a_status_of_their_own(error: errors.RequestError, status: int) -> None:
     assert status_of(error) == status
+
+
+def test_texts_of_decompression_speak_of_http() -> None:
+    bomb = errors.ResourceExhausted(
+        "request message: expected less (max_message_bytes; less where a method needs less)", reason="message_size"
+    )
+    told = decompression_error(bomb, "gzip")
+    assert (str(told), status_of(told)) == ("request body: expected less (max_message_bytes; less where a path needs less)", 413)
+    told = decompression_error(errors.Internal("as grpc-encoding says", reason="compression"), "gzip")
+    assert (str(told).startswith("request body: expected gzip, as Content-Encoding says"), status_of(told)) == (True, 400)
+    late = errors.DeadlineExceeded("x")
+    assert decompression_error(late, "gzip") is late
 
 
 def test_date_is_now() -> None:

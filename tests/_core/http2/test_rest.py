@@ -146,6 +146,7 @@ def test_grpc_stays_what_it_is() -> None:
     untyped = client.open(INFER, content_type="application/json")
     client.send(untyped, frame(b""))
     assert client.headers[untyped][":status"] == "415"
+    assert client.bodies[untyped] == b"gRPC calls have the content-type application/grpc; paths of REST begin with /v2.\n"
     got = client.open(INFER, method="GET", end=True)
     client.exchange()
     assert client.headers[got][":status"] == "405"
