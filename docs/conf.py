@@ -36,7 +36,7 @@ html_show_sourcelink = True
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 myst_heading_anchors = 4
-suppress_warnings = ["myst.header"]  # benchmarks/peers.md, which a program writes
+suppress_warnings = ["myst.header"]  # pages of benchmarks/, which a program writes
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True

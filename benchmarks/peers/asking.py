@@ -1,7 +1,6 @@
 """One request as a peer's protocol wants it, and whether the answer to it is right. Never in here: measuring.
 
-grpc is the Open Inference Protocol's ModelInfer with raw contents. http is the plain bytes of the inputs, one after another, and the
-answer those of the first output: the least that a server without tensors can read.
+grpc is the Open Inference Protocol's ModelInfer with raw contents. http1.py has the forms of HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from workloads import INFER_PATH
 
 from inferd.protocol import inference
 
+from . import http1
+from .http1 import DATATYPES
 from .models import ATOL, RTOL, Array, Model
 from .running import Running, last_words
 
-DATATYPES = {"float32": "FP32", "int64": "INT64"}
-HTTP_PATH = "/infer"
 START_TIMEOUT_S = 60.0
 
 
@@ -49,11 +48,9 @@ def message(model: Model) -> bytes:
     return serialized
 
 
-def wire_body(protocol: str, model: Model) -> bytes:
-    if protocol == "grpc":
-        serialized = message(model)
-        return struct.pack(">BI", 0, len(serialized)) + serialized
-    return b"".join(value.tobytes() for value in model.inputs.values())
+def framed(model: Model) -> bytes:
+    serialized = message(model)
+    return struct.pack(">BI", 0, len(serialized)) + serialized
 
 
 def until_right(running: Running, model: Model, folder: Path) -> tuple[Question, float]:
@@ -82,20 +79,20 @@ def question(running: Running, model: Model, folder: Path, nbytes: int) -> Quest
     if protocol == "static":
         return Question(f"http://{running.address}/file", {}, None, nbytes)
     body = folder / f"{model.name}.{protocol}"
-    body.write_bytes(wire_body(protocol, model))
-    if protocol == "http":
-        return Question(f"http://{running.address}{HTTP_PATH}", {"content-type": "application/octet-stream"}, body, nbytes)
-    return Question(f"http://{running.address}{INFER_PATH}", {"content-type": "application/grpc", "te": "trailers"}, body, nbytes)
+    if protocol == "grpc":
+        body.write_bytes(framed(model))
+        return Question(f"http://{running.address}{INFER_PATH}", {"content-type": "application/grpc", "te": "trailers"}, body, nbytes)
+    request = http1.request(protocol, model)
+    body.write_bytes(request.body)
+    return Question(f"http://{running.address}{request.path}", request.headers, body, nbytes)
 
 
 def ask(running: Running, model: Model) -> int:
     """One request; the bytes of the answer's body. Raises WrongAnswer, or what the transport says where there is none."""
     if running.peer.protocol == "static":
         return ask_static(running)
-    if running.peer.protocol == "http":
-        raw = ask_http(running, wire_body("http", model))
-        check(np.frombuffer(raw, model.expected.dtype), model)
-        return len(raw)
+    if running.peer.protocol != "grpc":
+        return ask_http(running, model)
     # Every attempt on a connection of its own: one that was refused waits longer and longer before it tries again.
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(running.address, options) as channel:
@@ -119,17 +116,23 @@ def check(answer: Array, model: Model) -> None:
         raise WrongAnswer(f"{model.output} is off by {np.abs(answer - model.expected.ravel()).max():g}")
 
 
-def ask_http(running: Running, body: bytes) -> bytes:
+def ask_http(running: Running, model: Model) -> int:
+    request = http1.request(running.peer.protocol, model)
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
     try:
-        connection.request("POST", HTTP_PATH, body, {"content-type": "application/octet-stream"})
+        connection.request("POST", request.path, request.body, request.headers)
         response = connection.getresponse()
-        answer = response.read()
+        body = response.read()
     finally:
         connection.close()
     if response.status != 200:
-        raise http.client.HTTPException(f"status {response.status}: {answer[:200].decode(errors='replace')}")
-    return answer
+        raise http.client.HTTPException(f"status {response.status}: {body[:200].decode(errors='replace')}")
+    try:
+        answer = http1.output(running.peer.protocol, model, response.headers, body)
+    except (LookupError, TypeError, ValueError) as error:
+        raise WrongAnswer(f"no {running.peer.protocol}: {error!r} in {body[:200]!r}") from None
+    check(answer, model)
+    return len(body)
 
 
 def ask_static(running: Running) -> int:

@@ -1,8 +1,9 @@
 """The peers as their folders state them: benchmarks/peers/NAME/peer.toml. Never in here: processes, installing, measuring.
 
 title      the name in the tables
-protocol   how it is asked: grpc (Open Inference Protocol), http (plain bytes), none (no server: a loop in the process itself),
-           static (a yardstick of the transport: no model, a fixed answer)
+family     the run and the page that it belongs to: peers, or rest (families.py)
+protocol   how it is asked: grpc (Open Inference Protocol), a form of HTTP/1.1 (http1.py), none (no server: a loop in the process
+           itself), static (a yardstick of the transport: no model, a fixed answer)
 settings   what was chosen for it, in words: the tables state it
 command    how it is started; see `Peer.words`
 package    the Python package whose version is shown; without one `version` says it, or the program itself
@@ -24,9 +25,11 @@ from typing import Any
 
 import msgspec
 
+from .families import FAMILIES
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-PROTOCOLS = ("grpc", "http", "none", "static")
+SERVING = ("grpc", "http", "json", "v2-json", "v2-binary")
+PROTOCOLS = (*SERVING, "none", "static", "echo")
 
 
 class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +40,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     protocol: str
     settings: str
     command: list[str]
+    family: str = "peers"
     package: str = ""
     version: str = ""
     program: str = ""
@@ -66,11 +70,16 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def competes(self) -> bool:
         """Whether it serves models, so that its figures count for the best of a row."""
-        return self.protocol in ("grpc", "http")
+        return self.protocol in SERVING
+
+    @property
+    def http1(self) -> bool:
+        """Whether it is asked over HTTP/1.1, and not over HTTP/2."""
+        return self.family == "rest" or self.protocol == "http"
 
     def serves(self, model: str) -> bool:
         """Yardsticks have no model: they stand beside the one that has next to none."""
-        return (self.protocol != "static" or model == "identity") and (not self.models or model in self.models)
+        return (self.protocol not in ("static", "echo") or model == "identity") and (not self.models or model in self.models)
 
     def words(self, **values: object) -> list[str]:
         """The command. In it {python}, {here}, {models}, {model}, {folder}, {port}, {threads} are filled in."""
@@ -91,12 +100,13 @@ def made(fields: dict[str, Any]) -> Peer:
         peer = msgspec.convert(fields, Peer)
     except msgspec.ValidationError as error:
         raise ValueError(f"{where}: {error}") from None
-    if peer.protocol not in PROTOCOLS:
-        raise ValueError(f"{where}: protocol is one of {', '.join(PROTOCOLS)}, not {peer.protocol}")
+    for field, value, known in (("protocol", peer.protocol, PROTOCOLS), ("family", peer.family, FAMILIES)):
+        if value not in known:
+            raise ValueError(f"{where}: {field} is one of {', '.join(known)}, not {value}")
     return peer
 
 
-def every() -> list[Peer]:
-    """All peers, in the order of the tables."""
-    peers = [peer for path in HERE.glob("*/peer.toml") for peer in read(path.parent)]
+def every(family: str = "peers") -> list[Peer]:
+    """All peers of a family, in the order of the tables."""
+    peers = [peer for path in HERE.glob("*/peer.toml") for peer in read(path.parent) if peer.family == family]
     return sorted(peers, key=lambda peer: (peer.rank, peer.name))

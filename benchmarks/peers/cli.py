@@ -1,6 +1,6 @@
 """All peers, the same models and loads, interleaved in one run. `make peers`, or
 
-    python benchmarks/peers [--quick] [--peers inferd,triton] [--models mlp] [--in-flight 1,8,64] [--rounds 3] [--seconds 1.5] ...
+    python benchmarks/peers [--family rest] [--quick] [--peers inferd,triton] [--models mlp] [--in-flight 1,8,64] [--rounds 3] ...
 
 For each model every peer is started by itself, then they take turns: round after round, each is measured while the processes of the
 others are stopped. Every peer's answer is held against ONNX Runtime's before and after. Figures are medians of the rounds.
@@ -28,6 +28,7 @@ import servers
 from . import asking, catalogue, installs, loads, models, pages, results, running
 from .asking import Question, WrongAnswer
 from .catalogue import Peer
+from .families import FAMILIES, ROOT
 from .installs import Installed, Missing
 from .loads import Figures, Load, Unmeasured
 from .models import Model
@@ -36,6 +37,7 @@ from .running import Running
 QUICK = {"models": "identity,mlp,squeezenet", "in_flight": "1,64", "rounds": 1, "seconds": 1.0}
 # Of the open loops: what a slow peer can do on two cores, too.
 RATES = {"identity": 500.0, "mlp": 500.0, "image": 100.0, "squeezenet": 40.0, "resnet50": 6.0, "minilm": 40.0}
+PROGRAMS = (ROOT / ".tools" / "bin", "/usr/sbin")  # beside those on the PATH
 
 
 class Contender(NamedTuple):
@@ -175,13 +177,13 @@ def chosen(text: str, known: list[str], what: str, parser: argparse.ArgumentPars
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    peers = [peer.name for peer in catalogue.every()]
     parser = argparse.ArgumentParser(prog="benchmarks/peers", description="inferd beside its peers, in one interleaved run.")
-    parser.add_argument("--peers", default=",".join(peers), help=f"which (default: {','.join(peers)})")
+    parser.add_argument("--family", choices=FAMILIES, default="peers", help="rest: HTTP servers, on a page of their own (default: peers)")
+    parser.add_argument("--peers", help="which (default: all of the family)")
     parser.add_argument("--without", default="", help="peers to leave out")
-    parser.add_argument("--models", help=f"which (default: {','.join(models.RECIPES)})")
-    parser.add_argument("--in-flight", help="closed loops (default 1,8,64)")
-    parser.add_argument("--rounds", type=int, help="of each load; medians are shown (default 3)")
+    parser.add_argument("--models", help=f"of {','.join(models.RECIPES)} (default: the family's)")
+    parser.add_argument("--in-flight", help="closed loops (default 1,8,64; of rest 64)")
+    parser.add_argument("--rounds", type=int, help="of each load; medians are shown (default 3; of rest 5)")
     parser.add_argument("--seconds", type=float, help="about how long a round lasts, longer for slow models (default 1.5)")
     parser.add_argument("--quick", action="store_true", help="three models, 1 and 64 in flight, one round of a second, nothing written")
     parser.add_argument("--no-open-loop", dest="open_loop", action="store_false", help="without `inferd bench`'s open loops")
@@ -192,8 +194,11 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-history", action="store_true", help="measure and print, write nothing")
     parser.add_argument("--note", default="", help="a word for the line of history")
     given = parser.parse_args(words)
-    whole = {"models": ",".join(models.RECIPES), "in_flight": "1,8,64", "rounds": 3, "seconds": 1.5}
-    for name, value in (QUICK if given.quick else whole).items():
+    family = FAMILIES[given.family]
+    peers = [peer.name for peer in catalogue.every(given.family)]
+    whole: dict[str, object] = {"peers": ",".join(peers), "models": ",".join(family.models), "in_flight": family.in_flight}
+    whole |= {"rounds": family.rounds, "seconds": 1.5}
+    for name, value in (whole | QUICK if given.quick else whole).items():
         if getattr(given, name) is None:
             setattr(given, name, value)
     without = chosen(given.without, peers, "peer", parser)
@@ -201,22 +206,24 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     given.models = chosen(given.models, list(models.RECIPES), "model", parser)
     given.in_flight = [int(text) for text in chosen(given.in_flight, [str(number) for number in loads.SHAPES], "load", parser)]
     given.no_history = given.no_history or given.quick
-    given.open_loop = given.open_loop and loads.has_bench()
+    given.open_loop = given.open_loop and family.open_loop and loads.has_bench()
     return given
 
 
 def main() -> int:
     given = arguments()
     if given.pages_only:
-        pages.write_pages()
+        for family in FAMILIES.values():
+            if family.history.exists():
+                pages.write_pages(family)
         return 0
-    os.environ["PATH"] += os.pathsep + "/usr/sbin"
+    os.environ["PATH"] += "".join(os.pathsep + str(folder) for folder in PROGRAMS)
     if given.tritonserver:
         os.environ["TRITONSERVER"] = str(given.tritonserver)
     if missing := h2load.missing_programs(["h2load"]):
         print(f"missing programs: {', '.join(missing)}; `make peers` installs them", file=sys.stderr)
         return 2
-    peers = [peer for peer in catalogue.every() if peer.name in given.peers]
+    peers = [peer for peer in catalogue.every(given.family) if peer.name in given.peers]
     installed = {peer.name: installs.ready(peer) for peer in peers}
     for peer in peers:
         state = installed[peer.name]
@@ -253,6 +260,7 @@ def measure(given: argparse.Namespace, peers: list[Peer], installed: dict[str, I
     line = results.line(given, peers, installed, found, time.monotonic() - begun, load_1m)
     print("\n" + results.tables(line))
     if not given.no_history:
-        results.append(line)
-        pages.write_pages()
+        family = FAMILIES[given.family]
+        results.append(family, line)
+        pages.write_pages(family)
     return 0

@@ -18,7 +18,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from .catalogue import ROOT, Peer
+from .catalogue import Peer
+from .families import ROOT
 
 ENVIRONMENTS = ROOT / ".peers"
 STAMP = "installed.sha256"

@@ -63,11 +63,10 @@ class GeneratorLate(Unmeasured):
 
 def h2load(server: Running, question: Question, in_flight: int, requests: int, log: Path) -> Figures:
     """`requests` requests, or one more for each connection."""
-    plain = server.peer.protocol == "http"
-    connections, streams = (in_flight, 1) if plain else SHAPES[in_flight]
+    connections, streams = (in_flight, 1) if server.peer.http1 else SHAPES[in_flight]
     requests = -(-requests // connections) * connections
     words = ["h2load", "-n", str(requests), "-c", str(connections), "-m", str(streams), "--log-file", str(log)]
-    words += ["--h1"] if plain else []
+    words += ["--h1"] if server.peer.http1 else []
     for name, value in question.headers.items():
         words += ["-H", f"{name}: {value}"]
     words += ["-d", str(question.body)] if question.body else []

@@ -9,7 +9,7 @@ import io
 import re
 from typing import Any
 
-from .results import SOME, of_some_rounds
+from .results import SOME, is_ours, of_some_rounds
 
 INK = "#010203"  # becomes currentColor
 OURS, OTHERS, BESIDE = "#2f81f7", "#9aa4b2", "#d5b36a"
@@ -43,7 +43,7 @@ def svg(line: dict[str, Any], load: str = LOAD) -> str:
 def panel(axes: Any, model: str, rows: list[dict[str, Any]], peers: list[dict[str, Any]], some: set[str]) -> None:
     described = {peer["name"]: peer for peer in peers}
     ordered = sorted(rows, key=lambda row: float(row["requests_s"]))
-    colours = [OURS if row["peer"] == "inferd" else OTHERS if described[row["peer"]]["competes"] else BESIDE for row in ordered]
+    colours = [OURS if is_ours(row["peer"]) else OTHERS if described[row["peer"]]["competes"] else BESIDE for row in ordered]
     names = [described[row["peer"]]["title"].replace("`", "") for row in ordered]
     bars = axes.barh(names, [row["requests_s"] for row in ordered], color=colours, height=0.7)
     axes.bar_label(bars, [f"{row['requests_s']:,.0f}" + SOME * (row["peer"] in some) for row in ordered], padding=3, color=INK, fontsize=8)

@@ -1,4 +1,4 @@
-"""A run as a line of benchmarks/history/peers.jsonl, and the tables that are made of such a line. Nothing is measured in here.
+"""A run as a line of its family's history, and the tables that are made of such a line. Nothing is measured in here.
 
 In each row of a table the best server's figure is bold, with every other that is no more than TIE away from it, and the last column
 names them. A figure that some rounds lack is marked and is never the best; a p99 of too few requests is none. In-process ONNX Runtime
@@ -17,14 +17,10 @@ from typing import Any
 import record
 
 from . import models
-from .catalogue import ROOT
+from .families import ROOT, Family
 from .loads import ENOUGH
 
-HISTORY = ROOT / "benchmarks" / "history" / "peers.jsonl"
 README = ROOT / "README.md"
-PAGES = ROOT / "docs" / "benchmarks"
-PAGE = PAGES / "peers.md"
-PLOT = PAGES / "peers.svg"
 BEGIN, END = "<!-- written by benchmarks/peers -->\n", "<!-- end -->\n"
 TIE = 0.03
 MB = 1e6
@@ -40,6 +36,24 @@ MEASURES = (
     ("p99_us", "p99, ms", False, 1e3),
     ("cpu_us", "CPU a request, us", False, 1.0),
 )
+# Rates that inferd's is held against: inferd's peer, the other one, and how many times as many requests/s are asked.
+ASKED = (
+    ("inferd-binary", "triton-binary", 5.0),
+    ("inferd-json", "triton-json", 5.0),
+    ("inferd-json", "fastapi", 10.0),
+    ("inferd-binary", "granian", 1.0),
+    ("inferd-json", "granian", 1.0),
+)
+PROTOCOLS = {
+    "grpc": "gRPC, Open Inference Protocol",
+    "http": "HTTP/1.1, plain bytes",
+    "json": "JSON of its own",
+    "v2-json": "Open Inference Protocol, JSON",
+    "v2-binary": "Open Inference Protocol, binary extension",
+    "none": "calls",
+    "static": "HTTP/2, GET",
+    "echo": "the same JSON, echoed",
+}
 SIZES = (("memory_bytes", "memory, MB", MB), ("start_s", "start, s", 1.0))
 
 
@@ -59,6 +73,7 @@ def line(given: Any, peers: list[Any], installed: dict[str, Any], found: Any, se
     ]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "family": given.family,
         "commit": record.commit(),
         "note": given.note,
         "rounds": given.rounds,
@@ -75,18 +90,19 @@ def line(given: Any, peers: list[Any], installed: dict[str, Any], found: Any, se
     }
 
 
-def append(line: Line) -> None:
-    HISTORY.parent.mkdir(exist_ok=True)
-    with HISTORY.open("a", encoding="utf-8") as history:
+def append(family: Family, line: Line) -> None:
+    family.history.parent.mkdir(exist_ok=True)
+    with family.history.open("a", encoding="utf-8") as history:
         history.write(json.dumps(line) + "\n")
 
 
-def newest(history: Path = HISTORY) -> Line:
+def newest(family: Family, history: Path | None = None) -> Line:
     """The last run that measured every model, else the last one."""
+    history = history or family.history
     lines = [json.loads(text) for text in history.read_text("utf-8").splitlines()] if history.exists() else []
     if not lines:
-        raise SystemExit("benchmarks/history/peers.jsonl holds no run yet: `make peers` makes one")
-    whole = [line for line in lines if set(models.RECIPES) <= set(line["models"])]
+        raise SystemExit(f"{history.name} holds no run yet: `python benchmarks/peers --family {family.name}` makes one")
+    whole = [line for line in lines if set(family.models) <= set(line["models"])]
     found: Line = (whole or lines)[-1]
     return found
 
@@ -153,9 +169,14 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(cells) + " |" for cells in rest]) + "\n"
 
 
+def is_ours(name: str) -> bool:
+    """Whether a peer is inferd, in whichever form it is asked."""
+    return name.partition("-")[0] == "inferd"
+
+
 def wins(line: Line) -> tuple[int, int, list[str]]:
     """In how many rows inferd is best or even, of how many, and a line of words for each that others win."""
-    ours = next((one["title"] for one in line["peers"] if one["name"] == "inferd"), "inferd")
+    ours = {one["title"] for one in line["peers"] if is_ours(one["name"])}
     kept, total, lost = 0, 0, []
     for model in line["models"]:
         titles, *rows = rows_of(line, model)
@@ -163,11 +184,12 @@ def wins(line: Line) -> tuple[int, int, list[str]]:
             if not winners:
                 continue
             total += 1
-            if ours in winners.split(", "):
+            if ours & set(winners.split(", ")):
                 kept += 1
             else:
-                own = next((cell for title, cell in zip(titles[1:], cells, strict=False) if title == ours), NONE)
-                why = f" ({ours} was not measured)" if own == NONE else f" ({ours} failed in some rounds)" if own.endswith(SOME) else ""
+                own = [cell for title, cell in zip(titles[1:], cells, strict=False) if title in ours and cell != NONE]
+                some = any(cell.endswith(SOME) for cell in own)
+                why = " (inferd was not measured)" if not own else " (inferd failed in some rounds)" if some else ""
                 lost.append(f"{model}, {words}: {winners}{why}")
     return kept, total, lost
 
@@ -179,12 +201,14 @@ def tables(line: Line) -> str:
     words += [f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, shared with the load generator"]
     words += [f"load of the machine at the start {line['load_1m']}"]
     parts = ["; ".join(words) + ".\n"]
-    if any(found["peer"] == "inferd" for found in line["rows"]):
+    if any(is_ours(found["peer"]) for found in line["rows"]):
         kept, total, lost = wins(line)
         parts.append(
             f"inferd has the best figure, or one within {TIE:.0%} of it, in {kept} of {total} rows." + (" Others win:\n" if lost else "\n")
         )
         parts += ["\n".join(f"- {one}" for one in lost) + "\n"] if lost else []
+    if ratios := ratios_table(line):
+        parts += ["### inferd's requests/s beside others'\n", ratios]
     if any(found["load"] == GLANCE for found in line["rows"]):
         parts += ["### At a glance\n", summary(line)]
     for model in line["models"]:
@@ -208,6 +232,21 @@ def summary(line: Line, load: str = GLANCE) -> str:
     return markdown([[f"requests/s, {load}", *(one["title"] for one in columns), "best"], *rows])
 
 
+def ratios_table(line: Line) -> str:
+    """What inferd's rates are asked to be, and are; empty where the run has none of these pairs."""
+    titles = {one["name"]: one["title"] for one in line["peers"]}
+    rates = {found["peer"]: found["requests_s"] for found in line["rows"] if (found["model"], found["load"]) == ("identity", GLANCE)}
+    rows = []
+    for own, other, asked in ASKED:
+        if own in rates and other in rates:
+            times = rates[own] / rates[other]
+            rows.append(
+                f"| {titles[own]} beside {titles[other]} | >= {asked:g} x | {digits(times)} x | {'yes' if times >= asked else 'no'} |"
+            )
+    head = [f"| identity, {GLANCE} | asked | measured | kept |", "|---|---:|---:|---|"]
+    return "\n".join([*head, *rows]) + "\n" if rows else ""
+
+
 def picture(path: str) -> str:
     return f"![requests a second of every server on every model, {GLANCE}]({path})\n"
 
@@ -227,7 +266,7 @@ def installed_table(line: Line) -> str:
     here = {one["name"]: one["install_bytes"] / MB for one in line["peers"] if "install_bytes" in one}
     winners = best({one["name"]: here[one["name"]] for one in line["peers"] if one["competes"] and one["name"] in here}, False)
     rows = ["| peer | version | asked over | MB | settings |", "|---|---|---|---:|---|"]
-    protocols = {"grpc": "gRPC, Open Inference Protocol", "http": "HTTP/1.1, plain bytes", "none": "calls", "static": "HTTP/2, GET"}
+    protocols = PROTOCOLS | ({"static": "GET"} if line.get("family") == "rest" else {})
     for one in line["peers"]:
         if "missing" in one:
             rows.append(f"| {one['title']} | {NONE} | {protocols[one['protocol']]} | {NONE} | not here: {cell(one['missing'])} |")
@@ -265,5 +304,5 @@ def with_tables(page: str, text: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"{PAGE.name} lacks the marks {BEGIN.strip()} and {END.strip()}")
+        raise ValueError(f"the page lacks the marks {BEGIN.strip()} and {END.strip()}")
     return before + BEGIN + text + end + after

@@ -46,7 +46,14 @@ def environment(peer: Peer, python: Path, model: Model, folder: Path, port: int,
     """What its server file finds out from."""
     others = ",".join(str(servers.free_port()) for _ in range(4))
     own = {"PEER_MODELS": model.repository, "PEER_MODEL": model.name, "PEER_THREADS": model.threads, "PEER_FOLDER": folder}
-    own |= {"PEER_PORT": port, "PEER_OTHER_PORTS": others, "PEER_CORES": servers.cores(), MARK: mark, "PYTHONUNBUFFERED": 1}
+    own |= {
+        "PEER_PROTOCOL": peer.protocol,
+        "PEER_PORT": port,
+        "PEER_OTHER_PORTS": others,
+        "PEER_CORES": servers.cores(),
+        MARK: mark,
+        "PYTHONUNBUFFERED": 1,
+    }
     words = {name: str(value) for name, value in own.items()}
     if peer.requirements is not None:
         words["PYTHONPATH"] = os.pathsep.join([str(HERE / "session"), str(peer.folder)])

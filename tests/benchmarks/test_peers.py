@@ -10,6 +10,7 @@ import struct
 import sys
 import xml.etree.ElementTree as ElementTree
 from contextlib import ExitStack
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,30 @@ from inferd.protocol import inference
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
-from peers import asking, catalogue, cli, installs, loads, models, plot, results, running  # noqa: E402
+from peers import asking, catalogue, cli, families, http1, installs, loads, models, plot, results, running  # noqa: E402
+from peers.families import FAMILIES  # noqa: E402
 
 PEERS = catalogue.every()
-SERVERS = [peer for peer in PEERS if peer.competes]
+REST_PEERS = catalogue.every("rest")
+ALL = PEERS + REST_PEERS
+MEASURED = [family for family in FAMILIES.values() if family.history.exists()]
+
+
+ECHO = """
+import http.server, sys
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +74,12 @@ def test_all_that_was_asked_for_is_there():
     }
     assert asked <= {peer.name for peer in PEERS}
     assert PEERS[0].name == "inferd"
-    assert len({peer.title for peer in PEERS}) == len(PEERS)
+    assert {name for pair in results.ASKED for name in pair[:2]} <= {peer.name for peer in REST_PEERS}
+    assert all(len({peer.title for peer in peers}) == len(peers) for peers in (PEERS, REST_PEERS))
+    assert all(peer.http1 for peer in REST_PEERS)
 
 
-@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+@pytest.mark.parametrize("peer", ALL, ids=lambda peer: peer.name)
 def test_a_folder_is_whole(peer, tmp_path):
     assert peer.settings
     words = peer.words(python="python", models="m", model="n", folder=tmp_path, port=1, threads=2)
@@ -76,21 +99,22 @@ def test_a_folder_is_whole(peer, tmp_path):
     assert any(line.partition("==")[0].partition("[")[0] == peer.package for line in lines)
 
 
-def test_the_page_is_of_these_peers():
-    """Whoever adds, renames or drops a peer measures again."""
-    page = results.PAGE.read_text("utf-8")
+@pytest.mark.parametrize("family", MEASURED, ids=lambda family: family.name)
+def test_the_page_is_of_these_peers(family):
+    """After a peer was added, renamed or dropped, its family is measured again."""
+    peers, page = catalogue.every(family.name), family.page.read_text("utf-8")
     installed = page.partition("### Installed\n\n")[2]
     rows = [line.strip("| ").split(" | ") for line in re.findall(r"(?m)^\| .* \|$", installed)[1:]]
     described = [row for row in rows if len(row) == 5]  # those that failed stand below, in another table
-    assert [row[0] for row in described] == [peer.title for peer in PEERS]
+    assert [row[0] for row in described] == [peer.title for peer in peers]
     missing = [row[0] for row in described if row[4].startswith("not here: ")]
     (head,) = re.findall(rf"(?m)^\| requests/s, {results.GLANCE} \| (.*) \| best \|$", page)
-    assert head.split(" | ") == [peer.title for peer in PEERS if peer.protocol != "static" and peer.title not in missing]
+    assert head.split(" | ") == [peer.title for peer in peers if peer.protocol != "static" and peer.title not in missing]
 
 
 def test_every_peer_runs_the_same_onnx_runtime():
     pins = {
-        line for peer in PEERS if peer.requirements for line in peer.requirements.read_text().splitlines() if line.startswith("onnxruntime")
+        line for peer in ALL if peer.requirements for line in peer.requirements.read_text().splitlines() if line.startswith("onnxruntime")
     }
     assert len(pins) == 1
 
@@ -118,6 +142,7 @@ def test_a_variant_is_measured_where_it_differs(identity, tmp_path):
     [
         ('title = "x"\nprotocol = "grpc"\nsettings = "s"\ncommand = []\ncolour = "red"', "unknown field `colour`"),
         ('title = "x"\nprotocol = "soap"\nsettings = "s"\ncommand = []', "protocol is one of grpc"),
+        ('title = "x"\nprotocol = "grpc"\nfamily = "x"\nsettings = "s"\ncommand = []', "family is one of peers, rest, not x"),
         ('title = "x"', "missing required field"),
     ],
 )
@@ -173,11 +198,29 @@ def test_models_take_batches(name, tmp_path):
 
 
 def test_bodies(identity):
-    framed = asking.wire_body("grpc", identity)
+    framed = asking.framed(identity)
     assert struct.unpack(">BI", framed[:5]) == (0, len(framed) - 5)
     request = inference.ModelInferRequest.FromString(framed[5:])
     assert request.model_name == "identity"
-    assert request.raw_input_contents[0] == asking.wire_body("http", identity) == identity.inputs["x"].tobytes()
+    assert request.raw_input_contents[0] == http1.request("http", identity).body == identity.inputs["x"].tobytes()
+
+
+@pytest.mark.parametrize("protocol", http1.REQUESTS)
+def test_each_form_of_http1_is_answered(identity, tmp_path, protocol):
+    """By inferd where it knows the form, else by a server that gives the request back."""
+    own = next((peer for peer in REST_PEERS if peer.home == "inferd" and peer.protocol == protocol), None)
+    fields = {"name": "x", "home": "x", "title": "x", "settings": "s", "family": "rest", "protocol": protocol}
+    peer = own or catalogue.made(fields | {"command": [sys.executable, "-c", ECHO, "{port}"]})
+    with running.start(peer, Path(sys.executable), identity, tmp_path) as server:
+        if protocol == "json":  # {"x": ...} is no {"y": ...}
+            with pytest.raises(asking.WrongAnswer, match="no json: KeyError"):
+                asking.until_right(server, identity, tmp_path)
+            return
+        question, _ = asking.until_right(server, identity, tmp_path)
+        figures = loads.h2load(server, question, 8, 100, tmp_path / "latencies") if shutil.which("h2load") else None
+    assert figures is None or figures.requests == 104
+    with pytest.raises((LookupError, TypeError, ValueError)):
+        http1.output("v2-binary", identity, HTTPMessage(), b"[]")
 
 
 def test_wrong_answers_are_seen(identity):
@@ -414,23 +457,38 @@ def test_only_what_stands_between_the_marks_changes():
     assert results.with_tables(page, "new\n") == f"before\n{results.BEGIN}new\n{results.END}after\n"
     with pytest.raises(ValueError, match="lacks the marks"):
         results.with_tables("nothing", "new\n")
-    assert results.with_tables(results.PAGE.read_text("utf-8"), "")
+    assert all(results.with_tables(family.page.read_text("utf-8"), "") for family in FAMILIES.values())
 
 
 def test_the_newest_whole_run_counts(tmp_path):
     history = tmp_path / "history"
     whole = {"models": list(models.RECIPES), "note": "whole"}
     history.write_text("\n".join(json.dumps(one) for one in (whole, {"models": ["mlp"], "note": "part"})) + "\n")
-    assert results.newest(history)["note"] == "whole"
+    assert results.newest(families.PEERS, history)["note"] == "whole"
     with pytest.raises(SystemExit, match="no run yet"):
-        results.newest(tmp_path / "none")
+        results.newest(families.REST, tmp_path / "none")
 
 
-def test_the_pages_show_the_newest_whole_run():
-    newest = results.newest()
-    page, readme = results.PAGE.read_text("utf-8"), results.README.read_text("utf-8")
-    assert page == results.with_tables(page, results.picture(results.PLOT.name) + "\n" + results.tables(newest)), "run: make tables"
-    assert readme == results.with_tables(readme, results.glance(newest)), "run: make tables"
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_the_pages_show_the_newest_whole_run(family):
+    page, text = family.page.read_text("utf-8"), ""
+    if family in MEASURED:
+        text = results.picture(family.plot.name) + "\n" + results.tables(results.newest(family))
+    assert page == results.with_tables(page, text), "run: make tables"
+
+
+def test_the_readme_shows_it_too():
+    readme = results.README.read_text("utf-8")
+    assert readme == results.with_tables(readme, results.glance(results.newest(families.PEERS))), "run: make tables"
+
+
+def test_rates_are_held_against_what_was_asked():
+    pair = [("inferd-json", "inferd (JSON)", 50_000.0), ("fastapi", "FastAPI (JSON)", 4_000.0)]
+    peers = [{"name": name, "title": title, "competes": True} for name, title, _ in pair]
+    rows = [{"model": "identity", "load": "64 in flight", "peer": name, "requests_s": rate} for name, _, rate in pair]
+    *_, kept = results.ratios_table({"peers": peers, "rows": rows}).strip().splitlines()
+    assert kept == "| inferd (JSON) beside FastAPI (JSON) | >= 10 x | 12.5 x | yes |"
+    assert results.ratios_table(line()) == ""
 
 
 def test_the_picture_is_readable_in_both_schemes():

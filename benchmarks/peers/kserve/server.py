@@ -5,6 +5,8 @@ import os
 from kserve import InferOutput, InferResponse, Model, ModelServer
 from session import NAME, open_session
 
+REST = os.environ["PEER_PROTOCOL"] == "v2-json"
+
 
 class OnnxModel(Model):
     def load(self):
@@ -16,12 +18,13 @@ class OnnxModel(Model):
         values = {value.name: value.as_numpy() for value in payload.inputs}
         answer = self.session.run([self.output], values)[0]
         output = InferOutput(self.output, list(answer.shape), "FP32")
-        output.set_data_from_numpy(answer, binary_data=True)
-        return InferResponse(payload.id, self.name, [output])
+        output.set_data_from_numpy(answer, binary_data=not REST)
+        return InferResponse(payload.id or "", self.name, [output])
 
 
 if __name__ == "__main__":
     model = OnnxModel(NAME)
     model.load()
-    http = int(os.environ["PEER_OTHER_PORTS"].split(",")[0])
-    ModelServer(http_port=http, grpc_port=int(os.environ["PEER_PORT"]), workers=1, enable_docs_url=False).start([model])
+    own, other = int(os.environ["PEER_PORT"]), int(os.environ["PEER_OTHER_PORTS"].split(",")[0])
+    http, grpc = (own, other) if REST else (other, own)
+    ModelServer(http_port=http, grpc_port=grpc, workers=1, enable_docs_url=False).start([model])

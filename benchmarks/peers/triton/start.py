@@ -69,13 +69,14 @@ def main():
             outputs=tensors(session.get_outputs()[:1]),
         )
     )
+    used, unused = ("grpc", "http") if os.environ["PEER_PROTOCOL"] == "grpc" else ("http", "grpc")
     flags = {
         "model-repository": own.parent,
         "backend-directory": backends,
-        "grpc-address": "127.0.0.1",
-        "grpc-port": os.environ["PEER_PORT"],
+        f"{used}-address": "127.0.0.1",
+        f"{used}-port": os.environ["PEER_PORT"],
     }
-    flags |= {"allow-http": "false", "allow-metrics": "false"}
+    flags |= {f"allow-{unused}": "false", "allow-metrics": "false"}
     os.execv(program, [str(program), *(f"--{flag}={value}" for flag, value in flags.items())])
 
 
