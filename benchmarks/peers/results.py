@@ -41,8 +41,8 @@ ASKED = (
     ("inferd-binary", "triton-binary", 5.0),
     ("inferd-json", "triton-json", 5.0),
     ("inferd-json", "fastapi", 10.0),
-    ("inferd-binary", "granian", 1.0),
     ("inferd-json", "granian", 1.0),
+    ("inferd-json", "granian-2workers", 1.0),
 )
 PROTOCOLS = {
     "grpc": "gRPC, Open Inference Protocol",
