@@ -55,6 +55,7 @@ SERVER = Target(
     roots=(
         "inference/grpc_service.proto",
         "inferd/v1/model_control.proto",
+        "inferd/v1/rollouts.proto",
         "grpc/health/v1/health.proto",
         "grpc/reflection/v1/reflection.proto",
         "grpc/reflection/v1alpha/reflection.proto",
@@ -70,7 +71,7 @@ SERVER = Target(
         Stub("inferd/protocol/rpc.pyi", "Error details, Any and Duration.", ("google.rpc", "google.protobuf")),
         Stub(
             "inferd/protocol/options.pyi",
-            "ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl.",
+            "ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl and Rollouts.",
             ("inferd.v1",),
         ),
         Stub("inferd/protocol/onnx.pyi", "The part of an ONNX file that inferd changes at load.", ("onnx",)),

@@ -6,18 +6,16 @@ is a value: a change makes another one, which is written first and taken then. N
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import msgspec
 
+from inferd.engine.kept_file import locked, replace
 from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
@@ -135,16 +133,8 @@ class LabelFile:
         if self.path is None:
             yield
             return
-        descriptor = -1
-        try:
-            with suppress(OSError):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self.path.parent):
             yield
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
 
     def write(self, table: Table) -> None:
         """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""
@@ -154,18 +144,9 @@ class LabelFile:
             )
             return
         content = msgspec.json.format(msgspec.json.encode({model: labels for model, labels in table.items() if labels}))
-        temporary = ""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
+            replace(self.path, content)
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(temporary)
             log.error("labels cannot be written to '%s': %s", self.path, error.strerror)
             raise FailedPrecondition(
                 f"labels cannot be written ({error.strerror}), and stay as they are; the server's log says where"

@@ -313,7 +313,7 @@ class Lifecycle:
     def _demand(self, name: str) -> Sequence[threading.Thread]:
         why = ""
         while offered := self.repository.offered(name):  # still: it was not loaded or unloaded meanwhile
-            place = self._place(name)
+            place = self.place(name)
             if place is None or not {*offered} & {*place.files}:
                 why = self._failed(name, 0, StartError("its files are gone"))
             else:
@@ -324,7 +324,7 @@ class Lifecycle:
             raise FailedPrecondition(f"failed to load '{name}': {why}")
         return ()
 
-    def _place(self, name: str) -> Place | None:
+    def place(self, name: str) -> Place | None:
         """What the model is made of, unless a client sends something else."""
         return self._overlays[name].place if name in self._overlays else self._find(name)
 
@@ -411,7 +411,7 @@ class Lifecycle:
     def _serve_labelled(self, name: str, labels: Mapping[str, Label]) -> None:
         """Serves the versions that these labels of a model name anew."""
         before, after = versions_of(self.repository.labels, name), versions_of({name: labels}, name)
-        place = self._place(name)
+        place = self.place(name)
         there = [] if place is None else sorted(place.files)
         named = {version for label, version in after.items() if before.get(label) != version}
         if missing := named - set(there):
@@ -428,7 +428,7 @@ class Lifecycle:
         named = versions_of(self.repository.labels, name)
         said = ", ".join(f"{label}={version}" for label, version in sorted(named.items())) or "none"
         log.info("model '%s' has the labels %s", name, said, extra=event("labels_moved", model=name, labels=named))
-        if (place := self._place(name)) is not None:
+        if (place := self.place(name)) is not None:
             self._take(place)
         return ()
 

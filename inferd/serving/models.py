@@ -18,6 +18,11 @@ from inferd.engine.places import find_place, survey
 from inferd.engine.remote import local_paths
 from inferd.engine.watching import SETTLE_S, Watcher
 from inferd.errors import ConfigError, RequestError, StartError, Unavailable
+from inferd.rollout import audit, state
+from inferd.rollout.audit import Audit
+from inferd.rollout.kinds import KINDS
+from inferd.rollout.rollouts import Rollouts
+from inferd.rollout.state import RolloutFile
 from inferd.serving.memory import giving_back, watch_heap
 from inferd.serving.model_control import ModelControl
 from inferd.serving.on_demand import OnDemand
@@ -53,7 +58,7 @@ class Models:
     def __init__(self, settings: Settings, repository: Repository, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
         self._settings, self._repository, self._loop = settings, repository, loop
         self._mode = control_mode(settings)
-        self._labels = LabelFile(_label_file(settings))
+        self._labels = LabelFile(_state_file(settings, FILE))
         self._watcher: Watcher | None = None
         self._refresher: Refresher | None = None
         self._lifecycle: Lifecycle | None = None
@@ -68,7 +73,10 @@ class Models:
                 label_file=self._labels,
                 memory_bytes=settings.model_memory,
             )
-        self.control = ModelControl(self._lifecycle if self._mode != "none" else None, explicit=self._mode == "explicit")
+        changing = self._lifecycle if self._mode != "none" else None
+        self.control = ModelControl(changing, explicit=self._mode == "explicit")
+        kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
+        self.rollouts = Rollouts(repository, changing, loop, RolloutFile(kept[0]), Audit(kept[1]), KINDS)
         self.on_demand: OnDemand | None = None
         if settings.model_memory and self._lifecycle is not None:
             most, wait_s = settings.max_queue_requests, settings.model_wait_s
@@ -163,11 +171,11 @@ def _place(paths: list[Path], name: str) -> Any:
     return place
 
 
-def _label_file(settings: Settings) -> Path | None:
+def _state_file(settings: Settings, name: str) -> Path | None:
     """In state_dir, else in the first repository that can be written to."""
     if settings.state_dir is not None:
-        return Path(settings.state_dir) / FILE
-    return next((folder / f".inferd-{FILE}" for folder in _folders(settings) if os.access(folder, os.W_OK)), None)
+        return Path(settings.state_dir) / name
+    return next((folder / f".inferd-{name}" for folder in _folders(settings) if os.access(folder, os.W_OK)), None)
 
 
 def _contract_file(settings: Settings) -> Path | None:

@@ -31,6 +31,7 @@ from inferd.serving.models import Models
 from inferd.serving.rest.choice import rest_server, served
 from inferd.serving.rest.pages import Pages
 from inferd.serving.rest.service import RestService
+from inferd.serving.rollouts import RolloutControl
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
 from inferd.serving.tls import Tls
@@ -106,7 +107,10 @@ class Server:
         watchers = settings.max_watchers, settings.max_connection_watchers
         self._models = Models(settings, self.repository, self.loop, lambda: self.service.health.changed())
         on_demand = self._models.on_demand
-        self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers, self._models.control, on_demand)
+        rollouts = RolloutControl(self._models.rollouts)
+        self.service = InferenceService(
+            self.repository, inferd.__version__, lambda: self.ready, *watchers, self._models.control, on_demand, rollouts
+        )
         self._access = Access(settings)
         native = settings.transport != "grpcio" and find_spec("inferd._core.http2.session") is not None
         self.rest_name = rest_server(native=native) if settings.serves_http else ""
@@ -139,6 +143,7 @@ class Server:
             await asyncio.to_thread(self._models.load)
             await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
             self.loading = False
+            await self._models.rollouts.resume()
             loaded = time.monotonic()
             real = await self._open(bound) if self._opens else {}
         except BaseException:
@@ -237,6 +242,7 @@ class Server:
             )
             await asyncio.sleep(self.settings.lame_duck_s)
         self.service.health.close()
+        self._models.rollouts.close()
         self._models.stop(0)
         self.repository.hurry()
         await asyncio.gather(*(server.stop(self.settings.drain_timeout_s) for server in self._servers))

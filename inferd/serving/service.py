@@ -18,6 +18,7 @@ from inferd.serving.live_settings import LiveSettings
 from inferd.serving.method import Method
 from inferd.serving.model_control import ModelControl
 from inferd.serving.reflection import Reflection
+from inferd.serving.rollouts import RolloutControl
 from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class InferenceService:
 
     version: inferd's own. ready: whether the server as a whole takes requests. The limits are those of health. control: what changes which
     models are served; None: they stay as they are. on_demand: where requests wait for models that are not in memory; None: all are.
+    rollouts: None: there are none.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class InferenceService:
         max_connection_watchers: int = 16,
         control: ModelControl | None = None,
         on_demand: OnDemand | None = None,
+        rollouts: RolloutControl | None = None,
     ) -> None:
         control = control or ModelControl()
         self.repository = repository
@@ -77,6 +80,7 @@ class InferenceService:
             ).methods(),
             **self.live_settings.methods(),
             **control.methods(),
+            **(rollouts or RolloutControl()).methods(),
             **self.health.methods(),
             **Reflection().methods(),
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inferd.engine import labels
+from inferd.engine import kept_file
 from inferd.engine.labels import Label, LabelFile, Table, moved, removed, rolled_back, versions_of
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from tests.engine.test_lifecycle import DOUBLED, IDENTITY, LIMIT_S, World
@@ -145,7 +145,7 @@ def test_a_label_that_cannot_move_stays(world: World, tmp_path: Path, monkeypatc
         with pytest.raises(NotFound, match=words):
             world.life.label(name, "stable", version).result(LIMIT_S)
     world.write("m", 1, IDENTITY)
-    monkeypatch.setattr(labels.os, "replace", full)
+    monkeypatch.setattr(kept_file.os, "replace", full)
     with pytest.raises(FailedPrecondition, match="labels cannot be written"):
         world.life.label("m", "stable", 1).result(LIMIT_S)
     assert infer(world.repository, "m", "stable", 3) == 6

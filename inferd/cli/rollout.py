@@ -1,0 +1,322 @@
+"""`inferd rollout`: one version of a model takes the place of another by evidence. Never in here: what the server decides."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferd.cli.asking import opened
+from inferd.cli.duration import timeout_option
+from inferd.cli.health import address
+from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
+from inferd.cli.say import echo, one_line, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from inferd.client_inputs.reach import Reach
+    from inferd.config import Address
+
+__all__ = ["rollout"]
+
+SERVICE = "/inferd.v1.Rollouts"
+LOOK_S = 0.5  # between two looks at a rollout that is shown live
+ENDED = ("PROMOTED", "ROLLED_BACK", "STOPPED")
+MARKS = {"ok": "green", "open": "yellow", "bad": "red"}
+
+
+@dataclass
+class Asked:
+    """The server that is asked."""
+
+    target: Address | str
+    reach: Reach
+    timeout_s: float
+
+    def call(self, method: str, request: Any, response: Any) -> Any:
+        with opened(self.target, self.reach, "rollout") as channel:
+            call = channel.unary_unary(f"{SERVICE}/{method}", type(request).SerializeToString, response.FromString)
+            return call(request, timeout=self.timeout_s, metadata=self.reach.metadata())
+
+    def status(self, model: str) -> Sequence[Any]:
+        from inferd.protocol import options
+
+        found: Sequence[Any] = self.call("Status", options.RolloutStatusRequest(model_name=model), options.RolloutStatusResponse).rollouts
+        return found
+
+
+def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command with TARGET, and the options that reach it; it gets an Asked first."""
+
+    def asked(target: Address | str, timeout: float, /, **given: Any) -> Any:
+        reach = reach_of({name: given.pop(name, None) for name in FLAGS})
+        return command(Asked(target, reach, timeout), **given)
+
+    def called(**given: Any) -> Any:
+        return asked(given.pop("target"), given.pop("timeout"), **given)
+
+    called.__doc__, called.__name__ = command.__doc__, command.__name__
+    called.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in (*reversed(TLS), TOKEN_FILE, timeout_option("10m", "Longest wait for the response.")):
+        called = option(called)
+    return click.argument("target", metavar="TARGET", callback=address)(called)
+
+
+def _share(text: str) -> float:
+    """10% or 0.1."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise click.BadParameter(f"expected a share such as 10% or 0.1, above 0 and up to 100%, got {text!r}")
+    return share
+
+
+def _shares(ctx: click.Context, param: click.Parameter, text: str | None) -> list[float]:
+    return [] if text is None else [_share(part.strip()) for part in text.split(",")]
+
+
+def _sample(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    return _share(text)
+
+
+def _guards(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, float]:
+    guards = {}
+    for text in texts:
+        name, _, limit = text.partition("=")
+        try:
+            guards[name] = float(limit.removesuffix("%")) / (100 if limit.endswith("%") else 1)
+        except ValueError:
+            raise click.BadParameter(f"expected NAME=LIMIT, such as errors=2%, got {text!r}") from None
+    return guards
+
+
+GUARD = click.option(
+    "--guard", "guards", multiple=True, metavar="NAME=LIMIT", callback=_guards, help="The limit of a guard, such as errors=2%; repeatable."
+)
+REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
+JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+@click.group(subcommand_metavar="ACTION ...")
+def rollout() -> None:
+    """Change the version of a model by evidence, while the server serves.
+
+    TARGET is an address for gRPC, such as host:port. The server keeps two versions, and compares them on its requests.
+
+    \b
+    inferd rollout shadow localhost:8001 digits 2 --sample 10%
+    inferd rollout status localhost:8001 digits
+    inferd rollout canary localhost:8001 digits 2 --steps 1%,10%,50%,100%
+    inferd rollout rollback localhost:8001 digits
+    """
+
+
+@rollout.command()
+@_asking
+@click.argument("model")
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--sample", default="100%", metavar="SHARE", callback=_sample, help="Requests that the candidate answers, too. [100%]")
+@GUARD
+def shadow(asked: Asked, model: str, version: int | None, sample: float, guards: dict[str, float]) -> None:
+    """Have VERSION answer requests beside the stable version. Its responses are compared, and never sent.
+
+    VERSION: by default the newest one that is not the stable one.
+    """
+    _start(asked, model, "SHADOW", version, sample=sample, guards=guards)
+
+
+@rollout.command()
+@_asking
+@click.argument("model")
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--steps", metavar="SHARES", callback=_shares, help="Shares of requests, such as 1%,10%,50%,100%.")
+@GUARD
+def canary(asked: Asked, model: str, version: int | None, steps: list[float], guards: dict[str, float]) -> None:
+    """Send a growing share of requests to VERSION, and roll back when the evidence says so.
+
+    VERSION: by default the newest one that is not the stable one.
+    """
+    _start(asked, model, "CANARY", version, steps=steps, guards=guards)
+
+
+def _start(asked: Asked, model: str, kind: str, version: int | None, **given: Any) -> None:
+    from inferd.protocol import options
+
+    request = options.StartRolloutRequest(model_name=model, kind=options.RolloutKind.Value(kind), candidate_version=version or 0, **given)
+    for line in plain(asked.call("Start", request, options.RolloutStatus)):
+        say(line)
+
+
+@rollout.command()
+@_asking
+@click.argument("model", required=False)
+@click.option("--once", is_flag=True, help="Do not go on until the rollout ends.")
+@JSON
+def status(asked: Asked, model: str | None, once: bool, as_json: bool) -> None:
+    """Show rollouts: the split, the evidence of each guard, and what would promote or roll back.
+
+    On a terminal it goes on until the rollout ends.
+    """
+    found = asked.status(model or "")
+    if as_json:
+        echo(_json(found))
+    elif once or not (sys.stdout.isatty() and find_spec("rich") is not None):
+        for each in found:
+            for line in plain(each):
+                say(line)
+        if not found:
+            say("no rollout")
+    else:
+        _live(asked, model or "")
+
+
+@rollout.command()
+@_asking
+@click.argument("model")
+@REASON
+def promote(asked: Asked, model: str, reason: str) -> None:
+    """End a rollout: the label stable names the candidate, and all requests go there."""
+    _end(asked, "Promote", model, reason)
+
+
+@rollout.command()
+@_asking
+@click.argument("model")
+@REASON
+def rollback(asked: Asked, model: str, reason: str) -> None:
+    """End a rollout: all requests go to the stable version."""
+    _end(asked, "RollBack", model, reason)
+
+
+@rollout.command()
+@_asking
+@click.argument("model")
+@REASON
+def stop(asked: Asked, model: str, reason: str) -> None:
+    """End a rollout without a verdict."""
+    _end(asked, "Stop", model, reason)
+
+
+def _end(asked: Asked, method: str, model: str, reason: str) -> None:
+    from inferd.protocol import options
+
+    for line in plain(asked.call(method, options.RolloutRequest(model_name=model, reason=reason), options.RolloutStatus)):
+        say(line)
+
+
+# ---- what is shown ----
+
+
+def title(each: Any) -> str:
+    from inferd.protocol import options
+
+    kind, state = options.RolloutKind.Name(each.kind), options.RolloutState.Name(each.state)
+    step = f", step {each.step + 1} of {len(each.steps)}" if each.steps and state not in ENDED else ""
+    ended = state in ENDED
+    split = "" if ended else f"  {each.share or each.sample:.4g} of requests{step}"
+    age_s = ((each.changed_unix_ns if ended else time.time_ns()) - each.started_unix_ns) / 1e9
+    versions = f"version {each.stable_version} -> {each.candidate_version}"
+    return one_line(f"{each.model_name}  {kind.lower()} {state}  {versions}{split}  {max(age_s, 0):.0f} s")
+
+
+def counts(each: Any) -> str:
+    return "  ".join(f"{name} {count}" for name, count in sorted(each.counts.items()))
+
+
+def rows(each: Any) -> list[tuple[str, ...]]:
+    """A row of evidence: guard, observations, estimate, band, limit, verdict, words."""
+    return [
+        (
+            found.guard,
+            str(found.count),
+            f"{found.estimate:.4g}",
+            f"{found.lower:.4g} to {found.upper:.4g}",
+            f"{found.limit:.4g}",
+            found.verdict,
+            one_line(found.explanation),
+        )
+        for found in each.evidence
+    ]
+
+
+HEAD = ("guard", "n", "estimate", "band", "limit", "verdict", "")
+
+
+def plain(each: Any) -> Iterator[str]:
+    yield title(each)
+    if each.counts:
+        yield f"  {counts(each)}"
+    table = rows(each)
+    if table:
+        widths = [max(len(row[column]) for row in (HEAD, *table)) for column in range(len(HEAD))]
+        for row in (HEAD, *table):
+            yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    if each.reason:
+        yield f"  {one_line(each.reason)}"
+
+
+def _json(found: Sequence[Any]) -> str:
+    import json
+
+    return json.dumps([as_dict(each) for each in found], indent=2)
+
+
+def as_dict(each: Any) -> dict[str, Any]:
+    """A rollout as plain values, under the names of the protocol."""
+    from inferd.protocol import options
+
+    told: dict[str, Any] = {}
+    for field in each.DESCRIPTOR.fields:
+        value = getattr(each, field.name)
+        if field.name in ("guards", "counts"):
+            told[field.name] = dict(sorted(value.items()))
+        elif field.name == "evidence":
+            told[field.name] = [{inner.name: getattr(found, inner.name) for inner in found.DESCRIPTOR.fields} for found in value]
+        elif field.name == "steps":
+            told[field.name] = list(value)
+        else:
+            told[field.name] = value
+    told["kind"], told["state"] = options.RolloutKind.Name(each.kind), options.RolloutState.Name(each.state)
+    return told
+
+
+def _live(asked: Asked, model: str) -> None:
+    """Drawn anew until what runs has ended."""
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    def drawn(found: Sequence[Any]) -> Any:
+        parts: list[Any] = []
+        for each in found:
+            table = Table(box=None, padding=(0, 2, 0, 0))
+            for name in HEAD:
+                table.add_column(Text(name), no_wrap=bool(name))
+            for row in rows(each):
+                *cells, verdict, words = row
+                table.add_row(*map(Text, cells), Text(verdict, MARKS.get(verdict, "")), Text(words))
+            parts += [
+                Text(title(each), "bold"),
+                Text(counts(each), "dim"),
+                *([table] if each.evidence else []),
+                Text(one_line(each.reason)),
+            ]
+        return Group(*parts) if parts else Text("no rollout")
+
+    from inferd.protocol import options
+
+    ended = {options.RolloutState.Value(name) for name in ENDED}
+    found = asked.status(model)
+    with Live(drawn(found), console=Console(highlight=False), auto_refresh=False) as live:
+        while any(each.state not in ended for each in found):
+            time.sleep(LOOK_S)
+            found = asked.status(model)
+            live.update(drawn(found), refresh=True)

@@ -1,0 +1,188 @@
+"""Rollouts as values: what runs, since when, and what is known so far.
+
+They are kept in a small file, so that a restart and other processes find them. Each model has one entry: the rollout that runs, or the
+one that ran last. Never in here: decisions, requests, clocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import msgspec
+
+from inferd.engine.kept_file import locked, replace
+from inferd.engine.places import MAX_VERSION
+from inferd.errors import ConfigError, FailedPrecondition, NotFound
+from inferd.log import LIMITED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["ENDED", "FILE", "Evidence", "Kind", "Rollout", "RolloutFile", "State", "Table", "Verdict", "begun", "changed", "running"]
+
+log = logging.getLogger("inferd.rollout")
+
+FILE = "rollouts.json"
+MAX_FILE_BYTES = 16 << 20
+
+
+class Kind(StrEnum):
+    """SHADOW: the candidate answers requests beside the stable version, and its responses go nowhere. CANARY: clients get them."""
+
+    SHADOW = "SHADOW"
+    CANARY = "CANARY"
+
+
+class State(StrEnum):
+    """HOLD: it goes on, at the share that it has: the evidence allows no next step."""
+
+    RUNNING = "RUNNING"
+    HOLD = "HOLD"
+    PROMOTED = "PROMOTED"
+    ROLLED_BACK = "ROLLED_BACK"
+    STOPPED = "STOPPED"
+
+
+ENDED = frozenset({State.PROMOTED, State.ROLLED_BACK, State.STOPPED})
+
+
+class Verdict(StrEnum):
+    """Where a confidence band is. OPEN: the limit is inside of it."""
+
+    OK = "ok"
+    OPEN = "open"
+    BAD = "bad"
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What is known of one guard. count: observations. lower and upper: the confidence band of the estimate."""
+
+    guard: str
+    count: int = 0
+    estimate: float = 0.0
+    lower: float = 0.0
+    upper: float = 0.0
+    limit: float = 0.0
+    verdict: Verdict = Verdict.OPEN
+    says: str = ""  # for people: the figures, and what they would lead to
+
+
+Version = Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
+Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """One rollout. share: of requests that the candidate answers now. memory: what its kind needs to go on after a restart."""
+
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+    model: str
+    kind: Kind
+    stable: Version
+    candidate: Version
+    state: State = State.RUNNING
+    sample: Share = 1.0
+    steps: tuple[Share, ...] = ()
+    step: Annotated[int, msgspec.Meta(ge=0)] = 0
+    share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    guards: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    evidence: tuple[Evidence, ...] = ()
+    reason: str = ""  # of the last decision
+    started_ns: int = 0  # by the wall clock
+    changed_ns: int = 0
+    memory: dict[str, Any] = {}
+
+    @property
+    def runs(self) -> bool:
+        return self.state not in ENDED
+
+
+Table: TypeAlias = "Mapping[str, Rollout]"  # by model
+
+
+def running(table: Table, model: str) -> Rollout:
+    """The rollout of a model that runs. Raises NotFound, FailedPrecondition."""
+    found = table.get(model)
+    if found is None:
+        raise NotFound(f"rollout: model {model[:100]!r} has none; `inferd rollout shadow` and `canary` begin one")
+    if not found.runs:
+        raise FailedPrecondition(f"rollout: the last one of model '{model}' has ended: {found.state}, {found.reason or 'no reason given'}")
+    return found
+
+
+def begun(table: Table, rollout: Rollout) -> Table:
+    """The table with a new rollout. Raises FailedPrecondition where the model has one that runs."""
+    other = table.get(rollout.model)
+    if other is not None and other.runs:
+        raise FailedPrecondition(
+            f"rollout: model '{rollout.model}' has one already: {other.kind.lower()} of version {other.candidate}, {other.state}; "
+            "promote it, roll it back or stop it first"
+        )
+    return {**table, rollout.model: rollout}
+
+
+def changed(table: Table, rollout: Rollout) -> Table:
+    """The table with a rollout as it is now. Raises FailedPrecondition where it has ended, or another has taken its place, meanwhile."""
+    other = table.get(rollout.model)
+    if other is None or other.id != rollout.id or not other.runs:
+        raise FailedPrecondition(f"rollout: that of model '{rollout.model}' has ended meanwhile")
+    return {**table, rollout.model: rollout}
+
+
+class RolloutFile:
+    """Where a table is kept. path: None: nowhere, so that a restart forgets all rollouts."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._kept: Table = {}  # where there is no file
+
+    def read(self) -> Table:
+        """What was written last; nothing where there is no file. A rollout that is none is left out, and the log says so. Raises
+        ConfigError for a file that holds no table."""
+        if self.path is None:
+            return self._kept
+        try:
+            with self.path.open("rb") as file:
+                written = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=dict[str, msgspec.Raw])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError, RecursionError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError(
+                f"rollouts: '{self.path}' cannot be read: {why}; mend the file, or remove it to begin without rollouts"
+            ) from None
+        return dict(self._rollouts(written))
+
+    def _rollouts(self, written: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Rollout]]:
+        for model, raw in written.items():
+            try:
+                yield model, msgspec.json.decode(raw, type=Rollout)
+            except msgspec.DecodeError as error:
+                log.error("rollouts: '%s': that of model %r is left out: %s; mend or remove it", self.path, model, error, extra=LIMITED)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process reads and then writes the table meanwhile, where the file system has such locks."""
+        if self.path is None:
+            yield
+            return
+        with locked(self.path.parent):
+            yield
+
+    def write(self, table: Table) -> None:
+        """All of it or nothing. Raises FailedPrecondition."""
+        if self.path is None:
+            log.warning("rollouts are lost at a restart: no folder can be written to; --state-dir names one", extra=LIMITED)
+            self._kept = table
+            return
+        try:
+            replace(self.path, msgspec.json.format(msgspec.json.encode(dict(table))))
+        except OSError as error:
+            log.error("rollouts cannot be written to '%s': %s", self.path, error.strerror)
+            raise FailedPrecondition(
+                f"rollouts cannot be written ({error.strerror}), and stay as they are; the server's log says where"
+            ) from None

@@ -1,0 +1,139 @@
+"""Rollouts by RPC (inferd.v1.Rollouts). Never in here: what a rollout does, which states it has."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+from inferd.errors import FailedPrecondition, InvalidArgument
+from inferd.protocol import options
+from inferd.rollout.state import Kind
+from inferd.serving.method import Method
+
+if TYPE_CHECKING:
+    from inferd.rollout.rollouts import Rollouts
+    from inferd.rollout.state import Rollout
+
+__all__ = ["RolloutControl"]
+
+SERVICE = "inferd.v1.Rollouts"
+MAX_STEPS = 100
+MAX_GUARDS = 16
+MAX_REASON_CHARS = 1000
+MAX_OUTCOMES = 10_000  # of one Report
+MAX_REPORT_NBYTES = 1 << 20
+
+
+class RolloutControl:
+    """rollouts: None: this server has none."""
+
+    def __init__(self, rollouts: Rollouts | None = None) -> None:
+        self._rollouts = rollouts
+
+    def methods(self) -> dict[str, Method]:
+        """Rows of the service table, by full method name."""
+        request, status = options.RolloutRequest, options.RolloutStatus
+        return {
+            f"/{SERVICE}/Start": Method("unary", self.start, options.StartRolloutRequest, status),
+            f"/{SERVICE}/Stop": Method("unary", self.stop, request, status),
+            f"/{SERVICE}/Status": Method("unary", self.status, options.RolloutStatusRequest, options.RolloutStatusResponse),
+            f"/{SERVICE}/Promote": Method("unary", self.promote, request, status),
+            f"/{SERVICE}/RollBack": Method("unary", self.roll_back, request, status),
+            f"/{SERVICE}/Report": Method(
+                "unary",
+                self.report,
+                options.ReportOutcomesRequest,
+                options.ReportOutcomesResponse,
+                max_request_nbytes=MAX_REPORT_NBYTES,
+            ),
+        }
+
+    async def start(self, request: options.StartRolloutRequest) -> options.RolloutStatus:
+        if request.kind not in (options.SHADOW, options.CANARY):
+            raise InvalidArgument(f"kind: expected SHADOW or CANARY, got {request.kind}")
+        if request.candidate_version < 0:
+            raise InvalidArgument(f"candidate_version: expected a number from 1, or 0 for the newest, got {request.candidate_version}")
+        sample = request.sample or 1.0
+        if not 0 < sample <= 1:
+            raise InvalidArgument(f"sample: expected a share above 0 and up to 1, got {sample:g}")
+        steps = list(request.steps)
+        if len(steps) > MAX_STEPS or not all(0 < step <= 1 for step in steps) or any(b <= a for a, b in itertools.pairwise(steps)):
+            raise InvalidArgument(f"steps: expected at most {MAX_STEPS} shares that rise, above 0 and up to 1, got {steps[:MAX_STEPS]}")
+        if request.kind == options.SHADOW and steps:
+            raise InvalidArgument("steps: expected none for a shadow, whose share is `sample`")
+        if len(request.guards) > MAX_GUARDS or not all(math.isfinite(limit) for limit in request.guards.values()):
+            raise InvalidArgument(f"guards: expected at most {MAX_GUARDS} limits that are numbers")
+        rollout = await self._found.start(
+            request.model_name,
+            Kind(options.RolloutKind.Name(request.kind)),
+            request.candidate_version,
+            sample=sample,
+            steps=steps,
+            guards=request.guards,
+        )
+        return told(rollout)
+
+    async def stop(self, request: options.RolloutRequest) -> options.RolloutStatus:
+        return told(await self._found.stop(request.model_name, _reason(request)))
+
+    async def promote(self, request: options.RolloutRequest) -> options.RolloutStatus:
+        return told(await self._found.promote(request.model_name, _reason(request)))
+
+    async def roll_back(self, request: options.RolloutRequest) -> options.RolloutStatus:
+        return told(await self._found.roll_back(request.model_name, _reason(request)))
+
+    async def status(self, request: options.RolloutStatusRequest) -> options.RolloutStatusResponse:
+        return options.RolloutStatusResponse(rollouts=[told(each) for each in self._found.status(request.model_name)])
+
+    async def report(self, request: options.ReportOutcomesRequest) -> options.ReportOutcomesResponse:
+        if len(request.outcomes) > MAX_OUTCOMES:
+            raise InvalidArgument(f"outcomes: expected at most {MAX_OUTCOMES}, got {len(request.outcomes)}; send them in parts")
+        joined, unknown = self._found.report(request.model_name, [(each.request_id, each.good) for each in request.outcomes])
+        return options.ReportOutcomesResponse(joined=joined, unknown=unknown)
+
+    @property
+    def _found(self) -> Rollouts:
+        if self._rollouts is None:
+            raise FailedPrecondition("rollouts need versions that come and go: start the server with --model-control poll or explicit")
+        return self._rollouts
+
+
+def _reason(request: options.RolloutRequest) -> str:
+    if len(request.reason) > MAX_REASON_CHARS:
+        raise InvalidArgument(f"reason: expected at most {MAX_REASON_CHARS} characters, got {len(request.reason)}")
+    return request.reason
+
+
+def told(rollout: Rollout) -> options.RolloutStatus:
+    """A rollout as clients see it."""
+    return options.RolloutStatus(
+        id=rollout.id,
+        model_name=rollout.model,
+        kind=options.RolloutKind.Value(rollout.kind),
+        state=options.RolloutState.Value(rollout.state),
+        stable_version=rollout.stable,
+        candidate_version=rollout.candidate,
+        sample=rollout.sample,
+        steps=rollout.steps,
+        step=rollout.step,
+        share=rollout.share,
+        guards=rollout.guards,
+        counts=rollout.counts,
+        evidence=[
+            options.RolloutEvidence(
+                guard=each.guard,
+                count=each.count,
+                estimate=each.estimate,
+                lower=each.lower,
+                upper=each.upper,
+                limit=each.limit,
+                verdict=each.verdict,
+                explanation=each.says,
+            )
+            for each in rollout.evidence
+        ],
+        reason=rollout.reason,
+        started_unix_ns=rollout.started_ns,
+        changed_unix_ns=rollout.changed_ns,
+    )
