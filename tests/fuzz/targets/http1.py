@@ -39,7 +39,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"compression": "deflate", "memory_percent": 1},
 )
 
-LINES = (
+TEXTS = (
     b"POST /v2/models/m/infer HTTP/1.1", b"GET /x?y HTTP/1.1", b"HEAD /x HTTP/1.0", b"OPTIONS * HTTP/1.1", b"GET http://a/x HTTP/1.1",
     b"PRI * HTTP/2.0", b"POST /v2/models/a%20b/versions/2/infer HTTP/1.1", b"Host: a", b"Content-Length: 5", b"Transfer-Encoding: chunked",
     b"Content-Length: 0", b"Connection: close", b"Connection: keep-alive, Upgrade", b"Upgrade: h2c", b"Expect: 100-continue",
@@ -47,7 +47,7 @@ LINES = (
     b"Inference-Header-Content-Length: 2", b"Inferd-Timeout-Ms: 1", b"X-Request-Id: r", b"Origin: https://a", b" folded", b"X: y",
     b"Content-Type: application/json; charset=x", b"5", b"hello", b"0", b"", b"5;a=b", b"Trailer: x", b"traceparent: 00-1",
 )  # fmt: skip
-DICTIONARY = (*LINES, b"\r\n", b"\r\n\r\n", b"HTTP/1.1", b"chunked", b"xchunked", b"identity", b"http://", b"%2F", b"\t", b"\0")
+DICTIONARY = (*filter(None, TEXTS), b"\r\n", b"\r\n\r\n", b"HTTP/1.1", b"chunked", b"xchunked", b"identity", b"http://", b"%2F", b"\t", b"\0")
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 HEAD = re.compile(rb"(?:\r\n)?([A-Z_-]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([0-9])\r\n((?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n")
@@ -255,11 +255,11 @@ def mutate(data: bytes, seed: int) -> bytes:
         at = source.randrange(len(lines))
         match source.randrange(6):
             case 0 | 1:
-                lines.insert(at, source.choice(LINES))
+                lines.insert(at, source.choice(TEXTS))
             case 2:
                 lines.insert(at, source.choice(lines))
             case 3:
-                lines[at] = source.choice(LINES)
+                lines[at] = source.choice(TEXTS)
             case 4 if len(lines) > 1:
                 del lines[at]
             case _:
@@ -268,7 +268,7 @@ def mutate(data: bytes, seed: int) -> bytes:
     return data[:HEAD_NBYTES].ljust(HEAD_NBYTES, b"\0") + made
 
 
-def request(*fields: bytes, line: bytes = LINES[0], body: bytes = b"") -> bytes:
+def request(*fields: bytes, line: bytes = TEXTS[0], body: bytes = b"") -> bytes:
     return b"\r\n".join([line, b"Host: a", *fields, b"", body])
 
 
@@ -277,14 +277,14 @@ def seeds() -> list[bytes]:
     packed = gzip.compress(bytes(2_000), mtime=0)
     contents = [
         request(length, body=b"hello") + request(chunked, body=b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"),
-        request(length, b"Expect: 100-continue", body=b"hello") + request(line=LINES[1]) + request(line=LINES[2]),
+        request(length, b"Expect: 100-continue", body=b"hello") + request(line=TEXTS[1]) + request(line=TEXTS[2]),
         request(b"Content-Encoding: gzip", b"Accept-Encoding: gzip", b"Content-Length: %d" % len(packed), body=packed),
         request(b"Authorization: Bearer good", b"X-Request-Id: r", length, body=b"hello") + request(length, body=b"!"),
         request(b"Connection: Upgrade", b"Upgrade: h2c", length, body=b"hello") + request(b"Connection: close"),
         request(length, chunked, body=b"hello"),
         request(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n"),
         request(b"Inferd-Timeout-Ms: 1", b"Inference-Header-Content-Length: 2", length, body=b"hel"),
-        request(line=LINES[4]) + b"\r\n" + request(line=LINES[6]),
+        request(line=TEXTS[4]) + b"\r\n" + request(line=TEXTS[6]),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /x\r\n",
     ]
