@@ -235,15 +235,15 @@ def summary(line: Line, load: str = GLANCE) -> str:
 def ratios_table(line: Line) -> str:
     """What inferd's rates are asked to be, and are; empty where the run has none of these pairs."""
     titles = {one["name"]: one["title"] for one in line["peers"]}
-    rates = {found["peer"]: found["requests_s"] for found in line["rows"] if (found["model"], found["load"]) == ("identity", GLANCE)}
+    figures = {found["peer"]: found for found in line["rows"] if (found["model"], found["load"]) == ("identity", GLANCE)}
     rows = []
     for own, other, asked in ASKED:
-        if own in rates and other in rates:
-            times = rates[own] / rates[other]
-            rows.append(
-                f"| {titles[own]} beside {titles[other]} | >= {asked:g} x | {digits(times)} x | {'yes' if times >= asked else 'no'} |"
-            )
-    head = [f"| identity, {GLANCE} | asked | measured | kept |", "|---|---:|---:|---|"]
+        if own in figures and other in figures:
+            times = figures[own]["requests_s"] / figures[other]["requests_s"]
+            cpu = " and ".join(digits(figures[name]["cpu_us"]) for name in (own, other))
+            cells = f"{titles[own]} beside {titles[other]}", f">= {asked:g} x", f"{digits(times)} x", "yes" if times >= asked else "no", cpu
+            rows.append(f"| {' | '.join(cells)} |")
+    head = [f"| identity, {GLANCE} | asked | measured | kept | CPU a request, us |", "|---|---:|---:|---|---:|"]
     return "\n".join([*head, *rows]) + "\n" if rows else ""
 
 

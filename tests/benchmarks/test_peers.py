@@ -484,10 +484,11 @@ def test_the_readme_shows_it_too():
 
 def test_rates_are_held_against_what_was_asked():
     pair = [("inferd-json", "inferd (JSON)", 50_000.0), ("fastapi", "FastAPI (JSON)", 4_000.0)]
-    peers = [{"name": name, "title": title, "competes": True} for name, title, _ in pair]
-    rows = [{"model": "identity", "load": "64 in flight", "peer": name, "requests_s": rate} for name, _, rate in pair]
+    peers = [{"name": name, "title": title} for name, title, _ in pair]
+    load = {"model": "identity", "load": "64 in flight"}
+    rows = [{**load, "peer": name, "requests_s": rate, "cpu_us": 1e6 / rate} for name, _, rate in pair]
     *_, kept = results.ratios_table({"peers": peers, "rows": rows}).strip().splitlines()
-    assert kept == "| inferd (JSON) beside FastAPI (JSON) | >= 10 x | 12.5 x | yes |"
+    assert kept == "| inferd (JSON) beside FastAPI (JSON) | >= 10 x | 12.5 x | yes | 20.0 and 250 |"
     assert results.ratios_table(line()) == ""
 
 
