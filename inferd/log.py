@@ -17,6 +17,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ FLUSH_S = 1.0  # how long a process that ends waits for stderr to take what is q
 BURST = 5  # lines of one kind that are written at once
 REPEAT_S = 60.0  # then one in so many seconds
 MAX_KINDS = 256  # of lines that are remembered
+TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?\Z", re.DOTALL)
 MAX_CAUSES = 8  # of an exception that was raised from another
 
 # Exceptions whose text names code, files or what the system says. Any other may quote what a client sent, a RequestError too.
@@ -72,6 +74,12 @@ class Unbuffered(Protocol):
 def event(name: str, **fields: object) -> dict[str, object]:
     """extra= of a line that programs look for: as JSON it has the event's name and the fields. A person reads the same in the message."""
     return {"fields": {"event": name, **fields}}
+
+
+def trace_id(traceparent: bytes | None) -> str | None:
+    """The trace that a request belongs to, by the client's header (W3C Trace Context). None: it has none, or a malformed one."""
+    found = TRACEPARENT.match(traceparent or b"")
+    return found[1].decode() if found is not None else None
 
 
 def set_up(level: str = "info", form: str = "text", stream: Unbuffered | None = None, **extras: object) -> None:

@@ -94,6 +94,24 @@ def test_an_event_has_fields_for_programs_and_a_sentence_for_people() -> None:
     assert said["text"].endswith("model 'digits' is loaded\n")
 
 
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what.comes", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None),
+        (b"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", None),
+        (b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01", None),
+        (b"00-4bf92f3577b34da6a3ce929d0e0e4736-" + b"0" * 16 + b"-01", None),
+        (b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\n", None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_the_trace_of_a_request_as_w3c_has_it(header: bytes | None, trace: str | None) -> None:
+    assert log.trace_id(header) == trace
+
+
 @pytest.mark.parametrize("variable", ["", "1"])
 def test_lines_on_a_terminal_are_short(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv("NO_COLOR", variable)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from inferd._core.inference.path import Runner
 from inferd.engine.retry_budget import RetryBudget
 from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, RunFailed, Unavailable
-from inferd.log import event
+from inferd.log import event, trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,8 +133,10 @@ class Instance(Runner):
             log.debug("%s: a run of %d rows failed: %s", self.name, batch.rows, error.words)
         else:
             level = logging.DEBUG if self.warming_up else logging.ERROR
-            requests = list(filter(None, (getattr(request, "id", "") for request in batch.requests[:SHOWN_REQUESTS])))
-            fields = event("run_failed", **self.labels, rows=batch.rows, request_id=requests or None)
+            shown = batch.requests[:SHOWN_REQUESTS]
+            requests = list(filter(None, (getattr(request, "id", "") for request in shown)))
+            traces = list(filter(None, (trace_id(request.call.traceparent) for request in shown if request.call is not None)))
+            fields = event("run_failed", **self.labels, rows=batch.rows, request_id=requests or None, trace_id=traces or None)
             log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error, extra=fields)
 
     def _tell_rejected(self) -> None:

@@ -285,6 +285,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
                 def begin(message: bytes) -> StreamedCall:
                     call = StreamedCall(name, Message.wrap(message), stream.deadline_ns, hold)
+                    call.traceparent = stream.traceparent
                     held.change(1, 0)
                     try:
                         self._check_memory()
@@ -341,6 +342,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     async def _call(self, name: str, message: bytes, rpc: Rpc) -> AsyncIterator[AwaitedCall]:
         """What surrounds every RPC: counted, ended with a status when it fails, cancelled when its client goes away."""
         call = AwaitedCall(name, Message.wrap(message), _deadline_ns(rpc))
+        call.traceparent = _traceparent(rpc)
         self._opened += 1
         self._open += 1
         self._held_bytes += len(message)
@@ -462,6 +464,11 @@ def _deadline_ns(rpc: Rpc) -> int:
     if remaining_s is None or remaining_s > MAX_TIMEOUT_S:
         return NO_DEADLINE
     return time.monotonic_ns() + int(remaining_s * 1e9)
+
+
+def _traceparent(rpc: Rpc) -> bytes | None:
+    found = [value for key, value in rpc.invocation_metadata() or () if key == "traceparent"]
+    return found[0].encode() if len(found) == 1 and isinstance(found[0], str) else None
 
 
 def _parse(name: str, method: Method, message: bytes) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from inferd._core.codec.infer import InferRequest
 from inferd._core.inference.path import ModelInfer, ModelStreamInfer
 from inferd.errors import Internal, RequestError
-from inferd.log import event
+from inferd.log import event, trace_id
 from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.live_settings import LiveSettings
@@ -108,7 +108,8 @@ class InferenceService:
         """Answers a call whose method raised, or whose request was wrong. An exception other than a RequestError is a fault of ours: its
         text stays in the log."""
         if not isinstance(error, RequestError):
-            log.error("%s failed", call.method, exc_info=error, extra=event("call_failed", method=call.method))
+            fields = event("call_failed", method=call.method, trace_id=trace_id(call.traceparent))
+            log.error("%s failed", call.method, exc_info=error, extra=fields)
             error = Internal("the server failed to make a response; its log has the details")
         self.rejections[error.reason] += 1
         call.fail(error)

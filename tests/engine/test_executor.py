@@ -123,7 +123,14 @@ def test_a_run_that_raises_fails_its_own_batch_only(house: House, caplog: pytest
     told = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert all(record.exc_info for record in told)
     assert "/secret/path" in caplog.text
-    assert vars(told[0])["fields"] == {"event": "run_failed", "model": "double", "version": 1, "rows": 1, "request_id": ["r-7"]}
+    assert vars(told[0])["fields"] == {
+        "event": "run_failed",
+        "model": "double",
+        "version": 1,
+        "rows": 1,
+        "request_id": ["r-7"],
+        "trace_id": None,
+    }
     assert house.batcher.failed == 2
 
 

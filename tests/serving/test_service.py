@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import pytest
 
 from inferd._core.grpc.message import copied_nbytes
 from tests import models
+from tests.rest import Asker, infer_body
 from tests.server_fixtures import TRANSPORTS, ServerFixture, until
 from tests.wire import LIMIT_S, WORDS, Caller, Held, infer_request, oracle, outputs_of, rows, same, status_of
 
@@ -56,7 +59,7 @@ def special_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
 def special(request: pytest.FixtureRequest, special_files: Path) -> Iterator[ServerFixture]:
-    with ServerFixture(special_files, transport=request.param) as server:
+    with ServerFixture(special_files, transport=request.param, http_port=0) as server:
         yield server
 
 
@@ -438,6 +441,30 @@ def test_a_failed_run_says_nothing_of_itself_and_harms_no_other(specials: Caller
     assert not any(word in message for word in ("Gather", "onnx", "indices", "Traceback", "99"))
     same(specials.answers("failing", {"x": good}), expected)
     assert counts(specials, "failing") == (before[0] + 2, before[1] + 4)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_log_names_the_trace_of_a_failed_run(
+    special: ServerFixture, specials: Caller, caplog: pytest.LogCaptureFixture, version: int
+) -> None:
+    """Over gRPC, HTTP/1.1 and HTTP/2."""
+    if version == 2 and special.transport != "native":
+        pytest.skip("the stand-in speaks HTTP/1.1 alone")
+
+    def header(number: int) -> tuple[str, str]:
+        return "traceparent", f"00-{number:032x}-00f067aa0ba902b7-01"
+
+    with pytest.raises(grpc.RpcError):
+        specials.infer(infer_request("failing", {"x": np.array([[99]], np.int64)}), metadata=(header(7),))
+    body = infer_body("x", "INT64", [1, 1], [99])
+    if version == 1:
+        with Asker(special.http) as asker:
+            assert asker.post("/v2/models/failing/infer", body, **dict([header(8)])).status == 500
+    else:
+        curl = ["curl", "-s", "--http2-prior-knowledge", "-H", ": ".join(header(8)), "-d", json.dumps(body)]
+        subprocess.run([*curl, f"http://{special.http}/v2/models/failing/infer"], check=True, timeout=LIMIT_S)
+    told = [vars(record)["fields"] for record in caplog.records if hasattr(record, "fields")]
+    assert [fields["trace_id"] for fields in told if fields["event"] == "run_failed"] == [[f"{7:032x}"], [f"{8:032x}"]]
 
 
 # ---- counts

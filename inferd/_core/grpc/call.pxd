@@ -14,6 +14,7 @@ cdef class Call:                # one RPC. A transport makes it; it gets exactly
     cdef readonly uint32_t connection_id    # the connection's number; 0: it counts for none, and waits in order of arrival
     cdef Share share            # the connection's, which its messages are charged to, or None
     cdef public object work     # whatever works for this call: a Request, a task, an unpacking. A client that leaves cancels it
+    cdef public bytes traceparent       # as the client sent it, for the log alone (inferd.log.trace_id), or None
     cdef object counted         # counts this call while it lives, in builds that count calls; else None
     cdef str encoding           # how its compressed messages are encoded: "gzip", "deflate"; None: it may have none
     # The parser of length-prefixed messages.

@@ -288,6 +288,7 @@ cdef class Http1Connection(StreamSocket):
         cdef ServerState server = self.server
         call.connection, call.head = self, head
         call.connection_id, call.share, call.deadline_ns = self.connection_id, self.share, head.deadline_ns
+        call.traceparent = head.traceparent
         call.method = server.infer_method if head.is_infer else head.path[:MAX_PATH_NBYTES].decode("ascii")
         self.call = call
         self.begun_calls += 1

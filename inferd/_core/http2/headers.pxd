@@ -34,6 +34,7 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     # A header that only some calls have a use for.
     cdef void take_other(self, Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
     cdef void take_authority(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept
+    cdef void take_traceparent(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept
     cdef void take_verb(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept
     cdef size_error(self, str fields)
     # The end of a response to a client that does not speak gRPC.

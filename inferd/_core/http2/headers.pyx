@@ -18,6 +18,9 @@ from inferd._core.net.limits cimport MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 
+cdef enum:
+    MAX_TRACEPARENT_NBYTES = 256
+
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM, "infer_stream": INFER_STREAM}
 
 
@@ -59,6 +62,8 @@ cdef class HeaderReader:
                 (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
         elif field != OTHER:
             self.take(self.opening, field, value, value_nbytes)
+        elif equals(name, name_nbytes, "traceparent", 11):
+            self.take_traceparent(self.opening, value, value_nbytes)
         elif self.opening.kind != INFER:
             self.take_other(self.opening, name, name_nbytes, value, value_nbytes)
         return True
@@ -120,6 +125,13 @@ cdef class HeaderReader:
                 call.compresses |= lists(value, value_nbytes, server.encoding)
         elif field == AUTHORIZATION and server.authenticator is not None:
             self.take_authorization(call, value, value_nbytes)
+
+    cdef void take_traceparent(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
+        """Only the log has a use for it. It may come once: two are none."""
+        try:
+            call.traceparent = <bytes>value[:nbytes] if call.traceparent is None and nbytes <= MAX_TRACEPARENT_NBYTES else b""
+        except Exception as error:
+            call.error = error              # headers_complete rejects the call
 
     cdef void take_verb(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
         try:

@@ -97,7 +97,7 @@ cdef class Streamed:
         charge_bytes(STREAMED_REQUEST_NBYTES, self.call.share, 0)
         call = StreamedCall.__new__(StreamedCall)
         call.method, call.message, call.deadline_ns = self.call.method, message, self.call.deadline_ns
-        call.connection_id, call.share = self.call.connection_id, self.call.share
+        call.connection_id, call.share, call.traceparent = self.call.connection_id, self.call.share, self.call.traceparent
         call.streamed, call.request_nbytes = self, message.nbytes
         if self.last is None:
             self.first = call

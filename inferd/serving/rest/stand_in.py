@@ -273,6 +273,7 @@ class StandIn:
     def _rejection(self, request: BaseRequest, error: Exception) -> RequestError:
         """The error that the client gets. The service counts it, and logs what is not for clients."""
         call = AwaitedCall(request.rel_url.raw_path, Message(), NO_DEADLINE)
+        call.traceparent = request.headers.get("traceparent", "").encode(errors="replace")
         self._reject(call, error)
         told = call.outcome.result()
         assert isinstance(told, RequestError)
@@ -296,6 +297,7 @@ class StandIn:
     async def _inferred(self, head: Head, body: bytes) -> Response:
         message, wanted = await self._decoded(head, body)
         call = AwaitedCall(MODEL_INFER, Message.wrap(message.SerializeToString()), head.deadline_ns)
+        call.traceparent = head.traceparent
         try:
             self._infer(call)
             answer = await call.answer()
