@@ -101,22 +101,22 @@ LIBRARIES = (
         "libnghttp2",
         "1.61.0",  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
         "nghttp2/nghttp2.h",
-        ("http2", "load"),
+        ("http2", "load.http2"),
         "INFERD_HTTP2",
         "libnghttp2-dev",
         (
             "native transport",
-            "`inferd serve` will use the grpcio transport: correct, but many times slower. There is no `inferd bench`.",
+            "`inferd serve` will use the grpcio transport: correct, but many times slower. `inferd bench` measures no gRPC.",
         ),
     ),
     Library(
         "libllhttp",
         "9.2.1",  # the first that rejects a Content-Length with spaces in it (CVE-2024-27982)
         "llhttp.h",
-        ("http1",),
+        ("http1", "load.http1"),
         "INFERD_HTTP1",
         "libllhttp-dev",
-        ("HTTP/1.1", "REST needs the extra inferd[http], whose server in Python is slower."),
+        ("HTTP/1.1", "REST needs the extra inferd[http], whose server in Python is slower. `inferd bench` takes no URLs."),
     ),
     Library(
         "libjpeg",
@@ -140,7 +140,7 @@ LIBRARIES = (
         "yyjson",
         "0.10.0",  # the one whose use of memory is known here
         "yyjson.h",
-        ("rest", "inference.rest_path"),
+        ("rest", "inference.rest_path", "load.rest_response"),
         "INFERD_YYJSON",
         "libyyjson-dev",
         ("native REST", "A Python server will serve REST (pip install 'inferd[http]'): correct, but slower."),
@@ -161,7 +161,7 @@ def headers_of(source: Path) -> list[Path]:
     while left:
         file = left.pop()
         text = file.read_text(encoding="utf-8") if file.exists() else ""
-        for name in re.findall(r'(?:cdef extern from|#include) "([\w.]+)"', text):
+        for name in re.findall(r'(?:cdef extern from|#include) "([\w./]+)"', text):
             header = source.parent / name
             if header.exists() and header not in found:
                 found.append(header)

@@ -78,7 +78,7 @@ CORE: dict[str, set[str]] = {
     "net": {"base", "grpc"},
     "http2": {"base", "grpc", "http", "net"},
     "media": {"base"},
-    "load": {"base", "metrics", "tensor", "codec", "http2"},
+    "load": {"base", "metrics", "tensor", "codec", "rest", "http1", "http2"},
 }
 
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.

@@ -17,7 +17,7 @@ import numpy as np
 
 from inferd import __version__
 from inferd.bench.measurement import BUCKETS, Counts, Histogram, Load, Sparse
-from inferd.client_inputs.connections import Handshake, connected, context_of, failed, name_of, said
+from inferd.client_inputs.connections import HTTP1, HTTP2, Handshake, connected, context_of, failed, name_of, said
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.errors import StartError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferd._core.load.generator import Generator
+    from inferd._core.load.load_protocol import LoadProtocol
     from inferd._core.load.tls import Tls
     from inferd.bench.schedule import Arrivals
     from inferd.config import Address
@@ -65,9 +66,9 @@ class Expected(NamedTuple):
 class Plan(NamedTuple):
     """All that one worker has to know; goes from process to process."""
 
-    address: Address
+    address: Address  # its `http` says what is spoken there
     metadata: tuple[tuple[str, str], ...]
-    bodies: list[bytes]
+    bodies: list[bytes]  # serialized ModelInferRequests; over HTTP whole requests, which say all that `metadata` would
     load: Load  # this worker's share
     arrivals: Arrivals | None
     interval_ns: int
@@ -91,7 +92,7 @@ class Piece(NamedTuple):
     lateness: Sparse
     cpu_ns: int  # this process's
     waited_ns: int  # of it in which the generator had nothing to do
-    responses: list[tuple[int, bytes]]  # to be checked: number of the body, serialized ModelInferResponse
+    responses: list[tuple[int, bytes]]  # to be checked: number of the body, response as the native loop keeps it
     unchecked: int  # more, for which there was no room
     samples: bytes
     delayed_ns: int = 0  # of it in which the generator had work and no core
@@ -108,7 +109,7 @@ class Ending(NamedTuple):
     unfinished: int  # without a response at the end; unless it ended early they count as unanswered, else as no error
     unsent: int  # arrivals whose time had come, and that the generator itself did not get to
     messages: dict[int, bytes]
-    held_back: int = 0  # requests that waited here until the server took another stream on their connection
+    held_back: int = 0  # requests that waited here until the server took another stream on their connection, or one was free
     missing_ns: int = 0  # for which connections were lost and not made again, while it was measured, added up
 
 
@@ -122,7 +123,11 @@ class Worker:
                 deadline_ns=int(plan.load.deadline_ms * 1e6), verify_every=plan.verify_every, sample_room=plan.sample_room
             )
         except ImportError:
-            raise StartError("bench: this installation was built without libnghttp2: install libnghttp2-dev and build again") from None
+            lacks = (
+                "llhttp or yyjson: install libllhttp-dev and libyyjson-dev" if plan.address.http else "libnghttp2: install libnghttp2-dev"
+            )
+            raise StartError(f"bench: this installation was built without {lacks} and build again") from None
+        self.each = sockets_each(plan.address, plan.load)
         self.sockets: dict[int, socket.socket] = {}
         self.answered = Histogram()  # latencies of all that was collected
         self.scratch = [np.zeros(BUCKETS, np.uint64) for _ in range(3)]
@@ -140,9 +145,9 @@ class Worker:
         self.held_up_ns = 0  # since the last piece
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
         self.turns = (0, 0)  # what `scheduled` said then
-        self.context = context_of(plan.reach) if plan.reach.by_tls else None
+        self.context = context_of(plan.reach, HTTP1 if plan.address.http else HTTP2) if plan.reach.by_tls else None
         try:
-            for number in range(plan.load.connections):
+            for number in range(plan.load.connections * self.each):
                 self._connect(number)
             self._greet()
         except OSError as error:
@@ -155,7 +160,7 @@ class Worker:
         from inferd._core.load.generator import Generator
 
         models, outputs, versions = words(self.plan.expected)
-        return Generator(self.plan.bodies, headers(self.plan), models=models, outputs=outputs, versions=versions, **settings)
+        return Generator(self.plan.bodies, protocol_of(self.plan), models=models, outputs=outputs, versions=versions, **settings)
 
     def _connect(self, number: int) -> None:
         until_s = time.monotonic() + CONNECT_S
@@ -191,7 +196,7 @@ class Worker:
         """Asks from begin_ns on (monotonic), warms up, measures, and waits for the last responses."""
         load, generator = self.plan.load, self.generator
         measure_ns = begin_ns + int(load.warm_up_s * 1e9)
-        streams = 0 if self.plan.arrivals else load.streams
+        streams = 0 if self.plan.arrivals else load.streams // self.each
         ended, at, missing_ns = "", 0, 0
         end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else NEVER_NS
         self.begun_ns = self.given_ns = begin_ns
@@ -232,7 +237,7 @@ class Worker:
         messages = generator.messages()
         if self.failure:  # what was never sent says nothing of its connection
             messages.setdefault(CODES.index("connection"), self.failure.encode())
-        ending = Ending(ended, generator.sent, unfinished, unsent, messages, generator.held_back, missing_ns)
+        ending = Ending(ended, generator.sent, unfinished, unsent, messages, generator.held_back, missing_ns // self.each)
         self.close()
         return ending
 
@@ -450,6 +455,22 @@ def has_arrived(attempt: socket.socket) -> bool:
     if failure := attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         raise OSError(failure, os.strerror(failure))
     return True
+
+
+def sockets_each(address: Address, load: Load) -> int:
+    """Sockets that a connection of the load is: HTTP/1.1 has one request in flight on each."""
+    return load.streams if address.http else 1
+
+
+def protocol_of(plan: Plan) -> LoadProtocol:
+    """What the native loop speaks. ImportError where it is not built."""
+    if plan.address.http:
+        from inferd._core.load.http1 import Http1
+
+        return Http1()
+    from inferd._core.load.http2 import Http2
+
+    return Http2(headers(plan))
 
 
 def headers(plan: Plan) -> list[tuple[bytes, bytes]]:

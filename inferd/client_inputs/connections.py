@@ -22,12 +22,25 @@ if TYPE_CHECKING:
     from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
-__all__ = ["Handshake", "Spoken", "connected", "context_of", "explanation", "failed", "name_of", "said", "spoken", "unanswered"]
+__all__ = [
+    "HTTP1",
+    "HTTP2",
+    "Handshake",
+    "Spoken",
+    "connected",
+    "context_of",
+    "explanation",
+    "failed",
+    "name_of",
+    "said",
+    "spoken",
+    "unanswered",
+]
 
 WAIT_S = 5.0  # for a connection with its handshake,
 GREETED_S = 1.0  # and for what the server says by itself then
 READ_NBYTES = 1 << 16
-HTTP2 = "h2"  # as ALPN has it
+HTTP2, HTTP1 = "h2", "http/1.1"  # as ALPN has them
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # a client's first words: the preface and empty SETTINGS
 HEAD_NBYTES = 9  # of a frame,
 SETTINGS = 4  # whose fourth byte is its type
@@ -65,10 +78,11 @@ def name_of(address: Address, reach: Reach) -> str:
     return reach.server_name or address.host or "localhost"  # of a Unix socket as gRPC has it
 
 
-def context_of(reach: Reach) -> ssl.SSLContext:
-    """What ssl is to do, as gRPC does it. ConfigError for files that are none; those that the SDK rejects it has rejected before."""
+def context_of(reach: Reach, protocol: str = HTTP2) -> ssl.SSLContext:
+    """What ssl is to do, as gRPC does it. protocol: what is spoken by TLS. ConfigError for files that are none; those that the SDK
+    rejects it has rejected before."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # TLS 1.2 at least; the certificate and its name are checked
-    made.set_alpn_protocols([HTTP2])
+    made.set_alpn_protocols([protocol])
     made.options |= ssl.OP_NO_RENEGOTIATION
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever is named is trusted, and be it no root
     try:
@@ -206,11 +220,11 @@ def said(error: OSError) -> str:
 
 
 def spoken(address: Address, reach: Reach, context: ssl.SSLContext) -> Spoken:
-    """What a connection by TLS speaks there. InferdError: there is none, why, and what to do."""
+    """What a connection by TLS speaks there. InferdError: there is none, why, and what to do. HTTP/1.1 greets nobody."""
     try:
         made = connected(address, WAIT_S)
     except OSError as error:
-        raise InferdError(f"{address}: no gRPC server answers there: {said(error)}") from None
+        raise InferdError(f"{address}: no {'HTTP' if address.http else 'gRPC'} server answers there: {said(error)}") from None
     with made:
         made.setblocking(False)
         try:
@@ -223,7 +237,8 @@ def spoken(address: Address, reach: Reach, context: ssl.SSLContext) -> Spoken:
             made.close()  # it may be one that takes another only then
             raise InferdError(f"{address}: {failed(address, reach, error)}") from None
         try:
-            handshake.greet(GREETED_S)
+            if not address.http:
+                handshake.greet(GREETED_S)
         except OSError as error:
             raise InferdError(f"{address}: {_turned_away(reach, error)}") from None
         return handshake.spoken

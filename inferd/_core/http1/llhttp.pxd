@@ -1,10 +1,12 @@
-# llhttp: declarations of the parser of HTTP/1.1 that Node.js has. Only parser.pyx uses them. None of its lenient flags is ever set.
+# llhttp: declarations of the parser of HTTP/1.1 that Node.js has. parser.pyx reads requests with it, load/http1.pyx responses. None of its
+# lenient flags is ever set.
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
-cdef extern from "<llhttp.h>":
+cdef extern from "<llhttp.h>" nogil:
     ctypedef enum llhttp_type_t:
         HTTP_REQUEST
+        HTTP_RESPONSE
 
     ctypedef enum llhttp_errno_t:
         HPE_OK
@@ -38,9 +40,10 @@ cdef extern from "<llhttp.h>":
         uint8_t http_major
         uint8_t http_minor
         uint8_t upgrade
+        uint16_t status_code
 
-    ctypedef int (*llhttp_data_cb)(llhttp_t *, const char *at, size_t length) noexcept
-    ctypedef int (*llhttp_cb)(llhttp_t *) noexcept
+    ctypedef int (*llhttp_data_cb)(llhttp_t *, const char *at, size_t length) noexcept nogil
+    ctypedef int (*llhttp_cb)(llhttp_t *) noexcept nogil
 
     ctypedef struct llhttp_settings_t:
         llhttp_data_cb on_url
@@ -54,8 +57,11 @@ cdef extern from "<llhttp.h>":
     void llhttp_settings_init(llhttp_settings_t *settings)
     void llhttp_init(llhttp_t *parser, llhttp_type_t type, const llhttp_settings_t *settings)
     llhttp_errno_t llhttp_execute(llhttp_t *parser, const char *source, size_t nbytes)
+    llhttp_errno_t llhttp_finish(llhttp_t *parser)
+    int llhttp_should_keep_alive(const llhttp_t *parser)
     void llhttp_resume(llhttp_t *parser)
     const char *llhttp_get_error_pos(const llhttp_t *parser)
+    const char *llhttp_get_error_reason(const llhttp_t *parser)
     const char *llhttp_method_name(llhttp_method_t method)
 
 cdef extern from "<llhttp.h>":

@@ -401,12 +401,13 @@ cdef int on_message_complete(llhttp_t *state) noexcept:
     return HPE_PAUSED
 
 
+# They are called where the GIL is held.
 cdef llhttp_settings_t settings
 llhttp_settings_init(&settings)
-settings.on_url = on_url
-settings.on_header_field = on_header_field
-settings.on_header_value = on_header_value
-settings.on_header_value_complete = on_header_value_complete
-settings.on_headers_complete = on_headers_complete
-settings.on_body = on_body
-settings.on_message_complete = on_message_complete
+settings.on_url = <llhttp_data_cb><void *>on_url
+settings.on_header_field = <llhttp_data_cb><void *>on_header_field
+settings.on_header_value = <llhttp_data_cb><void *>on_header_value
+settings.on_header_value_complete = <llhttp_cb><void *>on_header_value_complete
+settings.on_headers_complete = <llhttp_cb><void *>on_headers_complete
+settings.on_body = <llhttp_data_cb><void *>on_body
+settings.on_message_complete = <llhttp_cb><void *>on_message_complete

@@ -1,43 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# connection: one HTTP/2 connection of the load generator (see connection.pxd).
+# connection: one connection of the load generator (see connection.pxd).
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, strerror, strlen
-from posix.strings cimport strncasecmp
+from libc.string cimport memcpy, strerror, strlen
 
-from inferd._core.load.response cimport response_fault
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.linux cimport EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL, epoll_ctl, epoll_event, recv, send
-from inferd._core.http2.nghttp2 cimport *
 from inferd._core.load.tls cimport decrypt, encrypt
 
 cdef enum:
-    SEND_NBYTES = 256 << 10             # of each connection: what the kernel has not taken yet
-    FRAME_NBYTES = (16 << 10) + 64      # a client's largest frame, the most that nghttp2 gives out at once
-    WINDOW_NBYTES = 16 << 20            # a connection's window, and the most that is read of one that takes nothing more
-    STREAM_WINDOW_NBYTES = 4 << 20
+    LAST_NBYTES = 16 << 20              # the most that is read of a connection that takes nothing more,
+    LAST_READ_NBYTES = 16 << 10         # so many at once
     KEPT_NBYTES = 64 << 10              # of a request's room for a response, when it is over
     MAX_REJECTIONS = 2                  # so often a request is sent again
-    TIMEOUT_NBYTES = 16                 # room for a grpc-timeout: 8 digits, a unit, a zero
     MAX_CAPTURED = 4096                 # responses kept for whoever checks them, in number
     MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
-
-cdef enum:                      # of gRPC's codes those that are not the server's own word
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    DEADLINE_EXCEEDED = 4
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    UNAUTHENTICATED = 16
-
 
 # ---- one request -------------------------------------------------------------------------------------------------------
 
@@ -97,7 +78,7 @@ cdef bint send_body(LoadConnection *connection, int body, uint64_t tag, int64_t 
     if intended_ns >= state.measure_from_ns:
         state.startable -= 1
         state.measured += 1
-        state.held_back += stream.id == 0 and connection.greeted
+        state.held_back += (stream.hindered and state.protocol.waits_free) or (stream.id == 0 and connection.greeted)
         if not stream.hindered:
             count(&state.lateness, now_ns - intended_ns)
     return True
@@ -155,22 +136,10 @@ cdef void end_rejected(State *state, int code, int64_t sent_before_ns) noexcept 
         release(state, stream)
 
 
-cdef inline bint has_room(LoadConnection *connection) noexcept nogil:
-    """Whether the server takes one more stream now. nghttp2 would queue what is too much, and search that queue for every reset; and
-    before the server's SETTINGS it would send what they may forbid."""
-    return <uint32_t>connection.open < connection.limit
-
-
 cdef bint open_stream(Stream *stream) noexcept nogil:
-    """Gives a request to nghttp2; False: the connection has no stream ids left, is going away, or its session has failed."""
+    """Gives a request to the session; False: the connection takes no more, now and ever."""
     cdef LoadConnection *connection = stream.connection
-    if not nghttp2_session_check_request_allowed(connection.session):
-        stream.id = -1                  # nghttp2 would take it and end it at once, and so the next one in its place, for ever
-    elif connection.owner.timeout != NULL and connection.owner.now_ns > stream.sent_ns:
-        submit_late(stream)
-    else:
-        submit(stream)
-    if stream.id < 0:
+    if not connection.owner.protocol.submit(stream):
         stream.id = 0
         connection.leaving = True
         if connection.in_flight == 0:
@@ -180,37 +149,6 @@ cdef bint open_stream(Stream *stream) noexcept nogil:
     connection.open += 1
     mark_unflushed(connection)
     return True
-
-
-cdef void submit(Stream *stream) noexcept nogil:
-    cdef State *state = stream.connection.owner
-    cdef nghttp2_data_provider2 provider
-    provider.source.ptr = stream
-    provider.read_callback = read_body
-    stream.id = nghttp2_submit_request2(stream.connection.session, NULL, state.headers, state.header_count, &provider, stream)
-
-
-cdef void submit_late(Stream *stream) noexcept nogil:
-    """A request that has waited here: the server is told what is left of its time, not all of it."""
-    cdef State *state = stream.connection.owner
-    cdef nghttp2_nv whole = state.timeout[0]
-    cdef char[TIMEOUT_NBYTES] text
-    cdef int nbytes = put_timeout(text, stream.sent_ns + state.deadline_ns - state.now_ns)
-    state.timeout.value, state.timeout.valuelen = <uint8_t *>text, nbytes
-    state.timeout.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
-    submit(stream)
-    state.timeout[0] = whole
-
-
-cdef int put_timeout(char *text, int64_t rest_ns) noexcept nogil:
-    """A grpc-timeout of 8 digits at most, in the smallest unit that does, rounded down, but 1 us at least; its length."""
-    cdef int64_t count = max(rest_ns // 1000, 1)
-    cdef char unit = c'u'
-    if count >= 100_000_000:
-        count, unit = count // 1000, c'm'
-    if count >= 100_000_000:
-        count, unit = min(count // 1000, 99_999_999), c'S'
-    return snprintf(text, TIMEOUT_NBYTES, "%lld%c", <long long>count, unit)
 
 
 cdef void open_waiting(LoadConnection *connection) noexcept nogil:
@@ -227,9 +165,9 @@ cdef void open_waiting(LoadConnection *connection) noexcept nogil:
         if deadline_ns > 0 and is_too_late(stream):
             stream.grpc_status = DEADLINE_EXCEEDED
             stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "waited in the generator for a stream until it was too late")
-            finish(stream, NGHTTP2_CANCEL, False)
+            finish(stream, CANCEL, False)
         elif connection.leaving or not open_stream(stream):
-            finish(stream, 0, True)
+            finish(stream, NO_ERROR, True)
     connection.opening = False
 
 
@@ -240,27 +178,6 @@ cdef inline bint is_too_late(Stream *stream) noexcept nogil:
     return rest_ns <= 0 or rest_ns < state.answered_in_ns
 
 
-cdef nghttp2_ssize read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *data_flags,
-                             nghttp2_data_source *source, void *user_data) noexcept nogil:
-    cdef Stream *stream = <Stream *>source.ptr
-    cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, stream.unsent_nbytes)
-    memcpy(buffer, stream.unsent, nbytes)
-    stream.unsent += nbytes
-    stream.unsent_nbytes -= nbytes
-    if stream.unsent_nbytes == 0:
-        data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
-    return nbytes
-
-
-cdef void take_response(Stream *stream, const char *response, Py_ssize_t nbytes) noexcept nogil:
-    """One whole message has come."""
-    cdef State *state = stream.connection.owner
-    stream.messages += 1
-    stream.fault = response_fault(response, nbytes, &state.expected)
-    if state.verify_every > 0 and is_drawn(stream.number, state.verify_every) and stream.intended_ns >= state.measure_from_ns:
-        capture(state, stream.body, response, nbytes)
-
-
 cdef inline bint is_drawn(int64_t number, int64_t every) noexcept nogil:
     """About one request in `every`, by a hash of its number (splitmix64's last step): whatever the number of bodies, each has its turn."""
     cdef uint64_t mixed = <uint64_t>number * 0x9E3779B97F4A7C15U
@@ -269,36 +186,44 @@ cdef inline bint is_drawn(int64_t number, int64_t every) noexcept nogil:
     return (mixed ^ (mixed >> 31)) % <uint64_t>every == 0
 
 
-cdef void capture(State *state, int body, const char *response, Py_ssize_t nbytes) noexcept nogil:
+cdef void keep_response(Stream *stream, const char *first, Py_ssize_t first_nbytes, const char *rest,
+                        Py_ssize_t rest_nbytes) noexcept nogil:
+    cdef State *state = stream.connection.owner
     cdef Captured *kept = NULL
+    cdef Py_ssize_t nbytes = first_nbytes + rest_nbytes
+    if state.verify_every == 0 or not is_drawn(stream.number, state.verify_every) or stream.intended_ns < state.measure_from_ns:
+        return
     if state.captured_count < MAX_CAPTURED and state.captured_nbytes + nbytes <= MAX_CAPTURED_NBYTES:
         kept = <Captured *>malloc(sizeof(Captured) + nbytes)
     if kept == NULL:
         state.captured_lost += 1
         return
-    kept.body = body
+    kept.body = stream.body
     kept.nbytes = nbytes
-    memcpy(<char *>kept + sizeof(Captured), response, nbytes)
+    memcpy(<char *>kept + sizeof(Captured), first, first_nbytes)
+    memcpy(<char *>kept + sizeof(Captured) + first_nbytes, rest, rest_nbytes)
     kept.next = state.captured
     state.captured = kept
     state.captured_count += 1
     state.captured_nbytes += nbytes
 
 
-cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
-    """The stream is closed: counts it, and sends the next request in a closed loop."""
+cdef void finish(Stream *stream, Closed closed, bint lost) noexcept nogil:
     cdef LoadConnection *connection = stream.connection
     cdef State *state = connection.owner
     cdef bint again = False
-    if lost or stream.grpc_status < 0 or stream.http_status != 200 or not stream.is_grpc:
-        explain(stream, error_code, lost)
-    if is_untouched(stream, error_code):
+    if lost or (connection.parting_nbytes > 0 and stream.http_status == 0 and stream.grpc_status < 0):
+        memcpy(stream.text, connection.parting, connection.parting_nbytes)
+        stream.text_nbytes = connection.parting_nbytes
+    else:
+        state.protocol.explain(stream, closed)
+    if is_untouched(stream, closed):
         again = not connection.leaving and not connection.dead
         keep_rejected(stream)
     else:
         detach(stream)
         state.outstanding -= 1
-        count_ended(state, stream, CONNECTION if lost else code_of(stream, error_code))
+        count_ended(state, stream, CONNECTION if lost else ended_as(stream, closed))
         release(state, stream)
     if connection.waiting != NULL:
         open_waiting(connection)
@@ -311,38 +236,14 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
         kill(connection, NULL)
 
 
-cdef bint is_untouched(Stream *stream, uint32_t error_code) noexcept nogil:
+cdef inline int ended_as(Stream *stream, Closed closed) noexcept nogil:
+    return UNANSWERED if stream.gave_up else stream.connection.owner.protocol.code_of(stream, closed)
+
+
+cdef bint is_untouched(Stream *stream, Closed closed) noexcept nogil:
     """Whether the server has never looked at a request: a gRPC client sends it again and tells nobody."""
-    return ((stream.id == 0 or error_code == NGHTTP2_REFUSED_STREAM) and stream.http_status == 0 and stream.grpc_status < 0
+    return ((stream.id == 0 or closed == REFUSED_STREAM) and stream.http_status == 0 and stream.grpc_status < 0
             and not stream.gave_up and stream.rejections < MAX_REJECTIONS)
-
-
-cdef void explain(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
-    """How a request ended, where the server did not say it in a grpc-message."""
-    cdef LoadConnection *connection = stream.connection
-    cdef const char *word
-    cdef bint silent = stream.http_status == 0 and stream.grpc_status < 0
-    if lost or (silent and connection.parting_nbytes > 0):
-        memcpy(stream.text, connection.parting, connection.parting_nbytes)
-        stream.text_nbytes = connection.parting_nbytes
-        return
-    if stream.grpc_status > OK or stream.text_nbytes > 0:
-        return
-    if is_http_error(stream) and stream.http_status == 200:
-        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the response has no content-type")
-    elif is_http_error(stream):
-        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "HTTP status %d", stream.http_status)
-    elif error_code != NGHTTP2_NO_ERROR:
-        word = nghttp2_http2_strerror(error_code)
-        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the stream was reset: %s", word)
-    else:
-        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the response ended without a grpc-status")
-
-
-cdef inline bint is_http_error(Stream *stream) noexcept nogil:
-    """Whether HTTP's status, or a content-type that is not gRPC's, says that this is no gRPC response. A grpc-status that names an error
-    still counts; OK, or none, does not."""
-    return stream.http_status != 0 and (stream.http_status != 200 or not stream.is_grpc) and stream.grpc_status <= OK
 
 
 cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
@@ -403,47 +304,6 @@ cdef void count_wait(State *state, int64_t intended_ns, int64_t sent_ns, int64_t
         count(&state.service, state.now_ns - sent_ns)
 
 
-cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
-    """gRPC's mapping of what came: its own status, else HTTP's, else the stream's reset."""
-    if stream.gave_up:
-        return UNANSWERED
-    if is_http_error(stream):
-        return code_of_http(stream.http_status)
-    if stream.grpc_status >= 0:
-        if stream.grpc_status != OK:
-            return stream.grpc_status if stream.grpc_status < MALFORMED else UNKNOWN
-        if stream.fault == NULL:
-            if stream.messages == 0:
-                stream.fault = "OK without a response"
-            elif stream.messages > 1 or stream.prefix_nbytes > 0:
-                stream.fault = "more than one response"
-        return OK if stream.fault == NULL else MALFORMED
-    if error_code == NGHTTP2_REFUSED_STREAM:
-        return UNAVAILABLE
-    if error_code == NGHTTP2_CANCEL:
-        return CANCELLED
-    if error_code == NGHTTP2_ENHANCE_YOUR_CALM:
-        return RESOURCE_EXHAUSTED
-    if error_code == NGHTTP2_INADEQUATE_SECURITY:
-        return PERMISSION_DENIED
-    return INTERNAL if error_code != NGHTTP2_NO_ERROR else UNKNOWN
-
-
-cdef int code_of_http(int status) noexcept nogil:
-    """gRPC's table for what comes from others than a gRPC server."""
-    if status == 400:
-        return INTERNAL
-    if status == 401:
-        return UNAUTHENTICATED
-    if status == 403:
-        return PERMISSION_DENIED
-    if status == 404:
-        return UNIMPLEMENTED
-    if status == 429 or 502 <= status <= 504:
-        return UNAVAILABLE
-    return UNKNOWN
-
-
 cdef void keep_text(State *state, Stream *stream, int code) noexcept nogil:
     cdef const char *fault = stream.fault
     cdef int nbytes = 0
@@ -498,107 +358,6 @@ cdef void release(State *state, Stream *stream) noexcept nogil:
     state.free_streams = stream
 
 
-# ---- nghttp2 calls back, without the GIL ---------------------------------------------------------------------------------
-
-cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_nbytes,
-                   const uint8_t *value, size_t value_nbytes, uint8_t flags, void *user_data) noexcept nogil:
-    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(session, frame.hd.stream_id)
-    if stream == NULL:
-        return 0
-    if name_nbytes == 7 and memcmp(name, ":status", 7) == 0:
-        stream.http_status = decimal(value, value_nbytes)
-    elif name_nbytes == 12 and memcmp(name, "content-type", 12) == 0:
-        if names_grpc(<const char *>value, value_nbytes):
-            stream.is_grpc = True
-        elif stream.text_nbytes == 0:
-            tell(stream, "content-type", <const char *>value, <int>min(value_nbytes, <size_t>TEXT_NBYTES))
-    elif not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-        return 0                        # gRPC's status is in what ends the response; before that it is none
-    elif name_nbytes == 11 and memcmp(name, "grpc-status", 11) == 0:
-        stream.grpc_status = decimal(value, value_nbytes)
-        if stream.grpc_status >= MALFORMED and stream.text_nbytes == 0:
-            tell(stream, "grpc-status", <const char *>value, <int>min(value_nbytes, <size_t>TEXT_NBYTES))
-    elif name_nbytes == 12 and memcmp(name, "grpc-message", 12) == 0:
-        stream.text_nbytes = <int>min(value_nbytes, <size_t>TEXT_NBYTES)
-        memcpy(stream.text, value, stream.text_nbytes)
-    return 0
-
-
-cdef inline bint names_grpc(const char *value, size_t nbytes) noexcept nogil:
-    """application/grpc, and what may come behind it: +proto, or parameters."""
-    return nbytes >= 16 and strncasecmp(value, "application/grpc", 16) == 0 and (nbytes == 16 or value[16] == c'+' or value[16] == c';')
-
-
-cdef void tell(Stream *stream, const char *name, const char *value, int nbytes) noexcept nogil:
-    """A header that gRPC does not have like that is told as it came, unless there is a message."""
-    cdef int i
-    stream.text_nbytes = min(snprintf(stream.text, TEXT_NBYTES, "%s %.*s", name, nbytes, value), TEXT_NBYTES - 1)
-    for i in range(stream.text_nbytes):
-        stream.text[i] = printable(stream.text[i])
-
-
-cdef int decimal(const uint8_t *text, size_t nbytes) noexcept nogil:
-    """A small whole number; 999 for anything else."""
-    cdef int value = 0
-    cdef size_t i
-    if nbytes == 0 or nbytes > 3:
-        return 999
-    for i in range(nbytes):
-        if text[i] < c'0' or text[i] > c'9':
-            return 999
-        value = value * 10 + text[i] - c'0'
-    return value
-
-
-cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *chunk, size_t chunk_nbytes,
-                       void *user_data) noexcept nogil:
-    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(session, stream_id)
-    cdef Py_ssize_t nbytes = <Py_ssize_t>chunk_nbytes
-    cdef Py_ssize_t taken
-    if stream == NULL:
-        return 0
-    while nbytes > 0 and stream.fault == NULL:
-        while stream.prefix_nbytes < PREFIX_NBYTES and nbytes > 0:
-            stream.prefix[stream.prefix_nbytes] = chunk[0]
-            stream.prefix_nbytes += 1
-            chunk += 1
-            nbytes -= 1
-        if stream.prefix_nbytes < PREFIX_NBYTES:
-            return 0
-        if stream.filled_nbytes == 0 and not begin_response(stream):
-            return 0
-        if stream.filled_nbytes == 0 and nbytes >= stream.response_nbytes:
-            taken = stream.response_nbytes            # whole, in one piece: read where it lies
-            take_response(stream, <const char *>chunk, taken)
-        else:
-            taken = min(nbytes, stream.response_nbytes - stream.filled_nbytes)
-            if not make_room(stream):
-                return 0
-            memcpy(stream.response + stream.filled_nbytes, chunk, taken)
-            stream.filled_nbytes += taken
-            if stream.filled_nbytes == stream.response_nbytes:
-                take_response(stream, stream.response, stream.response_nbytes)
-            else:
-                return 0
-        stream.prefix_nbytes = 0
-        stream.filled_nbytes = 0
-        chunk += taken
-        nbytes -= taken
-    return 0
-
-
-cdef bint begin_response(Stream *stream) noexcept nogil:
-    """Reads the prefix of a message; False: it is none that can be read."""
-    if stream.prefix[0] != 0:
-        stream.fault = "the response is compressed, which was not asked for"
-        return False
-    stream.response_nbytes = (<Py_ssize_t>stream.prefix[1] << 24) | (stream.prefix[2] << 16) | (stream.prefix[3] << 8) | stream.prefix[4]
-    if stream.response_nbytes > stream.connection.owner.max_response_nbytes:
-        stream.fault = "the response is larger than the limit"
-        return False
-    return True
-
-
 cdef bint make_room(Stream *stream) noexcept nogil:
     cdef char *grown
     if stream.room_nbytes < stream.response_nbytes:
@@ -611,69 +370,22 @@ cdef bint make_room(Stream *stream) noexcept nogil:
     return True
 
 
-cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept nogil:
-    cdef LoadConnection *connection = <LoadConnection *>user_data
-    if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
-        if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-            end_early(connection, frame.hd.stream_id)
-    elif frame.hd.type == NGHTTP2_GOAWAY:
-        connection.leaving = True
-        connection.parting_nbytes = 0   # the last GOAWAY says it best: the first may only give notice
-        part(connection, b"GOAWAY ", 7)
-        part(connection, nghttp2_http2_strerror(frame.goaway.error_code), -1)
-        if frame.goaway.opaque_data_len > 0:
-            part(connection, b": ", 2)
-            part(connection, <const char *>frame.goaway.opaque_data, <Py_ssize_t>frame.goaway.opaque_data_len)
-        open_waiting(connection)
-        if connection.in_flight == 0:
-            kill(connection, NULL)
-    elif frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
-        connection.greeted = True
-        connection.limit = nghttp2_session_get_remote_settings(connection.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
-        open_waiting(connection)
-    return 0
-
-
-cdef void end_early(LoadConnection *connection, int32_t stream_id) noexcept nogil:
-    """The server has ended a response. Where it did not wait for all of the request the call is over, as for any gRPC client, and what is
-    left of the request is not sent; else on_stream_close comes now."""
-    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(connection.session, stream_id)
-    if stream == NULL or stream.unsent_nbytes == 0:
-        return
-    nghttp2_session_set_stream_user_data(connection.session, stream_id, NULL)
-    nghttp2_submit_rst_stream(connection.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
-    mark_unflushed(connection)
-    finish(stream, NGHTTP2_NO_ERROR, False)
-
-
-cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data) noexcept nogil:
-    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(session, stream_id)
-    if stream != NULL:
-        nghttp2_session_set_stream_user_data(session, stream_id, NULL)
-        finish(stream, error_code, False)
-    return 0
-
-
-cdef nghttp2_session_callbacks *callbacks = NULL
-
-cdef int set_up() except -1:
-    global callbacks
-    if nghttp2_session_callbacks_new(&callbacks) != 0:
-        raise MemoryError
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header)
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk)
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame)
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
-    return 0
-
-set_up()
+cdef int decimal(const uint8_t *text, size_t nbytes) noexcept nogil:
+    cdef int value = 0
+    cdef size_t i
+    if nbytes == 0 or nbytes > 3:
+        return 999
+    for i in range(nbytes):
+        if text[i] < c'0' or text[i] > c'9':
+            return 999
+        value = value * 10 + text[i] - c'0'
+    return value
 
 
 # ---- a connection's life ---------------------------------------------------------------------------------------------------
 
 cdef LoadConnection *new_connection(State *state, int fd, int number, Seal *seal) noexcept:
-    """A connection whose preface and settings wait to be flushed."""
-    cdef nghttp2_settings_entry settings[2]
+    """A connection, whose first words wait to be flushed."""
     cdef LoadConnection *connection = <LoadConnection *>calloc(1, sizeof(LoadConnection))
     if connection == NULL:
         return NULL
@@ -681,14 +393,10 @@ cdef LoadConnection *new_connection(State *state, int fd, int number, Seal *seal
     connection.fd = fd
     connection.number = number
     connection.unsent = <uint8_t *>malloc(SEND_NBYTES)
-    if connection.unsent == NULL or nghttp2_session_client_new2(&connection.session, callbacks, connection, NULL) != 0:
+    if connection.unsent == NULL or not state.protocol.begin(connection):
         free(connection.unsent)
         free(connection)
         return NULL
-    settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_ENABLE_PUSH, 0
-    settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_NBYTES
-    nghttp2_submit_settings(connection.session, NGHTTP2_FLAG_NONE, settings, 2)
-    nghttp2_session_set_local_window_size(connection.session, NGHTTP2_FLAG_NONE, 0, WINDOW_NBYTES)
     connection.seal = seal
     if seal != NULL:
         Py_INCREF(<object>seal.tls)
@@ -703,9 +411,8 @@ cdef void free_connection(LoadConnection *connection) noexcept:
     cdef LoadConnection **at = &state.connections
     connection.dead = True              # nothing is sent in place of the requests that are lost
     while connection.first != NULL:
-        if connection.first.id > 0:
-            nghttp2_session_set_stream_user_data(connection.session, connection.first.id, NULL)
-        finish(connection.first, 0, True)
+        state.protocol.let_go(connection.first)
+        finish(connection.first, NO_ERROR, True)
     while at[0] != connection:
         at = &at[0].next
     at[0] = connection.next
@@ -716,7 +423,7 @@ cdef void free_connection(LoadConnection *connection) noexcept:
         at[0] = connection.next_unflushed
     if state.turn == connection:
         state.turn = NULL
-    nghttp2_session_del(connection.session)
+    state.protocol.end(connection)
     if connection.seal != NULL:
         Py_DECREF(<object>connection.seal.tls)
     free(connection.unsent)
@@ -725,13 +432,7 @@ cdef void free_connection(LoadConnection *connection) noexcept:
 
 # ---- bytes in and out -----------------------------------------------------------------------------------------------------
 
-cdef inline char printable(char letter) noexcept nogil:
-    """What may stand in a message beside percent-encoded text."""
-    return letter if c' ' <= letter <= c'~' and letter != c'%' else c'?'
-
-
 cdef void part(LoadConnection *connection, const char *text, Py_ssize_t nbytes) noexcept nogil:
-    """Adds to a connection's parting word, as far as there is room. nbytes: -1 for text that ends with a zero."""
     cdef Py_ssize_t i
     if nbytes < 0:
         nbytes = <Py_ssize_t>strlen(text)
@@ -741,7 +442,6 @@ cdef void part(LoadConnection *connection, const char *text, Py_ssize_t nbytes) 
 
 
 cdef void kill(LoadConnection *connection, const char *why) noexcept nogil:
-    """Nothing more comes from this connection; Python drops it when it looks. why: NULL where its last word was said before."""
     if why != NULL and connection.parting_nbytes == 0:
         part(connection, why, -1)
     if not connection.dead:
@@ -750,9 +450,7 @@ cdef void kill(LoadConnection *connection, const char *why) noexcept nogil:
 
 
 cdef void flush(LoadConnection *connection, int epoll) noexcept nogil:
-    """Hands the kernel what it takes of what nghttp2 has to say."""
-    cdef const uint8_t *piece
-    cdef nghttp2_ssize nbytes = 0
+    """Hands the kernel what it takes of what the session has to say."""
     cdef Py_ssize_t sent
     while not connection.dead:
         while connection.unsent_at < connection.unsent_end:
@@ -768,24 +466,12 @@ cdef void flush(LoadConnection *connection, int epoll) noexcept nogil:
                 return
             connection.unsent_at += sent
         connection.unsent_at = connection.unsent_end = 0
-        while connection.unsent_end + FRAME_NBYTES <= SEND_NBYTES:
-            nbytes = nghttp2_session_mem_send2(connection.session, &piece)
-            if nbytes <= 0:
-                break
-            if nbytes > SEND_NBYTES - connection.unsent_end:
-                nbytes = NGHTTP2_ERR_FRAME_SIZE_ERROR       # no frame of a client's is that long
-                break
-            memcpy(connection.unsent + connection.unsent_end, piece, nbytes)
-            connection.unsent_end += nbytes
-        if nbytes < 0:
-            kill(connection, nghttp2_strerror(<int>nbytes))
+        connection.owner.protocol.fill(connection)
         if connection.seal != NULL:
             encrypt_unsent(connection)
         if connection.unsent_end == 0:
             break
-    if not nghttp2_session_want_read(connection.session) and not nghttp2_session_want_write(connection.session):
-        kill(connection, "what the server sent is no HTTP/2")     # this end has told it so
-    elif connection.polls_output and not connection.dead:
+    if connection.polls_output and not connection.dead:
         watch(connection, epoll, EPOLL_CTL_MOD, False)
 
 
@@ -807,33 +493,32 @@ cdef int watch(LoadConnection *connection, int epoll, int operation, bint output
     return epoll_ctl(epoll, operation, connection.fd, &event)
 
 
-cdef inline Py_ssize_t take(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
-    """Gives nghttp2 what has come. Negative: it is no HTTP/2."""
+cdef bint take(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
+    """Gives the session what has come. False: nothing more is to be read."""
     if connection.seal != NULL:
         return take_encrypted(connection, buffer, nbytes, room)
-    return nghttp2_session_mem_recv2(connection.session, buffer, nbytes)
+    return connection.owner.protocol.take(connection, buffer, nbytes)
 
 
-cdef Py_ssize_t take_encrypted(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
+cdef bint take_encrypted(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
     """The same by TLS: what is whole of it. What comes of it in the end is said behind that."""
     cdef Py_ssize_t opened = room
     while opened == room:
         opened = decrypt(connection.seal, buffer, nbytes, room)
-        nbytes = nghttp2_session_mem_recv2(connection.session, buffer, opened) if opened > 0 else 0
-        if nbytes < 0:
-            return nbytes
         nbytes = 0
+        if opened > 0 and not connection.owner.protocol.take(connection, buffer, opened):
+            return False
     if connection.seal.owes:
         mark_unflushed(connection)
+    if connection.seal.closed:
+        connection.owner.protocol.hang_up(connection)
     if connection.seal.fault[0] != 0:
         kill(connection, connection.seal.fault)
-    return 1
+    return True
 
 
 cdef void receive_left(LoadConnection *connection, uint8_t *buffer) noexcept nogil:
-    cdef Py_ssize_t nbytes = take_encrypted(connection, buffer, 0, RECEIVE_NBYTES)
-    if nbytes < 0:
-        kill(connection, nghttp2_strerror(<int>nbytes))
+    take_encrypted(connection, buffer, 0, RECEIVE_NBYTES)
 
 
 cdef void receive(LoadConnection *connection, uint8_t *buffer) noexcept nogil:
@@ -842,28 +527,35 @@ cdef void receive(LoadConnection *connection, uint8_t *buffer) noexcept nogil:
     state.now_ns = monotonic_ns()       # a response is there when its bytes are
     if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
         return
-    if nbytes <= 0:
-        kill(connection, ended_by(errno if nbytes < 0 else 0))
-        return
-    nbytes = take(connection, buffer, nbytes, RECEIVE_NBYTES)
-    if nbytes < 0:
-        kill(connection, nghttp2_strerror(<int>nbytes))
-    elif nghttp2_session_want_write(connection.session) or not nghttp2_session_want_read(connection.session):
-        mark_unflushed(connection)
+    if nbytes > 0:
+        take(connection, buffer, nbytes, RECEIVE_NBYTES)
+    elif nbytes < 0:
+        kill(connection, ended_by(errno))
+    else:
+        end_of_bytes(connection)
+
+
+cdef void end_of_bytes(LoadConnection *connection) noexcept nogil:
+    """The server has closed. By TLS it says so itself, else its last response may have been cut off."""
+    if connection.seal == NULL:
+        connection.owner.protocol.hang_up(connection)
+    kill(connection, ended_by(0))
 
 
 cdef void read_last(LoadConnection *connection, int error) noexcept nogil:
     """The server takes nothing any more: what it said before that is still there, responses and why it goes. It may go on saying more."""
-    cdef uint8_t buffer[FRAME_NBYTES]
+    cdef uint8_t buffer[LAST_READ_NBYTES]
     cdef Py_ssize_t nbytes = 1
-    cdef Py_ssize_t left = WINDOW_NBYTES
+    cdef Py_ssize_t left = LAST_NBYTES
     kill(connection, NULL)              # nothing is sent in place of the requests that end now
     while nbytes > 0 and left > 0:
-        nbytes = recv(connection.fd, buffer, FRAME_NBYTES, MSG_DONTWAIT)
+        nbytes = recv(connection.fd, buffer, LAST_READ_NBYTES, MSG_DONTWAIT)
         left -= nbytes
         connection.owner.now_ns = monotonic_ns()
-        if nbytes > 0:
-            nbytes = take(connection, buffer, nbytes, FRAME_NBYTES)
+        if nbytes > 0 and not take(connection, buffer, nbytes, LAST_READ_NBYTES):
+            break
+    if nbytes == 0:
+        end_of_bytes(connection)
     kill(connection, ended_by(error))
 
 
@@ -879,10 +571,9 @@ cdef void give_up(LoadConnection *connection) noexcept nogil:
     connection.leaving = True           # nothing is sent in their place,
     connection.opening = True           # and no waiting request begins
     while connection.first != NULL:
-        if connection.first.id > 0:
-            nghttp2_session_set_stream_user_data(connection.session, connection.first.id, NULL)
+        connection.owner.protocol.let_go(connection.first)
         connection.first.gave_up = True
-        finish(connection.first, 0, False)
+        finish(connection.first, NO_ERROR, False)
 
 
 cdef void cancel_late(LoadConnection *connection, int64_t now_ns) noexcept nogil:
@@ -891,10 +582,7 @@ cdef void cancel_late(LoadConnection *connection, int64_t now_ns) noexcept nogil
     cdef int64_t deadline_ns = connection.owner.deadline_ns
     connection.owner.now_ns = now_ns
     while stream != NULL and stream.sent_ns + deadline_ns <= now_ns:
-        if stream.id > 0:
-            nghttp2_session_set_stream_user_data(connection.session, stream.id, NULL)
-            nghttp2_submit_rst_stream(connection.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL)
-            mark_unflushed(connection)
+        connection.owner.protocol.cancel(stream)
         stream.grpc_status = DEADLINE_EXCEEDED
-        finish(stream, NGHTTP2_CANCEL, False)
+        finish(stream, CANCEL, False)
         stream = connection.first

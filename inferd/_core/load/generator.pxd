@@ -3,13 +3,14 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from inferd._core.load.connection cimport LoadConnection, State
+from inferd._core.load.load_protocol cimport LoadProtocol
 from inferd._core.base.linux cimport epoll_event
 
 
 cdef class Generator:
     cdef State state
-    cdef list framed            # the bodies behind their prefixes
-    cdef list header_bytes
+    cdef LoadProtocol protocol
+    cdef list sent_bodies       # as the protocol sends them
     cdef list words             # names that responses may have: of models, of outputs
     cdef int epoll
     cdef uint8_t *buffer
@@ -30,5 +31,6 @@ cdef class Generator:
     cdef int64_t turn_around(self, int64_t until_ns, int64_t spin_ns) noexcept nogil
     cdef int64_t take_events(self, int64_t until_ns, int64_t spin_ns) noexcept nogil
     cdef LoadConnection *next_connection(self) noexcept nogil
+    cdef bint is_connected(self) noexcept nogil
     cdef void flush_marked(self) noexcept nogil
     cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t spin_ns) noexcept nogil

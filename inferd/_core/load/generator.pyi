@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 
+from inferd._core.load.load_protocol import LoadProtocol
 from inferd._core.load.tls import Tls
 
 def fault_of(
@@ -10,13 +11,12 @@ def fault_of(
 ) -> str | None: ...
 
 class Generator:
-    """Connections that send ModelInfer, and the outcomes.
+    """Connections that send inferences, and the outcomes.
 
-    bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
-    deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
-    request was kept here. verify_every: each so many-th response is kept for `take_responses`, 0 for none. sample_room: requests of which
-    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of a response and its outputs may have;
-    empty: any.
+    bodies: serialized ModelInferRequests for an Http2, whole requests for an Http1, sent in turn. protocol: one of these two.
+    deadline_ns: time from the sending until a request is cancelled, 0 for none. verify_every: each so many-th response is kept for
+    `take_responses`, 0 for none. sample_room: requests of which `take_samples` tells all times, 0 for none. models, outputs: names (bytes)
+    that the model of a response and its outputs may have, versions: those of the model; empty: any.
     """
 
     outstanding: int
@@ -32,7 +32,7 @@ class Generator:
     def __init__(
         self,
         bodies: Sequence[bytes],
-        headers: Sequence[tuple[bytes, bytes]],
+        protocol: LoadProtocol,
         *,
         deadline_ns: int = ...,
         verify_every: int = ...,

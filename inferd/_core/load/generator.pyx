@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # generator: the load generator's loop: when to send on which connection, in a closed or an open loop, and when to sleep. One thread
 # runs one Generator; `run` polls, sends and receives without the GIL until a time has come. Linux only (epoll).
-# Never in here: HTTP/2 and what a response is (connection), schedules (arrival times come in an array), sockets' making, percentiles.
+# Never in here: what a response is (connection, http2, http1), schedules (arrival times come in an array), sockets' making, percentiles.
 #
-# Bodies and headers are bytes objects that live as long as the Generator. Python calls one method at a time.
+# Bodies are bytes objects that live as long as the Generator. Python calls one method at a time.
 
 import numpy as np
 
@@ -18,14 +18,14 @@ from inferd._core.load.response cimport Expected, response_fault
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.load.connection cimport (
     BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, LoadConnection, Sample, Stream, cancel_late, count_wait,
-    count_waiting, end_rejected, flush, free_connection, give_up, give_up_arrival, mark_unflushed, new_connection, receive, receive_left,
-    send_again, send_next, watch,
+    count_waiting, end_rejected, flush, free_connection, give_up, give_up_arrival, has_room, mark_unflushed, new_connection, receive,
+    receive_left, send_again, send_next, watch,
 )
 from inferd._core.base.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
     prctl, wait_readable,
 )
-from inferd._core.http2.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, nghttp2_nv
+from inferd._core.load.load_protocol cimport LoadProtocol
 from inferd._core.load.tls cimport Tls
 from inferd._core.codec.wire cimport Bytes
 
@@ -105,13 +105,12 @@ cdef int64_t count_left(Stream *stream, int64_t before_ns, int64_t *earliest_ns)
 
 
 cdef class Generator:
-    """Connections that send ModelInfer, and the outcomes.
+    """Connections that send inferences, and the outcomes.
 
-    bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
-    deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
-    request was kept here. verify_every: each so many-th response is kept for `take_responses`, 0 for none. sample_room: requests of which
-    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of a response and its outputs may have,
-    versions: those of the model; empty: any.
+    bodies: serialized ModelInferRequests for an Http2, whole requests for an Http1, sent in turn. protocol: one of these two.
+    deadline_ns: time from the sending until a request is cancelled, 0 for none. verify_every: each so many-th response is kept for
+    `take_responses`, 0 for none. sample_room: requests of which `take_samples` tells all times, 0 for none. models, outputs: names (bytes)
+    that the model of a response and its outputs may have, versions: those of the model; empty: any.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -124,35 +123,26 @@ cdef class Generator:
                     <void *>self.state.lateness.counts):
             raise MemoryError
 
-    def __init__(self, bodies, headers, *, int64_t deadline_ns=0, int64_t verify_every=0, Py_ssize_t sample_room=0,
+    def __init__(self, bodies, LoadProtocol protocol not None, *, int64_t deadline_ns=0, int64_t verify_every=0, Py_ssize_t sample_room=0,
                  int64_t max_response_nbytes=256 << 20, models=(), outputs=(), versions=()):
         cdef Py_ssize_t i
         if not bodies:
             raise ValueError("expected at least one body")
         if deadline_ns < 0 or verify_every < 0 or sample_room < 0:
             raise ValueError("expected no negative number")
-        if self.framed is not None:
+        if self.sent_bodies is not None:
             raise ValueError("a Generator is made once")
-        self.framed = [b"\x00" + len(body).to_bytes(4, "big") + bytes(body) for body in bodies]
-        self.header_bytes = [(bytes(name), bytes(value)) for name, value in headers]
-        self.state.bodies = <const char **>malloc(len(self.framed) * sizeof(char *))
-        self.state.body_nbytes = <Py_ssize_t *>malloc(len(self.framed) * sizeof(Py_ssize_t))
-        self.state.headers = <nghttp2_nv *>malloc((len(self.header_bytes) + 1) * sizeof(nghttp2_nv))
-        if self.state.bodies == NULL or self.state.body_nbytes == NULL or self.state.headers == NULL:
+        self.sent_bodies = protocol.as_sent([bytes(body) for body in bodies])
+        self.protocol = protocol
+        self.state.protocol = &protocol.functions
+        self.state.bodies = <const char **>malloc(len(self.sent_bodies) * sizeof(char *))
+        self.state.body_nbytes = <Py_ssize_t *>malloc(len(self.sent_bodies) * sizeof(Py_ssize_t))
+        if self.state.bodies == NULL or self.state.body_nbytes == NULL:
             raise MemoryError
-        for i, body in enumerate(self.framed):
+        for i, body in enumerate(self.sent_bodies):
             self.state.bodies[i] = PyBytes_AS_STRING(body)
             self.state.body_nbytes[i] = PyBytes_GET_SIZE(body)
-        self.state.body_count = <int>len(self.framed)
-        for i, (name, value) in enumerate(self.header_bytes):
-            self.state.headers[i].name = <uint8_t *>PyBytes_AS_STRING(name)
-            self.state.headers[i].namelen = PyBytes_GET_SIZE(name)
-            self.state.headers[i].value = <uint8_t *>PyBytes_AS_STRING(value)
-            self.state.headers[i].valuelen = PyBytes_GET_SIZE(value)
-            self.state.headers[i].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
-            if name == b"grpc-timeout" and deadline_ns > 0:
-                self.state.timeout = &self.state.headers[i]
-        self.state.header_count = len(self.header_bytes)
+        self.state.body_count = <int>len(self.sent_bodies)
         self.words = [list(models), list(outputs), list(versions)]
         expect(&self.state.expected, self.words)
         self.state.deadline_ns = deadline_ns
@@ -191,7 +181,6 @@ cdef class Generator:
             free(kept)
         free(self.state.bodies)
         free(self.state.body_nbytes)
-        free(self.state.headers)
         free(self.state.expected.models)
         free(self.state.expected.outputs)
         free(self.state.expected.versions)
@@ -262,7 +251,7 @@ cdef class Generator:
                 numbers.append(connection.number)
                 self.drop(connection)
             connection = following
-        if numbers and self.next_connection() == NULL:
+        if numbers and not self.is_connected():
             self.state.blocked = True
         return numbers
 
@@ -336,7 +325,7 @@ cdef class Generator:
         """Nobody sends the overdue any more, nor those that a connection rejected: they count as lost with the connection where there is
         none, else as unanswered, as `give_up` says. Returns how many were overdue."""
         cdef int64_t now_ns = monotonic_ns()
-        cdef int code = CONNECTION if self.next_connection() == NULL else UNANSWERED
+        cdef int code = UNANSWERED if self.is_connected() else CONNECTION
         count = self.overdue(until_ns)
         self.state.now_ns = now_ns
         if code == UNANSWERED:
@@ -475,7 +464,7 @@ cdef class Generator:
         return now_ns
 
     cdef LoadConnection *next_connection(self) noexcept nogil:
-        """Round robin over the connections that take requests; NULL: there is none."""
+        """Round robin over the connections that take requests; NULL: there is none, or by HTTP/1.1 none is free."""
         cdef LoadConnection *first
         cdef LoadConnection *connection
         if self.state.turn == NULL:
@@ -483,12 +472,19 @@ cdef class Generator:
         first = connection = self.state.turn
         while connection != NULL:
             self.state.turn = connection.next if connection.next != NULL else self.state.connections
-            if not connection.leaving and not connection.dead:
+            if not connection.leaving and not connection.dead and (has_room(connection) or not self.state.protocol.waits_free):
                 return connection
             connection = self.state.turn
             if connection == first:
                 break
         return NULL
+
+    cdef bint is_connected(self) noexcept nogil:
+        """Whether some connection takes requests, now or once it is free."""
+        cdef LoadConnection *connection = self.state.connections
+        while connection != NULL and (connection.leaving or connection.dead):
+            connection = connection.next
+        return connection != NULL
 
     cdef void flush_marked(self) noexcept nogil:
         cdef LoadConnection *connection
@@ -539,7 +535,8 @@ cdef class Generator:
 
     @property
     def held_back(self):
-        """Of the measured requests those that waited here until the server took another stream on their connection."""
+        """Of the measured requests those that waited here until the server took another stream on their connection, or by HTTP/1.1 until
+        a connection was free."""
         return self.state.held_back
 
     @property
@@ -580,8 +577,8 @@ cdef class Generator:
         return {i: self.state.texts[i][:self.state.text_nbytes[i]] for i in range(1, CODES) if self.state.text_nbytes[i] > 0}
 
     def take_responses(self):
-        """(body's index, serialized ModelInferResponse) of the responses that are to be checked, and how many more there was no room
-        for, since the last time."""
+        """(body's index, response) of those that are to be checked, and how many more there was no room for, since the last time. A
+        response is a serialized ModelInferResponse; by HTTP/1.1 its Inference-Header-Content-Length, an int64 (-1: none), and its body."""
         cdef Captured *kept
         cdef list responses = []
         while self.state.captured != NULL:

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inferd._core.load.generator import Generator
+from inferd._core.load.load_protocol import LoadProtocol
 
 class ScheduledLoad(Generator):
     """A Generator that sends what `schedule` wants, on its connections in turn, and tells which requests are over.
@@ -16,7 +17,7 @@ class ScheduledLoad(Generator):
     under_way_ns: int
     last_ended_ns: int
 
-    def __init__(self, bodies: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]], *, at_once: int = ..., **kwargs: Any) -> None: ...
+    def __init__(self, bodies: Sequence[bytes], protocol: LoadProtocol, *, at_once: int = ..., **kwargs: Any) -> None: ...
     def schedule(self, tags: list[int], bodies: list[int]) -> None: ...
     def stop(self) -> None: ...
     def run(self, until_ns: int, spin_ns: int = ...) -> list[int]: ...  # type: ignore[override]

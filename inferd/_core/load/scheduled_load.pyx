@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # scheduled_load: the load generator's connections for a schedule that comes from elsewhere, such as MLPerf's LoadGen. Other threads
 # say what to send; the loop, asleep in epoll, wakes and sends it at once. Linux only (eventfd).
-# Never in here: HTTP/2 and what a response is (connection), what a connection is looked at for (generator), when to send.
+# Never in here: what a protocol is, and a response (connection), what a connection is looked at for (generator), when to send.
 #
 # Threads: one runs the loop and calls everything else but `schedule` and `stop`, which are any thread's. Between them lies a ring of
 # scheduled requests: the callers of `schedule` own its tail, the loop its head. The mutex guards both numbers and the entries at the tail.
@@ -63,11 +63,11 @@ cdef class ScheduledLoad(Generator):
             raise MemoryError
         self.has_lock = True
 
-    def __init__(self, bodies, headers, *, int at_once=0, **kwargs):
+    def __init__(self, bodies, protocol, *, int at_once=0, **kwargs):
         cdef epoll_event event
         if not 0 <= at_once <= MAX_OUTSTANDING:
             raise ValueError(f"at_once: expected 0 to {MAX_OUTSTANDING}, got {at_once}")
-        super().__init__(bodies, headers, **kwargs)
+        super().__init__(bodies, protocol, **kwargs)
         self.limit = at_once or MAX_OUTSTANDING
         self.from_sending = at_once > 0
         self.ended_room = 2 * self.limit

@@ -8,6 +8,7 @@ cdef enum:
 cdef struct Seal:               # what a connection looks at without the GIL
     void *tls                   # the Tls; whoever keeps its Seal keeps it, too
     bint owes                   # there is more to send: a word of TLS itself, or what there was no room for
+    bint closed                 # the server has said that nothing more comes
     char fault[FAULT_NBYTES]    # why nothing more comes; empty: it does
 
 

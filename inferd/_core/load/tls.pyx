@@ -64,6 +64,7 @@ cdef class Tls:
         except SSLWantReadError:
             return 0
         if count == 0:
+            self.seal.closed = True
             self.say(b"the server closed the connection")
         return count
 

@@ -35,9 +35,10 @@ cdef extern from "yyjson.h" nogil:
 
     const uint32_t OUT_OF_MEMORY "YYJSON_READ_ERROR_MEMORY_ALLOCATION"
 
+    void yyjson_doc_free(yyjson_doc *doc)
     yyjson_doc *yyjson_read_opts(char *text, size_t nbytes, uint32_t flags, const yyjson_alc *memory, yyjson_read_err *error)
 
-cdef extern from "arena.h" nogil:
+cdef extern from "../rest/arena.h" nogil:    # as any package finds it
     ctypedef struct Arena:
         pass
 

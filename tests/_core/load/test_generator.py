@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from inferd._core.grpc.call import parse_timeout
 from inferd._core.load.generator import Generator
+from inferd._core.load.http2 import Http2
 from inferd.bench.measurement import BUCKETS, Histogram
 from inferd.bench.worker import CODES
 from inferd.protocol import inference
@@ -121,7 +122,7 @@ def made() -> Iterator[Callable[..., tuple[Generator, Server]]]:
         greeted: bool = True,
         **options: Any,
     ) -> tuple[Generator, Server]:
-        generator = Generator(bodies, headers, **options)
+        generator = Generator(bodies, Http2(headers), **options)
         server = Server(generator, streams=streams)
         pairs.append((generator, server))
         if greeted:
@@ -1183,7 +1184,7 @@ def test_each_request_is_counted_once_whatever_the_server_does(seed: int, stream
     """Resets and ends streams early, breaks off responses, changes its limit of streams, goes away, while large bodies are under way."""
     chance = random.Random(seed)
     headers = [*HEADERS, (b"grpc-timeout", b"1S")]
-    generator = Generator([bytes(size) for size in (10, 70_000, 300_000)], headers, deadline_ns=deadline_ns, sample_room=1000)
+    generator = Generator([bytes(size) for size in (10, 70_000, 300_000)], Http2(headers), deadline_ns=deadline_ns, sample_room=1000)
     servers = [Server(generator, number, streams=3) for number in range(2)]
     generator.start(0, streams=streams, requests=100)
     if not streams:
@@ -1212,10 +1213,10 @@ def test_each_request_is_counted_once_whatever_the_server_does(seed: int, stream
 
 def test_wrong_use_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one body"):
-        Generator([], HEADERS)
+        Generator([], Http2(HEADERS))
     with pytest.raises(ValueError, match="negative"):
-        Generator([b""], HEADERS, deadline_ns=-1)
-    generator = Generator([b""], HEADERS)
+        Generator([b""], Http2(HEADERS), deadline_ns=-1)
+    generator = Generator([b""], Http2(HEADERS))
     with pytest.raises(ValueError, match="streams"):
         generator.start(0, streams=-1)
     with pytest.raises(ValueError, match="buckets"):

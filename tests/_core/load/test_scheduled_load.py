@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inferd._core.load.http2 import Http2
 from inferd._core.load.scheduled_load import ScheduledLoad
 from inferd.bench.measurement import BUCKETS, Histogram
 from tests._core.load.test_generator import HEADERS, Server
@@ -27,7 +28,7 @@ def made() -> Iterator[Callable[..., tuple[ScheduledLoad, list[Server]]]]:
     pairs: list[tuple[ScheduledLoad, list[Server]]] = []
 
     def make(connections: int = 1, **options: Any) -> tuple[ScheduledLoad, list[Server]]:
-        load = ScheduledLoad(BODIES, HEADERS, **options)
+        load = ScheduledLoad(BODIES, Http2(HEADERS), **options)
         load.start(0)
         pairs.append((load, [Server(load, number) for number in range(connections)]))
         return pairs[-1]
@@ -202,4 +203,4 @@ def test_what_cannot_be_asked_is_refused(made: Any, tags: list[int], bodies: lis
 
 def test_as_many_as_no_one_could_hold_are_refused() -> None:
     with pytest.raises(ValueError, match="at_once: expected 0 to 100000"):
-        ScheduledLoad(BODIES, HEADERS, at_once=100_001)
+        ScheduledLoad(BODIES, Http2(HEADERS), at_once=100_001)

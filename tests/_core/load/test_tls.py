@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from inferd._core.load.generator import Generator
+from inferd._core.load.http2 import Http2
 from inferd._core.load.tls import Tls
 from inferd.bench.worker import CODES
 from tests._core.load.test_generator import HEADERS, Server, counted, pump, response
@@ -93,7 +94,7 @@ class TlsServer(Server):
     """The same by TLS. Its SETTINGS have come before the generator has the connection. wrap: makes the client's session another."""
 
     def __init__(self, generator: Generator, contexts: Contexts, *, wrap: Callable[[ssl.SSLObject], Any] = lambda session: session) -> None:
-        super().__init__(Generator((b"nobody's",), HEADERS))  # whose connection is a plain one, and is not used
+        super().__init__(Generator((b"nobody's",), Http2(HEADERS)))  # whose connection is a plain one, and is not used
         self.plain = self.socket, self.client
         ours, theirs = socket.socketpair()
         self.side, self.theirs = Side(contexts[0], ours, server=True), Side(contexts[1], theirs, server=False)
@@ -142,7 +143,7 @@ def made(contexts: Contexts) -> Iterator[Callable[..., tuple[Generator, TlsServe
     pairs: list[tuple[Generator, TlsServer]] = []
 
     def make(bodies: tuple[bytes, ...] = (b"question",), **options: Any) -> tuple[Generator, TlsServer]:
-        generator = Generator(bodies, HEADERS)
+        generator = Generator(bodies, Http2(HEADERS))
         server = TlsServer(generator, contexts, **options)
         pairs.append((generator, server))
         return generator, server
@@ -259,7 +260,7 @@ def test_a_server_that_does_not_take_the_certificate_says_so(files: Files) -> No
     """By TLS 1.3 it does so after what is the handshake for the client."""
     server_context, client_context = made_contexts(files.authority, ssl.TLSVersion.TLSv1_3)
     server_context.verify_mode = ssl.CERT_REQUIRED
-    generator = Generator((b"question",), HEADERS)
+    generator = Generator((b"question",), Http2(HEADERS))
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for end in (ours, theirs):

@@ -13,17 +13,20 @@ import time
 import numpy as np
 
 from inferd._core.load.generator import Generator
+from inferd._core.load.http2 import Http2
 from tests._core.load.test_response import samples
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import WORDS, frame
 
-MODULES = ("load.connection", "load.generator")
+MODULES = ("load.connection", "load.generator", "load.http2")
 DICTIONARY = WORDS
 REQUESTS = 6
 TURN_NS, LIMIT_NS = 10_000, 1_000_000_000
 BODY = b"\n\1m" + bytes(40)
 FIELDS = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", wires.INFER), (b":authority", b"test")]
-GENERATOR = Generator([BODY], FIELDS, max_response_nbytes=10_000, verify_every=3, sample_room=8, models=[b"m"], outputs=[b"y", b"other"])
+GENERATOR = Generator(
+    [BODY], Http2(FIELDS), max_response_nbytes=10_000, verify_every=3, sample_room=8, models=[b"m"], outputs=[b"y", b"other"]
+)
 COUNTS = [np.zeros(33 << 10, np.uint64) for _ in range(3)]
 
 

@@ -1,0 +1,2 @@
+class LoadProtocol:
+    """What a Generator's connections speak."""
