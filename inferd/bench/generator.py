@@ -21,7 +21,7 @@ from inferd.bench.client_bound import Effort
 from inferd.bench.hdr import encode
 from inferd.bench.interrupts import ignore_interrupts, interrupts_held, interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
-from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
+from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, sockets_each
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.errors import ConfigError, StartError
 
@@ -50,7 +50,7 @@ OWN_FILES = 24  # open in a worker's process beside its connections
 
 
 class Target(NamedTuple):
-    """A server, and what every request says to it."""
+    """A server, and what every request says to it. Over HTTP the bodies say it all."""
 
     address: Address
     metadata: tuple[tuple[str, str], ...] = ()
@@ -77,7 +77,7 @@ def measure(
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
-    allow_files(load)
+    allow_files(load, sockets_each(target.address, load))
     plan = Plan(
         target.address,
         target.metadata,
@@ -113,14 +113,15 @@ def measure(
     return measured
 
 
-def allow_files(load: Load) -> None:
-    """Lets this process, and those that it starts, open a file for each connection; StartError where the system has none so many."""
-    needed = portion(load.connections, load.processes, 0) + OWN_FILES
+def allow_files(load: Load, each: int = 1) -> None:
+    """Lets this process, and those that it starts, open a file for each socket, `each` of them a connection; StartError where the system
+    has none so many."""
+    needed = portion(load.connections, load.processes, 0) * each + OWN_FILES
     allowed = descriptors.allow(needed)
     if allowed < needed:
         raise StartError(
-            f"--connections {load.connections}: expected {allowed - OWN_FILES} at most of each process, for each is an open file, and a "
-            f"process may have {allowed} (ulimit -n): raise that limit, or give more --processes"
+            f"--connections {load.connections}: expected {(allowed - OWN_FILES) // each} at most of each process, for each is an open "
+            f"file, and a process may have {allowed} (ulimit -n): raise that limit, or give more --processes"
         )
 
 

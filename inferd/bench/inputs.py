@@ -44,7 +44,7 @@ CSV = "--csv-input"  # --csv is where a report goes
 class Requests(NamedTuple):
     """What is sent, in turn. rows: of one request; their mean where requests differ."""
 
-    bodies: list[bytes]  # serialized inference.ModelInferRequest
+    bodies: list[bytes]  # serialized inference.ModelInferRequest; for a generator over HTTP whole requests
     inputs: list[dict[str, Array]]  # what each holds
     rows: float
     notices: list[str]

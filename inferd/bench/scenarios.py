@@ -26,7 +26,7 @@ from inferd.bench.interrupts import interrupts_held, interrupts_noted
 from inferd.bench.loadgen import MULTI_STREAM_SAMPLES, Ending, Responses, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
-from inferd.bench.worker import CODES, Expected, Plan
+from inferd.bench.worker import CODES, Expected, Plan, sockets_each
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def run(
         least_queries or LEAST_QUERIES[scenario],
         "",
     )
-    allow_files(load)
+    allow_files(load, sockets_each(target.address, shown))
     started_unix_s = time.time() + load.warm_up_s
     with tempfile.TemporaryDirectory() as folder:
         ending, intervals, unchecked = follow(task._replace(folder=folder), watch, notice, verifier)

@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from inferd.bench.measurement import WHOLE, ServerSide, Stage
+from inferd.client_inputs.connections import HTTP1, context_of
+from inferd.client_inputs.over_http import Place
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import require_client
-from inferd.config import parse_address
+from inferd.config import is_http, parse_address
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from ssl import SSLContext
 
 __all__ = ["STAGES", "Reader", "family", "parse_metrics", "rss_bytes"]
 
@@ -57,9 +60,10 @@ class Look(NamedTuple):
 class Reader:
     """Of one model (empty version: all of its versions together) on one server. `before()` and `after(...)` go around a measurement.
 
-    address: host:port or unix:/path. metrics_url: of a page for Prometheus; None: the port after the gRPC port, as inferd has it, if
-    that page is about this model. server_pid: the server's process on this machine; it counts with all its children.
-    rows: of one request, for the price of a prediction. Raises ConfigError for flags that cannot be right.
+    address: host:port, unix:/path or a URL. metrics_url: of a page for Prometheus; None: the port after the gRPC port, or /metrics of the
+    URL, or the second port after its own, as inferd has them, if that page is about this model. server_pid: the server's process on this
+    machine; it counts with all its children. rows: of one request, for the price of a prediction. Raises ConfigError for flags that
+    cannot be right.
     """
 
     def __init__(
@@ -243,20 +247,35 @@ class Reader:
     # The metrics page
 
     def _guessed_url(self) -> str | None:
+        for url in self._guesses():
+            if any(name == "inferd_model_ready" and ("model", self._model) in labels for name, labels in self._fetched(url)):
+                return url
+        return None
+
+    def _guesses(self) -> Iterator[str]:
+        over_http = is_http(self._address)
         try:
-            address = parse_address(self._address)
-        except ValueError:
-            return None
-        if address.path or not 0 < address.port < 65535:
-            return None
-        url = f"http://{address._replace(port=address.port + 1)}/metrics"
-        metrics = _fetched(url, self._timeout_s)
-        return url if any(name == "inferd_model_ready" and ("model", self._model) in labels for name, labels in metrics) else None
+            address = Place.of(self._address).address if over_http else parse_address(self._address)
+        except (ValueError, ConfigError):
+            return
+        if address.path:
+            return
+        if over_http:
+            yield f"{self._address}/metrics"
+        if 0 < (port := address.port + (2 if over_http else 1)) <= 65535:
+            yield f"http://{address._replace(port=port)}/metrics"
+
+    def _fetched(self, url: str) -> Metrics:
+        """The page's series; none where it is not to be had. The server that is measured is asked as requests ask it."""
+        own = is_http(self._address) and url.startswith(f"{self._address}/")
+        headers = [*self._metadata, *self._reach.metadata()] if own else []
+        context = context_of(self._reach, HTTP1) if own and self._reach.by_tls else None
+        return _fetched(url, self._timeout_s, headers, context)
 
     def _metrics(self) -> Metrics:
         if self._metrics_url is None:
             return {}
-        metrics = _fetched(self._metrics_url, self._timeout_s)
+        metrics = self._fetched(self._metrics_url)
         if not metrics:
             self._note(f"no metrics: {self._metrics_url} does not answer with a page for Prometheus")
         return metrics
@@ -290,12 +309,13 @@ def _checked_url(text: str) -> str:
     return url if parts.path.strip("/") else url.rstrip("/") + "/metrics"
 
 
-def _fetched(url: str, timeout_s: float) -> Metrics:
+def _fetched(url: str, timeout_s: float, headers: Iterable[tuple[str, str]] = (), context: SSLContext | None = None) -> Metrics:
     """The page's series; none where it is not to be had, whole and in time. Goes straight there, through no proxy."""
     until_s = time.monotonic() + timeout_s
     page = bytearray()
+    handlers = [ProxyHandler({}), *([HTTPSHandler(context=context)] if context else [])]
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as response:
+        with build_opener(*handlers).open(Request(url, headers=dict(headers)), timeout=timeout_s) as response:
             while piece := response.read1(1 << 16):  # the timeout is of one piece: a page may still come for ever
                 page += piece
                 if len(page) > MAX_PAGE_BYTES or time.monotonic() > until_s:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
 from inferd.bench.verify import ATOL, RTOL, Verifier
-from inferd.client_inputs.connections import Spoken, context_of, explanation, spoken, unanswered
+from inferd.client_inputs.connections import HTTP1, HTTP2, Spoken, context_of, explanation, spoken, unanswered
+from inferd.client_inputs.over_http import BINARY, Place, response_message, whole_requests
 from inferd.client_inputs.reach import PLAINTEXT, Reach
-from inferd.client_inputs.targets import Local, Remote, open_target, require_client
-from inferd.config import parse_target
+from inferd.client_inputs.targets import Local, Remote, failure_over_http, open_target, require_client
+from inferd.config import is_http, parse_target
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Looks(NamedTuple):
 
 class Session:
     """A target and a model. versions: those that will be measured, "" for the newest. given: what `inputs.make` takes. trace: the
-    arrivals of loads that are one, which was read already: a pipe can be read but once. reach: TLS, and a token.
+    arrivals of loads that are one, which was read already: a pipe can be read but once. reach: TLS, and a token. json: over HTTP
+    tensors travel as JSON, whatever the server takes.
 
     Raises ConfigError for what cannot be asked, InferdError for a target that cannot be reached or has no such model.
     """
@@ -81,6 +83,7 @@ class Session:
         samples: Samples | None = None,
         log: IntervalLog | None = None,
         trace: Arrivals | None = None,
+        json: bool = False,
     ) -> None:
         self.target, self.metadata, self.reach = target, tuple(metadata), reach
         self._token = reach.metadata()
@@ -94,7 +97,13 @@ class Session:
         where = target.removeprefix(EMBEDDED) if self.local else target
         if self.local and not Path(where).exists():
             raise ConfigError(f"TARGET {target}: there is no file or folder {where}")
-        if not self.local:
+        self.place: Place | None = None  # over HTTP
+        self.binary = False  # whether tensors travel as bytes there
+        if is_http(target):
+            self.place = Place.of(target)
+            self.address, self.target = self.place.address, self.place.text
+            where = self.target
+        elif not self.local:
             try:
                 self.address = parse_target(target)
                 self.target = where = str(self.address)
@@ -106,9 +115,10 @@ class Session:
         try:
             self.engine = opened.engine if isinstance(opened, Local) else None
             if isinstance(opened, Remote):
+                self.reach = reach = reach._replace(tls=reach.tls or self.address.tls)
                 if reach.by_tls:
-                    self.spoken = spoken(self.address, reach, context_of(reach))
-                self.server = self._server_name()
+                    self.spoken = spoken(self.address, reach, context_of(reach, HTTP1 if self.place else HTTP2))
+                self.server = self._server_name(json=json)
             self.model = model or opened.only_model()
             self._prepare(opened, versions, given, checks, looks)
         except BaseException:
@@ -129,18 +139,22 @@ class Session:
                 self._verifier(version)  # expected responses are made now, not while something is measured
             if not self.local:
                 self.readers[version] = Reader(
-                    str(self.address), self.model, version, rows=made.rows, metadata=self.metadata, reach=self.reach, **looks._asdict()
+                    self.target, self.model, version, rows=made.rows, metadata=self.metadata, reach=self.reach, **looks._asdict()
                 )
 
-    def _server_name(self) -> str:
+    def _server_name(self, *, json: bool) -> str:
         """Name and version as the server gives them. InferdError where it does not speak the protocol."""
         library = require_client()
         options = self.reach.options(library)
-        with library.Client(str(self.address), timeout=DESCRIBED_S, metadata=list(self.metadata), **options) as client:
+        with library.Client(self.target, timeout=DESCRIBED_S, metadata=list(self.metadata), **options) as client:
             try:
                 said = client.server_metadata()
             except library.InferenceError as error:
                 code = str(getattr(error.code, "name", error.code))
+                if self.place and code in ("NOT_FOUND", "UNIMPLEMENTED"):
+                    raise InferdError(f"{self.target}: it does not speak the Open Inference Protocol (no /v2)") from None
+                if self.place:
+                    raise failure_over_http(self.target, error) from None
                 if code == "UNIMPLEMENTED":
                     raise InferdError(f"{self.address}: it does not speak the Open Inference Protocol (no ServerMetadata)") from None
                 if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
@@ -148,6 +162,9 @@ class Session:
                         raise InferdError(f"{self.address}: {why}") from None
                     raise InferdError(f"{self.address}: {unanswered(error)}") from None
                 raise InferdError(f"{self.address}: {error}") from None
+        self.binary = not json and BINARY in said.extensions
+        if self.place and not self.binary and not json:
+            self.notices.append(f"tensors travel as JSON: the server does not list {BINARY}")
         return f"{said.name} {said.version}".strip()
 
     def _verifier(self, version: str) -> Verifier | None:
@@ -157,7 +174,13 @@ class Session:
             return None
         if version not in self._verifiers:
             self._verifiers[version] = Verifier.from_file(
-                checks.reference, self.requests[version], model=self.model, version=version, rtol=checks.rtol, atol=checks.atol
+                checks.reference,
+                self.requests[version],
+                model=self.model,
+                version=version,
+                rtol=checks.rtol,
+                atol=checks.atol,
+                message_of=response_message if self.place else bytes,
             )
         return self._verifiers[version].anew()
 
@@ -188,7 +211,7 @@ class Session:
             reader.before()
             measured = generator.measure(
                 self._asked(),
-                requests,
+                requests._replace(bodies=self._sent(requests, load)),
                 load,
                 arrivals,
                 watch=watch,
@@ -204,6 +227,13 @@ class Session:
 
     def _asked(self) -> generator.Target:
         return generator.Target(self.address, (*self.metadata, *self._token), self.reach)
+
+    def _sent(self, requests: Requests, load: Load) -> list[bytes]:
+        """The bodies as a generator sends them."""
+        if self.place is None:
+            return requests.bodies
+        metadata = (*self.metadata, *self._token)
+        return whole_requests(self.place, requests.bodies, metadata, binary=self.binary, timeout_ms=load.deadline_ms)
 
     def _look_after(self, reader: Reader, measured: Measurement) -> None:
         """Ctrl-C ends the looking, too, and costs nothing that was measured."""
@@ -259,7 +289,7 @@ class Session:
         outcome = scenarios.run(
             name,
             target,
-            requests.bodies,
+            self._sent(requests, load),
             load,
             expected=requests.expected,
             limit_ms=limit_ms,

@@ -11,6 +11,7 @@ from inferd.bench.conclusion import conclude
 from inferd.bench.findings import duration, number_of
 from inferd.bench.measurement import WHOLE, Stage
 from inferd.bench.verdicts import cells, interval_words, one_line
+from inferd.config import is_http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,11 +110,9 @@ def warnings(report: Report) -> Iterator[Line]:
         which = "" if len(measured) == 1 else f" ({len(few)} of {len(measured)} measurements)"
         yield Line(f"fewer than {FEW} requests{which}: rates and percentiles of so few say little; measure longer", "doubt")
     if held := sum(one.held_back for one in measured):
-        yield Line(
-            f"{held:,} requests waited in the generator, since the server takes no more streams a connection (its "
-            f"MAX_CONCURRENT_STREAMS); their latency counts it: use more --connections",
-            "doubt",
-        )
+        why = "since the server takes no more streams a connection (its MAX_CONCURRENT_STREAMS)"
+        why = "until a connection was free (HTTP/1.1 has one request on each)" if is_http(report.target) else why
+        yield Line(f"{held:,} requests waited in the generator, {why}; their latency counts it: use more --connections", "doubt")
     if missing := [one for one in measured if one.lacked_connections]:
         worst = max(missing, key=lambda one: one.connections_missing / one.load.connections)
         yield Line(

@@ -18,7 +18,7 @@ from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Measurement
@@ -33,7 +33,7 @@ BFLOAT16_ROUNDING = 2.0**-7
 
 class Verifier:
     """Expected outputs by name, a dictionary for each body, and the count of responses held against them. bfloat16: the outputs whose
-    uint16 values are bits of BF16.
+    uint16 values are bits of BF16. message_of: makes a serialized ModelInferResponse of a response as it was kept.
 
     Floating values are right within atol + rtol * |expected|, where rtol is never less than two units of rounding of the datatype (FP16,
     BF16); NaN is right for NaN. All else is right when it is equal.
@@ -47,12 +47,14 @@ class Verifier:
         rtol: float = RTOL,
         atol: float = ATOL,
         bfloat16: Collection[str] = (),
+        message_of: Callable[[bytes], bytes] = bytes,
     ) -> None:
         for flag, value in {"--rtol": rtol, "--atol": atol}.items():
             if not 0 <= value < float("inf"):
                 raise ConfigError(f"{flag} {value:g}: expected 0 or more")
         self._expected = [{name: _text_as_bytes(array) for name, array in outputs.items()} for outputs in expected]
         self._bfloat16 = bfloat16
+        self._message_of = message_of
         self._reference = reference
         self._rtol, self._atol = rtol, atol
         self._checked = self._wrong = self._beyond = 0
@@ -61,22 +63,30 @@ class Verifier:
 
     @classmethod
     def from_file(
-        cls, source: str, requests: Requests, *, model: str = "", version: str = "", rtol: float = RTOL, atol: float = ATOL
+        cls,
+        source: str,
+        requests: Requests,
+        *,
+        model: str = "",
+        version: str = "",
+        rtol: float = RTOL,
+        atol: float = ATOL,
+        message_of: Callable[[bytes], bytes] = bytes,
     ) -> Verifier:
         """By --verify: a .npz file with the outputs of the only body by name, or a model that runs here: an .onnx file, or a folder or
         repository, of which `model` and `version` are run when it has them. Raises ConfigError, StartError."""
         if not Path(source).exists():
             raise ConfigError(f"--verify {source}: there is no such file or folder")
         if source.endswith(".npz"):
-            return cls(_from_npz(source, requests), source, rtol=rtol, atol=atol)
+            return cls(_from_npz(source, requests), source, rtol=rtol, atol=atol, message_of=message_of)
         expected, bfloat16 = _from_model(source, requests, model, version)
-        return cls(expected, source, rtol=rtol, atol=atol, bfloat16=bfloat16)
+        return cls(expected, source, rtol=rtol, atol=atol, bfloat16=bfloat16, message_of=message_of)
 
     def check(self, body_index: int, response: bytes) -> None:
-        """Counts a serialized ModelInferResponse to the body of that index as right or wrong."""
+        """Counts a response, as it was kept, to the body of that index as right or wrong."""
         client = require_client()
         try:
-            outputs = client.codec.decode_infer_response(response)
+            outputs = client.codec.decode_infer_response(self._message_of(response))
         except client.InferenceError as error:
             self._count(body_index, str(error), beyond=True)
         else:

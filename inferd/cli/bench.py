@@ -21,6 +21,7 @@ from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
 from inferd.cli.say import echo, one_line, say
 from inferd.cli.typed import typed, typed_here
+from inferd.config import is_http
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ INTERRUPTED = 130
 CLIENT_BOUND, INCONCLUSIVE = "client-bound", "inconclusive"
 RESERVED = frozenset({"connection", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"})
 MOST_STREAMS = 100_000  # in flight, on a connection and in all
+POOL = 64  # connections of HTTP/1.1 in an open loop
 
 
 def of_group(title: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -88,7 +90,7 @@ class Bench(click.Command):
 @click.argument("model", required=False)
 @of_group(
     "Load",
-    click.option("--connections", type=Whole(1, 10_000), default=4, show_default=True, help="HTTP/2 connections."),
+    click.option("--connections", type=Whole(1, 10_000), default=4, show_default=True, help="HTTP/2 connections; see below for HTTP/1.1."),
     click.option("--concurrency", type=Whole(1, MOST_STREAMS), default=1, show_default=True, help="Requests in flight on each connection."),
     click.option("--rate", type=Fraction(0, min_open=True), help="Open loop: so many requests a second, however slow the server is."),
     click.option(
@@ -129,6 +131,7 @@ class Bench(click.Command):
     click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way; @FILE: each line of a file."),
     click.option("--csv-input", "table", metavar="FILE", help="Records from a CSV file with a header: a line a request."),
     click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them."),
+    click.option("--as-json", is_flag=True, help="Over HTTP: tensors as JSON, even if the server takes them as bytes."),
     click.option("--random", is_flag=True, help="Random values for the inputs that files leave out."),
     click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open."),
     click.option(
@@ -176,8 +179,12 @@ def bench(**given: Any) -> int:
     """Measure a model server. `inferd bench compare A.json B.json` compares two reports, `inferd bench report A.json --html A.html` shows
     one again.
 
-    TARGET is host:port, unix:/path or unix:@name of any server of the Open Inference Protocol over gRPC, or embedded:PATH of an ONNX file
-    or repository to run in this process. MODEL may be left out where there is only one.
+    TARGET is host:port, unix:/path or unix:@name of any server of the Open Inference Protocol over gRPC; http://host:port,
+    https://host:port or http+unix:/path of one over HTTP/1.1; or embedded:PATH of an ONNX file or repository to run in this process.
+    MODEL may be left out where there is only one.
+
+    HTTP/1.1 has one request in flight on a connection, so --connections times --concurrency are opened; for an open loop 64, unless
+    --connections is given.
 
     Latency counts from the time at which a request was meant to be sent, so a server that stalls cannot hide it.
 
@@ -185,6 +192,7 @@ def bench(**given: Any) -> int:
     inferd bench localhost:8001 resnet50 --connections 4 --concurrency 2
     inferd bench localhost:8001 resnet50 --rate 200 --arrivals poisson --duration 30s --html report.html
     inferd bench localhost:8001 resnet50 --slo p99=50ms
+    inferd bench http://localhost:8000 resnet50 --concurrency 16
     inferd bench models.example:8001 resnet50 --tls-ca ca.pem --token-file token
     """
     from inferd.bench.conditions import parse_conditions
@@ -225,6 +233,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
         samples=samples,
         log=IntervalLog() if "hdr" in outputs else None,
         trace=trace,
+        json=given["as_json"],
     ) as session:
         for notice in session.notices:
             say(one_line(notice), err=True)
@@ -280,7 +289,7 @@ def settings_of(given: dict[str, Any], load: Load, spin: bool | None) -> dict[st
     """Every flag in force, as it was in the end, for the report: zeros are flags, too, and a secret in metadata stays one. spin: None
     where nothing spins."""
     found = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
-    found |= {"duration": load.duration_s, "warm_up": load.warm_up_s}
+    found |= {"duration": load.duration_s, "warm_up": load.warm_up_s, "connections": load.connections}
     if given["versions"]:
         found["rounds"] = rounds_of(given)
     if given["pairs"]:
@@ -304,6 +313,7 @@ def reject_unused(given: dict[str, Any]) -> None:
     reject({"verify_every", "rtol", "atol"}, "verify" in said, "is for --verify FILE")
     reject({"metrics_url", "server_pid", "dollars_per_hour", "spin", "processes", "deadline", "samples"}, not local, "is for a server")
     reject(set(FLAGS), not local, "is for a server")
+    reject({"as_json"}, is_http(given["target"]), "is for a server over HTTP: give its URL, such as http://localhost:8000")
     reject({"concurrency"}, "rate" not in said or "scenario" in modes, "is for a closed loop: leave it or --rate out")
     reject({"concurrency"}, "slo" not in modes or "scenario" in modes, "is for a closed loop, and --slo searches a rate of an open one")
     reject({"concurrency"}, not {"steps", "ramp"} & modes, "is what --steps and --ramp change")
@@ -357,7 +367,7 @@ def load_of(given: dict[str, Any], trace: Arrivals | None) -> Load:
     from inferd.bench.measurement import Load
 
     rate, arrivals, duration_s = given["rate"] or 0.0, given["arrivals"], given["duration"]
-    warm_up_s = given["warm_up"]
+    warm_up_s, connections = given["warm_up"], given["connections"]
     if given["duration"] == 0 or given["deadline"] == 0:
         raise click.UsageError(f"--{'duration' if given['duration'] == 0 else 'deadline'} 0: expected more than no time at all")
     for what in ("connections", "requests"):
@@ -373,14 +383,16 @@ def load_of(given: dict[str, Any], trace: Arrivals | None) -> Load:
         duration_s = duration_s or 0.0  # as long as the trace is
         if given["stress"] or given["slo"] or given["steps"] or given["ramp"]:
             raise click.UsageError("--arrivals trace: is one load; for others give --rate with constant, poisson or burst:N")
-        if click.get_current_context().get_parameter_source("warm_up") == ParameterSource.DEFAULT:
+        if is_default("warm_up"):
             warm_up_s = 0.0  # it would take the trace's beginning
     elif arrivals != "constant" and not rate and not (given["slo"] or given["stress"] or given["steps"] or given["ramp"]):
         raise click.UsageError(f"--arrivals {arrivals} is for an open loop: give its --rate, too")
+    if is_http(given["target"]) and is_open(given) and is_default("connections"):
+        connections = POOL
     if duration_s is None:
         duration_s = 0.0 if given["requests"] else 10.0
     return Load(
-        connections=given["connections"],
+        connections=connections,
         streams=given["concurrency"],
         rate=rate,
         arrivals=arrivals,
@@ -391,6 +403,15 @@ def load_of(given: dict[str, Any], trace: Arrivals | None) -> Load:
         processes=given["processes"],
         seed=given["seed"],
     )
+
+
+def is_open(given: dict[str, Any]) -> bool:
+    """Whether requests are sent at a rate, which needs as many connections over HTTP/1.1 as are in flight at a time."""
+    return bool(given["rate"] or given["slo"] or given["arrivals"] != "constant")
+
+
+def is_default(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) == ParameterSource.DEFAULT
 
 
 def versions_of(given: dict[str, Any]) -> list[str]:

@@ -92,10 +92,7 @@ def parse_address(text: str) -> Address:
 
 def parse_target(text: str) -> Address:
     """An address to connect to, as `parse_address` has it. This machine may be named without a port: its port is then 8001."""
-    try:
-        return parse_address(f"{text}:{PORT}" if text in THIS_MACHINE else text)
-    except ValueError as error:
-        raise ValueError(f"{error} (`inferd infer`, `models` and `health` take URLs)" if is_http(text) else str(error)) from None
+    return parse_address(f"{text}:{PORT}" if text in THIS_MACHINE else text)
 
 
 def parse_listen(text: str, *, tls: bool) -> Address:

@@ -47,7 +47,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     path = tmp_path_factory.mktemp("socket") / "s"
     listen = [f"unix:{path}", f"unix:@{path.parent}"]
-    with Serving(tmp_path_factory.mktemp("serving"), repository, *FREE_PORTS, "--listen", ",".join(listen)) as running:
+    with Serving(tmp_path_factory.mktemp("serving"), repository, *FREE_PORTS, "--http-port", "0", "--listen", ",".join(listen)) as running:
         running.addresses |= dict(zip(("unix", "abstract"), listen, strict=True))
         yield running
 
@@ -322,10 +322,61 @@ def test_in_process_so_many_in_flight_are_refused_before_anything_is_measured(ca
     assert "/s" not in done.stdout
 
 
-def test_a_target_is_no_url(call) -> None:
-    done = call("bench", "http://localhost:8001", "double", "--quiet")
-    told = "write 'localhost:8001' (`inferd infer`, `models` and `health` take URLs), or embedded:PATH"
-    assert (done.returncode, f"got the URL 'http://localhost:8001': {told}" in done.stderr) == (2, True)
+OVER_HTTP: dict[str, tuple[str, ...]] = {
+    "bytes": ("double", "--rows", "3", "--connections", "2", "--concurrency", "3"),
+    "json": ("double", "--as-json", "--cast"),
+    "open loop": ("double", "--rate", "400", "--arrivals", "poisson", "--deadline", "10s"),
+    "processes": ("double", "--connections", "3", "--processes", "2"),
+    "versions": ("double", "--versions", "1,3", "--rounds", "1"),
+    "steps": ("double", "--steps", "1,3"),
+    "searched": ("double", "--slo", "p99=5s", "--rate", "50"),
+}
+
+
+@pytest.mark.parametrize("what", OVER_HTTP)
+def test_a_url_is_measured_over_http(bench, server: Serving, repository: Path, what: str) -> None:
+    url = f"http://{server.addresses['http']}"
+    verify = () if what == "versions" else ("--verify", str(repository), "--verify-every", "2")
+    done, report = bench(
+        *OVER_HTTP[what], *verify, *(SHORT if what != "searched" else ("--duration", "0.2s", "--warm-up", "0s")), target=url
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (report["target"], report["errors"], report["summary"].get("limit", 1) is not None) == (url, {}, True)
+    for measured in report["measurements"]:
+        assert measured["requests"] > 5
+        assert measured["server"]["runs"] <= measured["server"]["requests"] >= measured["requests"]
+        assert measured["server"]["cpu_us_per_request"] > 0, "the metrics page is found by itself"
+        assert not verify or measured["verified"]["checked"] > measured["verified"]["wrong"] == 0
+    assert report["settings"]["connections"] == {"open loop": 64, "searched": 64, "bytes": 2, "processes": 3}.get(what, 4)
+
+
+def test_errors_over_http_are_those_of_grpc(bench, server: Serving) -> None:
+    """--fail-if and the report tell them alike; an overloaded server's 429 is RESOURCE_EXHAUSTED."""
+    url = f"http://{server.addresses['http']}"
+    reports = [bench("fail", *FEW, target=target)[1] for target in (url, "")]
+    assert [report["errors"] for report in reports] == [{"INTERNAL": 50}] * 2
+    text = "HTTP status 500: "
+    assert reports[0]["measurements"][0]["error_messages"]["INTERNAL"].startswith(text)
+    full, _ = bench("slow", "--deadline", "30ms", "--connections", "64", "--duration", "0.5s", "--warm-up", "0s", "--quiet", target=url)
+    assert "DEADLINE_EXCEEDED" in full.stdout
+
+
+def test_reports_of_grpc_and_http_can_be_compared(bench, call, server: Serving, tmp_path: Path) -> None:
+    for name, target in {"a": "", "b": f"http://{server.addresses['http']}"}.items():
+        bench("double", "--rounds", "4", "--duration", "0.1s", "--warm-up", "0s", "--quiet", target=target)
+        (tmp_path / "report.json").rename(tmp_path / f"{name}.json")
+    done = call("bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert done.returncode in (0, 1), done.stderr
+    assert "requests/s" in done.stdout
+
+
+def test_what_is_no_url_of_a_server(call, server: Serving) -> None:
+    done = call("bench", "http://localhost:99999", "double", "--quiet")
+    assert (done.returncode, "expected http://HOST:PORT" in done.stderr) == (2, True)
+    done = call("bench", f"http://{server.addresses['metrics']}", "double", "--quiet")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    done = call("bench", server.addresses["grpc"], "double", "--as-json", "--quiet")
+    assert (done.returncode, "--as-json is for a server over HTTP" in done.stderr) == (2, True)
 
 
 def test_a_path_is_no_server(call, tmp_path: Path) -> None:
