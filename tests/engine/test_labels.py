@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inferd.engine import kept_file
+from inferd.engine import kept_file, labels
 from inferd.engine.labels import Label, LabelFile, Table, moved, removed, rolled_back, versions_of
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from tests.engine.test_lifecycle import DOUBLED, IDENTITY, LIMIT_S, World

@@ -47,7 +47,8 @@ TEXTS = (
     b"Inference-Header-Content-Length: 2", b"Inferd-Timeout-Ms: 1", b"X-Request-Id: r", b"Origin: https://a", b" folded", b"X: y",
     b"Content-Type: application/json; charset=x", b"5", b"hello", b"0", b"", b"5;a=b", b"Trailer: x", b"traceparent: 00-1",
 )  # fmt: skip
-DICTIONARY = (*filter(None, TEXTS), b"\r\n", b"\r\n\r\n", b"HTTP/1.1", b"chunked", b"xchunked", b"identity", b"http://", b"%2F", b"\t", b"\0")
+PIECES = (b"\r\n", b"\r\n\r\n", b"HTTP/1.1", b"chunked", b"xchunked", b"identity", b"http://", b"%2F", b"\t", b"\0")
+DICTIONARY = (*filter(None, TEXTS), *PIECES)
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 HEAD = re.compile(rb"(?:\r\n)?([A-Z_-]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([0-9])\r\n((?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n")
