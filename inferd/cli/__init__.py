@@ -17,6 +17,7 @@ try:
     if sys.argv[1:2] == ["serve"]:
         # They would end it, and process 1 would never hear of them: from here on they wait in the kernel (serving/process.py)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
+    import gc
     import os
     from contextlib import suppress
     from traceback import walk_tb
@@ -53,6 +54,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             sys.stderr.flush()
     except OSError:  # a terminal that has gone: what could not be said to it is not to change the exit code to 120
         silence(sys.stderr)
+    gc.freeze()  # the interpreter's end frees all modules, and looks for garbage among them several times
     sys.exit(code)
 
 

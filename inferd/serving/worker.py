@@ -10,6 +10,7 @@ SIGINT, SIGHUP    the supervisor's to answer; Ctrl-C reaches no worker, which is
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -229,7 +230,9 @@ def main() -> None:
     settings = msgspec.convert(first.fields["settings"], Settings)
     logs.set_up(settings.log_level, settings.log_format, worker=first.fields["number"])
     with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
-        sys.exit(runner.run(_serve(settings, channel)))
+        code = runner.run(_serve(settings, channel))
+    gc.freeze()  # as inferd.cli.main does
+    sys.exit(code)
 
 
 if __name__ == "__main__":
