@@ -51,7 +51,7 @@ FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):qu
 # Clients of other languages, which the suite runs.
 CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl .stamps/azurite
 
-.PHONY: help demo test check lint types docs build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
+.PHONY: help demo test bytecode check lint types docs build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +60,13 @@ demo: .stamps/build  ## serve the example models, send real requests, show answe
 	$(PY) -m inferd demo
 
 test: .stamps/develop $(CLIENTS)  ## lint, types and the whole suite
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint types
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync types lint bytecode
 	$(PYTEST) $(SIDE_BY_SIDE)
+
+# Compiles the test files while mypy keeps one core busy: else each process of the suite compiles all of them by itself.
+# A file that cannot be imported is reported by the suite.
+bytecode: .stamps/develop
+	@$(PYTEST) --collect-only -q >/dev/null 2>&1 || true
 
 # The test file that mirrors FILE, or the folder of its package where there is none.
 MIRROR = $(dir $(FILE:inferd/%=tests/%))
