@@ -24,6 +24,10 @@ cdef class Message:
 
 # A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget, or the share, is spent.
 cdef Message new_message(Py_ssize_t nbytes, Share share=*)
+# The same, for one request that holds own_nbytes already: where its connection has no other, it may exceed the percentage of its share.
+cdef Message work_message(Py_ssize_t nbytes, Share share, Py_ssize_t own_nbytes)
+# Whether the whole budget has room for so many bytes of one request.
+cdef bint fits_budget(Py_ssize_t nbytes) noexcept
 
 # The same for bytes that are still to come; there_nbytes of them have come. Only bytes that have come are charged, so that a client that
 # announces much and sends nothing takes nothing from the others. From 4 KiB on, the block has room for the whole message.

@@ -272,6 +272,21 @@ cdef Message new_message(Py_ssize_t nbytes, Share share=None):
     return message
 
 
+cdef Message work_message(Py_ssize_t nbytes, Share share, Py_ssize_t own_nbytes):
+    cdef Message message = Message.__new__(Message)
+    cdef Py_ssize_t block_nbytes
+    message.share = share
+    reserve(message, nbytes)
+    block_nbytes = class_nbytes(message.size_class)
+    charge_budget(share, own_nbytes + OWN_NBYTES, block_nbytes, message.nbytes)
+    message.charged_nbytes = block_nbytes
+    return message
+
+
+cdef bint fits_budget(Py_ssize_t nbytes) noexcept:
+    return nbytes + left_free(nbytes) <= budget_nbytes
+
+
 cdef inline Py_ssize_t begun_nbytes(Py_ssize_t nbytes, Py_ssize_t there_nbytes) noexcept:
     """The room of the block of a message of `nbytes` bytes when there_nbytes of it have come."""
     return nbytes if there_nbytes >= BEGUN_NBYTES else min(nbytes, BEGUN_TIMES * there_nbytes)

@@ -15,7 +15,7 @@ from inferd._core.codec.fields cimport MAX_CLASSES, MAX_PARAMETERS
 from inferd._core.codec.infer cimport Text
 from inferd._core.codec.shown cimport shown, shown_name, word_text
 from inferd._core.codec.wire cimport MAX_STRINGS_NBYTES, Bytes
-from inferd._core.grpc.message cimport Message, count_copied, new_message
+from inferd._core.grpc.message cimport Message, count_copied, fits_budget, work_message
 from inferd._core.http.head cimport Head
 from inferd._core.rest.elements cimport MAX_NESTING, OUT_OF_RANGE, TOO_DEEP, WRONG_COUNT, Elements, read_elements, texts_nbytes
 from inferd._core.rest.request cimport Asked, RestRequest, padded, put_name
@@ -125,7 +125,7 @@ cdef RestRequest decode_rest(Message body, Head head, bint at_once):
     request.head, request.message = head, body
     block = block_for(body, json_nbytes)
     root = parse(body, json_nbytes, block)
-    read_request(request, root, json_nbytes)
+    read_request(request, root, json_nbytes, body.charged_nbytes + block.charged_nbytes)
     return request
 
 
@@ -138,8 +138,13 @@ cdef Message block_for(Message body, Py_ssize_t json_nbytes):
     else:
         nbytes = arena_nbytes(body.data, json_nbytes)
     try:
-        return new_message(nbytes, body.share)
+        return work_message(nbytes, body.share, body.charged_nbytes)
     except ResourceExhausted as error:
+        if not fits_budget(body.nbytes + nbytes):       # a retry could never help
+            raise ResourceExhausted(
+                f"request body: to read {json_nbytes} bytes of JSON takes {nbytes} bytes of memory for a moment, more than this server "
+                "ever has for one request (message_memory_bytes); send binary data (parameter binary_data_size), which takes only its own "
+                "size, or split the request", reason="message_size") from None
         raise ResourceExhausted(
             f"request body: to read {json_nbytes} bytes of JSON takes {nbytes} bytes of memory for a moment. {error}. Binary data "
             "(parameter binary_data_size) takes only its own size", reason=error.reason, retry_after_ns=error.retry_after_ns) from None
@@ -261,7 +266,7 @@ cdef int64_t read_count(const yyjson_val *value, int64_t most, const Place *plac
     return <int64_t>min(value.uni.u64, <uint64_t>most)
 
 
-cdef int read_request(RestRequest request, const yyjson_val *root, Py_ssize_t json_nbytes) except -1:
+cdef int read_request(RestRequest request, const yyjson_val *root, Py_ssize_t json_nbytes, Py_ssize_t held_nbytes) except -1:
     """The whole body, into views and `packed`. The document's memory may go then."""
     cdef const yyjson_val *found[REQUEST_KEYS]
     cdef const yyjson_val *datas[MAX_TENSORS]       # of inputs that are JSON; else NULL
@@ -307,7 +312,7 @@ cdef int read_request(RestRequest request, const yyjson_val *root, Py_ssize_t js
             value = behind(value)
     if text_nbytes > MAX_STRINGS_NBYTES:
         raise InvalidArgument(f"request body: expected at most {<int>MAX_STRINGS_NBYTES} bytes of names and id, got {text_nbytes}")
-    pack(request, found[ID], datas, found[OUTPUTS], packed_nbytes, text_nbytes, &parameter_count)
+    pack(request, found[ID], datas, found[OUTPUTS], packed_nbytes, text_nbytes, held_nbytes, &parameter_count)
     return 0
 
 
@@ -427,8 +432,9 @@ cdef int read_binary(RestRequest request, TensorView *view, const yyjson_val *si
 
 
 cdef int pack(RestRequest request, const yyjson_val *id, const yyjson_val **datas, const yyjson_val *asked, int64_t packed_nbytes,
-              int64_t text_nbytes, int *parameter_count) except -1:
-    """All that outlives the document, in one message: outputs asked for, texts, raw bytes of tensors."""
+              int64_t text_nbytes, Py_ssize_t held_nbytes, int *parameter_count) except -1:
+    """All that outlives the document, in one message: outputs asked for, texts, raw bytes of tensors. held_nbytes: charged to the request
+    already."""
     cdef int64_t asked_nbytes = padded(request.asked_count * <int64_t>sizeof(Asked))
     cdef const yyjson_val *value
     cdef Elements elements
@@ -440,7 +446,7 @@ cdef int pack(RestRequest request, const yyjson_val *id, const yyjson_val **data
     cdef char *at
     cdef char *texts
     cdef int i
-    request.packed = new_message(asked_nbytes + padded(text_nbytes) + packed_nbytes, request.message.share)
+    request.packed = work_message(asked_nbytes + padded(text_nbytes) + packed_nbytes, request.message.share, held_nbytes)
     count_copied(packed_nbytes)
     request.asked = <Asked *>request.packed.data
     texts = request.packed.data + asked_nbytes

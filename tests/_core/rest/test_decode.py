@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from inferd._core.grpc import message as messages
 from inferd._core.http.head import Head
+from inferd._core.http.response import error_headers, status_of
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.request import RestRequest
 from inferd._core.tensor.tensor import DATATYPES
@@ -324,6 +325,17 @@ def test_all_memory_is_given_back(before: int) -> None:
 
 
 def test_a_document_that_memory_has_no_room_for(before: int) -> None:
+    """For now, or ever: then it is 413, and no client tries again."""
+    body = b'{"inputs":[' + b"0," * 100_000 + b"0]}"
     messages.set_budget(before + (1 << 20))
-    with pytest.raises(ResourceExhausted, match=r"to read 200014 bytes of JSON takes .* \(message_memory_bytes\).*Binary data"):
-        decode(b'{"inputs":[' + b"0," * 100_000 + b"0]}")
+    with pytest.raises(
+        ResourceExhausted, match=r"to read 200014 bytes of JSON takes .* than this server ever has .*; send binary"
+    ) as caught:
+        decode(body)
+    assert (status_of(caught.value), error_headers(caught.value)) == (413, ())
+    messages.set_budget(before + (8 << 20))
+    held = [messages.Message(bytes(1 << 20)) for _ in range(5)]
+    with pytest.raises(ResourceExhausted, match=r"to read 200014 bytes of JSON takes .* \(message_memory_bytes\).*Binary data") as caught:
+        decode(body)
+    assert (status_of(caught.value), len(error_headers(caught.value))) == (429, 2)
+    del held

@@ -12,6 +12,7 @@ import pytest
 from tests import models
 from tests._core.http1.served import Response, infer, responses
 from tests._core.http1.test_parser import WRONG
+from tests.rest import Asker, infer_body
 from tests.server_fixtures import ServerFixture
 from tests.wire import LIMIT_S
 
@@ -70,6 +71,15 @@ def test_limits(served: ServerFixture) -> None:
     ):
         [response] = sent(served, source)
         assert response.status == status
+
+
+def test_one_request_alone_may_have_all_memory(served: ServerFixture) -> None:
+    """What reading its JSON takes counts as the request's own."""
+    folder = served.settings.models
+    body = {**infer_body("x", "FP32", [1, 16], [0] * 16), "unread": [0] * 100_000}
+    limits = {"message_memory_bytes": 8 << 20, "max_message_bytes": MAX_MESSAGE_BYTES, "connection_memory_percent": 1}
+    with ServerFixture(*folder, http_port=0, **limits) as server, Asker(server.http) as asker:
+        assert asker.post("/v2/models/m/infer", body).status == 200
 
 
 def test_pipelined_flood(served: ServerFixture) -> None:
