@@ -672,11 +672,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             check(field, values[name], origins[name])
         check_together(table, values, origins)
 
-    def addresses(self, *, grpc: bool = True) -> list[Address]:
-        """Where to listen for gRPC and REST. grpc: at grpc_port, too."""
+    def addresses(self, *, grpc: bool = True, http: bool = True) -> list[Address]:
+        """Where to listen for gRPC and REST. grpc: at grpc_port, too. http: at http_port, too."""
         tls = self.tls_cert is not None
         own = [Address(self.host, self.grpc_port, tls=tls)] if grpc else []
-        if self.http_port >= 0:
+        if http and self.http_port >= 0:
             own.append(Address(self.host, self.http_port, tls=tls, http=True))
         return [*own, *(parse_listen(text, tls=tls) for text in self.listen)]
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from inferd.config import Address, Settings
     from inferd.serving.listeners import Listener
     from inferd.serving.method import Method
+    from inferd.serving.systemd import Inherited
     from inferd.serving.tls import Certificates, Tls
 
     Rpc = grpc.aio.ServicerContext[Any, Any]  # one RPC as grpc.aio knows it
@@ -154,7 +155,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         await self._server.start()
         return real
 
-    async def adopt(self, opened: socket.socket, tls: bool) -> Address:
+    async def adopt(self, given: Inherited, tls: bool) -> Address:
         raise StartError("sockets that were opened for this process (LISTEN_FDS) need --transport native: grpc opens its own")
 
     def take(self, opened: socket.socket, tls: bool, http: bool = False) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from inferd.config import Settings
+    from inferd.serving.systemd import Inherited
 
 __all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "bind", "close_empty", "ready_addresses"]
 
@@ -57,11 +58,12 @@ def ready_addresses(bound: Sequence[Address]) -> dict[str, object]:
     return {"grpc": str(grpc)} | ({} if http is None else {"http": str(http)}) | ({"listen": others} if others else {})
 
 
-def adopt(opened: socket.socket, tls: bool) -> Listener:
+def adopt(given: Inherited, tls: bool) -> Listener:
     """A socket that listens already. A Unix socket speaks no TLS."""
-    name = opened.getsockname()
-    local = opened.family == socket.AF_UNIX
-    return Listener(opened, Address("", 0, name_of(name)) if local else Address(name[0], name[1], tls=tls), ours=False)
+    name = given.socket.getsockname()
+    local = given.socket.family == socket.AF_UNIX
+    address = Address("", 0, name_of(name), http=given.http) if local else Address(name[0], name[1], tls=tls, http=given.http)
+    return Listener(given.socket, address, ours=False)
 
 
 def bind(address: Address, settings: Settings) -> list[Listener]:

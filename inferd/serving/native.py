@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from inferd.serving.connection import Client
     from inferd.serving.method import Method
     from inferd.serving.rest.service import RestService
+    from inferd.serving.systemd import Inherited
     from inferd.serving.tls import Tls
 
 __all__ = ["NativeTransport"]
@@ -148,9 +149,9 @@ class NativeTransport:
         self._bound = []
         return real
 
-    async def adopt(self, opened: socket, tls: bool) -> Address:
+    async def adopt(self, given: Inherited, tls: bool) -> Address:
         """Serves on a socket that listens already, and returns its address. A Unix socket speaks no TLS."""
-        listener = adopt(opened, tls)
+        listener = adopt(given, tls)
         self._ports.append(self._port([listener], listener.address))
         return listener.address
 

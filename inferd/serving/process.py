@@ -29,11 +29,10 @@ from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
 from inferd.serving import workers
 from inferd.serving.sockets import remove_socket_files
-from inferd.serving.systemd import Notifier, inherited_sockets
+from inferd.serving.systemd import Inherited, Notifier, inherited_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
 
     from inferd.config import Settings
     from inferd.serving.summary import ModelSummary
@@ -96,7 +95,7 @@ def loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     return made
 
 
-def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None]) -> Served:
+def _served(settings: Settings, sockets: list[Inherited], fail: Callable[[], None]) -> Served:
     """fail(): the server has to stop; stop() raises why."""
     count = workers.count(settings, Host.detect())
     if count > 1:
@@ -110,7 +109,7 @@ async def _serve(
     settings: Settings,
     ready: Ready,
     reread: Callable[[], Settings] | None,
-    sockets: list[socket],
+    sockets: list[Inherited],
 ) -> bool:
     """True: a run is left behind, which does not end."""
     stopped, terminated, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -28,7 +28,7 @@ from inferd.serving.garbage import Garbage
 from inferd.serving.listeners import ready_addresses
 from inferd.serving.memory import give_back
 from inferd.serving.models import Models
-from inferd.serving.rest.choice import rest_server, served
+from inferd.serving.rest.choice import addresses, rest_server
 from inferd.serving.rest.pages import Pages
 from inferd.serving.rest.service import RestService
 from inferd.serving.rollouts import RolloutControl
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.observe.scrape import ScrapeServer
     from inferd.serving.rest.stand_in import StandIn
+    from inferd.serving.systemd import Inherited
 
 __all__ = ["Server"]
 
@@ -58,7 +59,7 @@ class Transport(Protocol):
 
     def bind(self, addresses: Sequence[Address]) -> list[Address]: ...
     async def start(self, addresses: Sequence[Address] = ()) -> list[Address]: ...
-    async def adopt(self, opened: socket, tls: bool) -> Address: ...
+    async def adopt(self, given: Inherited, tls: bool) -> Address: ...
     def take(self, opened: socket, tls: bool, http: bool = False) -> None: ...
     @property
     def open_connections(self) -> int: ...
@@ -77,13 +78,13 @@ class Server:
     start() takes the addresses, loads and warms the models, serves and returns the addresses. stop() is not ready for
     settings.lame_duck_s, then says GOAWAY, answers within settings.drain_timeout_s what is queued and what comes until clients heed it, and
     frees everything.
-    sockets: listen already, and are served instead of host and grpc_port. opens: whether it has addresses; else it serves the connections
+    sockets: listen already, and replace grpc_port and http_port. opens: whether it has addresses; else it serves the connections
     that it is told to `take`. hung(): called, several times, while a run that was told to end does not. Raises ConfigError and StartError
     from start().
     """
 
     def __init__(
-        self, settings: Settings, sockets: Sequence[socket] = (), *, opens: bool = True, hung: Callable[[], None] | None = None
+        self, settings: Settings, sockets: Sequence[Inherited] = (), *, opens: bool = True, hung: Callable[[], None] | None = None
     ) -> None:
         if opens and settings.workers > 1:
             raise ConfigError(f"workers: expected 1 for a Server of one process, got {settings.workers}; `inferd serve` starts several")
@@ -177,17 +178,17 @@ class Server:
     def _bind(self) -> list[Address]:
         """Takes all addresses, those of sockets that were given aside. The real ones."""
         settings = self.settings
-        addresses = served(settings.addresses(grpc=not self._sockets), native=self.transport_name == "native")
-        bound = self._transport.bind([address for address in addresses if self._http is None or not address.http])
+        wanted = addresses(settings, self._sockets, native=self.transport_name == "native")
+        bound = self._transport.bind([address for address in wanted if self._http is None or not address.http])
         if self._http is not None:
-            bound += self._http.bind([address for address in addresses if address.http])
+            bound += self._http.bind([address for address in wanted if address.http])
         if (metrics := settings.metrics_address) is not None:
             self._scrapes = self.metrics().bind(metrics.host, metrics.port)
         return bound
 
     async def _open(self, bound: list[Address]) -> dict[str, object]:
         """Serves on all addresses. The real ones."""
-        bound = [*[await self._transport.adopt(opened, self._tls is not None) for opened in self._sockets], *bound]
+        bound = [*[await self._adopt(given) for given in self._sockets], *bound]
         await self._transport.start()
         if self._http is not None:
             self._http.start()
@@ -199,6 +200,10 @@ class Server:
             real["metrics"] = str(metrics)
         warn_of_open(bound, self.settings, metrics)
         return real
+
+    async def _adopt(self, given: Inherited) -> Address:
+        tls = self._tls is not None
+        return self._http.adopt(given, tls) if given.http and self._http is not None else await self._transport.adopt(given, tls)
 
     def models(self) -> list[ModelSummary]:
         """What is served, for people."""

@@ -10,26 +10,34 @@ import socket
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Notifier", "inherited_sockets", "notify"]
+__all__ = ["HTTP_NAME", "Inherited", "Notifier", "inherited_sockets", "notify"]
 
 log = logging.getLogger(__name__)
 
 FIRST = 3  # the descriptor of the first socket
+HTTP_NAME = "http"  # FileDescriptorName= of a socket for REST; one of any other name is for gRPC
 AGAIN_S = 0.1  # between two tries to tell what nobody had room for
 
 
-def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+class Inherited(NamedTuple):
+    """A listening socket that was opened for this process. http: it is for REST."""
+
+    socket: socket.socket
+    http: bool
+
+
+def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[Inherited]:
     """Listening sockets that were opened for this process; the variables go, so that no child takes them for its own. Raises StartError
     for one that does not listen for streams."""
     count, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
-    environ.pop("LISTEN_FDNAMES", None)
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
     if not count.isdecimal() or pid != str(os.getpid()):
         return []
     found = []
@@ -43,7 +51,8 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[so
             raise StartError(f"LISTEN_FDS: descriptor {descriptor} is no listening stream socket; give the unit's socket ListenStream=")
         os.set_inheritable(descriptor, False)
         opened.setblocking(False)
-        found.append(opened)
+        at = descriptor - FIRST
+        found.append(Inherited(opened, at < len(names) and names[at] == HTTP_NAME))
     return found
 
 

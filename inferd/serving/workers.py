@@ -36,7 +36,7 @@ from inferd.serving.access import warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty, ready_addresses
-from inferd.serving.rest.choice import served
+from inferd.serving.rest.choice import addresses
 from inferd.serving.summary import ModelSummary
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from inferd.engine.planner import Host
     from inferd.observe.pages import Page
     from inferd.observe.scrape import ScrapeServer
+    from inferd.serving.systemd import Inherited
 
 __all__ = ["Supervisor", "count", "share"]
 
@@ -99,11 +100,11 @@ def share(settings: Settings, workers: int) -> Settings:
 class Supervisor:
     """A server of several processes: started, reloaded and stopped as a Server is (server.py).
 
-    sockets: listen already, and are served instead of host and grpc_port. fail(): called when a worker has crashed too often; stop() then
+    sockets: listen already, and replace grpc_port and http_port. fail(): called when a worker has crashed too often; stop() then
     raises the error. Raises ConfigError and StartError from start(), where one worker has found it.
     """
 
-    def __init__(self, settings: Settings, workers: int, sockets: Sequence[socket], fail: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, workers: int, sockets: Sequence[Inherited], fail: Callable[[], None]) -> None:
         self.settings = settings
         self.fixed: frozenset[str] = frozenset()
         self.runs_left = False  # workers have the runs
@@ -211,9 +212,9 @@ class Supervisor:
     def _bind(self) -> list[list[Listener]]:
         """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
         tls = self.settings.tls_cert is not None
-        places = [[adopt(opened, tls)] for opened in self._sockets]
+        places = [[adopt(given, tls)] for given in self._sockets]
         self._listeners = [listener for place in places for listener in place]
-        for address in served(self.settings.addresses(grpc=not self._sockets), native=True):
+        for address in addresses(self.settings, self._sockets, native=True):
             places.append(bind(address, self.settings))
             self._listeners += places[-1]
         if (metrics := self.settings.metrics_address) is not None:

@@ -80,10 +80,11 @@ def units(tmp_path: Path) -> list[Path]:
     program = tmp_path / "inferd"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for name in ("inferd.service", "inferd.socket"):
+    names = ("inferd.service", "inferd.socket", "inferd-http.socket")
+    for name in names:
         text = (DEPLOY / "systemd" / name).read_text()
         (tmp_path / name).write_text(text.replace("/opt/inferd/bin/inferd", str(program)))
-    return [tmp_path / "inferd.service", tmp_path / "inferd.socket"]
+    return [tmp_path / name for name in names]
 
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here: nothing else knows its units")

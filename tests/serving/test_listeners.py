@@ -14,6 +14,7 @@ import pytest
 from inferd.config import Address, Settings
 from inferd.errors import StartError
 from inferd.serving.listeners import Listener, adopt, bind, close_empty, ready_addresses
+from inferd.serving.systemd import Inherited
 
 SETTINGS = Settings(socket_mode=0o600)
 
@@ -108,9 +109,9 @@ def test_the_file_of_a_server_that_came_later_stays(tmp_path: Path) -> None:
 def test_sockets_of_others_are_left_as_they_are(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "s"))
-        assert adopt(tcp, tls=True).address == Address("127.0.0.1", tcp.getsockname()[1], tls=True)
-        listener = adopt(unix, tls=True)
-        assert (listener.address, listener.address.tls) == (Address("", 0, str(tmp_path / "s")), False)
+        assert adopt(Inherited(tcp, False), tls=True).address == Address("127.0.0.1", tcp.getsockname()[1], tls=True)
+        listener = adopt(Inherited(unix, True), tls=True)
+        assert listener.address == Address("", 0, str(tmp_path / "s"), tls=False, http=True)
         listener.close()
     assert (tmp_path / "s").exists()
 
@@ -122,7 +123,7 @@ def test_an_abstract_name() -> None:
     (listener,) = bind(Address("", 0, name), SETTINGS)
     listener.listen()
     assert connects(listener.socket)
-    assert adopt(listener.socket, tls=False).address == listener.address
+    assert adopt(Inherited(listener.socket, False), tls=False).address == listener.address
     listener.close()
 
 
@@ -173,7 +174,7 @@ async def test_who_has_connected_is_accepted_before_a_socket_is_closed(tmp_path:
 async def test_who_waits_at_a_socket_of_others_is_theirs() -> None:
     with socket.create_server(("127.0.0.1", 0)) as theirs, ExitStack() as stack:
         theirs.settimeout(5)
-        listener = adopt(theirs.dup(), tls=False)
+        listener = adopt(Inherited(theirs.dup(), False), tls=False)
         connected(stack, listener, 1)
         await close_empty([listener], lambda _: pytest.fail("it is not ours to accept"))
         assert listener.socket.fileno() == -1

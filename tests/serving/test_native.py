@@ -29,6 +29,7 @@ from inferd.serving.budget import CONNECTION_BYTES, settled
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport, Wave
+from inferd.serving.systemd import Inherited
 from tests import models
 from tests.echo_server_fixtures import ECHO, WATCH, look, serving
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed, reset_streams
@@ -770,11 +771,11 @@ async def test_the_drain_takes_no_more_than_may_be_open() -> None:
 async def test_who_waits_at_a_socket_that_others_gave_is_left_to_the_next_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as theirs:
         async with serving() as (transport, _):
-            address = await transport.adopt(theirs.dup(), tls=False)
+            address = await transport.adopt(Inherited(theirs.dup(), False), tls=False)
             with Peer(str(address)) as peer:
                 await transport.stop(LIMIT_S)
                 async with serving() as (successor, _):
-                    await successor.adopt(theirs.dup(), tls=False)
+                    await successor.adopt(Inherited(theirs.dup(), False), tls=False)
                     assert (await asyncio.to_thread(peer.call, framed(b"x"), ECHO)).body == framed(b"x")
 
 

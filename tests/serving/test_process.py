@@ -34,6 +34,7 @@ from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
 from tests.command import GRPC_ALONE, command, environment, full_pipe, run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE
+from tests.rest import Asker, infer_body
 from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program
 from tests.wire import Caller, infer_request, rows, same
 
@@ -404,17 +405,20 @@ import os, sys
 given = [int(word) for word in sys.argv[1].split(",")]
 for place, descriptor in enumerate(given, 3):
     os.dup2(descriptor, place, inheritable=True)
-os.execve(sys.argv[2], sys.argv[2:], os.environ | {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given))})
+told = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given)), "LISTEN_FDNAMES": sys.argv[2]}
+os.execve(sys.argv[3], sys.argv[3:], os.environ | told)
 """
 
 
-def activated(files: Path, *sockets: socket.socket, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def activated(
+    files: Path, *sockets: socket.socket, names: str = "inferd.socket:inferd.socket", options: tuple[str, ...] = ("--http-port", "off")
+) -> subprocess.Popen[str]:
     """The server as systemd starts it: with sockets from descriptor 3 on. A program places them: code of this process between fork and
     exec would run beside gRPC's threads, which it does not take well."""
     given = [os.dup(each.fileno()) for each in sockets]
-    serve = [sys.executable, "-m", "inferd", "serve", str(files), "--http-port", "off", "--metrics-port", "off", *options]
+    serve = [sys.executable, "-m", "inferd", "serve", str(files), "--metrics-port", "off", *options]
     program = subprocess.Popen(
-        [sys.executable, "-c", AS_SYSTEMD, ",".join(map(str, given)), *serve],
+        [sys.executable, "-c", AS_SYSTEMD, ",".join(map(str, given)), names, *serve],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -447,6 +451,34 @@ def test_sockets_that_were_opened_before_and_that_others_reach(files: Path, tmp_
             assert f"0.0.0.0:{port} is open to other machines" in errors
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--transport", "native"), ("--transport", "native", "--workers", "2"), ("--transport", "grpcio", "--grpc-port", "0")],
+    ids=["native", "workers", "stand-in"],
+)
+def test_a_socket_that_is_named_http_speaks_rest(files: Path, options: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as grpc, socket.create_server(("127.0.0.1", 0)) as http:
+        sockets, names = ((http,), "http") if "grpcio" in options else ((grpc, http), "inferd.socket:http")
+        with activated(files, *sockets, names=names, options=options) as program:
+            assert program.stdout is not None
+            addresses = json.loads(program.stdout.readline().removeprefix("ready "))
+            assert addresses["http"] == f"127.0.0.1:{http.getsockname()[1]}"
+            with Asker(addresses["http"]) as asker, Caller(addresses["grpc"]) as caller:
+                answer = asker.post("/v2/models/identity/infer", infer_body("x", "FP32", [1, 16], list(range(16))))
+                assert answer.json["outputs"][0]["data"] == list(range(16))
+                same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+            program.terminate()
+            program.communicate(timeout=LIMIT_S)
+            assert program.returncode == 0
+
+
+def test_a_socket_for_rest_where_rest_is_off(files: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as http, activated(files, http, names="http") as program:
+        _, errors = program.communicate(timeout=LIMIT_S)
+        assert program.returncode == 3
+        assert "LISTEN_FDNAMES: expected no socket named http, because REST is off: leave --http-port off out" in errors
+
+
 def test_sockets_that_are_none(files: Path) -> None:
     with socket.socket() as closed, activated(files, closed) as program:
         _, errors = program.communicate(timeout=LIMIT_S)
@@ -458,7 +490,7 @@ def test_grpc_opens_its_own(files: Path) -> None:
     with socket.socket() as tcp:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
-        with activated(files, tcp, options=("--transport", "grpcio")) as program:
+        with activated(files, tcp, options=("--transport", "grpcio", "--http-port", "off")) as program:
             _, errors = program.communicate(timeout=LIMIT_S)
             assert program.returncode == 3
             assert "need --transport native" in errors
@@ -470,7 +502,7 @@ def test_no_child_inherits_what_was_inherited(monkeypatch: pytest.MonkeyPatch) -
         descriptor = os.dup(opened.fileno())
         os.set_inheritable(descriptor, True)
         monkeypatch.setattr(systemd, "FIRST", descriptor)
-        [found] = inherited_sockets({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+        [(found, _)] = inherited_sockets({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
         with found:
             assert (found.fileno(), found.get_inheritable(), found.getblocking()) == (descriptor, False, False)
 

@@ -6,12 +6,16 @@ import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
+from inferd.errors import StartError
+from inferd.serving.systemd import HTTP_NAME
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from inferd.config import Address
+    from inferd.config import Address, Settings
+    from inferd.serving.systemd import Inherited
 
-__all__ = ["NOT_SERVED", "rest_server", "served", "slower"]
+__all__ = ["NOT_SERVED", "addresses", "rest_server", "slower"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,16 @@ def missing() -> str:
 
 def slower() -> str:
     """A hint for builds that have the native transport of gRPC alone."""
-    return f"REST is served by aiohttp, which is many times slower: install {missing()} and build inferd again"
+    return f"REST is served by aiohttp, which is slower: install {missing()} and build inferd again"
+
+
+def addresses(settings: Settings, given: Sequence[Inherited], *, native: bool) -> list[Address]:
+    """Where to listen beside the sockets that are given, which replace grpc_port and http_port. Raises StartError."""
+    has_http = any(each.http for each in given)
+    if has_http and not (settings.serves_http and rest_server(native=native)):
+        why = "aiohttp is not installed: pip install 'inferd[http]'" if settings.serves_http else "REST is off: leave --http-port off out"
+        raise StartError(f"LISTEN_FDNAMES: expected no socket named {HTTP_NAME}, because {why}; or stop the unit of that socket")
+    return served(settings.addresses(grpc=all(each.http for each in given), http=not has_http), native=native)
 
 
 def served(addresses: Iterable[Address], *, native: bool) -> list[Address]:

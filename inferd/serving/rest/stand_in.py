@@ -31,7 +31,7 @@ from inferd.protocol import inference
 from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
 from inferd.serving.cold_calls import remaining_s
-from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, bind, close_empty
+from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
 from inferd.serving.ports import Port
 from inferd.serving.rest.plain import Wanted, body_of, request_of
 from inferd.serving.rest.raw_body import is_raw, tensors_of
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.serving.access import Access
     from inferd.serving.rest.service import Headers, RestService
+    from inferd.serving.systemd import Inherited
     from inferd.serving.tls import Tls
 
 __all__ = ["StandIn"]
@@ -153,9 +154,15 @@ class StandIn:
         self._bound += (made := [bind(address, self._settings) for address in addresses])
         return [listeners[0].address for listeners in made]
 
+    def adopt(self, given: Inherited, tls: bool) -> Address:
+        """Takes a socket that listens already, and returns its address."""
+        self._bound.append([listener := adopt(given, tls)])
+        return listener.address
+
     def start(self) -> None:
         for listener in chain.from_iterable(self._bound):
-            listener.listen()
+            if listener.ours:
+                listener.listen()
         self._ports += [
             Port(listeners, partial(self.take, tls=listeners[0].address.tls), self._count_rejected) for listeners in self._bound
         ]
