@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from inferd.bench.interrupts import ignore_interrupts
 from inferd.bench.measurement import Histogram, Interval
-from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, protocol_of, words
+from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, spoken_by, words
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Client(Worker):
 
         models, outputs, versions = words(self.plan.expected)
         expected = {"models": models, "outputs": outputs, "versions": versions}
-        return ScheduledLoad(self.plan.bodies, protocol_of(self.plan), at_once=self.at_once, **expected, **settings)
+        return ScheduledLoad(self.plan.bodies, spoken_by(self.plan), at_once=self.at_once, **expected, **settings)
 
     def turn(self) -> list[int]:
         """Asks and receives until something is over, and for SLICE_NS at most. Returns the tags of what is."""

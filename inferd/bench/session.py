@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
 from inferd.bench.verify import ATOL, RTOL, Verifier
-from inferd.client_inputs.connections import HTTP1, HTTP2, Spoken, context_of, explanation, spoken, unanswered
+from inferd.client_inputs.connections import Spoken, context_of, explanation, protocol_of, spoken, unanswered
 from inferd.client_inputs.over_http import BINARY, Place, response_message, whole_requests
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import Local, Remote, failure_over_http, open_target, require_client
@@ -117,7 +117,7 @@ class Session:
             if isinstance(opened, Remote):
                 self.reach = reach = reach._replace(tls=reach.tls or self.address.tls)
                 if reach.by_tls:
-                    self.spoken = spoken(self.address, reach, context_of(reach, HTTP1 if self.place else HTTP2))
+                    self.spoken = spoken(self.address, reach, context_of(reach, protocol_of(self.address)))
                 self.server = self._server_name(json=json)
             self.model = model or opened.only_model()
             self._prepare(opened, versions, given, checks, looks)

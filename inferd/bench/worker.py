@@ -17,7 +17,7 @@ import numpy as np
 
 from inferd import __version__
 from inferd.bench.measurement import BUCKETS, Counts, Histogram, Load, Sparse
-from inferd.client_inputs.connections import HTTP1, HTTP2, Handshake, connected, context_of, failed, name_of, said
+from inferd.client_inputs.connections import Handshake, connected, context_of, failed, name_of, protocol_of, said
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.errors import StartError
 
@@ -145,7 +145,7 @@ class Worker:
         self.held_up_ns = 0  # since the last piece
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
         self.turns = (0, 0)  # what `scheduled` said then
-        self.context = context_of(plan.reach, HTTP1 if plan.address.http else HTTP2) if plan.reach.by_tls else None
+        self.context = context_of(plan.reach, protocol_of(plan.address)) if plan.reach.by_tls else None
         try:
             for number in range(plan.load.connections * self.each):
                 self._connect(number)
@@ -160,7 +160,7 @@ class Worker:
         from inferd._core.load.generator import Generator
 
         models, outputs, versions = words(self.plan.expected)
-        return Generator(self.plan.bodies, protocol_of(self.plan), models=models, outputs=outputs, versions=versions, **settings)
+        return Generator(self.plan.bodies, spoken_by(self.plan), models=models, outputs=outputs, versions=versions, **settings)
 
     def _connect(self, number: int) -> None:
         until_s = time.monotonic() + CONNECT_S
@@ -174,7 +174,8 @@ class Worker:
 
     def _handshake(self, made: socket.socket) -> Handshake | None:
         """What follows on a connection; None: nothing does."""
-        return Handshake(made, self.context, name_of(self.plan.address, self.plan.reach)) if self.context else None
+        address = self.plan.address
+        return Handshake(made, self.context, name_of(address, self.plan.reach), protocol_of(address)) if self.context else None
 
     def _greet(self) -> None:
         """Waits for the server to say what it allows on each connection, a round trip that the first requests would wait for otherwise.
@@ -462,7 +463,7 @@ def sockets_each(address: Address, load: Load) -> int:
     return load.streams if address.http else 1
 
 
-def protocol_of(plan: Plan) -> LoadProtocol:
+def spoken_by(plan: Plan) -> LoadProtocol:
     """What the native loop speaks. ImportError where it is not built."""
     if plan.address.http:
         from inferd._core.load.http1 import Http1

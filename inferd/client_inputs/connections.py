@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HTTP1",
-    "HTTP2",
     "Handshake",
     "Spoken",
     "connected",
@@ -32,6 +31,7 @@ __all__ = [
     "explanation",
     "failed",
     "name_of",
+    "protocol_of",
     "said",
     "spoken",
     "unanswered",
@@ -71,6 +71,11 @@ def connected(address: Address, timeout_s: float) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def protocol_of(address: Address) -> str:
+    """What is spoken there by TLS."""
+    return HTTP1 if address.http else HTTP2
 
 
 def name_of(address: Address, reach: Reach) -> str:
@@ -122,12 +127,13 @@ def _reject_password() -> NoReturn:
 
 
 class Handshake:
-    """TLS on a connected socket that does not block: its handshake, then `session` between two buffers, which others may drive."""
+    """TLS on a connected socket that does not block: its handshake, then `session` between two buffers, which others may drive. protocol:
+    what is to be spoken by it; HTTP/1.1 is what a server speaks that says nothing by ALPN."""
 
-    def __init__(self, made: socket.socket, context: ssl.SSLContext, name: str) -> None:
+    def __init__(self, made: socket.socket, context: ssl.SSLContext, name: str, protocol: str = HTTP2) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
-        self._socket = made
+        self._socket, self._protocol = made, protocol
         self._unsent = b""
 
     @property
@@ -142,7 +148,7 @@ class Handshake:
             if not self._send() or (not made and not self._receive()):
                 return False
             if made:
-                if self.session.selected_alpn_protocol() != HTTP2:
+                if self._protocol == HTTP2 and self.session.selected_alpn_protocol() != HTTP2:
                     raise OSError("the server does not speak HTTP/2 there (ALPN h2)")
                 return True
 
@@ -228,7 +234,7 @@ def spoken(address: Address, reach: Reach, context: ssl.SSLContext) -> Spoken:
     with made:
         made.setblocking(False)
         try:
-            handshake = Handshake(made, context, name_of(address, reach))
+            handshake = Handshake(made, context, name_of(address, reach), protocol_of(address))
         except ValueError:
             raise ConfigError(f"--tls-server-name {name_of(address, reach)}: expected the name of a host, or an IP address") from None
         try:

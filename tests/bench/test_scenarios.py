@@ -28,6 +28,7 @@ from inferd.bench.loadgen import Task
 from inferd.bench.measurement import Histogram, Latency, Load
 from inferd.bench.verify import Verifier
 from inferd.bench.worker import Plan
+from inferd.client_inputs.over_http import Place, whole_requests
 from inferd.config import parse_address
 from inferd.errors import ConfigError, InferdError, StartError
 
@@ -94,6 +95,17 @@ def test_each_scenario_has_a_summary_and_a_verdict(server, name, load, metric):
     assert sum(interval.requests for interval in intervals) <= measured.requests
     assert found.words()[0].startswith(f"MLPerf {found.scenario}: ")
     assert msgspec.json.decode(msgspec.json.encode(found), type=Scenario) == found
+
+
+@pytest.mark.parametrize("scenario", ["offline", "server"])
+def test_a_scenario_over_http(model, scenario: str):
+    with ServerFixture(model, http_port=0) as served:
+        place = Place.of(f"http://{served.http}")
+        requests = whole_requests(place, BODIES, (), binary=True)
+        load = msgspec.structs.replace(SHORT, rate=100.0)
+        outcome = scenarios.run(scenario, Target(place.address), requests, load, least_queries=20, limit_ms=10_000)
+    [measured] = outcome.measurements
+    assert (outcome.ended, measured.errors, measured.requests >= 20) == ("", {}, True)
 
 
 def test_what_loadgen_counts_is_what_was_asked(server):

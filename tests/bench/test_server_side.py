@@ -217,6 +217,12 @@ def test_the_port_after_the_servers_is_used_if_it_is_about_the_model(page: WSGIS
         assert reader.after(1).rss_bytes == rss
 
 
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_url_has_its_page_itself_or_on_the_second_port_after_it(page: WSGIServer, after: int) -> None:
+    reader = Reader(f"http://127.0.0.1:{page.server_port - after}", "both")
+    assert reader.after(1).rss_bytes == 4096
+
+
 @pytest.mark.parametrize("limit", ["TIMEOUT_S", "MAX_PAGE_BYTES"])
 def test_a_page_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(server_side, limit, {"TIMEOUT_S": 0.05, "MAX_PAGE_BYTES": 1 << 20}[limit])
