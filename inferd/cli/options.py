@@ -30,6 +30,7 @@ GROUPS = {
     "connections": "Connections",
     "memory": "Memory",
     "abuse": "Slow and hostile clients",
+    "record": "Record",
     "operation": "Shutdown and log",
 }
 OWN = "Options"  # the group of what is no setting

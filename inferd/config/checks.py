@@ -11,6 +11,7 @@ import msgspec
 from inferd.config.address import EXPECTED_HOST, is_host, is_origin, parse_listen
 from inferd.config.field import Field, spell
 from inferd.config.model_url import check_url, is_url
+from inferd.config.record_sample import parse_samples
 from inferd.errors import ConfigError
 from inferd.names import parse_name
 
@@ -107,6 +108,14 @@ def check_together(table: Mapping[str, Field], values: Mapping[str, Any], origin
     for provider in values["providers"]:
         if provider not in PROVIDERS:
             raise reject("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{near(provider, PROVIDERS)}")
+    try:
+        parse_samples(values["record_sample"])
+    except ValueError as error:
+        raise reject("record_sample", str(error)) from None
+    if values["record"] and values["record_hash"] and not values["record_key_file"]:
+        raise reject("record_hash", "expected record_key_file, too, got none")
+    if both := sorted({*values["record_omit"]} & {*values["record_hash"]}):
+        raise reject("record_hash", f"expected names that record_omit does not have, got '{both[0]}' in both")
     if not values["providers"]:
         raise reject("providers", f"expected one or more of {', '.join(PROVIDERS)}, got none")
 

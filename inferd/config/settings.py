@@ -646,6 +646,59 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, about("abuse", "CONTINUATION frames of one header block.", "Native transport.", ge=1, le=1000)
     ] = 8
 
+    # Record
+    record: Annotated[
+        str | None,
+        about(
+            "record",
+            "Folder where the server writes requests and responses.",
+            "It is made if it is not there. `inferd record` shows and exports it. It needs the extra inferd[record].",
+            file=True,
+            common=True,
+        ),
+    ] = None
+    record_sample: Annotated[
+        tuple[str, ...],
+        about(
+            "record",
+            "Share of requests to record, such as 0.01; MODEL=0.1 for one model.",
+            "Left out: all. Where only models are named, the others are not recorded.",
+            items="shares from 0 to 1, or MODEL=SHARE",
+        ),
+    ] = ()
+    record_omit: Annotated[
+        tuple[str, ...], about("record", "Inputs and outputs to leave out of a record.", "Their names; of all models.", items="names")
+    ] = ()
+    record_hash: Annotated[
+        tuple[str, ...],
+        about(
+            "record",
+            "Inputs and outputs to record as hashes.",
+            "Their names; of all models. Each element becomes 16 hexadecimal digits, by the key of record_key_file.",
+            items="names",
+        ),
+    ] = ()
+    record_key_file: Annotated[
+        str | None,
+        about("record", "File with the key of record_hash, 16 bytes or more.", "`openssl rand -hex 32` makes one.", file=True),
+    ] = None
+    record_segment_bytes: Annotated[
+        int, about("record", "Size at which a file of the record ends and another begins.", ge=1 * MiB, le=1 * TiB)
+    ] = 256 * MiB
+    record_segment_s: Annotated[int, about("record", "Age at which a file of the record ends and another begins.", ge=1, le=31_536_000)] = (
+        3600
+    )
+    record_limit_bytes: Annotated[
+        int,
+        about(
+            "record",
+            "Most bytes of the record's files; the oldest are deleted.",
+            "All files of the folder that end in .arrow count. 0: no limit.",
+            ge=0,
+            le=1024 * TiB,
+        ),
+    ] = 10 * GiB
+
     # Shutdown and log
     drain_timeout_s: Annotated[int, about("operation", "Time that requests get at shutdown.", ge=0, le=86_400, common=True)] = 30
     lame_duck_s: Annotated[

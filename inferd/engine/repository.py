@@ -100,6 +100,7 @@ class Repository:
         self._others: dict[tuple[str, int], Other] = {}  # what the index says beside: of loads, and of versions that have gone
         self.loads: dict[str, Loads] = {}  # of each model, once there was one after the start, or one that failed
         self.labels: Table = {}  # replaced as a whole
+        self.before_start: list[Callable[[Model], object]] = []  # called with each model that is about to take requests
         self._limits: dict[str, int] = {}  # of queues, as the settings that were read again have them
         self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
@@ -267,7 +268,7 @@ class Repository:
                 model.close()
             raise _joined([failure.error for failure in failures], count)
         for model in loaded:
-            model.start()
+            self._start(model)
         self._models = loaded
         for failure in failures:
             log.error("skipped: %s", failure.error, extra=event("model_skipped", model=failure.name))
@@ -303,7 +304,7 @@ class Repository:
         leaving = [model for model in self._models if model.name == name and (model.version in new or model.version in retired)]
         for model in loaded:
             model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.own_limits})
-            model.start()
+            self._start(model)
         offered = self._on_demand.pop(name, ())
         self._earlier.pop(name, None)
         if not loaded and (left := tuple(version for version in offered if version not in retired)):
@@ -321,6 +322,11 @@ class Repository:
         for version in {*(model.version for model in leaving), *(set(offered) & set(retired))} - new:
             self._others[name, version] = Other(State.UNAVAILABLE, "unloaded")
         return leaving
+
+    def _start(self, model: Model) -> None:
+        for call in self.before_start:
+            call(model)
+        model.start()
 
     def offer(self, name: str, versions: Sequence[int], earlier: Sequence[int] = ()) -> None:
         """A model that is not in memory, and whose files have come or changed, is on demand from now on. earlier: versions that are

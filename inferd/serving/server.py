@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from inferd.engine.model import Model
     from inferd.observe.scrape import ScrapeServer
+    from inferd.record.recorder import Recorder
     from inferd.serving.rest.stand_in import StandIn
     from inferd.serving.systemd import Inherited
 
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 EXPIRE_S = 0.02  # how often deadlines of waiting and running requests are looked at
 CLOSE_S = 1.0  # for runs that are told to end, when the drain is over
+RECORD_S = 5.0  # for the last requests to be recorded
 RELOAD_S = 2.0  # how often files of secrets are looked at
 
 
@@ -125,6 +127,8 @@ class Server:
         self._http = self._make_http() if self.rest_name == "aiohttp" else None
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
+        self._recorder: Recorder | None = None
+        self._message_memory_bytes = fitted.message_memory_bytes
         self._scrapes: ScrapeServer | None = None
         self._garbage = Garbage()
         self._expire_timer: asyncio.TimerHandle | None = None
@@ -141,6 +145,12 @@ class Server:
         try:
             self.loading = True
             bound = self._bind() if self._opens else []
+            if settings.record is not None:
+                from inferd.record.recorder import Recorder
+
+                self._recorder = Recorder(settings, self._message_memory_bytes)
+                self.repository.before_start.append(self._recorder.watch)
+                self._recorder.start()
             await asyncio.to_thread(self._models.load)
             await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
             self.loading = False
@@ -253,6 +263,8 @@ class Server:
         await asyncio.gather(*(server.stop(self.settings.drain_timeout_s) for server in self._servers))
         idle = await asyncio.to_thread(self._models.stop, CLOSE_S)
         self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.stop, RECORD_S)
         if not self._delivery.closed:
             self.loop.remove_reader(self._delivery)
             self._delivery.close()
@@ -361,6 +373,8 @@ class Server:
             own["token_file_failures_total"] = self._access.token_file_failures
         if self._models.on_demand is not None:
             own |= self._models.on_demand.counters()
+        if self._recorder is not None:
+            own |= self._recorder.counters()
         counted = self._transport.counters()
         if self._http is not None:
             counted |= {name: counted.get(name, 0) + count for name, count in self._http.counters().items()}

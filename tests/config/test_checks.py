@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inferd.config import Settings, fields
+from inferd.config.record_sample import parse_samples
 from inferd.errors import ConfigError
 from tests.config.rejections import rejection
 
@@ -65,3 +66,20 @@ def test_what_stands_in_a_file_is_not_its_path(content: str, tmp_path: Path) -> 
 )
 def test_rejections_say_what_to_write(environ: dict[str, str], message: str) -> None:
     assert message in rejection(environ=environ)
+
+
+def test_what_is_recorded_is_checked() -> None:
+    for changes, message in (
+        ({"record_sample": ("2",)}, "record_sample (given in Python): expected a share from 0 to 1, such as 0.01 or MODEL=0.01, got '2'"),
+        ({"record_sample": ("digits",)}, "got 'digits'"),
+        ({"record_sample": ("0.1", "0.2")}, "expected one share for all models, got several"),
+        ({"record_sample": ("a=1", "a=0")}, "expected one share for the model 'a', got several"),
+        ({"record": "r", "record_hash": ("x",)}, "record_hash (given in Python): expected record_key_file, too, got none"),
+        ({"record_hash": ("x",), "record_omit": ("x",)}, "expected names that record_omit does not have, got 'x' in both"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Settings(**changes)
+        assert message in str(caught.value)
+    assert parse_samples(()) == {"": 1}
+    assert parse_samples(("0.01", "a=b=0.5")) == {"": 0.01, "a=b": 0.5}
+    assert parse_samples(("a=1",)) == {"": 0, "a": 1}

@@ -42,5 +42,10 @@ cdef class Request:             # one inference on its way: rows in, one respons
     # The caller went away: a waiting request never runs, and the last one of a running batch terminates the run.
     cpdef cancel(self)
 
+# A request's inputs as the client sent them.
+cdef inline const TensorView *sent_views(Request request, int *count) noexcept:
+    count[0] = request.sent_count or request.input_count
+    return request.inputs + (request.input_count if request.sent_count > 0 else 0)
+
 # Memory of `owner`, which the view holds.
 cdef object view_bytes(object owner, const char *data, Py_ssize_t nbytes)

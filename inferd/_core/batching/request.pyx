@@ -111,13 +111,14 @@ cdef class Request:
     def sent(self):
         """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input as the client sent it, with the defaults of
         those that it left out: in the signature's order, once checked. Also after delivery, and of a request that was prepared."""
-        cdef TensorView *views = self.inputs + (self.input_count if self.sent_count > 0 else 0)
-        cdef TensorView *view
+        cdef int count = 0
+        cdef const TensorView *views = sent_views(self, &count)
+        cdef const TensorView *view
         cdef Py_ssize_t nbytes
         cdef const char *word
         cdef list found = []
         cdef int i, axis
-        for i in range(self.sent_count or self.input_count):
+        for i in range(count):
             view = &views[i]
             word = word_of(view.datatype, &nbytes)
             shape = tuple([view.shape[axis] for axis in range(view.rank)])

@@ -1,0 +1,132 @@
+"""What a tap kept, as arrays: its inputs as the client sent them, its outputs as the client got them. Whichever transport it came by.
+
+Never in here: files, Arrow, which requests are tapped.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from inferd._core.codec.infer import InferRequest
+from inferd._core.tensor.tensor import DATATYPES
+from inferd.protocol import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+    from inferd._core.batching.tap import Tapped
+
+try:
+    from inferd._core.rest.request import LateCall, RestRequest
+except ImportError:  # built without yyjson: all requests are InferRequests
+    LateCall = RestRequest = None  # type: ignore[assignment, misc]
+
+__all__ = ["Decoded", "Tensor", "array_of", "bytes_of", "decode", "outputs_of"]
+
+Array = np.ndarray[Any, Any]
+ARM = "rollout_arm"  # the parameter of a response that a rollout sets
+
+
+class Tensor(NamedTuple):
+    """data: raw bytes as the protocol has them; BYTES: each element behind its 4-byte little-endian length."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: Buffer
+
+    def array(self) -> Array:
+        return array_of(self.datatype, self.shape, self.data)
+
+
+class Decoded(NamedTuple):
+    """One request and its response. BYTES are arrays of bytes objects. Arrays of inputs share the request's memory: don't keep them."""
+
+    id: str
+    model: str
+    version: str
+    arm: str
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]  # empty: it got an error
+    datatypes: dict[str, str]  # of the outputs
+
+
+def decode(tapped: Tapped) -> Decoded:
+    signature = tapped.request.signature
+    assert signature is not None
+    outputs, arm = outputs_of(tapped)
+    return Decoded(
+        getattr(tapped.request, "id", ""),
+        signature.model_name.decode(),
+        signature.model_version.decode(),
+        arm,
+        {tensor.name: tensor.array() for tensor in map(Tensor._make, tapped.request.sent())},
+        {tensor.name: tensor.array() for tensor in outputs},
+        {tensor.name: tensor.datatype for tensor in outputs},
+    )
+
+
+def outputs_of(tapped: Tapped) -> tuple[list[Tensor], str]:
+    """The outputs of its response, and the arm of a rollout that it names; none where it got an error."""
+    response, request = tapped.response, tapped.request
+    if response is None:
+        return [], ""
+    if RestRequest is not None and isinstance(response, LateCall):
+        return [Tensor(*each) for each in response.tensors()], ""
+    if RestRequest is not None and isinstance(request, RestRequest):
+        return _rest_outputs(tapped.response_bytes or b"", request.head.response_json_nbytes)
+    if isinstance(request, InferRequest):
+        message = inference.ModelInferResponse.FromString(bytes(tapped.response_bytes or b""))
+        pairs = zip(message.outputs, message.raw_output_contents, strict=True)
+        arm = message.parameters[ARM].string_param if ARM in message.parameters else ""
+        return [Tensor(output.name, output.datatype, tuple(output.shape), raw) for output, raw in pairs], arm
+    signature = request.signature
+    words = {} if signature is None else {name: word for name, word, _ in signature.run_output_specs}
+    return [Tensor(name, words[name], array.shape, bytes_of(words[name], array)) for name, array in response.items()], ""
+
+
+def _rest_outputs(body: bytes | memoryview, json_nbytes: int) -> tuple[list[Tensor], str]:
+    """Of a response by REST: JSON, and behind it the bytes of binary outputs."""
+    document = json.loads(bytes(body[: json_nbytes or len(body)]))
+    at = json_nbytes
+    found = []
+    for output in document["outputs"]:
+        word, shape = output["datatype"], tuple(output["shape"])
+        nbytes = output.get("parameters", {}).get("binary_data_size")
+        if nbytes is None:
+            data: Buffer = bytes_of(word, output["data"])
+        else:
+            data, at = body[at : at + nbytes], at + nbytes
+        found.append(Tensor(output["name"], word, shape, data))
+    return found, str(document.get("parameters", {}).get(ARM, ""))
+
+
+def array_of(datatype: str, shape: Sequence[int], data: Buffer) -> Array:
+    """ValueError where the bytes are not those of the shape."""
+    memory, at = memoryview(data), 0
+    if datatype != "BYTES":
+        flat: Array = np.frombuffer(memory, DATATYPES[datatype][2])
+        return flat.reshape(shape)
+    elements = []
+    while at < len(memory):
+        length = int.from_bytes(memory[at : at + 4], "little")
+        if at + 4 + length > len(memory):
+            raise ValueError("an element of BYTES is longer than its tensor")
+        elements.append(bytes(memory[at + 4 : at + 4 + length]))
+        at += 4 + length
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return array.reshape(shape)
+
+
+def bytes_of(datatype: str, values: Any) -> bytes:
+    """Raw bytes of an array, or of numbers and texts from JSON."""
+    if datatype != "BYTES":
+        return np.asarray(values, DATATYPES[datatype][2]).tobytes()
+    elements = [each.encode() if isinstance(each, str) else bytes(each) for each in np.asarray(values, object).reshape(-1)]
+    return b"".join(len(each).to_bytes(4, "little") + each for each in elements)

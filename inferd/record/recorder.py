@@ -1,0 +1,144 @@
+"""Records what models answer: a thread that writes what their taps keep.
+
+A request costs its way a pointer and a draw; all else happens here, in short pieces, since other threads wait for Python meanwhile.
+Requests are lost where a tap's room is spent, where a batch cannot be written or where the process is killed; the first two are
+counted. Never in here: the format (form.py), files (writer.py), requests on their way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from inferd import log as logs
+from inferd._core.batching.tap import Tap
+from inferd._core.codec.columns import Columns
+from inferd.config.record_sample import parse_samples
+from inferd.record.changes import changes_of, read_key
+from inferd.record.decoded import outputs_of
+from inferd.record.writer import Writer
+
+if TYPE_CHECKING:
+    from inferd._core.batching.tap import Tapped
+    from inferd.config import Settings
+    from inferd.engine.model import Model
+
+__all__ = ["Recorder"]
+
+log = logging.getLogger(__name__)
+
+MAX_HELD_BYTES = 64 << 20  # of requests that wait to be recorded,
+MEMORY_PART = 16  # and no more than one part in so many of message_memory_bytes, which they are charged to
+PIECE = 64  # requests between two rests
+REST_S = 0.0005
+LOOK_S = 0.005  # between two looks while requests come,
+IDLE_S = 0.05  # and while none come
+BATCH_BYTES = 8 << 20  # a batch that is as large,
+BATCH_ROWS = 4096  # as long
+BATCH_S = 1.0  # or as old is written
+
+
+class Recorder:
+    """Made before the models are loaded. Raises ConfigError and StartError. message_memory_bytes: of this process."""
+
+    def __init__(self, settings: Settings, message_memory_bytes: int) -> None:
+        assert settings.record is not None
+        key = read_key(settings.record_key_file) if settings.record_key_file and settings.record_hash else b""
+        changed = dict.fromkeys(settings.record_hash, "hash") | dict.fromkeys(settings.record_omit, "omit")
+        self._changes = changes_of(settings.record_omit, settings.record_hash, key) or None
+        self._writer = Writer(
+            settings.record,
+            segment_bytes=settings.record_segment_bytes,
+            segment_s=settings.record_segment_s,
+            limit_bytes=settings.record_limit_bytes,
+            changed=changed,
+        )
+        self._shares = parse_samples(settings.record_sample)
+        room_bytes = min(MAX_HELD_BYTES, message_memory_bytes // MEMORY_PART)
+        taps = {share for share in self._shares.values() if share}
+        self._taps = {share: Tap(share, max_held_nbytes=max(1, room_bytes // len(taps))) for share in taps}
+        self._columns = Columns()
+        self._oldest_s = 0.0  # when the batch's first row came
+        self._offset_ns = time.time_ns() - time.monotonic_ns()  # once: a clock that jumps moves no arrival against another
+        self._recorded = self._lost = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def watch(self, model: Model) -> None:
+        """Records the model from now on, if it is to be recorded. Before it starts."""
+        share = self._shares.get(model.name, self._shares[""])
+        if share:
+            model.tap(self._taps[share])
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Writes what there is, once all requests have their responses."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def counters(self) -> dict[str, float]:
+        """Those that observe.metrics shows. On any thread."""
+        return {
+            "record_seen_total": sum(tap.seen for tap in self._taps.values()),
+            "record_recorded_total": self._recorded,
+            "record_dropped_total": sum(tap.dropped for tap in self._taps.values()),
+            "record_lost_total": self._lost,
+            "record_write_failures_total": self._writer.failures,
+            "record_written_bytes_total": self._writer.written_bytes,
+            "record_waiting_bytes": sum(tap.held_nbytes for tap in self._taps.values()),
+        }
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            pieces = self._work()
+            self._stopping.wait(REST_S if pieces else LOOK_S if self._columns.rows else IDLE_S)
+        while self._work():
+            pass
+        self._write()
+        self._writer.end_segment()
+
+    def _work(self) -> bool:
+        """True: there is more."""
+        more = False
+        for tap in self._taps.values():
+            taken = tap.take(PIECE)
+            more |= len(taken) == PIECE
+            while taken:
+                self._add(taken.pop(0))
+        columns = self._columns
+        if columns.rows and (columns.rows >= BATCH_ROWS or columns.nbytes >= BATCH_BYTES or time.monotonic() - self._oldest_s >= BATCH_S):
+            self._write()
+        self._writer.look()
+        return more
+
+    def _add(self, tapped: Tapped) -> None:
+        if not self._columns.rows:
+            self._oldest_s = time.monotonic()
+        try:
+            if not self._columns.add(tapped, self._offset_ns, self._changes):
+                outputs, arm = outputs_of(tapped)
+                self._columns.add(tapped, self._offset_ns, self._changes, outputs, arm)
+        except Exception:
+            log.exception("record: a request cannot be recorded, and the batch that it is in is lost", extra=logs.LIMITED)
+            self._lost += self._columns.rows + 1
+            self._columns = Columns()
+
+    def _write(self) -> None:
+        columns = self._columns
+        if not columns.rows:
+            return
+        try:
+            written = self._writer.write(columns)
+        except Exception:
+            log.exception("record: a batch cannot be written and is lost", extra=logs.LIMITED)
+            written = False
+        if written:
+            self._recorded += columns.rows
+        else:
+            self._lost += columns.rows
+        columns.clear()

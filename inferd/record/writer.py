@@ -1,0 +1,155 @@
+"""Segments of a record: Arrow IPC streams in one folder, each begun anew after so many bytes or so long.
+
+A stream that was cut off keeps all of its whole batches, so a process that is killed loses no more than the batch that it had not
+written. Segments of all processes together stay within a limit: the oldest leave first. A write that fails (a full disk) costs its
+batch: the segment is cut behind its last whole batch, and the next one begins a new segment a second later. Not for several threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferd.errors import StartError
+from inferd.log import event
+from inferd.record.form import SUFFIX, arrow, batch_of, schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from inferd._core.codec.columns import Columns
+
+__all__ = ["Writer", "segments_of"]
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0  # after a write that failed
+BUFFER_BYTES = 1 << 20
+
+
+class Writer:
+    """folder: is made if it is not there. segment_bytes, segment_s: a segment that is as large or as old ends. limit_bytes: of all
+    segments; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        segment_bytes: int,
+        segment_s: float,
+        limit_bytes: int = 0,
+        changed: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = Path(folder)
+        self.written_bytes = self.failures = 0
+        self._segment_bytes, self._segment_s, self._limit_bytes, self._clock = segment_bytes, segment_s, limit_bytes, clock
+        self._schema = schema_of(changed)
+        self._path: Path | None = None
+        self._file: Any = None
+        self._stream: Any = None
+        self._whole_bytes = 0  # of the segment, up to its last whole batch
+        self._number = 0
+        self._began_s = self._retry_s = 0.0
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StartError(f"record: cannot write into the folder {str(folder)!r}: {error.strerror}; choose another folder") from None
+
+    def write(self, columns: Columns) -> bool:
+        """One batch, which the kernel has then. False: it is lost."""
+        if self._file is None and self._clock() < self._retry_s:
+            return False
+        try:
+            if self._file is None:
+                self._begin()
+            self._stream.write_batch(batch_of(columns, self._schema))
+            self._file.flush()
+            whole_bytes = self._file.tell()
+        except OSError as error:
+            self._fail(error)
+            return False
+        self.written_bytes += whole_bytes - self._whole_bytes
+        self._whole_bytes = whole_bytes
+        if whole_bytes >= self._segment_bytes:
+            self.end_segment()
+        return True
+
+    def look(self) -> None:
+        """Ends a segment that is old. Call it now and then."""
+        if self._file is not None and self._clock() - self._began_s >= self._segment_s:
+            self.end_segment()
+
+    def end_segment(self) -> None:
+        """The next batch begins another one."""
+        if self._file is None:
+            return
+        try:
+            self._stream.close()
+            self._file.close()
+        except OSError as error:
+            self._fail(error)
+        self._path = self._file = self._stream = None
+        self._remove_oldest()
+
+    def _begin(self) -> None:
+        pa = arrow()
+        self._number += 1
+        now = datetime.now(UTC)
+        self._path = self.folder / f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z-{os.getpid()}-{self._number:04}{SUFFIX}"
+        self._whole_bytes, self._began_s = 0, self._clock()
+        self._file = pa.BufferedOutputStream(pa.OSFile(str(self._path), "wb"), BUFFER_BYTES)
+        self._stream = pa.ipc.new_stream(self._file, self._schema)
+
+    def _fail(self, error: OSError) -> None:
+        self.failures += 1
+        self._retry_s = self._clock() + RETRY_S
+        path = self._path
+        for each in (self._stream, self._file):
+            with suppress(OSError):
+                if each is not None:
+                    each.close()
+        self._path = self._file = self._stream = None
+        if path is not None:
+            with suppress(OSError):
+                if self._whole_bytes:
+                    os.truncate(path, self._whole_bytes)
+                else:
+                    path.unlink(missing_ok=True)
+        said = error.strerror or str(error)
+        log.error(
+            "record: a batch cannot be written into %s and is lost: %s; requests are served as before",
+            *(self.folder, said),
+            extra=event("record_failed"),
+        )
+        self._remove_oldest()
+
+    def _remove_oldest(self) -> None:
+        """Until all segments together are within the limit; the newest one stays."""
+        if not self._limit_bytes:
+            return
+        sizes = []
+        for path in segments_of(self.folder):
+            with suppress(OSError):
+                sizes.append((path, path.stat().st_size))
+        total = sum(size for _, size in sizes)
+        for path, size in sizes[:-1]:
+            if total <= self._limit_bytes:
+                return
+            with suppress(OSError):
+                path.unlink()
+                total -= size
+                log.info("record: %s leaves: all segments together are larger than record_limit_bytes", path.name)
+
+
+def segments_of(folder: Path) -> list[Path]:
+    """Oldest first, by their names."""
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))

@@ -1,0 +1,129 @@
+"""A server that records: each request, whichever way it came, with what the client sent and got."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inferd._core.batching.tap import Tap
+from inferd.errors import StartError
+from inferd.protocol import inference
+from inferd.record.decoded import decode
+from inferd.record.reader import Recorded, Segments, read
+from tests.rest import Asker, infer_body
+from tests.server_fixtures import ServerFixture, until
+from tests.wire import SERVICE, Caller, infer_request, rows, same
+
+
+def counted(address: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://{address}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    return {line.split()[0].removeprefix("inferd_record_"): float(line.split()[1]) for line in lines if line.startswith("inferd_record_")}
+
+
+def by_id(folder: Path) -> dict[str, Recorded]:
+    return {request.id: request for request in read(folder)}
+
+
+def test_requests_of_each_way_are_recorded(model_files: Path, tmp_path: Path) -> None:
+    x = rows(2)
+    texts = np.array([["é".encode(), b""]], object)
+    image = np.zeros((1, 3, 224, 224), np.float32)
+    with ServerFixture(model_files, http_port=0, record=str(tmp_path)) as server, Caller(server.address) as caller:
+        got = caller.answers("identity", {"x": x}, id="grpc")
+        caller.answers("identity", {"x": x}, id="typed", typed=True)
+        caller.answers("pooled_image", {"image": image}, id="large")
+        stream = caller.channel.stream_stream(
+            f"/{SERVICE}/ModelStreamInfer",
+            request_serializer=inference.ModelInferRequest.SerializeToString,
+            response_deserializer=inference.ModelStreamInferResponse.FromString,
+        )
+        assert len(list(stream(iter([infer_request("identity", {"x": x}, id="stream")])))) == 1
+        with Asker(server.http) as asker:
+            for name, more in (("json", {}), ("binary", {"parameters": {"binary_data_output": True}})):
+                body = infer_body("x", "FP32", [2, 16], x.ravel().tolist(), id=name, **more)
+                assert asker.post("/v2/models/identity/infer", body).status == 200
+            assert asker.post("/v2/models/text/infer", infer_body("x", "BYTES", [1, 2], ["é", ""], id="text")).status == 200
+    found = by_id(tmp_path)
+    assert set(found) == {"grpc", "typed", "large", "stream", "json", "binary", "text"}
+    for name in ("grpc", "typed", "stream", "json", "binary"):
+        same(found[name].inputs, {"x": x})
+        same(found[name].outputs, got)
+        assert (found[name].model, found[name].version, found[name].code) == ("identity", "1", 0)
+    assert found["large"].inputs["image"].shape == (1, 3, 224, 224)
+    (text,) = found["text"].inputs.values()
+    np.testing.assert_array_equal(text, texts)
+    arrivals = [request.arrival_ns for request in read(tmp_path)]
+    assert arrivals == sorted(arrivals)
+
+
+def test_shares_of_models_and_what_is_counted(model_files: Path, tmp_path: Path) -> None:
+    options = {"record": str(tmp_path), "record_sample": ("identity=1", "add=0"), "record_omit": ("y",)}
+    with ServerFixture(model_files, **options) as server, Caller(server.address) as caller:
+        for number in range(5):
+            caller.answers("identity", {"x": rows(1)}, id=str(number))
+        caller.answers("versions", {"x": rows(1)})
+        told = counted(server.metrics)
+    assert (told["seen_total"], told["dropped_total"], told["lost_total"]) == (5, 0, 0)
+    segments = Segments([tmp_path])
+    assert [request.id for request in segments.requests()] == ["0", "1", "2", "3", "4"]
+    assert segments.models() == {"identity": 5}
+    assert segments.changed == {"y": "omit"}
+
+
+def test_a_version_that_is_loaded_later_is_recorded(tmp_path: Path, model_files: Path) -> None:
+    with ServerFixture(model_files, model_control="explicit", record=str(tmp_path)) as server, Caller(server.address) as caller:
+        caller.ask("RepositoryModelLoad", model_name="identity")
+        caller.answers("identity", {"x": rows(1)}, id="a")
+    assert set(by_id(tmp_path)) == {"a"}
+
+
+def test_a_disk_that_is_full_fails_no_request(model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inferd.record.writer import Writer
+
+    with ServerFixture(model_files, record=str(tmp_path)) as server, Caller(server.address) as caller:
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "_begin", _full)
+            caller.answers("identity", {"x": rows(1)}, id="lost")
+            until(lambda: counted(server.metrics)["lost_total"] > 0)
+        told = counted(server.metrics)
+        assert (told["write_failures_total"], told["lost_total"], told["recorded_total"]) == (1, 1, 0)
+        caller.answers("identity", {"x": rows(1)})
+
+
+def _full(self: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_without_pyarrow_the_server_does_not_start(model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inferd.record import form
+
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    form.arrow.cache_clear()
+    form._types.cache_clear()
+    with pytest.raises(StartError, match=r"pip install 'inferd\[record\]'"), ServerFixture(model_files, record=str(tmp_path)):
+        pass
+    form.arrow.cache_clear()
+
+
+def test_a_tap_of_any_transport_is_decoded(model_files: Path) -> None:
+    """What a shadow and a canary read."""
+    tap, x = Tap(), rows(2)
+    with ServerFixture(model_files, http_port=0) as server, Caller(server.address) as caller, Asker(server.http) as asker:
+        model = server.server.repository.lookup("identity", "")
+        server.on_loop(lambda: model.tap(tap))
+        got = caller.answers("identity", {"x": x}, id="a")
+        assert asker.post("/v2/models/identity/infer", infer_body("x", "FP32", [2, 16], x.ravel().tolist(), id="b")).status == 200
+        server.on_loop(lambda: model.untap(tap))
+        caller.answers("identity", {"x": x}, id="c")
+        first, second = (decode(each) for each in tap.take())
+        for found, name in ((first, "a"), (second, "b")):
+            assert (found.id, found.model, found.version, found.arm) == (name, "identity", "1", "")
+            same(found.inputs, {"x": x})
+            same(found.outputs, got)
+            assert found.datatypes == {"y": "FP32"}
+        assert json.dumps([tap.seen, tap.offered, tap.dropped]) == "[2, 2, 0]"
