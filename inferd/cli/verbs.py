@@ -22,6 +22,7 @@ VERBS = {
     "serve": "Serve ONNX files or a model repository over gRPC and REST.",
     "infer": "Send one request to a server, or run a model once without one.",
     "check": "List everything in a model repository that needs a change.",
+    "diff": "Compare two models before one takes the other's place.",
     "bench": "Measure a server: its peak, its latency at a rate, an SLO.",
     "tune": "Find the settings that serve a model best on this machine.",
     "health": "Ask a server whether it takes requests, for probes.",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferd.client_inputs.inputs import Array
 
-__all__ = ["Description", "Response", "Target", "failure_over_http", "open_target", "require_client"]
+__all__ = ["Description", "Local", "Response", "Target", "failure_over_http", "open_target", "require_client"]
 
 
 class Description(NamedTuple):
@@ -187,14 +187,14 @@ class Remote:
 
 
 class Local:
-    """An engine in this process, over one file or folder. Of a repository only `model` is loaded when it is named."""
+    """An engine in this process, over one file or folder. Of a repository only `model` is loaded when it is named. options: Engine's."""
 
-    def __init__(self, path: Path, model: str | None, timeout_s: float) -> None:
+    def __init__(self, path: Path, model: str | None, timeout_s: float, **options: Any) -> None:
         from inferd.engine.embedded import Engine
 
         self._path = str(path)
         own = [place for place in (path / (model or ""), path / f"{model}.onnx") if model and place.exists()]
-        self.engine = Engine(own[0] if own else path)
+        self.engine = Engine(own[0] if own else path, **options)
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:

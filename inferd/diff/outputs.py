@@ -5,7 +5,8 @@
 
 Three questions, asked of each output by itself:
 - values: is |got - expected| <= absolute + relative * |expected|, as `numpy.isclose` asks? A row with a value beyond that has changed.
-- decisions: the class that comes first on the last axis, a label, or on which side of a threshold a number lies. A flip is another one.
+- decisions: the class that comes first on the last axis, a label, or on which side of a threshold a number lies. A flip is another
+  decision; where expected's two candidates are within the tolerance of each other, it was a tie, and there is no flip.
 - ranks: the first five classes and their order.
 
 Never in here: files, models, what a difference means (verdict.py).
@@ -22,7 +23,19 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ARGMAX", "AUTO", "MOST", "NONE", "Difference", "OutputDifference", "Rule", "compare"]
+__all__ = [
+    "ABSOLUTE",
+    "ARGMAX",
+    "AUTO",
+    "MOST",
+    "NONE",
+    "Difference",
+    "OutputDifference",
+    "Rule",
+    "compare",
+    "decisions_of",
+    "tolerance_of",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -77,6 +90,11 @@ class OutputDifference(msgspec.Struct):
         return self.decisions > 0 and not (self.by_assumed_threshold and (self.low < 0 or self.high > 1))
 
     @property
+    def values_changed(self) -> bool:
+        """False of labels: another one is a flip."""
+        return self.changed_rows > 0 and (self.values + self.not_finite > 0 or not self.decisions)
+
+    @property
     def flips(self) -> int:
         return self.decision_flips if self.has_decisions else 0
 
@@ -118,7 +136,7 @@ class Difference(msgspec.Struct):
     """All outputs, of one request or of many."""
 
     requests: int = 0
-    changed: int = 0  # requests with a row that changed, a value that is not finite, or a mismatch
+    changed: int = 0  # requests with a value beyond the tolerance, or a mismatch; another label is a flip
     flipped: int = 0  # requests with a decision that flipped
     mismatched: int = 0  # requests with an output that could not be compared
     outputs: dict[str, OutputDifference] = {}
@@ -170,7 +188,7 @@ def compare(
         found.outputs[name] = output
     outputs = found.outputs.values()
     found.mismatched = int(any(output.mismatches for output in outputs))
-    found.changed = int(any(output.changed_rows or output.mismatches for output in outputs))
+    found.changed = int(any(output.values_changed or output.mismatches for output in outputs))
     found.flipped = int(any(output.flips for output in outputs))
     return found
 
@@ -222,8 +240,7 @@ def compare_labels(expected: Array, got: Array, rule: Rule, found: OutputDiffere
 
 
 def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: OutputDifference) -> None:
-    absolute = ABSOLUTE if rule.absolute is None else rule.absolute
-    relative = RELATIVE.get(word, RELATIVE_ELSE) if rule.relative is None else rule.relative
+    absolute, relative = tolerance_of(rule, word)
     finite = np.isfinite(expected) & np.isfinite(got)
     alike = finite | (expected == got) | (np.isnan(expected) & np.isnan(got))
     difference = np.minimum(np.where(finite, np.abs(got - expected), 0.0), MOST)
@@ -242,38 +259,58 @@ def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: O
     if found.values:
         found.low = float(min(expected[finite].min(), got[finite].min()))
         found.high = float(max(expected[finite].max(), got[finite].max()))
-    decide(expected, got, rule, found)
+    decide(expected, got, rule, (absolute, relative), found)
 
 
 def summed(values: Array) -> float:
     return min(float(values.sum()), MOST)
 
 
+def tolerance_of(rule: Rule, word: str) -> tuple[float, float]:
+    """Absolute and relative."""
+    relative = RELATIVE.get(word, RELATIVE_ELSE) if rule.relative is None else rule.relative
+    return ABSOLUTE if rule.absolute is None else rule.absolute, relative
+
+
 def rows_with(differs: Array, rows: int) -> int:
     return int(np.count_nonzero(differs.reshape(rows, -1).any(axis=1)))
 
 
-def decide(expected: Array, got: Array, rule: Rule, found: OutputDifference) -> None:
+def decide(expected: Array, got: Array, rule: Rule, tolerance: tuple[float, float], found: OutputDifference) -> None:
     if rule.decide == NONE:
         return
     classes = expected.shape[-1] if expected.ndim and not isinstance(rule.decide, float | int) else 1
     if classes > 1 and (expected.ndim > 1 or rule.decide == ARGMAX or found.rows == 1):
-        compare_classes(expected.reshape(-1, classes), got.reshape(-1, classes), found)
+        compare_classes(expected.reshape(-1, classes), got.reshape(-1, classes), tolerance, found)
     elif rule.decide != ARGMAX:
         assumed = rule.decide == AUTO
         threshold = 0.5 if assumed else float(rule.decide)
-        flips = (expected >= threshold) != (got >= threshold)
+        margins = np.abs(expected - threshold)
+        flips = ((expected >= threshold) != (got >= threshold)) & ~(margins <= tolerance[0] + tolerance[1] * abs(threshold))
         found.by_assumed_threshold = assumed
         found.decisions = expected.size
-        count_flips(flips, np.abs(expected - threshold), found)
+        count_flips(flips, margins, found)
 
 
-def compare_classes(expected: Array, got: Array, found: OutputDifference) -> None:
+def decisions_of(array: Array, rule: Rule, word: str = "") -> list[str]:
+    """Each decision of an output in words: the place of a class, a label, or `high` and `low` beside a threshold."""
+    if kind_of(array, word) == "label" and not isinstance(rule.decide, float | int):
+        return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in array.reshape(-1).tolist()]
+    numbers = as_numbers(array, word)
+    if numbers.ndim and numbers.shape[-1] > 1 and not isinstance(rule.decide, float | int):
+        return list(map(str, numbers.reshape(-1, numbers.shape[-1]).argmax(axis=1).tolist()))
+    threshold = 0.5 if isinstance(rule.decide, str) else rule.decide
+    return [f"{'from' if each >= threshold else 'below'} {threshold:g}" for each in numbers.reshape(-1).tolist()]
+
+
+def compare_classes(expected: Array, got: Array, tolerance: tuple[float, float], found: OutputDifference) -> None:
     """Rows of classes. The first of equal ones is the decision, as in numpy; NaN comes first."""
     best, chosen = expected.argmax(axis=1), got.argmax(axis=1)
     rows = np.arange(len(expected))
     found.decisions = found.rankings = len(expected)
-    count_flips(best != chosen, expected[rows, best] - expected[rows, chosen], found)
+    margins = expected[rows, best] - expected[rows, chosen]
+    ties = margins <= tolerance[0] + tolerance[1] * np.abs(expected[rows, best])
+    count_flips((best != chosen) & ~ties, margins, found)
     found.rank_changes = int(np.count_nonzero((top(expected) != top(got)).any(axis=1)))
 
 

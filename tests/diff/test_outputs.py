@@ -38,6 +38,7 @@ def test_values_against_numpy():
     ("expected", "got", "rule", "decisions", "flips", "margin"),
     [
         pytest.param([[0.6, 0.4], [0.1, 0.9]], [[0.4, 0.6], [0.2, 0.8]], Rule(), 2, 1, 0.2, id="argmax"),
+        pytest.param([[0.50001, 0.5]], [[0.5, 0.50001]], Rule(), 1, 0, 0.0, id="a tie"),
         pytest.param([0.7, 0.2], [0.4, 0.3], Rule(), 2, 1, 0.2, id="a probability"),
         pytest.param([7.0, 0.2], [0.4, 0.3], Rule(), 2, 0, 6.5, id="numbers that are no probabilities decide nothing"),
         pytest.param([7.0, 2.0], [4.0, 3.0], Rule(decide=5), 2, 1, 2.0, id="a threshold"),

@@ -1,0 +1,208 @@
+"""`inferd diff`: two models held against each other before one takes the other's place. Exit codes: 0 same, 1 worse, 2 inconclusive, or
+the two cannot be compared."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferd.cli.bench_compare import between
+from inferd.cli.duration import Duration, timeout_option
+from inferd.cli.number import Fraction, Whole
+from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
+from inferd.cli.say import echo, one_line, say
+from inferd.cli.typed import typed, typed_here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inferd.client_inputs.reach import Reach
+    from inferd.diff.outputs import Rule
+
+__all__ = ["diff"]
+
+SHARE = between(0, 1.01)
+COLOURS = {"WORSE": "red", "SAME": "green", "INCONCLUSIVE": "yellow"}
+
+
+class Typed(click.Command):
+    """Keeps what was typed, for the report."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        extra.setdefault("obj", typed("diff", args))
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=Typed)
+@click.argument("old")
+@click.argument("new")
+@click.option("--on", metavar="FOLDER", help="Requests: a folder of .npz, .json, .npy, .csv, .txt, pictures or sounds.")
+@click.option("--random", "count", type=Whole(1, 1_000_000), help="So many random requests instead.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
+@click.option("--rows", type=Whole(0, 1_000_000), default=1, show_default=True, help="Rows of a request; 0: a file is one request.")
+@click.option("--seed", type=Whole(0, 2**62), default=0, show_default=True, help="Of random requests, and of the noise's batches.")
+@click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
+@click.option("--atol", type=Fraction(0), help="Absolute tolerance.  [default: 1e-5, or three times OLD's own noise]")
+@click.option("--rtol", type=Fraction(0), help="Relative tolerance.  [default: 1e-4; 1e-2 of FP16, 2e-2 of BF16]")
+@click.option("--decide", multiple=True, metavar="OUTPUT=HOW", help="Decision of an output: argmax, none, or a threshold such as 0.3.")
+@click.option("--max-changed", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose values may change.  [default: 0%]")
+@click.option("--max-flips", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose decisions may flip.  [default: 0%]")
+@click.option(
+    "--max-slower", default="5%", callback=between(0.001, 10), metavar="SHARE", show_default=True, help="Slower p50 that is allowed."
+)
+@click.option("--no-performance", is_flag=True, help="Compare predictions only.")
+@click.option("--time", "seconds", type=Duration(), default="30s", show_default=True, help="For performance, at most.")
+@click.option("--worst", type=Whole(0, 1000), default=5, show_default=True, help="How many of the requests that differ most to show.")
+@click.option("--save-worst", metavar="FOLDER", help="Write their inputs there, as .npz files for `inferd infer`.")
+@click.option("--html", metavar="FILE", help="Write a page with charts.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the whole report as JSON; - is stdout.")
+@click.option("--junit", metavar="FILE", help="Write a test case for each check, for CI.")
+@timeout_option("60s", "Time that one request may take.")
+@click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along to servers.")
+@TOKEN_FILE
+@reaches_by_tls
+def diff(
+    old: str,
+    new: str,
+    on: str | None,
+    count: int | None,
+    shapes: tuple[str, ...],
+    rows: int,
+    seed: int,
+    cast: bool,
+    atol: float | None,
+    rtol: float | None,
+    decide: tuple[str, ...],
+    max_changed: float,
+    max_flips: float,
+    max_slower: float,
+    no_performance: bool,
+    seconds: float,
+    worst: int,
+    save_worst: str | None,
+    html: str | None,
+    json_file: str | None,
+    junit: str | None,
+    timeout: float,
+    pairs: tuple[str, ...],
+    reach: Reach,
+) -> int:
+    """Compare two models: predictions on the same requests, and what a request costs.
+
+    OLD and NEW are model files, a version in a repository (models/digits/3), or models on servers (HOST:PORT/MODEL:VERSION). Exit code 0
+    if NEW is the same, 1 if it is worse, 2 if that cannot be said.
+
+    \b
+    inferd diff old.onnx new.onnx --random 1000
+    inferd diff models/digits/1 models/digits/2 --on requests/ --html diff.html
+    inferd diff localhost:8001/digits:1 localhost:8001/digits:2 --on requests/ --max-flips 1%
+    """
+    if (on is None) == (count is None):
+        raise click.UsageError("give the requests: --on FOLDER or --random N, one of them")
+
+    from inferd.bench import report as files
+    from inferd.cli.infer import _pair
+    from inferd.diff import page, words
+    from inferd.diff.outputs import Rule
+    from inferd.diff.report import Limits
+    from inferd.diff.requests import random_requests, requests_in
+    from inferd.diff.run import run
+    from inferd.diff.sources import Source, check_inputs
+
+    for path in (html, junit, json_file):
+        if path and path != "-":
+            files.check_writable(path)
+    metadata = [_pair(text) for text in pairs]
+    notices: list[str] = []
+    watch = progress if sys.stderr.isatty() else lambda _: None
+    with Source(old, timeout, metadata, reach) as before, Source(new, timeout, metadata, reach) as after:
+        check_inputs(before, after)
+        default = Rule(atol, rtol)
+        rules = rules_of(decide, default, sorted(before.datatypes))
+        if on is not None:
+            folder = Path(on)
+            if not folder.is_dir():
+                raise click.UsageError(f"--on {on}: expected a folder of requests; there is none of this name")
+            requests = requests_in(folder, before.description, rows, cast, notices)
+        else:
+            requests = random_requests(before.description, count or 0, shapes, seed, notices)
+        report = run(
+            before,
+            after,
+            requests,
+            f"{len(requests):,} requests of {on}" if on is not None else f"{len(requests):,} random requests (seed {seed})",
+            rules=rules,
+            default=default,
+            limits=Limits(max_changed, max_flips, max_slower),
+            worst=worst,
+            seconds=0.0 if no_performance else seconds,
+            seed=seed,
+            watch=watch,
+            keep=keeper(save_worst) if save_worst else None,
+        )
+    report.notices = [*map(one_line, notices), *report.notices]
+    report.command = typed_here()
+    text = as_json(report)
+    if html:
+        files.write_text(html, page.page(report))
+    if junit:
+        files.write_text(junit, words.junit(report))
+    if json_file and json_file != "-":
+        files.write_text(json_file, text + "\n")
+    if json_file == "-":
+        say(text)
+    else:
+        echo(words.plain(report, coloured))
+    assert report.verdict is not None
+    return report.verdict.word.exit_code
+
+
+def as_json(report: Any) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+
+
+def rules_of(decide: Sequence[str], default: Rule, outputs: Sequence[str]) -> dict[str, Rule]:
+    """--decide OUTPUT=HOW."""
+    from inferd.diff.outputs import ARGMAX, NONE, Rule
+
+    found = {}
+    for text in decide:
+        name, _, how = text.rpartition("=")
+        if name not in outputs:
+            raise click.UsageError(f"--decide {text}: expected OUTPUT=HOW for one of {', '.join(outputs)}")
+        try:
+            means = how if how in (ARGMAX, NONE) else float(how)
+        except ValueError:
+            raise click.UsageError(f"--decide {text}: expected argmax, none or a number, got {how!r}") from None
+        found[name] = Rule(default.absolute, default.relative, means)
+    return found
+
+
+def keeper(folder: str) -> Callable[..., None]:
+    """Writes the inputs of the worst requests."""
+    import numpy as np
+
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"--save-worst {folder}: cannot be made: {error.strerror}") from None
+
+    def keep(rank: int, request: Any, *_: Any) -> None:
+        arrays = {name: array.astype("S") if array.dtype == object else array for name, array in request.inputs.items()}
+        np.savez(place / f"{rank + 1:03d}.npz", **arrays)
+
+    return keep
+
+
+def progress(text: str) -> None:
+    click.echo(f"\r\033[K{text} ...", nl=False, err=True)
+
+
+def coloured(word: str, text: str) -> str:
+    return click.style(text, fg=COLOURS[word]) if word in COLOURS else text

@@ -1,0 +1,93 @@
+"""A comparison as one value, which tables, pages and files show. Never in here: how it comes about (run.py), how it looks."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from inferd.bench.compare import Comparison
+from inferd.diff.outputs import Difference
+
+__all__ = ["FORMAT", "Distribution", "Failures", "Limits", "Report", "Verdict", "Word", "Worst"]
+
+FORMAT = 1
+
+
+class Word(Enum):
+    """The verdict; its exit code is its place."""
+
+    SAME = "SAME"
+    WORSE = "WORSE"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+    @property
+    def exit_code(self) -> int:
+        return list(Word).index(self)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """checks: each question that was asked, its word, and its answer in words."""
+
+    word: Word
+    sentence: str
+    checks: list[tuple[str, Word, str]]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What NEW may differ by. Shares of requests; slower: a share of OLD's p50."""
+
+    max_changed: float = 0.0
+    max_flips: float = 0.0
+    max_slower: float = 0.05
+
+
+class Failures(msgspec.Struct):
+    """Requests without a response: of one side, or of both, which tells nothing of NEW."""
+
+    only_old: int = 0
+    only_new: int = 0
+    both: int = 0
+    first: str = ""  # what NEW said, or else OLD
+
+
+class Worst(msgspec.Struct):
+    """One of the requests that differ most. values: of each tensor the first ones. why: what differs, in words."""
+
+    name: str
+    why: str
+    inputs: dict[str, Any]
+    old: dict[str, Any]
+    new: dict[str, Any]
+
+
+class Distribution(msgspec.Struct):
+    """Of one output: the largest difference of each request, as quantiles; and which decision became which how often."""
+
+    quantiles: list[tuple[float, float]] = []
+    transitions: list[tuple[str, str, int]] = []
+    shares: dict[str, tuple[int, int]] = {}  # a decision -> how often OLD and NEW make it
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """All of `inferd diff`, as --json writes it."""
+
+    format: int = FORMAT
+    old: str
+    new: str
+    on: str
+    requests: int
+    difference: Difference
+    noise: Difference
+    tolerances: dict[str, tuple[float, float]] = {}  # of each output: absolute, relative
+    failures: Failures
+    worst: list[Worst] = []
+    distributions: dict[str, Distribution] = {}
+    performance: Comparison | None = None
+    limits: Limits
+    verdict: Verdict | None = None
+    notices: list[str] = []
+    command: str = ""
+    made_unix_s: float = 0.0
+    versions: dict[str, str] = {}

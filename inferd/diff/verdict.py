@@ -1,0 +1,210 @@
+"""Same, worse or inconclusive: what a comparison says of NEW, check by check and in one sentence.
+
+A share of requests is judged by its interval (Clopper and Pearson 1934): worse where all of it is beyond the limit, same where none of it
+is, else inconclusive. A limit of 0 is different: one request breaks it, and none keeps it on these requests. Performance is worse
+where an interval says so; it is inconclusive where p50's does not tell. Never in here: measuring, how words look.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from inferd.diff.outputs import MOST
+from inferd.diff.report import Verdict, Word
+
+if TYPE_CHECKING:
+    from inferd.bench.compare import Change
+    from inferd.diff.outputs import OutputDifference
+    from inferd.diff.report import Report
+
+__all__ = ["character", "judge", "percent", "share_interval"]
+
+CONFIDENCE = 0.95
+FEW, MOST_OF = 0.05, 0.9  # shares of rows
+SMALL, LARGE = 0.05, 0.2  # relative RMS: a quantised copy's is below, another model's above
+FIGURES = {"p50": "p50 latency", "requests/s": "throughput", "CPU/request": "CPU per request"}
+
+
+def judge(report: Report) -> Verdict:
+    """The verdict on a report whose other fields are filled in."""
+    checks = [answered(report), shapes(report), *predictions(report), *performance(report)]
+    words = [word for _, word, _ in checks]
+    word = next(each for each in (Word.WORSE, Word.INCONCLUSIVE, Word.SAME) if each in words or each is Word.SAME)
+    if word is Word.SAME:
+        sentence = within_limits(report) + "".join(f", and {said}" for name, _, said in checks if name == "performance")
+    else:
+        sentence = "; ".join(said for _, own, said in checks if own is word)
+    return Verdict(word, sentence, checks)
+
+
+def within_limits(report: Report) -> str:
+    changed, flipped = report.difference.changed, report.difference.flipped
+    if not changed and not flipped:
+        return f"NEW gives the same predictions on all {report.difference.requests:,} requests"
+    return f"NEW changes {changed:,} and flips {flipped:,} of {report.requests:,} requests, which the limits allow"
+
+
+def answered(report: Report) -> tuple[str, Word, str]:
+    failures, compared = report.failures, report.difference.requests
+    if failures.only_new:
+        said = f"NEW rejects {failures.only_new:,} of {report.requests:,} requests that OLD answers ({failures.first})"
+        return "responses", Word.WORSE, said
+    if not compared:
+        return "responses", Word.INCONCLUSIVE, f"no request was answered by both ({failures.first})"
+    return "responses", Word.SAME, f"both answer {compared:,} of {report.requests:,} requests"
+
+
+def shapes(report: Report) -> tuple[str, Word, str]:
+    for name, output in report.difference.outputs.items():
+        if output.mismatches:
+            words, requests = max(output.mismatches.items(), key=lambda each: each[1])
+            return "signature", Word.WORSE, f"the output {name} cannot be compared in {requests:,} requests: {words}"
+    return "signature", Word.SAME, "outputs have the same names, datatypes and shapes"
+
+
+def predictions(report: Report) -> list[tuple[str, Word, str]]:
+    difference, noise, limits = report.difference, report.noise, report.limits
+    count = difference.requests
+    if not count:
+        return []
+    checks = []
+    flips = [f"{name}: {output.flips:,} of {output.decisions:,}" for name, output in difference.outputs.items() if output.flips]
+    by_noise = noise.flipped / noise.requests if noise.requests else 0.0
+    if any(output.has_decisions for output in difference.outputs.values()):
+        word = judged(difference.flipped, count, max(limits.max_flips, share_interval(noise.flipped, noise.requests)[1] if by_noise else 0))
+        said = f"NEW decides {difference.flipped:,} of {count:,} requests differently ({percent(difference.flipped / count)})"
+        said = f"{said}{sureness(report)}" if flips else f"all {count:,} requests get the same decision"
+        if word is Word.INCONCLUSIVE:
+            said += f", which {count:,} requests cannot hold against the limit of {100 * limits.max_flips:g} %"
+        checks.append(("decisions", word, said))
+    word = judged(difference.changed, count, limits.max_changed)
+    if difference.changed:
+        said = f"values change beyond the tolerance in {difference.changed:,} of {count:,} requests: {characters(report)}"
+    else:
+        said = f"all values are within the tolerance ({largest(report)})"
+    checks.append(("values", word, said))
+    return checks
+
+
+def judged(found: int, count: int, limit: float) -> Word:
+    if not limit:
+        return Word.WORSE if found else Word.SAME
+    low, high = share_interval(found, count)
+    return Word.WORSE if low > limit else Word.SAME if high <= limit else Word.INCONCLUSIVE
+
+
+def share_interval(found: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Clopper and Pearson's, by halving: the shares that make `found` or more, and `found` or fewer, as rare as this."""
+    tail = (1 - confidence) / 2
+
+    def at_most(share: float, number: int) -> float:
+        if share <= 0 or number >= count:
+            return 1.0
+        if share >= 1 or number < 0:
+            return 0.0
+        terms = (
+            math.exp(
+                math.lgamma(count + 1)
+                - math.lgamma(k + 1)
+                - math.lgamma(count - k + 1)
+                + k * math.log(share)
+                + (count - k) * math.log1p(-share)
+            )
+            for k in range(number + 1)
+        )
+        return min(sum(terms), 1.0)
+
+    if not count:
+        return 0.0, 1.0
+    low = 0.0 if not found else bisect(lambda share: 1 - at_most(share, found - 1) < tail)
+    high = 1.0 if found == count else bisect(lambda share: at_most(share, found) > tail)
+    return low, high
+
+
+def bisect(is_below: object) -> float:
+    """Where a condition that holds for small shares ends."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_below(middle) else (low, middle)  # type: ignore[operator]
+    return low
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def sureness(report: Report) -> str:
+    """Whether OLD was sure of the decisions that flipped."""
+    outputs = [output for output in report.difference.outputs.values() if output.flips and output.max_flip_margin]
+    if not outputs:
+        return ""
+    output = max(outputs, key=lambda each: each.max_flip_margin)
+    mean = output.sum_flip_margin / output.decision_flips
+    return f"; there OLD preferred its own by {mean:.2g} on average, by {output.max_flip_margin:.2g} at most"
+
+
+def largest(report: Report) -> str:
+    worst = max(report.difference.outputs.items(), key=lambda each: each[1].max_absolute, default=None)
+    if worst is None or not worst[1].max_absolute:
+        return "bit for bit the same" if worst is not None else "no output has numbers"
+    floor = report.noise.outputs.get(worst[0])
+    beside = f"; OLD differs from itself by {floor.max_absolute:.2g}" if floor and floor.max_absolute else ""
+    return f"the largest difference is {worst[1].max_absolute:.2g}, in {worst[0]}{beside}"
+
+
+def characters(report: Report) -> str:
+    words = {name: character(output) for name, output in report.difference.outputs.items()}
+    return "; ".join(f"{name} {said}" for name, said in words.items() if said)
+
+
+def character(output: OutputDifference) -> str:
+    """What kind of difference an output has, as one would say it; empty: none."""
+    if output.mismatches or not output.changed_rows:
+        return ""
+    share = output.changed_rows / max(output.rows, 1)
+    if output.not_finite:
+        return f"has {output.not_finite:,} values that are NaN or infinite on one side only"
+    if not output.values:
+        return f"has other labels in {output.changed_rows:,} of {output.rows:,} rows"
+    size = "" if output.relative_rms >= MOST else f", {percent(output.relative_rms)} of its size (RMS)"
+    moved = f"by {output.max_absolute:.2g} at most and {output.mean_absolute:.2g} on average{size}"
+    if share <= FEW:
+        return f"differs in {output.changed_rows:,} of {output.rows:,} rows, by {output.max_absolute:.2g} at most; all others are unchanged"
+    flips = output.flips / output.decisions if output.has_decisions else 0.0
+    if output.relative_rms < SMALL and flips <= FEW:
+        return f"is a little off in {percent(share)} of the rows, as of a quantised or converted copy: {moved}"
+    if output.relative_rms > LARGE or flips > FEW:
+        return f"is different in {percent(share)} of the rows, as of a model that was trained anew: {moved}"
+    return f"moved in {percent(share)} of the rows: {moved}"
+
+
+def performance(report: Report) -> list[tuple[str, Word, str]]:
+    made = report.performance
+    if made is None:
+        return []
+    worse = [change for change in made.changes if change.verdict == "worse"]
+    if worse:
+        return [("performance", Word.WORSE, f"NEW costs more: {'; '.join(map(costs, worse))}")]
+    main = next((change for change in made.changes if change.figure == "p50"), None)
+    if main is None or main.high is None:
+        return [("performance", Word.INCONCLUSIVE, "no latency could be measured")]
+    if main.verdict == "unclear":
+        said = f"p50 latency is {interval_words(main)}, which does not tell whether it is within {100 * made.threshold:g} %: measure longer"
+        return [("performance", Word.INCONCLUSIVE, said)]
+    better = [change for change in made.changes if change.verdict == "better"]
+    return [("performance", Word.SAME, f"costs less: {'; '.join(map(costs, better))}" if better else f"costs no more: {costs(main)}")]
+
+
+def costs(change: Change) -> str:
+    name = FIGURES.get(change.figure, change.figure)
+    scale, unit, places = {"us": (1e3, " ms", 3), "1/s": (1, "/s", 0)}.get(change.unit, (1, f" {change.unit}", 1))
+    return f"{name} {interval_words(change)}, {change.before / scale:,.{places}f} -> {change.after / scale:,.{places}f}{unit}"
+
+
+def interval_words(change: Change) -> str:
+    words = f"{100 * change.change:+.1f} %" if change.change is not None else "?"
+    if change.low is None or change.high is None:
+        return words
+    return f"{words} ({100 * change.low:+.1f} to {100 * change.high:+.1f} %)"

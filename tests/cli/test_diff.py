@@ -1,0 +1,130 @@
+"""`inferd diff`: two models on the same requests, from files to a verdict and its exit code."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import models
+import numpy as np
+import pytest
+from command import GRPC_ALONE, Serving
+from onnx import helper
+
+RNG = np.random.default_rng(23)
+WEIGHTS = RNG.normal(size=(8, 4)).astype(np.float32)
+
+
+def linear(weights, batch="N", outputs=("p",)):
+    """x FP32[N,8] -> p = softmax(x W), FP32[N,4]."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Softmax", ["h"], [outputs[0]])]
+    return models.model(nodes, [("x", "FP32", (batch, 8))], [(outputs[0], "FP32", (batch, 4))], {"w": weights})
+
+
+def step(weights, row):
+    """The same, but for one row, which it recognizes by its first value: there all is turned round."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Gather", ["x", "zero"], ["first"], axis=1),
+        helper.make_node("Equal", ["first", "odd"], ["is_odd"]),
+        helper.make_node("Neg", ["h"], ["turned"]),
+        helper.make_node("Where", ["is_odd", "turned", "h"], ["chosen"]),
+        helper.make_node("Softmax", ["chosen"], ["p"]),
+    ]
+    constants = {"w": weights, "zero": np.array([0], np.int64), "odd": row[:1]}
+    return models.model(nodes, [("x", "FP32", ("N", 8))], [("p", "FP32", ("N", 4))], constants)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> np.ndarray:
+    values = RNG.normal(size=(1000, 8)).astype(np.float32)
+    (tmp_path / "requests").mkdir()
+    np.save(tmp_path / "requests" / "x.npy", values)
+    (tmp_path / "old.onnx").write_bytes(linear(WEIGHTS))
+    return values
+
+
+def test_a_model_with_itself(call, inputs, tmp_path):
+    done = call("diff", "old.onnx", "old.onnx", "--random", 30, "--time", "20s", "--max-slower", "900%")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SAME: NEW gives the same predictions on all 30 requests, and costs" in done.stdout
+    assert all(figure in done.stdout for figure in ("p50", "requests/s", "CPU/request", "load time", "memory"))
+
+
+def test_one_changed_row_in_a_thousand_is_named(call, inputs, tmp_path):
+    (tmp_path / "new.onnx").write_bytes(step(WEIGHTS, inputs[417]))
+    reports = ("--html", "d.html", "--json", "d.json", "--junit", "d.xml", "--save-worst", "worst")
+    done = call("diff", "old.onnx", "new.onnx", "--on", "requests", "--no-performance", *reports)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("✗ WORSE: NEW decides 1 of 1,000 requests differently (0.1 %)")
+    assert "x.npy row 417: p: " in done.stdout
+    report = json.loads((tmp_path / "d.json").read_text())
+    assert [worst["name"] for worst in report["worst"]] == ["x.npy row 417"]
+    assert report["worst"][0]["inputs"]["x"]["values"] == pytest.approx(inputs[417].tolist())
+    np.testing.assert_array_equal(np.load(tmp_path / "worst" / "001.npz")["x"], inputs[417:418])
+    suite = ET.parse(tmp_path / "d.xml").getroot()
+    assert (suite.get("failures"), suite.get("errors")) == ("2", "0")
+    page = (tmp_path / "d.html").read_text()
+    assert "x.npy row 417" in page
+    assert "Flips of p" in page
+    assert "inferd diff old.onnx new.onnx" in page
+
+
+def test_a_rounded_copy_passes_with_limits(call, inputs, tmp_path):
+    (tmp_path / "new.onnx").write_bytes(linear(np.round(WEIGHTS * 64) / 64))
+    done = call("diff", "old.onnx", "new.onnx", "--on", "requests", "--no-performance")
+    assert done.returncode == 1
+    assert "as of a quantised or converted copy" in done.stdout
+    done = call("diff", "old.onnx", "new.onnx", "--on", "requests", "--no-performance", "--max-changed", "100%", "--max-flips", "2%")
+    assert done.returncode == 0, done.stdout
+    assert "which the limits allow" in done.stdout
+
+
+def test_too_few_requests_are_inconclusive(call, inputs, tmp_path):
+    (tmp_path / "new.onnx").write_bytes(linear(WEIGHTS + 0.001))
+    few = ("--random", 5, "--no-performance", "--max-changed", "100%", "--max-flips", "1%")
+    done = call("diff", "old.onnx", "new.onnx", *few)
+    assert done.returncode == 2, done.stdout
+    assert done.stdout.startswith("? INCONCLUSIVE")
+
+
+def test_what_cannot_be_compared_says_why(call, inputs, tmp_path):
+    (tmp_path / "other.onnx").write_bytes(models.identity("FP32", (9,)))
+    (tmp_path / "renamed.onnx").write_bytes(linear(WEIGHTS, outputs=("q",)))
+    (tmp_path / "empty").mkdir()
+    rejected = {
+        ("old.onnx", "other.onnx", "--random", 2): "the input 'x' differs: old.onnx takes FP32 [?, 8], other.onnx takes FP32 [?, 9]",
+        ("old.onnx", "gone.onnx", "--random", 2): "gone.onnx: there is no such file or folder",
+        ("old.onnx", "old.onnx"): "--on FOLDER or --random N",
+        ("old.onnx", "old.onnx", "--on", "nowhere"): "--on nowhere: expected a folder",
+        ("old.onnx", "old.onnx", "--on", "empty"): "--on empty: expected files of requests",
+        ("old.onnx", "old.onnx", "--random", 2, "--decide", "z=none"): "--decide z=none: expected OUTPUT=HOW for one of p",
+        ("old.onnx", "old.onnx", "--random", 2, "--html", "no/d.html"): "no/d.html: its folder does not exist",
+    }
+    for arguments, words in rejected.items():
+        done = call("diff", *arguments)
+        assert done.returncode == 2
+        assert words in done.stderr
+    done = call("diff", "old.onnx", "renamed.onnx", "--random", 2, "--no-performance")
+    assert done.returncode == 1
+    assert "the output p cannot be compared in 2 requests: only OLD has it" in done.stdout
+
+
+def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
+    for version, weights in (1, WEIGHTS), (2, WEIGHTS), (3, -WEIGHTS):
+        folder = tmp_path / "models" / "m" / str(version)
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(linear(weights))
+    (tmp_path / "models" / "m" / "config.pbtxt").write_text("version_policy { all { } }")
+    with Serving(tmp_path, tmp_path / "models", *GRPC_ALONE) as server:
+        address = server.addresses["grpc"]
+        for one, other in ("models/m/1", "models/m/{}"), (f"{address}/m:1", f"{address}/m:{{}}"), ("old.onnx", f"{address}/m:{{}}"):
+            for version, code in (2, 0), (3, 1):
+                done = call("diff", one, other.format(version), "--on", "requests", "--rows", 50, "--no-performance")
+                assert done.returncode == code, done.stdout + done.stderr
+        done = call("diff", f"{address}/m:1", f"{address}/m:2", "--random", 3, "--time", "1s", "--max-slower", "900%")
+        assert (done.returncode, "p50" in done.stdout, "memory" in done.stdout) == (0, True, False), done.stdout
+    done = call("diff", "models/m/1", "models/m/9", "--random", 2)
+    assert done.returncode == 2
+    assert "there is no version 9 in models/m; there is 1, 2, 3" in done.stderr
