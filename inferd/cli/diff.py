@@ -48,6 +48,7 @@ class Typed(click.Command):
 @click.option("--atol", type=Fraction(0), help="Absolute tolerance.  [default: 1e-5, or three times OLD's own noise]")
 @click.option("--rtol", type=Fraction(0), help="Relative tolerance.  [default: 1e-4; 1e-2 of FP16, 2e-2 of BF16]")
 @click.option("--decide", multiple=True, metavar="OUTPUT=HOW", help="Decision of an output: argmax, none, or a threshold such as 0.3.")
+@click.option("--truth", metavar="OUTPUT=FILE.npy", help="Right labels, one a row: then being right counts, not being the same.")
 @click.option("--max-changed", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose values may change.  [default: 0%]")
 @click.option("--max-flips", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose decisions may flip.  [default: 0%]")
 @click.option(
@@ -76,6 +77,7 @@ def diff(
     atol: float | None,
     rtol: float | None,
     decide: tuple[str, ...],
+    truth: str | None,
     max_changed: float,
     max_flips: float,
     max_slower: float,
@@ -142,6 +144,7 @@ def diff(
             seed=seed,
             watch=watch,
             keep=keeper(save_worst) if save_worst else None,
+            truth=truth_of(truth, sorted(before.datatypes)) if truth else None,
         )
     report.notices = [*map(one_line, notices), *report.notices]
     report.command = typed_here()
@@ -181,6 +184,19 @@ def rules_of(decide: Sequence[str], default: Rule, outputs: Sequence[str]) -> di
             raise click.UsageError(f"--decide {text}: expected argmax, none or a number, got {how!r}") from None
         found[name] = Rule(default.absolute, default.relative, means)
     return found
+
+
+def truth_of(text: str, outputs: Sequence[str]) -> tuple[str, list[str]]:
+    """--truth OUTPUT=FILE.npy: the labels as decisions are spelled."""
+    from inferd.client_inputs.arrays import read_arrays
+
+    name, _, path = text.partition("=")
+    if name not in outputs:
+        raise click.UsageError(f"--truth {text}: expected OUTPUT=FILE.npy for one of {', '.join(outputs)}")
+    found = read_arrays(path, "--truth")
+    if isinstance(found, dict):
+        raise click.UsageError(f"--truth {text}: expected one array (.npy), got an archive")
+    return name, [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in found.reshape(-1).tolist()]
 
 
 def keeper(folder: str) -> Callable[..., None]:

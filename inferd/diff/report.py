@@ -10,7 +10,7 @@ import msgspec
 from inferd.bench.compare import Comparison
 from inferd.diff.outputs import Difference
 
-__all__ = ["FORMAT", "Distribution", "Failures", "Limits", "Report", "Verdict", "Word", "Worst"]
+__all__ = ["FORMAT", "Distribution", "Failures", "Limits", "Report", "Truth", "Verdict", "Word", "Worst"]
 
 FORMAT = 1
 
@@ -70,6 +70,20 @@ class Distribution(msgspec.Struct):
     shares: dict[str, tuple[int, int]] = {}  # a decision -> how often OLD and NEW make it
 
 
+class Truth(msgspec.Struct):
+    """Rows by who decides as the labels say."""
+
+    output: str
+    both: int = 0
+    only_old: int = 0
+    only_new: int = 0
+    neither: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.both + self.only_old + self.only_new + self.neither
+
+
 class Report(msgspec.Struct, kw_only=True):
     """All of `inferd diff`, as --json writes it."""
 
@@ -84,6 +98,7 @@ class Report(msgspec.Struct, kw_only=True):
     failures: Failures
     worst: list[Worst] = []
     distributions: dict[str, Distribution] = {}
+    truth: Truth | None = None
     performance: Comparison | None = None
     limits: Limits
     verdict: Verdict | None = None

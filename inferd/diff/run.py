@@ -16,10 +16,10 @@ import numpy as np
 from inferd.bench.report import package_version
 from inferd.diff import noise, performance
 from inferd.diff.outputs import Difference, Rule, compare, decisions_of, tolerance_of
-from inferd.diff.report import Distribution, Failures, Limits, Report, Worst
+from inferd.diff.report import Distribution, Failures, Limits, Report, Truth, Worst
 from inferd.diff.sources import check_inputs
 from inferd.diff.verdict import judge
-from inferd.errors import InferdError
+from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,9 +51,11 @@ def run(
     seed: int = 0,
     watch: Callable[[str], None] = lambda _: None,
     keep: Callable[[int, Request, Outputs, Outputs], None] | None = None,
+    truth: tuple[str, Sequence[str]] | None = None,
 ) -> Report:
     """default: the rule of outputs that `rules` does not name. seconds: for performance; 0: it is not measured. keep: is given the worst
-    requests, the worst first, with what both made of them. Raises ConfigError where no request fits both, and InferdError."""
+    requests, the worst first, with what both made of them. truth: an output, and the right decision of each request's rows, in order.
+    Raises ConfigError where no request fits both, and InferdError."""
     check_inputs(old, new)
     limits = limits or Limits()
     given = {name: default or Rule() for name in old.datatypes} | dict(rules or {})
@@ -82,6 +84,8 @@ def run(
         made_unix_s=time.time(),
         versions={"inferd": package_version("inferd"), "onnxruntime": package_version("onnxruntime"), "numpy": np.__version__},
     )
+    if truth is not None:
+        report.truth = held_against(truth[0], truth[1], before, after, raised, old)
     for place, number in enumerate(found.worst()):
         one, other = before[number] or {}, after[number] or {}
         report.worst.append(described(requests[number], found.kept[number], one, other, old, why_new))
@@ -168,6 +172,33 @@ class Found:
             counted = {each: (both[0], both[1]) for each, both in sorted(shares.items())} if len(shares) <= MOST_CLASSES else {}
             made[name] = Distribution(quantiles, became[:MOST_TRANSITIONS], counted)
         return made
+
+
+def held_against(
+    output: str,
+    right: Sequence[str],
+    before: Sequence[Outputs | None],
+    after: Sequence[Outputs | None],
+    rules: Mapping[str, Rule],
+    old: Source,
+) -> Truth:
+    """Who decides as the truth says. Raises ConfigError where it is not one for each decision."""
+    found, at = Truth(output), 0
+    rule, word = rules.get(output, Rule()), old.datatypes.get(output, "")
+    names = dict(enumerate(old.description.classes().get(output, ())))
+    for one, other in zip(before, after, strict=True):
+        both = [decisions_of(each[output], rule, word) if each and output in each else [] for each in (one, other)]
+        count = max(map(len, both)) or 1  # a request that neither answers is one row
+        for own, a, b in zip(right[at : at + count], *both, strict=False):
+            is_right = tuple(own in (each, names.get(int(each), each) if each.isdecimal() else each) for each in (a, b))
+            found.both += is_right == (True, True)
+            found.only_old += is_right == (True, False)
+            found.only_new += is_right == (False, True)
+            found.neither += is_right == (False, False)
+        at += count
+    if at != len(right):
+        raise ConfigError(f"--truth {output}: expected a label for each of the {at:,} decisions, got {len(right):,} labels")
+    return found
 
 
 def described(request: Request, difference: Difference, one: Outputs, other: Outputs, old: Source, why: str) -> Worst:

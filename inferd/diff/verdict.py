@@ -1,13 +1,15 @@
 """Same, worse or inconclusive: what a comparison says of NEW, check by check and in one sentence.
 
 A share of requests is judged by its interval (Clopper and Pearson 1934): worse where all of it is beyond the limit, same where none of it
-is, else inconclusive. A limit of 0 is different: one request breaks it, and none keeps it on these requests. Performance is worse
+is, else inconclusive. A limit of 0 is different: one request breaks it, and none keeps it on these requests. Where the truth is
+known, being right is what counts instead: McNemar's exact test of the rows that only one of the two gets right. Performance is worse
 where an interval says so; it is inconclusive where p50's does not tell. Never in here: measuring, how words look.
 """
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from inferd.diff.outputs import MOST
@@ -21,20 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["character", "judge", "percent", "share_interval"]
 
 CONFIDENCE = 0.95
-FEW, MOST_OF = 0.05, 0.9  # shares of rows
+FEW = 0.05  # share of rows
+SOME = 8  # decisions: where NEW were as likely to make one as OLD, none at all has a chance of 1 in 256
 SMALL, LARGE = 0.05, 0.2  # relative RMS: a quantised copy's is below, another model's above
 FIGURES = {"p50": "p50 latency", "requests/s": "throughput", "CPU/request": "CPU per request"}
 
 
 def judge(report: Report) -> Verdict:
     """The verdict on a report whose other fields are filled in."""
-    checks = [answered(report), shapes(report), *predictions(report), *performance(report)]
+    checks = [answered(report), shapes(report), *correct(report), *predictions(report), *performance(report)]
     words = [word for _, word, _ in checks]
     word = next(each for each in (Word.WORSE, Word.INCONCLUSIVE, Word.SAME) if each in words or each is Word.SAME)
     if word is Word.SAME:
         sentence = within_limits(report) + "".join(f", and {said}" for name, _, said in checks if name == "performance")
     else:
-        sentence = "; ".join(said for _, own, said in checks if own is word)
+        found = [(name, said) for name, own, said in checks if own is word]
+        more = " and ".join(name for name, _ in found[1:])
+        sentence = found[0][1] + (f"; {more} {'is' if len(found) == 2 else 'are'} {word.value.lower()}, too" if more else "")
     return Verdict(word, sentence, checks)
 
 
@@ -42,6 +47,8 @@ def within_limits(report: Report) -> str:
     changed, flipped = report.difference.changed, report.difference.flipped
     if not changed and not flipped:
         return f"NEW gives the same predictions on all {report.difference.requests:,} requests"
+    if report.truth is not None:
+        return next(said for name, _, said in correct(report))
     return f"NEW changes {changed:,} and flips {flipped:,} of {report.requests:,} requests, which the limits allow"
 
 
@@ -63,6 +70,29 @@ def shapes(report: Report) -> tuple[str, Word, str]:
     return "signature", Word.SAME, "outputs have the same names, datatypes and shapes"
 
 
+def correct(report: Report) -> list[tuple[str, Word, str]]:
+    truth = report.truth
+    if truth is None:
+        return []
+    if not truth.rows:
+        return [("truth", Word.INCONCLUSIVE, f"no decision of {truth.output} could be held against the truth")]
+    rows, apart = truth.rows, truth.only_old + truth.only_new
+    chance = mcnemar(truth.only_old, truth.only_new)
+    old, new = ((truth.both + own) / rows for own in (truth.only_old, truth.only_new))
+    said = f"NEW is right in {percent(new)} of {rows:,} rows, OLD in {percent(old)}"
+    said += f": of {apart:,} rows that only one gets right, OLD gets {truth.only_old:,} (p = {chance:.2g})" if apart else ""
+    spread = NormalDist().inv_cdf(0.975) * math.sqrt(max(apart - (truth.only_new - truth.only_old) ** 2 / rows, 0)) / rows
+    said += f"; the difference is {100 * (new - old):+.2g} ({100 * (new - old - spread):+.2g} to {100 * (new - old + spread):+.2g}) points"
+    return [("truth", Word.WORSE if chance < 1 - CONFIDENCE and new < old else Word.SAME, said)]
+
+
+def mcnemar(one: int, other: int) -> float:
+    """How likely so uneven a split of discordant rows is by chance: two-sided, exact."""
+    count = one + other
+    tail = sum(math.comb(count, k) for k in range(min(one, other) + 1))
+    return float(min(1.0, 2 * tail / 2**count))
+
+
 def predictions(report: Report) -> list[tuple[str, Word, str]]:
     difference, noise, limits = report.difference, report.noise, report.limits
     count = difference.requests
@@ -71,19 +101,20 @@ def predictions(report: Report) -> list[tuple[str, Word, str]]:
     checks = []
     flips = [f"{name}: {output.flips:,} of {output.decisions:,}" for name, output in difference.outputs.items() if output.flips]
     by_noise = noise.flipped / noise.requests if noise.requests else 0.0
+    told = report.truth is not None  # then differences are told, and the truth judges
     if any(output.has_decisions for output in difference.outputs.values()):
         word = judged(difference.flipped, count, max(limits.max_flips, share_interval(noise.flipped, noise.requests)[1] if by_noise else 0))
         said = f"NEW decides {difference.flipped:,} of {count:,} requests differently ({percent(difference.flipped / count)})"
-        said = f"{said}{sureness(report)}" if flips else f"all {count:,} requests get the same decision"
+        said = f"{said}{sureness(report)}{never(report)}" if flips else f"all {count:,} requests get the same decision"
         if word is Word.INCONCLUSIVE:
             said += f", which {count:,} requests cannot hold against the limit of {100 * limits.max_flips:g} %"
-        checks.append(("decisions", word, said))
+        checks.append(("decisions", Word.SAME if told else word, said))
     word = judged(difference.changed, count, limits.max_changed)
     if difference.changed:
         said = f"values change beyond the tolerance in {difference.changed:,} of {count:,} requests: {characters(report)}"
     else:
         said = f"all values are within the tolerance ({largest(report)})"
-    checks.append(("values", word, said))
+    checks.append(("values", Word.SAME if told else word, said))
     return checks
 
 
@@ -145,6 +176,15 @@ def sureness(report: Report) -> str:
     return f"; there OLD preferred its own by {mean:.2g} on average, by {output.max_flip_margin:.2g} at most"
 
 
+def never(report: Report) -> str:
+    """Decisions that OLD makes and NEW does not, where chance does not explain it."""
+    for distribution in report.distributions.values():
+        gone = [(label, old) for label, (old, new) in distribution.shares.items() if not new and old >= SOME]
+        if gone:
+            return "; NEW never decides " + ", ".join(f"{label} (OLD does {old:,} times)" for label, old in gone[:3])
+    return ""
+
+
 def largest(report: Report) -> str:
     worst = max(report.difference.outputs.items(), key=lambda each: each[1].max_absolute, default=None)
     if worst is None or not worst[1].max_absolute:
@@ -155,7 +195,8 @@ def largest(report: Report) -> str:
 
 
 def characters(report: Report) -> str:
-    words = {name: character(output) for name, output in report.difference.outputs.items()}
+    outputs = report.difference.outputs.items()
+    words = {name: character(output) for name, output in outputs if output.values_changed or output.not_finite}
     return "; ".join(f"{name} {said}" for name, said in words.items() if said)
 
 
@@ -167,16 +208,16 @@ def character(output: OutputDifference) -> str:
     if output.not_finite:
         return f"has {output.not_finite:,} values that are NaN or infinite on one side only"
     if not output.values:
-        return f"has other labels in {output.changed_rows:,} of {output.rows:,} rows"
+        return f"differs in {output.changed_rows:,} of {output.rows:,} rows"
     size = "" if output.relative_rms >= MOST else f", {percent(output.relative_rms)} of its size (RMS)"
     moved = f"by {output.max_absolute:.2g} at most and {output.mean_absolute:.2g} on average{size}"
     if share <= FEW:
         return f"differs in {output.changed_rows:,} of {output.rows:,} rows, by {output.max_absolute:.2g} at most; all others are unchanged"
     flips = output.flips / output.decisions if output.has_decisions else 0.0
     if output.relative_rms < SMALL and flips <= FEW:
-        return f"is a little off in {percent(share)} of the rows, as of a quantised or converted copy: {moved}"
+        return f"moved a little in {percent(share)} of the rows, as of a quantised or converted copy: {moved}"
     if output.relative_rms > LARGE or flips > FEW:
-        return f"is different in {percent(share)} of the rows, as of a model that was trained anew: {moved}"
+        return f"differs in {percent(share)} of the rows, as of a model that was trained anew: {moved}"
     return f"moved in {percent(share)} of the rows: {moved}"
 
 

@@ -81,6 +81,23 @@ def test_a_rounded_copy_passes_with_limits(call, inputs, tmp_path):
     assert "which the limits allow" in done.stdout
 
 
+def test_the_truth_finds_the_one_that_is_wrong_more_often(call, inputs, tmp_path):
+    right = (inputs @ WEIGHTS).argmax(axis=1)
+    np.save(tmp_path / "truth.npy", right)
+    np.save(tmp_path / "short.npy", right[1:])
+    worse = WEIGHTS + RNG.normal(size=WEIGHTS.shape).astype(np.float32)
+    (tmp_path / "new.onnx").write_bytes(linear(worse))
+    share = f"{100 * np.mean((inputs @ worse).argmax(axis=1) == right):.3g} %"
+    given = ("--on", "requests", "--no-performance", "--truth")
+    done = call("diff", "old.onnx", "new.onnx", *given, "p=truth.npy")
+    assert done.returncode == 1
+    assert f"NEW is right in {share} of 1,000 rows, OLD in 100 %" in done.stdout
+    assert call("diff", "new.onnx", "old.onnx", *given, "p=truth.npy").returncode == 0
+    done = call("diff", "old.onnx", "new.onnx", *given, "p=short.npy")
+    assert done.returncode == 2
+    assert "--truth p: expected a label for each of the 1,000 decisions, got 999 labels" in done.stderr
+
+
 def test_too_few_requests_are_inconclusive(call, inputs, tmp_path):
     (tmp_path / "new.onnx").write_bytes(linear(WEIGHTS + 0.001))
     few = ("--random", 5, "--no-performance", "--max-changed", "100%", "--max-flips", "1%")

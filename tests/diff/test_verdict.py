@@ -7,8 +7,8 @@ import pytest
 
 from inferd.bench.compare import Change, Comparison
 from inferd.diff.outputs import Difference, Rule, compare
-from inferd.diff.report import Failures, Limits, Report, Word
-from inferd.diff.verdict import character, judge, share_interval
+from inferd.diff.report import Failures, Limits, Report, Truth, Word
+from inferd.diff.verdict import character, judge, mcnemar, share_interval
 
 RNG = np.random.default_rng(23)
 
@@ -73,6 +73,19 @@ def test_nothing_answered_is_inconclusive():
     assert report(Difference(), failures=Failures(both=3)).word is Word.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(("only_old", "only_new", "word"), [(40, 4, Word.WORSE), (4, 40, Word.SAME), (5, 4, Word.SAME), (0, 0, Word.SAME)])
+def test_the_truth_judges_where_it_is_known(only_old, only_new, word):
+    found = report(of(50, 100), truth=Truth("p", both=400, only_old=only_old, only_new=only_new))
+    assert found.word is word
+    assert found.sentence.startswith("NEW is right in ")
+
+
+def test_mcnemar():
+    assert mcnemar(9, 1) == pytest.approx(2 * 11 / 1024)
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(2000, 1) < 1e-300
+
+
 OLD = RNG.normal(size=(1000, 10)).astype(np.float32)
 
 
@@ -80,7 +93,7 @@ OLD = RNG.normal(size=(1000, 10)).astype(np.float32)
     ("new", "words"),
     [
         (OLD, ""),
-        (np.where(np.arange(1000)[:, None] == 17, OLD + 1, OLD), "differs in 1 of 1,000 rows"),
+        (np.where(np.arange(1000)[:, None] == 17, OLD + 1, OLD), "differs in 1 of 1,000 rows, by"),
         (OLD + RNG.normal(size=OLD.shape).astype(np.float32) * 0.003, "quantised"),
         (RNG.normal(size=OLD.shape).astype(np.float32), "trained anew"),
         (np.where(np.arange(1000)[:, None] == 17, np.float32("nan"), OLD), "NaN"),

@@ -1,0 +1,211 @@
+"""`inferd diff` held against what is known: a model and itself, one that was changed on purpose, one that takes 10 % longer, and models of
+real data of which one was trained badly.
+
+    python benchmarks/diff_check.py [--sections self,slower,changed,data] [--runs 100]
+
+self     a model with itself, `runs` times: the exit code must be 0 each time. A p50 that is called worse is a false alarm.
+slower   a model whose p50 is 10 % longer, by as much more work, `runs` times: it must be called worse, 95 of 100 times.
+changed  one changed row in 1,000, flips in 1 % of rows, a quantised copy: what the report says of them.
+data     scikit-learn's digits and breast cancer: a well trained model against a badly trained one, with and without the true labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+WIDTH, LAYERS = 64, 100
+SEED = 23
+
+
+def chain(layers: int) -> bytes:
+    """x FP32[N,64] -> y, so many times one matrix and Tanh: p50 grows with the layers, and all of it stays in a cache."""
+    weights = np.random.default_rng(SEED).normal(size=(WIDTH, WIDTH)).astype(np.float32) / np.float32(np.sqrt(WIDTH))
+    names = ["x", *(f"t{number}" for number in range(layers))]
+    nodes = []
+    for number in range(layers):
+        nodes += [
+            helper.make_node("MatMul", [names[number], "w"], [f"h{number}"]),
+            helper.make_node("Tanh", [f"h{number}"], [names[number + 1]]),
+        ]
+    nodes.append(helper.make_node("Mul", [names[-1], "zero"], ["y"]))  # predictions are the same, however many layers there are
+    return model(nodes, WIDTH, WIDTH, {"w": weights, "zero": np.zeros(1, np.float32)}, "y")
+
+
+def classifier(weights: np.ndarray, odd: np.ndarray | None = None) -> bytes:
+    """x FP32[N,64] -> p FP32[N,10]; where the first value of a row is one of `odd`, its scores are turned round."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"])]
+    constants = {"w": weights}
+    if odd is not None:
+        constants |= {"first": np.array([0], np.int64), "odd": odd.reshape(1, -1), "one": np.array([1], np.int64)}
+        nodes += [
+            helper.make_node("Gather", ["x", "first"], ["key"], axis=1),
+            helper.make_node("Equal", ["key", "odd"], ["equal"]),
+            helper.make_node("Cast", ["equal"], ["number"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["number"], ["any"], axes=[1]),
+            helper.make_node("Cast", ["any"], ["is_odd"], to=onnx.TensorProto.BOOL),
+            helper.make_node("Neg", ["h"], ["turned"]),
+            helper.make_node("Where", ["is_odd", "turned", "h"], ["scores"]),
+        ]
+    nodes.append(helper.make_node("Softmax", ["h" if odd is None else "scores"], ["p"]))
+    return model(nodes, 64, weights.shape[1], constants, "p")
+
+
+def model(nodes: list[onnx.NodeProto], width: int, outputs: int, constants: dict[str, np.ndarray], output: str) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", width])],
+        [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["N", outputs])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 8
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def diff(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code and what is printed."""
+    command = [sys.executable, "-m", "inferd", "diff", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    return done.returncode, done.stdout or done.stderr
+
+
+def p50_us(path: Path) -> float:
+    import inferd
+
+    with inferd.Engine(path, intra_op_threads=1, instances=1) as engine:
+        x = np.ones((1, WIDTH), np.float32)
+        taken = []
+        for _ in range(3000):
+            before = time.perf_counter_ns()
+            engine.infer(None, {"x": x})
+            taken.append(time.perf_counter_ns() - before)
+    return float(np.median(taken)) / 1e3
+
+
+def check_self(folder: Path, runs: int) -> None:
+    (folder / "old.onnx").write_bytes(chain(LAYERS))
+    codes: Counter[int] = Counter()
+    false_alarms = 0
+    begun = time.monotonic()
+    for number in range(runs):
+        code, said = diff(folder, "old.onnx", "old.onnx", "--random", "100", "--seed", str(number))
+        codes[code] += 1
+        false_alarms += "costs more" in said
+        if code:
+            print(f"  run {number}: exit {code}: {said.splitlines()[0]}", flush=True)
+    print(f"a model with itself: exit 0 in {codes[0]} of {runs} runs, {false_alarms} false alarms of performance, "
+          f"{(time.monotonic() - begun) / runs:.1f} s a run", flush=True)  # fmt: skip
+
+
+def check_slower(folder: Path, runs: int) -> None:
+    (folder / "old.onnx").write_bytes(chain(LAYERS))
+    (folder / "double.onnx").write_bytes(chain(2 * LAYERS))
+    once, twice = (min(p50_us(folder / f"{name}.onnx") for _ in range(5)) for name in ("old", "double"))
+    more = round(0.1 * once / ((twice - once) / LAYERS))
+    (folder / "new.onnx").write_bytes(chain(LAYERS + more))
+    slower = min(p50_us(folder / "new.onnx") for _ in range(5)) / once - 1
+    found = 0
+    for number in range(runs):
+        code, said = diff(folder, "old.onnx", "new.onnx", "--random", "100", "--seed", str(number))
+        found += code == 1 and "p50 latency" in said
+        if code != 1:
+            print(f"  run {number}: exit {code}: {said.splitlines()[0]}", flush=True)
+    print(f"p50 {100 * slower:+.1f} % ({LAYERS + more} layers for {LAYERS}): found in {found} of {runs} runs", flush=True)
+
+
+def check_changed(folder: Path, runs: int) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    numbers = np.random.default_rng(SEED)
+    weights = numbers.normal(size=(64, 10)).astype(np.float32) / 4
+    (folder / "old.onnx").write_bytes(classifier(weights))
+    (folder / "requests").mkdir()
+    named = exact = 0
+    for seed in range(runs):
+        rows = np.random.default_rng(seed).normal(size=(1000, 64)).astype(np.float32)
+        np.save(folder / "requests" / "x.npy", rows)
+        at = int(np.random.default_rng(seed).integers(1000))
+        (folder / "new.onnx").write_bytes(classifier(weights, rows[at, :1]))
+        code, said = diff(folder, "old.onnx", "new.onnx", "--on", "requests", "--no-performance")
+        named += code == 1 and f"x.npy row {at}:" in said and "differently (0.1 %)" in said
+        (folder / "new.onnx").write_bytes(classifier(weights, rows[np.random.default_rng(seed).choice(1000, 10, replace=False), 0]))
+        code, said = diff(folder, "old.onnx", "new.onnx", "--on", "requests", "--no-performance")
+        exact += code == 1 and "decides 10 of 1,000 requests differently (1 %)" in said
+    print(f"one changed row in 1,000: named in {named} of {runs} runs", flush=True)
+    print(f"flips in 1 % of the rows: found, and counted exactly, in {exact} of {runs} runs", flush=True)
+    quantize_dynamic(folder / "old.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8)
+    show("a quantised copy", diff(folder, "old.onnx", "int8.onnx", "--on", "requests"))
+    limits = ("--max-changed", "100%", "--max-flips", "5%", "--no-performance")
+    show("a quantised copy, with limits", diff(folder, "old.onnx", "int8.onnx", "--on", "requests", *limits))
+
+
+def check_data(folder: Path) -> None:
+    """The badly trained models: digits without any 8 and with a fifth of its labels wrong; breast cancer on one feature of 30."""
+    from skl2onnx import to_onnx
+    from sklearn.datasets import load_breast_cancer, load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    for name, load in (("digits", load_digits), ("breast cancer", load_breast_cancer)):
+        x, y = load(return_X_y=True)
+        x = x.astype(np.float32)
+        numbers = np.random.default_rng(SEED)
+        learn, test, labels, truth = train_test_split(x, y, test_size=0.4, random_state=SEED, stratify=y)
+        worse, wrong = learn.copy(), labels.copy()
+        if name == "digits":
+            spoilt = numbers.random(len(wrong)) < 0.2
+            wrong[spoilt] = numbers.integers(0, 10, spoilt.sum())
+            worse, wrong = worse[labels != 8], wrong[labels != 8]
+            wrong[wrong == 8] = 3
+        else:
+            worse[:, np.arange(30) != 5] = 0.0
+        again = numbers.permutation(len(learn))
+        for file, rows, own in (("old", learn, labels), ("bad", worse, wrong), ("again", learn[again], labels[again])):
+            trained = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000)).fit(rows, own)
+            print(f"  {name}, {file}: {100 * trained.score(test, truth):.1f} % of {len(truth)} rows right, by scikit-learn")
+            made = to_onnx(trained, rows[:1], options={"zipmap": False}, target_opset=17)
+            (folder / f"{file}.onnx").write_bytes(made.SerializeToString())
+        requests = folder / f"requests of {name}"
+        requests.mkdir()
+        np.save(requests / "X.npy", test)
+        np.save(folder / "truth.npy", truth)
+        on = ("--on", requests.name, "--no-performance")
+        known = ("--truth", "label=truth.npy")
+        show(f"{name}: a model trained badly", diff(folder, "old.onnx", "bad.onnx", *on))
+        show(f"{name}: a model trained badly, the labels known", diff(folder, "old.onnx", "bad.onnx", *on, *known))
+        show(f"{name}: trained once more on the same rows, the labels known", diff(folder, "old.onnx", "again.onnx", *on, *known))
+
+
+def show(title: str, found: tuple[int, str]) -> None:
+    code, said = found
+    print(f"{title}: exit {code}\n" + "\n".join(f"    {line}" for line in said.splitlines()), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", default="changed,data,self,slower")
+    parser.add_argument("--runs", type=int, default=100)
+    given = parser.parse_args()
+    for section in given.sections.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            checks = {"self": check_self, "slower": check_slower, "changed": check_changed}
+            checks[section](place, given.runs) if section in checks else check_data(place)
+
+
+if __name__ == "__main__":
+    main()
