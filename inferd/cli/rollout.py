@@ -114,7 +114,7 @@ def rollout() -> None:
     inferd rollout shadow localhost:8001 digits 2 --sample 10%
     inferd rollout status localhost:8001 digits
     inferd rollout canary localhost:8001 digits 2 --steps 1%,10%,50%,100%
-    inferd rollout rollback localhost:8001 digits
+    inferd rollout rollback localhost:8001 digits --reason "slower"
     """
 
 
@@ -220,7 +220,7 @@ def title(each: Any) -> str:
     kind, state = options.RolloutKind.Name(each.kind), options.RolloutState.Name(each.state)
     step = f", step {each.step + 1} of {len(each.steps)}" if each.steps and state not in ENDED else ""
     ended = state in ENDED
-    split = "" if ended else f"  {each.share or each.sample:.4g} of requests{step}"
+    split = "" if ended else f"  {each.sample if each.kind == options.SHADOW else each.share:.4g} of requests{step}"
     age_s = ((each.changed_unix_ns if ended else time.time_ns()) - each.started_unix_ns) / 1e9
     versions = f"version {each.stable_version} -> {each.candidate_version}"
     return one_line(f"{each.model_name}  {kind.lower()} {state}  {versions}{split}  {max(age_s, 0):.0f} s")
@@ -246,6 +246,20 @@ def rows(each: Any) -> list[tuple[str, ...]]:
     ]
 
 
+def conclusion(each: Any) -> str:
+    """What a shadow has shown so far; '' of all else."""
+    from inferd.protocol import options
+
+    if each.kind != options.SHADOW or each.state != options.RUNNING:
+        return ""
+    candidate = f"version {each.candidate_version}"
+    if bad := [found.guard for found in each.evidence if found.verdict == "bad"]:
+        return f"{candidate} is beyond the limit of {', '.join(bad)}: stop it, or roll it back"
+    if each.evidence and all(found.verdict == "ok" for found in each.evidence):
+        return f"{candidate} is within all limits: begin a canary, or promote it"
+    return f"{candidate} is not decided yet"
+
+
 HEAD = ("guard", "n", "estimate", "band", "limit", "verdict", "")
 
 
@@ -258,8 +272,8 @@ def plain(each: Any) -> Iterator[str]:
         widths = [max(len(row[column]) for row in (HEAD, *table)) for column in range(len(HEAD))]
         for row in (HEAD, *table):
             yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    if each.reason:
-        yield f"  {one_line(each.reason)}"
+    if said := conclusion(each) or one_line(each.reason):
+        yield f"  {said}"
 
 
 def _json(found: Sequence[Any]) -> str:

@@ -20,11 +20,12 @@ from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
 
-__all__ = ["FILE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "versions_of"]
+__all__ = ["FILE", "STABLE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "versions_of"]
 
 log = logging.getLogger("inferd.engine")
 
 FILE = "labels.json"
+STABLE = "stable"  # the version that it names gets the requests that name no version
 MAX_LABELS = 64  # of one model
 MAX_FILE_BYTES = 16 << 20
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)

@@ -102,7 +102,7 @@ class Loader:
         activated: Callable[[Model], object] = lambda _: None,
         host: Host | None = None,
     ) -> None:
-        self._defaults = Defaults.of(settings)
+        self.defaults = Defaults.of(settings)
         self._schedule, self._deliver, self._activated = schedule, deliver, activated
         self._host = host
         self.digests: Digests | None = None
@@ -115,10 +115,10 @@ class Loader:
         Raises ConfigError and StartError."""
         stamps = stamps_by_version(place)
         check_links(place, map(Path, sorted({path for each in stamps.values() for path in each})))
-        written = model_config.read_model_config(place.folder, place.name, self._defaults, place.config_called)
-        if self._defaults.require_signature:
-            check_signature(place, self._defaults.require_signature)
-        for notice in ignored_fields(written, self._defaults):
+        written = model_config.read_model_config(place.folder, place.name, self.defaults, place.config_called)
+        if self.defaults.require_signature:
+            check_signature(place, self.defaults.require_signature)
+        for notice in ignored_fields(written, self.defaults):
             log.warning("%s: %s %s", written.where, *notice)
         if place.odd and place.files:  # else the error says it
             log.warning("model '%s': %s", place.name, odd_versions(place))
@@ -154,21 +154,21 @@ class Loader:
         place, written, *_ = selected
         content = self.content(place, version)  # before the file is opened: a change from here on shows
         host = self._host = self._host or Host.detect()
-        if not self._defaults.max_run_bytes:
-            self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
+        if not self.defaults.max_run_bytes:
+            self.defaults = replace(self.defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
         make_plan = partial(
             plan,
             host,
             count,
-            instances=model_config.wanted_instances(written, self._defaults),
-            intra_op_threads=model_config.wanted_threads(written, self._defaults),
-            spinning=model_config.wants_spinning(written, self._defaults),
-            gpu=model_config.on_gpu(written, self._defaults),
+            instances=model_config.wanted_instances(written, self.defaults),
+            intra_op_threads=model_config.wanted_threads(written, self.defaults),
+            spinning=model_config.wants_spinning(written, self.defaults),
+            gpu=model_config.on_gpu(written, self.defaults),
         )
-        key = key_of(content, self._defaults)
+        key = key_of(content, self.defaults)
         # Not on a GPU, where a first run may take minutes: kernels are chosen and compiled.
-        own_s = written.config.inferd.max_run_s or self._defaults.max_run_s
-        with self.limit.load(f"model '{place.name}' version {version}", 0 if model_config.on_gpu(written, self._defaults) else own_s):
+        own_s = written.config.inferd.max_run_s or self.defaults.max_run_s
+        with self.limit.load(f"model '{place.name}' version {version}", 0 if model_config.on_gpu(written, self.defaults) else own_s):
             model = self._load_version(selected, version, host, make_plan, self.contracts.find(key))
         model.content = content
         return model, key
@@ -217,7 +217,7 @@ class Loader:
             why_unbounded=partial(why_unbounded, file, loaded.onnx.listed),
             arenas=loaded.onnx.arenas,
             warmup_file=partial(warmup_file, written, place),
-            triton_statuses=self._defaults.triton_statuses,
+            triton_statuses=self.defaults.triton_statuses,
         )
         model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
@@ -273,8 +273,8 @@ class Loader:
     ) -> Loaded:
         """proven: whether rows are independent, where an earlier load has seen it. known: the same model, loaded by another plan, that has
         seen it."""
-        config = model_config.settle(written, place.name, self._defaults, chosen)
-        options = session_options(written, config, self._defaults)
+        config = model_config.settle(written, place.name, self.defaults, chosen)
+        options = session_options(written, config, self.defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
         onnx.adapt(config, written.where, file)
         _name_classes(config, onnx)
@@ -293,7 +293,7 @@ class Loader:
             proof = proof or _prove(onnx, batched, partial(steps, batched.max_batch_size), file)
             return proof
 
-        batching = model_config.complete(written, config, onnx.graph, self._defaults, prove)
+        batching = model_config.complete(written, config, onnx.graph, self.defaults, prove)
         signature, pipelines = steps(config.max_batch_size)
         return Loaded(chosen, config, onnx, batching, proof, signature, pipelines)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd._core.inference.routes import Routes
 from inferd.engine.arena import Decaying
-from inferd.engine.labels import versions_of
+from inferd.engine.labels import STABLE, versions_of
 from inferd.engine.loader import Loader
 from inferd.engine.model import CLOSE_TIMEOUT_S, QUEUE_LIMITS, Model, State
 from inferd.engine.places import MAX_VERSION, SHOWN_NAMES, Failure, Place, all_versions, find_places, shown
@@ -104,13 +104,14 @@ class Repository:
         self._limits: dict[str, int] = {}  # of queues, as the settings that were read again have them
         self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
-        self.routes = Routes()  # of what takes requests, by name and version; '' is the newest
+        self.routes = Routes()  # of what takes requests, by name and version; '' is the one that `stable` names, or the newest
         self.loader = Loader(settings, schedule=schedule, deliver=deliver, activated=self.active.add, host=host)
 
     # ---- every request ----
 
     def lookup(self, name: str, version: str) -> Model:
-        """The model of that name; '' is its newest version that is ready. Raises NotFound, InvalidArgument, Unavailable."""
+        """The model of that name; '' is the version that the label `stable` names, or else the newest one that is ready. Raises NotFound,
+        InvalidArgument, Unavailable."""
         route = self.routes.find(name, version)
         if route is None:
             route = self.find(name, version)
@@ -418,7 +419,8 @@ class Repository:
             for label, version in versions_of(self.labels, name).items()
             if (route := routes.get((name, str(version)))) is not None
         }
-        self.routes.fill(routes | newest | labelled)
+        stable = {(name, ""): route for (name, label), route in labelled.items() if label == STABLE}
+        self.routes.fill(routes | newest | labelled | stable)
 
     def expire(self, now_ns: int) -> bool:
         """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inferd.rollout.shadow import Shadow
+from inferd.rollout.state import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from inferd.rollout.rollouts import Arm, Site
-    from inferd.rollout.state import Kind, Rollout
+    from inferd.rollout.state import Rollout
 
 __all__ = ["KINDS"]
 
-KINDS: Mapping[Kind, Callable[[Rollout, Site], Arm]] = {}
+KINDS: Mapping[Kind, Callable[[Rollout, Site], Arm]] = {Kind.SHADOW: Shadow}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from inferd.engine.labels import versions_of
+from inferd.engine.labels import STABLE, versions_of
 from inferd.errors import ConfigError, FailedPrecondition, InferdError, InvalidArgument, NotFound
 from inferd.rollout.state import Kind, Rollout, State, begun, changed, running
 
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
     from inferd.rollout.audit import Audit
     from inferd.rollout.state import RolloutFile, Table
 
-__all__ = ["STABLE", "Arm", "Rollouts", "Site"]
+__all__ = ["Arm", "Rollouts", "Site"]
 
 log = logging.getLogger("inferd.rollout")
 
-STABLE = "stable"  # the label that names the version which requests without a version get
 TICK_S = 0.1  # between two looks at what an arm knows
 SAVE_S = 5.0  # between two writes of evidence that decides nothing
 FOLLOW_S = 0.5  # between two looks at the file, which another process may have changed
@@ -72,11 +71,11 @@ class Arm(Protocol):
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
         """What came of requests, by id. How many are known, and how many not."""
 
-    async def end(self, rollout: Rollout) -> None:
-        """The rollout has ended: requests go where its state says, and nothing is left of it. Idempotent."""
+    async def end(self, rollout: Rollout) -> Rollout:
+        """The rollout has ended: requests go where its state says, and nothing is left of it. Returns it with its last counts."""
 
     def abandon(self) -> None:
-        """The server stops: frees what it has, and changes nothing. Idempotent."""
+        """The server stops: frees what it has, and changes nothing. `tick` tells the last counts. Idempotent."""
 
 
 class Rollouts:
@@ -138,6 +137,7 @@ class Rollouts:
             arm = self._kinds[kind](made, self)
             try:
                 await arm.begin()
+                made = msgspec.structs.replace(made, counts=arm.tick(made, time.monotonic_ns()).counts)
                 await self._write(lambda table: begun(table, made))
             except BaseException:
                 arm.abandon()
@@ -190,8 +190,9 @@ class Rollouts:
             self._timer = None
         for task in self._tasks:
             task.cancel()
-        for arm in self._arms.values():
+        for model, arm in self._arms.items():
             arm.abandon()
+            self._table = {**self._table, model: arm.tick(self._table[model], time.monotonic_ns())}
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(1.0)
         if self._arms:
@@ -210,7 +211,9 @@ class Rollouts:
         there = sorted(() if place is None else place.files)
         others = [version for version in there if version != stable]
         if candidate and candidate not in others:
-            why = f"it is the stable version of model '{model}'" if candidate == stable else f"model '{model}' has no such version"
+            why = f"model '{model}' has no such version"
+            if candidate == stable:
+                why = f"requests get it already; where an earlier version is to be compared with it, move the label '{STABLE}' there first"
             raise InvalidArgument(f"candidate_version: expected one of {', '.join(map(str, others)) or 'none'}, got {candidate}: {why}")
         if not others:
             raise NotFound(f"candidate_version: model '{model}' has version {stable} alone; add the folder of another one")
@@ -224,13 +227,11 @@ class Rollouts:
     async def _ended(self, rollout: Rollout) -> Rollout:
         """Carries out the end of a rollout. `_changing` is held."""
         arm = self._arms.get(rollout.model)
-        if arm is not None:
-            rollout = arm.tick(rollout, time.monotonic_ns())
         rollout = msgspec.structs.replace(rollout, changed_ns=time.time_ns(), share=1.0 if rollout.state is State.PROMOTED else 0.0)
         if rollout.state is State.PROMOTED:
             await asyncio.wrap_future(self.lifecycle.label(rollout.model, STABLE, rollout.candidate))
         if arm is not None:
-            await arm.end(rollout)
+            rollout = await arm.end(rollout)
         self._arms = {name: each for name, each in self._arms.items() if name != rollout.model}
         self._table = {**self._table, rollout.model: rollout}
         await self._write(lambda table: changed(table, rollout))

@@ -98,13 +98,18 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_requests_follow_a_label(world: World) -> None:
-    """The version policy selects the newest alone; what a label names is served, too."""
+    """The version policy selects the newest alone; what a label names is served, too. `stable` names what gets all other requests."""
     world.write("m", 1, IDENTITY)
     world.start()
-    world.life.label("m", "stable", 1).result(LIMIT_S)
+    for label in ("other", "stable"):
+        world.life.label("m", label, 1).result(LIMIT_S)
     world.write("m", 2, DOUBLED)
     world.compare()
-    assert [infer(world.repository, "m", version, 3) for version in ("stable", "1", "")] == [3, 3, 6]
+    assert [infer(world.repository, "m", version, 3) for version in ("stable", "1", "", "2")] == [3, 3, 3, 6]
+    world.life.label("m", "stable", 0).result(LIMIT_S)
+    assert [infer(world.repository, "m", version, 3) for version in ("other", "")] == [3, 6]
+    world.life.label("m", "stable", 1).result(LIMIT_S)
+    world.life.label("m", "other", 0).result(LIMIT_S)
     assert world.reasons() == {"1": "label stable", "2": ""}
     world.life.label("m", "stable", 2).result(LIMIT_S)
     assert infer(world.repository, "m", "stable", 3) == 6
@@ -125,7 +130,7 @@ def test_labels_are_there_after_a_restart(world: World, tmp_path: Path) -> None:
     again = World(world.folder)
     again.repository.labels = LabelFile(tmp_path / "state" / "labels.json").read()
     again.repository.load(world.folder)
-    assert [infer(again.repository, "m", version, 3) for version in ("stable", "")] == [3, 6]
+    assert [infer(again.repository, "m", version, 3) for version in ("stable", "", "2")] == [3, 3, 6]
     again.repository.close()
 
 

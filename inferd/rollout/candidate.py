@@ -1,0 +1,260 @@
+"""The process that a candidate runs in: it loads one version, runs requests that a server mirrors, and compares the responses.
+
+    python -m inferd.rollout.candidate DESCRIPTOR
+
+It has its own session and its own interpreter, gets the processor only when nobody else wants it, and is the first that the kernel ends
+when memory is short: nothing that happens here can hold up the server. It ends with the server, whose socket it reads. Never in here:
+which requests are mirrored.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferd._core.batching.local import LocalRequest
+from inferd._core.grpc.call import NO_DEADLINE
+from inferd._core.tensor.tensor import DATATYPES
+from inferd.diff.outputs import compare
+from inferd.engine.embedded import LocalCall
+from inferd.engine.places import find_place
+from inferd.engine.repository import Repository
+from inferd.errors import InferdError, RequestError
+from inferd.protocol import inference
+from inferd.rollout.evidence import rate_band
+from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup, Worst
+from inferd.rollout.pipe import Closed, Pipe
+from inferd.rollout.state import Evidence, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from inferd.diff.outputs import Difference
+    from inferd.engine.model import Model
+    from inferd.rollout.messages import Found, Tensor
+
+__all__ = ["GUARDS", "evidence_of", "main"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+GUARDS = {"errors": 0.01, "flips": 0.01, "shapes": 0.01}  # a shadow's, each with its default limit: a share of requests
+ALPHA = 0.05
+AT_ONCE = 8  # requests that wait in the model's queue, so that they can share runs
+TOLD_S = 0.025  # between two reports of how far it is
+FOUND_S = 0.5  # between two of them that say what was found
+WORST = 5  # requests that are kept
+MAX_WORDS = 500
+MAX_NEEDED = 1_000_000  # requests that a forecast looks ahead
+LOADING_NICENESS = 10
+
+
+def main() -> None:
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+    os.nice(LOADING_NICENESS)
+    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        setup, _ = pipe.receive(Setup)
+        try:
+            model = load(setup)
+        except InferdError as error:
+            pipe.send(Failed(str(error)))
+            return
+        signature = model.signature
+        pipe.send(Ready(list(signature.input_specs), list(signature.output_specs)))
+        Work(pipe, model, setup).go_on()
+    except Closed:
+        pass
+    finally:
+        os._exit(0)  # a run that does not end would hold up the interpreter's own end
+
+
+def load(setup: Setup) -> Model:
+    """The candidate, warm and started, on one thread that runs when nothing else wants to. Raises ConfigError and StartError."""
+    settings = {**setup.settings, "providers": tuple(setup.settings.get("providers", ("cpu",))), "instances": 1, "intra_op_threads": 1}
+    repository = Repository(SimpleNamespace(**settings), deliver=lambda batch: batch.deliver())
+    place = find_place([Path(setup.folder)], setup.name)
+    if place is None or setup.version not in place.files:
+        raise InferdError(f"model '{setup.name}' has no version {setup.version} any more")
+    selected = repository.loader.select(place, [setup.version])
+    wanted = [each for each in selected.versions if each[0] == setup.version]
+    model = repository.loader.load(selected._replace(versions=wanted), setup.version)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # threads that begin from here on inherit it
+    model.start()
+    return model
+
+
+class Work:
+    """Two threads: one reads requests and lets them wait for their run, the other compares responses."""
+
+    def __init__(self, pipe: Pipe, model: Model, setup: Setup) -> None:
+        self._pipe, self._model, self._guards, self.found = pipe, model, setup.guards, setup.found
+        self._words = {name: word for name, word, _ in model.signature.output_specs}
+        self._running: queue.Queue[tuple[Mirrored, LocalCall | RequestError, dict[str, Array]] | None] = queue.Queue(AT_ONCE)
+        self._done = self._skipped = self._told = 0
+
+    def go_on(self) -> None:
+        """Until the server has gone."""
+        threading.Thread(target=self._read, name="mirrored", daemon=True).start()
+        told_s = found_s = time.monotonic()
+        found_at = 0
+        while True:
+            try:
+                entry = self._running.get(timeout=TOLD_S)
+                if entry is None:
+                    return
+                self._take(*entry)
+                self._done += 1
+            except queue.Empty:
+                pass
+            now_s = time.monotonic()
+            if self._done > found_at and now_s - found_s >= FOUND_S:
+                self.found.evidence = evidence_of(self.found, self._guards)
+                self._pipe.send(Progress(self._done, self._skipped, self.found))
+                told_s = found_s = now_s
+                found_at = self._told = self._done
+            elif self._done > self._told and now_s - told_s >= TOLD_S:
+                self._pipe.send(Progress(self._done, self._skipped))
+                told_s, self._told = now_s, self._done
+
+    def _read(self) -> None:
+        try:
+            while True:
+                mirrored, content = self._pipe.receive(Mirrored)
+                self._begin(mirrored, memoryview(content))
+        except Closed:
+            os._exit(0)  # the server has gone, or is done with this process: also where a run does not end
+
+    def _begin(self, mirrored: Mirrored, content: memoryview) -> None:
+        inputs, at = arrays_of(mirrored.inputs, content, 0)
+        outputs, at = arrays_of(mirrored.outputs, content, at)
+        if mirrored.response:
+            outputs = outputs_of(bytes(content[at : at + mirrored.response]))
+        request = LocalRequest([(name, word, inputs[name]) for name, word, _, _ in mirrored.inputs])
+        call = LocalCall(NO_DEADLINE)
+        call.work = request
+        try:
+            self._model.check(request)
+            self._model.submit(request, call)
+        except RequestError as error:
+            self._running.put((mirrored, error, outputs))
+        else:
+            self._running.put((mirrored, call, outputs))
+
+    def _take(self, mirrored: Mirrored, call: LocalCall | RequestError, expected: dict[str, Array]) -> None:
+        # A client may have asked for classes in place of numbers: these cannot be compared.
+        comparable = {name: array for name, array in expected.items() if (array.dtype == object) == (self._words.get(name) == "BYTES")}
+        if expected and not comparable:
+            self._skipped += 1
+            return
+        self.found.compared += 1
+        try:
+            if isinstance(call, RequestError):
+                raise call
+            got = call.future.result()
+        except RequestError as error:
+            self.found.failed += 1
+            self.found.error = str(error)[:MAX_WORDS]
+            return
+        difference = compare(comparable, {name: array for name, array in got.items() if name in comparable}, None, self._words)
+        self.found.total.merge(difference)
+        if difference.changed:
+            self._keep(Worst(difference.badness, mirrored.request_id, described(difference)))
+
+    def _keep(self, worst: Worst) -> None:
+        if len(self.found.worst) < WORST or worst.badness > self.found.worst[-1].badness:
+            self.found.worst = sorted([*self.found.worst, worst], key=lambda each: each.badness, reverse=True)[:WORST]
+
+
+def arrays_of(tensors: Sequence[Tensor], content: memoryview, at: int) -> tuple[dict[str, Array], int]:
+    """Arrays by name, and where their bytes end."""
+    found: dict[str, Array] = {}
+    for name, word, shape, nbytes in tensors:
+        found[name] = array_of(word, shape, content[at : at + nbytes])
+        at += nbytes
+    return found, at
+
+
+def array_of(word: str, shape: Sequence[int], content: memoryview | bytes) -> Array:
+    if word != "BYTES":
+        return np.frombuffer(content, DATATYPES[word][2]).reshape(shape)
+    elements, at = [], 0
+    while at + 4 <= len(content):
+        size = int.from_bytes(content[at : at + 4], "little")
+        elements.append(bytes(content[at + 4 : at + 4 + size]))
+        at += 4 + size
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return array.reshape(shape)
+
+
+def outputs_of(message: bytes) -> dict[str, Array]:
+    """Those of a ModelInferResponse, which has raw contents."""
+    response = inference.ModelInferResponse.FromString(message)
+    return {
+        output.name: array_of(output.datatype, output.shape, content)
+        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+
+
+def described(difference: Difference) -> str:
+    """Of one request, for people."""
+    said = []
+    for name, output in difference.outputs.items():
+        said += [f"{name}: {words}" for words in output.mismatches]
+        if output.flips:
+            said.append(f"{name}: {output.flips} of {output.decisions} decisions flipped, by {output.max_flip_margin:.3g}")
+        elif output.changed_rows:
+            said.append(f"{name}: differs by {output.max_absolute:.3g}")
+    return "; ".join(said)[:MAX_WORDS]
+
+
+def evidence_of(found: Found, guards: dict[str, float]) -> list[Evidence]:
+    """The verdict on each guard of a shadow."""
+    worst = found.worst[0] if found.worst else None
+    told = "" if worst is None else f"worst: {f'request {worst.request_id!r}, ' if worst.request_id else ''}{worst.words}"
+    counts = {
+        "errors": (found.failed, found.compared, found.error),
+        "flips": (found.total.flipped, found.total.requests, told),
+        "shapes": (found.total.mismatched, found.total.requests, next(_mismatches(found.total), "")),
+    }
+    return [_evidence(guard, *counts[guard], guards.get(guard, limit)) for guard, limit in GUARDS.items()]
+
+
+def _mismatches(total: Difference) -> Iterator[str]:
+    return (f"{name}: {words}" for name, output in total.outputs.items() for words in output.mismatches)
+
+
+def _evidence(guard: str, events: int, count: int, words: str, limit: float) -> Evidence:
+    low, high = rate_band(events, count, ALPHA / len(GUARDS))
+    verdict = Verdict.BAD if low > limit else Verdict.OK if high < limit else Verdict.OPEN
+    says = [words] if events else []
+    if verdict is Verdict.OPEN and (needed := _needed(events, count, limit)) > count:
+        says.append(f"about {needed} requests decide if it goes on like this")
+    return Evidence(guard, count, events / count if count else 0.0, low, high, limit, verdict, "; ".join(says))
+
+
+def _needed(events: int, count: int, limit: float) -> int:
+    """Requests, to two digits, after which the band lies on one side of the limit, with events as often as so far. 0: none tells."""
+    needed = max(count, 10)
+    while needed < MAX_NEEDED:
+        low, high = rate_band(round(events * needed / count) if count else 0, needed, ALPHA / len(GUARDS))
+        if high < limit or low > limit:
+            return int(float(f"{needed:.1e}"))
+        needed += needed // 10
+    return 0
+
+
+if __name__ == "__main__":
+    main()

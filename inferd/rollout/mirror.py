@@ -1,0 +1,207 @@
+"""Requests that a tap has seen, on their way to a candidate in a process of its own (candidate.py).
+
+A thread takes them when the stable version's queue is empty, and sends them on; a second one reads what was found. At most WINDOW requests
+are on their way. A candidate that is slow gets fewer: the tap drops the newest and counts them. One that has no response within HUNG_S is
+ended, as is one that crashes, and started again, later each time. Each request that the tap has offered is compared or dropped in the end.
+Never in here: what a difference means, event loops.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from inferd._core.codec.infer import InferRequest
+from inferd.errors import FailedPrecondition
+from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
+from inferd.rollout.pipe import Closed, Pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferd._core.batching.tap import Tap, Tapped
+
+__all__ = ["Mirror"]
+
+log = logging.getLogger("inferd.rollout")
+
+WINDOW = 128  # requests that the process has and has not reported
+TAKEN = 16  # requests of a tap at once
+PAUSE_S = 0.002  # where there is nothing to send, or the stable version is busy
+HUNG_S = 30.0  # without a word about requests that it has
+START_S = 600.0  # the longest load
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # before a process is started again
+
+
+class Mirror:
+    """title: the candidate, for messages. busy(): whether the stable version has requests that wait; on any thread.
+
+    compared, lost and the like are counts since this object was made; `found` goes on from what the setup has."""
+
+    def __init__(self, title: str, setup: Setup, tap: Tap, busy: Callable[[], bool]) -> None:
+        self.title, self._setup, self.tap, self._busy = title, setup, tap, busy
+        self.found = setup.found
+        self.compared = self.skipped = 0  # by all processes, as they have reported
+        self.unanswered = 0  # requests that the stable version rejected
+        self.lost = 0  # sent to a process that ended before it was done with them, or never sent
+        self.restarts = 0
+        self.ready: Future[Ready] = Future()  # of the first process
+        self._sent = self._done = self._skipped_here = 0  # of this process
+        self._moved_s = 0.0  # when it said something last
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+
+    @property
+    def dropped(self) -> int:
+        """By the tap, and behind it."""
+        return self.tap.dropped + self.unanswered + self.lost + self.skipped
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ends the process. What it was not done with counts as lost. Once the tap sees nothing any more. Idempotent."""
+        self._stopping.set()
+        self._kill()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        while taken := self.tap.take():
+            self.lost += len(taken)
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            self._serve()
+            if self._stopping.is_set() or (self.ready.done() and self.ready.exception() is not None):
+                break
+            pause_s = FIRST_PAUSE_S if time.monotonic() - began_s > LONGEST_PAUSE_S else min(2 * pause_s, LONGEST_PAUSE_S)
+            self.restarts += 1
+            log.warning("%s: its process has ended, and begins again in %.0f s", self.title, pause_s)
+            self._stopping.wait(pause_s)
+        if not self.ready.done():
+            self.ready.set_exception(FailedPrecondition(f"{self.title}: it was stopped before it was loaded"))
+
+    def _serve(self) -> None:
+        """One process, from its start to its end."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                command = [sys.executable, "-m", "inferd.rollout.candidate", str(theirs.fileno())]
+                none = subprocess.DEVNULL
+                # A session of its own: Ctrl-C at a terminal is for the server.
+                child = self._child = subprocess.Popen(
+                    command, stdin=none, stdout=none, stderr=none, pass_fds=[theirs.fileno()], start_new_session=True
+                )
+            reader: threading.Thread | None = None
+            self._sent = self._done = self._skipped_here = 0
+            try:
+                if self._stopping.is_set():
+                    return
+                pipe = Pipe(ours)
+                self._load(pipe, ours)
+                ours.settimeout(HUNG_S)
+                self._moved_s = time.monotonic()
+                reader = threading.Thread(target=self._read, args=(pipe, child), name="shadow reads", daemon=True)
+                reader.start()
+                self._send(pipe, child)
+            except (Closed, TimeoutError):
+                pass
+            except FailedPrecondition as error:
+                if not self.ready.done():
+                    self.ready.set_exception(error)
+                else:
+                    log.error("%s", error)
+            except Exception:
+                log.exception("%s: requests cannot be mirrored", self.title)
+            finally:
+                self._kill()
+                child.wait()
+                if reader is not None:
+                    reader.join()
+                self.lost += self._sent - self._done
+                self._sent = self._done = 0
+
+    def _load(self, pipe: Pipe, ours: socket.socket) -> None:
+        ours.settimeout(START_S)
+        pipe.send(Setup(self._setup.folder, self._setup.name, self._setup.version, self._setup.settings, self._setup.guards, self.found))
+        try:
+            told, _ = pipe.receive(Ready | Failed)  # type: ignore[arg-type]
+        except (Closed, TimeoutError):
+            raise FailedPrecondition(f"{self.title}: its process ended while it loaded the model") from None
+        if isinstance(told, Failed):
+            raise FailedPrecondition(f"{self.title}: {told.why}")
+        if not self.ready.done():
+            self.ready.set_result(told)
+
+    def _send(self, pipe: Pipe, child: subprocess.Popen[bytes]) -> None:
+        while not self._stopping.is_set() and child.poll() is None:
+            room = WINDOW - (self._sent - self._done)
+            if room <= 0 or self._busy() or not (taken := self.tap.take(min(room, TAKEN))):
+                if self._sent > self._done and time.monotonic() - self._moved_s > HUNG_S:
+                    log.error("%s: no response within %g s: its process is ended", self.title, HUNG_S)
+                    return
+                self._stopping.wait(PAUSE_S)
+                continue
+            if self._sent == self._done:
+                self._moved_s = time.monotonic()
+            taken.reverse()
+            while taken:
+                tapped = taken.pop()
+                if tapped.code:
+                    self.unanswered += 1
+                    continue
+                try:
+                    self._pass_on(pipe, tapped)
+                except BaseException:
+                    self.lost += 1 + len(taken)
+                    raise
+
+    def _pass_on(self, pipe: Pipe, tapped: Tapped) -> None:
+        request: Any = tapped.request
+        sent = request.sent()
+        inputs = [(name, word, shape, len(content)) for name, word, shape, content in sent]
+        parts = [content for *_, content in sent]
+        outputs: list[tuple[str, str, tuple[int, ...], int]] = []
+        response = 0
+        if isinstance(request, InferRequest) and tapped.response_bytes is not None:
+            parts.append(tapped.response_bytes)
+            response = len(tapped.response_bytes)
+        else:
+            self.unanswered += 1
+            return
+        pipe.send(Mirrored(request.id, inputs, outputs, response), parts)
+        self._sent += 1
+
+    def _read(self, pipe: Pipe, child: subprocess.Popen[bytes]) -> None:
+        """What the process has found, until it ends."""
+        with suppress(Closed):
+            while True:
+                try:
+                    told, _ = pipe.receive(Progress)
+                except TimeoutError:
+                    continue  # nothing was to be said
+                self._moved_s = time.monotonic()
+                skipped = told.skipped - self._skipped_here
+                self.skipped += skipped
+                self.compared += told.done - self._done - skipped
+                self._skipped_here, self._done = told.skipped, told.done
+                if told.found is not None:
+                    self.found = told.found
+
+    def _kill(self) -> None:
+        child = self._child
+        if child is not None:
+            with suppress(OSError):
+                child.kill()

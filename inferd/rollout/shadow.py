@@ -1,0 +1,160 @@
+"""A shadow: the candidate runs on requests that the stable version has answered, and its responses are compared and thrown away.
+
+The candidate has a process of its own (mirror.py). Here a request costs what its tap costs. Never in here: comparing, which requests
+leave the tap when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inferd._core.batching.tap import Tap
+from inferd.errors import FailedPrecondition, InvalidArgument
+from inferd.rollout.candidate import GUARDS
+from inferd.rollout.messages import Found, Setup
+from inferd.rollout.mirror import Mirror
+from inferd.rollout.signatures import difference
+from inferd.rollout.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from inferd.engine.model import Model
+    from inferd.rollout.rollouts import Site
+    from inferd.rollout.state import Rollout
+
+__all__ = ["Shadow"]
+
+MAX_WHY = 1000  # characters of why a candidate cannot be loaded
+
+
+class Shadow:
+    """The arm of a shadow."""
+
+    def __init__(self, rollout: Rollout, site: Site) -> None:
+        self._rollout, self._site = rollout, site
+        self._tap = Tap(rollout.sample)
+        self._tapped: Model | None = None  # None: the stable version is not in memory
+        self._mirror: Mirror | None = None
+        self._before = dict(rollout.counts)  # of earlier starts of the server
+        self._checked = self._ended = False
+        self._found: Found | None = None  # that `_memory` is made of
+        self._memory: dict[str, object] = {}
+
+    async def begin(self, *, resumed: bool = False) -> None:
+        if unknown := sorted(set(self._rollout.guards) - set(GUARDS)):
+            raise InvalidArgument(f"guards: expected some of {', '.join(GUARDS)} for a shadow, got {unknown[0][:64]!r}")
+        if wrong := [name for name, limit in self._rollout.guards.items() if not 0 < limit < 1]:
+            raise InvalidArgument(f"guards: {wrong[0]}: expected a share between 0 and 1, got {self._rollout.guards[wrong[0]]:g}")
+        place = await asyncio.to_thread(self._site.lifecycle.place, self._rollout.model)
+        if place is None or place.folder is None:
+            raise FailedPrecondition(f"rollout: model '{self._rollout.model}' has no folder with versions")
+        setup = Setup(
+            str(place.folder),
+            place.name,
+            self._rollout.candidate,
+            asdict(self._site.repository.loader.defaults),
+            self._rollout.guards,
+            msgspec.convert(self._rollout.memory.get("found", {}), Found),
+        )
+        title = f"the shadow of model '{place.name}', version {self._rollout.candidate}"
+        self._mirror = Mirror(title, setup, self._tap, self._busy)
+        self._mirror.start()
+        if not resumed:
+            await asyncio.wait([asyncio.wrap_future(self._mirror.ready)])
+            if why := self._why_not():
+                raise FailedPrecondition(f"rollout: {why}")
+        self._follow_model()
+
+    def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
+        self._follow_model()
+        rollout = self._told(rollout)
+        if not self._ended and (why := self._why_not()):
+            return msgspec.structs.replace(rollout, state=State.STOPPED, reason=why)
+        return rollout
+
+    def follow(self, rollout: Rollout) -> None:
+        """Nothing that another process decides changes a shadow, but its end."""
+
+    def work(self) -> bool:
+        return False
+
+    def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
+        return 0, sum(1 for _ in outcomes)
+
+    async def end(self, rollout: Rollout) -> Rollout:
+        self._untap()
+        if self._mirror is not None:
+            await asyncio.to_thread(self._mirror.stop)
+        return self._told(rollout)
+
+    def abandon(self) -> None:
+        self._untap()
+        if self._mirror is not None:
+            self._mirror.stop()
+
+    # ---- inside ----
+
+    def _busy(self) -> bool:
+        model = self._tapped
+        return model is not None and model.depth > 0
+
+    def _follow_model(self) -> None:
+        """The stable version may be loaded again, or leave memory, meanwhile."""
+        model = None if self._ended else self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        if model is self._tapped:
+            return
+        if self._tapped is not None:
+            self._tapped.untap(self._tap)
+        if model is not None:
+            model.tap(self._tap)
+        self._tapped = model
+
+    def _untap(self) -> None:
+        self._ended = True
+        self._follow_model()
+
+    def _why_not(self) -> str:
+        """Why the candidate cannot run beside the stable version, once that is known; ''."""
+        mirror, model = self._mirror, self._tapped or self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        if self._checked or mirror is None or not mirror.ready.done():
+            return ""
+        if (error := mirror.ready.exception()) is not None:
+            return str(error)[:MAX_WHY]
+        if model is None:
+            return ""
+        self._checked = True
+        ready, signature = mirror.ready.result(), model.signature
+        unlike = difference((signature.input_specs, signature.output_specs), (ready.inputs, ready.outputs))
+        if not unlike:
+            return ""
+        return f"version {self._rollout.candidate} cannot take the place of version {self._rollout.stable}: {unlike}"
+
+    def _told(self, rollout: Rollout) -> Rollout:
+        """With what is known now."""
+        mirror = self._mirror
+        if mirror is None:
+            return rollout
+        if mirror.found is not self._found:
+            self._found = mirror.found
+            self._memory = {"found": msgspec.to_builtins(mirror.found)}
+        now = {
+            "compared": mirror.compared,  # these before `mirrored`: the difference waits
+            "dropped": mirror.dropped,
+            "dropped_full": self._tap.dropped,
+            "dropped_lost": mirror.lost,
+            "dropped_skipped": mirror.skipped,
+            "dropped_unanswered": mirror.unanswered,
+            "restarts": mirror.restarts,
+            "mirrored": self._tap.offered,
+            "seen": self._tap.seen,
+        }
+        counts = {name: count + self._before.get(name, 0) for name, count in now.items()}
+        counts["waiting"] = counts["mirrored"] - counts["compared"] - counts["dropped"]
+        total = mirror.found.total
+        counts |= {"failed": mirror.found.failed, "changed": total.changed, "flipped": total.flipped, "mismatched": total.mismatched}
+        return msgspec.structs.replace(rollout, counts=counts, evidence=tuple(mirror.found.evidence), memory=self._memory)

@@ -1,0 +1,243 @@
+"""A shadow end to end: a server, a version that answers, and a candidate beside it that is good, or in some way bad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from onnx import helper
+
+from inferd.protocol import options
+from inferd.rollout import mirror
+from inferd.rollout.mirror import Mirror
+from tests import models
+from tests.server_fixtures import ServerFixture, until
+from tests.wire import Caller, infer_request, outputs_of, status_of
+
+LIMIT_S = 60
+ROWS = np.arange(16, dtype=np.float32).reshape(1, 16)
+VECTOR = [("x", "FP32", ("N", 16))], [("y", "FP32", ("N", 16))]
+NEGATED = models.model([helper.make_node("Neg", ["x"], ["y"])], *VECTOR)
+SHORT_TABLE = models.model(  # models.failing with half a table: rows 2 and 3 are missing
+    [helper.make_node("Gather", ["table", "x"], ["rows"], axis=0), helper.make_node("Squeeze", ["rows", "axes"], ["y"])],
+    [("x", "INT64", ("N", 1))],
+    [("y", "INT64", ("N", 4))],
+    {"table": np.arange(8, dtype=np.int64).reshape(2, 4), "axes": np.array([1], np.int64)},
+)
+# The stable version, the candidate, and an input that the stable version can take.
+CANDIDATES = {
+    "good": (models.identity(), models.identity(), ROWS),
+    "wrong": (models.identity(), NEGATED, ROWS),
+    "crashes": (models.failing(), SHORT_TABLE, np.full((1, 1), 3, np.int64)),
+    "hangs": (models.identity("INT64", (1,)), models.endless(), np.full((1, 1), 1 << 40, np.int64)),
+    "slow": (models.identity("FP32", (64,)), models.slow(20), np.ones((1, 64), np.float32)),
+    "shapes": (models.identity("FP32", (4,)), models.false_promise(), np.ones((2, 4), np.float32)),
+}
+
+
+def ask(caller: Caller, method: str, **fields: Any) -> Any:
+    status = options.RolloutStatusRequest, options.RolloutStatusResponse
+    kinds = {"Start": (options.StartRolloutRequest, options.RolloutStatus), "Status": status}
+    request, response = kinds.get(method, (options.RolloutRequest, options.RolloutStatus))
+    call = caller.channel.unary_unary(
+        f"/inferd.v1.Rollouts/{method}", request_serializer=request.SerializeToString, response_deserializer=response.FromString
+    )
+    return call(request(**fields), timeout=LIMIT_S)
+
+
+def now(caller: Caller, name: str) -> dict[str, int]:
+    return dict(ask(caller, "Status", model_name=name).rollouts[0].counts)
+
+
+def verdicts(status: Any) -> dict[str, str]:
+    return {each.guard: each.verdict for each in status.evidence}
+
+
+def rejected(call: Callable[[], Any]) -> str:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return "{}: {}".format(*status_of(caught.value))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    stable = {name: content for name, (content, *_) in CANDIDATES.items()}
+    return models.repository(tmp_path_factory.mktemp("shadow") / "models", stable)
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(folder, model_control="explicit", load_model=("*",), state_dir=str(folder.parent / "state")) as served:
+        yield served
+
+
+@pytest.fixture
+def caller(served: ServerFixture) -> Iterator[Caller]:
+    with Caller(served.address) as caller:
+        yield caller
+
+
+def mirror_of(served: ServerFixture, name: str) -> Mirror:
+    found = served.server._models.rollouts._arms[name]._mirror  # type: ignore[attr-defined]
+    assert isinstance(found, Mirror)
+    return found
+
+
+def mirrored(caller: Caller, name: str, count: int) -> None:
+    """So many requests, each answered by the stable version, and right."""
+    value = CANDIDATES[name][2]
+    for number in range(count):
+        response = caller.infer(infer_request(name, {"x": value}, id=f"r{number}"))
+        assert response.model_version == "1"
+        assert outputs_of(response)["y"].shape[0] == len(value)
+
+
+def ended(caller: Caller, name: str) -> Any:
+    """The shadow is stopped: each request that was mirrored was compared or dropped."""
+    status = ask(caller, "Stop", model_name=name)
+    counts = status.counts
+    assert counts["mirrored"] == counts["compared"] + counts["dropped"]
+    assert counts["waiting"] == 0
+    parts = ("dropped_full", "dropped_lost", "dropped_skipped", "dropped_unanswered")
+    assert counts["dropped"] == sum(counts[part] for part in parts)
+    return status
+
+
+def begin(folder: Path, caller: Caller, name: str, **fields: Any) -> None:
+    models.repository(folder, {name: {2: CANDIDATES[name][1]}})
+    ask(caller, "Start", model_name=name, kind=options.SHADOW, **fields)
+
+
+def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerFixture, caller: Caller) -> None:
+    begin(folder, caller, "good", guards={"flips": 0.3, "errors": 0.3, "shapes": 0.3})
+    again = rejected(lambda: ask(caller, "Start", model_name="good", kind=options.SHADOW))
+    assert again.startswith("FAILED_PRECONDITION: rollout: model 'good' has one already: shadow of version 2")
+    mirrored(caller, "good", 100)
+    until(lambda: set(verdicts(ask(caller, "Status", model_name="good").rollouts[0]).values()) == {"ok"})
+    counts = now(caller, "good")
+    assert (counts["seen"], counts["mirrored"], counts["compared"], counts["dropped"]) == (100, 100, 100, 0)
+    assert counts["failed"] == counts["changed"] == counts["mismatched"] == 0
+    status = ask(caller, "Promote", model_name="good", reason="it is as good")
+    assert (options.RolloutState.Name(status.state), status.reason) == ("PROMOTED", "it is as good")
+    assert caller.infer(infer_request("good", {"x": ROWS})).model_version == "2"
+    told = "FAILED_PRECONDITION: rollout: the last one of model 'good' has ended: PROMOTED, it is as good"
+    assert rejected(lambda: ask(caller, "RollBack", model_name="good")) == told
+    lines = map(json.loads, (folder.parent / "state" / "rollouts.audit.jsonl").read_text().splitlines())
+    decided = [(line["decision"], line["counts"].get("compared", 0), len(line["evidence"])) for line in lines if line["model"] == "good"]
+    assert decided == [("started", 0, 0), ("promoted", 100, 3)]
+
+
+def test_wrong_responses_are_found_and_the_worst_are_named(folder: Path, caller: Caller) -> None:
+    begin(folder, caller, "wrong")
+    mirrored(caller, "wrong", 40)
+    until(lambda: verdicts(ask(caller, "Status", model_name="wrong").rollouts[0]).get("flips") == "bad")
+    status = ended(caller, "wrong")
+    assert status.counts["flipped"] == status.counts["changed"] == 40
+    (flips,) = [each for each in status.evidence if each.guard == "flips"]
+    assert flips.estimate == 1
+    assert flips.explanation.startswith("worst: request 'r")
+    assert "y: 1 of 1 decisions flipped, by 15" in flips.explanation
+
+
+def test_errors_of_a_candidate_are_its_own(folder: Path, served: ServerFixture, caller: Caller) -> None:
+    """Its runs fail; then its process is killed."""
+    begin(folder, caller, "crashes")
+    mirrored(caller, "crashes", 30)
+    until(lambda: verdicts(ask(caller, "Status", model_name="crashes").rollouts[0]).get("errors") == "bad")
+    assert now(caller, "crashes")["failed"] == now(caller, "crashes")["compared"] == 30
+    child = mirror_of(served, "crashes")._child
+    assert child is not None
+    child.kill()
+    mirrored(caller, "crashes", 30)
+    until(lambda: now(caller, "crashes")["restarts"] == 1)
+    until(lambda: now(caller, "crashes")["waiting"] == 0)
+    assert ended(caller, "crashes").counts["failed"] >= 30
+
+
+def test_a_candidate_that_hangs_is_ended(folder: Path, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "HUNG_S", 0.3)
+    begin(folder, caller, "hangs")
+    mirrored(caller, "hangs", 30)
+    until(lambda: now(caller, "hangs")["dropped_lost"] > 0)
+    assert ended(caller, "hangs").counts["compared"] == 0
+
+
+def test_a_slow_candidate_holds_nothing_up(folder: Path, served: ServerFixture, caller: Caller) -> None:
+    begin(folder, caller, "slow", sample=0.5)
+    mirrored(caller, "slow", 400)
+    assert served.server.repository.lookup("slow", "").depth == 0
+    counts = ended(caller, "slow").counts
+    assert 100 < counts["mirrored"] < 300
+    assert counts["dropped_lost"] > 0
+
+
+def test_responses_of_another_shape_are_found(folder: Path, caller: Caller) -> None:
+    begin(folder, caller, "shapes")
+    mirrored(caller, "shapes", 30)
+    until(lambda: verdicts(ask(caller, "Status", model_name="shapes").rollouts[0]).get("shapes") == "bad")
+    status = ended(caller, "shapes")
+    assert status.counts["mismatched"] == 30
+    assert "y: shape [2, 4] became [1, 4]" in [each.explanation for each in status.evidence]
+
+
+def test_what_cannot_be_a_shadow_is_rejected_and_changes_nothing(folder: Path, caller: Caller) -> None:
+    models.repository(folder, {"good": {3: models.identity("FP32", (8,)), 4: b"half"}})
+
+    def start(**fields: Any) -> str:
+        return rejected(lambda: ask(caller, "Start", **{"model_name": "slow", "kind": options.SHADOW, **fields}))
+
+    assert start(kind=0) == "INVALID_ARGUMENT: kind: expected SHADOW or CANARY, got 0"
+    assert start(sample=2) == "INVALID_ARGUMENT: sample: expected a share above 0 and up to 1, got 2"
+    assert start(steps=[0.1]).startswith("INVALID_ARGUMENT: steps: expected none for a shadow")
+    assert start(guards={"p99": 1}) == "INVALID_ARGUMENT: guards: expected some of errors, flips, shapes for a shadow, got 'p99'"
+    assert start(guards={"flips": 2}) == "INVALID_ARGUMENT: guards: flips: expected a share between 0 and 1, got 2"
+    assert start(guards={"flips": float("nan")}).startswith("INVALID_ARGUMENT: guards: expected at most 16 limits that are numbers")
+    assert start(candidate_version=-1).startswith("INVALID_ARGUMENT: candidate_version: expected a number from 1")
+    assert start(candidate_version=7) == "INVALID_ARGUMENT: candidate_version: expected one of 2, got 7: model 'slow' has no such version"
+    assert "got 1: requests get it already" in start(candidate_version=1)
+    assert start(model_name="nothing").startswith("NOT_FOUND: ")
+    unlike = "version 3 cannot take the place of version 2: input 'x' is FP32[?, 8], and was FP32[?, 16]"
+    assert start(model_name="good", candidate_version=3) == f"FAILED_PRECONDITION: rollout: {unlike}"
+    broken = start(model_name="good", candidate_version=4)
+    assert broken.startswith("FAILED_PRECONDITION: rollout: the shadow of model 'good', version 4: model 'good' cannot be loaded")
+    assert str(folder) not in broken
+    assert {each.model_name for each in ask(caller, "Status").rollouts if each.state == options.RUNNING} == set()
+    assert rejected(lambda: ask(caller, "Status", model_name="nothing")).startswith("NOT_FOUND: rollout: model 'nothing' has none")
+
+
+def test_a_shadow_goes_on_after_a_restart_and_ends_when_its_label_moves(tmp_path: Path) -> None:
+    folder = models.repository(tmp_path, {"m": {1: models.identity()}})
+
+    def serve() -> ServerFixture:
+        return ServerFixture(folder, model_control="poll")
+
+    with serve() as served, Caller(served.address) as caller:
+        models.repository(folder, {"m": {2: NEGATED}})
+        ask(caller, "Start", model_name="m", kind=options.SHADOW)
+        for _ in range(20):
+            assert caller.infer(infer_request("m", {"x": ROWS})).model_version == "1"
+        until(lambda: ask(caller, "Status", model_name="m").rollouts[0].counts["flipped"] == 20)
+    with serve() as served, Caller(served.address) as caller:
+        assert caller.infer(infer_request("m", {"x": ROWS})).model_version == "1"
+        until(lambda: ask(caller, "Status", model_name="m").rollouts[0].counts["flipped"] == 21)
+        counts = now(caller, "m")
+        assert (counts["seen"], counts["mirrored"]) == (21, 21)
+        assert counts["compared"] + counts["dropped"] == 21
+        request = options.SetLabelRequest(model_name="m", label="stable", version=2)
+        caller.channel.unary_unary("/inferd.v1.ModelControl/SetLabel")(request.SerializeToString(), timeout=LIMIT_S)
+        until(lambda: ask(caller, "Status", model_name="m").rollouts[0].state == options.STOPPED)
+        reason = ask(caller, "Status", model_name="m").rollouts[0].reason
+        assert reason == "the label 'stable' was moved from version 1 to 2 meanwhile"
+        assert caller.infer(infer_request("m", {"x": ROWS})).model_version == "2"
+
+
+def test_versions_stay_as_they_are_without_model_control(tmp_path: Path) -> None:
+    folder = models.repository(tmp_path, {"m": {1: models.identity(), 2: models.identity()}})
+    with ServerFixture(folder, model_control="none") as served, Caller(served.address) as caller:
+        why = "FAILED_PRECONDITION: rollouts need versions that come and go: start the server with --model-control poll or explicit"
+        assert rejected(lambda: ask(caller, "Start", model_name="m", kind=options.SHADOW)) == why
