@@ -1,0 +1,272 @@
+"""What a canary does next: counts of both arms go in, a decision and its reason come out.
+
+Each guard has one limit, which rolls back and promotes:
+
+- **Roll back** as soon as an e-value says that the limit is passed. A candidate that is as good as the stable version is rolled back by
+  any of the guards with a probability of at most `ALPHA`, however often somebody looks.
+- **Step** when the damage that the next step could do is bounded: its share of requests times the guard's upper bound is at most the
+  limit. So 1 % is left after few requests, and 100 % asks for an upper bound below the limit itself.
+- **Hold** when neither has happened for `patience_s`, or when there is no step left. A person decides then; guards still roll back.
+
+The step to 100 % is the promotion. Never in here: clocks, threads, models, where counts come from.
+"""
+
+from __future__ import annotations
+
+import enum
+from itertools import pairwise
+from math import exp, log
+from typing import NamedTuple
+
+import msgspec
+
+from inferd.errors import InvalidArgument
+from inferd.rollout.evidence import Band, MeanShift, TwoArms, quantile_threshold, rate_band, rate_evidence
+
+__all__ = ["ALPHA", "Canary", "Counts", "Decision", "Evidence", "Finding", "Guard", "Kind", "Plan", "parse_guards", "parse_steps"]
+
+ALPHA = 0.05  # of all guards together
+FROZEN_AFTER = 500  # stable latencies that the threshold of p99 is made of
+MAX_STEPS = 100
+MAX_ELAPSED_S = 10.0  # that one look may add: a machine that slept has not watched
+
+
+class Decision(enum.Enum):
+    CONTINUE = "continue"
+    STEP = "step"
+    PROMOTE = "promote"
+    HOLD = "hold"
+    ROLL_BACK = "roll back"
+
+
+class Kind(enum.Enum):
+    """Of a guard: what it looks at, and what its limit means."""
+
+    ERRORS = "errors"  # failed requests; how many more of the candidate's than of the stable ones may fail
+    P99 = "p99"  # requests slower than the stable p99; how many more of the candidate's may be
+    FLIPS = "flips"  # decisions that differ on the same request; how many may
+    MEAN = "mean"  # the mean difference of outputs on the same request, in spreads of the stable output; how far it may lie from 0
+    OUTCOME = "outcome"  # bad outcomes that users report; how many more of the candidate's may be bad
+
+
+DEFAULT_LIMITS = {Kind.ERRORS: 0.01, Kind.P99: 0.02, Kind.FLIPS: 0.01, Kind.MEAN: 0.1, Kind.OUTCOME: 0.05}
+WEIGHTS = {Kind.ERRORS: 3.0}  # of a guard's part of ALPHA; the others have 1
+TOLERATED = {Kind.ERRORS: 1.0, Kind.P99: 1.5, Kind.OUTCOME: 1.0}  # the ratio to the stable rate that rolls nothing back
+PAIRED = (Kind.FLIPS, Kind.MEAN)  # both versions have to answer the same requests
+
+
+class Guard(msgspec.Struct, frozen=True):
+    kind: Kind
+    limit: float
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How a canary is to go. steps: shares of requests, rising. dwell_s: the least time at a step. patience_s: the most."""
+
+    steps: tuple[float, ...] = (0.01, 0.1, 0.5, 1.0)
+    guards: tuple[Guard, ...] = (Guard(Kind.ERRORS, DEFAULT_LIMITS[Kind.ERRORS]), Guard(Kind.P99, DEFAULT_LIMITS[Kind.P99]))
+    dwell_s: float = 60.0
+    patience_s: float = 3600.0
+
+    def alpha(self, kind: Kind) -> float:
+        """The guard's part of ALPHA."""
+        return ALPHA * WEIGHTS.get(kind, 1.0) / sum(WEIGHTS.get(guard.kind, 1.0) for guard in self.guards)
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether a guard needs the other version's response to the same request."""
+        return any(guard.kind in PAIRED for guard in self.guards)
+
+
+class Counts(NamedTuple):
+    """Requests of one arm that were answered. slow: they took longer than the frozen threshold."""
+
+    requests: int = 0
+    errors: int = 0
+    slow: int = 0
+
+
+class Evidence(msgspec.Struct):
+    """All that a canary has seen: what a restart has to find again."""
+
+    step: int = 0
+    step_s: float = 0.0  # how long it is at this step
+    errors: TwoArms = msgspec.field(default_factory=TwoArms)
+    slow: TwoArms = msgspec.field(default_factory=TwoArms)
+    outcomes: TwoArms = msgspec.field(default_factory=TwoArms)
+    threshold_ns: int = 0  # the stable p99, frozen; 0: not yet
+    compared: int = 0
+    flips: int = 0
+    mean: MeanShift | None = None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a guard says now. band: where its number lies; e_value: evidence against the candidate; it rolls back at `rolls_back_at`."""
+
+    kind: Kind
+    limit: float
+    count: int
+    band: Band
+    e_value: float
+    rolls_back_at: float
+    bound: float  # the largest upper bound at which the next step is taken
+
+    @property
+    def upper(self) -> float:
+        return max(abs(self.band.low), abs(self.band.high)) if self.kind is Kind.MEAN else self.band.high
+
+    @property
+    def fails(self) -> bool:
+        return self.e_value >= self.rolls_back_at
+
+    @property
+    def passes(self) -> bool:
+        return self.count > 0 and self.upper <= self.bound
+
+
+class Verdict(NamedTuple):
+    decision: Decision
+    reason: str
+    findings: tuple[Finding, ...]
+
+
+class Canary:
+    """One canary's plan and evidence. Not thread-safe."""
+
+    def __init__(self, plan: Plan, evidence: Evidence | None = None) -> None:
+        self.plan = plan
+        self.evidence = evidence or Evidence()
+
+    @property
+    def share(self) -> float:
+        """Of requests that go to the candidate."""
+        return self.plan.steps[self.evidence.step]
+
+    # ---- what comes in ----
+
+    def count(self, candidate: Counts, stable: Counts) -> None:
+        """Requests of both arms since the last call."""
+        seen = self.evidence
+        seen.errors.add(candidate.requests, candidate.errors, stable.requests, stable.errors)
+        if seen.threshold_ns:
+            seen.slow.add(candidate.requests, candidate.slow, stable.requests, stable.slow)
+
+    def freeze(self, stable_latencies_ns: list[int]) -> bool:
+        """Takes the threshold of p99 from the stable version's latencies. False: there are too few of them, or it has one."""
+        if self.evidence.threshold_ns or len(stable_latencies_ns) < FROZEN_AFTER:
+            return False
+        self.evidence.threshold_ns = int(quantile_threshold(stable_latencies_ns, 0.99))
+        return True
+
+    def compare(self, flipped: bool, shift: float) -> None:
+        """Both versions have answered one request. shift: the difference of the outputs' means, in spreads of the stable output."""
+        seen = self.evidence
+        seen.compared += 1
+        seen.flips += flipped
+        if seen.mean is None:
+            seen.mean = MeanShift(self.plan.alpha(Kind.MEAN))
+        seen.mean.add(shift)
+
+    def report(self, of_candidate: bool, bad: bool) -> None:
+        """A user reports the outcome of one response."""
+        arm = (1, int(bad))
+        self.evidence.outcomes.add(*(arm if of_candidate else (0, 0)), *((0, 0) if of_candidate else arm))
+
+    def elapse(self, seconds: float) -> None:
+        """Time at this step, by a clock that never goes back. A clock that does adds nothing."""
+        self.evidence.step_s += min(max(seconds, 0.0), MAX_ELAPSED_S)
+
+    # ---- what comes out ----
+
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(self._find(guard) for guard in self.plan.guards)
+
+    def _find(self, guard: Guard) -> Finding:
+        seen, alpha = self.evidence, self.plan.alpha(guard.kind)
+        if guard.kind is Kind.FLIPS:
+            count, band = seen.compared, rate_band(seen.flips, seen.compared, alpha)
+            evidence = rate_evidence(seen.flips, seen.compared, guard.limit)
+        elif guard.kind is Kind.MEAN:
+            mean = seen.mean or MeanShift(alpha)
+            count, band = mean.count, mean.band()
+            evidence = -log(alpha) if band.low > guard.limit or band.high < -guard.limit else 0.0
+        else:
+            arms = {Kind.ERRORS: seen.errors, Kind.P99: seen.slow, Kind.OUTCOME: seen.outcomes}[guard.kind]
+            count, band = arms.candidate_count, arms.excess_band(alpha)
+            evidence = arms.evidence(TOLERATED[guard.kind])
+        after = self.evidence.step + 1
+        bound = guard.limit / (self.plan.steps[after] if after < len(self.plan.steps) else 1.0)
+        return Finding(guard.kind, guard.limit, count, band, exp(min(evidence, 700.0)), 1.0 / alpha * (1.0 - 1e-9), bound)
+
+    def decide(self) -> Verdict:
+        """What is to be done now. A step is taken by `step`."""
+        findings, plan, seen = self.findings(), self.plan, self.evidence
+        last = seen.step + 1 >= len(plan.steps)
+        for each in findings:
+            if each.fails:
+                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: evidence {each.e_value:.0f} : 1 that the limit is passed", findings)
+        waits = [each for each in findings if not each.passes]
+        if not waits and seen.step_s >= plan.dwell_s and not last:
+            share = plan.steps[seen.step + 1]
+            decision = Decision.PROMOTE if share >= 1.0 else Decision.STEP
+            return Verdict(decision, f"all bounds allow {share:.4g} of requests: {'; '.join(map(_said, findings))}", findings)
+        if not waits and last:
+            return Verdict(Decision.HOLD, f"the last step, {self.share:.4g} of requests, is reached: promote, or roll back", findings)
+        if seen.step_s >= plan.patience_s and waits:
+            why = "; ".join(map(_said, waits))
+            return Verdict(Decision.HOLD, f"no decision after {seen.step_s:.0f} s at {self.share:.4g} of requests: {why}", findings)
+        why = "; ".join(map(_said, waits)) or f"{plan.dwell_s - seen.step_s:.0f} s are left of this step"
+        return Verdict(Decision.CONTINUE, why, findings)
+
+    def step(self) -> float:
+        """Takes the next step, and returns its share."""
+        self.evidence.step = min(self.evidence.step + 1, len(self.plan.steps) - 1)
+        self.evidence.step_s = 0.0
+        return self.share
+
+
+def _said(found: Finding) -> str:
+    """A guard's finding in words."""
+    if not found.count:
+        return f"{found.kind.value}: no request was counted yet"
+    low, high = found.band
+    more = "" if found.kind in PAIRED else "more than stable, "
+    return f"{found.kind.value}: {low:.4f} to {high:.4f} {more}over {found.count} requests, limit {found.limit:.4g}"
+
+
+# ---- what people write ----
+
+
+def _number(field: str, text: str) -> float:
+    try:
+        number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise InvalidArgument(f"{field}: expected a number such as 5% or 0.05, got {text[:40]!r}") from None
+    if not 0 < number <= 1:
+        raise InvalidArgument(f"{field}: expected more than 0 and at most 100%, got {text[:40]!r}")
+    return number
+
+
+def parse_steps(text: str) -> tuple[float, ...]:
+    """'1%,10%,50%,100%' as shares. Raises InvalidArgument."""
+    words = text.split(",")
+    if len(words) > MAX_STEPS:
+        raise InvalidArgument(f"steps: expected at most {MAX_STEPS} of them, got {len(words)}")
+    steps = tuple(_number("steps", word.strip()) for word in words)
+    if any(after <= before for before, after in pairwise(steps)):
+        raise InvalidArgument(f"steps: expected shares that rise, such as 1%,10%,50%,100%, got {text[:100]!r}")
+    return steps
+
+
+def parse_guards(text: str) -> tuple[Guard, ...]:
+    """'errors,p99=3%' as guards, each with its limit or the usual one. Raises InvalidArgument."""
+    found: dict[Kind, Guard] = {}
+    for word in text.split(","):
+        name, _, limit = (part.strip() for part in word.partition("="))
+        kind = next((each for each in Kind if each.value == name), None)
+        if kind is None:
+            raise InvalidArgument(f"guards: expected {', '.join(each.value for each in Kind)}, got {name[:40]!r}")
+        if kind in found:
+            raise InvalidArgument(f"guards: {name} is there twice; name it once")
+        found[kind] = Guard(kind, _number(f"guards: {name}", limit) if limit else DEFAULT_LIMITS[kind])
+    return tuple(found.values())
