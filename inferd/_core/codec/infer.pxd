@@ -2,7 +2,7 @@
 # Reads views, copies no tensor (typed contents are packed once). Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from inferd._core.batching.request cimport Request
 from inferd._core.grpc.message cimport Message
 from inferd._core.codec.wire cimport Bytes
@@ -30,3 +30,6 @@ cdef class InferRequest(Request):
 # A request whose tensors lie in its message. None: its typed contents are so many that unpacking them belongs on a thread, and
 # at_once is set. Raises InvalidArgument.
 cdef InferRequest decode_request(Message message, bint at_once)
+
+# Its parameter inferd_key, which canaries route by (base/key); 0: there is none.
+cdef uint64_t request_key(InferRequest request) except? 0

@@ -12,7 +12,8 @@ from libc.string cimport memcmp, memcpy, memset
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, element_count, expect_contents, raw_nbytes
 from inferd._core.codec.fields cimport (
-    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, equals, read_asked,
+    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, UINT64_PARAM, Asked,
+    Fields, Input, Parameter, equals, read_asked,
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.codec.outputs cimport (
@@ -23,6 +24,7 @@ from inferd._core.grpc.message cimport Message, count_copied, kept_nbytes_of, ne
 from inferd._core.tensor.tensor cimport (
     BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView,
 )
+from inferd._core.base.key cimport key_of
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport (
     LOOK_NBYTES, Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field,
@@ -349,10 +351,37 @@ cdef class InferRequest(Request):
             if self.asked_count & PROVENANCE and self.signature.provenance is not None:
                 self.response = appended(<Message>self.response, self.signature)
         elif head is not None and head.signature is self.signature and head.rows == self.entry.rows and outputs.batched \
-                and first_row >= 0:
+                and head.arm is self.signature.arm and first_row >= 0:
             self.response = encode_alike(self, outputs, first_row, head)
         else:
             self.response = encode(self, outputs, first_row)
+
+
+cdef uint64_t request_key(InferRequest request) except? 0:
+    """A text, or a whole number as its digits; the last one counts, and another value is none."""
+    cdef Reader reader
+    cdef Parameter parameter
+    cdef uint32_t tag
+    cdef bytes digits
+    cdef int count = 0
+    cdef uint64_t key = 0
+    open_reader(&reader, request.message.data, request.message.nbytes)
+    while read_tag(&reader, &tag) > 0:
+        if tag != PARAMETERS:
+            if skip_field(&reader, tag) < 0:
+                reject_malformed(&reader)
+            continue
+        if read_parameter(&reader, &parameter, &count) < 0:
+            reject_malformed(&reader)
+        if not parameter.known or not equals(&parameter.key, "inferd_key", 10):
+            continue
+        key = 0
+        if parameter.kind == STRING_PARAM:
+            key = key_of(parameter.text.data, parameter.text.nbytes)
+        elif parameter.kind == INT64_PARAM or parameter.kind == UINT64_PARAM:
+            digits = b"%d" % value_of(&parameter)
+            key = key_of(PyBytes_AS_STRING(digits), PyBytes_GET_SIZE(digits))
+    return key
 
 
 cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
@@ -448,7 +477,8 @@ cdef class ResponseHead:
 
     cdef Signature signature
     cdef int64_t rows
-    cdef bytes names            # the model's name and version
+    cdef bytes names            # the model's name and version, and the arm
+    cdef bytes arm              # as the signature had it
     cdef bytes parts            # the InferOutputTensors
 
 
@@ -465,7 +495,9 @@ cdef int keep_head(InferRequest request, Tensors outputs, int64_t rows, const ch
         return 0
     head = ResponseHead.__new__(ResponseHead)
     head.signature, head.rows = signature, rows
-    head.names = response[:field_nbytes(PyBytes_GET_SIZE(signature.model_name)) + field_nbytes(PyBytes_GET_SIZE(signature.model_version))]
+    head.arm = signature.arm
+    head.names = response[:field_nbytes(PyBytes_GET_SIZE(signature.model_name)) + field_nbytes(PyBytes_GET_SIZE(signature.model_version))
+                          + (PyBytes_GET_SIZE(head.arm) if head.arm is not None else 0)]
     head.parts = parts[:raws - parts]
     outputs.response_head = head
     return 0
@@ -525,7 +557,8 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     cdef int count = request.output_count if request.output_count > 0 else signature.output_count
     cdef Py_ssize_t name_nbytes = PyBytes_GET_SIZE(signature.model_name)
     cdef Py_ssize_t version_nbytes = PyBytes_GET_SIZE(signature.model_version)
-    cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes)
+    cdef Py_ssize_t arm_nbytes = PyBytes_GET_SIZE(signature.arm) if signature.arm is not None else 0
+    cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes) + arm_nbytes
     cdef Message response
     cdef uint8_t *at
     cdef uint8_t *parts_at
@@ -548,6 +581,9 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     response = new_message(total)
     at = put_bytes(<uint8_t *>response.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
     at = put_bytes(at, 2, PyBytes_AS_STRING(signature.model_version), version_nbytes)
+    if arm_nbytes > 0:
+        memcpy(at, PyBytes_AS_STRING(signature.arm), arm_nbytes)
+        at += arm_nbytes
     if request.id_text.nbytes > 0:
         at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
     parts_at = at

@@ -2,7 +2,7 @@
 # Never in here: frames and streams (http2), the messages' meaning (codec), sockets.
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, Share
 
 @cython.no_gc                   # repeated in the .pyx; a subclass in another module sees only the .pxd
@@ -12,6 +12,7 @@ cdef class Call:                # one RPC. A transport makes it; it gets exactly
     cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
     cdef readonly bint settled  # it has its response, or the client went away: a late response is dropped
     cdef readonly uint32_t connection_id    # the connection's number; 0: it counts for none, and waits in order of arrival
+    cdef public uint64_t key    # of the header inferd-key, which canaries route by (base/key); 0: there is none
     cdef Share share            # the connection's, which its messages are charged to, or None
     cdef public object work     # whatever works for this call: a Request, a task, an unpacking. A client that leaves cancels it
     cdef public bytes traceparent       # as the client sent it, for the log alone (inferd.log.trace_id), or None

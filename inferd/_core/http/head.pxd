@@ -3,7 +3,7 @@
 # Never in here: sockets, framing (http1, http2), the body, what a path means, except that it names an inference.
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum Verb:                         # the HTTP method
     VERB_OTHER = 0                      # verb_name has its name
@@ -48,6 +48,7 @@ cdef class Head:
     cdef readonly bytes access_control_request_method, access_control_request_headers
     cdef readonly bytes request_id      # X-Request-Id; every response repeats it
     cdef readonly bytes traceparent
+    cdef readonly uint64_t key          # of Inferd-Key, which canaries route by (base/key); 0: there is none
     cdef readonly bint expects_continue # Expect: 100-continue
     cdef uint32_t seen                  # bits of the fields that have come
     cdef readonly object error          # the first RequestError found in what came, or None

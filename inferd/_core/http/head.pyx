@@ -7,6 +7,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
 from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.base.key cimport key_of
 from inferd._core.base.utf8 cimport is_utf8
 
 from inferd.errors import InvalidArgument, Unimplemented
@@ -32,12 +33,13 @@ cdef enum Field:                # those that are read
     REQUEST_ID = 13
     TRACEPARENT = 14
     EXPECT = 15
-    OTHER = 16
+    KEY = 16
+    OTHER = 17
 
 cdef tuple NAMES = (
     "Host", "Content-Type", "Content-Length", "Content-Encoding", "Inference-Header-Content-Length", "Inferd-Timeout-Ms",
     "X-Envoy-Expected-Rq-Timeout-Ms", "Authorization", "Accept", "Accept-Encoding", "Origin", "Access-Control-Request-Method",
-    "Access-Control-Request-Headers", "X-Request-Id", "traceparent", "Expect")
+    "Access-Control-Request-Headers", "X-Request-Id", "traceparent", "Expect", "Inferd-Key")
 
 # A field that comes twice may be read in two ways, by two servers in a row: only these may. Proxies add the last three.
 cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_HEADERS | 1 << REQUEST_ID | \
@@ -156,7 +158,7 @@ cdef class Head:
         head.access_control_request_method = self.access_control_request_method
         head.access_control_request_headers = self.access_control_request_headers
         head.request_id, head.traceparent, head.expects_continue = self.request_id, self.traceparent, self.expects_continue
-        head.seen, head.keep_alive = self.seen, self.keep_alive
+        head.seen, head.keep_alive, head.key = self.seen, self.keep_alive, self.key
         if self.timeout_ns != NOT_SAID:
             head.timeout_ns = self.timeout_ns
             head.deadline_ns = monotonic_ns() + self.timeout_ns
@@ -227,6 +229,8 @@ cdef int read(Head head, Field field, const uint8_t *value, size_t nbytes, bint 
             head.request_id = value[:nbytes]
     elif field == TRACEPARENT:
         head.traceparent = None if again else value[:nbytes]    # as W3C's Trace Context says
+    elif field == KEY:
+        head.key = key_of(value, nbytes)
     elif field == EXPECT:
         if not same_name(value, nbytes, "100-continue", 12):
             raise InvalidArgument("header Expect: expected 100-continue, got something else; leave it out", reason="expectation")
@@ -279,7 +283,7 @@ cdef Field field_of(const uint8_t *name, size_t nbytes) noexcept nogil:
             return field_if(ORIGIN, name, nbytes, "origin")
         return field_if(ACCEPT, name, nbytes, "accept") if name[0] | 0x20 == c'a' else field_if(EXPECT, name, nbytes, "expect")
     if nbytes == 10:
-        return field_if(HOST, name, nbytes, ":authority")
+        return field_if(HOST, name, nbytes, ":authority") if name[0] == c':' else field_if(KEY, name, nbytes, "inferd-key")
     if nbytes == 11:
         return field_if(TRACEPARENT, name, nbytes, "traceparent")
     if nbytes == 12:

@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp
 
 from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.base.key cimport key_of
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http.handler cimport http_handler
 from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, same_secret, verb_of
@@ -64,6 +65,8 @@ cdef class HeaderReader:
             self.take(self.opening, field, value, value_nbytes)
         elif equals(name, name_nbytes, "traceparent", 11):
             self.take_traceparent(self.opening, value, value_nbytes)
+        elif equals(name, name_nbytes, "inferd-key", 10):
+            self.opening.key = key_of(value, value_nbytes)
         elif self.opening.kind != INFER:
             self.take_other(self.opening, name, name_nbytes, value, value_nbytes)
         return True

@@ -98,6 +98,7 @@ cdef class Streamed:
         call = StreamedCall.__new__(StreamedCall)
         call.method, call.message, call.deadline_ns = self.call.method, message, self.call.deadline_ns
         call.connection_id, call.share, call.traceparent = self.call.connection_id, self.call.share, self.call.traceparent
+        call.key = self.call.key
         call.streamed, call.request_nbytes = self, message.nbytes
         if self.last is None:
             self.first = call

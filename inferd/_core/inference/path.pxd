@@ -11,6 +11,7 @@ from inferd._core.grpc.call cimport Call, InferHandler, StreamHandler
 from inferd._core.inference.bound_runs cimport BoundRuns
 from inferd._core.inference.inline_policy cimport InlinePolicy
 from inferd._core.inference.routes cimport Routes
+from inferd._core.inference.split cimport Split
 from inferd._core.tensor.tensor cimport Signature, Tensors
 
 cdef class Route
@@ -33,6 +34,7 @@ cdef class Route:               # requests of one model version, on their way to
     cdef public Batcher first_queue     # where requests wait first: run_queue, or the queue of the preprocess threads
     cdef public Batcher large           # the first queue of requests that take long to prepare; None: first_queue
     cdef public bytes contents          # with `large`: an effort.Content for each input
+    cdef public Split split             # requests without a version may go to another route; None: they do not
     cdef public dict rejected           # requests that were rejected before they waited, by Triton's reason
     cdef public object activate         # called when the first request waits for a thread, so that `expire` visits the model; None: it does
     # Runs on the event loop.

@@ -8,6 +8,7 @@ from inferd._core.codec.infer import InferRequest
 from inferd._core.grpc.call import Call, InferHandler, StreamHandler
 from inferd._core.inference.inline_policy import InlinePolicy
 from inferd._core.inference.routes import Routes
+from inferd._core.inference.split import Split
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.errors import RequestError
 
@@ -40,6 +41,7 @@ class Route:
     first_queue: Batcher
     large: Batcher | None
     contents: bytes
+    split: Split | None
     rejected: dict[str, int]
     activate: Callable[[], None] | None
     inline: bool

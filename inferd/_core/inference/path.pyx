@@ -13,7 +13,7 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.batching.batch cimport Batch
 from inferd._core.batching.batcher cimport Batcher
 from inferd._core.batching.request cimport Request
-from inferd._core.codec.infer cimport InferRequest, decode_request
+from inferd._core.codec.infer cimport InferRequest, decode_request, request_key
 from inferd._core.codec.stream_response cimport reject_response, wrap_response
 from inferd._core.codec.wire cimport Bytes
 from inferd._core.grpc.call cimport Call, InferHandler, StreamHandler
@@ -62,6 +62,8 @@ cdef class ModelInfer(InferHandler):
         route = <Route>found if found is not None else self.find_or_wait(call, request)     # the table holds nothing but routes
         if route is None:
             return 0
+        if route.split is not None and version.nbytes == 0 and route.split.takes(call.key or request_key(request)):
+            route = <Route>route.split.candidate
         route.check(request)
         route.submit(request, call)
         return 0

@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
+from inferd._core.base.key cimport key_of
 from inferd._core.base.yielding cimport Turn
 from inferd._core.codec.contents cimport element_count
 from inferd._core.codec.fields cimport MAX_CLASSES, MAX_PARAMETERS
@@ -67,6 +68,7 @@ cdef enum:                      # of parameters: those that mean something to so
     BINARY_DATA
     CLASSIFICATION
     SHARED_MEMORY_REGION
+    INFERD_KEY
     KNOWN_PARAMETERS
 
 cdef struct Place:              # where in a body something is, for error messages
@@ -79,7 +81,7 @@ cdef Word[INPUT_KEYS] tensor_words
 cdef Word[KNOWN_PARAMETERS] parameter_words
 cdef tuple SPELT = (b"id", b"parameters", b"inputs", b"outputs", b"name", b"parameters", b"shape", b"datatype", b"data", b"priority",
                     b"timeout", b"provenance", b"binary_data_output", b"binary_data_size", b"binary_data", b"classification",
-                    b"shared_memory_region")
+                    b"shared_memory_region", b"inferd_key")
 
 
 cdef int set_words(Word *words, int count, int first) except -1:
@@ -336,7 +338,22 @@ cdef int read_parameters(RestRequest request, const yyjson_val *object, const Pl
     request.entry.timeout_ns = 1000 * read_count(known[TIMEOUT], INT64_MAX // 1000, place, "timeout")
     read_flag(known[PROVENANCE], &request.provenance, place, "provenance")
     read_flag(known[BINARY_DATA_OUTPUT], &request.binary_output, place, "binary_data_output")
+    if known[INFERD_KEY] != NULL:
+        request.key = value_key(known[INFERD_KEY])
     return 0
+
+
+cdef uint64_t value_key(const yyjson_val *value) except? 0:
+    """The key of a text, or of a whole number as its digits; any other value is none."""
+    cdef Bytes text
+    cdef bytes digits
+    if type_of(value) == STRING:
+        text = text_of(value)
+        return key_of(text.data, text.nbytes)
+    if not is_count(value):
+        return 0
+    digits = b"%d" % value.uni.u64
+    return key_of(PyBytes_AS_STRING(digits), PyBytes_GET_SIZE(digits))
 
 
 cdef Py_ssize_t name_nbytes(const yyjson_val *tensor, int index) except -1:

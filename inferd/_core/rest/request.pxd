@@ -1,7 +1,7 @@
 # request: an inference that came by REST, and its response. Never in here: HTTP, how a body is read, routes, queues.
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.infer cimport Text
@@ -28,6 +28,7 @@ cdef class RestRequest(Request):
     cdef Asked *asked                       # in `packed`
     cdef int asked_count                    # 0: all of the model's outputs
     cdef bint binary_output                 # so are all outputs that do not say otherwise
+    cdef readonly uint64_t key              # of its parameter inferd_key, which canaries route by (base/key); 0: there is none
     cdef bint provenance                    # the response is to say what made it
     cdef unsigned long loop_thread          # on which encode must not take long; 0: none
 

@@ -228,7 +228,9 @@ cdef Message write_response(RestRequest request, const Output *outputs, int coun
     cdef char *at
     cdef int i
     if request.provenance and signature.provenance is not None:
-        provenance = parameters_text(signature.provenance)
+        provenance = parameters_text(signature.provenance if signature.arm is None else signature.provenance + signature.arm)
+    elif signature.arm is not None:
+        provenance = parameters_text(signature.arm)
     bound = frame_bound(request, outputs, count, provenance)
     for i in range(count):
         bound += outputs[i].nbytes if outputs[i].binary else outputs[i].text_bound

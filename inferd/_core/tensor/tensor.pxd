@@ -85,6 +85,7 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef public object clients          # of a run behind preprocess steps: the Signature of its requests, whose memory they use; else None
     cdef public dict labels             # texts of an output's classes by its name, for requests that want it classified
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
+    cdef public bytes arm               # of a rollout: rollout_arm, a field of each ModelInferResponse; None: the version is in none
     cdef public bytes provenance        # what made a response: fields of a ModelInferResponse, for those who ask; None: nothing is known
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
     # Sets rows (1 without a batch axis), shape_key (equal for requests that fit one batch) and near_key (equal for those of them that

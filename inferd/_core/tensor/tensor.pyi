@@ -9,6 +9,7 @@ DATATYPES: dict[str, tuple[int, int, np.dtype[Any]]]
 class Signature:
     """What one model version takes and gives; see tensor.pyx."""
 
+    arm: bytes | None
     provenance: bytes | None
 
     def __new__(

@@ -23,7 +23,7 @@ import msgspec
 from inferd.errors import InvalidArgument
 from inferd.rollout.evidence import Band, MeanShift, TwoArms, quantile_threshold, rate_band, rate_evidence
 
-__all__ = ["ALPHA", "Canary", "Counts", "Decision", "Evidence", "Finding", "Guard", "Kind", "Plan", "parse_guards", "parse_steps"]
+__all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "parse_guards", "parse_steps"]
 
 ALPHA = 0.05  # of all guards together
 FROZEN_AFTER = 500  # stable latencies that the threshold of p99 is made of
@@ -86,7 +86,7 @@ class Counts(NamedTuple):
     slow: int = 0
 
 
-class Evidence(msgspec.Struct):
+class Seen(msgspec.Struct):
     """All that a canary has seen: what a restart has to find again."""
 
     step: int = 0
@@ -130,12 +130,12 @@ class Verdict(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-class Canary:
+class Policy:
     """One canary's plan and evidence. Not thread-safe."""
 
-    def __init__(self, plan: Plan, evidence: Evidence | None = None) -> None:
+    def __init__(self, plan: Plan, evidence: Seen | None = None) -> None:
         self.plan = plan
-        self.evidence = evidence or Evidence()
+        self.evidence = evidence or Seen()
 
     @property
     def share(self) -> float:
