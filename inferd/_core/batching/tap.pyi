@@ -31,7 +31,6 @@ class Tapped:
     @property
     def total_ns(self) -> int: ...
 
-@final
 class Tap:
     def __init__(
         self, share: float = 1.0, *, sticky: bool = False, max_held: int = ..., max_held_nbytes: int = ..., seed: int = 0

@@ -31,7 +31,6 @@ cdef class Tapped:
         return view_bytes(self.response, self.data, self.nbytes) if type(self.response) is Message else None
 
 
-@cython.final
 cdef class Tap:
     """Sees the requests that the models it is put on have answered (Model.tap); keeps a share of them until `take`.
 

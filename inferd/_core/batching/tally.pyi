@@ -1,0 +1,16 @@
+from typing import final
+
+from inferd._core.batching.tap import Tap
+
+@final
+class Tally(Tap):
+    def __init__(self, sample: int = 0, threshold_ns: int = 0) -> None: ...
+    threshold_ns: int
+    @property
+    def answered(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def slow(self) -> int: ...
+    @property
+    def latencies_ns(self) -> list[int]: ...
