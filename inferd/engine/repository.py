@@ -29,10 +29,12 @@ from inferd.engine.room import LEAST_FACTOR, Room
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 from inferd.log import event
 from inferd.pipeline.picture_memory import memory as picture_memory
+from inferd.protocol.inference import InferParameter, ModelInferResponse
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
     from inferd._core.inference.path import Route
+    from inferd._core.inference.split import Split
     from inferd.engine.labels import Table
     from inferd.engine.loader import Selected
     from inferd.engine.planner import Host
@@ -43,6 +45,14 @@ log = logging.getLogger("inferd.engine")
 
 MAX_REASON = 2000  # characters of why a load failed: a client may have sent the names in it
 ON_DEMAND = "not in memory: a request has it loaded"
+
+
+def _arm(name: str) -> bytes:
+    """A field of a ModelInferResponse: which arm of a canary made it."""
+    return ModelInferResponse(parameters={"rollout_arm": InferParameter(string_param=name)}).SerializeToString()
+
+
+ARM_STABLE, ARM_CANARY = _arm("stable"), _arm("canary")
 
 
 class IndexEntry(NamedTuple):
@@ -101,6 +111,8 @@ class Repository:
         self.loads: dict[str, Loads] = {}  # of each model, once there was one after the start, or one that failed
         self.labels: Table = {}  # replaced as a whole
         self.before_start: list[Callable[[Model], object]] = []  # called with each model that is about to take requests
+        self._splits: dict[str, tuple[int, Split]] = {}  # of canaries: the candidate's version, and its share, by model
+        self._divided: list[Route] = []  # routes that a split changes
         self._limits: dict[str, int] = {}  # of queues, as the settings that were read again have them
         self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
@@ -359,6 +371,29 @@ class Repository:
         self.labels = labels
         self._list_ready()
 
+    def split(self, name: str, version: int, split: Split | None) -> None:
+        """A share of the model's requests without a version goes to that version from now on; None: none does."""
+        self._splits = {model: each for model, each in self._splits.items() if model != name}
+        if split is not None:
+            self._splits[name] = version, split
+        self._divide()
+
+    def _divide(self) -> None:
+        """Puts splits on the routes that serve. A candidate that takes no requests gets none."""
+        before, self._divided = self._divided, []
+        for name, (version, split) in self._splits.items():
+            stable, candidate = self.routes.find(name, ""), self.routes.find(name, str(version))
+            if stable is None or candidate is None or stable is candidate:
+                continue
+            split.candidate, stable.split = candidate, split
+            stable.signature.arm, candidate.signature.arm = ARM_STABLE, ARM_CANARY
+            self._divided += [stable, candidate]
+        for route in before:
+            if all(route is not each for each in self._divided):
+                route.split = route.signature.arm = None
+            elif any(route is each for each in self._divided[1::2]):
+                route.split = None
+
     def gone(self, number: int) -> None:
         """A version that left has answered all that it had. number: the id() of its model, which only its caller keeps from now on."""
         answered = sum(model.statistics.request.count for model in self._leaving if id(model) == number)
@@ -421,6 +456,7 @@ class Repository:
         }
         stable = {(name, ""): route for (name, label), route in labelled.items() if label == STABLE}
         self.routes.fill(routes | newest | labelled | stable)
+        self._divide()
 
     def expire(self, now_ns: int) -> bool:
         """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop.
