@@ -305,13 +305,13 @@ def unstoppable() -> bytes:
     )
 
 
-def failing() -> bytes:
-    """x INT64[N,1] -> y INT64[N,4], y = table[x]: a value outside 0..3 makes the run fail."""
+def failing(rows: int = 4) -> bytes:
+    """x INT64[N,1] -> y INT64[N,4], y = table[x]: a value outside 0..rows - 1 makes the run fail."""
     return model(
         [_node("Gather", ["table", "x"], ["rows"], axis=0), _node("Squeeze", ["rows", "axes"], ["y"])],
         [("x", "INT64", ("N", 1))],
         [("y", "INT64", ("N", 4))],
-        {"table": np.arange(16, dtype=np.int64).reshape(4, 4), "axes": np.array([1], np.int64)},
+        {"table": np.arange(4 * rows, dtype=np.int64).reshape(rows, 4), "axes": np.array([1], np.int64)},
     )
 
 

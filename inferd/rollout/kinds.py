@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inferd.rollout.canary import Canary
 from inferd.rollout.shadow import Shadow
 from inferd.rollout.state import Kind
 
@@ -15,4 +16,4 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS"]
 
-KINDS: Mapping[Kind, Callable[[Rollout, Site], Arm]] = {Kind.SHADOW: Shadow}
+KINDS: Mapping[Kind, Callable[[Rollout, Site], Arm]] = {Kind.SHADOW: Shadow, Kind.CANARY: Canary}

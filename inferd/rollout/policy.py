@@ -6,7 +6,8 @@ Each guard has one limit, which rolls back and promotes:
   any of the guards with a probability of at most `ALPHA`, however often somebody looks.
 - **Step** when the damage that the next step could do is bounded: its share of requests times the guard's upper bound is at most the
   limit. So 1 % is left after few requests, and 100 % asks for an upper bound below the limit itself.
-- **Hold** when neither has happened for `patience_s`, or when there is no step left. A person decides then; guards still roll back.
+- **Hold** when neither has happened for `patience_s`, or when there is no step left. The share stays as it is, guards still roll back,
+  and a step is still taken once evidence allows it.
 
 The step to 100 % is the promotion. Never in here: clocks, threads, models, where counts come from.
 """
@@ -106,6 +107,7 @@ class Finding(msgspec.Struct, frozen=True):
     kind: Kind
     limit: float
     count: int
+    estimate: float
     band: Band
     e_value: float
     rolls_back_at: float
@@ -133,34 +135,34 @@ class Verdict(NamedTuple):
 class Policy:
     """One canary's plan and evidence. Not thread-safe."""
 
-    def __init__(self, plan: Plan, evidence: Seen | None = None) -> None:
+    def __init__(self, plan: Plan, seen: Seen | None = None) -> None:
         self.plan = plan
-        self.evidence = evidence or Seen()
+        self.seen = seen or Seen()
 
     @property
     def share(self) -> float:
         """Of requests that go to the candidate."""
-        return self.plan.steps[self.evidence.step]
+        return self.plan.steps[self.seen.step]
 
     # ---- what comes in ----
 
     def count(self, candidate: Counts, stable: Counts) -> None:
         """Requests of both arms since the last call."""
-        seen = self.evidence
+        seen = self.seen
         seen.errors.add(candidate.requests, candidate.errors, stable.requests, stable.errors)
         if seen.threshold_ns:
             seen.slow.add(candidate.requests, candidate.slow, stable.requests, stable.slow)
 
     def freeze(self, stable_latencies_ns: list[int]) -> bool:
         """Takes the threshold of p99 from the stable version's latencies. False: there are too few of them, or it has one."""
-        if self.evidence.threshold_ns or len(stable_latencies_ns) < FROZEN_AFTER:
+        if self.seen.threshold_ns or len(stable_latencies_ns) < FROZEN_AFTER:
             return False
-        self.evidence.threshold_ns = int(quantile_threshold(stable_latencies_ns, 0.99))
+        self.seen.threshold_ns = int(quantile_threshold(stable_latencies_ns, 0.99))
         return True
 
     def compare(self, flipped: bool, shift: float) -> None:
         """Both versions have answered one request. shift: the difference of the outputs' means, in spreads of the stable output."""
-        seen = self.evidence
+        seen = self.seen
         seen.compared += 1
         seen.flips += flipped
         if seen.mean is None:
@@ -170,11 +172,11 @@ class Policy:
     def report(self, of_candidate: bool, bad: bool) -> None:
         """A user reports the outcome of one response."""
         arm = (1, int(bad))
-        self.evidence.outcomes.add(*(arm if of_candidate else (0, 0)), *((0, 0) if of_candidate else arm))
+        self.seen.outcomes.add(*(arm if of_candidate else (0, 0)), *((0, 0) if of_candidate else arm))
 
     def elapse(self, seconds: float) -> None:
         """Time at this step, by a clock that never goes back. A clock that does adds nothing."""
-        self.evidence.step_s += min(max(seconds, 0.0), MAX_ELAPSED_S)
+        self.seen.step_s += min(max(seconds, 0.0), MAX_ELAPSED_S)
 
     # ---- what comes out ----
 
@@ -182,25 +184,28 @@ class Policy:
         return tuple(self._find(guard) for guard in self.plan.guards)
 
     def _find(self, guard: Guard) -> Finding:
-        seen, alpha = self.evidence, self.plan.alpha(guard.kind)
+        seen, alpha = self.seen, self.plan.alpha(guard.kind)
         if guard.kind is Kind.FLIPS:
             count, band = seen.compared, rate_band(seen.flips, seen.compared, alpha)
+            estimate = seen.flips / max(seen.compared, 1)
             evidence = rate_evidence(seen.flips, seen.compared, guard.limit)
         elif guard.kind is Kind.MEAN:
             mean = seen.mean or MeanShift(alpha)
             count, band = mean.count, mean.band()
+            estimate = sum(band) / 2
             evidence = -log(alpha) if band.low > guard.limit or band.high < -guard.limit else 0.0
         else:
             arms = {Kind.ERRORS: seen.errors, Kind.P99: seen.slow, Kind.OUTCOME: seen.outcomes}[guard.kind]
             count, band = arms.candidate_count, arms.excess_band(alpha)
+            estimate = arms.candidate_events / max(count, 1) - arms.stable_events / max(arms.stable_count, 1)
             evidence = arms.evidence(TOLERATED[guard.kind])
-        after = self.evidence.step + 1
+        after = self.seen.step + 1
         bound = guard.limit / (self.plan.steps[after] if after < len(self.plan.steps) else 1.0)
-        return Finding(guard.kind, guard.limit, count, band, exp(min(evidence, 700.0)), 1.0 / alpha * (1.0 - 1e-9), bound)
+        return Finding(guard.kind, guard.limit, count, estimate, band, exp(min(evidence, 700.0)), 1.0 / alpha * (1.0 - 1e-9), bound)
 
     def decide(self) -> Verdict:
         """What is to be done now. A step is taken by `step`."""
-        findings, plan, seen = self.findings(), self.plan, self.evidence
+        findings, plan, seen = self.findings(), self.plan, self.seen
         last = seen.step + 1 >= len(plan.steps)
         for each in findings:
             if each.fails:
@@ -220,9 +225,13 @@ class Policy:
 
     def step(self) -> float:
         """Takes the next step, and returns its share."""
-        self.evidence.step = min(self.evidence.step + 1, len(self.plan.steps) - 1)
-        self.evidence.step_s = 0.0
+        self.go_to(self.seen.step + 1)
         return self.share
+
+    def go_to(self, step: int) -> None:
+        """Another has decided."""
+        if step != self.seen.step:
+            self.seen.step, self.seen.step_s = min(step, len(self.plan.steps) - 1), 0.0
 
 
 def _said(found: Finding) -> str:

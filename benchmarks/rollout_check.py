@@ -1,0 +1,255 @@
+"""Does a rollout decide rightly, and how fast? Simulated streams for the evidence, a real server for keys and the rollback.
+
+    python benchmarks/rollout_check.py [--sections streams,flips,errors,live] [--no-history]
+
+streams: 200 streams of 20,000 requests of a candidate that is as good as the stable version, with a decision every 100 requests. None of
+them should be rolled back, and at most 5 % are. Errors, slow requests, flips and mean shifts are tried.
+flips: 1 % of decisions differ, the limit is 0.1 %: after how many requests is it found?
+errors: at a split of 10 % the candidate's errors go from 1 % to 5 %: after how many requests, of both arms, is it rolled back? And how
+often is a candidate without a fault rolled back?
+live: two workers, keys over a ramp and a restart; and a candidate that fails half of its requests under load: how long after the
+decision does the last client get its response?
+The table is printed, and one line appended to benchmarks/history/rollout_check.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import onnx
+import sections
+import servers
+from onnx import TensorProto, helper, numpy_helper
+from record import Report
+
+from inferd.protocol import inference, options
+from inferd.rollout.evidence import rate_evidence
+from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy
+
+HISTORY = Path(__file__).resolve().parent / "history" / "rollout_check.jsonl"
+STREAMS, REQUESTS, EVERY = 200, 20_000, 100
+LIMIT_S = 60.0
+KEYS = [f"user {i}" for i in range(400)]
+FALSE = 0.05
+
+
+# ---- simulated ----------------------------------------------------------------------------------------------------
+
+
+def run_stream(rng: np.random.Generator, plan: Plan, rates: tuple[float, float], requests: int) -> int | None:
+    """After how many requests of both arms a canary is rolled back; None: it is not. rates: of errors, of the stable arm and the
+    candidate's. Both arms are as slow as each other, flip 0.5 % of decisions and differ in outputs by noise alone."""
+    policy = Policy(plan)
+    kinds = {guard.kind for guard in plan.guards}
+    policy.freeze(list(range(1000)))
+    for done in range(EVERY, requests + 1, EVERY):
+        of_candidate = int(rng.binomial(EVERY, policy.share))
+        counts = []
+        for count, rate in ((EVERY - of_candidate, rates[0]), (of_candidate, rates[1])):
+            counts.append(Counts(count, int(rng.binomial(count, rate)), int(rng.binomial(count, 0.01))))
+        policy.count(counts[1], counts[0])
+        if kinds & {Kind.FLIPS, Kind.MEAN}:
+            for _ in range(of_candidate):
+                policy.compare(bool(rng.random() < 0.005), float(rng.normal(0, 0.2)))
+        if policy.decide().decision is Decision.ROLL_BACK:
+            return done
+    return None
+
+
+def streams(report: Report, folder: Path) -> None:
+    """a candidate as good as the stable version, looked at all the time"""
+    rng = np.random.default_rng(23)
+    usual = Plan(steps=(0.5, 1.0)).guards
+    for name, guards in (("errors and p99", usual), ("errors, p99, flips, mean", (*usual, Guard(Kind.FLIPS, 0.01), Guard(Kind.MEAN, 0.1)))):
+        plan = Plan(steps=(0.5, 1.0), guards=guards)
+        wrong = sum(run_stream(rng, plan, (0.01, 0.01), REQUESTS) is not None for _ in range(STREAMS))
+        share = wrong / STREAMS
+        report.add(f"A/A, {STREAMS} streams of {REQUESTS:,}, {name}: rolled back", "<= 5 %", f"{share:.1%}", share <= FALSE)
+        report.numbers[f"aa_{len(guards)}_guards"] = share
+
+
+def flips(report: Report, folder: Path) -> None:
+    """1 % of decisions differ, the limit is 0.1 %"""
+    rng = np.random.default_rng(24)
+    alpha = Plan(guards=(Guard(Kind.FLIPS, 0.001),)).alpha(Kind.FLIPS)
+
+    def found(rate: float, requests: int) -> float:
+        events = np.cumsum(rng.random(requests) < rate)
+        looks = (n for n in range(10, requests + 1, 10) if rate_evidence(int(events[n - 1]), n, 0.001) >= -np.log(alpha))
+        return next(looks, np.inf)
+
+    after = np.array([found(0.01, 1000) for _ in range(1000)])
+    share = float(np.isfinite(after).mean())
+    report.add("1 % flips: found within 1,000 requests", ">= 90 %", f"{share:.1%}, median {np.median(after):.0f}", share >= 0.9)
+    wrong = float(np.isfinite([found(0.001, REQUESTS) for _ in range(STREAMS)]).mean())
+    report.add(f"0.1 % flips, the limit, {STREAMS} streams of {REQUESTS:,}: rejected", "<= 5 %", f"{wrong:.1%}", wrong <= FALSE)
+    report.numbers["flips"] = {"found": share, "median": float(np.median(after)), "false": wrong}
+
+
+def errors(report: Report, folder: Path) -> None:
+    """a split of 10 %, errors of the candidate from 1 % to 5 %"""
+    rng = np.random.default_rng(25)
+    plan = Plan(steps=(0.1, 1.0))
+    after = np.array([run_stream(rng, plan, (0.01, 0.05), 10_000) or np.inf for _ in range(400)])
+    share = float((after <= 3100).mean())
+    said = f"{share:.1%}, median {np.median(after):.0f}, p90 {np.quantile(after, 0.9):.0f}"
+    report.add("errors 1 % to 5 %: rolled back within 3,100 requests", ">= 90 %", said, share >= 0.9)
+    wrong = sum(run_stream(rng, plan, (0.01, 0.01), REQUESTS) is not None for _ in range(100))
+    report.add("the same without a fault: rolled back", "<= 5 of 100", f"{wrong} of 100", wrong <= 5)
+    report.numbers["errors"] = {"found": share, "median": float(np.median(after)), "p90": float(np.quantile(after, 0.9)), "false": wrong}
+
+
+# ---- live ---------------------------------------------------------------------------------------------------------
+
+
+def lookup(rows: int) -> bytes:
+    """x INT64[N,1] -> y INT64[N,4], a row of a table; a number behind its end makes the run fail."""
+    table = numpy_helper.from_array(np.arange(4 * rows, dtype=np.int64).reshape(rows, 4), "table")
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
+    nodes = [helper.make_node("Gather", ["table", "x"], ["rows"], axis=0), helper.make_node("Squeeze", ["rows", "axes"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name, shape in (("x", ["N", 1]), ("y", ["N", 4]))]
+    graph = helper.make_graph(nodes, "lookup", ends[:1], ends[1:], [table, axes])
+    made: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    onnx.checker.check_model(made)
+    return made
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+        self._infer = self.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+    def infer(self, value: int, key: str = "") -> str:
+        """The version that answered."""
+        request = inference.ModelInferRequest(model_name="lookup", raw_input_contents=[np.int64(value).tobytes()])
+        request.inputs.add(name="x", datatype="INT64", shape=[1, 1])
+        metadata = (("inferd-key", key),) if key else ()
+        answer = self._infer(request.SerializeToString(), timeout=LIMIT_S, metadata=metadata)
+        return inference.ModelInferResponse.FromString(answer).model_version
+
+    def call(self, service: str, method: str, request: object, response: type) -> object:
+        call = self.channel.unary_unary(f"/inferd.v1.{service}/{method}", lambda each: each.SerializeToString(), response.FromString)
+        return call(request, timeout=LIMIT_S)
+
+    def label(self, version: int) -> None:
+        request = options.SetLabelRequest(model_name="lookup", label="stable", version=version)
+        self.call("ModelControl", "SetLabel", request, options.SetLabelResponse)
+
+    def start(self, steps: tuple[float, ...], **guards: float) -> None:
+        request = options.StartRolloutRequest(model_name="lookup", kind=options.CANARY, candidate_version=2, steps=steps, guards=guards)
+        self.call("Rollouts", "Start", request, options.RolloutStatus)
+
+    def status(self) -> options.RolloutStatus:
+        found = self.call("Rollouts", "Status", options.RolloutStatusRequest(model_name="lookup"), options.RolloutStatusResponse)
+        return found.rollouts[0]
+
+
+def assigned(address: str, connections: int) -> list[set[str]]:
+    """Of each key, the versions that answered it, over so many connections."""
+    clients = [Client(address) for _ in range(connections)]
+    return [{client.infer(0, key) for client in clients} for key in KEYS]
+
+
+def live(report: Report, folder: Path) -> None:
+    """keys over two workers, a ramp and a restart; a rollback under load"""
+    repository, state = folder / "models", folder / "state"
+    for version, rows in ((1, 4), (2, 2)):
+        place = repository / "lookup" / str(version)
+        place.mkdir(parents=True)
+        (place / "model.onnx").write_bytes(lookup(rows))
+    state.mkdir()
+    stickiness(report, repository, state, folder)
+    for path in state.iterdir():
+        path.unlink()
+    rollback(report, repository, state, folder)
+
+
+def stickiness(report: Report, repository: Path, state: Path, folder: Path) -> None:
+    flags = ("--state-dir", str(state), "--model-poll-s", "0.5")
+    with servers.inferd("first", [repository], folder, *flags) as server:
+        client = Client(server.address)
+        client.label(1)
+        client.start((0.2, 0.6), dwell_s=1e6)
+        before = assigned(server.address, 1)
+        while client.status().share != 0.2:
+            time.sleep(0.05)
+    path = state / "rollouts.json"
+    with servers.inferd("second", [repository], folder, *flags, "--workers", "2") as server:
+        time.sleep(3)  # a worker follows the files
+        restarted = assigned(server.address, 8)
+        kept = json.loads(path.read_text())
+        kept["lookup"] |= {"step": 1, "share": 0.6}
+        path.write_text(json.dumps(kept))
+        time.sleep(3)
+        ramped = assigned(server.address, 8)
+    stayed = sum(one == other for one, other in zip(before, restarted, strict=True)) / len(KEYS)
+    back = sum("1" in later for earlier, later in zip(before, ramped, strict=True) if earlier == {"2"})
+    split = [sum(each == {"2"} for each in found) / len(KEYS) for found in (before, restarted, ramped)]
+    one = sum(len(each) == 1 for each in ramped) / len(KEYS)
+    report.add("keys at the same version after a restart, in two workers", "100 %", f"{stayed:.1%}", stayed == 1)
+    report.add("keys that two workers agree on after the ramp", "100 %", f"{one:.1%}", one == 1)
+    report.add("keys that flip back as the share grows", "0", f"{back}", back == 0)
+    report.add(f"share of {len(KEYS)} keys: asked 20 %, 20 %, 60 %", "", ", ".join(f"{share:.1%}" for share in split))
+    report.numbers["sticky"] = {"restart": stayed, "workers": one, "back": back, "split": split}
+
+
+def rollback(report: Report, repository: Path, state: Path, folder: Path) -> None:
+    over = threading.Event()
+    done: list[tuple[float, str]] = []  # when a response came, by the wall clock, and what it was
+
+    def ask(address: str, seed: int) -> None:
+        client, rng = Client(address), np.random.default_rng(seed)
+        while not over.is_set():
+            try:
+                version = client.infer(int(rng.integers(4)))
+            except grpc.RpcError:
+                version = "failed"
+            done.append((time.time(), version))
+
+    with servers.inferd("rollback", [repository], folder, "--state-dir", str(state)) as server:
+        client = Client(server.address)
+        client.label(1)
+        threads = [threading.Thread(target=ask, args=(server.address, seed)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        began = time.time()
+        client.start((0.1, 1.0), dwell_s=1e6)
+        while client.status().state != options.ROLLED_BACK:
+            time.sleep(0.02)
+        time.sleep(2)
+        over.set()
+        for thread in threads:
+            thread.join()
+    lines = [json.loads(line) for line in (state / "rollouts.audit.jsonl").read_text().splitlines()]
+    decided = lines[-1]
+    at = time.mktime(time.strptime(decided["time"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone + float(decided["time"][19:23])
+    by_candidate = [when for when, version in done if version in ("2", "failed")]
+    last_s, after = max(by_candidate) - at, sum(when > at + 1 and version != "1" for when, version in done)
+    counts = decided["counts"]
+    report.add("rolled back after the start of the canary", "", f"{at - began:.2f} s, {counts['canary']} requests of the candidate's")
+    report.add("from the line in the audit log to the last response of the candidate", "<= 1 s", f"{last_s:.3f} s", last_s <= 1)
+    report.add("requests that failed later", "0", f"{after} of {sum(when > at + 1 for when, _ in done):,}", after == 0)
+    report.numbers["rollback"] = {"after_s": round(at - began, 3), "last_s": round(last_s, 4), "failed_later": after, "counts": counts}
+
+
+SECTIONS = {section.__name__: section for section in (streams, flips, errors, live)}
+
+
+def main() -> int:
+    given = sections.parser("Checks the decisions of rollouts.", SECTIONS).parse_args()
+    report = Report(1, 0.0)
+    sections.run(report, SECTIONS, given.sections)
+    sections.keep(HISTORY, given, report)
+    return 0 if report.kept else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,282 @@
+"""A canary: a growing share of a model's requests goes to the candidate, as far as evidence allows (policy.py).
+
+    begin: label `canary`, the candidate is loaded beside -> a split of the requests without a version, and a tally of each version
+    tick:  what the tallies have counted -> the policy -> step, hold, promote or roll back: by one assignment
+    end:   no split, no tally, no label `canary`
+
+The split has effect in the next request. Never in here: evidence, files, which requests name a version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inferd._core.batching.tally import Tally
+from inferd._core.batching.tap import Tap
+from inferd._core.inference.split import Split
+from inferd.engine.labels import versions_of
+from inferd.engine.model import State as ModelState
+from inferd.errors import FailedPrecondition, InvalidArgument, RequestError
+from inferd.rollout import policy
+from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
+from inferd.rollout.signatures import difference
+from inferd.rollout.state import Evidence, Rollout, State, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from inferd.engine.model import Model
+    from inferd.rollout.rollouts import Site
+
+__all__ = ["CANARY", "Canary"]
+
+log = logging.getLogger("inferd.rollout")
+
+CANARY = "canary"  # the label of the candidate
+LOOK_S = 0.1  # between two decisions: they take the thread half a millisecond
+ABSENT_S = 0.5  # how long the candidate may take no requests: a reload of its files takes no time
+SAMPLE = 4 * policy.FROZEN_AFTER  # stable latencies that are kept until the threshold is frozen
+MAX_JOINED = 100_000  # request ids that outcomes can be reported for
+SETTINGS = ("dwell_s", "patience_s")  # among the guards of a request, for they are numbers, too
+
+
+def plan_of(rollout: Rollout) -> Plan:
+    """A canary as a client asked for it: the usual guards, and those that are named. Raises InvalidArgument."""
+    limits = dict(rollout.guards)
+    times = {name: limits.pop(name) for name in SETTINGS if name in limits}
+    found = {guard.kind: guard for guard in Plan().guards}
+    for name, limit in limits.items():
+        kind = next((kind for kind in Kind if kind.value == name), None)
+        if kind is None or kind in policy.PAIRED:
+            known = ", ".join(kind.value for kind in Kind if kind not in policy.PAIRED)
+            hint = "; a shadow compares the same requests: inferd rollout shadow" if kind is not None else ""
+            raise InvalidArgument(f"guards: expected {known} for a canary, got {name[:40]!r}{hint}")
+        if not 0 < limit <= 1:
+            raise InvalidArgument(f"guards: {name}: expected more than 0 and at most 1 (100%), got {limit:g}")
+        found[kind] = Guard(kind, limit)
+    for name, seconds in times.items():
+        if not 0 <= seconds <= 1e9:
+            raise InvalidArgument(f"guards: {name}: expected seconds from 0, got {seconds:g}")
+    return Plan(rollout.steps or Plan().steps, tuple(found.values()), **times)
+
+
+class Canary:
+    """The Arm of a canary."""
+
+    def __init__(self, rollout: Rollout, site: Site) -> None:
+        self._rollout, self._site = rollout, site
+        seen = msgspec.convert(rollout.memory["seen"], Seen) if "seen" in rollout.memory else None
+        self._policy = Policy(plan_of(rollout), seen)
+        self._split = Split(self, rollout.id, rollout.share or self._policy.share)
+        self._joins = any(guard.kind is Kind.OUTCOME for guard in self._policy.plan.guards)
+        self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
+        self._arms: OrderedDict[str, bool] = OrderedDict()  # whether the candidate answered, by the request's id
+        self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
+        self._looked_ns = self._decided_ns = 0
+        self._absent_s = 0.0
+        self._ended = False
+        self._is_there = False  # the candidate takes requests, and its label says so
+
+    # ---- life ----
+
+    async def begin(self, *, resumed: bool = False) -> None:
+        """Loads the candidate, and splits requests. Raises RequestError."""
+        rollout, repository = self._rollout, self._site.repository
+        if not resumed:
+            await self._label(rollout.candidate)
+            try:
+                self._check(repository.serving(rollout.model))
+            except BaseException:
+                await self._label(0)
+                raise
+            self._is_there = True
+        self._watch()
+        repository.split(rollout.model, rollout.candidate, self._split)
+
+    def _check(self, serving: Mapping[int, Model]) -> None:
+        """Whether clients of the stable version can be answered by the candidate."""
+        stable, candidate = (serving.get(version) for version in (self._rollout.stable, self._rollout.candidate))
+        if stable is None or candidate is None:
+            which = self._rollout.candidate if candidate is None else self._rollout.stable
+            raise FailedPrecondition(f"rollout: version {which} of model '{self._rollout.model}' takes no requests")
+        if why := difference(*((model.signature.input_specs, model.signature.output_specs) for model in (stable, candidate))):
+            raise FailedPrecondition(f"rollout: version {candidate.version} cannot take the place of version {stable.version}: {why}")
+
+    def abandon(self) -> None:
+        self._ended = True
+        self._site.repository.split(self._rollout.model, 0, None)
+        for counted in (self._stable, self._candidate):
+            counted.watch(None)
+
+    async def end(self, rollout: Rollout) -> Rollout:
+        self._split.share = 0.0
+        told = self._told(rollout)
+        self.abandon()
+        if versions_of(self._site.repository.labels, rollout.model).get(CANARY) == rollout.candidate:
+            try:
+                await self._label(0)
+            except RequestError as error:  # another process was faster, or the file cannot be written
+                log.warning("the label '%s' of model '%s' stays: %s", CANARY, rollout.model, error)
+        return told
+
+    async def _label(self, version: int) -> None:
+        await asyncio.wrap_future(self._site.lifecycle.label(self._rollout.model, CANARY, version))
+
+    # ---- what is known, and what is to be done ----
+
+    def work(self) -> bool:
+        """On the rollouts' thread: a decision takes it a while."""
+        if self._joins:
+            self._remember()
+        if (now_ns := time.monotonic_ns()) - self._decided_ns < LOOK_S * 1e9 or self._ended:
+            return False
+        self._decided_ns = now_ns
+        seen = self._policy.seen
+        self._policy.count(self._candidate.take(), self._stable.take())
+        if self._policy.freeze(self._stable.tally.latencies_ns):
+            log.info("canary of model '%s': the stable p99 is %.3f ms", self._rollout.model, seen.threshold_ns / 1e6)
+        self._stable.tally.threshold_ns = self._candidate.tally.threshold_ns = seen.threshold_ns
+        step = seen.step
+        self._verdict = step, self._policy.decide()
+        return False
+
+    def _remember(self) -> None:
+        for counted in (self._stable, self._candidate):
+            for tapped in counted.ids.take() if counted.ids is not None else ():
+                if found := getattr(tapped.request, "id", ""):
+                    self._arms[found] = counted is self._candidate
+        while len(self._arms) > MAX_JOINED:
+            self._arms.popitem(last=False)
+
+    def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
+        before_ns, self._looked_ns = self._looked_ns or now_ns, now_ns
+        elapsed_s = (now_ns - before_ns) / 1e9
+        if self._ended or not rollout.runs:
+            return self._told(rollout)
+        labelled = versions_of(self._site.repository.labels, rollout.model).get(CANARY)
+        self._watch()
+        if not self._is_there:  # another process began the canary, and this one has not followed the label yet
+            candidate = self._candidate.model
+            self._is_there = labelled == rollout.candidate and candidate is not None and candidate.state is ModelState.READY
+            return self._told(rollout)
+        if why := self._lost(elapsed_s):
+            self._split.share = 0.0
+            return self._told(msgspec.structs.replace(rollout, state=State.ROLLED_BACK, reason=why))
+        if labelled != rollout.candidate:
+            self._split.share = 0.0
+            why = f"the label '{CANARY}' was moved from version {rollout.candidate} to {labelled or 'none'} meanwhile"
+            return self._told(msgspec.structs.replace(rollout, state=State.STOPPED, reason=why))
+        self._policy.elapse(elapsed_s)
+        made, self._verdict = self._verdict, None
+        if made is None or made[0] != self._policy.seen.step:
+            return rollout
+        verdict = made[1]
+        if verdict.decision is Decision.ROLL_BACK:
+            self._split.share = 0.0
+            rollout = msgspec.structs.replace(rollout, state=State.ROLLED_BACK, reason=verdict.reason)
+        elif verdict.decision is Decision.PROMOTE:
+            rollout = msgspec.structs.replace(rollout, state=State.PROMOTED, reason=verdict.reason)
+        elif verdict.decision is Decision.STEP:
+            self._split.share = share = self._policy.step()
+            rollout = msgspec.structs.replace(rollout, state=State.RUNNING, step=self._policy.seen.step, share=share, reason=verdict.reason)
+        elif verdict.decision is Decision.HOLD and rollout.state is State.RUNNING:
+            rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=verdict.reason)
+        return self._told(rollout, verdict)
+
+    def _lost(self, elapsed_s: float) -> str:
+        """Why the candidate can take no requests; '' while it can."""
+        candidate = self._candidate.model
+        if candidate is not None and candidate.state is ModelState.READY:
+            self._absent_s = 0.0
+            return ""
+        self._absent_s += max(elapsed_s, 0.0)
+        if self._absent_s < ABSENT_S:
+            return ""
+        return f"version {self._rollout.candidate} takes no requests: {candidate.reason if candidate is not None else 'it is not loaded'}"
+
+    def _watch(self) -> None:
+        """Counts at the models that serve now: a reload makes others."""
+        serving = self._site.repository.serving(self._rollout.model)
+        self._stable.watch(serving.get(self._rollout.stable))
+        self._candidate.watch(serving.get(self._rollout.candidate))
+
+    def _told(self, rollout: Rollout, verdict: policy.Verdict | None = None) -> Rollout:
+        """With what is known now."""
+        seen = self._policy.seen
+        counts = {
+            "stable": seen.errors.stable_count,
+            "stable_errors": seen.errors.stable_events,
+            "canary": seen.errors.candidate_count,
+            "canary_errors": seen.errors.candidate_events,
+        }
+        evidence = rollout.evidence if verdict is None else tuple(map(_evidence, verdict.findings))
+        share = self._split.share if rollout.runs else rollout.share
+        memory = {"seen": msgspec.to_builtins(seen)}
+        return msgspec.structs.replace(rollout, counts=counts, evidence=evidence, share=share, memory=memory)
+
+    def follow(self, rollout: Rollout) -> None:
+        self._policy.go_to(rollout.step)
+        self._split.share = rollout.share if rollout.runs else 0.0
+
+    def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
+        if not self._joins:
+            raise FailedPrecondition("outcomes: this canary has no guard that asks for them; begin one with --guard outcome=5%")
+        joined = unknown = 0
+        for request_id, good in outcomes:
+            of_candidate = self._arms.pop(request_id, None)  # one outcome of a request counts
+            if of_candidate is None:
+                unknown += 1
+            else:
+                joined += 1
+                self._policy.report(of_candidate, not good)
+        return joined, unknown
+
+
+class _Counted:
+    """What one version has answered, whichever Model it is at the moment. ids: a tap that remembers requests; None: nobody asks."""
+
+    def __init__(self, sample: int, ids: Tap | None) -> None:
+        self.model: Model | None = None
+        self.tally, self.ids = Tally(sample), ids
+        self._rejected = 0
+        self._taken = Counts()
+
+    def watch(self, model: Model | None) -> None:
+        """On the loop."""
+        if model is self.model:
+            return
+        for tap in filter(None, (self.tally, self.ids)):
+            if self.model is not None:
+                self.model.untap(tap)
+            if model is not None:
+                model.tap(tap)
+        self.model, self._rejected = model, _rejected(model)
+
+    def take(self) -> Counts:
+        """What came since the last call. A request that finds the queue full is an error, too."""
+        tally, rejected = self.tally, _rejected(self.model)
+        more, self._rejected = max(rejected - self._rejected, 0), rejected
+        now = Counts(tally.answered, tally.errors, tally.slow)
+        before, self._taken = self._taken, now
+        return Counts(now.requests - before.requests + more, now.errors - before.errors + more, now.slow - before.slow)
+
+
+def _rejected(model: Model | None) -> int:
+    """Requests that its queue did not take."""
+    return 0 if model is None else model.route.rejected["REJECTED"] + model.route.rejected["BACKEND"]
+
+
+def _evidence(found: policy.Finding) -> Evidence:
+    verdict = Verdict.BAD if found.fails else Verdict.OK if found.passes else Verdict.OPEN
+    low, high = found.band
+    says = (
+        f"the next step asks for an upper bound of {found.bound:.4g}; evidence against it is {found.e_value:.3g} : 1, "
+        f"and rolls back at {found.rolls_back_at:.3g} : 1"
+    )
+    return Evidence(found.kind.value, found.count, found.estimate, low, high, found.limit, verdict, says)

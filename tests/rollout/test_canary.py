@@ -1,0 +1,260 @@
+"""A canary in a server that serves: who gets which version, what rolls back, and what a restart finds."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from inferd.protocol import options
+from tests import models
+from tests.server_fixtures import ServerFixture, until
+from tests.wire import Caller, infer_request
+
+IDENTITY, DOUBLED, FAILING = models.identity(), models.doubled(), models.failing()
+LIMIT_S = 30
+ROWS = np.full((1, 16), 3, np.float32)
+KEYS = [f"user {i}" for i in range(60)]
+QUIET = {"dwell_s": 3600.0}  # takes no step
+
+
+def rollouts(caller: Caller, method: str, request: Any, response: Any = options.RolloutStatus) -> Any:
+    call = caller.channel.unary_unary(f"/inferd.v1.Rollouts/{method}", type(request).SerializeToString, response.FromString)
+    return call(request, timeout=LIMIT_S)
+
+
+def start(caller: Caller, model: str = "m", steps: tuple[float, ...] = (0.5, 1.0), **guards: float) -> Any:
+    request = options.StartRolloutRequest(model_name=model, kind=options.CANARY, candidate_version=2, steps=steps, guards=guards)
+    return rollouts(caller, "Start", request)
+
+
+def status(caller: Caller, model: str = "m") -> Any:
+    request = options.RolloutStatusRequest(model_name=model)
+    return rollouts(caller, "Status", request, options.RolloutStatusResponse).rollouts[0]
+
+
+def state(caller: Caller, model: str = "m") -> str:
+    return str(options.RolloutState.Name(status(caller, model).state))
+
+
+def end(caller: Caller, method: str, model: str = "m") -> Any:
+    return rollouts(caller, method, options.RolloutRequest(model_name=model))
+
+
+def versions(caller: Caller, keys: list[str] = KEYS, model: str = "m") -> list[str]:
+    """The version that answers each key, sent as metadata."""
+    request = infer_request(model, {"x": ROWS})
+    return [caller.infer(request, metadata=(("inferd-key", key),)).model_version for key in keys]
+
+
+def labels(folder: Path, model: str = "m") -> dict[str, int]:
+    kept = json.loads((folder / ".inferd-labels.json").read_text())
+    return {name: label["version"] for name, label in kept.get(model, {}).items()}
+
+
+def audited(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / ".inferd-rollouts.audit.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return models.repository(
+        tmp_path / "models", {"m": {1: IDENTITY, 2: DOUBLED}, "f": {1: FAILING, 2: models.failing(2)}, "other": {1: IDENTITY, 2: FAILING}}
+    )
+
+
+@pytest.fixture
+def served(folder: Path) -> Iterator[ServerFixture]:
+    with serve(folder) as served:
+        yield served
+
+
+def serve(folder: Path, **settings: Any) -> ServerFixture:
+    settings = {"model_poll_s": 3600, "http_port": 0} | settings
+    return ServerFixture(folder, **settings)
+
+
+@pytest.fixture
+def caller(served: ServerFixture) -> Iterator[Caller]:
+    with Caller(served.address) as caller:
+        rollouts_stable(caller, 1)
+        yield caller
+
+
+def rollouts_stable(caller: Caller, version: int, model: str = "m", label: str = "stable") -> None:
+    request = options.SetLabelRequest(model_name=model, label=label, version=version)
+    call = caller.channel.unary_unary(
+        "/inferd.v1.ModelControl/SetLabel", options.SetLabelRequest.SerializeToString, options.SetLabelResponse.FromString
+    )
+    call(request, timeout=LIMIT_S)
+
+
+class TestWhoGetsWhat:
+    def test_keys_stay_over_the_ramp_the_protocols_and_a_restart(self, folder: Path) -> None:
+        with serve(folder) as served, Caller(served.address) as caller:
+            rollouts_stable(caller, 1)
+            start(caller, steps=(0.3, 0.9), **QUIET)
+            before = versions(caller)
+            assert set(before) == {"1", "2"}
+            assert versions(caller) == before
+            assert [rest(served, key) for key in KEYS] == before
+            until(lambda: status(caller).share == 0.3)
+        with serve(folder) as served, Caller(served.address) as caller:
+            assert state(caller) == "RUNNING"
+            assert versions(caller) == before, "a restart moves nobody"
+            assert caller.infer(infer_request("m", {"x": ROWS}, version="1")).model_version == "1"
+            served.on_loop(lambda: served.server._models.rollouts._arms["m"].follow(ramped(served)))
+            after = versions(caller)
+            assert all(later == "2" for earlier, later in zip(before, after, strict=True) if earlier == "2"), "nobody flips back"
+            assert Counter(after)["2"] > Counter(before)["2"]
+
+    def test_responses_name_the_arm_and_only_in_a_canary(self, caller: Caller) -> None:
+        request = infer_request("m", {"x": ROWS})
+        assert not caller.infer(request).parameters
+        start(caller, **QUIET)
+        arms = {
+            (response.model_version, response.parameters["rollout_arm"].string_param)
+            for response in (caller.infer(request) for _ in range(40))
+        }
+        assert arms == {("1", "stable"), ("2", "canary")}
+        end(caller, "Stop")
+        assert not caller.infer(request).parameters
+
+
+def ramped(served: ServerFixture) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(served.server._models.rollouts._table["m"], step=1, share=0.9)
+
+
+def rest(served: ServerFixture, key: str) -> str:
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [3.0] * 16}]}
+    headers = {"Content-Type": "application/json", "Inferd-Key": key}
+    sent = urllib.request.Request(f"http://{served.http}/v2/models/m/infer", json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(sent, timeout=LIMIT_S) as response:
+        return str(json.load(response)["model_version"])
+
+
+class TestDecisions:
+    def test_a_good_candidate_is_promoted_and_the_label_moves(self, caller: Caller, folder: Path) -> None:
+        start(caller, steps=(0.5, 1.0), dwell_s=0, errors=1.0)
+        assert labels(folder) == {"stable": 1, "canary": 2}
+        until(lambda: bool(versions(caller)) and state(caller) == "PROMOTED")
+        until(lambda: labels(folder) == {"stable": 2})
+        assert set(versions(caller)) == {"2"}
+        until(lambda: audited(folder)[-1]["decision"] == "promoted")
+        assert audited(folder)[-1]["evidence"]
+
+    def test_errors_roll_back_within_a_second_and_no_request_fails_after(self, caller: Caller, folder: Path) -> None:
+        """Version 2 fails where the number is above 1."""
+        rollouts_stable(caller, 1, "f")
+        start(caller, "f", **QUIET)
+        requests = [infer_request("f", {"x": np.full((1, 1), value, np.int64)}) for value in range(4)]
+        failed = 0
+
+        def is_rolled_back() -> bool:
+            nonlocal failed
+            for request in requests:
+                try:
+                    caller.infer(request)
+                except grpc.RpcError:
+                    failed += 1
+            return state(caller, "f") == "ROLLED_BACK"
+
+        until(is_rolled_back)
+        assert failed
+        assert status(caller, "f").reason.startswith("errors: ")
+        assert {caller.infer(request).model_version for request in 10 * requests} == {"1"}
+        until(lambda: labels(folder, "f") == {"stable": 1})
+
+    def test_a_candidate_that_is_unloaded_takes_no_request_down(self, caller: Caller, served: ServerFixture) -> None:
+        start(caller, **QUIET)
+        served.on_loop(lambda: served.server.repository.swap("m", [], {2}))
+        assert set(versions(caller)) == {"1"}
+        until(lambda: state(caller) == "ROLLED_BACK")
+        assert "version 2 takes no requests" in status(caller).reason
+
+    def test_a_person_decides(self, caller: Caller, folder: Path) -> None:
+        start(caller, **QUIET)
+        assert end(caller, "RollBack").state == options.ROLLED_BACK
+        assert set(versions(caller)) == {"1"}
+        start(caller, **QUIET)
+        assert end(caller, "Promote").state == options.PROMOTED
+        assert set(versions(caller)) == {"2"}
+        assert labels(folder) == {"stable": 2}
+
+    def test_reported_outcomes_roll_back(self, caller: Caller) -> None:
+        start(caller, outcome=0.05, **QUIET)
+        count = 0
+
+        def bad() -> bool:
+            nonlocal count
+            outcomes = []
+            for _ in range(50):
+                count += 1
+                response = caller.infer(infer_request("m", {"x": ROWS}, id=f"request {count}"))
+                outcomes.append(options.Outcome(request_id=f"request {count}", good=response.model_version == "1"))
+            until(lambda: joined(outcomes[:1]) == 1)
+            assert joined(outcomes[1:]) == 49
+            return state(caller) == "ROLLED_BACK"
+
+        def joined(outcomes: list[Any]) -> int:
+            if state(caller) == "ROLLED_BACK":
+                return len(outcomes)
+            request = options.ReportOutcomesRequest(model_name="m", outcomes=outcomes)
+            return int(rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined)
+
+        until(bad)
+        assert status(caller).reason.startswith("outcome: ")
+
+
+class TestBadInput:
+    def rejected(self, caller: Caller, model: str = "m", **guards: float) -> str:
+        with pytest.raises(grpc.RpcError) as caught:
+            start(caller, model, **guards)
+        return f"{caught.value.code().name}: {caught.value.details()}"
+
+    def test_two_at_once(self, caller: Caller) -> None:
+        start(caller, **QUIET)
+        assert "has one already: canary of version 2" in self.rejected(caller)
+        assert state(caller) == "RUNNING"
+
+    @pytest.mark.parametrize(
+        ("guards", "words"),
+        [
+            ({"speed": 0.1}, "guards: expected errors, p99, outcome for a canary, got 'speed'"),
+            ({"flips": 0.1}, "a shadow compares the same requests: inferd rollout shadow"),
+            ({"errors": 2.0}, "guards: errors: expected more than 0 and at most 1"),
+            ({"dwell_s": -1.0}, "guards: dwell_s: expected seconds from 0"),
+        ],
+    )
+    def test_guards_that_are_none(self, caller: Caller, guards: dict[str, float], words: str) -> None:
+        assert words in self.rejected(caller, **guards)
+
+    def test_a_candidate_with_another_signature(self, caller: Caller, folder: Path) -> None:
+        rollouts_stable(caller, 1, "other")
+        said = self.rejected(caller, "other")
+        assert "version 2 cannot take the place of version 1: input 'x' is INT64[?, 1], and was FP32[?, 16]" in said
+        assert labels(folder, "other") == {"stable": 1}
+        assert caller.infer(infer_request("other", {"x": ROWS})).model_version == "1"
+
+    @pytest.mark.parametrize("label", ["stable", "canary"])
+    def test_a_label_that_moves_meanwhile_ends_it(self, caller: Caller, label: str) -> None:
+        start(caller, **QUIET)
+        rollouts_stable(caller, 2 if label == "stable" else 1, label=label)
+        until(lambda: state(caller) == "STOPPED")
+        assert f"the label '{label}' was moved" in status(caller).reason
+        assert set(versions(caller)) == {"2" if label == "stable" else "1"}
+
+    def test_outcomes_that_nobody_asked_for(self, caller: Caller) -> None:
+        start(caller, **QUIET)
+        request = options.ReportOutcomesRequest(model_name="m", outcomes=[options.Outcome(request_id="a", good=True)])
+        with pytest.raises(grpc.RpcError, match="--guard outcome=5%"):
+            rollouts(caller, "Report", request, options.ReportOutcomesResponse)
