@@ -24,7 +24,7 @@ class Garbage:
 
     _begun: ClassVar[int] = 0
     _threshold: ClassVar[tuple[int, int, int]]  # Python's, meanwhile
-    _frozen: ClassVar[bool]  # whether the program had frozen something before: it stays frozen
+    _frozen: ClassVar[bool] = False  # whether the program had frozen something before: it stays frozen
 
     def __init__(self) -> None:
         self._is_begun = False
@@ -33,7 +33,8 @@ class Garbage:
     def begin(self, now_s: float) -> None:
         """What is there now lives as long as the server does, and is looked at no more."""
         if Garbage._begun == 0:
-            Garbage._threshold, Garbage._frozen = gc.get_threshold(), gc.get_freeze_count() > 0
+            Garbage._threshold = gc.get_threshold()
+            Garbage._frozen = Garbage._frozen or gc.get_freeze_count() > 0  # once: it counts frozen objects one by one
         gc.collect()
         gc.freeze()
         Garbage._begun += 1
