@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -78,25 +78,6 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {TESTS / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """A process of xdist sends five messages a test to pytest, which cost more than most tests take. Those that show nothing are left out:
-    begin, end, and a setup or teardown that passed and wrote nothing."""
-    process = next((plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "WorkerInteractor"), None)
-    if process is None or config.option.durations is not None:  # which shows the setup's, too
-        return
-    send = process.sendevent
-
-    def send_few(name: str, **values: Any) -> None:
-        report = values.get("data", {})
-        if name in ("logstart", "logfinish"):
-            return
-        if name == "testreport" and report["when"] != "call" and report["outcome"] == "passed" and not report["sections"]:
-            return
-        send(name, **values)
-
-    process.sendevent = send_few
 
 
 @pytest.fixture(scope="module", autouse=True)
