@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from contextlib import suppress
 from functools import partial
@@ -15,6 +16,7 @@ from itertools import chain
 from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web import BaseRequest, Server, StreamResponse
 from aiohttp.web import Response as AiohttpResponse
@@ -26,7 +28,7 @@ from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
 from inferd._core.http.response import decompression_error
 from inferd.descriptors import fitting
-from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, ResourceExhausted, Unavailable
+from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, ResourceExhausted, Unavailable, Unimplemented
 from inferd.protocol import inference
 from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
@@ -53,6 +55,7 @@ __all__ = ["StandIn"]
 
 log = logging.getLogger(__name__)
 
+HOST = re.compile(r"""[^\0- \x7f-\U0010ffff/?#@,\\"<>]*""")  # and a port
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 KEEPALIVE_S = 75  # as nginx: an idle connection, or one whose next head does not come
 FIRST_REQUEST_S = 0.05  # in a drain, for requests of connections that were accepted last
@@ -258,12 +261,12 @@ class StandIn:
         head: Head | None = None
         try:
             try:
-                head = Head.of(request.method, request.rel_url.raw_path_qs, request.headers.items())
+                head = Head.of(request.method, _target(request), request.headers.items())
                 answer = await self._answer(request, head, held)
             except Exception as error:
                 answer = error_response(self._rejection(request, error))
             response = _as_aiohttp(*answer) if head is None else await self._compressed(head, *answer)
-            if self._draining:
+            if self._draining or head is None:  # nothing behind a wrong head has a meaning
                 response.force_close()
             async with asyncio.timeout(self._slowest_s(response.content_length or 0)):
                 await response.prepare(request)
@@ -441,6 +444,29 @@ def _too_large(most: int, got: str) -> ResourceExhausted:
         "limit raised",
         reason="message_size",
     )
+
+
+def _target(request: BaseRequest) -> str:
+    """Path and query of a request. Raises RequestError for a head that another server could read in another way, and aiohttp takes."""
+    if request.version not in (HttpVersion10, HttpVersion11):
+        raise InvalidArgument("request line: expected METHOD /path HTTP/1.1, got something else", reason="http_version")
+    codings = request.headers.getall("transfer-encoding", [])
+    if [coding.lower() for coding in codings] not in ([], ["chunked"]):
+        raise Unimplemented(
+            "header Transfer-Encoding: expected 'chunked', got something else; send chunks, or a body with Content-Length", reason="framing"
+        )
+    host = request.headers.get("host", "")
+    if not HOST.fullmatch(host):
+        raise InvalidArgument("header Host: expected a host and perhaps a port, got something else", reason="header")
+    target = request.raw_path
+    if not target.startswith(("http://", "https://")):
+        return target
+    authority, _, path = target.partition("://")[2].partition("/")
+    if authority.lower() != host.lower():
+        raise InvalidArgument(
+            "request target: expected the same host as in the header Host, got another; send the path alone", reason="target"
+        )
+    return f"/{path}"
 
 
 def _as_aiohttp(status: int, headers: Headers, body: bytes) -> AiohttpResponse:
