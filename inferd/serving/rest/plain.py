@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Wanted", "body_of", "request_of"]
 
+MAX_TENSORS = 256  # inputs or outputs
+MAX_AXES = 8
 MAX_DEPTH = 32  # of arrays in `data`; no tensor has as many axes
 MAX_SHOWN_CHARS = 64  # of a client's own words
 INT64 = range(-(1 << 63), 1 << 63)
@@ -69,11 +71,11 @@ def _request_of(body: bytes, json_nbytes: int, model: str, version: str) -> tupl
     _set_parameters(request.parameters, parameters, "parameters", ("binary_data_output",))
     if document.get("inputs") is None:
         raise InvalidArgument("inputs: expected an array, got nothing", reason="no_inputs")
-    for index, tensor in enumerate(_member(document, "", "inputs", list, None)):
+    for index, tensor in enumerate(_tensors(document, "inputs", None)):
         _add_input(request, _object(tensor, f"inputs[{index}]"), f"inputs[{index}].", tail)
     tail.check_end()
     by_name: dict[str, bool] = {}
-    for index, tensor in enumerate(_member(document, "", "outputs", list, [])):
+    for index, tensor in enumerate(_tensors(document, "outputs", [])):
         where = f"outputs[{index}]."
         asked = _object(tensor, where[:-1])
         output = request.outputs.add(name=_member(asked, where, "name", str, None))
@@ -81,6 +83,13 @@ def _request_of(body: bytes, json_nbytes: int, model: str, version: str) -> tupl
         by_name[output.name] = _member(given, f"{where}parameters.", "binary_data", bool, binary)
         _set_parameters(output.parameters, given, f"{where}parameters", ("binary_data",))
     return request, Wanted(binary, by_name)
+
+
+def _tensors(document: dict[str, Any], name: str, default: list[Any] | None) -> list[Any]:
+    found: list[Any] = _member(document, "", name, list, default)
+    if len(found) > MAX_TENSORS:  # before they are read, which takes long
+        raise InvalidArgument(f"{name}: expected at most {MAX_TENSORS} tensors, got {len(found)}")
+    return found
 
 
 def body_of(response: inference.ModelInferResponse, wanted: Wanted) -> tuple[bytes, int]:
@@ -189,6 +198,8 @@ def _add_input(request: inference.ModelInferRequest, found: dict[str, Any], wher
     if datatype not in DATATYPES:
         raise InvalidArgument(f"{where}datatype: expected one of {', '.join(DATATYPES)}, got {datatype[:MAX_SHOWN_CHARS]!r}")
     shape = _member(found, where, "shape", list, None)
+    if len(shape) > MAX_AXES:
+        raise InvalidArgument(f"{where}shape: expected at most {MAX_AXES} axes, got {len(shape)}")
     if not all(type(size) is int and 0 <= size in INT64 for size in shape):
         raise InvalidArgument(f"{where}shape: expected an array of whole numbers from 0")
     parameters = _member(found, where, "parameters", dict, {})

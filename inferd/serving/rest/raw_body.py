@@ -215,7 +215,8 @@ def _bytes(input_: RawInput, value: Value) -> bytes:
     try:
         return b64decode(text[url.end() :] if url else text, validate=True)
     except (NoBase64, ValueError):
-        raise InvalidArgument(f"input {input_.name!r}: expected {input_.kind} bytes in base64, got a string that is none") from None
+        kind = "" if input_.kind == Kind.BYTES else f"{input_.kind} "
+        raise InvalidArgument(f"input {input_.name!r}: expected {kind}bytes in base64, got a string that is none") from None
 
 
 def _no_json(error: Exception) -> InvalidArgument:

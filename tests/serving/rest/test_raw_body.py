@@ -141,6 +141,7 @@ def test_a_model_that_takes_bytes_as_they_are(served: ServerFixture) -> None:
         ("topics", "text/plain; charset=latin1", b"x", 400, "expected charset=utf-8, got 'latin1'"),
         ("topics", "text/plain", b"\xff", 400, "input 'text'"),
         ("written_digits", "image/jpeg", b"no picture", 400, "input 'picture'"),
+        ("topics", "application/json", b'{"text": {"b64": "?"}}', 400, "input 'text': expected text bytes in base64"),
         ("written_digits", "application/json", b'{"picture": "?"}', 400, "input 'picture': expected image bytes in base64"),
         ("written_digits", "application/json", b'{"picture": 1}', 400, "by the names of inputs"),
         ("written_digits", "application/json", b'{"file": "AAAA"}', 400, "or an object with picture; got 'file'"),
