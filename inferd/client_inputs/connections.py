@@ -273,7 +273,8 @@ def failed(address: Address, reach: Reach, error: OSError) -> str:
             return f"its certificate is for another name ({said(error)}): give --tls-server-name NAME, the one that it is for"
         return f"its certificate is not trusted ({said(error)}): give --tls-ca FILE of the authority that has signed it"
     if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER" or _speaks_plaintext(address):
-        return "it speaks no TLS, but plaintext: leave --tls, --tls-ca and the like out"
+        cure = "give http:// in place of https://" if address.http else "leave --tls, --tls-ca and the like out"
+        return f"it speaks no TLS, but plaintext: {cure}"
     if isinstance(error, TimeoutError):
         return f"no TLS handshake within {WAIT_S:g} s"
     if isinstance(error, ConnectionError | ssl.SSLError):  # by TLS 1.2 that is how a server rejects a certificate

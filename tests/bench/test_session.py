@@ -72,6 +72,10 @@ def test_https_with_a_token_and_a_unix_socket(tmp_path: Path) -> None:
             assert (getattr(session.spoken, "version", ""), measured.server.rss_bytes is not None) == (version, bool(version))
         with pytest.raises(InferdError, match="give --tls-ca FILE of the authority"):
             Session(f"https://{served.http}", "m", [""], {}, reach=Reach(token_file=token))
+        with pytest.raises(InferdError, match="if it speaks TLS, write https://"):
+            Session(f"http://{served.http}", "m", [""], {})
+    with foreign(echoed) as url, pytest.raises(InferdError, match="but plaintext: give http:// in place of https://"):
+        Session(url.replace("http:", "https:"), "m", [""], {})
 
 
 class Foreign(BaseHTTPRequestHandler):
