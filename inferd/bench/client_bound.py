@@ -26,7 +26,7 @@ LATE = 0.1  # one whose median lateness is more than this share of the median la
 LATE_P99 = 0.5  # as does one whose lateness at p99 is more than this share of the latency there
 BEHIND = 10  # one in whose process so many requests are due when half of them leave cannot send so fast
 HELD_UP = 0.1  # one that stood still for more than this share of the time, or whose processes began so far apart, has measured another time
-HELD_BACK = 0.5  # of the requests: if more wait for a stream while their deadline goes on, the server does not see the rate
+HELD_BACK = 0.5  # of the requests: if more wait for a stream or a connection, the server does not see the rate
 
 
 class Effort(NamedTuple):
@@ -86,7 +86,7 @@ def _overloaded(measured: Measurement) -> Iterator[str]:
     load, held_back = measured.load, measured.held_back
     if load.deadline_ms and held_back > HELD_BACK * measured.requests:
         yield (
-            f"{held_back:,} of {measured.requests:,} requests waited in the generator for a stream while their deadline went on, so the "
+            f"{held_back:,} of {measured.requests:,} requests waited in the generator for a stream or a free connection, so the "
             "server never saw this rate: use more --connections"
         )
     burst = int(load.arrivals.removeprefix("burst:")) if load.arrivals.startswith("burst:") else 1

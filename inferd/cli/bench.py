@@ -90,7 +90,9 @@ class Bench(click.Command):
 @click.argument("model", required=False)
 @of_group(
     "Load",
-    click.option("--connections", type=Whole(1, 10_000), default=4, show_default=True, help="HTTP/2 connections; see below for HTTP/1.1."),
+    click.option(
+        "--connections", type=Whole(1, 10_000), default=4, show_default=True, help="Connections of HTTP/2; over HTTP/1.1 see above."
+    ),
     click.option("--concurrency", type=Whole(1, MOST_STREAMS), default=1, show_default=True, help="Requests in flight on each connection."),
     click.option("--rate", type=Fraction(0, min_open=True), help="Open loop: so many requests a second, however slow the server is."),
     click.option(
@@ -407,7 +409,7 @@ def load_of(given: dict[str, Any], trace: Arrivals | None) -> Load:
 
 def is_open(given: dict[str, Any]) -> bool:
     """Whether requests are sent at a rate, which needs as many connections over HTTP/1.1 as are in flight at a time."""
-    return bool(given["rate"] or given["slo"] or given["arrivals"] != "constant")
+    return bool(given["rate"] or given["slo"] or given["stress"] or given["arrivals"] != "constant")
 
 
 def is_default(option: str) -> bool:
