@@ -1,1 +1,1 @@
-# Nothing of it is Python's.
+# Nothing of it is seen from Python: http1.pyx uses it.
