@@ -41,7 +41,12 @@ __all__ = ["bench"]
 
 INTERRUPTED = 130
 CLIENT_BOUND, INCONCLUSIVE = "client-bound", "inconclusive"
-RESERVED = frozenset({"connection", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"})
+RESERVED = frozenset(
+    {
+        *("connection", "content-encoding", "content-length", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade"),
+        *("user-agent", "inference-header-content-length", "inferd-timeout-ms"),
+    }
+)
 MOST_STREAMS = 100_000  # in flight, on a connection and in all
 POOL = 64  # connections of HTTP/1.1 in an open loop
 
@@ -470,7 +475,7 @@ def pair(text: str) -> tuple[str, str]:
     if not equals or not re.fullmatch("[A-Za-z0-9_.-]+", key) or not (value.isascii() and value.isprintable()):
         raise click.UsageError(f"--metadata {key}: expected KEY=VALUE, a key of letters, digits and _.- and a value of printable ASCII")
     if key.lower() in RESERVED or key.lower().startswith("grpc-"):
-        raise click.UsageError(f"--metadata {key}: expected another name, for HTTP/2 and gRPC use this one themselves")
+        raise click.UsageError(f"--metadata {key}: expected another name, for HTTP and gRPC use this one themselves")
     if key.lower().endswith("-bin"):
         raise click.UsageError(f"--metadata {key}: names that end in -bin hold bytes, which are not sent: expected another name")
     return key.lower(), value

@@ -520,6 +520,7 @@ def test_a_verdict_that_says_nothing_can_fail_a_job(bench) -> None:
         (("double", "--metadata", "a b=1"), 2, ["KEY=VALUE"]),
         (("double", "--metadata", "x-bin=abc"), 2, ["x-bin", "bytes"]),
         (("double", "--metadata", "te=x"), 2, ["--metadata te", "themselves"]),
+        (("double", "--metadata", "Content-Length=1"), 2, ["--metadata Content-Length", "themselves"]),
         (("double", "--metadata", "grpc-timeout=1n"), 2, ["--metadata grpc-timeout", "themselves"]),
         (("double", "--html", "one", "--csv", "./one"), 2, ["--html", "twice"]),
         (("double", "--csv", "x.csv", "--json", "x-intervals.csv"), 2, ["FILE-intervals.csv", "twice"]),
