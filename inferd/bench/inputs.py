@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from inferd.bench.recording import read_recording, readdress
+from inferd.bench.replay import is_record, recorded_requests
 from inferd.bench.sizes import check_sizes, parse_sizes
 from inferd.bench.worker import Expected
 from inferd.client_inputs import inputs as reading
@@ -76,7 +77,7 @@ def make(
 
     files: [NAME=]FILE.npy or [NAME=]JSON, as --input takes them; they go into the request that each of `npz` and `json` makes.
     images, clips, texts, table: see `raw.read`; requests of `rows` rows each, by default one, are made of them in turn.
-    recorded: a file of requests, see `read_recording`. random: values for the inputs that files leave out, with `shapes`
+    recorded: a record, or a file of requests, see `read_recording`. random: values for the inputs that files leave out, with `shapes`
     (NAME:1,32) and `sizes` (see `parse_sizes`). count: how many bodies: made at random (by default 1, or 64 with sizes), or the first
     so many of what files hold. rows: of each request; longer arrays in files are cut into several requests. parameters: NAME=VALUE,
     of every request. probe: asks the target once whether open axes may be 1; raises InferdError where not. Raises ConfigError.
@@ -90,7 +91,10 @@ def make(
         others |= {"--image": images, "--audio": clips, "--text": texts, CSV: table, "--parameter": parameters}
         if used := [flag for flag, value in others.items() if value]:
             raise ConfigError(f"--recorded {recorded}: its requests are sent as they are; leave {used[0]} out")
-        bodies, arrays = readdress(read_recording(recorded)[:count], description, f"--recorded {recorded}")
+        if is_record(recorded):
+            bodies, arrays, notices = recorded_requests(recorded, description, count, MAX_BYTES)
+        else:
+            bodies, arrays = readdress(read_recording(recorded)[:count], description, f"--recorded {recorded}")
     else:
         values = raw.read(description, images=images, clips=clips, texts=texts, csv=table, csv_option=CSV)
         sources = _sources(description.inputs, files, npz, json, _shared_out(values, rows or 1, notices))

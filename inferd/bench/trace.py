@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferd.bench import replay
+from inferd.bench.replay import is_record
 from inferd.client_inputs.files import read_whole
 from inferd.errors import ConfigError
 
@@ -35,8 +37,11 @@ Seconds = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def read(text: str) -> Offsets:
-    """Nanoseconds since the first arrival, ascending, of FILE or FILE:COLUMN. Raises ConfigError that names file and line."""
+    """Nanoseconds since the first arrival, ascending, of FILE, FILE:COLUMN, RECORD or RECORD:MODEL. Raises ConfigError that names file and
+    line."""
     path, column, where = Path(text), "", f"--arrivals trace:{text}"
+    if is_record(text) or is_record(text.rpartition(":")[0]):
+        return replay.arrivals_of(text, where)
     if not path.exists() and ":" in text:
         before, _, column = text.rpartition(":")
         path = Path(before)

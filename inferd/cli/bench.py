@@ -137,7 +137,7 @@ class Bench(click.Command):
     click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way."),
     click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way; @FILE: each line of a file."),
     click.option("--csv-input", "table", metavar="FILE", help="Records from a CSV file with a header: a line a request."),
-    click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them."),
+    click.option("--recorded", metavar="FILE", help="A record of `serve --record`, or framed ModelInferRequests."),
     click.option("--as-json", is_flag=True, help="Over HTTP: tensors as JSON, even if the server takes them as bytes."),
     click.option("--random", is_flag=True, help="Random values for the inputs that files leave out."),
     click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open."),

@@ -105,7 +105,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way.")
 @click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way; @FILE: each line of a file.")
 @click.option("--csv-input", "table", metavar="FILE", help="Records from a CSV file with a header: a line a request.")
-@click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them.")
+@click.option("--recorded", metavar="FILE", help="A record of `serve --record`, or framed ModelInferRequests.")
 @click.option("--random", is_flag=True, help="Random values for the inputs that files leave out.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open.")
 @click.option("--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, choice:32,64.")

@@ -28,6 +28,7 @@ VERBS = {
     "health": "Ask a server whether it takes requests, for probes.",
     "models": "List, load and unload a server's models, and move labels.",
     "rollout": "Change a model's version by evidence: shadow, canary, rollback.",
+    "record": "Show, export and merge what a server recorded.",
     "drain": "Tell a server of this machine to stop, and wait for its end.",
     "features": "Turn a trained scikit-learn pipeline into a model.",
     "doctor": "Show what this machine can do, and what is missing.",

@@ -1,0 +1,71 @@
+"""Records as tables, arrays and other records."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from inferd.errors import ConfigError
+from inferd.record.export import export, merge
+from inferd.record.reader import Segments, read
+from tests.record.records import columns, record, tapped
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    folder = tmp_path / "recorded"
+    record(folder, columns(tapped("a", 1, 2), tapped("b", 2)), columns(tapped("c", 3, model="other")))
+    return folder
+
+
+def test_a_table_of_parquet(recorded: Path, tmp_path: Path) -> None:
+    to = tmp_path / "t.parquet"
+    assert export([str(recorded)], str(to), model="double") == 2
+    first, second = parquet.read_table(to).to_pylist()
+    assert (first["id"], first["model"], first["inputs.x"], first["inputs.x.shape"]) == ("a", "double", [1.0] * 8, [2, 4])
+    assert (second["outputs.y"], second["code"], str(second["arrival"].tzinfo)) == ([4.0] * 4, 0, "UTC")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_table_of_csv(recorded: Path, tmp_path: Path) -> None:
+    to = tmp_path / "t.csv"
+    assert export([str(recorded)], str(to), count=1) == 1
+    (row,) = csv.DictReader(to.read_text().splitlines())
+    assert (row["id"], json.loads(row["inputs.x"]), json.loads(row["outputs.y"])) == ("a", [[1.0] * 4] * 2, [[2.0] * 4] * 2)
+    assert row["arrival"] == "2027-01-15T08:00:00.000000000Z"
+
+
+def test_arrays(recorded: Path, tmp_path: Path) -> None:
+    assert export([str(recorded)], str(tmp_path / "arrays"), model="other") == 1
+    with np.load(tmp_path / "arrays" / "inputs-000000.npz") as inputs, np.load(tmp_path / "arrays" / "outputs-000000.npz") as outputs:
+        np.testing.assert_array_equal(inputs["x"] * 2, outputs["y"])
+
+
+def test_one_record_of_several(recorded: Path, tmp_path: Path) -> None:
+    record(tmp_path / "second", columns(*(tapped(str(number)) for number in range(200))))
+    to = tmp_path / "merged.arrow"
+    assert merge([str(recorded), str(tmp_path / "second")], str(to), model="double") == 202
+    assert [request.id for request in read(to)][:3] == ["a", "b", "0"]
+    assert [request.inputs["x"][0, 0] for request in read(to)][:2] == [1, 2]
+    assert to.stat().st_size < (tmp_path / "second").stat().st_size + 40_000
+    sampled = merge([str(to)], str(tmp_path / "tenth.arrow"), sample=0.1)
+    assert 5 < sampled < 40
+    assert Segments([tmp_path / "tenth.arrow"]).models() == {"double": sampled}
+
+
+def test_what_cannot_be_exported(recorded: Path, tmp_path: Path) -> None:
+    for call, message in (
+        (lambda: export([str(recorded)], "t.xlsx"), "expected a file that ends in .parquet or .csv, or a folder"),
+        (lambda: export([str(recorded)], str(tmp_path / "none" / "t.csv")), "cannot be written: No such file or directory"),
+        (lambda: merge([str(recorded)], "t.parquet"), "expected a file that ends in .arrow"),
+        (lambda: merge([str(recorded)], str(next(recorded.iterdir()))), "expected another file than those that are merged"),
+        (lambda: merge([str(recorded)], str(tmp_path / "m.arrow"), model="third"), "got a record of: double, other"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            call()
+        assert message in str(caught.value)
