@@ -39,7 +39,8 @@ class Typed(click.Command):
 @click.command(cls=Typed)
 @click.argument("old")
 @click.argument("new")
-@click.option("--on", metavar="FOLDER", help="Requests: a folder of .npz, .json, .npy, .csv, .txt, pictures or sounds.")
+@click.option("--on", metavar="PATH", help="Requests: a record, or a folder of .npz, .json, .npy, .csv, .txt, pictures or sounds.")
+@click.option("--recorded-model", default="", metavar="NAME", help="Model of the record, where it holds several.")
 @click.option("--random", "count", type=Whole(1, 1_000_000), help="So many random requests instead.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
 @click.option("--rows", type=Whole(0, 1_000_000), default=1, show_default=True, help="Rows of a request; 0: a file is one request.")
@@ -69,6 +70,7 @@ def diff(
     old: str,
     new: str,
     on: str | None,
+    recorded_model: str,
     count: int | None,
     shapes: tuple[str, ...],
     rows: int,
@@ -100,17 +102,17 @@ def diff(
     \b
     inferd diff old.onnx new.onnx --random 1000
     inferd diff models/digits/1 models/digits/2 --on requests/ --html diff.html
-    inferd diff localhost:8001/digits:1 localhost:8001/digits:2 --on requests/ --max-flips 1%
+    inferd diff localhost:8001/digits:1 localhost:8001/digits:2 --on recorded/ --max-flips 1%
     """
     if (on is None) == (count is None):
-        raise click.UsageError("give the requests: --on FOLDER or --random N, one of them")
+        raise click.UsageError("give the requests: --on PATH or --random N, one of them")
 
     from inferd.bench import report as files
     from inferd.cli.infer import _pair
     from inferd.diff import page, words
     from inferd.diff.outputs import Rule
     from inferd.diff.report import Limits
-    from inferd.diff.requests import random_requests, requests_in
+    from inferd.diff.requests import is_record, random_requests, recorded_requests, requests_in
     from inferd.diff.run import run
     from inferd.diff.sources import Source, check_inputs
 
@@ -125,10 +127,13 @@ def diff(
         default = Rule(atol, rtol)
         rules = rules_of(decide, default, sorted(before.datatypes))
         if on is not None:
-            folder = Path(on)
-            if not folder.is_dir():
-                raise click.UsageError(f"--on {on}: expected a folder of requests; there is none of this name")
-            requests = requests_in(folder, before.description, rows, cast, notices)
+            place = Path(on)
+            if is_record(place):
+                requests = recorded_requests(place, before.description, recorded_model, cast, notices)
+            elif place.is_dir():
+                requests = requests_in(place, before.description, rows, cast, notices)
+            else:
+                raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; there is none of this name")
         else:
             requests = random_requests(before.description, count or 0, shapes, seed, notices)
         report = run(

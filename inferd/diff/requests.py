@@ -1,4 +1,4 @@
-"""The requests of a comparison: random ones, or those that lie in a folder, a row each.
+"""The requests of a comparison: random ones, those of a record, or those that lie in a folder, a row each.
 
     batch.npz  one.json        inputs by name, as `inferd infer --npz` and `--json` take them; each of their rows is a request
     x.npy                      rows of the input x, or of a model's only input
@@ -16,6 +16,9 @@ from inferd.client_inputs import inputs as reading
 from inferd.client_inputs import raw
 from inferd.client_inputs.arrays import MAX_BYTES
 from inferd.errors import ConfigError
+from inferd.record.form import SUFFIX
+from inferd.record.reader import Segments, read
+from inferd.record.writer import segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from inferd.client_inputs.inputs import Array, Literal
     from inferd.client_inputs.targets import Description
 
-__all__ = ["Request", "random_requests", "requests_in"]
+__all__ = ["Request", "is_record", "random_requests", "recorded_requests", "requests_in"]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
@@ -71,6 +74,38 @@ def requests_in(folder: Path, description: Description, rows: int, cast: bool, n
         notices += (notice for notice in more_notices if notice not in notices)
         held = check_held(held, arrays, f"--on {folder}")
         found += cut(name, arrays, description, rows)
+    return found
+
+
+def is_record(path: Path) -> bool:
+    """Whether `inferd serve --record` wrote it: a segment, or a folder of them."""
+    return (path.suffix == SUFFIX and path.is_file()) or (path.is_dir() and bool(segments_of(path)))
+
+
+def recorded_requests(path: Path, description: Description, model: str, cast: bool, notices: list[str]) -> list[Request]:
+    """All requests of one model in a record, as they came. model: its name there; empty: the description's, or the only one. Raises
+    ConfigError where there is another model's record, or an input that was left out or hashed."""
+    where = f"--on {path}"
+    there = Segments([path], where)
+    names = there.models()
+    chosen = model or (next(iter(names)) if len(names) == 1 else description.model)
+    takes = {spec.name for spec in description.inputs}
+    for name, how in there.changed.items():
+        if name in takes:
+            done = {"omit": "left out", "hash": "hashed"}.get(how, how)
+            raise ConfigError(f"{where}: the input {name!r} was {done} when it was recorded, so its requests cannot be sent again")
+    found: list[Request] = []
+    held = 0
+    for number, request in enumerate(read(path, chosen, where=where)):
+        name = f"request {request.id or number}"
+        try:
+            arrays, _ = reading.suit(request.inputs, description.inputs, cast=cast)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {name} is none of this model: {error}") from None
+        held = check_held(held, arrays, where)
+        found.append(Request(name, arrays))
+    if there.cut:
+        notices.append(f"cut off, and read up to there: {', '.join(file.name for file in there.cut[:SHOWN])}")
     return found
 
 

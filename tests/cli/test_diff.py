@@ -113,8 +113,8 @@ def test_what_cannot_be_compared_says_why(call, inputs, tmp_path):
     rejected = {
         ("old.onnx", "other.onnx", "--random", 2): "the input 'x' differs: old.onnx takes FP32 [?, 8], other.onnx takes FP32 [?, 9]",
         ("old.onnx", "gone.onnx", "--random", 2): "gone.onnx: there is no such file or folder",
-        ("old.onnx", "old.onnx"): "--on FOLDER or --random N",
-        ("old.onnx", "old.onnx", "--on", "nowhere"): "--on nowhere: expected a folder",
+        ("old.onnx", "old.onnx"): "--on PATH or --random N",
+        ("old.onnx", "old.onnx", "--on", "nowhere"): "--on nowhere: expected a record, or a folder",
         ("old.onnx", "old.onnx", "--on", "empty"): "--on empty: expected files of requests",
         ("old.onnx", "old.onnx", "--random", 2, "--decide", "z=none"): "--decide z=none: expected OUTPUT=HOW for one of p",
         ("old.onnx", "old.onnx", "--random", 2, "--html", "no/d.html"): "no/d.html: its folder does not exist",
@@ -134,7 +134,7 @@ def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(linear(weights))
     (tmp_path / "models" / "m" / "config.pbtxt").write_text("version_policy { all { } }")
-    with Serving(tmp_path, tmp_path / "models", *GRPC_ALONE) as server:
+    with Serving(tmp_path, tmp_path / "models", *GRPC_ALONE, "--record", "recorded", "--record-sample", "1") as server:
         address = server.addresses["grpc"]
         for one, other in ("models/m/1", "models/m/{}"), (f"{address}/m:1", f"{address}/m:{{}}"), ("old.onnx", f"{address}/m:{{}}"):
             for version, code in (2, 0), (3, 1):
@@ -142,6 +142,17 @@ def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
                 assert done.returncode == code, done.stdout + done.stderr
         done = call("diff", f"{address}/m:1", f"{address}/m:2", "--random", 3, "--time", "1s", "--max-slower", "900%")
         assert (done.returncode, "p50" in done.stdout, "memory" in done.stdout) == (0, True, False), done.stdout
+    for version, code in (2, 0), (3, 1):  # on what the server has recorded meanwhile
+        done = call("diff", "models/m/1", f"models/m/{version}", "--on", "recorded", "--no-performance")
+        assert done.returncode == code, done.stdout + done.stderr
+    assert "requests of recorded" in done.stdout
+    (tmp_path / "other.onnx").write_bytes(models.add())
+    done = call("diff", "other.onnx", "other.onnx", "--on", "recorded", "--no-performance")
+    assert done.returncode == 2
+    assert "is none of this model: the model has no input 'x'" in done.stderr
+    done = call("diff", "models/m/1", "models/m/2", "--on", "recorded", "--recorded-model", "n")
+    assert done.returncode == 2
+    assert "expected requests of the model 'n'" in done.stderr
     done = call("diff", "models/m/1", "models/m/9", "--random", 2)
     assert done.returncode == 2
     assert "there is no version 9 in models/m; there is 1, 2, 3" in done.stderr
