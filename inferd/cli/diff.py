@@ -13,8 +13,9 @@ from inferd.cli.bench_compare import between
 from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
-from inferd.cli.say import echo, one_line, say
+from inferd.cli.say import complain, echo, one_line, say
 from inferd.cli.typed import typed, typed_here
+from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,35 +123,42 @@ def diff(
     metadata = [_pair(text) for text in pairs]
     notices: list[str] = []
     watch = progress if sys.stderr.isatty() else lambda _: None
-    with Source(old, timeout, metadata, reach) as before, Source(new, timeout, metadata, reach) as after:
-        check_inputs(before, after)
-        default = Rule(atol, rtol)
-        rules = rules_of(decide, default, sorted(before.datatypes))
-        if on is not None:
-            place = Path(on)
-            if is_record(place):
-                requests = recorded_requests(place, before.description, recorded_model, cast, notices)
-            elif place.is_dir():
-                requests = requests_in(place, before.description, rows, cast, notices)
+    try:
+        with Source(old, timeout, metadata, reach) as before, Source(new, timeout, metadata, reach) as after:
+            check_inputs(before, after)
+            default = Rule(atol, rtol)
+            rules = rules_of(decide, default, sorted(before.datatypes))
+            if on is not None:
+                place = Path(on)
+                if is_record(place):
+                    requests = recorded_requests(place, before.description, recorded_model, cast, notices)
+                elif place.is_dir():
+                    requests = requests_in(place, before.description, rows, cast, notices)
+                else:
+                    raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; there is none of this name")
             else:
-                raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; there is none of this name")
-        else:
-            requests = random_requests(before.description, count or 0, shapes, seed, notices)
-        report = run(
-            before,
-            after,
-            requests,
-            f"{len(requests):,} requests of {on}" if on is not None else f"{len(requests):,} random requests (seed {seed})",
-            rules=rules,
-            default=default,
-            limits=Limits(max_changed, max_flips, max_slower),
-            worst=worst,
-            seconds=0.0 if no_performance else seconds,
-            seed=seed,
-            watch=watch,
-            keep=keeper(save_worst) if save_worst else None,
-            truth=truth_of(truth, sorted(before.datatypes)) if truth else None,
-        )
+                requests = random_requests(before.description, count or 0, shapes, seed, notices)
+            report = run(
+                before,
+                after,
+                requests,
+                f"{len(requests):,} requests of {on}" if on is not None else f"{len(requests):,} random requests (seed {seed})",
+                rules=rules,
+                default=default,
+                limits=Limits(max_changed, max_flips, max_slower),
+                worst=worst,
+                seconds=0.0 if no_performance else seconds,
+                seed=seed,
+                watch=watch,
+                keep=keeper(save_worst) if save_worst else None,
+                truth=truth_of(truth, sorted(before.datatypes)) if truth else None,
+            )
+    except (ConfigError, StartError):
+        raise
+    except InferdError as error:  # not 1, which says that NEW is worse
+        complain(one_line(str(error)))
+        return 2
+    watch("")
     report.notices = [*map(one_line, notices), *report.notices]
     report.command = typed_here()
     text = as_json(report)
@@ -222,7 +230,8 @@ def keeper(folder: str) -> Callable[..., None]:
 
 
 def progress(text: str) -> None:
-    click.echo(f"\r\033[K{text} ...", nl=False, err=True)
+    """On one line, which the next one takes; empty: none is left."""
+    click.echo(f"\r\033[K{f'{text} ...' if text else ''}", nl=False, err=True)
 
 
 def coloured(word: str, text: str) -> str:

@@ -1,11 +1,13 @@
 """Two models held against each other: their predictions on the same requests, and what a request costs each of them.
 
-    outputs.py       two dicts of arrays -> what differs; mergeable, for one request as for a million. The shadow uses it, too
-    noise.py         how much a model differs from itself in other batches
-    performance.py   latency, throughput, CPU, memory and load time, by turns
-    verdict.py       same, worse or inconclusive, in one sentence
-    sources.py       OLD and NEW: a file, a version in a repository, a server; and the requests
-    run.py           puts these together
+    sources      OLD and NEW: a file, a version in a repository, a server
+    requests     what both are asked: random values, files of a folder, a record
+    outputs      two dicts of arrays -> what differs; mergeable, for one request as for a million. The shadow of a rollout uses it, too
+    noise        how much OLD differs from itself in other batches
+    performance  latency, throughput and CPU by turns; loading: load time and memory, in processes of their own
+    run          puts these together into a report
+    verdict      same, worse or inconclusive, check by check and in one sentence
+    words, page  the report as text and JUnit, and as HTML
 
 Never in here: a terminal's colours, options of a command line (inferd/cli/diff.py).
 """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferd.diff.outputs import ABSOLUTE, Difference, Rule, compare
+from inferd.errors import InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,10 @@ def floor(
     for group in groups(drawn, requests, source):
         inputs = {name: np.concatenate([requests[number].inputs[name] for number in group]) for name in requests[group[0]].inputs}
         rows = [len(next(iter(requests[number].inputs.values()))) if source.is_batched else 1 for number in group]
-        outputs = source.infer(inputs if len(group) > 1 else requests[group[0]].inputs)
+        try:
+            outputs = source.infer(inputs if len(group) > 1 else requests[group[0]].inputs)
+        except InferdError:  # so many rows, say
+            continue
         if len(group) > 1 and any(array.ndim == 0 or len(array) != sum(rows) for array in outputs.values()):
             return Difference()  # an output has no rows, so nothing tells whose is whose
         ends = np.cumsum(rows).tolist()

@@ -3,8 +3,9 @@
 A round is two short turns of each side with the same requests, so that what else the machine does falls on both. Of each round only the
 ratio NEW / OLD counts. Its interval is Wilcoxon's: the middle of all pairwise means, and the pairs around it that signed ranks allow
 (Hodges and Lehmann 1963); one disturbed round moves it little. There are looks after 12, 24, 48 ... rounds, until the answer is clear or
-the time is over. Worse and better need an interval of the level of all looks and figures together (Bonferroni) that leaves out 0, and
-a change beyond the threshold; same, that two one-sided tests at 5 % put the change within it (Schuirmann 1987).
+the time is over. Worse and better need a change beyond the threshold, and an interval at the level of all looks and figures together
+(Bonferroni) that leaves out 0. Same needs two one-sided tests at 5 % that put the change within the threshold (Schuirmann 1987). The
+interval that is shown is the figure's own at 95 %.
 
 Never in here: predictions, what becomes of a report.
 """
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from inferd.diff.requests import Request
     from inferd.diff.sources import Source
 
-__all__ = ["THRESHOLD", "interval", "measure"]
+__all__ = ["CONFIDENCE", "THRESHOLD", "interval", "measure"]
 
 THRESHOLD = 0.05
 CONFIDENCE = 0.95
@@ -216,10 +217,11 @@ def judged(
     if not np.isfinite(ratios).all():
         return Change(rounds.load, name, unit, before, after, None, None, None, "")
     level = 1 - (1 - CONFIDENCE) / (len(LOOKS) * FIGURES)
-    middle, low, high = (math.expm1(each) for each in interval(ratios, level))
-    if low > 0 and middle > threshold:
+    middle, low, high = (math.expm1(each) for each in interval(ratios, CONFIDENCE))
+    _, surely_above, surely_below = interval(ratios, level)
+    if surely_above > 0 and middle > threshold:
         verdict = "worse" if more_is_worse else "better"
-    elif high < 0 and middle < -threshold:
+    elif surely_below < 0 and middle < -threshold:
         verdict = "better" if more_is_worse else "worse"
     else:
         _, least, most = (math.expm1(each) for each in interval(ratios, EQUIVALENCE))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferd.bench.compare import Comparison
 from inferd.bench.report import package_version
 from inferd.diff import noise, performance
 from inferd.diff.outputs import Difference, Rule, compare, decisions_of, tolerance_of
@@ -93,7 +94,11 @@ def run(
             keep(place, requests[number], one, other)
     timed = [request for request, one, other in zip(requests, before, after, strict=True) if one and other]
     if seconds and timed and old.is_local == new.is_local:
-        report.performance = performance.measure(old, new, timed, threshold=limits.max_slower, seconds=seconds, watch=watch)
+        try:
+            report.performance = performance.measure(old, new, timed, threshold=limits.max_slower, seconds=seconds, watch=watch)
+        except InferdError as error:  # a server that goes, or rejects under load
+            report.performance = Comparison(old.name, new.name, limits.max_slower, performance.CONFIDENCE)
+            report.notices.append(f"performance: {error}")
     elif seconds and timed:
         report.notices.append("one is a file and the other a server, so what they cost is not compared")
     report.verdict = judge(report)

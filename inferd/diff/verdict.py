@@ -38,8 +38,8 @@ def judge(report: Report) -> Verdict:
         sentence = within_limits(report) + "".join(f", and {said}" for name, _, said in checks if name == "performance")
     else:
         found = [(name, said) for name, own, said in checks if own is word]
-        more = " and ".join(name for name, _ in found[1:])
-        sentence = found[0][1] + (f"; {more} {'is' if len(found) == 2 else 'are'} {word.value.lower()}, too" if more else "")
+        more = ", ".join(name for name, _ in found[1:])
+        sentence = found[0][1] + (f"; also {word.value.lower()}: {more}" if more else "")
     return Verdict(word, sentence, checks)
 
 

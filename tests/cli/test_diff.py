@@ -113,6 +113,7 @@ def test_what_cannot_be_compared_says_why(call, inputs, tmp_path):
     rejected = {
         ("old.onnx", "other.onnx", "--random", 2): "the input 'x' differs: old.onnx takes FP32 [?, 8], other.onnx takes FP32 [?, 9]",
         ("old.onnx", "gone.onnx", "--random", 2): "gone.onnx: there is no such file or folder",
+        ("old.onnx", "127.0.0.1:1/m", "--random", 2): "127.0.0.1:1",
         ("old.onnx", "old.onnx"): "--on PATH or --random N",
         ("old.onnx", "old.onnx", "--on", "nowhere"): "--on nowhere: expected a record, or a folder",
         ("old.onnx", "old.onnx", "--on", "empty"): "--on empty: expected files of requests",
