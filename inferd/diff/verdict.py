@@ -214,7 +214,7 @@ def character(output: OutputDifference) -> str:
     if share <= FEW:
         return f"differs in {output.changed_rows:,} of {output.rows:,} rows, by {output.max_absolute:.2g} at most; all others are unchanged"
     flips = output.flips / output.decisions if output.has_decisions else 0.0
-    if output.relative_rms < SMALL and flips <= FEW:
+    if output.relative_rms < SMALL:
         return f"moved a little in {percent(share)} of the rows, as of a quantised or converted copy: {moved}"
     if output.relative_rms > LARGE or flips > FEW:
         return f"differs in {percent(share)} of the rows, as of a model that was trained anew: {moved}"

@@ -95,6 +95,7 @@ OLD = RNG.normal(size=(1000, 10)).astype(np.float32)
         (OLD, ""),
         (np.where(np.arange(1000)[:, None] == 17, OLD + 1, OLD), "differs in 1 of 1,000 rows, by"),
         (OLD + RNG.normal(size=OLD.shape).astype(np.float32) * 0.003, "quantised"),
+        (OLD + RNG.normal(size=OLD.shape).astype(np.float32) * 0.045, "quantised"),  # which flips decisions that were close
         (RNG.normal(size=OLD.shape).astype(np.float32), "trained anew"),
         (np.where(np.arange(1000)[:, None] == 17, np.float32("nan"), OLD), "NaN"),
     ],
