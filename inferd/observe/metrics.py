@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import re
 import zlib
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
@@ -208,7 +209,7 @@ class Metrics(Exposition):
 
     server_counters: name -> value, on any thread; a name that ends in _total is a counter, any other a gauge (SERVER_METRICS).
     build: labels of inferd_build_info, such as {"version": "0.1.0", "transport": "native"}. waits: how long requests waited for their
-    models to be loaded; None: all are.
+    models to be loaded; None: all are. further: tables beside those of models.
     """
 
     def __init__(
@@ -217,8 +218,9 @@ class Metrics(Exposition):
         server_counters: Callable[[], Mapping[str, float]],
         build: Mapping[str, str],
         waits: Histogram | None = None,
+        further: Callable[[], Iterable[Table]] = tuple,
     ) -> None:
-        self._waits = waits
+        self._waits, self._further = waits, further
         self._repository = repository
         self._server_counters = server_counters
         self._build = dict(build)
@@ -240,8 +242,8 @@ class Metrics(Exposition):
         yield from self._beside_tables()
 
     def tables(self) -> Iterator[Table]:
-        """Those of which each model has a row."""
-        return tables_of(self._models(), dict(self._repository.loads))
+        """Those of which each model, or each rollout, has a row."""
+        return chain(tables_of(self._models(), dict(self._repository.loads)), self._further())
 
     def _beside_tables(self) -> Iterator[Metric]:
         yield from self._sums()

@@ -94,6 +94,7 @@ class Rollouts:
         self._file, self.audit, self._kinds = file, audit, kinds
         self._table: Table = {}  # as this process knows it: newer evidence than the file
         self._arms: dict[str, Arm] = {}  # by model; replaced as a whole, for the thread reads it
+        self._settled: set[str] = set()  # rollouts whose label was seen in its place: another process sets it, and this one follows
         self._changing = asyncio.Lock()  # of the file and of what arms there are
         self._timer: asyncio.TimerHandle | None = None
         self._saved_ns = 0
@@ -259,7 +260,9 @@ class Rollouts:
     def _moved(self, rollout: Rollout) -> Rollout | None:
         """A person has moved the label `stable` meanwhile: the rollout has nothing to compare with any more."""
         stable = versions_of(self.repository.labels, rollout.model).get(STABLE)
-        if stable == rollout.stable or not rollout.runs or self._changing.locked():
+        if stable == rollout.stable:
+            self._settled.add(rollout.id)
+        if stable == rollout.stable or rollout.id not in self._settled or not rollout.runs or self._changing.locked():
             return None
         reason = f"the label '{STABLE}' was moved from version {rollout.stable} to {stable or 'none'} meanwhile"
         return msgspec.structs.replace(rollout, state=State.STOPPED, reason=reason)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Shadow"]
 
+MAX_HELD_NBYTES = 16 << 20  # of requests that wait for the candidate: clients' messages need the same memory
 MAX_WHY = 1000  # characters of why a candidate cannot be loaded
 
 
@@ -37,7 +38,7 @@ class Shadow:
 
     def __init__(self, rollout: Rollout, site: Site) -> None:
         self._rollout, self._site = rollout, site
-        self._tap = Tap(rollout.sample)
+        self._tap = Tap(rollout.sample, max_held_nbytes=MAX_HELD_NBYTES)
         self._tapped: Model | None = None  # None: the stable version is not in memory
         self._mirror: Mirror | None = None
         self._before = dict(rollout.counts)  # of earlier starts of the server

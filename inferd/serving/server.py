@@ -22,6 +22,7 @@ from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
+from inferd.rollout.metrics import tables_of
 from inferd.serving.access import Access, warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.garbage import Garbage
@@ -223,7 +224,7 @@ class Server:
         """What there is to say of this server, looked at whenever somebody asks."""
         build = {"version": inferd.__version__, "transport": self.transport_name}
         waits = self._models.on_demand.durations if self._models.on_demand is not None else None
-        return Metrics(self.repository, self._counters, build, waits)
+        return Metrics(self.repository, self._counters, build, waits, lambda: tables_of(self._models.rollouts.status()))
 
     def take(self, opened: socket, tls: bool, http: bool) -> None:
         """Serves a connection that another process accepted. http: it is one of REST."""

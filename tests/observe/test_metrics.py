@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from inferd.observe.metrics import SERVER_METRICS, Exposition, MergedMetrics, Me
 from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
 from inferd.observe.pages import merge
 from inferd.observe.scrape import PAGE_S, PAGES_AT_ONCE
+from inferd.observe.text_format import Table
+from inferd.rollout.metrics import tables_of
+from inferd.rollout.state import Evidence, Kind, Rollout
 from tests.fake_repository import FakeModel, FakeRepository
 from tests.server_fixtures import ServerFixture
 
@@ -48,8 +51,14 @@ def busy_model() -> FakeModel:
     return model
 
 
-def metrics_of(*models: FakeModel, counters: Callable[[], dict[str, float]] = dict, waits: Histogram | None = None) -> Metrics:
-    return Metrics(FakeRepository(*models), counters, {"version": "0.1.0", "transport": "native"}, waits)  # type: ignore[arg-type]
+def metrics_of(
+    *models: FakeModel,
+    counters: Callable[[], dict[str, float]] = dict,
+    waits: Histogram | None = None,
+    further: Callable[[], Iterable[Table]] = tuple,
+) -> Metrics:
+    build = {"version": "0.1.0", "transport": "native"}
+    return Metrics(FakeRepository(*models), counters, build, waits, further)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -183,7 +192,8 @@ def rows_of(page: str) -> list[str]:
 def test_the_documentation_lists_every_metric() -> None:
     counters = dict.fromkeys([*SERVER_METRICS, "rejections_any_total"], 1.0)
     suffixes = {"counter": "_total", "info": "_info"}
-    metrics = metrics_of(busy_model(), counters=lambda: counters, waits=Histogram())
+    rollout = Rollout(id=16 * "0", model="m", kind=Kind.SHADOW, stable=1, candidate=2, counts={"seen": 1}, evidence=(Evidence("flips"),))
+    metrics = metrics_of(busy_model(), counters=lambda: counters, waits=Histogram(), further=lambda: tables_of([rollout]))
     families: list[Metric] = []
     deadline = time.monotonic() + LIMIT_S
     while "nv_cpu_utilization" not in {family.name for family in families}:  # there once a tick of the kernel's clock has passed

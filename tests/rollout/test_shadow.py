@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -64,9 +65,14 @@ def rejected(call: Callable[[], Any]) -> str:
     return "{}: {}".format(*status_of(caught.value))
 
 
+def metrics(served: ServerFixture) -> str:
+    with urlopen(f"http://{served.metrics}/metrics", timeout=LIMIT_S) as page:
+        return str(page.read(), "utf-8")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    stable = {name: content for name, (content, *_) in CANDIDATES.items()}
+    stable = {name: content for name, (content, *_) in CANDIDATES.items()} | {"other": models.identity()}
     return models.repository(tmp_path_factory.mktemp("shadow") / "models", stable)
 
 
@@ -122,8 +128,10 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
     counts = now(caller, "good")
     assert (counts["seen"], counts["mirrored"], counts["compared"], counts["dropped"]) == (100, 100, 100, 0)
     assert counts["failed"] == counts["changed"] == counts["mismatched"] == 0
+    assert 'inferd_rollout_requests{kind="shadow",model="good",outcome="compared"} 100.0' in metrics(served)
     status = ask(caller, "Promote", model_name="good", reason="it is as good")
     assert (options.RolloutState.Name(status.state), status.reason) == ("PROMOTED", "it is as good")
+    assert 'inferd_rollout_running{candidate="2",kind="shadow",model="good",stable="1"} 0.0' in metrics(served)
     assert caller.infer(infer_request("good", {"x": ROWS})).model_version == "2"
     told = "FAILED_PRECONDITION: rollout: the last one of model 'good' has ended: PROMOTED, it is as good"
     assert rejected(lambda: ask(caller, "RollBack", model_name="good")) == told
@@ -186,10 +194,10 @@ def test_responses_of_another_shape_are_found(folder: Path, caller: Caller) -> N
 
 
 def test_what_cannot_be_a_shadow_is_rejected_and_changes_nothing(folder: Path, caller: Caller) -> None:
-    models.repository(folder, {"good": {3: models.identity("FP32", (8,)), 4: b"half"}})
+    models.repository(folder, {"other": {3: models.identity("FP32", (8,)), 4: b"half"}})
 
     def start(**fields: Any) -> str:
-        return rejected(lambda: ask(caller, "Start", **{"model_name": "slow", "kind": options.SHADOW, **fields}))
+        return rejected(lambda: ask(caller, "Start", **{"model_name": "other", "kind": options.SHADOW, **fields}))
 
     assert start(kind=0) == "INVALID_ARGUMENT: kind: expected SHADOW or CANARY, got 0"
     assert start(sample=2) == "INVALID_ARGUMENT: sample: expected a share above 0 and up to 1, got 2"
@@ -198,15 +206,17 @@ def test_what_cannot_be_a_shadow_is_rejected_and_changes_nothing(folder: Path, c
     assert start(guards={"flips": 2}) == "INVALID_ARGUMENT: guards: flips: expected a share between 0 and 1, got 2"
     assert start(guards={"flips": float("nan")}).startswith("INVALID_ARGUMENT: guards: expected at most 16 limits that are numbers")
     assert start(candidate_version=-1).startswith("INVALID_ARGUMENT: candidate_version: expected a number from 1")
-    assert start(candidate_version=7) == "INVALID_ARGUMENT: candidate_version: expected one of 2, got 7: model 'slow' has no such version"
+    assert (
+        start(candidate_version=7) == "INVALID_ARGUMENT: candidate_version: expected one of 3, 4, got 7: model 'other' has no such version"
+    )
     assert "got 1: requests get it already" in start(candidate_version=1)
     assert start(model_name="nothing").startswith("NOT_FOUND: ")
-    unlike = "version 3 cannot take the place of version 2: input 'x' is FP32[?, 8], and was FP32[?, 16]"
-    assert start(model_name="good", candidate_version=3) == f"FAILED_PRECONDITION: rollout: {unlike}"
-    broken = start(model_name="good", candidate_version=4)
-    assert broken.startswith("FAILED_PRECONDITION: rollout: the shadow of model 'good', version 4: model 'good' cannot be loaded")
+    unlike = "version 3 cannot take the place of version 1: input 'x' is FP32[?, 8], and was FP32[?, 16]"
+    assert start(candidate_version=3) == f"FAILED_PRECONDITION: rollout: {unlike}"
+    broken = start(candidate_version=4)
+    assert broken.startswith("FAILED_PRECONDITION: rollout: the shadow of model 'other', version 4: model 'other' cannot be loaded")
     assert str(folder) not in broken
-    assert {each.model_name for each in ask(caller, "Status").rollouts if each.state == options.RUNNING} == set()
+    assert "other" not in {each.model_name for each in ask(caller, "Status").rollouts}
     assert rejected(lambda: ask(caller, "Status", model_name="nothing")).startswith("NOT_FOUND: rollout: model 'nothing' has none")
 
 

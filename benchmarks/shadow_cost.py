@@ -1,0 +1,170 @@
+"""A shadow beside a loaded model: does a request of the stable version notice?
+
+    python benchmarks/shadow_cost.py [--sections tiny,pool,resnet50] [--rounds 5] [--no-history]
+
+Each section asks one model in an open loop, at 70 % of what it can do, by `inferd bench`. A round has four windows: off, on, on, off. In
+the windows `on` a shadow of the same file runs on all requests. Latency counts from the intended start. The p99 with the shadow is
+divided by the p99 without it; the two windows without it, divided by each other, tell how much of that is noise.
+The table is printed, and one line appended to benchmarks/history/shadow_cost.jsonl.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import sections
+import servers
+import workloads
+from record import Report
+from servers import Running
+
+from inferd.protocol import options
+
+HISTORY = Path(__file__).resolve().parent / "history" / "shadow_cost.jsonl"
+LIMIT_S = 120.0
+SHARE = 0.7  # of the saturation
+PEAK_S, WINDOW_S = 5.0, 8.0
+MOST = 1.03  # times the p99 without a shadow
+INTENDED, DONE, CODE = 0, 2, 3  # columns of bench's samples; ns
+
+
+class Rollouts:
+    """The RPCs of a server's rollouts."""
+
+    def __init__(self, channel: grpc.Channel, model: str) -> None:
+        self._channel, self._model = channel, model
+
+    def start(self) -> None:
+        self._call("Start", options.StartRolloutRequest(model_name=self._model, kind=options.SHADOW, candidate_version=2))
+
+    def stop(self) -> dict[str, int]:
+        """Counts of the requests."""
+        status = options.RolloutStatus.FromString(self._call("Stop", options.RolloutRequest(model_name=self._model)))
+        return dict(status.counts)
+
+    def _call(self, method: str, request: Any) -> bytes:
+        answer: bytes = self._channel.unary_unary(f"/inferd.v1.Rollouts/{method}")(request.SerializeToString(), timeout=LIMIT_S)
+        return answer
+
+
+def measured(server: Running, model: str, folder: Path, *load: str) -> Any:
+    """Bench's samples of one load."""
+    samples = folder / "samples.npy"
+    command = [
+        sys.executable,
+        "-m",
+        "inferd",
+        "bench",
+        server.address,
+        model,
+        "--quiet",
+        "--samples",
+        str(samples),
+        "--warm-up",
+        "1s",
+        *load,
+    ]
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S)
+    if done.returncode not in (0, 1):  # 1: some requests failed, which is counted
+        raise RuntimeError(f"inferd bench ended with {done.returncode}:\n{done.stderr}")
+    return np.load(samples)
+
+
+def peak(server: Running, model: str, folder: Path) -> float:
+    """Responses a second in a closed loop."""
+    found = measured(server, model, folder, "--connections", "4", "--concurrency", "2", "--duration", f"{PEAK_S:g}s")
+    return len(found) / PEAK_S
+
+
+def p99_ms(server: Running, model: str, folder: Path, rate: float) -> tuple[float, int]:
+    """Of an open loop; and its errors."""
+    load = ("--rate", f"{rate:.1f}", "--arrivals", "poisson", "--duration", f"{WINDOW_S:g}s", "--no-spin")
+    found = measured(server, model, folder, *load)
+    return float(np.quantile(found[:, DONE] - found[:, INTENDED], 0.99)) / 1e6, int((found[:, CODE] != 0).sum())
+
+
+def beside_a_shadow(report: Report, folder: Path, make: Callable[[Path], workloads.Workload]) -> None:
+    repository = folder / "repository"
+    workload = make(repository)
+    name = workload.model
+    content = (repository / name / "1" / "model.onnx").read_bytes()
+    flags = ("--model-control", "explicit", "--load-model", name)
+    on: list[tuple[float, int]] = []
+    off: list[tuple[float, int]] = []
+    counts = {"mirrored": 0, "compared": 0, "dropped": 0, "changed": 0}
+    with servers.inferd("shadow", [repository], folder, *flags) as server, grpc.insecure_channel(server.address) as channel:
+        (repository / name / "2").mkdir()
+        (repository / name / "2" / "model.onnx").write_bytes(content)
+        rollouts = Rollouts(channel, name)
+        rate = SHARE * peak(server, name, folder)
+        for _ in range(report.rounds):
+            off.append(p99_ms(server, name, folder, rate))
+            rollouts.start()
+            time.sleep(1)
+            on += [p99_ms(server, name, folder, rate) for _ in range(2)]
+            counts = _added(counts, rollouts.stop())
+            off.append(p99_ms(server, name, folder, rate))
+    pairs = [(off[at][0], off[at + 1][0]) for at in range(0, len(off), 2)]
+    ratios = [(on[at][0] + on[at + 1][0]) / sum(pairs[at // 2]) for at in range(0, len(on), 2)]
+    noise = [max(pair) / min(pair) for pair in pairs]
+    ratio, again = statistics.median(ratios), statistics.median(noise)
+    errors = sum(found for _, found in on + off)
+    report.add(f"{name}: p99 without a shadow", "", f"{statistics.median(p99 for p99, _ in off):.3f} ms at {rate:.0f}/s, 70 % of its peak")
+    report.add(f"{name}: noise, the larger of two p99 without a shadow by the other", "", f"{again:.3f} times (to {max(noise):.3f})")
+    said = f"{ratio:.3f} times ({min(ratios):.3f} to {max(ratios):.3f})"
+    report.add(f"{name}: p99 with a shadow by p99 without", f"<= {MOST:g} times, or the noise", said, ratio <= max(MOST, again))
+    report.add(f"{name}: requests that failed", "0", str(errors), errors == 0)
+    told = f"{counts['mirrored']:,} = {counts['compared']:,} + {counts['dropped']:,}"
+    report.add(f"{name}: mirrored = compared + dropped", "equal", told, counts["mirrored"] == counts["compared"] + counts["dropped"])
+    report.add(f"{name}: compared requests that changed", "0", str(counts["changed"]), counts["changed"] == 0)
+    report.numbers[name] = {
+        "rate": round(rate, 1),
+        "off_p99_ms": [round(p99, 4) for p99, _ in off],
+        "on_p99_ms": [round(p99, 4) for p99, _ in on],
+        "ratio": round(ratio, 4),
+        "noise": round(again, 4),
+        "errors": errors,
+        **counts,
+    }
+
+
+def _added(counts: dict[str, int], further: dict[str, int]) -> dict[str, int]:
+    return {name: count + further[name] for name, count in counts.items()}
+
+
+def tiny(report: Report, folder: Path) -> None:
+    """p99 of a tiny model at 70 % load, with a shadow and without"""
+    beside_a_shadow(report, folder, workloads.identity)
+
+
+def pool(report: Report, folder: Path) -> None:
+    """p99 of a model that takes 602 KB at 70 % load, with a shadow and without"""
+    beside_a_shadow(report, folder, workloads.pool)
+
+
+def resnet50(report: Report, folder: Path) -> None:
+    """p99 of resnet50 at 70 % load, with a shadow and without"""
+    beside_a_shadow(report, folder, workloads.resnet50)
+
+
+SECTIONS = {section.__name__: section for section in (tiny, pool, resnet50)}
+
+
+def main() -> int:
+    given = sections.parser("A shadow beside a loaded model.", SECTIONS, rounds=5).parse_args()
+    report = Report(given.rounds, WINDOW_S)
+    sections.run(report, SECTIONS, given.sections)
+    sections.keep(HISTORY, given, report)
+    return 0 if report.kept else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

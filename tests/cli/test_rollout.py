@@ -1,0 +1,96 @@
+"""`inferd rollout`: a server with a shadow, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inferd.cli import rollout
+from inferd.protocol import options
+from tests import models
+from tests.server_fixtures import ServerFixture, until
+from tests.wire import Caller, infer_request
+
+ROWS = np.full((1, 16), 3, np.float32)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[ServerFixture]:
+    folder = models.repository(tmp_path / "models", {"m": models.identity()})
+    with ServerFixture(folder, model_control="explicit", load_model=("m",)) as served:
+        models.repository(folder, {"m": {2: models.identity()}})
+        yield served
+
+
+def test_a_shadow_is_begun_shown_and_promoted(served: ServerFixture, call: Callable[..., Any]) -> None:
+    def said(action: str, *arguments: str, code: int = 0) -> str:
+        done = call("rollout", action, served.address, *arguments)
+        assert done.returncode == code, done
+        return str(done.stdout if code == 0 else done.stderr)
+
+    assert said("status") == "no rollout\n"
+    assert "NOT_FOUND: rollout: model 'm' has none" in said("stop", "m", code=1)
+    first = said("shadow", "m", "2", "--sample", "50%", "--guard", "flips=0.5%").splitlines()[0]
+    assert first.startswith("m  shadow RUNNING  version 1 -> 2  0.5 of requests  ")
+    with Caller(served.address) as caller:
+        for _ in range(40):
+            caller.infer(infer_request("m", {"x": ROWS}))
+    until(lambda: json.loads(said("status", "m", "--json"))[0]["evidence"] != [])
+    (told,) = json.loads(said("status", "--json"))
+    assert (told["kind"], told["state"], told["guards"]) == ("SHADOW", "RUNNING", {"flips": 0.005})
+    assert told["counts"]["seen"] == 40
+    lines = said("status", "m").splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["guard", "errors", "flips", "shapes"]
+    assert lines[-1] == "  version 2 is not decided yet"
+    lines = said("promote", "m", "--reason", "as good").splitlines()
+    assert lines[0].startswith("m  shadow PROMOTED  version 1 -> 2  ")
+    assert lines[-1] == "  as good"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("shadow", "m", "--sample", "0"), "expected a share such as 10% or 0.1, above 0 and up to 100%, got '0'"),
+        (("canary", "m", "--steps", "1%,x"), "expected a share such as 10% or 0.1, above 0 and up to 100%, got 'x'"),
+        (("shadow", "m", "--guard", "flips"), "expected NAME=LIMIT, such as errors=2%, got 'flips'"),
+        (("shadow", "m", "0"), "0 is not in the range x>=1"),
+    ],
+)
+def test_wrong_words_are_told(call: Callable[..., Any], arguments: tuple[str, ...], words: str) -> None:
+    done = call("rollout", arguments[0], "localhost:1", *arguments[1:])
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "words"),
+    [
+        (["ok", "ok"], "version 2 is within all limits: begin a canary, or promote it"),
+        (["ok", "bad"], "version 2 is beyond the limit of g1: stop it, or roll it back"),
+        (["open", "ok"], "version 2 is not decided yet"),
+        ([], "version 2 is not decided yet"),
+    ],
+)
+def test_what_a_shadow_has_shown(verdicts: list[str], words: str) -> None:
+    evidence = [options.RolloutEvidence(guard=f"g{place}", verdict=verdict) for place, verdict in enumerate(verdicts)]
+    status = options.RolloutStatus(kind=options.SHADOW, state=options.RUNNING, candidate_version=2, evidence=evidence)
+    assert rollout.conclusion(status) == words
+    assert list(rollout.plain(status))[-1] == f"  {words}"
+
+
+def test_a_terminal_is_drawn_on_until_the_rollout_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    evidence = [options.RolloutEvidence(guard="flips", count=7, verdict="bad", explanation="worst: request 'a'")]
+    made = {"model_name": "m", "kind": options.SHADOW, "candidate_version": 2, "evidence": evidence}
+    states = [options.RUNNING, options.RUNNING, options.ROLLED_BACK]
+    monkeypatch.setattr(rollout, "LOOK_S", 0.0)
+    monkeypatch.setattr(rollout.Asked, "status", lambda *_: [options.RolloutStatus(state=states.pop(0), reason="flips", **made)])
+    rollout._live(rollout.Asked.__new__(rollout.Asked), "m")
+    drawn = capsys.readouterr().out
+    assert not states
+    assert "m  shadow ROLLED_BACK  version 0 -> 2" in drawn
+    assert "worst: request 'a'" in drawn

@@ -1,0 +1,103 @@
+"""The file of rollouts, and the audit log beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from inferd.engine import kept_file
+from inferd.errors import ConfigError, FailedPrecondition, NotFound
+from inferd.rollout.audit import Audit
+from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State, Table, Verdict, begun, changed, running
+
+
+def made(model: str = "m", number: int = 1, **fields: object) -> Rollout:
+    return msgspec.structs.replace(Rollout(id=f"{number:016x}", model=model, kind=Kind.SHADOW, stable=1, candidate=2), **fields)
+
+
+def test_a_table_is_there_after_a_restart(tmp_path: Path) -> None:
+    evidence = Evidence("flips", 10, 0.1, 0.0, 0.3, 0.01, Verdict.OPEN, "words")
+    rollout = made(kind=Kind.CANARY, steps=(0.01, 1.0), share=0.01, counts={"seen": 3}, evidence=(evidence,), memory={"a": [1.5, "b"]})
+    file = RolloutFile(tmp_path / "new" / "rollouts.json")
+    assert file.read() == {}
+    with file.locked():
+        file.write({"m": rollout})
+    assert RolloutFile(tmp_path / "new" / "rollouts.json").read() == {"m": rollout}
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["rollouts.json"]
+
+
+def test_without_a_folder_it_is_kept_in_memory(caplog: pytest.LogCaptureFixture) -> None:
+    file = RolloutFile(None)
+    file.write({"m": made()})
+    assert file.read() == {"m": made()}
+    assert "rollouts are lost at a restart" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"m": {}', b"\xff", b"[" * 100_000])
+def test_a_file_that_holds_no_table_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "rollouts.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"rollouts: '.*rollouts.json' cannot be read: .*; mend the file, or remove it"):
+        RolloutFile(tmp_path / "rollouts.json").read()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"id": "x"}, {"stable": 0}, {"state": "GONE"}, {"sample": 2}, {"steps": [0]}, {"share": -1}, {"memory": 1}, {"evidence": [{}]}],
+)
+def test_a_rollout_that_is_none_is_left_out(tmp_path: Path, wrong: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+    written = msgspec.to_builtins(made("bad")) | wrong
+    (tmp_path / "rollouts.json").write_bytes(msgspec.json.encode({"bad": written, "m": made()}))
+    assert RolloutFile(tmp_path / "rollouts.json").read() == {"m": made()}
+    assert "that of model 'bad' is left out" in caplog.text
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = RolloutFile(tmp_path / "rollouts.json")
+    file.write({"m": made()})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept_file.os, "fsync", full)
+    with pytest.raises(FailedPrecondition, match=r"rollouts cannot be written \(No space left on device\), and stay as they are"):
+        file.write({})
+    assert file.read() == {"m": made()}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_model_has_one_rollout_at_a_time() -> None:
+    table: Table = {}
+    with pytest.raises(NotFound, match="rollout: model 'm' has none"):
+        running(table, "m")
+    table = begun(table, made())
+    with pytest.raises(FailedPrecondition, match="model 'm' has one already: shadow of version 2, RUNNING; promote it, roll it back or"):
+        begun(table, made(number=2))
+    table = changed(table, made(state=State.HOLD))
+    assert running(table, "m").state is State.HOLD
+    table = changed(table, made(state=State.ROLLED_BACK, reason="errors"))
+    with pytest.raises(FailedPrecondition, match="the last one of model 'm' has ended: ROLLED_BACK, errors"):
+        running(table, "m")
+    with pytest.raises(FailedPrecondition, match="has ended meanwhile"):
+        changed(table, made())
+    table = begun(table, made(number=2))
+    with pytest.raises(FailedPrecondition, match="has ended meanwhile"):
+        changed(table, made())
+
+
+def test_decisions_are_appended_with_their_evidence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    audit = Audit(tmp_path / "audit.jsonl")
+    audit.append("started", made(memory={"secret": 1}), 1_700_000_000_123_456_789)
+    Audit(tmp_path / "audit.jsonl").append("step", made(evidence=(Evidence("flips", 3),)), 1_700_000_001_000_000_000)
+    first, second = map(json.loads, (tmp_path / "audit.jsonl").read_text().splitlines())
+    assert (first["time"], first["decision"], first["model"]) == ("2023-11-14T22:13:20.123+00:00", "started", "m")
+    assert "memory" not in first
+    assert second["evidence"][0]["count"] == 3
+    with caplog.at_level(logging.ERROR):
+        full = Audit(Path("/dev/full"))
+        full.append("hold", made(), 0)
+    assert full.failures == 1
+    assert "the audit log '/dev/full' cannot be written: No space left on device; the decision: {" in caplog.text
