@@ -24,13 +24,13 @@ import numpy as np
 
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE
-from inferd._core.tensor.tensor import DATATYPES
 from inferd.diff.outputs import compare
 from inferd.engine.embedded import LocalCall
 from inferd.engine.places import find_place
 from inferd.engine.repository import Repository
 from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
+from inferd.record.decoded import array_of
 from inferd.rollout.evidence import rate_band
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup, Worst
 from inferd.rollout.pipe import Closed, Pipe
@@ -184,19 +184,6 @@ def arrays_of(tensors: Sequence[Tensor], content: memoryview, at: int) -> tuple[
         found[name] = array_of(word, shape, content[at : at + nbytes])
         at += nbytes
     return found, at
-
-
-def array_of(word: str, shape: Sequence[int], content: memoryview | bytes) -> Array:
-    if word != "BYTES":
-        return np.frombuffer(content, DATATYPES[word][2]).reshape(shape)
-    elements, at = [], 0
-    while at + 4 <= len(content):
-        size = int.from_bytes(content[at : at + 4], "little")
-        elements.append(bytes(content[at + 4 : at + 4 + size]))
-        at += 4 + size
-    array = np.empty(len(elements), object)
-    array[:] = elements
-    return array.reshape(shape)
 
 
 def outputs_of(message: bytes) -> dict[str, Array]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferd._core.codec.infer import InferRequest
 from inferd.errors import FailedPrecondition
+from inferd.record.decoded import outputs_of
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
 from inferd.rollout.pipe import Closed, Pipe
 
@@ -173,15 +174,18 @@ class Mirror:
         sent = request.sent()
         inputs = [(name, word, shape, len(content)) for name, word, shape, content in sent]
         parts = [content for *_, content in sent]
-        outputs: list[tuple[str, str, tuple[int, ...], int]] = []
-        response = 0
+        outputs, response = [], 0
         if isinstance(request, InferRequest) and tapped.response_bytes is not None:
-            parts.append(tapped.response_bytes)
+            parts.append(tapped.response_bytes)  # the process parses it
             response = len(tapped.response_bytes)
         else:
-            self.unanswered += 1
-            return
-        pipe.send(Mirrored(request.id, inputs, outputs, response), parts)
+            tensors, _ = outputs_of(tapped)
+            if not tensors:
+                self.unanswered += 1  # its client has left meanwhile
+                return
+            outputs = [(each.name, each.datatype, each.shape, memoryview(each.data).nbytes) for each in tensors]
+            parts += [memoryview(each.data) for each in tensors]
+        pipe.send(Mirrored(getattr(request, "id", ""), inputs, outputs, response), parts)
         self._sent += 1
 
     def _read(self, pipe: Pipe, child: subprocess.Popen[bytes]) -> None:

@@ -65,6 +65,13 @@ def rejected(call: Callable[[], Any]) -> str:
     return "{}: {}".format(*status_of(caught.value))
 
 
+def infer_over_rest(served: ServerFixture, name: str, *, binary: bool) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 16], "data": ROWS[0].tolist()}
+    asked = {"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": binary}}]}
+    with urlopen(f"http://{served.http}/v2/models/{name}/infer", json.dumps(asked).encode(), timeout=LIMIT_S) as answer:
+        assert answer.status == 200
+
+
 def metrics(served: ServerFixture) -> str:
     with urlopen(f"http://{served.metrics}/metrics", timeout=LIMIT_S) as page:
         return str(page.read(), "utf-8")
@@ -78,7 +85,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[ServerFixture]:
-    with ServerFixture(folder, model_control="explicit", load_model=("*",), state_dir=str(folder.parent / "state")) as served:
+    settings: dict[str, Any] = {"model_control": "explicit", "load_model": ("*",), "state_dir": str(folder.parent / "state")}
+    with ServerFixture(folder, http_port=0, **settings) as served:
         yield served
 
 
@@ -123,7 +131,10 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
     begin(folder, caller, "good", guards={"flips": 0.3, "errors": 0.3, "shapes": 0.3})
     again = rejected(lambda: ask(caller, "Start", model_name="good", kind=options.SHADOW))
     assert again.startswith("FAILED_PRECONDITION: rollout: model 'good' has one already: shadow of version 2")
-    mirrored(caller, "good", 100)
+    mirrored(caller, "good", 90)
+    for binary in (False, True):
+        for _ in range(5):
+            infer_over_rest(served, "good", binary=binary)
     until(lambda: set(verdicts(ask(caller, "Status", model_name="good").rollouts[0]).values()) == {"ok"})
     counts = now(caller, "good")
     assert (counts["seen"], counts["mirrored"], counts["compared"], counts["dropped"]) == (100, 100, 100, 0)
