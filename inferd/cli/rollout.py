@@ -27,6 +27,7 @@ __all__ = ["rollout"]
 SERVICE = "/inferd.v1.Rollouts"
 LOOK_S = 0.5  # between two looks at a rollout that is shown live
 ENDED = ("PROMOTED", "ROLLED_BACK", "STOPPED")
+ALWAYS = ("mirrored", "compared", "dropped", "waiting", "failed")  # counts that are shown though they are 0
 MARKS = {"ok": "green", "open": "yellow", "bad": "red"}
 
 
@@ -227,7 +228,8 @@ def title(each: Any) -> str:
 
 
 def counts(each: Any) -> str:
-    return "  ".join(f"{name} {count}" for name, count in sorted(each.counts.items()))
+    """Those that are 0 are left out, but for some."""
+    return "  ".join(f"{name} {count}" for name, count in sorted(each.counts.items()) if count or name in ALWAYS)
 
 
 def rows(each: Any) -> list[tuple[str, ...]]:

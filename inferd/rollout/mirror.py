@@ -9,6 +9,7 @@ Never in here: what a difference means, event loops.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -99,7 +100,7 @@ class Mirror:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                command = [sys.executable, "-m", "inferd.rollout.candidate", str(theirs.fileno())]
+                command = [*_python(), "-m", "inferd.rollout.candidate", str(theirs.fileno())]
                 none = subprocess.DEVNULL
                 # A session of its own: Ctrl-C at a terminal is for the server.
                 child = self._child = subprocess.Popen(
@@ -209,3 +210,8 @@ class Mirror:
         if child is not None:
             with suppress(OSError):
                 child.kill()
+
+
+def _python() -> list[str]:
+    """An interpreter that finds modules where this one does: in the working folder only if this one does."""
+    return [sys.executable, *([] if {"", os.getcwd()} & set(sys.path) else ["-P"])]
