@@ -1,12 +1,13 @@
 """Does a rollout decide rightly, and how fast? Simulated streams for the evidence, a real server for keys and the rollback.
 
-    python benchmarks/rollout_check.py [--sections streams,flips,errors,live] [--no-history]
+    python benchmarks/rollout_check.py [--sections streams,flips,errors,same,live] [--no-history]
 
 streams: 200 streams of 20,000 requests of a candidate that is as good as the stable version, with a decision every 100 requests. None of
 them should be rolled back, and at most 5 % are. Errors, slow requests, flips and mean shifts are tried.
 flips: 1 % of decisions differ, the limit is 0.1 %: after how many requests is it found?
 errors: at a split of 10 % the candidate's errors go from 1 % to 5 %: after how many requests, of both arms, is it rolled back? And how
 often is a candidate without a fault rolled back?
+same: a real server with the same model as both versions, ten canaries of five seconds under load: is one rolled back?
 live: two workers, keys over a ramp and a restart; and a candidate that fails half of its requests under load: how long after the
 decision does the last client get its response?
 The table is printed, and one line appended to benchmarks/history/rollout_check.jsonl.
@@ -36,6 +37,7 @@ STREAMS, REQUESTS, EVERY = 200, 20_000, 100
 LIMIT_S = 60.0
 KEYS = [f"user {i}" for i in range(400)]
 FALSE = 0.05
+ROUNDS, ROUND_S = 10, 5.0
 
 
 # ---- simulated ----------------------------------------------------------------------------------------------------
@@ -157,6 +159,47 @@ def assigned(address: str, connections: int) -> list[set[str]]:
     return [{client.infer(0, key) for client in clients} for key in KEYS]
 
 
+def same(report: Report, folder: Path) -> None:
+    """ten canaries of the same model under load"""
+    repository, state, over = folder / "models", folder / "state", threading.Event()
+    for version in (1, 2):
+        place = repository / "lookup" / str(version)
+        place.mkdir(parents=True)
+        (place / "model.onnx").write_bytes(lookup(4))
+    state.mkdir()
+    answered = 0
+
+    def ask(address: str) -> None:
+        nonlocal answered
+        client = Client(address)
+        while not over.is_set():
+            client.infer(0)
+            answered += 1
+            time.sleep(0.002)
+
+    rolled_back: list[str] = []
+    with servers.inferd("same", [repository], folder, "--state-dir", str(state)) as server:
+        client = Client(server.address)
+        client.label(1)
+        threads = [threading.Thread(target=ask, args=(server.address,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for round_ in range(ROUNDS):
+            client.start((0.1 if round_ % 2 else 0.5, 1.0), dwell_s=1e6)
+            time.sleep(ROUND_S)
+            found = client.status()
+            if found.state == options.ROLLED_BACK:
+                rolled_back.append(found.reason)
+            else:
+                client.call("Rollouts", "Stop", options.RolloutRequest(model_name="lookup"), options.RolloutStatus)
+        over.set()
+        for thread in threads:
+            thread.join()
+    said = f"{len(rolled_back)} of {ROUNDS}" + (f": {rolled_back}" if rolled_back else "")
+    report.add(f"the same model twice, {answered:,} requests: rolled back", "0", said, not rolled_back)
+    report.numbers["same"] = {"rolled_back": rolled_back, "requests": answered}
+
+
 def live(report: Report, folder: Path) -> None:
     """keys over two workers, a ramp and a restart; a rollback under load"""
     repository, state = folder / "models", folder / "state"
@@ -172,7 +215,7 @@ def live(report: Report, folder: Path) -> None:
 
 
 def stickiness(report: Report, repository: Path, state: Path, folder: Path) -> None:
-    flags = ("--state-dir", str(state), "--model-poll-s", "0.5")
+    flags = ("--state-dir", str(state), "--model-poll-s", "1")
     with servers.inferd("first", [repository], folder, *flags) as server:
         client = Client(server.address)
         client.label(1)
@@ -240,7 +283,7 @@ def rollback(report: Report, repository: Path, state: Path, folder: Path) -> Non
     report.numbers["rollback"] = {"after_s": round(at - began, 3), "last_s": round(last_s, 4), "failed_later": after, "counts": counts}
 
 
-SECTIONS = {section.__name__: section for section in (streams, flips, errors, live)}
+SECTIONS = {section.__name__: section for section in (streams, flips, errors, same, live)}
 
 
 def main() -> int:

@@ -140,7 +140,7 @@ class Canary:
         seen = self._policy.seen
         self._policy.count(self._candidate.take(), self._stable.take())
         if self._policy.freeze(self._stable.tally.latencies_ns):
-            log.info("canary of model '%s': the stable p99 is %.3f ms", self._rollout.model, seen.threshold_ns / 1e6)
+            log.info("canary of model '%s': requests above %.3f ms are slow", self._rollout.model, seen.threshold_ns / 1e6)
         self._stable.tally.threshold_ns = self._candidate.tally.threshold_ns = seen.threshold_ns
         step = seen.step
         self._verdict = step, self._policy.decide()
@@ -175,7 +175,7 @@ class Canary:
         self._policy.elapse(elapsed_s)
         made, self._verdict = self._verdict, None
         if made is None or made[0] != self._policy.seen.step:
-            return rollout
+            return self._told(rollout)
         verdict = made[1]
         if verdict.decision is Decision.ROLL_BACK:
             self._split.share = 0.0
@@ -221,8 +221,9 @@ class Canary:
         return msgspec.structs.replace(rollout, counts=counts, evidence=evidence, share=share, memory=memory)
 
     def follow(self, rollout: Rollout) -> None:
-        self._policy.go_to(rollout.step)
-        self._split.share = rollout.share if rollout.runs else 0.0
+        """A share never falls: what the file says may be older than what this process has decided."""
+        self._policy.go_to(max(rollout.step, self._policy.seen.step))
+        self._split.share = max(self._split.share, rollout.share)
 
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
         if not self._joins:

@@ -27,7 +27,9 @@ from inferd.rollout.evidence import Band, MeanShift, TwoArms, quantile_threshold
 __all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "parse_guards", "parse_steps"]
 
 ALPHA = 0.05  # of all guards together
-FROZEN_AFTER = 500  # stable latencies that the threshold of p99 is made of
+FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
+SLOW_TIMES, SLOW_NS = 1.2, 1_000_000  # a request is slow above so many times the stable p99, and this on top: a version that gets one of
+# ten requests finds colder caches, and smaller batches
 MAX_STEPS = 100
 MAX_ELAPSED_S = 10.0  # that one look may add: a machine that slept has not watched
 
@@ -44,7 +46,7 @@ class Kind(enum.Enum):
     """Of a guard: what it looks at, and what its limit means."""
 
     ERRORS = "errors"  # failed requests; how many more of the candidate's than of the stable ones may fail
-    P99 = "p99"  # requests slower than the stable p99; how many more of the candidate's may be
+    P99 = "p99"  # requests clearly slower than the stable p99; how many more of the candidate's may be
     FLIPS = "flips"  # decisions that differ on the same request; how many may
     MEAN = "mean"  # the mean difference of outputs on the same request, in spreads of the stable output; how far it may lie from 0
     OUTCOME = "outcome"  # bad outcomes that users report; how many more of the candidate's may be bad
@@ -52,7 +54,7 @@ class Kind(enum.Enum):
 
 DEFAULT_LIMITS = {Kind.ERRORS: 0.01, Kind.P99: 0.02, Kind.FLIPS: 0.01, Kind.MEAN: 0.1, Kind.OUTCOME: 0.05}
 WEIGHTS = {Kind.ERRORS: 3.0}  # of a guard's part of ALPHA; the others have 1
-TOLERATED = {Kind.ERRORS: 1.0, Kind.P99: 1.5, Kind.OUTCOME: 1.0}  # the ratio to the stable rate that rolls nothing back
+TOLERATED = {Kind.ERRORS: 1.0, Kind.P99: 2.0, Kind.OUTCOME: 1.0}  # the ratio to the stable rate that rolls nothing back
 PAIRED = (Kind.FLIPS, Kind.MEAN)  # both versions have to answer the same requests
 
 
@@ -157,7 +159,7 @@ class Policy:
         """Takes the threshold of p99 from the stable version's latencies. False: there are too few of them, or it has one."""
         if self.seen.threshold_ns or len(stable_latencies_ns) < FROZEN_AFTER:
             return False
-        self.seen.threshold_ns = int(quantile_threshold(stable_latencies_ns, 0.99))
+        self.seen.threshold_ns = int(SLOW_TIMES * quantile_threshold(stable_latencies_ns, 0.99)) + SLOW_NS
         return True
 
     def compare(self, flipped: bool, shift: float) -> None:

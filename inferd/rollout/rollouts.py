@@ -138,7 +138,7 @@ class Rollouts:
             arm = self._kinds[kind](made, self)
             try:
                 await arm.begin()
-                made = msgspec.structs.replace(made, counts=arm.tick(made, time.monotonic_ns()).counts)
+                made = arm.tick(made, time.monotonic_ns())
                 await self._write(lambda table: begun(table, made))
             except BaseException:
                 arm.abandon()

@@ -61,9 +61,9 @@ class TestRollBack:
         policy = Policy(Plan(steps=(0.1, 1.0)))
         policy.count(Counts(100, 0, 100), Counts(900, 0, 0))
         assert policy.seen.slow.candidate_count == 0, "nothing counts as slow before there is a threshold"
-        assert not policy.freeze([1] * 499)
+        assert not policy.freeze([1] * 999)
         assert policy.freeze(list(range(1000, 2000)))
-        assert policy.seen.threshold_ns == 1989
+        assert policy.seen.threshold_ns == 1_002_386
         for _ in range(50):
             policy.count(Counts(10, 0, 5), Counts(90, 0, 1))
         verdict = policy.decide()
