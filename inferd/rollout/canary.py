@@ -81,6 +81,7 @@ class Canary:
         self._looked_ns = self._decided_ns = 0
         self._absent_s = 0.0
         self._ended = False
+        self._over: tuple[State, str] | None = None  # how it has ended, and why
         self._is_there = False  # the candidate takes requests, and its label says so
 
     # ---- life ----
@@ -159,6 +160,8 @@ class Canary:
         elapsed_s = (now_ns - before_ns) / 1e9
         if self._ended or not rollout.runs:
             return self._told(rollout)
+        if self._over is not None:
+            return self._end_as(rollout, *self._over)
         labelled = versions_of(self._site.repository.labels, rollout.model).get(CANARY)
         self._watch()
         if not self._is_there:  # another process began the canary, and this one has not followed the label yet
@@ -166,21 +169,18 @@ class Canary:
             self._is_there = labelled == rollout.candidate and candidate is not None and candidate.state is ModelState.READY
             return self._told(rollout)
         if why := self._lost(elapsed_s):
-            self._split.share = 0.0
-            return self._told(msgspec.structs.replace(rollout, state=State.ROLLED_BACK, reason=why))
+            return self._end_as(rollout, State.ROLLED_BACK, why)
         if labelled != rollout.candidate:
-            self._split.share = 0.0
             why = f"the label '{CANARY}' was moved from version {rollout.candidate} to {labelled or 'none'} meanwhile"
-            return self._told(msgspec.structs.replace(rollout, state=State.STOPPED, reason=why))
+            return self._end_as(rollout, State.STOPPED, why)
         self._policy.elapse(elapsed_s)
         made, self._verdict = self._verdict, None
         if made is None or made[0] != self._policy.seen.step:
             return self._told(rollout)
         verdict = made[1]
         if verdict.decision is Decision.ROLL_BACK:
-            self._split.share = 0.0
-            rollout = msgspec.structs.replace(rollout, state=State.ROLLED_BACK, reason=verdict.reason)
-        elif verdict.decision is Decision.PROMOTE:
+            return self._end_as(rollout, State.ROLLED_BACK, verdict.reason, verdict)
+        if verdict.decision is Decision.PROMOTE:
             rollout = msgspec.structs.replace(rollout, state=State.PROMOTED, reason=verdict.reason)
         elif verdict.decision is Decision.STEP:
             self._split.share = share = self._policy.step()
@@ -188,6 +188,11 @@ class Canary:
         elif verdict.decision is Decision.HOLD and rollout.state is State.RUNNING:
             rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=verdict.reason)
         return self._told(rollout, verdict)
+
+    def _end_as(self, rollout: Rollout, state: State, why: str, verdict: policy.Verdict | None = None) -> Rollout:
+        """The candidate gets no request from now on, whatever an older file says."""
+        self._split.share, self._over = 0.0, (state, why)
+        return self._told(msgspec.structs.replace(rollout, state=state, reason=why), verdict)
 
     def _lost(self, elapsed_s: float) -> str:
         """Why the candidate can take no requests; '' while it can."""
@@ -216,14 +221,15 @@ class Canary:
             "canary_errors": seen.errors.candidate_events,
         }
         evidence = rollout.evidence if verdict is None else tuple(map(_evidence, verdict.findings))
-        share = self._split.share if rollout.runs else rollout.share
+        share, step = (self._split.share, seen.step) if rollout.runs else (rollout.share, rollout.step)
         memory = {"seen": msgspec.to_builtins(seen)}
-        return msgspec.structs.replace(rollout, counts=counts, evidence=evidence, share=share, memory=memory)
+        return msgspec.structs.replace(rollout, counts=counts, evidence=evidence, share=share, step=step, memory=memory)
 
     def follow(self, rollout: Rollout) -> None:
         """A share never falls: what the file says may be older than what this process has decided."""
-        self._policy.go_to(max(rollout.step, self._policy.seen.step))
-        self._split.share = max(self._split.share, rollout.share)
+        if self._over is None:
+            self._policy.go_to(max(rollout.step, self._policy.seen.step))
+            self._split.share = max(self._split.share, rollout.share)
 
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
         if not self._joins:

@@ -302,6 +302,7 @@ class Rollouts:
                 if arm is None and rollout.runs and model in self.repository.names() | self.repository.on_demand:
                     if model in self._arms:
                         self._arms[model].abandon()
+                    await self._follow_labels()
                     arm = self._kinds[rollout.kind](rollout, self)
                     try:
                         await arm.begin(resumed=True)
@@ -312,6 +313,7 @@ class Rollouts:
                     self._adopt_arm(model, arm)
                 elif arm is not None and not rollout.runs:
                     await arm.end(rollout)
+                    await self._follow_labels()
                     self._arms = {name: each for name, each in self._arms.items() if name != model}
                 elif (
                     arm is not None
@@ -327,6 +329,13 @@ class Rollouts:
                 elif arm is not None:
                     continue  # this process knows more
                 self._table = {**self._table, model: rollout}
+
+    async def _follow_labels(self) -> None:
+        """Another process has moved labels: this one takes them now, and not with its next look at the files of models."""
+        try:
+            await asyncio.wrap_future(self.lifecycle.compare({""}))
+        except InferdError as error:
+            log.error("labels stay as they are: %s", error)
 
     def _adopt_arm(self, model: str, arm: Arm) -> None:
         self._arms = {**self._arms, model: arm}

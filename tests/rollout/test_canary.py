@@ -30,8 +30,8 @@ def rollouts(caller: Caller, method: str, request: Any, response: Any = options.
     return call(request, timeout=LIMIT_S)
 
 
-def start(caller: Caller, model: str = "m", steps: tuple[float, ...] = (0.5, 1.0), **guards: float) -> Any:
-    request = options.StartRolloutRequest(model_name=model, kind=options.CANARY, candidate_version=2, steps=steps, guards=guards)
+def start(caller: Caller, model: str = "m", version: int = 2, steps: tuple[float, ...] = (0.5, 1.0), **guards: float) -> Any:
+    request = options.StartRolloutRequest(model_name=model, kind=options.CANARY, candidate_version=version, steps=steps, guards=guards)
     return rollouts(caller, "Start", request)
 
 
@@ -142,6 +142,19 @@ def rest(served: ServerFixture, key: str) -> str:
         return str(json.load(response)["model_version"])
 
 
+class TestSeveralProcesses:
+    def test_another_process_follows_at_once(self, folder: Path) -> None:
+        """Two servers with one folder of state, as two workers are; neither looks at the files of models meanwhile."""
+        with serve(folder) as one, serve(folder) as other, Caller(one.address) as first, Caller(other.address) as second:
+            start(first, version=1, **QUIET)  # sets the label `stable`, too: the newest version is served
+            until(lambda: versions(second) == versions(first) and state(second) == "RUNNING")
+            assert set(versions(second)) == {"1", "2"}
+            assert end(second, "Promote").state == options.PROMOTED
+            until(lambda: set(versions(first)) == {"1"})
+            assert state(first) == "PROMOTED"
+            until(lambda: labels(folder) == {"stable": 1})
+
+
 class TestDecisions:
     def test_a_good_candidate_is_promoted_and_the_label_moves(self, caller: Caller, folder: Path) -> None:
         start(caller, steps=(0.5, 1.0), dwell_s=0, errors=1.0)
@@ -201,14 +214,14 @@ class TestDecisions:
                 count += 1
                 response = caller.infer(infer_request("m", {"x": ROWS}, id=f"request {count}"))
                 outcomes.append(options.Outcome(request_id=f"request {count}", good=response.model_version == "1"))
-            until(lambda: joined(outcomes[:1]) == 1)
-            assert joined(outcomes[1:]) == 49
+            for outcome in outcomes:
+                until(lambda outcome=outcome: joined(outcome) == 1)
             return state(caller) == "ROLLED_BACK"
 
-        def joined(outcomes: list[Any]) -> int:
+        def joined(outcome: Any) -> int:
             if state(caller) == "ROLLED_BACK":
-                return len(outcomes)
-            request = options.ReportOutcomesRequest(model_name="m", outcomes=outcomes)
+                return 1
+            request = options.ReportOutcomesRequest(model_name="m", outcomes=[outcome])
             return int(rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined)
 
         until(bad)
