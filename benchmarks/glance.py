@@ -23,16 +23,6 @@ def cost(line: Line) -> str:
     )
 
 
-def attacks(line: Line) -> str:
-    """hostile: how many attacks slowed a client that behaves well."""
-    kept = sum(verdict == "yes" for *_, verdict in line["table"])
-    times = line["table"][0][1].removeprefix("p99 <= x ")
-    return (
-        f"The newest run played {len(line['table'])} attacks beside a well-behaved client. In {kept} of them its p99 stayed within "
-        f"{times} times the quiet p99 ([each attack](docs/security.md#what-hostile-peers-can-do)).\n"
-    )
-
-
 def memory(line: Line) -> str:
     """before_after: resident memory, with ONNX Runtime's arenas and with ours."""
     found = line["results"]["memory_mib"]

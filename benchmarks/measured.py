@@ -84,13 +84,6 @@ PUBLISHED = (
         glance.cost,
     ),
     Published(
-        ROOT / "benchmarks" / "history" / "hostile.jsonl",
-        (),
-        ROOT / "README.md",
-        "<!-- written by benchmarks/measured.py hostile -->\n",
-        glance.attacks,
-    ),
-    Published(
         ROOT / "benchmarks" / "history" / "before_after.jsonl",
         ("memory",),
         ROOT / "docs" / "operations.md",

@@ -62,12 +62,6 @@ def test_the_readme_shows_what_a_run_missed():
     assert text.endswith("\n- **Not kept:** resnet50: asked >= 0.97, measured 0.95\n")
 
 
-def test_the_readme_counts_the_attacks_that_slowed_others():
-    table = [["flood", "p99 <= x 2", "", "yes"], ["bomb", "p99 <= x 2", "", "NO"], ["ping", "p99 <= x 2", "", "yes"]]
-    assert "3 attacks" in glance.attacks(LINE | {"table": table})
-    assert "In 2 of them" in glance.attacks(LINE | {"table": table})
-
-
 def test_memory_is_shown_before_and_after():
     found = {"before": {"ready": 842, "later": 1286}, "after": {"ready": 299, "later": 327}}
     lines = glance.memory(LINE | {"results": {"memory_mib": found}}).splitlines()
