@@ -42,6 +42,7 @@ class Typed(click.Command):
 @click.argument("new")
 @click.option("--on", metavar="PATH", help="Requests: a record, or a folder of .npz, .json, .npy, .csv, .txt, pictures or sounds.")
 @click.option("--recorded-model", default="", metavar="NAME", help="Model of the record, where it holds several.")
+@click.option("--first", type=Whole(1, 10_000_000), help="Only the first N requests of --on.")
 @click.option("--random", "count", type=Whole(1, 1_000_000), help="So many random requests instead.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
 @click.option("--rows", type=Whole(0, 1_000_000), default=1, show_default=True, help="Rows of a request; 0: a file is one request.")
@@ -72,6 +73,7 @@ def diff(
     new: str,
     on: str | None,
     recorded_model: str,
+    first: int | None,
     count: int | None,
     shapes: tuple[str, ...],
     rows: int,
@@ -131,9 +133,9 @@ def diff(
             if on is not None:
                 place = Path(on)
                 if is_record(place):
-                    requests = recorded_requests(place, before.description, recorded_model, cast, notices)
+                    requests = recorded_requests(place, before.description, recorded_model, cast, notices, first)
                 elif place.is_dir():
-                    requests = requests_in(place, before.description, rows, cast, notices)
+                    requests = requests_in(place, before.description, rows, cast, notices, first)
                 else:
                     raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; there is none of this name")
             else:

@@ -9,6 +9,7 @@ Never in here: sending.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,9 +58,11 @@ def random_requests(description: Description, count: int, shapes: Sequence[str],
     return made
 
 
-def requests_in(folder: Path, description: Description, rows: int, cast: bool, notices: list[str]) -> list[Request]:
+def requests_in(
+    folder: Path, description: Description, rows: int, cast: bool, notices: list[str], most: int | None = None
+) -> list[Request]:
     """All requests of a folder, its files in the order of their names. rows: of each request, where the inputs have a batch axis;
-    0: a file is a request. Raises ConfigError, which names the file."""
+    0: a file is a request. most: only so many, the first ones. Raises ConfigError, which names the file."""
     files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
     known = [file for file in files if file.suffix.lower() in KINDS]
     if other := [file.name for file in files if file not in known]:
@@ -74,7 +77,9 @@ def requests_in(folder: Path, description: Description, rows: int, cast: bool, n
         notices += (notice for notice in more_notices if notice not in notices)
         held = check_held(held, arrays, f"--on {folder}")
         found += cut(name, arrays, description, rows)
-    return found
+        if most is not None and len(found) >= most:
+            break
+    return found[:most]
 
 
 def is_record(path: Path) -> bool:
@@ -82,7 +87,9 @@ def is_record(path: Path) -> bool:
     return (path.suffix == SUFFIX and path.is_file()) or (path.is_dir() and bool(segments_of(path)))
 
 
-def recorded_requests(path: Path, description: Description, model: str, cast: bool, notices: list[str]) -> list[Request]:
+def recorded_requests(
+    path: Path, description: Description, model: str, cast: bool, notices: list[str], most: int | None = None
+) -> list[Request]:
     """All requests of one model in a record, as they came. model: its name there; empty: the description's, or the only one. Raises
     ConfigError where there is another model's record, or an input that was left out or hashed."""
     where = f"--on {path}"
@@ -96,7 +103,7 @@ def recorded_requests(path: Path, description: Description, model: str, cast: bo
             raise ConfigError(f"{where}: the input {name!r} was {done} when it was recorded, so its requests cannot be sent again")
     found: list[Request] = []
     held = 0
-    for number, request in enumerate(read(path, chosen, where=where)):
+    for number, request in enumerate(islice(read(path, chosen, where=where), most)):
         name = f"request {request.id or number}"
         try:
             arrays, _ = reading.suit(request.inputs, description.inputs, cast=cast)
@@ -164,5 +171,5 @@ def cut(name: str, arrays: dict[str, Array], description: Description, rows: int
 def check_held(held: int, arrays: Mapping[str, Array], where: str) -> int:
     held += sum(array.nbytes if array.dtype != object else sum(map(len, array.flat)) for array in arrays.values())
     if held > MAX_BYTES:
-        raise ConfigError(f"{where}: expected {MAX_BYTES >> 20} MiB of requests at most; give fewer, or smaller ones")
+        raise ConfigError(f"{where}: expected {MAX_BYTES >> 20} MiB of requests at most; give fewer (--first), or smaller ones")
     return held

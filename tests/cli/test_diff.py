@@ -147,6 +147,8 @@ def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
         done = call("diff", "models/m/1", f"models/m/{version}", "--on", "recorded", "--no-performance")
         assert done.returncode == code, done.stdout + done.stderr
     assert "requests of recorded" in done.stdout
+    done = call("diff", "models/m/1", "models/m/2", "--on", "recorded", "--first", "7", "--no-performance")
+    assert "NEW gives the same predictions on all 7 requests" in done.stdout
     (tmp_path / "other.onnx").write_bytes(models.add())
     done = call("diff", "other.onnx", "other.onnx", "--on", "recorded", "--no-performance")
     assert done.returncode == 2

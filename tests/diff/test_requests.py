@@ -33,6 +33,7 @@ def test_files_become_rows(tmp_path):
     assert notices == ["not read, being of no known kind: README"]
     assert [len(each.inputs["b"]) for each in requests_in(tmp_path, TWO, 2, False, [])] == [2, 1, 2, 1, 1]
     assert len(requests_in(tmp_path, TWO, 0, False, [])) == 3
+    assert [each.name for each in requests_in(tmp_path, TWO, 1, False, [], most=4)] == [each.name for each in found[:4]]
 
 
 @pytest.mark.parametrize(
