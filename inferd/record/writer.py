@@ -33,8 +33,8 @@ BUFFER_BYTES = 1 << 20
 
 
 class Writer:
-    """folder: is made if it is not there. segment_bytes, segment_s: a segment that is as large or as old ends. limit_bytes: of all
-    segments; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
+    """folder: is made if it is not there, for its owner alone. segment_bytes, segment_s: a segment that is as large or as old ends.
+    limit_bytes: of all segments; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Writer:
         self._number = 0
         self._began_s = self._retry_s = 0.0
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(0o700, parents=True, exist_ok=True)  # clients' data
             probe = self.folder / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import urllib.request
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from inferd.errors import StartError
 from inferd.protocol import inference
 from inferd.record.decoded import decode
 from inferd.record.reader import Recorded, Segments, read
+from tests import models
 from tests.rest import Asker, infer_body
-from tests.server_fixtures import ServerFixture, until
+from tests.server_fixtures import Program, ServerFixture, until
 from tests.wire import SERVICE, Caller, infer_request, rows, same
 
 
@@ -47,13 +49,16 @@ def test_requests_of_each_way_are_recorded(model_files: Path, tmp_path: Path) ->
             for name, more in (("json", {}), ("binary", {"parameters": {"binary_data_output": True}})):
                 body = infer_body("x", "FP32", [2, 16], x.ravel().tolist(), id=name, **more)
                 assert asker.post("/v2/models/identity/infer", body).status == 200
+            late = infer_body("x", "FP32", [60, 16], rows(60).ravel().tolist(), id="late")
+            assert asker.post("/v2/models/identity/infer", late).status == 200
             assert asker.post("/v2/models/text/infer", infer_body("x", "BYTES", [1, 2], ["é", ""], id="text")).status == 200
     found = by_id(tmp_path)
-    assert set(found) == {"grpc", "typed", "large", "stream", "json", "binary", "text"}
+    assert set(found) == {"grpc", "typed", "large", "stream", "json", "binary", "late", "text"}
     for name in ("grpc", "typed", "stream", "json", "binary"):
         same(found[name].inputs, {"x": x})
         same(found[name].outputs, got)
         assert (found[name].model, found[name].version, found[name].code) == ("identity", "1", 0)
+    same(found["late"].outputs, {"y": rows(60)})
     assert found["large"].inputs["image"].shape == (1, 3, 224, 224)
     (text,) = found["text"].inputs.values()
     np.testing.assert_array_equal(text, texts)
@@ -82,21 +87,22 @@ def test_a_version_that_is_loaded_later_is_recorded(tmp_path: Path, model_files:
     assert set(by_id(tmp_path)) == {"a"}
 
 
-def test_a_disk_that_is_full_fails_no_request(model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inferd.record.writer import Writer
-
-    with ServerFixture(model_files, record=str(tmp_path)) as server, Caller(server.address) as caller:
-        with monkeypatch.context() as patch:
-            patch.setattr(Writer, "_begin", _full)
-            caller.answers("identity", {"x": rows(1)}, id="lost")
-            until(lambda: counted(server.metrics)["lost_total"] > 0)
-        told = counted(server.metrics)
+def test_a_disk_that_is_full_fails_no_request(tmp_path: Path) -> None:
+    """A limit on the size of the process's files stands for the disk."""
+    repository = models.repository(tmp_path / "models", {"identity": models.identity()})
+    folder = tmp_path / "recorded"
+    with Program(repository, "--record", folder) as server, Caller(server.address) as caller:
+        address = str(server.addresses["metrics"])
+        soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        caller.answers("identity", {"x": rows(1)}, id="lost")
+        until(lambda: counted(address)["lost_total"] > 0)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        told = counted(address)
         assert (told["write_failures_total"], told["lost_total"], told["recorded_total"]) == (1, 1, 0)
-        caller.answers("identity", {"x": rows(1)})
-
-
-def _full(self: object) -> None:
-    raise OSError(28, "No space left on device")
+        until(lambda: caller.answers("identity", {"x": rows(1)}, id="kept") and counted(address)["recorded_total"] > 0)
+        assert server.stop() == 0
+    assert "a batch cannot be written" in server.errors
+    assert set(by_id(folder)) == {"kept"}
 
 
 def test_without_pyarrow_the_server_does_not_start(model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,11 @@ def test_a_full_disk_costs_its_batches_and_nothing_else(tmp_path: Path, caplog: 
     assert "requests are served as before" in caplog.text
 
 
+def test_a_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    writer(tmp_path / "record")
+    assert (tmp_path / "record").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartError, match=r"record: cannot write into the folder .*choose another folder"):
