@@ -4,7 +4,8 @@
 
 Each section asks one model in an open loop, at 70 % of what it can do, by `inferd bench`. A round has four windows: off, on, on, off. In
 the windows `on` a shadow of the same file runs on all requests. Latency counts from the intended start. The p99 with the shadow is
-divided by the p99 without it; the two windows without it, divided by each other, tell how much of that is noise.
+divided by the p99 without it; the two windows without it, divided by each other, tell how much of that is noise. Where that is much,
+there is no verdict: run it on a quiet machine.
 The table is printed, and one line appended to benchmarks/history/shadow_cost.jsonl.
 """
 
@@ -32,7 +33,9 @@ HISTORY = Path(__file__).resolve().parent / "history" / "shadow_cost.jsonl"
 LIMIT_S = 120.0
 SHARE = 0.7  # of the saturation
 PEAK_S, WINDOW_S = 5.0, 8.0
+LEAST_REQUESTS, LONGEST_S = 400, 40.0  # of a window of a slow model
 MOST = 1.03  # times the p99 without a shadow
+MOST_NOISE = 1.1  # beyond that nothing can be said
 INTENDED, DONE, CODE = 0, 2, 3  # columns of bench's samples; ns
 
 
@@ -86,7 +89,8 @@ def peak(server: Running, model: str, folder: Path) -> float:
 
 def p99_ms(server: Running, model: str, folder: Path, rate: float) -> tuple[float, int]:
     """Of an open loop; and its errors."""
-    load = ("--rate", f"{rate:.1f}", "--arrivals", "poisson", "--duration", f"{WINDOW_S:g}s", "--no-spin")
+    seconds = min(max(WINDOW_S, LEAST_REQUESTS / rate), LONGEST_S)
+    load = ("--rate", f"{rate:.1f}", "--arrivals", "poisson", "--duration", f"{seconds:.0f}s", "--no-spin")
     found = measured(server, model, folder, *load)
     return float(np.quantile(found[:, DONE] - found[:, INTENDED], 0.99)) / 1e6, int((found[:, CODE] != 0).sum())
 
@@ -120,7 +124,8 @@ def beside_a_shadow(report: Report, folder: Path, make: Callable[[Path], workloa
     report.add(f"{name}: p99 without a shadow", "", f"{statistics.median(p99 for p99, _ in off):.3f} ms at {rate:.0f}/s, 70 % of its peak")
     report.add(f"{name}: noise, the larger of two p99 without a shadow by the other", "", f"{again:.3f} times (to {max(noise):.3f})")
     said = f"{ratio:.3f} times ({min(ratios):.3f} to {max(ratios):.3f})"
-    report.add(f"{name}: p99 with a shadow by p99 without", f"<= {MOST:g} times, or the noise", said, ratio <= max(MOST, again))
+    kept = ratio <= max(MOST, again) if again <= MOST_NOISE else None  # None: the machine is too busy for a verdict
+    report.add(f"{name}: p99 with a shadow by p99 without", f"<= {MOST:g} times, or the noise", said, kept)
     report.add(f"{name}: requests that failed", "0", str(errors), errors == 0)
     told = f"{counts['mirrored']:,} = {counts['compared']:,} + {counts['dropped']:,}"
     report.add(f"{name}: mirrored = compared + dropped", "equal", told, counts["mirrored"] == counts["compared"] + counts["dropped"])
