@@ -143,6 +143,7 @@ class Rollouts:
             except BaseException:
                 arm.abandon()
                 raise
+            self._settled.add(made.id)
             self._table = {**self._table, model: made}
             self._adopt_arm(model, arm)
         self._audit("started", made)
@@ -174,12 +175,7 @@ class Rollouts:
         """Once models are loaded: goes on with what ran when the server stopped."""
         if self._lifecycle is None:
             return
-        try:
-            table = await asyncio.to_thread(self._file.read)
-        except ConfigError as error:
-            log.error("%s", error)
-            return
-        await self._follow(table)
+        await self._follow()
         if self._file.path is not None:
             self._begin_thread()
 
@@ -293,9 +289,14 @@ class Rollouts:
             if name in table and table[name].runs and table[name].id == self._table[name].id and self._table[name].runs
         }
 
-    async def _follow(self, table: Table) -> None:
+    async def _follow(self) -> None:
         """Takes what another process has decided, and at the start all that runs."""
         async with self._changing:
+            try:
+                table = await asyncio.to_thread(self._file.read)  # not earlier: it would be older than what this process has written
+            except ConfigError as error:
+                log.error("%s", error)
+                return
             for model, rollout in table.items():
                 known = self._table.get(model)
                 arm = self._arms.get(model) if known is not None and known.id == rollout.id else None
@@ -406,11 +407,6 @@ class Rollouts:
 
     def _look(self) -> None:
         try:
-            table = self._file.read()
-        except ConfigError as error:
-            log.error("%s", error)
-            return
-        try:
-            self.loop.call_soon_threadsafe(lambda: self._spawn(self._follow(table)))
+            self.loop.call_soon_threadsafe(lambda: self._spawn(self._follow()))
         except RuntimeError:  # the loop is closed
             self._stopping.set()
