@@ -15,22 +15,19 @@ The step to 100 % is the promotion. Never in here: clocks, threads, models, wher
 from __future__ import annotations
 
 import enum
-from itertools import pairwise
 from math import exp, log
 from typing import NamedTuple
 
 import msgspec
 
-from inferd.errors import InvalidArgument
 from inferd.rollout.evidence import Band, MeanShift, TwoArms, quantile_threshold, rate_band, rate_evidence
 
-__all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "parse_guards", "parse_steps"]
+__all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen"]
 
 ALPHA = 0.05  # of all guards together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
 SLOW_TIMES, SLOW_NS = 1.2, 1_000_000  # a request is slow above so many times the stable p99, and this on top: a version that gets one of
 # ten requests finds colder caches, and smaller batches
-MAX_STEPS = 100
 MAX_ELAPSED_S = 10.0  # that one look may add: a machine that slept has not watched
 
 
@@ -243,41 +240,3 @@ def _said(found: Finding) -> str:
     low, high = found.band
     more = "" if found.kind in PAIRED else "more than stable, "
     return f"{found.kind.value}: {low:.4f} to {high:.4f} {more}over {found.count} requests, limit {found.limit:.4g}"
-
-
-# ---- what people write ----
-
-
-def _number(field: str, text: str) -> float:
-    try:
-        number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        raise InvalidArgument(f"{field}: expected a number such as 5% or 0.05, got {text[:40]!r}") from None
-    if not 0 < number <= 1:
-        raise InvalidArgument(f"{field}: expected more than 0 and at most 100%, got {text[:40]!r}")
-    return number
-
-
-def parse_steps(text: str) -> tuple[float, ...]:
-    """'1%,10%,50%,100%' as shares. Raises InvalidArgument."""
-    words = text.split(",")
-    if len(words) > MAX_STEPS:
-        raise InvalidArgument(f"steps: expected at most {MAX_STEPS} of them, got {len(words)}")
-    steps = tuple(_number("steps", word.strip()) for word in words)
-    if any(after <= before for before, after in pairwise(steps)):
-        raise InvalidArgument(f"steps: expected shares that rise, such as 1%,10%,50%,100%, got {text[:100]!r}")
-    return steps
-
-
-def parse_guards(text: str) -> tuple[Guard, ...]:
-    """'errors,p99=3%' as guards, each with its limit or the usual one. Raises InvalidArgument."""
-    found: dict[Kind, Guard] = {}
-    for word in text.split(","):
-        name, _, limit = (part.strip() for part in word.partition("="))
-        kind = next((each for each in Kind if each.value == name), None)
-        if kind is None:
-            raise InvalidArgument(f"guards: expected {', '.join(each.value for each in Kind)}, got {name[:40]!r}")
-        if kind in found:
-            raise InvalidArgument(f"guards: {name} is there twice; name it once")
-        found[kind] = Guard(kind, _number(f"guards: {name}", limit) if limit else DEFAULT_LIMITS[kind])
-    return tuple(found.values())

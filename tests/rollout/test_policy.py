@@ -6,8 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from inferd.errors import InvalidArgument
-from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen, parse_guards, parse_steps
+from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
 
 ERRORS = (Guard(Kind.ERRORS, 0.01),)
 
@@ -132,24 +131,3 @@ def test_a_restart_finds_the_evidence_where_it_was() -> None:
     policy.compare(True, 0.1)
     kept = msgspec.json.decode(msgspec.json.encode(policy.seen), type=Seen)
     assert Policy(policy.plan, kept).decide() == policy.decide()
-
-
-class TestWords:
-    def test_steps(self) -> None:
-        assert parse_steps("1%, 10%,0.5,100%") == (0.01, 0.1, 0.5, 1.0)
-
-    def test_guards(self) -> None:
-        assert parse_guards("errors,p99=3%") == (Guard(Kind.ERRORS, 0.01), Guard(Kind.P99, 0.03))
-
-    @pytest.mark.parametrize("text", ["", "1%,x", "10%,1%", "0%", "101%", "nan", "inf", "1%,1%", ",".join(["1%"] * 101), "-1%"])
-    def test_steps_that_are_none(self, text: str) -> None:
-        with pytest.raises(InvalidArgument, match=r"^steps: expected"):
-            parse_steps(text)
-
-    @pytest.mark.parametrize("text", ["", "speed", "errors=", "errors=x", "errors,errors", "errors=0", "p99=2"])
-    def test_guards_that_are_none(self, text: str) -> None:
-        if text == "errors=":
-            assert parse_guards(text) == ERRORS
-            return
-        with pytest.raises(InvalidArgument, match=r"^guards: "):
-            parse_guards(text)
