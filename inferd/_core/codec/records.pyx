@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""records: what tables need of bytes and neither msgspec nor numpy has: a hash, and how many pairs a JSON object really holds.
+"""records: what tables need of bytes and neither msgspec nor numpy has: a hash, how many pairs a JSON object really holds, and how many
+values JSON has before it is decoded.
 
 Never in here: columns, numpy, what a value means.
 """
@@ -71,6 +72,40 @@ cdef Py_ssize_t pairs_of(const uint8_t *at, Py_ssize_t nbytes) noexcept nogil:
         elif c == b'}' or c == b']':
             depth -= 1
         i += 1
+    return count
+
+
+cdef Py_ssize_t commas_of(const uint8_t *at, Py_ssize_t nbytes, Py_ssize_t deepest) noexcept nogil:
+    """Commas outside of texts, `deepest` levels deep at most."""
+    cdef Py_ssize_t i = 0, count = 0, depth = 0
+    cdef uint8_t c
+    while i < nbytes:
+        c = at[i]
+        if c == b'"':
+            i += 1
+            while i < nbytes and at[i] != b'"':
+                i += 2 if at[i] == b'\\' else 1
+        elif c == b',':
+            count += depth <= deepest
+        elif c == b'{' or c == b'[':
+            depth += 1
+        elif c == b'}' or c == b']':
+            depth -= 1
+        i += 1
+    return count
+
+
+def count_commas(data, Py_ssize_t deepest) -> int:
+    """The commas of JSON in arrays and objects that are `deepest` levels deep at most: how many values it has, before it is decoded."""
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
+    cdef Py_ssize_t count
+    if buffer.len < LONG_NBYTES:
+        count = commas_of(<const uint8_t *>buffer.buf, buffer.len, deepest)
+    else:
+        with nogil:
+            count = commas_of(<const uint8_t *>buffer.buf, buffer.len, deepest)
+    PyBuffer_Release(&buffer)
     return count
 
 

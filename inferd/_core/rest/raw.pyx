@@ -5,17 +5,62 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
 from inferd._core.codec.infer cimport Text
-from inferd._core.grpc.message cimport Message, new_message
+from inferd._core.grpc.message cimport Message, fits_budget, new_message, work_message
 from inferd._core.http.head cimport Head
 from inferd._core.rest.request cimport RestRequest, padded, put_name
 from inferd._core.tensor.tensor cimport BYTES, MAX_RANK, Signature, TensorSpec, TensorView, datatype_of, itemsize
 
-from inferd.errors import InvalidArgument
+from inferd.errors import InvalidArgument, ResourceExhausted
+
+
+cdef enum:
+    NOGIL_NBYTES = 1 << 20              # longer content is copied without the GIL
+
+
+def memory_to_read(Message body not None, Py_ssize_t nbytes):
+    """What reading a body takes beside it for a moment, charged to the body's connection for as long as the result lives. Raises
+    ResourceExhausted."""
+    try:
+        return work_message(nbytes, body.share, body.charged_nbytes)
+    except ResourceExhausted:
+        if fits_budget(body.nbytes + nbytes):
+            raise
+    raise ResourceExhausted(
+        f"request body: to read {body.nbytes} bytes of this Content-Type takes {nbytes} bytes of memory for a moment, more than this "
+        "server ever has for one request (message_memory_bytes); split the request", reason="message_size")
+
+
+cdef int64_t nbytes_of(data) except -1:
+    if isinstance(data, list):
+        return sum([4 + memoryview(value).nbytes for value in data])
+    return memoryview(data).nbytes
+
+
+cdef int put_content(char *at, data) except -1:
+    cdef const unsigned char[::1] content
+    cdef Py_ssize_t nbytes
+    cdef uint32_t length
+    if isinstance(data, list):
+        for value in data:
+            length = <uint32_t>memoryview(value).nbytes
+            memcpy(at, &length, 4)
+            put_content(at + 4, value)
+            at += 4 + length
+        return 0
+    nbytes = memoryview(data).nbytes
+    if nbytes > 0:
+        content = memoryview(data).cast("B")
+        if nbytes > NOGIL_NBYTES:
+            with nogil:
+                memcpy(at, &content[0], nbytes)
+        else:
+            memcpy(at, &content[0], nbytes)
+    return 0
 
 
 def request_of_tensors(tensors not None, Head head not None, bytes id=b"", bint binary_output=False):
-    """A request that did not come as JSON: (name, datatype word, shape, raw bytes as a bytes-like object) of each input. The response
-    has all outputs, as JSON unless binary_output. Raises InvalidArgument or ValueError."""
+    """A request that did not come as JSON: (name, datatype word, shape, content) of each input. content: its raw bytes, or of BYTES a list
+    of values; all are bytes-like. The response has all outputs, as JSON unless binary_output. Raises InvalidArgument or ValueError."""
     cdef RestRequest request = RestRequest.__new__(RestRequest)
     cdef TensorView *view
     cdef Text text
@@ -25,11 +70,10 @@ def request_of_tensors(tensors not None, Head head not None, bytes id=b"", bint 
     cdef int64_t text_nbytes = len(id)
     cdef int i, axis
     cdef bytes name, word
-    cdef const unsigned char[::1] content
     request.head, request.binary_output = head, binary_output
     request.reserve_inputs(<int>len(tensors))
     for each in tensors:
-        nbytes = padded(nbytes) + memoryview(each[3]).nbytes
+        nbytes = padded(nbytes) + nbytes_of(each[3])
         text_nbytes += len(each[0].encode())
     request.packed = new_message(padded(text_nbytes) + nbytes)
     texts = request.packed.data
@@ -45,10 +89,8 @@ def request_of_tensors(tensors not None, Head head not None, bytes id=b"", bint 
         view.rank = <int>len(shape)
         for axis in range(view.rank):
             view.shape[axis] = shape[axis]
-        view.data, view.nbytes = at, memoryview(data).nbytes
-        if view.nbytes > 0:
-            content = memoryview(data).cast("B")
-            memcpy(at, &content[0], view.nbytes)
+        view.data, view.nbytes = at, nbytes_of(data)
+        put_content(at, data)
         at += padded(view.nbytes)
     request.id_text = put_name(request, &texts, id, len(id))
     return request

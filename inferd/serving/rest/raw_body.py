@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from inferd._core.codec.records import count_commas
 from inferd.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+
+    from typing_extensions import Buffer
 
     from inferd._core.http.head import Head
     from inferd.engine.model import Model
 
-__all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "is_raw", "raw_inputs", "tensors_of"]
+__all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "extra_nbytes", "is_raw", "raw_inputs", "tensors_of"]
 
-Tensor = tuple[str, str, tuple[int, ...], bytes]  # name, datatype, shape, raw content
+Tensor = tuple[str, str, tuple[int, ...], "list[Buffer]"]  # name, datatype, shape, values
 
 # These types say nothing of the content; the last is what curl says of any file.
 UNTOLD = (None, b"application/octet-stream", b"application/x-www-form-urlencoded")
@@ -36,6 +39,7 @@ FORM = b"multipart/form-data"
 MAX_PARTS = 256  # of a form
 MAX_PART_HEAD_NBYTES = 4 << 10
 MAX_BOUNDARY_NBYTES = 70  # RFC 2046
+MAX_VALUES = 64 << 10  # of an input that has any number of rows
 MAX_SHOWN_CHARS = 64  # of a client's own words
 BOUNDARY = re.compile(rb';\s*boundary=(?:"([^"\\]+)"|([^\s;"]+))', re.IGNORECASE)
 CHARSET = re.compile(rb';\s*charset="?([^\s;"]+)"?', re.IGNORECASE)
@@ -72,14 +76,20 @@ class RawInput(NamedTuple):
     kind: Kind
     step: Any = None
 
-    def tensor(self, values: Sequence[bytes]) -> Tensor:
+    def most_values(self, max_batch_size: int) -> int:
+        """The most values that a request may have for it."""
+        if max_batch_size == 0 and self.shape[:1] == (-1,):
+            return MAX_VALUES
+        return max(max_batch_size, 1) * math.prod(max(size, 1) for size in self.shape)
+
+    def tensor(self, values: list[Buffer]) -> Tensor:
         """values: a row each, or as many as a row has."""
         shape = tuple(max(size, 1) for size in self.shape)
         if self.shape[:1] == (-1,):
             shape = (max(len(values) // math.prod(shape[1:]), 1), *shape[1:])
         if math.prod(shape) != len(values):
             raise InvalidArgument(f"input {self.name!r}: expected {math.prod(shape)} a request, got {len(values)}")
-        return self.name, "BYTES", shape, b"".join(part for value in values for part in (len(value).to_bytes(4, "little"), value))
+        return self.name, "BYTES", shape, values
 
 
 def raw_inputs(model: Model) -> list[RawInput]:
@@ -102,36 +112,50 @@ def raw_inputs(model: Model) -> list[RawInput]:
     return found
 
 
-def is_raw(head: Head, body: bytes) -> bool:
+def is_raw(head: Head, body: Buffer) -> bool:
     """Whether a body is no JSON object by its type, or by its first byte where the type tells nothing."""
     return head.json_nbytes < 0 and not (head.content_type in JSON_TYPES and begins_with_brace(body))
 
 
-def begins_with_brace(body: bytes) -> bool:
+def begins_with_brace(body: Buffer) -> bool:
     return BRACE.match(body) is not None
+
+
+def extra_nbytes(head: Head, body: Buffer) -> int:
+    """The most memory that tensors_of takes for a moment, beside the body."""
+    nbytes = memoryview(body).nbytes
+    if head.content_type == FORM:
+        return 2 * nbytes  # the form and its fields
+    if _is_json(head.content_type, body):
+        return 5 * nbytes  # a string has up to 4 bytes a character, and then its own as UTF-8
+    return 0
+
+
+def _is_json(content_type: bytes | None, body: Buffer) -> bool:
+    return content_type in JSON_TYPES and (content_type not in UNTOLD or begins_with_brace(body))
 
 
 def tensors_of(model: Model, head: Head, body: Any) -> list[Tensor] | None:
     """The model's inputs that a body holds. None: the model takes no such body, and the body is none of these, either.
     Raises InvalidArgument."""
     inputs = raw_inputs(model)
-    content, content_type = bytes(body), head.content_type
+    content_type = head.content_type
     if not inputs:
         if content_type in JSON_TYPES:
             return None
         raise _wrong_type(model, inputs, content_type)
     if content_type == FORM:
-        return _form(model, inputs, head.content_type_whole or b"", content)
-    if content_type in JSON_TYPES and (content_type not in UNTOLD or begins_with_brace(content)):
-        return _json(model, inputs, content)
+        return _form(model, inputs, head.content_type_whole or b"", bytes(body))
+    if _is_json(content_type, body):
+        return _json(model, inputs, body)
     chosen = _choose(model, inputs, content_type)
     _check_charset(head.content_type_whole or b"")
-    return [chosen.tensor([content])]
+    return [chosen.tensor([body])]
 
 
 def _choose(model: Model, inputs: list[RawInput], content_type: bytes | None) -> RawInput:
     """The input that such a content is for."""
-    takers = [each for each in inputs if _takes(each.kind, content_type)]
+    takers = [each for each in inputs if _takes(each, content_type)]
     if len(takers) > 1:
         precise = [each for each in takers if each.kind != Kind.BYTES]
         takers = precise if len(precise) == 1 else takers
@@ -146,13 +170,13 @@ def _choose(model: Model, inputs: list[RawInput], content_type: bytes | None) ->
     return takers[0]
 
 
-def _takes(kind: Kind, content_type: bytes | None) -> bool:
-    if content_type in UNTOLD or kind == Kind.BYTES:
+def _takes(input_: RawInput, content_type: bytes | None) -> bool:
+    if content_type in UNTOLD or input_.kind == Kind.BYTES:
         return True
     assert content_type is not None
-    if kind == Kind.RECORD:
-        return content_type.decode("latin-1") in TAKEN_TYPES[kind]
-    return content_type.startswith(kind.encode() + b"/")
+    if input_.kind == Kind.RECORD:
+        return content_type.decode("latin-1") in TAKEN_TYPES[input_.kind]
+    return content_type.startswith(input_.kind.encode() + b"/")
 
 
 def _wrong_type(model: Model, inputs: list[RawInput], content_type: bytes | None) -> InvalidArgument:
@@ -182,16 +206,15 @@ class Base64(msgspec.Struct, forbid_unknown_fields=True):
 Value = str | Base64
 
 
-def _json(model: Model, inputs: list[RawInput], content: bytes) -> list[Tensor] | None:
+def _json(model: Model, inputs: list[RawInput], content: Buffer) -> list[Tensor] | None:
     """A record, or an array of them; or an object of values by their inputs' names."""
-    records = [each for each in inputs if each.kind == Kind.RECORD]
-    if len(records) == 1 and len(inputs) == 1:
-        try:
-            rows = [content] if begins_with_brace(content) else [bytes(row) for row in msgspec.json.decode(content, type=list[msgspec.Raw])]
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise _no_json(error) from None
-        return [records[0].tensor(rows)]
     try:
+        if len(inputs) == 1 and inputs[0].kind == Kind.RECORD:
+            if begins_with_brace(content):
+                return [inputs[0].tensor([content])]
+            _check_count(model, inputs, content, 1)
+            return [inputs[0].tensor(list(msgspec.json.decode(content, type=list[msgspec.Raw])))]
+        _check_count(model, inputs, content, 2)
         found = msgspec.json.decode(content, type=dict[str, Value | list[Value]])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(error) from None
@@ -219,6 +242,13 @@ def _bytes(input_: RawInput, value: Value) -> bytes:
         raise InvalidArgument(f"input {input_.name!r}: expected {kind}bytes in base64, got a string that is none") from None
 
 
+def _check_count(model: Model, inputs: list[RawInput], content: Buffer, deepest: int) -> None:
+    """Before they become objects, which take a hundred times their memory. deepest: the level of the arrays that hold values."""
+    most = sum(each.most_values(model.signature.max_batch_size) for each in inputs)
+    if (got := count_commas(content, deepest) + 1) > most:
+        raise InvalidArgument(f"body: model {model.name!r}: expected at most {most} values in a request, got {got}; send several requests")
+
+
 def _no_json(error: Exception) -> InvalidArgument:
     return InvalidArgument(
         f'body: expected JSON with `inputs`, or with texts, base64 strings or {{"b64": ...}} by the names of inputs: {str(error)[:128]}'
@@ -239,7 +269,7 @@ class Part(NamedTuple):
 def _form(model: Model, inputs: list[RawInput], whole: bytes, content: bytes) -> list[Tensor]:
     """Fields that have an input's name are rows of it; others are for the input that takes their type."""
     by_name = {each.name: each for each in inputs}
-    rows: dict[str, list[bytes]] = {}
+    rows: dict[str, list[Buffer]] = {}
     for part in parts_of(whole, content):
         input_ = by_name.get(part.name) or _choose(model, inputs, part.content_type)
         rows.setdefault(input_.name, []).append(part.content)

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from inferd._core.rest.decode import decode_rest_request
-from inferd._core.rest.raw import request_of_tensors
+from inferd._core.rest.raw import memory_to_read, request_of_tensors
 from inferd.errors import RequestError
-from inferd.serving.rest.raw_body import tensors_of
+from inferd.serving.rest.raw_body import extra_nbytes, raw_inputs, tensors_of
 from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RawInfer"]
 
-LONG_NBYTES = 256 << 10  # of a body that a thread reads: it is copied twice
+LONG_NBYTES = 256 << 10  # of a body that a thread reads
+LONG_WORK_NBYTES = 64 << 10  # of JSON and forms, as of the protocol's JSON
 
 
 class RawInfer:
@@ -70,7 +71,8 @@ class RawInfer:
             self._reject(call, error)
 
     def _read(self, call: Call, head: Head, model: Model) -> bool:
-        if len(call.message) > LONG_NBYTES:
+        nbytes = len(call.message)
+        if nbytes > LONG_NBYTES or (nbytes > LONG_WORK_NBYTES and extra_nbytes(head, call.message)):
             Unpacker(self._go_on, self._reject).take(call, lambda message: _request(model, head, message))
             return True
         tensors = tensors_of(model, head, call.message)
@@ -89,5 +91,7 @@ class RawInfer:
 
 
 def _request(model: Model, head: Head, message: Message) -> RestRequest:
+    held = memory_to_read(message, extra) if raw_inputs(model) and (extra := extra_nbytes(head, message)) else None
     tensors = tensors_of(model, head, message)
+    del held
     return decode_rest_request(message, head) if tensors is None else request_of_tensors(tensors, head)

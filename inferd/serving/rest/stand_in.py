@@ -335,16 +335,9 @@ class StandIn:
 
     async def _raw(self, head: Head, body: bytes) -> inference.ModelInferRequest | None:
         """The request that a file, a text or a record makes; None: the model takes none."""
-        name, version = head.model_name.decode(), head.model_version.decode()
-        read = partial(tensors_of, await self._model(name, version), head, body)
-        tensors = await asyncio.to_thread(read) if len(body) > LONG_NBYTES else read()
-        if tensors is None:
-            return None
-        message = inference.ModelInferRequest(model_name=name, model_version=version)
-        for tensor in tensors:
-            message.inputs.add(name=tensor[0], datatype=tensor[1], shape=tensor[2])
-            message.raw_input_contents.append(tensor[3])
-        return message
+        model = await self._model(head.model_name.decode(), head.model_version.decode())
+        read = partial(_raw_request, model, head, body)
+        return await asyncio.to_thread(read) if len(body) > LONG_NBYTES else read()
 
     def _check_identity(self, connection: Connection) -> None:
         session = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None
@@ -436,6 +429,18 @@ class _Held:
 
     def release(self) -> None:
         self._server.hold(-self._nbytes)
+
+
+def _raw_request(model: Model, head: Head, body: bytes) -> inference.ModelInferRequest | None:
+    tensors = tensors_of(model, head, body)
+    if tensors is None:
+        return None
+    message = inference.ModelInferRequest(model_name=head.model_name.decode(), model_version=head.model_version.decode())
+    for name, datatype, shape, values in tensors:
+        message.inputs.add(name=name, datatype=datatype, shape=shape)
+        parts = (part for value in values for part in (memoryview(value).nbytes.to_bytes(4, "little"), value))
+        message.raw_input_contents.append(b"".join(parts))
+    return message
 
 
 def _too_large(most: int, got: str) -> ResourceExhausted:

@@ -7,13 +7,23 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from inferd.errors import InvalidArgument
+from inferd._core.grpc import message as messages
+from inferd._core.grpc.call import Call
+from inferd._core.grpc.message import Message
+from inferd._core.http.head import Head
+from inferd._core.rest.raw import memory_to_read
+from inferd._core.tensor.tensor import Signature
+from inferd.errors import InvalidArgument, ResourceExhausted
+from inferd.protocol import inference
+from inferd.serving.rest import raw_body
 from inferd.serving.rest.raw_body import MAX_PARTS, parts_of
+from inferd.serving.rest.raw_infer import RawInfer
 from tests import models
 from tests.rest import Asker
 from tests.server_fixtures import TRANSPORTS, ServerFixture
@@ -137,6 +147,15 @@ def test_a_model_that_takes_bytes_as_they_are(served: ServerFixture) -> None:
         ("identity", "application/octet-stream", b"\x89PNG", 400, "JSON"),
         ("identity", "application/json", b"{}", 400, "inputs"),
         ("identity", "application/json", b'{"inputs": null}', 400, "inputs"),
+        ("parcels", "application/json", b"[" + b"0," * 64 + b"0]", 400, "expected at most 64 values in a request, got 65"),
+        ("topics", "application/json", b'{"text": [%b"a"]}' % (b'"a",' * 64), 400, "expected at most 64 values in a request, got 65"),
+        (
+            "written_digits",
+            "application/json",
+            json.dumps({str(n): "" for n in range(65)}).encode(),
+            400,
+            "at most 64 values in a request, got 65",
+        ),
         ("topics", "image/png", b"\x89PNG", 415, "expected text/plain for model 'topics', got image/png"),
         ("topics", "text/plain; charset=latin1", b"x", 400, "expected charset=utf-8, got 'latin1'"),
         ("topics", "text/plain", b"\xff", 400, "input 'text'"),
@@ -157,6 +176,82 @@ def test_bodies_that_are_wrong(served: ServerFixture, model: str, content_type: 
     with Asker(served.http) as asker:
         answer = asker.post(f"/v2/models/{model}/infer", body, content_type=content_type)
     assert (answer.status, words in answer.error) == (status, True), answer.error
+
+
+# ---- what it costs
+
+
+def raw_model(**kinds: str) -> Any:
+    config = inference.ModelConfig(max_batch_size=64)
+    for name, step in kinds.items():
+        getattr(config.inferd.preprocess.add(name=name).steps.add(), step).SetInParent()
+    specs = [(name, "BYTES", (-1, 1)) for name in kinds]
+    return SimpleNamespace(name="m", config=config, signature=Signature("m", "1", specs, [("y", "FP32", (-1,))], 64))
+
+
+@pytest.mark.parametrize(
+    ("step", "body"), [("columns", b"[" + b"0," * 70_000 + b"0]"), ("tokenize", b'{"x": [' + b'"a",' * 70_000 + b'"a"]}')]
+)
+def test_values_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch, step: str, body: bytes) -> None:
+    monkeypatch.setattr(raw_body.msgspec.json, "decode", None)
+    head = Head.of("POST", "/v2/models/m/infer", [("content-type", "application/json")])
+    with pytest.raises(InvalidArgument, match="at most 64 values in a request, got 70001"):
+        raw_body.tensors_of(raw_model(x=step), head, body)
+
+
+def test_commas_in_texts_and_records_are_no_values() -> None:
+    head = Head.of("POST", "/v2/models/m/infer", [("content-type", "application/json")])
+    record = b'{"a": [%b0], "b": ",\\",[,"}' % (b"0," * 100)
+    [(*_, rows)] = raw_body.tensors_of(raw_model(x="columns"), head, b"[%b]" % b",".join([record] * 64))
+    assert list(map(bytes, rows)) == [record] * 64
+    [(*_, texts)] = raw_body.tensors_of(raw_model(x="tokenize"), head, b'{"x": [%b]}' % b",".join([b'",,[{\\","'] * 64))
+    assert texts == [b',,[{",'] * 64
+
+
+def test_a_file_is_not_copied_before_its_tensor_is_made() -> None:
+    head = Head.of("POST", "/v2/models/m/infer", [("content-type", "image/png")])
+    body = Message(b"\x89PNG")
+    [(*_, [content])] = raw_body.tensors_of(raw_model(x="decode_image"), head, body)
+    assert content is body
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "is_long", "times"),
+    [
+        ("application/json", b'{"x": "%b"}' % (b"a" * (64 << 10)), True, 5),
+        ("application/json", b'{"x": "a"}', False, 5),
+        ("text/plain", b"a" * (64 << 10 | 1), False, 0),
+        ("text/plain", b"a" * (256 << 10 | 1), True, 0),
+    ],
+)
+def test_long_bodies_go_to_a_thread_and_charge_what_they_take(content_type: str, body: bytes, is_long: bool, times: int) -> None:
+    head = Head.of("POST", "/v2/models/m/infer", [("content-type", content_type)])
+    given: list[Any] = []
+
+    class Kept(Call):
+        def run_on_thread(self, work: Any) -> None:
+            given.append(work)
+
+    repository: Any = SimpleNamespace(lookup=lambda name, version: raw_model(x="tokenize"))
+    raw_infer = RawInfer(repository, lambda call, request: None, lambda call, error: None, None, lambda call, head: None)
+    call = Kept("", Message(body))
+    assert raw_infer.take(call, head)
+    assert len(given) == is_long
+    assert raw_body.extra_nbytes(head, body) == times * len(body)
+    if given:
+        given[0].cancel()
+
+
+def test_reading_json_is_charged_and_rejected_where_there_is_no_room() -> None:
+    before = messages.in_use()
+    body = Message(bytes(1 << 20))
+    held = memory_to_read(body, 5 << 20)
+    assert messages.in_use() - before >= 6 << 20
+    del held
+    assert messages.in_use() - before < 2 << 20
+    with pytest.raises(ResourceExhausted, match="more than this server ever has") as caught:
+        memory_to_read(body, 1 << 40)
+    assert caught.value.reason == "message_size"
 
 
 # ---- forms
