@@ -22,6 +22,9 @@ from inferd.errors import InvalidArgument
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
 
+cdef enum:
+    MAX_LEADING_NBYTES = 1024           # of white space before JSON that has no Content-Type of its own
+
 # Content types of a request in JSON; the last is what curl says of itself.
 cdef frozenset JSON_TYPES = frozenset((None, b"application/json", b"text/json", b"application/octet-stream",
                                        b"application/x-www-form-urlencoded"))
@@ -35,7 +38,7 @@ cdef inline Bytes bytes_of(bytes text) noexcept:
 
 cdef inline bint begins_with_brace(Message body) noexcept:
     cdef Py_ssize_t i
-    for i in range(body.nbytes):
+    for i in range(min(body.nbytes, <Py_ssize_t>MAX_LEADING_NBYTES)):
         if body.data[i] not in b" \t\r\n":
             return body.data[i] == c'{'
     return False

@@ -34,7 +34,7 @@ Tensor = tuple[str, str, tuple[int, ...], "list[Buffer]"]  # name, datatype, sha
 # These types say nothing of the content; the last is what curl says of any file.
 UNTOLD = (None, b"application/octet-stream", b"application/x-www-form-urlencoded")
 JSON_TYPES = (b"application/json", b"text/json", *UNTOLD)  # of a request in JSON
-BRACE = re.compile(rb"[ \t\r\n]*\{")
+BRACE = re.compile(rb"[ \t\r\n]{0,1024}\{")  # as in rest_path.pyx
 FORM = b"multipart/form-data"
 MAX_PARTS = 256  # of a form
 MAX_PART_HEAD_NBYTES = 4 << 10
@@ -118,6 +118,7 @@ def is_raw(head: Head, body: Buffer) -> bool:
 
 
 def begins_with_brace(body: Buffer) -> bool:
+    """White space before it counts as a file's after the first KiB."""
     return BRACE.match(body) is not None
 
 
