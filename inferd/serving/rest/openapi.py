@@ -15,7 +15,7 @@ import msgspec
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.labels import versions_of
 from inferd.observe.text_format import REST_S
-from inferd.serving.rest.raw_body import TAKEN_TYPES, Kind, raw_inputs
+from inferd.serving.rest.raw_body import Kind, raw_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -156,7 +156,7 @@ def _infer(key: str, model: Model) -> Json:
     content: Json = {"application/json": {"schema": _reference(f"{key}.Request"), **_examples(model)}}
     raw = raw_inputs(model)
     for each in raw:
-        for media_type in TAKEN_TYPES[each.kind]:
+        for media_type in each.media_types:
             text = {"schema": {"type": "string"}} if media_type.startswith("text/") else {}
             content.setdefault(media_type, text)
     if raw:

@@ -63,9 +63,10 @@ TAKEN_TYPES = {
     Kind.IMAGE: ("image/jpeg", "image/png", "image/webp", "image/bmp"),
     Kind.AUDIO: ("audio/wav", "audio/mpeg", "audio/flac", "audio/ogg"),
     Kind.TEXT: ("text/plain",),
-    Kind.RECORD: ("application/json", "text/csv", "application/vnd.apache.arrow.stream"),
+    Kind.RECORD: ("application/json",),
     Kind.BYTES: ("application/octet-stream",),
 }
+RECORD_TYPES = {"CSV": ("text/csv",), "ARROW": ("application/vnd.apache.arrow.stream",)}  # of columns.format
 
 
 class RawInput(NamedTuple):
@@ -75,6 +76,13 @@ class RawInput(NamedTuple):
     shape: tuple[int, ...]
     kind: Kind
     step: Any = None
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        if self.kind != Kind.RECORD:
+            return TAKEN_TYPES[self.kind]
+        columns = self.step.columns
+        return RECORD_TYPES.get(columns.Format.Name(columns.format), TAKEN_TYPES[self.kind])
 
     def most_values(self, max_batch_size: int) -> int:
         """The most values that a request may have for it."""
@@ -176,7 +184,7 @@ def _takes(input_: RawInput, content_type: bytes | None) -> bool:
         return True
     assert content_type is not None
     if input_.kind == Kind.RECORD:
-        return content_type.decode("latin-1") in TAKEN_TYPES[input_.kind]
+        return content_type.decode("latin-1") in input_.media_types
     return content_type.startswith(input_.kind.encode() + b"/")
 
 
@@ -185,7 +193,7 @@ def _wrong_type(model: Model, inputs: list[RawInput], content_type: bytes | None
     if not inputs:
         said = f"Content-Type: expected application/json, as model {model.name!r} has no input that reads a file, got {got}"
         return InvalidArgument(f"{said}; send `inputs`, or serve it with preprocessing", reason="media_type")
-    taken = ", ".join(word for each in inputs for word in TAKEN_TYPES[each.kind])
+    taken = ", ".join(word for each in inputs for word in each.media_types)
     return InvalidArgument(f"Content-Type: expected {taken} for model {model.name!r}, got {got}", reason="media_type")
 
 

@@ -86,6 +86,11 @@ def test_what_json_cannot_hold_has_no_example(document: Any) -> None:
     assert "binary_data_size" in json.dumps(document["components"]["schemas"])
 
 
+def test_records_have_the_media_type_of_their_format(document: Any) -> None:
+    content = document["paths"]["/v2/models/parcels/infer"]["post"]["requestBody"]["content"]
+    assert content.keys() == {"application/json", "multipart/form-data"}
+
+
 def test_it_follows_the_models(tmp_path: Path) -> None:
     folder = models.repository(tmp_path, {"one": models.identity(), "two": models.identity()})
     with ServerFixture(folder, http_port=0, model_control="explicit", load_model=("one",)) as server, Asker(server.http) as asker:

@@ -156,6 +156,7 @@ def test_a_model_that_takes_bytes_as_they_are(served: ServerFixture) -> None:
             400,
             "at most 64 values in a request, got 65",
         ),
+        ("parcels", "text/csv", b"1,2", 415, "expected application/json for model 'parcels', got text/csv"),
         ("written_digits", "application/octet-stream", b" " * 1025 + b'{"picture": ""}', 400, "that begin like none of them"),
         ("topics", "image/png", b"\x89PNG", 415, "expected text/plain for model 'topics', got image/png"),
         ("topics", "text/plain; charset=latin1", b"x", 400, "expected charset=utf-8, got 'latin1'"),
