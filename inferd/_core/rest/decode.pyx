@@ -280,7 +280,8 @@ cdef int read_request(RestRequest request, const yyjson_val *root, Py_ssize_t js
     cdef int parameter_count = 0
     cdef Place place = place_of(b"request body", -1)
     cdef int i
-    expect_type(root, OBJECT, &place, "JSON", 'an object: {"inputs": [...]}')
+    if type_of(root) != OBJECT:
+        raise InvalidArgument(f'request body: expected a JSON object, {{"inputs": [...]}}, got {shown_value(root)}')
     find(root, request_words, REQUEST_KEYS, found, &place)
     if found[INPUTS] == NULL:
         raise InvalidArgument("request body: 'inputs' is missing; send an array of tensors: name, shape, datatype, data",
@@ -528,12 +529,12 @@ cdef int reject_json(Message body, Py_ssize_t json_nbytes, const yyjson_read_err
     text = word.data[:word.nbytes].lower().lstrip(b"+-")
     if text.startswith((b"nan", b"inf")):
         raise InvalidArgument(f"request body: byte {error.pos}: JSON has no NaN and no Infinity; send the tensor as binary data "
-                              "(parameter binary_data_size), which has them")
+                              "(parameter binary_data_size), which has them", reason="no_inputs")
     said = error.msg.decode()
     if said.startswith("number is infinity"):
         raise InvalidArgument(f"request body: byte {error.pos}: a number is larger than FP64 holds (1.7976931348623157e+308); send it as "
                               "binary data (parameter binary_data_size) if it is to be Infinity")
-    raise InvalidArgument(f"request body: malformed JSON at byte {error.pos}: {said}")
+    raise InvalidArgument(f"request body: malformed JSON at byte {error.pos}: {said}", reason="no_inputs")
 
 
 cdef str shown_value(const yyjson_val *value):

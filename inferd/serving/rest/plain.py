@@ -126,7 +126,9 @@ def _parsed(text: bytes) -> dict[str, Any]:
         raise InvalidArgument("body: expected JSON of few levels, got arrays or objects within one another without an end") from None
     except json.JSONDecodeError as error:
         cure = "; binary tensors behind it need the header Inference-Header-Content-Length" if "Extra data" in error.msg else ""
-        raise InvalidArgument(f"body: expected JSON, got something else at character {error.pos}: {error.msg}{cure}") from None
+        raise InvalidArgument(
+            f"body: expected JSON, got something else at character {error.pos}: {error.msg}{cure}", reason="no_inputs"
+        ) from None
     except ValueError:  # Python converts no integer of so many digits
         raise InvalidArgument("body: expected JSON, got a number of thousands of digits") from None
     return _object(document, "body")
@@ -146,7 +148,7 @@ def _without_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise InvalidArgument(f"body: expected JSON, which has no {word}; {BINARY_CURE}")
+    raise InvalidArgument(f"body: expected JSON, which has no {word}; {BINARY_CURE}", reason="no_inputs")
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

@@ -226,7 +226,7 @@ def _json(model: Model, inputs: list[RawInput], content: Buffer) -> list[Tensor]
         _check_count(model, inputs, content, 2)
         found = msgspec.json.decode(content, type=dict[str, Value | list[Value]])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _no_json(error) from None
+        raise _no_json(inputs, error) from None
     by_name = {each.name: each for each in inputs}
     if not found or not found.keys() <= by_name.keys():
         other = next((name for name in found if name not in by_name), "")
@@ -258,9 +258,11 @@ def _check_count(model: Model, inputs: list[RawInput], content: Buffer, deepest:
         raise InvalidArgument(f"body: model {model.name!r}: expected at most {most} values in a request, got {got}; send several requests")
 
 
-def _no_json(error: Exception) -> InvalidArgument:
+def _no_json(inputs: list[RawInput], error: Exception) -> InvalidArgument:
+    cure = "; a text that begins with { needs Content-Type: text/plain" if any(each.kind == Kind.TEXT for each in inputs) else ""
     return InvalidArgument(
-        f'body: expected JSON with `inputs`, or with texts, base64 strings or {{"b64": ...}} by the names of inputs: {str(error)[:128]}'
+        f'body: expected JSON with `inputs`, or with texts, base64 strings or {{"b64": ...}} by the names of inputs: '
+        f"{str(error)[:128]}{cure}"
     )
 
 

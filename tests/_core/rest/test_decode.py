@@ -187,7 +187,8 @@ def test_a_float_that_rounds_to_the_largest_is_taken() -> None:
     ("body", "expected"),
     [
         (b"", "request body: expected JSON"),
-        (b"[]", 'expected an object: {"inputs": [...]}, got an array'),
+        (b"[]", 'request body: expected a JSON object, {"inputs": [...]}, got an array'),
+        (b"null", 'request body: expected a JSON object, {"inputs": [...]}, got null'),
         (b"{}", "'inputs' is missing; send an array of tensors"),
         (b'{"inputs":{}}', "'inputs': expected an array of tensors"),
         (b'{"inputs":[],}', "malformed JSON at byte"),

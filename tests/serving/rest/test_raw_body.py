@@ -147,6 +147,7 @@ def test_a_model_that_takes_bytes_as_they_are(served: ServerFixture) -> None:
         ("identity", "application/octet-stream", b"\x89PNG", 400, "JSON"),
         ("identity", "application/json", b"{}", 400, "inputs"),
         ("identity", "application/json", b'{"inputs": null}', 400, "inputs"),
+        ("identity", "application/json", b"null", 400, "expected"),
         ("parcels", "application/json", b"[" + b"0," * 64 + b"0]", 400, "expected at most 64 values in a request, got 65"),
         ("topics", "application/json", b'{"text": [%b"a"]}' % (b'"a",' * 64), 400, "expected at most 64 values in a request, got 65"),
         (
@@ -157,6 +158,8 @@ def test_a_model_that_takes_bytes_as_they_are(served: ServerFixture) -> None:
             "at most 64 values in a request, got 65",
         ),
         ("parcels", "text/csv", b"1,2", 415, "expected application/json for model 'parcels', got text/csv"),
+        ("parcels", "application/json", b'{"stops": NaN}', 400, "NaN at byte 10 is not a JSON value: send null"),
+        ("topics", "application/x-www-form-urlencoded", b"{hello}", 400, "a text that begins with { needs Content-Type: text/plain"),
         ("written_digits", "application/octet-stream", b" " * 1025 + b'{"picture": ""}', 400, "that begin like none of them"),
         ("topics", "image/png", b"\x89PNG", 415, "expected text/plain for model 'topics', got image/png"),
         ("topics", "text/plain; charset=latin1", b"x", 400, "expected charset=utf-8, got 'latin1'"),
