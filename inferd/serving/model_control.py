@@ -111,15 +111,21 @@ class ModelControl:
         now = versions_of(lifecycle.repository.labels, request.model_name)
         return options.RollbackResponse(version=now.get(request.label, 0))
 
-    def _ordered(self, repository_name: str, message: str) -> Lifecycle:
+    def check_allowed(self) -> Lifecycle:
+        """Raises where clients may not load and unload: gRPC has Triton's code."""
         if self._lifecycle is None or not self.explicit:
             raise Unavailable(
                 "explicit model load / unload is not allowed if polling is enabled, or without model control: start the server with "
-                "--model-control explicit"
+                "--model-control explicit",
+                reason="model_control",
             )
+        return self._lifecycle
+
+    def _ordered(self, repository_name: str, message: str) -> Lifecycle:
+        lifecycle = self.check_allowed()
         if repository_name:
             raise Unimplemented(f"{message}.repository_name: naming a repository is not supported; leave it empty")
-        return self._lifecycle
+        return lifecycle
 
     def _changing(self) -> Lifecycle:
         if self._lifecycle is None:

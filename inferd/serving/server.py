@@ -121,7 +121,7 @@ class Server:
         http = ("h2", "http/1.1") if self.rest_name == "native" else ("http/1.1",)
         self._tls = Tls(settings, http) if settings.tls_cert is not None else None
         self._pages = Pages(self.repository, inferd.__version__) if self.rest_name else None
-        self.rest = RestService(self.service.methods, settings.cors_origin, self._pages)
+        self.rest = RestService(self.service.methods, settings.cors_origin, self._pages, self._models.control)
         self.transport_name, self._transport = self._make_transport(native=native)
         if self._pages is not None and opens:  # else the metrics of all workers are the first process's
             self._pages.serve_metrics(self.metrics().wsgi_app())

@@ -15,7 +15,7 @@ cdef dict STATUS_OF_CODE = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 4
 # HTTP has statuses of its own for these, by the error's reason.
 cdef dict STATUS_OF_REASON = {
     "message_size": 413, "header_size": 431, "http_version": 505, "expectation": 417, "media_type": 415, "stalled": 408,
-    "content_coding": 415, "compression": 400,
+    "content_coding": 415, "compression": 400, "model_control": 412,
 }
 
 cdef dict PHRASES = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inferd._core.http.head import Head
     from inferd.errors import RequestError
     from inferd.serving.method import Method
+    from inferd.serving.model_control import ModelControl
     from inferd.serving.rest.pages import Pages
 
 __all__ = ["INFER", "Headers", "Response", "RestService", "error_response", "is_probe", "split"]
@@ -64,10 +65,16 @@ class Asked(NamedTuple):
 
 class RestService:
     """All paths but POST .../infer. methods: the service table. cors_origins: of web pages that may call; "*" is any.
-    pages: what the server makes of itself; None: nothing."""
+    pages: what the server makes of itself; None: nothing. control: says whether clients may load and unload models; None: any may ask."""
 
-    def __init__(self, methods: Mapping[str, Method], cors_origins: Sequence[str] = (), pages: Pages | None = None) -> None:
-        self._methods, self._pages = methods, pages
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        cors_origins: Sequence[str] = (),
+        pages: Pages | None = None,
+        control: ModelControl | None = None,
+    ) -> None:
+        self._methods, self._pages, self._control = methods, pages, control
         self._cors_origins = frozenset(origin.encode().lower() for origin in cors_origins)
         self._resources: dict[str, dict[str, Callable[[Asked], Awaitable[Response]] | None]] = {
             "v2": {"GET": self._metadata},
@@ -103,6 +110,8 @@ class RestService:
                 raise _no_such_path(head.path)
             if not resource.endswith("/load"):  # which brings a model's files
                 head.max_body_nbytes = MAX_BODY_NBYTES
+            elif self._control is not None and head.verb_name == b"POST":
+                self._control.check_allowed()
 
     async def respond(self, head: Head, body: bytes) -> Response:
         """The response to a request that is no inference. Raises RequestError."""
@@ -192,7 +201,7 @@ class RestService:
     async def _load(self, asked: Asked) -> Response:
         """Files come in base64."""
         request = inference.RepositoryModelLoadRequest(model_name=asked.model)
-        for name, value in _member(_object(asked.body), "parameters", dict, {}).items():
+        for name, value in _load_parameters(asked.body).items():
             if not name.startswith("file:"):
                 _set_parameter(request.parameters[name], f"parameters.{name}", value)
                 continue
@@ -308,6 +317,19 @@ def _object(body: bytes) -> dict[str, Any]:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidArgument(f"body: expected a JSON object: {str(error)[:MAX_SHOWN_CHARS]}") from None
+
+
+class _Load(msgspec.Struct):
+    """A body of 64 MB may hold 20 million empty arrays: only these types become Python objects."""
+
+    parameters: dict[str, str | int | float | bool | None] = {}
+
+
+def _load_parameters(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body or b"{}", type=_Load).parameters
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument(f"body: expected a JSON object with parameters: {str(error)[:MAX_SHOWN_CHARS]}") from None
 
 
 def _member(found: dict[str, Any], name: str, kind: type, default: Any) -> Any:

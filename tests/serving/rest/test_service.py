@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from inferd.errors import InvalidArgument, ResourceExhausted, Unauthenticated
-from inferd.serving.rest.service import INFER, error_response, split
+from inferd._core.http.response import status_of
+from inferd.errors import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from inferd.serving.model_control import ModelControl
+from inferd.serving.rest.service import INFER, RestService, _load_parameters, error_response, split
 from tests import models
 from tests.rest import Asker, infer_body
 from tests.server_fixtures import TRANSPORTS, ServerFixture
@@ -107,12 +110,29 @@ def test_a_model_that_the_client_sends(asker: Asker) -> None:
     assert asker.post("/v2/repository/models/sent/unload").status == 200
 
 
+def test_load_without_model_control_is_rejected_before_its_body() -> None:
+    head: Any = SimpleNamespace(path=b"/v2/repository/models/m/load", verb_name=b"POST", origin=None, is_infer=False)
+    call: Any = None
+    with pytest.raises(Unavailable, match="--model-control explicit") as caught:
+        RestService({}, control=ModelControl()).admit(call, head)
+    assert status_of(caught.value) == 412  # another replica would say the same: 503 would have clients try again
+    lifecycle: Any = object()
+    RestService({}, control=ModelControl(lifecycle, explicit=True)).admit(call, head)
+
+
+def test_load_decodes_nothing_but_parameters() -> None:
+    assert _load_parameters(b'{"other": [[]], "parameters": {"config": "a", "version": 1}}') == {"config": "a", "version": 1}
+    for body in (b'{"parameters": {"a": [[]]}}', b'{"parameters": {"a": {}}}', b"[[]]"):
+        with pytest.raises(InvalidArgument, match="expected a JSON object with parameters"):
+            _load_parameters(body)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
         ("/v2/repository/models/x/load", {"parameters": {"file:1/model.onnx": "?"}}, 400, "as a string in base64"),
         ("/v2/repository/models/x/load", {"parameters": {"own": 1}}, 400, "expected config, file:VERSION/NAME or version"),
-        ("/v2/repository/models/x/load", {"parameters": [1]}, 400, "parameters: expected an object"),
+        ("/v2/repository/models/x/load", {"parameters": [1]}, 400, "Expected `object`, got `array` - at `$.parameters`"),
         ("/v2/repository/models/x/load", {"parameters": {"config": 0.5}}, 400, "parameters.config: expected true, false"),
         ("/v2/repository/index", b"[]", 400, "body: expected a JSON object"),
         ("/v2/repository/index", {"ready": 1}, 400, "ready: expected true or false"),
