@@ -34,6 +34,8 @@ cdef class Http1Connection(StreamSocket):
     cdef int64_t max_age_ns     # it drains at this age; 0: never
     cdef KeepalivePolicy keepalive
     cdef StallPolicy stall      # whether the rest of a request comes
+    cdef int64_t whole_ns       # when the present request was whole; about
+    cdef public int64_t together_ns     # a client that ends its side within this time behind its request waits for the response
     cdef int64_t begun_calls, seen_calls        # since it began; at the last look
     cdef bytes authorized       # the value of `Authorization` that the authenticator last accepted for all calls; None: there is none
     cdef uint64_t authorized_epoch

@@ -18,7 +18,7 @@ from inferd._core.http.response cimport decompression_error, error_body, error_h
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
 from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES, MAX_PATH_NBYTES, QUANTUM, TASK_NBYTES
-from inferd._core.net.poller cimport READABLE
+from inferd._core.net.poller cimport GONE, HUNG_UP, READABLE
 from inferd._core.net.server_state cimport SEND_NBYTES, ServerState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_stalled
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, StreamSocket
@@ -32,6 +32,7 @@ cdef enum:
     MAX_HEAD_NBYTES = 32 << 10  # of a response
     IDLE_NS = 75_000_000_000    # without a call, where max_connection_idle_s is 0; as in nginx
     NAME_NBYTES = 4             # of HTTP2_NAME, with which HTTP/2's preface begins
+    TOGETHER_NS = 100_000_000   # a client's end may come so much later than its request, and came with it
 
 cdef bytes HTTP2_NAME = b"PRI "
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -165,6 +166,7 @@ cdef class Http1Connection(StreamSocket):
         super().__init__(server, socket, tls)
         self.handler = http_handler(server.http_handler)
         self.parser = Parser(server.limits.max_header_nbytes, server.limits.max_message_nbytes)
+        self.together_ns = TOGETHER_NS
 
     def __dealloc__(self):
         global live_count
@@ -326,6 +328,8 @@ cdef class Http1Connection(StreamSocket):
     cdef int end_request(self) except -1:
         cdef Http1Call call = self.call
         self.paused = True
+        if self.poller is not None:
+            self.whole_ns = self.poller.now_ns
         if call is None:                # it was rejected, and has its response
             return self.next_request()
         if call.settled:
@@ -374,7 +378,9 @@ cdef class Http1Connection(StreamSocket):
             self.finish()
 
     cdef int left_while_paused(self) except -1:
-        if self.call is not None and not self.call.settled:
+        if not self.readiness & GONE and self.parser.stage == WHOLE and self.poller.now_ns - self.whole_ns < self.together_ns:
+            self.readiness &= ~HUNG_UP  # request and end came together, as of `nc`
+        elif self.call is not None and not self.call.settled:
             self.finish()               # nobody waits for the response
         return 0
 

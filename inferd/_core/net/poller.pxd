@@ -9,11 +9,12 @@ cdef enum:
     WRITABLE = 2                        # the socket takes bytes
     HUNG_UP = 4                         # the client sends nothing more: read until the end of its bytes
     CUT = 8                             # a read may end before the bytes do, at urgent data or a descriptor: read until EAGAIN
+    GONE = 16                           # the client reads nothing more either
 
 cdef class Polled(Flow):                # one socket
     cdef readonly int descriptor        # -1: none, or it is closed
     cdef bytearray unsent               # bytes that the socket did not take; None: it takes more
-    cdef uint32_t readiness             # READABLE, WRITABLE, HUNG_UP, CUT: what epoll has said and no system call has disproved
+    cdef uint32_t readiness             # READABLE, WRITABLE, HUNG_UP, CUT, GONE: what epoll has said and no system call has disproved
     cdef Poller poller                  # None before add() and after forget()
     cdef bint dirty                     # it is in the server's list of connections with output
     # Writes the output that the transport takes, a turn's worth at most.
@@ -27,6 +28,7 @@ cdef class Poller:
     cdef Scheduler scheduler            # the flows that have work
     cdef object schedule                # schedule(callback) is loop.call_soon: the callback runs before the loop handles new events
     cdef public int64_t budget_ns       # how long turns take in one iteration
+    cdef int64_t now_ns                 # when the latest turn began
     cdef bint scheduled                 # turns are scheduled for the next iteration
     # Watches the socket. Raises OSError.
     cdef int add(self, Polled socket) except -1

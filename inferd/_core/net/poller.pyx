@@ -109,6 +109,8 @@ cdef class Poller:
                 if events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
                     socket.readiness |= READABLE | HUNG_UP
                     socket.deficit = min(socket.deficit, 0)     # its end is not urgent
+                if events[i].events & (EPOLLHUP | EPOLLERR):
+                    socket.readiness |= GONE
                 if events[i].events & EPOLLPRI:
                     socket.readiness |= READABLE | CUT
                 if socket.readiness & READABLE or socket.unsent is not None:
@@ -123,14 +125,17 @@ cdef class Poller:
     cdef int run(self) except -1:
         cdef Flow flow
         cdef bint more
-        cdef int64_t until_ns = monotonic_ns() + self.budget_ns
+        cdef int64_t until_ns
+        self.now_ns = monotonic_ns()
+        until_ns = self.now_ns + self.budget_ns
         while True:
             flow = self.scheduler.next()
             if flow is None:
                 break
             more = flow.take_turn()
             self.scheduler.charge(flow, flow.cost, more)
-            if monotonic_ns() >= until_ns:
+            self.now_ns = monotonic_ns()
+            if self.now_ns >= until_ns:
                 break
         if self.scheduler.has_work():
             self.schedule_turns()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import select
 import socket
 import ssl
+import struct
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from inferd._core.http1.connection import Http1Call
 from inferd._core.net.tls import Tls
 from inferd.errors import NotFound, ResourceExhausted, Unauthenticated
 from tests._core.http1.served import CLOSING, DRAINING, INFER, OPEN, OPENING, Served, Sockets, Watched, Wire, infer, responses
+from tests.wire import LIMIT_S
 
 SECOND_NS = 10**9
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -410,6 +413,7 @@ class Work:
 def test_client_that_leaves_cancels_its_call(kind: str) -> None:
     with Sockets() as sockets:
         connection, client = sockets.connect(kind)
+        connection.together_ns = 0
         client.sendall(infer())
         sockets.until(lambda: sockets.served.calls)
         call, work = sockets.served.calls.pop(), Work()
@@ -430,6 +434,32 @@ def test_client_that_sends_no_more_gets_its_response() -> None:
         sockets.until(lambda: sockets.served.calls)
         sockets.served.calls.pop().reply(b"response")
         assert [each.body for each in responses(sockets.ends(client))] == [b"response"]
+
+
+@pytest.mark.parametrize("ends", ["shutdown", "reset"])
+def test_end_that_comes_a_little_later_than_its_request(ends: str) -> None:
+    """A thread reads a long body, or a batch runs, when the end is seen."""
+    with Sockets() as sockets:
+        connection, client = sockets.connect("tcp")
+        connection.together_ns = 10**12
+        client.sendall(infer() + infer(b"pipelined"))
+        sockets.until(lambda: sockets.served.calls)
+        if ends == "reset":  # its client reads no response
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            sockets.until(lambda: "released" in connection.told)
+            assert sockets.server.totals["abandoned"] == 1
+            return
+        client.shutdown(socket.SHUT_WR)
+        poller = select.poll()
+        poller.register(connection.socket, select.POLLRDHUP)
+        assert poller.poll(LIMIT_S * 1000)
+        sockets.turn()
+        sockets.served.calls.pop().reply(b"response")
+        sockets.until(lambda: sockets.served.calls)
+        sockets.turn()
+        sockets.served.calls.pop().reply(b"second")
+        assert [each.body for each in responses(sockets.ends(client))] == [b"response", b"second"]
 
 
 @pytest.mark.parametrize("sent", [b"", b"P", INFER, infer()[:-1]])
