@@ -31,10 +31,9 @@ cdef enum:
     JOINED_NBYTES = 16 << 10    # so much of a body is copied behind the head, and leaves in the same write
     MAX_HEAD_NBYTES = 32 << 10  # of a response
     IDLE_NS = 75_000_000_000    # without a call, where max_connection_idle_s is 0; as in nginx
-    NAME_NBYTES = 4             # of HTTP2_NAME, with which HTTP/2's preface begins
     TOGETHER_NS = 100_000_000   # a client's end may come so much later than its request, and came with it
 
-cdef bytes HTTP2_NAME = b"PRI "
+cdef bytes HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes OK_JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 cdef bytes OK_BINARY = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
@@ -271,9 +270,9 @@ cdef class Http1Connection(StreamSocket):
             self.enter(OPEN)
             return False
         self.first = (self.first or b"") + data[0][:nbytes[0]]
-        if len(self.first) < NAME_NBYTES and HTTP2_NAME.startswith(self.first):
+        if len(self.first) < PyBytes_GET_SIZE(HTTP2_PREFACE) and HTTP2_PREFACE.startswith(self.first):
             return True
-        if self.first.startswith(HTTP2_NAME):
+        if self.first.startswith(HTTP2_PREFACE):
             to = self.speaks_http2()
             if to is not None:
                 first, self.first = self.first, None

@@ -655,6 +655,13 @@ def test_preface_of_http2_is_handed_on(cuts: tuple[int, ...]) -> None:
         assert connection.goes_on.told[0] == "speaks_http2"
 
 
+@pytest.mark.parametrize("source", [b"PRI * HTaaaa", PREFACE[:-1] + b"x"])
+def test_broken_preface_is_answered_as_rest(wire: Wire, source: bytes) -> None:
+    wire.send(source)
+    [response] = wire.taken()
+    assert (response.status, response.headers["content-type"], wire.connection.told) == (505, "application/json", [])
+
+
 @pytest.mark.parametrize("source", [b"PUT /x HTTP/1.1\r\nHost: a\r\n\r\n", b"PROPFIND /x HTTP/1.1\r\nHost: a\r\n\r\n", infer()])
 def test_other_requests_that_begin_like_the_preface(served: Served, wire: Wire, source: bytes) -> None:
     assert wire.connection.state == OPENING
