@@ -22,6 +22,8 @@ cdef dict PHRASES = {status.value: status.phrase for status in HTTPStatus} | {49
 
 
 cpdef int status_of(error):
+    if error.reason == "stalled" and error.code == 14:      # of a server that stops: the client was not too slow
+        return 503
     return STATUS_OF_REASON.get(error.reason) or STATUS_OF_CODE.get(error.code, 500)
 
 

@@ -542,6 +542,16 @@ def test_request_that_comes_too_slowly(served: Served, wire: Wire, sent: bytes) 
     assert (served.server.totals["stalled"], served.server.totals["protocol_errors"]) == (1, 0)
 
 
+def test_request_that_a_drain_waits_for_in_vain(served: Served, wire: Wire) -> None:
+    """Another replica may answer: 408 would say that the client was too slow."""
+    wire.send(INFER)
+    served.server.stopping = True
+    for second in range(6):
+        look(wire, second * SECOND_NS)
+    [response] = wire.taken()
+    assert (response.status, json.loads(response.body)["code"]) == (503, "UNAVAILABLE")
+
+
 def test_request_that_moves_is_not_late(wire: Wire) -> None:
     source = infer(bytes(50_000))
     wire.send(source[:2000])

@@ -368,6 +368,12 @@ def test_a_body_that_does_not_come_is_late() -> None:
     client.exchange()
     assert error(client, stalled)[0] == "408"
     assert served.server.totals["stalled"] == 1
+    served.server.stopping = True  # then another replica may answer
+    unfinished = ask(client, PATH, b"{", length(100), end=False)
+    client.session.end_late_calls(now_ns + 31 * S, -1, 30 * S, 30 * S)
+    client.session.end_late_calls(now_ns + 62 * S, -1, 30 * S, 30 * S)
+    client.exchange()
+    assert error(client, unfinished)[:2] == ("503", "UNAVAILABLE")
     client.session.close()
 
 
