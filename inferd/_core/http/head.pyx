@@ -15,6 +15,7 @@ from inferd.errors import InvalidArgument, Unimplemented
 cdef enum:
     MAX_REQUEST_ID_NBYTES = 256 # a longer X-Request-Id is not repeated
     NUMBER_DIGITS = 18          # the most digits of a number in a field: 64 bits hold them
+    MAX_SHOWN_NBYTES = 64       # of a client's own words
 
 cdef enum Field:                # those that are read
     HOST = 0
@@ -110,11 +111,11 @@ cdef class Head:
         if verb != VERB_OTHER:
             self.verb_name = <bytes>VERBS[<int>verb]
         if nbytes == 0 or target[0] != c'/' and not (nbytes == 1 and target[0] == c'*' and verb == OPTIONS):
-            raise InvalidArgument("request target: expected a path that begins with '/', got something else", reason="target")
+            raise InvalidArgument("request target: expected a path that begins with '/', got another", reason="target")
         for i in range(nbytes):
             if target[i] <= 0x20 or target[i] >= 0x7F or target[i] == c'#':
-                raise InvalidArgument("request target: expected printable ASCII without '#', got something else; percent-encode it",
-                                      reason="target")
+                raise InvalidArgument(f"request target: expected printable ASCII without '#', got byte 0x{target[i]:02x}; "
+                                      "percent-encode it", reason="target")
         self.target = PyBytes_FromStringAndSize(<const char *>target, nbytes)
         query = <const uint8_t *>memchr(target, c'?', nbytes)
         self.path_nbytes = nbytes if query == NULL else query - target
@@ -233,7 +234,8 @@ cdef int read(Head head, Field field, const uint8_t *value, size_t nbytes, bint 
         head.key = key_of(value, nbytes)
     elif field == EXPECT:
         if not same_name(value, nbytes, "100-continue", 12):
-            raise InvalidArgument("header Expect: expected 100-continue, got something else; leave it out", reason="expectation")
+            raise InvalidArgument(f"header Expect: expected 100-continue, got {shown_word(value, nbytes)}; leave it out",
+                                  reason="expectation")
         head.expects_continue = True
     return 0
 
@@ -311,17 +313,22 @@ cdef Field field_of(const uint8_t *name, size_t nbytes) noexcept nogil:
     return OTHER
 
 
+cdef str shown_word(const uint8_t *word, size_t nbytes):
+    return repr(word[:min(nbytes, <size_t>MAX_SHOWN_NBYTES)])[1:]
+
+
 cdef int64_t number(Field field, const uint8_t *value, size_t nbytes) except -1:
     """1 to NUMBER_DIGITS digits, without a sign: two servers in a row must read the same."""
     cdef int64_t result = 0
-    cdef size_t i
+    cdef size_t i, come_nbytes = nbytes
     for i in range(min(nbytes, <size_t>NUMBER_DIGITS + 1)):
         if value[i] < c'0' or value[i] > c'9' or i == NUMBER_DIGITS:
             nbytes = 0
             break
         result = result * 10 + (value[i] - c'0')
     if nbytes == 0:
-        raise InvalidArgument(f"header {NAMES[<int>field]}: expected a number of 1 to {NUMBER_DIGITS} digits, got something else",
+        raise InvalidArgument(f"header {NAMES[<int>field]}: expected a number of 1 to {NUMBER_DIGITS} digits, got "
+                              f"{shown_word(value, come_nbytes)}",
                               reason="header")
     return result
 
@@ -396,7 +403,7 @@ cdef bytes percent_decoded(const uint8_t *text, Py_ssize_t nbytes):
             high = hexadecimal(text[i + 1]) if i + 2 < nbytes else -1
             low = hexadecimal(text[i + 2]) if i + 2 < nbytes else -1
             if high < 0 or low < 0:
-                raise InvalidArgument("request target: expected two hexadecimal digits behind '%', got something else", reason="target")
+                raise InvalidArgument("request target: expected two hexadecimal digits behind '%', got others", reason="target")
             into[made] = high << 4 | low
             i += 3
         else:

@@ -52,6 +52,7 @@ cdef extern from "<llhttp.h>" nogil:
         llhttp_data_cb on_body
         llhttp_cb on_header_value_complete
         llhttp_cb on_headers_complete
+        llhttp_cb on_chunk_header
         llhttp_cb on_message_complete
 
     void llhttp_settings_init(llhttp_settings_t *settings)

@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint8_t
 from inferd._core.grpc.message cimport Message, Share
 from inferd._core.http.head cimport Head, Verb
-from inferd._core.http1.llhttp cimport llhttp_t
+from inferd._core.http1.llhttp cimport llhttp_errno_t, llhttp_t
 
 cdef enum Stage:                        # of the present request
     BETWEEN = 0                         # nothing of it has come, or only an empty line
@@ -49,6 +49,8 @@ cdef class Parser:
     cdef bint skip_empty_line(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
     cdef bint take_known_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
     cdef int take_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
+    # The error at which llhttp has stopped.
+    cdef rejected(self, llhttp_errno_t found)
     cdef bint has_no_version(self, Py_ssize_t come_nbytes) noexcept
     cdef int end_head(self) except -1
     cdef Verb read_verb(self) noexcept

@@ -23,6 +23,8 @@ from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 cdef enum:
     # Sizes, extensions and trailers of a chunked body may take so many times its content, and max_header_nbytes more.
     FRAMING_TIMES = 8
+    MAX_SHOWN_NBYTES = 64       # of a client's own words
+    TLS_HANDSHAKE = 0x16        # the first byte of a client that speaks TLS
     KNOWN_NBYTES = 2 << 10      # the longest head that is kept, to be compared with the next one
 
 cdef dict EXPECTED = {
@@ -36,9 +38,9 @@ cdef dict EXPECTED = {
     <int>HPE_STRICT: ("expected lines that end with CR LF", "framing"),
     <int>HPE_INVALID_HEADER_TOKEN: ("header: expected 'Name: value' of visible characters on one line", "header"),
     <int>HPE_UNEXPECTED_SPACE: ("header: expected 'Name: value' of visible characters on one line", "header"),
-    <int>HPE_INVALID_CONTENT_LENGTH: ("header Content-Length: expected one number of digits, and no Transfer-Encoding", "framing"),
-    <int>HPE_UNEXPECTED_CONTENT_LENGTH: ("header Content-Length: expected it once, and without Transfer-Encoding", "framing"),
-    <int>HPE_INVALID_TRANSFER_ENCODING: ("header Transfer-Encoding: expected 'chunked', and no Content-Length", "framing"),
+    <int>HPE_INVALID_CONTENT_LENGTH: ("header Content-Length: expected one number of digits", "framing"),
+    <int>HPE_UNEXPECTED_CONTENT_LENGTH: ("header Content-Length: expected it once", "framing"),
+    <int>HPE_INVALID_TRANSFER_ENCODING: ("header Transfer-Encoding: expected 'chunked' once", "framing"),
     <int>HPE_INVALID_CHUNK_SIZE: ("chunked body: expected the size of a chunk in hexadecimal digits", "framing"),
 }
 
@@ -98,7 +100,9 @@ cdef class Parser:
         if nbytes[0] == 0:
             return False
         if self.empty_nbytes == 1 or data[0][0] < c'A' or data[0][0] > c'Z':
-            raise rejection(HPE_INVALID_METHOD)
+            if data[0][0] == TLS_HANDSHAKE and self.empty_nbytes == 0:
+                raise rejection(HPE_INVALID_METHOD, "a TLS handshake; this port speaks without TLS: use http://")
+            raise rejection(HPE_INVALID_METHOD, shown(data[0], 1))
         return True
 
     cdef bint take_known_head(self, const uint8_t **data, Py_ssize_t *nbytes) except -1:
@@ -136,7 +140,7 @@ cdef class Parser:
         if found == HPE_PAUSED:
             taken = <const uint8_t *>llhttp_get_error_pos(&self.state) - self.source - before_nbytes
         elif found != HPE_OK:
-            raise rejection(found)
+            raise self.rejected(found)
         self.head_nbytes += taken
         if self.head_nbytes > self.max_header_nbytes:
             raise ResourceExhausted(
@@ -154,6 +158,14 @@ cdef class Parser:
         data[0] += taken
         nbytes[0] -= taken
         return 0
+
+    cdef rejected(self, llhttp_errno_t found):
+        """The error at which llhttp has stopped."""
+        cdef bint is_length = found == HPE_INVALID_CONTENT_LENGTH or found == HPE_UNEXPECTED_CONTENT_LENGTH
+        cdef const char *reason = llhttp_get_error_reason(&self.state)
+        if is_length and self.chunked or found == HPE_INVALID_TRANSFER_ENCODING and self.head.content_nbytes >= 0:
+            return two_lengths()
+        return rejection(found, "another", reason.decode("ascii") if reason != NULL else "")
 
     cdef bint has_no_version(self, Py_ssize_t come_nbytes) noexcept:
         """Whether the line ends behind the path, as in HTTP/0.9. llhttp goes on with fields."""
@@ -180,12 +192,15 @@ cdef class Parser:
         if head.host is None and not self.is_1_0:
             raise InvalidArgument("header Host: expected it once, got none; HTTP/1.1 needs it", reason="header")
         if head.host is not None and not is_authority(head.host):
-            raise InvalidArgument("header Host: expected a host and perhaps a port, got something else", reason="header")
+            raise InvalidArgument(f"header Host: expected a host and perhaps a port, got {repr(head.host[:MAX_SHOWN_NBYTES])[1:]}",
+                                  reason="header")
         if authority is not None and authority.lower() != (head.host or b"").lower():
             raise InvalidArgument("request target: expected the same host as in the header Host, got another; send the path alone",
                                   reason="target")
-        if self.chunked and (self.is_1_0 or head.content_nbytes >= 0):
-            raise rejection(HPE_INVALID_TRANSFER_ENCODING)
+        if self.chunked and head.content_nbytes >= 0:
+            raise two_lengths()
+        if self.chunked and self.is_1_0:
+            raise rejection(HPE_INVALID_TRANSFER_ENCODING, "it with HTTP/1.0, which has none")
         head.finish()
         head.keep_alive = not self.closes and (not self.is_1_0 or self.keeps)
         return 0
@@ -214,10 +229,10 @@ cdef class Parser:
         elif self.name_nbytes == 17 and same_name(name, 17, "transfer-encoding", 17):
             if self.head.error is None:
                 if self.chunked:
-                    self.head.error = rejection(HPE_INVALID_TRANSFER_ENCODING)
+                    self.head.error = rejection(HPE_INVALID_TRANSFER_ENCODING, "it twice")
                 elif not same_name(value, nbytes, "chunked", 7):
-                    self.head.error = Unimplemented("header Transfer-Encoding: expected 'chunked', got something else; send chunks, or a "
-                                                    "body with Content-Length", reason="framing")
+                    self.head.error = Unimplemented(f"header Transfer-Encoding: expected 'chunked', got {shown(value, nbytes)}; "
+                                                    "send chunks, or a body with Content-Length", reason="framing")
             self.chunked = True
         else:
             self.head.add(name, self.name_nbytes, value, nbytes)
@@ -262,7 +277,7 @@ cdef class Parser:
         if found == HPE_PAUSED:
             taken = <const uint8_t *>llhttp_get_error_pos(&self.state) - data[0]
         elif found != HPE_OK:
-            raise rejection(found)
+            raise self.rejected(found)
         self.chunked_nbytes += taken
         self.check_framing(self.chunked_nbytes)
         self.missing_nbytes = min(self.state.content_length, <uint64_t>self.max_body_nbytes)    # of the present chunk
@@ -301,9 +316,21 @@ cdef class Parser:
             f"split the request into smaller ones, or have the server's limit raised", reason="message_size")
 
 
-cdef rejection(llhttp_errno_t found):
+cdef rejection(llhttp_errno_t found, str got="another", str said=""):
+    """said: llhttp's own words, in place of what came."""
     words, reason = EXPECTED.get(<int>found, ("expected a request of HTTP/1.1", "framing"))
-    return InvalidArgument(f"{words}, got something else", reason=reason)
+    if said and reason in ("framing", "header"):        # of a request line they depend on how its bytes came
+        return InvalidArgument(f"{words} (llhttp: {said})", reason=reason)
+    return InvalidArgument(f"{words}, got {got}", reason=reason)
+
+
+cdef two_lengths():
+    return InvalidArgument("headers: expected one of Content-Length and Transfer-Encoding, which say how long the body is, got both; "
+                           "send one", reason="framing")
+
+
+cdef str shown(const uint8_t *at, Py_ssize_t nbytes):
+    return repr(at[:min(nbytes, MAX_SHOWN_NBYTES)])[1:]
 
 
 cdef bytes authority_of(const uint8_t **target, Py_ssize_t *nbytes):
@@ -397,6 +424,15 @@ cdef int on_body(llhttp_t *state, const char *at, size_t nbytes) noexcept:
     return 0
 
 
+cdef int on_chunk_header(llhttp_t *state) noexcept:
+    """A chunk that is too long is rejected before its bytes come, as a Content-Length is."""
+    cdef Parser self = <Parser>state.data
+    if state.content_length > <uint64_t>(self.max_body_nbytes - self.body_nbytes):
+        self.failure = self.too_large()
+        return HPE_USER
+    return 0
+
+
 cdef int on_message_complete(llhttp_t *state) noexcept:
     return HPE_PAUSED
 
@@ -410,4 +446,5 @@ settings.on_header_value = <llhttp_data_cb><void *>on_header_value
 settings.on_header_value_complete = <llhttp_cb><void *>on_header_value_complete
 settings.on_headers_complete = <llhttp_cb><void *>on_headers_complete
 settings.on_body = <llhttp_data_cb><void *>on_body
+settings.on_chunk_header = <llhttp_cb><void *>on_chunk_header
 settings.on_message_complete = <llhttp_cb><void *>on_message_complete

@@ -201,6 +201,8 @@ WRONG: dict[str, tuple[bytes, int]] = {  # bytes, and the status of the response
     "many fields": (request(*[b"a: b"] * 1000), 431),
     "long body": (request(b"Content-Length: %d" % (MAX_BODY_NBYTES + 1)), 413),
     "long body of chunks": (chunked(b"%x\r\n" % (MAX_BODY_NBYTES + 1) + bytes(MAX_BODY_NBYTES + 1) + b"\r\n0\r\n\r\n"), 413),
+    "chunk of more than the limit": (chunked(b"ffffffffffffffff\r\n"), 413),
+    "chunk of more than is left": (chunked(b"5\r\nhello\r\n%x\r\n" % (MAX_BODY_NBYTES - 4)), 413),
     "expectation": (request(b"Expect: x", LENGTH, body=b"hello"), 417),
     "coding of the content": (request(b"Content-Encoding: br", LENGTH, body=b"hello"), 415),
 }
@@ -214,6 +216,28 @@ def test_trick(name: str) -> None:
     assert error is not None
     assert status_of(error) == status
     assert "expected" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("length, then chunks", "expected one of Content-Length and Transfer-Encoding"),
+        ("chunks, then length", "expected one of Content-Length and Transfer-Encoding"),
+        ("identity with a length", "expected one of Content-Length and Transfer-Encoding"),
+        ("twice the same length", "header Content-Length: expected it once (llhttp: "),
+        ("gzip, chunked", "got 'gzip, chunked'; send chunks"),
+        ("length with +", "expected one number of digits (llhttp: "),
+        ("host of two words", "got 'a b'"),
+        ("NUL in a name", "on one line (llhttp: "),
+        ("size with 0x", "hexadecimal digits (llhttp: "),
+        ("fragment", "got byte 0x23; percent-encode it"),
+        ("expectation", "got 'x'; leave it out"),
+        ("TLS", "got a TLS handshake; this port speaks without TLS: use http://"),
+    ],
+)
+def test_rejection_says_what_came(name: str, words: str) -> None:
+    _, error = parsed(WRONG[name][0])
+    assert words in str(error)
 
 
 @pytest.mark.parametrize("name", [name for name, (source, _) in WRONG.items() if len(source) <= 2_000] + list(RIGHT))
@@ -304,7 +328,7 @@ def test_what_a_body_lacks() -> None:
         (request(b"Content-Length: 9000", body=b"x"), 8999),
         (chunked(b"1000\r\nx"), 4095),
         (chunked(b"4\r\nfour\r\n10"), 16),
-        (chunked(b"ffffffffffffffff\r\n"), MAX_BODY_NBYTES),
+        (chunked(b"%x\r\n" % MAX_BODY_NBYTES), MAX_BODY_NBYTES),
         (chunked(CHUNKS), 0),
     ):
         parser = Parser(MAX_HEADER_NBYTES, MAX_BODY_NBYTES)
