@@ -566,6 +566,9 @@ cdef int reject_count(const TensorView *view, const yyjson_val *data) except -1:
             count += type_of(value) != ARRAY
             value = value + 1 if type_of(value) == ARRAY else behind(value)
     shape = ",".join([str(view.shape[axis]) for axis in range(view.rank)])
+    if element_count(view) == INT64_MAX:
+        raise InvalidArgument(f"input '{shown_name(view)}': expected a shape of fewer than 2^63 elements, got [{shape}] and {count} in "
+                              "'data'; send the shape that they have")
     raise InvalidArgument(f"input '{shown_name(view)}': expected the {element_count(view)} elements of {word_text(view.datatype)}[{shape}] "
                           f"in 'data', got {count}; send as many elements as the shape says")
 
