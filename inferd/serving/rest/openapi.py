@@ -38,10 +38,12 @@ STATUSES = {
     "401": "A token is needed, or is not known.",
     "403": "This client, or a web page of that origin, may not call.",
     "404": "There is no such model or version.",
+    "412": "A model cannot be loaded, or the server takes no orders to load: `error` says why.",
     "413": "The body is over `max_message_bytes`.",
     "415": "The model takes no body of this Content-Type or Content-Encoding.",
     "429": "A limit or a full queue: `Retry-After` says when to come back.",
     "500": "A fault of the server; its log has the details.",
+    "501": "The server does not have this feature.",
     "503": "The model or the server cannot take it now; another replica may.",
     "504": "The deadline (`Inferd-Timeout-Ms`) passed.",
 }
@@ -174,7 +176,10 @@ def _infer(key: str, model: Model) -> Json:
             }
         ],
         "requestBody": {"required": True, "content": content},
-        "responses": {"200": _ok("The outputs.", _reference(f"{key}.Response")), **_errors(STATUSES)},
+        "responses": {
+            "200": _ok("The outputs.", _reference(f"{key}.Response")),
+            **_errors({status: text for status, text in STATUSES.items() if status not in ("412", "501")}),
+        },
     }
 
 
@@ -366,6 +371,24 @@ def _get(operation_id: str, summary: str, *others: str, parameters: Sequence[str
     return found
 
 
+def _post(operation_id: str, summary: str, *others: str, parameters: Sequence[str] = ()) -> Json:
+    body = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    return _get(operation_id, summary, "400", "403", *others, parameters=parameters) | {"requestBody": body}
+
+
+def _order(operation_id: str, summary: str) -> Json:
+    """Loads or unloads. Its response has no body."""
+    found = _post(operation_id, summary, "404", "412", parameters=["model"])
+    found["responses"]["200"] = {"description": "It is done."}
+    return found
+
+
+def _ready(operation_id: str, summary: str, *parameters: str) -> Json:
+    found = _state(operation_id, summary, "ready")
+    found["parameters"] = _get("", "", parameters=parameters)["parameters"]
+    return found
+
+
 def _state(operation_id: str, summary: str, schema_name: str) -> Json:
     schema = {"type": "object", "required": [schema_name], "properties": {schema_name: {"type": "boolean"}}}
     return {
@@ -384,5 +407,36 @@ PATHS: Json = {
     "/v2/models/{model}/config": {"get": _get("config", "A model's configuration, as it is in force.", "404", "503", parameters=["model"])},
     "/v2/models/{model}/stats": {"get": _get("statistics", "Counts and durations of a model.", "400", parameters=["model"])},
     "/v2/models/stats": {"get": _get("allStatistics", "Counts and durations of all models.")},
-    "/v2/repository/index": {"post": _get("index", "Every version with its state.")},
+    "/v2/models/{model}/ready": {"get": _ready("modelReady", "Whether a model takes requests.", "model")},
+    "/v2/models/{model}/versions/{version}/ready": {
+        "get": _ready("versionReady", "Whether a version takes requests.", "model", "version"),
+    },
+    "/v2/repository/index": {
+        "get": _get("indexRead", "Every version with its state."),
+        "post": _post("index", "Every version with its state."),
+    },
+    "/v2/repository/models/{model}/load": {
+        "post": _order("load", "Loads a model, with --model-control explicit."),
+    },
+    "/v2/repository/models/{model}/unload": {
+        "post": _order("unload", "Unloads a model, with --model-control explicit."),
+    },
+    "/v2/logging": {"get": _get("logSettings", "The log's level."), "post": _post("setLogSettings", "Sets the log's level.")},
+    "/v2/models/{model}/trace/setting": {
+        "get": _get("modelTraceSettings", "What is traced of a model.", "404", parameters=["model"]),
+        "post": _post("setModelTraceSettings", "Sets what is traced of a model.", "404", "501", parameters=["model"]),
+    },
+    "/v2/trace/setting": {
+        "get": _get("traceSettings", "What is traced."),
+        "post": _post("setTraceSettings", "Sets what is traced.", "501"),
+    },
+    "/metrics": {
+        "get": _get("metrics", "The page of the metrics port.", "501")
+        | {
+            "responses": {
+                "200": {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                **_errors({status: STATUSES[status] for status in ("401", "501")}),
+            }
+        },
+    },
 }

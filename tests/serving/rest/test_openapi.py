@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from inferd._core.tensor.tensor import DATATYPES
+from inferd.serving.rest.service import INFER, RestService
 from tests import models
 from tests.rest import Asker
 from tests.server_fixtures import TRANSPORTS, ServerFixture
@@ -44,6 +45,17 @@ def document(asker: Asker) -> Any:
 
 def test_it_is_valid(document: Any) -> None:
     OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_path_and_verb_is_there(document: Any) -> None:
+    served = {
+        (f"/{path.replace('*', '{model}')}", verb.lower())
+        for path, verbs in RestService({}, pages=cast("Any", object()))._resources.items()
+        for verb in verbs
+        if path not in (INFER, "docs", "openapi.json")
+    }
+    described = {(path, verb) for path, verbs in document["paths"].items() for verb in verbs if verb in ("get", "post")}
+    assert served <= described, served - described
 
 
 def test_examples_are_accepted_and_responses_are_as_described(asker: Asker, document: Any) -> None:
