@@ -161,7 +161,7 @@ class Access:
     def check_token(self, method: str, authorization: bytes | None) -> bool:
         """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it
         need not. method: of gRPC, or the path of REST. Several headers come as HTTP joins them, by SEVERAL."""
-        if self._file is None or method.startswith(OPEN) or method == PAGE:
+        if self._file is None or method.startswith(OPEN) or method.removesuffix("/") == PAGE:
             return False
         if authorization is None:
             raise Unauthenticated("expected the header 'authorization: Bearer TOKEN', got none; send a token", reason="token")

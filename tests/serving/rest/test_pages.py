@@ -53,6 +53,7 @@ def test_the_page_needs_none_and_tells_nothing_of_this_server(served: ServerFixt
         assert "unsafe" not in page.headers["content-security-policy"]
         assert b"written_digits" not in page.body
         assert asker.ask("HEAD", "/docs").body == b""
+        assert asker.get("/docs/").status == 200
         assert asker.post("/docs").status == 405
 
 
