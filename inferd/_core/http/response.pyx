@@ -64,8 +64,8 @@ cpdef decompression_error(error, str encoding):
                                  reason=reason)
     if reason != "compression":
         return error
-    return InvalidArgument(f"request body: expected {encoding}, as Content-Encoding says, got something else; "
-                           f"send it as it is, without Content-Encoding", reason="compression")
+    return InvalidArgument(f"request body: expected {encoding}, as Content-Encoding says, whole and in one piece, got a part, several or "
+                           f"other bytes; send it as it is, without Content-Encoding", reason="compression")
 
 
 cpdef tuple error_headers(error):

@@ -45,7 +45,10 @@ def test_texts_of_decompression_speak_of_http() -> None:
     told = decompression_error(bomb, "gzip")
     assert (str(told), status_of(told)) == ("request body: expected less (max_message_bytes; less where a path needs less)", 413)
     told = decompression_error(errors.Internal("as grpc-encoding says", reason="compression"), "gzip")
-    assert (str(told).startswith("request body: expected gzip, as Content-Encoding says"), status_of(told)) == (True, 400)
+    assert (str(told).startswith("request body: expected gzip, as Content-Encoding says, whole and in one piece"), status_of(told)) == (
+        True,
+        400,
+    )
     late = errors.DeadlineExceeded("x")
     assert decompression_error(late, "gzip") is late
 
