@@ -261,7 +261,7 @@ class StandIn:
         head: Head | None = None
         try:
             try:
-                head = Head.of(request.method, _target(request), request.headers.items())
+                head = Head.of(request.method, _target(request), request.raw_headers)
                 answer = await self._answer(request, head, held)
             except Exception as error:
                 answer = error_response(self._rejection(request, error))
@@ -478,6 +478,6 @@ def _as_aiohttp(status: int, headers: Headers, body: bytes) -> AiohttpResponse:
     made = AiohttpResponse(status=status, body=body)
     made.headers.popall("Content-Type", None)
     for name, value in headers:
-        made.headers.add(name.decode(), value.decode("latin-1"))
+        made.headers.add(name.decode(), value.decode(errors="replace"))  # aiohttp sends UTF-8
     made.headers["Server"] = "inferd"  # and nothing of what it is made of
     return made

@@ -263,6 +263,15 @@ def test_request_ids_come_back(asker: Asker) -> None:
     assert asker.get("/v2/nosuch", x_request_id="a-1").headers["x-request-id"] == "a-1"
 
 
+def test_headers_beyond_ascii(served: ServerFixture) -> None:
+    host, _, port = served.http.rpartition(":")
+    with socket.create_connection((host, int(port)), LIMIT_S) as client, client.makefile("rb") as said:
+        client.sendall("GET /v2 HTTP/1.1\r\nHost: x\r\nX-Request-Id: ä\r\n".encode() + b"X-Any: \xff\r\nConnection: close\r\n\r\n")
+        response = said.read()
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert "x-request-id: ä\r\n".encode() in response.replace(b"X-Request-Id", b"x-request-id")
+
+
 def test_no_word_of_what_serves(asker: Asker) -> None:
     assert asker.get("/v2").headers.get("server", "inferd") == "inferd"
 
