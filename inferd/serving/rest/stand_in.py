@@ -1,6 +1,7 @@
 """REST on aiohttp: for builds without llhttp or yyjson, and beside the grpcio transport. Clear before fast.
 
-The one importer of aiohttp in the server. A request is read whole; an inference becomes a Call of its own, and takes ModelInfer's way.
+aiohttp is imported here and in stand_in_connection.py alone. A request is read whole; an inference becomes a Call of its own, and takes
+ModelInfer's way.
 Never in here: which paths there are (service.py), JSON (plain.py), what a method does.
 """
 
@@ -17,10 +18,7 @@ from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from aiohttp import HttpVersion10, HttpVersion11
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web import BaseRequest, Server, StreamResponse
-from aiohttp.web import Response as AiohttpResponse
-from aiohttp.web_protocol import RequestHandler
 
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.grpc.compression import Compression, Decompression
@@ -28,7 +26,7 @@ from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
 from inferd._core.http.response import decompression_error
 from inferd.descriptors import fitting
-from inferd.errors import DeadlineExceeded, Internal, InvalidArgument, RequestError, ResourceExhausted, Unavailable, Unimplemented
+from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted, Unimplemented
 from inferd.protocol import inference
 from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
@@ -38,10 +36,13 @@ from inferd.serving.ports import Port
 from inferd.serving.rest.plain import Wanted, body_of, request_of
 from inferd.serving.rest.raw_body import is_raw, tensors_of
 from inferd.serving.rest.service import Response, error_response
+from inferd.serving.rest.stand_in_connection import Connection, as_aiohttp, header_size
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Sequence
+
+    from aiohttp.web import Response as AiohttpResponse
 
     from inferd._core.grpc.call import Call
     from inferd.config import Address, Settings
@@ -62,35 +63,6 @@ FIRST_REQUEST_S = 0.05  # in a drain, for requests of connections that were acce
 LONG_NBYTES = 16 << 10  # of a body that a thread reads or writes
 LEAST_COMPRESSED_NBYTES = 1 << 10
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
-
-
-class Connection(RequestHandler):
-    """One client's connection: aiohttp's, but its errors are JSON, and say nothing of aiohttp."""
-
-    __slots__ = ("is_checked", "rejection")
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.is_checked = False  # its client's certificate
-        self.rejection: RequestError | None = None  # why that lets it ask nothing
-
-    def handle_error(
-        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> StreamResponse:
-        """The response to a request that is no HTTP, or that met a fault of ours."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("a part of the response has been sent")
-        error: RequestError
-        if status == 400 and isinstance(exc, LineTooLong):
-            error = ResourceExhausted("headers: expected at most max_header_bytes, got more; send fewer", reason="header_size")
-        elif status == 400:
-            error = InvalidArgument("request: expected HTTP/1.1, got something else", reason="http")
-        else:
-            log.error("a request failed", exc_info=exc)
-            error = Internal("the server failed to make a response; its log has the details")
-        response = _as_aiohttp(*error_response(error))
-        response.force_close()
-        return response
 
 
 class _Context(ssl.SSLContext):
@@ -140,8 +112,8 @@ class StandIn:
             tcp_keepalive=False,
             access_log=cast("Any", None),
             logger=log,
-            max_line_size=settings.max_header_bytes,
-            max_field_size=settings.max_header_bytes,
+            head_limit_s=settings.stall_timeout_s,
+            max_header_bytes=settings.max_header_bytes,
             lingering_time=2.0,
             auto_decompress=False,
         )
@@ -216,8 +188,10 @@ class StandIn:
                 while self._starting:
                     await asyncio.sleep(0.005)
                 await asyncio.sleep(FIRST_REQUEST_S)
-                self._server.pre_shutdown()
-                while self._open:
+                while connections := cast("list[Connection]", self._server.connections):
+                    for connection in connections:
+                        if connection.is_idle:
+                            connection.force_close()
                     await asyncio.sleep(0.005)
         if self._open:
             log.warning(
@@ -261,12 +235,16 @@ class StandIn:
         head: Head | None = None
         try:
             try:
+                if sum(map(len, chain.from_iterable(request.raw_headers))) > self._settings.max_header_bytes:
+                    raise header_size()
                 head = Head.of(request.method, _target(request), request.raw_headers)
                 answer = await self._answer(request, head, held)
             except Exception as error:
                 answer = error_response(self._rejection(request, error))
-            response = _as_aiohttp(*answer) if head is None else await self._compressed(head, *answer)
-            if self._draining or head is None:  # nothing behind a wrong head has a meaning
+            response = as_aiohttp(*answer) if head is None else await self._compressed(head, *answer)
+            connection = cast("Connection", request.protocol)
+            is_last = (self._draining or connection.has_ended) and not connection.has_more
+            if is_last or head is None:  # nothing behind a wrong head has a meaning
                 response.force_close()
             async with asyncio.timeout(self._slowest_s(response.content_length or 0)):
                 await response.prepare(request)
@@ -371,14 +349,18 @@ class StandIn:
             cast("Any", request.writer).output_size = 0  # the response is still to come
         body = bytearray()
         try:
-            async with asyncio.timeout(self._slowest_s(most if head.content_nbytes < 0 else head.content_nbytes)):
+            begun_s = self._loop.time()
+            async with asyncio.timeout(self._slowest_s(0)) as limit:
                 async for piece in request.content.iter_any():
                     body += piece
                     held.add(len(piece))
                     if len(body) > most:
                         raise _too_large(most, "more")
+                    limit.reschedule(begun_s + self._slowest_s(len(body)))
         except TimeoutError:
-            raise Unavailable("the rest of the request did not come in time (stall_timeout_s); send it again", reason="stalled") from None
+            raise DeadlineExceeded(
+                "the rest of the request did not come in time (stall_timeout_s, min_message_rate_bytes); send it again", reason="stalled"
+            ) from None
         coding = head.content_coding_name
         if coding == "identity":
             return bytes(body)
@@ -401,7 +383,7 @@ class StandIn:
             if work.result is not None:
                 headers += ((b"content-encoding", coding.encode()), (b"vary", b"accept-encoding"))
                 body = bytes(work.result)
-        return _as_aiohttp(status, headers, body)
+        return as_aiohttp(status, headers, body)
 
     def _slowest_s(self, nbytes: int) -> float:
         return self._settings.stall_timeout_s + nbytes / self._settings.min_message_rate_bytes
@@ -472,12 +454,3 @@ def _target(request: BaseRequest) -> str:
             "request target: expected the same host as in the header Host, got another; send the path alone", reason="target"
         )
     return f"/{path}"
-
-
-def _as_aiohttp(status: int, headers: Headers, body: bytes) -> AiohttpResponse:
-    made = AiohttpResponse(status=status, body=body)
-    made.headers.popall("Content-Type", None)
-    for name, value in headers:
-        made.headers.add(name.decode(), value.decode(errors="replace"))  # aiohttp sends UTF-8
-    made.headers["Server"] = "inferd"  # and nothing of what it is made of
-    return made

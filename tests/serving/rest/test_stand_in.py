@@ -196,6 +196,15 @@ def test_long_headers(asker: Asker) -> None:
     assert (answer.status, "max_header_bytes" in answer.error) == (431, True)
 
 
+def test_many_headers(served: ServerFixture) -> None:
+    """Their sum counts, also before the head is whole."""
+    for source in (b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 2000 + end for end in (b"\r\n", b"")):
+        host, _, port = served.http.rpartition(":")
+        with socket.create_connection((host, int(port)), LIMIT_S) as client:
+            client.sendall(source)
+            assert re.match(rb"HTTP/1.[01] 431 ", client.recv(1 << 16))
+
+
 def test_what_is_no_http(served: ServerFixture) -> None:
     host, _, port = served.http.rpartition(":")
     with socket.create_connection((host, int(port)), LIMIT_S) as client:
@@ -347,6 +356,58 @@ def test_unix_sockets(folder: Path, transport: str, tmp_path: Path) -> None:
 
 
 # ---- the server's life
+
+
+def test_what_comes_too_slowly(folder: Path, transport: str) -> None:
+    """A head; a body that never ends, whose length nobody knows."""
+    head = b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\n"
+    with ServerFixture(folder / "identity", transport=transport, http_port=0, stall_timeout_s=1) as served:
+        host, _, port = served.http.rpartition(":")
+        clients = [socket.create_connection((host, int(port)), LIMIT_S) for _ in range(2)]
+        for client, rest in zip(clients, (b"", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"), strict=True):
+            client.sendall(head + rest)
+        for client in clients:
+            with client, client.makefile("rb") as said:
+                response = said.read()
+            assert response.startswith(b"HTTP/1.1 408 ")
+            assert b'"DEADLINE_EXCEEDED"' in response
+
+
+def test_a_request_that_comes_together_with_the_close(folder: Path) -> None:
+    """aiohttp alone: tests of the native transport have their own."""
+    with ServerFixture(folder / "identity", transport="grpcio", http_port=0) as served:
+        host, _, port = served.http.rpartition(":")
+        for space in (b"", b" " * 100_000):  # the long one goes to a thread
+            body = json.dumps(ones()).encode() + space
+            request = b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            with socket.create_connection((host, int(port)), LIMIT_S) as client, client.makefile("rb") as said:
+                client.sendall(request * 2)
+                client.shutdown(socket.SHUT_WR)
+                assert said.read().count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_request_on_its_way_is_answered_before_the_end(folder: Path, transport: str) -> None:
+    body = json.dumps(ones()).encode()
+    request = b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with ServerFixture(folder / "identity", transport=transport, http_port=0) as served:
+        host, _, port = served.http.rpartition(":")
+        stopping = threading.Thread(target=served.__exit__, args=(None, None, None))
+        clients = {nbytes: socket.create_connection((host, int(port)), LIMIT_S) for nbytes in (20, len(request) - 20)}
+        with Asker(served.http) as idle:
+            for nbytes, client in clients.items():
+                client.sendall(request[:nbytes])
+            until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 1)
+            assert idle.get("/v2/health/ready").status == 200
+            stopping.start()
+            assert idle.connection.sock.recv(1) == b""
+        for nbytes, client in clients.items():
+            client.sendall(request[nbytes:])
+            with client, client.makefile("rb") as said:
+                response = said.read()
+            assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"connection: close\r\n" in response.lower()
+        stopping.join(LIMIT_S)
+        assert not stopping.is_alive()
 
 
 def test_what_has_come_is_answered_before_the_end(folder: Path, transport: str) -> None:
