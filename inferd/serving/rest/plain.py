@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -18,7 +19,7 @@ from inferd.protocol import inference
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Wanted", "body_of", "request_of"]
+__all__ = ["Wanted", "body_of", "read_nbytes", "request_of"]
 
 MAX_TENSORS = 256  # inputs or outputs
 MAX_AXES = 8
@@ -26,6 +27,8 @@ MAX_DEPTH = 32  # of arrays in `data`; no tensor has as many axes
 MAX_SHOWN_CHARS = 64  # of a client's own words
 INT64 = range(-(1 << 63), 1 << 63)
 EMPTY_FINAL = "triton_enable_empty_final_response"  # the only reserved name that clients may send
+PIECE_NBYTES = 1 << 20  # of a long text: a thread that counts in it lets others run between two
+MARK_NBYTES = {b",": 64, b"[": 96, b"{": 160, b":": 96, b'"': 96}  # of Python objects that each stands for, and of their copies
 RAW_ONLY = ("FP16", "BF16")  # JSON has no such numbers, and Triton takes none
 BINARY_CURE = "send it in binary, with parameters.binary_data_size and the header Inference-Header-Content-Length"
 
@@ -46,6 +49,16 @@ class Wanted(NamedTuple):
 
     def is_binary(self, output: str) -> bool:
         return self.by_name.get(output, self.binary)
+
+
+def read_nbytes(body: bytes, json_nbytes: int) -> int:
+    """The most memory that request_of takes for a moment to read the JSON of the same."""
+    text = body if json_nbytes < 0 else body[:json_nbytes]
+    width = 1 if text.isascii() and b"\\u" not in text else 4  # of a character in Python
+    pieces = range(0, len(text), PIECE_NBYTES)
+    return 2 * width * len(text) + sum(
+        nbytes * text.count(mark, at, at + PIECE_NBYTES) for mark, nbytes in MARK_NBYTES.items() for at in pieces
+    )
 
 
 def request_of(body: bytes, json_nbytes: int, model: str, version: str) -> tuple[inference.ModelInferRequest, Wanted]:
@@ -141,8 +154,7 @@ def _whole(text: str) -> int | _MinusZero:
 def _without_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise InvalidArgument(f"body: expected each name once in an object, got {twice[:MAX_SHOWN_CHARS]!r} twice")
     return found
 

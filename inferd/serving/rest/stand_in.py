@@ -33,7 +33,7 @@ from inferd.serving.budget import settled
 from inferd.serving.cold_calls import remaining_s
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
 from inferd.serving.ports import Port
-from inferd.serving.rest.plain import Wanted, body_of, request_of
+from inferd.serving.rest.plain import Wanted, body_of, read_nbytes, request_of
 from inferd.serving.rest.raw_body import is_raw, tensors_of
 from inferd.serving.rest.service import Response, error_response
 from inferd.serving.rest.stand_in_connection import Connection, as_aiohttp, header_size
@@ -99,7 +99,7 @@ class StandIn:
         self._rest, self._infer, self._model, self._reject, self._access = rest, infer, model, reject, access
         self._tls = None if tls is None else _Context.of(tls)
         self._settings = settings
-        self._max_held_nbytes = settled(settings).message_memory_bytes
+        self.max_held_nbytes = settled(settings).message_memory_bytes
         self._held_nbytes = 0
         self._open = self._opened = self._connected = self._rejected_connections = self._handshakes_failed = 0
         self._draining = False
@@ -275,15 +275,15 @@ class StandIn:
             self._check_token(request, call.method, head.authorization)
         body = await self._read(request, head, held)
         if head.is_infer:
-            return await self._inferred(head, body)
+            return await self._inferred(head, body, held)
         try:
             async with asyncio.timeout(remaining_s(call)):
                 return await self._rest.respond(head, body)
         except TimeoutError:
             raise DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready") from None
 
-    async def _inferred(self, head: Head, body: bytes) -> Response:
-        message, wanted = await self._decoded(head, body)
+    async def _inferred(self, head: Head, body: bytes, held: _Held) -> Response:
+        message, wanted = await self._decoded(head, body, held)
         call = AwaitedCall(MODEL_INFER, Message.wrap(message.SerializeToString()), head.deadline_ns)
         call.traceparent = head.traceparent
         try:
@@ -298,11 +298,14 @@ class StandIn:
         length = b"%d" % json_nbytes
         return Response(200, ((b"content-type", b"application/octet-stream"), (b"inference-header-content-length", length)), content)
 
-    async def _decoded(self, head: Head, body: bytes) -> tuple[inference.ModelInferRequest, Wanted]:
+    async def _decoded(self, head: Head, body: bytes, held: _Held) -> tuple[inference.ModelInferRequest, Wanted]:
         """As RestInfer decodes it, files and records included."""
         name, version = head.model_name.decode(), head.model_version.decode()
         if is_raw(head, body) and (message := await self._raw(head, body)) is not None:
             return message, Wanted(False, {})
+        count = partial(read_nbytes, body, head.json_nbytes)
+        nbytes = await asyncio.to_thread(count) if len(body) > LONG_NBYTES else count()
+        held.add_json(nbytes)
         decode = partial(request_of, body, head.json_nbytes, name, version)
         try:
             return await asyncio.to_thread(decode) if len(body) > LONG_NBYTES else decode()
@@ -310,6 +313,8 @@ class StandIn:
             if error.reason != "no_inputs" or (message := await self._raw(head, body)) is None:
                 raise
             return message, Wanted(False, {})
+        finally:
+            held.add(-nbytes)
 
     async def _raw(self, head: Head, body: bytes) -> inference.ModelInferRequest | None:
         """The request that a file, a text or a record makes; None: the model takes none."""
@@ -391,9 +396,9 @@ class StandIn:
     def hold(self, nbytes: int) -> None:
         """The bytes that all requests hold have changed by so many. Raises ResourceExhausted."""
         self._held_nbytes += nbytes
-        if nbytes > 0 and self._held_nbytes > self._max_held_nbytes:
+        if nbytes > 0 and self._held_nbytes > self.max_held_nbytes:
             raise ResourceExhausted(
-                f"the requests in this server fill message_memory_bytes, {self._max_held_nbytes}; come back when some are answered",
+                f"the requests in this server fill message_memory_bytes, {self.max_held_nbytes}; come back when some are answered",
                 reason="memory",
                 retry_after_ns=RETRY_AFTER_NS,
             )
@@ -408,6 +413,16 @@ class _Held:
     def add(self, nbytes: int) -> None:
         self._nbytes += nbytes
         self._server.hold(nbytes)
+
+    def add_json(self, nbytes: int) -> None:
+        """For a moment, to read JSON."""
+        if self._nbytes + nbytes > self._server.max_held_nbytes:  # to come back would never help
+            raise ResourceExhausted(
+                f"body: to read this JSON takes up to {nbytes} bytes of memory for a moment, more than message_memory_bytes, "
+                f"{self._server.max_held_nbytes}, has room for; send binary data (binary_data_size), or split the request",
+                reason="message_size",
+            )
+        self.add(nbytes)
 
     def release(self) -> None:
         self._server.hold(-self._nbytes)

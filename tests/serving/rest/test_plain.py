@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from inferd.errors import InvalidArgument
 from inferd.protocol import inference
-from inferd.serving.rest.plain import MAX_DEPTH, Wanted, body_of, request_of
+from inferd.serving.rest.plain import MAX_DEPTH, Wanted, body_of, read_nbytes, request_of
 from tests.wire import DTYPES, outputs_of, pack
 
 JSON_WORDS = [word for word in DTYPES if word not in ("FP16", "BF16")]
@@ -223,3 +225,30 @@ def test_what_json_cannot_carry_is_asked_for_in_binary(word: str, array: np.ndar
     body, nbytes = body_of(answer, IN_BINARY)
     assert body[nbytes:] == pack(array)
     assert outputs_of(answer)["y"].shape == array.shape
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"inputs": [{**X, "shape": [20_000], "data": [index / 8 for index in range(20_000)]}]}),
+        json.dumps({"inputs": [{**X, "datatype": "BYTES", "shape": [9000], "data": [str(index) for index in range(9000)]}]}),
+        json.dumps({"inputs": [{**X, "datatype": "BYTES", "shape": [1], "data": ["a" * 100_000 + "\U0001f600"]}]}, ensure_ascii=False),
+        json.dumps({"inputs": [{**X, "datatype": "BYTES", "shape": [1], "data": ["a" * 100_000 + "\U0001f600"]}]}),
+        '{"inputs":[],"a":[' + '{"a":0},' * 20_000 + "0]}",
+        '{"inputs":[],"a":[' + "[]," * 20_000 + "[[0]]]}",
+        json.dumps({f"{index}": index for index in range(20_000)}),
+        json.dumps([{f"{index}": index} for index in range(20_000)]),
+        '{"inputs":[],"a":[' + "1," * 50_000 + "0]}",
+    ],
+    ids=["numbers", "texts", "emoji", "escapes", "objects", "arrays", "names", "many objects", "digits"],
+)
+def test_the_memory_of_reading_is_known_before(body: str) -> None:
+    content = body.encode()
+    tracemalloc.start()
+    try:
+        with suppress(InvalidArgument):
+            read(content)
+        peak_nbytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_nbytes <= read_nbytes(content, -1) + 20_000  # and what each request takes

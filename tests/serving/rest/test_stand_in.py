@@ -187,6 +187,11 @@ def test_limits_of_all_connections(folder: Path) -> None:
             until(lambda: served.on_loop(lambda: served.server._counters()["request_bytes"]) == len(body))
             answer = asker.post("/v2/models/identity/infer", body)
             assert (answer.status, "message_memory_bytes" in answer.error) == (429, True), answer.error
+            deep = b'{"inputs": [], "a": [' + b"{}," * 3000 + b"0]}"
+            answer = asker.post("/v2/models/identity/infer", deep)
+            assert (answer.status, "message_memory_bytes" in answer.error) == (429, True), answer.error
+            answer = asker.post("/v2/models/identity/infer", deep.replace(b"{}", b"{}," * 4))
+            assert (answer.status, "send binary data" in answer.error) == (413, True), answer.error
             with Asker(served.http) as third, pytest.raises(ConnectionError):
                 third.get("/v2")
 
