@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import ssl
 from contextlib import suppress
@@ -25,6 +26,7 @@ from inferd._core.grpc.compression import Compression, Decompression
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
 from inferd._core.http.response import decompression_error
+from inferd._core.tensor.tensor import DATATYPES
 from inferd.descriptors import fitting
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted, Unimplemented
 from inferd.protocol import inference
@@ -301,6 +303,8 @@ class StandIn:
     async def _decoded(self, head: Head, body: bytes, held: _Held) -> tuple[inference.ModelInferRequest, Wanted]:
         """As RestInfer decodes it, files and records included."""
         name, version = head.model_name.decode(), head.model_version.decode()
+        if head.json_nbytes == 0:
+            return _row_of_bytes(await self._model(name, version), head, body), Wanted(True, {})
         if is_raw(head, body) and (message := await self._raw(head, body)) is not None:
             return message, Wanted(False, {})
         count = partial(read_nbytes, body, head.json_nbytes)
@@ -437,6 +441,28 @@ def _raw_request(model: Model, head: Head, body: bytes) -> inference.ModelInferR
         message.inputs.add(name=name, datatype=datatype, shape=shape)
         parts = (part for value in values for part in (memoryview(value).nbytes.to_bytes(4, "little"), value))
         message.raw_input_contents.append(b"".join(parts))
+    return message
+
+
+def _row_of_bytes(model: Model, head: Head, body: bytes) -> inference.ModelInferRequest:
+    """One row of the model's only input, as it is. See request_of_body in _core/rest/raw.pyx."""
+    specs = model.signature.input_specs
+    said = f"model {model.name!r}: a body of raw bytes (Inference-Header-Content-Length: 0) is for models of one input"
+    if len(specs) != 1:
+        raise InvalidArgument(f"{said}, this one has {len(specs)}; send the lengths of tensors as JSON in front of them")
+    name, datatype, shape = specs[0]
+    row = [1 if axis == 0 and model.signature.max_batch_size > 0 else size for axis, size in enumerate(shape)]
+    open_axes = [axis for axis, size in enumerate(row) if size < 0]
+    if datatype == "BYTES":
+        row, body = [abs(size) for size in row], len(body).to_bytes(4, "little") + body
+    elif len(open_axes) > 1:
+        raise InvalidArgument(f"{said} without several axes of any size; send its shape as JSON in front of them")
+    elif open_axes:
+        row_nbytes = math.prod(max(size, 1) for size in row) * DATATYPES[datatype][1]
+        row[open_axes[0]] = len(body) // row_nbytes
+    message = inference.ModelInferRequest(model_name=head.model_name.decode(), model_version=head.model_version.decode())
+    message.inputs.add(name=name, datatype=datatype, shape=row)
+    message.raw_input_contents.append(body)
     return message
 
 

@@ -40,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "identity": models.identity(),
             "text": models.text(),
+            "sentence": models.text((1,)),
             "add": models.add(),
             "wide": models.identity("FP32", (1000,)),
             "slow": models.slow(100),
@@ -101,6 +102,20 @@ def test_binary_in_and_out(asker: Asker) -> None:
     total, difference = json.loads(answer.body[:nbytes])["outputs"]
     assert (total["parameters"], difference["data"]) == ({"binary_data_size": 64}, [0] * 16)
     assert answer.body[nbytes:] == (array + array).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "response"),
+    [
+        ("identity", np.arange(16, dtype=np.float32).tobytes(), np.arange(16, dtype=np.float32).tobytes()),
+        ("sentence", b"ab", b"\x02\0\0\0ab"),
+    ],
+)
+def test_a_row_of_bytes(asker: Asker, model: str, row: bytes, response: bytes) -> None:
+    answer = asker.post(f"/v2/models/{model}/infer", row, inference_header_content_length="0")
+    assert (answer.status, answer.body[int(answer.headers["inference-header-content-length"]) :]) == (200, response)
+    answer = asker.post("/v2/models/add/infer", row, inference_header_content_length="0")
+    assert (answer.status, "is for models of one input, this one has 2" in answer.error) == (400, True), answer.error
 
 
 def test_long_json(asker: Asker) -> None:
