@@ -246,7 +246,7 @@ class StandIn:
             response = as_aiohttp(*answer) if head is None else await self._compressed(head, *answer)
             connection = cast("Connection", request.protocol)
             is_last = (self._draining or connection.has_ended) and not connection.has_more
-            if is_last or head is None:  # nothing behind a wrong head has a meaning
+            if is_last or head is None or "Upgrade" in request.headers:  # aiohttp loses what comes with an upgrade; a wrong head ends all
                 response.force_close()
             async with asyncio.timeout(self._slowest_s(response.content_length or 0)):
                 await response.prepare(request)

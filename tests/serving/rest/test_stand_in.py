@@ -138,6 +138,18 @@ def test_pipelined_requests_are_answered_in_order(served: ServerFixture) -> None
     assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200", b"404"]
 
 
+def test_an_upgrade_ends_the_connection(served: ServerFixture) -> None:
+    """aiohttp loses the request behind one: the response to a later one would be taken for that of the lost one."""
+    if served.transport == "native":
+        return
+    host, _, port = served.http.rpartition(":")
+    with socket.create_connection((host, int(port)), LIMIT_S) as client, client.makefile("rb") as said:
+        upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+        client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\nGET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        response = said.read()
+    assert (response.count(b"HTTP/1.1 200 OK"), b"connection: close\r\n" in response.lower()) == (1, True)
+
+
 def test_expect(served: ServerFixture) -> None:
     host, _, port = served.http.rpartition(":")
     body = json.dumps(ones()).encode()
