@@ -252,9 +252,9 @@ def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: O
     found.not_finite = int(np.count_nonzero(~alike))
     found.max_absolute, found.sum_absolute = float(difference.max()), summed(difference)
     shares = difference / np.where(larger > 0, larger, 1.0)
-    found.max_relative, found.sum_relative = float(shares.max()), float(shares.sum())
+    found.max_relative, found.sum_relative = float(np.max(shares)), float(np.sum(shares))
     found.sum_square_difference, found.sum_square_expected = squares
-    found.excess = min(float(excess.max()), MOST)
+    found.excess = min(float(np.max(excess)), MOST)
     found.changed_rows = rows_with((excess > 1) | ~alike, found.rows)
     if found.values:
         found.low = float(min(expected[finite].min(), got[finite].min()))
