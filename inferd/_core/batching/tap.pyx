@@ -16,7 +16,7 @@ cdef enum:
 
 
 @cython.final
-@cython.no_gc                   # it refers to nothing that could refer to it
+@cython.no_gc_clear             # __dealloc__ needs the tap
 cdef class Tapped:
     """One request that was answered, and what it got. `request.sent()` gives its inputs, `response_bytes` a Message's bytes."""
 

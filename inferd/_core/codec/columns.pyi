@@ -5,7 +5,7 @@ from inferd._core.batching.tap import Tapped
 
 TIMES: tuple[str, ...]
 
-Change: TypeAlias = Callable[[str, bytes], bytes]
+_Change: TypeAlias = Callable[[str, bytes], bytes]
 
 @final
 class Buffer:
@@ -67,7 +67,7 @@ class Columns:
         self,
         tapped: Tapped,
         wall_offset_ns: int,
-        changes: dict[str, Change | None] | None,
+        changes: dict[str, _Change | None] | None,
         outputs: Sequence[tuple[str, str, tuple[int, ...], Any]] | None = None,
         arm: str = "",
     ) -> bool: ...

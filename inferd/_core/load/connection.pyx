@@ -201,7 +201,8 @@ cdef void keep_response(Stream *stream, const char *first, Py_ssize_t first_nbyt
     kept.body = stream.body
     kept.nbytes = nbytes
     memcpy(<char *>kept + sizeof(Captured), first, first_nbytes)
-    memcpy(<char *>kept + sizeof(Captured) + first_nbytes, rest, rest_nbytes)
+    if rest_nbytes > 0:
+        memcpy(<char *>kept + sizeof(Captured) + first_nbytes, rest, rest_nbytes)
     kept.next = state.captured
     state.captured = kept
     state.captured_count += 1
