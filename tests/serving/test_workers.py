@@ -550,7 +550,7 @@ def test_sockets_that_were_opened_before(files: Path) -> None:
     with socket.socket() as tcp:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
-        with activated(files, tcp, options=("--workers", "2")) as program:
+        with activated(files, tcp, options=("--workers", "2", "--http-port", "off")) as program:
             assert program.stdout is not None
             addresses = json.loads(program.stdout.readline().removeprefix("ready "))
             assert addresses == {"grpc": f"127.0.0.1:{tcp.getsockname()[1]}"}
