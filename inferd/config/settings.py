@@ -654,7 +654,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Folder where the server writes requests and responses.",
             "It is made if it is not there. `inferd record` shows and exports it. It needs the extra inferd[record].",
             file=True,
-            common=True,
         ),
     ] = None
     record_sample: Annotated[

@@ -161,8 +161,6 @@ def test_infer_says_so_too(call, server: Serving, files: Files) -> None:
 def test_what_is_for_a_server(call, files: Files, repository: Path) -> None:
     done = call("bench", f"embedded:{repository}", "double", *ASKED, "--tls-ca", str(files.ca))
     assert (done.returncode, "--tls-ca is for a server" in done.stderr) == (2, True)
-    done = call("bench", "https://models.test:8001", "double", *ASKED)
-    assert (done.returncode, "write 'models.test:8001' (flags say whether TLS is spoken)" in done.stderr) == (2, True)
     for secret in (("--token-file", str(files.ca.parent / "token")), ("--metadata", "authorization=Bearer SECRET")):
         done = call("bench", "192.0.2.1:8001", "double", *ASKED, *secret)
         assert (done.returncode, "give --tls or --tls-ca" in done.stderr) == (2, True)
