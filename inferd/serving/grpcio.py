@@ -24,7 +24,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from inferd._core.grpc.call import NO_DEADLINE, status_proto
+from inferd._core.grpc.call import NO_DEADLINE, routing_key, status_proto
 from inferd._core.grpc.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unauthenticated, Unavailable
@@ -286,7 +286,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
                 def begin(message: bytes) -> StreamedCall:
                     call = StreamedCall(name, Message.wrap(message), stream.deadline_ns, hold)
-                    call.traceparent = stream.traceparent
+                    call.traceparent, call.key = stream.traceparent, stream.key
                     held.change(1, 0)
                     try:
                         self._check_memory()
@@ -343,7 +343,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     async def _call(self, name: str, message: bytes, rpc: Rpc) -> AsyncIterator[AwaitedCall]:
         """What surrounds every RPC: counted, ended with a status when it fails, cancelled when its client goes away."""
         call = AwaitedCall(name, Message.wrap(message), _deadline_ns(rpc))
-        call.traceparent = _traceparent(rpc)
+        call.traceparent, call.key = _traceparent(rpc), _key(rpc)
         self._opened += 1
         self._open += 1
         self._held_bytes += len(message)
@@ -470,6 +470,12 @@ def _deadline_ns(rpc: Rpc) -> int:
 def _traceparent(rpc: Rpc) -> bytes | None:
     found = [value for key, value in rpc.invocation_metadata() or () if key == "traceparent"]
     return found[0].encode() if len(found) == 1 and isinstance(found[0], str) else None
+
+
+def _key(rpc: Rpc) -> int:
+    """Of the metadata inferd-key, the last where there are several; 0: there is none."""
+    found = [value for key, value in rpc.invocation_metadata() or () if key == "inferd-key"]
+    return routing_key(found[-1].encode()) if found and isinstance(found[-1], str) else 0
 
 
 def _parse(name: str, method: Method, message: bytes) -> Any:

@@ -4,6 +4,7 @@
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
+from inferd._core.base.key cimport key_of
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport Message, append_bytes, awaited_message, count_copied
 
@@ -206,6 +207,11 @@ cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil:
 def live():
     """Calls that exist now, of any transport; None where the build does not count them."""
     return live_count if COUNTED else None
+
+
+def routing_key(bytes text not None):
+    """Call.key of a text; 0 if it is empty."""
+    return key_of(<const char *>text, len(text))
 
 
 def parse_timeout(const uint8_t[::1] value not None):

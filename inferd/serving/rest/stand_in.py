@@ -287,7 +287,7 @@ class StandIn:
     async def _inferred(self, head: Head, body: bytes, held: _Held) -> Response:
         message, wanted = await self._decoded(head, body, held)
         call = AwaitedCall(MODEL_INFER, Message.wrap(message.SerializeToString()), head.deadline_ns)
-        call.traceparent = head.traceparent
+        call.traceparent, call.key = head.traceparent, head.key
         try:
             self._infer(call)
             answer = await call.answer()

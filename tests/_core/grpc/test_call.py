@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd._core.grpc.call import NO_DEADLINE, Call, parse_timeout, percent_encode, status_details, status_proto
+from inferd._core.grpc.call import NO_DEADLINE, Call, parse_timeout, percent_encode, routing_key, status_details, status_proto
 from inferd._core.grpc.message import Message
 from inferd.errors import InvalidArgument, ResourceExhausted
 
@@ -33,6 +33,14 @@ def test_malformed_timeout(value: bytes) -> None:
 def test_any_timeout_is_taken_or_rejected(value: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert 0 <= parse_timeout(value) <= LONGEST_NS
+
+
+@given(st.binary(max_size=40))
+def test_a_routing_key_is_fnv_1a(text: bytes) -> None:
+    number = 0xCBF29CE484222325
+    for byte in text:
+        number = (number ^ byte) * 0x100000001B3 % 2**64
+    assert routing_key(text) == (number if text else 0)
 
 
 @given(st.text(max_size=300) | st.text(" a", max_size=5))
