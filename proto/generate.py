@@ -83,6 +83,7 @@ CLIENT = Target(
     descriptors="clients/python/inferd_client/descriptors.binpb",
     roots=(
         "inference/grpc_service.proto",
+        "inferd/v1/rollouts.proto",
         "grpc/health/v1/health.proto",
         "google/rpc/status.proto",
         "google/rpc/error_details.proto",
@@ -90,7 +91,7 @@ CLIENT = Target(
     stubs=(
         Stub(
             "clients/python/inferd_client/messages.pyi",
-            "The messages that the client speaks: inference, health and error details.",
+            "The messages that the client speaks: inference, health, rollouts and error details.",
             ("inference", "grpc.health.v1", "google.rpc", "google.protobuf", "inferd.v1"),
         ),
     ),

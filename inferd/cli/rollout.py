@@ -109,7 +109,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def rollout() -> None:
     """Change the version of a model by evidence, while the server serves.
 
-    TARGET is an address for gRPC, such as host:port. The server keeps two versions, and compares them on its requests.
+    TARGET is an address for gRPC, such as host:port, or a URL such as http://host:port. The server keeps two versions, and compares
+    them on its requests.
 
     \b
     inferd rollout shadow localhost:8001 digits 2 --sample 10%

@@ -22,7 +22,7 @@ ROWS = np.full((1, 16), 3, np.float32)
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[ServerFixture]:
     folder = models.repository(tmp_path / "models", {"m": models.identity()})
-    with ServerFixture(folder, model_control="explicit", load_model=("m",)) as served:
+    with ServerFixture(folder, http_port=0, model_control="explicit", load_model=("m",)) as served:
         models.repository(folder, {"m": {2: models.identity()}})
         yield served
 
@@ -50,6 +50,18 @@ def test_a_shadow_is_begun_shown_and_promoted(served: ServerFixture, call: Calla
     lines = said("promote", "m", "--reason", "as good").splitlines()
     assert lines[0].startswith("m  shadow PROMOTED  version 1 -> 2  ")
     assert lines[-1] == "  as good"
+
+
+def test_a_canary_over_http(served: ServerFixture, call: Callable[..., Any]) -> None:
+    url = f"http://{served.http}"
+    begun = call("rollout", "canary", url, "m", "2", "--steps", "50%", "--guard", "errors=5%").stdout
+    assert begun.startswith("m  canary RUNNING  version 1 -> 2  0.5 of requests, step 1 of 1  ")
+    (over_http,), (over_grpc,) = (json.loads(call("rollout", "status", where, "m", "--json").stdout) for where in (url, served.address))
+    assert over_http.keys() == over_grpc.keys()
+    assert [over_http[name] == over_grpc[name] for name in ("id", "guards", "steps")] == [True] * 3
+    assert call("rollout", "rollback", url, "m", "--reason", "slower").stdout.splitlines()[-1] == "  slower"
+    done = call("rollout", "stop", url, "m")
+    assert (done.returncode, f"{url}: FAILED_PRECONDITION: rollout: the last one of model 'm' has ended" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The messages that the client speaks: inference, health and error details. Written by `make proto`: change proto/*.proto instead."""
+"""The messages that the client speaks: inference, health, rollouts and error details. Written by `make proto`: change proto/*.proto instead."""
 
 # ruff: noqa: E501, N802
 
@@ -2783,6 +2783,206 @@ class LogSettingsResponse(Message):
         self,
         *,
         settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...,
+    ) -> None: ...
+
+class _RolloutKind:
+    ValueType = NewType("ValueType", int)
+
+class _RolloutKindWrapper(_EnumTypeWrapper[_RolloutKind.ValueType], type):
+    ROLLOUT_KIND_UNSPECIFIED: _RolloutKind.ValueType
+    SHADOW: _RolloutKind.ValueType
+    CANARY: _RolloutKind.ValueType
+
+class RolloutKind(_RolloutKind, metaclass=_RolloutKindWrapper):
+    ...
+
+ROLLOUT_KIND_UNSPECIFIED: RolloutKind.ValueType
+SHADOW: RolloutKind.ValueType
+CANARY: RolloutKind.ValueType
+
+class _RolloutState:
+    ValueType = NewType("ValueType", int)
+
+class _RolloutStateWrapper(_EnumTypeWrapper[_RolloutState.ValueType], type):
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType
+    RUNNING: _RolloutState.ValueType
+    HOLD: _RolloutState.ValueType
+    PROMOTED: _RolloutState.ValueType
+    ROLLED_BACK: _RolloutState.ValueType
+    STOPPED: _RolloutState.ValueType
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateWrapper):
+    ...
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType
+RUNNING: RolloutState.ValueType
+HOLD: RolloutState.ValueType
+PROMOTED: RolloutState.ValueType
+ROLLED_BACK: RolloutState.ValueType
+STOPPED: RolloutState.ValueType
+
+@final
+class StartRolloutRequest(Message):
+    model_name: str
+    kind: RolloutKind.ValueType
+    candidate_version: int
+    """0: the newest version of the repository that is not the stable one."""
+    sample: float
+    """Of a shadow: the share of requests that the candidate answers, too; more than 0, at most 1. 0: 1."""
+    @property
+    def steps(self) -> RepeatedScalarFieldContainer[float]: ...
+    @property
+    def guards(self) -> ScalarMap[str, float]: ...
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        kind: RolloutKind.ValueType = ...,
+        candidate_version: int = ...,
+        sample: float = ...,
+        steps: Iterable[float] | None = ...,
+        guards: Mapping[str, float] | None = ...,
+    ) -> None: ...
+
+@final
+class RolloutRequest(Message):
+    model_name: str
+    reason: str
+    """Why, for the audit log."""
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        reason: str = ...,
+    ) -> None: ...
+
+@final
+class RolloutStatusRequest(Message):
+    model_name: str
+    """Empty: all models."""
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+    ) -> None: ...
+
+@final
+class RolloutStatusResponse(Message):
+    @property
+    def rollouts(self) -> RepeatedCompositeFieldContainer[RolloutStatus]: ...
+    def __init__(
+        self,
+        *,
+        rollouts: Iterable[RolloutStatus] | None = ...,
+    ) -> None: ...
+
+@final
+class RolloutStatus(Message):
+    id: str
+    model_name: str
+    kind: RolloutKind.ValueType
+    state: RolloutState.ValueType
+    stable_version: int
+    candidate_version: int
+    sample: float
+    @property
+    def steps(self) -> RepeatedScalarFieldContainer[float]: ...
+    step: int
+    """The step that a canary is at, from 0, and the share of requests that the candidate answers now."""
+    share: float
+    @property
+    def guards(self) -> ScalarMap[str, float]: ...
+    @property
+    def counts(self) -> ScalarMap[str, int]: ...
+    @property
+    def evidence(self) -> RepeatedCompositeFieldContainer[RolloutEvidence]: ...
+    reason: str
+    """The last decision, and why."""
+    started_unix_ns: int
+    """Since the Unix epoch, in ns."""
+    changed_unix_ns: int
+    def __init__(
+        self,
+        *,
+        id: str = ...,
+        model_name: str = ...,
+        kind: RolloutKind.ValueType = ...,
+        state: RolloutState.ValueType = ...,
+        stable_version: int = ...,
+        candidate_version: int = ...,
+        sample: float = ...,
+        steps: Iterable[float] | None = ...,
+        step: int = ...,
+        share: float = ...,
+        guards: Mapping[str, float] | None = ...,
+        counts: Mapping[str, int] | None = ...,
+        evidence: Iterable[RolloutEvidence] | None = ...,
+        reason: str = ...,
+        started_unix_ns: int = ...,
+        changed_unix_ns: int = ...,
+    ) -> None: ...
+
+@final
+class RolloutEvidence(Message):
+    """What is known of one guard: may be looked at at any time."""
+
+    guard: str
+    count: int
+    """Observations."""
+    estimate: float
+    lower: float
+    """The confidence band."""
+    upper: float
+    limit: float
+    verdict: str
+    """ok: the band is on the good side of the limit. open: the limit is inside of it. bad: it is on the wrong side."""
+    explanation: str
+    def __init__(
+        self,
+        *,
+        guard: str = ...,
+        count: int = ...,
+        estimate: float = ...,
+        lower: float = ...,
+        upper: float = ...,
+        limit: float = ...,
+        verdict: str = ...,
+        explanation: str = ...,
+    ) -> None: ...
+
+@final
+class ReportOutcomesRequest(Message):
+    model_name: str
+    @property
+    def outcomes(self) -> RepeatedCompositeFieldContainer[Outcome]: ...
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        outcomes: Iterable[Outcome] | None = ...,
+    ) -> None: ...
+
+@final
+class Outcome(Message):
+    request_id: str
+    good: bool
+    def __init__(
+        self,
+        *,
+        request_id: str = ...,
+        good: bool = ...,
+    ) -> None: ...
+
+@final
+class ReportOutcomesResponse(Message):
+    joined: int
+    """Outcomes of requests that are known, and of those that are not."""
+    unknown: int
+    def __init__(
+        self,
+        *,
+        joined: int = ...,
+        unknown: int = ...,
     ) -> None: ...
 
 @final

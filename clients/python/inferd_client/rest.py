@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -281,6 +281,35 @@ def _control(verb: str) -> Callable[[Any], tuple[str, str, Any]]:
     return ask
 
 
+def _status(request: Any) -> tuple[str, str, Any]:
+    """Of the rollout of a model, or of all."""
+    return "GET", target_of(request.model_name, suffix="/rollout") if request.model_name else "/v2/rollouts", None
+
+
+def _rollout(suffix: str) -> Callable[[Any], tuple[str, str, Any]]:
+    def ask(request: Any) -> tuple[str, str, Any]:
+        document = _plain(request)
+        return "POST", target_of(document.pop("model_name", ""), suffix=f"/rollout{suffix}"), document
+
+    return ask
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """The fields that are set, as inferd takes them: names as in the .proto, all numbers as numbers."""
+    return {field.name: _plain_value(field, value) for field, value in message.ListFields()}
+
+
+def _plain_value(field: Any, value: Any) -> Any:
+    if isinstance(value, MutableMapping):
+        return dict(value)
+    if isinstance(value, MutableSequence):
+        return [_plain_value(field, each) for each in value]
+    if isinstance(value, Message):
+        return _plain(value)
+    known = None if field.enum_type is None else field.enum_type.values_by_number.get(value)
+    return value if known is None else known.name
+
+
 def _parsed(made: Callable[[], Message]) -> Callable[[Any], Message]:
     return lambda document: ParseDict(document, made(), ignore_unknown_fields=True)
 
@@ -294,6 +323,7 @@ def _is_yes(document: Any, field: str) -> bool:
     return not isinstance(document, dict) or document.get(field) is not False
 
 
+_ROLLOUTS = "/inferd.v1.Rollouts/"
 _NO = (400, 503)
 _SERVING, _NOT_SERVING = messages.HealthCheckResponse.SERVING, messages.HealthCheckResponse.NOT_SERVING
 
@@ -340,5 +370,15 @@ _METHODS: dict[str, _Method] = {
     calls.MODEL_LOAD.path: _Method(messages.RepositoryModelLoadRequest, _control("load"), lambda _: messages.RepositoryModelLoadResponse()),
     calls.MODEL_UNLOAD.path: _Method(
         messages.RepositoryModelUnloadRequest, _control("unload"), lambda _: messages.RepositoryModelUnloadResponse()
+    ),
+    f"{_ROLLOUTS}Start": _Method(messages.StartRolloutRequest, _rollout(""), _parsed(messages.RolloutStatus)),
+    f"{_ROLLOUTS}Promote": _Method(messages.RolloutRequest, _rollout("/promote"), _parsed(messages.RolloutStatus)),
+    f"{_ROLLOUTS}RollBack": _Method(messages.RolloutRequest, _rollout("/rollback"), _parsed(messages.RolloutStatus)),
+    f"{_ROLLOUTS}Stop": _Method(messages.RolloutRequest, _rollout("/stop"), _parsed(messages.RolloutStatus)),
+    f"{_ROLLOUTS}Report": _Method(messages.ReportOutcomesRequest, _rollout("/outcomes"), _parsed(messages.ReportOutcomesResponse)),
+    f"{_ROLLOUTS}Status": _Method(
+        messages.RolloutStatusRequest,
+        _status,
+        lambda document: _parsed(messages.RolloutStatusResponse)(document if "rollouts" in document else {"rollouts": [document]}),
     ),
 }

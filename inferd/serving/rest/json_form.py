@@ -4,12 +4,34 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import MutableMapping, MutableSequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import msgspec
+from google.protobuf.descriptor import FieldDescriptor
+
+from inferd.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["json_form"]
+__all__ = ["JsonBody", "json_form"]
+
+MAX_ITEMS = 1 << 15  # of an array or a map in a body: each becomes Python objects, on the event loop
+MAX_SHOWN_CHARS = 128  # of an error that may hold a client's own words
+
+
+def _whole(least: int, most: int) -> Any:
+    return Annotated[int, msgspec.Meta(ge=least, le=most)]
+
+
+TYPES = {
+    FieldDescriptor.CPPTYPE_BOOL: bool,
+    FieldDescriptor.CPPTYPE_STRING: str,
+    FieldDescriptor.CPPTYPE_DOUBLE: float,
+    FieldDescriptor.CPPTYPE_INT32: _whole(-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.CPPTYPE_INT64: _whole(-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.CPPTYPE_UINT32: _whole(0, (1 << 32) - 1),
+}
 
 
 def json_form(message: Message, *, whole: bool = False) -> dict[str, Any]:
@@ -36,3 +58,57 @@ def _value(field: Any, value: Any, whole: bool) -> object:
         known = field.enum_type.values_by_number.get(value)
         return value if known is None else known.name
     return b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+class JsonBody:
+    """Reads bodies that hold one kind of message. given: the fields that the path says; a body may not have them. struct: what a body
+    becomes first."""
+
+    def __init__(self, message: type[Message], *given: str) -> None:
+        self._message: Any = message
+        self.struct = _struct(message, given)
+        self._decoder = msgspec.json.Decoder(self.struct)
+        self._fields = ", ".join(_shown(field) for field in self._message.DESCRIPTOR.fields if field.name not in given)
+
+    def read(self, body: bytes, **given: object) -> Any:
+        """The message. An empty body is an empty object. Raises InvalidArgument, which names the field."""
+        try:
+            found = msgspec.to_builtins(self._decoder.decode(body or b"{}"))
+        except msgspec.ValidationError as error:
+            said, _, where = str(error).partition(" - at `$.")
+            words = f"{where[:MAX_SHOWN_CHARS].removesuffix('`') or 'body'}: {said[0].lower()}{said[1:MAX_SHOWN_CHARS]}"
+            raise InvalidArgument(f"{words}; the body is an object that may have {self._fields}") from None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidArgument(f"body: expected a JSON object: {str(error)[:MAX_SHOWN_CHARS]}") from None
+        return self._message(**found, **given)
+
+
+def _struct(message: type[Message], given: tuple[str, ...] = ()) -> type[msgspec.Struct]:
+    """The shape of a message's JSON. A field that is left out is UNSET."""
+    made: Any = message()
+    fields = [
+        (field.name, _type(field, getattr(made, field.name)) | msgspec.UnsetType, msgspec.UNSET)
+        for field in made.DESCRIPTOR.fields
+        if field.name not in given
+    ]
+    return msgspec.defstruct(made.DESCRIPTOR.name, fields, forbid_unknown_fields=True)
+
+
+def _type(field: Any, value: Any) -> Any:
+    """The type of a field's JSON. value: that of an empty message."""
+    if isinstance(value, MutableMapping):
+        item = TYPES[field.message_type.fields_by_name["value"].cpp_type]
+        return Annotated[dict[str, item], msgspec.Meta(max_length=MAX_ITEMS)]  # type: ignore[valid-type]
+    if isinstance(value, MutableSequence):
+        item = TYPES[field.cpp_type] if field.message_type is None else _struct(type(cast("Any", value).add()))
+        return Annotated[list[item], msgspec.Meta(max_length=MAX_ITEMS)]  # type: ignore[valid-type]
+    return TYPES[field.cpp_type] if field.enum_type is None else Literal[_words(field)]
+
+
+def _words(field: Any) -> tuple[str, ...]:
+    """Of an enum, all but the one that stands for nothing."""
+    return tuple(value.name for value in field.enum_type.values if value.number)
+
+
+def _shown(field: Any) -> str:
+    return str(field.name) if field.enum_type is None else f"{field.name} ({' or '.join(_words(field))})"

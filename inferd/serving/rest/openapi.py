@@ -15,6 +15,8 @@ import msgspec
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.labels import versions_of
 from inferd.observe.text_format import REST_S
+from inferd.protocol import options
+from inferd.serving.rest.json_form import JsonBody
 from inferd.serving.rest.raw_body import Kind, raw_inputs
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ STATUSES = {
     "401": "A token is needed, or is not known.",
     "403": "This client, or a web page of that origin, may not call.",
     "404": "There is no such model or version.",
-    "412": "A model cannot be loaded, or the server takes no orders to load: `error` says why.",
+    "412": "A model cannot be loaded, or the server changes no models: `error` says why.",
     "413": "The body is over `max_message_bytes`.",
     "415": "The model takes no body of this Content-Type or Content-Encoding.",
     "429": "A limit or a full queue: `Retry-After` says when to come back.",
@@ -73,7 +75,7 @@ class OpenApi:
 
 
 def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]], version: str) -> Json:
-    schemas: Json = {"Error": ERROR}
+    schemas: Json = {"Error": ERROR, **ROLLOUT_SCHEMAS}
     paths: Json = dict(PATHS)
     for index, name in enumerate(sorted(models)):
         versions = sorted(models[name], key=lambda model: model.version)
@@ -371,8 +373,8 @@ def _get(operation_id: str, summary: str, *others: str, parameters: Sequence[str
     return found
 
 
-def _post(operation_id: str, summary: str, *others: str, parameters: Sequence[str] = ()) -> Json:
-    body = {"content": {"application/json": {"schema": {"type": "object"}}}}
+def _post(operation_id: str, summary: str, *others: str, parameters: Sequence[str] = (), schema: Json | None = None) -> Json:
+    body = {"content": {"application/json": {"schema": schema or {"type": "object"}}}}
     return _get(operation_id, summary, "400", "403", *others, parameters=parameters) | {"requestBody": body}
 
 
@@ -381,6 +383,19 @@ def _order(operation_id: str, summary: str) -> Json:
     found = _post(operation_id, summary, "404", "412", parameters=["model"])
     found["responses"]["200"] = {"description": "It is done."}
     return found
+
+
+_, ROLLOUT_SCHEMAS = msgspec.json.schema_components(
+    [
+        JsonBody(message, "model_name").struct
+        for message in (options.StartRolloutRequest, options.RolloutRequest, options.ReportOutcomesRequest)
+    ],
+    ref_template="#/components/schemas/{name}",
+)
+
+
+def _rollout(operation_id: str, summary: str, body: str = "RolloutRequest") -> Json:
+    return _post(operation_id, summary, "404", "412", parameters=["model"], schema=_reference(body))
 
 
 def _ready(operation_id: str, summary: str, *parameters: str) -> Json:
@@ -420,6 +435,17 @@ PATHS: Json = {
     },
     "/v2/repository/models/{model}/unload": {
         "post": _order("unload", "Unloads a model, with --model-control explicit."),
+    },
+    "/v2/rollouts": {"get": _get("rollouts", "The rollouts of all models.", "412")},
+    "/v2/models/{model}/rollout": {
+        "get": _get("rollout", "A model's rollout: what runs, or what ran last.", "404", "412", parameters=["model"]),
+        "post": _rollout("startRollout", "Begins a rollout.", "StartRolloutRequest"),
+    },
+    "/v2/models/{model}/rollout/promote": {"post": _rollout("promoteRollout", "Ends it: all requests go to the new version.")},
+    "/v2/models/{model}/rollout/rollback": {"post": _rollout("rollBackRollout", "Ends it: all requests go to the stable version.")},
+    "/v2/models/{model}/rollout/stop": {"post": _rollout("stopRollout", "Ends it without a verdict.")},
+    "/v2/models/{model}/rollout/outcomes": {
+        "post": _rollout("reportOutcomes", "Reports for requests, by id, whether their response was right.", "ReportOutcomesRequest"),
     },
     "/v2/logging": {"get": _get("logSettings", "The log's level."), "post": _post("setLogSettings", "Sets the log's level.")},
     "/v2/models/{model}/trace/setting": {

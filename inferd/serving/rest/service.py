@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as NoBase64
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -17,7 +18,9 @@ from inferd._core.http.response import error_body, error_headers, status_of
 from inferd.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
 from inferd.protocol import inference
 from inferd.serving.inspection import SERVICE
-from inferd.serving.rest.json_form import json_form
+from inferd.serving.rest.json_form import JsonBody, json_form
+from inferd.serving.rollouts import MAX_REPORT_NBYTES
+from inferd.serving.rollouts import SERVICE as ROLLOUTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,14 +36,16 @@ __all__ = ["INFER", "Headers", "Response", "RestService", "error_response", "is_
 
 Headers = tuple[tuple[bytes, bytes], ...]
 INFER = "v2/models/*/infer"  # the resource that is not for this class
+OUTCOMES = "v2/models/*/rollout/outcomes"
 SERVER = b"*"  # the server itself, of which OPTIONS alone may ask
 
 READ = (b"GET", b"HEAD", b"OPTIONS")  # they change nothing
 MAX_SHOWN_CHARS = 128  # of a client's own words
-MAX_BODY_NBYTES = 64 << 10  # of requests that load no model
+MAX_BODY_NBYTES = 64 << 10  # of requests that neither load a model nor report outcomes
 PREFLIGHT_S = b"600"  # browsers ask again after so long
 ASKED_HEADERS = (
-    b"authorization, content-type, content-encoding, inference-header-content-length, inferd-timeout-ms, traceparent, x-request-id"
+    b"authorization, content-type, content-encoding, inference-header-content-length, inferd-key, inferd-timeout-ms, traceparent, "
+    b"x-request-id"
 )
 SHOWN_HEADERS = b"inference-header-content-length, retry-after, retry-after-ms, x-request-id"
 JSON = ((b"content-type", b"application/json"),)
@@ -87,6 +92,12 @@ class RestService:
             "v2/models/*/stats": {"GET": self._statistics},
             "v2/models/*/trace/setting": {"GET": self._trace, "POST": self._trace},
             INFER: {"POST": None},
+            "v2/rollouts": {"GET": self._all_rollouts},
+            "v2/models/*/rollout": {"GET": self._rollout, "POST": partial(self._order, "Start")},
+            "v2/models/*/rollout/promote": {"POST": partial(self._order, "Promote")},
+            "v2/models/*/rollout/rollback": {"POST": partial(self._order, "RollBack")},
+            "v2/models/*/rollout/stop": {"POST": partial(self._order, "Stop")},
+            OUTCOMES: {"POST": partial(self._order, "Report")},
             "v2/trace/setting": {"GET": self._trace, "POST": self._trace},
             "v2/logging": {"GET": self._logging, "POST": self._logging},
             "v2/repository/index": {"GET": self._index, "POST": self._index},
@@ -109,7 +120,7 @@ class RestService:
             if resource not in self._resources and head.path != SERVER:
                 raise _no_such_path(head.path)
             if not resource.endswith("/load"):  # which brings a model's files
-                head.max_body_nbytes = MAX_BODY_NBYTES
+                head.max_body_nbytes = MAX_REPORT_NBYTES if resource == OUTCOMES else MAX_BODY_NBYTES
             elif self._control is not None and head.verb_name == b"POST":
                 self._control.check_allowed()
 
@@ -238,6 +249,25 @@ class RestService:
         settings = {name: list(setting.value) for name, setting in sorted(answer.settings.items())}
         return _json({name: values if name == "trace_level" else "".join(values) for name, values in settings.items()})
 
+    async def _all_rollouts(self, asked: Asked) -> Response:
+        return _json(json_form(await self._ask_rollouts("Status", b"")))
+
+    async def _rollout(self, asked: Asked) -> Response:
+        """A model has one at a time."""
+        _check_no_version(asked)
+        (found,) = (await self._ask_rollouts("Status", b"", model_name=asked.model)).rollouts
+        return _json(json_form(found))
+
+    async def _order(self, method: str, asked: Asked) -> Response:
+        """Begins or ends a rollout, or reports outcomes."""
+        _check_no_version(asked)
+        return _json(json_form(await self._ask_rollouts(method, asked.body, model_name=asked.model)))
+
+    async def _ask_rollouts(self, name: str, body: bytes, **given: str) -> Any:
+        method = self._methods[f"/{ROLLOUTS}/{name}"]
+        method.check_size("body", len(body))
+        return await method.handler(_rollout_body(method.request_type).read(body, **given))
+
     async def _docs(self, asked: Asked) -> Response:
         assert self._pages is not None
         return Response(*await self._pages.docs())
@@ -299,6 +329,17 @@ def _no_such_path(path: bytes) -> RequestError:
     if path.startswith((b"/v2/systemsharedmemory/", b"/v2/cudasharedmemory/")):
         return Unimplemented("shared memory is not built into this server: send tensors in binary, behind the JSON")
     return NotFound(f"there is no path {_shown(path)}: expected one of the Open Inference Protocol v2, such as /v2/models/NAME/infer")
+
+
+@cache
+def _rollout_body(request_type: Any) -> JsonBody:
+    return JsonBody(request_type, "model_name")
+
+
+def _check_no_version(asked: Asked) -> None:
+    """A rollout is of a model: the versions in it are not those of a path."""
+    if asked.version and asked.head is not None:
+        raise _no_such_path(asked.head.path)
 
 
 def _state(name: str, holds: bool, /, **fields: str) -> Response:

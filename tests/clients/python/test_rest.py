@@ -16,6 +16,7 @@ from inferd_client import InferenceError, calls, codec, messages, rest, rest_inf
 from inferd_client.rest import HttpResponse
 
 OK = 200
+ROLLOUTS = "/inferd.v1.Rollouts"
 
 
 def response(status: int, document: Any = None, **headers: str) -> HttpResponse:
@@ -75,6 +76,41 @@ def response(status: int, document: Any = None, **headers: str) -> HttpResponse:
             "GET /v2/models/m/versions/3/ready",
             None,
             messages.HealthCheckResponse(status=1),
+        ),
+        (
+            calls.Rpc(f"{ROLLOUTS}/Start", messages.RolloutStatus),
+            messages.StartRolloutRequest(model_name="m", kind=messages.CANARY, candidate_version=2, steps=[0.5, 1], guards={"errors": 0.1}),
+            'POST /v2/models/m/rollout {"kind": "CANARY", "candidate_version": 2, "steps": [0.5, 1.0], "guards": {"errors": 0.1}}',
+            {"id": "a", "kind": "CANARY", "counts": {"seen": 1 << 60}},
+            messages.RolloutStatus(id="a", kind=messages.CANARY, counts={"seen": 1 << 60}),
+        ),
+        (
+            calls.Rpc(f"{ROLLOUTS}/Status", messages.RolloutStatusResponse),
+            messages.RolloutStatusRequest(model_name="m"),
+            "GET /v2/models/m/rollout",
+            {"id": "a"},
+            messages.RolloutStatusResponse(rollouts=[messages.RolloutStatus(id="a")]),
+        ),
+        (
+            calls.Rpc(f"{ROLLOUTS}/Status", messages.RolloutStatusResponse),
+            messages.RolloutStatusRequest(),
+            "GET /v2/rollouts",
+            {"rollouts": []},
+            messages.RolloutStatusResponse(),
+        ),
+        (
+            calls.Rpc(f"{ROLLOUTS}/RollBack", messages.RolloutStatus),
+            messages.RolloutRequest(model_name="m", reason="slower"),
+            'POST /v2/models/m/rollout/rollback {"reason": "slower"}',
+            {"id": "a"},
+            messages.RolloutStatus(id="a"),
+        ),
+        (
+            calls.Rpc(f"{ROLLOUTS}/Report", messages.ReportOutcomesResponse),
+            messages.ReportOutcomesRequest(model_name="m", outcomes=[messages.Outcome(request_id="r", good=True)]),
+            'POST /v2/models/m/rollout/outcomes {"outcomes": [{"request_id": "r", "good": true}]}',
+            {"joined": 1, "unknown": 0},
+            messages.ReportOutcomesResponse(joined=1),
         ),
     ],
 )

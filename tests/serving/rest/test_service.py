@@ -5,19 +5,22 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inferd._core.http.response import status_of
 from inferd.errors import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from inferd.protocol import inference
 from inferd.serving.model_control import ModelControl
 from inferd.serving.rest.service import INFER, RestService, _load_parameters, error_response, split
 from tests import models
 from tests.rest import Asker, infer_body
-from tests.server_fixtures import TRANSPORTS, ServerFixture
-from tests.wire import Caller
+from tests.server_fixtures import TRANSPORTS, ServerFixture, until
+from tests.wire import LIMIT_S, Caller, infer_request
 
 HERE, OTHER = "https://app.example", "https://evil.example"
 MODEL = {"name": "x", "datatype": "FP32", "shape": [-1, 16]}
@@ -139,12 +142,61 @@ def test_load_decodes_nothing_but_parameters() -> None:
         ("/v2/logging", {"log_info": [1]}, 400, "log_info: expected true, false"),
         ("/v2/logging", b'{"log_info": ' + b"[" * 60_000, 400, "body: expected a JSON object"),
         ("/v2/trace/setting", {"trace_level": [1]}, 400, "trace_level: expected a string"),
+        ("/v2/models/versions/rollout", {"kind": "SHADOWS"}, 400, "kind: invalid enum value 'SHADOWS'; the body is an object"),
+        ("/v2/models/versions/rollout", {"kind": "CANARY", "steps": [2]}, 400, "steps: expected at most 100 shares that rise"),
+        ("/v2/models/versions/rollout/stop", {"reason": "a" * 1001}, 400, "reason: expected at most 1000 characters, got 1001"),
+        ("/v2/models/versions/rollout/outcomes", {"outcomes": [{}] * 10_001}, 400, "outcomes: expected at most 10000, got 10001"),
+        ("/v2/models/nosuch/rollout/promote", b"", 404, "rollout: model 'nosuch' has none"),
+        ("/v2/models/versions/versions/1/rollout", {"kind": "CANARY"}, 404, "there is no path"),
         ("/v2/logging", b'{"a":"' + b"x" * (70 << 10) + b'"}', 413, "expected at most 65536 bytes"),
     ],
 )
 def test_bodies_that_are_wrong(asker: Asker, path: str, body: Any, status: int, words: str) -> None:
     answer = asker.post(path, body)
     assert (answer.status, words in answer.error) == (status, True), answer.error
+
+
+# ---- rollouts
+
+
+def test_a_canary_from_its_start_to_its_end(asker: Asker, served: ServerFixture) -> None:
+    """A key sticks to its version over all protocols. A path with a version is not divided."""
+    path, keys = "/v2/models/versions/rollout", [f"user {place}" for place in range(24)]
+
+    def versions(model: str = "versions") -> list[str]:
+        return [asker.post(f"/v2/models/{model}/infer", ones(), inferd_key=key).json["model_version"] for key in keys]
+
+    assert asker.get(path).status == 404
+    begun = asker.post(path, {"kind": "CANARY", "candidate_version": 1, "steps": [0.5, 1], "guards": {"outcome": 0.5}}).json
+    assert (begun["state"], begun["stable_version"], begun["steps"], begun["guards"]) == ("RUNNING", 3, [0.5, 1], {"outcome": 0.5})
+    assert asker.get(path).json["id"] == begun["id"]
+    assert [each["id"] for each in asker.get("/v2/rollouts").json["rollouts"]] == [begun["id"]]
+    found = versions()
+    assert set(found) == {"1", "3"}
+    assert versions() == found
+    with Caller(served.address) as caller:
+        assert over_grpc(caller, keys) == (found, found)
+    assert set(versions("versions/versions/3")) == {"3"}
+    outcomes = [{"request_id": f"request {place}", "good": True} for place in range(2000)]  # more than other bodies may hold
+    assert asker.post(f"{path}/outcomes", {"outcomes": outcomes}).json == {"joined": 0, "unknown": 2000}
+    ended = asker.post(f"{path}/rollback", {"reason": "enough"}).json
+    assert (ended["state"], ended["reason"]) == ("ROLLED_BACK", "enough")
+    assert set(versions()) == {"3"}
+    audit = Path(served.settings.models[0], ".inferd-rollouts.audit.jsonl")
+    until(lambda: [json.loads(line)["decision"] for line in audit.read_text().splitlines()] == ["started", "rolled_back"])
+    again = asker.post(f"{path}/stop")
+    assert (again.status, "has ended: ROLLED_BACK, enough" in again.error) == (412, True)
+
+
+def over_grpc(caller: Caller, keys: list[str]) -> tuple[list[str], list[str]]:
+    """The versions that respond to each key, by single calls and by streams."""
+    service, request = "/inference.GRPCInferenceService", infer_request("versions", {"x": np.ones((1, 16), np.float32)})
+    stream = caller.channel.stream_stream(
+        f"{service}/ModelStreamInfer", inference.ModelInferRequest.SerializeToString, inference.ModelStreamInferResponse.FromString
+    )
+    named = [(("inferd-key", key),) for key in keys]
+    streams = [next(stream(iter([request]), timeout=LIMIT_S, metadata=metadata)).infer_response.model_version for metadata in named]
+    return [caller.infer(request, metadata=metadata).model_version for metadata in named], streams
 
 
 # ---- paths and verbs
