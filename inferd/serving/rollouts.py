@@ -21,7 +21,7 @@ SERVICE = "inferd.v1.Rollouts"
 MAX_STEPS = 100
 MAX_GUARDS = 16
 MAX_REASON_CHARS = 1000
-MAX_OUTCOMES = 10_000  # of one Report
+MAX_OUTCOMES = 1_000  # of one Report: they are joined on the event loop
 MAX_REPORT_NBYTES = 1 << 20
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from inferd.protocol import options
+from inferd.serving.rollouts import MAX_OUTCOMES
 from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request
@@ -273,3 +274,6 @@ class TestBadInput:
         request = options.ReportOutcomesRequest(model_name="m", outcomes=[options.Outcome(request_id="a", good=True)])
         with pytest.raises(grpc.RpcError, match="--guard outcome=5%"):
             rollouts(caller, "Report", request, options.ReportOutcomesResponse)
+        flood = options.ReportOutcomesRequest(model_name="m", outcomes=[options.Outcome(request_id="a")] * (MAX_OUTCOMES + 1))
+        with pytest.raises(grpc.RpcError, match=f"outcomes: expected at most {MAX_OUTCOMES}, got {MAX_OUTCOMES + 1}; send them in parts"):
+            rollouts(caller, "Report", flood, options.ReportOutcomesResponse)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonBody", "json_form"]
 
-MAX_ITEMS = 1 << 15  # of an array or a map in a body: each becomes Python objects, on the event loop
+MAX_ITEMS = 1 << 12  # of an array or a map in a body: each becomes Python objects, on the event loop
 MAX_SHOWN_CHARS = 128  # of an error that may hold a client's own words
 
 
