@@ -32,6 +32,7 @@ __all__ = [
     "Difference",
     "OutputDifference",
     "Rule",
+    "as_numbers",
     "compare",
     "decisions_of",
     "tolerance_of",

@@ -31,9 +31,10 @@ from inferd.engine.repository import Repository
 from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
 from inferd.record.decoded import array_of
-from inferd.rollout.evidence import rate_band
+from inferd.rollout.evidence import MeanShift, rate_band
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup, Worst
 from inferd.rollout.pipe import Closed, Pipe
+from inferd.rollout.shift import LEARNED_AFTER, OutputShift, floats_of, worst_of
 from inferd.rollout.state import Evidence, Verdict
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.rollout.messages import Found, Tensor
 
-__all__ = ["GUARDS", "evidence_of", "main"]
+__all__ = ["ALPHA", "GUARDS", "evidence_of", "main"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-GUARDS = {"errors": 0.01, "flips": 0.01, "shapes": 0.01}  # a shadow's, each with its default limit: a share of requests
-ALPHA = 0.05
+# A shadow's, each with its default limit: a share of requests; of the mean, spreads of the stable output.
+GUARDS = {"errors": 0.01, "flips": 0.01, "shapes": 0.01, "mean": 0.1}
+ALPHA = 0.05  # of all guards together
 AT_ONCE = 8  # requests that wait in the model's queue, so that they can share runs
 TOLD_S = 0.025  # between two reports of how far it is
 FOUND_S = 0.5  # between two of them that say what was found
@@ -99,8 +101,12 @@ class Work:
     """Two threads: one reads requests and lets them wait for their run, the other compares responses."""
 
     def __init__(self, pipe: Pipe, model: Model, setup: Setup) -> None:
-        self._pipe, self._model, self._guards, self.found = pipe, model, setup.guards, setup.found
+        self._pipe, self._model, self._setup, self.found = pipe, model, setup, setup.found
         self._words = {name: word for name, word, _ in model.signature.output_specs}
+        floats = floats_of(model.signature.output_specs)
+        for name in floats:
+            shift = self.found.shifts.setdefault(name, OutputShift(MeanShift(setup.alpha)))
+            shift.mean.alpha = setup.alpha / len(floats)  # any of them may raise a false alarm
         self._running: queue.Queue[tuple[Mirrored, LocalCall | RequestError, dict[str, Array]] | None] = queue.Queue(AT_ONCE)
         self._done = self._skipped = self._told = 0
 
@@ -120,7 +126,7 @@ class Work:
                 pass
             now_s = time.monotonic()
             if self._done > found_at and now_s - found_s >= FOUND_S:
-                self.found.evidence = evidence_of(self.found, self._guards)
+                self.found.evidence = evidence_of(self.found, self._setup.guards, self._setup.alpha)
                 self._pipe.send(Progress(self._done, self._skipped, self.found))
                 told_s = found_s = now_s
                 found_at = self._told = self._done
@@ -169,6 +175,9 @@ class Work:
             return
         difference = compare(comparable, {name: array for name, array in got.items() if name in comparable}, None, self._words)
         self.found.total.merge(difference)
+        for name, shift in self.found.shifts.items():
+            if name in comparable and name in got and comparable[name].shape == got[name].shape:
+                shift.add(comparable[name], got[name], self._words[name])
         if difference.changed:
             self._keep(Worst(difference.badness, mirrored.request_id, described(difference)))
 
@@ -207,40 +216,59 @@ def described(difference: Difference) -> str:
     return "; ".join(said)[:MAX_WORDS]
 
 
-def evidence_of(found: Found, guards: dict[str, float]) -> list[Evidence]:
-    """The verdict on each guard of a shadow."""
-    worst = found.worst[0] if found.worst else None
-    told = "" if worst is None else f"worst: {f'request {worst.request_id!r}, ' if worst.request_id else ''}{worst.words}"
+def evidence_of(found: Found, guards: dict[str, float], alpha: float) -> list[Evidence]:
+    """The verdict on each guard of a shadow. guards: limits that are not the usual ones. alpha: of each guard."""
+    limits = GUARDS | guards
     counts = {
         "errors": (found.failed, found.compared, found.error),
-        "flips": (found.total.flipped, found.total.requests, told),
+        "flips": (found.total.flipped, found.total.requests, worst_request(found)),
         "shapes": (found.total.mismatched, found.total.requests, next(_mismatches(found.total), "")),
     }
-    return [_evidence(guard, *counts[guard], guards.get(guard, limit)) for guard, limit in GUARDS.items()]
+    evidence = [_rate_evidence(guard, *seen, limits[guard], alpha) for guard, seen in counts.items()]
+    if name := worst_of(found.shifts, limits["mean"]):
+        evidence.append(_mean_evidence(name, found.shifts[name], limits["mean"]))
+    return evidence
+
+
+def worst_request(found: Found) -> str:
+    """The request that differs most, for people; '' where none does."""
+    if not found.worst:
+        return ""
+    worst = found.worst[0]
+    return f"worst: {f'request {worst.request_id!r}, ' if worst.request_id else ''}{worst.words}"
 
 
 def _mismatches(total: Difference) -> Iterator[str]:
     return (f"{name}: {words}" for name, output in total.outputs.items() for words in output.mismatches)
 
 
-def _evidence(guard: str, events: int, count: int, words: str, limit: float) -> Evidence:
-    low, high = rate_band(events, count, ALPHA / len(GUARDS))
+def _rate_evidence(guard: str, events: int, count: int, words: str, limit: float, alpha: float) -> Evidence:
+    low, high = rate_band(events, count, alpha)
     verdict = Verdict.BAD if low > limit else Verdict.OK if high < limit else Verdict.OPEN
     says = [words] if events else []
-    if verdict is Verdict.OPEN and (needed := _needed(events, count, limit)) > count:
+    if verdict is Verdict.OPEN and (needed := _needed(events, count, limit, alpha)) > count:
         says.append(f"about {needed} requests decide if it goes on like this")
     return Evidence(guard, count, events / count if count else 0.0, low, high, limit, verdict, "; ".join(says))
 
 
-def _needed(events: int, count: int, limit: float) -> int:
+def _needed(events: int, count: int, limit: float, alpha: float) -> int:
     """Requests, to two digits, after which the band lies on one side of the limit, with events as often as so far. 0: none tells."""
     needed = max(count, 10)
     while needed < MAX_NEEDED:
-        low, high = rate_band(round(events * needed / count) if count else 0, needed, ALPHA / len(GUARDS))
+        low, high = rate_band(round(events * needed / count) if count else 0, needed, alpha)
         if high < limit or low > limit:
             return int(float(f"{needed:.1e}"))
         needed += needed // 10
     return 0
+
+
+def _mean_evidence(name: str, shift: OutputShift, limit: float) -> Evidence:
+    low, high = shift.mean.band()
+    verdict = Verdict.BAD if max(low, -high) > limit else Verdict.OK if max(-low, high) < limit else Verdict.OPEN
+    says = f"worst: output {name!r}, spread {shift.spread:.4g}"
+    if not shift.spread:
+        says = f"{LEARNED_AFTER - shift.learned} more requests tell how widely output {name!r} is spread"
+    return Evidence("mean", shift.mean.count, shift.mean.estimate, low, high, limit, verdict, says)
 
 
 if __name__ == "__main__":

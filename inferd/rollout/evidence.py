@@ -202,6 +202,11 @@ class MeanShift(msgspec.Struct):
         self.total += x
         self.squares += (x - self.total / (i + 1)) ** 2
 
+    @property
+    def estimate(self) -> float:
+        """The middle of the band; 0 before anything has come."""
+        return 2.0 * self.weighted / self.bets - 1.0 if self.count else 0.0
+
     def band(self) -> Band:
         """Where the mean lies."""
         if not self.count:

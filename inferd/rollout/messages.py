@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from inferd.diff.outputs import Difference
+from inferd.rollout.shift import OutputShift
 from inferd.rollout.state import Evidence
 
 __all__ = ["Failed", "Found", "Mirrored", "Progress", "Ready", "Setup", "Spec", "Tensor", "Worst"]
@@ -30,18 +31,21 @@ class Found(msgspec.Struct):
     failed: int = 0  # of these, those with an error
     error: str = ""  # the last one
     total: Difference = msgspec.field(default_factory=Difference)  # of all others
+    shifts: dict[str, OutputShift] = {}  # of these, by output; those of floats alone
     worst: list[Worst] = []
     evidence: list[Evidence] = []
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """The first message to the process. settings: those of config_sources.Defaults. found: what earlier processes have found."""
+    """The first message to the process. settings: those of config_sources.Defaults. guards: the limit of each. alpha: the probability
+    that a guard's verdict is wrong at any time. found: what earlier processes have found."""
 
     folder: str
     name: str
     version: int
     settings: dict[str, Any]
     guards: dict[str, float]
+    alpha: float
     found: Found
 
 

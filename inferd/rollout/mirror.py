@@ -19,16 +19,19 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from inferd._core.codec.infer import InferRequest
 from inferd.errors import FailedPrecondition
 from inferd.record.decoded import outputs_of
-from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
+from inferd.rollout.messages import Failed, Mirrored, Progress, Ready
 from inferd.rollout.pipe import Closed, Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferd._core.batching.tap import Tap, Tapped
+    from inferd.rollout.messages import Setup
 
 __all__ = ["Mirror"]
 
@@ -137,7 +140,7 @@ class Mirror:
 
     def _load(self, pipe: Pipe, ours: socket.socket) -> None:
         ours.settimeout(START_S)
-        pipe.send(Setup(self._setup.folder, self._setup.name, self._setup.version, self._setup.settings, self._setup.guards, self.found))
+        pipe.send(msgspec.structs.replace(self._setup, found=self.found))
         try:
             told, _ = pipe.receive(Ready | Failed)  # type: ignore[arg-type]
         except (Closed, TimeoutError):

@@ -14,9 +14,10 @@ import msgspec
 
 from inferd._core.batching.tap import Tap
 from inferd.errors import FailedPrecondition, InvalidArgument
-from inferd.rollout.candidate import GUARDS
+from inferd.rollout.candidate import ALPHA, GUARDS
 from inferd.rollout.messages import Found, Setup
 from inferd.rollout.mirror import Mirror
+from inferd.rollout.shift import floats_of
 from inferd.rollout.signatures import difference
 from inferd.rollout.state import State
 
@@ -50,7 +51,10 @@ class Shadow:
         if unknown := sorted(set(self._rollout.guards) - set(GUARDS)):
             raise InvalidArgument(f"guards: expected some of {', '.join(GUARDS)} for a shadow, got {unknown[0][:64]!r}")
         if wrong := [name for name, limit in self._rollout.guards.items() if not 0 < limit < 1]:
-            raise InvalidArgument(f"guards: {wrong[0]}: expected a share between 0 and 1, got {self._rollout.guards[wrong[0]]:g}")
+            raise InvalidArgument(f"guards: {wrong[0]}: expected a number between 0 and 1, got {self._rollout.guards[wrong[0]]:g}")
+        model = self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        if "mean" in self._rollout.guards and model is not None and not floats_of(model.signature.output_specs):
+            raise InvalidArgument(f"guards: mean: model '{self._rollout.model}' has no output of floats; leave this guard out")
         place = await asyncio.to_thread(self._site.lifecycle.place, self._rollout.model)
         if place is None or place.folder is None:
             raise FailedPrecondition(f"rollout: model '{self._rollout.model}' has no folder with versions")
@@ -60,6 +64,7 @@ class Shadow:
             self._rollout.candidate,
             asdict(self._site.repository.loader.defaults),
             self._rollout.guards,
+            ALPHA / len(GUARDS),
             msgspec.convert(self._rollout.memory.get("found", {}), Found),
         )
         title = f"the shadow of model '{place.name}', version {self._rollout.candidate}"

@@ -135,7 +135,8 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
     for binary in (False, True):
         for _ in range(5):
             infer_over_rest(served, "good", binary=binary)
-    until(lambda: set(verdicts(ask(caller, "Status", model_name="good").rollouts[0]).values()) == {"ok"})
+    known = {"errors": "ok", "flips": "ok", "shapes": "ok", "mean": "open"}
+    until(lambda: verdicts(ask(caller, "Status", model_name="good").rollouts[0]) == known)
     counts = now(caller, "good")
     assert (counts["seen"], counts["mirrored"], counts["compared"], counts["dropped"]) == (100, 100, 100, 0)
     assert counts["failed"] == counts["changed"] == counts["mismatched"] == 0
@@ -148,7 +149,7 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
     assert rejected(lambda: ask(caller, "RollBack", model_name="good")) == told
     lines = map(json.loads, (folder.parent / "state" / "rollouts.audit.jsonl").read_text().splitlines())
     decided = [(line["decision"], line["counts"].get("compared", 0), len(line["evidence"])) for line in lines if line["model"] == "good"]
-    assert decided == [("started", 0, 0), ("promoted", 100, 3)]
+    assert decided == [("started", 0, 0), ("promoted", 100, 4)]
 
 
 def test_wrong_responses_are_found_and_the_worst_are_named(folder: Path, caller: Caller) -> None:
@@ -169,6 +170,7 @@ def test_errors_of_a_candidate_are_its_own(folder: Path, served: ServerFixture, 
     mirrored(caller, "crashes", 30)
     until(lambda: verdicts(ask(caller, "Status", model_name="crashes").rollouts[0]).get("errors") == "bad")
     assert now(caller, "crashes")["failed"] == now(caller, "crashes")["compared"] == 30
+    assert "mean" not in verdicts(ask(caller, "Status", model_name="crashes").rollouts[0]), "its outputs are whole numbers"
     child = mirror_of(served, "crashes")._child
     assert child is not None
     child.kill()
@@ -205,7 +207,7 @@ def test_responses_of_another_shape_are_found(folder: Path, caller: Caller) -> N
 
 
 def test_what_cannot_be_a_shadow_is_rejected_and_changes_nothing(folder: Path, caller: Caller) -> None:
-    models.repository(folder, {"other": {3: models.identity("FP32", (8,)), 4: b"half"}})
+    models.repository(folder, {"other": {3: models.identity("FP32", (8,)), 4: b"half"}, "crashes": {2: SHORT_TABLE}})
 
     def start(**fields: Any) -> str:
         return rejected(lambda: ask(caller, "Start", **{"model_name": "other", "kind": options.SHADOW, **fields}))
@@ -213,8 +215,10 @@ def test_what_cannot_be_a_shadow_is_rejected_and_changes_nothing(folder: Path, c
     assert start(kind=0) == "INVALID_ARGUMENT: kind: expected SHADOW or CANARY, got 0"
     assert start(sample=2) == "INVALID_ARGUMENT: sample: expected a share above 0 and up to 1, got 2"
     assert start(steps=[0.1]).startswith("INVALID_ARGUMENT: steps: expected none for a shadow")
-    assert start(guards={"p99": 1}) == "INVALID_ARGUMENT: guards: expected some of errors, flips, shapes for a shadow, got 'p99'"
-    assert start(guards={"flips": 2}) == "INVALID_ARGUMENT: guards: flips: expected a share between 0 and 1, got 2"
+    assert start(guards={"p99": 1}) == "INVALID_ARGUMENT: guards: expected some of errors, flips, shapes, mean for a shadow, got 'p99'"
+    assert start(guards={"flips": 2}) == "INVALID_ARGUMENT: guards: flips: expected a number between 0 and 1, got 2"
+    whole = start(model_name="crashes", candidate_version=0, guards={"mean": 0.1})
+    assert whole == "INVALID_ARGUMENT: guards: mean: model 'crashes' has no output of floats; leave this guard out"
     assert start(guards={"flips": float("nan")}).startswith("INVALID_ARGUMENT: guards: expected at most 16 limits that are numbers")
     assert start(candidate_version=-1).startswith("INVALID_ARGUMENT: candidate_version: expected a number from 1")
     assert (
@@ -246,6 +250,8 @@ def test_a_shadow_goes_on_after_a_restart_and_ends_when_its_label_moves(tmp_path
     with serve() as served, Caller(served.address) as caller:
         assert caller.infer(infer_request("m", {"x": ROWS})).model_version == "1"
         until(lambda: ask(caller, "Status", model_name="m").rollouts[0].counts["flipped"] == 21)
+        (mean,) = [each for each in ask(caller, "Status", model_name="m").rollouts[0].evidence if each.guard == "mean"]
+        assert mean.explanation == "179 more requests tell how widely output 'y' is spread"
         counts = now(caller, "m")
         assert (counts["seen"], counts["mirrored"]) == (21, 21)
         assert counts["compared"] + counts["dropped"] == 21

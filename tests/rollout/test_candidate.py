@@ -1,0 +1,44 @@
+"""The verdicts of a shadow, from what its process has found."""
+
+from __future__ import annotations
+
+import pytest
+
+from inferd.rollout.candidate import evidence_of
+from inferd.rollout.evidence import MeanShift
+from inferd.rollout.messages import Found
+from inferd.rollout.shift import LEARNED_AFTER, OutputShift
+from inferd.rollout.state import Verdict
+
+ALPHA = 0.0125
+
+
+def shifted(value: float, requests: int = 2000) -> OutputShift:
+    shift = OutputShift(MeanShift(ALPHA), learned=LEARNED_AFTER, spread=3.0)
+    for _ in range(requests):
+        shift.mean.add(value)
+    return shift
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "verdict"),
+    [(0.0, None, Verdict.OK), (0.3, None, Verdict.BAD), (-0.3, None, Verdict.BAD), (0.1, None, Verdict.OPEN), (0.3, 0.5, Verdict.OK)],
+)
+def test_the_mean(value: float, limit: float | None, verdict: Verdict) -> None:
+    found = Found(shifts={"y": shifted(value), "z": shifted(0.0)})
+    *_, mean = evidence_of(found, {} if limit is None else {"mean": limit}, ALPHA)
+    assert (mean.guard, mean.count, mean.limit, mean.verdict) == ("mean", 2000, limit or 0.1, verdict)
+    assert mean.estimate == pytest.approx(value, abs=0.01)
+    assert mean.lower < mean.estimate < mean.upper
+    assert not value or mean.says == "worst: output 'y', spread 3"
+
+
+def test_a_mean_that_is_not_known_yet_keeps_the_verdict_open() -> None:
+    found = Found(shifts={"y": OutputShift(MeanShift(ALPHA), learned=40)})
+    *_, mean = evidence_of(found, {}, ALPHA)
+    assert (mean.count, mean.verdict) == (0, Verdict.OPEN)
+    assert mean.says == "160 more requests tell how widely output 'y' is spread"
+
+
+def test_a_model_without_floats_has_no_mean() -> None:
+    assert [each.guard for each in evidence_of(Found(), {}, ALPHA)] == ["errors", "flips", "shapes"]
