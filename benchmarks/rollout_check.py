@@ -29,7 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 from record import Report
 
 from inferd.protocol import inference, options
-from inferd.rollout.evidence import rate_evidence
+from inferd.rollout.evidence import MeanShift, rate_evidence
 from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy
 
 HISTORY = Path(__file__).resolve().parent / "history" / "rollout_check.jsonl"
@@ -47,7 +47,7 @@ def run_stream(rng: np.random.Generator, plan: Plan, rates: tuple[float, float],
     """After how many requests of both arms a canary is rolled back; None: it is not. rates: of errors, of the stable arm and the
     candidate's. Both arms are as slow as each other, flip 0.5 % of decisions and differ in outputs by noise alone."""
     policy = Policy(plan)
-    kinds = {guard.kind for guard in plan.guards}
+    mean, flipped = MeanShift(plan.alpha(Kind.MEAN)), 0
     policy.freeze(list(range(1000)))
     for done in range(EVERY, requests + 1, EVERY):
         of_candidate = int(rng.binomial(EVERY, policy.share))
@@ -55,9 +55,11 @@ def run_stream(rng: np.random.Generator, plan: Plan, rates: tuple[float, float],
         for count, rate in ((EVERY - of_candidate, rates[0]), (of_candidate, rates[1])):
             counts.append(Counts(count, int(rng.binomial(count, rate)), int(rng.binomial(count, 0.01))))
         policy.count(counts[1], counts[0])
-        if kinds & {Kind.FLIPS, Kind.MEAN}:
-            for _ in range(of_candidate):
-                policy.compare(bool(rng.random() < 0.005), float(rng.normal(0, 0.2)))
+        if plan.is_paired:
+            for shift in rng.normal(0, 0.2, EVERY - of_candidate):
+                mean.add(float(shift))
+            flipped += int(rng.binomial(EVERY - of_candidate, 0.005))
+            policy.compare(mean.count, flipped, mean)
         if policy.decide().decision is Decision.ROLL_BACK:
             return done
     return None

@@ -139,13 +139,20 @@ def shadow(asked: Asked, model: str, version: int | None, sample: float, guards:
 @click.argument("model")
 @click.argument("version", type=click.IntRange(1), required=False)
 @click.option("--steps", metavar="SHARES", callback=_shares, help="Shares of requests, such as 1%,10%,50%,100%.")
+@click.option(
+    "--sample",
+    default="100%",
+    metavar="SHARE",
+    callback=_sample,
+    help="Requests of the stable version that are compared, with a guard of flips or mean. [100%]",
+)
 @GUARD
-def canary(asked: Asked, model: str, version: int | None, steps: list[float], guards: dict[str, float]) -> None:
+def canary(asked: Asked, model: str, version: int | None, steps: list[float], sample: float, guards: dict[str, float]) -> None:
     """Send a growing share of requests to VERSION, and roll back when the evidence says so.
 
     VERSION: by default the newest one that is not the stable one.
     """
-    _start(asked, model, "CANARY", version, steps=steps, guards=guards)
+    _start(asked, model, "CANARY", version, steps=steps, sample=sample, guards=guards)
 
 
 def _start(asked: Asked, model: str, kind: str, version: int | None, **given: Any) -> None:

@@ -1,10 +1,11 @@
 """A canary: a growing share of a model's requests goes to the candidate, as far as evidence allows (policy.py).
 
     begin: label `canary`, the candidate is loaded beside -> a split of the requests without a version, and a tally of each version
-    tick:  what the tallies have counted -> the policy -> step, hold, promote or roll back: by one assignment
+    tick:  what the tallies have counted, and the shadow has compared -> the policy -> step, hold, promote or roll back: by one assignment
     end:   no split, no tally, no label `canary`
 
-The split has effect in the next request. Never in here: evidence, files, which requests name a version.
+The split has effect in the next request. A guard that compares responses (policy.PAIRED) has a shadow run beside the canary, on requests
+that the stable version answers. Never in here: evidence, files, which requests name a version.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from inferd.engine.labels import versions_of
 from inferd.engine.model import State as ModelState
 from inferd.errors import FailedPrecondition, InvalidArgument, RequestError
 from inferd.rollout import policy
+from inferd.rollout.candidate import mean_words, worst_request
 from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
+from inferd.rollout.shadow import Shadow
+from inferd.rollout.shift import worst_of
 from inferd.rollout.signatures import difference
 from inferd.rollout.state import Evidence, Rollout, State, Verdict
 
@@ -53,17 +57,18 @@ def plan_of(rollout: Rollout) -> Plan:
     found = {guard.kind: guard for guard in Plan().guards}
     for name, limit in limits.items():
         kind = next((kind for kind in Kind if kind.value == name), None)
-        if kind is None or kind in policy.PAIRED:
-            known = ", ".join(kind.value for kind in Kind if kind not in policy.PAIRED)
-            hint = "; a shadow compares the same requests: inferd rollout shadow" if kind is not None else ""
-            raise InvalidArgument(f"guards: expected {known} for a canary, got {name[:40]!r}{hint}")
+        if kind is None:
+            raise InvalidArgument(f"guards: expected some of {', '.join(Kind)} for a canary, got {name[:64]!r}")
         if not 0 < limit <= 1:
             raise InvalidArgument(f"guards: {name}: expected more than 0 and at most 1 (100%), got {limit:g}")
         found[kind] = Guard(kind, limit)
     for name, seconds in times.items():
         if not 0 <= seconds <= 1e9:
             raise InvalidArgument(f"guards: {name}: expected seconds from 0, got {seconds:g}")
-    return Plan(rollout.steps or Plan().steps, tuple(found.values()), **times)
+    plan = Plan(rollout.steps or Plan().steps, tuple(found.values()), **times)
+    if rollout.sample < 1 and not plan.is_paired:
+        raise InvalidArgument(f"sample: expected a guard that compares responses beside it, flips or mean, got {rollout.sample:g} alone")
+    return plan
 
 
 class Canary:
@@ -72,9 +77,15 @@ class Canary:
     def __init__(self, rollout: Rollout, site: Site) -> None:
         self._rollout, self._site = rollout, site
         seen = msgspec.convert(rollout.memory["seen"], Seen) if "seen" in rollout.memory else None
-        self._policy = Policy(plan_of(rollout), seen)
+        self._policy = Policy(plan := plan_of(rollout), seen)
+        self._limits = {guard.kind: guard.limit for guard in plan.guards}
+        self._shadow: Shadow | None = None
+        if plan.is_paired:
+            paired = {kind.value: self._limits[kind] for kind in policy.PAIRED if kind in self._limits}
+            self._shadow = Shadow(msgspec.structs.replace(rollout, guards=paired), site, plan.alpha(Kind.MEAN))
+        self._blind = ""  # why nothing is compared any more
         self._split = Split(self, rollout.id, rollout.share or self._policy.share)
-        self._joins = any(guard.kind is Kind.OUTCOME for guard in self._policy.plan.guards)
+        self._joins = Kind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
         self._arms: OrderedDict[str, bool] = OrderedDict()  # whether the candidate answered, by the request's id
         self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
@@ -91,12 +102,16 @@ class Canary:
         rollout, repository = self._rollout, self._site.repository
         if not resumed:
             await self._label(rollout.candidate)
-            try:
+        try:
+            if not resumed:
                 self._check(repository.serving(rollout.model))
-            except BaseException:
+            if self._shadow is not None:
+                await self._shadow.begin(resumed=True)  # the candidate's process loads meanwhile
+        except BaseException:
+            if not resumed:
                 await self._label(0)
-                raise
-            self._is_there = True
+            raise
+        self._is_there = not resumed
         self._watch()
         repository.split(rollout.model, rollout.candidate, self._split)
 
@@ -110,6 +125,12 @@ class Canary:
             raise FailedPrecondition(f"rollout: version {candidate.version} cannot take the place of version {stable.version}: {why}")
 
     def abandon(self) -> None:
+        self._leave()
+        if self._shadow is not None:
+            self._shadow.abandon()
+
+    def _leave(self) -> None:
+        """No request is split or counted from now on."""
         self._ended = True
         self._site.repository.split(self._rollout.model, 0, None)
         for counted in (self._stable, self._candidate):
@@ -117,8 +138,10 @@ class Canary:
 
     async def end(self, rollout: Rollout) -> Rollout:
         self._split.share = 0.0
+        self._leave()
+        if self._shadow is not None:
+            await self._shadow.end(rollout)
         told = self._told(rollout)
-        self.abandon()
         if versions_of(self._site.repository.labels, rollout.model).get(CANARY) == rollout.candidate:
             try:
                 await self._label(0)
@@ -140,12 +163,23 @@ class Canary:
         self._decided_ns = now_ns
         seen = self._policy.seen
         self._policy.count(self._candidate.take(), self._stable.take())
+        if self._shadow is not None:
+            self._compare(self._shadow)
         if self._policy.freeze(self._stable.tally.latencies_ns):
             log.info("canary of model '%s': requests above %.3f ms are slow", self._rollout.model, seen.threshold_ns / 1e6)
         self._stable.tally.threshold_ns = self._candidate.tally.threshold_ns = seen.threshold_ns
         step = seen.step
         self._verdict = step, self._policy.decide()
         return False
+
+    def _compare(self, shadow: Shadow) -> None:
+        """Responses of another shape or datatype have no decision to compare: they count as flips."""
+        found = shadow.found
+        total, worst = found.total, worst_of(found.shifts, self._limits.get(Kind.MEAN, 1.0))
+        flips = min(total.flipped + total.mismatched, total.requests)
+        self._policy.compare(total.requests, flips, found.shifts[worst].mean if worst else None)
+        if self._blind:
+            shadow.abandon()  # requests that wait count as dropped
 
     def _remember(self) -> None:
         for counted in (self._stable, self._candidate):
@@ -173,6 +207,11 @@ class Canary:
         if labelled != rollout.candidate:
             why = f"the label '{CANARY}' was moved from version {rollout.candidate} to {labelled or 'none'} meanwhile"
             return self._end_as(rollout, State.STOPPED, why)
+        if self._shadow is not None and not self._blind and (why := self._shadow.watch()):
+            self._blind = f"no step is taken, because nothing can be compared: {why}"
+            self._shadow.untap()
+            log.error("canary of model '%s': %s", rollout.model, self._blind)
+            rollout = msgspec.structs.replace(rollout, reason=self._blind)
         self._policy.elapse(elapsed_s)
         made, self._verdict = self._verdict, None
         if made is None or made[0] != self._policy.seen.step:
@@ -186,7 +225,7 @@ class Canary:
             self._split.share = share = self._policy.step()
             rollout = msgspec.structs.replace(rollout, state=State.RUNNING, step=self._policy.seen.step, share=share, reason=verdict.reason)
         elif verdict.decision is Decision.HOLD and rollout.state is State.RUNNING:
-            rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=verdict.reason)
+            rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=self._blind or verdict.reason)
         return self._told(rollout, verdict)
 
     def _end_as(self, rollout: Rollout, state: State, why: str, verdict: policy.Verdict | None = None) -> Rollout:
@@ -220,10 +259,23 @@ class Canary:
             "canary": seen.errors.candidate_count,
             "canary_errors": seen.errors.candidate_events,
         }
-        evidence = rollout.evidence if verdict is None else tuple(map(_evidence, verdict.findings))
+        evidence = rollout.evidence if verdict is None else tuple(_evidence(each, self._told_of(each.kind)) for each in verdict.findings)
         share, step = (self._split.share, seen.step) if rollout.runs else (rollout.share, rollout.step)
         memory = {"seen": msgspec.to_builtins(seen)}
+        if self._shadow is not None:
+            beside = self._shadow.told(rollout)
+            counts, memory = {**beside.counts, **counts}, {**beside.memory, **memory}
         return msgspec.structs.replace(rollout, counts=counts, evidence=evidence, share=share, step=step, memory=memory)
+
+    def _told_of(self, kind: Kind) -> str:
+        """What people want to know of a guard beside its numbers."""
+        if self._shadow is None or kind not in policy.PAIRED:
+            return ""
+        found = self._shadow.found
+        if kind is Kind.FLIPS:
+            return self._blind or worst_request(found)
+        worst = worst_of(found.shifts, self._limits[kind])
+        return self._blind or (mean_words(worst, found.shifts[worst]) if worst else "")
 
     def follow(self, rollout: Rollout) -> None:
         """A share never falls: what the file says may be older than what this process has decided."""
@@ -279,11 +331,13 @@ def _rejected(model: Model | None) -> int:
     return 0 if model is None else model.route.rejected["REJECTED"] + model.route.rejected["BACKEND"]
 
 
-def _evidence(found: policy.Finding) -> Evidence:
+def _evidence(found: policy.Finding, told: str) -> Evidence:
+    """told: what is said ahead of what the numbers would lead to."""
     verdict = Verdict.BAD if found.fails else Verdict.OK if found.passes else Verdict.OPEN
     low, high = found.band
     says = (
         f"the next step asks for an upper bound of {found.bound:.4g}; evidence against it is {found.e_value:.3g} : 1, "
         f"and rolls back at {found.rolls_back_at:.3g} : 1"
     )
+    says = f"{told}; {says}" if told else says
     return Evidence(found.kind.value, found.count, found.estimate, low, high, found.limit, verdict, says)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.rollout.messages import Found, Tensor
 
-__all__ = ["ALPHA", "GUARDS", "evidence_of", "main"]
+__all__ = ["ALPHA", "GUARDS", "evidence_of", "main", "mean_words", "worst_request"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -265,10 +265,14 @@ def _needed(events: int, count: int, limit: float, alpha: float) -> int:
 def _mean_evidence(name: str, shift: OutputShift, limit: float) -> Evidence:
     low, high = shift.mean.band()
     verdict = Verdict.BAD if max(low, -high) > limit else Verdict.OK if max(-low, high) < limit else Verdict.OPEN
-    says = f"worst: output {name!r}, spread {shift.spread:.4g}"
-    if not shift.spread:
-        says = f"{LEARNED_AFTER - shift.learned} more requests tell how widely output {name!r} is spread"
-    return Evidence("mean", shift.mean.count, shift.mean.estimate, low, high, limit, verdict, says)
+    return Evidence("mean", shift.mean.count, shift.mean.estimate, low, high, limit, verdict, mean_words(name, shift))
+
+
+def mean_words(name: str, shift: OutputShift) -> str:
+    """The output that shifts most, for people."""
+    if shift.spread:
+        return f"worst: output {name!r}, spread {shift.spread:.4g}"
+    return f"{LEARNED_AFTER - shift.learned} more requests tell how widely output {name!r} is spread"
 
 
 if __name__ == "__main__":

@@ -140,8 +140,8 @@ class Mirror:
 
     def _load(self, pipe: Pipe, ours: socket.socket) -> None:
         ours.settimeout(START_S)
-        pipe.send(msgspec.structs.replace(self._setup, found=self.found))
         try:
+            pipe.send(msgspec.structs.replace(self._setup, found=self.found))
             told, _ = pipe.receive(Ready | Failed)  # type: ignore[arg-type]
         except (Closed, TimeoutError):
             raise FailedPrecondition(f"{self.title}: its process ended while it loaded the model") from None

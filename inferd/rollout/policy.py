@@ -39,7 +39,7 @@ class Decision(enum.Enum):
     ROLL_BACK = "roll back"
 
 
-class Kind(enum.Enum):
+class Kind(enum.StrEnum):
     """Of a guard: what it looks at, and what its limit means."""
 
     ERRORS = "errors"  # failed requests; how many more of the candidate's than of the stable ones may fail
@@ -159,14 +159,10 @@ class Policy:
         self.seen.threshold_ns = int(SLOW_TIMES * quantile_threshold(stable_latencies_ns, 0.99)) + SLOW_NS
         return True
 
-    def compare(self, flipped: bool, shift: float) -> None:
-        """Both versions have answered one request. shift: the difference of the outputs' means, in spreads of the stable output."""
-        seen = self.seen
-        seen.compared += 1
-        seen.flips += flipped
-        if seen.mean is None:
-            seen.mean = MeanShift(self.plan.alpha(Kind.MEAN))
-        seen.mean.add(shift)
+    def compare(self, compared: int, flips: int, mean: MeanShift | None) -> None:
+        """Requests that both versions have answered since the canary began, and those of them with another decision. mean: of the output
+        that shifts most, at most with the alpha of its guard."""
+        self.seen.compared, self.seen.flips, self.seen.mean = compared, flips, mean
 
     def report(self, of_candidate: bool, bad: bool) -> None:
         """A user reports the outcome of one response."""
@@ -191,7 +187,7 @@ class Policy:
         elif guard.kind is Kind.MEAN:
             mean = seen.mean or MeanShift(alpha)
             count, band = mean.count, mean.band()
-            estimate = sum(band) / 2
+            estimate = mean.estimate
             evidence = -log(alpha) if band.low > guard.limit or band.high < -guard.limit else 0.0
         else:
             arms = {Kind.ERRORS: seen.errors, Kind.P99: seen.slow, Kind.OUTCOME: seen.outcomes}[guard.kind]
@@ -236,7 +232,7 @@ class Policy:
 def _said(found: Finding) -> str:
     """A guard's finding in words."""
     if not found.count:
-        return f"{found.kind.value}: no request was counted yet"
+        return f"{found.kind.value}: no request was {'compared' if found.kind in PAIRED else 'counted'} yet"
     low, high = found.band
     more = "" if found.kind in PAIRED else "more than stable, "
     return f"{found.kind.value}: {low:.4f} to {high:.4f} {more}over {found.count} requests, limit {found.limit:.4g}"

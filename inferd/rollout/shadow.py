@@ -35,10 +35,10 @@ MAX_WHY = 1000  # characters of why a candidate cannot be loaded
 
 
 class Shadow:
-    """The arm of a shadow."""
+    """The arm of a shadow. A canary has one, too, where a guard compares responses. alpha: of each guard."""
 
-    def __init__(self, rollout: Rollout, site: Site) -> None:
-        self._rollout, self._site = rollout, site
+    def __init__(self, rollout: Rollout, site: Site, alpha: float = ALPHA / len(GUARDS)) -> None:
+        self._rollout, self._site, self._alpha = rollout, site, alpha
         self._tap = Tap(rollout.sample, max_held_nbytes=MAX_HELD_NBYTES)
         self._tapped: Model | None = None  # None: the stable version is not in memory
         self._mirror: Mirror | None = None
@@ -64,7 +64,7 @@ class Shadow:
             self._rollout.candidate,
             asdict(self._site.repository.loader.defaults),
             self._rollout.guards,
-            ALPHA / len(GUARDS),
+            self._alpha,
             msgspec.convert(self._rollout.memory.get("found", {}), Found),
         )
         title = f"the shadow of model '{place.name}', version {self._rollout.candidate}"
@@ -77,11 +77,9 @@ class Shadow:
         self._follow_model()
 
     def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
-        self._follow_model()
-        rollout = self._told(rollout)
-        if not self._ended and (why := self._why_not()):
-            return msgspec.structs.replace(rollout, state=State.STOPPED, reason=why)
-        return rollout
+        why = self.watch()
+        rollout = self.told(rollout)
+        return msgspec.structs.replace(rollout, state=State.STOPPED, reason=why) if why else rollout
 
     def follow(self, rollout: Rollout) -> None:
         """Nothing that another process decides changes a shadow, but its end."""
@@ -93,54 +91,34 @@ class Shadow:
         return 0, sum(1 for _ in outcomes)
 
     async def end(self, rollout: Rollout) -> Rollout:
-        self._untap()
+        self.untap()
         if self._mirror is not None:
             await asyncio.to_thread(self._mirror.stop)
-        return self._told(rollout)
+        return self.told(rollout)
 
     def abandon(self) -> None:
-        self._untap()
+        self.untap()
         if self._mirror is not None:
             self._mirror.stop()
 
-    # ---- inside ----
+    # ---- of a canary, too ----
 
-    def _busy(self) -> bool:
-        model = self._tapped
-        return model is not None and model.depth > 0
+    def watch(self) -> str:
+        """Taps the stable version that serves now. Why the candidate cannot run beside it, once that is known; ''."""
+        self._follow_model()
+        return "" if self._ended else self._why_not()
 
-    def _follow_model(self) -> None:
-        """The stable version may be loaded again, or leave memory, meanwhile."""
-        model = None if self._ended else self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
-        if model is self._tapped:
-            return
-        if self._tapped is not None:
-            self._tapped.untap(self._tap)
-        if model is not None:
-            model.tap(self._tap)
-        self._tapped = model
-
-    def _untap(self) -> None:
+    def untap(self) -> None:
+        """No request is mirrored from now on."""
         self._ended = True
         self._follow_model()
 
-    def _why_not(self) -> str:
-        """Why the candidate cannot run beside the stable version, once that is known; ''."""
-        mirror, model = self._mirror, self._tapped or self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
-        if self._checked or mirror is None or not mirror.ready.done():
-            return ""
-        if (error := mirror.ready.exception()) is not None:
-            return str(error)[:MAX_WHY]
-        if model is None:
-            return ""
-        self._checked = True
-        ready, signature = mirror.ready.result(), model.signature
-        unlike = difference((signature.input_specs, signature.output_specs), (ready.inputs, ready.outputs))
-        if not unlike:
-            return ""
-        return f"version {self._rollout.candidate} cannot take the place of version {self._rollout.stable}: {unlike}"
+    @property
+    def found(self) -> Found:
+        """On any thread."""
+        return Found() if self._mirror is None else self._mirror.found
 
-    def _told(self, rollout: Rollout) -> Rollout:
+    def told(self, rollout: Rollout) -> Rollout:
         """With what is known now."""
         mirror = self._mirror
         if mirror is None:
@@ -164,3 +142,36 @@ class Shadow:
         total = mirror.found.total
         counts |= {"failed": mirror.found.failed, "changed": total.changed, "flipped": total.flipped, "mismatched": total.mismatched}
         return msgspec.structs.replace(rollout, counts=counts, evidence=tuple(mirror.found.evidence), memory=self._memory)
+
+    # ---- inside ----
+
+    def _busy(self) -> bool:
+        model = self._tapped
+        return model is not None and model.depth > 0
+
+    def _follow_model(self) -> None:
+        """The stable version may be loaded again, or leave memory, meanwhile."""
+        model = None if self._ended else self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        if model is self._tapped:
+            return
+        if self._tapped is not None:
+            self._tapped.untap(self._tap)
+        if model is not None:
+            model.tap(self._tap)
+        self._tapped = model
+
+    def _why_not(self) -> str:
+        """Why the candidate cannot run beside the stable version, once that is known; ''."""
+        mirror, model = self._mirror, self._tapped or self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        if self._checked or mirror is None or not mirror.ready.done():
+            return ""
+        if (error := mirror.ready.exception()) is not None:
+            return str(error)[:MAX_WHY]
+        if model is None:
+            return ""
+        self._checked = True
+        ready, signature = mirror.ready.result(), model.signature
+        unlike = difference((signature.input_specs, signature.output_specs), (ready.inputs, ready.outputs))
+        if not unlike:
+            return ""
+        return f"version {self._rollout.candidate} cannot take the place of version {self._rollout.stable}: {unlike}"

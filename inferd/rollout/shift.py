@@ -75,7 +75,7 @@ def floats_of(outputs: Iterable[Spec]) -> list[str]:
 
 
 def worst_of(shifts: Mapping[str, OutputShift], limit: float) -> str:
-    """The output that keeps a candidate back most: one that is beyond the limit, else one that may be furthest from 0. '': there is none."""
+    """The output that keeps a candidate back most: one beyond the limit, else one that may be furthest from 0. '': there is none."""
 
     def badness(name: str) -> tuple[bool, float]:
         low, high = shifts[name].mean.band()

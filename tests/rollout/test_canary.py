@@ -12,16 +12,20 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from onnx import helper
 
 from inferd.protocol import options
+from inferd.rollout import mirror
 from inferd.serving.rollouts import MAX_OUTCOMES
 from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request
 
 IDENTITY, DOUBLED, FAILING = models.identity(), models.doubled(), models.failing()
+NEGATED = models.model([helper.make_node("Neg", ["x"], ["y"])], [("x", "FP32", ("N", 16))], [("y", "FP32", ("N", 16))])
 LIMIT_S = 30
 ROWS = np.full((1, 16), 3, np.float32)
+RISING = np.arange(16, dtype=np.float32).reshape(1, 16)  # NEGATED has another decision; DOUBLED has another mean
 KEYS = [f"user {i}" for i in range(60)]
 QUIET = {"dwell_s": 3600.0}  # takes no step
 
@@ -67,7 +71,13 @@ def audited(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return models.repository(
-        tmp_path / "models", {"m": {1: IDENTITY, 2: DOUBLED}, "f": {1: FAILING, 2: models.failing(2)}, "other": {1: IDENTITY, 2: FAILING}}
+        tmp_path / "models",
+        {
+            "m": {1: IDENTITY, 2: DOUBLED},
+            "n": {1: IDENTITY, 2: NEGATED},
+            "f": {1: FAILING, 2: models.failing(2)},
+            "other": {1: IDENTITY, 2: FAILING},
+        },
     )
 
 
@@ -231,6 +241,76 @@ class TestDecisions:
         assert status(caller).reason.startswith("outcome: ")
 
 
+class TestPairs:
+    """Guards that compare responses to the same request."""
+
+    @staticmethod
+    def asked(caller: Caller, model: str, requests: int) -> None:
+        for number in range(requests):
+            caller.infer(infer_request(model, {"x": RISING}, id=f"r{number}"))
+
+    def rolled_back(self, caller: Caller, model: str) -> bool:
+        """After some more requests."""
+        self.asked(caller, model, 10)
+        return state(caller, model) == "ROLLED_BACK"
+
+    @staticmethod
+    def told(caller: Caller, guard: str, model: str = "m") -> Any:
+        return next((each for each in status(caller, model).evidence if each.guard == guard), options.RolloutEvidence())
+
+    @staticmethod
+    def balanced(counts: Any) -> bool:
+        return bool(counts["mirrored"] == counts["compared"] + counts["dropped"] + counts["waiting"])
+
+    def test_flips_roll_back(self, caller: Caller, folder: Path) -> None:
+        rollouts_stable(caller, 1, "n")
+        start(caller, "n", flips=0.01, **QUIET)
+        until(lambda: self.rolled_back(caller, "n"))
+        assert status(caller, "n").reason.startswith("flips: ")
+        until(lambda: labels(folder, "n") == {"stable": 1})
+        until(lambda: audited(folder)[-1]["decision"] == "rolled_back")
+        counts = status(caller, "n").counts
+        assert self.balanced(counts)
+        assert counts["waiting"] == 0
+        assert counts["mirrored"] == counts["seen"] >= counts["stable"] > 0
+        (flips,) = [each for each in audited(folder)[-1]["evidence"] if each["guard"] == "flips"]
+        assert flips["verdict"] == "bad"
+        assert flips["says"].startswith("worst: request 'r")
+
+    def learns(self, caller: Caller) -> bool:
+        """All that was mirrored is compared, and has taught the spread."""
+        counts, says = status(caller).counts, self.told(caller, "mean").explanation
+        return counts["waiting"] == 0 and says.startswith(f"{200 - counts['compared']} more requests tell")
+
+    def test_a_mean_that_shifts_rolls_back_over_a_restart(self, folder: Path) -> None:
+        with serve(folder) as served, Caller(served.address) as caller:
+            rollouts_stable(caller, 1)
+            start(caller, steps=(0.1, 1.0), mean=0.1, **QUIET)
+            self.asked(caller, "m", 150)
+            until(lambda: self.learns(caller))
+        with serve(folder) as served, Caller(served.address) as caller:
+            self.asked(caller, "m", 10)
+            until(lambda: self.learns(caller))
+            until(lambda: self.rolled_back(caller, "m"))
+            found = status(caller)
+            assert found.reason.startswith("mean: ")
+            assert self.balanced(found.counts)
+            assert self.told(caller, "mean").estimate > 0.9
+
+    def test_a_process_that_cannot_load_allows_no_step(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mirror, "_python", lambda: ["false"])
+        start(caller, errors=1.0, p99=1.0, flips=0.5, dwell_s=0)
+        until(lambda: "nothing can be compared" in status(caller).reason)
+        assert status(caller).reason.endswith("version 2: its process ended while it loaded the model")
+        until(lambda: "nothing can be compared" in self.told(caller, "flips").explanation)
+        self.asked(caller, "m", 20)
+        until(lambda: status(caller).counts["waiting"] == 0)
+        assert self.balanced(status(caller).counts)
+        assert state(caller) == "RUNNING"
+        assert status(caller).share == 0.5
+        assert end(caller, "Stop").counts["compared"] == 0
+
+
 class TestBadInput:
     def rejected(self, caller: Caller, model: str = "m", **guards: float) -> str:
         with pytest.raises(grpc.RpcError) as caught:
@@ -245,14 +325,24 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("guards", "words"),
         [
-            ({"speed": 0.1}, "guards: expected errors, p99, outcome for a canary, got 'speed'"),
-            ({"flips": 0.1}, "a shadow compares the same requests: inferd rollout shadow"),
+            ({"speed": 0.1}, "guards: expected some of errors, p99, flips, mean, outcome for a canary, got 'speed'"),
+            ({"flips": 1.0}, "guards: flips: expected a number between 0 and 1, got 1"),
             ({"errors": 2.0}, "guards: errors: expected more than 0 and at most 1"),
             ({"dwell_s": -1.0}, "guards: dwell_s: expected seconds from 0"),
         ],
     )
     def test_guards_that_are_none(self, caller: Caller, guards: dict[str, float], words: str) -> None:
         assert words in self.rejected(caller, **guards)
+
+    def test_a_mean_of_whole_numbers(self, caller: Caller, folder: Path) -> None:
+        rollouts_stable(caller, 1, "f")
+        assert "guards: mean: model 'f' has no output of floats; leave this guard out" in self.rejected(caller, "f", mean=0.1)
+        assert labels(folder, "f") == {"stable": 1}
+
+    def test_a_sample_of_nothing(self, caller: Caller) -> None:
+        request = options.StartRolloutRequest(model_name="m", kind=options.CANARY, candidate_version=2, sample=0.5)
+        with pytest.raises(grpc.RpcError, match="expected a guard that compares responses beside it, flips or mean"):
+            rollouts(caller, "Start", request)
 
     def test_a_candidate_with_another_signature(self, caller: Caller, folder: Path) -> None:
         rollouts_stable(caller, 1, "other")

@@ -6,9 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from inferd.rollout.evidence import MeanShift
 from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
 
 ERRORS = (Guard(Kind.ERRORS, 0.01),)
+
+
+def shift(value: float, requests: int) -> MeanShift:
+    made = MeanShift(0.01)
+    for _ in range(requests):
+        made.add(value)
+    return made
 
 
 def feed(policy: Policy, requests: int, rate: float, stable_rate: float, rng: np.random.Generator | None = None) -> None:
@@ -72,8 +80,8 @@ class TestRollBack:
     def test_flips_a_shift_and_bad_outcomes_roll_back(self) -> None:
         for kind in (Kind.FLIPS, Kind.MEAN, Kind.OUTCOME):
             policy = Policy(Plan(guards=(Guard(kind, 0.05),)))
+            policy.compare(400, 80, shift(0.3, 400))
             for i in range(400):
-                policy.compare(i % 5 == 0, 0.3)
                 policy.report(i % 2 == 0, bad=i % 2 == 0 and i % 4 == 0)
             verdict = policy.decide()
             assert verdict.decision is Decision.ROLL_BACK, kind
@@ -106,7 +114,9 @@ class TestHold:
     def test_a_guard_that_sees_nothing_keeps_the_step(self) -> None:
         policy = Policy(Plan(guards=(*ERRORS, Guard(Kind.FLIPS, 0.01)), dwell_s=0))
         feed(policy, 100_000, 0.0, 0.0)
-        assert policy.decide().decision is Decision.CONTINUE
+        verdict = policy.decide()
+        assert verdict.decision is Decision.CONTINUE
+        assert verdict.reason == "flips: no request was compared yet"
 
     @pytest.mark.parametrize("seconds", [-3600.0, float("-inf")])
     def test_a_clock_that_goes_back_adds_no_time(self, seconds: float) -> None:
@@ -128,6 +138,6 @@ def test_the_guards_share_the_chance_of_a_false_alarm() -> None:
 def test_a_restart_finds_the_evidence_where_it_was() -> None:
     policy = Policy(Plan(steps=(0.1, 1.0)))
     feed(policy, 2000, 0.02, 0.01)
-    policy.compare(True, 0.1)
+    policy.compare(7, 1, shift(0.1, 7))
     kept = msgspec.json.decode(msgspec.json.encode(policy.seen), type=Seen)
     assert Policy(policy.plan, kept).decide() == policy.decide()
