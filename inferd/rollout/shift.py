@@ -21,8 +21,6 @@ from inferd.rollout.evidence import MeanShift
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from inferd.rollout.messages import Spec
-
 __all__ = ["LEARNED_AFTER", "OutputShift", "floats_of", "worst_of"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,8 +67,8 @@ class OutputShift(msgspec.Struct):
             self.spread = max(sqrt(self.squares / max(self.values, 1)), absolute + relative * abs(self.center))
 
 
-def floats_of(outputs: Iterable[Spec]) -> list[str]:
-    """The names of the outputs whose mean tells something."""
+def floats_of(outputs: Iterable[tuple[str, str, object]]) -> list[str]:
+    """The names of the outputs whose mean tells something. outputs: name, datatype and shape of each."""
     return [name for name, word, _ in outputs if word in FLOATS]
 
 
