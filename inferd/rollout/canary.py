@@ -50,7 +50,7 @@ MAX_JOINED = 100_000  # request ids that outcomes can be reported for
 SETTINGS = ("dwell_s", "patience_s")  # among the guards of a request, for they are numbers, too
 
 
-def plan_of(rollout: Rollout) -> Plan:
+def plan_of(rollout: Rollout, processes: int) -> Plan:
     """A canary as a client asked for it: the usual guards, and those that are named. Raises InvalidArgument."""
     limits = dict(rollout.guards)
     times = {name: limits.pop(name) for name in SETTINGS if name in limits}
@@ -65,7 +65,7 @@ def plan_of(rollout: Rollout) -> Plan:
     for name, seconds in times.items():
         if not 0 <= seconds <= 1e9:
             raise InvalidArgument(f"guards: {name}: expected seconds from 0, got {seconds:g}")
-    plan = Plan(rollout.steps or Plan().steps, tuple(found.values()), **times)
+    plan = Plan(rollout.steps or Plan().steps, tuple(found.values()), **times, processes=processes)
     if rollout.sample < 1 and not plan.is_paired:
         raise InvalidArgument(f"sample: expected a guard that compares responses beside it, flips or mean, got {rollout.sample:g} alone")
     return plan
@@ -77,7 +77,7 @@ class Canary:
     def __init__(self, rollout: Rollout, site: Site) -> None:
         self._rollout, self._site = rollout, site
         seen = msgspec.convert(rollout.memory["seen"], Seen) if "seen" in rollout.memory else None
-        self._policy = Policy(plan := plan_of(rollout), seen)
+        self._policy = Policy(plan := plan_of(rollout, site.processes), seen)
         self._limits = {guard.kind: guard.limit for guard in plan.guards}
         self._shadow: Shadow | None = None
         if plan.is_paired:

@@ -24,7 +24,7 @@ from inferd.rollout.evidence import Band, MeanShift, TwoArms, quantile_threshold
 
 __all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen"]
 
-ALPHA = 0.05  # of all guards together
+ALPHA = 0.05  # of all guards in all processes together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
 SLOW_TIMES, SLOW_NS = 1.2, 1_000_000  # a request is slow above so many times the stable p99, and this on top: a version that gets one of
 # ten requests finds colder caches, and smaller batches
@@ -61,16 +61,18 @@ class Guard(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How a canary is to go. steps: shares of requests, rising. dwell_s: the least time at a step. patience_s: the most."""
+    """How a canary is to go. steps: shares of requests, rising. dwell_s: the least time at a step. patience_s: the most. processes: each
+    decides by its own requests, and a decision of one holds for all."""
 
     steps: tuple[float, ...] = (0.01, 0.1, 0.5, 1.0)
     guards: tuple[Guard, ...] = (Guard(Kind.ERRORS, DEFAULT_LIMITS[Kind.ERRORS]), Guard(Kind.P99, DEFAULT_LIMITS[Kind.P99]))
     dwell_s: float = 60.0
     patience_s: float = 3600.0
+    processes: int = 1
 
     def alpha(self, kind: Kind) -> float:
-        """The guard's part of ALPHA."""
-        return ALPHA * WEIGHTS.get(kind, 1.0) / sum(WEIGHTS.get(guard.kind, 1.0) for guard in self.guards)
+        """The guard's part of ALPHA, in one process."""
+        return ALPHA / self.processes * WEIGHTS.get(kind, 1.0) / sum(WEIGHTS.get(guard.kind, 1.0) for guard in self.guards)
 
     @property
     def is_paired(self) -> bool:

@@ -41,7 +41,7 @@ IDLE_S = 0.002  # the thread's pause, once nothing is to be worked off
 
 
 class Site(Protocol):
-    """What an arm may use: the table of models, what changes it, and the loop."""
+    """What an arm may use: the table of models, what changes it, and the loop. processes: those of the server, each of which decides."""
 
     @property
     def repository(self) -> Repository: ...
@@ -49,6 +49,8 @@ class Site(Protocol):
     def lifecycle(self) -> Lifecycle: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def processes(self) -> int: ...
 
 
 class Arm(Protocol):
@@ -89,8 +91,9 @@ class Rollouts:
         file: RolloutFile,
         audit: Audit,
         kinds: Mapping[Kind, Callable[[Rollout, Site], Arm]],
+        processes: int = 1,
     ) -> None:
-        self.repository, self._lifecycle, self.loop = repository, lifecycle, loop
+        self.repository, self._lifecycle, self.loop, self.processes = repository, lifecycle, loop, processes
         self._file, self.audit, self._kinds = file, audit, kinds
         self._table: Table = {}  # as this process knows it: newer evidence than the file
         self._arms: dict[str, Arm] = {}  # by model; replaced as a whole, for the thread reads it

@@ -76,7 +76,8 @@ class Models:
         changing = self._lifecycle if self._mode != "none" else None
         self.control = ModelControl(changing, explicit=self._mode == "explicit")
         kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
-        self.rollouts = Rollouts(repository, changing, loop, RolloutFile(kept[0]), Audit(kept[1]), KINDS)
+        processes = max(settings.workers, 1)  # a worker's settings have the number of all
+        self.rollouts = Rollouts(repository, changing, loop, RolloutFile(kept[0]), Audit(kept[1]), KINDS, processes)
         self.on_demand: OnDemand | None = None
         if settings.model_memory and self._lifecycle is not None:
             most, wait_s = settings.max_queue_requests, settings.model_wait_s

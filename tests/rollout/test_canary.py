@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from inferd.config import Settings
 from inferd.protocol import options
 from inferd.rollout import mirror
+from inferd.serving.models import Models
 from inferd.serving.rollouts import MAX_OUTCOMES
 from tests import models
 from tests.server_fixtures import ServerFixture, until
@@ -164,6 +166,18 @@ class TestSeveralProcesses:
             until(lambda: set(versions(first)) == {"1"})
             assert state(first) == "PROMOTED"
             until(lambda: labels(folder) == {"stable": 1})
+
+    @pytest.mark.parametrize(("workers", "processes"), [(0, 1), (1, 1), (3, 3)])
+    def test_a_worker_knows_how_many_decide(self, workers: int, processes: int) -> None:
+        settings = Settings(models=("m",), model_control="none", workers=workers)
+        nothing: Any = None  # is used by what is loaded alone
+        assert Models(settings, nothing, nothing, lambda: None).rollouts.processes == processes
+
+    def test_each_asks_for_stronger_evidence(self, caller: Caller, served: ServerFixture) -> None:
+        """Three quarters of 1/20 are for errors: 1 : 26.7 in one process."""
+        served.on_loop(lambda: setattr(served.server._models.rollouts, "processes", 3))
+        start(caller, **QUIET)
+        until(lambda: any(each.explanation.endswith("rolls back at 80 : 1") for each in status(caller).evidence))
 
 
 class TestDecisions:

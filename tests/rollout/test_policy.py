@@ -130,9 +130,10 @@ class TestHold:
         assert policy.decide().decision is Decision.CONTINUE
 
 
-def test_the_guards_share_the_chance_of_a_false_alarm() -> None:
-    plan = Plan(guards=tuple(Guard(kind, 0.01) for kind in Kind))
-    assert sum(plan.alpha(kind) for kind in Kind) == pytest.approx(0.05)
+@pytest.mark.parametrize("processes", [1, 4])
+def test_the_guards_of_all_processes_share_the_chance_of_a_false_alarm(processes: int) -> None:
+    plan = Plan(guards=tuple(Guard(kind, 0.01) for kind in Kind), processes=processes)
+    assert processes * sum(plan.alpha(kind) for kind in Kind) == pytest.approx(0.05)
 
 
 def test_a_restart_finds_the_evidence_where_it_was() -> None:
