@@ -38,6 +38,7 @@ LIMIT_S = 60.0
 KEYS = [f"user {i}" for i in range(400)]
 FALSE = 0.05
 ROUNDS, ROUND_S = 10, 5.0
+DWELL_S = 1e6
 
 
 # ---- simulated ----------------------------------------------------------------------------------------------------
@@ -147,7 +148,10 @@ class Client:
         self.call("ModelControl", "SetLabel", request, options.SetLabelResponse)
 
     def start(self, steps: tuple[float, ...], **guards: float) -> None:
-        request = options.StartRolloutRequest(model_name="lookup", kind=options.CANARY, candidate_version=2, steps=steps, guards=guards)
+        """A canary that takes no step."""
+        request = options.StartRolloutRequest(
+            model_name="lookup", kind=options.CANARY, candidate_version=2, steps=steps, guards=guards, dwell_s=DWELL_S
+        )
         self.call("Rollouts", "Start", request, options.RolloutStatus)
 
     def status(self) -> options.RolloutStatus:
@@ -187,7 +191,7 @@ def same(report: Report, folder: Path) -> None:
         for thread in threads:
             thread.start()
         for round_ in range(ROUNDS):
-            client.start((0.1 if round_ % 2 else 0.5, 1.0), dwell_s=1e6)
+            client.start((0.1 if round_ % 2 else 0.5, 1.0))
             time.sleep(ROUND_S)
             found = client.status()
             if found.state == options.ROLLED_BACK:
@@ -221,7 +225,7 @@ def stickiness(report: Report, repository: Path, state: Path, folder: Path) -> N
     with servers.inferd("first", [repository], folder, *flags) as server:
         client = Client(server.address)
         client.label(1)
-        client.start((0.2, 0.6), dwell_s=1e6)
+        client.start((0.2, 0.6))
         before = assigned(server.address, 1)
         while client.status().share != 0.2:
             time.sleep(0.05)
@@ -266,7 +270,7 @@ def rollback(report: Report, repository: Path, state: Path, folder: Path) -> Non
             thread.start()
         time.sleep(1)
         began = time.time()
-        client.start((0.1, 1.0), dwell_s=1e6)
+        client.start((0.1, 1.0))
         while client.status().state != options.ROLLED_BACK:
             time.sleep(0.02)
         time.sleep(2)

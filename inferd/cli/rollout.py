@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inferd.cli.asking import opened
-from inferd.cli.duration import timeout_option
+from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.health import address
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
 from inferd.cli.say import echo, one_line, say
@@ -146,13 +146,24 @@ def shadow(asked: Asked, model: str, version: int | None, sample: float, guards:
     callback=_sample,
     help="Requests of the stable version that are compared, with a guard of flips or mean. [100%]",
 )
+@click.option("--dwell", type=Duration(zero=True), help="The least time at a step. [1m]")
+@click.option("--patience", type=Duration(zero=True), help="The time without a decision until it holds its share. [1h]")
 @GUARD
-def canary(asked: Asked, model: str, version: int | None, steps: list[float], sample: float, guards: dict[str, float]) -> None:
+def canary(
+    asked: Asked,
+    model: str,
+    version: int | None,
+    steps: list[float],
+    sample: float,
+    dwell: float | None,
+    patience: float | None,
+    guards: dict[str, float],
+) -> None:
     """Send a growing share of requests to VERSION, and roll back when the evidence says so.
 
     VERSION: by default the newest one that is not the stable one.
     """
-    _start(asked, model, "CANARY", version, steps=steps, sample=sample, guards=guards)
+    _start(asked, model, "CANARY", version, steps=steps, sample=sample, guards=guards, dwell_s=dwell, patience_s=patience)
 
 
 def _start(asked: Asked, model: str, kind: str, version: int | None, **given: Any) -> None:

@@ -47,25 +47,26 @@ LOOK_S = 0.1  # between two decisions: they take the thread half a millisecond
 ABSENT_S = 0.5  # how long the candidate may take no requests: a reload of its files takes no time
 SAMPLE = 4 * policy.FROZEN_AFTER  # stable latencies that are kept until the threshold is frozen
 MAX_JOINED = 100_000  # request ids that outcomes can be reported for
-SETTINGS = ("dwell_s", "patience_s")  # among the guards of a request, for they are numbers, too
 
 
 def plan_of(rollout: Rollout, processes: int) -> Plan:
     """A canary as a client asked for it: the usual guards, and those that are named. Raises InvalidArgument."""
-    limits = dict(rollout.guards)
-    times = {name: limits.pop(name) for name in SETTINGS if name in limits}
-    found = {guard.kind: guard for guard in Plan().guards}
-    for name, limit in limits.items():
+    usual = Plan()
+    found = {guard.kind: guard for guard in usual.guards}
+    for name, limit in rollout.guards.items():
         kind = next((kind for kind in Kind if kind.value == name), None)
         if kind is None:
             raise InvalidArgument(f"guards: expected some of {', '.join(Kind)} for a canary, got {name[:64]!r}")
         if not 0 < limit <= 1:
             raise InvalidArgument(f"guards: {name}: expected more than 0 and at most 1 (100%), got {limit:g}")
         found[kind] = Guard(kind, limit)
-    for name, seconds in times.items():
-        if not 0 <= seconds <= 1e9:
-            raise InvalidArgument(f"guards: {name}: expected seconds from 0, got {seconds:g}")
-    plan = Plan(rollout.steps or Plan().steps, tuple(found.values()), **times, processes=processes)
+    plan = Plan(
+        rollout.steps or usual.steps,
+        tuple(found.values()),
+        usual.dwell_s if rollout.dwell_s is None else rollout.dwell_s,
+        usual.patience_s if rollout.patience_s is None else rollout.patience_s,
+        processes,
+    )
     if rollout.sample < 1 and not plan.is_paired:
         raise InvalidArgument(f"sample: expected a guard that compares responses beside it, flips or mean, got {rollout.sample:g} alone")
     return plan

@@ -114,10 +114,19 @@ class Rollouts:
     # ---- what clients ask ----
 
     async def start(
-        self, model: str, kind: Kind, candidate: int = 0, *, sample: float = 1.0, steps: Sequence[float] = (), guards: Mapping[str, float]
+        self,
+        model: str,
+        kind: Kind,
+        candidate: int = 0,
+        *,
+        sample: float = 1.0,
+        steps: Sequence[float] = (),
+        guards: Mapping[str, float],
+        dwell_s: float | None = None,
+        patience_s: float | None = None,
     ) -> Rollout:
-        """Begins a rollout, and returns it once it runs. candidate: 0: the newest version that is not the stable one. Raises RequestError:
-        nothing has begun then."""
+        """Begins a rollout, and returns it once it runs. candidate: 0: the newest version that is not the stable one. dwell_s, patience_s:
+        of a canary; None: the usual ones. Raises RequestError: nothing has begun then."""
         if kind not in self._kinds:
             raise InvalidArgument(f"kind: expected {' or '.join(self._kinds)}, got {kind}")
         stable, candidate = await self._versions(model, candidate)
@@ -130,6 +139,8 @@ class Rollouts:
             sample=sample,
             steps=tuple(steps),
             guards=dict(guards),
+            dwell_s=dwell_s,
+            patience_s=patience_s,
             reason="started",
             started_ns=(now_ns := time.time_ns()),
             changed_ns=now_ns,

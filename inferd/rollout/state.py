@@ -22,12 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["ENDED", "FILE", "Evidence", "Kind", "Rollout", "RolloutFile", "State", "Table", "Verdict", "begun", "changed", "running"]
+__all__ = [
+    "ENDED",
+    "FILE",
+    "LONGEST_S",
+    "Evidence",
+    "Kind",
+    "Rollout",
+    "RolloutFile",
+    "State",
+    "Table",
+    "Verdict",
+    "begun",
+    "changed",
+    "running",
+]
 
 log = logging.getLogger("inferd.rollout")
 
 FILE = "rollouts.json"
 MAX_FILE_BYTES = 16 << 20
+LONGEST_S = 366 * 86_400.0  # of any time that a client asks for
 
 
 class Kind(StrEnum):
@@ -73,10 +88,12 @@ class Evidence(msgspec.Struct, frozen=True):
 
 Version = Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
 Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=LONGEST_S)]
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """One rollout. share: of requests that the candidate answers now. memory: what its kind needs to go on after a restart."""
+    """One rollout. share: of requests that the candidate answers now. dwell_s: of a canary, the least time at a step; patience_s: the
+    time without a decision until it is in HOLD; None: the usual ones. memory: what its kind needs to go on after a restart."""
 
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
     model: str
@@ -89,6 +106,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     step: Annotated[int, msgspec.Meta(ge=0)] = 0
     share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     guards: dict[str, float] = {}
+    dwell_s: Seconds | None = None
+    patience_s: Seconds | None = None
     counts: dict[str, int] = {}
     evidence: tuple[Evidence, ...] = ()
     reason: str = ""  # of the last decision

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferd.errors import FailedPrecondition, InvalidArgument
 from inferd.protocol import options
-from inferd.rollout.state import Kind
+from inferd.rollout.state import LONGEST_S, Kind
 from inferd.serving.method import Method
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ class RolloutControl:
             raise InvalidArgument(f"steps: expected at most {MAX_STEPS} shares that rise, above 0 and up to 1, got {steps[:MAX_STEPS]}")
         if request.kind == options.SHADOW and steps:
             raise InvalidArgument("steps: expected none for a shadow, whose share is `sample`")
+        times = {name: getattr(request, name) for name in ("dwell_s", "patience_s") if request.HasField(name)}
+        for name, seconds in times.items():
+            if request.kind == options.SHADOW:
+                raise InvalidArgument(f"{name}: expected none for a shadow, which takes no steps, got {seconds:g}")
+            if not 0 <= seconds <= LONGEST_S:
+                raise InvalidArgument(f"{name}: expected seconds from 0 to {LONGEST_S:.0f}, which are 366 days, got {seconds:g}")
         if len(request.guards) > MAX_GUARDS or not all(math.isfinite(limit) for limit in request.guards.values()):
             raise InvalidArgument(f"guards: expected at most {MAX_GUARDS} limits that are numbers")
         rollout = await self._found.start(
@@ -71,6 +77,7 @@ class RolloutControl:
             sample=sample,
             steps=steps,
             guards=request.guards,
+            **times,
         )
         return told(rollout)
 

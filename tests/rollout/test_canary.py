@@ -29,7 +29,7 @@ LIMIT_S = 30
 ROWS = np.full((1, 16), 3, np.float32)
 RISING = np.arange(16, dtype=np.float32).reshape(1, 16)  # NEGATED has another decision; DOUBLED has another mean
 KEYS = [f"user {i}" for i in range(60)]
-QUIET = {"dwell_s": 3600.0}  # takes no step
+QUIET: dict[str, Any] = {"dwell_s": 3600.0}  # takes no step
 
 
 def rollouts(caller: Caller, method: str, request: Any, response: Any = options.RolloutStatus) -> Any:
@@ -37,8 +37,20 @@ def rollouts(caller: Caller, method: str, request: Any, response: Any = options.
     return call(request, timeout=LIMIT_S)
 
 
-def start(caller: Caller, model: str = "m", version: int = 2, steps: tuple[float, ...] = (0.5, 1.0), **guards: float) -> Any:
-    request = options.StartRolloutRequest(model_name=model, kind=options.CANARY, candidate_version=version, steps=steps, guards=guards)
+def start(
+    caller: Caller,
+    model: str = "m",
+    version: int = 2,
+    steps: tuple[float, ...] = (0.5, 1.0),
+    dwell_s: float | None = None,
+    patience_s: float | None = None,
+    sample: float = 0.0,
+    **guards: float,
+) -> Any:
+    times = {"dwell_s": dwell_s, "patience_s": patience_s}
+    request = options.StartRolloutRequest(
+        model_name=model, kind=options.CANARY, candidate_version=version, steps=steps, sample=sample, guards=guards, **times
+    )
     return rollouts(caller, "Start", request)
 
 
@@ -219,6 +231,12 @@ class TestDecisions:
         until(lambda: state(caller) == "ROLLED_BACK")
         assert "version 2 takes no requests" in status(caller).reason
 
+    def test_no_decision_in_time_holds(self, caller: Caller, folder: Path) -> None:
+        start(caller, patience_s=0)
+        until(lambda: state(caller) == "HOLD")
+        until(lambda: audited(folder)[-1]["decision"] == "hold")
+        assert audited(folder)[-1]["patience_s"] == 0
+
     def test_a_person_decides(self, caller: Caller, folder: Path) -> None:
         start(caller, **QUIET)
         assert end(caller, "RollBack").state == options.ROLLED_BACK
@@ -326,9 +344,9 @@ class TestPairs:
 
 
 class TestBadInput:
-    def rejected(self, caller: Caller, model: str = "m", **guards: float) -> str:
+    def rejected(self, caller: Caller, model: str = "m", **given: float) -> str:
         with pytest.raises(grpc.RpcError) as caught:
-            start(caller, model, **guards)
+            start(caller, model, **given)  # type: ignore[arg-type]
         return f"{caught.value.code().name}: {caught.value.details()}"
 
     def test_two_at_once(self, caller: Caller) -> None:
@@ -337,26 +355,24 @@ class TestBadInput:
         assert state(caller) == "RUNNING"
 
     @pytest.mark.parametrize(
-        ("guards", "words"),
+        ("given", "words"),
         [
             ({"speed": 0.1}, "guards: expected some of errors, p99, flips, mean, outcome for a canary, got 'speed'"),
             ({"flips": 1.0}, "guards: flips: expected a number between 0 and 1, got 1"),
             ({"errors": 2.0}, "guards: errors: expected more than 0 and at most 1"),
-            ({"dwell_s": -1.0}, "guards: dwell_s: expected seconds from 0"),
+            ({"dwell_s": -1.0}, "dwell_s: expected seconds from 0 to 31622400, which are 366 days, got -1"),
+            ({"patience_s": 3.2e7}, "patience_s: expected seconds from 0 to 31622400, which are 366 days, got 3.2e+07"),
+            ({"patience_s": float("nan")}, "patience_s: expected seconds"),
+            ({"sample": 0.5}, "sample: expected a guard that compares responses beside it, flips or mean, got 0.5 alone"),
         ],
     )
-    def test_guards_that_are_none(self, caller: Caller, guards: dict[str, float], words: str) -> None:
-        assert words in self.rejected(caller, **guards)
+    def test_numbers_that_are_none(self, caller: Caller, given: dict[str, float], words: str) -> None:
+        assert words in self.rejected(caller, **given)
 
     def test_a_mean_of_whole_numbers(self, caller: Caller, folder: Path) -> None:
         rollouts_stable(caller, 1, "f")
         assert "guards: mean: model 'f' has no output of floats; leave this guard out" in self.rejected(caller, "f", mean=0.1)
         assert labels(folder, "f") == {"stable": 1}
-
-    def test_a_sample_of_nothing(self, caller: Caller) -> None:
-        request = options.StartRolloutRequest(model_name="m", kind=options.CANARY, candidate_version=2, sample=0.5)
-        with pytest.raises(grpc.RpcError, match="expected a guard that compares responses beside it, flips or mean"):
-            rollouts(caller, "Start", request)
 
     def test_a_candidate_with_another_signature(self, caller: Caller, folder: Path) -> None:
         rollouts_stable(caller, 1, "other")

@@ -215,6 +215,7 @@ def test_what_cannot_be_a_shadow_is_rejected_and_changes_nothing(folder: Path, c
     assert start(kind=0) == "INVALID_ARGUMENT: kind: expected SHADOW or CANARY, got 0"
     assert start(sample=2) == "INVALID_ARGUMENT: sample: expected a share above 0 and up to 1, got 2"
     assert start(steps=[0.1]).startswith("INVALID_ARGUMENT: steps: expected none for a shadow")
+    assert start(dwell_s=1) == "INVALID_ARGUMENT: dwell_s: expected none for a shadow, which takes no steps, got 1"
     assert start(guards={"p99": 1}) == "INVALID_ARGUMENT: guards: expected some of errors, flips, shapes, mean for a shadow, got 'p99'"
     assert start(guards={"flips": 2}) == "INVALID_ARGUMENT: guards: flips: expected a number between 0 and 1, got 2"
     whole = start(model_name="crashes", candidate_version=0, guards={"mean": 0.1})

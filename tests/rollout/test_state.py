@@ -21,13 +21,23 @@ def made(model: str = "m", number: int = 1, **fields: object) -> Rollout:
 
 def test_a_table_is_there_after_a_restart(tmp_path: Path) -> None:
     evidence = Evidence("flips", 10, 0.1, 0.0, 0.3, 0.01, Verdict.OPEN, "words")
-    rollout = made(kind=Kind.CANARY, steps=(0.01, 1.0), share=0.01, counts={"seen": 3}, evidence=(evidence,), memory={"a": [1.5, "b"]})
+    rollout = made(
+        kind=Kind.CANARY, steps=(0.01, 1.0), dwell_s=0.0, share=0.01, counts={"seen": 3}, evidence=(evidence,), memory={"a": [1.5, "b"]}
+    )
     file = RolloutFile(tmp_path / "new" / "rollouts.json")
     assert file.read() == {}
     with file.locked():
         file.write({"m": rollout})
     assert RolloutFile(tmp_path / "new" / "rollouts.json").read() == {"m": rollout}
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["rollouts.json"]
+
+
+def test_a_file_without_the_times_of_steps_is_read(tmp_path: Path) -> None:
+    """An earlier server has written it."""
+    written = msgspec.to_builtins(made())
+    del written["dwell_s"], written["patience_s"]
+    (tmp_path / "rollouts.json").write_bytes(msgspec.json.encode({"m": written}))
+    assert RolloutFile(tmp_path / "rollouts.json").read() == {"m": made()}
 
 
 def test_without_a_folder_it_is_kept_in_memory(caplog: pytest.LogCaptureFixture) -> None:
@@ -46,7 +56,17 @@ def test_a_file_that_holds_no_table_is_an_error(tmp_path: Path, content: bytes) 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"id": "x"}, {"stable": 0}, {"state": "GONE"}, {"sample": 2}, {"steps": [0]}, {"share": -1}, {"memory": 1}, {"evidence": [{}]}],
+    [
+        {"id": "x"},
+        {"stable": 0},
+        {"state": "GONE"},
+        {"sample": 2},
+        {"steps": [0]},
+        {"share": -1},
+        {"dwell_s": -1},
+        {"memory": 1},
+        {"evidence": [{}]},
+    ],
 )
 def test_a_rollout_that_is_none_is_left_out(tmp_path: Path, wrong: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
     written = msgspec.to_builtins(made("bad")) | wrong

@@ -2828,11 +2828,18 @@ class StartRolloutRequest(Message):
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
-    """Of a shadow: the share of requests that the candidate answers, too; more than 0, at most 1. 0: 1."""
+    """Of a shadow, and of a canary with a guard of flips or mean: the share of the stable version's requests that
+    the candidate answers, too; more than 0, at most 1. 0: 1.
+    """
     @property
     def steps(self) -> RepeatedScalarFieldContainer[float]: ...
     @property
     def guards(self) -> ScalarMap[str, float]: ...
+    dwell_s: float
+    """Of a canary: the least time at a step, and how long a step may wait for evidence until the canary is in HOLD.
+    In seconds, from 0 to 366 days. Unset: 60 s, and an hour.
+    """
+    patience_s: float
     def __init__(
         self,
         *,
@@ -2842,7 +2849,10 @@ class StartRolloutRequest(Message):
         sample: float = ...,
         steps: Iterable[float] | None = ...,
         guards: Mapping[str, float] | None = ...,
+        dwell_s: float = ...,
+        patience_s: float = ...,
     ) -> None: ...
+    def HasField(self, field_name: Literal["dwell_s", "patience_s"]) -> bool: ...
 
 @final
 class RolloutRequest(Message):
