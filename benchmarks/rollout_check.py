@@ -1,6 +1,6 @@
 """Does a rollout decide rightly, and how fast? Simulated streams for the evidence, a real server for keys and the rollback.
 
-    python benchmarks/rollout_check.py [--sections streams,flips,errors,same,live] [--no-history]
+    python benchmarks/rollout_check.py [--sections streams,flips,errors,same,pairs,live] [--no-history]
 
 streams: 200 streams of 20,000 requests of a candidate that is as good as the stable version, with a decision every 100 requests. None of
 them should be rolled back, and at most 5 % are. Errors, slow requests, flips and mean shifts are tried.
@@ -8,6 +8,8 @@ flips: 1 % of decisions differ, the limit is 0.1 %: after how many requests is i
 errors: at a split of 10 % the candidate's errors go from 1 % to 5 %: after how many requests, of both arms, is it rolled back? And how
 often is a candidate without a fault rolled back?
 same: a real server with the same model as both versions, ten canaries of five seconds under load: is one rolled back?
+pairs: a canary of a real server with a guard of flips, limit 0.5 %: a candidate with 1 % flips is never promoted, and one without any is
+not rolled back.
 live: two workers, keys over a ramp and a restart; and a candidate that fails half of its requests under load: how long after the
 decision does the last client get its response?
 The table is printed, and one line appended to benchmarks/history/rollout_check.jsonl.
@@ -18,6 +20,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -38,7 +42,8 @@ LIMIT_S = 60.0
 KEYS = [f"user {i}" for i in range(400)]
 FALSE = 0.05
 ROUNDS, ROUND_S = 10, 5.0
-DWELL_S = 1e6
+CLIENTS = 4
+PAIR_ROWS, PAIR_S = 200, 50.0
 
 
 # ---- simulated ----------------------------------------------------------------------------------------------------
@@ -112,9 +117,11 @@ def errors(report: Report, folder: Path) -> None:
 # ---- live ---------------------------------------------------------------------------------------------------------
 
 
-def lookup(rows: int) -> bytes:
-    """x INT64[N,1] -> y INT64[N,4], a row of a table; a number behind its end makes the run fail."""
-    table = numpy_helper.from_array(np.arange(4 * rows, dtype=np.int64).reshape(rows, 4), "table")
+def lookup(rows: int, changed: int = 0) -> bytes:
+    """x INT64[N,1] -> y INT64[N,4], a row of a table; a number behind its end makes the run fail. changed: rows that are another label."""
+    labels = np.arange(4 * rows, dtype=np.int64).reshape(rows, 4)
+    labels[:changed] += 1
+    table = numpy_helper.from_array(labels, "table")
     axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
     nodes = [helper.make_node("Gather", ["table", "x"], ["rows"], axis=0), helper.make_node("Squeeze", ["rows", "axes"], ["y"])]
     ends = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name, shape in (("x", ["N", 1]), ("y", ["N", 4]))]
@@ -147,10 +154,10 @@ class Client:
         request = options.SetLabelRequest(model_name="lookup", label="stable", version=version)
         self.call("ModelControl", "SetLabel", request, options.SetLabelResponse)
 
-    def start(self, steps: tuple[float, ...], **guards: float) -> None:
-        """A canary that takes no step."""
+    def start(self, steps: tuple[float, ...], dwell_s: float = 1e6, **guards: float) -> None:
+        """A canary, which takes no step by default."""
         request = options.StartRolloutRequest(
-            model_name="lookup", kind=options.CANARY, candidate_version=2, steps=steps, guards=guards, dwell_s=DWELL_S
+            model_name="lookup", kind=options.CANARY, candidate_version=2, steps=steps, guards=guards, dwell_s=dwell_s
         )
         self.call("Rollouts", "Start", request, options.RolloutStatus)
 
@@ -165,55 +172,84 @@ def assigned(address: str, connections: int) -> list[set[str]]:
     return [{client.infer(0, key) for client in clients} for key in KEYS]
 
 
-def same(report: Report, folder: Path) -> None:
-    """ten canaries of the same model under load"""
-    repository, state, over = folder / "models", folder / "state", threading.Event()
-    for version in (1, 2):
-        place = repository / "lookup" / str(version)
-        place.mkdir(parents=True)
-        (place / "model.onnx").write_bytes(lookup(4))
-    state.mkdir()
-    answered = 0
+@contextmanager
+def asking(address: str, rows: int) -> Iterator[list[int]]:
+    """Four clients that ask for any of so many rows, each with a pause of 2 ms. Yields the number of responses of each."""
+    over, answered = threading.Event(), [0] * CLIENTS
 
-    def ask(address: str) -> None:
-        nonlocal answered
-        client = Client(address)
+    def ask(number: int) -> None:
+        client, rng = Client(address), np.random.default_rng(number)
         while not over.is_set():
-            client.infer(0)
-            answered += 1
+            client.infer(int(rng.integers(rows)))
+            answered[number] += 1
             time.sleep(0.002)
 
-    rolled_back: list[str] = []
-    with servers.inferd("same", [repository], folder, "--state-dir", str(state)) as server:
-        client = Client(server.address)
-        client.label(1)
-        threads = [threading.Thread(target=ask, args=(server.address,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for round_ in range(ROUNDS):
-            client.start((0.1 if round_ % 2 else 0.5, 1.0))
-            time.sleep(ROUND_S)
-            found = client.status()
-            if found.state == options.ROLLED_BACK:
-                rolled_back.append(found.reason)
-            else:
-                client.call("Rollouts", "Stop", options.RolloutRequest(model_name="lookup"), options.RolloutStatus)
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answered
+    finally:
         over.set()
         for thread in threads:
             thread.join()
+
+
+def two_versions(folder: Path, stable: bytes, candidate: bytes) -> Path:
+    """A repository of `lookup`."""
+    for version, content in ((1, stable), (2, candidate)):
+        place = folder / "models" / "lookup" / str(version)
+        place.mkdir(parents=True)
+        (place / "model.onnx").write_bytes(content)
+    (folder / "state").mkdir()
+    return folder / "models"
+
+
+def same(report: Report, folder: Path) -> None:
+    """ten canaries of the same model under load"""
+    repository = two_versions(folder, lookup(4), lookup(4))
+    rolled_back: list[str] = []
+    with servers.inferd("same", [repository], folder, "--state-dir", str(folder / "state")) as server:
+        client = Client(server.address)
+        client.label(1)
+        with asking(server.address, 1) as answered:
+            for round_ in range(ROUNDS):
+                client.start((0.1 if round_ % 2 else 0.5, 1.0))
+                time.sleep(ROUND_S)
+                found = client.status()
+                if found.state == options.ROLLED_BACK:
+                    rolled_back.append(found.reason)
+                else:
+                    client.call("Rollouts", "Stop", options.RolloutRequest(model_name="lookup"), options.RolloutStatus)
     said = f"{len(rolled_back)} of {ROUNDS}" + (f": {rolled_back}" if rolled_back else "")
-    report.add(f"the same model twice, {answered:,} requests: rolled back", "0", said, not rolled_back)
-    report.numbers["same"] = {"rolled_back": rolled_back, "requests": answered}
+    report.add(f"the same model twice, {sum(answered):,} requests: rolled back", "0", said, not rolled_back)
+    report.numbers["same"] = {"rolled_back": rolled_back, "requests": sum(answered)}
+
+
+def pairs(report: Report, folder: Path) -> None:
+    """a canary that compares decisions, with a limit of 0.5 %: a candidate with 1 % flips, and one without"""
+    for name, changed, wrong in (("1 % flips", PAIR_ROWS // 100, options.PROMOTED), ("the same model", 0, options.ROLLED_BACK)):
+        place = folder / str(changed)
+        repository = two_versions(place, lookup(PAIR_ROWS), lookup(PAIR_ROWS, changed))
+        with servers.inferd("pairs", [repository], place, "--state-dir", str(place / "state")) as server:
+            client = Client(server.address)
+            client.label(1)
+            with asking(server.address, PAIR_ROWS):
+                client.start((0.5, 1.0), dwell_s=0.0, flips=0.005)
+                began = time.monotonic()
+                while (found := client.status()).state == options.RUNNING and time.monotonic() - began < PAIR_S:
+                    time.sleep(0.1)
+                took_s = time.monotonic() - began
+        state = options.RolloutState.Name(found.state).lower().replace("_", " ")
+        said = f"{state} after {took_s:.0f} s, {found.counts['compared']:,} compared: {found.reason[:80]}"
+        expected = f"not {options.RolloutState.Name(wrong).lower().replace('_', ' ')}"
+        report.add(f"a canary with a guard of flips, limit 0.5 %, {name}", expected, said, found.state != wrong)
+        report.numbers[f"pairs_{changed}"] = {"state": state, "s": round(took_s, 1), "compared": found.counts["compared"]}
 
 
 def live(report: Report, folder: Path) -> None:
     """keys over two workers, a ramp and a restart; a rollback under load"""
-    repository, state = folder / "models", folder / "state"
-    for version, rows in ((1, 4), (2, 2)):
-        place = repository / "lookup" / str(version)
-        place.mkdir(parents=True)
-        (place / "model.onnx").write_bytes(lookup(rows))
-    state.mkdir()
+    repository, state = two_versions(folder, lookup(4), lookup(2)), folder / "state"
     stickiness(report, repository, state, folder)
     for path in state.iterdir():
         path.unlink()
@@ -289,7 +325,7 @@ def rollback(report: Report, repository: Path, state: Path, folder: Path) -> Non
     report.numbers["rollback"] = {"after_s": round(at - began, 3), "last_s": round(last_s, 4), "failed_later": after, "counts": counts}
 
 
-SECTIONS = {section.__name__: section for section in (streams, flips, errors, same, live)}
+SECTIONS = {section.__name__: section for section in (streams, flips, errors, same, pairs, live)}
 
 
 def main() -> int:

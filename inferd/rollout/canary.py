@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -89,6 +90,7 @@ class Canary:
         self._joins = Kind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
         self._arms: OrderedDict[str, bool] = OrderedDict()  # whether the candidate answered, by the request's id
+        self._remembering = threading.Lock()  # of what the taps hold, until it is in there
         self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
         self._looked_ns = self._decided_ns = 0
         self._absent_s = 0.0
@@ -183,12 +185,14 @@ class Canary:
             shadow.abandon()  # requests that wait count as dropped
 
     def _remember(self) -> None:
-        for counted in (self._stable, self._candidate):
-            for tapped in counted.ids.take() if counted.ids is not None else ():
-                if found := getattr(tapped.request, "id", ""):
-                    self._arms[found] = counted is self._candidate
-        while len(self._arms) > MAX_JOINED:
-            self._arms.popitem(last=False)
+        """Every request that has its response. On any thread."""
+        with self._remembering:
+            for counted in (self._stable, self._candidate):
+                for tapped in counted.ids.take(MAX_JOINED) if counted.ids is not None else ():
+                    if found := getattr(tapped.request, "id", ""):
+                        self._arms[found] = counted is self._candidate
+            while len(self._arms) > MAX_JOINED:
+                self._arms.popitem(last=False)
 
     def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
         before_ns, self._looked_ns = self._looked_ns or now_ns, now_ns
@@ -287,6 +291,7 @@ class Canary:
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
         if not self._joins:
             raise FailedPrecondition("outcomes: this canary has no guard that asks for them; begin one with --guard outcome=5%")
+        self._remember()  # a client may be faster than the thread
         joined = unknown = 0
         for request_id, good in outcomes:
             of_candidate = self._arms.pop(request_id, None)  # one outcome of a request counts

@@ -247,29 +247,25 @@ class TestDecisions:
         assert labels(folder) == {"stable": 2}
 
     def test_reported_outcomes_roll_back(self, caller: Caller) -> None:
+        """A client may report as soon as it has its response: the server knows the id."""
         start(caller, outcome=0.05, **QUIET)
         count = 0
 
-        def bad() -> bool:
+        def is_rolled_back() -> bool:
             nonlocal count
             outcomes = []
             for _ in range(50):
                 count += 1
                 response = caller.infer(infer_request("m", {"x": ROWS}, id=f"request {count}"))
                 outcomes.append(options.Outcome(request_id=f"request {count}", good=response.model_version == "1"))
-            for outcome in outcomes:
-                until(lambda outcome=outcome: joined(outcome) == 1)
-            return state(caller) == "ROLLED_BACK"
-
-        def joined(outcome: Any) -> int:
-            request = options.ReportOutcomesRequest(model_name="m", outcomes=[outcome])
+            request = options.ReportOutcomesRequest(model_name="m", outcomes=outcomes)
             try:
-                return int(rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined)
+                assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 50
             except grpc.RpcError:
                 assert state(caller) == "ROLLED_BACK"
-                return 1
+            return state(caller) == "ROLLED_BACK"
 
-        until(bad)
+        until(is_rolled_back)
         assert status(caller).reason.startswith("outcome: ")
 
 
