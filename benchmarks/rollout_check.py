@@ -241,7 +241,7 @@ def pairs(report: Report, folder: Path) -> None:
                     time.sleep(0.1)
                 took_s = time.monotonic() - began
         state = options.RolloutState.Name(found.state).lower().replace("_", " ")
-        said = f"{state} after {took_s:.0f} s, {found.counts['compared']:,} compared: {found.reason[:80]}"
+        said = f"{state} after {took_s:.0f} s, {found.counts['compared']:,} compared: {found.reason.partition(':')[0]}"
         expected = f"not {options.RolloutState.Name(wrong).lower().replace('_', ' ')}"
         report.add(f"a canary with a guard of flips, limit 0.5 %, {name}", expected, said, found.state != wrong)
         report.numbers[f"pairs_{changed}"] = {"state": state, "s": round(took_s, 1), "compared": found.counts["compared"]}
