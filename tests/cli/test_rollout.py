@@ -71,12 +71,33 @@ def test_a_canary_over_http(served: ServerFixture, call: Callable[..., Any]) -> 
         (("canary", "m", "--steps", "1%,x"), "expected a share such as 10% or 0.1, above 0 and up to 100%, got 'x'"),
         (("shadow", "m", "--guard", "flips"), "expected NAME=LIMIT, such as errors=2%, got 'flips'"),
         (("shadow", "m", "0"), "0 is not in the range x>=1"),
+        (("canary", "m", "--dwell", "soon"), "expected a time such as 10s, 250ms or 2m, got 'soon'"),
     ],
 )
 def test_wrong_words_are_told(call: Callable[..., Any], arguments: tuple[str, ...], words: str) -> None:
     done = call("rollout", arguments[0], "localhost:1", *arguments[1:])
     assert done.returncode == 2
     assert words in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "sent"),
+    [
+        ((), {"sample": 1.0}),
+        (("--dwell", "0s", "--patience", "2h"), {"sample": 1.0, "dwell_s": 0.0, "patience_s": 7200.0}),
+        (("--sample", "10%", "--guard", "mean=0.2"), {"sample": 0.1, "guards": {"mean": 0.2}}),
+    ],
+)
+def test_the_flags_of_a_canary_are_sent(flags: tuple[str, ...], sent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(self: rollout.Asked, method: str, request: Any, response: Any) -> Any:
+        asked.append(request)
+        return options.RolloutStatus()
+
+    monkeypatch.setattr(rollout.Asked, "call", ask)
+    rollout.rollout.main(["canary", "localhost:1", "m", *flags], standalone_mode=False)
+    assert asked == [options.StartRolloutRequest(model_name="m", kind=options.CANARY, **sent)]
 
 
 @pytest.mark.parametrize(
