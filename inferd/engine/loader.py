@@ -29,7 +29,7 @@ from inferd.engine.load_limit import LoadLimit
 from inferd.engine.model import QUEUE_LIMITS, Model
 from inferd.engine.optional_inputs import defaults_of
 from inferd.engine.padding import check_padding, compile_padding, padded
-from inferd.engine.places import SHOWN_NAMES, Place, check_links, class_labels, odd_versions, selected_versions, warmup_file
+from inferd.engine.places import SHOWN_NAMES, Place, check_links, class_labels, odd_versions, selected_versions, warmup_file, warmup_records
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.provenance import provenance_of
@@ -177,7 +177,7 @@ class Loader:
         self, selected: Selected, version: int, host: Host, make_plan: Callable[..., Plan], contract: Contract | None
     ) -> Model:
         """contract: of the same bytes, as an earlier load has found it."""
-        place, written, versions, _ = selected
+        place, written, versions, stamps = selected
         file = dict(versions)[version]
         started_s = time.monotonic()
         labels = class_labels(written, place)
@@ -217,6 +217,7 @@ class Loader:
             why_unbounded=partial(why_unbounded, file, loaded.onnx.listed),
             arenas=loaded.onnx.arenas,
             warmup_file=partial(warmup_file, written, place),
+            warmup_records=warmup_records(place, stamps[version]),
             triton_statuses=self.defaults.triton_statuses,
         )
         model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))

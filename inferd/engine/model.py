@@ -128,6 +128,7 @@ class Model:
     signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has
     these threads and instances, for people. why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
     arenas: where its runs have their memory from, as far as inferd knows. warmup_file(name): the path of an input_data_file.
+    warmup_records: files of records whose requests warm it up.
     triton_statuses: see the setting of that name.
     What else it should know stands in `config.inferd`.
     """
@@ -148,6 +149,7 @@ class Model:
         why_unbounded: Callable[[], str] = lambda: "",
         arenas: Sequence[RunArena] = (),
         warmup_file: Callable[[str], Path] = Path,
+        warmup_records: Sequence[Path] = (),
         triton_statuses: bool = False,
     ) -> None:
         self.name = name
@@ -180,6 +182,7 @@ class Model:
         if self._run_signature is not signature:
             self._run_signature.clients = signature
         self._examples: warmup.Examples = {} if steps is None else steps.examples
+        self._prepare = steps.prepare if steps is not None and steps.prepares else None
         self._run_queue = Batcher(
             statistics=self.statistics,
             name=f"'{name}' version {version}",
@@ -209,7 +212,7 @@ class Model:
         self._hangs = False  # no instance ends its run
         self._threads: list[ExecutorThread] = []
         self._why_unbounded = why_unbounded
-        self._warmup_file = warmup_file
+        self._warmup_file, self._warmup_records = warmup_file, warmup_records
         self._may_return = False  # set by the executor thread
         self._returning = False  # the executor thread has been told to go
         self._closing = threading.Lock()
@@ -351,7 +354,8 @@ class Model:
         """Runs every instance before it serves, and decides where the model runs. On the loader's thread. Returns whether the same input
         twice gives the same bytes; None: no made input runs. deterministic: the same, if it is known; else it is tried.
 
-        Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
+        Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError), and so
+        is a record that does not fit it (ConfigError).
         """
         measured_ns = None
         signature = self._run_signature
@@ -376,6 +380,11 @@ class Model:
                         warmup.run_once(instance, signature, inputs)
             except RequestError as error:
                 raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
+        if self._warmup_records:
+            from inferd.engine.warmup_records import run_records
+
+            ran = run_records(self._warmup_records, self._instances, self.signature, self._prepare, self._title)
+            log.info("%s: %d recorded requests have warmed it up", self._title, ran)
         self._decide(measured_ns, unbounded)
         if 0 < self._give_back(kept_bytes=0) <= KEPT_BYTES:
             warmup.run_one_row(self._instances, signature, self._examples)  # so that a first request finds the memory of its run

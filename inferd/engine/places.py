@@ -43,8 +43,10 @@ __all__ = [
     "shown",
     "survey",
     "warmup_file",
+    "warmup_records",
 ]
 
+RECORDS = (".arrow", ".parquet")  # files that may warm a model up
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_NAME_NBYTES = 200  # of a model that is looked for, or that a client sends
@@ -328,6 +330,14 @@ def warmup_file(written: Written, place: Place, name: str) -> Path:
         return model_file(f"warmup/{name}", [place.folder] if place.folder else [], place.repository)
     except ValueError as error:
         raise ConfigError(f"{written.where}: model_warmup: input_data_file: {error}") from None
+
+
+def warmup_records(place: Place, files: Iterable[str]) -> list[Path]:
+    """Those of a version's files that are records in the folder `warmup`."""
+    if place.folder is None:
+        return []
+    folder = place.folder / "warmup"
+    return sorted(path for path in map(Path, files) if path.suffix in RECORDS and folder in path.parents)
 
 
 def shown(text: str) -> str:

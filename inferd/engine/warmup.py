@@ -11,7 +11,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,14 @@ from inferd.engine.steadiness import Steadiness
 from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from inferd.engine.executor import Instance
     from inferd.protocol.inference import ModelConfig
 
 __all__ = [
+    "Inputs",
+    "Prepare",
     "configured_inputs",
     "doubling_rows",
     "is_deterministic",
@@ -50,6 +52,7 @@ log = logging.getLogger("inferd.engine")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
+Prepare = Callable[[Sequence[LocalRequest]], None]  # pipeline.plan.Plan.prepare
 Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: steps never give them, and the graph may reject them
 
 _UNREAD = Statistics(0)  # of all warm-up runs: making some takes longer than a run of a small model
@@ -177,20 +180,26 @@ def doubling_rows(signature: Signature) -> list[int]:
     return [*(1 << power for power in range((largest - 1).bit_length())), largest]
 
 
-def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
-    """One request through one run; how long the model ran, in ns. Raises the RequestError that it is answered with."""
-    return _response(instance, signature, inputs)[0]
+def run_once(instance: Instance, signature: Signature, inputs: Inputs, prepare: Prepare | None = None) -> int:
+    """One request through one run; how long the model ran, in ns. signature: of the run; with `prepare`, which makes the inputs of the run,
+    of what clients send. Raises the RequestError that it is answered with."""
+    return _response(instance, signature, inputs, prepare)[0]
 
 
-def _response(instance: Instance, signature: Signature, inputs: Inputs) -> tuple[int, Mapping[str, Array]]:
+def _response(
+    instance: Instance, signature: Signature, inputs: Inputs, prepare: Prepare | None = None
+) -> tuple[int, Mapping[str, Array]]:
     """The same, and the outputs."""
     request = LocalRequest(inputs)
     request.check(signature)
-    rows = max(signature.max_batch_size, 1)
-    batcher = Batcher(rows, _UNREAD, name=f"'{signature.model_name.decode()}' (warm-up)")
+    rows, name = max(signature.max_batch_size, 1), f"'{signature.model_name.decode()}' (warm-up)"
+    batcher = Batcher(rows, _UNREAD, name=name)
     call = _WarmupCall()
-    with limited(instance.backend.terminate):
+    if prepare is None:
         batcher.put(request, call)
+    else:
+        _prepare(request, call, Batcher(rows, _UNREAD, name=name), batcher, prepare)
+    with limited(instance.backend.terminate):
         batch = batcher.poll()
         assert batch is not None
         instance.warming_up = True
@@ -200,6 +209,19 @@ def _response(instance: Instance, signature: Signature, inputs: Inputs) -> tuple
     if call.error is not None:
         raise call.error
     return batch.execute_ns, call.outputs
+
+
+def _prepare(request: LocalRequest, call: _WarmupCall, front: Batcher, batcher: Batcher, prepare: Prepare) -> None:
+    """From the queue of those that are to be prepared into that of the run, as in preparer.py."""
+    front.put(request, call)
+    batch = front.poll()
+    assert batch is not None
+    prepare([request])
+    if not request.rejected:
+        batch.forward(request, batcher)
+    batch.deliver()
+    if call.error is not None:
+        raise call.error
 
 
 def rows_of(signature: Signature, examples: Examples, rows: int, size: int = 1) -> Inputs:

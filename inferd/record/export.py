@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "merge"]
 
-GROUP_ROWS = 4096
-LATER = ("id", "model", "version", "arm", "arrival", "code", "error")
-ARROW_TYPES = {"BOOL": "bool_", "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "binary", "BF16": "uint16"}
+HEADS = ("id", "model", "version", "arm", "arrival", "code", "error")
 
 
 def export(paths: Sequence[str], to: str, *, model: str = "", version: str = "", count: int | None = None) -> int:
@@ -40,7 +38,10 @@ def export(paths: Sequence[str], to: str, *, model: str = "", version: str = "",
         raise ConfigError(f"--to {to}: expected a file that ends in .parquet or .csv, or a folder, got {suffix!r}")
     requests = islice(read(paths, model, version), count)
     if suffix == ".parquet":
-        return _parquet(requests, Path(to))
+        from inferd.record.parquet import write_table
+
+        with _whole(Path(to)) as part:
+            return write_table(requests, part)
     return _csv(requests, Path(to)) if suffix == ".csv" else _arrays(requests, Path(to))
 
 
@@ -82,59 +83,12 @@ def _whole(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _parquet(requests: Iterator[Recorded], to: Path) -> int:
-    import pyarrow.parquet as parquet
-
-    pa, total, writer = arrow(), 0, None
-    words: dict[str, str] = {}
-    with _whole(to) as part:
-        try:
-            while rows := list(islice(requests, GROUP_ROWS)):
-                for row in rows:
-                    for name, tensor in _tensors(row).items():
-                        if words.setdefault(name, tensor.datatype) != tensor.datatype:
-                            raise ConfigError(
-                                f"{row.where}: {name} is {tensor.datatype}, and {words[name]} in the requests before it: export one model, "
-                                "or one version of it, with --model and --version"
-                            )
-                table = pa.table(_columns(rows, words))
-                writer = writer or parquet.ParquetWriter(str(part), table.schema, compression="zstd")
-                if table.schema != writer.schema:
-                    raise ConfigError(f"{rows[0].where}: other tensors than in the requests before it: export one model with --model")
-                writer.write_table(table)
-                total += len(rows)
-        finally:
-            if writer is not None:
-                writer.close()
-    return total
-
-
-def _tensors(row: Recorded) -> dict[str, Any]:
-    """Inputs and outputs by the names of their columns."""
-    inputs = {f"inputs.{tensor.name}": tensor for tensor in row.input_tensors}
-    return inputs | {f"outputs.{tensor.name}": tensor for tensor in row.output_tensors}
-
-
-def _columns(rows: Sequence[Recorded], words: dict[str, str]) -> dict[str, Any]:
-    pa = arrow()
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in LATER if name != "arrival"}
-    columns["arrival"] = pa.array([row.arrival_ns for row in rows], pa.timestamp("ns", "UTC"))
-    columns |= {name: [row.times_ns[name] for row in rows] for name in rows[0].times_ns}
-    found = [{f"inputs.{k}": v for k, v in row.inputs.items()} | {f"outputs.{k}": v for k, v in row.outputs.items()} for row in rows]
-    for name, word in words.items():
-        kind = getattr(pa, ARROW_TYPES.get(word, word.lower()))()
-        arrays = [each.get(name) for each in found]
-        columns[name] = pa.array([None if array is None else array.ravel() for array in arrays], pa.list_(kind))
-        columns[f"{name}.shape"] = pa.array([None if array is None else list(array.shape) for array in arrays], pa.list_(pa.int64()))
-    return columns
-
-
 def _csv(requests: Iterator[Recorded], to: Path) -> int:
     """A line a request; each tensor is JSON in its cell."""
     first: Recorded | None = next(requests)
     assert first is not None
-    names = list(_tensors(first))
-    heads = [*LATER, *first.times_ns]
+    names = [f"inputs.{tensor.name}" for tensor in first.input_tensors] + [f"outputs.{tensor.name}" for tensor in first.output_tensors]
+    heads = [*HEADS, *first.times_ns]
     total = 0
     with _whole(to) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from inferd._core.codec.columns import Buffer, Columns, TensorColumns, Texts
 
-__all__ = ["FORMAT", "SUFFIX", "arrow", "batch_of", "changed_of", "check_schema", "schema_of"]
+__all__ = ["FORMAT", "SUFFIX", "arrow", "batch_of", "changed_of", "check_format", "check_schema", "format_metadata", "schema_of"]
 
 FORMAT = 1
 FORMAT_KEY, VERSION_KEY, CHANGED_KEY = b"inferd.record", b"inferd.version", b"inferd.changed"
@@ -61,8 +61,13 @@ def schema_of(changed: Mapping[str, str] | None = None) -> Any:
     _, tensors, _ = _types()
     kinds = dict.fromkeys(("id", "model", "version", "arm", "error"), pa.string())
     kinds |= {"arrival": pa.timestamp("ns", "UTC"), "code": pa.int32(), "inputs": tensors, "outputs": tensors}
-    metadata = {FORMAT_KEY: str(FORMAT), VERSION_KEY: inferd.__version__, CHANGED_KEY: json.dumps(dict(changed or {}))}
+    metadata = format_metadata() | {CHANGED_KEY: json.dumps(dict(changed or {}))}
     return pa.schema([pa.field(name, kinds.get(name, pa.int64()), nullable=False) for name in COLUMNS], metadata)
+
+
+def format_metadata() -> dict[bytes, str]:
+    """What a schema says of the format."""
+    return {FORMAT_KEY: str(FORMAT), VERSION_KEY: inferd.__version__}
 
 
 def changed_of(schema: Any) -> dict[str, str]:
@@ -71,11 +76,11 @@ def changed_of(schema: Any) -> dict[str, str]:
     return {str(name): str(what) for name, what in told.items()}
 
 
-def check_schema(schema: Any, where: str) -> None:
-    """Raises ConfigError where it is not a record's, or that of a newer format."""
+def check_format(schema: Any, where: str) -> None:
+    """Raises ConfigError where its metadata is none of a record, or that of a newer format."""
     metadata = schema.metadata or {}
     if FORMAT_KEY not in metadata:
-        raise ConfigError(f"{where}: expected a record of inferd, got another Arrow file: its schema has no metadata inferd.record")
+        raise ConfigError(f"{where}: expected a record of inferd, got another file: its schema has no metadata inferd.record")
     told = metadata[FORMAT_KEY].decode(errors="replace")
     if not told.isdecimal() or int(told) > FORMAT:
         made = metadata.get(VERSION_KEY, b"?").decode(errors="replace")
@@ -83,6 +88,11 @@ def check_schema(schema: Any, where: str) -> None:
             f"{where}: expected a record of format {FORMAT} or older, got format {told:.20}, made by inferd {made:.40}; this is inferd "
             f"{inferd.__version__}: upgrade it to read this record"
         )
+
+
+def check_schema(schema: Any, where: str) -> None:
+    """Raises ConfigError where it is not a record's, or that of a newer format."""
+    check_format(schema, where)
     expected = schema_of()
     for name in COLUMNS:
         found = schema.field(name).type if name in schema.names else None

@@ -6,6 +6,7 @@ each batch in full before anything of it is used. Never in here: what requests a
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
 
     from inferd.record.decoded import Array
 
-__all__ = ["Recorded", "Segments", "is_record", "read"]
+__all__ = ["Recorded", "Segments", "is_record", "newest_batches", "read"]
 
 DATATYPES = frozenset(
     ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES", "BF16")
 )
+
+
+SHOWN = 10  # models that an error names
+NEWEST_ROWS = 2048  # where only the newest requests are wanted,
+NEWEST_NBYTES = 64 << 20  # of about so many bytes at most
 
 
 @dataclass
@@ -126,11 +132,14 @@ class Segments:
     def requests(self, model: str = "", version: str = "") -> Iterator[Recorded]:
         """Each request; of one model, or one version of it, where they are given."""
         for path, batch in self.batches():
-            for number, row in enumerate(_rows(batch)):
-                if (model and row.model != model) or (version and row.version != version):
-                    continue
-                row.where = f"{path.name}, row {number} of a batch"
-                yield row
+            for row in _rows(batch, path):
+                if not ((model and row.model != model) or (version and row.version != version)):
+                    yield row
+
+    def newest(self, model: str) -> list[Recorded]:
+        """Some of the newest requests of one model, in any order. Raises ConfigError where there are none."""
+        where = f"{self.where} {self.files[-1]}"
+        return [row for path, batch in newest_batches(self.batches(), model, where) for row in _rows(batch, path)]
 
     def models(self) -> dict[str, int]:
         """How many requests of each model there are."""
@@ -149,9 +158,34 @@ def read(paths: Sequence[str | Path] | str | Path, model: str = "", version: str
         found = True
         yield request
     if not found:
-        there = ", ".join(f"{name} ({count})" for name, count in sorted(segments.models().items())[:10]) or "no requests"
+        there = ", ".join(f"{name} ({count})" for name, count in sorted(segments.models().items())[:SHOWN]) or "no requests"
         asked = f"requests of the model {model!r}{f' version {version}' if version else ''}" if model else "requests"
         raise ConfigError(f"{where}: expected {asked}, got a record of: {there}")
+
+
+def newest_batches(batches: Iterable[tuple[Path, Any]], model: str, where: str) -> list[tuple[Path, Any]]:
+    """The last batches with requests of one model, cut to these: NEWEST_ROWS and NEWEST_NBYTES, or the last batch alone. Raises
+    ConfigError where there are none."""
+    pa, kept = arrow(), deque[tuple[Path, Any]]()
+    rows = nbytes = 0
+    others: set[str] = set()
+    for path, batch in batches:
+        names = batch.column("model").to_pylist()
+        mask = [name == model for name in names]
+        if not any(mask):
+            others |= set(names[:SHOWN])
+            continue
+        own = batch.filter(pa.array(mask))
+        own = own.slice(max(0, own.num_rows - NEWEST_ROWS))
+        kept.append((path, own))
+        rows, nbytes = rows + own.num_rows, nbytes + own.nbytes
+        while len(kept) > 1 and (rows > NEWEST_ROWS or nbytes > NEWEST_NBYTES):
+            _, oldest = kept.popleft()
+            rows, nbytes = rows - oldest.num_rows, nbytes - oldest.nbytes
+    if not kept:
+        there = ", ".join(sorted(others)[:SHOWN]) or "no requests"
+        raise ConfigError(f"{where}: expected requests of the model {model!r}, got a record of: {there}")
+    return list(kept)
 
 
 def is_record(path: str | Path) -> bool:
@@ -167,7 +201,7 @@ def _is_begun(path: Path) -> bool:
     return head[:4] == b"\xff\xff\xff\xff"[: len(head)] and (len(head) < 8 or path.stat().st_size < whole_nbytes)
 
 
-def _rows(batch: Any) -> Iterator[Recorded]:
+def _rows(batch: Any, path: Path) -> Iterator[Recorded]:
     plain = {name: batch.column(name).to_pylist() for name in ("id", "model", "version", "arm", "code", "error")}
     arrivals = batch.column("arrival").cast("int64").to_pylist()
     times = {name: batch.column(name).to_pylist() for name in batch.schema.names if name.endswith("_ns")}
@@ -184,6 +218,7 @@ def _rows(batch: Any) -> Iterator[Recorded]:
             plain["error"][row],
             inputs.of(row),
             outputs.of(row),
+            f"{path.name}, row {row} of a batch",
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from inferd import log as logs
 from inferd._core.batching.tap import Tap
@@ -23,7 +23,6 @@ from inferd.record.writer import Writer
 if TYPE_CHECKING:
     from inferd._core.batching.tap import Tapped
     from inferd.config import Settings
-    from inferd.engine.model import Model
 
 __all__ = ["Recorder"]
 
@@ -39,6 +38,14 @@ IDLE_S = 0.05  # and while none come
 BATCH_BYTES = 8 << 20  # a batch that is as large,
 BATCH_ROWS = 4096  # as long
 BATCH_S = 1.0  # or as old is written
+
+
+class Model(Protocol):
+    """What the recorder needs of one: engine.model.Model."""
+
+    name: str
+
+    def tap(self, tap: Tap) -> None: ...
 
 
 class Recorder:

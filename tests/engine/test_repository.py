@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import stat
 import threading
 import time
@@ -29,6 +30,7 @@ from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
 from inferd.pipeline.picture_memory import memory as picture_memory
 from tests import models
+from tests.record.records import columns, record, tapped
 
 Load = Callable[..., Repository]
 IDENTITY, DOUBLED = models.identity(), models.doubled()
@@ -466,6 +468,19 @@ def test_a_warmup_from_a_file(tmp_path: Path, load: Load) -> None:
         load(tmp_path)
     (tmp_path / "m" / "warmup" / "row").write_bytes(bytes(64))
     load(tmp_path)
+
+
+def test_a_warmup_from_a_record(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """Below the folder `warmup`, too."""
+    models.repository(tmp_path, {"double": models.identity(dims=(4,)), "other": models.identity(dims=(4,))})
+    file = record(tmp_path / "double" / "warmup" / "recorded", columns(tapped(), tapped(rows=3)))
+    with caplog.at_level(logging.INFO, "inferd.engine"):
+        load(tmp_path)
+    assert "model 'double' version 1: 2 recorded requests have warmed it up" in caplog.text
+    (tmp_path / "other" / "warmup").mkdir()
+    shutil.copy(file, tmp_path / "other" / "warmup" / "r.arrow")
+    with pytest.raises(ConfigError, match=r"'other' version 1: warm-up by .*r\.arrow: expected requests of the model 'other', got .* double"):
+        load(tmp_path)
 
 
 def test_a_failing_warmup_of_the_configuration(tmp_path: Path, load: Load) -> None:

@@ -12,8 +12,10 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
 from inferd.engine import steadiness, warmup
 from inferd.engine.executor import Instance
-from inferd.errors import ConfigError, Internal
+from inferd.errors import ConfigError, Internal, InvalidArgument
+from inferd.pipeline.plan import Pipelines, Plan
 from inferd.protocol import inference
+from tests.engine.test_preparer import Numbers
 from tests.fake_backend import SIGNATURE, FakeBackend
 
 
@@ -172,6 +174,18 @@ def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
 
     with pytest.raises(Internal, match="do not fit"):
         warmup.run_once(instance(Narrow()), SIGNATURE, warmup.rows_of(SIGNATURE, {}, 1))
+
+
+def test_a_request_is_prepared_by_steps() -> None:
+    backend, plan = FakeBackend(), Plan(SIGNATURE, Pipelines((Numbers(),)))
+
+    def run(text: bytes) -> None:
+        warmup.run_once(instance(backend), plan.signature, [("text", "BYTES", np.array([[text]], object))], plan.prepare)
+
+    run(b"1 2 3 4")
+    assert backend.rows == [1]
+    with pytest.raises(InvalidArgument, match="expected 4 numbers, got 2"):
+        run(b"1 2")
 
 
 def test_a_slow_model_is_not_warmed_with_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:

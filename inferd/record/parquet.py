@@ -1,0 +1,131 @@
+"""Records as Parquet: a column for each input and output, with its elements, and one with its shape.
+
+The metadata of a column is its datatype, and that of the file the version of the record's format. So a file of this kind can be read
+back. Never in here: which requests are written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferd.errors import ConfigError
+from inferd.record.decoded import Tensor, bytes_of
+from inferd.record.form import arrow, check_format, format_metadata
+from inferd.record.reader import Recorded, newest_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["newest_of_table", "write_table"]
+
+GROUP_ROWS = 4096  # of a row group,
+GROUP_NBYTES = 64 << 20  # whose tensors have about so many bytes at most
+READ_ROWS = 64  # at once
+PLAIN = ("id", "model", "version", "arm", "code", "error")
+ARROW_TYPES = {"BOOL": "bool_", "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "binary", "BF16": "uint16"}
+DATATYPE_KEY = b"inferd.datatype"
+
+
+def write_table(requests: Iterator[Recorded], path: Path) -> int:
+    """Returns how many there are. Raises ConfigError where they are of several signatures."""
+    import pyarrow.parquet as parquet
+
+    total, writer = 0, None
+    words: dict[str, str] = {}
+    try:
+        for rows in _groups(requests):
+            for row in rows:
+                for name, tensor in _tensors(row).items():
+                    if words.setdefault(name, tensor.datatype) != tensor.datatype:
+                        raise ConfigError(
+                            f"{row.where}: {name} is {tensor.datatype}, and {words[name]} in the requests before it: export one model, "
+                            "or one version of it, with --model and --version"
+                        )
+            table = _table(rows, words)
+            writer = writer or parquet.ParquetWriter(str(path), table.schema, compression="zstd")
+            if table.schema != writer.schema:
+                raise ConfigError(f"{rows[0].where}: other tensors than in the requests before it: export one model with --model")
+            writer.write_table(table)
+            total += len(rows)
+    finally:
+        if writer is not None:
+            writer.close()
+    return total
+
+
+def newest_of_table(path: Path, model: str, where: str) -> list[Recorded]:
+    """Some of the newest requests of one model, in any order. Raises ConfigError where there are none, or where it is no such file."""
+    pa = arrow()
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(str(path), memory_map=True) as file:
+            check_format(file.schema_arrow, where)
+            batches = newest_batches(((path, batch) for batch in file.iter_batches(batch_size=READ_ROWS)), model, where)
+        return [row for _, batch in batches for row in _rows(batch, path)]
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{where}: expected Parquet, as `inferd record export` writes it: {error}") from None
+
+
+def _groups(requests: Iterator[Recorded]) -> Iterator[list[Recorded]]:
+    rows: list[Recorded] = []
+    nbytes = 0
+    for row in requests:
+        rows.append(row)
+        nbytes += sum(memoryview(tensor.data).nbytes for tensor in (*row.input_tensors, *row.output_tensors))
+        if len(rows) == GROUP_ROWS or nbytes >= GROUP_NBYTES:
+            yield rows
+            rows, nbytes = [], 0
+    if rows:
+        yield rows
+
+
+def _tensors(row: Recorded) -> dict[str, Tensor]:
+    """Inputs and outputs by the names of their columns."""
+    inputs = {f"inputs.{tensor.name}": tensor for tensor in row.input_tensors}
+    return inputs | {f"outputs.{tensor.name}": tensor for tensor in row.output_tensors}
+
+
+def _table(rows: Sequence[Recorded], words: dict[str, str]) -> Any:
+    pa = arrow()
+    columns = {name: pa.array([getattr(row, name) for row in rows], pa.int32() if name == "code" else pa.string()) for name in PLAIN}
+    columns["arrival"] = pa.array([row.arrival_ns for row in rows], pa.timestamp("ns", "UTC"))
+    columns |= {name: pa.array([row.times_ns[name] for row in rows], pa.int64()) for name in rows[0].times_ns}
+    fields = [pa.field(name, column.type) for name, column in columns.items()]
+    found = [{f"inputs.{k}": v for k, v in row.inputs.items()} | {f"outputs.{k}": v for k, v in row.outputs.items()} for row in rows]
+    for name, word in words.items():
+        kind = getattr(pa, ARROW_TYPES.get(word, word.lower()))()
+        arrays = [each.get(name) for each in found]
+        columns[name] = pa.array([None if array is None else array.ravel() for array in arrays], pa.list_(kind))
+        columns[f"{name}.shape"] = pa.array([None if array is None else list(array.shape) for array in arrays], pa.list_(pa.int64()))
+        fields += [pa.field(name, pa.list_(kind), metadata={DATATYPE_KEY: word}), pa.field(f"{name}.shape", pa.list_(pa.int64()))]
+    return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields, format_metadata()))
+
+
+def _rows(batch: Any, path: Path) -> Iterator[Recorded]:
+    plain = {name: batch.column(name).to_pylist() for name in PLAIN}
+    arrivals = batch.column("arrival").cast("int64").to_pylist()
+    times = {name: batch.column(name).to_pylist() for name in batch.schema.names if name.endswith("_ns")}
+    words = {field.name: field.metadata[DATATYPE_KEY].decode() for field in batch.schema if DATATYPE_KEY in (field.metadata or {})}
+    for row in range(batch.num_rows):
+        tensors: dict[str, list[Tensor]] = {"inputs": [], "outputs": []}
+        for column, word in words.items():
+            kind, _, name = column.partition(".")
+            values, shape = batch.column(column)[row].values, batch.column(f"{column}.shape")[row].as_py()
+            if values is not None:
+                data = bytes_of(word, values.to_numpy(zero_copy_only=False))
+                tensors[kind].append(Tensor(name, word, tuple(shape), data))
+        yield Recorded(
+            plain["id"][row],
+            plain["model"][row],
+            plain["version"][row],
+            plain["arm"][row],
+            arrivals[row],
+            {name: values[row] for name, values in times.items()},
+            plain["code"][row],
+            plain["error"][row],
+            tensors["inputs"],
+            tensors["outputs"],
+            f"{path.name}, a request of the model {plain['model'][row]}",
+        )
