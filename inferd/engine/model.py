@@ -354,8 +354,8 @@ class Model:
         """Runs every instance before it serves, and decides where the model runs. On the loader's thread. Returns whether the same input
         twice gives the same bytes; None: no made input runs. deterministic: the same, if it is known; else it is tried.
 
-        Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError), and so
-        is a record that does not fit it (ConfigError).
+        Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
+        So is a record that does not fit (ConfigError).
         """
         measured_ns = None
         signature = self._run_signature

@@ -186,9 +186,7 @@ def run_once(instance: Instance, signature: Signature, inputs: Inputs, prepare: 
     return _response(instance, signature, inputs, prepare)[0]
 
 
-def _response(
-    instance: Instance, signature: Signature, inputs: Inputs, prepare: Prepare | None = None
-) -> tuple[int, Mapping[str, Array]]:
+def _response(instance: Instance, signature: Signature, inputs: Inputs, prepare: Prepare | None = None) -> tuple[int, Mapping[str, Array]]:
     """The same, and the outputs."""
     request = LocalRequest(inputs)
     request.check(signature)

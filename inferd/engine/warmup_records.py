@@ -45,7 +45,7 @@ def run_records(
             for instance in instances:
                 spent_ns += warmup.run_once(instance, signature, _inputs(request), prepare)
         except RequestError as error:
-            raise StartError(f"{title}: warm-up by {request.where}, failed: {error}") from None
+            raise StartError(f"{title}: warm-up by {request.where} failed: {error}") from None
         ran += 1
     return ran
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import inferd
 from inferd._core.codec.columns import TIMES
 from inferd.errors import ConfigError, StartError
 
@@ -67,13 +67,17 @@ def schema_of(changed: Mapping[str, str] | None = None) -> Any:
 
 def format_metadata() -> dict[bytes, str]:
     """What a schema says of the format."""
-    return {FORMAT_KEY: str(FORMAT), VERSION_KEY: inferd.__version__}
+    return {FORMAT_KEY: str(FORMAT), VERSION_KEY: _own_version()}
 
 
 def changed_of(schema: Any) -> dict[str, str]:
     """Which tensors were left out or hashed, of a segment's schema."""
     told = json.loads(schema.metadata.get(CHANGED_KEY, b"{}"))
     return {str(name): str(what) for name, what in told.items()}
+
+
+def _own_version() -> str:
+    return str(import_module("inferd").__version__)  # an import statement would be a cycle: its public names have the engine
 
 
 def check_format(schema: Any, where: str) -> None:
@@ -86,7 +90,7 @@ def check_format(schema: Any, where: str) -> None:
         made = metadata.get(VERSION_KEY, b"?").decode(errors="replace")
         raise ConfigError(
             f"{where}: expected a record of format {FORMAT} or older, got format {told:.20}, made by inferd {made:.40}; this is inferd "
-            f"{inferd.__version__}: upgrade it to read this record"
+            f"{_own_version()}: upgrade it to read this record"
         )
 
 

@@ -127,5 +127,5 @@ def _rows(batch: Any, path: Path) -> Iterator[Recorded]:
             plain["error"][row],
             tensors["inputs"],
             tensors["outputs"],
-            f"{path.name}, a request of the model {plain['model'][row]}",
+            path.name,
         )

@@ -49,7 +49,7 @@ class Recorded:
     error: str
     input_tensors: list[Tensor] = field(repr=False)
     output_tensors: list[Tensor] = field(repr=False)
-    where: str = ""  # the segment and the row, for messages
+    where: str = ""  # the segment, and the row if it is known, for messages
 
     @cached_property
     def inputs(self) -> dict[str, Array]:
@@ -132,14 +132,17 @@ class Segments:
     def requests(self, model: str = "", version: str = "") -> Iterator[Recorded]:
         """Each request; of one model, or one version of it, where they are given."""
         for path, batch in self.batches():
-            for row in _rows(batch, path):
-                if not ((model and row.model != model) or (version and row.version != version)):
-                    yield row
+            for number, row in enumerate(_rows(batch, path.name)):
+                if (model and row.model != model) or (version and row.version != version):
+                    continue
+                row.where = f"{path.name}, row {number} of a batch"
+                yield row
 
     def newest(self, model: str) -> list[Recorded]:
         """Some of the newest requests of one model, in any order. Raises ConfigError where there are none."""
         where = f"{self.where} {self.files[-1]}"
-        return [row for path, batch in newest_batches(self.batches(), model, where) for row in _rows(batch, path)]
+        batches = newest_batches(self.batches(), model, where)
+        return [row for path, batch in batches for row in _rows(batch, path.name)]
 
     def models(self) -> dict[str, int]:
         """How many requests of each model there are."""
@@ -201,7 +204,7 @@ def _is_begun(path: Path) -> bool:
     return head[:4] == b"\xff\xff\xff\xff"[: len(head)] and (len(head) < 8 or path.stat().st_size < whole_nbytes)
 
 
-def _rows(batch: Any, path: Path) -> Iterator[Recorded]:
+def _rows(batch: Any, where: str) -> Iterator[Recorded]:
     plain = {name: batch.column(name).to_pylist() for name in ("id", "model", "version", "arm", "code", "error")}
     arrivals = batch.column("arrival").cast("int64").to_pylist()
     times = {name: batch.column(name).to_pylist() for name in batch.schema.names if name.endswith("_ns")}
@@ -218,7 +221,7 @@ def _rows(batch: Any, path: Path) -> Iterator[Recorded]:
             plain["error"][row],
             inputs.of(row),
             outputs.of(row),
-            f"{path.name}, row {row} of a batch",
+            where,
         )
 
 

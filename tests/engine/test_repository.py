@@ -479,7 +479,7 @@ def test_a_warmup_from_a_record(tmp_path: Path, load: Load, caplog: pytest.LogCa
     assert "model 'double' version 1: 2 recorded requests have warmed it up" in caplog.text
     (tmp_path / "other" / "warmup").mkdir()
     shutil.copy(file, tmp_path / "other" / "warmup" / "r.arrow")
-    with pytest.raises(ConfigError, match=r"'other' version 1: warm-up by .*r\.arrow: expected requests of the model 'other', got .* double"):
+    with pytest.raises(ConfigError, match=r"warm-up by .*/r\.arrow: expected requests of the model 'other', got a record of: double"):
         load(tmp_path)
 
 
