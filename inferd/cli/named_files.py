@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SECRET_FILES", "missing_files"]
 
 SECRET_FILES = ("tls_key", "token_file")  # settings whose files hold what nobody else may know
+MADE_FOLDERS = ("model_cache", "record")  # that the server makes
 
 
 def missing_files(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -33,7 +34,7 @@ def missing_files(settings: Settings, origins: Mapping[str, str]) -> Iterator[tu
                 yield from _folder(setting, Path(path))
             elif field.name in SECRET_FILES:
                 yield from _secret(setting, path)
-            elif field.name == "model_cache":
+            elif field.name in MADE_FOLDERS:
                 yield from _folder(setting, _first_that_is(Path(path)) / "any")
             elif not Path(path).is_file():
                 yield setting, f"there is no file '{path}'"

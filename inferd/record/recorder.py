@@ -18,13 +18,13 @@ from inferd._core.codec.columns import Columns
 from inferd.config.record_sample import parse_samples
 from inferd.record.changes import changes_of, read_key
 from inferd.record.decoded import outputs_of
-from inferd.record.writer import Writer
+from inferd.record.writer import BUFFER_BYTES, Writer
 
 if TYPE_CHECKING:
     from inferd._core.batching.tap import Tapped
     from inferd.config import Settings
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "most_bytes"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,17 @@ IDLE_S = 0.05  # and while none come
 BATCH_BYTES = 8 << 20  # a batch that is as large,
 BATCH_ROWS = 4096  # as long
 BATCH_S = 1.0  # or as old is written
+LIBRARY_BYTES = 32 << 20  # pyarrow: 24 MiB when it is imported
+
+
+def room_bytes(message_memory_bytes: int) -> int:
+    """The most that taps hold for the recorder of a process."""
+    return min(MAX_HELD_BYTES, message_memory_bytes // MEMORY_PART)
+
+
+def most_bytes(message_memory_bytes: int) -> int:
+    """The most that a recorder takes beside the messages: a batch that was nearly full before the largest request came, and the writer."""
+    return room_bytes(message_memory_bytes) + BATCH_BYTES + BUFFER_BYTES + LIBRARY_BYTES
 
 
 class Model(Protocol):
@@ -64,9 +75,8 @@ class Recorder:
             changed=changed,
         )
         self._shares = parse_samples(settings.record_sample)
-        room_bytes = min(MAX_HELD_BYTES, message_memory_bytes // MEMORY_PART)
         taps = {share for share in self._shares.values() if share}
-        self._taps = {share: Tap(share, max_held_nbytes=max(1, room_bytes // len(taps))) for share in taps}
+        self._taps = {share: Tap(share, max_held_nbytes=max(1, room_bytes(message_memory_bytes) // len(taps))) for share in taps}
         self._columns = Columns()
         self._oldest_s = 0.0  # when the batch's first row came
         self._offset_ns = time.time_ns() - time.monotonic_ns()  # once: a clock that jumps moves no arrival against another
@@ -120,8 +130,7 @@ class Recorder:
             taken.reverse()
             while taken:  # each gives its memory back as soon as it is copied
                 self._add(taken.pop())
-        columns = self._columns
-        if columns.rows and (columns.rows >= BATCH_ROWS or columns.nbytes >= BATCH_BYTES or time.monotonic() - self._oldest_s >= BATCH_S):
+        if self._columns.rows and time.monotonic() - self._oldest_s >= BATCH_S:
             self._write()
         self._writer.look()
         return more
@@ -137,6 +146,8 @@ class Recorder:
             log.exception("record: a request cannot be recorded, and the batch that it is in is lost", extra=logs.LIMITED)
             self._lost += self._columns.rows + 1
             self._columns = Columns()
+        if self._columns.nbytes >= BATCH_BYTES or self._columns.rows >= BATCH_ROWS:
+            self._write()
 
     def _write(self) -> None:
         columns = self._columns

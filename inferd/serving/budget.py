@@ -98,7 +98,16 @@ def _shares(whole: Settings) -> list[Share]:
         Share("messages kept", KEPT_BYTES * workers, "blocks of the message pool, kept for reuse"),
         Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
         Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),
+        *([] if whole.record is None else [_of_record(whole.message_memory_bytes // workers, workers)]),
     ]
+
+
+def _of_record(message_memory_bytes: int, workers: int) -> Share:
+    """message_memory_bytes: of each process."""
+    from inferd.record.recorder import most_bytes
+
+    each = most_bytes(message_memory_bytes)
+    return Share("record", each * workers, f"{workers} x {spelled(each)}: a batch, the largest request and pyarrow")
 
 
 def spelled(nbytes: int) -> str:

@@ -23,8 +23,16 @@ OFFSET_NS = 1_800_000_000_000_000_000
 
 def tapped(id: str = "", value: float = 1, rows: int = 1, model: str = "double", version: str = "1") -> Tapped:
     """A request x and its response y = 2 x, FP32 of four columns."""
+    tap = Tap()
+    answer(tap, id, value, rows, model, version)
+    (found,) = tap.take()
+    return found
+
+
+def answer(tap: Tap, id: str = "", value: float = 1, rows: int = 1, model: str = "double", version: str = "1") -> None:
+    """`tap` sees it."""
     signature = Signature(model, version, [("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 4))], 8)
-    tap, queue = Tap(), Batcher(8, Statistics(8))
+    queue = Batcher(8, Statistics(8))
     queue.taps = (tap,)
     x = np.full((rows, 4), value, np.float32)
     request = decode_infer_request(Message(infer_request("", {"x": x}, id=id).SerializeToString()))
@@ -35,8 +43,6 @@ def tapped(id: str = "", value: float = 1, rows: int = 1, model: str = "double",
     batch.gather(Tensors([np.zeros_like(x)], ["FP32"], True, rows))
     batch.encode(Tensors([2 * x], ["FP32"], True, rows))
     batch.deliver()
-    (found,) = tap.take()
-    return found
 
 
 def columns(*requests: Tapped, changes: Any = None) -> Columns:

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from inferd._core.batching.tap import Tap
+from inferd.config import Settings
 from inferd.errors import StartError
 from inferd.protocol import inference
+from inferd.record import recorder
 from inferd.record.decoded import decode
 from inferd.record.reader import Recorded, Segments, read
 from tests import models
+from tests.fake_backend import LIMIT_S
+from tests.record.records import answer
 from tests.rest import Asker, infer_body
 from tests.server_fixtures import Program, ServerFixture, until
 from tests.wire import SERVICE, Caller, infer_request, rows, same
@@ -78,6 +82,28 @@ def test_shares_of_models_and_what_is_counted(model_files: Path, tmp_path: Path)
     assert [request.id for request in segments.requests()] == ["0", "1", "2", "3", "4"]
     assert segments.models() == {"identity": 5}
     assert segments.changed == {"y": "omit"}
+
+
+def test_a_batch_is_written_as_soon_as_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests wait: the worst case of memory has room for one batch."""
+
+    class Watched:
+        name = "double"
+
+        def tap(self, tap: Tap) -> None:
+            self.kept = tap
+
+    model = Watched()
+    for limit, most, batches in (("BATCH_BYTES", 64, [2, 2, 1]), ("BATCH_ROWS", 3, [3, 2])):
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder, limit, most)
+            made = recorder.Recorder(Settings(record=str(tmp_path / limit)), 1 << 30)
+            made.watch(model)
+            for _ in range(5):
+                answer(model.kept)
+            made.start()
+            made.stop(LIMIT_S)
+        assert [batch.num_rows for _, batch in Segments([tmp_path / limit]).batches()] == batches
 
 
 def test_a_version_that_is_loaded_later_is_recorded(tmp_path: Path, model_files: Path) -> None:
