@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "inferd"
 
-# Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> _core -> errors.
+# Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> record -> _core -> errors.
 # `protocol` (message classes), `config` (server settings), `watched_files`, `log`, `descriptors`, `cgroup`, `memory_limit` and `names`
 # stand beside the line: they import errors only. config also imports watched_files and names, memory_limit cgroup.
 BESIDE = {"protocol", "config", "watched_files", "log", "descriptors", "cgroup", "memory_limit", "names"}
