@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after a write that failed
 BUFFER_BYTES = 1 << 20
+CACHED_BYTES = 1 << 20  # once so many were written, the kernel is to write them to the disk and to free their pages
 
 
 class Writer:
@@ -54,6 +55,8 @@ class Writer:
         self._file: Any = None
         self._stream: Any = None
         self._whole_bytes = 0  # of the segment, up to its last whole batch
+        self._advised_bytes = 0  # of the segment, up to the last advice to the kernel
+        self._descriptor = -1  # of the segment, for that
         self._number = 0
         self._began_s = self._retry_s = 0.0
         try:
@@ -79,6 +82,8 @@ class Writer:
             return False
         self.written_bytes += whole_bytes - self._whole_bytes
         self._whole_bytes = whole_bytes
+        if whole_bytes - self._advised_bytes >= CACHED_BYTES:
+            self._free_pages()
         if whole_bytes >= self._segment_bytes:
             self.end_segment()
         return True
@@ -97,7 +102,7 @@ class Writer:
             self._file.close()
         except OSError as error:
             self._fail(error)
-        self._path = self._file = self._stream = None
+        self._forget()
         self._remove_oldest()
 
     def _begin(self) -> None:
@@ -105,9 +110,23 @@ class Writer:
         self._number += 1
         now = datetime.now(UTC)
         self._path = self.folder / f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z-{os.getpid()}-{self._number:04}{SUFFIX}"
-        self._whole_bytes, self._began_s = 0, self._clock()
+        self._whole_bytes, self._advised_bytes, self._began_s = 0, 0, self._clock()
         self._file = pa.BufferedOutputStream(pa.OSFile(str(self._path), "wb"), BUFFER_BYTES)
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         self._stream = pa.ipc.new_stream(self._file, self._schema)
+
+    def _free_pages(self) -> None:
+        """Nobody reads them soon. The next batch is copied into the same pages, which takes a fifth of the time of fresh ones."""
+        self._advised_bytes = self._whole_bytes
+        with suppress(OSError):
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def _forget(self) -> None:
+        """The segment is closed."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._path = self._file = self._stream = None
+        self._descriptor = -1
 
     def _fail(self, error: OSError) -> None:
         self.failures += 1
@@ -117,7 +136,7 @@ class Writer:
             with suppress(OSError):
                 if each is not None:
                     each.close()
-        self._path = self._file = self._stream = None
+        self._forget()
         if path is not None:
             with suppress(OSError):
                 if self._whole_bytes:
