@@ -1,7 +1,7 @@
 """`inferd diff` held against what is known: a model and itself, one that was changed on purpose, one that takes 10 % longer, and models of
 real data of which one was trained badly.
 
-    python benchmarks/diff_check.py [--sections self,slower,changed,data,loans] [--runs 100]
+    python benchmarks/diff_check.py [--sections self,slower,changed,data,loans] [--runs 100] [--no-history]
 
 self     a model with itself, `runs` times: the exit code must be 0 each time. A p50 that is called worse is a false alarm.
 slower   a model whose p50 is 10 % longer, by as much more work, `runs` times: it must be called worse, 95 of 100 times.
@@ -9,11 +9,14 @@ changed  one changed row in 1,000, flips in 1 % of rows, a quantised copy: what 
 data     scikit-learn's digits and breast cancer: a well trained model against a badly trained one, with and without the true labels.
 loans    the same of car loans, whose features are text and numbers: pipelines that `inferd features export` makes models of. The data
          lie in nannyml's wheel, which pip downloads and nobody installs; without a network the section says so.
+
+data and loans hold what the report says against scikit-learn's own predictions, and append a line to benchmarks/history/diff_check.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +28,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from record import Report, append
 
+HISTORY = Path(__file__).resolve().parent / "history" / "diff_check.jsonl"
 WIDTH, LAYERS = 64, 100
 SEED = 23
 
@@ -158,7 +163,7 @@ def check_changed(folder: Path, runs: int) -> None:
     show("a quantised copy, with limits", diff(folder, "old.onnx", "int8.onnx", "--on", "requests", *limits))
 
 
-def check_data(folder: Path) -> None:
+def check_data(folder: Path, report: Report) -> None:
     """The badly trained models: digits without any 8 and with a fifth of its labels wrong; breast cancer on one feature of 30."""
     from skl2onnx import to_onnx
     from sklearn.datasets import load_breast_cancer, load_digits
@@ -181,25 +186,35 @@ def check_data(folder: Path) -> None:
         else:
             worse[:, np.arange(30) != 5] = 0.0
         again = numbers.permutation(len(learn))
+        predicted = {}
         for file, rows, own in (("old", learn, labels), ("bad", worse, wrong), ("again", learn[again], labels[again])):
             trained = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000)).fit(rows, own)
-            print(f"  {name}, {file}: {100 * trained.score(test, truth):.1f} % of {len(truth)} rows right, by scikit-learn")
+            predicted[file] = trained.predict(test)
             made = to_onnx(trained, rows[:1], options={"zipmap": False}, target_opset=17)
             (folder / f"{file}.onnx").write_bytes(made.SerializeToString())
         requests = folder / f"requests of {name}"
         requests.mkdir()
         np.save(requests / "X.npy", test)
-        np.save(folder / "truth.npy", truth)
-        compare(folder, name, "old.onnx", "bad.onnx", "again.onnx", requests.name)
+        compare(folder, report, name, predicted, truth, requests.name, ".onnx")
 
 
-def compare(folder: Path, name: str, old: str, bad: str, again: str, requests: str = "requests") -> None:
-    """What is said of the models, with and without the labels in truth.npy."""
-    on = ("--on", requests, "--no-performance")
-    known = ("--truth", "label=truth.npy")
-    show(f"{name}: a model trained badly", diff(folder, old, bad, *on))
-    show(f"{name}: a model trained badly, the labels known", diff(folder, old, bad, *on, *known))
-    show(f"{name}: trained once more on the same rows, the labels known", diff(folder, old, again, *on, *known))
+def compare(
+    folder: Path, report: Report, name: str, predicted: dict[str, np.ndarray], truth: np.ndarray, requests: str, suffix: str = ""
+) -> None:
+    """What is said of the models, with and without the labels in truth.npy. predicted: by each model, as scikit-learn has it."""
+    np.save(folder / "truth.npy", truth)
+    for new, known, verdict in (("bad", False, 1), ("bad", True, 1), ("again", True, 0)):
+        options = ("--on", requests, "--no-performance", *(("--truth", "label=truth.npy") if known else ()))
+        code, said = diff(folder, f"old{suffix}", f"{new}{suffix}", *options)
+        what = f"{name}, {'trained badly' if new == 'bad' else 'trained once more'}{', labels known' if known else ''}"
+        show(what, (code, said))
+        flips = int((predicted["old"] != predicted[new]).sum())
+        told = [int(text.replace(",", "")) for text in re.findall(r"NEW decides ([\d,]+) of", said)[:1]] or [0]
+        rights = [100 * float((predicted[each] == truth).mean()) for each in (new, "old")]
+        shares = [float(text) for text in re.findall(r"(?:NEW is right|OLD) in ([\d.]+) %", said)[:2]]
+        agrees = not known or all(abs(share - right) < 0.06 for share, right in zip(shares, rights, strict=True))
+        asked = f"exit {verdict}, {flips} decide otherwise" + (", right {:.1f} % and {:.1f} %".format(*rights) if known else "")
+        report.add(what, asked, said.splitlines()[0], code == verdict and told == [flips] and agrees)
 
 
 WHEEL = "nannyml==0.13.1"  # Apache-2.0
@@ -209,7 +224,7 @@ TEXTS = ["salary_range", "size_of_downpayment", "repaid_loan_on_prev_car"]
 TRAINED, TESTED = 20_000, 2000  # rows; the data drift only after 25,000 rows of those that are tested
 
 
-def check_loans(folder: Path) -> None:
+def check_loans(folder: Path, report: Report) -> None:
     """The badly trained model learned from debts in percent, and gets them as fractions."""
     import joblib
     import pandas as pd
@@ -235,20 +250,19 @@ def check_loans(folder: Path) -> None:
     requests = folder / "requests"
     requests.mkdir()
     test[NUMBERS + TEXTS].to_csv(requests / "loans.csv", index=False)
-    np.save(folder / "truth.npy", truth)
+    predicted = {}
     for name, rows in (("old", learn), ("bad", spoilt), ("again", again)):
         texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
         trained = make_pipeline(
             make_column_transformer((texts, TEXTS), ("passthrough", NUMBERS)), HistGradientBoostingClassifier(random_state=SEED)
         ).fit(rows[NUMBERS + TEXTS], rows["repaid"].astype(int))
-        right = trained.score(test[NUMBERS + TEXTS], truth)
-        print(f"  car loans, {name}: {100 * right:.1f} % of {len(truth)} rows right, by scikit-learn")
+        predicted[name] = trained.predict(test[NUMBERS + TEXTS])
         joblib.dump(trained, folder / f"{name}.joblib")
         made = ["features", "export", f"{name}.joblib", name, "--sample", str(requests / "loans.csv"), "--format", "csv"]
         code, said = inferd(folder, *made)
         if code:
             raise RuntimeError(said)
-    compare(folder, "car loans", "old", "bad", "again")
+    compare(folder, report, "car loans", predicted, truth, requests.name)
 
 
 def show(title: str, found: tuple[int, str]) -> None:
@@ -256,18 +270,25 @@ def show(title: str, found: tuple[int, str]) -> None:
     print(f"{title}: exit {code}\n" + "\n".join(f"    {line}" for line in said.splitlines()), flush=True)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", default="changed,data,loans,self,slower")
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--no-history", action="store_true", help="print only")
     given = parser.parse_args()
+    report = Report(rounds=1, seconds=0)
     for section in given.sections.split(","):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             checks = {"self": check_self, "slower": check_slower, "changed": check_changed}
             real = {"data": check_data, "loans": check_loans}
-            checks[section](place, given.runs) if section in checks else real[section](place)
+            checks[section](place, given.runs) if section in checks else real[section](place, report)
+    if report.rows:
+        print(report.table())
+        if not given.no_history:
+            append(HISTORY, report, {"sections": given.sections, "load_1m": report.load_1m}, packages=("scikit-learn", "skl2onnx"))
+    return 0 if report.kept else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
