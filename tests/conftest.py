@@ -53,7 +53,8 @@ LONGEST = (
     "clients/python/test_several_inferds.py",
 )
 
-settings.register_profile("inferd", deadline=None)  # speed is measured in benchmarks/; a busy machine is no fault of the code
+# Speed is measured in benchmarks/; a busy machine is no fault of the code. Fuzzers (make fuzz) look for what fifty examples do not find.
+settings.register_profile("inferd", deadline=None, max_examples=50)
 settings.load_profile("inferd")
 
 # As inferd sets it, before a test imports onnxruntime by itself: its wheels keep some KiB of each failed run for a thread that sends them.

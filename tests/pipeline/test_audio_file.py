@@ -472,7 +472,7 @@ REAL = [written(sound(1000, channels=1 + number % 2), kind=kind) for number, kin
 EDITS = st.lists(st.tuples(st.integers(0, 250), st.integers(0, 255)), max_size=5)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.sampled_from([*REAL, without_sound(("FLAC", "PCM_16"))]), EDITS, st.integers(0, 400) | st.just(1 << 20))
 def test_any_header_is_rejected_or_is_sound(content, edits, end):
     """Checksums of OGG pages are made to fit, so that what lies behind them is reached."""

@@ -93,7 +93,7 @@ def test_constants_are_those_of_native_code() -> None:
 
 # ---- a real server, filled by clients that send and do not read
 
-CONNECTIONS = 120
+CONNECTIONS = 60
 WIDE = 250_000  # FP32: a response is a million bytes
 ANSWERS = 4  # more than the kernel takes of a connection
 UPLOAD = 900_000  # of a message that does not come whole; less than a stream's window

@@ -267,7 +267,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(policies(), STEPS)
 def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
     queue, plain = BatchQueue(**policy), PlainQueue(**policy)

@@ -437,13 +437,13 @@ def test_lengths_longer_than_needed(length: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_random_bytes(content: bytes) -> None:
     check_against_protobuf(content)
 
 
 @given(st.sampled_from(samples()), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400), st.binary(max_size=6)), max_size=4))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_spliced_bytes(content: bytes, splices: list[tuple[int, int, bytes]]) -> None:
     for start, length, inserted in splices:
         content = content[:start] + inserted + content[start + length :]

@@ -951,7 +951,7 @@ frames = st.builds(raw_frame, st.integers(0, 12), st.integers(0, 255), stream_id
 
 
 @given(st.lists(frames, max_size=12))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_random_frames(sequence: list[bytes]) -> None:
     feed([PREFACE, EMPTY_SETTINGS, *sequence])
 
@@ -977,7 +977,7 @@ RECORDED = conversation()
 
 
 @given(st.integers(len(PREFACE), len(RECORDED) - 1), st.integers(0, 255))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 def test_one_byte_changed(position: int, value: int) -> None:
     feed([RECORDED[:position] + bytes((value,)) + RECORDED[position + 1 :]])
 

@@ -218,13 +218,13 @@ def oddly_written(response: Any, seed: int) -> bytes:
 
 
 @given(responses(), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_what_protobuf_reads_is_judged_alike(response: Any, expects: bool) -> None:
     check_against_protobuf(response.SerializeToString(), *(MODELS, OUTPUTS) if expects else ())
 
 
 @given(responses(), st.integers(0, 2**32))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_an_odd_encoding_is_judged_as_a_plain_one(response: Any, seed: int) -> None:
     content = oddly_written(response, seed)
     assert check_against_protobuf(content, MODELS, OUTPUTS) == check_against_protobuf(response.SerializeToString(), MODELS, OUTPUTS)
@@ -259,6 +259,6 @@ def test_every_byte_changed(content: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_any_bytes_are_read_safely_and_judged_alike(content: bytes) -> None:
     check_against_protobuf(content)

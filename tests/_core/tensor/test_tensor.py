@@ -193,7 +193,7 @@ def checked(draw: st.DrawFn) -> tuple[Signature, list[Sent]]:
 
 
 @given(checked())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_a_signature_accepts_what_the_plain_version_accepts(case: tuple[Signature, list[Sent]]) -> None:
     signature, sent = case
     request = request_of(*sent)
@@ -335,7 +335,7 @@ def test_the_text_of_a_batch_has_a_limit(rows: int, max_batch_size: int, limit: 
 
 
 @given(st.binary(max_size=12))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_utf8_is_what_python_decodes(text: bytes) -> None:
     request = request_of(("text", "BYTES", (1, 1), elements(text)))
     try:
