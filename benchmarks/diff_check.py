@@ -10,7 +10,7 @@ data     scikit-learn's digits and breast cancer: a well trained model against a
 loans    the same of car loans, whose features are text and numbers: pipelines that `inferd features export` makes models of. The data
          lie in nannyml's wheel, which pip downloads and nobody installs; without a network the section says so.
 
-data and loans hold what the report says against scikit-learn's own predictions, and append a line to benchmarks/history/diff_check.jsonl.
+data and loans hold what the report says against scikit-learn's own predictions. A line is appended to benchmarks/history/diff_check.jsonl.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def p50_us(path: Path) -> float:
     return float(np.median(taken)) / 1e3
 
 
-def check_self(folder: Path, runs: int) -> None:
+def check_self(folder: Path, report: Report, runs: int) -> None:
     (folder / "old.onnx").write_bytes(chain(LAYERS))
     codes: Counter[int] = Counter()
     false_alarms = 0
@@ -117,11 +117,12 @@ def check_self(folder: Path, runs: int) -> None:
         false_alarms += "costs more" in said
         if code:
             print(f"  run {number}: exit {code}: {said.splitlines()[0]}", flush=True)
-    print(f"a model with itself: exit 0 in {codes[0]} of {runs} runs, {false_alarms} false alarms of performance, "
-          f"{(time.monotonic() - begun) / runs:.1f} s a run", flush=True)  # fmt: skip
+    report.add("a model with itself: exit 0", "in all runs", f"{codes[0]} of {runs}", codes[0] == runs)
+    alarms = f"{false_alarms} of {runs}; {(time.monotonic() - begun) / runs:.1f} s a run"
+    report.add("a model with itself: called slower", "<= 2 of 100", alarms, false_alarms <= 0.02 * runs)
 
 
-def check_slower(folder: Path, runs: int) -> None:
+def check_slower(folder: Path, report: Report, runs: int) -> None:
     (folder / "old.onnx").write_bytes(chain(LAYERS))
     (folder / "double.onnx").write_bytes(chain(2 * LAYERS))
     once, twice = (min(p50_us(folder / f"{name}.onnx") for _ in range(5)) for name in ("old", "double"))
@@ -134,10 +135,11 @@ def check_slower(folder: Path, runs: int) -> None:
         found += code == 1 and "p50 latency" in said
         if code != 1:
             print(f"  run {number}: exit {code}: {said.splitlines()[0]}", flush=True)
-    print(f"p50 {100 * slower:+.1f} % ({LAYERS + more} layers for {LAYERS}): found in {found} of {runs} runs", flush=True)
+    what = f"p50 {100 * slower:+.1f} % ({LAYERS + more} layers for {LAYERS}): found"
+    report.add(what, ">= 95 of 100", f"{found} of {runs}", found >= 0.95 * runs)
 
 
-def check_changed(folder: Path, runs: int) -> None:
+def check_changed(folder: Path, report: Report, runs: int) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     numbers = np.random.default_rng(SEED)
@@ -155,8 +157,8 @@ def check_changed(folder: Path, runs: int) -> None:
         (folder / "new.onnx").write_bytes(classifier(weights, rows[np.random.default_rng(seed).choice(1000, 10, replace=False), 0]))
         code, said = diff(folder, "old.onnx", "new.onnx", "--on", "requests", "--no-performance")
         exact += code == 1 and "decides 10 of 1,000 requests differently (1 %)" in said
-    print(f"one changed row in 1,000: named in {named} of {runs} runs", flush=True)
-    print(f"flips in 1 % of the rows: found, and counted exactly, in {exact} of {runs} runs", flush=True)
+    report.add("one changed row in 1,000: named", ">= 95 of 100", f"{named} of {runs}", named >= 0.95 * runs)
+    report.add("flips in 1 % of the rows: counted exactly", ">= 95 of 100", f"{exact} of {runs}", exact >= 0.95 * runs)
     quantize_dynamic(folder / "old.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8)
     show("a quantised copy", diff(folder, "old.onnx", "int8.onnx", "--on", "requests"))
     limits = ("--max-changed", "100%", "--max-flips", "5%", "--no-performance")
@@ -282,11 +284,11 @@ def main() -> int:
             place = Path(folder)
             checks = {"self": check_self, "slower": check_slower, "changed": check_changed}
             real = {"data": check_data, "loans": check_loans}
-            checks[section](place, given.runs) if section in checks else real[section](place, report)
-    if report.rows:
-        print(report.table())
-        if not given.no_history:
-            append(HISTORY, report, {"sections": given.sections, "load_1m": report.load_1m}, packages=("scikit-learn", "skl2onnx"))
+            checks[section](place, report, given.runs) if section in checks else real[section](place, report)
+    print(report.table())
+    if not given.no_history:
+        settings = {"sections": given.sections, "runs": given.runs, "load_1m": report.load_1m}
+        append(HISTORY, report, settings, packages=("scikit-learn", "skl2onnx"))
     return 0 if report.kept else 1
 
 
