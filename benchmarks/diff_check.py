@@ -93,17 +93,22 @@ def inferd(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout or done.stderr
 
 
-def p50_us(path: Path) -> float:
+def p50s_us(*paths: Path) -> list[float]:
+    """The lowest median of each, in turn: a machine is slow for seconds at a time."""
     from inferd import Engine
 
-    with Engine(path, intra_op_threads=1, instances=1) as engine:
-        x = np.ones((1, WIDTH), np.float32)
-        taken = []
-        for _ in range(3000):
-            before = time.perf_counter_ns()
-            engine.infer(None, {"x": x})
-            taken.append(time.perf_counter_ns() - before)
-    return float(np.median(taken)) / 1e3
+    x = np.ones((1, WIDTH), np.float32)
+    lowest = [np.inf] * len(paths)
+    for _ in range(15):
+        for place, path in enumerate(paths):
+            with Engine(path, intra_op_threads=1, instances=1) as engine:
+                taken = []
+                for _ in range(1000):
+                    before = time.perf_counter_ns()
+                    engine.infer(None, {"x": x})
+                    taken.append(time.perf_counter_ns() - before)
+            lowest[place] = min(lowest[place], float(np.median(taken)) / 1e3)
+    return lowest
 
 
 def check_self(folder: Path, report: Report, runs: int) -> None:
@@ -125,17 +130,22 @@ def check_self(folder: Path, report: Report, runs: int) -> None:
 def check_slower(folder: Path, report: Report, runs: int) -> None:
     (folder / "old.onnx").write_bytes(chain(LAYERS))
     (folder / "double.onnx").write_bytes(chain(2 * LAYERS))
-    once, twice = (min(p50_us(folder / f"{name}.onnx") for _ in range(5)) for name in ("old", "double"))
-    more = round(0.1 * once / ((twice - once) / LAYERS))
-    (folder / "new.onnx").write_bytes(chain(LAYERS + more))
-    slower = min(p50_us(folder / "new.onnx") for _ in range(5)) / once - 1
+    once, twice = p50s_us(folder / "old.onnx", folder / "double.onnx")
+    more, slower = 0.1 * once / ((twice - once) / LAYERS), 0.0
+    for _ in range(4):  # a layer does not cost the same in every model
+        (folder / "new.onnx").write_bytes(chain(LAYERS + round(more)))
+        once, now = p50s_us(folder / "old.onnx", folder / "new.onnx")
+        slower = now / once - 1
+        if 0.09 < slower < 0.11:
+            break
+        more *= min(max(0.1 / max(slower, 0.01), 0.5), 2.0)
     found = 0
     for number in range(runs):
         code, said = diff(folder, "old.onnx", "new.onnx", "--random", "100", "--seed", str(number))
         found += code == 1 and "p50 latency" in said
         if code != 1:
             print(f"  run {number}: exit {code}: {said.splitlines()[0]}", flush=True)
-    what = f"p50 {100 * slower:+.1f} % ({LAYERS + more} layers for {LAYERS}): found"
+    what = f"p50 {100 * slower:+.1f} % ({LAYERS + round(more)} layers for {LAYERS}): found"
     report.add(what, ">= 95 of 100", f"{found} of {runs}", found >= 0.95 * runs)
 
 
