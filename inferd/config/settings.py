@@ -692,7 +692,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         about(
             "record",
             "Most bytes of the record's files; the oldest are deleted.",
-            "All files of the folder that end in .arrow count. 0: no limit.",
+            "All files of the folder that end in .arrow count. One that a server still writes is not deleted. 0: no limit.",
             ge=0,
             le=1024 * TiB,
         ),

@@ -1,12 +1,15 @@
 """Segments of a record: Arrow IPC streams in one folder, each begun anew after so many bytes or so long.
 
 A stream that was cut off keeps all of its whole batches, so a process that is killed loses no more than the batch that it had not
-written. Segments of all processes together stay within a limit: the oldest leave first. A write that fails (a full disk) costs its
-batch: the segment is cut behind its last whole batch, and the next one begins a new segment a second later. Not for several threads.
+written. Segments of all processes together have a limit, beyond which the oldest ones are deleted. A segment is locked (flock) as long as
+it is written, and no process deletes one that is locked: so open segments may together exceed the limit. A write that fails (a full disk)
+costs its batch: the segment is cut behind its last whole batch, and the next one begins a new segment a second later. Not for several
+threads.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import time
@@ -30,12 +33,13 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after a write that failed
 BUFFER_BYTES = 1 << 20
+OPENED = os.O_RDWR | os.O_CLOEXEC  # NFS locks only what is open for writing
 CACHED_BYTES = 1 << 20  # once so many were written, the kernel is to write them to the disk and to free their pages
 
 
 class Writer:
     """folder: is made if it is not there, for its owner alone. segment_bytes, segment_s: a segment that is as large or as old ends.
-    limit_bytes: of all segments; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
+    limit_bytes: of all segments that nobody writes; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class Writer:
         self._stream: Any = None
         self._whole_bytes = 0  # of the segment, up to its last whole batch
         self._advised_bytes = 0  # of the segment, up to the last advice to the kernel
-        self._descriptor = -1  # of the segment, for that
+        self._descriptor = -1  # of the segment, for that and for its lock
         self._number = 0
         self._began_s = self._retry_s = 0.0
         try:
@@ -109,10 +113,13 @@ class Writer:
         pa = arrow()
         self._number += 1
         now = datetime.now(UTC)
-        self._path = self.folder / f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z-{os.getpid()}-{self._number:04}{SUFFIX}"
+        name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z-{os.getpid()}-{self._number:04}{SUFFIX}"
+        self._path = self.folder / f".{name}"  # hidden until it is locked
         self._whole_bytes, self._advised_bytes, self._began_s = 0, 0, self._clock()
         self._file = pa.BufferedOutputStream(pa.OSFile(str(self._path), "wb"), BUFFER_BYTES)
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(self._path, OPENED)
+        _lock(self._descriptor)
+        self._path = self._path.rename(self.folder / name)
         self._stream = pa.ipc.new_stream(self._file, self._schema)
 
     def _free_pages(self) -> None:
@@ -152,7 +159,7 @@ class Writer:
         self._remove_oldest()
 
     def _remove_oldest(self) -> None:
-        """Until all segments together are within the limit; the newest one stays."""
+        """Until all segments together are within the limit. The newest one stays, and so do those that are written."""
         if not self._limit_bytes:
             return
         sizes = []
@@ -164,9 +171,32 @@ class Writer:
             if total <= self._limit_bytes:
                 return
             with suppress(OSError):
-                path.unlink()
-                total -= size
-                log.info("record: %s leaves: all segments together are larger than record_limit_bytes", path.name)
+                if _remove(path):
+                    total -= size
+                    log.info("record: deleted the segment %s: the record was larger than record_limit_bytes", path.name)
+
+
+def _lock(descriptor: int) -> bool:
+    """False: somebody else writes this segment. A file system without locks has none to respect."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> bool:
+    """Deletes a segment that nobody writes. Raises OSError."""
+    descriptor = os.open(path, OPENED)
+    try:
+        if _lock(descriptor):
+            path.unlink()
+            return True
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def segments_of(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -88,6 +89,31 @@ def test_the_oldest_segments_leave(tmp_path: Path) -> None:
     assert [request.id for request in read(tmp_path / "two")] == ["3", "4"]
 
 
+def test_a_segment_that_is_written_is_not_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two processes write into one folder, and one of them is slow."""
+    slow, fast = writer(tmp_path, limit_bytes=1), writer(tmp_path, segment_bytes=1, limit_bytes=1)
+    assert slow.write(columns(tapped("slow")))
+    with caplog.at_level(logging.INFO):
+        for number in range(3):
+            assert fast.write(columns(tapped(str(number))))
+    assert slow.write(columns(tapped("slow again")))
+    assert [request.id for request in read(tmp_path)] == ["slow", "slow again", "2"]
+    assert caplog.text.count("deleted the segment") == 2
+    slow.end_segment()
+    assert [request.id for request in read(tmp_path)] == ["2"]
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    made = writer(tmp_path, segment_bytes=1, limit_bytes=1)
+    for number in range(2):
+        assert made.write(columns(tapped(str(number))))
+    assert [request.id for request in read(tmp_path)] == ["1"]
+
+
 def test_a_cut_segment_gives_all_whole_batches_before_the_cut(tmp_path: Path) -> None:
     batches = [columns(tapped(str(number))) for number in range(3)]
     content = record(tmp_path / "whole", *batches).read_bytes()
@@ -141,7 +167,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 
 
 KILLED = """
-import json, os, random, signal, sys, time
+import json, os, random, signal, sys
 from pathlib import Path
 from tests.record.records import columns, tapped, writer
 
@@ -157,8 +183,7 @@ for attempt in range(12):
             assert made.write(columns(*rows))
             os.write(writing, b".")
     os.close(writing)
-    told.append(len(os.read(reading, 1)))
-    time.sleep(random.Random(attempt).random() / 50)
+    told.append(sum(len(os.read(reading, 1)) for _ in range(random.Random(attempt).randint(1, 8))))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     while more := os.read(reading, 4096):
