@@ -1,9 +1,10 @@
 """Same, worse or inconclusive: what a comparison says of NEW, check by check and in one sentence.
 
-A share of requests is judged by its interval (Clopper and Pearson 1934): worse where all of it is beyond the limit, same where none of it
-is, else inconclusive. A limit of 0 is different: one request breaks it, and none keeps it on these requests. Where the truth is
-known, being right is what counts instead: McNemar's exact test of the rows that only one of the two gets right. Performance is worse
-where an interval says so; it is inconclusive where p50's does not tell. Never in here: measuring, how words look.
+A share of requests is judged by its interval (Clopper and Pearson 1934). It is worse where all of the interval is beyond the limit, the
+same where none of it is, else inconclusive. A limit of 0 is different: one request breaks it, and none keeps it on these requests.
+
+Where the truth is known, being right is what counts instead: McNemar's exact test of the rows that only one of the two gets right.
+Performance is worse where an interval says so; it is inconclusive where p50's does not tell. Never in here: measuring, how words look.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["character", "judge", "percent", "share_interval"]
 
 CONFIDENCE = 0.95
+TINY = 1e-18  # a term of a sum that changes no digit of it
 FEW = 0.05  # share of rows
 SOME = 8  # decisions: where NEW were as likely to make one as OLD, none at all has a chance of 1 in 256
 SMALL, LARGE = 0.05, 0.2  # relative RMS: a quantised copy's is below, another model's above
@@ -65,8 +67,9 @@ def answered(report: Report) -> tuple[str, Word, str]:
 def shapes(report: Report) -> tuple[str, Word, str]:
     for name, output in report.difference.outputs.items():
         if output.mismatches:
-            words, requests = max(output.mismatches.items(), key=lambda each: each[1])
-            return "signature", Word.WORSE, f"the output {name} cannot be compared in {requests:,} requests: {words}"
+            words = max(output.mismatches, key=output.mismatches.__getitem__)
+            more = " and others" if len(output.mismatches) > 1 else ""
+            return "signature", Word.WORSE, f"the output {name} cannot be compared in {output.mismatched:,} requests: {words}{more}"
     return "signature", Word.SAME, "outputs have the same names, datatypes and shapes"
 
 
@@ -88,9 +91,30 @@ def correct(report: Report) -> list[tuple[str, Word, str]]:
 
 def mcnemar(one: int, other: int) -> float:
     """How likely so uneven a split of discordant rows is by chance: two-sided, exact."""
-    count = one + other
-    tail = sum(math.comb(count, k) for k in range(min(one, other) + 1))
-    return float(min(1.0, 2 * tail / 2**count))
+    return min(1.0, 2 * at_most(min(one, other), one + other, 0.5))
+
+
+def at_most(number: int, count: int, share: float) -> float:
+    """The binomial distribution: how likely `number` or fewer of `count` are, if each is with probability `share`."""
+    if share <= 0 or number >= count:
+        return 1.0
+    if share >= 1 or number < 0:
+        return 0.0
+    top, odds = min(number, int((count + 1) * share)), share / (1 - share)
+    total = term = 1.0  # in units of the largest term, at `top`; from there on they only become smaller
+    for k in range(top, 0, -1):
+        term *= k / ((count - k + 1) * odds)
+        total += term
+        if term < TINY * total:
+            break
+    term = 1.0
+    for k in range(top, number):
+        term *= (count - k) * odds / (k + 1)
+        total += term
+        if term < TINY * total:
+            break
+    largest = math.lgamma(count + 1) - math.lgamma(top + 1) - math.lgamma(count - top + 1)
+    return min(1.0, total * math.exp(largest + top * math.log(share) + (count - top) * math.log1p(-share)))
 
 
 def predictions(report: Report) -> list[tuple[str, Word, str]]:
@@ -128,28 +152,10 @@ def judged(found: int, count: int, limit: float) -> Word:
 def share_interval(found: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Clopper and Pearson's, by halving: the shares that make `found` or more, and `found` or fewer, as rare as this."""
     tail = (1 - confidence) / 2
-
-    def at_most(share: float, number: int) -> float:
-        if share <= 0 or number >= count:
-            return 1.0
-        if share >= 1 or number < 0:
-            return 0.0
-        terms = (
-            math.exp(
-                math.lgamma(count + 1)
-                - math.lgamma(k + 1)
-                - math.lgamma(count - k + 1)
-                + k * math.log(share)
-                + (count - k) * math.log1p(-share)
-            )
-            for k in range(number + 1)
-        )
-        return min(sum(terms), 1.0)
-
     if not count:
         return 0.0, 1.0
-    low = 0.0 if not found else bisect(lambda share: 1 - at_most(share, found - 1) < tail)
-    high = 1.0 if found == count else bisect(lambda share: at_most(share, found) > tail)
+    low = 0.0 if not found else bisect(lambda share: 1 - at_most(found - 1, count, share) < tail)
+    high = 1.0 if found == count else bisect(lambda share: at_most(found, count, share) > tail)
     return low, high
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from inferd.bench.compare import Change, Comparison
 from inferd.diff.outputs import Difference, Rule, compare
 from inferd.diff.report import Failures, Limits, Report, Truth, Word
-from inferd.diff.verdict import character, judge, mcnemar, share_interval
+from inferd.diff.verdict import at_most, character, judge, mcnemar, share_interval
 
 RNG = np.random.default_rng(23)
 
@@ -80,10 +84,23 @@ def test_the_truth_judges_where_it_is_known(only_old, only_new, word):
     assert found.sentence.startswith("NEW is right in ")
 
 
-def test_mcnemar():
-    assert mcnemar(9, 1) == pytest.approx(2 * 11 / 1024)
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(2000, 1) < 1e-300
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (5, 5), (9, 1), (1, 9), (40, 55), (300, 220), (2000, 1)])
+def test_mcnemar(one, other):
+    count = one + other
+    tail = Fraction(sum(math.comb(count, k) for k in range(min(one, other) + 1)), 2**count)
+    assert mcnemar(one, other) == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("number", "count", "share"), [(0, 9, 0.3), (3, 9, 0.3), (8, 9, 0.3), (9, 9, 0.3), (400, 500, 0.1), (3, 500, 0.1)])
+def test_the_binomial_distribution(number, count, share):
+    oracle = sum(math.comb(count, k) * Fraction(share) ** k * (1 - Fraction(share)) ** (count - k) for k in range(number + 1))
+    assert at_most(number, count, share) == pytest.approx(float(oracle), rel=1e-10)
+
+
+def test_mcnemar_of_many_rows_takes_a_step_for_each():
+    """The normal approximation is good there. The sum of whole numbers would take minutes."""
+    one, other = 50_300, 49_700
+    assert mcnemar(one, other) == pytest.approx(2 * NormalDist().cdf((other - one + 1) / math.sqrt(one + other)), rel=1e-3)
 
 
 OLD = RNG.normal(size=(1000, 10)).astype(np.float32)
