@@ -3,10 +3,10 @@
     total = Difference()
     total.merge(compare(expected, got, rules, datatypes))
 
-Three questions, asked of each output by itself:
+Each output is compared by itself, in three ways:
 - values: is |got - expected| <= absolute + relative * |expected|, as `numpy.isclose` asks? A row with a value beyond that has changed.
-- decisions: the class that comes first on the last axis, a label, or on which side of a threshold a number lies. A flip is another
-  decision; where expected's two candidates are within the tolerance of each other, it was a tie, and there is no flip.
+- decisions: the class with the highest value on the last axis, a label, or the side of a threshold. A flip is another decision. If
+  expected's two candidates are within the tolerance of each other, that is a tie and no flip.
 - ranks: the first five classes and their order.
 
 Never in here: files, models, what a difference means (verdict.py).
@@ -28,6 +28,7 @@ __all__ = [
     "ARGMAX",
     "AUTO",
     "MOST",
+    "MOST_MISMATCHES",
     "NONE",
     "Difference",
     "OutputDifference",
@@ -40,6 +41,7 @@ __all__ = [
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+MOST_MISMATCHES = 16  # texts of one output: there may be one for each pair of shapes
 TOP = 5  # classes whose order is compared
 RELATIVE = {"FP16": 1e-2, "BF16": 2e-2}  # default tolerances, of the datatype's own rounding; RELATIVE_ELSE of others
 RELATIVE_ELSE = 1e-4
@@ -51,8 +53,8 @@ AUTO, ARGMAX, NONE = "auto", "argmax", "none"
 class Rule(msgspec.Struct, frozen=True):
     """How one output is compared. None: by its datatype. decide: AUTO, ARGMAX, NONE, or a threshold.
 
-    AUTO is: a label where the values are whole numbers or text; argmax where the last axis has several; else a threshold of 0.5, which
-    counts only as long as all values lie from 0 to 1."""
+    AUTO takes whole numbers and text as labels. Of other values it takes argmax where the last axis has several. Else the threshold is
+    0.5, which counts only as long as all values lie from 0 to 1."""
 
     absolute: float | None = None
     relative: float | None = None
@@ -83,7 +85,8 @@ class OutputDifference(msgspec.Struct):
     by_assumed_threshold: bool = False
     low: float = MOST  # of all values of both sides
     high: float = -MOST
-    mismatches: dict[str, int] = {}  # what makes the values incomparable, in words -> requests
+    mismatches: dict[str, int] = {}  # what makes the values incomparable, in words -> requests; MOST_MISMATCHES of them
+    other_mismatches: int = 0  # requests with words beyond these
 
     @property
     def has_decisions(self) -> bool:
@@ -102,7 +105,7 @@ class OutputDifference(msgspec.Struct):
     @property
     def mismatched(self) -> int:
         """Requests that could not be compared."""
-        return sum(self.mismatches.values())
+        return sum(self.mismatches.values()) + self.other_mismatches
 
     @property
     def mean_absolute(self) -> float:
@@ -126,7 +129,10 @@ class OutputDifference(msgspec.Struct):
             setattr(self, field, max(getattr(self, field), getattr(other, field)))
         self.low = min(self.low, other.low)
         for words, requests in other.mismatches.items():
-            self.mismatches[words] = self.mismatches.get(words, 0) + requests
+            if words in self.mismatches or len(self.mismatches) < MOST_MISMATCHES:
+                self.mismatches[words] = self.mismatches.get(words, 0) + requests
+            else:
+                self.other_mismatches += requests
 
 
 LARGEST = ("max_absolute", "max_relative", "excess", "max_flip_margin", "high", "by_assumed_threshold")

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from inferd.diff.outputs import ARGMAX, MOST, NONE, Difference, Rule, compare
+from inferd.diff.outputs import ARGMAX, MOST, MOST_MISMATCHES, NONE, Difference, Rule, compare
 
 RNG = np.random.default_rng(23)
 
@@ -125,6 +125,19 @@ def test_parts_add_up_to_the_whole():
             if field != "requests":
                 assert getattr(total.outputs[name], field) == pytest.approx(getattr(output, field)), field
     assert msgspec.json.decode(msgspec.json.encode(total), type=Difference) == total
+
+
+def test_mismatches_are_counted_beyond_the_texts_that_are_kept():
+    total = Difference()
+    for length in [*range(1000), 0]:
+        total.merge(compare({"y": floats([])}, {"y": np.zeros((1, length))}))
+    twice = Difference()
+    for _ in range(2):
+        twice.merge(total)
+    for found, times in (total, 1), (twice, 2):
+        output = found.outputs["y"]
+        assert (len(output.mismatches), sum(output.mismatches.values())) == (MOST_MISMATCHES, times * (MOST_MISMATCHES + 1))
+        assert (output.mismatched, found.mismatched) == (1001 * times, 1001 * times)
 
 
 def test_values_at_the_end_of_the_scale_stay_numbers_in_json():
