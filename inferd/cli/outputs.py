@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferd.record.npz import write_npz
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -108,16 +110,8 @@ def as_json(model: str, version: str, outputs: Mapping[str, Array], datatypes: M
 
 
 def save_npz(path: str, outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> None:
-    """All outputs under their names. Texts are saved as numpy byte strings, so that reading them needs no pickle."""
-    arrays = {name: _byte_strings(array) if _word(name, array, datatypes) == "BYTES" else array for name, array in outputs.items()}
-    with open(path, "wb") as file:  # numpy would add .npz to a name without it
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def _byte_strings(texts: Array) -> Array:
-    """A server gives bytes; a graph in this process texts, which numpy by itself takes as ASCII."""
-    made = [text.encode() if isinstance(text, str) else text for text in texts.reshape(-1)]
-    return np.array(made, dtype=np.bytes_).reshape(texts.shape)
+    """All outputs under their names. A graph in this process gives texts, and a server bytes: both become bytes."""
+    write_npz(path, {name: array.astype(object) if _word(name, array, datatypes) == "BYTES" else array for name, array in outputs.items()})
 
 
 def _word(name: str, array: Array, datatypes: Mapping[str, str]) -> str:

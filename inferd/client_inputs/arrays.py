@@ -52,7 +52,7 @@ class Header(NamedTuple):
     @property
     def held_bytes(self) -> int:
         """What reading it may take; an empty axis counts as 1, for the others may be anything."""
-        each = self.dtype.itemsize + (TEXT_BYTES if self.dtype.kind in "SU" else 0)
+        each = self.dtype.itemsize + (TEXT_BYTES if self.dtype.kind in "SUV" else 0)
         return math.prod(max(size, 1) for size in self.shape) * each
 
 

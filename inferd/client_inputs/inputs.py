@@ -277,8 +277,8 @@ def _flat(value: object) -> list[object]:
 
 def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
     dtype = DTYPES[spec.datatype]
-    if spec.datatype == "BYTES" and array.dtype.kind in "US":
-        return _texts(array)
+    if spec.datatype == "BYTES" and array.dtype.kind in "USV":
+        return _texts(_unpadded(spec, array) if array.dtype.kind == "V" else array)
     if array.dtype.newbyteorder("=") == dtype:
         return array.astype(dtype, copy=False)
     where = f"the input '{spec.name}' is {spec}"
@@ -308,6 +308,19 @@ def _texts(array: Array) -> Array:
     texts = [text.encode() if isinstance(text, str) else bytes(text) for text in array.reshape(-1)]
     made = np.empty(len(texts), dtype=object)
     made[:] = texts
+    return made.reshape(array.shape)
+
+
+def _unpadded(spec: Spec, array: Array) -> Array:
+    """Elements behind their lengths, as record/npz.py pads texts that end with NUL."""
+    elements = [element.tobytes() for element in array.reshape(-1)]
+    lengths = [int.from_bytes(element[:4], "little") for element in elements]
+    if array.dtype.itemsize < 4 or any(4 + length > array.dtype.itemsize for length in lengths):
+        raise ConfigError(
+            f"the input '{spec.name}' is {spec}: expected texts, or elements each behind its length of 4 bytes, got {array.dtype}"
+        )
+    made = np.empty(len(elements), dtype=object)
+    made[:] = [element[4 : 4 + length] for element, length in zip(elements, lengths, strict=True)]
     return made.reshape(array.shape)
 
 

@@ -12,21 +12,22 @@ import random
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inferd._core.codec.columns import TIMES
 from inferd.errors import ConfigError
 from inferd.record.form import arrow, schema_of
+from inferd.record.npz import write_npz
 from inferd.record.reader import Segments, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from inferd.record.decoded import Array
     from inferd.record.reader import Recorded
 
-__all__ = ["export", "merge"]
+__all__ = ["column_datatypes", "export", "merge"]
 
 HEADS = ("id", "model", "version", "arm", "arrival", "code", "error")
 
@@ -36,13 +37,19 @@ def export(paths: Sequence[str], to: str, *, model: str = "", version: str = "",
     suffix = Path(to).suffix.lower()
     if suffix not in ("", ".parquet", ".csv"):
         raise ConfigError(f"--to {to}: expected a file that ends in .parquet or .csv, or a folder, got {suffix!r}")
-    requests = islice(read(paths, model, version), count)
-    if suffix == ".parquet":
-        from inferd.record.parquet import write_table
 
-        with _whole(Path(to)) as part:
-            return write_table(requests, part)
-    return _csv(requests, Path(to)) if suffix == ".csv" else _arrays(requests, Path(to))
+    def requests() -> Iterator[Recorded]:
+        return islice(read(paths, model, version), count)
+
+    if not suffix:
+        return _arrays(requests(), Path(to))
+    columns = column_datatypes(requests())
+    if suffix == ".csv":
+        return _csv(requests(), Path(to), columns)
+    from inferd.record.parquet import write_table
+
+    with _whole(Path(to)) as part:
+        return write_table(requests(), part, columns)
 
 
 def merge(paths: Sequence[str], to: str, *, model: str = "", sample: float = 1.0, seed: int = 0) -> int:
@@ -83,25 +90,34 @@ def _whole(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _csv(requests: Iterator[Recorded], to: Path) -> int:
-    """A line a request; each tensor is JSON in its cell."""
-    first: Recorded | None = next(requests)
-    assert first is not None
-    names = [f"inputs.{tensor.name}" for tensor in first.input_tensors] + [f"outputs.{tensor.name}" for tensor in first.output_tensors]
-    heads = [*HEADS, *first.times_ns]
+def column_datatypes(requests: Iterable[Recorded]) -> dict[str, str]:
+    """The columns of a table, `inputs.NAME` and then `outputs.NAME`, with the datatypes of these tensors. Raises ConfigError where one
+    tensor has several."""
+    found: dict[str, str] = {}
+    for row in requests:
+        for kind, tensors in (("inputs", row.input_tensors), ("outputs", row.output_tensors)):
+            for tensor in tensors:
+                name = f"{kind}.{tensor.name}"
+                if found.setdefault(name, tensor.datatype) != tensor.datatype:
+                    raise ConfigError(
+                        f"{row.where}: {name} is {tensor.datatype}, and {found[name]} in the requests before it: export one model, "
+                        "or one version of it, with --model and --version"
+                    )
+    return dict(sorted(found.items(), key=lambda column: column[0].startswith("outputs.")))
+
+
+def _csv(requests: Iterator[Recorded], to: Path, columns: Iterable[str]) -> int:
+    """A line a request; each tensor is JSON in its cell, which is empty where the request has none of this name."""
     total = 0
     with _whole(to) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow([*heads, *names])
-        while first is not None:
-            plain = [first.id, first.model, first.version, first.arm, _iso(first.arrival_ns), first.code, first.error]
-            found = {f"inputs.{k}": v for k, v in first.inputs.items()} | {f"outputs.{k}": v for k, v in first.outputs.items()}
-            if others := sorted(found.keys() - set(names)):
-                raise ConfigError(f"{first.where}: it has {others[0]}, and the first request has not: export one model with --model")
-            cells = [json.dumps(found[name].tolist(), default=_text) if name in found else "" for name in names]
-            table.writerow([*plain, *first.times_ns.values(), *cells])
+        table.writerow([*HEADS, *TIMES[1:], *columns])
+        for row in requests:
+            plain = [row.id, row.model, row.version, row.arm, _iso(row.arrival_ns), row.code, row.error]
+            found = {f"inputs.{k}": v for k, v in row.inputs.items()} | {f"outputs.{k}": v for k, v in row.outputs.items()}
+            cells = [json.dumps(found[name].tolist(), default=_text) if name in found else "" for name in columns]
+            table.writerow([*plain, *row.times_ns.values(), *cells])
             total += 1
-            first = next(requests, None)
     return total
 
 
@@ -118,17 +134,12 @@ def _arrays(requests: Iterator[Recorded], to: Path) -> int:
     total = 0
     try:
         to.mkdir(parents=True, exist_ok=True)
-        for number, row in enumerate(requests):
-            for kind, arrays in (("inputs", row.inputs), ("outputs", row.outputs)):
-                if arrays:
-                    plain: dict[str, Any] = {name: _unboxed(array) for name, array in arrays.items()}
-                    np.savez(to / f"{kind}-{number:06}.npz", **plain)
-            total += 1
     except OSError as error:
         raise ConfigError(f"--to {to}: cannot be written: {error.strerror or error}") from None
+    for number, row in enumerate(requests):
+        for kind, arrays in (("inputs", row.inputs), ("outputs", row.outputs)):
+            if arrays:
+                with _whole(to / f"{kind}-{number:06}.npz") as part:
+                    write_npz(part, arrays)
+        total += 1
     return total
-
-
-def _unboxed(array: Array) -> Array:
-    """BYTES as numpy's own type, which needs no pickle."""
-    return array.astype(np.bytes_) if array.dtype == object else array

@@ -14,7 +14,7 @@ from inferd.record.form import arrow, check_format, format_metadata
 from inferd.record.reader import Recorded, newest_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["newest_of_table", "write_table"]
@@ -27,25 +27,15 @@ ARROW_TYPES = {"BOOL": "bool_", "FP16": "float16", "FP32": "float32", "FP64": "f
 DATATYPE_KEY = b"inferd.datatype"
 
 
-def write_table(requests: Iterator[Recorded], path: Path) -> int:
-    """Returns how many there are. Raises ConfigError where they are of several signatures."""
+def write_table(requests: Iterator[Recorded], path: Path, columns: Mapping[str, str]) -> int:
+    """columns: those of tensors, with their datatypes. Returns how many requests there are; one at least."""
     import pyarrow.parquet as parquet
 
     total, writer = 0, None
-    words: dict[str, str] = {}
     try:
         for rows in _groups(requests):
-            for row in rows:
-                for name, tensor in _tensors(row).items():
-                    if words.setdefault(name, tensor.datatype) != tensor.datatype:
-                        raise ConfigError(
-                            f"{row.where}: {name} is {tensor.datatype}, and {words[name]} in the requests before it: export one model, "
-                            "or one version of it, with --model and --version"
-                        )
-            table = _table(rows, words)
+            table = _table(rows, columns)
             writer = writer or parquet.ParquetWriter(str(path), table.schema, compression="zstd")
-            if table.schema != writer.schema:
-                raise ConfigError(f"{rows[0].where}: other tensors than in the requests before it: export one model with --model")
             writer.write_table(table)
             total += len(rows)
     finally:
@@ -81,13 +71,7 @@ def _groups(requests: Iterator[Recorded]) -> Iterator[list[Recorded]]:
         yield rows
 
 
-def _tensors(row: Recorded) -> dict[str, Tensor]:
-    """Inputs and outputs by the names of their columns."""
-    inputs = {f"inputs.{tensor.name}": tensor for tensor in row.input_tensors}
-    return inputs | {f"outputs.{tensor.name}": tensor for tensor in row.output_tensors}
-
-
-def _table(rows: Sequence[Recorded], words: dict[str, str]) -> Any:
+def _table(rows: Sequence[Recorded], words: Mapping[str, str]) -> Any:
     pa = arrow()
     columns = {name: pa.array([getattr(row, name) for row in rows], pa.int32() if name == "code" else pa.string()) for name in PLAIN}
     columns["arrival"] = pa.array([row.arrival_ns for row in rows], pa.timestamp("ns", "UTC"))

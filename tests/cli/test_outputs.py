@@ -54,10 +54,11 @@ def test_bfloat16_is_shown_as_numbers() -> None:
 
 
 def test_npz_is_read_without_pickle(tmp_path: Path) -> None:
-    outputs = {"a/b": np.float32([[1, 2]]), "text": np.array([b"x", b"longer"], dtype=object)}
+    outputs = {"a/b": np.float32([[1, 2]]), "file": np.int8([3]), "text": np.array([b"x", b"longer"], dtype=object)}
     save_npz(str(tmp_path / "answer"), outputs, {})
     with np.load(tmp_path / "answer", allow_pickle=False) as loaded:
         assert np.array_equal(loaded["a/b"], outputs["a/b"])
+        assert np.array_equal(loaded["file"], outputs["file"])
         assert loaded["text"].tolist() == [b"x", b"longer"]
 
 

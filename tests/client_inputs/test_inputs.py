@@ -271,3 +271,11 @@ def test_any_json_becomes_the_datatype_or_is_rejected(value: object, word: str) 
     with contextlib.suppress(ConfigError):
         array = one(spec, Literal(json.loads(json.dumps(value))))
         assert array.dtype == DTYPES[word]
+
+
+def test_texts_behind_their_lengths_and_what_is_none() -> None:
+    """As `inferd record export` writes those that end with NUL."""
+    spec = Spec("t", "BYTES", (-1,))
+    assert one(spec, np.frombuffer(b"\2\0\0\0a\0?" + bytes(7), "V7")).tolist() == [b"a\0", b""]
+    for array in (np.frombuffer(b"\4\0\0\0abc", "V7"), np.zeros(2, ml_dtypes.bfloat16)):
+        assert "expected texts, or elements each behind its length of 4 bytes, got " in usage_error(one, spec, array)

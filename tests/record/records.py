@@ -14,6 +14,7 @@ from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.message import Message
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import Signature, Tensors
+from inferd.errors import RequestError
 from inferd.record.writer import Writer
 from tests.fake_backend import Caller
 from tests.wire import infer_request
@@ -21,15 +22,25 @@ from tests.wire import infer_request
 OFFSET_NS = 1_800_000_000_000_000_000
 
 
-def tapped(id: str = "", value: float = 1, rows: int = 1, model: str = "double", version: str = "1") -> Tapped:
-    """A request x and its response y = 2 x, FP32 of four columns."""
+def tapped(
+    id: str = "", value: float = 1, rows: int = 1, model: str = "double", version: str = "1", error: RequestError | None = None
+) -> Tapped:
+    """A request x and its response y = 2 x, FP32 of four columns; or an error."""
     tap = Tap()
-    answer(tap, id, value, rows, model, version)
+    answer(tap, id, value, rows, model, version, error)
     (found,) = tap.take()
     return found
 
 
-def answer(tap: Tap, id: str = "", value: float = 1, rows: int = 1, model: str = "double", version: str = "1") -> None:
+def answer(
+    tap: Tap,
+    id: str = "",
+    value: float = 1,
+    rows: int = 1,
+    model: str = "double",
+    version: str = "1",
+    error: RequestError | None = None,
+) -> None:
     """`tap` sees it."""
     signature = Signature(model, version, [("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 4))], 8)
     queue = Batcher(8, Statistics(8))
@@ -41,7 +52,10 @@ def answer(tap: Tap, id: str = "", value: float = 1, rows: int = 1, model: str =
     batch = queue.poll()
     assert batch is not None
     batch.gather(Tensors([np.zeros_like(x)], ["FP32"], True, rows))
-    batch.encode(Tensors([2 * x], ["FP32"], True, rows))
+    if error is None:
+        batch.encode(Tensors([2 * x], ["FP32"], True, rows))
+    else:
+        batch.fail(error)
     batch.deliver()
 
 

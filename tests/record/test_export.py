@@ -7,12 +7,18 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from inferd.errors import ConfigError
-from inferd.record.export import export, merge
-from inferd.record.reader import Segments, read
+from inferd.client_inputs.inputs import Spec
+from inferd.client_inputs.targets import Description
+from inferd.diff.requests import requests_in
+from inferd.errors import ConfigError, RequestError
+from inferd.record import parquet as tables
+from inferd.record.decoded import Tensor, bytes_of
+from inferd.record.export import column_datatypes, export, merge
+from inferd.record.reader import Recorded, Segments, read
 from tests.record.records import columns, record, tapped
 
 
@@ -40,10 +46,51 @@ def test_a_table_of_csv(recorded: Path, tmp_path: Path) -> None:
     assert row["arrival"] == "2027-01-15T08:00:00.000000000Z"
 
 
+@pytest.mark.parametrize("to", ["t.csv", "t.parquet"])
+def test_a_table_has_the_columns_of_all_its_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    """The first request failed, and so it has no outputs."""
+    monkeypatch.setattr(tables, "GROUP_ROWS", 1)
+    record(tmp_path / "recorded", columns(tapped("a", error=RequestError("no")), tapped("b", 2)))
+    assert export([str(tmp_path / "recorded")], str(tmp_path / to)) == 2
+    if to == "t.csv":
+        first, second = csv.DictReader((tmp_path / to).read_text().splitlines())
+        outputs = [first["outputs.y"], json.loads(second["outputs.y"])[0]]
+    else:
+        first, second = parquet.read_table(tmp_path / to).to_pylist()
+        outputs = [first["outputs.y"] or "", second["outputs.y"]]
+    assert list(first)[-1].startswith("outputs.y")
+    assert (first["id"], first["error"], outputs) == ("a", "no", ["", [4.0] * 4])
+
+
+def test_a_tensor_of_two_datatypes_is_no_column() -> None:
+    rows = [Recorded("", "m", "1", "", 0, {}, 0, "", [Tensor("x", word, (1,), b"")], [], "row") for word in ("INT8", "BOOL")]
+    with pytest.raises(ConfigError, match=r"row: inputs.x is BOOL, and INT8 in the requests before it: export one model"):
+        column_datatypes(rows)
+
+
 def test_arrays(recorded: Path, tmp_path: Path) -> None:
     assert export([str(recorded)], str(tmp_path / "arrays"), model="other") == 1
     with np.load(tmp_path / "arrays" / "inputs-000000.npz") as inputs, np.load(tmp_path / "arrays" / "outputs-000000.npz") as outputs:
         np.testing.assert_array_equal(inputs["x"] * 2, outputs["y"])
+
+
+def test_arrays_of_any_name_and_any_bytes(tmp_path: Path) -> None:
+    """They are read back as they were, and lie in the folder."""
+    texts = [b"ab\0\0", b"", b"\xff\0c"]
+    names = ["file", "../x", "/a/b.npy", "é"]
+    path = record(tmp_path / "recorded", columns(tapped()))
+    with pa.ipc.open_stream(str(path)) as stream:
+        schema, (row,) = stream.schema, stream.read_all().to_pylist()
+    row["inputs"] = [{"name": name, "datatype": "BYTES", "shape": [1, 3], "data": bytes_of("BYTES", texts)} for name in names]
+    with pa.ipc.new_stream(str(path), schema) as made:
+        made.write_batch(pa.RecordBatch.from_pylist([row], schema))
+    export([str(path)], str(tmp_path / "arrays"))
+    assert {each.name for each in tmp_path.iterdir()} == {"recorded", "arrays"}
+    assert {each.name for each in (tmp_path / "arrays").iterdir()} == {"inputs-000000.npz", "outputs-000000.npz"}
+    description = Description("m", "", tuple(Spec(name, "BYTES", (-1, 3)) for name in names), ())
+    (tmp_path / "arrays" / "outputs-000000.npz").unlink()
+    (request,) = requests_in(tmp_path / "arrays", description, 1, False, [])
+    assert {name: array.tolist() for name, array in request.inputs.items()} == {name: [texts] for name in names}
 
 
 def test_one_record_of_several(recorded: Path, tmp_path: Path) -> None:
@@ -61,6 +108,7 @@ def test_one_record_of_several(recorded: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_exported(recorded: Path, tmp_path: Path) -> None:
     for call, message in (
         (lambda: export([str(recorded)], "t.xlsx"), "expected a file that ends in .parquet or .csv, or a folder"),
+        (lambda: export([str(recorded)], str(next(recorded.iterdir()) / "arrays")), "arrays: cannot be written: Not a directory"),
         (lambda: export([str(recorded)], str(tmp_path / "none" / "t.csv")), "cannot be written: No such file or directory"),
         (lambda: merge([str(recorded)], "t.parquet"), "expected a file that ends in .arrow"),
         (lambda: merge([str(recorded)], str(next(recorded.iterdir()))), "expected another file than those that are merged"),

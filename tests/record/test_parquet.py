@@ -13,6 +13,7 @@ from inferd._core.tensor.tensor import DATATYPES
 from inferd.errors import ConfigError
 from inferd.record import parquet as tables
 from inferd.record.decoded import Tensor, bytes_of
+from inferd.record.export import column_datatypes
 from inferd.record.parquet import newest_of_table, write_table
 from inferd.record.reader import Recorded
 
@@ -27,9 +28,9 @@ def test_every_datatype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     given = {word: bytes_of(word, np.array([[1, 0]])) for word in DATATYPES if word != "BYTES"}
     tensors = [Tensor(word, word, (1, 2), data) for word, data in given.items()]
     tensors += [Tensor("texts.a", "BYTES", (2,), bytes_of("BYTES", ["é", ""])), Tensor("nothing", "FP32", (0, 4), b"")]
-    requests = [recorded(0, tensors, tensors[:1]), recorded(1, tensors, []), recorded(2, tensors, tensors[:1], "other")]
+    requests = [recorded(0, tensors, []), recorded(1, tensors, tensors[:1]), recorded(2, tensors, tensors[:1], "other")]
     path = tmp_path / "t.parquet"
-    assert write_table(iter(requests), path) == 3
+    assert write_table(iter(requests), path, column_datatypes(requests)) == 3
     assert parquet.ParquetFile(path).num_row_groups == 3
     found = newest_of_table(path, "m", "table")
     for row in (*found, *requests):
