@@ -4,6 +4,7 @@ the two cannot be compared."""
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +27,39 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 SHARE = between(0, 1.01)
+INCONCLUSIVE = 2  # the exit code of Word.INCONCLUSIVE
 COLOURS = {"WORSE": "red", "SAME": "green", "INCONCLUSIVE": "yellow"}
 
 
-class Typed(click.Command):
-    """Keeps what was typed, for the report."""
+class Diff(click.Command):
+    """Keeps what was typed, for the report. No error ends with 1, which says that NEW is worse."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
         extra.setdefault("obj", typed("diff", args))
         return super().make_context(info_name, args, parent, **extra)
 
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (ConfigError, StartError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except InferdError as error:
+            complain(one_line(str(error)))
+        except OSError as error:
+            from inferd.cli import raised_by_echo, silence
 
-@click.command(cls=Typed)
+            if raised_by_echo(error):
+                silence(sys.stdout)
+                complain(f"stdout cannot be written: {error.strerror}")
+            else:
+                complain(f"{error}; the two models were not compared")
+        except Exception as error:
+            traceback.print_exc()
+            complain(one_line(f"a fault of inferd itself ({type(error).__name__}: {error}): the two models were not compared"))
+        return INCONCLUSIVE
+
+
+@click.command(cls=Diff)
 @click.argument("old")
 @click.argument("new")
 @click.option("--on", metavar="PATH", help="Requests: a record, or a folder of .npz, .json, .npy, .csv, .txt, pictures or sounds.")
@@ -125,41 +147,35 @@ def diff(
     metadata = [_pair(text) for text in pairs]
     notices: list[str] = []
     watch = progress if sys.stderr.isatty() else lambda _: None
-    try:
-        with Source(old, timeout, metadata, reach) as before, Source(new, timeout, metadata, reach) as after:
-            check_inputs(before, after)
-            default = Rule(atol, rtol)
-            rules = rules_of(decide, default, sorted(before.datatypes))
-            if on is not None:
-                place = Path(on)
-                if is_record(place):
-                    requests = recorded_requests(place, before.description, recorded_model, cast, notices, first)
-                elif place.is_dir():
-                    requests = requests_in(place, before.description, rows, cast, notices, first)
-                else:
-                    raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; there is none of this name")
+    with Source(old, timeout, metadata, reach) as before, Source(new, timeout, metadata, reach) as after:
+        check_inputs(before, after)
+        default = Rule(atol, rtol)
+        rules = rules_of(decide, default, sorted(before.datatypes))
+        if on is not None:
+            place = Path(on)
+            if is_record(place):
+                requests = recorded_requests(place, before.description, recorded_model, cast, notices, first)
+            elif place.is_dir():
+                requests = requests_in(place, before.description, rows, cast, notices, first)
             else:
-                requests = random_requests(before.description, count or 0, shapes, seed, notices)
-            report = run(
-                before,
-                after,
-                requests,
-                f"{len(requests):,} requests of {on}" if on is not None else f"{len(requests):,} random requests (seed {seed})",
-                rules=rules,
-                default=default,
-                limits=Limits(max_changed, max_flips, max_slower),
-                worst=worst,
-                seconds=0.0 if no_performance else seconds,
-                seed=seed,
-                watch=watch,
-                keep=keeper(save_worst) if save_worst else None,
-                truth=truth_of(truth, sorted(before.datatypes)) if truth else None,
-            )
-    except (ConfigError, StartError):
-        raise
-    except InferdError as error:  # not 1, which says that NEW is worse
-        complain(one_line(str(error)))
-        return 2
+                raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; there is none of this name")
+        else:
+            requests = random_requests(before.description, count or 0, shapes, seed, notices)
+        report = run(
+            before,
+            after,
+            requests,
+            f"{len(requests):,} requests of {on}" if on is not None else f"{len(requests):,} random requests (seed {seed})",
+            rules=rules,
+            default=default,
+            limits=Limits(max_changed, max_flips, max_slower),
+            worst=worst,
+            seconds=0.0 if no_performance else seconds,
+            seed=seed,
+            watch=watch,
+            keep=keeper(save_worst) if save_worst else None,
+            truth=truth_of(truth, sorted(before.datatypes)) if truth else None,
+        )
     watch("")
     report.notices = [*map(one_line, notices), *report.notices]
     report.command = typed_here()
@@ -216,7 +232,7 @@ def truth_of(text: str, outputs: Sequence[str]) -> tuple[str, list[str]]:
 
 def keeper(folder: str) -> Callable[..., None]:
     """Writes the inputs of the worst requests."""
-    import numpy as np
+    from inferd.record.npz import write_npz
 
     place = Path(folder)
     try:
@@ -225,8 +241,10 @@ def keeper(folder: str) -> Callable[..., None]:
         raise click.UsageError(f"--save-worst {folder}: cannot be made: {error.strerror}") from None
 
     def keep(rank: int, request: Any, *_: Any) -> None:
-        arrays = {name: array.astype("S") if array.dtype == object else array for name, array in request.inputs.items()}
-        np.savez(place / f"{rank + 1:03d}.npz", **arrays)
+        try:
+            write_npz(place / f"{rank + 1:03d}.npz", request.inputs)
+        except OSError as error:
+            raise InferdError(f"--save-worst {folder}: cannot be written: {error.strerror or error}") from None
 
     return keep
 

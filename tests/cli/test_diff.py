@@ -12,6 +12,8 @@ import pytest
 from command import GRPC_ALONE, Serving
 from onnx import helper
 
+from inferd.errors import InferdError
+
 RNG = np.random.default_rng(23)
 WEIGHTS = RNG.normal(size=(8, 4)).astype(np.float32)
 
@@ -127,6 +129,45 @@ def test_what_cannot_be_compared_says_why(call, inputs, tmp_path):
     done = call("diff", "old.onnx", "renamed.onnx", "--random", 2, "--no-performance")
     assert done.returncode == 1
     assert "the output p cannot be compared in 2 requests: only OLD has it" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("nobody expects it"), "inferd: a fault of inferd itself (ZeroDivisionError: nobody expects it): the two"),
+        (OSError(28, "No space left on device"), "inferd: [Errno 28] No space left on device; the two models were not compared"),
+        (InferdError("the server has gone"), "inferd: the server has gone"),
+    ],
+)
+def test_no_error_says_that_new_is_worse(call, monkeypatch, error, said):
+    def raises(*_):
+        raise error
+
+    monkeypatch.setattr("inferd.diff.sources.Source.__init__", raises)
+    done = call("diff", "old.onnx", "new.onnx", "--random", "1")
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_does_not_say_that_new_is_worse(call, inputs, monkeypatch):
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        done = call("diff", "old.onnx", "old.onnx", "--random", 1, "--no-performance")
+    assert (done.returncode, done.stderr) == (2, "inferd: stdout cannot be written: No space left on device\n")
+
+
+def test_inputs_of_any_name_are_saved_and_read_back(call, tmp_path):
+    """`file` is an argument of numpy.savez."""
+    for name, to in ("old", "texts"), ("new", "other"):
+        node = helper.make_node("Identity", ["file"], [to])
+        (tmp_path / f"{name}.onnx").write_bytes(models.model([node], [("file", "BYTES", (1,))], [(to, "BYTES", (1,))]))
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "requests" / "1.json").write_text(json.dumps({"file": ["ab"]}))
+    done = call("diff", "old.onnx", "new.onnx", "--on", "requests", "--no-performance", "--save-worst", "worst")
+    assert done.returncode == 1, done.stderr
+    done = call("diff", "old.onnx", "old.onnx", "--on", "worst", "--no-performance")
+    assert done.returncode == 0, done.stderr
 
 
 def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
