@@ -59,7 +59,7 @@ def recorded_requests(
             raise ConfigError(f"{where}: the input {missing[0]} was left out when it was recorded: such requests cannot be sent again")
         bodies.append(request.SerializeToString())
         inputs.append(row.inputs)
-    notices = [f"{file}: its end is missing; the batches before it are used" for file in segments.cut]
+    notices = [f"{file}: {fault}" for file, fault in segments.faults.items()]
     if model and description.model and model != description.model:
         notices.append(f"the requests were recorded of the model {model}")
     return bodies, inputs, notices

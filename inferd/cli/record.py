@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["record"]
 
 SHOWN = 8  # values of a tensor
+SAMPLE = 10_000  # requests of one version whose latencies are kept
 PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 MODEL = click.option("--model", default="", metavar="NAME", help="Only requests of this model.")
 VERSION = click.option("--version", default="", metavar="N", help="Only requests of this version.")
@@ -50,38 +52,44 @@ def show(paths: tuple[str, ...]) -> None:
     found: dict[tuple[str, str, str], Group] = {}
     for row in segments.requests():
         found.setdefault((row.model, row.version, row.arm), Group()).add(row)
-    total = sum(len(group.total_ns) for group in found.values())
+    total = sum(group.requests for group in found.values())
     nbytes = sum(path.stat().st_size for path in segments.files)
     say(f"{total} requests in {len(segments.files)} files, {nbytes / (1 << 20):.1f} MiB")
     for (model, version, arm), group in sorted(found.items()):
         title = f"{model} version {version}" + (f" ({arm})" if arm else "")
         span_s = (group.last_ns - group.first_ns) / 1e9
-        p50, p99 = np.percentile(group.total_ns, [50, 99]) / 1e6
+        p50, p99 = np.percentile(group.sample_ns, [50, 99]) / 1e6
         say("\n" + one_line(title))
-        say(f"  requests  {len(group.total_ns)} in {span_s:.1f} s, {group.errors} errors")
+        say(f"  requests  {group.requests} in {span_s:.1f} s, {group.errors} errors")
         say(f"  from      {_when(group.first_ns, 'ms')} to {_when(group.last_ns, 'ms')}")
-        say(f"  latency   p50 {p50:.3g} ms, p99 {p99:.3g} ms in the server")
+        of = f", of {SAMPLE} of them by chance" if group.requests > SAMPLE else ""
+        say(f"  latency   p50 {p50:.3g} ms, p99 {p99:.3g} ms in the server{of}")
         for kind, tensors in (("input", group.inputs), ("output", group.outputs)):
             for name, told in tensors.items():
                 say("  " + one_line(f"{kind:9} {name}  {told}"))
     for name, what in sorted(segments.changed.items()):
         say("\n" + one_line(f"{name}: {'left out' if what == 'omit' else 'hashed'}"))
-    for path in segments.cut:
-        say(f"\n{path}: its end is missing; all whole batches before it are read", err=True)
+    for path, fault in segments.faults.items():
+        say(f"\n{path}: {fault}", err=True)
 
 
 class Group:
     """The requests of one version, and one arm of a rollout."""
 
     def __init__(self) -> None:
-        self.total_ns: list[int] = []
-        self.errors = 0
+        self.requests = self.errors = 0
+        self.sample_ns: list[int] = []  # total_ns of some: each request is as likely among them (Vitter's algorithm R)
+        self._chance = random.Random(0)
         self.first_ns, self.last_ns = 1 << 63, 0
         self.inputs: dict[str, str] = {}
         self.outputs: dict[str, str] = {}
 
     def add(self, row: Recorded) -> None:
-        self.total_ns.append(row.times_ns["total_ns"])
+        self.requests += 1
+        if len(self.sample_ns) < SAMPLE:
+            self.sample_ns.append(row.times_ns["total_ns"])
+        elif (place := self._chance.randrange(self.requests)) < SAMPLE:
+            self.sample_ns[place] = row.times_ns["total_ns"]
         self.errors += row.code != 0
         self.first_ns, self.last_ns = min(self.first_ns, row.arrival_ns), max(self.last_ns, row.arrival_ns)
         for told, tensors in ((self.inputs, row.input_tensors), (self.outputs, row.output_tensors)):

@@ -111,8 +111,7 @@ def recorded_requests(
             raise ConfigError(f"{where}: {name} is none of this model: {error}") from None
         held = check_held(held, arrays, where)
         found.append(Request(name, arrays))
-    if there.cut:
-        notices.append(f"cut off, and read up to there: {', '.join(file.name for file in there.cut[:SHOWN])}")
+    notices += (f"{file.name}: {fault}" for file, fault in islice(there.faults.items(), SHOWN))
     return found
 
 

@@ -1,11 +1,13 @@
 """Reads records back: segments of one or several folders as requests, in the order in which they came to each process.
 
-A segment may be cut off anywhere: all batches before the cut are read, and `Segments.cut` names it. Every file is foreign: Arrow checks
-each batch in full before anything of it is used. Never in here: what requests are for.
+A segment may be cut off or damaged anywhere: all batches before that place are read, and `Segments.faults` names it. Every file is
+foreign. Arrow checks each batch in full before anything of it is used, and none unpacks to more than MAX_BATCH_NBYTES. Never in here:
+what requests are for.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from inferd.errors import ConfigError
 from inferd.record.decoded import Tensor
 from inferd.record.form import SUFFIX, arrow, changed_of, check_schema, schema_of
+from inferd.record.unpacked import unpacked_nbytes
 from inferd.record.writer import segments_of
 
 if TYPE_CHECKING:
@@ -28,7 +31,9 @@ DATATYPES = frozenset(
     ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES", "BF16")
 )
 
-
+CUT = "its end is missing; all batches before it are read"
+DAMAGED = "damaged at batch {}; only the batches before it are read"
+MAX_BATCH_NBYTES = 1 << 30  # of a packed batch, unpacked
 SHOWN = 10  # models that an error names
 NEWEST_ROWS = 2048  # where only the newest requests are wanted,
 NEWEST_NBYTES = 64 << 20  # of about so many bytes at most
@@ -93,7 +98,7 @@ class Segments:
                 self.files += found
             else:
                 self.files.append(path)
-        self.cut: list[Path] = []  # those whose end is missing, once they were read
+        self.faults: dict[Path, str] = {}  # why a file was not read to its end, once it was read; for messages
         self.changed: dict[str, str] = {}  # tensors that are left out or hashed, of those that were read
 
     def batches(self) -> Iterator[tuple[Path, Any]]:
@@ -109,25 +114,42 @@ class Segments:
     def _of_file(self, path: Path, file: Any) -> Iterator[Any]:
         pa = arrow()
         try:
-            stream = pa.ipc.open_stream(file)
-            check_schema(stream.schema, f"{self.where} {path}")
-            self.changed |= changed_of(stream.schema)
+            schema = pa.ipc.open_stream(file).schema
+            check_schema(schema, f"{self.where} {path}")
+            self.changed |= changed_of(schema)
         except (pa.ArrowException, OSError, ValueError) as error:
             if _is_begun(path):
-                self.cut.append(path)
+                self.faults[path] = CUT
                 return
             raise ConfigError(f"{self.where} {path}: expected an Arrow IPC stream, as `inferd serve --record` writes it: {error}") from None
         columns = schema_of().names
+        messages = pa.ipc.MessageReader.open_stream(file)  # which goes on behind the schema
+        number = 0
         while True:
+            number += 1
             try:
-                batch = stream.read_next_batch()
-                batch.validate(full=True)
+                message = messages.read_next_message()
             except StopIteration:
                 return
             except (pa.ArrowException, OSError, ValueError):
-                self.cut.append(path)
+                self.faults[path] = CUT if file.tell() == file.size() else DAMAGED.format(number)
+                return
+            try:
+                self._check_unpacked(path, number, message)
+                batch = pa.ipc.read_record_batch(message, schema)
+                batch.validate(full=True)
+            except (pa.ArrowException, OSError, ValueError, struct.error):
+                self.faults[path] = DAMAGED.format(number)
                 return
             yield batch.select(columns)
+
+    def _check_unpacked(self, path: Path, number: int, message: Any) -> None:
+        nbytes = unpacked_nbytes(message)
+        if nbytes > MAX_BATCH_NBYTES:
+            raise ConfigError(
+                f"{self.where} {path}: expected batches of {MAX_BATCH_NBYTES >> 20} MiB at most, got {nbytes:,} bytes in batch {number}: "
+                "leave this file out, or record fewer or smaller tensors"
+            )
 
     def requests(self, model: str = "", version: str = "") -> Iterator[Recorded]:
         """Each request; of one model, or one version of it, where they are given."""

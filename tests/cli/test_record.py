@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from inferd.cli.record import Group
+from inferd.record.reader import Recorded
 from tests.record.records import columns, record, tapped
 from tests.server_fixtures import ServerFixture
 from tests.wire import Caller, rows
@@ -12,23 +17,33 @@ from tests.wire import Caller, rows
 def test_a_record_is_shown_exported_and_merged(call, tmp_path: Path) -> None:
     batches = columns(tapped("a", 1.5, 2), tapped("b", 2)), columns(tapped(model="other"))
     file = record(tmp_path / "recorded", *batches, changed={"z": "omit"})
-    file.write_bytes(file.read_bytes() + b"\xff\xff\xff\xff\x40\0\0\0half")
+    file.write_bytes(file.read_bytes()[:-8] + b"\xff\xff\xff\xff\x40\0\0\0half")
 
-    def said(*arguments: str, code: int = 0) -> str:
+    def said(*arguments: str, code: int = 0, of: str = "stdout") -> str:
         done = call("record", *arguments)
         assert done.returncode == code, done
-        return str(done.stdout if code == 0 else done.stderr)
+        return str(getattr(done, of))
 
     shown = said("show", "recorded")
     assert shown.startswith("3 requests in 1 files, ")
     assert "double version 1\n  requests  2 in 0.0 s, 0 errors\n" in shown
     assert "  input     x  FP32[2, 4] and others\n  output    y  FP32[2, 4] and others\n" in shown
     assert "z: left out" in shown
+    assert "its end is missing; all batches before it are read" in said("show", "recorded", of="stderr")
     assert "< x FP32[2, 4]  1.5 1.5 1.5 1.5 1.5 1.5 1.5 1.5\n" in said("head", "recorded", "-n", "1")
     assert said("export", "recorded", "--model", "double", "--to", "t.csv") == "t.csv: 2 requests\n"
     assert said("merge", "recorded", "--to", "m.arrow") == "m.arrow: 3 requests\n"
-    refused = said("head", "m.arrow", "--model", "third", code=2)
+    refused = said("head", "m.arrow", "--model", "third", code=2, of="stderr")
     assert "expected requests of the model 'third', got a record of: double (2), other (1)" in refused
+
+
+def test_latencies_are_of_a_sample(monkeypatch) -> None:
+    monkeypatch.setattr("inferd.cli.record.SAMPLE", 1000)
+    group = Group()
+    for number in range(20_000):
+        group.add(Recorded("", "m", "1", "", number, {"total_ns": number}, 0, "", [], []))
+    assert (group.requests, len(group.sample_ns), len(set(group.sample_ns))) == (20_000, 1000, 1000)
+    assert np.quantile(group.sample_ns, [0.1, 0.5, 0.9]) == pytest.approx([2000, 10_000, 18_000], abs=1000)
 
 
 def test_a_server_answers_its_own_record_again(call, model_files: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from inferd.errors import ConfigError
 from inferd.record import form
+from inferd.record.export import merge
 from inferd.record.reader import Segments, read
 from tests.record.records import columns, record, tapped
 
@@ -69,8 +70,42 @@ def test_a_tensor_whose_bytes_are_not_those_of_its_shape(tmp_path: Path) -> None
             _ = request.inputs
 
 
-def test_a_damaged_segment_is_rejected_or_ends_early(tmp_path: Path) -> None:
-    content = record(tmp_path / "whole", *(columns(tapped(str(number))) for number in range(2))).read_bytes()
+@pytest.mark.parametrize("part", ["metadata", "body"])
+def test_a_damaged_batch_is_named_and_is_no_missing_end(tmp_path: Path, part: str) -> None:
+    file = record(tmp_path, *(columns(tapped(str(number))) for number in range(3)))
+    content = bytearray(file.read_bytes())
+    with pa.memory_map(str(file)) as opened:
+        messages = pa.ipc.MessageReader.open_stream(opened)
+        for _ in ("schema", "first", "second"):
+            second, end = messages.read_next_message(), opened.tell()
+    body = end - second.body.size
+    begin, end = (body, end) if part == "body" else (body - second.metadata.size, body)
+    content[begin:end] = b"\xff" * (end - begin)
+    file.write_bytes(content)
+    segments = Segments([tmp_path])
+    assert [request.id for request in segments.requests()] == ["0"]
+    assert segments.faults == {file: "damaged at batch 2; only the batches before it are read"}
+
+
+def test_a_packed_batch_has_a_limit_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path / "plain", columns(tapped("a", rows=8), tapped("b")))
+    packed = tmp_path / "packed.arrow"
+    merge([str(tmp_path / "plain")], str(packed))
+    ((_, batch),) = Segments([packed]).batches()
+    nbytes = sum(buffer.size for column in batch.columns for buffer in column.buffers() if buffer is not None)
+    monkeypatch.setattr("inferd.record.reader.MAX_BATCH_NBYTES", nbytes)
+    assert [request.id for request in read(packed)] == ["a", "b"]
+    monkeypatch.setattr("inferd.record.reader.MAX_BATCH_NBYTES", nbytes - 1)
+    assert f"packed.arrow: expected batches of 0 MiB at most, got {nbytes:,} bytes in batch 1" in rejection(packed)
+    assert [request.id for request in read(tmp_path / "plain")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_segment_is_rejected_or_ends_early(tmp_path: Path, packed: bool) -> None:
+    whole = record(tmp_path / "whole", *(columns(tapped(str(number))) for number in range(2)))
+    if packed:
+        merge([str(whole)], str(whole := tmp_path / "packed.arrow"))
+    content = whole.read_bytes()
     file, chance = tmp_path / "damaged.arrow", random.Random(23)
     for _ in range(300):
         damaged = bytearray(content)
