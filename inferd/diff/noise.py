@@ -42,7 +42,7 @@ def floor(
         except InferdError:  # so many rows, say
             continue
         if len(group) > 1 and any(array.ndim == 0 or len(array) != sum(rows) for array in outputs.values()):
-            return Difference()  # an output has no rows, so nothing tells whose is whose
+            return Difference()  # an output without rows cannot be divided among the requests
         ends = np.cumsum(rows).tolist()
         for number, last, count in zip(group, ends, rows, strict=True):
             part = {name: array[last - count : last] for name, array in outputs.items()} if len(group) > 1 else outputs

@@ -1,11 +1,17 @@
-"""What a request costs OLD and NEW: latency, throughput and CPU by turns (A B B A), load time and memory in processes of their own.
+"""The cost of a request for OLD and NEW.
 
-A round is two short turns of each side with the same requests, so that what else the machine does falls on both. Of each round only the
-ratio NEW / OLD counts. Its interval is Wilcoxon's: the middle of all pairwise means, and the pairs around it that signed ranks allow
-(Hodges and Lehmann 1963); one disturbed round moves it little. There are looks after 12, 24, 48 ... rounds, until the answer is clear or
-the time is over. Worse and better need a change beyond the threshold, and an interval at the level of all looks and figures together
-(Bonferroni) that leaves out 0. Same needs two one-sided tests at 5 % that put the change within the threshold (Schuirmann 1987). The
-interval that is shown is the figure's own at 95 %.
+Latency, throughput and CPU are measured by turns (A B B A), load time and memory in processes of their own. A round is two short turns of
+each side with the same requests, so other work of the machine disturbs both. A round counts by its ratio NEW / OLD alone.
+
+The interval of the ratios is Wilcoxon's: the middle of all pairwise means, and the pairs around it that signed ranks allow (Hodges and
+Lehmann 1963). One disturbed round moves it little. There are looks after 12, 24, 48 ... rounds, until the answer is clear or the time is
+over.
+
+- Worse and better need a change beyond the threshold. Their interval, at the level of all looks and figures together (Bonferroni), must
+  leave out 0.
+- Same needs two one-sided tests at 5 % that put the change within the threshold (Schuirmann 1987).
+
+The interval that is shown is the figure's own at 95 %.
 
 Never in here: predictions, what becomes of a report.
 """
@@ -54,8 +60,10 @@ Ratios = np.ndarray[Any, np.dtype[np.float64]]
 
 @contextmanager
 def one_core(is_local: bool) -> Iterator[None]:
-    """All threads of this process on one core: whether a request wakes a thread here or on another core, which takes longer than many
-    a run does, is else decided by the scheduler, and for long. A model that runs on one thread loses nothing by it."""
+    """Keeps all threads of this process on one core.
+
+    To wake a thread on another core takes longer than many a run. Else the scheduler decides for a long time whether requests do that. A
+    model that runs on one thread loses nothing here."""
     if not is_local or not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -71,7 +71,7 @@ class Distribution(msgspec.Struct):
 
 
 class Truth(msgspec.Struct):
-    """Rows by who decides as the labels say."""
+    """Rows in which both models, one of them or neither decide as the labels say."""
 
     output: str
     both: int = 0

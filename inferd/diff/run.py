@@ -187,7 +187,8 @@ def held_against(
     rules: Mapping[str, Rule],
     old: Source,
 ) -> Truth:
-    """Who decides as the truth says. Raises ConfigError where it is not one for each decision."""
+    """Counts the rows in which OLD, NEW, both or neither decide as the truth says. Raises ConfigError unless there is one label for each
+    decision."""
     found, at = Truth(output), 0
     rule, word = rules.get(output, Rule()), old.datatypes.get(output, "")
     names = dict(enumerate(old.description.classes().get(output, ())))

@@ -1,10 +1,12 @@
 """Segments of a record: Arrow IPC streams in one folder, each begun anew after so many bytes or so long.
 
-A stream that was cut off keeps all of its whole batches, so a process that is killed loses no more than the batch that it had not
-written. Segments of all processes together have a limit, beyond which the oldest ones are deleted. A segment is locked (flock) as long as
-it is written, and no process deletes one that is locked: so open segments may together exceed the limit. A write that fails (a full disk)
-costs its batch: the segment is cut behind its last whole batch, and the next one begins a new segment a second later. Not for several
-threads.
+A stream that was cut off keeps all of its whole batches. So a process that is killed loses only the batch that it had not written.
+
+The segments of all processes together have a limit, beyond which the oldest ones are deleted. A segment is locked (flock) as long as it
+is written, and no process deletes a locked one. So the open segments may together exceed the limit.
+
+A write that fails (a full disk) costs its batch. The segment is then cut behind its last whole batch, and a second later the next batch
+begins a new one. Not for several threads.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ CACHED_BYTES = 1 << 20  # once so many were written, the kernel is to write them
 
 class Writer:
     """folder: is made if it is not there, for its owner alone. segment_bytes, segment_s: a segment that is as large or as old ends.
-    limit_bytes: of all segments that nobody writes; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
+    limit_bytes: of all segments; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The policy of a policy: counts in, a decision out."""
+"""The policy of a rollout: it gets counts and makes a decision."""
 
 from __future__ import annotations
 
