@@ -6,7 +6,10 @@
     changes     inputs and outputs that are left out, or hashed
     recorder    the thread that writes what taps of models keep
     reader      records back as requests
+    unpacked    how large a packed batch becomes
     export      records as Parquet, CSV and arrays; several as one
+    parquet     tables, written and read back
+    npz         arrays of any name and any bytes
 
 pyarrow is needed: pip install 'inferd[record]'. Never in here: what a record is compared with, how its requests are sent.
 """
