@@ -2,8 +2,8 @@
 
     python -m inferd.rollout.candidate DESCRIPTOR
 
-It has its own session and its own interpreter, gets the processor only when nobody else wants it, and is the first that the kernel ends
-when memory is short: nothing that happens here can hold up the server. It ends with the server, whose socket it reads. Never in here:
+It has its own session and its own interpreter. It gets the processor only when nobody else wants it, and is the first that the kernel
+ends when memory is short. So nothing that happens here can hold up the server. It ends with the server, whose socket it reads. Never in here:
 which requests are mirrored.
 """
 

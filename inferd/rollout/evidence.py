@@ -1,6 +1,6 @@
 """Evidence that may be looked at after every request, and acted on at once.
 
-A test that is made for a fixed number of requests is wrong when somebody looks at it all the time: a z-test at 5 %, looked at after each
+A test that is made for a fixed number of requests is wrong when somebody looks at it all the time. A z-test at 5 %, looked at after each
 request, rejects half of all candidates that are as good as the model in use. All that is here holds at every moment instead:
 
 - **e-value**: a number that is at least 1/alpha at any time with a probability of at most alpha, if the hypothesis holds (Ville 1939).
@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Band", "MeanShift", "TwoArms", "quantile_threshold", "rate_band", "rate_evidence"]
+__all__ = ["Band", "MeanShift", "TwoArms", "either", "quantile_threshold", "rate_band", "rate_evidence"]
 
 PRIOR = 0.5  # both parameters of the Beta distribution that rates are mixed by: Jeffreys' choice
 BISECTIONS = 60  # halvings of [0, 1]: below the precision of a float
@@ -54,6 +54,11 @@ def _log_mean(logs: np.ndarray, log_weights: np.ndarray) -> float:
     high = float((logs + log_weights).max())
     weight_high = float(log_weights.max())
     return high + log(float(np.exp(logs + log_weights - high).sum())) - weight_high - log(float(np.exp(log_weights - weight_high).sum()))
+
+
+def either(evidence: float, other: float, weight: float) -> float:
+    """Log e-value against: both hypotheses hold. `other` has that weight, 0 < weight < 1: a mean of e-values is one (Vovk, Wang 2021)."""
+    return float(np.logaddexp(evidence + log1p(-weight), other + log(weight)))
 
 
 # ---- one rate ----
@@ -104,14 +109,17 @@ def rate_evidence(events: int, count: int, limit: float) -> float:
 class TwoArms(msgspec.Struct):
     """How often something happens in the candidate's arm and in the stable one: errors, slow responses, bad outcomes.
 
-    Given that m of a window's requests have the event, and that the arms have the shares theta and 1 - theta of these requests, the
-    candidate's are k of m with a probability that depends on the ratio r of the two rates alone. The likelihood of r is
+    The arms have the shares theta and 1 - theta of a window's requests, and m requests have the event. Then k of these m are the
+    candidate's, with a probability that depends on the ratio r of the two rates alone. The likelihood of r is
 
         L(r) = product over windows of r^k / (1 + (r - 1) theta)^m
 
     L(r) / L(1) is an e-value against r <= 1: r^k is convex in k, so that drawing without replacement makes it no larger (Hoeffding 1963).
     theta is what the window really had, not what was asked for. So a split that changes, a few tenants of unequal size, and a fault that
-    hits both arms are no evidence against the candidate, and evidence goes on from one step to the next.
+    hits both arms are no evidence against the candidate. Evidence goes on from one step to the next.
+
+    All of this needs requests of both arms. Where WINDOW requests of the candidate come without a stable one between them, they count
+    as `alone`, too: their rate can be held against a fixed limit.
     """
 
     candidate_count: int = 0
@@ -120,6 +128,8 @@ class TwoArms(msgspec.Struct):
     stable_events: int = 0
     log_likelihood: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(_LOG_RATIOS))  # of each ratio of the grid
     window: tuple[int, int, int, int] = (0, 0, 0, 0)  # requests that no closed window has: count and events of both arms
+    alone: tuple[int, int] = (0, 0)  # count and events of the candidate in windows without a stable request
+    unmatched: tuple[int, int] = (0, 0)  # the same since the last such window, or the last stable request
 
     def add(self, candidate_count: int, candidate_events: int, stable_count: int, stable_events: int) -> None:
         """Takes requests that were answered since the last call."""
@@ -127,6 +137,7 @@ class TwoArms(msgspec.Struct):
         self.candidate_events += candidate_events
         self.stable_count += stable_count
         self.stable_events += stable_events
+        self._add_alone(candidate_count, candidate_events, stable_count)
         n1, k1, n0, k0 = self.window
         n1, k1, n0, k0 = n1 + candidate_count, k1 + candidate_events, n0 + stable_count, k0 + stable_events
         if n1 == 0 or n0 == 0 or n1 + n0 < WINDOW:
@@ -136,6 +147,15 @@ class TwoArms(msgspec.Struct):
         if k1 + k0:
             gained = k1 * _LOG_RATIOS - (k1 + k0) * np.log1p(_RATIOS_LESS_1 * (n1 / (n1 + n0)))
             self.log_likelihood = (np.asarray(self.log_likelihood) + gained).tolist()
+
+    def _add_alone(self, candidate_count: int, candidate_events: int, stable_count: int) -> None:
+        """Counts alone decide where a window ends: events would bend the evidence."""
+        count, events = self.unmatched
+        count, events = (count + candidate_count, events + candidate_events) if stable_count == 0 else (0, 0)
+        if count >= WINDOW:
+            self.alone = self.alone[0] + count, self.alone[1] + events
+            count, events = 0, 0
+        self.unmatched = count, events
 
     def evidence(self, tolerated: float = 1.0) -> float:
         """Log e-value against: the candidate's rate is at most `tolerated` times the stable one's."""
@@ -158,8 +178,8 @@ class TwoArms(msgspec.Struct):
 
 
 def quantile_threshold(values: Sequence[float], quantile: float) -> float:
-    """The smallest of the values that at most a share of 1 - quantile of them exceeds. It is frozen: later values are counted against it,
-    because a confidence sequence of a p99 itself needs far more requests than one of a rate (Howard, Ramdas 2022)."""
+    """The smallest of the values that at most a share of 1 - quantile of them exceeds. It is frozen, and later values are counted against
+    it: a confidence sequence of a p99 itself needs far more requests than one of a rate (Howard, Ramdas 2022)."""
     if not len(values):
         raise ValueError("a threshold needs values")
     ordered = np.sort(np.asarray(values, dtype=float))
@@ -176,8 +196,8 @@ class MeanShift(msgspec.Struct):
 
         lambda_i = min(sqrt(2 log(2 / alpha) / (v_(i-1) i log(i + 1))), 1/2)
 
-    the band is sum(lambda x) / sum(lambda) +- (log(2 / alpha) + sum((x - m)^2 (-log(1 - lambda) - lambda))) / sum(lambda), where m and v
-    are mean and variance of what came before. Waudby-Smith, Ramdas 2024, "Estimating means of bounded random variables by betting",
+    the band is sum(lambda x) / sum(lambda) +- (log(2 / alpha) + sum((x - m)^2 (-log(1 - lambda) - lambda))) / sum(lambda).
+    m and v are mean and variance of what came before. Waudby-Smith, Ramdas 2024, "Estimating means of bounded random variables by betting",
     theorem 2.
     """
 

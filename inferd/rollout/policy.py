@@ -3,7 +3,8 @@
 Each guard has one limit, which rolls back and promotes:
 
 - **Roll back** as soon as an e-value says that the limit is passed. A candidate that is as good as the stable version is rolled back by
-  any of the guards with a probability of at most `ALPHA`, however often somebody looks.
+  any of the guards with a probability of at most `ALPHA`, however often somebody looks. Where no stable request comes beside the
+  candidate's, as good means that at most half of them fail.
 - **Step** when the damage that the next step could do is bounded: its share of requests times the guard's upper bound is at most the
   limit. So 1 % is left after few requests, and 100 % asks for an upper bound below the limit itself.
 - **Hold** when neither has happened for `patience_s`, or when there is no step left. The share stays as it is, guards still roll back,
@@ -20,14 +21,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from inferd.rollout.evidence import Band, MeanShift, TwoArms, quantile_threshold, rate_band, rate_evidence
+from inferd.rollout.evidence import Band, MeanShift, TwoArms, either, quantile_threshold, rate_band, rate_evidence
 
-__all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen"]
+__all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "odds"]
 
 ALPHA = 0.05  # of all guards in all processes together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
 SLOW_TIMES, SLOW_NS = 1.2, 1_000_000  # a request is slow above so many times the stable p99, and this on top: a version that gets one of
 # ten requests finds colder caches, and smaller batches
+ALONE_LIMIT = 0.5  # the share of errors that a candidate without a stable request beside it may have
+ALONE_WEIGHT = 0.01  # of the evidence against that: the other loses a hundredth for it
 MAX_ELAPSED_S = 10.0  # that one look may add: a machine that slept has not watched
 
 
@@ -196,6 +199,9 @@ class Policy:
             count, band = arms.candidate_count, arms.excess_band(alpha)
             estimate = arms.candidate_events / max(count, 1) - arms.stable_events / max(arms.stable_count, 1)
             evidence = arms.evidence(TOLERATED[guard.kind])
+            if guard.kind is Kind.ERRORS:
+                count_alone, events_alone = arms.alone
+                evidence = either(evidence, rate_evidence(events_alone, count_alone, ALONE_LIMIT), ALONE_WEIGHT)
         after = self.seen.step + 1
         bound = guard.limit / (self.plan.steps[after] if after < len(self.plan.steps) else 1.0)
         return Finding(guard.kind, guard.limit, count, estimate, band, exp(min(evidence, 700.0)), 1.0 / alpha * (1.0 - 1e-9), bound)
@@ -206,7 +212,7 @@ class Policy:
         last = seen.step + 1 >= len(plan.steps)
         for each in findings:
             if each.fails:
-                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: evidence {each.e_value:.0f} : 1 that the limit is passed", findings)
+                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: evidence {odds(each.e_value)} that the limit is passed", findings)
         waits = [each for each in findings if not each.passes]
         if not waits and seen.step_s >= plan.dwell_s and not last:
             share = plan.steps[seen.step + 1]
@@ -229,6 +235,11 @@ class Policy:
         """Another has decided."""
         if step != self.seen.step:
             self.seen.step, self.seen.step_s = min(step, len(self.plan.steps) - 1), 0.0
+
+
+def odds(e_value: float) -> str:
+    """An e-value for people."""
+    return "more than a million : 1" if e_value > 1e6 else f"{e_value:.0f} : 1" if e_value >= 100 else f"{e_value:.3g} : 1"
 
 
 def _said(found: Finding) -> str:

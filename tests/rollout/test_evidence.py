@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 import pytest
 
-from inferd.rollout.evidence import MeanShift, TwoArms, quantile_threshold, rate_band, rate_evidence
+from inferd.rollout.evidence import WINDOW, MeanShift, TwoArms, either, quantile_threshold, rate_band, rate_evidence
 
 ALPHA = 0.05
 STREAMS = 60
@@ -92,6 +92,16 @@ class TestTwoArms:
         arms.add(1000, 500, 0, 0)
         assert arms.evidence() == pytest.approx(0.0)
         assert arms.ratio_band(ALPHA) == (0.0, float("inf"))
+        assert arms.alone == (1000, 500)
+
+    def test_requests_are_alone_where_no_stable_one_comes_between(self) -> None:
+        arms = TwoArms()
+        arms.add(WINDOW - 1, 5, 0, 0)
+        arms.add(0, 0, 1, 0)
+        arms.add(WINDOW - 1, 5, 0, 0)
+        assert arms.alone == (0, 0)
+        arms.add(1, 1, 0, 0)
+        assert arms.alone == (WINDOW, 6)
 
     def test_the_excess_is_bounded_by_both_bands(self) -> None:
         arms = TwoArms()
@@ -125,6 +135,11 @@ class TestMeanShift:
         for _ in range(100):
             broken.add(float("nan"))
         assert broken.band().low > 0.8
+
+
+def test_evidence_of_either_kind_is_their_weighted_mean() -> None:
+    assert either(log(20), log(100), 0.25) == pytest.approx(log(40))
+    assert either(-1e4, 2000.0, 0.5) == pytest.approx(2000 + log(0.5))
 
 
 def test_a_threshold_is_passed_by_the_rest_at_most() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inferd.rollout.evidence import MeanShift
-from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
+from inferd.rollout.policy import ALPHA, Counts, Decision, Guard, Kind, Plan, Policy, Seen, odds
 
 ERRORS = (Guard(Kind.ERRORS, 0.01),)
 
@@ -89,15 +89,31 @@ class TestRollBack:
 
     def test_an_equal_candidate_is_rarely_rolled_back(self) -> None:
         rng = np.random.default_rng(5)
-        rolled_back = 0
-        for _ in range(40):
-            policy = Policy(Plan(steps=(0.1, 1.0), guards=ERRORS))
-            for _ in range(40):
-                feed(policy, 200, 0.01, 0.01, rng)
+        streams, rolled_back = 100, 0
+        for _ in range(streams):
+            policy = Policy(Plan(steps=(0.5, 1.0), guards=ERRORS))
+            for _ in range(6):
+                feed(policy, 300, 0.05, 0.05, rng)
                 if policy.decide().decision is Decision.ROLL_BACK:
                     rolled_back += 1
                     break
-        assert rolled_back <= 5
+        assert rolled_back <= ALPHA * streams
+
+    @pytest.mark.parametrize(("errors", "decision"), [(64, Decision.ROLL_BACK), (32, Decision.CONTINUE)], ids=["all fail", "half fail"])
+    def test_a_candidate_that_fails_alone_rolls_back(self, errors: int, decision: Decision) -> None:
+        """One sticky key has the candidate: no stable request comes beside it, after some did at first."""
+        policy = Policy(Plan(steps=(0.9, 1.0), guards=ERRORS))
+        feed(policy, 500, 0.0, 0.0)
+        for _ in range(20):
+            policy.count(Counts(64, errors), Counts())
+        assert policy.decide().decision is decision
+
+    def test_bad_outcomes_of_most_responses_are_no_evidence_alone(self) -> None:
+        """Outcomes have no natural rate: of some models most are bad."""
+        policy = Policy(Plan(guards=(Guard(Kind.OUTCOME, 0.05),)))
+        for _ in range(500):
+            policy.report(of_candidate=True, bad=True)
+        assert policy.decide().decision is Decision.CONTINUE
 
 
 class TestHold:
@@ -128,6 +144,13 @@ class TestHold:
         policy = Policy(Plan(patience_s=30))
         policy.elapse(1e9)
         assert policy.decide().decision is Decision.CONTINUE
+
+
+@pytest.mark.parametrize(
+    ("e_value", "words"), [(1.0, "1 : 1"), (26.67, "26.7 : 1"), (12345.6, "12346 : 1"), (4.5e22, "more than a million : 1")]
+)
+def test_an_e_value_is_told_in_words_that_people_read(e_value: float, words: str) -> None:
+    assert odds(e_value) == words
 
 
 @pytest.mark.parametrize("processes", [1, 4])
