@@ -56,9 +56,10 @@ class RunLimit:
         return self._batch is not None
 
     def look(self, now_ns: int) -> None:
-        """On the event loop's thread. Ends, too, a run whose requests' deadlines have all passed."""
+        """On the event loop's thread. Ends, too, a run whose requests' deadlines have all passed. Taps hear of each that has."""
         running = self._instance.running
         if running is not None:
+            running.tap_late(now_ns)
             running.end_if_late(now_ns)
         batch = self._batch
         if batch is None or batch.finished_ns or running not in (None, batch):

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from inferd._core.batching.batch import Batch
+from inferd._core.batching.tap import Tap
 from inferd.engine.model import Model
 from inferd.engine.repository import Repository
 from inferd.engine.run_limit import GRACE_NS
-from inferd.errors import Aborted, Unavailable
+from inferd.errors import Aborted, DeadlineExceeded, Unavailable
 from tests.engine.test_model import config, deliver, submit
 from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, FakeBackend
 
@@ -150,13 +151,16 @@ def test_a_model_with_an_instance_left_serves(deaf: Deaf, backend: FakeBackend, 
 
 def test_a_run_that_every_deadline_has_passed_and_that_does_not_end_is_found(deaf: Deaf) -> None:
     model = made([deaf])
+    model.tap(tap := Tap())
     caller = submit(model, 1, deadline_ns=BEGUN_NS - 1)
     deaf.wait_for_run()
     assert not model.expire(BEGUN_NS)
+    assert [each.code for each in tap.take()] == [DeadlineExceeded.code], "a canary counts it though it never ends"
     assert deaf.terminations == 1, "nobody waits for it"
     assert not model.expire(BEGUN_NS + MAX_NS)
     assert model.expire(BEGUN_NS + MAX_NS + GRACE_NS)
     assert isinstance(caller.error, Aborted)
+    assert tap.seen == 1
     deaf.release()
     model.close()
 

@@ -19,6 +19,10 @@ cdef class Origin(Owner):       # the part of a Batcher that its batches know
     cpdef bint put(self, Request request, Call call) except? -1
     # A batch was delivered: the queue learns how long that took, to its responses or to the next queue.
     cdef int over(self, Batch batch, int64_t now_ns) except -1
+    # Taps see a request with its response or its error. batch: the one that it is in; None: it waits.
+    cdef int tap(self, Request request, object error, int64_t now_ns, Batch batch) except -1
+    # Taps hear of a request whose client went away before it had a response.
+    cdef int tap_left(self, Request request, Batch batch) except -1
 
 cdef class Batch(Owner):        # requests that run together; it owns them until deliver
     cdef readonly list requests             # of Request: to be run
@@ -33,6 +37,7 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cdef bint failed                        # the run gave no outputs: nothing of it goes into the statistics
     cdef list parts                         # Batches that were run again, and are not in the statistics yet; or None
     cdef bint delivered                     # its calls have their responses
+    cdef set tapped                         # of Request: taps have seen them before the delivery, for their deadline has passed; or None
     cdef readonly bint terminated           # the run was told to end early
     cdef readonly object overdue            # a RequestError: the run was told to end because it took too long; else None
     cdef public object terminate            # called with the batch, once, when nobody waits any longer while the model runs; or None
@@ -49,12 +54,15 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cdef deliver_at(self, int64_t now_ns)   # deliver, by a clock that was read just now
     cdef int64_t duration_ns(self) noexcept # gather, run and encode together; 0: they are not over
     cpdef bint end_if_late(self, int64_t now_ns)    # True: every deadline has passed, and the run has been told to end
+    cpdef tap_late(self, int64_t now_ns)    # taps see the requests whose deadline has passed, though their responses are not there
     cpdef end(self, error)                  # the run takes longer than it may: tells it to end; its requests get this RequestError
     cpdef abandon(self)                     # the run does not end: its requests get the error now, and the run's outputs go nowhere
     cpdef forward(self, Request request, Origin batcher)   # a prepared request leaves this batch and waits for its run in `batcher`
     cpdef executed(self)                    # the model has run: what follows belongs to encode
     cdef record_parts(self)
     cdef bint deliver_one(self, Request request, int64_t now_ns) except -1     # True: with a response
-    cdef int tap(self, Request request, object error, int64_t now_ns) except -1     # offers a request to the taps
+    cdef int tap(self, Request request, object error, int64_t now_ns) except -1     # shows a request to the taps, once
+    cdef int tap_left(self, Request request) except -1      # its caller went away: the taps hear of it
+    cdef rejection(self, Request request, int64_t now_ns)   # the RequestError of a request that never runs
     cdef reject(self, Request request, int64_t now_ns)
     cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on

@@ -11,7 +11,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from inferd._core.base.clock cimport monotonic_ns
-from inferd._core.batching.queue cimport IDLE
+from inferd._core.batching.queue cimport DROPPED, IDLE
 from inferd._core.batching.rejection cimport rejection_of
 from inferd._core.batching.request cimport Owner, Request
 from inferd._core.batching.rows cimport longest, pads, write_rows
@@ -21,11 +21,18 @@ from inferd._core.tensor.tensor cimport Signature, Tensors, TensorView
 
 import logging
 
-from inferd.errors import Internal, RequestError
+from inferd.errors import DeadlineExceeded, Internal, RequestError
 
 log = logging.getLogger("inferd.batcher")
 
-NO_RESPONSE = Internal("the request got no response; this is a fault of the server")     # for taps
+# For taps
+NO_RESPONSE = Internal("the request got no response; this is a fault of the server")
+TOO_LATE = DeadlineExceeded("the deadline passed before the response was there", reason="deadline")
+
+cdef enum:
+    # A client's clock and the server's differ by the way of a message. A cancel in the last part in 20 of a request's time means its
+    # deadline.
+    LATE_PART = 20
 
 
 cdef class Origin(Owner):
@@ -36,6 +43,39 @@ cdef class Origin(Owner):
 
     cdef int over(self, Batch batch, int64_t now_ns) except -1:
         raise NotImplementedError
+
+    cdef int tap(self, Request request, object error, int64_t now_ns, Batch batch) except -1:
+        cdef Tapped tapped
+        cdef Tap tap
+        for tap in self.taps:
+            try:
+                tapped = tap.keep(request, error) if tap.wants(request) else None
+            except Exception:
+                log.exception("model %s: a request could not be tapped", self.name)
+                continue
+            if tapped is None:
+                continue
+            tapped.received_ns, tapped.total_ns = request.received_ns, now_ns - request.received_ns
+            tapped.decode_ns = request.decoded_ns or request.entry.queued_ns - request.received_ns
+            if batch is None:
+                continue
+            if batch.gathered_ns:
+                tapped.queue_ns = batch.taken_ns - request.entry.queued_ns + request.prepare_wait_ns
+                tapped.preprocess_ns = batch.gathered_ns - batch.taken_ns + request.prepare_ns
+            if batch.executed_ns and batch.gathered_ns:
+                tapped.execute_ns = batch.executed_ns - batch.gathered_ns
+                tapped.encode_ns = max(batch.encoded_ns - batch.executed_ns, 0)     # the deadline may pass before it is over
+        return 0
+
+    cdef int tap_left(self, Request request, Batch batch) except -1:
+        cdef int64_t now_ns = monotonic_ns()
+        cdef Tap tap
+        if request.entry.deadline_ns - now_ns > (request.entry.deadline_ns - request.received_ns) // LATE_PART:
+            for tap in self.taps:
+                tap.left(request)
+        else:
+            self.tap(request, TOO_LATE, now_ns, batch)
+        return 0
 
 
 @cython.final
@@ -176,6 +216,23 @@ cdef class Batch(Owner):
         self.stop()
         return self.terminated
 
+    cpdef tap_late(self, int64_t now_ns):
+        """Taps see the requests whose deadline has passed while this batch runs, and those that it drops: it may never be delivered.
+        On the loop's thread."""
+        cdef Request request
+        if self.delivered or self.origin.taps is None:
+            return
+        if self.tapped is None:
+            self.tapped = set()
+        for request in self.requests:
+            if request.entry.deadline_ns <= now_ns and not request.entry.cancelled and request not in self.tapped:
+                self.tap(request, TOO_LATE, now_ns)
+                self.tapped.add(request)
+        for request in self.dropped:
+            if not request.entry.cancelled and request not in self.tapped:
+                self.tap(request, self.rejection(request, now_ns), now_ns)
+                self.tapped.add(request)
+
     cpdef end(self, error):
         """The run takes longer than it may: tells it to end. Its requests get `error`, a RequestError. On the loop's thread."""
         self.overdue = error
@@ -191,6 +248,10 @@ cdef class Batch(Owner):
         self.deliver()
 
     cdef bint caller_left(self, Request request) except? -1:
+        if self.origin.taps is not None:
+            self.tap_left(request)
+        if request.entry.state == DROPPED:
+            return True
         self.alive -= 1
         if self.alive == 0:
             self.stop()
@@ -227,6 +288,7 @@ cdef class Batch(Owner):
         self.statistics.record_stages(responses, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns)
         for request in dropped:
             self.reject(<Request>request, now_ns)
+        self.tapped = None
 
     cdef record_parts(self):
         """Records the parts that were run again and did not fail."""
@@ -271,26 +333,22 @@ cdef class Batch(Owner):
         return responds
 
     cdef int tap(self, Request request, object error, int64_t now_ns) except -1:
-        cdef Tapped tapped
-        cdef Tap tap
+        if self.tapped is not None and request in self.tapped:
+            return 0
         if error is None and request.response is None:
             error = NO_RESPONSE
-        for tap in self.origin.taps:
-            try:
-                tapped = tap.keep(request, error) if tap.wants(request) else None
-            except Exception:
-                log.exception("model %s: a request could not be tapped", self.origin.name)
-                continue
-            if tapped is None:
-                continue
-            tapped.received_ns, tapped.total_ns = request.received_ns, now_ns - request.received_ns
-            tapped.decode_ns = request.decoded_ns or request.entry.queued_ns - request.received_ns
-            if self.gathered_ns:
-                tapped.queue_ns = self.taken_ns - request.entry.queued_ns + request.prepare_wait_ns
-                tapped.preprocess_ns = self.gathered_ns - self.taken_ns + request.prepare_ns
-            if self.executed_ns and self.gathered_ns:
-                tapped.execute_ns, tapped.encode_ns = self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns
+        return self.origin.tap(request, error, now_ns, self)
+
+    cdef int tap_left(self, Request request) except -1:
+        if request.entry.state == DROPPED:
+            now_ns = monotonic_ns()
+            self.tap(request, self.rejection(request, now_ns), now_ns)
+        elif self.tapped is None or request not in self.tapped:
+            self.origin.tap_left(request, self)
         return 0
+
+    cdef rejection(self, Request request, int64_t now_ns):
+        return rejection_of(self.origin.name, &request.entry, self.origin.queue, now_ns, self.origin.as_triton)
 
     cdef reject(self, Request request, int64_t now_ns):
         """Fails the call of one request that never ran: it made room, its time ran out, or its caller went away."""
@@ -302,7 +360,7 @@ cdef class Batch(Owner):
             return
         self.origin.expired += 1
         try:
-            error = rejection_of(self.origin.name, &request.entry, self.origin.queue, now_ns, self.origin.as_triton)
+            error = self.rejection(request, now_ns)
             if self.origin.taps is not None:
                 self.tap(request, error, now_ns)
             call.fail(error)

@@ -19,7 +19,7 @@ from inferd._core.base.linux cimport (
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_trylock, pthread_mutex_unlock
 )
 from inferd._core.batching.batch cimport Batch, Origin
-from inferd._core.batching.queue cimport ADMITTED, IDLE, WAITING, BatchQueue, Entry, slot_of
+from inferd._core.batching.queue cimport ADMITTED, DROPPED, IDLE, WAITING, BatchQueue, Entry, slot_of
 from inferd._core.batching.rejection cimport CachedRejection
 from inferd._core.batching.request cimport Request
 from inferd._core.grpc.call cimport Call
@@ -272,6 +272,8 @@ cdef class Batcher(Origin):
             entry, dropped = dropped, dropped.next
             request = <Request>entry.owner
             release(entry, request)
+            entry.state = DROPPED
+            request.batch = batch           # hears of it if the caller goes away first
             batch.dropped.append(request)
         return batch
 
@@ -295,6 +297,8 @@ cdef class Batcher(Origin):
             self.queue.remove(&request.entry)
         self.unlock_left()
         if waiting:
+            if self.taps is not None:
+                self.tap_left(request, None)
             release(&request.entry, request)
             request.call = request.prepared = None
             self.cancelled += 1

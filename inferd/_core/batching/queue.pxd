@@ -17,6 +17,7 @@ cdef enum EntryState:
     IDLE = 0                    # no batcher has it yet, or its batch was delivered
     WAITING = 1                 # in a queue, which holds one reference to the owner
     TAKEN = 2                   # in a batch, which holds the owner
+    DROPPED = 3                 # the same, and it never runs: the batch rejects it
 
 cdef enum Admission:            # the policy's decision about one more request
     ADMITTED = 0

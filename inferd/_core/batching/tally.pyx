@@ -17,7 +17,8 @@ from inferd._core.batching.local import LocalRequest
 @cython.final
 cdef class Tally(Tap):
     """Counts requests of clients that a model has answered: all of them, those with an error, and those that took longer than
-    `threshold_ns`. Requests that a shadow makes are none of clients.
+    `threshold_ns`. A request that its client cancels counts once it has taken longer than that: as slow, and as no error. Requests that
+    a shadow makes are none of clients.
 
     sample: so many first latencies are kept in `latencies_ns`.
     """
@@ -42,3 +43,9 @@ cdef class Tally(Tap):
         if error is None and len(self.latencies_ns) < self.sample:
             self.latencies_ns.append(total_ns)
         return None
+
+    cdef int left(self, Request request) except -1:
+        if self.wants(request) and 0 < self.threshold_ns < monotonic_ns() - request.received_ns:
+            self.answered += 1
+            self.slow += 1
+        return 0

@@ -18,7 +18,7 @@ cdef class Tapped:              # one request and what it got
     cdef Py_ssize_t held_nbytes
 
 cdef class Tap:
-    cdef readonly uint64_t seen             # requests that were answered
+    cdef readonly uint64_t seen             # requests that were answered, or whose deadline passed
     cdef readonly uint64_t offered          # of these, in the share
     cdef readonly uint64_t dropped          # of these, lost: there was no room
     cdef readonly Py_ssize_t held, held_nbytes      # requests that wait, or that the consumer has not let go of
@@ -29,3 +29,4 @@ cdef class Tap:
     cdef list waiting                       # of Tapped
     cdef bint wants(self, Request request) except -1            # counts it; whether it is in the share
     cdef Tapped keep(self, Request request, object error)       # None: there is no room. The caller fills in the times
+    cdef int left(self, Request request) except -1              # its client went away before a response, and before its deadline

@@ -32,7 +32,8 @@ cdef class Tapped:
 
 
 cdef class Tap:
-    """Sees the requests that the models it is put on have answered (Model.tap); keeps a share of them until `take`.
+    """Sees the requests that the models it is put on have answered (Model.tap); keeps a share of them until `take`. A request whose
+    deadline passes is one of them, with DeadlineExceeded. One that its client cancels earlier is not.
 
     share: 0 to 1. sticky: a request is in the share by a hash of its id, the same in all processes; one without an id by chance.
     max_held, max_held_nbytes: room for what waits and what the consumer has taken and not let go of. Newer ones are dropped then.
@@ -96,6 +97,9 @@ cdef class Tap:
         self.held_nbytes += nbytes
         self.waiting.append(tapped)
         return tapped
+
+    cdef int left(self, Request request) except -1:
+        return 0
 
 
 cdef uint64_t hash_of(bytes key):
