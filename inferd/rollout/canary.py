@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,6 +49,7 @@ LOOK_S = 0.1  # between two decisions: they take the thread half a millisecond
 ABSENT_S = 0.5  # how long the candidate may take no requests: a reload of its files takes no time
 SAMPLE = 4 * policy.FROZEN_AFTER  # stable latencies that are kept until the threshold is frozen
 MAX_JOINED = 100_000  # request ids that outcomes can be reported for
+DIGEST_NBYTES = 16  # of an id: clients choose how long theirs are
 
 
 def plan_of(rollout: Rollout, processes: int) -> Plan:
@@ -73,6 +75,24 @@ def plan_of(rollout: Rollout, processes: int) -> Plan:
     return plan
 
 
+def check(rollout: Rollout, plan: Plan) -> None:
+    """Whether evidence can come. Raises InvalidArgument."""
+    if plan.steps[0] >= 1:
+        raise InvalidArgument(
+            "steps: expected a first share below 100%, so that both versions answer requests, got 100%; to switch at once, "
+            f"move the label: inferd models HOST label {rollout.model} stable {rollout.candidate}"
+        )
+    if plan.processes > 1 and any(guard.kind is Kind.OUTCOME for guard in plan.guards):
+        raise InvalidArgument(
+            f"guards: outcome: expected a server of one process, got {plan.processes}, each of which knows the ids of its own requests "
+            "alone; start the server with --workers 1, or leave this guard out"
+        )
+
+
+def digest_of(request_id: str) -> bytes:
+    return blake2b(request_id.encode(), digest_size=DIGEST_NBYTES).digest()
+
+
 class Canary:
     """The Arm of a canary."""
 
@@ -89,7 +109,7 @@ class Canary:
         self._split = Split(self, rollout.id, rollout.share or self._policy.share)
         self._joins = Kind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
-        self._arms: OrderedDict[str, bool] = OrderedDict()  # whether the candidate answered, by the request's id
+        self._arms: OrderedDict[bytes, bool] = OrderedDict()  # whether the candidate answered, by the digest of the request's id
         self._remembering = threading.Lock()  # of what the taps hold, until it is in there
         self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
         self._looked_ns = self._decided_ns = 0
@@ -103,6 +123,7 @@ class Canary:
     async def begin(self, *, resumed: bool = False) -> None:
         """Loads the candidate, and splits requests. Raises RequestError."""
         rollout, repository = self._rollout, self._site.repository
+        check(rollout, self._policy.plan)
         if not resumed:
             await self._label(rollout.candidate)
         try:
@@ -190,7 +211,7 @@ class Canary:
             for counted in (self._stable, self._candidate):
                 for tapped in counted.ids.take(MAX_JOINED) if counted.ids is not None else ():
                     if found := getattr(tapped.request, "id", ""):
-                        self._arms[found] = counted is self._candidate
+                        self._arms[digest_of(found)] = counted is self._candidate
             while len(self._arms) > MAX_JOINED:
                 self._arms.popitem(last=False)
 
@@ -294,7 +315,7 @@ class Canary:
         self._remember()  # a client may be faster than the thread
         joined = unknown = 0
         for request_id, good in outcomes:
-            of_candidate = self._arms.pop(request_id, None)  # one outcome of a request counts
+            of_candidate = self._arms.pop(digest_of(request_id), None)  # one outcome of a request counts
             if of_candidate is None:
                 unknown += 1
             else:
@@ -342,8 +363,8 @@ def _evidence(found: policy.Finding, told: str) -> Evidence:
     verdict = Verdict.BAD if found.fails else Verdict.OK if found.passes else Verdict.OPEN
     low, high = found.band
     says = (
-        f"the next step asks for an upper bound of {found.bound:.4g}; evidence against it is {found.e_value:.3g} : 1, "
-        f"and rolls back at {found.rolls_back_at:.3g} : 1"
+        f"the next step asks for an upper bound of {found.bound:.4g}; the evidence against the candidate is "
+        f"{policy.odds(found.e_value)}, and the canary rolls back at {policy.odds(found.rolls_back_at)}"
     )
     says = f"{told}; {says}" if told else says
     return Evidence(found.kind.value, found.count, found.estimate, low, high, found.limit, verdict, says)

@@ -3,8 +3,8 @@
     python -m inferd.rollout.candidate DESCRIPTOR
 
 It has its own session and its own interpreter. It gets the processor only when nobody else wants it, and is the first that the kernel
-ends when memory is short. So nothing that happens here can hold up the server. It ends with the server, whose socket it reads. Never in here:
-which requests are mirrored.
+ends when memory is short. So nothing that happens here can hold up the server. It ends with the server, whose socket it reads. Never in
+here: which requests are mirrored.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ class TestDecisions:
         until(lambda: audited(folder)[-1]["decision"] == "promoted")
         assert audited(folder)[-1]["evidence"]
 
-    def test_errors_roll_back_within_a_second_and_no_request_fails_after(self, caller: Caller, folder: Path) -> None:
+    def test_errors_roll_back_and_no_request_fails_after(self, caller: Caller, folder: Path) -> None:
         """Version 2 fails where the number is above 1."""
         rollouts_stable(caller, 1, "f")
         start(caller, "f", **QUIET)
@@ -267,6 +267,15 @@ class TestDecisions:
 
         until(is_rolled_back)
         assert status(caller).reason.startswith("outcome: ")
+
+    def test_an_id_takes_the_same_memory_however_long_it_is(self, caller: Caller, served: ServerFixture) -> None:
+        start(caller, outcome=0.05, **QUIET)
+        request_id = 100_000 * "x"
+        caller.infer(infer_request("m", {"x": ROWS}, id=request_id))
+        arm = served.server._models.rollouts._arms["m"]
+        until(lambda: [len(each) for each in arm._arms] == [16])
+        request = options.ReportOutcomesRequest(model_name="m", outcomes=[options.Outcome(request_id=request_id, good=True)])
+        assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 1
 
 
 class TestPairs:
@@ -340,9 +349,9 @@ class TestPairs:
 
 
 class TestBadInput:
-    def rejected(self, caller: Caller, model: str = "m", **given: float) -> str:
+    def rejected(self, caller: Caller, model: str = "m", **given: Any) -> str:
         with pytest.raises(grpc.RpcError) as caught:
-            start(caller, model, **given)  # type: ignore[arg-type]
+            start(caller, model, **given)
         return f"{caught.value.code().name}: {caught.value.details()}"
 
     def test_two_at_once(self, caller: Caller) -> None:
@@ -359,11 +368,17 @@ class TestBadInput:
             ({"dwell_s": -1.0}, "dwell_s: expected seconds from 0 to 31622400, which are 366 days, got -1"),
             ({"patience_s": 3.2e7}, "patience_s: expected seconds from 0 to 31622400, which are 366 days, got 3.2e+07"),
             ({"patience_s": float("nan")}, "patience_s: expected seconds"),
+            ({"steps": (1.0,)}, "steps: expected a first share below 100%, so that both versions answer requests, got 100%; to switch at "),
             ({"sample": 0.5}, "sample: expected a guard that compares responses beside it, flips or mean, got 0.5 alone"),
         ],
     )
-    def test_numbers_that_are_none(self, caller: Caller, given: dict[str, float], words: str) -> None:
+    def test_numbers_that_are_none(self, caller: Caller, given: dict[str, Any], words: str) -> None:
         assert words in self.rejected(caller, **given)
+        assert versions(caller, KEYS[:1]) == ["1"]
+
+    def test_outcomes_of_several_processes(self, caller: Caller, served: ServerFixture) -> None:
+        served.on_loop(lambda: setattr(served.server._models.rollouts, "processes", 2))
+        assert "guards: outcome: expected a server of one process, got 2" in self.rejected(caller, outcome=0.05)
 
     def test_a_mean_of_whole_numbers(self, caller: Caller, folder: Path) -> None:
         rollouts_stable(caller, 1, "f")
