@@ -31,11 +31,12 @@ log = logging.getLogger(__name__)
 MAX_HELD_BYTES = 64 << 20  # of requests that wait to be recorded,
 MEMORY_PART = 16  # and no more than one part in so many of message_memory_bytes, which they are charged to
 PIECE = 32  # requests between two rests, which other threads wait for: about 50 us
+PIECE_BYTES = 1 << 20  # and of about so many bytes: a longer piece holds up others that need its core
 REST_S = 0.0003
 MANY = 1024  # requests that wait: longer pieces, so that none is lost on a busy machine
 LOOK_S = 0.005  # between two looks while requests come,
 IDLE_S = 0.05  # and while none come
-BATCH_BYTES = 8 << 20  # a batch that is as large,
+BATCH_BYTES = 1 << 20  # a batch that is as large,
 BATCH_ROWS = 4096  # as long
 BATCH_S = 1.0  # or as old is written
 LIBRARY_BYTES = 32 << 20  # pyarrow: 24 MiB when it is imported
@@ -125,6 +126,7 @@ class Recorder:
         more = False
         for tap in self._taps.values():
             most = PIECE if tap.held < MANY else 8 * PIECE
+            most = max(1, min(most, PIECE_BYTES * tap.held // max(tap.held_nbytes, 1)))
             taken = tap.take(most)
             more |= len(taken) == most
             taken.reverse()
