@@ -25,7 +25,7 @@ from inferd._core.batching.tap import Tap
 from inferd._core.inference.split import Split
 from inferd.engine.labels import versions_of
 from inferd.engine.model import State as ModelState
-from inferd.errors import FailedPrecondition, InvalidArgument, RequestError
+from inferd.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError
 from inferd.rollout import policy
 from inferd.rollout.candidate import mean_words, worst_request
 from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from inferd.engine.model import Model
-    from inferd.rollout.rollouts import Site
+    from inferd.rollout.arm import Site
 
 __all__ = ["CANARY", "Canary"]
 
@@ -116,6 +116,7 @@ class Canary:
         self._absent_s = 0.0
         self._ended = False
         self._over: tuple[State, str] | None = None  # how it has ended, and why
+        self._before = 0  # the version that the label named before `begin`
         self._is_there = False  # the candidate takes requests, and its label says so
 
     # ---- life ----
@@ -125,19 +126,21 @@ class Canary:
         rollout, repository = self._rollout, self._site.repository
         check(rollout, self._policy.plan)
         if not resumed:
+            before = versions_of(repository.labels, rollout.model).get(CANARY, 0)
+            self._before = 0 if before == rollout.candidate else before
             await self._label(rollout.candidate)
-        try:
-            if not resumed:
-                self._check(repository.serving(rollout.model))
-            if self._shadow is not None:
-                await self._shadow.begin(resumed=True)  # the candidate's process loads meanwhile
-        except BaseException:
-            if not resumed:
-                await self._label(0)
-            raise
+            self._check(repository.serving(rollout.model))
+        if self._shadow is not None:
+            await self._shadow.begin(resumed=True)  # the candidate's process loads meanwhile
         self._is_there = not resumed
         self._watch()
         repository.split(rollout.model, rollout.candidate, self._split)
+
+    async def undo(self) -> None:
+        self._leave()
+        if self._shadow is not None:
+            await self._shadow.undo()
+        await self._unlabel(self._before)
 
     def _check(self, serving: Mapping[int, Model]) -> None:
         """Whether clients of the stable version can be answered by the candidate."""
@@ -167,11 +170,17 @@ class Canary:
             await self._shadow.end(rollout)
         told = self._told(rollout)
         if versions_of(self._site.repository.labels, rollout.model).get(CANARY) == rollout.candidate:
-            try:
-                await self._label(0)
-            except RequestError as error:  # another process was faster, or the file cannot be written
-                log.warning("the label '%s' of model '%s' stays: %s", CANARY, rollout.model, error)
+            self._site.spawn(self._unlabel(0))  # it may wait for another model's load
         return told
+
+    async def _unlabel(self, version: int) -> None:
+        """The label goes back to a version, or goes: 0."""
+        try:
+            await self._label(version)
+        except NotFound:
+            pass  # it was never set, or another process was faster
+        except RequestError as error:
+            log.warning("the label '%s' of model '%s' stays: %s", CANARY, self._rollout.model, error)
 
     async def _label(self, version: int) -> None:
         await asyncio.wrap_future(self._site.lifecycle.label(self._rollout.model, CANARY, version))

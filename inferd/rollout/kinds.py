@@ -11,7 +11,7 @@ from inferd.rollout.state import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from inferd.rollout.rollouts import Arm, Site
+    from inferd.rollout.arm import Arm, Site
     from inferd.rollout.state import Rollout
 
 __all__ = ["KINDS"]

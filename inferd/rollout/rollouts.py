@@ -3,8 +3,9 @@
     start -> the candidate is made ready -> RUNNING, HOLD -> PROMOTED: `stable` names the candidate
                                                           -> ROLLED_BACK, STOPPED: it stays where it is
 
-What a kind of rollout does with requests is its `Arm` (shadow.py, canary.py). Every change is written to the file of rollouts and into the
-audit log. Other processes of the server follow the file. Methods belong to the event loop's thread. Never in here: statistics, transports.
+What a kind of rollout does with requests is its `Arm` (shadow.py, canary.py). Every change is written (ledger.py), and other processes of
+the server follow the file. Each model has a lock, so that no rollout waits for another model. Methods belong to the event loop's thread.
+Never in here: statistics, transports.
 """
 
 from __future__ import annotations
@@ -14,70 +15,34 @@ import logging
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from inferd.engine.labels import STABLE, versions_of
-from inferd.errors import ConfigError, FailedPrecondition, InferdError, InvalidArgument, NotFound
-from inferd.rollout.state import Kind, Rollout, State, begun, changed, running
+from inferd.errors import FailedPrecondition, InferdError, InvalidArgument, NotFound
+from inferd.log import LIMITED
+from inferd.rollout.state import Kind, Rollout, State, begun, merged, running
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from inferd.engine.lifecycle import Lifecycle
     from inferd.engine.repository import Repository
-    from inferd.rollout.audit import Audit
-    from inferd.rollout.state import RolloutFile, Table
+    from inferd.rollout.arm import Arm, Site
+    from inferd.rollout.ledger import Ledger
+    from inferd.rollout.state import Table
 
-__all__ = ["Arm", "Rollouts", "Site"]
+__all__ = ["Rollouts"]
 
 log = logging.getLogger("inferd.rollout")
 
 TICK_S = 0.1  # between two looks at what an arm knows
-SAVE_S = 5.0  # between two writes of evidence that decides nothing
+SAVE_S = 5.0  # between two writes of evidence that decides nothing, and two tries of what could not be carried out
 FOLLOW_S = 0.5  # between two looks at the file, which another process may have changed
 IDLE_S = 0.002  # the thread's pause, once nothing is to be worked off
-
-
-class Site(Protocol):
-    """What an arm may use: the table of models, what changes it, and the loop. processes: those of the server, each of which decides."""
-
-    @property
-    def repository(self) -> Repository: ...
-    @property
-    def lifecycle(self) -> Lifecycle: ...
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
-    @property
-    def processes(self) -> int: ...
-
-
-class Arm(Protocol):
-    """One rollout at work in this process. `work` is called on the rollouts' thread, all else on the loop's."""
-
-    async def begin(self, *, resumed: bool = False) -> None:
-        """Makes the candidate ready, and lets requests pass by. Raises RequestError: the rollout does not begin. resumed: it ran when the
-        server stopped, which takes no requests before this returns: slow work goes on afterwards."""
-
-    def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
-        """The rollout with what is known now. Another state, step or share is a decision: `reason` says why, and it has effect already.
-        now_ns: monotonic."""
-
-    def follow(self, rollout: Rollout) -> None:
-        """Another process, or a person, has decided: takes the share of this."""
-
-    def work(self) -> bool:
-        """Works off what requests have left behind. True: there may be more."""
-
-    def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
-        """What came of requests, by id. How many are known, and how many not."""
-
-    async def end(self, rollout: Rollout) -> Rollout:
-        """The rollout has ended: requests go where its state says, and nothing is left of it. Returns it with its last counts."""
-
-    def abandon(self) -> None:
-        """The server stops: frees what it has, and changes nothing. `tick` tells the last counts. Idempotent."""
 
 
 class Rollouts:
@@ -88,17 +53,20 @@ class Rollouts:
         repository: Repository,
         lifecycle: Lifecycle | None,
         loop: asyncio.AbstractEventLoop,
-        file: RolloutFile,
-        audit: Audit,
+        ledger: Ledger,
         kinds: Mapping[Kind, Callable[[Rollout, Site], Arm]],
         processes: int = 1,
     ) -> None:
         self.repository, self._lifecycle, self.loop, self.processes = repository, lifecycle, loop, processes
-        self._file, self.audit, self._kinds = file, audit, kinds
+        self._ledger, self._kinds = ledger, kinds
         self._table: Table = {}  # as this process knows it: newer evidence than the file
         self._arms: dict[str, Arm] = {}  # by model; replaced as a whole, for the thread reads it
         self._settled: set[str] = set()  # rollouts whose label was seen in its place: another process sets it, and this one follows
-        self._changing = asyncio.Lock()  # of the file and of what arms there are
+        self._starting: set[str] = set()  # models whose rollout begins
+        self._locks: dict[str, asyncio.Lock] = {}  # of each model's arm, and of how its rollout ends
+        self._moving: dict[str, Future[None]] = {}  # of promotions: the order that moves the label
+        self._again_ns: dict[str, int] = {}  # when a promotion that could not be carried out is tried again, by model
+        self._following = False
         self._timer: asyncio.TimerHandle | None = None
         self._saved_ns = 0
         self._thread: threading.Thread | None = None
@@ -129,39 +97,28 @@ class Rollouts:
         of a canary; None: the usual ones. Raises RequestError: nothing has begun then."""
         if kind not in self._kinds:
             raise InvalidArgument(f"kind: expected {' or '.join(self._kinds)}, got {kind}")
-        stable, candidate = await self._versions(model, candidate)
-        made = Rollout(
-            id=secrets.token_hex(8),
-            model=model,
-            kind=kind,
-            stable=stable,
-            candidate=candidate,
-            sample=sample,
-            steps=tuple(steps),
-            guards=dict(guards),
-            dwell_s=dwell_s,
-            patience_s=patience_s,
-            reason="started",
-            started_ns=(now_ns := time.time_ns()),
-            changed_ns=now_ns,
-        )
-        async with self._changing:
-            begun(self._table, made)
-            if versions_of(self.repository.labels, model).get(STABLE) != stable:
-                await asyncio.wrap_future(self.lifecycle.label(model, STABLE, stable))
-            arm = self._kinds[kind](made, self)
-            try:
-                await arm.begin()
-                made = arm.tick(made, time.monotonic_ns())
-                await self._write(lambda table: begun(table, made))
-            except BaseException:
-                arm.abandon()
-                raise
-            self._settled.add(made.id)
-            self._table = {**self._table, model: made}
-            self._adopt_arm(model, arm)
-        self._audit("started", made)
-        return made
+        self._check_begun(model)
+        self._starting.add(model)
+        try:
+            stable, candidate = await self._versions(model, candidate)
+            made = Rollout(
+                id=secrets.token_hex(8),
+                model=model,
+                kind=kind,
+                stable=stable,
+                candidate=candidate,
+                sample=sample,
+                steps=tuple(steps),
+                guards=dict(guards),
+                dwell_s=dwell_s,
+                patience_s=patience_s,
+                reason="started",
+                started_ns=(now_ns := time.time_ns()),
+                changed_ns=now_ns,
+            )
+            return await self._begin(made)
+        finally:
+            self._starting.discard(model)
 
     async def stop(self, model: str, reason: str = "") -> Rollout:
         return await self._end(model, State.STOPPED, reason or "a client stopped it")
@@ -190,7 +147,7 @@ class Rollouts:
         if self._lifecycle is None:
             return
         await self._follow()
-        if self._file.path is not None:
+        if self._ledger.path is not None:
             self._begin_thread()
 
     def close(self) -> None:
@@ -203,14 +160,13 @@ class Rollouts:
             task.cancel()
         for model, arm in self._arms.items():
             arm.abandon()
-            self._table = {**self._table, model: arm.tick(self._table[model], time.monotonic_ns())}
+            self._know(after := arm.tick(self._table[model], time.monotonic_ns()))
+            if not after.runs:  # nobody carries it out any more
+                self._ledger.owe(_ended_now(after))
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(1.0)
-        if self._arms:
-            try:
-                self._keep(lambda table: {**table, **self._running(table)})
-            except InferdError as error:
-                log.error("%s", error)
+        if self._arms or self._ledger.owes:
+            self._ledger.close(self._running())
         self._arms = {}
 
     # ---- inside ----
@@ -230,24 +186,99 @@ class Rollouts:
             raise NotFound(f"candidate_version: model '{model}' has version {stable} alone; add the folder of another one")
         return stable, candidate or others[-1]
 
+    def _check_begun(self, model: str) -> None:
+        if model in self._starting:
+            raise FailedPrecondition(f"rollout: one of model '{model}' begins just now, and its candidate is made ready; retry later")
+
+    async def _begin(self, made: Rollout) -> Rollout:
+        model = made.model
+        begun(self._table, made)
+        begun(await self._ledger.read(), made)
+        if versions_of(self.repository.labels, model).get(STABLE) != made.stable:
+            await asyncio.wrap_future(self.lifecycle.label(model, STABLE, made.stable))
+        arm = self._kinds[made.kind](made, self)
+        try:
+            await arm.begin()
+            made = arm.tick(made, time.monotonic_ns())
+            await self._ledger.write(lambda table: begun(table, made))
+        except BaseException:
+            there = await self._there(model)
+            if there is not None and there.runs:  # another process was faster, and its candidate is the same
+                arm.abandon()
+            else:
+                await arm.undo()
+            self.spawn(self._follow())
+            raise
+        self._settled.add(made.id)
+        self._know(made)
+        self._adopt_arm(model, arm)
+        await self._ledger.audit("started", made)
+        return made
+
     async def _end(self, model: str, state: State, reason: str) -> Rollout:
-        async with self._changing:
+        self._check_begun(model)
+        running(self._table, model)
+        if state is not State.PROMOTED and (moving := self._moving.get(model)) is not None:
+            moving.cancel()  # it may wait for another model's load
+        async with self._lock(model):
             found = running(self._table, model)
-            return await self._ended(msgspec.structs.replace(found, state=state, reason=reason))
+            ended = await self._ended(msgspec.structs.replace(found, state=state, reason=reason))
+            if ended.state is not state:  # another process was faster
+                running(self._table, model)
+            return ended
 
     async def _ended(self, rollout: Rollout) -> Rollout:
-        """Carries out the end of a rollout. `_changing` is held."""
-        arm = self._arms.get(rollout.model)
-        rollout = msgspec.structs.replace(rollout, changed_ns=time.time_ns(), share=1.0 if rollout.state is State.PROMOTED else 0.0)
+        """Carries out the end of a rollout, and returns how it has ended. The model's lock is held. Raises RequestError: it goes on, or
+        it has ended here and not in the file."""
+        model = rollout.model
+        there = await self._there(model)
+        if there is not None and there.id == rollout.id and not there.runs:
+            return await self._take(there)
         if rollout.state is State.PROMOTED:
-            await asyncio.wrap_future(self.lifecycle.label(rollout.model, STABLE, rollout.candidate))
+            await self._move_stable(rollout)
+        rollout = await self._take(_ended_now(rollout))
+        self._ledger.owe(rollout)
+        await self._ledger.audit(rollout.state.lower(), rollout)
+        try:
+            there = (await self._ledger.write(lambda table: table)).get(model)
+        except FailedPrecondition as error:
+            raise FailedPrecondition(
+                f"rollout: that of model '{model}' is {rollout.state} in this process, but a restart and other processes do not know it "
+                f"yet: {error}; it is tried again every {SAVE_S:g} s"
+            ) from None
+        if there is not None and there.id == rollout.id and there.state is not rollout.state:
+            self._know(there)
+        return self._table[model]
+
+    async def _take(self, rollout: Rollout) -> Rollout:
+        """The rollout has ended so. Returns it with its last counts."""
+        arm = self._arms.get(rollout.model)
         if arm is not None:
             rollout = await arm.end(rollout)
         self._arms = {name: each for name, each in self._arms.items() if name != rollout.model}
-        self._table = {**self._table, rollout.model: rollout}
-        await self._write(lambda table: changed(table, rollout))
-        self._audit(rollout.state.lower(), rollout)
+        self._again_ns.pop(rollout.model, None)
+        self._know(rollout)
         return rollout
+
+    async def _there(self, model: str) -> Rollout | None:
+        """The rollout in the file; None also where it cannot be read: a rollback has effect then, too."""
+        try:
+            return (await self._ledger.read()).get(model)
+        except FailedPrecondition:
+            return None
+
+    async def _move_stable(self, rollout: Rollout) -> None:
+        """Raises RequestError: the label is where it was."""
+        moving = self._moving[rollout.model] = self.lifecycle.label(rollout.model, STABLE, rollout.candidate)
+        try:
+            await asyncio.wrap_future(moving)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise FailedPrecondition(f"rollout: that of model '{rollout.model}' was ended before it was promoted") from None
+        finally:
+            del self._moving[rollout.model]
 
     def _tick(self) -> None:
         self._timer = None
@@ -259,12 +290,17 @@ class Rollouts:
             except Exception:
                 log.exception("the rollout of model '%s' could not be looked at", model)
                 continue
-            self._table = {**self._table, model: after}
-            if (after.state, after.step, after.share) != (before.state, before.step, before.share):
-                self._spawn(self._decided(after))
+            decides = (after.state, after.step, after.share) != (before.state, before.step, before.share)
+            known = after
+            if decides and after.state is State.PROMOTED:  # it runs until the label has moved
+                known = msgspec.structs.replace(after, state=before.state, share=before.share, reason=before.reason)
+                decides = now_ns >= self._again_ns.get(model, 0) and not self._lock(model).locked()
+            self._know(known)
+            if decides:
+                self.spawn(self._decided(after))
         if now_ns - self._saved_ns > SAVE_S * 1e9:
             self._saved_ns = now_ns
-            self._spawn(self._save())
+            self.spawn(self._save())
         self._wind()
 
     def _moved(self, rollout: Rollout) -> Rollout | None:
@@ -272,78 +308,102 @@ class Rollouts:
         stable = versions_of(self.repository.labels, rollout.model).get(STABLE)
         if stable == rollout.stable:
             self._settled.add(rollout.id)
-        if stable == rollout.stable or rollout.id not in self._settled or not rollout.runs or self._changing.locked():
+        if stable == rollout.stable or rollout.id not in self._settled or not rollout.runs or self._lock(rollout.model).locked():
             return None
         reason = f"the label '{STABLE}' was moved from version {rollout.stable} to {stable or 'none'} meanwhile"
         return msgspec.structs.replace(rollout, state=State.STOPPED, reason=reason)
 
     async def _decided(self, rollout: Rollout) -> None:
         """An arm has decided."""
-        async with self._changing:
-            if rollout.model not in self._arms or self._table[rollout.model].id != rollout.id:
-                return  # a client was faster
+        model = rollout.model
+        async with self._lock(model):
+            now = self._table[model]
+            if model not in self._arms or now.id != rollout.id or now.state not in (rollout.state, State.RUNNING, State.HOLD):
+                return  # a client was faster, or a later decision
             if not rollout.runs:
-                await self._ended(rollout)
+                try:
+                    await self._ended(rollout)
+                except InferdError as error:
+                    self._put_off(model, error)
                 return
-            rollout = msgspec.structs.replace(rollout, changed_ns=time.time_ns())
-            self._table = {**self._table, rollout.model: rollout}
-            await self._write(lambda table: changed(table, rollout))
-            self._audit("hold" if rollout.state is State.HOLD else "step", rollout)
+            self._know(msgspec.structs.replace(now, changed_ns=time.time_ns()))
+            await self._ledger.audit("hold" if rollout.state is State.HOLD else "step", rollout)
+            await self._save()
+
+    def _put_off(self, model: str, error: InferdError) -> None:
+        """A decision could not be carried out."""
+        log.error("%s", error, extra=LIMITED)
+        if (now := self._table[model]).runs:
+            self._again_ns[model] = time.monotonic_ns() + int(SAVE_S * 1e9)
+            self._know(msgspec.structs.replace(now, reason=f"not promoted yet, and tried again every {SAVE_S:g} s: {error}"))
 
     async def _save(self) -> None:
-        async with self._changing:
-            if self._arms:
-                await self._write(lambda table: {**table, **self._running(table)})
+        """Writes what the file and the audit log do not have yet."""
+        known = self._running()
+        if known or self._ledger.owes:
+            with suppress(FailedPrecondition):  # the log has it
+                await self._ledger.write(lambda table: merged(table, known))
 
-    def _running(self, table: Table) -> Table:
-        """Those of this process's arms that run in the file, too, with what is known now."""
-        return {
-            name: self._table[name]
-            for name in self._arms
-            if name in table and table[name].runs and table[name].id == self._table[name].id and self._table[name].runs
-        }
+    def _running(self) -> Table:
+        return {name: self._table[name] for name in self._arms if self._table[name].runs}
 
     async def _follow(self) -> None:
         """Takes what another process has decided, and at the start all that runs."""
-        async with self._changing:
-            try:
-                table = await asyncio.to_thread(self._file.read)  # not earlier: it would be older than what this process has written
-            except ConfigError as error:
-                log.error("%s", error)
+        try:
+            table = await self._ledger.read()
+        except FailedPrecondition:
+            return  # the log has it
+        finally:
+            self._following = False  # what is written from now on is looked at again
+        news = [rollout.model for rollout in table.values() if self._is_news(rollout)]
+        begins = [model for model in news if table[model].runs and model not in self._arms and self._is_served(model)]
+        for model in news:
+            if model not in begins:
+                await self._follow_one(model)
+        if begins or any(not table[model].runs for model in news):
+            await self._follow_labels()
+        for model in begins:
+            await self._follow_one(model)
+
+    def _is_news(self, there: Rollout) -> bool:
+        """Whether the file knows more of a rollout than this process. Nothing that has ended here runs again."""
+        known = self._table.get(there.model)
+        if there.model in self._starting:
+            return False
+        if known is None or known.id != there.id:
+            return True
+        if not known.runs:
+            return False
+        if not there.runs or there.model not in self._arms:
+            return True
+        here, place = (known.step, known.share), (there.step, there.share)
+        return place > here or (place == here and there.state is not known.state)
+
+    async def _follow_one(self, model: str) -> None:
+        async with self._lock(model):
+            rollout = await self._there(model)  # once more: this process may have written meanwhile
+            if rollout is None or not self._is_news(rollout):
                 return
-            for model, rollout in table.items():
-                known = self._table.get(model)
-                arm = self._arms.get(model) if known is not None and known.id == rollout.id else None
-                if arm is None and rollout.runs and model in self.repository.names() | self.repository.on_demand:
-                    if model in self._arms:
-                        self._arms[model].abandon()
-                    await self._follow_labels()
-                    arm = self._kinds[rollout.kind](rollout, self)
-                    try:
-                        await arm.begin(resumed=True)
-                    except Exception as error:
-                        arm.abandon()
-                        log.error("the rollout of model '%s' does not go on here: %s", model, error)
-                        continue
-                    self._adopt_arm(model, arm)
-                elif arm is not None and not rollout.runs:
-                    await arm.end(rollout)
-                    await self._follow_labels()
-                    self._arms = {name: each for name, each in self._arms.items() if name != model}
-                elif (
-                    arm is not None
-                    and known is not None
-                    and (known.state, known.step, known.share)
-                    != (
-                        rollout.state,
-                        rollout.step,
-                        rollout.share,
-                    )
-                ):
-                    arm.follow(rollout)
-                elif arm is not None:
-                    continue  # this process knows more
-                self._table = {**self._table, model: rollout}
+            known, arm = self._table.get(model), self._arms.get(model)
+            if arm is not None and known is not None and known.id != rollout.id:
+                arm.abandon()  # the label belongs to the other one
+                self._arms = {name: each for name, each in self._arms.items() if name != model}
+                arm = None
+            if not rollout.runs:
+                await self._take(rollout)
+            elif arm is not None:
+                arm.follow(rollout)
+            elif self._is_served(model):
+                arm = self._kinds[rollout.kind](rollout, self)
+                try:
+                    await arm.begin(resumed=True)
+                except Exception as error:
+                    arm.abandon()
+                    log.error("the rollout of model '%s' does not go on here: %s", model, error)
+                    return
+            self._know(rollout)  # an end with the counts of the process that has decided
+            if rollout.runs and arm is not None:
+                self._adopt_arm(model, arm)
 
     async def _follow_labels(self) -> None:
         """Another process has moved labels: this one takes them now, and not with its next look at the files of models."""
@@ -352,16 +412,25 @@ class Rollouts:
         except InferdError as error:
             log.error("labels stay as they are: %s", error)
 
+    def _is_served(self, model: str) -> bool:
+        return model in self.repository.names() | self.repository.on_demand
+
+    def _know(self, rollout: Rollout) -> None:
+        self._table = {**self._table, rollout.model: rollout}
+
+    def _lock(self, model: str) -> asyncio.Lock:
+        return self._locks.setdefault(model, asyncio.Lock())
+
     def _adopt_arm(self, model: str, arm: Arm) -> None:
         self._arms = {**self._arms, model: arm}
         self._begin_thread()
         self._wind()
 
     def _wind(self) -> None:
-        if self._timer is None and self._arms and not self._stopping.is_set():
+        if self._timer is None and (self._arms or self._ledger.owes) and not self._stopping.is_set():
             self._timer = self.loop.call_later(TICK_S, self._tick)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)
@@ -370,21 +439,6 @@ class Rollouts:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a rollout could not be carried on: %s", error, exc_info=None if isinstance(error, InferdError) else error)
-
-    def _write(self, change: Callable[[Table], Table]) -> Awaitable[None]:
-        return asyncio.to_thread(self._keep, change)
-
-    def _keep(self, change: Callable[[Table], Table]) -> None:
-        with self._file.locked():
-            try:
-                table = self._file.read()
-            except ConfigError as error:
-                log.error("%s", error)
-                raise FailedPrecondition("the file of rollouts is broken, and they stay as they are; the server's log says where") from None
-            self._file.write(change(table))
-
-    def _audit(self, decision: str, rollout: Rollout) -> None:
-        self.audit.append(decision, rollout, time.time_ns())
 
     # ---- the thread ----
 
@@ -395,7 +449,7 @@ class Rollouts:
 
     def _work(self) -> None:
         """Works arms' requests off, and looks at the file."""
-        looked_s, stamp = time.monotonic(), self._stamp()
+        looked_s, stamp = time.monotonic(), self._ledger.stamp()
         while not self._stopping.is_set():
             arms = self._arms
             more = False
@@ -406,21 +460,19 @@ class Rollouts:
                     log.exception("the rollout of model '%s': requests could not be worked off", model)
             if time.monotonic() - looked_s > FOLLOW_S:
                 looked_s = time.monotonic()
-                if (now := self._stamp()) != stamp:
+                if not self._following and (now := self._ledger.stamp()) != stamp:
                     stamp = now
                     self._look()
             if not more:
                 self._stopping.wait(IDLE_S if arms else FOLLOW_S)
 
-    def _stamp(self) -> tuple[int, int]:
-        try:
-            found = self._file.path.stat() if self._file.path is not None else None
-        except OSError:
-            found = None
-        return (0, 0) if found is None else (found.st_ino, found.st_mtime_ns)
-
     def _look(self) -> None:
+        self._following = True
         try:
-            self.loop.call_soon_threadsafe(lambda: self._spawn(self._follow()))
+            self.loop.call_soon_threadsafe(lambda: self.spawn(self._follow()))
         except RuntimeError:  # the loop is closed
             self._stopping.set()
+
+
+def _ended_now(rollout: Rollout) -> Rollout:
+    return msgspec.structs.replace(rollout, changed_ns=time.time_ns(), share=1.0 if rollout.state is State.PROMOTED else 0.0)

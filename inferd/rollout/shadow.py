@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from inferd.engine.model import Model
-    from inferd.rollout.rollouts import Site
+    from inferd.rollout.arm import Site
     from inferd.rollout.state import Rollout
 
 __all__ = ["Shadow"]
@@ -75,6 +75,9 @@ class Shadow:
             if why := self._why_not():
                 raise FailedPrecondition(f"rollout: {why}")
         self._follow_model()
+
+    async def undo(self) -> None:
+        await self.end(self._rollout)
 
     def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
         why = self.watch()

@@ -34,7 +34,7 @@ __all__ = [
     "Table",
     "Verdict",
     "begun",
-    "changed",
+    "merged",
     "running",
 ]
 
@@ -129,7 +129,10 @@ def running(table: Table, model: str) -> Rollout:
     if found is None:
         raise NotFound(f"rollout: model {model[:100]!r} has none; `inferd rollout shadow` and `canary` begin one")
     if not found.runs:
-        raise FailedPrecondition(f"rollout: the last one of model '{model}' has ended: {found.state}, {found.reason or 'no reason given'}")
+        why = f"rollout: the last one of model '{model}' has ended: {found.state}, {found.reason or 'no reason given'}"
+        if found.state is State.PROMOTED:
+            why += f"; `inferd models HOST rollback {model} stable` goes back to version {found.stable}"
+        raise FailedPrecondition(why)
     return found
 
 
@@ -144,12 +147,15 @@ def begun(table: Table, rollout: Rollout) -> Table:
     return {**table, rollout.model: rollout}
 
 
-def changed(table: Table, rollout: Rollout) -> Table:
-    """The table with a rollout as it is now. Raises FailedPrecondition where it has ended, or another has taken its place, meanwhile."""
-    other = table.get(rollout.model)
-    if other is None or other.id != rollout.id or not other.runs:
-        raise FailedPrecondition(f"rollout: that of model '{rollout.model}' has ended meanwhile")
-    return {**table, rollout.model: rollout}
+def merged(table: Table, known: Table) -> Table:
+    """The table with what a process knows of those that run there, too. None that has ended runs again, and no step is taken back."""
+    both = [(there, known[model]) for model, there in table.items() if model in known]
+    news = [
+        here
+        for there, here in both
+        if there.id == here.id and there.runs and (not here.runs or (here.step, here.share) >= (there.step, there.share))
+    ]
+    return {**table, **{rollout.model: rollout for rollout in news}}
 
 
 class RolloutFile:
@@ -201,7 +207,5 @@ class RolloutFile:
         try:
             replace(self.path, msgspec.json.format(msgspec.json.encode(dict(table))))
         except OSError as error:
-            log.error("rollouts cannot be written to '%s': %s", self.path, error.strerror)
-            raise FailedPrecondition(
-                f"rollouts cannot be written ({error.strerror}), and stay as they are; the server's log says where"
-            ) from None
+            log.error("rollouts cannot be written to '%s': %s", self.path, error.strerror, extra=LIMITED)
+            raise FailedPrecondition(f"the file of rollouts cannot be written ({error.strerror}); the server's log says where") from None

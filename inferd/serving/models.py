@@ -21,6 +21,7 @@ from inferd.errors import ConfigError, RequestError, StartError, Unavailable
 from inferd.rollout import audit, state
 from inferd.rollout.audit import Audit
 from inferd.rollout.kinds import KINDS
+from inferd.rollout.ledger import Ledger
 from inferd.rollout.rollouts import Rollouts
 from inferd.rollout.state import RolloutFile
 from inferd.serving.memory import giving_back, watch_heap
@@ -77,7 +78,7 @@ class Models:
         self.control = ModelControl(changing, explicit=self._mode == "explicit")
         kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
         processes = max(settings.workers, 1)  # a worker's settings have the number of all
-        self.rollouts = Rollouts(repository, changing, loop, RolloutFile(kept[0]), Audit(kept[1]), KINDS, processes)
+        self.rollouts = Rollouts(repository, changing, loop, Ledger(RolloutFile(kept[0]), Audit(kept[1])), KINDS, processes)
         self.on_demand: OnDemand | None = None
         if settings.model_memory and self._lifecycle is not None:
             most, wait_s = settings.max_queue_requests, settings.model_wait_s

@@ -17,6 +17,7 @@ from onnx import helper
 from inferd.config import Settings
 from inferd.protocol import options
 from inferd.rollout import mirror
+from inferd.rollout import state as rollout_state
 from inferd.serving.models import Models
 from inferd.serving.rollouts import MAX_OUTCOMES
 from tests import models
@@ -244,7 +245,7 @@ class TestDecisions:
         start(caller, **QUIET)
         assert end(caller, "Promote").state == options.PROMOTED
         assert set(versions(caller)) == {"2"}
-        assert labels(folder) == {"stable": 2}
+        until(lambda: labels(folder) == {"stable": 2})
 
     def test_reported_outcomes_roll_back(self, caller: Caller) -> None:
         """A client may report as soon as it has its response: the server knows the id."""
@@ -391,6 +392,18 @@ class TestBadInput:
         assert "version 2 cannot take the place of version 1: input 'x' is INT64[?, 1], and was FP32[?, 16]" in said
         assert labels(folder, "other") == {"stable": 1}
         assert caller.infer(infer_request("other", {"x": ROWS})).model_version == "1"
+
+    def test_a_start_that_cannot_be_written_leaves_nothing(self, caller: Caller, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        rollouts_stable(caller, 1, label="canary")
+
+        def full(*_: object) -> None:
+            assert labels(folder) == {"stable": 1, "canary": 2}
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(rollout_state, "replace", full)
+        assert "the file of rollouts cannot be written (No space left on device)" in self.rejected(caller, **QUIET)
+        assert labels(folder) == {"stable": 1, "canary": 1}
+        assert set(versions(caller)) == {"1"}
 
     @pytest.mark.parametrize("label", ["stable", "canary"])
     def test_a_label_that_moves_meanwhile_ends_it(self, caller: Caller, label: str) -> None:

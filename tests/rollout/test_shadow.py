@@ -145,7 +145,8 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
     assert (options.RolloutState.Name(status.state), status.reason) == ("PROMOTED", "it is as good")
     assert 'inferd_rollout_running{candidate="2",kind="shadow",model="good",stable="1"} 0.0' in metrics(served)
     assert caller.infer(infer_request("good", {"x": ROWS})).model_version == "2"
-    told = "FAILED_PRECONDITION: rollout: the last one of model 'good' has ended: PROMOTED, it is as good"
+    told = "FAILED_PRECONDITION: rollout: the last one of model 'good' has ended: PROMOTED, it is as good; "
+    told += "`inferd models HOST rollback good stable` goes back to version 1"
     assert rejected(lambda: ask(caller, "RollBack", model_name="good")) == told
     lines = map(json.loads, (folder.parent / "state" / "rollouts.audit.jsonl").read_text().splitlines())
     decided = [(line["decision"], line["counts"].get("compared", 0), len(line["evidence"])) for line in lines if line["model"] == "good"]

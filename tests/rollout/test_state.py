@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,10 +15,10 @@ import pytest
 from inferd.engine import kept_file
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.rollout.audit import Audit
-from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State, Table, Verdict, begun, changed, running
+from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State, Table, Verdict, begun, merged, running
 
 
-def made(model: str = "m", number: int = 1, **fields: object) -> Rollout:
+def made(model: str = "m", number: int = 1, **fields: Any) -> Rollout:
     return msgspec.structs.replace(Rollout(id=f"{number:016x}", model=model, kind=Kind.SHADOW, stable=1, candidate=2), **fields)
 
 
@@ -83,7 +86,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(kept_file.os, "fsync", full)
-    with pytest.raises(FailedPrecondition, match=r"rollouts cannot be written \(No space left on device\), and stay as they are"):
+    with pytest.raises(FailedPrecondition, match=r"the file of rollouts cannot be written \(No space left on device\)"):
         file.write({})
     assert file.read() == {"m": made()}
     assert len(list(tmp_path.iterdir())) == 1
@@ -96,16 +99,33 @@ def test_a_model_has_one_rollout_at_a_time() -> None:
     table = begun(table, made())
     with pytest.raises(FailedPrecondition, match="model 'm' has one already: shadow of version 2, RUNNING; promote it, roll it back or"):
         begun(table, made(number=2))
-    table = changed(table, made(state=State.HOLD))
+    table = {"m": made(state=State.HOLD)}
     assert running(table, "m").state is State.HOLD
-    table = changed(table, made(state=State.ROLLED_BACK, reason="errors"))
-    with pytest.raises(FailedPrecondition, match="the last one of model 'm' has ended: ROLLED_BACK, errors"):
+    table = {"m": made(state=State.ROLLED_BACK, reason="errors")}
+    with pytest.raises(FailedPrecondition, match=r"the last one of model 'm' has ended: ROLLED_BACK, errors$"):
         running(table, "m")
-    with pytest.raises(FailedPrecondition, match="has ended meanwhile"):
-        changed(table, made())
-    table = begun(table, made(number=2))
-    with pytest.raises(FailedPrecondition, match="has ended meanwhile"):
-        changed(table, made())
+    assert running(begun(table, made(number=2)), "m").runs
+    table = {"m": made(state=State.PROMOTED, reason="good")}
+    with pytest.raises(FailedPrecondition, match="PROMOTED, good; `inferd models HOST rollback m stable` goes back to version 1"):
+        running(table, "m")
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "is_taken"),
+    [
+        ({}, {"counts": {"seen": 3}}, True),
+        ({}, {"state": State.ROLLED_BACK}, True),
+        ({"state": State.ROLLED_BACK}, {}, False),
+        ({"state": State.ROLLED_BACK}, {"state": State.PROMOTED}, False),
+        ({"step": 1, "share": 0.5}, {"share": 0.1}, False),
+        ({"step": 1, "share": 0.5}, {"state": State.STOPPED}, True),
+        ({"step": 1, "share": 0.5}, {"step": 2, "share": 0.9}, True),
+        ({"id": f"{2:016x}"}, {"step": 2}, False),
+    ],
+)
+def test_what_a_process_knows_goes_into_the_table(there: dict[str, Any], here: dict[str, Any], is_taken: bool) -> None:
+    table, known = {"m": made(**there), "n": made("n")}, {"m": made(**here), "other": made("other")}
+    assert merged(table, known) == {"m": known["m"] if is_taken else table["m"], "n": made("n")}
 
 
 def test_decisions_are_appended_with_their_evidence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -121,3 +141,20 @@ def test_decisions_are_appended_with_their_evidence(tmp_path: Path, caplog: pyte
         full.append("hold", made(), 0)
     assert full.failures == 1
     assert "the audit log '/dev/full' cannot be written: No space left on device; the decision: {" in caplog.text
+    assert full.owes
+
+
+def test_a_line_is_written_whole_or_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = Audit(path)
+    audit.append("started", made(), 0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before, write = path.read_bytes(), os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:10]))
+        audit.append("step", made(), 1)
+    assert path.read_bytes() == before
+    assert "No space left on device; the decision: {" in caplog.text
+    audit.append("rolled_back", made(), 2)
+    assert [json.loads(line)["decision"] for line in path.read_text().splitlines()] == ["started", "step", "rolled_back"]
+    assert (audit.owes, audit.failures) == (False, 1)

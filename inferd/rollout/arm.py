@@ -1,0 +1,61 @@
+"""What a kind of rollout is: its `Arm` does something with requests, at a `Site`. Never in here: kinds, files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine, Iterable
+
+    from inferd.engine.lifecycle import Lifecycle
+    from inferd.engine.repository import Repository
+    from inferd.rollout.state import Rollout
+
+__all__ = ["Arm", "Site"]
+
+
+class Site(Protocol):
+    """What an arm may use: the table of models, what changes it, and the loop. processes: those of the server, each of which decides."""
+
+    @property
+    def repository(self) -> Repository: ...
+    @property
+    def lifecycle(self) -> Lifecycle: ...
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def processes(self) -> int: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that nobody waits for. Its error is logged."""
+
+
+class Arm(Protocol):
+    """One rollout at work in this process. `work` is called on the rollouts' thread, all else on the loop's."""
+
+    async def begin(self, *, resumed: bool = False) -> None:
+        """Makes the candidate ready, and lets requests pass by. Raises RequestError: the rollout does not begin, and `undo` is called.
+        resumed: it ran when the server stopped, which takes no requests before this returns: slow work goes on afterwards."""
+
+    async def undo(self) -> None:
+        """Nothing is left of a `begin` that was not resumed, also of one that failed half-way."""
+
+    def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
+        """The rollout with what is known now. Another state, step or share is a decision: `reason` says why, and it has effect already.
+        now_ns: monotonic."""
+
+    def follow(self, rollout: Rollout) -> None:
+        """Another process, or a person, has decided: takes the share of this."""
+
+    def work(self) -> bool:
+        """Works off what requests have left behind. True: there may be more."""
+
+    def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
+        """What came of requests, by id. How many are known, and how many not."""
+
+    async def end(self, rollout: Rollout) -> Rollout:
+        """The rollout has ended: requests go where its state says, and nothing is left of it. Waits for no load. Returns it with its last
+        counts."""
+
+    def abandon(self) -> None:
+        """The server stops: frees what it has, and changes nothing. `tick` tells the last counts. Idempotent."""

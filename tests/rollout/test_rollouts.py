@@ -1,0 +1,342 @@
+"""Rollouts of one process, with puppets for arms and for the loader: what is decided holds, and no model waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from inferd.engine.labels import Label
+from inferd.errors import FailedPrecondition, RequestError
+from inferd.rollout import rollouts, state
+from inferd.rollout.audit import Audit
+from inferd.rollout.ledger import Ledger
+from inferd.rollout.rollouts import Rollouts
+from inferd.rollout.state import Kind, Rollout, RolloutFile, State
+
+LIMIT_S = 30
+
+
+class Arm:
+    """Decides what it is told to."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.decides: dict[str, Any] = {}
+        self.done: list[str] = []
+
+    async def begin(self, *, resumed: bool = False) -> None:
+        self.done.append("resumed" if resumed else "begun")
+        await self.ready.wait()
+
+    async def undo(self) -> None:
+        self.done.append("undone")
+
+    def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
+        return msgspec.structs.replace(rollout, **self.decides) if rollout.runs else rollout
+
+    def follow(self, rollout: Rollout) -> None:
+        self.done.append(f"step {rollout.step}")
+
+    def work(self) -> bool:
+        return False
+
+    def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
+        return 0, 0
+
+    async def end(self, rollout: Rollout) -> Rollout:
+        self.done.append(rollout.state)
+        return rollout
+
+    def abandon(self) -> None:
+        self.done.append("abandoned")
+
+
+class World:
+    """A process with the models m and n. waiting: a label that is moved later; refusal: why none is moved now."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.arms: list[Arm] = []
+        self.before_begin: Callable[[Arm], object] = lambda arm: None
+        self.waiting: Future[None] | None = None
+        self.refusal: Exception | None = None
+        self.refused = 0
+        names = ("m", "n")
+        self.repository = SimpleNamespace(
+            labels={name: {"stable": Label(1)} for name in names},
+            names=lambda: set(names),
+            on_demand=set(),
+            lookup=lambda name, version: SimpleNamespace(version=1),
+        )
+        place = SimpleNamespace(files={1: "", 2: ""})
+        self.lifecycle = SimpleNamespace(place=lambda name: place, label=self.label, compare=lambda names: done())
+        repository: Any = self.repository
+        lifecycle: Any = self.lifecycle
+        ledger = Ledger(RolloutFile(folder / "rollouts.json"), Audit(folder / "audit.jsonl"))
+        self.rollouts = Rollouts(repository, lifecycle, asyncio.get_running_loop(), ledger, {Kind.CANARY: self.arm})
+
+    def arm(self, rollout: Rollout, site: object) -> Arm:
+        arm = Arm(rollout)
+        self.before_begin(arm)
+        self.arms.append(arm)
+        return arm
+
+    def label(self, name: str, label: str, version: int) -> Future[None]:
+        if self.waiting is not None:
+            return self.waiting
+        if self.refusal is not None:
+            self.refused += 1
+            return done(self.refusal)
+        self.repository.labels = {**self.repository.labels, name: {label: Label(version)}}
+        return done()
+
+    async def start(self, name: str = "m") -> Arm:
+        await self.rollouts.start(name, Kind.CANARY, guards={})
+        return self.arms[-1]
+
+    def now(self, name: str = "m") -> Rollout:
+        return self.rollouts.status(name)[0]
+
+    def kept(self, name: str = "m") -> Rollout:
+        return RolloutFile(self.folder / "rollouts.json").read()[name]
+
+    def audited(self) -> list[str]:
+        return [json.loads(line)["decision"] for line in (self.folder / "audit.jsonl").read_text().splitlines()]
+
+
+def done(error: Exception | None = None) -> Future[None]:
+    future: Future[None] = Future()
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return future
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TICK_S", "SAVE_S", "FOLLOW_S"):
+        monkeypatch.setattr(rollouts, name, 0.001)
+
+
+def run(folder: Path, story: Callable[[World], Any]) -> None:
+    async def told() -> None:
+        world = World(folder)
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                await story(world)
+        finally:
+            world.rollouts.close()
+
+    asyncio.run(told())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.001)
+
+
+class Disk:
+    """Is full until there is room."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch = monkeypatch
+        self.tries = 0
+
+        def full(*_: object) -> None:
+            self.tries += 1
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(state, "replace", full)
+        monkeypatch.setattr(Audit, "_write", full)
+
+    def room(self) -> None:
+        self._patch.undo()
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Disk]:
+    return lambda: Disk(pytest.MonkeyPatch())
+
+
+def test_a_rollback_that_cannot_be_written_holds_and_is_written_later(
+    tmp_path: Path, full_disk: Callable[[], Disk], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(world: World) -> None:
+        arm = await world.start()
+        disk = full_disk()
+        try:
+            arm.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
+            await until(lambda: disk.tries > 5)
+            assert "the decision: {" in caplog.text
+            assert "that of model 'm' is ROLLED_BACK in this process, but a restart and other processes do not know it" in caplog.text
+            assert world.kept().state is State.RUNNING
+            await world.rollouts._follow()
+            assert world.now().state is State.ROLLED_BACK
+        finally:
+            disk.room()
+        await until(lambda: world.kept().state is State.ROLLED_BACK and world.audited() == ["started", "rolled_back"])
+        await world.rollouts._follow()
+        assert world.now().state is State.ROLLED_BACK
+        assert arm.done == ["begun", State.ROLLED_BACK]
+        assert world.arms == [arm], "it does not go on"
+
+    run(tmp_path, story)
+
+
+def test_a_decision_that_nobody_carries_out_any_more_is_kept(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        arm = await world.start()
+        arm.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
+        world.rollouts._tick()
+        world.rollouts.close()
+        assert world.kept().state is State.ROLLED_BACK
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("verb", ["", "roll_back", "stop", "promote"])
+def test_a_promotion_that_cannot_be_carried_out_is_none(tmp_path: Path, verb: str) -> None:
+    """It is tried again, and people may decide meanwhile."""
+
+    async def story(world: World) -> None:
+        arm = await world.start()
+        world.refusal = FailedPrecondition("labels cannot be written")
+        arm.decides = {"state": State.PROMOTED, "reason": "all is well"}
+        await until(lambda: world.refused > 2)
+        assert world.now().state is State.RUNNING
+        assert world.now().reason.startswith("not promoted yet, and tried again every")
+        assert world.now().reason.endswith("labels cannot be written")
+        assert world.audited() == ["started"]
+        if verb in ("", "promote"):
+            if verb:
+                with pytest.raises(FailedPrecondition, match=r"^labels cannot be written$"):
+                    await world.rollouts.promote("m")
+            world.refusal = None
+            await until(lambda: not world.now().runs)
+            assert (world.now().state, world.now().reason, world.now().share) == (State.PROMOTED, "all is well", 1.0)
+        else:
+            ended = await getattr(world.rollouts, verb)("m", "a person")
+            assert (ended.state, ended.reason) == ({"roll_back": State.ROLLED_BACK, "stop": State.STOPPED}[verb], "a person")
+        await until(lambda: world.kept() == world.now())
+        assert world.audited() == ["started", world.now().state.lower()]
+
+    run(tmp_path, story)
+
+
+def test_a_rollback_waits_for_no_other_model(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start("n")
+        world.before_begin = lambda arm: arm.ready.clear()
+        starting = asyncio.create_task(world.start("m"))
+        await until(lambda: len(world.arms) == 2)
+        begins = "rollout: one of model 'm' begins just now, and its candidate is made ready; retry later"
+        for call in (world.start("m"), world.rollouts.roll_back("m")):
+            with pytest.raises(FailedPrecondition, match=begins):
+                await call
+        assert (await world.rollouts.roll_back("n")).state is State.ROLLED_BACK
+        assert world.kept("n").state is State.ROLLED_BACK
+        world.arms[1].ready.set()
+        await starting
+        assert world.now("m").state is State.RUNNING
+
+    run(tmp_path, story)
+
+
+def test_a_rollback_ends_a_promotion_that_waits_for_the_loader(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        world.waiting = waiting = Future()
+        promoting = asyncio.create_task(world.rollouts.promote("m"))
+        await until(lambda: bool(world.rollouts._moving))
+        assert (await world.rollouts.roll_back("m")).state is State.ROLLED_BACK
+        assert waiting.cancelled()
+        with pytest.raises(FailedPrecondition, match="rollout: that of model 'm' was ended before it was promoted"):
+            await promoting
+        assert world.audited() == ["started", "rolled_back"]
+
+    run(tmp_path, story)
+
+
+def test_a_broken_file_keeps_no_rollback_from_taking_effect(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        arm = await world.start()
+        whole = (tmp_path / "rollouts.json").read_bytes()
+        (tmp_path / "rollouts.json").write_bytes(b"{")
+        with pytest.raises(FailedPrecondition, match=r"is ROLLED_BACK in this process, but .* yet: the file of rollouts is broken"):
+            await world.rollouts.roll_back("m")
+        assert world.now().state is State.ROLLED_BACK
+        assert arm.done == ["begun", State.ROLLED_BACK]
+        assert world.audited() == ["started", "rolled_back"]
+        with pytest.raises(FailedPrecondition, match="the file of rollouts is broken"):
+            await world.start("n")
+        assert world.arms == [arm], "nothing was begun"
+        (tmp_path / "rollouts.json").write_bytes(whole)
+        await until(lambda: world.kept().state is State.ROLLED_BACK)
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_start_that_cannot_be_written_is_undone(tmp_path: Path, full_disk: Callable[[], Disk], is_taken: bool) -> None:
+    """But what another process has begun meanwhile keeps its label."""
+
+    async def story(world: World) -> None:
+        other = Rollout(id="0" * 16, model="m", kind=Kind.CANARY, stable=1, candidate=2)
+        file = RolloutFile(tmp_path / "rollouts.json")
+        world.before_begin = lambda arm: file.write({"m": other}) if is_taken else None
+        disk = None if is_taken else full_disk()
+        try:
+            with pytest.raises(RequestError, match="has one already" if is_taken else "cannot be written"):
+                await world.start()
+        finally:
+            if disk is not None:
+                disk.room()
+        assert world.arms[0].done == ["begun", "abandoned" if is_taken else "undone"]
+        if is_taken:
+            await until(lambda: len(world.arms) == 2 and world.now().id == other.id)
+            assert world.arms[1].done == ["resumed"]
+
+    run(tmp_path, story)
+
+
+def test_the_further_step_of_two_processes_holds(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        arm = await world.start()
+        file = RolloutFile(tmp_path / "rollouts.json")
+        there = msgspec.structs.replace(world.now(), step=2, share=0.5)
+        file.write({"m": there})
+        await world.rollouts._save()
+        assert world.kept().step == 2
+        await world.rollouts._follow()
+        assert "step 2" in arm.done
+        arm.decides = {"step": 3, "share": 0.9}
+        await until(lambda: world.kept().step == 3)
+        file.write({"m": there})
+        await world.rollouts._follow()
+        assert (world.now().step, world.now().share) == (3, 0.9)
+
+    run(tmp_path, story)
+
+
+def test_how_another_process_has_ended_it_holds(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        arm = await world.start()
+        there = msgspec.structs.replace(world.now(), state=State.ROLLED_BACK, reason="errors")
+        RolloutFile(tmp_path / "rollouts.json").write({"m": there})
+        with pytest.raises(FailedPrecondition, match="has ended: ROLLED_BACK, errors"):
+            await world.rollouts.promote("m")
+        assert world.now() == there
+        assert arm.done[-1] is State.ROLLED_BACK
+        assert world.repository.labels["m"]["stable"].version == 1
+
+    run(tmp_path, story)
