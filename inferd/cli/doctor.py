@@ -324,6 +324,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
             )
         for name, why in repository.skipped.items():
             yield Finding(area, name, "cannot be served", missing=True, note=why)
+        for (name, version), why in repository.broken.items():
+            yield Finding(area, f"{name} version {version}", "cannot be served", missing=True, note=why)
         for model in repository.models():
             yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
         yield Finding("memory", "all models", _memory_of_all(repository.models(), settings))

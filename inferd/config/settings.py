@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "models",
             "Exit, or skip a model that cannot be loaded.",
             "exit: the server does not start. skip: the server logs the error, serves the other models and lists this one as UNAVAILABLE. "
+            "With skip and auto, a version that fails is skipped alone if another version of its model is served. "
             "auto: skip for a model in a repository folder, exit for a model that you name. A server without any model never starts.",
         ),
     ] = "auto"

@@ -1,8 +1,8 @@
 """The models that are served: the table of their versions, in which every request finds its model by name and version.
 
 At the start it loads those that lie below some paths (places.py, loader.py). That is strict: unless every version that the version
-policy selects is loaded and warm, nothing is served, and the error names every failure. `on_model_error` may allow a model to be
-skipped: the log says why, requests for it are rejected and RepositoryIndex lists it.
+policy selects is loaded and warm, nothing is served, and the error names every failure. `on_model_error` may allow that a version of which
+others are served fails, or that a model is skipped: the log says why, requests for it are rejected and RepositoryIndex lists it.
 
 After that versions come and go (lifecycle.py). A model may also be on demand: it is not in memory, and a request for it has it loaded
 (serving/on_demand.py). So it counts as ready. Every change of the table happens on one thread at a time: the loader's before the server
@@ -44,6 +44,7 @@ __all__ = ["IndexEntry", "Loads", "Repository"]
 log = logging.getLogger("inferd.engine")
 
 MAX_REASON = 2000  # characters of why a load failed: a client may have sent the names in it
+LOAD_FAILED = "the last load failed: "
 ON_DEMAND = "not in memory: a request has it loaded"
 
 
@@ -147,6 +148,11 @@ class Repository:
             return route
         raise self._missing(name, spelled)
 
+    def _unloaded_stable(self, name: str) -> int:
+        """The version that the label `stable` names, where it is not in memory, and others are. Those do not take its requests. Else 0."""
+        stable, serving = versions_of(self.labels, name).get(STABLE, 0), self.serving(name)
+        return stable if serving and stable not in serving else 0
+
     def _missing(self, name: str, version: str) -> RequestError:
         versions = self.versions(name)
         if not versions and any(other.state is State.LOADING for (model, _), other in self._others.items() if model == name):
@@ -156,6 +162,8 @@ class Repository:
         if not versions:
             # Not which ones there are: a proxy may let a client infer and not list. The first words are Triton's: its programs look there.
             return NotFound(f"Request for unknown model: model_name: there is no model {shown(name)}; name one of the repository index")
+        if not version and (stable := self._unloaded_stable(name)):
+            return Unavailable(f"model_version: label '{STABLE}' of model '{name}' names version {stable}, which takes no requests now")
         if version and int(version) not in versions:
             there = ", ".join(map(str, versions[-SHOWN_NAMES:]))
             cure = ", and no version means the newest"
@@ -186,6 +194,12 @@ class Repository:
     def versions(self, name: str) -> list[int]:
         """A model's versions that serve, or are on demand; oldest first."""
         return sorted(self.serving(name) or self._on_demand.get(name, ()))
+
+    def why_broken(self, name: str, version: int) -> str:
+        """Why a version could not be loaded, where no earlier load of it serves; else ''."""
+        other = self._others.get((name, version))
+        is_broken = other is not None and other.reason.startswith(LOAD_FAILED) and version not in self.serving(name)
+        return other.reason if other is not None and is_broken else ""
 
     def is_on_demand(self, name: str, version: str) -> bool:
         """Whether a request for it waits until the model is loaded."""
@@ -243,6 +257,11 @@ class Repository:
         """The models that could not be loaded and do not keep the others from being served, and why, by name."""
         return dict(self._skipped)
 
+    @property
+    def broken(self) -> dict[tuple[str, int], str]:
+        """The versions that could not be loaded, of models of which others are served, and why."""
+        return {(name, version): why for name, version in self._others if self.serving(name) and (why := self.why_broken(name, version))}
+
     # ---- life ----
 
     def load(self, paths: str | Path | Sequence[str | Path], *, on_demand: bool = False) -> None:
@@ -257,25 +276,22 @@ class Repository:
     def load_places(self, places: Sequence[Place], failures: Sequence[Failure] = (), *, on_demand: bool = False) -> None:
         """The same for models whose places are known; failures: of those that are none."""
         failures = list(failures)
+        broken: list[tuple[str, int, Exception]] = []  # versions of models of which others are served
         loaded: list[Model] = []
         count = len(places) + len(failures)
         for place in places:
-            versions: list[Model] = []
             try:
                 selected = self.loader.select(place, versions_of(self.labels, place.name).values())
                 self._tell_versions(selected)
                 if on_demand:
                     self._on_demand[place.name] = tuple(version for version, _ in selected.versions)
                     continue
-                for version, _ in selected.versions:
-                    Room().check(place, version, LEAST_FACTOR)  # what may fit is tried: nothing serves yet
-                    versions.append(self.loader.load(selected, version, len(places)))
+                versions, errors = self._load_versions(selected, len(places))
             except (ConfigError, StartError) as error:
                 failures.append(Failure(place.name, error, named=place.repository is None))
-                for model in versions:
-                    model.close()
             else:
                 loaded += versions
+                broken += [(place.name, version, error) for version, error in errors.items()]
         if failures and (not (loaded or self._on_demand) or not all(map(self._skips, failures))):
             for model in loaded:
                 model.close()
@@ -286,8 +302,33 @@ class Repository:
         for failure in failures:
             log.error("skipped: %s", failure.error, extra=event("model_skipped", model=failure.name))
             self.failed(failure.name, 0, failure.error)
+        for name, version, why in broken:
+            serves = ", ".join(map(str, self.versions(name)))
+            fields = event("model_load_failed", model=name, version=version)
+            log.error("model '%s' version %d was not loaded: %s; version %s is served", name, version, why, serves, extra=fields)
+            self.failed(name, version, why)
         self._list_ready()
         self._decaying.start()
+
+    def _load_versions(self, selected: Selected, count: int) -> tuple[list[Model], dict[int, Exception]]:
+        """The versions of one model that can be served, and why others cannot. Raises ConfigError, StartError where none can, or where
+        on_model_error is exit."""
+        strict = self._on_model_error == "exit"
+        loaded: list[Model] = []
+        errors: dict[int, Exception] = {}
+        for version, _ in selected.versions:
+            try:
+                Room().check(selected.place, version, LEAST_FACTOR)  # what may fit is tried: nothing serves yet
+                loaded.append(self.loader.load(selected, version, count))
+            except (ConfigError, StartError) as error:
+                errors[version] = error
+                if strict:
+                    break
+        if errors and (strict or not loaded):
+            for model in loaded:
+                model.close()
+            raise next(iter(errors.values()))
+        return loaded, errors
 
     # ---- versions that come and go: on the loop ----
 
@@ -299,7 +340,7 @@ class Repository:
         """A version could not be loaded; 0: none could, or none was found. The versions that serve go on serving. Returns why, for
         clients."""
         why = _without_paths(str(error))[:MAX_REASON] if isinstance(error, InferdError) else "the server's log says why"
-        self._others[name, version] = Other(State.UNAVAILABLE, f"the last load failed: {why}")
+        self._others[name, version] = Other(State.UNAVAILABLE, f"{LOAD_FAILED}{why}")
         loads = self.loads.get(name, Loads())
         self.loads[name] = Loads(loads.failures + 1, failing=True)
         left = tuple(each for each in self.offered(name) if each != version) or self._earlier.pop(name, ())
@@ -447,7 +488,7 @@ class Repository:
         """Makes the table that requests are looked up in: a reader sees the old or the new one."""
         ready = sorted((model for model in self._models if model.state is State.READY), key=lambda model: model.version)
         routes = {(model.name, str(model.version)): model.route for model in ready}
-        newest = {(model.name, ""): model.route for model in ready}
+        newest = {(model.name, ""): model.route for model in ready if not self._unloaded_stable(model.name)}
         labelled = {
             (name, label): route
             for name in self.labels

@@ -21,7 +21,7 @@ FLAGS = {"decode_image": "--image", "decode_audio": "--audio", "tokenize": "--te
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
-    """One version that is served, or a model that is on demand or was skipped.
+    """One version that is served or was skipped, or a model that is on demand or was skipped.
 
     inputs: name, datatype and shape of each, as requests have them. max_rows: of one batch; 0: requests share no run. flags: of
     `inferd infer`, for inputs that are files or texts.
@@ -40,8 +40,9 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 
 def summaries(repository: Repository) -> list[ModelSummary]:
-    """All models: those in memory, those on demand, those that were skipped."""
+    """All models: those in memory, those on demand, those that were skipped, also as a version of a model that is served."""
     skipped = [ModelSummary(name, error=why) for name, why in repository.skipped.items()]
+    skipped += [ModelSummary(name, version, error=why) for (name, version), why in repository.broken.items()]
     on_demand = [ModelSummary(name, on_demand=True) for name in sorted(repository.on_demand)]
     return [*(_summary(model, repository.unserved(model.name)) for model in repository.models()), *on_demand, *skipped]
 

@@ -134,6 +134,24 @@ def test_labels_are_there_after_a_restart(world: World, tmp_path: Path) -> None:
     again.repository.close()
 
 
+def test_a_broken_version_keeps_its_label_at_the_start(tmp_path: Path) -> None:
+    """Requests for `stable` get no other version."""
+    world = World(tmp_path)
+    world.write("m", 1, b"half")
+    world.write("m", 2, DOUBLED)
+    world.repository.labels = {"m": {"stable": Label(1)}}
+    world.start()
+    assert infer(world.repository, "m", "2", 3) == 6
+    for version in ("", "stable"):
+        with pytest.raises(Unavailable, match="label 'stable' of model 'm' names version 1, which takes no requests now"):
+            world.repository.lookup("m", version)
+    world.write("m", 1, IDENTITY)
+    world.compare("m")
+    assert [infer(world.repository, "m", version, 3) for version in ("", "stable", "2")] == [3, 3, 6]
+    world.life.stop(LIMIT_S)
+    world.repository.close()
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -168,6 +186,8 @@ def test_a_label_whose_version_is_gone(world: World) -> None:
     world.compare()
     with pytest.raises(Unavailable, match="label 'stable' of model 'm' names version 1, which takes no requests now"):
         world.repository.lookup("m", "stable")
+    with pytest.raises(Unavailable, match="label 'stable' of model 'm' names version 1, which takes no requests now"):
+        world.repository.lookup("m", "")
     world.write("m", 1, IDENTITY)
     world.compare()
     assert infer(world.repository, "m", "stable", 3) == 3

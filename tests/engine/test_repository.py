@@ -29,6 +29,7 @@ from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
 from inferd.pipeline.picture_memory import memory as picture_memory
+from inferd.serving.summary import summaries
 from tests import models
 from tests.record.records import columns, record, tapped
 
@@ -395,7 +396,7 @@ def test_a_model_that_fails_can_be_skipped(tmp_path: Path, made: list[Repository
         return made[-1]
 
     found, named = tmp_path / "found", tmp_path / "named"
-    models.repository(found, {"a": IDENTITY, "b": {1: IDENTITY, 2: b"junk"}}, {"b": "version_policy { all { } }"})
+    models.repository(found, {"a": IDENTITY, "b": {1: b"junk", 2: b"junk"}}, {"b": "version_policy { all { } }"})
     models.write(found / "c", "net", IDENTITY)
     models.write(named, "d", b"junk")
     opened = load("auto", found)
@@ -409,6 +410,26 @@ def test_a_model_that_fails_can_be_skipped(tmp_path: Path, made: list[Repository
         with pytest.raises(ConfigError):
             load(mode, *paths)
     assert set(load("skip", found, named / "d.onnx").skipped) == {"b", "c", "d"}
+
+
+@pytest.mark.parametrize("path", [".", "m"])
+def test_a_version_that_fails_keeps_no_other_from_serving(
+    tmp_path: Path, path: str, load: Load, made: list[Repository], caplog: pytest.LogCaptureFixture
+) -> None:
+    models.repository(tmp_path, {"m": {1: IDENTITY, 2: b"junk", 3: IDENTITY}}, {"m": "version_policy { all { } }"})
+    with pytest.raises(ConfigError, match="model 'm' cannot be loaded"):
+        load(tmp_path / path)  # with on_model_error exit
+    made.append(opened := Repository(deliver=Batch.deliver, host=Host(4, 4), on_model_error="auto"))
+    opened.load(tmp_path / path)
+    assert listed(opened) == [("m", "1", "READY"), ("m", "2", "UNAVAILABLE"), ("m", "3", "READY")]
+    assert opened.skipped == {}
+    assert opened.broken["m", 2].startswith("the last load failed: model 'm' cannot be loaded")
+    assert [(each.version, bool(each.error)) for each in summaries(opened)] == [(1, False), (3, False), (2, True)]
+    assert "model 'm' version 2 was not loaded: model 'm' cannot be loaded" in caplog.text
+    assert caplog.text.rstrip().endswith("; version 1, 3 is served")
+    assert infer(opened, "m") == 1
+    with pytest.raises(NotFound, match="serves no version 2; it serves 1, 3"):
+        opened.lookup("m", "2")
 
 
 @pytest.mark.parametrize(
