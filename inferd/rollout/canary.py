@@ -235,6 +235,8 @@ class Canary:
         self._watch()
         if not self._is_there:  # another process began the canary, and this one has not followed the label yet
             candidate = self._candidate.model
+            if labelled == rollout.candidate and (why := self._site.repository.why_broken(rollout.model, labelled)):
+                return self._end_as(rollout, State.ROLLED_BACK, f"version {labelled} takes no requests: {why}")
             self._is_there = labelled == rollout.candidate and candidate is not None and candidate.state is ModelState.READY
             return self._told(rollout)
         if why := self._lost(elapsed_s):

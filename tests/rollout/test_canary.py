@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,16 @@ class TestDecisions:
         until(lambda: state(caller) == "ROLLED_BACK")
         assert "version 2 takes no requests" in status(caller).reason
 
+    def test_a_candidate_that_is_broken_at_a_restart(self, folder: Path) -> None:
+        with serve(folder) as served, Caller(served.address) as caller:
+            rollouts_stable(caller, 1)
+            start(caller, **QUIET)
+        os.truncate(folder / "m" / "2" / "model.onnx", 50)
+        with serve(folder) as served, Caller(served.address) as caller:
+            assert set(versions(caller)) == {"1"}
+            until(lambda: state(caller) == "ROLLED_BACK")
+            assert status(caller).reason.startswith("version 2 takes no requests: the last load failed: model 'm' cannot be loaded")
+
     def test_no_decision_in_time_holds(self, caller: Caller, folder: Path) -> None:
         start(caller, patience_s=0)
         until(lambda: state(caller) == "HOLD")
@@ -246,6 +258,13 @@ class TestDecisions:
         assert end(caller, "Promote").state == options.PROMOTED
         assert set(versions(caller)) == {"2"}
         until(lambda: labels(folder) == {"stable": 2})
+
+    def test_a_rollback_waits_for_no_load(self, caller: Caller, served: ServerFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The loader's thread is busy with another model: the label `canary` goes later."""
+        start(caller, **QUIET)
+        monkeypatch.setattr(served.server._models.rollouts.lifecycle, "label", lambda *_: Future())
+        assert end(caller, "RollBack").state == options.ROLLED_BACK
+        assert set(versions(caller)) == {"1"}
 
     def test_reported_outcomes_roll_back(self, caller: Caller) -> None:
         """A client may report as soon as it has its response: the server knows the id."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,45 +146,32 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-class Disk:
-    """Is full until there is room."""
+@contextmanager
+def full_disk() -> Iterator[list[str]]:
+    """What was tried meanwhile."""
+    tries: list[str] = []
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._patch = monkeypatch
-        self.tries = 0
+    def full(*_: object) -> None:
+        tries.append("write")
+        raise OSError(28, "No space left on device")
 
-        def full(*_: object) -> None:
-            self.tries += 1
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(state, "replace", full)
-        monkeypatch.setattr(Audit, "_write", full)
-
-    def room(self) -> None:
-        self._patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "replace", full)
+        patch.setattr(Audit, "_write", full)
+        yield tries
 
 
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Disk]:
-    return lambda: Disk(pytest.MonkeyPatch())
-
-
-def test_a_rollback_that_cannot_be_written_holds_and_is_written_later(
-    tmp_path: Path, full_disk: Callable[[], Disk], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_rollback_that_cannot_be_written_holds_and_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story(world: World) -> None:
         arm = await world.start()
-        disk = full_disk()
-        try:
+        with full_disk() as tries:
             arm.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
-            await until(lambda: disk.tries > 5)
+            await until(lambda: len(tries) > 5)
             assert "the decision: {" in caplog.text
             assert "that of model 'm' is ROLLED_BACK in this process, but a restart and other processes do not know it" in caplog.text
             assert world.kept().state is State.RUNNING
             await world.rollouts._follow()
             assert world.now().state is State.ROLLED_BACK
-        finally:
-            disk.room()
         await until(lambda: world.kept().state is State.ROLLED_BACK and world.audited() == ["started", "rolled_back"])
         await world.rollouts._follow()
         assert world.now().state is State.ROLLED_BACK
@@ -287,20 +275,18 @@ def test_a_broken_file_keeps_no_rollback_from_taking_effect(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
-def test_a_start_that_cannot_be_written_is_undone(tmp_path: Path, full_disk: Callable[[], Disk], is_taken: bool) -> None:
+def test_a_start_that_cannot_be_written_is_undone(tmp_path: Path, is_taken: bool) -> None:
     """But what another process has begun meanwhile keeps its label."""
 
     async def story(world: World) -> None:
         other = Rollout(id="0" * 16, model="m", kind=Kind.CANARY, stable=1, candidate=2)
         file = RolloutFile(tmp_path / "rollouts.json")
         world.before_begin = lambda arm: file.write({"m": other}) if is_taken else None
-        disk = None if is_taken else full_disk()
-        try:
-            with pytest.raises(RequestError, match="has one already" if is_taken else "cannot be written"):
-                await world.start()
-        finally:
-            if disk is not None:
-                disk.room()
+        with (
+            nullcontext() if is_taken else full_disk(),
+            pytest.raises(RequestError, match="has one already" if is_taken else "cannot be written"),
+        ):
+            await world.start()
         assert world.arms[0].done == ["begun", "abandoned" if is_taken else "undone"]
         if is_taken:
             await until(lambda: len(world.arms) == 2 and world.now().id == other.id)

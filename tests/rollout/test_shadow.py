@@ -221,7 +221,9 @@ def test_what_cannot_be_a_shadow_is_rejected_and_changes_nothing(folder: Path, c
     assert start(guards={"flips": 2}) == "INVALID_ARGUMENT: guards: flips: expected a number between 0 and 1, got 2"
     whole = start(model_name="crashes", candidate_version=0, guards={"mean": 0.1})
     assert whole == "INVALID_ARGUMENT: guards: mean: model 'crashes' has no output of floats; leave this guard out"
-    assert start(guards={"flips": float("nan")}).startswith("INVALID_ARGUMENT: guards: expected at most 16 limits that are numbers")
+    assert start(guards={"flips": float("nan")}) == "INVALID_ARGUMENT: guards: flips: expected a number such as 0.02, got nan"
+    many = start(guards={f"g{number}": 0.1 for number in range(17)})
+    assert many == "INVALID_ARGUMENT: guards: expected at most 16, got 17; leave some out"
     assert start(candidate_version=-1).startswith("INVALID_ARGUMENT: candidate_version: expected a number from 1")
     assert (
         start(candidate_version=7) == "INVALID_ARGUMENT: candidate_version: expected one of 3, 4, got 7: model 'other' has no such version"
