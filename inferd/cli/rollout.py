@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ def _guards(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
             guards[name] = float(limit.removesuffix("%")) / (100 if limit.endswith("%") else 1)
         except ValueError:
             raise click.BadParameter(f"expected NAME=LIMIT, such as errors=2%, got {text!r}") from None
+        if not math.isfinite(guards[name]):
+            raise click.BadParameter(f"{name}: expected a limit such as 2% or 0.02, got {limit!r}")
     return guards
 
 
@@ -116,6 +119,7 @@ def rollout() -> None:
     inferd rollout shadow localhost:8001 digits 2 --sample 10%
     inferd rollout status localhost:8001 digits
     inferd rollout canary localhost:8001 digits 2 --steps 1%,10%,50%,100%
+    inferd rollout canary localhost:8001 digits 2 --guard flips=1%
     inferd rollout rollback localhost:8001 digits --reason "slower"
     """
 
@@ -286,8 +290,8 @@ HEAD = ("guard", "n", "estimate", "band", "limit", "verdict", "")
 
 def plain(each: Any) -> Iterator[str]:
     yield title(each)
-    if each.counts:
-        yield f"  {counts(each)}"
+    if counted := counts(each):
+        yield f"  {counted}"
     table = rows(each)
     if table:
         widths = [max(len(row[column]) for row in (HEAD, *table)) for column in range(len(HEAD))]
@@ -340,7 +344,7 @@ def _live(asked: Asked, model: str) -> None:
                 table.add_row(*map(Text, cells), Text(verdict, MARKS.get(verdict, "")), Text(words))
             parts += [
                 Text(title(each), "bold"),
-                Text(counts(each), "dim"),
+                *([Text(counted, "dim")] if (counted := counts(each)) else []),
                 *([table] if each.evidence else []),
                 Text(one_line(each.reason)),
             ]

@@ -68,8 +68,11 @@ class RolloutControl:
                 raise InvalidArgument(f"{name}: expected none for a shadow, which takes no steps, got {seconds:g}")
             if not 0 <= seconds <= LONGEST_S:
                 raise InvalidArgument(f"{name}: expected seconds from 0 to {LONGEST_S:.0f}, which are 366 days, got {seconds:g}")
-        if len(request.guards) > MAX_GUARDS or not all(math.isfinite(limit) for limit in request.guards.values()):
-            raise InvalidArgument(f"guards: expected at most {MAX_GUARDS} limits that are numbers")
+        if len(request.guards) > MAX_GUARDS:
+            raise InvalidArgument(f"guards: expected at most {MAX_GUARDS}, got {len(request.guards)}; leave some out")
+        for name, limit in request.guards.items():
+            if not math.isfinite(limit):
+                raise InvalidArgument(f"guards: {name[:64]}: expected a number such as 0.02, got {limit:g}")
         rollout = await self._found.start(
             request.model_name,
             Kind(options.RolloutKind.Name(request.kind)),

@@ -70,6 +70,7 @@ def test_a_canary_over_http(served: ServerFixture, call: Callable[..., Any]) -> 
         (("shadow", "m", "--sample", "0"), "expected a share such as 10% or 0.1, above 0 and up to 100%, got '0'"),
         (("canary", "m", "--steps", "1%,x"), "expected a share such as 10% or 0.1, above 0 and up to 100%, got 'x'"),
         (("shadow", "m", "--guard", "flips"), "expected NAME=LIMIT, such as errors=2%, got 'flips'"),
+        (("canary", "m", "--guard", "errors=nan"), "errors: expected a limit such as 2% or 0.02, got 'nan'"),
         (("shadow", "m", "0"), "0 is not in the range x>=1"),
         (("canary", "m", "--dwell", "soon"), "expected a time such as 10s, 250ms or 2m, got 'soon'"),
     ],
@@ -114,6 +115,11 @@ def test_what_a_shadow_has_shown(verdicts: list[str], words: str) -> None:
     status = options.RolloutStatus(kind=options.SHADOW, state=options.RUNNING, candidate_version=2, evidence=evidence)
     assert rollout.conclusion(status) == words
     assert list(rollout.plain(status))[-1] == f"  {words}"
+
+
+def test_counts_of_nothing_have_no_line() -> None:
+    status = options.RolloutStatus(model_name="m", kind=options.CANARY, counts={"stable": 0, "canary": 0}, reason="started")
+    assert len(list(rollout.plain(status))) == 2
 
 
 def test_a_terminal_is_drawn_on_until_the_rollout_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
