@@ -116,7 +116,7 @@ class Canary:
         self._absent_s = 0.0
         self._ended = False
         self._over: tuple[State, str] | None = None  # how it has ended, and why
-        self._before = 0  # the version that the label named before `begin`
+        self._before: int | None = None  # the version that the label named before it was moved, or 0; None: it was not moved
         self._is_there = False  # the candidate takes requests, and its label says so
 
     # ---- life ----
@@ -140,7 +140,8 @@ class Canary:
         self._leave()
         if self._shadow is not None:
             await self._shadow.undo()
-        await self._unlabel(self._before)
+        if self._before is not None:
+            await self._unlabel(self._before)
 
     def _check(self, serving: Mapping[int, Model]) -> None:
         """Whether clients of the stable version can be answered by the candidate."""

@@ -412,8 +412,11 @@ class TestBadInput:
         assert labels(folder, "other") == {"stable": 1}
         assert caller.infer(infer_request("other", {"x": ROWS})).model_version == "1"
 
-    def test_a_start_that_cannot_be_written_leaves_nothing(self, caller: Caller, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_start_that_fails_leaves_nothing(self, caller: Caller, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where it is rejected at once, and where it cannot be written."""
         rollouts_stable(caller, 1, label="canary")
+        assert "steps: " in self.rejected(caller, steps=(1.0,))  # type: ignore[arg-type]
+        assert labels(folder) == {"stable": 1, "canary": 1}
 
         def full(*_: object) -> None:
             assert labels(folder) == {"stable": 1, "canary": 2}
