@@ -488,7 +488,10 @@ class Repository:
         """Makes the table that requests are looked up in: a reader sees the old or the new one."""
         ready = sorted((model for model in self._models if model.state is State.READY), key=lambda model: model.version)
         routes = {(model.name, str(model.version)): model.route for model in ready}
-        newest = {(model.name, ""): model.route for model in ready if not self._unloaded_stable(model.name)}
+        there = {(model.name, model.version) for model in self._models}
+        named = {name: versions_of(self.labels, name).get(STABLE) for name in self.labels}
+        waiting = {name for name, version in named.items() if version and (name, version) not in there}
+        newest = {(model.name, ""): model.route for model in ready if model.name not in waiting}  # no other version than the stable one
         labelled = {
             (name, label): route
             for name in self.labels

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from inferd.serving import memory, native
 from tests import models
+from tests.command import environment
 from tests.http2_peer import Peer
 from tests.server_fixtures import LIMIT_S, ServerFixture
 
@@ -35,31 +37,44 @@ def test_pages_that_hold_nothing_go_back() -> None:
     assert keep
 
 
+# In a process of its own: in one that has had many threads, a new thread gets a heap with holes.
+A_THREAD_S_HEAP = f"""
+import os, threading
+from pathlib import Path
+from inferd.serving import memory
+
+def rss_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+blocks, used, done = [], threading.Event(), threading.Event()
+
+def use():
+    memory.watch_heap()
+    blocks.extend(bytearray(b"x") * {BLOCK_NBYTES} for _ in range({BLOCKS // 2}))
+    used.set()
+    done.wait({LIMIT_S})
+
+large = bytearray(30 << 20)
+del large  # from now on heaps keep twice as much at their ends
+thread = threading.Thread(target=use)
+thread.start()
+assert used.wait({LIMIT_S})
+full = rss_bytes()
+with memory.giving_back():
+    blocks.clear()
+    assert rss_bytes() > full - {BLOCK_NBYTES * BLOCKS // 8}  # a thread that frees has Python's lock
+assert rss_bytes() < full - {BLOCK_NBYTES * BLOCKS // 4}
+done.set()
+thread.join()
+"""
+
+
 @pytest.mark.skipif(memory._trim is None, reason="not glibc")
 @pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the address sanitizer's allocator, not glibc's")
 def test_the_end_of_a_thread_s_heap_goes_back() -> None:
     """malloc_trim alone leaves it: what a loader's thread has used. It goes once all is free, without Python's lock."""
-    blocks: list[Any] = []
-    used, done = threading.Event(), threading.Event()
-
-    def use() -> None:
-        memory.watch_heap()
-        blocks.extend(bytearray(b"x") * BLOCK_NBYTES for _ in range(BLOCKS // 2))
-        used.set()
-        done.wait(LIMIT_S)
-
-    large = bytearray(30 << 20)
-    del large  # from now on heaps keep twice as much at their ends
-    thread = threading.Thread(target=use)
-    thread.start()
-    assert used.wait(LIMIT_S)
-    full = rss_bytes()
-    with memory.giving_back():
-        blocks.clear()
-        assert rss_bytes() > full - BLOCK_NBYTES * BLOCKS / 8  # a thread that frees has Python's lock
-    assert rss_bytes() < full - BLOCK_NBYTES * BLOCKS / 4
-    done.set()
-    thread.join()
+    done = subprocess.run([sys.executable, "-c", A_THREAD_S_HEAP], env=environment(), check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(memory._set is None, reason="not glibc")
