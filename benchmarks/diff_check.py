@@ -122,6 +122,7 @@ def check_self(folder: Path, report: Report, runs: int) -> None:
         false_alarms += "costs more" in said
         if code:
             print(f"  run {number}: exit {code}: {said.splitlines()[0]}", flush=True)
+    report.numbers["self"] = {"exit_0": codes[0] / runs, "called_slower": false_alarms / runs}
     report.add("a model with itself: exit 0", "in all runs", f"{codes[0]} of {runs}", codes[0] == runs)
     alarms = f"{false_alarms} of {runs}; {(time.monotonic() - begun) / runs:.1f} s a run"
     report.add("a model with itself: called slower", "<= 2 of 100", alarms, false_alarms <= 0.02 * runs)
@@ -145,6 +146,7 @@ def check_slower(folder: Path, report: Report, runs: int) -> None:
         found += code == 1 and "p50 latency" in said
         if code != 1:
             print(f"  run {number}: exit {code}: {said.splitlines()[0]}", flush=True)
+    report.numbers["slower"] = {"slower": round(slower, 4), "found": found / runs}
     what = f"p50 {100 * slower:+.1f} % ({LAYERS + round(more)} layers for {LAYERS}): found"
     report.add(what, ">= 95 of 100", f"{found} of {runs}", found >= 0.95 * runs)
 
@@ -167,6 +169,7 @@ def check_changed(folder: Path, report: Report, runs: int) -> None:
         (folder / "new.onnx").write_bytes(classifier(weights, rows[np.random.default_rng(seed).choice(1000, 10, replace=False), 0]))
         code, said = diff(folder, "old.onnx", "new.onnx", "--on", "requests", "--no-performance")
         exact += code == 1 and "decides 10 of 1,000 requests differently (1 %)" in said
+    report.numbers["changed"] = {"named": named / runs, "counted": exact / runs}
     report.add("one changed row in 1,000: named", ">= 95 of 100", f"{named} of {runs}", named >= 0.95 * runs)
     report.add("flips in 1 % of the rows: counted exactly", ">= 95 of 100", f"{exact} of {runs}", exact >= 0.95 * runs)
     quantize_dynamic(folder / "old.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8)
@@ -225,6 +228,7 @@ def compare(
         rights = [100 * float((predicted[each] == truth).mean()) for each in (new, "old")]
         shares = [float(text) for text in re.findall(r"(?:NEW is right|OLD) in ([\d.]+) %", said)[:2]]
         agrees = not known or all(abs(share - right) < 0.06 for share, right in zip(shares, rights, strict=True))
+        report.numbers[what] = {"exit": code, "flips": told[0]} | dict(zip(("right", "right_old"), shares, strict=False))
         asked = f"exit {verdict}, {flips} decide otherwise" + (", right {:.1f} % and {:.1f} %".format(*rights) if known else "")
         report.add(what, asked, said.splitlines()[0], code == verdict and told == [flips] and agrees)
 

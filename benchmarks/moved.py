@@ -73,6 +73,8 @@ def told(path: Path, threshold: float) -> Iterator[str]:
         yield f"{path.stem}: {'one run' if lines else 'no run'}, nothing to compare with"
         return
     after, rest = lines[-1], results(lines[-1])
+    if not rest:
+        yield f"{path.stem}: {after['commit']} ({after['time'][:10]}): words alone, no figures"
     for before in reversed(lines[:-1]):
         common = [section for section in rest if section in results(before)]
         if common:
