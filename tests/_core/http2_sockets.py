@@ -133,7 +133,7 @@ class Peer:
         self.bodies: dict[int, bytes] = {}
         self.ended: set[int] = set()
         self.goaways: list[int] = []
-        self.pings = 0
+        self.pings = self.received_nbytes = 0
         self.closed = self.shaken = False
         self._unsent = self._unread = b""
         self.resets: dict[int, int] = {}
@@ -171,6 +171,7 @@ class Peer:
     def _take(self, arrived: bytes) -> None:
         if not arrived:
             self.closed = True
+        self.received_nbytes += len(arrived)
         self._unread += arrived
         while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3], "big")):
             whole, self._unread = self._unread[:size], self._unread[size:]

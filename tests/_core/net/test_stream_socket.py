@@ -338,14 +338,16 @@ def test_a_client_that_reads_nothing_is_found_out_by_its_counts(sockets: Sockets
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_the_output_of_a_connection_that_ends_for_an_error_reaches_its_client(sockets: Sockets, kind: str) -> None:
-    """Responses that wait for the socket, and GOAWAY behind them."""
+    """What waits for the socket, and GOAWAY behind it. Calls whose responses nothing was taken of yet end without one."""
     connection, peer = greeted(sockets, kind, sent_nbytes=10_000)
     streams = [peer.ask(INFER, bytes(16_000)) for _ in range(10)]
     send_all(sockets, peer)
     sockets.until(lambda: connection.unsent_nbytes and sockets.server.totals["calls"] == 10)
     peer.socket.sendall(NO_PING)
     peer.until(lambda: peer.closed)
-    assert peer.ended == set(streams)
+    assert peer.received_nbytes == sockets.server.totals["sent_nbytes"]
+    assert peer.ended
+    assert peer.ended == set(streams[: len(peer.ended)])
     assert peer.goaways == [6]
     assert connection.state == CLOSED
     peer.socket.close()
