@@ -139,7 +139,7 @@ class Cost:
                 unreadable += 1
                 continue
             recorded += len(ids)
-            cut += len(segments.cut) if segments else 0
+            cut += len(segments.faults) if segments else 0
             must = {request for request, at_s in answers.items() if at_s < ended_s - BATCH_S}
             holes = set(range(max(ids, default=-1) + 1)) - ids  # the client sends one after the other
             missing += len((must | holes) - ids)
