@@ -184,10 +184,11 @@ class Lifecycle:
         """A model, or one version; done when all its requests have their responses. Fails with NotFound."""
         return self._order(name, ("unload", version), lambda: self._unload(name, version))
 
-    def label(self, name: str, label: str, version: int) -> Future[None]:
+    def label(self, name: str, label: str, version: int, *, only_new: bool = False) -> Future[None]:
         """The label names that version of a model from now on; 0: there is no such label any more. A version that does not serve is loaded
-        first. Fails with NotFound, InvalidArgument, FailedPrecondition; the label is where it was then."""
-        return self._order(name, ("label", label, version), lambda: self._label(name, label, version))
+        first. only_new: a label that is there already stays where it is. Fails with NotFound, InvalidArgument, FailedPrecondition; the
+        label is where it was then."""
+        return self._order(name, ("label", label, version, only_new), lambda: self._label(name, label, version, only_new))
 
     def roll_back(self, name: str, label: str) -> Future[None]:
         """The label names the version that it named before."""
@@ -369,12 +370,14 @@ class Lifecycle:
         except (ConfigError, StartError):
             return True
 
-    def _label(self, name: str, label: str, version: int) -> Sequence[threading.Thread]:
+    def _label(self, name: str, label: str, version: int, only_new: bool) -> Sequence[threading.Thread]:
         if not version:
             return self._move_labels(name, lambda table: removed(table, name, label))
         if not self.repository.versions(name):
             raise NotFound(f"label: model {shown(name)} is not loaded")
-        return self._move_labels(name, lambda table: moved(table, name, label, version))
+        return self._move_labels(
+            name, lambda table: table if only_new and label in table.get(name, {}) else moved(table, name, label, version)
+        )
 
     def _move_labels(self, name: str, change: Callable[[Table], Table]) -> Sequence[threading.Thread]:
         """Changes the labels of one model: what they name is loaded first, and takes requests under them once the file has them."""

@@ -173,6 +173,7 @@ class Rollouts:
 
     async def _versions(self, model: str, candidate: int) -> tuple[int, int]:
         """The stable version and the candidate. Raises RequestError."""
+        await self._follow_labels()
         stable = versions_of(self.repository.labels, model).get(STABLE) or self.repository.lookup(model, "").version
         place = await asyncio.to_thread(self.lifecycle.place, model)
         there = sorted(() if place is None else place.files)
@@ -194,8 +195,11 @@ class Rollouts:
         model = made.model
         begun(self._table, made)
         begun(await self._ledger.read(), made)
-        if versions_of(self.repository.labels, model).get(STABLE) != made.stable:
-            await asyncio.wrap_future(self.lifecycle.label(model, STABLE, made.stable))
+        if STABLE not in versions_of(self.repository.labels, model):
+            await asyncio.wrap_future(self.lifecycle.label(model, STABLE, made.stable, only_new=True))
+        if (stable := versions_of(self.repository.labels, model).get(STABLE)) != made.stable:
+            where = f"names version {stable}" if stable else "is gone"
+            raise FailedPrecondition(f"rollout: the label '{STABLE}' of model '{model}' {where} since a moment ago; try again")
         arm = self._kinds[made.kind](made, self)
         try:
             await arm.begin()

@@ -182,6 +182,16 @@ class TestSeveralProcesses:
             assert state(first) == "PROMOTED"
             until(lambda: labels(folder) == {"stable": 1})
 
+    def test_a_label_that_another_process_has_moved_stays(self, folder: Path) -> None:
+        """One process is told of the label, and the other one to begin at once."""
+        with serve(folder) as one, serve(folder) as other, Caller(one.address) as first, Caller(other.address) as second:
+            rollouts_stable(second, 2)
+            rollouts_stable(first, 1)
+            found = start(second, version=0, **QUIET)
+            assert (found.stable_version, found.candidate_version) == (1, 2)
+            assert labels(folder) == {"stable": 1, "canary": 2}
+            assert set(versions(second)) == {"1", "2"}
+
     @pytest.mark.parametrize(("workers", "processes"), [(0, 1), (1, 1), (3, 3)])
     def test_a_worker_knows_how_many_decide(self, workers: int, processes: int) -> None:
         settings = Settings(models=("m",), model_control="none", workers=workers)

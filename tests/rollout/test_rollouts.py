@@ -91,7 +91,7 @@ class World:
         self.arms.append(arm)
         return arm
 
-    def label(self, name: str, label: str, version: int) -> Future[None]:
+    def label(self, name: str, label: str, version: int, *, only_new: bool = False) -> Future[None]:
         if self.waiting is not None:
             return self.waiting
         if self.refusal is not None:
