@@ -117,7 +117,7 @@ class Canary:
         self._ended = False
         self._over: tuple[State, str] | None = None  # how it has ended, and why
         self._before: int | None = None  # the version that the label named before it was moved, or 0; None: it was not moved
-        self._is_there = False  # the candidate takes requests, and its label says so
+        self._is_there = False  # the candidate has taken requests
 
     # ---- life ----
 
@@ -234,17 +234,16 @@ class Canary:
             return self._end_as(rollout, *self._over)
         labelled = versions_of(self._site.repository.labels, rollout.model).get(CANARY)
         self._watch()
-        if not self._is_there:  # another process began the canary, and this one has not followed the label yet
-            candidate = self._candidate.model
-            if labelled == rollout.candidate and (why := self._site.repository.why_broken(rollout.model, labelled)):
-                return self._end_as(rollout, State.ROLLED_BACK, f"version {labelled} takes no requests: {why}")
-            self._is_there = labelled == rollout.candidate and candidate is not None and candidate.state is ModelState.READY
-            return self._told(rollout)
-        if why := self._lost(elapsed_s):
+        candidate = self._candidate.model
+        self._is_there = self._is_there or (candidate is not None and candidate.state is ModelState.READY)
+        why = self._lost(elapsed_s) if self._is_there else self._broken()
+        if why:
             return self._end_as(rollout, State.ROLLED_BACK, why)
         if labelled != rollout.candidate:
             why = f"the label '{CANARY}' was moved from version {rollout.candidate} to {labelled or 'none'} meanwhile"
             return self._end_as(rollout, State.STOPPED, why)
+        if not self._is_there:  # after a restart it may be on demand, and no request goes to it
+            return self._told(rollout)
         if self._shadow is not None and not self._blind and (why := self._shadow.watch()):
             self._blind = f"no step is taken, because nothing can be compared: {why}"
             self._shadow.untap()
@@ -281,6 +280,11 @@ class Canary:
         if self._absent_s < ABSENT_S:
             return ""
         return f"version {self._rollout.candidate} takes no requests: {candidate.reason if candidate is not None else 'it is not loaded'}"
+
+    def _broken(self) -> str:
+        """Why the candidate could not be loaded; '' while it may be."""
+        why = self._site.repository.why_broken(self._rollout.model, self._rollout.candidate)
+        return f"version {self._rollout.candidate} takes no requests: {why}" if why else ""
 
     def _watch(self) -> None:
         """Counts at the models that serve now: a reload makes others."""

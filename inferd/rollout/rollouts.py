@@ -61,13 +61,13 @@ class Rollouts:
         self._ledger, self._kinds = ledger, kinds
         self._table: Table = {}  # as this process knows it: newer evidence than the file
         self._arms: dict[str, Arm] = {}  # by model; replaced as a whole, for the thread reads it
-        self._settled: set[str] = set()  # rollouts whose label was seen in its place: another process sets it, and this one follows
         self._starting: set[str] = set()  # models whose rollout begins
         self._locks: dict[str, asyncio.Lock] = {}  # of each model's arm, and of how its rollout ends
         self._moving: dict[str, Future[None]] = {}  # of promotions: the order that moves the label
         self._again_ns: dict[str, int] = {}  # when a promotion that could not be carried out is tried again, by model
         self._following = False
         self._timer: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None  # of a look at the file: labels could not be read
         self._saved_ns = 0
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -153,9 +153,9 @@ class Rollouts:
     def close(self) -> None:
         """The server stops. What runs goes on after the next start. Idempotent."""
         self._stopping.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in filter(None, (self._timer, self._retry)):
+            timer.cancel()
+        self._timer = None
         for task in self._tasks:
             task.cancel()
         for model, arm in self._arms.items():
@@ -213,7 +213,6 @@ class Rollouts:
                 await arm.undo()
             self.spawn(self._follow())
             raise
-        self._settled.add(made.id)
         self._know(made)
         self._adopt_arm(model, arm)
         await self._ledger.audit("started", made)
@@ -310,9 +309,7 @@ class Rollouts:
     def _moved(self, rollout: Rollout) -> Rollout | None:
         """A person has moved the label `stable` meanwhile: the rollout has nothing to compare with any more."""
         stable = versions_of(self.repository.labels, rollout.model).get(STABLE)
-        if stable == rollout.stable:
-            self._settled.add(rollout.id)
-        if stable == rollout.stable or rollout.id not in self._settled or not rollout.runs or self._lock(rollout.model).locked():
+        if stable == rollout.stable or not rollout.runs or self._lock(rollout.model).locked():
             return None
         reason = f"the label '{STABLE}' was moved from version {rollout.stable} to {stable or 'none'} meanwhile"
         return msgspec.structs.replace(rollout, state=State.STOPPED, reason=reason)
@@ -363,11 +360,14 @@ class Rollouts:
         begins = [model for model in news if table[model].runs and model not in self._arms and self._is_served(model)]
         for model in news:
             if model not in begins:
-                await self._follow_one(model)
-        if begins or any(not table[model].runs for model in news):
-            await self._follow_labels()
+                await self._follow_one(table[model])
+        if (begins or any(not table[model].runs for model in news)) and not await self._follow_labels() and begins:
+            if self._retry is not None:
+                self._retry.cancel()
+            self._retry = self.loop.call_later(SAVE_S, self._look)  # a rollout whose labels are not known would seem to have lost them
+            return
         for model in begins:
-            await self._follow_one(model)
+            await self._follow_one(table[model])
 
     def _is_news(self, there: Rollout) -> bool:
         """Whether the file knows more of a rollout than this process. Nothing that has ended here runs again."""
@@ -383,11 +383,12 @@ class Rollouts:
         here, place = (known.step, known.share), (there.step, there.share)
         return place > here or (place == here and there.state is not known.state)
 
-    async def _follow_one(self, model: str) -> None:
+    async def _follow_one(self, seen: Rollout) -> None:
+        model = seen.model
         async with self._lock(model):
             rollout = await self._there(model)  # once more: this process may have written meanwhile
-            if rollout is None or not self._is_news(rollout):
-                return
+            if rollout is None or rollout.id != seen.id or not self._is_news(rollout):
+                return  # another rollout, with labels of its own, is followed with the next look at the file
             known, arm = self._table.get(model), self._arms.get(model)
             if arm is not None and known is not None and known.id != rollout.id:
                 arm.abandon()  # the label belongs to the other one
@@ -409,12 +410,15 @@ class Rollouts:
             if rollout.runs and arm is not None:
                 self._adopt_arm(model, arm)
 
-    async def _follow_labels(self) -> None:
-        """Another process has moved labels: this one takes them now, and not with its next look at the files of models."""
+    async def _follow_labels(self) -> bool:
+        """Another process has moved labels: this one takes them now, and not with its next look at the files of models. Whether it has
+        them."""
         try:
             await asyncio.wrap_future(self.lifecycle.compare({""}))
         except InferdError as error:
             log.error("labels stay as they are: %s", error)
+            return False
+        return True
 
     def _is_served(self, model: str) -> bool:
         return model in self.repository.names() | self.repository.on_demand

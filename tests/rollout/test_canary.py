@@ -437,6 +437,18 @@ class TestBadInput:
         assert labels(folder) == {"stable": 1, "canary": 1}
         assert set(versions(caller)) == {"1"}
 
+    @pytest.mark.parametrize("kept", [{"stable": {"version": 1}}, {"stable": {"version": 2}, "canary": {"version": 2}}])
+    def test_a_label_that_moves_while_no_server_runs_ends_it(self, folder: Path, kept: dict[str, Any]) -> None:
+        with serve(folder) as served, Caller(served.address) as caller:
+            rollouts_stable(caller, 1)
+            start(caller, **QUIET)
+        (folder / ".inferd-labels.json").write_text(json.dumps({"m": kept}))
+        with serve(folder) as served, Caller(served.address) as caller:
+            until(lambda: state(caller) == "STOPPED")
+            assert "was moved from version" in status(caller).reason
+            assert set(versions(caller)) == {str(kept["stable"]["version"])}
+            until(lambda: labels(folder) == {"stable": kept["stable"]["version"]})
+
     @pytest.mark.parametrize("label", ["stable", "canary"])
     def test_a_label_that_moves_meanwhile_ends_it(self, caller: Caller, label: str) -> None:
         start(caller, **QUIET)

@@ -326,3 +326,18 @@ def test_how_another_process_has_ended_it_holds(tmp_path: Path) -> None:
         assert world.repository.labels["m"]["stable"].version == 1
 
     run(tmp_path, story)
+
+
+def test_a_rollout_begins_here_once_the_labels_are_known(tmp_path: Path) -> None:
+    """Another process began it, and has set labels that cannot be read yet."""
+
+    async def story(world: World) -> None:
+        refusals: list[Exception | None] = [FailedPrecondition("the file of labels is broken"), None]
+        world.lifecycle.compare = lambda names: done(refusals.pop(0))
+        RolloutFile(tmp_path / "rollouts.json").write({"m": Rollout(id="0" * 16, model="m", kind=Kind.CANARY, stable=1, candidate=2)})
+        await world.rollouts.resume()
+        assert world.arms == []
+        await until(lambda: bool(world.arms) and world.now().state is State.RUNNING)
+        assert refusals == []
+
+    run(tmp_path, story)
