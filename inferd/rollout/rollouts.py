@@ -16,6 +16,7 @@ import secrets
 import threading
 import time
 from contextlib import suppress
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -45,6 +46,13 @@ FOLLOW_S = 0.5  # between two looks at the file, which another process may have 
 IDLE_S = 0.002  # the thread's pause, once nothing is to be worked off
 
 
+class Start(Enum):
+    """Of a rollout that begins. REVOCABLE: it ends if its client leaves. FINAL: it is written, or undone, whatever the client does."""
+
+    REVOCABLE = auto()
+    FINAL = auto()
+
+
 class Rollouts:
     """kinds: what makes the arm of each kind. lifecycle: None: models stay as they are, and so no rollout begins."""
 
@@ -61,7 +69,7 @@ class Rollouts:
         self._ledger, self._kinds = ledger, kinds
         self._table: Table = {}  # as this process knows it: newer evidence than the file
         self._arms: dict[str, Arm] = {}  # by model; replaced as a whole, for the thread reads it
-        self._starting: set[str] = set()  # models whose rollout begins
+        self._starting: dict[str, Start] = {}  # models whose rollout begins
         self._locks: dict[str, asyncio.Lock] = {}  # of each model's arm, and of how its rollout ends
         self._moving: dict[str, Future[None]] = {}  # of promotions: the order that moves the label
         self._again_ns: dict[str, int] = {}  # when a promotion that could not be carried out is tried again, by model
@@ -71,7 +79,7 @@ class Rollouts:
         self._saved_ns = 0
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -98,15 +106,15 @@ class Rollouts:
         if kind not in self._kinds:
             raise InvalidArgument(f"kind: expected {' or '.join(self._kinds)}, got {kind}")
         self._check_begun(model)
-        self._starting.add(model)
-        try:
-            stable, candidate = await self._versions(model, candidate)
+
+        async def begin() -> Rollout:
+            stable, version = await self._versions(model, candidate)
             made = Rollout(
                 id=secrets.token_hex(8),
                 model=model,
                 kind=kind,
                 stable=stable,
-                candidate=candidate,
+                candidate=version,
                 sample=sample,
                 steps=tuple(steps),
                 guards=dict(guards),
@@ -117,8 +125,9 @@ class Rollouts:
                 changed_ns=now_ns,
             )
             return await self._begin(made)
-        finally:
-            self._starting.discard(model)
+
+        self._starting[model] = Start.REVOCABLE
+        return await self._outlive(model, begin(), lambda: self._starting.pop(model))
 
     async def stop(self, model: str, reason: str = "") -> Rollout:
         return await self._end(model, State.STOPPED, reason or "a client stopped it")
@@ -202,7 +211,10 @@ class Rollouts:
             raise FailedPrecondition(f"rollout: the label '{STABLE}' of model '{model}' {where} since a moment ago; try again")
         arm = self._kinds[made.kind](made, self)
         try:
-            await arm.begin()
+            try:
+                await arm.begin()
+            finally:
+                self._starting[model] = Start.FINAL
             made = arm.tick(made, time.monotonic_ns())
             await self._ledger.write(lambda table: begun(table, made))
         except BaseException:
@@ -223,12 +235,31 @@ class Rollouts:
         running(self._table, model)
         if state is not State.PROMOTED and (moving := self._moving.get(model)) is not None:
             moving.cancel()  # it may wait for another model's load
-        async with self._lock(model):
+
+        async def end() -> Rollout:
             found = running(self._table, model)
             ended = await self._ended(msgspec.structs.replace(found, state=state, reason=reason))
             if ended.state is not state:  # another process was faster
                 running(self._table, model)
             return ended
+
+        lock = self._lock(model)
+        await lock.acquire()
+        return await self._outlive(model, end(), lock.release)
+
+    async def _outlive(self, model: str, work: Coroutine[Any, Any, Rollout], over: Callable[[], object]) -> Rollout:
+        """Carries work out, even if the client that asked for it leaves: half of an end is none. over: called then."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        for call in (self._tasks.discard, lambda _: over()):
+            task.add_done_callback(call)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._starting.get(model) is Start.REVOCABLE:
+                task.cancel()
+            task.add_done_callback(self._over)  # the log gets its error
+            raise
 
     async def _ended(self, rollout: Rollout) -> Rollout:
         """Carries out the end of a rollout, and returns how it has ended. The model's lock is held. Raises RequestError: it goes on, or
@@ -443,7 +474,7 @@ class Rollouts:
         self._tasks.add(task)
         task.add_done_callback(self._over)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _over(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a rollout could not be carried on: %s", error, exc_info=None if isinstance(error, InferdError) else error)

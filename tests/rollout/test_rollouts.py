@@ -30,7 +30,10 @@ class Arm:
 
     def __init__(self, rollout: Rollout) -> None:
         self.ready = asyncio.Event()
-        self.ready.set()
+        self.may_end = asyncio.Event()
+        for each in (self.ready, self.may_end):
+            each.set()
+        self.before_tick: Callable[[], object] = lambda: None
         self.decides: dict[str, Any] = {}
         self.done: list[str] = []
 
@@ -42,6 +45,7 @@ class Arm:
         self.done.append("undone")
 
     def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
+        self.before_tick()
         return msgspec.structs.replace(rollout, **self.decides) if rollout.runs else rollout
 
     def follow(self, rollout: Rollout) -> None:
@@ -55,6 +59,7 @@ class Arm:
 
     async def end(self, rollout: Rollout) -> Rollout:
         self.done.append(rollout.state)
+        await self.may_end.wait()
         return rollout
 
     def abandon(self) -> None:
@@ -339,5 +344,50 @@ def test_a_rollout_begins_here_once_the_labels_are_known(tmp_path: Path) -> None
         assert world.arms == []
         await until(lambda: bool(world.arms) and world.now().state is State.RUNNING)
         assert refusals == []
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("verb", ["promote", "roll_back", "stop"])
+def test_an_end_that_has_begun_outlives_its_client(tmp_path: Path, verb: str) -> None:
+    async def story(world: World) -> None:
+        arm = await world.start()
+        arm.may_end.clear()
+        ending = asyncio.create_task(getattr(world.rollouts, verb)("m"))
+        await until(lambda: len(arm.done) == 2)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        arm.may_end.set()
+        await until(lambda: not world.kept().runs and len(world.audited()) == 2)
+        assert world.kept() == world.now()
+        assert world.audited() == ["started", world.now().state.lower()]
+        assert world.now().state is {"promote": State.PROMOTED, "roll_back": State.ROLLED_BACK, "stop": State.STOPPED}[verb]
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_a_client_that_leaves_ends_a_start_before_it_is_written(tmp_path: Path, is_ready: bool) -> None:
+    async def story(world: World) -> None:
+        world.before_begin = lambda arm: arm.ready.clear()
+        starting = asyncio.create_task(world.start())
+        await until(lambda: bool(world.arms) and world.arms[0].done == ["begun"])
+        (arm,) = world.arms
+        if is_ready:
+            arm.before_tick = starting.cancel  # just before it is written
+            arm.ready.set()
+        else:
+            starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await until(lambda: not world.rollouts._starting)
+        if is_ready:
+            assert world.kept() == world.now()
+            assert world.audited() == ["started"]
+        else:
+            assert arm.done == ["begun", "undone"]
+            with pytest.raises(RequestError, match="has none"):
+                world.now()
 
     run(tmp_path, story)
