@@ -289,6 +289,7 @@ class Rollouts:
         arm = self._arms.get(rollout.model)
         if arm is not None:
             rollout = await arm.end(rollout)
+        rollout = msgspec.structs.replace(rollout, memory={})  # it never goes on: the file keeps its evidence alone
         self._arms = {name: each for name, each in self._arms.items() if name != rollout.model}
         self._again_ns.pop(rollout.model, None)
         self._know(rollout)
@@ -514,4 +515,5 @@ class Rollouts:
 
 
 def _ended_now(rollout: Rollout) -> Rollout:
-    return msgspec.structs.replace(rollout, changed_ns=time.time_ns(), share=1.0 if rollout.state is State.PROMOTED else 0.0)
+    share = 1.0 if rollout.state is State.PROMOTED else 0.0
+    return msgspec.structs.replace(rollout, changed_ns=time.time_ns(), share=share, memory={})

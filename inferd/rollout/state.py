@@ -93,7 +93,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=LONGEST_S)]
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One rollout. share: of requests that the candidate answers now. dwell_s: of a canary, the least time at a step; patience_s: the
-    time without a decision until it is in HOLD; None: the usual ones. memory: what its kind needs to go on after a restart."""
+    time without a decision until it is in HOLD; None: the usual ones. memory: what its kind needs to go on after a restart; empty
+    once it has ended."""
 
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
     model: str

@@ -20,7 +20,7 @@ from inferd.rollout import rollouts, state
 from inferd.rollout.audit import Audit
 from inferd.rollout.ledger import Ledger
 from inferd.rollout.rollouts import Rollouts
-from inferd.rollout.state import Kind, Rollout, RolloutFile, State
+from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State
 
 LIMIT_S = 30
 
@@ -60,7 +60,10 @@ class Arm:
     async def end(self, rollout: Rollout) -> Rollout:
         self.done.append(rollout.state)
         await self.may_end.wait()
-        return rollout
+        return self._told(rollout)
+
+    def _told(self, rollout: Rollout) -> Rollout:
+        return msgspec.structs.replace(rollout, **{name: each for name, each in self.decides.items() if name in ("memory", "evidence")})
 
     def abandon(self) -> None:
         self.done.append("abandoned")
@@ -389,5 +392,24 @@ def test_a_client_that_leaves_ends_a_start_before_it_is_written(tmp_path: Path, 
             assert arm.done == ["begun", "undone"]
             with pytest.raises(RequestError, match="has none"):
                 world.now()
+
+    run(tmp_path, story)
+
+
+def test_one_that_has_ended_keeps_its_evidence_alone(tmp_path: Path) -> None:
+    """Whether a client ends it, or the server stops before its decision is carried out."""
+
+    async def story(world: World) -> None:
+        evidence = (Evidence("errors", 10),)
+        for name in ("m", "n"):
+            arm = await world.start(name)
+            arm.decides = {"memory": {"seen": [1.5]}, "evidence": evidence}
+        await until(lambda: bool(world.kept("m").memory and world.kept("n").memory))
+        await world.rollouts.stop("m")
+        arm.decides |= {"state": State.ROLLED_BACK}
+        world.rollouts.close()
+        for name in ("m", "n"):
+            assert not world.kept(name).runs
+            assert (world.kept(name).memory, world.kept(name).evidence) == ({}, evidence)
 
     run(tmp_path, story)
