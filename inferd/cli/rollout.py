@@ -15,7 +15,7 @@ from inferd.cli.asking import opened
 from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.health import address
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
-from inferd.cli.say import echo, one_line, say
+from inferd.cli.say import echo, one_line, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -333,22 +333,26 @@ def _live(asked: Asked, model: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    def text(words: str, style: str = "") -> Text:
+        """rich writes what moves a cursor or changes a terminal as it comes."""
+        return Text(printable(one_line(words)), style)
+
     def drawn(found: Sequence[Any]) -> Any:
         parts: list[Any] = []
         for each in found:
             table = Table(box=None, padding=(0, 2, 0, 0))
             for name in HEAD:
-                table.add_column(Text(name), no_wrap=bool(name))
+                table.add_column(text(name), no_wrap=bool(name))
             for row in rows(each):
                 *cells, verdict, words = row
-                table.add_row(*map(Text, cells), Text(verdict, MARKS.get(verdict, "")), Text(words))
+                table.add_row(*map(text, cells), text(verdict, MARKS.get(verdict, "")), text(words))
             parts += [
-                Text(title(each), "bold"),
-                *([Text(counted, "dim")] if (counted := counts(each)) else []),
+                text(title(each), "bold"),
+                *([text(counted, "dim")] if (counted := counts(each)) else []),
                 *([table] if each.evidence else []),
-                Text(one_line(each.reason)),
+                text(each.reason),
             ]
-        return Group(*parts) if parts else Text("no rollout")
+        return Group(*parts) if parts else text("no rollout")
 
     from inferd.protocol import options
 

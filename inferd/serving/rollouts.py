@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import unicodedata
 from typing import TYPE_CHECKING
 
 from inferd.errors import FailedPrecondition, InvalidArgument
@@ -112,6 +113,8 @@ class RolloutControl:
 def _reason(request: options.RolloutRequest) -> str:
     if len(request.reason) > MAX_REASON_CHARS:
         raise InvalidArgument(f"reason: expected at most {MAX_REASON_CHARS} characters, got {len(request.reason)}")
+    if control := next((each for each in request.reason if unicodedata.category(each) == "Cc"), ""):
+        raise InvalidArgument(f"reason: expected text without control characters, on one line, got {control!r} in it; leave it out")
     return request.reason
 
 

@@ -133,3 +133,14 @@ def test_a_terminal_is_drawn_on_until_the_rollout_ends(monkeypatch: pytest.Monke
     assert not states
     assert "m  shadow ROLLED_BACK  version 0 -> 2" in drawn
     assert "worst: request 'a'" in drawn
+
+
+def test_a_terminal_gets_no_control_character_of_the_server(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;OWNED\x07\x9b2J"
+    evidence = [options.RolloutEvidence(guard=evil, verdict=evil, explanation=evil)]
+    told = options.RolloutStatus(state=options.STOPPED, model_name=evil, counts={evil: 1}, evidence=evidence, reason=evil)
+    monkeypatch.setattr(rollout.Asked, "status", lambda *_: [told])
+    rollout._live(rollout.Asked.__new__(rollout.Asked), "m")
+    drawn = capsys.readouterr().out
+    assert drawn.count("OWNED") == 6
+    assert {each for each in drawn if not each.isprintable()} == {"\n"}

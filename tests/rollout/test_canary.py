@@ -384,6 +384,11 @@ class TestBadInput:
             start(caller, model, **given)
         return f"{caught.value.code().name}: {caught.value.details()}"
 
+    def test_a_reason_that_could_change_a_terminal(self, caller: Caller) -> None:
+        request = options.RolloutRequest(model_name="m", reason="slower\x1b]0;OWNED\x07")
+        with pytest.raises(grpc.RpcError, match=r"reason: expected text without control characters, on one line, got '\\x1b' in it"):
+            rollouts(caller, "Stop", request)
+
     def test_two_at_once(self, caller: Caller) -> None:
         start(caller, **QUIET)
         assert "has one already: canary of version 2" in self.rejected(caller)
