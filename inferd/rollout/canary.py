@@ -209,9 +209,10 @@ class Canary:
     def _compare(self, shadow: Shadow) -> None:
         """Responses of another shape or datatype have no decision to compare: they count as flips."""
         found = shadow.found
-        total, worst = found.total, worst_of(found.shifts, self._limits.get(Kind.MEAN, 1.0))
+        limit = self._limits.get(Kind.MEAN, 1.0)
+        total, worst = found.total, worst_of(found.shifts, limit)
         flips = min(total.flipped + total.mismatched, total.requests)
-        self._policy.compare(total.requests, flips, found.shifts[worst].mean if worst else None)
+        self._policy.compare(total.requests, flips, found.shifts[worst].worst(limit)[1] if worst else None)
         if self._blind:
             shadow.abandon()  # requests that wait count as dropped
 
@@ -317,7 +318,7 @@ class Canary:
         if kind is Kind.FLIPS:
             return self._blind or worst_request(found)
         worst = worst_of(found.shifts, self._limits[kind])
-        return self._blind or (mean_words(worst, found.shifts[worst]) if worst else "")
+        return self._blind or (mean_words(worst, found.shifts[worst], self._limits[kind]) if worst else "")
 
     def follow(self, rollout: Rollout) -> None:
         """A share never falls: what the file says may be older than what this process has decided."""

@@ -31,7 +31,7 @@ from inferd.engine.repository import Repository
 from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
 from inferd.record.decoded import array_of
-from inferd.rollout.evidence import MeanShift, rate_band
+from inferd.rollout.evidence import rate_band
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup, Worst
 from inferd.rollout.pipe import Closed, Pipe
 from inferd.rollout.shift import LEARNED_AFTER, OutputShift, floats_of, worst_of
@@ -105,8 +105,8 @@ class Work:
         self._words = {name: word for name, word, _ in model.signature.output_specs}
         floats = floats_of(model.signature.output_specs)
         for name in floats:
-            shift = self.found.shifts.setdefault(name, OutputShift(MeanShift(setup.alpha)))
-            shift.mean.alpha = setup.alpha / len(floats)  # any of them may raise a false alarm
+            shift = self.found.shifts.setdefault(name, OutputShift(setup.alpha))
+            shift.share(setup.alpha / len(floats))  # any of them may raise a false alarm
         self._running: queue.Queue[tuple[Mirrored, LocalCall | RequestError, dict[str, Array]] | None] = queue.Queue(AT_ONCE)
         self._done = self._skipped = self._told = 0
 
@@ -263,16 +263,18 @@ def _needed(events: int, count: int, limit: float, alpha: float) -> int:
 
 
 def _mean_evidence(name: str, shift: OutputShift, limit: float) -> Evidence:
-    low, high = shift.mean.band()
+    _, mean = shift.worst(limit)
+    low, high = mean.band()
     verdict = Verdict.BAD if max(low, -high) > limit else Verdict.OK if max(-low, high) < limit else Verdict.OPEN
-    return Evidence("mean", shift.mean.count, shift.mean.estimate, low, high, limit, verdict, mean_words(name, shift))
+    return Evidence("mean", mean.count, mean.estimate, low, high, limit, verdict, mean_words(name, shift, limit))
 
 
-def mean_words(name: str, shift: OutputShift) -> str:
-    """The output that shifts most, for people."""
-    if shift.spread:
-        return f"worst: output {name!r}, spread {shift.spread:.4g}"
-    return f"{LEARNED_AFTER - shift.learned} more requests tell how widely output {name!r} is spread"
+def mean_words(name: str, shift: OutputShift, limit: float) -> str:
+    """The output that shifts most, and where it does, for people."""
+    if not shift.places:
+        return f"{LEARNED_AFTER - shift.learned} more requests tell how widely output {name!r} is spread"
+    place = f"[..., {shift.worst(limit)[0]}]" if len(shift.places) > 1 else ""
+    return f"worst: output {name!r}{place}, spread {shift.spread:.4g}"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How far the mean of an output of floats lies from that of the stable version, in spreads of the stable output.
+"""How far the means of an output of floats lie from those of the stable version, in spreads of the stable output.
 
     the first LEARNED_AFTER requests   teach the spread: the standard deviation of all elements of the stable responses
-    each later request                 adds one number: the mean difference of its elements, over that spread
+    each later request                 adds one number for each place on the last axis: the mean difference there, over that spread
 
-The spread is frozen, so that no later response moves the measure that it is taken with. Whole numbers and text have no mean that tells
-anything. Never in here: decisions, how responses come here.
+The spread is frozen, so that no later response moves the measure that it is taken with. Each place has a mean, because the mean of all
+probabilities of a softmax is the same whatever it says. Whole numbers and text have no mean that tells anything. Never in here:
+decisions, how responses come here.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 LEARNED_AFTER = 200  # requests
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+MAX_PLACES = 64  # on the last axis; with more, and in an output of one axis, all elements have one mean
 LARGEST = 1e100  # a larger value counts as this one: its square has to be a number, too
 
 
 class OutputShift(msgspec.Struct):
     """One output, in all requests so far."""
 
-    mean: MeanShift  # the band of the shift
+    alpha: float  # the probability that the band of any place is wrong at any time
+    places: list[MeanShift] = []  # none until the spread is frozen
+    width: int = 0  # places in each response that taught the spread; 1: all elements have one mean; 0: none came yet
     learned: int = 0  # requests that the spread is made of
     values: int = 0  # their elements
     center: float = 0.0  # the mean of these
@@ -45,12 +49,31 @@ class OutputShift(msgspec.Struct):
         if not expected.size:
             return
         expected, got = as_numbers(expected, word), as_numbers(got, word)
-        if not self.spread:
+        if not self.places:
             self._learn(expected, word)
             return
+        places = len(self.places)
         with np.errstate(invalid="ignore", over="ignore"):
             alike = (expected == got) | (np.isnan(expected) & np.isnan(got))
-            self.mean.add(float(np.where(alike, 0.0, got - expected).mean() / self.spread))
+            differences = np.where(alike, 0.0, got - expected)
+            # A response with other places than those that taught the spread counts for each with the mean of all its elements.
+            of_places = differences.reshape(-1, places if width_of(expected) == places else 1)
+            means = np.broadcast_to(of_places.mean(axis=0) / self.spread, places)
+        for place, mean in zip(self.places, means.tolist(), strict=True):
+            place.add(mean)
+
+    def share(self, alpha: float) -> None:
+        """Gives the output this alpha: any of its places may raise a false alarm."""
+        self.alpha = alpha
+        for place in self.places:
+            place.alpha = alpha / len(self.places)
+
+    def worst(self, limit: float) -> tuple[int, MeanShift]:
+        """The place that keeps a candidate back most, and its mean: one beyond the limit, else one that may be furthest from 0."""
+        if not self.places:
+            return 0, MeanShift(self.alpha)
+        place = max(range(len(self.places)), key=lambda place: badness(self.places[place], limit))
+        return place, self.places[place]
 
     def _learn(self, expected: Array, word: str) -> None:
         """Adds a request to the spread. Chan, Golub, LeVeque 1979: two sets by their counts, means and sums of squares."""
@@ -61,10 +84,18 @@ class OutputShift(msgspec.Struct):
             self.squares += squares + (center - self.center) ** 2 * self.values * finite.size / count
             self.center += (center - self.center) * finite.size / count
             self.values = count
+        width = width_of(expected)
+        self.width = width if self.width in (0, width) else 1
         self.learned += 1
         if self.learned >= LEARNED_AFTER:
             absolute, relative = tolerance_of(Rule(), word)  # differences of rounding are no shift where an output hardly varies
             self.spread = max(sqrt(self.squares / max(self.values, 1)), absolute + relative * abs(self.center))
+            self.places = [MeanShift(self.alpha / self.width) for _ in range(self.width)]
+
+
+def width_of(array: Array) -> int:
+    """How many places of a response have a mean of their own."""
+    return array.shape[-1] if array.ndim > 1 and array.shape[-1] <= MAX_PLACES else 1
 
 
 def floats_of(outputs: Iterable[tuple[str, str, object]]) -> list[str]:
@@ -73,10 +104,10 @@ def floats_of(outputs: Iterable[tuple[str, str, object]]) -> list[str]:
 
 
 def worst_of(shifts: Mapping[str, OutputShift], limit: float) -> str:
-    """The output that keeps a candidate back most: one beyond the limit, else one that may be furthest from 0. '': there is none."""
+    """The output that keeps a candidate back most. '': there is none."""
+    return max(shifts, key=lambda name: badness(shifts[name].worst(limit)[1], limit), default="")
 
-    def badness(name: str) -> tuple[bool, float]:
-        low, high = shifts[name].mean.band()
-        return max(low, -high) > limit, max(-low, high)
 
-    return max(shifts, key=badness, default="")
+def badness(mean: MeanShift, limit: float) -> tuple[bool, float]:
+    low, high = mean.band()
+    return max(low, -high) > limit, max(-low, high)

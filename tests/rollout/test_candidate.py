@@ -14,10 +14,10 @@ ALPHA = 0.0125
 
 
 def shifted(value: float, requests: int = 2000) -> OutputShift:
-    shift = OutputShift(MeanShift(ALPHA), learned=LEARNED_AFTER, spread=3.0)
+    mean = MeanShift(ALPHA)
     for _ in range(requests):
-        shift.mean.add(value)
-    return shift
+        mean.add(value)
+    return OutputShift(ALPHA, [mean], 1, LEARNED_AFTER, spread=3.0)
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,18 @@ def test_the_mean(value: float, limit: float | None, verdict: Verdict) -> None:
 
 
 def test_a_mean_that_is_not_known_yet_keeps_the_verdict_open() -> None:
-    found = Found(shifts={"y": OutputShift(MeanShift(ALPHA), learned=40)})
+    found = Found(shifts={"y": OutputShift(ALPHA, learned=40)})
     *_, mean = evidence_of(found, {}, ALPHA)
     assert (mean.count, mean.verdict) == (0, Verdict.OPEN)
     assert mean.says == "160 more requests tell how widely output 'y' is spread"
+
+
+def test_the_place_that_shifts_is_told() -> None:
+    still, moved = (shifted(value, 100).places[0] for value in (0.0, -0.3))
+    found = Found(shifts={"y": OutputShift(ALPHA, [still, still, moved], 3, LEARNED_AFTER, spread=3.0)})
+    *_, mean = evidence_of(found, {}, ALPHA)
+    assert mean.estimate == moved.estimate
+    assert mean.says == "worst: output 'y'[..., 2], spread 3"
 
 
 def test_a_model_without_floats_has_no_mean() -> None:
