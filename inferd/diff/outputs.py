@@ -146,6 +146,7 @@ class Difference(msgspec.Struct):
     changed: int = 0  # requests with a value beyond the tolerance, or a mismatch; another label is a flip
     flipped: int = 0  # requests with a decision that flipped
     mismatched: int = 0  # requests with an output that could not be compared
+    decided: int = 0  # requests with a decision
     outputs: dict[str, OutputDifference] = {}
 
     def merge(self, other: Difference) -> None:
@@ -153,8 +154,14 @@ class Difference(msgspec.Struct):
         self.changed += other.changed
         self.flipped += other.flipped
         self.mismatched += other.mismatched
+        self.decided += other.decided
         for name, difference in other.outputs.items():
             self.outputs.setdefault(name, OutputDifference()).merge(difference)
+
+    @property
+    def decisive(self) -> int:
+        """Requests with a decision; 0 as soon as the values of later requests are no probabilities."""
+        return self.decided if any(output.has_decisions for output in self.outputs.values()) else 0
 
     @property
     def excess(self) -> float:
@@ -197,6 +204,7 @@ def compare(
     found.mismatched = int(any(output.mismatches for output in outputs))
     found.changed = int(any(output.values_changed or output.mismatches for output in outputs))
     found.flipped = int(any(output.flips for output in outputs))
+    found.decided = int(any(output.has_decisions for output in outputs))
     return found
 
 

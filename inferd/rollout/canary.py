@@ -27,7 +27,7 @@ from inferd.engine.labels import versions_of
 from inferd.engine.model import State as ModelState
 from inferd.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError
 from inferd.rollout import policy
-from inferd.rollout.candidate import mean_words, worst_request
+from inferd.rollout.candidate import flip_words, mean_words
 from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
 from inferd.rollout.shadow import Shadow
 from inferd.rollout.shift import worst_of
@@ -207,12 +207,13 @@ class Canary:
         return False
 
     def _compare(self, shadow: Shadow) -> None:
-        """Responses of another shape or datatype have no decision to compare: they count as flips."""
+        """Requests with a decision count. Responses of another shape or datatype have none that can be compared: they count as flips."""
         found = shadow.found
         limit = self._limits.get(Kind.MEAN, 1.0)
         total, worst = found.total, worst_of(found.shifts, limit)
-        flips = min(total.flipped + total.mismatched, total.requests)
-        self._policy.compare(total.requests, flips, found.shifts[worst].worst(limit)[1] if worst else None)
+        compared = min(total.decisive + total.mismatched, total.requests)
+        flips = min(total.flipped + total.mismatched, compared)
+        self._policy.compare(compared, flips, found.shifts[worst].worst(limit)[1] if worst else None)
         if self._blind:
             shadow.abandon()  # requests that wait count as dropped
 
@@ -316,7 +317,7 @@ class Canary:
             return ""
         found = self._shadow.found
         if kind is Kind.FLIPS:
-            return self._blind or worst_request(found)
+            return self._blind or flip_words(found)
         worst = worst_of(found.shifts, self._limits[kind])
         return self._blind or (mean_words(worst, found.shifts[worst], self._limits[kind]) if worst else "")
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.rollout.messages import Found, Tensor
 
-__all__ = ["ALPHA", "GUARDS", "evidence_of", "main", "mean_words", "worst_request"]
+__all__ = ["ALPHA", "GUARDS", "evidence_of", "flip_words", "main", "mean_words"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -217,21 +217,26 @@ def described(difference: Difference) -> str:
 
 
 def evidence_of(found: Found, guards: dict[str, float], alpha: float) -> list[Evidence]:
-    """The verdict on each guard of a shadow. guards: limits that are not the usual ones. alpha: of each guard."""
-    limits = GUARDS | guards
+    """The verdict on each guard of a shadow that can tell something, and on each that is asked for. guards: limits that are not the usual
+    ones. alpha: of each guard."""
+    limits, total = GUARDS | guards, found.total
     counts = {
         "errors": (found.failed, found.compared, found.error),
-        "flips": (found.total.flipped, found.total.requests, worst_request(found)),
-        "shapes": (found.total.mismatched, found.total.requests, next(_mismatches(found.total), "")),
+        "flips": (min(total.flipped, total.decisive), total.decisive, flip_words(found)),
+        "shapes": (total.mismatched, total.requests, next(_mismatches(total), "")),
     }
+    if total.requests and not total.decisive and "flips" not in guards:
+        del counts["flips"]
     evidence = [_rate_evidence(guard, *seen, limits[guard], alpha) for guard, seen in counts.items()]
     if name := worst_of(found.shifts, limits["mean"]):
         evidence.append(_mean_evidence(name, found.shifts[name], limits["mean"]))
     return evidence
 
 
-def worst_request(found: Found) -> str:
-    """The request that differs most, for people; '' where none does."""
+def flip_words(found: Found) -> str:
+    """The request that differs most, for people, or why there is no decision; '' where none differs."""
+    if found.total.requests and not found.total.decisive:
+        return "no response has a decision to compare: a class, a label, or a probability from 0 to 1"
     if not found.worst:
         return ""
     worst = found.worst[0]
@@ -245,6 +250,8 @@ def _mismatches(total: Difference) -> Iterator[str]:
 def _rate_evidence(guard: str, events: int, count: int, words: str, limit: float, alpha: float) -> Evidence:
     low, high = rate_band(events, count, alpha)
     verdict = Verdict.BAD if low > limit else Verdict.OK if high < limit else Verdict.OPEN
+    if words and not count:
+        return Evidence(guard, 0, 0.0, low, high, limit, verdict, words)
     says = [words] if events else []
     if verdict is Verdict.OPEN and (needed := _needed(events, count, limit, alpha)) > count:
         says.append(f"about {needed} requests decide if it goes on like this")

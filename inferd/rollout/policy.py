@@ -100,7 +100,7 @@ class Seen(msgspec.Struct):
     slow: TwoArms = msgspec.field(default_factory=TwoArms)
     outcomes: TwoArms = msgspec.field(default_factory=TwoArms)
     threshold_ns: int = 0  # the stable p99, frozen; 0: not yet
-    compared: int = 0
+    compared: int = 0  # requests with a decision
     flips: int = 0
     mean: MeanShift | None = None
 
@@ -165,8 +165,8 @@ class Policy:
         return True
 
     def compare(self, compared: int, flips: int, mean: MeanShift | None) -> None:
-        """Requests that both versions have answered since the canary began, and those of them with another decision. mean: of the output
-        that shifts most, at most with the alpha of its guard."""
+        """Requests with a decision that both versions have answered since the canary began, and those of them with another decision. mean:
+        of the output that shifts most, at most with the alpha of its guard."""
         self.seen.compared, self.seen.flips, self.seen.mean = compared, flips, mean
 
     def report(self, of_candidate: bool, bad: bool) -> None:
@@ -245,7 +245,8 @@ def odds(e_value: float) -> str:
 def _said(found: Finding) -> str:
     """A guard's finding in words."""
     if not found.count:
-        return f"{found.kind.value}: no request was {'compared' if found.kind in PAIRED else 'counted'} yet"
+        which = "request with a decision" if found.kind is Kind.FLIPS else "request"
+        return f"{found.kind.value}: no {which} was {'compared' if found.kind in PAIRED else 'counted'} yet"
     low, high = found.band
     more = "" if found.kind in PAIRED else "more than stable, "
     return f"{found.kind.value}: {low:.4f} to {high:.4f} {more}over {found.count} requests, limit {found.limit:.4g}"

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -17,9 +18,12 @@ import pytest
 from onnx import helper
 
 from inferd.config import Settings
+from inferd.diff.outputs import Difference, compare
 from inferd.protocol import options
 from inferd.rollout import mirror
 from inferd.rollout import state as rollout_state
+from inferd.rollout.canary import Canary
+from inferd.rollout.messages import Found
 from inferd.serving.models import Models
 from inferd.serving.rollouts import MAX_OUTCOMES
 from tests import models
@@ -363,6 +367,22 @@ class TestPairs:
             assert found.reason.startswith("mean: ")
             assert self.balanced(found.counts)
             assert self.told(caller, "mean").estimate > 0.9
+
+    @pytest.mark.parametrize(("got", "passes"), [(9.0, False), (0.9, True)])
+    def test_requests_without_a_decision_allow_no_step(self, got: float, passes: bool) -> None:
+        """1000 responses beyond 0..1, or 1000 probabilities without a flip."""
+        rollout = rollout_state.Rollout(
+            id="0" * 16, model="m", kind=rollout_state.Kind.CANARY, stable=1, candidate=2, guards={"flips": 0.01}, dwell_s=0
+        )
+        site: Any = SimpleNamespace(processes=1)
+        canary, total, one = Canary(rollout, site), Difference(), compare({"y": np.array([[got]])}, {"y": np.array([[got]])})
+        for _ in range(1000):
+            total.merge(one)
+        canary._shadow = shadow = cast("Any", SimpleNamespace(found=Found(total=total), told=lambda rollout: rollout))
+        canary._compare(shadow)
+        (flips,) = [each for each in canary._told(rollout, canary._policy.decide()).evidence if each.guard == "flips"]
+        assert (flips.count, flips.verdict) == ((1000, "ok") if passes else (0, "open"))
+        assert flips.says.startswith("no response has a decision to compare: ") is not passes
 
     def test_a_process_that_cannot_load_allows_no_step(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mirror, "_python", lambda: ["false"])

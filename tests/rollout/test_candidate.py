@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from inferd.diff.outputs import Difference, compare
 from inferd.rollout.candidate import evidence_of
 from inferd.rollout.evidence import MeanShift
 from inferd.rollout.messages import Found
@@ -50,3 +52,16 @@ def test_the_place_that_shifts_is_told() -> None:
 
 def test_a_model_without_floats_has_no_mean() -> None:
     assert [each.guard for each in evidence_of(Found(), {}, ALPHA)] == ["errors", "flips", "shapes"]
+
+
+@pytest.mark.parametrize("guards", [{}, {"flips": 0.02}])
+def test_flips_without_a_decision_are_told_where_they_are_asked_for(guards: dict[str, float]) -> None:
+    """A value beyond 0..1 shows that the 1000 earlier ones, one of which seems to flip, were no probabilities either."""
+    total = Difference()
+    for expected, got in (*[(0.2, 0.2)] * 999, (0.2, 0.8), (7.0, 7.0)):
+        total.merge(compare({"y": np.array([[expected]])}, {"y": np.array([[got]])}))
+    flips = [each for each in evidence_of(Found(total=total), guards, ALPHA) if each.guard == "flips"]
+    assert len(flips) == len(guards)
+    for each in flips:
+        assert (each.count, each.estimate, each.verdict) == (0, 0.0, Verdict.OPEN)
+        assert each.says.startswith("no response has a decision to compare: ")

@@ -132,7 +132,7 @@ class TestHold:
         feed(policy, 100_000, 0.0, 0.0)
         verdict = policy.decide()
         assert verdict.decision is Decision.CONTINUE
-        assert verdict.reason == "flips: no request was compared yet"
+        assert verdict.reason == "flips: no request with a decision was compared yet"
 
     @pytest.mark.parametrize("seconds", [-3600.0, float("-inf")])
     def test_a_clock_that_goes_back_adds_no_time(self, seconds: float) -> None:
