@@ -265,6 +265,8 @@ class Canary:
             rollout = msgspec.structs.replace(rollout, state=State.RUNNING, step=self._policy.seen.step, share=share, reason=verdict.reason)
         elif verdict.decision is Decision.HOLD and rollout.state is State.RUNNING:
             rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=self._blind or verdict.reason)
+        elif verdict.decision is Decision.CONTINUE and rollout.state is State.RUNNING:
+            rollout = msgspec.structs.replace(rollout, reason=self._blind or f"no step yet: {verdict.reason}")
         return self._told(rollout, verdict)
 
     def _end_as(self, rollout: Rollout, state: State, why: str, verdict: policy.Verdict | None = None) -> Rollout:
@@ -309,7 +311,8 @@ class Canary:
         if self._shadow is not None:
             beside = self._shadow.told(rollout)
             counts, memory = {**beside.counts, **counts}, {**beside.memory, **memory}
-        return msgspec.structs.replace(rollout, counts=counts, evidence=evidence, share=share, step=step, memory=memory)
+        steps = self._policy.plan.steps  # a client may have left them out
+        return msgspec.structs.replace(rollout, steps=steps, counts=counts, evidence=evidence, share=share, step=step, memory=memory)
 
     def _told_of(self, kind: Kind) -> str:
         """What people want to know of a guard beside its numbers."""

@@ -258,6 +258,10 @@ class TestDecisions:
             until(lambda: state(caller) == "ROLLED_BACK")
             assert status(caller).reason.startswith("version 2 takes no requests: the last load failed: model 'm' cannot be loaded")
 
+    def test_status_has_the_usual_steps_and_what_is_waited_for(self, caller: Caller) -> None:
+        assert list(start(caller, steps=(), errors=1.0, p99=1.0, **QUIET).steps) == [0.01, 0.1, 0.5, 1.0]
+        until(lambda: status(caller).reason == "no step yet: errors: no request was counted yet; p99: no request was counted yet")
+
     def test_no_decision_in_time_holds(self, caller: Caller, folder: Path) -> None:
         start(caller, patience_s=0)
         until(lambda: state(caller) == "HOLD")
