@@ -1113,7 +1113,7 @@ class RolloutStatus(Message):
     @property
     def evidence(self) -> RepeatedCompositeFieldContainer[RolloutEvidence]: ...
     reason: str
-    """The last decision, and why."""
+    """The last decision, and why; before a canary's next step, what that waits for."""
     started_unix_ns: int
     """Since the Unix epoch, in ns."""
     changed_unix_ns: int
