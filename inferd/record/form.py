@@ -20,11 +20,23 @@ if TYPE_CHECKING:
 
     from inferd._core.codec.columns import Buffer, Columns, TensorColumns, Texts
 
-__all__ = ["FORMAT", "SUFFIX", "arrow", "batch_of", "changed_of", "check_format", "check_schema", "format_metadata", "schema_of"]
+__all__ = [
+    "FORMAT",
+    "MAX_RANK",
+    "SUFFIX",
+    "arrow",
+    "batch_of",
+    "changed_of",
+    "check_format",
+    "check_schema",
+    "format_metadata",
+    "schema_of",
+]
 
 FORMAT = 1
 FORMAT_KEY, VERSION_KEY, CHANGED_KEY = b"inferd.record", b"inferd.version", b"inferd.changed"
 SUFFIX = ".arrow"
+MAX_RANK = 8  # sizes of a shape, as in _core/tensor/tensor.pxd
 COLUMNS = ("id", "model", "version", "arm", "arrival", *TIMES[1:], "code", "error", "inputs", "outputs")
 
 
