@@ -111,7 +111,7 @@ def check_schema(schema: Any, where: str) -> None:
     check_format(schema, where)
     expected = schema_of()
     for name in COLUMNS:
-        found = schema.field(name).type if name in schema.names else None
+        found = schema.field(name).type if schema.names.count(name) == 1 else None
         if found is None or not found.equals(expected.field(name).type):
             raise ConfigError(
                 f"{where}: expected the column {name} of type {expected.field(name).type}, got {found}: it is no record of inferd"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferd.errors import ConfigError
 from inferd.record.decoded import Tensor
-from inferd.record.form import SUFFIX, arrow, changed_of, check_schema, schema_of
+from inferd.record.form import MAX_RANK, SUFFIX, arrow, changed_of, check_schema, schema_of
 from inferd.record.unpacked import unpacked_nbytes
 from inferd.record.writer import segments_of
 
@@ -138,6 +138,7 @@ class Segments:
                 self._check_unpacked(path, number, message)
                 batch = pa.ipc.read_record_batch(message, schema)
                 batch.validate(full=True)
+                _check_values(batch)
             except (pa.ArrowException, OSError, ValueError, struct.error):
                 self.faults[path] = DAMAGED.format(number)
                 return
@@ -224,6 +225,18 @@ def _is_begun(path: Path) -> bool:
         head = file.read(8)
     whole_nbytes = 8 + int.from_bytes(head[4:], "little")
     return head[:4] == b"\xff\xff\xff\xff"[: len(head)] and (len(head) < 8 or path.stat().st_size < whole_nbytes)
+
+
+def _check_values(batch: Any) -> None:
+    """Raises ValueError where a value is null, or shapes have more sizes than tensors may have: each would become a Python object."""
+    arrays = [batch.column(name) for name in schema_of().names]
+    for tensors in (batch.column(name).values for name in ("inputs", "outputs")):
+        shapes = tensors.field("shape")
+        if len(shapes.values) > MAX_RANK * len(shapes):
+            raise ValueError
+        arrays += [tensors, shapes.values, *(tensors.field(place) for place in range(tensors.type.num_fields))]
+    if any(array.null_count for array in arrays):
+        raise ValueError
 
 
 def _rows(batch: Any, where: str) -> Iterator[Recorded]:

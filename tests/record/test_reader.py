@@ -70,6 +70,29 @@ def test_a_tensor_whose_bytes_are_not_those_of_its_shape(tmp_path: Path) -> None
             _ = request.inputs
 
 
+def test_nulls_and_too_many_sizes_are_damage(tmp_path: Path) -> None:
+    file = record(tmp_path, columns(tapped()))
+    with pa.ipc.open_stream(str(file)) as stream:
+        schema, (row,) = stream.schema, stream.read_all().to_pylist()
+    (tensor,) = row["inputs"]
+    lax = pa.schema([field.with_nullable(True) for field in schema], schema.metadata)
+    most = [1] * (form.MAX_RANK - 1) + [4]
+    for change, is_sound in (
+        ({"inputs": [tensor | {"shape": most}], "outputs": []}, True),
+        ({"inputs": [tensor | {"shape": [1, *most]}], "outputs": []}, False),
+        ({"model": None}, False),
+        ({"inputs": None}, False),
+        ({"outputs": [None]}, False),
+        ({"inputs": [tensor | {"shape": None}]}, False),
+        ({"inputs": [tensor | {"shape": [None]}]}, False),
+    ):
+        with pa.ipc.new_stream(str(file), lax) as made:
+            made.write_batch(pa.RecordBatch.from_pylist([row | change], lax))
+        segments = Segments([file])
+        assert [list(request.inputs["x"].shape) for request in segments.requests()] == [most] * is_sound
+        assert segments.faults == ({} if is_sound else {file: "damaged at batch 1; only the batches before it are read"})
+
+
 @pytest.mark.parametrize("part", ["metadata", "body"])
 def test_a_damaged_batch_is_named_and_is_no_missing_end(tmp_path: Path, part: str) -> None:
     file = record(tmp_path, *(columns(tapped(str(number))) for number in range(3)))
