@@ -130,16 +130,17 @@ def _text(element: object) -> str:
 
 
 def _arrays(requests: Iterator[Recorded], to: Path) -> int:
-    """inputs-000000.npz and outputs-000000.npz of each request, as `inferd infer --npz` takes them."""
-    total = 0
+    """inputs-000000.npz of each request, as `inferd infer --npz` and `inferd diff --on` take them, and outputs/outputs-000000.npz: `diff`
+    reads every file of the folder itself as inputs."""
+    total, outputs = 0, to / "outputs"
     try:
-        to.mkdir(parents=True, exist_ok=True)
+        outputs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--to {to}: cannot be written: {error.strerror or error}") from None
     for number, row in enumerate(requests):
-        for kind, arrays in (("inputs", row.inputs), ("outputs", row.outputs)):
+        for path, arrays in ((to / f"inputs-{number:06}.npz", row.inputs), (outputs / f"outputs-{number:06}.npz", row.outputs)):
             if arrays:
-                with _whole(to / f"{kind}-{number:06}.npz") as part:
+                with _whole(path) as part:
                     write_npz(part, arrays)
         total += 1
     return total
