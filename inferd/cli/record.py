@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ from inferd.cli.number import Fraction, Whole
 from inferd.cli.say import one_line, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from inferd.record.decoded import Tensor
-    from inferd.record.reader import Recorded
+    from inferd.record.reader import Recorded, Segments
 
 __all__ = ["record"]
 
@@ -40,15 +41,30 @@ def record() -> None:
     """
 
 
+@contextmanager
+def opened(paths: tuple[str, ...]) -> Iterator[Segments]:
+    """At the end, or an error, it says which files were not read to their ends."""
+    from inferd.record.reader import Segments
+
+    segments = Segments(paths)
+    try:
+        yield segments
+    finally:
+        for path, fault in segments.faults.items():
+            say(one_line(f"{path}: {fault}"), err=True)
+
+
 @record.command()
 @PATHS
 def show(paths: tuple[str, ...]) -> None:
     """Show how many requests of which models a record holds, and what they took."""
+    with opened(paths) as segments:
+        _show(segments)
+
+
+def _show(segments: Segments) -> None:
     import numpy as np
 
-    from inferd.record.reader import Segments
-
-    segments = Segments(paths)
     found: dict[tuple[str, str, str], Group] = {}
     for row in segments.requests():
         found.setdefault((row.model, row.version, row.arm), Group()).add(row)
@@ -69,8 +85,6 @@ def show(paths: tuple[str, ...]) -> None:
                 say("  " + one_line(f"{kind:9} {name}  {told}"))
     for name, what in sorted(segments.changed.items()):
         say("\n" + one_line(f"{name}: {'left out' if what == 'omit' else 'hashed'}"))
-    for path, fault in segments.faults.items():
-        say(f"\n{path}: {fault}", err=True)
 
 
 class Group:
@@ -116,17 +130,20 @@ def _spec(tensor: Tensor) -> str:
 @click.option("-n", "count", type=Whole(1, 1_000_000), default=5, show_default=True, help="How many requests.")
 def head(paths: tuple[str, ...], model: str, version: str, count: int) -> None:
     """Show the first requests with the first values of each tensor."""
-    from inferd.record.reader import read
+    with opened(paths) as segments:
+        for row in islice(segments.found(model, version), count):
+            _show_request(row)
 
-    for row in islice(read(paths, model, version), count):
-        outcome = "OK" if row.code == 0 else f"error {row.code}: {row.error}"
-        named = f" id {row.id}" if row.id else ""
-        arm = f" ({row.arm})" if row.arm else ""
-        when = _when(row.arrival_ns, "us")
-        say(one_line(f"{when}  {row.model} version {row.version}{arm}{named}  {row.times_ns['total_ns'] / 1e6:.3g} ms  {outcome}"))
-        for sign, tensors, arrays in (("<", row.input_tensors, row.inputs), (">", row.output_tensors, row.outputs)):
-            for tensor in tensors:
-                say("  " + one_line(f"{sign} {tensor.name} {_spec(tensor)}  {_values(arrays, tensor.name)}"))
+
+def _show_request(row: Recorded) -> None:
+    outcome = "OK" if row.code == 0 else f"error {row.code}: {row.error}"
+    named = f" id {row.id}" if row.id else ""
+    arm = f" ({row.arm})" if row.arm else ""
+    when = _when(row.arrival_ns, "us")
+    say(one_line(f"{when}  {row.model} version {row.version}{arm}{named}  {row.times_ns['total_ns'] / 1e6:.3g} ms  {outcome}"))
+    for sign, tensors, arrays in (("<", row.input_tensors, row.inputs), (">", row.output_tensors, row.outputs)):
+        for tensor in tensors:
+            say("  " + one_line(f"{sign} {tensor.name} {_spec(tensor)}  {_values(arrays, tensor.name)}"))
 
 
 def _values(arrays: Mapping[str, Any], name: str) -> str:
@@ -146,7 +163,8 @@ def export(paths: tuple[str, ...], model: str, version: str, to: str, count: int
     """Write requests as a table, or as arrays."""
     from inferd.record.export import export as write
 
-    total = write(paths, to, model=model, version=version, count=count)
+    with opened(paths) as segments:
+        total = write(segments, to, model=model, version=version, count=count)
     say(f"{to}: {total} requests")
 
 
@@ -160,5 +178,6 @@ def merge(paths: tuple[str, ...], model: str, sample: float, seed: int, to: str)
     """Make one compressed record of several."""
     from inferd.record.export import merge as write
 
-    total = write(paths, to, model=model, sample=sample, seed=seed)
+    with opened(paths) as segments:
+        total = write(segments, to, model=model, sample=sample, seed=seed)
     say(f"{to}: {total} requests")

@@ -20,26 +20,25 @@ from inferd._core.codec.columns import TIMES
 from inferd.errors import ConfigError
 from inferd.record.form import arrow, schema_of
 from inferd.record.npz import write_npz
-from inferd.record.reader import Segments, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from inferd.record.reader import Recorded
+    from inferd.record.reader import Recorded, Segments
 
 __all__ = ["column_datatypes", "export", "merge"]
 
 HEADS = ("id", "model", "version", "arm", "arrival", "code", "error")
 
 
-def export(paths: Sequence[str], to: str, *, model: str = "", version: str = "", count: int | None = None) -> int:
+def export(segments: Segments, to: str, *, model: str = "", version: str = "", count: int | None = None) -> int:
     """The requests as FILE.parquet, FILE.csv, or a folder of .npz files; returns how many. Raises ConfigError."""
     suffix = Path(to).suffix.lower()
     if suffix not in ("", ".parquet", ".csv"):
         raise ConfigError(f"--to {to}: expected a file that ends in .parquet or .csv, or a folder, got {suffix!r}")
 
     def requests() -> Iterator[Recorded]:
-        return islice(read(paths, model, version), count)
+        return islice(segments.found(model, version), count)
 
     if not suffix:
         return _arrays(requests(), Path(to))
@@ -52,11 +51,11 @@ def export(paths: Sequence[str], to: str, *, model: str = "", version: str = "",
         return write_table(requests(), part, columns)
 
 
-def merge(paths: Sequence[str], to: str, *, model: str = "", sample: float = 1.0, seed: int = 0) -> int:
+def merge(segments: Segments, to: str, *, model: str = "", sample: float = 1.0, seed: int = 0) -> int:
     """One record of several, compressed; of one model, and a share of its requests by chance. Returns how many. Raises ConfigError."""
     if Path(to).suffix != ".arrow":
         raise ConfigError(f"--to {to}: expected a file that ends in .arrow")
-    pa, segments, chance = arrow(), Segments(paths), random.Random(seed)
+    pa, chance = arrow(), random.Random(seed)
     if Path(to).resolve() in {path.resolve() for path in segments.files}:
         raise ConfigError(f"--to {to}: expected another file than those that are merged")
     there = segments.models()

@@ -161,6 +161,17 @@ class Segments:
                 row.where = f"{path.name}, row {number} of a batch"
                 yield row
 
+    def found(self, model: str = "", version: str = "") -> Iterator[Recorded]:
+        """The same as `requests`. Raises ConfigError where there is none."""
+        found = False
+        for request in self.requests(model, version):
+            found = True
+            yield request
+        if not found:
+            there = ", ".join(f"{name} ({count})" for name, count in sorted(self.models().items())[:SHOWN]) or "no requests"
+            asked = f"requests of the model {model!r}{f' version {version}' if version else ''}" if model else "requests"
+            raise ConfigError(f"{self.where}: expected {asked}, got a record of: {there}")
+
     def newest(self, model: str) -> list[Recorded]:
         """Some of the newest requests of one model, in any order. Raises ConfigError where there are none."""
         where = f"{self.where} {self.files[-1]}"
@@ -178,15 +189,7 @@ class Segments:
 
 def read(paths: Sequence[str | Path] | str | Path, model: str = "", version: str = "", where: str = "record") -> Iterator[Recorded]:
     """Every request of a record; of one model where it is given. Raises ConfigError, also where none of it is of that model."""
-    segments = Segments([paths] if isinstance(paths, str | Path) else paths, where)
-    found = False
-    for request in segments.requests(model, version):
-        found = True
-        yield request
-    if not found:
-        there = ", ".join(f"{name} ({count})" for name, count in sorted(segments.models().items())[:SHOWN]) or "no requests"
-        asked = f"requests of the model {model!r}{f' version {version}' if version else ''}" if model else "requests"
-        raise ConfigError(f"{where}: expected {asked}, got a record of: {there}")
+    return Segments([paths] if isinstance(paths, str | Path) else paths, where).found(model, version)
 
 
 def newest_batches(batches: Iterable[tuple[Path, Any]], model: str, where: str) -> list[tuple[Path, Any]]:

@@ -17,6 +17,7 @@ from inferd.engine.warmup_records import run_records
 from inferd.errors import ConfigError, Internal, StartError
 from inferd.record import form, reader
 from inferd.record.export import export, merge
+from inferd.record.reader import Segments
 from tests.fake_backend import SIGNATURE, FakeBackend
 from tests.record.records import OFFSET_NS, columns, record, tapped
 
@@ -64,8 +65,8 @@ def recorded(tmp_path: Path) -> Path:
 
 def test_the_newest_requests_of_each_shape_run(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, merged = tmp_path / "t.parquet", tmp_path / "m.arrow"
-    export([str(recorded)], str(table))
-    merge([str(recorded)], str(merged))
+    export(Segments([str(recorded)]), str(table))
+    merge(Segments([str(recorded)]), str(merged))
     assert run(recorded) == run(table) == run(merged) == [8, 7, 6, 3]
     assert run(merged, table) == [8, 8, 6, 6]
     for limit, most, values in (
@@ -92,7 +93,7 @@ def test_records_that_do_not_fit(recorded: Path, tmp_path: Path) -> None:
     """Each error names the file."""
     other = record(tmp_path / "other", columns(tapped(model="other")))
     table = tmp_path / "t.parquet"
-    export([str(other)], str(table))
+    export(Segments([str(other)]), str(table))
     for file in (other, table):
         said = rejection(recorded, file)
         assert said == f"model 'double': warm-up by {file}: expected requests of the model 'double', got a record of: other"

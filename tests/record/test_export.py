@@ -31,7 +31,7 @@ def recorded(tmp_path: Path) -> Path:
 
 def test_a_table_of_parquet(recorded: Path, tmp_path: Path) -> None:
     to = tmp_path / "t.parquet"
-    assert export([str(recorded)], str(to), model="double") == 2
+    assert export(Segments([str(recorded)]), str(to), model="double") == 2
     first, second = parquet.read_table(to).to_pylist()
     assert (first["id"], first["model"], first["inputs.x"], first["inputs.x.shape"]) == ("a", "double", [1.0] * 8, [2, 4])
     assert (second["outputs.y"], second["code"], str(second["arrival"].tzinfo)) == ([4.0] * 4, 0, "UTC")
@@ -40,7 +40,7 @@ def test_a_table_of_parquet(recorded: Path, tmp_path: Path) -> None:
 
 def test_a_table_of_csv(recorded: Path, tmp_path: Path) -> None:
     to = tmp_path / "t.csv"
-    assert export([str(recorded)], str(to), count=1) == 1
+    assert export(Segments([str(recorded)]), str(to), count=1) == 1
     (row,) = csv.DictReader(to.read_text().splitlines())
     assert (row["id"], json.loads(row["inputs.x"]), json.loads(row["outputs.y"])) == ("a", [[1.0] * 4] * 2, [[2.0] * 4] * 2)
     assert row["arrival"] == "2027-01-15T08:00:00.000000000Z"
@@ -51,7 +51,7 @@ def test_a_table_has_the_columns_of_all_its_requests(tmp_path: Path, monkeypatch
     """The first request failed, and so it has no outputs."""
     monkeypatch.setattr(tables, "GROUP_ROWS", 1)
     record(tmp_path / "recorded", columns(tapped("a", error=RequestError("no")), tapped("b", 2)))
-    assert export([str(tmp_path / "recorded")], str(tmp_path / to)) == 2
+    assert export(Segments([str(tmp_path / "recorded")]), str(tmp_path / to)) == 2
     if to == "t.csv":
         first, second = csv.DictReader((tmp_path / to).read_text().splitlines())
         outputs = [first["outputs.y"], json.loads(second["outputs.y"])[0]]
@@ -69,7 +69,7 @@ def test_a_tensor_of_two_datatypes_is_no_column() -> None:
 
 
 def test_arrays(recorded: Path, tmp_path: Path) -> None:
-    assert export([str(recorded)], str(tmp_path / "arrays"), model="other") == 1
+    assert export(Segments([str(recorded)]), str(tmp_path / "arrays"), model="other") == 1
     folder = tmp_path / "arrays"
     with np.load(folder / "inputs-000000.npz") as inputs, np.load(folder / "outputs" / "outputs-000000.npz") as outputs:
         np.testing.assert_array_equal(inputs["x"] * 2, outputs["y"])
@@ -85,7 +85,7 @@ def test_arrays_of_any_name_and_any_bytes(tmp_path: Path) -> None:
     row["inputs"] = [{"name": name, "datatype": "BYTES", "shape": [1, 3], "data": bytes_of("BYTES", texts)} for name in names]
     with pa.ipc.new_stream(str(path), schema) as made:
         made.write_batch(pa.RecordBatch.from_pylist([row], schema))
-    export([str(path)], str(tmp_path / "arrays"))
+    export(Segments([str(path)]), str(tmp_path / "arrays"))
     assert {each.name for each in tmp_path.iterdir()} == {"recorded", "arrays"}
     assert {each.name for each in (tmp_path / "arrays").iterdir()} == {"inputs-000000.npz", "outputs"}
     description = Description("m", "", tuple(Spec(name, "BYTES", (-1, 3)) for name in names), ())
@@ -96,23 +96,23 @@ def test_arrays_of_any_name_and_any_bytes(tmp_path: Path) -> None:
 def test_one_record_of_several(recorded: Path, tmp_path: Path) -> None:
     record(tmp_path / "second", columns(*(tapped(str(number)) for number in range(200))))
     to = tmp_path / "merged.arrow"
-    assert merge([str(recorded), str(tmp_path / "second")], str(to), model="double") == 202
+    assert merge(Segments([str(recorded), str(tmp_path / "second")]), str(to), model="double") == 202
     assert [request.id for request in read(to)][:3] == ["a", "b", "0"]
     assert [request.inputs["x"][0, 0] for request in read(to)][:2] == [1, 2]
     assert to.stat().st_size < (tmp_path / "second").stat().st_size + 40_000
-    sampled = merge([str(to)], str(tmp_path / "tenth.arrow"), sample=0.1)
+    sampled = merge(Segments([str(to)]), str(tmp_path / "tenth.arrow"), sample=0.1)
     assert 5 < sampled < 40
     assert Segments([tmp_path / "tenth.arrow"]).models() == {"double": sampled}
 
 
 def test_what_cannot_be_exported(recorded: Path, tmp_path: Path) -> None:
     for call, message in (
-        (lambda: export([str(recorded)], "t.xlsx"), "expected a file that ends in .parquet or .csv, or a folder"),
-        (lambda: export([str(recorded)], str(next(recorded.iterdir()) / "arrays")), "arrays: cannot be written: Not a directory"),
-        (lambda: export([str(recorded)], str(tmp_path / "none" / "t.csv")), "cannot be written: No such file or directory"),
-        (lambda: merge([str(recorded)], "t.parquet"), "expected a file that ends in .arrow"),
-        (lambda: merge([str(recorded)], str(next(recorded.iterdir()))), "expected another file than those that are merged"),
-        (lambda: merge([str(recorded)], str(tmp_path / "m.arrow"), model="third"), "got a record of: double, other"),
+        (lambda: export(Segments([str(recorded)]), "t.xlsx"), "expected a file that ends in .parquet or .csv, or a folder"),
+        (lambda: export(Segments([str(recorded)]), str(next(recorded.iterdir()) / "arrays")), "arrays: cannot be written: Not a directory"),
+        (lambda: export(Segments([str(recorded)]), str(tmp_path / "none" / "t.csv")), "cannot be written: No such file or directory"),
+        (lambda: merge(Segments([str(recorded)]), "t.parquet"), "expected a file that ends in .arrow"),
+        (lambda: merge(Segments([str(recorded)]), str(next(recorded.iterdir()))), "expected another file than those that are merged"),
+        (lambda: merge(Segments([str(recorded)]), str(tmp_path / "m.arrow"), model="third"), "got a record of: double, other"),
     ):
         with pytest.raises(ConfigError) as caught:
             call()

@@ -113,7 +113,7 @@ def test_a_damaged_batch_is_named_and_is_no_missing_end(tmp_path: Path, part: st
 def test_a_packed_batch_has_a_limit_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(tmp_path / "plain", columns(tapped("a", rows=8), tapped("b")))
     packed = tmp_path / "packed.arrow"
-    merge([str(tmp_path / "plain")], str(packed))
+    merge(Segments([str(tmp_path / "plain")]), str(packed))
     ((_, batch),) = Segments([packed]).batches()
     nbytes = sum(buffer.size for column in batch.columns for buffer in column.buffers() if buffer is not None)
     monkeypatch.setattr("inferd.record.reader.MAX_BATCH_NBYTES", nbytes)
@@ -127,7 +127,7 @@ def test_a_packed_batch_has_a_limit_before_it_is_unpacked(tmp_path: Path, monkey
 def test_a_damaged_segment_is_rejected_or_ends_early(tmp_path: Path, packed: bool) -> None:
     whole = record(tmp_path / "whole", *(columns(tapped(str(number))) for number in range(2)))
     if packed:
-        merge([str(whole)], str(whole := tmp_path / "packed.arrow"))
+        merge(Segments([str(whole)]), str(whole := tmp_path / "packed.arrow"))
     content = whole.read_bytes()
     file, chance = tmp_path / "damaged.arrow", random.Random(23)
     for _ in range(300):
