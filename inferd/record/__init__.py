@@ -7,6 +7,7 @@
     recorder    the thread that writes what taps of models keep
     reader      records back as requests
     unpacked    how large a packed batch becomes
+    footer      how large the row groups of a Parquet file become
     export      records as Parquet, CSV and arrays; several as one
     parquet     tables, written and read back
     npz         arrays of any name and any bytes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferd.errors import ConfigError
 from inferd.record.decoded import Tensor, bytes_of
+from inferd.record.footer import group_nbytes
 from inferd.record.form import MAX_RANK, arrow, check_format, format_metadata
 from inferd.record.reader import DATATYPES, Recorded, newest_batches
 
@@ -24,8 +25,6 @@ GROUP_ROWS = 4096  # of a row group,
 GROUP_NBYTES = 64 << 20  # whose tensors have about so many bytes at most
 READ_ROWS = 64  # at once
 MAX_GROUP_NBYTES = 512 << 20  # of a row group that is read; GROUP_NBYTES of UINT8 take four times as much in Parquet
-VALUE_NBYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8, "FIXED_LEN_BYTE_ARRAY": 2}  # the last is FP16
-UNSHARED = frozenset(("PLAIN", "RLE", "BIT_PACKED"))  # encodings in which each text stands in full
 PLAIN = ("id", "model", "version", "arm", "code", "error")
 ARROW_TYPES = {"BOOL": "bool_", "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "binary", "BF16": "uint16"}
 DATATYPE_KEY = b"inferd.datatype"
@@ -58,10 +57,10 @@ def newest_of_table(path: Path, model: str, where: str) -> list[Recorded]:
         with parquet.ParquetFile(str(path), memory_map=True) as file:
             check_format(file.schema_arrow, where)
             _check_schema(file.schema_arrow, where)
-            _check_sizes(file.metadata, where)
+            _check_sizes(path, where)
             batches = newest_batches(((path, batch) for batch in _checked(file, where)), model, where)
         return [row for _, batch in batches for row in _rows(batch, path)]
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise ConfigError(f"{where}: expected Parquet, as `inferd record export` writes it: {error}") from None
 
 
@@ -103,23 +102,14 @@ def _alike(found: Any, kind: Any) -> bool:
     return bool(found == kind)
 
 
-def _check_sizes(metadata: Any, where: str) -> None:
-    """Raises ConfigError where a row group takes too much memory: few bytes of a dictionary may stand for any number of values."""
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        nbytes = max(group.total_byte_size, sum(_unpacked_nbytes(group.column(place)) for place in range(group.num_columns)))
+def _check_sizes(path: Path, where: str) -> None:
+    """Raises ConfigError where a row group takes too much memory."""
+    for number, nbytes in enumerate(group_nbytes(path)):
         if nbytes > MAX_GROUP_NBYTES:
             raise ConfigError(
                 f"{where}: expected row groups of {MAX_GROUP_NBYTES >> 20} MiB at most, got up to {nbytes:,} bytes in row group {number}: "
                 "export fewer or smaller requests"
             )
-
-
-def _unpacked_nbytes(chunk: Any) -> int:
-    """At most, of a column in one row group."""
-    if chunk.physical_type in VALUE_NBYTES:
-        return int(chunk.num_values * VALUE_NBYTES[chunk.physical_type])
-    return int(chunk.total_uncompressed_size * (1 if UNSHARED.issuperset(chunk.encodings) else chunk.num_values))
 
 
 def _checked(file: Any, where: str) -> Iterator[Any]:
