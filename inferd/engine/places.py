@@ -46,7 +46,7 @@ __all__ = [
     "warmup_records",
 ]
 
-RECORDS = (".arrow", ".parquet")  # files that may warm a model up
+RECORD = ".arrow"  # a file that may warm a model up
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_NAME_NBYTES = 200  # of a model that is looked for, or that a client sends
@@ -337,7 +337,7 @@ def warmup_records(place: Place, files: Iterable[str]) -> list[Path]:
     if place.folder is None:
         return []
     folder = place.folder / "warmup"
-    return sorted(path for path in map(Path, files) if path.suffix in RECORDS and folder in path.parents)
+    return sorted(path for path in map(Path, files) if path.suffix == RECORD and folder in path.parents)
 
 
 def shown(text: str) -> str:

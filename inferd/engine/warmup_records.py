@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from inferd._core.batching.local import LocalRequest
 from inferd.engine import warmup
 from inferd.errors import ConfigError, RequestError, StartError
-from inferd.record.parquet import newest_of_table
 from inferd.record.reader import Segments
 
 if TYPE_CHECKING:
@@ -73,15 +72,12 @@ def _chosen(files: Iterable[Path], signature: Signature, title: str) -> list[Rec
 def _newest(file: Path, signature: Signature, what: str) -> list[Recorded]:
     """Those that got a response. Raises ConfigError where there are none, or where they cannot run again."""
     model, where = signature.model_name.decode(), f"{what} {file}"
-    if file.suffix == ".parquet":
-        found = newest_of_table(file, model, where)
-    else:
-        segments = Segments([file], what)
-        found = segments.newest(model)
-        for name, how in segments.changed.items():
-            if name in signature.input_names:
-                done = {"omit": "left out", "hash": "hashed"}.get(how, how)
-                raise ConfigError(f"{where}: the input {name!r} was {done} when it was recorded: such requests cannot run again")
+    segments = Segments([file], what)
+    found = segments.newest(model)
+    for name, how in segments.changed.items():
+        if name in signature.input_names:
+            done = {"omit": "left out", "hash": "hashed"}.get(how, how)
+            raise ConfigError(f"{where}: the input {name!r} was {done} when it was recorded: such requests cannot run again")
     answered = [request for request in found if request.code == 0]
     if not answered:
         raise ConfigError(f"{where}: expected requests of the model {model!r} that got a response, got {len(found)} with errors alone")

@@ -7,9 +7,8 @@
     recorder    the thread that writes what taps of models keep
     reader      records back as requests
     unpacked    how large a packed batch becomes
-    footer      how large the row groups of a Parquet file become
     export      records as Parquet, CSV and arrays; several as one
-    parquet     tables, written and read back
+    parquet     tables
     npz         arrays of any name and any bytes
 
 pyarrow is needed: pip install 'inferd[record]'. Never in here: what a record is compared with, how its requests are sent.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from inferd.record.decoded import Array
 
-__all__ = ["Recorded", "Segments", "is_record", "newest_batches", "read"]
+__all__ = ["Recorded", "Segments", "is_record", "read"]
 
 DATATYPES = frozenset(
     ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES", "BF16")
@@ -175,7 +175,7 @@ class Segments:
     def newest(self, model: str) -> list[Recorded]:
         """Some of the newest requests of one model, in any order. Raises ConfigError where there are none."""
         where = f"{self.where} {self.files[-1]}"
-        batches = newest_batches(self.batches(), model, where)
+        batches = _newest_batches(self.batches(), model, where)
         return [row for path, batch in batches for row in _rows(batch, path.name)]
 
     def models(self) -> dict[str, int]:
@@ -192,7 +192,7 @@ def read(paths: Sequence[str | Path] | str | Path, model: str = "", version: str
     return Segments([paths] if isinstance(paths, str | Path) else paths, where).found(model, version)
 
 
-def newest_batches(batches: Iterable[tuple[Path, Any]], model: str, where: str) -> list[tuple[Path, Any]]:
+def _newest_batches(batches: Iterable[tuple[Path, Any]], model: str, where: str) -> list[tuple[Path, Any]]:
     """The last batches with requests of one model, cut to these: NEWEST_ROWS and NEWEST_NBYTES, or the last batch alone. Raises
     ConfigError where there are none."""
     pa, kept = arrow(), deque[tuple[Path, Any]]()

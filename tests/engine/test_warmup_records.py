@@ -16,7 +16,7 @@ from inferd.engine.executor import Instance
 from inferd.engine.warmup_records import run_records
 from inferd.errors import ConfigError, Internal, StartError
 from inferd.record import form, reader
-from inferd.record.export import export, merge
+from inferd.record.export import merge
 from inferd.record.reader import Segments
 from tests.fake_backend import SIGNATURE, FakeBackend
 from tests.record.records import OFFSET_NS, columns, record, tapped
@@ -64,11 +64,10 @@ def recorded(tmp_path: Path) -> Path:
 
 
 def test_the_newest_requests_of_each_shape_run(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table, merged = tmp_path / "t.parquet", tmp_path / "m.arrow"
-    export(Segments([str(recorded)]), str(table))
+    merged = tmp_path / "m.arrow"
     merge(Segments([str(recorded)]), str(merged))
-    assert run(recorded) == run(table) == run(merged) == [8, 7, 6, 3]
-    assert run(merged, table) == [8, 8, 6, 6]
+    assert run(recorded) == run(merged) == [8, 7, 6, 3]
+    assert run(merged, recorded) == [8, 8, 6, 6]
     for limit, most, values in (
         ("MOST_OF_SHAPES", 1, [8, 6]),
         ("MOST_REQUESTS", 3, [8, 7, 6]),
@@ -92,18 +91,15 @@ def test_only_the_end_of_a_record_is_looked_at(tmp_path: Path, monkeypatch: pyte
 def test_records_that_do_not_fit(recorded: Path, tmp_path: Path) -> None:
     """Each error names the file."""
     other = record(tmp_path / "other", columns(tapped(model="other")))
-    table = tmp_path / "t.parquet"
-    export(Segments([str(other)]), str(table))
-    for file in (other, table):
-        said = rejection(recorded, file)
-        assert said == f"model 'double': warm-up by {file}: expected requests of the model 'double', got a record of: other"
+    said = rejection(recorded, other)
+    assert said == f"model 'double': warm-up by {other}: expected requests of the model 'double', got a record of: other"
     narrow = Signature("double", "2", [("x", "FP32", (-1, 3))], [("y", "FP32", (-1, 3))], 8)
     said = rejection(recorded, signature=narrow)
     assert f"warm-up by {recorded.name}: expected requests that this version takes: " in said
     hashed = record(tmp_path / "hashed", columns(tapped()), changed={"x": "hash", "y": "omit"})
     assert f"warm-up by {hashed}: the input 'x' was hashed when it was recorded" in rejection(hashed)
-    table.write_bytes(b"no table")
-    assert f"warm-up by {table}: expected Parquet, as `inferd record export` writes it" in rejection(table)
+    (odd := tmp_path / "odd.arrow").write_bytes(b"no record")
+    assert f"warm-up by {odd}: expected an Arrow IPC stream" in rejection(odd)
     assert f"warm-up by {recorded.name} failed: " in rejection(recorded, raises=Internal("broken"))
 
 
