@@ -95,7 +95,9 @@ def test_who_pauses_within_a_message_is_soon_read_as_it_comes(gathering: Gatheri
     wire = upload(client, 600_000)
     client.session.receive(wire[:BUFFER])
     assert gathering.low_water == MOST
-    served.run_later()
+    begun_ns = time.monotonic_ns()
+    served.later.pop()
+    served.server.gathering.end(begun_ns)  # the timer, a moment later on any machine
     assert gathering.low_water == 1
     client.session.receive(wire[BUFFER : BUFFER + 1000])
     assert gathering.low_water == 1
