@@ -73,11 +73,11 @@ def test_the_kernel_has_room_for_all_before_they_come() -> None:
         [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("FDSize:")]
         return int(line.split()[1])
 
-    opened = len(os.listdir("/proc/self/fd"))
+    opened = set(os.listdir("/proc/self/fd"))
     wanted = min(2 * table(), fitting(1 << 20) - RESERVED)
     make_room(wanted)
     assert table() >= wanted
-    assert len(os.listdir("/proc/self/fd")) == opened
+    assert set(os.listdir("/proc/self/fd")) <= opened  # what an earlier test has left may go meanwhile
 
 
 def test_no_more_room_than_the_limit_allows(monkeypatch: pytest.MonkeyPatch) -> None:
