@@ -71,7 +71,6 @@ class OutputDifference(msgspec.Struct):
     max_absolute: float = 0.0
     sum_absolute: float = 0.0
     max_relative: float = 0.0  # |got - expected| / max(|got|, |expected|)
-    sum_relative: float = 0.0
     sum_square_difference: float = 0.0
     sum_square_expected: float = 0.0
     excess: float = 0.0  # the largest difference, in tolerances: beyond 1 a value has changed
@@ -110,10 +109,6 @@ class OutputDifference(msgspec.Struct):
     @property
     def mean_absolute(self) -> float:
         return self.sum_absolute / self.values if self.values else 0.0
-
-    @property
-    def mean_relative(self) -> float:
-        return self.sum_relative / self.values if self.values else 0.0
 
     @property
     def relative_rms(self) -> float:
@@ -267,7 +262,7 @@ def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: O
     found.not_finite = int(np.count_nonzero(~alike))
     found.max_absolute, found.sum_absolute = float(difference.max()), summed(difference)
     shares = difference / np.where(larger > 0, larger, 1.0)
-    found.max_relative, found.sum_relative = float(np.max(shares)), float(np.sum(shares))
+    found.max_relative = float(np.max(shares))
     found.sum_square_difference, found.sum_square_expected = squares
     found.excess = min(float(np.max(excess)), MOST)
     found.changed_rows = rows_with((excess > 1) | ~alike, found.rows)

@@ -27,7 +27,6 @@ __all__ = [
     "arrow",
     "batch_of",
     "changed_of",
-    "check_format",
     "check_schema",
     "format_metadata",
     "schema_of",
@@ -92,8 +91,8 @@ def _own_version() -> str:
     return str(import_module("inferd").__version__)  # an import statement would be a cycle: its public names have the engine
 
 
-def check_format(schema: Any, where: str) -> None:
-    """Raises ConfigError where its metadata is none of a record, or that of a newer format."""
+def check_schema(schema: Any, where: str) -> None:
+    """Raises ConfigError where it is not a record's, or that of a newer format."""
     metadata = schema.metadata or {}
     if FORMAT_KEY not in metadata:
         raise ConfigError(f"{where}: expected a record of inferd, got another file: its schema has no metadata inferd.record")
@@ -104,11 +103,6 @@ def check_format(schema: Any, where: str) -> None:
             f"{where}: expected a record of format {FORMAT} or older, got format {told:.20}, made by inferd {made:.40}; this is inferd "
             f"{_own_version()}: upgrade it to read this record"
         )
-
-
-def check_schema(schema: Any, where: str) -> None:
-    """Raises ConfigError where it is not a record's, or that of a newer format."""
-    check_format(schema, where)
     expected = schema_of()
     for name in COLUMNS:
         found = schema.field(name).type if schema.names.count(name) == 1 else None
