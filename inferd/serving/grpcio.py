@@ -258,23 +258,25 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
         return serve
 
-    def _stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+    # A stream's coroutine writes by itself. An async generator would be closed after grpc has freed a call whose client went away,
+    # and what still reads that call's messages would end the process.
+
+    def _stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
         async def requests(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
             while (message := await self._next(messages)) is not None:
                 yield _parse(name, method, message)
 
-        async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
-            # Closed at once when the client goes away, not when the garbage collector comes by.
+        async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> None:
             async with self._call(name, b"", rpc):
                 with self._one_more(name, method, rpc):
                     async with aclosing(method.handler(requests(messages))) as responses:
                         async for response in responses:
-                            yield _serialize(response)
+                            await rpc.write(_serialize(response))
 
         return serve
 
-    def _infer_stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
-        async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
+    def _infer_stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
+        async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> None:
             handler = cast("StreamHandler", method.handler)
             errors_end = ("triton_grpc_error", "true") in (rpc.invocation_metadata() or ())
             held = Held(self._settings.max_stream_requests)
@@ -314,7 +316,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                             if errors_end:
                                 raise
                             response = handler.rejection(call.message, error)
-                        yield bytes(response)
+                        await rpc.write(bytes(response))
 
         return serve
 
@@ -350,6 +352,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         try:
             self._check_access(name, rpc)
             yield call
+        except grpc.aio.InternalError:  # grpc could not write: the client went away, and grpc is about to tell
+            raise asyncio.CancelledError from None
         except Exception as error:
             if not call.settled:  # raised by the method, not told through the call
                 self._reject(call, error)

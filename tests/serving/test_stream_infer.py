@@ -221,6 +221,16 @@ def test_a_deadline_is_the_whole_streams(served: ServerFixture) -> None:
     assert successes(served, "slow") < before + 50
 
 
+def test_a_client_that_leaves_while_its_responses_are_written(served: ServerFixture) -> None:
+    """At any moment: a reader that outlives its call would end the process."""
+    held = Held(served)
+    for moment in range(40):
+        with Stream(served, timeout=0.005 + 0.001 * moment) as stream:
+            stream.send(*(request_of(number, "slow", 64) for number in range(20)))
+            assert stream.rest()[1] == "DEADLINE_EXCEEDED"
+    held.check()
+
+
 def test_a_drain_answers_what_is_in_flight(served: ServerFixture, files: Path) -> None:
     """And begins no more, however many there are."""
     with ServerFixture(files, transport=served.transport, max_stream_requests=MOST) as own, Stream(own) as stream:
