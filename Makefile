@@ -35,7 +35,7 @@ TESTS ?=
 ASAN := detect_leaks=0:quarantine_size_mb=8
 # What the thread sanitizer looks at: who waits, takes and is answered, on threads of their own. Python is not built for it; it sees the
 # GIL's mutex and condition all the same, so that nothing needs to be suppressed.
-THREADED := tests/_core/batching/test_queue.py tests/_core/batching/test_batcher.py tests/_core/batching/test_local.py tests/_core/inference/test_bound_runs.py tests/_core/metrics/test_histogram.py
+THREADED := tests/_core/batching/test_queue.py tests/_core/batching/test_batcher.py tests/_core/batching/test_local.py tests/_core/inference/test_bound_runs.py tests/_core/metrics/test_histogram.py tests/_core/base/test_idle_thread.py
 # make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS='http2 codec' FUZZ_SANITIZE=address,undefined: seconds are each target's; FUZZ_FLAGS are
 # tests/fuzz/run.py's. FUZZ_CAMPAIGN=1: each target until it has its executions; FUZZ_SECONDS are those of the call then, and the next call
 # goes on. The driver is loaded before the sanitizer: both have what the instrumentation calls, and the driver's is wanted.

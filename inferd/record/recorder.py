@@ -1,6 +1,7 @@
 """Records what models answer: a thread that writes what their taps keep.
 
-A request costs its way a pointer and a draw; all else happens here, in short pieces, since other threads wait for Python meanwhile.
+A small request is written into the batch where it is answered (record_tap.pyx). Another one costs its way a pointer and a draw; all else
+happens here, in short pieces, since other threads wait for Python meanwhile. A thread of idle priority copies large tensors and writes.
 Requests are lost where a tap's room is spent, where a batch cannot be written or where the process is killed; the first two are
 counted. Never in here: the format (form.py), files (writer.py), requests on their way.
 """
@@ -10,17 +11,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from inferd import log as logs
 from inferd._core.batching.tap import Tap
 from inferd._core.codec.columns import Columns
+from inferd._core.codec.record_tap import RecordTap
 from inferd.config.record_sample import parse_samples
 from inferd.record.changes import changes_of, read_key
 from inferd.record.decoded import outputs_of
-from inferd.record.writer import BUFFER_BYTES, Writer
+from inferd.record.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from inferd._core.batching.tap import Tapped
     from inferd.config import Settings
 
@@ -34,11 +39,12 @@ PIECE = 32  # requests between two rests, which other threads wait for: about 50
 PIECE_BYTES = 1 << 20  # and of about so many bytes: a longer piece holds up others that need its core
 REST_S = 0.0003
 MANY = 1024  # requests that wait: longer pieces, so that none is lost on a busy machine
-LOOK_S = 0.005  # between two looks while requests come,
+LOOK_S = 0.02  # between two looks while requests come,
 IDLE_S = 0.05  # and while none come
-BATCH_BYTES = 1 << 20  # a batch that is as large,
-BATCH_ROWS = 4096  # as long
-BATCH_S = 1.0  # or as old is written
+BATCH_BYTES = 4 << 20  # a batch that is as large,
+BATCH_ROWS = 16384  # as long
+BATCH_NS = 1_000_000_000  # or as old is written, and where the thread looks, one that is half as large or as long
+ROW_BYTES = 256  # of a row, beside its tensors, its id and its error: times, names, where each begins
 LIBRARY_BYTES = 32 << 20  # pyarrow: 24 MiB when it is imported
 
 
@@ -48,8 +54,8 @@ def room_bytes(message_memory_bytes: int) -> int:
 
 
 def most_bytes(message_memory_bytes: int) -> int:
-    """The most that a recorder takes beside the messages: a batch that was nearly full before the largest request came, and the writer."""
-    return room_bytes(message_memory_bytes) + BATCH_BYTES + BUFFER_BYTES + LIBRARY_BYTES
+    """The most that a recorder takes beside the messages: two batches, each nearly full before the largest request came, and pyarrow."""
+    return room_bytes(message_memory_bytes) + 2 * (BATCH_BYTES + BATCH_ROWS * ROW_BYTES) + LIBRARY_BYTES
 
 
 class Model(Protocol):
@@ -76,12 +82,12 @@ class Recorder:
             changed=changed,
         )
         self._shares = parse_samples(settings.record_sample)
-        taps = {share for share in self._shares.values() if share}
-        self._taps = {share: Tap(share, max_held_nbytes=max(1, room_bytes(message_memory_bytes) // len(taps))) for share in taps}
-        self._columns = Columns()
-        self._oldest_s = 0.0  # when the batch's first row came
+        self._columns, self._spare = (Columns(BATCH_ROWS, BATCH_BYTES, self._writer.idle) for _ in range(2))
         self._offset_ns = time.time_ns() - time.monotonic_ns()  # once: a clock that jumps moves no arrival against another
         self._recorded = self._lost = 0
+        shares = {share for share in self._shares.values() if share}
+        most = max(1, room_bytes(message_memory_bytes) // max(len(shares), 1))
+        self._taps = {share: self._tap(share, most) for share in shares}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -96,6 +102,7 @@ class Recorder:
 
     def stop(self, timeout_s: float) -> None:
         """Writes what there is, once all requests have their responses."""
+        self._writer.idle.hurry()
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -112,6 +119,11 @@ class Recorder:
             "record_waiting_bytes": sum(tap.held_nbytes for tap in self._taps.values()),
         }
 
+    def _tap(self, share: float, max_held_nbytes: int) -> Tap:
+        if self._changes is not None:  # they run Python, which is slow: on this thread
+            return Tap(share, max_held_nbytes=max_held_nbytes)
+        return RecordTap(share, self._columns, self._offset_ns, self._failed, max_held_nbytes=max_held_nbytes)
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             pieces = self._work()
@@ -120,6 +132,7 @@ class Recorder:
             pass
         self._write()
         self._writer.end_segment()
+        self._writer.idle.close()
 
     def _work(self) -> bool:
         """True: there is more."""
@@ -132,36 +145,55 @@ class Recorder:
             taken.reverse()
             while taken:  # each gives its memory back as soon as it is copied
                 self._add(taken.pop())
-        if self._columns.rows and time.monotonic() - self._oldest_s >= BATCH_S:
+        columns = self._columns
+        if columns.half_full or (columns.rows and time.monotonic_ns() - columns.began_ns >= BATCH_NS):
             self._write()
         self._writer.look()
         return more
 
     def _add(self, tapped: Tapped) -> None:
-        if not self._columns.rows:
-            self._oldest_s = time.monotonic()
-        try:
-            if not self._columns.add(tapped, self._offset_ns, self._changes):
-                outputs, arm = outputs_of(tapped)
-                self._columns.add(tapped, self._offset_ns, self._changes, outputs, arm)
-        except Exception:
-            log.exception("record: a request cannot be recorded, and the batch that it is in is lost", extra=logs.LIMITED)
-            self._lost += self._columns.rows + 1
-            self._columns = Columns()
-        if self._columns.nbytes >= BATCH_BYTES or self._columns.rows >= BATCH_ROWS:
+        if self._columns.full:
             self._write()
+        with _entered(self._columns) as columns:
+            try:
+                if not columns.add(tapped, self._offset_ns, self._changes):
+                    outputs, arm = outputs_of(tapped)
+                    columns.add(tapped, self._offset_ns, self._changes, outputs, arm)
+            except Exception as error:
+                self._failed(columns, error)
+
+    def _failed(self, columns: Columns, error: Exception) -> None:
+        log.error("record: a request cannot be recorded, and the batch that it is in is lost", exc_info=error, extra=logs.LIMITED)
+        self._lost += columns.rows + 1
+        columns.clear()
 
     def _write(self) -> None:
-        columns = self._columns
-        if not columns.rows:
+        """Meanwhile the next batch is filled."""
+        full = self._columns
+        if not full.rows:
             return
-        try:
-            written = self._writer.write(columns)
-        except Exception:
-            log.exception("record: a batch cannot be written and is lost", extra=logs.LIMITED)
-            written = False
-        if written:
-            self._recorded += columns.rows
-        else:
-            self._lost += columns.rows
-        columns.clear()
+        self._columns, self._spare = self._spare, full
+        for tap in self._taps.values():
+            if isinstance(tap, RecordTap):
+                tap.columns = self._columns
+        with _entered(full) as columns:
+            try:
+                written = self._writer.write(columns)
+            except Exception:
+                log.exception("record: a batch cannot be written and is lost", extra=logs.LIMITED)
+                written = False
+            if written:
+                self._recorded += columns.rows
+            else:
+                self._lost += columns.rows
+            columns.clear()
+
+
+@contextmanager
+def _entered(columns: Columns) -> Iterator[Columns]:
+    while not columns.enter():  # a tap was interrupted within a row
+        time.sleep(REST_S)
+    try:
+        yield columns
+    finally:
+        columns.leave()

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferd._core.base.idle_thread import IdleThread
 from inferd.errors import StartError
 from inferd.log import event
 from inferd.record.form import SUFFIX, arrow, batch_of, schema_of
@@ -34,14 +35,13 @@ __all__ = ["Writer", "segments_of"]
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after a write that failed
-BUFFER_BYTES = 1 << 20
 OPENED = os.O_RDWR | os.O_CLOEXEC  # NFS locks only what is open for writing
-CACHED_BYTES = 1 << 20  # once so many were written, the kernel is to write them to the disk and to free their pages
 
 
 class Writer:
     """folder: is made if it is not there, for its owner alone. segment_bytes, segment_s: a segment that is as large or as old ends.
-    limit_bytes: of all segments; 0: none. clock: monotonic seconds. Raises StartError where the folder cannot be written to."""
+    limit_bytes: of all segments; 0: none. clock: monotonic seconds. idle: the thread that writes. Raises StartError where the folder
+    cannot be written to."""
 
     def __init__(
         self,
@@ -53,16 +53,14 @@ class Writer:
         changed: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.idle = Path(folder), IdleThread()
         self.written_bytes = self.failures = 0
         self._segment_bytes, self._segment_s, self._limit_bytes, self._clock = segment_bytes, segment_s, limit_bytes, clock
         self._schema = schema_of(changed)
         self._path: Path | None = None
-        self._file: Any = None
+        self._file: _File | None = None
         self._stream: Any = None
         self._whole_bytes = 0  # of the segment, up to its last whole batch
-        self._advised_bytes = 0  # of the segment, up to the last advice to the kernel
-        self._descriptor = -1  # of the segment, for that and for its lock
         self._number = 0
         self._began_s = self._retry_s = 0.0
         try:
@@ -78,18 +76,15 @@ class Writer:
         if self._file is None and self._clock() < self._retry_s:
             return False
         try:
-            if self._file is None:
-                self._begin()
+            file = self._file or self._begin()
             self._stream.write_batch(batch_of(columns, self._schema))
-            self._file.flush()
-            whole_bytes = self._file.tell()
+            file.write_parts()
+            whole_bytes = file.nbytes
         except OSError as error:
             self._fail(error)
             return False
         self.written_bytes += whole_bytes - self._whole_bytes
         self._whole_bytes = whole_bytes
-        if whole_bytes - self._advised_bytes >= CACHED_BYTES:
-            self._free_pages()
         if whole_bytes >= self._segment_bytes:
             self.end_segment()
         return True
@@ -105,46 +100,37 @@ class Writer:
             return
         try:
             self._stream.close()
-            self._file.close()
+            self._file.write_parts()
         except OSError as error:
             self._fail(error)
         self._forget()
         self._remove_oldest()
 
-    def _begin(self) -> None:
+    def _begin(self) -> _File:
         pa = arrow()
         self._number += 1
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z-{os.getpid()}-{self._number:04}{SUFFIX}"
         self._path = self.folder / f".{name}"  # hidden until it is locked
-        self._whole_bytes, self._advised_bytes, self._began_s = 0, 0, self._clock()
-        self._file = pa.BufferedOutputStream(pa.OSFile(str(self._path), "wb"), BUFFER_BYTES)
-        self._descriptor = os.open(self._path, OPENED)
-        _lock(self._descriptor)
+        self._whole_bytes, self._began_s = 0, self._clock()
+        self._file = file = _File(self._path, self.idle)
+        _lock(file.descriptor)
         self._path = self._path.rename(self.folder / name)
-        self._stream = pa.ipc.new_stream(self._file, self._schema)
-
-    def _free_pages(self) -> None:
-        """Nobody reads them soon. The next batch is copied into the same pages, which takes a fifth of the time of fresh ones."""
-        self._advised_bytes = self._whole_bytes
-        with suppress(OSError):
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        self._stream = pa.ipc.new_stream(pa.PythonFile(file, "w"), self._schema)
+        return file
 
     def _forget(self) -> None:
         """The segment is closed."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        if self._file is not None:
+            self._file.close()
         self._path = self._file = self._stream = None
-        self._descriptor = -1
 
     def _fail(self, error: OSError) -> None:
         self.failures += 1
         self._retry_s = self._clock() + RETRY_S
         path = self._path
-        for each in (self._stream, self._file):
-            with suppress(OSError):
-                if each is not None:
-                    each.close()
+        if self._stream is not None:
+            self._stream.close()  # into the file that is forgotten
         self._forget()
         if path is not None:
             with suppress(OSError):
@@ -176,6 +162,39 @@ class Writer:
                 if _remove(path):
                     total -= size
                     log.info("record: deleted the segment %s: the record was larger than record_limit_bytes", path.name)
+
+
+class _File:
+    """What pyarrow writes into: gathers the parts of a batch, without a copy, until they are written."""
+
+    closed = False
+
+    def __init__(self, path: Path, idle: IdleThread) -> None:
+        self._idle = idle
+        self.descriptor = os.open(path, OPENED | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            self._direct = os.open(path, OPENED | os.O_DIRECT)
+        except OSError:  # this file system knows no such thing
+            self._direct = -1
+        self._parts: list[Any] = []
+        self.nbytes = 0
+
+    def write(self, part: Any) -> int:
+        self._parts.append(part)
+        return len(part)
+
+    def flush(self) -> None:
+        """pyarrow calls it, and need not wait."""
+
+    def write_parts(self) -> None:
+        parts, self._parts = self._parts, []
+        self._idle.write(self.descriptor, self._direct, self.nbytes, parts)
+        self.nbytes += sum(len(part) for part in parts)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        if self._direct >= 0:
+            os.close(self._direct)
 
 
 def _lock(descriptor: int) -> bool:

@@ -67,7 +67,10 @@ def columns(*requests: Tapped, changes: Any = None) -> Columns:
 
 
 def writer(folder: Path, **options: Any) -> Writer:
-    return Writer(folder, **{"segment_bytes": 1 << 30, "segment_s": 3600.0} | options)
+    """That waits for no idle core."""
+    made = Writer(folder, **{"segment_bytes": 1 << 30, "segment_s": 3600.0} | options)
+    made.idle.hurry()
+    return made
 
 
 def record(folder: Path, *batches: Columns, **options: Any) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import resource
 import subprocess
 import sys
@@ -52,31 +51,6 @@ def test_a_segment_ends_when_it_is_large_or_old(tmp_path: Path) -> None:
     assert len(segments_of(tmp_path)) == 4
     assert len(list(read(tmp_path))) == 5
     assert made.written_bytes > 0
-
-
-def test_the_kernel_may_free_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many bytes, which begin anew with each segment. What the kernel says of it matters to nobody."""
-    advised: list[int] = []
-
-    def advise(descriptor: int, offset: int, nbytes: int, advice: int) -> None:
-        assert (offset, nbytes, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
-        advised.append(os.fstat(descriptor).st_size)
-        raise OSError("not here")
-
-    monkeypatch.setattr(os, "posix_fadvise", advise)
-    made = writer(tmp_path)
-    for _ in range(2):
-        made.write(columns(tapped()))
-    (file,) = segments_of(tmp_path)
-    half = file.stat().st_size
-    made.end_segment()
-    monkeypatch.setattr("inferd.record.writer.CACHED_BYTES", half)
-    for _ in range(4):
-        made.write(columns(tapped()))
-    made.end_segment()
-    made.write(columns(tapped()))
-    made.end_segment()
-    assert advised == [half]
 
 
 def test_the_oldest_segments_leave(tmp_path: Path) -> None:

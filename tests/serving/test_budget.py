@@ -61,11 +61,11 @@ def test_connections_are_a_quarter_of_the_limit(limit_bytes: int, more: dict[str
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_record_counts_in_each_process(workers: int) -> None:
-    """Until message_memory_bytes is so large that taps hold their most: a batch and a buffer of 1 MiB each, pyarrow's 32 MiB."""
+    """Until message_memory_bytes is so large that taps hold their most: two batches of 4 MiB and 16,384 rows, pyarrow's 32 MiB."""
     for memory, held in ((160 * MiB, 10 * MiB), (64 * GiB, 64 * MiB)):
         plain = Settings(workers=workers, message_memory_bytes=workers * memory)
         recording = Settings(workers=workers, message_memory_bytes=workers * memory, record="recorded")
-        assert total(recording, 8 * GiB) - total(plain, 8 * GiB) == workers * (held + 34 * MiB)
+        assert total(recording, 8 * GiB) - total(plain, 8 * GiB) == workers * (held + 48 * MiB)
 
 
 def test_what_somebody_chose_stays() -> None:

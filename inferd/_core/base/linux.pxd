@@ -47,6 +47,24 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_signal(pthread_cond_t *condition)
     int pthread_cond_broadcast(pthread_cond_t *condition)
 
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigset_t:
+        pass
+    enum: SIG_BLOCK
+    int sigfillset(sigset_t *signals)
+    int pthread_sigmask(int how, const sigset_t *signals, sigset_t *before)
+
+cdef extern from "<sched.h>" nogil:
+    """
+    #ifndef SCHED_IDLE      /* Linux's own, which the header shows only to those who defined _GNU_SOURCE before it */
+    #define SCHED_IDLE 5
+    #endif
+    """
+    enum: SCHED_IDLE
+    cdef struct sched_param:
+        int sched_priority
+    int sched_setscheduler(int thread, int policy, const sched_param *parameters)
+
 cdef extern from *:
     """
     #ifndef _GNU_SOURCE

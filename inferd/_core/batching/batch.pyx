@@ -50,21 +50,11 @@ cdef class Origin(Owner):
         for tap in self.taps:
             try:
                 tapped = tap.keep(request, error) if tap.wants(request) else None
+                if tapped is not None:
+                    fill_times(tapped, request, now_ns, batch)
+                    tap.put(tapped)
             except Exception:
                 log.exception("model %s: a request could not be tapped", self.name)
-                continue
-            if tapped is None:
-                continue
-            tapped.received_ns, tapped.total_ns = request.received_ns, now_ns - request.received_ns
-            tapped.decode_ns = request.decoded_ns or request.entry.queued_ns - request.received_ns
-            if batch is None:
-                continue
-            if batch.gathered_ns:
-                tapped.queue_ns = batch.taken_ns - request.entry.queued_ns + request.prepare_wait_ns
-                tapped.preprocess_ns = batch.gathered_ns - batch.taken_ns + request.prepare_ns
-            if batch.executed_ns and batch.gathered_ns:
-                tapped.execute_ns = batch.executed_ns - batch.gathered_ns
-                tapped.encode_ns = max(batch.encoded_ns - batch.executed_ns, 0)     # the deadline may pass before it is over
         return 0
 
     cdef int tap_left(self, Request request, Batch batch) except -1:
@@ -76,6 +66,19 @@ cdef class Origin(Owner):
         else:
             self.tap(request, TOO_LATE, now_ns, batch)
         return 0
+
+
+cdef int fill_times(Tapped tapped, Request request, int64_t now_ns, Batch batch) except -1:
+    """batch: in which it ran; None: in none."""
+    tapped.received_ns, tapped.total_ns = request.received_ns, now_ns - request.received_ns
+    tapped.decode_ns = request.decoded_ns or request.entry.queued_ns - request.received_ns
+    if batch is not None and batch.gathered_ns:
+        tapped.queue_ns = batch.taken_ns - request.entry.queued_ns + request.prepare_wait_ns
+        tapped.preprocess_ns = batch.gathered_ns - batch.taken_ns + request.prepare_ns
+        if batch.executed_ns:
+            tapped.execute_ns = batch.executed_ns - batch.gathered_ns
+            tapped.encode_ns = max(batch.encoded_ns - batch.executed_ns, 0)     # the deadline may pass before it is over
+    return 0
 
 
 @cython.final

@@ -28,5 +28,6 @@ cdef class Tap:
     cdef uint64_t drawn                     # state of the generator, never 0
     cdef list waiting                       # of Tapped
     cdef bint wants(self, Request request) except -1            # counts it; whether it is in the share
-    cdef Tapped keep(self, Request request, object error)       # None: there is no room. The caller fills in the times
+    cdef Tapped keep(self, Request request, object error)       # None: there is no room. The caller fills in the times, and puts it
+    cdef int put(self, Tapped tapped) except -1                 # it waits for the consumer
     cdef int left(self, Request request) except -1              # its client went away before a response, and before its deadline

@@ -95,8 +95,11 @@ cdef class Tap:
         tapped.tap, tapped.held_nbytes = self, nbytes
         self.held += 1
         self.held_nbytes += nbytes
-        self.waiting.append(tapped)
         return tapped
+
+    cdef int put(self, Tapped tapped) except -1:
+        self.waiting.append(tapped)
+        return 0
 
     cdef int left(self, Request request) except -1:
         return 0

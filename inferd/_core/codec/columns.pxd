@@ -2,6 +2,7 @@
 # Never in here: Arrow, files, which requests are recorded.
 
 from libc.stdint cimport int64_t
+from inferd._core.base.idle_thread cimport IdleThread
 from inferd._core.batching.request cimport Request
 from inferd._core.batching.tap cimport Tapped
 
@@ -9,6 +10,7 @@ cdef class Buffer:              # bytes that grow; read-only through the buffer 
     cdef char *data
     cdef Py_ssize_t nbytes, room_nbytes
     cdef int views              # that are open
+    cdef IdleThread copier      # of long pieces; None: whoever puts them copies them
     cdef int put(self, const void *more, Py_ssize_t nbytes) except -1
     cdef int put_offset(self, int64_t offset) except -1
     cdef int clear(self) except -1      # keeps its memory
@@ -30,13 +32,19 @@ cdef class TensorColumns:       # the inputs, or the outputs, of all rows: lists
     cdef int clear(self) except -1
 
 cdef class Columns:
-    cdef readonly Py_ssize_t rows
+    cdef readonly Py_ssize_t rows, max_rows, max_nbytes
+    cdef readonly int64_t began_ns                          # monotonic: when its first row was answered
+    cdef bint entered
     cdef readonly Texts ids, models, versions, arms, errors
     cdef readonly Buffer codes                              # 32-bit
     cdef readonly list times                                # of Buffer, 64-bit, in the order of TIMES
     cdef readonly TensorColumns inputs, outputs
+    cdef bint is_full(self, int part) noexcept
+    cdef Py_ssize_t unbounded_nbytes(self) noexcept
     cdef int put_inputs(self, Request request, dict changes) except -1
     cdef int put_response(self, Tapped tapped, dict changes) except -1
+    cpdef bint enter(self)      # False: another thread is in between enter and leave. Whoever shares the columns changes them there alone
+    cpdef leave(self)
     cpdef clear(self)           # no rows; the memory is kept for the next ones. Nobody may look at the buffers
     # Adds one row. False: its outputs lie in no ModelInferResponse; give them as `outputs`, (name, datatype, shape, bytes) of each.
     cpdef bint add(self, Tapped tapped, int64_t wall_offset_ns, dict changes, list outputs=*, str arm=*) except -1

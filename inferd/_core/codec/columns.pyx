@@ -10,6 +10,7 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
+from inferd._core.base.idle_thread cimport IdleThread
 from inferd._core.batching.request cimport Request, sent_views
 from inferd._core.batching.tap cimport Tapped
 from inferd._core.codec.fields cimport PARAMETERS, Input, Parameter, equals, read_input, read_parameter
@@ -58,8 +59,12 @@ cdef class Buffer:
                 raise MemoryError
             self.data, self.room_nbytes = data, room_nbytes
         if nbytes > NOGIL_NBYTES:
+            copier = self.copier
             with nogil:
-                memcpy(self.data + self.nbytes, more, nbytes)
+                if copier is None:
+                    memcpy(self.data + self.nbytes, more, nbytes)
+                else:
+                    copier.copy(self.data + self.nbytes, more, nbytes)
         elif nbytes > 0:
             memcpy(self.data + self.nbytes, more, nbytes)
         self.nbytes += nbytes
@@ -156,18 +161,47 @@ cdef class TensorColumns:
 
 @cython.final
 cdef class Columns:
-    """The rows of one batch of a record; Arrow reads its buffers in place. After an exception it holds part of a row: drop all of it."""
+    """The rows of one batch of a record; Arrow reads its buffers in place. After an exception it holds part of a row: drop all of it.
 
-    def __cinit__(self):
+    max_rows, max_nbytes: from then on it is `full`, and is to be written before more is added. copier: copies long tensors; else the
+    thread that adds them does.
+    """
+
+    def __cinit__(self, Py_ssize_t max_rows=4096, Py_ssize_t max_nbytes=1 << 20, IdleThread copier=None):
+        self.max_rows, self.max_nbytes = max_rows, max_nbytes
         self.ids, self.models, self.versions, self.arms, self.errors = Texts(), Texts(), Texts(), Texts(), Texts()
         self.codes = Buffer()
         self.times = [Buffer() for _ in TIMES]
         self.inputs, self.outputs = TensorColumns(), TensorColumns()
+        self.inputs.data.copier = self.outputs.data.copier = copier
 
     @property
     def nbytes(self):
-        """Bytes of its tensors."""
-        return self.inputs.data.nbytes + self.outputs.data.nbytes
+        """Bytes of what has no bound: tensors, ids, texts of errors."""
+        return self.unbounded_nbytes()
+
+    @property
+    def full(self):
+        return self.is_full(1)
+
+    @property
+    def half_full(self):
+        return self.is_full(2)
+
+    cdef bint is_full(self, int part) noexcept:
+        return part * self.rows >= self.max_rows or part * self.unbounded_nbytes() >= self.max_nbytes
+
+    cdef Py_ssize_t unbounded_nbytes(self) noexcept:
+        return self.inputs.data.nbytes + self.outputs.data.nbytes + self.ids.data.nbytes + self.errors.data.nbytes
+
+    cpdef bint enter(self):
+        if self.entered:
+            return False
+        self.entered = True
+        return True
+
+    cpdef leave(self):
+        self.entered = False
 
     cpdef clear(self):
         for texts in (self.ids, self.models, self.versions, self.arms, self.errors):
@@ -188,6 +222,8 @@ cdef class Columns:
         if outputs is None and tapped.response is not None and not (
                 type(tapped.response) is Message and type(tapped.request) is InferRequest):
             return False
+        if self.rows == 0:
+            self.began_ns = tapped.received_ns + tapped.total_ns
         self.put_inputs(tapped.request, changes)
         if outputs is not None:
             for name, word, shape, data in outputs:

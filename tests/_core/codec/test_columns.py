@@ -48,7 +48,7 @@ def test_the_columns_of_a_row() -> None:
     columns = Columns()
     assert columns.add(tapped(id="ab"), 0, None)
     assert columns.add(tapped(error=Internal("no")), 0, None)
-    assert (columns.rows, columns.nbytes) == (2, 2 * (8 + 7) + 8)
+    assert (columns.rows, columns.nbytes) == (2, 2 * (8 + 7) + 8 + len("ab") + len("no"))
     assert (bytes(memoryview(columns.ids.data)), ints(columns.ids.offsets)) == (b"ab", [0, 2, 2])
     assert (bytes(memoryview(columns.models.data)), bytes(memoryview(columns.versions.data))) == (b"mm", b"22")
     assert (bytes(memoryview(columns.errors.data)), ints(columns.codes)) == (b"no", [0, 13])
