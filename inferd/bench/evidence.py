@@ -174,7 +174,7 @@ def sentences(tuned: Tuned, target: Target) -> list[Line]:
 
 
 def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
-    verdict, goal = tuned.verdict, f" with {target.slo}" if target.slo else ""
+    verdict, goal = tuned.verdict, f" within {target.slo}" if target.slo else ""
     if not tuned.trials:
         return
     if not tuned.kept:

@@ -285,9 +285,9 @@ def test_medians_are_of_the_rounds_that_kept_the_target():
 
     said, medians = shown([100.0, 0.0, 102.0, 0.0, 0.0, 0.0], [0.0, 150.0, 153.0, 0.0, 0.0, 0.0])
     assert said[0] == (
-        "the model stays as it is now: cpu, 1 x 2 threads, batches of 64: 101/s with p99 10 ms in 2 of 6 rounds, not kept in the others"
+        "the model stays as it is now: cpu, 1 x 2 threads, batches of 64: 101/s within p99 10 ms in 2 of 6 rounds, not kept in the others"
     )
-    assert "151.5/s with p99 10 ms in 2 of 6 rounds" in said[1]
+    assert "151.5/s within p99 10 ms in 2 of 6 rounds" in said[1]
     assert (
         said[2]
         == "the best of the search was 50 % faster when compared in turns, but in too few of the rounds to be sure, so nothing was written"
