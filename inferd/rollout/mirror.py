@@ -1,8 +1,9 @@
 """Requests that a tap has seen, on their way to a candidate in a process of its own (candidate.py).
 
 A thread takes them when the stable version's queue is empty, and sends them on; a second one reads what was found. At most WINDOW requests
-are on their way. A candidate that is slow gets fewer: the tap drops the newest and counts them. One that has no response within HUNG_S is
-ended, as is one that crashes, and started again, later each time. Each request that the tap has offered is compared or dropped in the end.
+are on their way, and sending takes at most SHARE of a core. Where more come, the tap drops the newest and counts them. A process that says
+nothing within HUNG_S is ended. It is started again then, as one that crashes is, later each time. Each request that the tap has offered is
+compared or dropped in the end.
 Never in here: what a difference means, event loops.
 """
 
@@ -38,7 +39,8 @@ __all__ = ["Mirror"]
 log = logging.getLogger("inferd.rollout")
 
 WINDOW = 128  # requests that the process has and has not reported
-TAKEN = 16  # requests of a tap at once
+TAKEN = 4  # requests of a tap at once: others wait meanwhile for Python, and for the core
+SHARE = 1 / 128  # of a core: the most that sending takes of the server. The candidate needs some ten times as much, of idle cores
 PAUSE_S = 0.002  # where there is nothing to send, or the stable version is busy
 HUNG_S = 30.0  # without a word about requests that it has
 START_S = 600.0  # the longest load
@@ -161,6 +163,7 @@ class Mirror:
                 continue
             if self._sent == self._done:
                 self._moved_s = time.monotonic()
+            began_s = time.thread_time()
             taken.reverse()
             while taken:
                 tapped = taken.pop()
@@ -172,6 +175,7 @@ class Mirror:
                 except BaseException:
                     self.lost += 1 + len(taken)
                     raise
+            self._stopping.wait((time.thread_time() - began_s) / SHARE)
 
     def _pass_on(self, pipe: Pipe, tapped: Tapped) -> None:
         request: Any = tapped.request

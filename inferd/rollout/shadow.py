@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Shadow"]
 
-MAX_HELD_NBYTES = 16 << 20  # of requests that wait for the candidate: clients' messages need the same memory
+MAX_HELD = 2048  # requests that wait for the candidate: older ones would say little of today's
+MAX_HELD_NBYTES = 16 << 20  # of them: clients' messages need the same memory
 MAX_WHY = 1000  # characters of why a candidate cannot be loaded
 
 
@@ -39,7 +40,7 @@ class Shadow:
 
     def __init__(self, rollout: Rollout, site: Site, alpha: float = ALPHA / len(GUARDS)) -> None:
         self._rollout, self._site, self._alpha = rollout, site, alpha
-        self._tap = Tap(rollout.sample, max_held_nbytes=MAX_HELD_NBYTES)
+        self._tap = Tap(rollout.sample, max_held=MAX_HELD, max_held_nbytes=MAX_HELD_NBYTES)
         self._tapped: Model | None = None  # None: the stable version is not in memory
         self._mirror: Mirror | None = None
         self._before = dict(rollout.counts)  # of earlier starts of the server
