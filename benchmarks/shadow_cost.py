@@ -2,10 +2,10 @@
 
     python benchmarks/shadow_cost.py [--sections tiny,pool,resnet50] [--rounds 5] [--no-history]
 
-Each section asks one model in an open loop, at 70 % of what it can do, by `inferd bench`; at less where it cannot sustain that. A round has four windows: off, on, on, off. In
-the windows `on` a shadow of the same file runs on all requests. Latency counts from the intended start. The p99 with the shadow is
-divided by the p99 without it; the two windows without it, divided by each other, tell how much of that is noise. Where that is much,
-there is no verdict: run it on a quiet machine.
+Each section asks one model in an open loop, at 70 % of what it can do, by `inferd bench`; at less where it cannot sustain that. A round
+has four windows: off, on, on, off. In the windows `on` a shadow of the same file runs on all requests. Latency counts from the intended
+start. The p99 with the shadow is divided by the p99 without it; the two windows without it, divided by each other, tell how much of that
+is noise. Where that is much, there is no verdict: run it on a quiet machine.
 The table is printed, and one line appended to benchmarks/history/shadow_cost.jsonl.
 """
 
