@@ -80,7 +80,7 @@ class Writer:
             self._stream.write_batch(batch_of(columns, self._schema))
             file.write_parts()
             whole_bytes = file.nbytes
-        except OSError as error:
+        except Exception as error:
             self._fail(error)
             return False
         self.written_bytes += whole_bytes - self._whole_bytes
@@ -125,7 +125,7 @@ class Writer:
             self._file.close()
         self._path = self._file = self._stream = None
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         self.failures += 1
         self._retry_s = self._clock() + RETRY_S
         path = self._path
@@ -138,7 +138,7 @@ class Writer:
                     os.truncate(path, self._whole_bytes)
                 else:
                     path.unlink(missing_ok=True)
-        said = error.strerror or str(error)
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         log.error(
             "record: a batch cannot be written into %s and is lost: %s; requests are served as before",
             *(self.folder, said),
@@ -192,6 +192,8 @@ class _File:
         self.nbytes += sum(len(part) for part in parts)
 
     def close(self) -> None:
+        """What was not written is forgotten."""
+        self._parts = []
         os.close(self.descriptor)
         if self._direct >= 0:
             os.close(self._direct)

@@ -53,6 +53,31 @@ def test_a_segment_ends_when_it_is_large_or_old(tmp_path: Path) -> None:
     assert made.written_bytes > 0
 
 
+def test_a_batch_that_cannot_be_made_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it left behind: a part of it in the file would be the end of all that follow."""
+    now_s = 0.0
+    made, failing = writer(tmp_path, clock=lambda: now_s), columns(tapped("b"))
+    assert made.write(columns(tapped("a")))
+    stream = made._stream
+
+    class Half:
+        def write_batch(self, batch: object) -> None:
+            stream.write_batch(batch)
+            raise MemoryError
+
+        def close(self) -> None:
+            stream.close()
+
+    made._stream = Half()
+    assert not made.write(failing)
+    failing.clear()  # nobody looks at its buffers any more
+    now_s = 1.0
+    assert made.write(columns(tapped("c")))
+    made.end_segment()
+    assert [request.id for request in read(tmp_path)] == ["a", "c"]
+    assert made.failures == 1
+
+
 def test_the_oldest_segments_leave(tmp_path: Path) -> None:
     whole = writer(tmp_path / "one", segment_bytes=1)
     whole.write(columns(tapped()))

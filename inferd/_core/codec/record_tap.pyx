@@ -14,7 +14,7 @@ from inferd._core.codec.infer cimport InferRequest
 from inferd._core.grpc.message cimport Message
 
 cdef enum:
-    SMALL_NBYTES = 4 << 10      # of a response, or of a request with what it holds
+    SMALL_NBYTES = 4 << 10      # of a request and its response, with a KiB of their own
     MOST_AT_ONCE = 2            # more than come: so those that wait get fewer
 
 
