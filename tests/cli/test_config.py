@@ -42,7 +42,7 @@ def test_the_worst_case_is_told(run) -> None:
     done = run("config", "--message-memory-bytes", "64MiB", "--record", "a/folder/to/be/made")
     assert (done.returncode, done.stderr) == (0, "")
     told = done.stdout.partition("\n\n")[2]
-    assert re.search(r"^  record +38 MiB  1 x 38 MiB: ", told, re.MULTILINE)
+    assert re.search(r"^  record +52 MiB  1 x 52 MiB: ", told, re.MULTILINE)
     assert re.search(r"^  connections +[0-9.]+ [GM]iB  [0-9]+ x 384 KiB$", told, re.MULTILINE)
     assert re.search(r"^  messages +64 MiB  message_memory_bytes$", told, re.MULTILINE)
     auto = r"max_connections=[0-9]+, max_total_streams=[0-9]+, max_run_bytes=\w+, picture_memory_bytes=\w+"

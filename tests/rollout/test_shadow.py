@@ -137,6 +137,7 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
             infer_over_rest(served, "good", binary=binary)
     known = {"errors": "ok", "flips": "ok", "shapes": "ok", "mean": "open"}
     until(lambda: verdicts(ask(caller, "Status", model_name="good").rollouts[0]) == known)
+    until(lambda: now(caller, "good")["waiting"] == 0)
     counts = now(caller, "good")
     assert (counts["seen"], counts["mirrored"], counts["compared"], counts["dropped"]) == (100, 100, 100, 0)
     assert counts["failed"] == counts["changed"] == counts["mismatched"] == 0
