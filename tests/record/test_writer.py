@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import resource
 import subprocess
 import sys
@@ -51,6 +52,19 @@ def test_a_segment_ends_when_it_is_large_or_old(tmp_path: Path) -> None:
     assert len(segments_of(tmp_path)) == 4
     assert len(list(read(tmp_path))) == 5
     assert made.written_bytes > 0
+
+
+def test_a_file_system_that_knows_no_direct_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def usual(path: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no")
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr("os.open", usual)
+    record(tmp_path, columns(tapped("a")))
+    assert [request.id for request in read(tmp_path)] == ["a"]
 
 
 def test_a_batch_that_cannot_be_made_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from onnx import helper
 
 from inferd.protocol import options
-from inferd.rollout import mirror
+from inferd.rollout import mirror, shadow
 from inferd.rollout.mirror import Mirror
 from tests import models
 from tests.server_fixtures import ServerFixture, until
@@ -33,6 +33,7 @@ SHORT_TABLE = models.model(  # models.failing with half a table: rows 2 and 3 ar
 # The stable version, the candidate, and an input that the stable version can take.
 CANDIDATES = {
     "good": (models.identity(), models.identity(), ROWS),
+    "paced": (models.identity(), models.identity(), ROWS),
     "wrong": (models.identity(), NEGATED, ROWS),
     "crashes": (models.failing(), SHORT_TABLE, np.full((1, 1), 3, np.int64)),
     "hangs": (models.identity("INT64", (1,)), models.endless(), np.full((1, 1), 1 << 40, np.int64)),
@@ -154,10 +155,24 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
     assert decided == [("started", 0, 0), ("promoted", 100, 4)]
 
 
+def test_sending_takes_a_share_of_a_core(folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast the candidate is: after some requests the thread rests, some wait, and the rest is dropped."""
+    monkeypatch.setattr(mirror, "SHARE", 1e-9)
+    monkeypatch.setattr(shadow, "MAX_HELD", 4)
+    begin(folder, caller, "paced")
+    mirrored(caller, "paced", 12)
+    until(lambda: now(caller, "paced")["compared"] > 0)
+    assert mirror_of(served, "paced")._sent <= mirror.TAKEN
+    counts = ended(caller, "paced").counts
+    assert counts["mirrored"] == 12
+    assert counts["dropped_full"] >= 12 - mirror.TAKEN - 4
+
+
 def test_wrong_responses_are_found_and_the_worst_are_named(folder: Path, caller: Caller) -> None:
     begin(folder, caller, "wrong")
     mirrored(caller, "wrong", 40)
     until(lambda: verdicts(ask(caller, "Status", model_name="wrong").rollouts[0]).get("flips") == "bad")
+    until(lambda: now(caller, "wrong")["waiting"] == 0)
     status = ended(caller, "wrong")
     assert status.counts["flipped"] == status.counts["changed"] == 40
     (flips,) = [each for each in status.evidence if each.guard == "flips"]
@@ -171,6 +186,7 @@ def test_errors_of_a_candidate_are_its_own(folder: Path, served: ServerFixture, 
     begin(folder, caller, "crashes")
     mirrored(caller, "crashes", 30)
     until(lambda: verdicts(ask(caller, "Status", model_name="crashes").rollouts[0]).get("errors") == "bad")
+    until(lambda: now(caller, "crashes")["waiting"] == 0)
     assert now(caller, "crashes")["failed"] == now(caller, "crashes")["compared"] == 30
     assert "mean" not in verdicts(ask(caller, "Status", model_name="crashes").rollouts[0]), "its outputs are whole numbers"
     child = mirror_of(served, "crashes")._child

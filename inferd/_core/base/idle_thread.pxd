@@ -6,5 +6,5 @@ cdef struct Work                # one at a time
 
 cdef class IdleThread:
     cdef Work *work             # is the thread's, which frees it after close()
-    cdef readonly bint hurried  # whoever asks works
+    cdef bint hurried           # whoever asks works
     cdef int copy(self, void *target, const void *source, Py_ssize_t nbytes) except -1 nogil    # as memcpy

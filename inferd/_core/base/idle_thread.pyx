@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """idle_thread: copying and writing where a core has nothing else to do (see idle_thread.pxd).
 
-A file is written past the page cache (O_DIRECT), which costs a third of the time, in whole blocks. What comes behind the last whole
+A file is written past the page cache (O_DIRECT), which spares a copy, in whole blocks. What comes behind the last whole
 block is written as usual, and once more with its block. Where the file system knows no such writing, all of it is written as usual.
 """
 

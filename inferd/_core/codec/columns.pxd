@@ -32,7 +32,8 @@ cdef class TensorColumns:       # the inputs, or the outputs, of all rows: lists
     cdef int clear(self) except -1
 
 cdef class Columns:
-    cdef readonly Py_ssize_t rows, max_rows, max_nbytes
+    cdef readonly Py_ssize_t rows
+    cdef Py_ssize_t max_rows, max_nbytes
     cdef readonly int64_t began_ns                          # monotonic: when its first row was answered
     cdef bint entered
     cdef readonly Texts ids, models, versions, arms, errors

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """record_tap: a tap that writes small requests into the columns of a record by itself, where they were answered.
 
-That takes a third of a microsecond. Handing such a request to another thread takes longer, and the thread that serves would wait
-for Python's lock meanwhile. Never in here: large requests, which wait for the recorder's thread as at any tap; files.
+That takes less than handing such a request to another thread, for which the thread that serves would wait, too
+(benchmarks/history/record_cost.jsonl). Never in here: large requests, which wait for the recorder's thread as at any tap; files.
 """
 
 cimport cython

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,9 @@ def test_its_priority_is_idle() -> None:
     before = set(os.listdir("/proc/self/task"))
     idle = IdleThread()
     idle.write(os.memfd_create("file"), -1, 0, [b"it has begun"])
-    assert os.SCHED_IDLE in {os.sched_getscheduler(int(thread)) for thread in set(os.listdir("/proc/self/task")) - before}
+    (thread,) = (each for each in set(os.listdir("/proc/self/task")) - before if os.sched_getscheduler(int(each)) == os.SCHED_IDLE)
+    (blocked,) = (line for line in Path(f"/proc/self/task/{thread}/status").read_text().splitlines() if line.startswith("SigBlk"))
+    assert int(blocked.split()[1], 16) & 1 << (signal.SIGTERM - 1), "a signal would wait for an idle core"
     idle.close()
 
 
