@@ -3,9 +3,10 @@
     python benchmarks/shadow_cost.py [--sections tiny,pool,resnet50] [--rounds 5] [--no-history]
 
 Each section asks one model in an open loop, at 70 % of what it can do, by `inferd bench`; at less where it cannot sustain that. A round
-has four windows: off, on, on, off. In the windows `on` a shadow of the same file runs on all requests. Latency counts from the intended
-start. The p99 with the shadow is divided by the p99 without it; the two windows without it, divided by each other, tell how much of that
-is noise. Where that is much, there is no verdict: run it on a quiet machine.
+has four windows: off, on, on, off. In the windows `on` a shadow of the same file runs on all requests. All windows have the same arrivals.
+Latency counts from the intended start. A window is cut into slices of at least a second and 100 requests, and each slice has its p99. The
+median over all slices with the shadow is divided by that over all without it. The noise is found in the same way, from the last windows of
+the rounds against the first ones, both without it. Where that is much, there is no verdict: run it on a quiet machine.
 The table is printed, and one line appended to benchmarks/history/shadow_cost.jsonl.
 """
 
@@ -34,6 +35,7 @@ LIMIT_S = 120.0
 SHARES = (0.7, 0.5, 0.35, 0.25)  # of the peak of a closed loop: the first one that an open loop sustains
 PEAK_S, WINDOW_S = 5.0, 8.0
 LEAST_REQUESTS, LONGEST_S = 400, 40.0  # of a window of a slow model
+SLICE_S, SLICE_REQUESTS = 1.0, 100  # the least
 MOST = 1.03  # times the p99 without a shadow
 MOST_NOISE = 1.1  # beyond that nothing can be said
 INTENDED, DONE, CODE = 0, 2, 3  # columns of bench's samples; ns
@@ -87,12 +89,14 @@ def peak(server: Running, model: str, folder: Path) -> float:
     return len(found) / PEAK_S
 
 
-def p99_ms(server: Running, model: str, folder: Path, rate: float) -> tuple[float, int]:
-    """p99 in an open loop, and how many requests failed."""
+def p99s_ms(server: Running, model: str, folder: Path, rate: float) -> tuple[list[float], int]:
+    """The p99 of each slice of a window, and how many requests failed."""
     seconds = min(max(WINDOW_S, LEAST_REQUESTS / rate), LONGEST_S)
     load = ("--rate", f"{rate:.1f}", "--arrivals", "poisson", "--duration", f"{seconds:.0f}s", "--no-spin")
     found = measured(server, model, folder, *load)
-    return float(np.quantile(found[:, DONE] - found[:, INTENDED], 0.99)) / 1e6, int((found[:, CODE] != 0).sum())
+    found = found[found[:, INTENDED].argsort()]
+    slices = np.array_split(found, max(1, int(seconds / max(SLICE_S, SLICE_REQUESTS / rate))))
+    return [float(np.quantile(each[:, DONE] - each[:, INTENDED], 0.99)) / 1e6 for each in slices], int((found[:, CODE] != 0).sum())
 
 
 def beside_a_shadow(report: Report, folder: Path, make: Callable[[Path], workloads.Workload]) -> None:
@@ -101,35 +105,31 @@ def beside_a_shadow(report: Report, folder: Path, make: Callable[[Path], workloa
     name = workload.model
     content = (repository / name / "1" / "model.onnx").read_bytes()
     flags = ("--model-control", "explicit", "--load-model", name)
-    on: list[tuple[float, int]] = []
-    off: list[tuple[float, int]] = []
+    windows: list[list[tuple[list[float], int]]] = []
     counts = {"mirrored": 0, "compared": 0, "dropped": 0, "changed": 0}
     with servers.inferd("shadow", [repository], folder, *flags) as server, grpc.insecure_channel(server.address) as channel:
         (repository / name / "2").mkdir()
         (repository / name / "2" / "model.onnx").write_bytes(content)
         rollouts = Rollouts(channel, name)
         most = peak(server, name, folder)
-        share = next(share for share in SHARES if share == SHARES[-1] or not p99_ms(server, name, folder, share * most)[1])
+        share = next(share for share in SHARES if share == SHARES[-1] or not p99s_ms(server, name, folder, share * most)[1])
         rate = share * most
         for _ in range(report.rounds):
-            off.append(p99_ms(server, name, folder, rate))
+            before = p99s_ms(server, name, folder, rate)
             rollouts.start()
             time.sleep(1)
-            on += [p99_ms(server, name, folder, rate) for _ in range(2)]
+            on = [p99s_ms(server, name, folder, rate) for _ in range(2)]
             counts = _added(counts, rollouts.stop())
-            off.append(p99_ms(server, name, folder, rate))
-    pairs = [(off[at][0], off[at + 1][0]) for at in range(0, len(off), 2)]
-    ratios = [(on[at][0] + on[at + 1][0]) / sum(pairs[at // 2]) for at in range(0, len(on), 2)]
-    noise = [max(pair) / min(pair) for pair in pairs]
-    ratio, again = statistics.median(ratios), statistics.median(noise)
-    errors = sum(found for _, found in on + off)
-    report.add(
-        f"{name}: p99 without a shadow", "", f"{statistics.median(p99 for p99, _ in off):.3f} ms at {rate:.0f}/s, {share:.0%} of its peak"
-    )
-    report.add(f"{name}: noise, the larger of two p99 without a shadow by the other", "", f"{again:.3f} times (to {max(noise):.3f})")
-    said = f"{ratio:.3f} times ({min(ratios):.3f} to {max(ratios):.3f})"
-    kept = ratio <= max(MOST, again) if again <= MOST_NOISE else None  # None: the machine is too busy for a verdict
-    report.add(f"{name}: p99 with a shadow by p99 without", f"<= {MOST:g} times, or the noise", said, kept)
+            windows.append([before, *on, p99s_ms(server, name, folder, rate)])
+    p99s = [[p99 for each_round in windows for p99 in each_round[at][0]] for at in range(4)]
+    off_ms, on_ms = statistics.median(p99s[0] + p99s[3]), statistics.median(p99s[1] + p99s[2])
+    ratio, noise = on_ms / off_ms, statistics.median(p99s[3]) / statistics.median(p99s[0])
+    errors = sum(failed for each_round in windows for _, failed in each_round)
+    report.add(f"{name}: p99 without a shadow", "", f"{off_ms:.3f} ms at {rate:.0f}/s, {share:.0%} of its peak")
+    report.add(f"{name}: noise, p99 of the last windows by the first ones, both without a shadow", "", f"{noise:.3f} times")
+    apart = max(noise, 1 / noise)
+    kept = ratio <= max(MOST, apart) if apart <= MOST_NOISE else None  # None: the machine is too busy for a verdict
+    report.add(f"{name}: p99 with a shadow by p99 without", f"<= {MOST:g} times, or the noise", f"{ratio:.3f} times", kept)
     report.add(f"{name}: requests that failed", "0", str(errors), errors == 0)
     told = f"{counts['mirrored']:,} = {counts['compared']:,} + {counts['dropped']:,}"
     report.add(f"{name}: mirrored = compared + dropped", "equal", told, counts["mirrored"] == counts["compared"] + counts["dropped"])
@@ -137,10 +137,9 @@ def beside_a_shadow(report: Report, folder: Path, make: Callable[[Path], workloa
     report.numbers[name] = {
         "rate": round(rate, 1),
         "share": share,
-        "off_p99_ms": [round(p99, 4) for p99, _ in off],
-        "on_p99_ms": [round(p99, 4) for p99, _ in on],
+        "p99s_ms": [[round(p99, 4) for p99 in window] for window in p99s],
         "ratio": round(ratio, 4),
-        "noise": round(again, 4),
+        "noise": round(noise, 4),
         "errors": errors,
         **counts,
     }

@@ -107,9 +107,10 @@ class Mirror:
             with theirs:
                 command = [*_python(), "-m", "inferd.rollout.candidate", str(theirs.fileno())]
                 none = subprocess.DEVNULL
-                # A session of its own: Ctrl-C at a terminal is for the server.
+                # Ctrl-C at a terminal is for the server. In a session of its own, the process would get a fair share of the cores:
+                # Linux shares them out by sessions first (autogroup), and its idle priority counts only within one.
                 child = self._child = subprocess.Popen(
-                    command, stdin=none, stdout=none, stderr=none, pass_fds=[theirs.fileno()], start_new_session=True
+                    command, stdin=none, stdout=none, stderr=none, pass_fds=[theirs.fileno()], process_group=0
                 )
             reader: threading.Thread | None = None
             self._sent = self._done = self._skipped_here = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,10 @@ def test_errors_of_a_candidate_are_its_own(folder: Path, served: ServerFixture, 
     assert "mean" not in verdicts(ask(caller, "Status", model_name="crashes").rollouts[0]), "its outputs are whole numbers"
     child = mirror_of(served, "crashes")._child
     assert child is not None
+    policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{child.pid}/task")}
+    assert os.SCHED_IDLE in policies
+    assert os.getsid(child.pid) == os.getsid(0), "Linux shares cores out by sessions first: idle priority counts only within one"
+    assert os.getpgid(child.pid) == child.pid, "Ctrl-C at a terminal is for the server"
     child.kill()
     mirrored(caller, "crashes", 30)
     until(lambda: now(caller, "crashes")["restarts"] == 1)
