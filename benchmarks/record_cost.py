@@ -4,7 +4,8 @@
 
 large: requests of 602 KB at full load, 10 % of them recorded. tiny: requests of 64 bytes at half of the server's peak, all of them
 recorded. Three servers are alive, of which one records; loads go to them in turn, off, on, off again and back (ABBA), so that off against
-off again is the noise. p99 is what `inferd bench` measures from the intended time, CPU is the server process's own.
+off again is the noise. Each second of a load has a p99 of its own, from the intended start; the medians of these are compared. CPU is the
+server process's own.
 
 killed: a server that records all requests is killed after a random time of load, many times. Its client numbers the requests: the record
 must hold each that was answered more than a batch's age before the kill, and every segment must be readable.
@@ -29,8 +30,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
+import numpy as np
 import sections
 import servers
+import slices
 import workloads
 from record import Report
 from servers import Running
@@ -59,7 +62,7 @@ class Cost:
         """identity FP32[1,16], 64 bytes, at half of the peak, 100 % recorded"""
         workload = workloads.identity(folder / "repository")
         with servers.inferd("peak", [folder / "repository"], folder) as server:
-            peak = self._bench(server, workload, ("--connections", "4", "--concurrency", "2"))["requests_per_second"]
+            peak = self._bench(server, workload, folder, ("--connections", "4", "--concurrency", "2"))["requests_per_second"]
         report.add("peak of 4 x 2 in a closed loop", "", f"{peak:,.0f} a second")
         load = ("--rate", f"{peak / 2:.0f}", "--arrivals", "poisson", "--connections", "4")
         self._compare(report, folder, workload, "1", load)
@@ -76,19 +79,20 @@ class Cost:
                 )
                 running[name] = stack.enter_context(servers.inferd(name, [folder / "repository"], folder, *flags))
             for server in running.values():
-                self._bench(server, workload, load)
+                self._bench(server, workload, folder, load)
             began = counted(running["on"])
             for _ in range(report.rounds):
                 for name in ORDER:
-                    found[name].append(self._bench(running[name], workload, load))
+                    found[name].append(self._bench(running[name], workload, folder, load))
             told = {name: value - began[name] for name, value in counted(running["on"]).items()}
+        p99 = {name: [p99_us for each in runs for p99_us in each.pop("p99s_us")] for name, runs in found.items()}
         medians = {name: {key: statistics.median(each[key] for each in runs) for key in runs[0]} for name, runs in found.items()}
-        p99 = {name: [each["p99_us"] for each in runs] for name, runs in found.items()}
         noise = ratio(p99["off again"], p99["off"])
         more = ratio(p99["on"], [*p99["off"], *p99["off again"]])
         report.add("p99 with recording against without", f"at most +{MOST_MORE:.0%}", f"{more - 1:+.1%}", more <= 1 + MOST_MORE)
         report.add("p99 off again against off: the noise", "", f"{noise - 1:+.1%}")
         for name, median in medians.items():
+            median["p99_us"] = statistics.median(p99[name])
             said = f"p99 {median['p99_us']:,.0f} us, p50 {median['p50_us']:,.0f} us, {median['requests_per_second']:,.0f} a second"
             report.add(name, "", f"{said}, CPU {median['cpu_us']:.1f} us a request")
         extra_us = medians["on"]["cpu_us"] - statistics.mean(medians[name]["cpu_us"] for name in ("off", "off again"))
@@ -99,22 +103,21 @@ class Cost:
         report.add("dropped, counted", "reported", f"{dropped:,.0f} of {offered:,.0f} ({dropped / max(1, offered):.2%})")
         report.numbers[workload.model] = {"more": more, "noise": noise, "medians": medians, "counted": told, "extra_cpu_us": extra_us}
 
-    def _bench(self, server: Running, workload: workloads.Workload, load: Sequence[str]) -> dict:
+    def _bench(self, server: Running, workload: workloads.Workload, folder: Path, load: Sequence[str]) -> dict:
         """One load by `inferd bench`."""
-        out = f"/tmp/record_cost-{os.getpid()}.json"
+        out, samples = folder / "found.json", folder / "samples.npy"
         command = [sys.executable, "-m", "inferd", "bench", server.address, workload.model, "--duration", f"{self.seconds:g}s"]
-        command += ["--warm-up", "1s", "--quiet", "--server-pid", str(server.pid), "--json", out, *load]
+        command += ["--warm-up", "1s", "--quiet", "--server-pid", str(server.pid), "--json", str(out), "--samples", str(samples), *load]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr)
-        told = json.loads(Path(out).read_text())
-        Path(out).unlink()
+        told = json.loads(out.read_text())
         (measured,) = told["measurements"]
         if measured["errors"]:
             raise RuntimeError(f"requests failed: {measured['error_messages']}")
         kept = {
             "p50_us": told["latency_us"]["p50"],
-            "p99_us": told["latency_us"]["p99"],
+            "p99s_us": [1000 * p99_ms for p99_ms in slices.p99s_ms(np.load(samples), self.seconds)],
             "cpu_us": measured["server"]["cpu_us_per_request"],
         }
         return kept | {"requests_per_second": told["requests_per_second"]}

@@ -4,9 +4,9 @@
 
 Each section asks one model in an open loop, at 70 % of what it can do, by `inferd bench`; at less where it cannot sustain that. A round
 has four windows: off, on, on, off. In the windows `on` a shadow of the same file runs on all requests. All windows have the same arrivals.
-Latency counts from the intended start. A window is cut into slices of at least a second and 100 requests, and each slice has its p99. The
-median over all slices with the shadow is divided by that over all without it. The noise is found in the same way, from the last windows of
-the rounds against the first ones, both without it. Where that is much, there is no verdict: run it on a quiet machine.
+Latency counts from the intended start. Each second of a window, or more where that is fewer than 100 requests, has a p99 of its own. The
+median of those with the shadow is divided by that of those without it. The noise is found in the same way, from the last windows of the
+rounds against the first ones, both without it. Where that is much, there is no verdict: run it on a quiet machine.
 The table is printed, and one line appended to benchmarks/history/shadow_cost.jsonl.
 """
 
@@ -24,6 +24,7 @@ import grpc
 import numpy as np
 import sections
 import servers
+import slices
 import workloads
 from record import Report
 from servers import Running
@@ -32,13 +33,11 @@ from inferd.protocol import options
 
 HISTORY = Path(__file__).resolve().parent / "history" / "shadow_cost.jsonl"
 LIMIT_S = 120.0
-SHARES = (0.7, 0.5, 0.35, 0.25)  # of the peak of a closed loop: the first one that an open loop sustains
+SHARES = (0.7, 0.5, 0.25)  # of the peak of a closed loop: the first one that an open loop sustains
 PEAK_S, WINDOW_S = 5.0, 8.0
 LEAST_REQUESTS, LONGEST_S = 400, 40.0  # of a window of a slow model
-SLICE_S, SLICE_REQUESTS = 1.0, 100  # the least
 MOST = 1.03  # times the p99 without a shadow
 MOST_NOISE = 1.1  # beyond that nothing can be said
-INTENDED, DONE, CODE = 0, 2, 3  # columns of bench's samples; ns
 
 
 class Rollouts:
@@ -94,9 +93,7 @@ def p99s_ms(server: Running, model: str, folder: Path, rate: float) -> tuple[lis
     seconds = min(max(WINDOW_S, LEAST_REQUESTS / rate), LONGEST_S)
     load = ("--rate", f"{rate:.1f}", "--arrivals", "poisson", "--duration", f"{seconds:.0f}s", "--no-spin")
     found = measured(server, model, folder, *load)
-    found = found[found[:, INTENDED].argsort()]
-    slices = np.array_split(found, max(1, int(seconds / max(SLICE_S, SLICE_REQUESTS / rate))))
-    return [float(np.quantile(each[:, DONE] - each[:, INTENDED], 0.99)) / 1e6 for each in slices], int((found[:, CODE] != 0).sum())
+    return slices.p99s_ms(found, seconds), int((found[:, slices.CODE] != 0).sum())
 
 
 def beside_a_shadow(report: Report, folder: Path, make: Callable[[Path], workloads.Workload]) -> None:

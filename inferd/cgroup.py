@@ -1,4 +1,4 @@
-"""CPU quota and memory limit of this process's control group (cgroup), version 1 and 2.
+"""CPU quota, CPU time and memory limit of this process's control group (cgroup), version 1 and 2.
 
 Only reads files below a root folder. Never in here: what the numbers mean for a server.
 """
@@ -11,30 +11,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["limits", "read"]
+__all__ = ["limits", "quotas", "read", "used_s"]
 
 _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near 2**63
 
 
 def limits(root: Path) -> tuple[float | None, int | None]:
     """The tightest CPU quota (cores) and memory limit (bytes) of this process's cgroup and all above it."""
-    quotas: list[float] = []
     limits: list[int] = []
+    mount = root / "sys/fs/cgroup"
+    for controllers, path in _memberships(root):
+        if not controllers:
+            for base in (mount, mount / "unified"):
+                for folder in _upwards(base, path):
+                    limits += _bytes(read(folder / "memory.max"))
+        if "memory" in controllers:
+            for folder in _upwards(mount / "memory", path):
+                limits += _bytes(read(folder / "memory.limit_in_bytes"))
+    return min((quota for _, quota in quotas(root)), default=None), min(limits, default=None)
+
+
+def quotas(root: Path) -> list[tuple[Path, float]]:
+    """Each group with a CPU quota, of this process's cgroup and all above it: its folder, and cores."""
+    found: list[tuple[Path, float]] = []
     mount = root / "sys/fs/cgroup"
     for controllers, path in _memberships(root):
         if not controllers:  # version 2; beside version 1 its tree lies in unified/
             for base in (mount, mount / "unified"):
                 for folder in _upwards(base, path):
-                    quotas += _quota_v2(read(folder / "cpu.max"))
-                    limits += _bytes(read(folder / "memory.max"))
+                    found += [(folder, quota) for quota in _quota_v2(read(folder / "cpu.max"))]
         if "cpu" in controllers:
             for base in (mount / "cpu", mount / ",".join(controllers)):
                 for folder in _upwards(base, path):
-                    quotas += _quota_v1(read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us"))
-        if "memory" in controllers:
-            for folder in _upwards(mount / "memory", path):
-                limits += _bytes(read(folder / "memory.limit_in_bytes"))
-    return min(quotas, default=None), min(limits, default=None)
+                    quota_us, period_us = read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us")
+                    found += [(folder, quota) for quota in _quota_v1(quota_us, period_us)]
+    return found
+
+
+def used_s(folder: Path) -> float:
+    """CPU time that a group has taken. 0: it does not say."""
+    for line in read(folder / "cpu.stat").splitlines():
+        name, _, count = line.partition(" ")
+        if name == "usage_usec" and count.isdecimal():
+            return int(count) / 1e6
+    spent_ns = read(folder / "cpuacct.usage")  # version 1, where both controllers share a folder
+    return int(spent_ns) / 1e9 if spent_ns.isdecimal() else 0.0
 
 
 def _memberships(root: Path) -> Iterator[tuple[list[str], str]]:

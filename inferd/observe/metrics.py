@@ -26,6 +26,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as PrometheusSample
 
+from inferd.cpu_time import ticks
 from inferd.observe.model_metrics import tables_of
 from inferd.observe.pages import Family, Sample
 from inferd.observe.scrape import ScrapeServer, SharedPages
@@ -384,23 +385,13 @@ class _CpuTime:
     """Busy share of all cores between two looks at /proc/stat."""
 
     def __init__(self) -> None:
-        self._seen = self._read()
+        self._seen = ticks()
 
     def utilization(self) -> float | None:
         """0 to 1, since the last call; None where /proc does not say or no time has passed."""
-        before, self._seen = self._seen, self._read()
-        if before is None or self._seen is None or self._seen[1] <= before[1]:
-            return None
-        return (self._seen[0] - before[0]) / (self._seen[1] - before[1])
-
-    @staticmethod
-    def _read() -> tuple[int, int] | None:
-        """Busy and total ticks of all cores since boot."""
-        try:
-            ticks = [int(word) for word in Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]]
-        except OSError:
-            return None
-        return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # less idle and iowait
+        (idle, total), self._seen = self._seen, ticks()
+        idle, total = self._seen[0] - idle, self._seen[1] - total
+        return 1 - idle / total if total > 0 else None
 
 
 def _memory_bytes() -> tuple[int, int]:

@@ -47,8 +47,8 @@ class Arm(Protocol):
     def follow(self, rollout: Rollout) -> None:
         """Another process, or a person, has decided: takes the share of this."""
 
-    def work(self) -> bool:
-        """Works off what requests have left behind. True: there may be more."""
+    def work(self) -> float:
+        """Works off what requests have left behind. Seconds until there may be more."""
 
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
         """What came of requests, by id. How many are known, and how many not."""

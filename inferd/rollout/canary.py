@@ -45,6 +45,7 @@ __all__ = ["CANARY", "Canary"]
 log = logging.getLogger("inferd.rollout")
 
 CANARY = "canary"  # the label of the candidate
+REMEMBER_S = 0.002  # between two looks at requests whose outcome may be reported: what a tap holds takes memory
 LOOK_S = 0.1  # between two decisions: they take the thread half a millisecond
 ABSENT_S = 0.5  # how long the candidate may take no requests: a reload of its files takes no time
 SAMPLE = 4 * policy.FROZEN_AFTER  # stable latencies that are kept until the threshold is frozen
@@ -188,12 +189,13 @@ class Canary:
 
     # ---- what is known, and what is to be done ----
 
-    def work(self) -> bool:
+    def work(self) -> float:
         """On the rollouts' thread: a decision takes it a while."""
         if self._joins:
             self._remember()
+        rest_s = REMEMBER_S if self._joins else LOOK_S
         if (now_ns := time.monotonic_ns()) - self._decided_ns < LOOK_S * 1e9 or self._ended:
-            return False
+            return rest_s
         self._decided_ns = now_ns
         seen = self._policy.seen
         self._policy.count(self._candidate.take(), self._stable.take())
@@ -204,7 +206,7 @@ class Canary:
         self._stable.tally.threshold_ns = self._candidate.tally.threshold_ns = seen.threshold_ns
         step = seen.step
         self._verdict = step, self._policy.decide()
-        return False
+        return rest_s
 
     def _compare(self, shadow: Shadow) -> None:
         """Requests with a decision count. Responses of another shape or datatype have none that can be compared: they count as flips."""

@@ -115,9 +115,12 @@ class Work:
         threading.Thread(target=self._read, name="mirrored", daemon=True).start()
         told_s = found_s = time.monotonic()
         found_at = 0
+        began_s = time.process_time()
         while True:
+            # With nothing to tell it sleeps: looking for nothing takes a core's time, too.
+            timeout_s = TOLD_S if self._done > self._told else FOUND_S if self._done > found_at else None
             try:
-                entry = self._running.get(timeout=TOLD_S)
+                entry = self._running.get(timeout=timeout_s)
                 if entry is None:
                     return
                 self._take(*entry)
@@ -125,13 +128,14 @@ class Work:
             except queue.Empty:
                 pass
             now_s = time.monotonic()
+            used_s = time.process_time() - began_s
             if self._done > found_at and now_s - found_s >= FOUND_S:
                 self.found.evidence = evidence_of(self.found, self._setup.guards, self._setup.alpha)
-                self._pipe.send(Progress(self._done, self._skipped, self.found))
+                self._pipe.send(Progress(self._done, used_s, self._skipped, self.found))
                 told_s = found_s = now_s
                 found_at = self._told = self._done
             elif self._done > self._told and now_s - told_s >= TOLD_S:
-                self._pipe.send(Progress(self._done, self._skipped))
+                self._pipe.send(Progress(self._done, used_s, self._skipped))
                 told_s, self._told = now_s, self._done
 
     def _read(self) -> None:

@@ -72,8 +72,10 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """done: requests that this process has worked off. skipped: of these, those that cannot be compared. found: now and then."""
+    """done: requests that this process has worked off. used_s: the processor time that they took. skipped: of these, those that cannot be
+    compared. found: now and then."""
 
     done: int
+    used_s: float
     skipped: int = 0
     found: Found | None = None

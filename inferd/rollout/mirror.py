@@ -1,9 +1,9 @@
 """Requests that a tap has seen, on their way to a candidate in a process of its own (candidate.py).
 
 A thread takes them when the stable version's queue is empty, and sends them on; a second one reads what was found. At most WINDOW requests
-are on their way, and sending takes at most SHARE of a core. Where more come, the tap drops the newest and counts them. A process that says
-nothing within HUNG_S is ended. It is started again then, as one that crashes is, later each time. Each request that the tap has offered is
-compared or dropped in the end.
+are on their way, and fewer where the cores are busy (pace.py). Where more come, the tap drops the newest and counts them. A process that
+says nothing within HUNG_S is ended. It is started again then, as one that crashes is, later each time. Each request that the tap has
+offered is compared or dropped in the end.
 Never in here: what a difference means, event loops.
 """
 
@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd._core.codec.infer import InferRequest
+from inferd.cpu_time import SpareCores
 from inferd.errors import FailedPrecondition
 from inferd.record.decoded import outputs_of
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready
+from inferd.rollout.pace import Pace
 from inferd.rollout.pipe import Closed, Pipe
 
 if TYPE_CHECKING:
@@ -36,12 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Mirror"]
 
+
 log = logging.getLogger("inferd.rollout")
 
 WINDOW = 128  # requests that the process has and has not reported
 TAKEN = 4  # requests of a tap at once: others wait meanwhile for Python, and for the core
-SHARE = 1 / 128  # of a core: the most that sending takes of the server. The candidate needs some ten times as much, of idle cores
-PAUSE_S = 0.002  # where there is nothing to send, or the stable version is busy
+PAUSE_S = 0.01  # after them, and where there is nothing to send, or the stable version is busy
 HUNG_S = 30.0  # without a word about requests that it has
 START_S = 600.0  # the longest load
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # before a process is started again
@@ -114,6 +116,8 @@ class Mirror:
                 )
             reader: threading.Thread | None = None
             self._sent = self._done = self._skipped_here = 0
+            spare = SpareCores()
+            self._pace = Pace(spare.left, spare.cores)
             try:
                 if self._stopping.is_set():
                     return
@@ -155,16 +159,15 @@ class Mirror:
 
     def _send(self, pipe: Pipe, child: subprocess.Popen[bytes]) -> None:
         while not self._stopping.is_set() and child.poll() is None:
-            room = WINDOW - (self._sent - self._done)
+            room = min(WINDOW, self._pace.room()) - (self._sent - self._done)
             if room <= 0 or self._busy() or not (taken := self.tap.take(min(room, TAKEN))):
                 if self._sent > self._done and time.monotonic() - self._moved_s > HUNG_S:
                     log.error("%s: no response within %g s: its process is ended", self.title, HUNG_S)
                     return
-                self._stopping.wait(PAUSE_S)
+                self._stopping.wait(max(PAUSE_S, self._pace.rest_s()))
                 continue
             if self._sent == self._done:
                 self._moved_s = time.monotonic()
-            began_s = time.thread_time()
             taken.reverse()
             while taken:
                 tapped = taken.pop()
@@ -176,7 +179,7 @@ class Mirror:
                 except BaseException:
                     self.lost += 1 + len(taken)
                     raise
-            self._stopping.wait((time.thread_time() - began_s) / SHARE)
+            self._stopping.wait(PAUSE_S)
 
     def _pass_on(self, pipe: Pipe, tapped: Tapped) -> None:
         request: Any = tapped.request
@@ -206,6 +209,7 @@ class Mirror:
                 except TimeoutError:
                     continue  # nothing was to be said
                 self._moved_s = time.monotonic()
+                self._pace.told(told.done, told.used_s)
                 skipped = told.skipped - self._skipped_here
                 self.skipped += skipped
                 self.compared += told.done - self._done - skipped

@@ -43,7 +43,6 @@ log = logging.getLogger("inferd.rollout")
 TICK_S = 0.1  # between two looks at what an arm knows
 SAVE_S = 5.0  # between two writes of evidence that decides nothing, and two tries of what could not be carried out
 FOLLOW_S = 0.5  # between two looks at the file, which another process may have changed
-IDLE_S = 0.002  # the thread's pause, once nothing is to be worked off
 
 
 class Start(Enum):
@@ -491,11 +490,10 @@ class Rollouts:
         """Works arms' requests off, and looks at the file."""
         looked_s, stamp = time.monotonic(), self._ledger.stamp()
         while not self._stopping.is_set():
-            arms = self._arms
-            more = False
-            for model, arm in arms.items():
+            rest_s = FOLLOW_S
+            for model, arm in self._arms.items():
                 try:
-                    more |= arm.work()
+                    rest_s = min(rest_s, arm.work())
                 except Exception:
                     log.exception("the rollout of model '%s': requests could not be worked off", model)
             if time.monotonic() - looked_s > FOLLOW_S:
@@ -503,8 +501,7 @@ class Rollouts:
                 if not self._following and (now := self._ledger.stamp()) != stamp:
                     stamp = now
                     self._look()
-            if not more:
-                self._stopping.wait(IDLE_S if arms else FOLLOW_S)
+            self._stopping.wait(rest_s)
 
     def _look(self) -> None:
         self._following = True

@@ -7,6 +7,7 @@ leave the tap when.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -88,8 +89,8 @@ class Shadow:
     def follow(self, rollout: Rollout) -> None:
         """Nothing that another process decides changes a shadow, but its end."""
 
-    def work(self) -> bool:
-        return False
+    def work(self) -> float:
+        return math.inf  # another process does
 
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
         return 0, sum(1 for _ in outcomes)

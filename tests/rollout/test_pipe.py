@@ -55,7 +55,7 @@ def test_what_is_no_message_ends_it(ends: tuple[socket.socket, socket.socket], s
 def test_an_end_that_does_not_read_is_found(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].settimeout(0.001)
     with pytest.raises(TimeoutError):
-        Pipe(ends[0]).send(Progress(1), [bytes(1 << 24)])
+        Pipe(ends[0]).send(Progress(1, 0.0), [bytes(1 << 24)])
     ends[1].close()
     with pytest.raises(Closed):
-        Pipe(ends[0]).send(Progress(1), [bytes(1 << 24)])
+        Pipe(ends[0]).send(Progress(1, 0.0), [bytes(1 << 24)])

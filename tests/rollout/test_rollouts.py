@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -51,8 +52,8 @@ class Arm:
     def follow(self, rollout: Rollout) -> None:
         self.done.append(f"step {rollout.step}")
 
-    def work(self) -> bool:
-        return False
+    def work(self) -> float:
+        return math.inf
 
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
         return 0, 0

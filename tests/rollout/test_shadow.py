@@ -15,7 +15,7 @@ import pytest
 from onnx import helper
 
 from inferd.protocol import options
-from inferd.rollout import mirror, shadow
+from inferd.rollout import mirror, pace, shadow
 from inferd.rollout.mirror import Mirror
 from tests import models
 from tests.server_fixtures import ServerFixture, until
@@ -83,6 +83,12 @@ def metrics(served: ServerFixture) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stable = {name: content for name, (content, *_) in CANDIDATES.items()} | {"other": models.identity()}
     return models.repository(tmp_path_factory.mktemp("shadow") / "models", stable)
+
+
+@pytest.fixture(autouse=True)
+def _idle_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if other tests did not keep them busy."""
+    monkeypatch.setattr(pace, "LEAST", pace.MOST)
 
 
 @pytest.fixture(scope="module")
@@ -156,17 +162,22 @@ def test_a_good_candidate_is_compared_and_promoted(folder: Path, served: ServerF
     assert decided == [("started", 0, 0), ("promoted", 100, 4)]
 
 
-def test_sending_takes_a_share_of_a_core(folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast the candidate is: after some requests the thread rests, some wait, and the rest is dropped."""
-    monkeypatch.setattr(mirror, "SHARE", 1e-9)
+def test_a_candidate_gets_no_more_than_its_pace(
+    folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On busy cores: after a request the thread rests, some wait, and the rest is dropped."""
+    monkeypatch.setattr(pace, "MOST", 1e-9)
+    monkeypatch.setattr(pace, "LEAST", 1e-9)
+    monkeypatch.setattr(pace, "BURST_S", 1e-9)
     monkeypatch.setattr(shadow, "MAX_HELD", 4)
     begin(folder, caller, "paced")
     mirrored(caller, "paced", 12)
     until(lambda: now(caller, "paced")["compared"] > 0)
-    assert mirror_of(served, "paced")._sent <= mirror.TAKEN
+    assert mirror_of(served, "paced")._sent == 1
     counts = ended(caller, "paced").counts
     assert counts["mirrored"] == 12
-    assert counts["dropped_full"] >= 12 - mirror.TAKEN - 4
+    assert counts["compared"] == 1
+    assert counts["dropped_full"] >= 12 - 1 - 4
 
 
 def test_wrong_responses_are_found_and_the_worst_are_named(folder: Path, caller: Caller) -> None:

@@ -76,11 +76,15 @@ cdef class Tap:
         return draw >> 32 < self.threshold
 
     cdef Tapped keep(self, Request request, object error):
-        cdef Py_ssize_t nbytes = OWN_NBYTES + request.held_nbytes()
+        cdef Py_ssize_t nbytes
         cdef Tapped tapped
         cdef Message message
         self.offered += 1
-        if self.held >= self.max_held or self.held_nbytes + nbytes > self.max_held_nbytes:
+        if self.held >= self.max_held:
+            self.dropped += 1
+            return None
+        nbytes = OWN_NBYTES + request.held_nbytes()
+        if self.held_nbytes + nbytes > self.max_held_nbytes:
             self.dropped += 1
             return None
         tapped = Tapped.__new__(Tapped)
