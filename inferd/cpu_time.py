@@ -14,7 +14,7 @@ from inferd import cgroup
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["SpareCores", "ticks"]
+__all__ = ["SpareCores", "ticks", "waited_s"]
 
 
 def ticks(cpus: Collection[int] = (), root: Path = Path("/")) -> tuple[int, int]:
@@ -28,6 +28,12 @@ def ticks(cpus: Collection[int] = (), root: Path = Path("/")) -> tuple[int, int]
             spent = [int(count) for count in counts[:8]]
             idle, total = idle + spent[3] + spent[4], total + sum(spent)
     return idle, total
+
+
+def waited_s(pid: int, root: Path = Path("/")) -> float:
+    """How long the threads of a process have waited for a processor since they began. 0: the kernel does not say."""
+    waits = (cgroup.read(file).split() for file in (root / f"proc/{pid}/task").glob("*/schedstat"))
+    return sum(int(words[1]) for words in waits if len(words) == 3) / 1e9
 
 
 class SpareCores:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inferd.cpu_time import SpareCores, ticks
+from inferd.cpu_time import SpareCores, ticks, waited_s
 
 HZ = os.sysconf("SC_CLK_TCK")
 V2 = "0::/kubepods/pod1\n"
@@ -82,3 +82,12 @@ def test_what_is_left_of_a_quota(tmp_path: Path, membership: str, files: dict[st
 
 def test_nothing_is_left_where_it_is_not_known(tmp_path: Path) -> None:
     assert SpareCores(tmp_path, (0, 1)).left() == 0
+
+
+def test_how_long_threads_have_waited(tmp_path: Path) -> None:
+    """A thread that has ended meanwhile, and a kernel that does not say, count as none."""
+    assert waited_s(7, tmp_path) == 0
+    write(tmp_path, "proc/7/task/7/schedstat", "5000 1500000000 3\n")
+    write(tmp_path, "proc/7/task/8/schedstat", "5000 2000000000 3\n")
+    write(tmp_path, "proc/7/task/9/schedstat", "")
+    assert waited_s(7, tmp_path) == 3.5

@@ -92,7 +92,7 @@ def load(setup: Setup) -> Model:
     wanted = [each for each in selected.versions if each[0] == setup.version]
     model = repository.loader.load(selected._replace(versions=wanted), setup.version)
     with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # threads that begin from here on inherit it
+        os.sched_setscheduler(0, setup.policy, os.sched_param(0))  # threads that begin from here on inherit it
     model.start()
     return model
 

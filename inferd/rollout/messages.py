@@ -38,7 +38,8 @@ class Found(msgspec.Struct):
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
     """The first message to the process. settings: those of config_sources.Defaults. guards: the limit of each. alpha: the probability
-    that a guard's verdict is wrong at any time. found: what earlier processes have found."""
+    that a guard's verdict is wrong at any time. found: what earlier processes have found. policy: how Linux schedules it once it has
+    loaded the model."""
 
     folder: str
     name: str
@@ -47,6 +48,7 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     guards: dict[str, float]
     alpha: float
     found: Found
+    policy: int = 0
 
 
 class Mirrored(msgspec.Struct, frozen=True, tag=True):

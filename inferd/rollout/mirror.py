@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd._core.codec.infer import InferRequest
-from inferd.cpu_time import SpareCores
+from inferd.cpu_time import SpareCores, waited_s
 from inferd.errors import FailedPrecondition
 from inferd.record.decoded import outputs_of
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready
@@ -44,7 +44,8 @@ log = logging.getLogger("inferd.rollout")
 WINDOW = 128  # requests that the process has and has not reported
 TAKEN = 4  # requests of a tap at once: others wait meanwhile for Python, and for the core
 PAUSE_S = 0.01  # after them, and where there is nothing to send, or the stable version is busy
-HUNG_S = 30.0  # without a word about requests that it has
+HUNG_S = 30.0  # without a word about requests that it has, though it had a core in the second half of them
+POLICY = os.SCHED_IDLE  # of the process, once it has loaded the model
 START_S = 600.0  # the longest load
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # before a process is started again
 
@@ -64,6 +65,7 @@ class Mirror:
         self.ready: Future[Ready] = Future()  # of the first process
         self._sent = self._done = self._skipped_here = 0  # of this process
         self._moved_s = 0.0  # when it said something last
+        self._waited_s: float | None = None  # for a core, until the middle of its silence
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -148,7 +150,7 @@ class Mirror:
     def _load(self, pipe: Pipe, ours: socket.socket) -> None:
         ours.settimeout(START_S)
         try:
-            pipe.send(msgspec.structs.replace(self._setup, found=self.found))
+            pipe.send(msgspec.structs.replace(self._setup, found=self.found, policy=POLICY))
             told, _ = pipe.receive(Ready | Failed)  # type: ignore[arg-type]
         except (Closed, TimeoutError):
             raise FailedPrecondition(f"{self.title}: its process ended while it loaded the model") from None
@@ -161,7 +163,7 @@ class Mirror:
         while not self._stopping.is_set() and child.poll() is None:
             room = min(WINDOW, self._pace.room()) - (self._sent - self._done)
             if room <= 0 or self._busy() or not (taken := self.tap.take(min(room, TAKEN))):
-                if self._sent > self._done and time.monotonic() - self._moved_s > HUNG_S:
+                if self._sent > self._done and self._is_hung(child.pid):
                     log.error("%s: no response within %g s: its process is ended", self.title, HUNG_S)
                     return
                 self._stopping.wait(max(PAUSE_S, self._pace.rest_s()))
@@ -180,6 +182,19 @@ class Mirror:
                     self.lost += 1 + len(taken)
                     raise
             self._stopping.wait(PAUSE_S)
+
+    def _is_hung(self, pid: int) -> bool:
+        """Where all cores are busy, a process of idle priority may be silent for long, and is as it should be."""
+        silent_s = time.monotonic() - self._moved_s
+        if silent_s < HUNG_S / 2:
+            self._waited_s = None
+        elif self._waited_s is None:
+            self._waited_s = waited_s(pid)
+        elif silent_s > HUNG_S:
+            if waited_s(pid) - self._waited_s < HUNG_S / 4:
+                return True
+            self._moved_s, self._waited_s = time.monotonic(), None
+        return False
 
     def _pass_on(self, pipe: Pipe, tapped: Tapped) -> None:
         request: Any = tapped.request

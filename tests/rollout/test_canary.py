@@ -316,6 +316,7 @@ class TestDecisions:
         assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 1
 
 
+@pytest.mark.usefixtures("_idle_cores")
 class TestPairs:
     """Guards that compare responses to the same request."""
 

@@ -21,6 +21,8 @@ from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request, outputs_of, status_of
 
+pytestmark = pytest.mark.usefixtures("_idle_cores")
+
 LIMIT_S = 60
 ROWS = np.arange(16, dtype=np.float32).reshape(1, 16)
 VECTOR = [("x", "FP32", ("N", 16))], [("y", "FP32", ("N", 16))]
@@ -83,12 +85,6 @@ def metrics(served: ServerFixture) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stable = {name: content for name, (content, *_) in CANDIDATES.items()} | {"other": models.identity()}
     return models.repository(tmp_path_factory.mktemp("shadow") / "models", stable)
-
-
-@pytest.fixture(autouse=True)
-def _idle_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if other tests did not keep them busy."""
-    monkeypatch.setattr(pace, "LEAST", pace.MOST)
 
 
 @pytest.fixture(scope="module")
@@ -203,15 +199,41 @@ def test_errors_of_a_candidate_are_its_own(folder: Path, served: ServerFixture, 
     assert "mean" not in verdicts(ask(caller, "Status", model_name="crashes").rollouts[0]), "its outputs are whole numbers"
     child = mirror_of(served, "crashes")._child
     assert child is not None
-    policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{child.pid}/task")}
-    assert os.SCHED_IDLE in policies
-    assert os.getsid(child.pid) == os.getsid(0), "Linux shares cores out by sessions first: idle priority counts only within one"
-    assert os.getpgid(child.pid) == child.pid, "Ctrl-C at a terminal is for the server"
     child.kill()
     mirrored(caller, "crashes", 30)
     until(lambda: now(caller, "crashes")["restarts"] == 1)
     until(lambda: now(caller, "crashes")["waiting"] == 0)
     assert ended(caller, "crashes").counts["failed"] >= 30
+
+
+def test_a_candidate_gives_way_to_all_else(folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "POLICY", os.SCHED_IDLE)
+    begin(folder, caller, "paced")
+    child = mirror_of(served, "paced")._child
+    assert child is not None
+    assert os.sched_getscheduler(child.pid) == os.SCHED_IDLE
+    assert os.getsid(child.pid) == os.getsid(0), "Linux shares cores out by sessions first: idle priority counts only within one"
+    assert os.getpgid(child.pid) == child.pid, "Ctrl-C at a terminal is for the server"
+    ended(caller, "paced")
+
+
+def test_a_candidate_without_a_core_does_not_hang(
+    folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as its threads wait for one, it is not ended."""
+    monkeypatch.setattr(mirror, "HUNG_S", 0.02)
+    asked: list[int] = []
+
+    def waiting_s(pid: int) -> float:
+        asked.append(pid)
+        return float(min(10, len(asked)))
+
+    monkeypatch.setattr(mirror, "waited_s", waiting_s)
+    begin(folder, caller, "hangs")
+    mirrored(caller, "hangs", 1)
+    until(lambda: now(caller, "hangs")["dropped_lost"] == 1)
+    assert len(asked) >= 12
+    ended(caller, "hangs")
 
 
 def test_a_candidate_that_hangs_is_ended(folder: Path, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
