@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "inferd"
 
 # Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> record -> _core -> errors.
-# `protocol` (message classes), `config` (server settings), `watched_files`, `log`, `descriptors`, `cgroup`, `cpu_time`, `memory_limit` and
-# `names` stand beside the line: they import errors only. config also imports watched_files and names, memory_limit and cpu_time cgroup.
-BESIDE = {"protocol", "config", "watched_files", "log", "descriptors", "cgroup", "cpu_time", "memory_limit", "names"}
+# `protocol` (message classes), `config` (server settings), `watched_files`, `log`, `descriptors`, `cgroup`, `cpu_time`, `pace`,
+# `memory_limit` and `names` stand beside the line: they import errors only. config also imports watched_files and names; memory_limit and
+# cpu_time import cgroup.
+BESIDE = {"protocol", "config", "watched_files", "log", "descriptors", "cgroup", "cpu_time", "pace", "memory_limit", "names"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
@@ -33,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "descriptors": {"errors"},
     "cgroup": {"errors"},
     "cpu_time": {"errors", "cgroup"},
+    "pace": set(),
     "memory_limit": {"errors", "cgroup"},
     "pipeline": {"errors", "_core", "protocol"},
     "record": {"errors", "_core", *BESIDE},

@@ -2,8 +2,9 @@
 
 A small request is written into the batch where it is answered (record_tap.pyx). Another one costs its way a pointer and a draw; all else
 happens here, in short pieces, since other threads wait for Python meanwhile. A thread of idle priority copies large tensors and writes.
-Requests are lost where a tap's room is spent, where a batch cannot be written or where the process is killed; the first two are
-counted. Never in here: the format (form.py), files (writer.py), requests on their way.
+Large requests are recorded at the pace of what the cores have left (Pace). Requests are lost where a tap takes no more, where a batch
+cannot be written or where the process is killed; the first two are counted. Never in here: the format (form.py), files (writer.py),
+requests on their way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from inferd._core.batching.tap import Tap
 from inferd._core.codec.columns import Columns
 from inferd._core.codec.record_tap import RecordTap
 from inferd.config.record_sample import parse_samples
+from inferd.cpu_time import SpareCores
+from inferd.pace import Pace
 from inferd.record.changes import changes_of, read_key
 from inferd.record.decoded import outputs_of
 from inferd.record.writer import Writer
@@ -39,6 +42,9 @@ PIECE = 32  # requests between two rests, which other threads wait for: about 50
 PIECE_BYTES = 1 << 20  # and of about so many bytes: a longer piece holds up others that need its core
 REST_S = 0.0003
 MANY = 1024  # requests that wait: longer pieces, so that none is lost on a busy machine
+LARGE_BYTES = 256 << 10  # requests that are longer, with their responses, take
+RESERVED = 0.5  # of all cores nothing: even a copy at idle priority takes memory's time from a server that needs them,
+LEAST = 0.02  # but so much of a core in any case
 LOOK_S = 0.02  # between two looks while requests come,
 IDLE_S = 0.05  # and while none come
 BATCH_BYTES = 4 << 20  # a batch that is as large,
@@ -85,6 +91,8 @@ class Recorder:
         self._columns, self._spare = (Columns(BATCH_ROWS, BATCH_BYTES, self._writer.idle) for _ in range(2))
         self._offset_ns = time.time_ns() - time.monotonic_ns()  # once: a clock that jumps moves no arrival against another
         self._recorded = self._lost = 0
+        spare = SpareCores()
+        self._pace = Pace(spare.left, RESERVED * spare.cores, 1.0, LEAST, spare.cores)
         shares = {share for share in self._shares.values() if share}
         most = max(1, room_bytes(message_memory_bytes) // max(len(shares), 1))
         self._taps = {share: self._tap(share, most) for share in shares}
@@ -137,7 +145,10 @@ class Recorder:
     def _work(self) -> bool:
         """True: there is more."""
         more = False
+        self._pace.told(0, time.thread_time() + self._writer.idle.used_s)
+        room = self._pace.room()
         for tap in self._taps.values():
+            tap.max_nbytes = tap.max_held_nbytes if room else LARGE_BYTES
             most = PIECE if tap.held < MANY else 8 * PIECE
             most = max(1, min(most, PIECE_BYTES * tap.held // max(tap.held_nbytes, 1)))
             taken = tap.take(most)

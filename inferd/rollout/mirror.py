@@ -1,7 +1,7 @@
 """Requests that a tap has seen, on their way to a candidate in a process of its own (candidate.py).
 
 A thread takes them when the stable version's queue is empty, and sends them on; a second one reads what was found. At most WINDOW requests
-are on their way, and fewer where the cores are busy (pace.py). Where more come, the tap drops the newest and counts them. A process that
+are on their way, and fewer where the cores are busy (Pace). Where more come, the tap drops the newest and counts them. A process that
 says nothing within HUNG_S is ended. It is started again then, as one that crashes is, later each time. Each request that the tap has
 offered is compared or dropped in the end.
 Never in here: what a difference means, event loops.
@@ -25,9 +25,9 @@ import msgspec
 from inferd._core.codec.infer import InferRequest
 from inferd.cpu_time import SpareCores, waited_s
 from inferd.errors import FailedPrecondition
+from inferd.pace import Pace
 from inferd.record.decoded import outputs_of
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready
-from inferd.rollout.pace import Pace
 from inferd.rollout.pipe import Closed, Pipe
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Mirror"]
 
-
 log = logging.getLogger("inferd.rollout")
 
 WINDOW = 128  # requests that the process has and has not reported
 TAKEN = 4  # requests of a tap at once: others wait meanwhile for Python, and for the core
+RESERVED = 0.5  # of all cores: a server that needs more than the half feels whatever else runs, at any priority
+SHARE = 0.25  # of what is left beyond that: the candidate's
+LEAST, MOST = 0.0025, 0.25  # of a core, which it has in any case, and at best
 PAUSE_S = 0.01  # after them, and where there is nothing to send, or the stable version is busy
 HUNG_S = 30.0  # without a word about requests that it has, though it had a core in the second half of them
 POLICY = os.SCHED_IDLE  # of the process, once it has loaded the model
@@ -68,7 +70,6 @@ class Mirror:
         self._waited_s: float | None = None  # for a core, until the middle of its silence
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
-        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     @property
@@ -119,7 +120,7 @@ class Mirror:
             reader: threading.Thread | None = None
             self._sent = self._done = self._skipped_here = 0
             spare = SpareCores()
-            self._pace = Pace(spare.left, spare.cores)
+            self._pace = Pace(spare.left, RESERVED * spare.cores, SHARE, LEAST, MOST)
             try:
                 if self._stopping.is_set():
                     return

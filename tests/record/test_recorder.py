@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inferd import pace
 from inferd._core.batching.tap import Tap
 from inferd.config import Settings
 from inferd.errors import StartError
@@ -68,6 +69,18 @@ def test_requests_of_each_way_are_recorded(model_files: Path, tmp_path: Path) ->
     np.testing.assert_array_equal(text, texts)
     arrivals = [request.arrival_ns for request in read(tmp_path)]
     assert arrivals == sorted(arrivals)
+
+
+def test_large_requests_wait_for_idle_cores(model_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that come meanwhile are dropped, and small ones are recorded all the same."""
+    monkeypatch.setattr(pace, "BURST_S", 0)
+    with ServerFixture(model_files, record=str(tmp_path)) as server, Caller(server.address) as caller:
+        until(lambda: all(tap.max_nbytes == recorder.LARGE_BYTES for tap in server.server._recorder._taps.values()))
+        caller.answers("pooled_image", {"image": np.zeros((1, 3, 224, 224), np.float32)})
+        caller.answers("identity", {"x": rows(2)}, id="small")
+        told = counted(server.metrics)
+    assert (told["seen_total"], told["dropped_total"]) == (2, 1)
+    assert list(by_id(tmp_path)) == ["small"]
 
 
 def test_shares_of_models_and_what_is_counted(model_files: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from inferd import pace
 from inferd.protocol import options
-from inferd.rollout import mirror, pace, shadow
+from inferd.rollout import mirror, shadow
 from inferd.rollout.mirror import Mirror
 from tests import models
 from tests.server_fixtures import ServerFixture, until
@@ -162,8 +163,8 @@ def test_a_candidate_gets_no_more_than_its_pace(
     folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On busy cores: after a request the thread rests, some wait, and the rest is dropped."""
-    monkeypatch.setattr(pace, "MOST", 1e-9)
-    monkeypatch.setattr(pace, "LEAST", 1e-9)
+    monkeypatch.setattr(mirror, "MOST", 1e-9)
+    monkeypatch.setattr(mirror, "LEAST", 1e-9)
     monkeypatch.setattr(pace, "BURST_S", 1e-9)
     monkeypatch.setattr(shadow, "MAX_HELD", 4)
     begin(folder, caller, "paced")

@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memmove, memset
 from posix.stdlib cimport posix_memalign
 from posix.unistd cimport pwrite
 
+from inferd._core.base.clock cimport thread_ns
 from inferd._core.base.linux cimport (
     SCHED_IDLE, SIG_BLOCK, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_t, pthread_cond_wait,
     pthread_create, pthread_detach, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
@@ -38,6 +39,7 @@ cdef struct Work:
     const Py_buffer *parts      # to write, in this order
     Py_ssize_t count
     int error                   # an errno
+    int64_t used_ns             # of a core, by the thread since it began; written before DONE
     char *target                # to copy
     const char *source
     Py_ssize_t nbytes
@@ -78,6 +80,11 @@ cdef class IdleThread:
         pthread_cond_broadcast(&self.work.changed)
         pthread_mutex_unlock(&self.work.mutex)
         self.work = NULL
+
+    @property
+    def used_s(self):
+        """What the thread has used of a core. For the thread that asks it."""
+        return self.work.used_ns / 1e9 if self.work != NULL else 0.0
 
     def hurry(self):
         """From now on whoever asks works, as fast as it can. From any thread."""
@@ -163,6 +170,7 @@ cdef void *serve(void *given) noexcept nogil:
         else:
             work.error = write_parts(work)
         pthread_mutex_lock(&work.mutex)
+        work.used_ns = thread_ns()
         work.state = DONE
         pthread_cond_broadcast(&work.changed)
     pthread_mutex_unlock(&work.mutex)

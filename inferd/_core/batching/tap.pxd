@@ -23,6 +23,7 @@ cdef class Tap:
     cdef readonly uint64_t dropped          # of these, lost: there was no room
     cdef readonly Py_ssize_t held, held_nbytes      # requests that wait, or that the consumer has not let go of
     cdef readonly Py_ssize_t max_held, max_held_nbytes
+    cdef public Py_ssize_t max_nbytes       # longer requests, with their responses, are dropped at the moment
     cdef uint64_t threshold                 # of 2^32: a draw below it is in the share
     cdef bint sticky                        # the draw is a hash of the request's id
     cdef uint64_t drawn                     # state of the generator, never 0

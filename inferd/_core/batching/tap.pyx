@@ -43,6 +43,7 @@ cdef class Tap:
                  uint64_t seed=0):
         self.share = share
         self.sticky, self.max_held, self.max_held_nbytes = sticky, max_held, max_held_nbytes
+        self.max_nbytes = max_held_nbytes
         self.drawn = seed or int.from_bytes(os.urandom(8), "little") | 1
         self.waiting = []
 
@@ -84,7 +85,7 @@ cdef class Tap:
             self.dropped += 1
             return None
         nbytes = OWN_NBYTES + request.held_nbytes()
-        if self.held_nbytes + nbytes > self.max_held_nbytes:
+        if nbytes > self.max_nbytes or self.held_nbytes + nbytes > self.max_held_nbytes:
             self.dropped += 1
             return None
         tapped = Tapped.__new__(Tapped)

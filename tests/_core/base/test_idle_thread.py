@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_its_priority_is_idle() -> None:
     idle.write(os.memfd_create("file"), -1, 0, [b"it has begun"])
     (thread,) = (each for each in set(os.listdir("/proc/self/task")) - before if os.sched_getscheduler(int(each)) == os.SCHED_IDLE)
     (blocked,) = (line for line in Path(f"/proc/self/task/{thread}/status").read_text().splitlines() if line.startswith("SigBlk"))
+    assert 0 < idle.used_s < time.process_time()
     assert int(blocked.split()[1], 16) & 1 << (signal.SIGTERM - 1), "a signal would wait for an idle core"
     idle.close()
 

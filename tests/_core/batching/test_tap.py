@@ -185,6 +185,16 @@ def test_room_is_counted_in_the_bytes_that_stay_in_memory() -> None:
     assert tap.dropped == 20 - tap.held
 
 
+def test_long_requests_are_dropped_while_the_consumer_says_so() -> None:
+    tap = Tap()
+    queue = tapped_batcher(tap)
+    tap.max_nbytes = 100
+    answer_wire(queue)
+    tap.max_nbytes = tap.max_held_nbytes
+    answer_wire(queue)
+    assert (tap.held, tap.dropped) == (1, 1)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_out_of_range(share: float) -> None:
     with pytest.raises(ValueError, match="expected 0 to 1"):
