@@ -19,32 +19,17 @@ _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near
 def limits(root: Path) -> tuple[float | None, int | None]:
     """The tightest CPU quota (cores) and memory limit (bytes) of this process's cgroup and all above it."""
     limits: list[int] = []
-    mount = root / "sys/fs/cgroup"
-    for controllers, path in _memberships(root):
-        if not controllers:
-            for base in (mount, mount / "unified"):
-                for folder in _upwards(base, path):
-                    limits += _bytes(read(folder / "memory.max"))
-        if "memory" in controllers:
-            for folder in _upwards(mount / "memory", path):
-                limits += _bytes(read(folder / "memory.limit_in_bytes"))
+    for folder in _groups(root):
+        limits += _bytes(read(folder / "memory.max")) + _bytes(read(folder / "memory.limit_in_bytes"))
     return min((quota for _, quota in quotas(root)), default=None), min(limits, default=None)
 
 
 def quotas(root: Path) -> list[tuple[Path, float]]:
     """Each group with a CPU quota, of this process's cgroup and all above it: its folder, and cores."""
     found: list[tuple[Path, float]] = []
-    mount = root / "sys/fs/cgroup"
-    for controllers, path in _memberships(root):
-        if not controllers:  # version 2; beside version 1 its tree lies in unified/
-            for base in (mount, mount / "unified"):
-                for folder in _upwards(base, path):
-                    found += [(folder, quota) for quota in _quota_v2(read(folder / "cpu.max"))]
-        if "cpu" in controllers:
-            for base in (mount / "cpu", mount / ",".join(controllers)):
-                for folder in _upwards(base, path):
-                    quota_us, period_us = read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us")
-                    found += [(folder, quota) for quota in _quota_v1(quota_us, period_us)]
+    for folder in _groups(root):
+        of_v1 = _quota_v1(read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us"))
+        found += [(folder, quota) for quota in _quota_v2(read(folder / "cpu.max")) + of_v1]
     return found
 
 
@@ -56,6 +41,20 @@ def used_s(folder: Path) -> float:
             return int(count) / 1e6
     spent_ns = read(folder / "cpuacct.usage")  # version 1, where both controllers share a folder
     return int(spent_ns) / 1e9 if spent_ns.isdecimal() else 0.0
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Folders of this process's group and all above it, in each tree that may hold a quota or a limit."""
+    mount = root / "sys/fs/cgroup"
+    for controllers, path in _memberships(root):
+        if not controllers:  # version 2; beside version 1 its tree lies in unified/
+            bases = [mount, mount / "unified"]
+        elif "memory" in controllers or "cpu" in controllers:
+            bases = [mount / ",".join(controllers), *(mount / each for each in controllers if len(controllers) > 1)]
+        else:
+            continue
+        for base in bases:
+            yield from _upwards(base, path)
 
 
 def _memberships(root: Path) -> Iterator[tuple[list[str], str]]:

@@ -37,7 +37,7 @@ def waited_s(pid: int, root: Path = Path("/")) -> float:
 
 
 class SpareCores:
-    """What nobody uses of the processors that this process may run on, and of its control group's quota. cores: all of it."""
+    """The processors that this process may run on, and its control group's quota. cores: all that it may use."""
 
     def __init__(self, root: Path = Path("/"), cpus: Collection[int] | None = None) -> None:
         self._root, self._cpus = root, os.sched_getaffinity(0) if cpus is None else cpus
@@ -46,7 +46,7 @@ class SpareCores:
         self._seen = self._read()
 
     def left(self) -> float:
-        """Cores, on average since the last call. 0: it is not known."""
+        """Cores that nobody has used, on average since the last call. 0: it is not known."""
         (idle, total, *used), self._seen = self._seen, self._read()
         idle, total = self._seen[0] - idle, self._seen[1] - total
         if total <= 0:

@@ -1,4 +1,4 @@
-"""How much work that can wait may begin: a token bucket of processor time. What the work has used is taken from it, and a part of what the
+"""A token bucket of processor time, for work that can wait. The work takes out the time that it has used. A part of the time that the
 cores have left fills it.
 
 Never in here: what the work is, how the cores' time is measured, threads.

@@ -1,4 +1,4 @@
-"""What the processors have spent their time with, from files as Linux writes them."""
+"""The processors' time, from files as Linux writes them."""
 
 from __future__ import annotations
 

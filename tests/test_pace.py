@@ -14,7 +14,7 @@ class Work:
 
     def __init__(self, cost_s: float, busy: float) -> None:
         self.now_s = self.used_s = self.looked_s = self.seen_s = 0.0
-        self.done, self.most, self.cost_s, self.busy = 0, 0, cost_s, busy
+        self.done, self.cost_s, self.busy = 0, cost_s, busy
         self.pace = Pace(self.left, RESERVED, SHARE, LEAST, MOST, lambda: self.now_s)
 
     def left(self) -> float:
@@ -27,7 +27,6 @@ class Work:
         began_s, used_s = self.now_s, self.used_s
         while self.now_s - began_s < seconds:
             room = self.pace.room()
-            self.most = max(self.most, room)
             self.done += room
             self.used_s += room * self.cost_s
             self.pace.told(self.done, self.used_s)

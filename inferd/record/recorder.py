@@ -146,7 +146,7 @@ class Recorder:
         """True: there is more."""
         more = False
         self._pace.told(0, time.thread_time() + self._writer.idle.used_s)
-        room = self._pace.room()
+        room = self._pace.room()  # without a count of pieces: whether there is any
         for tap in self._taps.values():
             tap.max_nbytes = tap.max_held_nbytes if room else LARGE_BYTES
             most = PIECE if tap.held < MANY else 8 * PIECE
