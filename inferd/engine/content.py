@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from inferd.engine.onnx_file import external_files
-from inferd.engine.places import HIDDEN
+from inferd.engine.roots import HIDDEN
 from inferd.engine.weights import weights_in
 from inferd.memory_limit import memory_limit_bytes
 

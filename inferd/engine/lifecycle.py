@@ -30,6 +30,7 @@ from inferd.engine.content import Digests
 from inferd.engine.labels import LabelFile, moved, removed, rolled_back, versions_of
 from inferd.engine.places import SHOWN_NAMES, all_versions, find_place, shown, survey
 from inferd.engine.room import Room
+from inferd.engine.roots import as_roots
 from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound, ResourceExhausted, StartError, Unavailable
 from inferd.log import event
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from inferd.engine.overlay import Overlay
     from inferd.engine.places import Place
     from inferd.engine.repository import Repository
+    from inferd.engine.roots import Root
 
 __all__ = ["Lifecycle"]
 
@@ -123,7 +125,7 @@ class Lifecycle:
     def __init__(
         self,
         repository: Repository,
-        paths: Sequence[str | Path],
+        paths: Sequence[str | Path | Root],
         *,
         on_loop: Callable[[Callable[[], Any]], Any],
         changed: Callable[[], None] = lambda: None,
@@ -133,7 +135,7 @@ class Lifecycle:
         memory_bytes: int = 0,
     ) -> None:
         self.repository = repository
-        self.paths = [Path(path) for path in paths]
+        self.roots = as_roots(paths)
         self.look_at_stores: Callable[[], Mapping[Path, str]] = dict
         self._on_loop, self._changed, self._giving_back, self._begin = on_loop, changed, giving_back, begin
         self._wishes: dict[str, Wish] = {}
@@ -275,7 +277,7 @@ class Lifecycle:
         away = self.look_at_stores()
         found = self._find(name)
         for path, why in away.items():
-            concerned = sent is None if found is None else find_place([path], name) is not None
+            concerned = sent is None if found is None else find_place([root for root in self.roots if root.path == path], name) is not None
             if concerned:
                 raise FailedPrecondition(f"failed to load '{name[:100]}': {why}")
         offered = self.repository.offered(name)
@@ -332,7 +334,7 @@ class Lifecycle:
     def _find(self, name: str) -> Place | None:
         """The model as it lies below the paths."""
         try:
-            return find_place(self.paths, name)
+            return find_place(self.roots, name)
         except (ConfigError, StartError) as error:
             raise FailedPrecondition(f"failed to load '{name}': {self._failed(name, 0, error)}") from None
 
@@ -366,7 +368,7 @@ class Lifecycle:
     def _has_files(self, name: str) -> bool:
         """Whether there is something below the paths that could be loaded, or tried again."""
         try:
-            return find_place(self.paths, name) is not None
+            return find_place(self.roots, name) is not None
         except (ConfigError, StartError):
             return True
 
@@ -439,7 +441,7 @@ class Lifecycle:
         if names is not None and "" in names:
             self._adopt()
         try:
-            found, failed = survey(self.paths)
+            found, failed = survey(self.roots)
         except (ConfigError, StartError) as error:
             log.error("%s; the models that are loaded go on serving", error)
             raise

@@ -6,6 +6,8 @@ A path is an .onnx file, one model's folder, or a repository of such folders as 
     digits/model.onnx                    the same
     digits/1/model.onnx, digits/2/...    numbered versions, beside digits/config.pbtxt or config.toml if there is one
     models/digits/..., models/other/...  a repository; models/third.onnx may lie in it, too
+
+What a path is was decided once (roots.py).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.engine import model_config
+from inferd.engine.roots import HIDDEN, Layout, Root, as_roots, stray
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.pipeline.labels import read_labels
 from inferd.pipeline.model_file import model_file
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from inferd.engine.config_sources import Written
 
 __all__ = [
-    "HIDDEN",
     "MAX_VERSION",
     "SHOWN_NAMES",
     "Failure",
@@ -50,7 +52,6 @@ RECORD = ".arrow"  # a file that may warm a model up
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_NAME_NBYTES = 200  # of a model that is looked for, or that a client sends
-HIDDEN = (".", "_")  # names that begin so are no model, and no part of one
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 _VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, without leading zeros"
@@ -70,6 +71,13 @@ class Place:
     config_called: str = ""
 
 
+class Stray(NamedTuple):
+    """An entry of a repository that is no model and looks like a part of one. cure: what to do with it."""
+
+    name: str
+    cure: str
+
+
 class Failure(NamedTuple):
     """A model that cannot be loaded. named: somebody named it, and did not just find it in a repository."""
 
@@ -78,14 +86,14 @@ class Failure(NamedTuple):
     named: bool
 
 
-def find_places(paths: Sequence[Path]) -> tuple[list[Place], list[Failure]]:
+def find_places(paths: Sequence[str | Path | Root]) -> tuple[list[Place], list[Failure]]:
     """The models below the paths, and the folders in repositories that look like a model and are none."""
     if not paths:
         raise ConfigError("models: no path was given; name a .onnx file, a model's folder or a repository")
     places: dict[str, Place] = {}
     failures: list[Failure] = []
-    for path in paths:
-        for place in _places_in(path):
+    for root in as_roots(paths):
+        for place in _places_in(root):
             if isinstance(place, Failure):
                 failures.append(place)
                 continue
@@ -95,13 +103,13 @@ def find_places(paths: Sequence[Path]) -> tuple[list[Place], list[Failure]]:
     return list(places.values()), failures
 
 
-def survey(paths: Sequence[Path]) -> tuple[dict[str, Place], dict[str, InferdError]]:
+def survey(paths: Sequence[str | Path | Root]) -> tuple[dict[str, Place], dict[str, InferdError]]:
     """All models below the paths as they are now, and what is wrong with others, by name: one alone keeps none from being found.
     Raises ConfigError and StartError where a path is gone, holds nothing or cannot be read."""
     places: dict[str, Place] = {}
     failures: dict[str, InferdError] = {}
-    for path in paths:
-        for each in _places_in(path):
+    for root in as_roots(paths):
+        for each in _places_in(root):
             if isinstance(each, Failure):
                 failures[each.name] = each.error
             elif each.name in places:
@@ -122,44 +130,64 @@ def is_name(name: str) -> bool:
     return 0 < len(name.encode()) <= MAX_NAME_NBYTES
 
 
-def find_place(paths: Sequence[Path], name: str) -> Place | None:
+def find_place(paths: Sequence[str | Path | Root], name: str) -> Place | None:
     """The model of that name below the paths; None where there is none. Raises ConfigError and StartError."""
     if not is_name(name):
         return None
     found: list[Place] = []
-    for path in paths:
+    for root in as_roots(paths):
+        path = root.path
         try:
-            whole = _single_file(path) if path.is_file() else _model_folder(path.resolve()) if path.is_dir() else None
-            inside = [path / name, path / f"{name}.onnx"] if whole is None else []
-            entries = [whole, *(_entry(entry) for entry in inside if entry.exists())]
+            layout = root.decide()
+            if layout is Layout.REPOSITORY:
+                inside = [path / name, path / f"{name}.onnx"]
+                entries = [_entry(entry) for entry in inside if entry.exists()]
+            else:
+                entries = [_whole(root)] if path.exists() else []
         except OSError as error:
-            raise StartError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
+            raise _unreadable(path, error) from None
         for each in entries:
-            if isinstance(each, Failure):
+            if isinstance(each, Failure) and each.name == name:
                 raise each.error
-            if each is not None and each.name == name:
+            if isinstance(each, Place) and each.name == name:
                 found.append(each)
     if len(found) > 1:
         raise _twice(name)
     return found[0] if found else None
 
 
-def _places_in(path: Path) -> list[Place | Failure]:
+def _places_in(root: Root) -> list[Place | Failure]:
+    """Of one root; its stray entries are named in the log."""
+    path = root.path
     try:
-        if path.is_file():
-            return [_single_file(path)]
-        if not path.is_dir():
+        layout = root.decide()
+        if not path.exists() or (layout is not Layout.FILE and path.is_file()):
             raise ConfigError(f"models: there is no file or folder {str(path)!r}; name a .onnx file, a model's folder or a repository")
-        if (place := _model_folder(path.resolve())) is not None:
-            return [place]
-        found = [each for entry in sorted(path.iterdir()) if (each := _entry(entry)) is not None]
+        if layout is not Layout.REPOSITORY:
+            whole = _whole(root)
+            found = [] if whole is None else [whole]
+        else:
+            seen = [each for entry in sorted(path.iterdir()) if (each := _entry(entry)) is not None]
+            found = [each for each in seen if not isinstance(each, Stray)]
+            root.tell(each for each in seen if isinstance(each, Stray))
     except OSError as error:
-        raise StartError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
     if not found:
         raise ConfigError(
             f"models: nothing to serve in {str(path)!r}; expected name.onnx, model.onnx, 1/model.onnx or name/1/model.onnx in it"
         )
     return found
+
+
+def _whole(root: Root) -> Place | None:
+    """What is one model as a whole; None where nothing lies there."""
+    if root.layout is Layout.FILE:
+        return _single_file(root.path)
+    return _model_folder(root.path.resolve()) if root.layout is Layout.MODEL else None
+
+
+def _unreadable(path: Path, error: OSError) -> StartError:
+    return StartError(f"models: {str(path)!r} cannot be read: {error.strerror}")
 
 
 def _single_file(path: Path, repository: Path | None = None) -> Place:
@@ -179,15 +207,22 @@ _EXPORTS = {
 }
 
 
-def _entry(path: Path) -> Place | Failure | None:
+def _entry(path: Path) -> Place | Failure | Stray | None:
     """One entry of a repository; None for what is no model: hidden files, scripts, folders without models."""
     if path.name.startswith(HIDDEN):
         return None
     if not path.name.isprintable():
         name = path.name.encode("unicode_escape").decode()
         return Failure(name, ConfigError(f"models: '{name}' has characters in its name that cannot be printed: rename it"), named=False)
+    try:
+        if cure := stray(path):
+            return Stray(path.name, cure)
+        if path.is_file() and path.suffix != ".onnx":
+            return None
+    except OSError as error:  # a link to itself, or into a folder that cannot be read
+        return Stray(path.name, f"it cannot be read ({error.strerror}): change its permissions, or remove it")
     if path.is_file():
-        return _single_file(path, path.parent) if path.suffix == ".onnx" else None
+        return _well_named(_single_file(path, path.parent))
     try:
         place = _model_folder(path, path.parent)
     except PermissionError as error:  # one folder keeps the others from nothing
@@ -200,7 +235,14 @@ def _entry(path: Path) -> Place | Failure | None:
     if place is None and (inside := sorted(path.glob("*/model.onnx"))):
         said = f"models: folder {path.name!r} holds {inside[0].parent.name}/model.onnx and no version: {_VERSIONS}: rename it to 1"
         return Failure(path.name, ConfigError(said), named=False)
-    return place
+    return None if place is None else _well_named(place)
+
+
+def _well_named(place: Place) -> Place | Failure:
+    if is_name(place.name):
+        return place
+    said = f"model {shown(place.name)}: its name has more than {MAX_NAME_NBYTES} bytes: give it a shorter one"
+    return Failure(place.name, ConfigError(said), named=False)
 
 
 def _model_folder(path: Path, repository: Path | None = None) -> Place | None:

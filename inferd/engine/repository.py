@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from inferd.engine.labels import Table
     from inferd.engine.loader import Selected
     from inferd.engine.planner import Host
+    from inferd.engine.roots import Root
 
 __all__ = ["IndexEntry", "Loads", "Repository"]
 
@@ -264,13 +265,13 @@ class Repository:
 
     # ---- life ----
 
-    def load(self, paths: str | Path | Sequence[str | Path], *, on_demand: bool = False) -> None:
+    def load(self, paths: str | Path | Sequence[str | Path | Root], *, on_demand: bool = False) -> None:
         """Finds, loads, warms and starts all models below `paths`. Call once. on_demand: reads their configurations, and loads none.
 
         Raises ConfigError or StartError that names every failure; nothing is left running then. A failure that on_model_error allows is
         logged instead, as long as one model is served.
         """
-        places, failures = find_places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+        places, failures = find_places([Path(paths)] if isinstance(paths, str | Path) else paths)
         self.load_places(places, failures, on_demand=on_demand)
 
     def load_places(self, places: Sequence[Place], failures: Sequence[Failure] = (), *, on_demand: bool = False) -> None:

@@ -8,28 +8,34 @@ tried again when it changes once more. Never in here: whether the bytes are othe
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+from collections import deque
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferd.engine.content import stamp_of, stamps_of
 from inferd.engine.places import survey
+from inferd.engine.roots import HIDDEN, as_roots
 from inferd.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from inferd.engine.content import Stamps
+    from inferd.engine.roots import Root
 
-__all__ = ["SETTLE_S", "Settling", "Watcher", "look"]
+__all__ = ["MAX_WATCHES", "SETTLE_S", "Settling", "Watcher", "folders_below", "look"]
 
 log = logging.getLogger("inferd.engine")
 
 SETTLE_S = 1.0  # without a change, and files are taken for whole
 STEP_MS, DEBOUNCE_MS = 200, 1000  # of watchfiles: how often it looks for events, and the longest time that it gathers them
-LOST_NS = 60 * 10**9  # between two log lines that models cannot be looked for
+REWATCH_S = 1.0  # after events were lost, until they are asked for anew
+MAX_WATCHES = 4096  # folders whose events the server asks for: the system has a limit for each user
+LOST_NS = 60 * 10**9  # between two log lines that models cannot be looked for, or that events were lost
 
 
 class Settling:
@@ -69,7 +75,7 @@ class Settling:
         return due
 
 
-def look(paths: Sequence[Path], file: Path | None = None) -> dict[str, Stamps]:
+def look(paths: Sequence[str | Path | Root], file: Path | None = None) -> dict[str, Stamps]:
     """The files of all models below the paths, by name, and under '' those of `file`. Raises ConfigError and StartError."""
     places, failures = survey(paths)
     found = {name: stamps_of(place) for name, place in places.items()} | {name: {"": ()} for name in failures}
@@ -85,18 +91,19 @@ class Watcher:
 
     def __init__(
         self,
-        paths: Sequence[str | Path],
+        paths: Sequence[str | Path | Root],
         changed: Callable[[set[str]], object],
         poll_s: float,
         *,
         settle_s: float = SETTLE_S,
         file: Path | None = None,
     ) -> None:
-        self._paths, self._file = [Path(path) for path in paths], file
+        self._roots, self._file = as_roots(paths), file
         self._changed = changed
         self._poll_s, self._settle_s = poll_s, settle_s
         self._event, self._stopped = threading.Event(), threading.Event()
-        self._lost_ns = 0
+        self._lost_ns = self._deaf_ns = 0  # when the log may say it again
+        self._bounded = False  # the log has said that there are more folders than watches
         self._policy = Settling(int(1e9 * settle_s), self._look() or {})
         self._threads = [threading.Thread(target=self._run, name="watcher", daemon=True)]
         if find_spec("watchfiles") is not None:
@@ -127,7 +134,7 @@ class Watcher:
 
     def _look(self) -> dict[str, Stamps] | None:
         try:
-            return look(self._paths, self._file)
+            return look(self._roots, self._file)
         except (ConfigError, StartError) as error:
             if (now_ns := time.monotonic_ns()) >= self._lost_ns:
                 log.error("%s; the models that are loaded go on serving", error)
@@ -135,22 +142,72 @@ class Watcher:
             return None
 
     def _hear(self) -> None:
-        """Wakes the thread that looks."""
+        """Wakes the thread that looks. An event without a readable name, or a change of the folders, has them watched anew."""
+        while not self._stopped.is_set():
+            try:
+                self._hear_of(self._folders())
+            except Exception as error:
+                self._event.set()
+                if (now_ns := time.monotonic_ns()) >= self._deaf_ns:
+                    log.warning("events of changed files were lost (%s): they are asked for anew", error)
+                    self._deaf_ns = now_ns + LOST_NS
+                self._stopped.wait(REWATCH_S)
+
+    def _hear_of(self, folders: set[Path]) -> None:
+        """Until the folders are others."""
         from watchfiles import watch
 
-        folders = {path if path.is_dir() else path.parent for path in self._paths}
-        if self._file is not None and self._file.parent.is_dir():
-            folders.add(self._file.parent)
-        try:
-            for _ in watch(
-                *folders,
-                watch_filter=None,
-                step=STEP_MS,
-                debounce=DEBOUNCE_MS,
-                stop_event=self._stopped,
-                raise_interrupt=False,
-                ignore_permission_denied=True,
-            ):
+        began = True
+        for changes in watch(
+            *folders,
+            watch_filter=None,
+            step=STEP_MS,
+            debounce=DEBOUNCE_MS,
+            stop_event=self._stopped,
+            rust_timeout=DEBOUNCE_MS,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+            recursive=False,
+        ):
+            if changes or began:  # what changed before the watch began had no event
+                began = False
                 self._event.set()
-        except Exception as error:
-            log.warning("the system sends no events of changed files (%s): a change is found within %g s", error, self._poll_s)
+                if self._folders() != folders:
+                    return
+
+    def _folders(self) -> set[Path]:
+        """The folders that are watched: MAX_WATCHES at most, those that lie highest first."""
+        whole = [root.path for root in self._roots if root.path.is_dir()]
+        alone = [root.path.parent for root in self._roots if root.path not in whole]
+        alone += [] if self._file is None else [self._file.parent]
+        found = {path: None for path in (*whole, *alone) if path.is_dir()}
+        for folder in folders_below(whole):
+            if len(found) >= MAX_WATCHES:
+                if not self._bounded:
+                    self._bounded = True
+                    log.warning(
+                        "the models have more than %d folders: a change in the others is found within %g s", MAX_WATCHES, self._poll_s
+                    )
+                break
+            found[folder] = None
+        return set(found)
+
+
+def folders_below(roots: Collection[Path]) -> Iterator[Path]:
+    """Folders inside those, the highest first. A link out of a root is not followed, and no hidden folder but for the target of a link."""
+    for root in roots:
+        real, seen = root.resolve(), set[Path]()
+        left = deque([real])
+        while left:
+            folder = left.popleft()
+            if folder in seen:
+                continue
+            seen.add(folder)
+            if folder != real:
+                yield folder
+            try:
+                entries = [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN) and os.path.isdir(entry)]
+            except OSError:
+                continue
+            left += [target for entry in sorted(entries) if (target := entry.resolve()).is_relative_to(real)]

@@ -77,7 +77,7 @@ class ModelControl:
         if self._lifecycle is None or not self.explicit:
             return set()
         try:
-            found, failed = await asyncio.to_thread(survey, self._lifecycle.paths)
+            found, failed = await asyncio.to_thread(survey, self._lifecycle.roots)
         except (ConfigError, StartError):
             return set()  # what serves goes on; the log has why
         return {*found, *failed}

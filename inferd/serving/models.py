@@ -16,6 +16,7 @@ from inferd.engine.lifecycle import Lifecycle
 from inferd.engine.overlay import remove_left_folders
 from inferd.engine.places import find_place, survey
 from inferd.engine.remote import local_paths
+from inferd.engine.roots import as_roots
 from inferd.engine.watching import SETTLE_S, Watcher
 from inferd.errors import ConfigError, RequestError, StartError, Unavailable
 from inferd.rollout import audit, state
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from inferd.config import Settings
     from inferd.engine.remote.refreshing import Refresher
     from inferd.engine.repository import Repository
+    from inferd.engine.roots import Root
 
 __all__ = ["Models", "control_mode"]
 
@@ -105,6 +107,7 @@ class Models:
     def _load(self) -> None:
         on_demand = self.on_demand is not None
         paths = local_paths(self._settings)
+        roots = as_roots(paths)
         urls = {url: path for url, path in zip(self._settings.models, paths, strict=True) if is_url(url)}
         if urls and self._mode != "none":
             from inferd.engine.remote.refreshing import Refresher  # with all that fetches
@@ -113,7 +116,7 @@ class Models:
         if self._settings.load_model and self._mode != "explicit" and not on_demand:
             raise ConfigError(f"load_model: expected model_control explicit beside it, or model_memory, got {self._mode}")
         if self._lifecycle is not None:
-            self._lifecycle.paths = paths
+            self._lifecycle.roots = roots
             self._repository.labels = self._labels.read()
             self._repository.loader.contracts = Contracts(_contract_file(self._settings))
         if self._mode == "explicit":
@@ -124,14 +127,14 @@ class Models:
                         f"models: there is no file or folder {str(path)!r}; name a .onnx file, a model's folder or a repository"
                     )
             names = self._settings.load_model
-            places = survey(paths)[0].values() if "*" in names else [_place(paths, name) for name in dict.fromkeys(names)]
+            places = survey(roots)[0].values() if "*" in names else [_place(roots, name) for name in dict.fromkeys(names)]
             self._repository.load_places(list(places), on_demand=on_demand)
             return
         if self._mode == "poll":
             lifecycle = self._lifecycle
             assert lifecycle is not None
-            self._watcher = Watcher(paths, lifecycle.compare, self._settings.model_poll_s, settle_s=SETTLE_S, file=self._labels.path)
-        self._repository.load(paths, on_demand=on_demand)
+            self._watcher = Watcher(roots, lifecycle.compare, self._settings.model_poll_s, settle_s=SETTLE_S, file=self._labels.path)
+        self._repository.load(roots, on_demand=on_demand)
 
     def start(self) -> None:
         """Models come and go from now on."""
@@ -166,8 +169,8 @@ class Models:
         return done.result()
 
 
-def _place(paths: list[Path], name: str) -> Any:
-    place = find_place(paths, name)
+def _place(roots: list[Root], name: str) -> Any:
+    place = find_place(roots, name)
     if place is None:
         raise ConfigError(f"load_model: expected models of the repository, got {name!r}, which is not there")
     return place

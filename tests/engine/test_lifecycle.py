@@ -72,7 +72,7 @@ class World:
         self.changes += 1
 
     def start(self) -> World:
-        self.repository.load(self.folder, on_demand=self.on_demand)
+        self.repository.load(self.life.roots, on_demand=self.on_demand)
         self.life.start()
         return self
 
@@ -615,3 +615,18 @@ def test_what_is_loaded_while_the_server_stops_serves_nothing(world: World, gate
         waiting.result(LIMIT_S)
     assert world.life.stop(LIMIT_S)
     assert not world.repository.serving("slow")
+
+
+@pytest.mark.parametrize("entry", ["2024/", "model.onnx", "config.toml", "config.pbtxt", "2024/model.onnx"])
+def test_a_stray_entry_unloads_nothing(world: World, caplog: pytest.LogCaptureFixture, entry: str) -> None:
+    world.write("m", 1, IDENTITY)
+    world.write("1001", 1, DOUBLED)
+    world.start()
+    path = world.folder / entry
+    (path if entry.endswith("/") else path.parent).mkdir(exist_ok=True)
+    if not entry.endswith("/"):
+        path.write_bytes(IDENTITY)
+    for _ in range(2):
+        world.compare()
+    assert world.index() == [("1001", "1", "READY"), ("m", "1", "READY")]
+    assert caplog.text.count("is not served") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from inferd.engine import watching
 from inferd.engine.watching import Settling, Watcher, look
 from inferd.errors import ConfigError
 from tests import models
+from tests.server_fixtures import until
 
 OLD, NEW, NEWER = {"f": (1,)}, {"f": (2,)}, {"f": (3,)}
 IDENTITY, DOUBLED = models.identity(), models.doubled()
@@ -80,6 +82,50 @@ def test_a_new_version_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                 break
         else:
             pytest.fail("nobody heard of it")
+    finally:
+        watcher.stop()
+
+
+def test_folders_whose_events_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A link out of the repository, to a system's folders say, is not followed."""
+    folder = models.repository(tmp_path / "models", {"m": {1: IDENTITY, 2: IDENTITY}}).resolve()
+    (tmp_path / "outside" / "deep").mkdir(parents=True)
+    (folder / "usr").symlink_to(tmp_path / "outside")
+    (folder / "m" / "loop").symlink_to(folder)
+    (folder / ".git" / "objects").mkdir(parents=True)
+    (folder / "..one" / "inside").mkdir(parents=True)
+    (folder / "inside").symlink_to("..one/inside")
+    watched = [folder, folder / "..one" / "inside", folder / "m", folder / "m" / "1", folder / "m" / "2"]
+    watcher = Watcher([folder], print, 3600)
+    assert watcher._folders() == {*watched}
+    monkeypatch.setattr(watching, "MAX_WATCHES", 3)
+    assert [watcher._folders() for _ in range(2)] == [{*watched[:3]}] * 2, "the highest first"
+    assert caplog.text.count("more than 3 folders: a change in the others is found within 3600 s") == 1
+
+
+def test_a_name_that_is_no_text_ends_no_events(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("watchfiles")
+    folder = models.repository(tmp_path, {"m": IDENTITY})
+    told: queue.SimpleQueue[set[str]] = queue.SimpleQueue()
+    watcher = Watcher([folder], told.put, 3600, settle_s=0.01)
+    watcher.start()
+    numbers = iter(range(2, 10_000))
+
+    def is_lost() -> bool:
+        (folder / os.fsdecode(b"\xff%d" % next(numbers))).touch()
+        return "they are asked for anew" in caplog.text
+
+    def is_heard() -> bool:
+        models.repository(folder, {"m": {next(numbers): DOUBLED}})
+        with suppress(queue.Empty):
+            return "m" in told.get(timeout=0.5)
+        return False
+
+    try:
+        until(is_lost)
+        while not told.empty():
+            told.get()
+        until(is_heard)
     finally:
         watcher.stop()
 

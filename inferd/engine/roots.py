@@ -1,0 +1,136 @@
+"""A path that was named to be served: one file, one model's folder or a repository of models. This is decided once, by what lies there.
+
+A file that somebody copies to the wrong place changes nothing of it: a repository stays a repository, and the entry is named in the log.
+Never in here: what lies in a model's folder (places.py).
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferd.engine.model_config import CONFIG_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Layout", "Root", "as_roots", "stray"]
+
+log = logging.getLogger("inferd.engine")
+
+MODEL_FILE = "model.onnx"
+HIDDEN = (".", "_")  # names that begin so are no model, and no part of one
+MAX_TOLD = 1000  # stray entries of one repository that the log names
+
+
+class Layout(enum.Enum):
+    """How models lie at a path."""
+
+    UNKNOWN = "nothing lies there as yet"
+    FILE = "one model's file"
+    MODEL = "one model's folder"
+    REPOSITORY = "a folder of models"
+
+
+@dataclass(slots=True)
+class Root:
+    """A path, and how models lie there, once something does. told: the stray entries that the log has named."""
+
+    path: Path
+    layout: Layout = Layout.UNKNOWN
+    told: set[str] = field(default_factory=set)
+
+    def decide(self) -> Layout:
+        """Raises OSError where the folder cannot be read."""
+        if self.layout is Layout.UNKNOWN:
+            self.layout = _layout_of(self.path)
+        return self.layout
+
+    def tell(self, strays: Iterable[tuple[str, str]]) -> None:
+        """Names each stray entry in the log once. strays: (name, what to do)."""
+        for name, cure in strays:
+            if name not in self.told and len(self.told) < MAX_TOLD:
+                self.told.add(name)
+                log.warning("models: %s in the repository %r is not served: %s", ascii(name), str(self.path), cure)
+
+
+def as_roots(paths: Iterable[str | Path | Root]) -> list[Root]:
+    """A path that is no root yet is decided anew."""
+    return [each if isinstance(each, Root) else Root(Path(each)) for each in paths]
+
+
+def stray(entry: Path) -> str:
+    """What to do with an entry of a repository that looks like a part of a model or cannot be read; '' for any other. Raises OSError."""
+    name = entry.name
+    if name in CONFIG_FILES or name == MODEL_FILE:
+        return f"it lies in no model's folder: move it to NAME/{name if name in CONFIG_FILES else '1/' + name}, or remove it"
+    try:
+        found = entry.stat()
+    except FileNotFoundError:
+        return "it is a symbolic link to something that is not there: mend the link, or remove it" if entry.is_symlink() else ""
+    if stat.S_ISDIR(found.st_mode):
+        if _is_number(name) and _is_version(entry):
+            return f"it looks like a version, and lies in no model's folder: move it to NAME/{name}, or its files to {name}/1"
+        empty = _is_number(name) and not _entries(entry)
+        return f"it is empty: put a model at {name}/1/{MODEL_FILE}, or remove it" if empty else ""
+    return "" if stat.S_ISREG(found.st_mode) else "it is neither a file nor a folder: remove it"
+
+
+def _layout_of(path: Path) -> Layout:
+    """A folder is one model's where a version of a model lies in it, and a repository where models with versions do. Where neither does,
+    a configuration, a model.onnx or numbered folders make it one model's, unless the folders are empty and there are other models."""
+    if path.is_file():
+        return Layout.FILE
+    if not path.is_dir():
+        return Layout.UNKNOWN
+    entries = _entries(path)
+    folders = [entry for entry in entries if _is_dir(entry)]
+    if any(_is_number(folder.name) and _is_version(folder) for folder in folders):
+        return Layout.MODEL
+    if any(map(_has_versions, folders)):
+        return Layout.REPOSITORY
+    if any(entry.name == MODEL_FILE or entry.name in CONFIG_FILES for entry in entries):
+        return Layout.MODEL
+    others = any(entry.suffix == ".onnx" or _is_file(entry / MODEL_FILE) for entry in entries)
+    if any(_is_number(folder.name) for folder in folders) and not (others and all(map(_is_bare, folders))):
+        return Layout.MODEL
+    return Layout.REPOSITORY if entries else Layout.UNKNOWN
+
+
+def _is_version(folder: Path) -> bool:
+    """Whether a folder that is named by a number holds a model itself."""
+    return any(entry.suffix == ".onnx" and _is_file(entry) for entry in _entries(folder))
+
+
+def _has_versions(folder: Path) -> bool:
+    """Whether a folder is one model with versions of its own, whatever its name."""
+    return any(_is_number(entry.name) and _is_dir(entry) and _is_version(entry) for entry in _entries(folder))
+
+
+def _is_bare(folder: Path) -> bool:
+    return not _is_number(folder.name) or not _entries(folder)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Those that are not hidden; none where the folder cannot be read."""
+    try:
+        return [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN)]
+    except OSError:
+        return []
+
+
+def _is_dir(entry: Path) -> bool:
+    return os.path.isdir(entry)  # unlike Path's never raises
+
+
+def _is_file(entry: Path) -> bool:
+    return os.path.isfile(entry)
