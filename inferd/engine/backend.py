@@ -31,7 +31,7 @@ from inferd.engine.load_faults import explained
 from inferd.engine.load_limit import limited
 from inferd.engine.onnx_file import Subgraph, initial_values, read_onnx
 from inferd.engine.reshaping import Reshape, find_reshapes
-from inferd.engine.weights import Parts, parted
+from inferd.engine.weights import Parts, check_room, parted
 from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
@@ -238,6 +238,8 @@ class OnnxModel:
             raise ConfigError(f"model {name!r}: there is no file {os.fspath(source)!r}; name a .onnx file, or a folder that holds one")
         if not isinstance(source, bytes) and not os.access(source, os.R_OK):
             raise StartError(f"model {name!r}: {os.fspath(source)!r} cannot be read: give the server's user the right to")
+        if not isinstance(source, bytes):
+            check_room(name, source)
         providers = _wanted_providers(name, options, ort.get_available_providers())
         on_cpu = all(full == "CPUExecutionProvider" for full, _ in providers)
         limited = on_cpu and options.memory_arena and not options.unsafe_operators

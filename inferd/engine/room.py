@@ -5,13 +5,11 @@ Never in here: loading, and how much memory the process may use (memory_limit.py
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferd.engine.content import files_of
 from inferd.errors import StartError
-from inferd.memory_limit import memory_limit_bytes
+from inferd.memory_limit import memory_limit_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,15 +65,6 @@ class Room:
         self._buffers[place.name] = loaded.buffer_bytes
         loaded.memory_bytes = self.expected(place, version)
         return loaded
-
-
-def resident_bytes() -> int:
-    """Memory that the process holds now; 0 where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _size(place: Place, version: int) -> int:

@@ -14,6 +14,7 @@ import pytest
 from inferd.engine import backend, weights
 from inferd.engine.backend import OnnxModel
 from inferd.engine.weights import parted
+from inferd.errors import StartError
 from tests import models
 
 
@@ -86,6 +87,37 @@ def test_a_model_keeps_its_weights_whatever_is_written_over_their_file(tmp_path:
 def test_weights_that_would_take_much_of_the_memory_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = models.write(tmp_path, "m", models.with_weights_in("weights.bin"))
     (tmp_path / "weights.bin").write_bytes(np.float32(1).tobytes())
-    for limit, mapped in ((16, False), (15, True)):
-        monkeypatch.setattr(weights, "memory_limit_bytes", lambda limit=limit: limit)
+    for left, mapped in ((12, False), (11, True)):
+        monkeypatch.setattr(weights, "_left_bytes", lambda left=left: left)
         assert (parted(file) is None) is mapped
+
+
+def test_a_tensor_above_2_gib(tmp_path: Path) -> None:
+    """Its file has no bytes on the disk, and is mapped: the test needs no memory."""
+    rows = (1 << 31) // 4096 + 1
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[rows, 1024], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="weights.bin")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gather", ["w", "x"], ["y"])],
+        "large",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT64, ["rows"])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", 1024])],
+        [tensor],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    file = models.write(tmp_path, "large", model.SerializeToString())
+    with open(tmp_path / "weights.bin", "wb") as written:
+        written.truncate(rows * 4096)
+    loaded = OnnxModel.load(file)
+    assert not loaded.trial({"x": np.array([0, rows - 1])})["y"].any()
+
+
+def test_a_file_that_does_not_fit_is_rejected_before_the_system_ends_the_process(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = large.stat().st_size
+    for left, read in ((3 * size, True), (3 * size - 1, False), (2 * size, False)):
+        monkeypatch.setattr(weights, "_left_bytes", lambda left=left: left)
+        assert (parted(large) is not None) is read
+        OnnxModel.load(large)
+    monkeypatch.setattr(weights, "_left_bytes", lambda: 2 * size - 1)
+    with pytest.raises(StartError, match=r"has 4 MiB, and takes 8 MiB of memory to be opened; 8 MiB are left: raise the memory limit"):
+        OnnxModel.load(large)
