@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["explained"]
+__all__ = ["explained", "without_source"]
 
 # C++ source and signature in front of the reason.
 _SOURCE = re.compile(r"/\S*onnxruntime/core/\S+:\d+ .*?[)>] (?=[A-Z])")
+_PLACE = re.compile(r"/\S*onnxruntime/core/\S+:\d+ .*?[)>] ")  # the same, in front of a condition
 _ANY = "check that the file is a complete ONNX model"
 _OLDER = "this onnxruntime is older than the file: upgrade it, or export for a lower opset (torch: opset_version, skl2onnx: target_opset)"
 _CURES = (
@@ -33,6 +34,13 @@ _CURES = (
         "onnxruntime has no operator {what}: export the model with operators of ONNX",
     ),
 )
+
+
+def without_source(text: str) -> str:
+    """onnxruntime's words on one line, without its code and the place in its source in front of them."""
+    if text.startswith("[ONNXRuntimeError]"):
+        text = text.split(" : ", 3)[-1]
+    return " ".join(_PLACE.sub("", _SOURCE.sub("", text)).split()).rstrip(".")
 
 
 def explained(text: str) -> str:

@@ -24,6 +24,7 @@ from inferd.engine.bounds import why_unbounded
 from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.content import sha256_of, stamp_of, stamps_by_version
 from inferd.engine.contract import MAX_WHY, Contract, Contracts, key_of
+from inferd.engine.declared import trust_runs, why_nothing_runs
 from inferd.engine.executor import Instance
 from inferd.engine.load_limit import LoadLimit
 from inferd.engine.model import QUEUE_LIMITS, Model
@@ -44,10 +45,11 @@ from inferd.pipeline.plan import Plan as StepsPlan
 from inferd.pipeline.plan import compile_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from inferd._core.batching.batch import Batch
     from inferd._core.tensor.tensor import Signature
+    from inferd.engine.backend import TensorInfo
     from inferd.engine.batching import Batching
     from inferd.engine.content import Content, Digests, Stamps
     from inferd.pipeline.plan import Pipelines
@@ -226,6 +228,8 @@ class Loader:
             with spared:
                 deterministic = model.warm_up(known.deterministic if known else None)
             self.limit.check()
+            if model.zeros_fault is not None:
+                _judge_zeros(model, loaded, f"model '{place.name}' version {version}", warmup_records(place, stamps[version]))
             model.contract = contract or _contract(model, loaded.proof, deterministic)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
@@ -278,6 +282,7 @@ class Loader:
         options = session_options(written, config, self.defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
         onnx.adapt(config, written.where, file)
+        trust_runs(onnx, f"model '{place.name}' version {version}", tell=known is None)
         _name_classes(config, onnx)
         folders = [file.parent] if place.folder is None else [file.parent, place.folder]
 
@@ -348,6 +353,24 @@ def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signa
         shapes |= {name: tuple(tensor.dims) for name, tensor in warm.inputs.items() if name in shapes}
     samples = pipelines.samples(TRIED_SAMPLES) if pipelines else {}
     return prove_rows(onnx, shapes, config.max_batch_size, samples, file)
+
+
+def _judge_zeros(model: Model, loaded: Loaded, which: str, records: Sequence[Path]) -> None:
+    """Zeros failed. StartError where nothing that the server makes runs, and it can make what the graph declares: fractions of fixed
+    sizes. Of whole numbers, texts and free sizes it does not know which ones the model takes."""
+    words = why_nothing_runs(loaded.onnx)
+    known = loaded.signature.fixed and loaded.pipelines is None and all(map(_can_be_made, loaded.onnx.graph.inputs))
+    if words and known and not (loaded.config.model_warmup or records):
+        raise StartError(
+            f"{which}: it runs neither zeros nor other values of the shapes that its graph declares: {words}; export it again, or give it "
+            "inputs that it takes (model_warmup in its configuration)"
+        )
+    why = words or model.zeros_fault
+    log.warning("%s: zeros failed as a warm-up, its first requests may be slow: %s", which, why)
+
+
+def _can_be_made(tensor: TensorInfo) -> bool:
+    return tensor.datatype.startswith("FP") or tensor.datatype in ("BF16", "BOOL")
 
 
 def _contract(model: Model, proof: Proof | None, deterministic: bool | None) -> Contract:

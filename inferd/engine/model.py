@@ -181,6 +181,7 @@ class Model:
         self._run_signature = signature if steps is None else steps.run_signature
         if self._run_signature is not signature:
             self._run_signature.clients = signature
+        self.zeros_fault: RequestError | None = None  # of the warm-up's own inputs
         self._examples: warmup.Examples = {} if steps is None else steps.examples
         self._prepare = steps.prepare if steps is not None and steps.prepares else None
         self._run_queue = Batcher(
@@ -354,7 +355,7 @@ class Model:
         """Runs every instance before it serves, and decides where the model runs. On the loader's thread. Returns whether the same input
         twice gives the same bytes; None: no made input runs. deterministic: the same, if it is known; else it is tried.
 
-        Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
+        Zeros that the model does not take are kept in `zeros_fault`; a failing model_warmup of its configuration is a StartError.
         So is a record that does not fit (ConfigError).
         """
         measured_ns = None
@@ -369,7 +370,7 @@ class Model:
                 if not signature.fixed and policy.admits(measured_ns):
                     self.route.short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._examples, policy.limit_ns)
         except RequestError as error:
-            log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
+            self.zeros_fault = error
         self._learn_cost()
         if deterministic is None:
             deterministic = warmup.is_deterministic(self._instances[0], signature, self._examples)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from inferd.engine.backend import OnnxModel, TensorInfo
 
-__all__ = ["INDEPENDENT", "Proof", "Rows", "prove_rows"]
+__all__ = ["INDEPENDENT", "Proof", "Rows", "made_rows", "prove_rows"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -100,6 +100,18 @@ def prove_rows(
             failure = error
             log.debug("model %r: a trial run failed: %s", model.name, error)
     return Proof(Rows.UNKNOWN, f"not proven, since the model does not run the rows that were made ({type(failure).__name__})")
+
+
+def made_rows(inputs: Sequence[TensorInfo], count: int, samples: Mapping[str, Array] | None = None) -> Iterator[Arrays]:
+    """So many rows of every input, of one size and kind after the other: zeros and ones, then random ones. An axis 0 that the graph fixes
+    keeps its size. samples: as of `prove_rows`."""
+    first = {tensor.name: tensor.shape[0] if tensor.shape and isinstance(tensor.shape[0], int) else count for tensor in inputs}
+    shapes = {tensor.name: tensor.shape[1:] for tensor in inputs}
+    makers = sorted(_makers(inputs, shapes, samples or {}), key=lambda maker: not maker.calm)
+    scalars = {tensor.name for tensor in inputs if not tensor.shape}
+    for maker in makers:
+        rows = maker.rows(0, max([count, *(size for size in first.values())]), SPREADS[0])
+        yield {name: array[0] if name in scalars else array[: first[name]] for name, array in rows.items()}
 
 
 class _Trials:
@@ -197,7 +209,7 @@ class _Maker:
     def __init__(self, inputs: Sequence[TensorInfo], shapes: Shapes, samples: Mapping[str, Array], size: int, calm: bool) -> None:
         self._inputs = inputs
         self._samples = samples
-        self._calm = calm
+        self.calm = calm
         self._limits = {tensor.name: LIMITS[-1] for tensor in inputs}
         self._shapes = {
             name: tuple(axis if isinstance(axis, int) and axis >= 0 else size for axis in shape) for name, shape in shapes.items()
@@ -207,7 +219,7 @@ class _Maker:
         """Finds how large whole numbers may be. Raises what onnxruntime raises where the model takes none of them."""
         model.trial(self.rows(0, 1, SPREADS[0]))
         for tensor in self._inputs:
-            if self._calm or not _is_whole(tensor) or tensor.name in self._samples:
+            if self.calm or not _is_whole(tensor) or tensor.name in self._samples:
                 continue
             for limit in LIMITS:
                 self._limits[tensor.name] = limit
@@ -230,13 +242,13 @@ class _Maker:
         by_row = (count, *(1 for _ in shape[1:]))
         word = tensor.datatype
         if word == "BYTES":
-            texts = [""] * int(np.prod(shape)) if self._calm else [str(number) for number in generator.integers(0, LIMITS[0], shape).flat]
+            texts = [""] * int(np.prod(shape)) if self.calm else [str(number) for number in generator.integers(0, LIMITS[0], shape).flat]
             return np.array(texts, dtype=object).reshape(shape)
         fraction = word.startswith("FP") or word == "BF16"
         values: Array
         if "mask" in tensor.name.lower() and not fraction:
             values = np.ones(shape)
-        elif self._calm:
+        elif self.calm:
             values = np.broadcast_to((np.arange(count) % 2).reshape(by_row), shape)
         elif fraction:
             values = generator.normal(size=shape) * np.resize(spread, count).reshape(by_row)

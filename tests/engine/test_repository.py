@@ -241,7 +241,7 @@ def test_zeros_that_a_model_does_not_take_are_one_line(tmp_path: Path, load: Loa
     with caplog.at_level(logging.INFO):
         load(models.write(tmp_path, "m", content))
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "zeros failed as a warm-up, its first requests may be slow; log level debug says why" in record.getMessage()
+    assert "zeros failed as a warm-up, its first requests may be slow: Non-zero status code returned while running Gather" in record.getMessage()
     assert not any(record.exc_info for record in caplog.records)
 
 
