@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine import model_config
 from inferd.engine.config_sources import Defaults
-from inferd.engine.places import all_versions, odd_versions, selected_versions
+from inferd.engine.places import all_versions, missing_versions, odd_versions, selected_versions
 from inferd.engine.session_config import ignored_fields
 from inferd.engine.text_faults import without_field
 from inferd.engine.toml_faults import toml_faults
@@ -95,6 +95,8 @@ def _versions(written: Written, place: Place) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding(place.name, "rejected", "", str(error))
         return
+    if missing := missing_versions(written, place):
+        yield Finding(place.name, "ignored", "", missing)
     unserved = sorted(set(place.files) - set(served))
     if unserved and not written.config.version_policy.WhichOneof("policy_choice"):
         named = f"version{'s' if len(unserved) > 1 else ''} {', '.join(map(str, unserved))}"

@@ -30,7 +30,17 @@ from inferd.engine.load_limit import LoadLimit
 from inferd.engine.model import QUEUE_LIMITS, Model
 from inferd.engine.optional_inputs import defaults_of
 from inferd.engine.padding import check_padding, compile_padding, padded
-from inferd.engine.places import SHOWN_NAMES, Place, check_links, class_labels, odd_versions, selected_versions, warmup_file, warmup_records
+from inferd.engine.places import (
+    SHOWN_NAMES,
+    Place,
+    check_links,
+    class_labels,
+    missing_versions,
+    odd_versions,
+    selected_versions,
+    warmup_file,
+    warmup_records,
+)
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.provenance import provenance_of
@@ -124,6 +134,8 @@ class Loader:
             log.warning("%s: %s %s", written.where, *notice)
         if place.odd and place.files:  # else the error says it
             log.warning("model '%s': %s", place.name, odd_versions(place))
+        if missing := missing_versions(written, place):
+            log.warning("%s: %s", written.where, missing)
         return Selected(place, written, selected_versions(written, place, also), stamps)
 
     def content(self, place: Place, version: int) -> Content:

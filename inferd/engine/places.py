@@ -40,6 +40,7 @@ __all__ = [
     "find_place",
     "find_places",
     "is_name",
+    "missing_versions",
     "odd_versions",
     "selected_versions",
     "shown",
@@ -288,14 +289,24 @@ def selected_versions(written: Written, place: Place, also: Collection[int] = ()
     policy = written.config.version_policy
     there = sorted(place.files)
     if policy.HasField("specific"):
-        missing = sorted(set(policy.specific.versions) - set(there))
-        if missing:
-            raise ConfigError(f"{written.where}: version_policy.specific names {missing}, and there is {there}")
-        there = sorted(set(policy.specific.versions))
+        named = set(policy.specific.versions)
+        if not named & set(there):
+            raise ConfigError(f"{written.where}: version_policy.specific names {sorted(named)}, and there is {there}")
+        there = sorted(named & set(there))
     elif not policy.HasField("all"):
         there = there[-(policy.latest.num_versions or 1) :]
     there = sorted({*there, *(set(also) & set(place.files))})
     return [(version, _file_of(written, place, version)) for version in there]
+
+
+def missing_versions(written: Written, place: Place) -> str:
+    """What to say of versions that version_policy.specific names and that are not there; '' where there are all, or none."""
+    named = set(written.config.version_policy.specific.versions)
+    missing = sorted(named - set(place.files))
+    if not missing or len(missing) == len(named):
+        return ""
+    versions = f"version{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing[:SHOWN_NAMES]))}"
+    return f"version_policy.specific names {versions}, and there is {sorted(place.files)}: the others are served"
 
 
 def all_versions(place: Place) -> str:

@@ -241,7 +241,10 @@ def test_zeros_that_a_model_does_not_take_are_one_line(tmp_path: Path, load: Loa
     with caplog.at_level(logging.INFO):
         load(models.write(tmp_path, "m", content))
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "zeros failed as a warm-up, its first requests may be slow: Non-zero status code returned while running Gather" in record.getMessage()
+    assert (
+        "zeros failed as a warm-up, its first requests may be slow: Non-zero status code returned while running Gather"
+        in record.getMessage()
+    )
     assert not any(record.exc_info for record in caplog.records)
 
 
@@ -342,8 +345,8 @@ def test_before_loading_and_after_closing(tmp_path: Path, load: Load) -> None:
         (lambda folder: models.repository(folder, {}, {"m/1": ""}) / "m", ["version 1", "no file 'model.onnx'"]),
         (lambda folder: models.write(folder / "m" / "1", "net", IDENTITY).parents[2], ["no file 'model.onnx'", "net.onnx"]),
         (
-            lambda folder: models.repository(folder, {"m": IDENTITY}, {"m": "version_policy { specific { versions: [1, 4] } }"}),
-            ["[4]", "there is [1]"],
+            lambda folder: models.repository(folder, {"m": IDENTITY}, {"m": "version_policy { specific { versions: [3, 4] } }"}),
+            ["[3, 4]", "there is [1]"],
         ),
         (
             lambda folder: models.repository(folder, {"m": IDENTITY}, {"m": 'default_model_filename: "../../x.onnx"'}),
@@ -461,6 +464,13 @@ def test_a_version_that_a_policy_leaves_out(tmp_path: Path, load: Load) -> None:
     )
     with pytest.raises(NotFound, match=r"serves no version 2; it serves 1, 3; its version_policy leaves version 2 out$"):
         load(folder).lookup("m", "2")
+
+
+def test_a_missing_version_of_a_policy_costs_no_other(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    policy = "version_policy { specific { versions: [1, 4] } }"
+    models.repository(tmp_path, {"m": {1: IDENTITY, 2: IDENTITY}}, {"m": policy})
+    assert listed(load(tmp_path)) == [("m", "1", "READY")]
+    assert "version_policy.specific names version 4, and there is [1, 2]: the others are served" in caplog.text
 
 
 def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,12 +70,14 @@ def test_a_file(tmp_path: Path) -> None:
 def test_a_repository_stays_one(tmp_path: Path, caplog: pytest.LogCaptureFixture, entry: str, cure: str) -> None:
     root = Root(lay_out(tmp_path, "a/model.onnx", "1001/1/model.onnx", "b.onnx"))
     before = survey([root])
-    assert set(before[0]) == {"a", "1001", "b"} and not before[1]
+    assert set(before[0]) == {"a", "1001", "b"}
+    assert not before[1]
     lay_out(tmp_path, entry)
     assert [survey([root]), survey([root])] == [before, before]
     assert [find_place([root], name) for name in before[0]] == list(before[0].values())
     (record,) = caplog.records
-    assert cure in record.message and ascii(entry.split("/")[0]) in record.message
+    assert cure in record.message
+    assert ascii(entry.split("/")[0]) in record.message
 
 
 def test_a_model_stays_one(tmp_path: Path) -> None:
@@ -103,8 +105,10 @@ def test_entries_that_cannot_be_models(tmp_path: Path, caplog: pytest.LogCapture
     (tmp_path / "loop").symlink_to("loop")
     assert [survey([root]), survey([root])] == [before, before]
     told = "\n".join(record.message for record in caplog.records)
-    assert "'pipe.onnx'" in told and "neither a file nor a folder" in told
-    assert "'dangling'" in told and "mend the link" in told
+    assert "'pipe.onnx'" in told
+    assert "neither a file nor a folder" in told
+    assert "'dangling'" in told
+    assert "mend the link" in told
     assert "'loop'" in told
     assert len(caplog.records) == 3
     (tmp_path / ("e" * 220)).mkdir()

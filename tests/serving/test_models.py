@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-
 from inferd_client import Client
+
 from tests import models
 from tests.server_fixtures import LIMIT_S, ServerFixture
 
