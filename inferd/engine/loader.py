@@ -22,7 +22,7 @@ from inferd.engine.backend import OnnxModel
 from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
 from inferd.engine.config_sources import Defaults, Written
-from inferd.engine.content import sha256_of, stamp_of, stamps_by_version
+from inferd.engine.content import sha256_of, stamp_of, stamps_by_version, weights_of
 from inferd.engine.contract import MAX_WHY, Contract, Contracts, key_of
 from inferd.engine.declared import trust_runs, why_nothing_runs
 from inferd.engine.executor import Instance
@@ -202,7 +202,7 @@ class Loader:
             with spared:
                 return self._open(place, written, version, file, proven, chosen, known)
 
-        loaded = self._choose_threads(make_plan, open_with, file.stat().st_size)  # which measures on all cores
+        loaded = self._choose_threads(make_plan, open_with, _size_of(file))  # which measures on all cores
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
         for output, classes in loaded.onnx.classes.items():
@@ -343,6 +343,11 @@ class Loader:
             return loaded
         loaded.onnx.give_few_rows_to(single.onnx, single_rows)
         return loaded._replace(plan=make_plan(single_rows=single_rows))
+
+
+def _size_of(file: Path) -> int:
+    """Bytes of an ONNX file and of the files that hold its weights."""
+    return sum(path.stat().st_size for path in (file, *weights_of(file).values()))
 
 
 def _name_classes(config: ModelConfig, onnx: OnnxModel) -> None:

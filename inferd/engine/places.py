@@ -166,7 +166,7 @@ def _places_in(root: Root) -> list[Place | Failure]:
             raise ConfigError(f"models: there is no file or folder {str(path)!r}; name a .onnx file, a model's folder or a repository")
         if layout is not Layout.REPOSITORY:
             whole = _whole(root)
-            found = [] if whole is None else [whole]
+            found: list[Place | Failure] = [] if whole is None else [whole]
         else:
             seen = [each for entry in sorted(path.iterdir()) if (each := _entry(entry)) is not None]
             found = [each for each in seen if not isinstance(each, Stray)]

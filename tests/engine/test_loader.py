@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from inferd.engine.loader import Loader
 from inferd.engine.model import Model
 from inferd.engine.places import find_places
 from inferd.engine.planner import Host
+from inferd.engine.repository import Repository
 from inferd.errors import StartError
 from tests import models
 
@@ -193,3 +195,23 @@ def test_a_graph_whose_cost_depends_on_values_is_not_inline(tmp_path: Path, load
     """However generous the limit."""
     loaded = load(models.write(tmp_path, "m", model), Host(1, 1), looped=True, inline_limit_us=100_000, intra_op_threads=1)
     assert (loaded.inline, loaded.inline_reason if why else "") == (not why, why)
+
+
+def test_weights_beside_the_file_count_where_it_is_opened_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sessions and what is read for the second one would be four times the weights."""
+    file = models.write(tmp_path, "m", models.with_weights_in("weights.bin"))
+    (tmp_path / "weights.bin").write_bytes(np.float32(1).tobytes())
+    opened: list[object] = []
+    load = OnnxModel.load
+
+    def counted(*given: Any, **named: Any) -> OnnxModel:
+        opened.append(given)
+        return load(*given, **named)
+
+    monkeypatch.setattr(OnnxModel, "load", counted)
+    monkeypatch.setattr(loader, "SMALL_BYTES", file.stat().st_size)
+    monkeypatch.setattr(loader, "MAX_COMPARED_BYTES", file.stat().st_size)
+    repository = Repository(deliver=Batch.deliver, host=Host(4, 4))
+    repository.load(file)
+    repository.close()
+    assert len(opened) == 1
