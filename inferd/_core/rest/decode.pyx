@@ -64,6 +64,7 @@ cdef enum:                      # of parameters: those that mean something to so
     TIMEOUT
     PROVENANCE
     BINARY_DATA_OUTPUT
+    NAN_AS_NULL
     BINARY_DATA_SIZE
     BINARY_DATA
     CLASSIFICATION
@@ -80,7 +81,7 @@ cdef Word[REQUEST_KEYS] request_words
 cdef Word[INPUT_KEYS] tensor_words
 cdef Word[KNOWN_PARAMETERS] parameter_words
 cdef tuple SPELT = (b"id", b"parameters", b"inputs", b"outputs", b"name", b"parameters", b"shape", b"datatype", b"data", b"priority",
-                    b"timeout", b"provenance", b"binary_data_output", b"binary_data_size", b"binary_data", b"classification",
+                    b"timeout", b"provenance", b"binary_data_output", b"nan_as_null", b"binary_data_size", b"binary_data", b"classification",
                     b"shared_memory_region", b"inferd_key")
 
 
@@ -339,6 +340,7 @@ cdef int read_parameters(RestRequest request, const yyjson_val *object, const Pl
     request.entry.timeout_ns = 1000 * read_count(known[TIMEOUT], INT64_MAX // 1000, place, "timeout")
     read_flag(known[PROVENANCE], &request.provenance, place, "provenance")
     read_flag(known[BINARY_DATA_OUTPUT], &request.binary_output, place, "binary_data_output")
+    read_flag(known[NAN_AS_NULL], &request.nan_as_null, place, "nan_as_null")
     if known[INFERD_KEY] != NULL:
         request.key = value_key(known[INFERD_KEY])
     return 0

@@ -30,6 +30,7 @@ cdef class RestRequest(Request):
     cdef bint binary_output                 # so are all outputs that do not say otherwise
     cdef readonly uint64_t key              # of its parameter inferd_key, which canaries route by (base/key); 0: there is none
     cdef bint provenance                    # the response is to say what made it
+    cdef bint nan_as_null                   # JSON has null for NaN and infinities
     cdef unsigned long loop_thread          # on which encode must not take long; 0: none
 
 cdef struct Output:             # one output of a response, which holds all that writing it needs
@@ -41,6 +42,7 @@ cdef struct Output:             # one output of a response, which holds all that
     int rank
     int64_t shape[MAX_RANK]
     bint binary
+    bint nan_as_null
     const char *data            # raw bytes
     Py_ssize_t nbytes           # of them that the response has
     Py_ssize_t pieces           # equal ones that they come in,

@@ -178,6 +178,7 @@ cdef int fill_output(RestRequest request, Output *output, int place, Tensors out
         output.shape[0] = rows
     output.data, output.nbytes, output.pieces = part.data, part.nbytes, max(part.pieces, <Py_ssize_t>1)
     output.binary = asked.binary if asked != NULL else request.binary_output
+    output.nan_as_null = request.nan_as_null
     output.text_bound = 0
     if output.binary:
         return 0
@@ -260,10 +261,9 @@ cdef Message write_response(RestRequest request, const Output *outputs, int coun
     return response
 
 
-cdef char *put_output(char *at, const Output *output) except NULL:
+cdef char *put_output(char *at, const Output *output) noexcept:
     """One output, with the comma behind it. Long text is written without the GIL."""
     cdef Turn turn
-    cdef int64_t wrong = 0
     cdef int axis
     at = put_word(at, b'{"name":', 8)
     at = put_quoted(at, output.name, output.name_nbytes)
@@ -284,25 +284,21 @@ cdef char *put_output(char *at, const Output *output) except NULL:
     if output.text_bound > NOGIL_NBYTES:
         memset(&turn, 0, sizeof(Turn))
         with nogil:
-            at = put_data(at, output, &turn, &wrong)
+            at = put_data(at, output, &turn)
     else:
-        at = put_data(at, output, NULL, &wrong)
-    if at == NULL:
-        raise not_in_json(output, f"element {wrong} is NaN or Infinity, which JSON does not have")
+        at = put_data(at, output, NULL)
     return put_word(at, b"]},", 3)
 
 
-cdef char *put_data(char *at, const Output *output, Turn *turn, int64_t *wrong) noexcept nogil:
-    """The elements. NULL: element `wrong` is no number."""
+cdef char *put_data(char *at, const Output *output, Turn *turn) noexcept nogil:
+    """The elements."""
     cdef Py_ssize_t piece, nbytes = output.nbytes // output.pieces
     if output.nbytes == 0:
         return at
     if output.datatype == BYTES:
         return put_texts(at, output.data, output.nbytes, turn) - 1
     for piece in range(output.pieces):
-        at = put_numbers(at, output.data + piece * output.stride_nbytes, nbytes, output.datatype, turn, wrong)
-        if at == NULL:
-            return NULL
+        at = put_numbers(at, output.data + piece * output.stride_nbytes, nbytes, output.datatype, output.nan_as_null, turn)
     return at - 1                       # a comma
 
 

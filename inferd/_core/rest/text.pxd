@@ -1,6 +1,6 @@
 # text: the elements of an array as JSON text; header-only. Never in here: memory, Python objects, what else a response holds.
 
-from libc.math cimport isfinite
+from libc.math cimport isfinite, isnan
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -33,7 +33,7 @@ cdef enum:
 cdef inline Py_ssize_t element_bound(int datatype) noexcept nogil:
     """The most bytes that an element of fixed size takes as text, with the comma behind it."""
     if datatype == FP32:
-        return 18               # -1234567900000000
+        return 20               # -1234567900000000.0
     if datatype == FP64:
         return 26               # -2.2250738585072014e-308
     if datatype == BOOL:
@@ -55,17 +55,32 @@ cdef inline char *put_quoted(char *at, const char *text, Py_ssize_t nbytes) noex
     return at + 1
 
 
-cdef inline char *put_number(char *at, const char *data, int datatype, Py_ssize_t nbytes) noexcept nogil:
-    """One element of fixed size, of so many bytes; NULL: it is no number."""
+cdef inline char *put_not_finite(char *at, double number, bint nan_as_null) noexcept nogil:
+    """NaN and infinities in the words of JavaScript, as Triton and Python's json write them; or null, which strict readers take."""
+    if nan_as_null:
+        memcpy(at, b"null", 4)
+        return at + 4
+    if isnan(number):
+        memcpy(at, b"NaN", 3)
+        return at + 3
+    if number < 0:
+        at[0] = c'-'
+        at += 1
+    memcpy(at, b"Infinity", 8)
+    return at + 8
+
+
+cdef inline char *put_number(char *at, const char *data, int datatype, Py_ssize_t nbytes, bint nan_as_null) noexcept nogil:
+    """One element of fixed size, of so many bytes."""
     cdef uint64_t number = 0
     cdef double real
     cdef float single
     if datatype == FP32:
         memcpy(&single, data, 4)
-        return put_float32(at, single) if isfinite(single) else NULL
+        return put_float32(at, single) if isfinite(single) else put_not_finite(at, single, nan_as_null)
     if datatype == FP64:
         memcpy(&real, data, 8)
-        return put_float64(at, real) if isfinite(real) else NULL
+        return put_float64(at, real) if isfinite(real) else put_not_finite(at, real, nan_as_null)
     memcpy(&number, data, nbytes)                           # the machine is little-endian
     if datatype == BOOL:
         memcpy(at, b"true" if number else b"fals", 4)
@@ -82,22 +97,18 @@ cdef inline char *put_number(char *at, const char *data, int datatype, Py_ssize_
     return put_unsigned(at, number)
 
 
-cdef inline char *put_numbers(char *at, const char *data, Py_ssize_t nbytes, int datatype, Turn *turn, int64_t *count) noexcept nogil:
-    """Elements of fixed size, a comma behind each; `count` has those before them, and counts on. NULL: element `count` is no number.
-    turn: NULL on the event loop."""
+cdef inline char *put_numbers(char *at, const char *data, Py_ssize_t nbytes, int datatype, bint nan_as_null, Turn *turn) noexcept nogil:
+    """Elements of fixed size, a comma behind each. turn: NULL on the event loop."""
     cdef Py_ssize_t element_nbytes = itemsize(datatype)
     cdef const char *end = data + nbytes
     cdef const char *stop
     while data < end:
         stop = data + min(end - data, TURN_ELEMENTS * element_nbytes)
         while data < stop:
-            at = put_number(at, data, datatype, element_nbytes)
-            if at == NULL:
-                return NULL
+            at = put_number(at, data, datatype, element_nbytes, nan_as_null)
             at[0] = c','
             at += 1
             data += element_nbytes
-            count[0] += 1
         if turn != NULL:
             yield_after(turn)
     return at

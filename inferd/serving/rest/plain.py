@@ -42,10 +42,12 @@ JSON_TYPES = {dict: "an object", list: "an array", str: "a string", bool: "true 
 
 
 class Wanted(NamedTuple):
-    """How the client wants its outputs. binary: those that it does not name in `by_name`."""
+    """How the client wants its outputs. binary: those that it does not name in `by_name`. nan_as_null: JSON has null for NaN and
+    infinities."""
 
     binary: bool
     by_name: Mapping[str, bool]
+    nan_as_null: bool = False
 
     def is_binary(self, output: str) -> bool:
         return self.by_name.get(output, self.binary)
@@ -81,7 +83,8 @@ def _request_of(body: bytes, json_nbytes: int, model: str, version: str) -> tupl
     request.id = _member(document, "", "id", str, "")
     parameters = _member(document, "", "parameters", dict, {})
     binary = _member(parameters, "parameters.", "binary_data_output", bool, False)
-    _set_parameters(request.parameters, parameters, "parameters", ("binary_data_output",))
+    nan_as_null = _member(parameters, "parameters.", "nan_as_null", bool, False)
+    _set_parameters(request.parameters, parameters, "parameters", ("binary_data_output", "nan_as_null"))
     if document.get("inputs") is None:
         raise InvalidArgument("inputs: expected an array, got nothing", reason="no_inputs")
     for index, tensor in enumerate(_tensors(document, "inputs", None)):
@@ -95,7 +98,7 @@ def _request_of(body: bytes, json_nbytes: int, model: str, version: str) -> tupl
         given = _member(asked, where, "parameters", dict, {})
         by_name[output.name] = _member(given, f"{where}parameters.", "binary_data", bool, binary)
         _set_parameters(output.parameters, given, f"{where}parameters", ("binary_data",))
-    return request, Wanted(binary, by_name)
+    return request, Wanted(binary, by_name, nan_as_null)
 
 
 def _tensors(document: dict[str, Any], name: str, default: list[Any] | None) -> list[Any]:
@@ -122,7 +125,7 @@ def body_of(response: inference.ModelInferResponse, wanted: Wanted) -> tuple[byt
         if parameters:
             fields["parameters"] = parameters
         text = json.dumps(fields, separators=(",", ":"))
-        tensors.append(text if wanted.is_binary(output.name) else f'{text[:-1]},"data":[{",".join(_numbers(output, raw))}]}}')
+        tensors.append(text if wanted.is_binary(output.name) else f'{text[:-1]},"data":[{",".join(_elements(output, raw, wanted.nan_as_null))}]}}')
     head = f'{json.dumps(document, separators=(",", ":"))[:-1]},"outputs":[{",".join(tensors)}]}}'.encode()
     return head + b"".join(tail), len(head) if tail else 0
 
@@ -319,24 +322,29 @@ def _parameters(found: Any) -> dict[str, Any]:
     return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in found.items()}
 
 
-def _numbers(output: inference.ModelInferResponse.InferOutputTensor, raw: bytes) -> Iterator[str]:
+def _elements(output: inference.ModelInferResponse.InferOutputTensor, raw: bytes, nan_as_null: bool) -> Iterator[str]:
     """An output's elements as JSON has them."""
     cure = f'ask for it in binary: "outputs": [{{"name": {json.dumps(output.name)}, "parameters": {{"binary_data": true}}}}]'
     if output.datatype == "BYTES":
-        yield from (json.dumps(_text(element, output.name, cure), ensure_ascii=False) for element in _elements(raw))
+        yield from (json.dumps(_text(element, output.name, cure), ensure_ascii=False) for element in _texts(raw))
         return
     if output.datatype in RAW_ONLY:
         raise InvalidArgument(f"output {output.name!r}: JSON has no {output.datatype}; {cure}")
     array = np.frombuffer(raw, DATATYPES[output.datatype][2])
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InvalidArgument(f"output {output.name!r}: it holds NaN or an infinity, which JSON does not have; {cure}")
     if array.dtype.kind == "b":
         yield from ("true" if element else "false" for element in array)
+    elif array.dtype.kind == "f" and not np.isfinite(array).all():
+        yield from (text if np.isfinite(element) else _not_finite(text, nan_as_null) for element, text in zip(array, map(str, array), strict=True))
     else:
-        yield from (text if text == "-0.0" else text.removesuffix(".0") for text in map(str, array))
+        yield from map(str, array)
 
 
-def _elements(raw: bytes) -> Iterator[bytes]:
+def _not_finite(text: str, nan_as_null: bool) -> str:
+    """JavaScript's words, as Triton and Python's json write them; or null, which strict readers take."""
+    return "null" if nan_as_null else {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[text]
+
+
+def _texts(raw: bytes) -> Iterator[bytes]:
     at = 0
     while at < len(raw):
         nbytes = int.from_bytes(raw[at : at + 4], "little")

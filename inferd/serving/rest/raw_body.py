@@ -34,6 +34,7 @@ Tensor = tuple[str, str, tuple[int, ...], "list[Buffer]"]  # name, datatype, sha
 # These types say nothing of the content; the last is what curl says of any file.
 UNTOLD = (None, b"application/octet-stream", b"application/x-www-form-urlencoded")
 JSON_TYPES = (b"application/json", b"text/json", *UNTOLD)  # of a request in JSON
+TEXT_TYPE = b"text/plain"  # also of JSON: fetch() in a browser says so of every string
 BRACE = re.compile(rb"[ \t\r\n]{0,1024}\{")  # as in rest_path.pyx
 FORM = b"multipart/form-data"
 MAX_PARTS = 256  # of a form
@@ -145,10 +146,11 @@ def _is_json(content_type: bytes | None, body: Buffer) -> bool:
 
 
 def tensors_of(model: Model, head: Head, body: Any) -> list[Tensor] | None:
-    """The model's inputs that a body holds. None: the model takes no such body, and the body is none of these, either.
-    Raises InvalidArgument."""
+    """The model's inputs that a body holds. None: it holds the protocol's JSON, or the model takes no such body. Raises InvalidArgument."""
     inputs = raw_inputs(model)
     content_type = head.content_type
+    if content_type == TEXT_TYPE and not any(each.kind == Kind.TEXT for each in inputs) and begins_with_brace(body):
+        return None
     if not inputs:
         if content_type in JSON_TYPES:
             return None

@@ -106,6 +106,17 @@ def test_a_sentence(served: ServerFixture) -> None:
     assert curl(served, "topics", "-d", json.dumps(sent)) == by_itself
 
 
+def test_json_that_is_called_text(served: ServerFixture) -> None:
+    """As fetch() in a browser calls every string. A model that takes texts reads it as one."""
+    sent = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 2], "data": ["a", "b"]}]}
+    answer = curl(served, "words", "-d", json.dumps(sent), "-H", "Content-Type: text/plain;charset=UTF-8")
+    assert answer["outputs"][0]["data"] == ["a", "b"]
+    numbers = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [1.5] * 16}]}
+    answer = curl(served, "identity", "-d", json.dumps(numbers), "-H", "Content-Type: text/plain;charset=UTF-8")
+    assert answer["outputs"][0]["data"] == [1.5] * 16
+    assert "outputs" in curl(served, "topics", "-d", '{"inputs": [', "-H", "Content-Type: text/plain")
+
+
 def test_records(served: ServerFixture) -> None:
     (label,) = curl(served, "parcels", "--json", json.dumps(RECORD))["outputs"][0]["data"]
     assert curl(served, "parcels", "--json", json.dumps([RECORD, RECORD]))["outputs"][0]["data"] == [label, label]

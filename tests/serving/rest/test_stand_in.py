@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "sentence": models.text((1,)),
             "add": models.add(),
             "wide": models.identity("FP32", (1000,)),
-            "slow": models.slow(100),
+            "slow": models.slow(300),
             "full": models.slow(200),
         },
         {"slow": "max_batch_size: 1", "full": "max_batch_size: 1 inferd { max_queue_requests: 1 inline: OFF }"},
