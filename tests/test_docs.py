@@ -38,7 +38,7 @@ def name_of(page: Path) -> str:
 
 
 def python_blocks() -> Iterator[tuple[str, str]]:
-    for page in PAGES:
+    for page in (*PAGES, ROOT / "clients" / "python" / "README.md"):
         for number, (language, text) in enumerate(FENCED.findall(page.read_text("utf-8"))):
             if language == "python" and page.name not in WALKS:
                 yield f"{name_of(page)}-{number}", text
@@ -208,7 +208,7 @@ def test_python_runs(code, address):
         [sys.executable, "-c", program], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "7" in done.stdout, "the example digit is a 7"
+    assert "7" in done.stdout or "examples/" not in code, "the example digit is a 7"
 
 
 @pytest.mark.parametrize(("page", "line"), example_requests())

@@ -20,7 +20,7 @@ from inferd_client import calls, codec, messages, security
 from inferd_client.aio_sender import AsyncSender
 from inferd_client.balance import Balance
 from inferd_client.calls import HealthStatus, Metadata, Pairs, Response, Rpc
-from inferd_client.codec import Declared, InferResult, Parameter
+from inferd_client.codec import Declared, InferResult, Parameter, version_text
 from inferd_client.connection import Compression, Options, connection
 from inferd_client.errors import InferenceError
 from inferd_client.retry import DEFAULT, NEVER, Retry
@@ -70,7 +70,7 @@ class AsyncClient:
         self._token = token
         self._timeout = calls.checked_timeout(timeout)
         self._metadata = metadata
-        self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
+        self._declared: dict[tuple[str, str | int], dict[str, Declared]] = {}
 
     def __repr__(self) -> str:
         return f"<AsyncClient of {self._servers}{', closed' if self._sender.is_closed else ''}>"
@@ -91,7 +91,7 @@ class AsyncClient:
         inputs: Mapping[str, Any],
         *,
         outputs: Sequence[str] | None = None,
-        version: str = "",
+        version: str | int = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
         parameters: Mapping[str, Parameter] | None = None,
@@ -143,7 +143,7 @@ class AsyncClient:
         """Whether the server and its models are ready for requests."""
         return (await self._call(calls.SERVER_READY, messages.ServerReadyRequest(), timeout, metadata)).ready
 
-    async def wait_ready(self, model: str = "", version: str = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
+    async def wait_ready(self, model: str = "", version: str | int = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
         """Waits until the server and its models are ready, or this one model is. timeout: seconds.
 
         Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen, and every error but that nobody answers yet.
@@ -168,9 +168,9 @@ class AsyncClient:
                 raise calls.not_ready(model, self._servers, timeout, seen)
             await self._sender.pause(calls.READY_PAUSE_S)
 
-    async def model_ready(self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
+    async def model_ready(self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether a model (any version, or this one) is ready; False for unknown ones, too."""
-        request = messages.ModelReadyRequest(name=model, version=version)
+        request = messages.ModelReadyRequest(name=model, version=version_text(version))
         return (await self._call(calls.MODEL_READY, request, timeout, metadata)).ready
 
     async def server_metadata(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> messages.ServerMetadataResponse:
@@ -178,24 +178,24 @@ class AsyncClient:
         return await self._call(calls.SERVER_METADATA, messages.ServerMetadataRequest(), timeout, metadata)
 
     async def model_metadata(
-        self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+        self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> messages.ModelMetadataResponse:
         """Names, datatypes and shapes (with the batch axis as -1) of a model's inputs and outputs."""
-        request = messages.ModelMetadataRequest(name=model, version=version)
+        request = messages.ModelMetadataRequest(name=model, version=version_text(version))
         return await self._call(calls.MODEL_METADATA, request, timeout, metadata)
 
     async def model_config(
-        self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+        self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> messages.ModelConfig:
         """The complete configuration that a model runs with. A Triton extension."""
-        request = messages.ModelConfigRequest(name=model, version=version)
+        request = messages.ModelConfigRequest(name=model, version=version_text(version))
         return (await self._call(calls.MODEL_CONFIG, request, timeout, metadata)).config
 
     async def statistics(
-        self, model: str = "", version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+        self, model: str = "", version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> list[messages.ModelStatistics]:
         """Counts and durations of one model, or of all, one entry a version. A Triton extension."""
-        request = messages.ModelStatisticsRequest(name=model, version=version)
+        request = messages.ModelStatisticsRequest(name=model, version=version_text(version))
         return list((await self._call(calls.MODEL_STATISTICS, request, timeout, metadata)).model_stats)
 
     async def repository_index(
@@ -248,11 +248,11 @@ class AsyncClient:
         pairs = await self._pairs(metadata, until)
         return calls.read(rpc, await self._sender.call(rpc.path, request.SerializeToString(), until, pairs))
 
-    async def _declared_inputs(self, model: str, version: str, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
+    async def _declared_inputs(self, model: str, version: str | int, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
         """What the model takes, by name, asked for once."""
         known = self._declared.get((model, version))
         if known is None:
-            request = messages.ModelMetadataRequest(name=model, version=version)
+            request = messages.ModelMetadataRequest(name=model, version=version_text(version))
             answer = await self._ask(calls.MODEL_METADATA, request, until, metadata)
             known = self._declared[model, version] = codec.declared_inputs(answer)
         return known

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from inferd_client import calls, codec, messages, security
 from inferd_client.balance import Balance
 from inferd_client.calls import HealthStatus, Metadata, Pairs, Response, Rpc
-from inferd_client.codec import Declared, InferResult, Parameter
+from inferd_client.codec import Declared, InferResult, Parameter, version_text
 from inferd_client.connection import Compression, Options, connection
 from inferd_client.errors import InferenceError
 from inferd_client.retry import DEFAULT, NEVER, Retry
@@ -84,7 +84,7 @@ class Client:
         self._token = token
         self._timeout = calls.checked_timeout(timeout)
         self._metadata = metadata
-        self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
+        self._declared: dict[tuple[str, str | int], dict[str, Declared]] = {}
 
     def __repr__(self) -> str:
         return f"<Client of {self._servers}{', closed' if self._sender.is_closed else ''}>"
@@ -105,7 +105,7 @@ class Client:
         inputs: Mapping[str, Any],
         *,
         outputs: Sequence[str] | None = None,
-        version: str = "",
+        version: str | int = "",
         timeout: float | None = None,
         metadata: Metadata | None = None,
         parameters: Mapping[str, Parameter] | None = None,
@@ -121,7 +121,7 @@ class Client:
                      BYTES are arrays of object, bytes or str; BF16 is ml_dtypes.bfloat16. What files(), texts() and
                      records() make is sent in the shape that the metadata names.
         outputs:     the outputs wanted; None: all.
-        version:     empty: the newest.
+        version:     a number or a label, 3 or "stable"; empty: the newest, or the label stable.
         timeout:     seconds; the server does not run a request whose time is up.
         parameters:  request parameters such as {"priority": 1}.
         datatypes:   input name -> datatype word where it does not follow from the array: {"x": "BF16"} sends a uint16
@@ -171,7 +171,7 @@ class Client:
         """Whether the server and its models are ready for requests."""
         return self._call(calls.SERVER_READY, messages.ServerReadyRequest(), timeout, metadata).ready
 
-    def wait_ready(self, model: str = "", version: str = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
+    def wait_ready(self, model: str = "", version: str | int = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
         """Waits until the server and its models are ready, or this one model is. timeout: seconds.
 
         Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen, and every error but that nobody answers yet.
@@ -196,9 +196,9 @@ class Client:
                 raise calls.not_ready(model, self._servers, timeout, seen)
             self._sender.pause(calls.READY_PAUSE_S)
 
-    def model_ready(self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
+    def model_ready(self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether a model (any version, or this one) is ready; False for unknown ones, too."""
-        request = messages.ModelReadyRequest(name=model, version=version)
+        request = messages.ModelReadyRequest(name=model, version=version_text(version))
         return self._call(calls.MODEL_READY, request, timeout, metadata).ready
 
     def server_metadata(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> messages.ServerMetadataResponse:
@@ -206,24 +206,24 @@ class Client:
         return self._call(calls.SERVER_METADATA, messages.ServerMetadataRequest(), timeout, metadata)
 
     def model_metadata(
-        self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+        self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> messages.ModelMetadataResponse:
         """Names, datatypes and shapes (with the batch axis as -1) of a model's inputs and outputs."""
-        request = messages.ModelMetadataRequest(name=model, version=version)
+        request = messages.ModelMetadataRequest(name=model, version=version_text(version))
         return self._call(calls.MODEL_METADATA, request, timeout, metadata)
 
     def model_config(
-        self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+        self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> messages.ModelConfig:
         """The complete configuration that a model runs with. A Triton extension."""
-        request = messages.ModelConfigRequest(name=model, version=version)
+        request = messages.ModelConfigRequest(name=model, version=version_text(version))
         return self._call(calls.MODEL_CONFIG, request, timeout, metadata).config
 
     def statistics(
-        self, model: str = "", version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
+        self, model: str = "", version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> list[messages.ModelStatistics]:
         """Counts and durations of one model, or of all, one entry a version. A Triton extension."""
-        request = messages.ModelStatisticsRequest(name=model, version=version)
+        request = messages.ModelStatisticsRequest(name=model, version=version_text(version))
         return list(self._call(calls.MODEL_STATISTICS, request, timeout, metadata).model_stats)
 
     def repository_index(
@@ -278,11 +278,11 @@ class Client:
         pairs = self._pairs(metadata)
         return calls.read(rpc, self._sender.call(rpc.path, request.SerializeToString(), until, pairs))
 
-    def _declared_inputs(self, model: str, version: str, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
+    def _declared_inputs(self, model: str, version: str | int, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
         """What the model takes, by name, asked for once."""
         known = self._declared.get((model, version))
         if known is None:
-            request = messages.ModelMetadataRequest(name=model, version=version)
+            request = messages.ModelMetadataRequest(name=model, version=version_text(version))
             answer = self._ask(calls.MODEL_METADATA, request, until, metadata)
             known = self._declared[model, version] = codec.declared_inputs(answer)
         return known

@@ -34,6 +34,7 @@ __all__ = [
     "parameter_value",
     "set_parameter",
     "split",
+    "version_text",
     "wants_metadata",
 ]
 
@@ -115,11 +116,20 @@ def differs(inputs: Mapping[str, Any], datatypes: Mapping[str, str] | None, decl
     return any(tensors.datatype_of(array) != declared[name].datatype for name, array in arrays.items())
 
 
+def version_text(version: str | int) -> str:
+    """As messages have it. Raises TypeError."""
+    if isinstance(version, str):
+        return version
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise TypeError(f"version: expected a number or a label, 3 or 'stable', got {type(version).__name__}")
+    return str(version)
+
+
 def encode_infer_request(
     model: str,
     inputs: Mapping[str, Any],
     *,
-    version: str = "",
+    version: str | int = "",
     outputs: Sequence[str] | None = None,
     datatypes: Mapping[str, str] | None = None,
     declared: Mapping[str, Declared] | None = None,
@@ -131,7 +141,7 @@ def encode_infer_request(
 
     Raises TypeError and ValueError that begin with the input's or parameter's name.
     """
-    head = messages.ModelInferRequest(model_name=model, model_version=version, id=request_id or "")
+    head = messages.ModelInferRequest(model_name=model, model_version=version_text(version), id=request_id or "")
     raws: list[bytes | memoryview] = []
     for name, value in inputs.items():
         try:

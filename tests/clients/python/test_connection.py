@@ -64,7 +64,7 @@ def test_the_readmes_ways_to_connect(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, content in (("ca.pem", pem.ca), ("client.pem", pem.client), ("client.key", pem.client_key)):
         (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```py(?:thon)?\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     connecting = [block for block in blocks if "Client(" in block and "infer(" not in block and "wait_ready(" not in block]
     assert len(connecting) == 4
     for block in connecting:

@@ -77,9 +77,12 @@ async def test_lists_ids_versions_and_outputs(inferd: Awaited) -> None:
     newest = await inferd.infer("versions", {"x": rows}, request_id="r-9")
     assert (newest.model_name, newest.model_version, newest.id) == ("versions", "3", "r-9")
     np.testing.assert_array_equal(newest["y"], np.float32(rows) * 2)
-    first = await inferd.infer("versions", {"x": rows}, version="1")
+    first = await inferd.infer("versions", {"x": rows}, version=1)
     assert first.model_version == "1"
     np.testing.assert_array_equal(first["y"], rows)
+    assert await inferd.model_ready("versions", 3)
+    with pytest.raises(TypeError, match="version: expected a number or a label, 3 or 'stable', got float"):
+        await inferd.infer("versions", {"x": rows}, version=1.0)
     assert list(await inferd.infer("add", {"a": rows, "b": rows}, outputs=["difference"])) == ["difference"]
 
 
