@@ -76,7 +76,7 @@ class Asked:
                 f"{INFERENCE}/ModelMetadata", ModelMetadataRequest.SerializeToString, ModelMetadataResponse.FromString
             )
             for name, version in versions:
-                request = ModelMetadataRequest(name=name, version=version)
+                request = ModelMetadataRequest(name=name, version=version, properties=True)
                 found = metadata(request, timeout=self.timeout_s, metadata=self.reach.metadata()).properties
                 checks = [f"{key.removeprefix(CHECK)}={found[key]}" for key in sorted(found) if key.startswith(CHECK)]
                 told[name, version] = "  ".join(checks)

@@ -1111,11 +1111,16 @@ class ModelMetadataRequest(Message):
     name: str
     version: str
     """Empty: the newest that is ready."""
+    properties: bool
+    """Whether the response is to have `properties`. MLServer's clients cannot read a response that has them: they
+    expect messages there.
+    """
     def __init__(
         self,
         *,
         name: str = ...,
         version: str = ...,
+        properties: bool = ...,
     ) -> None: ...
 
 @final

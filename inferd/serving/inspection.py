@@ -111,7 +111,7 @@ class Inspection:
             platform=model.config.platform or PLATFORM,
             inputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.input],
             outputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.output],
-            properties=self._properties(model),
+            properties=self._properties(model) if request.properties else {},
         )
 
     async def _find(self, name: str, version: str) -> Model:

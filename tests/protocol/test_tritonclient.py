@@ -118,10 +118,11 @@ def ours() -> dict[str, Any]:
     return contract(files)
 
 
-def test_every_message_enum_and_method_is_tritons_but_two_fields(triton: dict[str, Any], ours: dict[str, Any]) -> None:
+def test_every_message_enum_and_method_is_tritons_but_three_fields(triton: dict[str, Any], ours: dict[str, Any]) -> None:
     assert len(triton) > 120  # the comparison compares something
     del ours["inference.ModelMetadataResponse.PropertiesEntry"]
     assert ours["inference.ModelMetadataResponse"]["fields"].pop(6)[0] == "properties"  # KServe's
+    assert ours["inference.ModelMetadataRequest"]["fields"].pop(1000)[0] == "properties"  # asks for them
     assert set(ours) == set(triton)
     added = ours["inference.ModelConfig"]["fields"].pop(1000)
     assert added[0] == "inferd"

@@ -252,7 +252,7 @@ async def test_a_response_says_what_made_it_where_it_is_asked(served: ServerFixt
     digest = hashlib.sha256((model_files / "identity" / "1" / "model.onnx").read_bytes()).hexdigest()
     request = wire.infer_request("identity", {"x": wire.rows(2)}, id="mine")
     with wire.Caller(served.address) as caller:
-        found = dict(caller.ask("ModelMetadata", name="identity").properties)
+        found = dict(caller.ask("ModelMetadata", name="identity", properties=True).properties)
         properties = {name: value for name, value in found.items() if not name.startswith("check.")}
         assert properties["model_sha256"] == digest
         assert properties["provider"] == "CPUExecutionProvider"

@@ -219,7 +219,7 @@ def test_labels(client: triton.InferenceServerClient, folder: Path, caller: Call
     assert answer(caller, "d", "stable") == ("2", 6)
     control(caller, "SetLabel", model_name="d", label="stable", version=1)
     assert answer(caller, "d", "stable") == ("1", 3)
-    assert caller.ask("ModelMetadata", name="d").properties["label.stable"] == "1"
+    assert caller.ask("ModelMetadata", name="d", properties=True).properties["label.stable"] == "1"
     assert caller.statistics("d", "stable").version == "1"
     assert client.is_model_ready("d", "stable")
     (entry,) = [entry for entry in client.get_model_repository_index().models if (entry.name, entry.version) == ("d", "1")]
@@ -287,7 +287,7 @@ def test_state_is_kept_in_the_folder_that_is_named_for_it(tmp_path: Path) -> Non
     folder, state = models.repository(tmp_path / "models", {"g": IDENTITY}), tmp_path / "state"
     with ServerFixture(folder, state_dir=str(state), model_control="poll") as served, Caller(served.address) as caller:
         control(caller, "SetLabel", model_name="g", label="stable", version=1)
-        assert caller.ask("ModelMetadata", name="g").properties["check.rows"] == "independent"
+        assert caller.ask("ModelMetadata", name="g", properties=True).properties["check.rows"] == "independent"
     assert {file.name for file in state.iterdir()} == {"checks.jsonl", "labels.json"}
     assert [entry.name for entry in folder.iterdir()] == ["g"]
 

@@ -200,7 +200,7 @@ def test_versions_and_labels_reach_all_workers(tmp_path: Path, callers: ExitStac
         set_label = both[0].channel.unary_unary("/inferd.v1.ModelControl/SetLabel", options.SetLabelRequest.SerializeToString)
         set_label(options.SetLabelRequest(model_name="m", label="stable", version=1), timeout=LIMIT_S)
         for caller in both:
-            until(lambda caller=caller: "label.stable" in caller.ask("ModelMetadata", name="m").properties)
+            until(lambda caller=caller: "label.stable" in caller.ask("ModelMetadata", name="m", properties=True).properties)
             assert caller.infer(infer_request("m", X, version="stable")).model_version == "1"
 
 

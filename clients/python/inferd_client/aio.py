@@ -143,7 +143,9 @@ class AsyncClient:
         """Whether the server and its models are ready for requests."""
         return (await self._call(calls.SERVER_READY, messages.ServerReadyRequest(), timeout, metadata)).ready
 
-    async def wait_ready(self, model: str = "", version: str | int = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
+    async def wait_ready(
+        self, model: str = "", version: str | int = "", *, timeout: float = 60.0, metadata: Metadata | None = None
+    ) -> None:
         """Waits until the server and its models are ready, or this one model is. timeout: seconds.
 
         Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen, and every error but that nobody answers yet.
@@ -168,7 +170,9 @@ class AsyncClient:
                 raise calls.not_ready(model, self._servers, timeout, seen)
             await self._sender.pause(calls.READY_PAUSE_S)
 
-    async def model_ready(self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
+    async def model_ready(
+        self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> bool:
         """Whether a model (any version, or this one) is ready; False for unknown ones, too."""
         request = messages.ModelReadyRequest(name=model, version=version_text(version))
         return (await self._call(calls.MODEL_READY, request, timeout, metadata)).ready
@@ -181,7 +185,7 @@ class AsyncClient:
         self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> messages.ModelMetadataResponse:
         """Names, datatypes and shapes (with the batch axis as -1) of a model's inputs and outputs."""
-        request = messages.ModelMetadataRequest(name=model, version=version_text(version))
+        request = messages.ModelMetadataRequest(name=model, version=version_text(version), properties=True)
         return await self._call(calls.MODEL_METADATA, request, timeout, metadata)
 
     async def model_config(
@@ -248,7 +252,9 @@ class AsyncClient:
         pairs = await self._pairs(metadata, until)
         return calls.read(rpc, await self._sender.call(rpc.path, request.SerializeToString(), until, pairs))
 
-    async def _declared_inputs(self, model: str, version: str | int, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
+    async def _declared_inputs(
+        self, model: str, version: str | int, until: float | None, metadata: Metadata | None
+    ) -> Mapping[str, Declared]:
         """What the model takes, by name, asked for once."""
         known = self._declared.get((model, version))
         if known is None:

@@ -209,7 +209,7 @@ class Client:
         self, model: str, version: str | int = "", *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> messages.ModelMetadataResponse:
         """Names, datatypes and shapes (with the batch axis as -1) of a model's inputs and outputs."""
-        request = messages.ModelMetadataRequest(name=model, version=version_text(version))
+        request = messages.ModelMetadataRequest(name=model, version=version_text(version), properties=True)
         return self._call(calls.MODEL_METADATA, request, timeout, metadata)
 
     def model_config(

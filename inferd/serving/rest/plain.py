@@ -125,7 +125,9 @@ def body_of(response: inference.ModelInferResponse, wanted: Wanted) -> tuple[byt
         if parameters:
             fields["parameters"] = parameters
         text = json.dumps(fields, separators=(",", ":"))
-        tensors.append(text if wanted.is_binary(output.name) else f'{text[:-1]},"data":[{",".join(_elements(output, raw, wanted.nan_as_null))}]}}')
+        tensors.append(
+            text if wanted.is_binary(output.name) else f'{text[:-1]},"data":[{",".join(_elements(output, raw, wanted.nan_as_null))}]}}'
+        )
     head = f'{json.dumps(document, separators=(",", ":"))[:-1]},"outputs":[{",".join(tensors)}]}}'.encode()
     return head + b"".join(tail), len(head) if tail else 0
 
@@ -334,7 +336,9 @@ def _elements(output: inference.ModelInferResponse.InferOutputTensor, raw: bytes
     if array.dtype.kind == "b":
         yield from ("true" if element else "false" for element in array)
     elif array.dtype.kind == "f" and not np.isfinite(array).all():
-        yield from (text if np.isfinite(element) else _not_finite(text, nan_as_null) for element, text in zip(array, map(str, array), strict=True))
+        yield from (
+            text if np.isfinite(element) else _not_finite(text, nan_as_null) for element, text in zip(array, map(str, array), strict=True)
+        )
     else:
         yield from map(str, array)
 

@@ -194,7 +194,7 @@ class RestService:
         return _state("ready", answer.ready, name=asked.model)
 
     async def _model_metadata(self, asked: Asked) -> Response:
-        return _json(json_form(await self._call(inference.ModelMetadataRequest(name=asked.model, version=asked.version))))
+        return _json(json_form(await self._call(inference.ModelMetadataRequest(name=asked.model, version=asked.version, properties=True))))
 
     async def _model_config(self, asked: Asked) -> Response:
         return _json(json_form((await self._call(inference.ModelConfigRequest(name=asked.model, version=asked.version))).config))
