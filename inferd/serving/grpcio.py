@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc.call import NO_DEADLINE, routing_key, status_proto
 from inferd._core.grpc.message import Message
 from inferd.config import RELOADED
-from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unauthenticated, Unavailable
+from inferd.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted, StartError, Unauthenticated, Unavailable
 from inferd.serving.access import SEVERAL, UNREADABLE, Access, Identity
 from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
@@ -313,7 +313,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                         try:
                             response = handler.wrap(Message(await call.answer()))
                         except RequestError as error:
-                            if errors_end:
+                            if errors_end and not isinstance(error, (InvalidArgument, NotFound)):
                                 raise
                             response = handler.rejection(call.message, error)
                         await rpc.write(bytes(response))

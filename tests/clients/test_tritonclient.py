@@ -312,11 +312,14 @@ def test_a_stream(served: ServerFixture, compression: str | None) -> None:
             assert result.as_numpy("y").tobytes() == rows(1, 16, number).tobytes()
 
 
-def test_an_error_that_ends_a_stream(served: ServerFixture) -> None:
+def test_a_wrong_request_does_not_end_a_stream_that_asks_for_statuses(served: ServerFixture) -> None:
     found: queue.SimpleQueue[tuple[triton.InferResult | None, InferenceServerException | None]] = queue.SimpleQueue()
     with triton.InferenceServerClient(served.address) as client:
         client.start_stream(lambda result, error: found.put((result, error)), headers={"triton_grpc_error": "true"})
         client.async_stream_infer("nobody", [input_of("x", rows(1))])
+        client.async_stream_infer("identity", [input_of("x", rows(1))])
         _, error = found.get(timeout=LIMIT_S)
         assert error is not None
-        assert error.status() == "StatusCode.NOT_FOUND"
+        assert (error.status(), "nobody" in error.message()) == (None, True)
+        _, error = found.get(timeout=LIMIT_S)
+        assert error is None

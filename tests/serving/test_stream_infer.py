@@ -131,12 +131,14 @@ def test_wrong_requests_are_told_in_band_and_the_stream_goes_on(served: ServerFi
 
 
 def test_a_client_may_ask_for_a_status_instead(served: ServerFixture) -> None:
-    wrong = infer_request("identity", {"x": rows(1, 15)})
+    """For a failure. A request that is wrong by itself stays in band, as in Triton."""
+    wrong = infer_request("identity", {"x": rows(1, 15)}, id="wrong")
+    failing = infer_request("failing", {"x": np.array([[9]])})
     with Stream(served, ("triton_grpc_error", "true")) as stream:
-        stream.send(request_of(1), wrong, request_of(2))
+        stream.send(request_of(1), wrong, request_of(2), failing, request_of(3))
         found, status = stream.rest()
-        assert told(found) == [("1", "")]
-        assert (status, stream.call.details()) == stream.caller.rejected(wrong)
+        assert told(found) == [("1", ""), ("wrong", stream.caller.rejected(wrong)[1]), ("2", "")]
+        assert (status, stream.call.details()) == stream.caller.rejected(failing)
 
 
 def test_a_too_large_message_ends_the_stream(served: ServerFixture) -> None:

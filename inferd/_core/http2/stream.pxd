@@ -44,7 +44,7 @@ cdef class Http2Call(Call):
     cdef uint64_t received_nbytes       # bytes of messages that came
     cdef Conversion incoming            # decompresses a message of the request; None: none is being decompressed
     cdef Streamed streamed              # the requests in flight of ModelStreamInfer; None: another method
-    cdef bint errors_end                # a rejected one ends the stream with its status: triton_grpc_error
+    cdef bint errors_end                # one that fails ends the stream with its status: triton_grpc_error
     # The response.
     cdef Conversion outgoing            # compresses a message of it, or None
     cdef Message response               # the message that is being sent, or None

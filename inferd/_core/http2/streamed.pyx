@@ -10,7 +10,7 @@ from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, charge_bytes, poo
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.http2.limits cimport STREAMED_NBYTES, STREAMED_REQUEST_NBYTES
 
-from inferd.errors import DeadlineExceeded, PermissionDenied, Unauthenticated
+from inferd.errors import DeadlineExceeded, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 
 
 @cython.final
@@ -38,7 +38,9 @@ cdef class StreamedCall(Call):
             self.work = None                # it has ended: the stream, whose deadline this is, cancels the others
             streamed.call.fail(error)
             return
-        if not streamed.errors_end and not isinstance(error, (PermissionDenied, Unauthenticated)):
+        # With triton_grpc_error, too, a request that is wrong by itself is told so in band, as in Triton.
+        if isinstance(error, (InvalidArgument, NotFound)) or \
+                not (streamed.errors_end or isinstance(error, (PermissionDenied, Unauthenticated))):
             try:
                 response = streamed.handler.rejection(self.message, error)
                 if streamed.connection.has_room(response.nbytes):

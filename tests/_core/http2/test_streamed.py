@@ -144,15 +144,17 @@ def test_an_error_is_told_in_band_at_its_place_and_the_stream_goes_on(opened: Op
 
 
 def test_an_error_ends_the_stream_for_a_client_that_asked_for_a_status(opened: Open) -> None:
+    """A request that is wrong by itself does not, as in Triton."""
     stream = opened(("triton_grpc_error", "true"))
-    stream.send(b"0", b"1", b"!2", b"3")
+    stream.send(b"0", b"!1", b"2", b"3")
+    stream.calls[1].fail(ResourceExhausted("full"))
     stream.send(b"4")
-    assert len(stream.calls) == 2, "none begins behind the error"
-    stream.reply(1)
+    assert len(stream.calls) == 3, "none begins behind the error"
+    stream.reply(2)
     assert stream.status is None
     stream.reply(0)
-    assert stream.responses == [b"<0>", b"<1>"]
-    assert stream.status == (3, "!2 is wrong")
+    assert stream.responses == [b"<0>", b"!!1 is wrong"]
+    assert stream.status == (8, "full")
 
 
 @pytest.mark.parametrize("reads", [True, False])
