@@ -1,4 +1,4 @@
-"""CPU quota, CPU time and memory limit of this process's control group (cgroup), version 1 and 2.
+"""CPU quota, CPU time, memory limit and limit of threads of this process's control group (cgroup), version 1 and 2.
 
 Only reads files below a root folder. Never in here: what the numbers mean for a server.
 """
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["limits", "quotas", "read", "used_s"]
+__all__ = ["limits", "pids", "quotas", "read", "used_s"]
 
 _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near 2**63
 
@@ -33,6 +33,17 @@ def quotas(root: Path) -> list[tuple[Path, float]]:
     return found
 
 
+def pids(root: Path) -> tuple[int, int] | None:
+    """Of this process's cgroup and all above it, the one that has room for the fewest further threads: how many it has, and may have.
+    None: there is no limit."""
+    found = []
+    for folder in _groups(root):
+        used, most = read(folder / "pids.current"), read(folder / "pids.max")  # "max": no limit
+        if used.isdecimal() and most.isdecimal():
+            found.append((int(used), int(most)))
+    return min(found, key=lambda group: group[1] - group[0], default=None)
+
+
 def used_s(folder: Path) -> float:
     """CPU time that a group has taken. 0: it does not say."""
     for line in read(folder / "cpu.stat").splitlines():
@@ -49,7 +60,7 @@ def _groups(root: Path) -> Iterator[Path]:
     for controllers, path in _memberships(root):
         if not controllers:  # version 2; beside version 1 its tree lies in unified/
             bases = [mount, mount / "unified"]
-        elif "memory" in controllers or "cpu" in controllers:
+        elif {"memory", "cpu", "pids"} & set(controllers):
             bases = [mount / ",".join(controllers), *(mount / each for each in controllers if len(controllers) > 1)]
         else:
             continue

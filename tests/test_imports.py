@@ -20,9 +20,9 @@ PACKAGE = ROOT / "inferd"
 
 # Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> record -> _core -> errors.
 # `protocol` (message classes), `config` (server settings), `watched_files`, `log`, `descriptors`, `cgroup`, `cpu_time`, `pace`,
-# `memory_limit` and `names` stand beside the line: they import errors only. config also imports watched_files and names; memory_limit and
-# cpu_time import cgroup.
-BESIDE = {"protocol", "config", "watched_files", "log", "descriptors", "cgroup", "cpu_time", "pace", "memory_limit", "names"}
+# `memory_limit`, `names` and `threads` stand beside the line: they import errors only. config also imports watched_files and names;
+# memory_limit, cpu_time and threads import cgroup.
+BESIDE = {"protocol", "config", "watched_files", "log", "descriptors", "cgroup", "cpu_time", "pace", "memory_limit", "names", "threads"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "cpu_time": {"errors", "cgroup"},
     "pace": set(),
     "memory_limit": {"errors", "cgroup"},
+    "threads": {"errors", "cgroup"},
     "pipeline": {"errors", "_core", "protocol"},
     "record": {"errors", "_core", *BESIDE},
     "engine": {"errors", "_core", *BESIDE, "pipeline", "record"},

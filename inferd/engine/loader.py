@@ -42,6 +42,7 @@ from inferd.engine.places import (
     warmup_records,
 )
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
+from inferd.engine.preparer import PreprocessThreads
 from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.provenance import provenance_of
 from inferd.engine.run_limits import limit_axes
@@ -121,6 +122,12 @@ class Loader:
         self.beside_requests = False  # models serve already
         self.contracts = Contracts()
         self.limit = LoadLimit()
+        self._preprocess: PreprocessThreads | None = None  # of all models that it loads
+
+    def close(self, timeout_s: float) -> None:
+        """Ends the preprocess threads. Call it when all models are closed."""
+        if self._preprocess is not None:
+            self._preprocess.close(timeout_s)
 
     def select(self, place: Place, also: Collection[int] = ()) -> Selected:
         """Reads the configuration, and says which versions it selects. also: versions that are served, too, where they are there.
@@ -227,6 +234,7 @@ class Loader:
             deliver=self._deliver,
             activated=self._activated,
             steps=steps,
+            preprocess=self._preprocess_threads(host),
             plan_reason=loaded.plan.reason,
             why_unbounded=partial(why_unbounded, file, loaded.onnx.listed),
             arenas=loaded.onnx.arenas,
@@ -242,6 +250,7 @@ class Loader:
             self.limit.check()
             if model.zeros_fault is not None:
                 _judge_zeros(model, loaded, f"model '{place.name}' version {version}", warmup_records(place, stamps[version]))
+            model.start_threads()
             model.contract = contract or _contract(model, loaded.proof, deterministic)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
@@ -264,6 +273,11 @@ class Loader:
         )
         log.debug("model '%s' version %d: %s; %s", place.name, version, loaded.batching.why, loaded.plan.reason)
         return model
+
+    def _preprocess_threads(self, host: Host) -> PreprocessThreads:
+        if self._preprocess is None:
+            self._preprocess = PreprocessThreads(preprocess_threads(host))
+        return self._preprocess
 
     def _with_steps(self, loaded: Loaded, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:
         """What a run takes and gives where requests of unequal length share it, and what stands between that and clients, if anything."""

@@ -13,9 +13,12 @@ it never runs in two places at once:
 - from the loop to a thread: the loop stops polling, then the thread starts;
 - from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
 
-A model with preprocess steps has two more queues in front, each with threads of its own: one for requests that are prepared soon, and
-one for those that are likely to take long (LARGE_US). Requests wait there as they came, preprocess threads (preparer.py) make the inputs
-of their runs, and let them wait again. So a small picture never waits until a thread is done with a large one. It is never inline.
+A model with preprocess steps has two more queues in front: one for requests that are prepared soon, and one for those that are likely to
+take long (LARGE_US). Requests wait there as they came. Preprocess threads, which all models share (preparer.py), make the inputs of their
+runs, and let them wait again. Long requests have threads of their own, so that a small picture never waits until a thread is done with a
+large one. Such a model is never inline.
+
+The executor thread of a model with one instance starts with the first request, and ends when the model was idle for THREAD_IDLE_NS.
 
 `expire` is called some times a second while requests wait or run on threads. A model is idle otherwise: nobody visits it, however many
 there are. The first request that waits at an idle model makes it active (`activated`). An inline model is always idle: it runs what waits
@@ -44,10 +47,12 @@ from inferd.engine import run_limits, warmup
 from inferd.engine.arena import KEPT_BYTES
 from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
-from inferd.engine.preparer import PreprocessThreads
+from inferd.engine.preparer import Preparer, PreprocessThreads
 from inferd.engine.run_limit import RunLimit, Stage
 from inferd.errors import RequestError, StartError, Unavailable
+from inferd.log import event
 from inferd.protocol import options
+from inferd.threads import NoThread, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +81,7 @@ HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
 MAX_PREPARED = 1 << 30  # the queue behind the preprocess threads: they take no more than it has room for (preparer.py)
 MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
 CLOSE_TIMEOUT_S = 10.0
+THREAD_IDLE_NS = 10 * 10**9  # then the executor thread ends. The next request starts one again, which takes some 100 us
 QUEUE_LIMITS = ("max_queue_requests", "max_queue_bytes", "max_queue_wait_us")
 
 
@@ -125,8 +131,9 @@ class Model:
     schedule(callback): loop.call_soon; None: there is no loop, so nothing is inline.
     deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
     activated(model): called by submit, and by a model that leaves the loop: call `expire` from now on, until it says that the model rests.
-    signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has
-    these threads and instances, for people. why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
+    signature: what clients send and get. steps: what stands between that and the graph; None: nothing. preprocess: the threads that
+    prepare requests, where steps do; the caller closes them. plan_reason: why it has these threads and instances, for people.
+    why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
     arenas: where its runs have their memory from, as far as inferd knows. warmup_file(name): the path of an input_data_file.
     warmup_records: files of records whose requests warm it up.
     triton_statuses: see the setting of that name.
@@ -145,6 +152,7 @@ class Model:
         deliver: Callable[[Batch], None],
         activated: Callable[[Model], object] = lambda _: None,
         steps: Plan | None = None,
+        preprocess: PreprocessThreads | None = None,
         plan_reason: str = "",
         why_unbounded: Callable[[], str] = lambda: "",
         arenas: Sequence[RunArena] = (),
@@ -193,16 +201,16 @@ class Model:
         )
         self._first_queue = self._run_queue  # where requests wait first
         self._large: Batcher | None = None  # instead, those that take long to prepare
-        self._preprocess: PreprocessThreads | None = None
-        self._preprocess_large: PreprocessThreads | None = None
+        self._preparer: Preparer | None = None
         finish = steps.finish if steps is not None and steps.finishes else None
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
         for instance in self._instances:
             instance.labels = {"model": name, "version": version}
         if steps is not None and steps.prepares:
-            self._put_in_front(steps, config.inferd.preprocess_threads or 1, triton_statuses)
-        for batcher in self._fronts:
-            batcher.schedule = schedule
+            assert preprocess is not None, "steps that prepare requests need preprocess threads"
+            self._put_in_front(steps, preprocess, config.inferd.preprocess_threads or 1, triton_statuses, schedule)
+        else:
+            self._run_queue.schedule = schedule
         self.route = route = Route(self, signature, self._run_queue, self._instances[0], schedule)
         route.first_queue, route.large, route.contents = self._first_queue, self._large, b"" if steps is None else steps.contents
         route.policy = self._inline_policy()
@@ -212,6 +220,9 @@ class Model:
         self._limits = [RunLimit(instance, 10**9 * config.inferd.max_run_s) for instance in self._instances]
         self._hangs = False  # no instance ends its run
         self._threads: list[ExecutorThread] = []
+        self._starting = threading.Lock()  # of these two: without a loop, any thread may bring the first request
+        self._dismissed = False  # the executor thread was told to go, for the model is idle
+        self._rested_runs, self._idle_from_ns = -1, 0  # since when it has been idle: runs when `rest` saw others than before
         self._why_unbounded = why_unbounded
         self._warmup_file, self._warmup_records = warmup_file, warmup_records
         self._may_return = False  # set by the executor thread
@@ -403,13 +414,18 @@ class Model:
             self.run_cost = cost
             log.debug("%s: a row of %d bytes takes %d bytes in its run, more of them by the power of %.2f", self._title, *cost)
 
+    def start_threads(self) -> None:
+        """Starts the threads that it needs before the first request. On the loader's thread. Raises NoThread. Idempotent."""
+        if self._preparer is not None:
+            self._preparer.start()
+        if self.instances > 1 and not self._threads:
+            self._start_executors()
+
     def start(self) -> None:
-        """Takes requests from now on."""
+        """Takes requests from now on. Raises NoThread, unless start_threads was called."""
+        self.start_threads()
         if not self.inline:
             self.route.activate = self._activate
-            self._start_threads()
-        for threads in self._preparing:
-            threads.start()
         self._started_ns = time.time_ns()
         self.state = State.READY
 
@@ -422,6 +438,8 @@ class Model:
                 batch.deliver()
         for limit in self._limits:
             limit.look(now_ns)
+        if self._run_queue.depth and not self._threads:
+            self._have_executor()  # the system had no thread for an earlier request
         if self._returning:
             self._return_if_left()
         elif self._may_return and not self._run_queue.closed:
@@ -430,14 +448,23 @@ class Model:
             self._run_queue.dismiss()
         return self._look_for_hung()
 
-    def rest(self) -> bool:
-        """Right behind `expire`: True where nothing waits, runs or moves, so that the model is idle until a request makes it active."""
+    def rest(self, now_ns: int) -> bool:
+        """Right behind `expire`: True where nothing waits, runs or moves, and its executor thread was let go, so that the model is idle until
+        a request makes it active."""
         if not self.idle:
             return False
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
             return False
-        if not (self.inline or self._first_queue.closed):
-            self.route.activate = self._activate
+        if self.inline or self._first_queue.closed:
+            return True
+        if self.statistics.runs != self._rested_runs:
+            self._rested_runs, self._idle_from_ns = self.statistics.runs, now_ns
+        if self.instances == 1 and now_ns - self._idle_from_ns < THREAD_IDLE_NS:
+            return False
+        if self.instances == 1 and self._threads:
+            self._dismissed = True
+            self._run_queue.dismiss()
+        self.route.activate = self._activate
         return True
 
     @property
@@ -449,6 +476,7 @@ class Model:
     def _activate(self) -> None:
         self.route.activate = None
         self._activated(self)
+        self._have_executor()
 
     def _look_for_hung(self) -> bool:
         """Rejects what waits while no instance ends its run. True: the model's state has changed."""
@@ -505,13 +533,13 @@ class Model:
         until_s = time.monotonic() + timeout_s
         for batcher in self._fronts:
             batcher.close()
-        for preparing in self._preparing:
-            preparing.join(until_s)
+        pause = threading.Event()
+        while self._preparer is not None and self._preparer.busy and time.monotonic() < until_s:
+            pause.wait(0.001)
         self._run_queue.close()
         for thread in self._threads:
             if thread.ident is not None:  # it was started
                 thread.join(max(until_s - time.monotonic(), 0.0))
-        pause = threading.Event()
         while (self.depth or self.route.polling or any(thread.is_alive() for thread in self._threads)) and time.monotonic() < until_s:
             pause.wait(0.001)
         return not (self.depth or self.route.polling or any(thread.is_alive() for thread in self._threads))
@@ -542,6 +570,8 @@ class Model:
                 limit.look(time.monotonic_ns())  # lets go of the last batch
                 instance.backend.close()
             self._threads.clear()
+            if self._preparer is not None:
+                self._preparer.close()
             self.route.model = None  # they refer to each other, and the sessions are large
         else:
             log.error("%s: a run does not end; its thread is left behind", self._title)
@@ -557,27 +587,37 @@ class Model:
         """The queues that admit and reject."""
         return (self._first_queue,) if self._large is None else (self._first_queue, self._large)
 
-    @property
-    def _preparing(self) -> tuple[PreprocessThreads, ...]:
-        return tuple(threads for threads in (self._preprocess, self._preprocess_large) if threads is not None)
-
-    def _put_in_front(self, steps: Plan, threads: int, as_triton: bool) -> None:
+    def _put_in_front(
+        self,
+        steps: Plan,
+        shared: PreprocessThreads,
+        threads: int,
+        as_triton: bool,
+        schedule: Callable[[Callable[[], None]], object] | None,
+    ) -> None:
         """The queues in front of the preprocess threads. They admit and reject; behind them everything is let through."""
         policy = batching_of(self.config)
         kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "max_wait_ns", "queue_policies"}
         waiting = {key: value for key, value in policy.items() if key in kept}
         title = f"'{self.name}' version {self.version}"
-        self._first_queue, self._large = (
+        first, large = (
             Batcher(steps.together, Statistics(steps.together), name=title, as_triton=as_triton, takers=threads, **waiting)
             for _ in range(2)
         )
         behind = {key: value for key, value in policy.items() if key not in kept} | {"max_queue_requests": MAX_PREPARED}
         behind |= {key: policy[key] for key in ("priority_levels", "default_priority") if key in policy}
         self._run_queue = Batcher(statistics=self.statistics, name=title, as_triton=as_triton, takers=self.instances, **behind)
-        self._first_queue.behind = self._large.behind = self._run_queue
-        self._preprocess, self._preprocess_large = (
-            PreprocessThreads(steps, front, self._run_queue, self._deliver, policy["max_rows"], threads, name)
-            for front, name in ((self._first_queue, f"{self.name}/{self.version}"), (self._large, f"{self.name}/{self.version} large"))
+        first.behind = large.behind = self._run_queue
+        self._first_queue, self._large = first, large
+        self._preparer = Preparer(
+            steps,
+            shared,
+            (first, large),
+            self._deliver,
+            max_rows=policy["max_rows"],
+            most=threads,
+            schedule=schedule,
+            name=self._title,
         )
 
     def _hand_over(self, batch: Batch) -> None:
@@ -602,7 +642,7 @@ class Model:
             return "there is no event loop"
         if self.instances != 1:
             return f"it has {self.instances} instances"
-        if self._preprocess is not None:
+        if self._preparer is not None:
             return "its inputs are made by preprocess threads"
         if shares_runs(self.config) and self.config.dynamic_batching.max_queue_delay_microseconds:
             return "max_queue_delay_microseconds is set"
@@ -648,9 +688,25 @@ class Model:
         self._activate()
         self.inline_reason = f"executor thread: {reason}"
         log.info("%s leaves the event loop: %s", self._title, reason)
-        self._start_threads()
 
-    def _start_threads(self) -> None:
+    def _have_executor(self) -> None:
+        """A request waits, or will: there is an executor thread to run it. Where the system gives none, what waits is rejected."""
+        with self._starting:
+            stays = self._dismissed and self._run_queue.recall() > 0
+            gone = not self._threads or (self._dismissed and not stays)
+            self._dismissed = False
+            if not gone or self.inline or self._run_queue.closed:
+                return
+            try:
+                self._start_executors()
+                return
+            except NoThread as error:
+                self._threads.clear()
+                log.error("%s rejects requests: %s", self._title, error, extra=event("no_thread", model=self.name, version=self.version))
+        self.route.activate = self._activate  # the next request tries again
+        self._reject_waiting(f"{self._title}: the system has no thread left to run it; retry, another replica may answer")
+
+    def _start_executors(self) -> None:
         finished = self._account if self.route.policy is not None else None
         self._threads = [
             ExecutorThread(
@@ -659,7 +715,7 @@ class Model:
             for index, instance in enumerate(self._instances)
         ]
         for thread in self._threads:
-            thread.start()
+            start_thread(thread)
 
     def _account(self, batch: Batch) -> None:
         """On the executor thread of a model that might be inline: the loop looks at `_may_return` in expire."""

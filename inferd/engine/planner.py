@@ -114,8 +114,8 @@ def plan(
 
 
 def preprocess_threads(host: Host) -> int:
-    """Threads that prepare a model's inputs, at most: one for each usable core. They are started as there is work for them (preparer.py),
-    and share the cores with the runs, and with other models, as all are busy: the dearer gets more of them by itself."""
+    """Threads that prepare inputs, of all models together, at most: one for each usable core. They are started as there is work for them
+    (preparer.py). As many may work for one model, unless its configuration says otherwise."""
     return host.usable
 
 

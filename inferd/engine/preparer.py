@@ -1,10 +1,10 @@
 """Preprocess threads: they take requests as clients sent them, and let them wait again, for their run, once the plan has made the inputs
 of it. So a slow image delays neither the event loop nor the run of the batch before it.
 
-A queue begins with one, and gets another whenever all that it has are at work: there is one to take what comes next, up to a limit,
-and a model that nobody asks, or that asks little of them, has few. They last until the model is unloaded. Only that many prepared
-requests wait for a run as it can soon take; the others wait as they came, which is smaller by far. Never in here: what the steps do,
-batches of runs.
+All models of a process share them, and take turns by the estimated time of their requests (_core/batching/work_queue). Requests that
+take long have a queue and threads of their own. There is one thread for each queue, and one more whenever all are at work, up to a limit.
+Only that many prepared requests of a model wait for a run as it can soon take; the others wait as they came, which is smaller by far.
+Never in here: what the steps do, batches of runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from inferd._core.batching.work_queue import Source, WorkQueue
+from inferd.threads import NoThread, start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,75 +24,138 @@ if TYPE_CHECKING:
     from inferd._core.batching.batcher import Batcher
     from inferd.pipeline.plan import Plan
 
-__all__ = ["PreprocessThreads"]
+__all__ = ["Preparer", "PreprocessThreads"]
 
 log = logging.getLogger("inferd.engine")
 
 READY_BATCHES = 2  # full ones that may wait for a run: one that is next, and one that comes together meanwhile
 READY_BYTES = 1 << 28  # of prepared inputs that may wait
+QUANTUM_US = 1_000  # of a model's requests, before those of others go first
+LARGE_QUANTUM_US = 50_000  # of those that take long
+MIN_THREADS = 2  # on one core, too: a model does not wait until the batch of another one is prepared
 
 
 class PreprocessThreads:
-    """Up to `most` threads, which prepare what `queue` gives until that is closed. Prepared requests wait for their run in `run_queue`.
+    """The threads of one process, for the models of one repository. usable: threads that can run at once."""
 
-    deliver(batch) is called on one of them with every batch that holds a request which cannot be prepared, or was dropped.
-    """
+    def __init__(self, usable: int) -> None:
+        self.short = _Threads("preprocess", max(usable, MIN_THREADS), QUANTUM_US)
+        self.large = _Threads("preprocess large", max(usable, MIN_THREADS), LARGE_QUANTUM_US)
 
-    def __init__(
-        self, plan: Plan, queue: Batcher, run_queue: Batcher, deliver: Callable[[Batch], None], max_rows: int, most: int, name: str
-    ) -> None:
-        self._plan = plan
-        self._queue = queue
-        self._run_queue = run_queue
-        self._deliver = deliver
-        self._ready_requests = READY_BATCHES * max(max_rows, 1)
-        self._most = most
+    def start(self, most: int) -> None:
+        """A model has come that lets `most` threads work for it. Raises NoThread."""
+        self.short.start(most)
+        self.large.start(most)
+
+    def close(self, timeout_s: float) -> None:
+        """Ends the threads. Call it when the models are closed."""
+        until_s = time.monotonic() + timeout_s
+        for threads in (self.short, self.large):
+            threads.close(until_s)
+
+
+class _Threads:
+    """Up to `most` threads of one queue."""
+
+    def __init__(self, name: str, most: int, quantum_us: int) -> None:
+        self.queue = WorkQueue(quantum_us)
         self._name = name
-        self._lock = threading.Lock()  # of these two
+        self._most = most
+        self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._at_work = 0
 
     def __len__(self) -> int:
         return len(self._threads)
 
-    def start(self) -> None:
+    def start(self, most: int) -> None:
         with self._lock:
-            self._add()
+            self._most = max(self._most, most)
+            if not self._threads:
+                self._add()
 
-    def join(self, until_s: float) -> None:
-        """Waits for all of them, by the monotonic clock. Those that begin meanwhile are waited for, too."""
+    def close(self, until_s: float) -> None:
+        self.queue.close()
         for thread in self._threads:
             thread.join(max(until_s - time.monotonic(), 0.0))
 
     def _add(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"{self._name} preprocess {len(self._threads)}", daemon=True)
-        thread.start()
+        thread = threading.Thread(target=self._run, name=f"{self._name} {len(self._threads)}", daemon=True)
+        start_thread(thread)
         self._threads.append(thread)
 
     def _run(self) -> None:
-        while True:
-            self._run_queue.wait_room(self._ready_requests, READY_BYTES)
-            batch = self._queue.take()
-            if batch is None:
-                return
+        while (taken := self.queue.take()) is not None:
+            source, batch = taken
+            self._grow()
             try:
-                self._begin_work()
-                self._prepare(batch)
+                source.work(batch)
+            except Exception:
+                log.exception("the inputs of a batch could not be prepared")
             finally:
-                with self._lock:
-                    self._at_work -= 1
-            del batch  # nothing of it may live on while this thread waits
+                source.done()
+            del taken, source, batch  # nothing of them may live on while this thread waits
 
-    def _begin_work(self) -> None:
+    def _grow(self) -> None:
+        """Where no thread waits for work, one more does from now on."""
         with self._lock:
-            self._at_work += 1
-            if self._at_work < len(self._threads) or len(self._threads) >= self._most or self._queue.closed:
+            if self.queue.sleepers or len(self._threads) >= self._most or self.queue.closed:
                 return
             try:
                 self._add()
-            except RuntimeError:
+            except NoThread as error:
                 self._most = len(self._threads)
-                log.warning("%s: the system has no more threads: it goes on with %d that prepare inputs", self._name, self._most)
+                log.warning("%s; the server goes on with %d that prepare inputs", error, self._most)
+
+
+class Preparer:
+    """What the threads do for one model: it takes from its two queues in front, and puts into their `behind`.
+
+    deliver(batch) is called on one of the threads with every batch that holds a request which cannot be prepared, or was dropped.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        threads: PreprocessThreads,
+        fronts: tuple[Batcher, Batcher],
+        deliver: Callable[[Batch], None],
+        *,
+        max_rows: int,
+        most: int,
+        schedule: Callable[[Callable[[], None]], object] | None,
+        name: str,
+    ) -> None:
+        self._plan, self._threads, self._fronts, self._deliver, self._most, self._name = plan, threads, fronts, deliver, most, name
+        run_queue = fronts[0].behind
+        assert run_queue is not None
+        self._run_queue = run_queue
+        ready = READY_BATCHES * max(max_rows, 1)
+        self._sources = [
+            Source(own.queue, front, self._prepare, most=most, room_requests=ready, room_nbytes=READY_BYTES, schedule=schedule)
+            for own, front in zip((threads.short, threads.large), fronts, strict=True)
+        ]
+
+    def start(self) -> None:
+        """Raises NoThread."""
+        self._threads.start(self._most)
+        for front, source in zip(self._fronts, self._sources, strict=True):
+            front.arrived = source.arrived
+        self._run_queue.left = self._offer
+
+    def close(self) -> None:
+        """Once nothing is busy: the queues and their sources refer to each other."""
+        self._run_queue.left = None
+        for front in self._fronts:
+            front.arrived = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait for a thread, or are prepared."""
+        return any(source.busy for source in self._sources)
+
+    def _offer(self) -> None:
+        for source in self._sources:
+            source.offer()
 
     def _prepare(self, batch: Batch) -> None:
         requests = list(batch.requests)

@@ -510,7 +510,7 @@ class Repository:
         self.loader.limit.look(now_ns)
         for model in tuple(self.active):
             changed |= model.expire(now_ns)
-            if model.rest():
+            if model.rest(now_ns):
                 self.active.discard(model)
         if changed:
             self._list_ready()
@@ -554,6 +554,7 @@ class Repository:
             model.end()
         until_s = time.monotonic() + timeout_s
         ended = [model.close(max(until_s - time.monotonic(), 0.0)) for model in models]
+        self.loader.close(max(until_s - time.monotonic(), 0.0))
         return all(ended)
 
 

@@ -14,7 +14,7 @@ import pytest
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import Signature
-from inferd.engine.model import Model, batching_of
+from inferd.engine.model import THREAD_IDLE_NS, Model, batching_of
 from inferd.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -304,15 +304,83 @@ def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing(
         backend.wait_for_run()
         callers.append(submit(model))
         model.expire(time.monotonic_ns())
-        assert not model.rest(), "one request runs, one waits"
+        assert not model.rest(times * 10**12), "one request runs, one waits"
         backend.release()
         assert all(caller.response.sum() == 0 for caller in callers)
-        while not model.rest():
+        while not model.idle:
             model.expire(time.monotonic_ns())
+        model.expire(time.monotonic_ns())
+        assert not model.rest(times * 10**12), "its thread may be needed again soon"
+        assert model.rest(times * 10**12 + THREAD_IDLE_NS)
         assert activated == times * [model]
     model.close()
-    assert model.rest()
+    assert model.rest(10**13)
     assert model.route.activate is None, "what is closed and its route do not refer to each other"
+
+
+def executors(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(f"{name}/1#")]
+
+
+def settle(model: Model) -> None:
+    while not model.idle:
+        time.sleep(0)
+    model.expire(time.monotonic_ns())
+
+
+def test_a_model_has_an_executor_thread_from_its_first_request_until_it_was_idle_for_long() -> None:
+    model = Model("rare", 1, config(), SIGNATURE, [FakeBackend()], deliver=deliver)
+    model.start()
+    for turn in range(3):
+        assert executors("rare") == [], turn
+        assert submit(model, 1).response[0, 0] == 2
+        (thread,) = executors("rare")
+        settle(model)
+        assert not model.rest(turn * 10**12)
+        assert submit(model, 1).response[0, 0] == 2
+        assert executors("rare") == [thread]
+        settle(model)
+        model.rest(turn * 10**12)
+        assert model.rest(turn * 10**12 + THREAD_IDLE_NS)
+        thread.join(LIMIT_S)
+    model.close()
+
+
+def test_a_request_that_comes_while_its_thread_is_told_to_go_is_run() -> None:
+    model = Model("rare", 1, config(), SIGNATURE, [FakeBackend()], deliver=deliver)
+    model.start()
+    for turn in range(50):
+        assert submit(model, turn).response[0, 0] == 2 * turn
+        settle(model)
+        model.rest(turn * 10**12)
+        assert model.rest(turn * 10**12 + THREAD_IDLE_NS)
+    assert model.drain(LIMIT_S)
+    model.close()
+
+
+def test_several_instances_keep_their_threads() -> None:
+    model = Model("rare", 1, config(), SIGNATURE, [FakeBackend(), FakeBackend()], deliver=deliver)
+    model.start()
+    assert len(executors("rare")) == 2
+    model.close()
+
+
+def test_a_request_for_which_the_system_has_no_thread_is_rejected_and_the_next_one_tries_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    model = Model("rare", 1, config(), SIGNATURE, [FakeBackend()], deliver=deliver)
+    model.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        error = submit(model, 1).error
+    assert isinstance(error, Unavailable)
+    assert "no thread left" in str(error)
+    assert "model 'rare' version 1 rejects requests: the system starts no further thread" in caplog.text
+    assert submit(model, 2).response[0, 0] == 4
+    model.close()
 
 
 def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
@@ -323,17 +391,17 @@ def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
     slow_down(model)
     while model.inline:
         assert activated == []
-        assert model.rest()
+        assert model.rest(0)
         submit(model)
         loop.turn()
     assert activated == [model]
     speed_up(model)
     while not model._may_return:
         assert ask(model, loop, 1) == 2
-    assert not model.rest(), "it has to return"
+    assert not model.rest(10**12), "it has to return"
     while not model.inline:
         model.expire(time.monotonic_ns())
-    assert model.rest()
+    assert model.rest(10**12)
     assert submit(model, 1).answered.wait(0) or loop.turn() == 1
     assert activated == [model]
     model.close()

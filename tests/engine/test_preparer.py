@@ -92,14 +92,17 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class Setting:
-    def __init__(self, pipeline: Numbers | None = None, threads: int = 1, **own: Any) -> None:
+    def __init__(self, pipeline: Numbers | None = None, threads: int = 1, share: PreprocessThreads | None = None, **own: Any) -> None:
         self.pipeline = pipeline or Numbers()
         self.backend = FakeBackend()
         self.plan = Plan(SIGNATURE, Pipelines((self.pipeline,)))
         config = inference.ModelConfig(
             name="double", max_batch_size=8, dynamic_batching={}, inferd={"preprocess_threads": threads, "max_queue_requests": 4, **own}
         )
-        self.model = Model("double", 1, config, self.plan.signature, [self.backend], deliver=Batch.deliver, steps=self.plan)
+        self.threads = share or PreprocessThreads(1)
+        self.model = Model(
+            "double", 1, config, self.plan.signature, [self.backend], deliver=Batch.deliver, steps=self.plan, preprocess=self.threads
+        )
         self.model.start()
 
     def ask(self, *texts: str, deadline_ns: int = NO_DEADLINE, connection_id: int = 0) -> Caller:
@@ -123,6 +126,8 @@ def made() -> Iterator[list[Setting]]:
         setting.pipeline.gate.set()
         setting.backend.release()
         setting.model.close()
+    for setting in settings:
+        setting.threads.close(LIMIT_S)
 
 
 @pytest.fixture
@@ -293,7 +298,7 @@ def test_a_model_does_not_rest_while_a_request_is_prepared(setting: Setting) -> 
     setting.wait_for_preparing()
     setting.model.expire(time.monotonic_ns())
     assert setting.model.depth == setting.model.running == 0
-    assert not setting.model.rest()
+    assert not setting.model.rest(10**15)
     setting.pipeline.gate.set()
     assert caller.response.sum() == 8
 
@@ -387,8 +392,7 @@ def test_the_limits_hold_for_large_requests(made: list[Setting]) -> None:
 
 def test_a_thread_is_added_where_all_are_at_work(made: list[Setting]) -> None:
     made.append(setting := Setting(threads=3))
-    threads = setting.model._preprocess
-    assert threads is not None
+    threads = setting.threads.short
     assert len(threads) == 1
     for held, expected in enumerate((2, 3, 3)):
         setting.ask("wait")
@@ -400,55 +404,93 @@ def test_a_thread_is_added_where_all_are_at_work(made: list[Setting]) -> None:
 def test_requests_one_by_one_need_few_threads(made: list[Setting]) -> None:
     made.append(setting := Setting(threads=8))
     assert [float(setting.ask("1 1 1 1").response[0, 0]) for _ in range(20)] == [2] * 20
-    threads = setting.model._preprocess
-    assert threads is not None
-    assert len(threads) < 8  # mostly 2: one is still at its end when the next request comes
+    assert len(setting.threads.short) < 8  # mostly 2: one is still at its end when the next request comes
 
 
 def test_where_the_system_has_no_more_threads_it_goes_on(
     made: list[Setting], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made.append(setting := Setting(threads=3))
+    assert float(setting.ask("1 1 1 1").response[0, 0]) == 2
+    setting.threads.short._most = len(setting.threads.short) + 1
 
     def full(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", full)
-        assert float(setting.ask("1 1 1 1").response[0, 0]) == 2
+        held = [setting.ask("wait") for _ in range(len(setting.threads.short))]
+        for _ in held:
+            setting.wait_for_preparing()
+        setting.pipeline.gate.set()
+        assert [float(caller.response[0, 0]) for caller in held] == len(held) * [2]
     assert float(setting.ask("2 2 2 2").response[0, 0]) == 4
-    assert "no more threads: it goes on with 1" in caplog.text
+    assert "the system starts no further thread" in caplog.text
+    assert f"the server goes on with {len(held)} that prepare inputs" in caplog.text
 
 
-def test_a_thread_that_fails_is_not_at_work(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Waiting:
-        closed = False
-
-        def take(self) -> Batch:
-            return Batch([])
-
-        def wait_room(self, requests: int, nbytes: int) -> None:
-            pass
-
-    def fail(batch: Batch) -> None:
+def test_a_thread_outlives_a_fault(setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(requests: object) -> None:
         raise MemoryError
 
-    threads = PreprocessThreads(setting.plan, Waiting(), Waiting(), Batch.deliver, 8, 0, "double")  # type: ignore[arg-type]
-    monkeypatch.setattr(threads, "_prepare", fail)
-    with pytest.raises(MemoryError):
-        threads._run()
-    assert threads._at_work == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(setting.plan, "prepare", fail)
+        setting.ask("1 1 1 1")
+        until(lambda: not setting.model._preparer.busy and "could not be prepared" in caplog.text)  # type: ignore[union-attr]
+    assert float(setting.ask("2 2 2 2").response[0, 0]) == 4
 
 
-def test_threads_that_begin_while_the_model_drains_are_waited_for(made: list[Setting]) -> None:
+def test_draining_waits_for_what_is_prepared_meanwhile(made: list[Setting]) -> None:
     made.append(setting := Setting(threads=4))
     callers = [setting.ask("wait") for _ in range(3)]
     for _ in callers:
         setting.wait_for_preparing()
+    drained: list[bool] = []
+    draining = threading.Thread(target=lambda: drained.append(setting.model.drain(LIMIT_S)))
+    draining.start()
+    until(lambda: setting.model._first_queue.closed)
+    assert drained == []
     setting.pipeline.gate.set()
-    assert setting.model.drain(LIMIT_S)
+    draining.join(LIMIT_S)
+    assert drained == [True]
     assert [float(caller.response[0, 0]) for caller in callers] == [2, 2, 2]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("double/1 preprocess")]
+
+
+def test_models_share_threads_and_take_turns(made: list[Setting]) -> None:
+    """A model with many requests delays one with a few by a quantum at most: here each batch costs more than that."""
+    pipeline = Texts()
+    made.append(busy := Setting(pipeline, max_queue_requests=100))
+    busy.threads.short._most = 1
+    made.append(other := Setting(pipeline, share=busy.threads))
+    first = busy.ask("wait")
+    busy.wait_for_preparing()
+    callers = [busy.ask(LONG[:100_000] + f"7 7 7 {number}") for number in range(5)]
+    callers += [other.ask(f"1 1 1 {number}") for number in range(3)]
+    pipeline.gate.set()
+    for caller in [first, *callers]:
+        assert caller.response is not None
+    assert [text[0] for text in pipeline.prepared[1:]].index("1") <= 1
+    assert [text for text in pipeline.prepared if text[0] == "1"] == ["1 1 1 1", "1 1 1 0", "1 1 1 1", "1 1 1 2"]
+
+
+def test_a_model_without_room_for_more_does_not_hold_up_another(made: list[Setting]) -> None:
+    made.append(full := Setting(max_queue_requests=100))
+    made.append(other := Setting(share=full.threads))
+    full.backend.hold()
+    callers = [full.ask("1 1 1 1")]
+    full.backend.wait_for_run()
+    callers += [full.ask("1 1 1 1") for _ in range(40)]
+    until(lambda: full.model._run_queue.depth >= 16)
+    assert float(other.ask("2 2 2 2").response[0, 0]) == 4
+    full.backend.release()
+    assert all(float(caller.response[0, 0]) == 2 for caller in callers)
+
+
+def test_models_that_nobody_asks_have_no_threads_of_their_own(made: list[Setting]) -> None:
+    before = threading.active_count()
+    made.append(first := Setting())
+    made += [Setting(share=first.threads) for _ in range(20)]
+    assert threading.active_count() == before + 2
 
 
 def test_it_is_never_inline(setting: Setting) -> None:

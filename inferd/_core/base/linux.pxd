@@ -47,6 +47,14 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_signal(pthread_cond_t *condition)
     int pthread_cond_broadcast(pthread_cond_t *condition)
 
+cdef extern from "<semaphore.h>" nogil:
+    ctypedef struct sem_t:
+        pass
+    int sem_init(sem_t *semaphore, int shared, unsigned int value)
+    int sem_destroy(sem_t *semaphore)
+    int sem_post(sem_t *semaphore)
+    int sem_wait(sem_t *semaphore)
+
 cdef extern from "<signal.h>" nogil:
     ctypedef struct sigset_t:
         pass

@@ -1,4 +1,4 @@
-# batcher: the mechanism around the policy (queue.pxd): one mutex, two conditions, the monotonic clock.
+# batcher: the mechanism around the policy (queue.pxd): one mutex, one condition, the monotonic clock.
 # The mutex guards plain C memory only: no Python object is made, freed or called under it.
 
 from libc.stdint cimport int64_t
@@ -12,11 +12,11 @@ cdef class Batcher(Origin):     # a BatchQueue between threads
     # schedule(callback) is the event loop's call_soon: put wakes a sleeper by it, and only the loop's thread calls put.
     # None: put wakes a sleeper at once, and any thread may call it.
     cdef public object schedule
+    cdef public object arrived          # called when a request has come, by put; None: threads sleep in take
+    cdef public object left             # called when requests have left; None: nobody waits for room here
     cdef pthread_mutex_t mutex          # guards queue and the flags below where they are read without the GIL
     cdef pthread_cond_t due             # signalled when a batch may be due
-    cdef pthread_cond_t room            # signalled when fewer requests wait than before
     cdef int sleepers                   # threads that sleep in take
-    cdef int room_sleepers              # threads that sleep in wait_room
     cdef bint woken                     # one of the sleepers was signalled and has not polled yet: no other is needed
     cdef int64_t alarm_ns               # a sleeper wakes by itself then, or earlier; INT64_MAX: none does
     cdef readonly int leaving           # threads in take that `dismiss` ends once nothing waits

@@ -54,8 +54,7 @@ cdef class Batcher(Origin):
         self.name, self.as_triton = name or "(unnamed)", as_triton
         pthread_condattr_init(&attributes)
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.due, &attributes) != 0 \
-                or pthread_cond_init(&self.room, &attributes) != 0:
+        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.due, &attributes) != 0:
             raise MemoryError
         pthread_condattr_destroy(&attributes)
         self.alarm_ns = INT64_MAX
@@ -77,7 +76,6 @@ cdef class Batcher(Origin):
             request.call = request.prepared = None      # a call and its request refer to each other, unseen by the collector
             entry = following
         pthread_cond_destroy(&self.due)
-        pthread_cond_destroy(&self.room)
         pthread_mutex_destroy(&self.mutex)
 
     cdef inline void lock(self) noexcept:
@@ -138,7 +136,9 @@ cdef class Batcher(Origin):
             raise self.rejections.of(self.queue, status, entry.priority, now_ns)
         Py_INCREF(request)                  # the queue's own reference
         request.call = call
-        if wake and self.schedule is None:
+        if self.arrived is not None:
+            self.arrived()
+        elif wake and self.schedule is None:
             self.signal()
         elif wake:
             self.schedule(self.signal)
@@ -194,22 +194,11 @@ cdef class Batcher(Origin):
         pthread_mutex_unlock(&self.mutex)
         return more
 
-    def wait_room(self, int64_t requests, int64_t nbytes):
-        """Waits, without the GIL, until fewer than so many requests and bytes wait here, or the batcher is closed."""
-        with nogil:
-            pthread_mutex_lock(&self.mutex)
-            while not self.closed and (self.queue.requests >= requests or self.queue.nbytes >= nbytes):
-                self.room_sleepers += 1
-                pthread_cond_wait(&self.room, &self.mutex)
-                self.room_sleepers -= 1
-            pthread_mutex_unlock(&self.mutex)
-
     cdef inline void unlock_left(self) noexcept:
-        """Requests have left the queue: frees the mutex, and wakes the threads in wait_room."""
-        cdef bint waited = self.room_sleepers > 0       # read under the mutex: those threads write it without the GIL
+        """Requests have left the queue: frees the mutex, and tells those who wait for room."""
         pthread_mutex_unlock(&self.mutex)
-        if waited:
-            pthread_cond_broadcast(&self.room)
+        if self.left is not None:
+            self.left()
 
     cpdef Batch poll(self):
         """The batch that is due now, with the requests that were dropped; dropped requests alone; or None. Never waits."""
@@ -321,6 +310,15 @@ cdef class Batcher(Origin):
         pthread_mutex_unlock(&self.mutex)
         pthread_cond_broadcast(&self.due)
 
+    def recall(self):
+        """Takes back what `dismiss` has said. Returns how many threads it was said to and stay; the others have left already."""
+        cdef int stay
+        self.lock()
+        stay = self.leaving
+        self.leaving = 0
+        pthread_mutex_unlock(&self.mutex)
+        return stay
+
     def hurry(self):
         """Requests are taken without any delay from now on."""
         self.lock()
@@ -336,7 +334,6 @@ cdef class Batcher(Origin):
         self.queue.expect(0, 0)
         pthread_mutex_unlock(&self.mutex)
         pthread_cond_broadcast(&self.due)
-        pthread_cond_broadcast(&self.room)
 
     @property
     def depth(self):

@@ -449,46 +449,40 @@ def test_whoever_polls_after_the_thread_was_told_to_go_waits_for_nobody(end: Any
     run(polled(queue))
 
 
-# ---- room for more ----
+# ---- threads that many batchers share ----
 
 
-@pytest.mark.parametrize("leave", ["poll", "cancel", "expire", "close"])
-def test_wait_room_waits_until_something_has_left(leave: str) -> None:
-    queue = batcher()
+@pytest.mark.parametrize("leave", ["poll", "cancel", "expire"])
+def test_it_tells_that_a_request_came_and_that_requests_left(leave: str) -> None:
+    queue, told = batcher(), list[str]()
+    queue.arrived, queue.left = lambda: told.append("arrived"), lambda: told.append("left")
     _, caller = put(queue, deadline_ns=time.monotonic_ns() + 10**12)
-    entered = threading.Event()
-
-    def wait() -> None:
-        entered.set()
-        queue.wait_room(1, 1 << 40)
-
-    waiter = threading.Thread(target=wait, daemon=True)
-    waiter.start()
-    assert entered.wait(LIMIT_S)
+    assert told == ["arrived"]
     batch = None
     if leave == "poll":
         batch = polled(queue)
     elif leave == "cancel":
         caller.cancel()
-    elif leave == "expire":
-        batch = queue.expire(time.monotonic_ns() + 10**13)
-        assert batch is not None
     else:
-        queue.close()
-    waiter.join(LIMIT_S)
-    assert not waiter.is_alive()
+        batch = queue.expire(time.monotonic_ns() + 10**13)
+    assert told == ["arrived", "left"]
     if batch is not None:
         batch.deliver()
 
 
-def test_wait_room_counts_bytes_too() -> None:
+def test_a_thread_that_is_recalled_stays() -> None:
     queue = batcher()
+    queue.dismiss()
+    assert queue.recall() == 1
+    assert queue.leaving == 0
     put(queue)
-    queue.wait_room(2, 17)  # 16 bytes wait
-    waiter = threading.Thread(target=queue.wait_room, args=(2, 16), daemon=True)
-    waiter.start()
-    waiter.join(0.01)
-    assert waiter.is_alive()
-    queue.close()
-    waiter.join(LIMIT_S)
-    assert not waiter.is_alive()
+    batch = queue.take()
+    assert batch is not None
+    run(batch)
+
+
+def test_a_thread_that_has_left_is_not_recalled() -> None:
+    queue = batcher()
+    queue.dismiss()
+    assert queue.take() is None
+    assert queue.recall() == 0

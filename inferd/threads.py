@@ -1,0 +1,44 @@
+"""Starting threads, and what to say where the system gives no more of them. Never in here: what threads do."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from pathlib import Path
+
+from inferd import cgroup
+from inferd.errors import StartError
+
+__all__ = ["NoThread", "start_thread", "why_no_thread"]
+
+
+class NoThread(StartError):
+    """The system starts no further thread. Its text names the limit."""
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Raises NoThread."""
+    try:
+        thread.start()
+    except RuntimeError:
+        raise NoThread(why_no_thread()) from None
+
+
+def why_no_thread(root: Path = Path("/")) -> str:
+    """Which limits there are on threads, and how to mend it."""
+    pids = cgroup.pids(root)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    limits = []
+    if pids is not None:
+        limits.append(f"the cgroup's pids.max is {pids[1]}, of which {pids[0]} are used: raise it (Docker: --pids-limit)")
+    if soft != resource.RLIM_INFINITY:
+        limits.append(f"the user may have {soft} processes and threads (ulimit -u): raise it")
+    told = "; ".join(limits) or "no limit on threads was found: memory may be short"
+    return f"the system starts no further thread, and this process has {_count(root)}: {told}; or serve fewer models"
+
+
+def _count(root: Path) -> int:
+    try:
+        return sum(1 for _ in (root / "proc/self/task").iterdir())
+    except OSError:
+        return threading.active_count()
