@@ -28,6 +28,7 @@ from inferd.engine.declared import trust_runs, why_nothing_runs
 from inferd.engine.executor import Instance
 from inferd.engine.load_limit import LoadLimit
 from inferd.engine.model import QUEUE_LIMITS, Model
+from inferd.engine.object_sizes import held_bytes
 from inferd.engine.optional_inputs import defaults_of
 from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.places import (
@@ -255,6 +256,7 @@ class Loader:
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
             model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
             model.file_bytes = file.stat().st_size
+            model.steps_bytes = 0 if steps is None else held_bytes(steps)
         except OSError as error:
             model.close()
             raise StartError(f"model '{place.name}' version {version}: {file.name!r} cannot be read any more: {error.strerror}") from None
@@ -338,11 +340,11 @@ class Loader:
         if tiny_plan.intra_op_threads == plan.intra_op_threads or nbytes > MAX_COMPARED_BYTES:
             return open_with(plan)
         single = open_with(tiny_plan) if nbytes <= SMALL_BYTES else None
-        if single is not None and single.signature.fixed and (tiny_ns := _tiny_run_ns(single)):
+        if single is not None and _measurable(single.signature) and (tiny_ns := _tiny_run_ns(single)):
             return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
         loaded = open_with(plan, single)
         # Where sizes vary, the small runs that can be measured say nothing of those that will come.
-        shared_ns = _runs_ns(loaded) if loaded.signature.fixed else {}
+        shared_ns = _runs_ns(loaded) if _measurable(loaded.signature) else {}
         if not shared_ns:
             return loaded
         single = single or open_with(tiny_plan, loaded)
@@ -355,6 +357,8 @@ class Loader:
         single_rows = max(few, default=0)
         if not single_rows:
             return loaded
+        if single_rows == sizes[-1]:
+            return single._replace(plan=make_plan(tiny_run_ns=max(single_ns.values())))
         loaded.onnx.give_few_rows_to(single.onnx, single_rows)
         return loaded._replace(plan=make_plan(single_rows=single_rows))
 
@@ -411,6 +415,12 @@ def _contract(model: Model, proof: Proof | None, deterministic: bool | None) -> 
     if proof is None:
         return Contract(batch_axis, deterministic=deterministic, run_bytes=run_bytes)
     return Contract(batch_axis, proof.rows, proof.why[:MAX_WHY], deterministic, run_bytes)
+
+
+def _measurable(signature: Signature) -> bool:
+    """Whether every size but the rows is known. Texts may be of any length: threads share a run by its elements."""
+    axes = 1 if signature.max_batch_size else 0
+    return all(size >= 0 for _, _, shape in (*signature.input_specs, *signature.output_specs) for size in shape[axes:])
 
 
 def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:

@@ -170,6 +170,7 @@ class Model:
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
         self.contract: Contract | None = None  # set by whoever loaded it
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
+        self.steps_bytes = 0  # of what its steps are made of; set by whoever loaded it
         self.memory_bytes = 0  # that it holds without its runs, as far as it was estimated; set by whoever loaded it
         self._started_ns = 0  # by the wall clock
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
@@ -397,6 +398,7 @@ class Model:
 
             ran = run_records(self._warmup_records, self._instances, self.signature, self._prepare, self._title)
             log.info("%s: %d recorded requests have warmed it up", self._title, ran)
+        self._warmup_file, self._warmup_records = Path, ()  # the configuration as it was written, which may be long, hangs on them
         self._decide(measured_ns, unbounded)
         if 0 < self._give_back(kept_bytes=0) <= KEPT_BYTES:
             warmup.run_one_row(self._instances, signature, self._examples)  # so that a first request finds the memory of its run

@@ -22,7 +22,7 @@ __all__ = ["LEAST_FACTOR", "Room", "resident_bytes"]
 FACTOR = 2.0  # memory of a loaded model by the size of its files, where none of its versions was loaded before
 LEAST_FACTOR = 1.0
 CHECKED_BYTES = 16 << 20  # loads of files of less than this are not measured
-SESSION_BYTES = 256 << 10  # of a version that serves, beside files and buffers: session, graph, queues, histograms (many_models.py)
+SESSION_BYTES = 256 << 10  # of a version that serves, beside files, buffers and steps: session, graph, queues, histograms (many_models.py)
 MiB = 1 << 20
 
 
@@ -32,14 +32,14 @@ class Room:
     def __init__(self, resident: Callable[[], int] | None = None, limit: Callable[[], int] = memory_limit_bytes) -> None:
         self._resident, self._limit = resident or resident_bytes, limit
         self._factors: dict[str, float] = {}  # of each model, as its last load had it
-        self._buffers: dict[str, int] = {}  # of each model with small files, bytes
+        self._beside: dict[str, int] = {}  # bytes of buffers and steps, of each model as its last load had them
 
     def expected(self, place: Place, version: int) -> int:
         """Bytes that a version takes once it is loaded, without its runs."""
         size = _size(place, version)
         if size >= CHECKED_BYTES:
             return int(self._factors.get(place.name, FACTOR) * size)
-        return int(FACTOR * size) + SESSION_BYTES + self._buffers.get(place.name, 0)
+        return int(FACTOR * size) + SESSION_BYTES + self._beside.get(place.name, 0)
 
     def check(self, place: Place, version: int, factor: float = FACTOR) -> None:
         """StartError, with the numbers, where a version would not fit beside what is there. factor: of a model that was not loaded yet."""
@@ -62,7 +62,7 @@ class Room:
         size = _size(place, version)
         if size >= CHECKED_BYTES:
             self._factors[place.name] = max(LEAST_FACTOR, (self._resident() - before) / size)
-        self._buffers[place.name] = loaded.buffer_bytes
+        self._beside[place.name] = loaded.buffer_bytes + loaded.steps_bytes
         loaded.memory_bytes = self.expected(place, version)
         return loaded
 

@@ -87,6 +87,13 @@ def ignored(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     if accelerators.cpu_execution_accelerator:
         field = "optimization.execution_accelerators.cpu_execution_accelerator"
         yield field, "has no effect: ONNX Runtime's own CPU provider runs the model"
+    batching = config.dynamic_batching
+    policies = {"default_queue_policy": batching.default_queue_policy}
+    policies |= {f"priority_queue_policy[{level}]": policy for level, policy in sorted(batching.priority_queue_policy.items())}
+    for name, policy in policies.items():
+        if policy.allow_timeout_override and not policy.default_timeout_microseconds:
+            field = f"dynamic_batching.{name}.allow_timeout_override"
+            yield field, "has no effect without default_timeout_microseconds, which a request's timeout shortens: set that, too"
     if not on_cpu:
         return
     if any(group.kind == group.KIND_GPU for group in config.instance_group):

@@ -256,7 +256,8 @@ def column_of(written: Written) -> Column:
     if written.allow_absent and not written.HasField("missing"):
         raise Rejected("allow_absent is true, and nothing stands in for its value then: add `missing`, or remove allow_absent")
     if written.HasField("missing"):  # which value a word is then is said by listing it alone
-        column.missing_words = MISSING_WORDS.difference(written.allowed, written.vocabulary.values)
+        values = (*written.allowed, *written.vocabulary.values)
+        column.missing_words = MISSING_WORDS if MISSING_WORDS.isdisjoint(values) else MISSING_WORDS.difference(values)
     return column
 
 

@@ -128,6 +128,22 @@ def test_a_model_is_measured_on_values_that_its_steps_let_through(tmp_path: Path
     assert "too little to share" in model.plan_reason
 
 
+def test_a_tiny_model_that_takes_texts_gets_one_thread(tmp_path: Path, load: Load) -> None:
+    model = load(models.write(tmp_path, "m", models.identity("BYTES", (1,))), inline_limit_us=100_000)
+    assert model.config.inferd.intra_op_threads == 1
+
+
+def test_what_steps_hold_counts_as_memory_of_the_model(tmp_path: Path, load: Load) -> None:
+    values = ", ".join(f'"value {number}"' for number in range(500))
+    columns = f'columns {{ columns {{ name: "x" datatype: "BYTES" vocabulary {{ values: [{values}] }} }} }}'
+    models.repository(
+        tmp_path,
+        {"m": models.identity(datatype="INT64", dims=(1,))},
+        {"m": f"max_batch_size: 8 inferd {{ preprocess {{ steps {{ {columns} }} }} }}"},
+    )
+    assert 50_000 < load(tmp_path).steps_bytes < 200_000
+
+
 def measured(monkeypatch: pytest.MonkeyPatch, shared_us: dict[int, int], single_us: dict[int, int]) -> None:
     """Says how long runs take, by their rows: first those on all threads, then those on one."""
     monkeypatch.setattr(loader, "SMALL_BYTES", 0)

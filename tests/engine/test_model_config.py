@@ -528,6 +528,17 @@ def test_what_concerns_a_gpu_alone_has_no_effect_on_a_cpu(tmp_path: Path, monkey
     assert "no effect" in told[field]
 
 
+@pytest.mark.parametrize("where", ["default_queue_policy", "priority_queue_policy[2]"])
+def test_an_override_of_no_timeout_is_told(tmp_path: Path, where: str) -> None:
+    level = "priority_levels: 2 default_priority_level: 1 priority_queue_policy { key: 2 value"
+    for timeout, told in (("", True), ("default_timeout_microseconds: 5", False)):
+        policy = f"{{ allow_timeout_override: true {timeout} }}"
+        text = f"default_queue_policy {policy}" if where == "default_queue_policy" else f"{level} {policy} }}"
+        walk(tmp_path, f"max_batch_size: 8 dynamic_batching {{ {text} }}")
+        fields = dict(ignored_fields(read_model_config(tmp_path, "m"), DEFAULTS))
+        assert (f"dynamic_batching.{where}.allow_timeout_override" in fields) == told
+
+
 def test_a_server_that_asks_for_a_gpu_gets_no_cpu_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "gpu_there", lambda: False)
     _, native = walk(tmp_path, "instance_group { kind: KIND_GPU }", defaults=Defaults(providers=("cuda", "cpu")))

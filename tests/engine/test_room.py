@@ -54,7 +54,7 @@ def test_a_version_must_fit_by_what_its_last_load_took(
 
 
 def test_small_files_are_not_looked_at(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """A load of one is not measured: it takes its files twice, its buffers once it is known, and what each session takes."""
+    """A load of one is not measured: it takes its files twice, its buffers and steps once they are known, and what each session takes."""
     (tmp_path / "m.onnx").write_bytes(b"x" * 1000)
     ((place,), _) = find_places([tmp_path])
     tried = Room(lambda: 2, lambda: 1)
@@ -62,9 +62,10 @@ def test_small_files_are_not_looked_at(tmp_path: Path, request: pytest.FixtureRe
     assert tried.expected(place, 1) == 2000 + SESSION_BYTES
     model = made([FakeBackend()])
     request.addfinalizer(model.close)
+    model.steps_bytes = 5000
     tried.measured(place, 1, lambda: model)
     assert model.buffer_bytes == 2 * 8 * 4 * 4, "x and y, 8 rows of 4 numbers"
-    assert model.memory_bytes == tried.expected(place, 1) == 2000 + SESSION_BYTES + model.buffer_bytes
+    assert model.memory_bytes == tried.expected(place, 1) == 2000 + SESSION_BYTES + model.buffer_bytes + 5000
 
 
 def test_the_process_holds_memory() -> None:

@@ -148,7 +148,7 @@ cdef class BatchQueue:
         if last != NULL:
             self.evict(last)
         timeout_ns = level.timeout_ns
-        if level.timeout_override and entry.timeout_ns > 0 and (timeout_ns == 0 or entry.timeout_ns < timeout_ns):
+        if level.timeout_override and 0 < entry.timeout_ns < timeout_ns:     # without a default there is none to shorten, as in Triton
             timeout_ns = entry.timeout_ns
         entry.timeout_ns = timeout_ns
         entry.state = WAITING

@@ -97,7 +97,7 @@ class PlainQueue:
             self.evicted.append(last.id)
             if self.next_start[last.connection_id] == last.start + last.cost:
                 self.next_start[last.connection_id] = last.start
-        if override and timeout_ns and (not timeout or timeout_ns < timeout):
+        if override and 0 < timeout_ns < timeout:
             timeout = timeout_ns
         expires = min(deadline, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
@@ -461,6 +461,13 @@ def test_queue_timeouts() -> None:
     queue = BatchQueue(8, queue_policies=((0, 100, False),))
     queue.push(1, 0, None, 0, 0, timeout_ns=50)
     assert queue.expire(99) == []
+
+
+def test_without_a_default_a_timeout_of_a_request_does_not_count() -> None:
+    """As in Triton: a request may shorten the default, and there is none."""
+    queue = BatchQueue(8, queue_policies=((0, 0, True),))
+    queue.push(1, 0, None, 0, 0, timeout_ns=50)
+    assert queue.expire(10**18) == []
 
 
 def test_times_at_the_end_of_the_clock() -> None:

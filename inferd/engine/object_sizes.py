@@ -1,0 +1,33 @@
+"""What Python objects hold of memory: the steps of a model are some hundreds of small ones, or long tables of values that are allowed.
+
+Never in here: memory of native libraries, which Python does not see.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+__all__ = ["held_bytes"]
+
+_SHARED = (type, ModuleType, CodeType, BuiltinFunctionType)  # they belong to the program, not to one model
+
+
+def held_bytes(root: object) -> int:
+    """The bytes of `root` and of all that it refers to, but for classes, modules and code."""
+    seen: set[int] = set()
+    left: list[Any] = [root]
+    total = 0
+    while left:
+        found = left.pop()
+        if id(found) in seen or isinstance(found, _SHARED):
+            continue
+        seen.add(id(found))
+        total += sys.getsizeof(found)
+        if isinstance(found, FunctionType):  # not its globals, which are its module's
+            left += [found.__closure__, found.__defaults__, found.__kwdefaults__]
+        else:
+            left += gc.get_referents(found)
+    return total
