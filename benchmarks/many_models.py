@@ -1,6 +1,6 @@
 """What 1,000 models cost a server that is asked for one of them: loading, memory, idle CPU, a request, and a scrape of the metrics.
 
-    python benchmarks/many_models.py [--sections models,trained] [--rounds 5] [--no-history]
+    python benchmarks/many_models.py [--sections models,trained,tables] [--rounds 5] [--no-history]
 
 A server of one model runs beside it, and is asked in turn. Every answer is checked. One line is appended to
 benchmarks/history/many_models.jsonl.
@@ -8,8 +8,10 @@ benchmarks/history/many_models.jsonl.
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
+import struct
 import subprocess
 import threading
 import time
@@ -45,6 +47,108 @@ def trained(report: Report, folder: Path) -> None:
     shutil.copytree(ROOT / "examples" / "models" / "digits", folder / "repository" / "digits")
     value = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
     measure(report, folder, "trained", Workload("digits", "image", "probabilities", value))
+
+
+def tables(report: Report, folder: Path) -> None:
+    """1,000 tables: their threads, and their memory once each was asked, against what model_memory counts."""
+    repository = folder / "repository"
+    for number in range(MODELS):
+        model = repository / f"table{number}"
+        (model / "1").mkdir(parents=True)
+        (model / "1" / "model.onnx").write_bytes(table_graph())
+        (model / "config.toml").write_text(TABLE_CONFIG)
+    message = record_message("table0")
+    with servers.inferd("tables", [repository], folder) as running:
+        ready = threads_of(running.pid)
+    report.numbers["tables"] = numbers = {"threads": ready}
+    report.add(f"tables: threads of {MODELS:,}", "<= 40", f"{ready}", ready <= 40)
+    with servers.inferd("tables on demand", [repository], folder, "--model-memory", "4GiB") as running:
+        ask(running, [message])
+        rss, counted = rss_bytes(running.pid), counted_bytes(running)
+        ask(running, [record_message(f"table{number}") for number in range(1, MODELS)])
+        until_idle(running.pid)
+        rss_kb, counted_kb = ((rss_bytes(running.pid) - rss) / 1e3 / (MODELS - 1), (counted_bytes(running) - counted) / 1e3 / (MODELS - 1))
+    numbers |= {"kb_each": round(rss_kb, 1), "counted_kb_each": round(counted_kb, 1)}
+    ratio = counted_kb / rss_kb
+    report.add(
+        "tables: counted against resident memory", "0.85 to 1.15", f"{ratio:.2f} ({counted_kb:.0f} KB, {rss_kb:.0f})", 0.85 <= ratio <= 1.15
+    )
+
+
+def table_graph() -> bytes:
+    """Eight numbers and four texts, of which each gives two numbers: a linear model."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    numbers = [f"number{place}" for place in range(8)]
+    texts = [f"text{place}" for place in range(4)]
+    nodes = [
+        helper.make_node(
+            "LabelEncoder", [name], [f"{name}.place"], domain="ai.onnx.ml", keys_strings=WORDS, values_floats=[*range(len(WORDS))]
+        )
+        for name in texts
+    ]
+    nodes.append(helper.make_node("Concat", [*numbers, *(f"{name}.place" for name in texts)], ["all"], axis=1))
+    nodes.append(helper.make_node("MatMul", ["all", "weights"], ["y"]))
+    weights = numpy_helper.from_array(np.ones((12, 2), np.float32), "weights")
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 1]) for name in numbers]
+    inputs += [helper.make_tensor_value_info(name, TensorProto.STRING, ["N", 1]) for name in texts]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])]
+    graph = helper.make_graph(nodes, "table", inputs, outputs, [weights])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+WORDS = [f"word {number}" for number in range(100)]
+TABLE_CONFIG = "[[inferd.preprocess]]\n[[inferd.preprocess.steps]]\ncolumns.columns = [\n{}]\n".format(
+    "".join(
+        [f'  {{ name = "number{place}", datatype = "FP32", missing = "NaN" }},\n' for place in range(8)]
+        + [f'  {{ name = "text{place}", datatype = "BYTES", allowed = {WORDS} }},\n'.replace("'", '"') for place in range(4)]
+    )
+)
+
+
+def record_message(model: str) -> bytes:
+    from inferd.protocol import inference
+
+    record = {f"number{place}": 1.5 for place in range(8)} | {f"text{place}": WORDS[place] for place in range(4)}
+    content = json.dumps(record).encode()
+    request = inference.ModelInferRequest(model_name=model)
+    request.inputs.add(name="record", datatype="BYTES", shape=[1, 1])
+    request.raw_input_contents.append(struct.pack("<I", len(content)) + content)
+    return bytes(request.SerializeToString())
+
+
+def ask(running: Running, messages: Sequence[bytes]) -> None:
+    """Sends each, and checks its answer."""
+    import grpc
+
+    from inferd.protocol import inference
+
+    with grpc.insecure_channel(running.address) as channel:
+        infer = channel.unary_unary(INFER_PATH, response_deserializer=inference.ModelInferResponse.FromString)
+        for message in messages:
+            answer = infer(message, timeout=60)
+            found = np.frombuffer(answer.raw_output_contents[0], np.float32)
+            if not np.array_equal(found, [18.0, 18.0]):  # 8 * 1.5 + 0 + 1 + 2 + 3
+                raise RuntimeError(f"a table answered {found}")
+
+
+def threads_of(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
+
+
+def until_idle(pid: int) -> None:
+    """Until the executor threads have gone that ran the requests; a minute at most."""
+    for _ in range(60):
+        if threads_of(pid) <= 40:
+            return
+        time.sleep(1)
+    raise RuntimeError(f"{threads_of(pid)} threads a minute after the last request")
+
+
+def counted_bytes(running: Running) -> float:
+    page = subprocess.run(["curl", "-s", "-f", f"http://{running.metrics}/metrics"], capture_output=True, text=True, check=True).stdout
+    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith("inferd_model_memory_bytes "))
 
 
 def measure(report: Report, folder: Path, section: str, workload: Workload) -> None:
@@ -168,7 +272,7 @@ def timed_ms(done: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - begun_ns) / 1e6
 
 
-SECTIONS = {section.__name__: section for section in (models, trained)}
+SECTIONS = {section.__name__: section for section in (models, trained, tables)}
 
 
 def main() -> int:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import resource
 import threading
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inferd import cgroup
 from inferd.errors import StartError
 
-__all__ = ["NoThread", "start_thread", "why_no_thread"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["NoThread", "limit_told", "start_thread", "why_no_thread"]
+
+_PYTHON_SAYS = "can't start new thread"
 
 
 class NoThread(StartError):
@@ -18,9 +25,18 @@ class NoThread(StartError):
 
 def start_thread(thread: threading.Thread) -> None:
     """Raises NoThread."""
-    try:
+    with limit_told():
         thread.start()
-    except RuntimeError:
+
+
+@contextmanager
+def limit_told() -> Iterator[None]:
+    """Whatever starts a thread inside raises NoThread where the system gives none."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _PYTHON_SAYS not in str(error):
+            raise
         raise NoThread(why_no_thread()) from None
 
 

@@ -55,6 +55,7 @@ from inferd.log import event
 from inferd.memory_limit import memory_limit_bytes
 from inferd.pipeline.plan import Plan as StepsPlan
 from inferd.pipeline.plan import compile_steps
+from inferd.threads import limit_told
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -190,7 +191,8 @@ class Loader:
         key = key_of(content, self.defaults)
         # Not on a GPU, where a first run may take minutes: kernels are chosen and compiled.
         own_s = written.config.inferd.max_run_s or self.defaults.max_run_s
-        with self.limit.load(f"model '{place.name}' version {version}", 0 if model_config.on_gpu(written, self.defaults) else own_s):
+        limit_s = 0 if model_config.on_gpu(written, self.defaults) else own_s
+        with limit_told(), self.limit.load(f"model '{place.name}' version {version}", limit_s):
             model = self._load_version(selected, version, host, make_plan, self.contracts.find(key))
         model.content = content
         return model, key

@@ -30,6 +30,7 @@ from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, R
 from inferd.log import event
 from inferd.pipeline.picture_memory import memory as picture_memory
 from inferd.protocol.inference import InferParameter, ModelInferResponse
+from inferd.threads import start_thread
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
@@ -309,7 +310,7 @@ class Repository:
             log.error("model '%s' version %d was not loaded: %s; version %s is served", name, version, why, serves, extra=fields)
             self.failed(name, version, why)
         self._list_ready()
-        self._decaying.start()
+        start_thread(self._decaying)
 
     def _load_versions(self, selected: Selected, count: int) -> tuple[list[Model], dict[int, Exception]]:
         """The versions of one model that can be served, and why others cannot. Raises ConfigError, StartError where none can, or where

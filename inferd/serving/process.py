@@ -30,6 +30,7 @@ from inferd.errors import ConfigError, StartError
 from inferd.serving import workers
 from inferd.serving.sockets import remove_socket_files
 from inferd.serving.systemd import Inherited, Notifier, inherited_sockets
+from inferd.threads import limit_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ def serve(settings: Settings, ready: Ready, reread: Callable[[], Settings] | Non
     process ends at once then."""
     descriptors.allow()
     sockets = inherited_sockets()
-    with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
+    with limit_told(), asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
         try:
             if runner.run(_serve(settings, ready, reread, sockets)):
                 _end(0, None)  # the interpreter's own end would wait for the run, or fail by it

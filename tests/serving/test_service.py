@@ -51,7 +51,8 @@ def special_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         {
             "large": f"max_batch_size: 8 {models.listed('x', 'y', [1 << 20])}",
-            "slow": "max_batch_size: 16 dynamic_batching { default_queue_policy { default_timeout_microseconds: 600000000 allow_timeout_override: true } }",
+            "slow": "max_batch_size: 16 dynamic_batching { default_queue_policy { default_timeout_microseconds: 600000000 "
+            "allow_timeout_override: true } }",
             "short_queue": "max_batch_size: 1 inferd { max_queue_requests: 2 }",
         },
     )

@@ -56,8 +56,9 @@ def test_no_more_batches_of_one_source_are_at_work_than_it_may_have() -> None:
     begun = [taken(queue), taken(queue)]
     assert [source for source, _ in begun] == [first, first]
     put(other)
-    assert (source := taken(queue))[0] is second, "the third one of the first waits"
-    end(*source)
+    given = taken(queue)
+    assert given[0] is second, "the third one of the first waits"
+    end(*given)
     end(*begun[0])
     end(*taken(queue))
     end(*begun[1])
