@@ -83,7 +83,12 @@ def table_graph() -> bytes:
     texts = [f"text{place}" for place in range(4)]
     nodes = [
         helper.make_node(
-            "LabelEncoder", [name], [f"{name}.place"], domain="ai.onnx.ml", keys_strings=WORDS, values_floats=[*range(len(WORDS))]
+            "LabelEncoder",
+            [name],
+            [f"{name}.place"],
+            domain="ai.onnx.ml",
+            keys_strings=WORDS,
+            values_floats=[float(place) for place in range(len(WORDS))],
         )
         for name in texts
     ]

@@ -451,7 +451,7 @@ class Model:
         return self._look_for_hung()
 
     def rest(self, now_ns: int) -> bool:
-        """Right behind `expire`: True where nothing waits, runs or moves, and its executor thread was let go, so that the model is idle until
+        """Right behind `expire`: True where nothing waits, runs or moves, and the executor thread was let go: the model is idle until
         a request makes it active."""
         if not self.idle:
             return False
