@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferd import cgroup
+from inferd.cgroup import pids
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def limit_told() -> Iterator[None]:
 
 def why_no_thread(root: Path = Path("/")) -> str:
     """Which limits there are on threads, and how to mend it."""
-    pids = cgroup.pids(root)
+    group = pids(root)
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     limits = []
-    if pids is not None:
-        limits.append(f"the cgroup's pids.max is {pids[1]}, of which {pids[0]} are used: raise it (Docker: --pids-limit)")
+    if group is not None:
+        limits.append(f"the cgroup's pids.max is {group[1]}, of which {group[0]} are used: raise it (Docker: --pids-limit)")
     if soft != resource.RLIM_INFINITY:
         limits.append(f"the user may have {soft} processes and threads (ulimit -u): raise it")
     told = "; ".join(limits) or "no limit on threads was found: memory may be short"

@@ -87,8 +87,8 @@ cdef class Source(Flow):
     them are not at work, and fewer than room_requests and room_nbytes wait behind it, or that batcher is closed.
     """
 
-    def __init__(self, WorkQueue work_queue not None, Batcher batcher not None, work, *, int most, int64_t room_requests, int64_t room_nbytes,
-                 schedule=None):
+    def __init__(self, WorkQueue work_queue not None, Batcher batcher not None, work, *, int most, int64_t room_requests,
+                 int64_t room_nbytes, schedule=None):
         self.work_queue, self.batcher, self.work, self.schedule = work_queue, batcher, work, schedule
         self.most, self.room_requests, self.room_nbytes = most, room_requests, room_nbytes
 
