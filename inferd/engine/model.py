@@ -173,13 +173,13 @@ class Model:
         self.steps_bytes = 0  # of what its steps are made of; set by whoever loaded it
         self.memory_bytes = 0  # that it holds without its runs, as far as it was estimated; set by whoever loaded it
         self._started_ns = 0  # by the wall clock
-        self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
+        self.load_ns: int = 0  # from opening the file to the end of warm-up; set by whoever loaded it
         self.content: Content = {}  # the files that it was made of; set by whoever loaded it
         self.own_limits: frozenset[str] = frozenset()  # of QUEUE_LIMITS, those that its own configuration sets
         self._provenance: Provenance | None = None
         self.inline_reason = "not decided before warm-up"
-        self.instances = len(backends)
-        self.statistics = Statistics(max(config.max_batch_size, 1))
+        self.instances: int = len(backends)
+        self.statistics: Statistics = Statistics(max(config.max_batch_size, 1))
         self._title = f"model '{name}' version {version}"
         self._arenas = arenas
         self._decayed_runs = 0  # runs at the last decay
