@@ -423,7 +423,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             words={"auto": 0},
         ),
     ] = 0
-    max_concurrent_streams: Annotated[int, about("connections", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
+    max_concurrent_streams: Annotated[int, about("connections", "Open requests of one connection.", ge=1, le=1_000_000)] = 256
     max_total_streams: Annotated[
         int,
         about(
@@ -557,12 +557,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         about(
             "memory",
-            "HTTP/2 flow-control window of one request.",
-            "So many bytes may be in flight that the server has not read. Native transport.",
+            "HTTP/2 flow-control window of one request, before its message has its place.",
+            "So many bytes of a request may come unasked. A larger message gets credit for the rest in order of arrival. Native transport.",
             ge=65_535,
             le=1 * GiB,
         ),
-    ] = 1 * MiB
+    ] = 64 * KiB
     connection_window_bytes: Annotated[
         int, about("memory", "HTTP/2 flow-control window of one connection.", "Native transport.", ge=65_535, le=1 * GiB)
     ] = 4 * MiB

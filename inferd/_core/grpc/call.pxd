@@ -31,6 +31,10 @@ cdef class Call:                # one RPC. A transport makes it; it gets exactly
     cpdef run_on_thread(self, work)
     # Ends the call without a response: the client went away. Cancels its work.
     cdef void abandon(self) noexcept
+    # A message, `partial`, is large and begins to come: asks for its place in receive admission. Raises ResourceExhausted.
+    cdef int ask_for_place(self, Message message) except -1
+    # It has its place: its client may send all of it. error: there is no room for it; else None.
+    cdef void credited(self, error) noexcept
     # Takes bytes of the stream until one message is complete (True; it is in `message`) or no bytes are left (False).
     # Moves data and nbytes on. Raises RequestError; the caller must then fail the call, and feed it no more.
     cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1

@@ -6,7 +6,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 from inferd._core.base.key cimport key_of
 from inferd._core.base.object_counters cimport COUNTED
-from inferd._core.grpc.message cimport Message, append_bytes, awaited_message, count_copied
+from inferd._core.grpc.message cimport SMALL_NBYTES, WAITING, Message, append_bytes, awaited_message, count_copied
 
 from base64 import b64encode
 from urllib.parse import quote, unquote
@@ -100,6 +100,12 @@ cdef class Call:
                 import logging
                 logging.getLogger("inferd.grpc").error("cancelling a request failed", exc_info=error)
 
+    cdef int ask_for_place(self, Message message) except -1:
+        return 0
+
+    cdef void credited(self, error) noexcept:
+        pass
+
     cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1:
         cdef Py_ssize_t length, taken
         taken = min(nbytes[0], <Py_ssize_t>(PREFIX_NBYTES - self.prefix_nbytes))
@@ -118,10 +124,12 @@ cdef class Call:
                 raise ResourceExhausted(
                     f"request message: expected at most {max_message_nbytes} bytes (max_message_bytes; less where a method needs less), "
                     f"got {length}; split the request into smaller ones, or have the server's limit raised", reason="message_size")
-            self.partial = awaited_message(length, min(nbytes[0], length))
+            self.partial = awaited_message(length)
             self.partial.compressed = self.prefix[0]
             self.partial.share = self.share
             self.missing_nbytes = length
+            if length > SMALL_NBYTES:
+                self.ask_for_place(self.partial)
         taken = min(nbytes[0], self.missing_nbytes)
         append_bytes(self.partial, <const char *>data[0], taken)
         count_copied(taken)
@@ -130,6 +138,8 @@ cdef class Call:
         self.missing_nbytes -= taken
         if self.missing_nbytes > 0:
             return False
+        if self.partial.standing == WAITING:        # it came within its first window
+            self.partial.admission.leave(self.partial)
         self.message, self.partial = self.partial, None
         self.prefix_nbytes = 0
         return True

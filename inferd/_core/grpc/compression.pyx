@@ -86,7 +86,7 @@ cdef class Conversion:
     cdef int append(self, bytes piece) except -1:
         cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(piece)
         if self.result is None:
-            self.result = awaited_message(nbytes, nbytes)
+            self.result = awaited_message(nbytes)
             self.result.share = self.source.share
         append_bytes(self.result, PyBytes_AS_STRING(piece), nbytes)
         return 0
@@ -118,7 +118,7 @@ cdef class Decompression(Conversion):
 
     cdef bint step(self, Py_ssize_t nbytes) except -1:
         if self.source.nbytes == 0:             # an empty message, as for grpc's servers
-            self.result = awaited_message(0, 0)
+            self.result = Message.wrap(b"")
             return True
         if self.zlib is None:
             self.zlib = zlib.decompressobj(WINDOW_BITS[self.encoding])

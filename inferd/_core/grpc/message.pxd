@@ -2,6 +2,9 @@
 # for each request, and all messages together have one limit.
 # Never in here: what the bytes mean. All of it runs with the GIL held, unless a comment says otherwise: the free lists need no lock.
 
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
+
 cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
     HEADROOM_NBYTES = 64        # the room in front of a message in its block, so that the message is aligned
@@ -12,15 +15,35 @@ cdef class Share:               # what the messages of one connection hold of th
     cdef Py_ssize_t nbytes
     cdef int percent            # the most that it may hold of what the others leave free
 
+cdef enum Standing:             # of a message in receive admission (admission.pxd)
+    NO_PLACE = 0                # it needs none: it is small, whole, or came too slowly to keep its place
+    WAITING = 1                 # its client gets no credit: others come first
+    ADMITTED = 2                # it holds a place, and all of it is charged
+
+cdef class Admission:           # what admission.pyx derives from: a message that goes away tells it
+    cdef void leave(self, Message message) noexcept
+    cdef void grown(self, Message message) noexcept     # it is longer than was announced
+
 cdef class Message:
     cdef char *data             # first byte of the message
     cdef Py_ssize_t nbytes      # bytes of the message
     cdef void *block            # pool block that this message owns and gives back, or NULL
     cdef int size_class         # which free list the block goes back to
-    cdef Py_ssize_t charged_nbytes      # what the budget is charged for it; while it comes, also the number of bytes that are there
+    cdef Py_ssize_t there_nbytes        # bytes that have come, or were written
+    cdef Py_ssize_t charged_nbytes      # what the budget is charged for it
     cdef Share share            # charged, too, or None; set before anything is charged
     cdef object wrapped         # the bytes object whose memory this message borrows, or None
     cdef bint compressed        # its bytes are compressed, as grpc-encoding says
+    # Kept by `admission`.
+    cdef Admission admission    # None: NO_PLACE
+    cdef Standing standing
+    cdef PyObject *before       # neighbours in the line that it stands in, borrowed: a message that goes away leaves it
+    cdef PyObject *behind
+    cdef PyObject *receiver     # the Call that it belongs to, borrowed
+    cdef Py_ssize_t place_nbytes        # what its place counts; 0: it has not asked for one
+    cdef Py_ssize_t seen_nbytes         # there_nbytes when enough of it had come,
+    cdef int idle_looks                 # and the looks since then
+    cdef uint32_t connection_id         # in whose line it waits
 
 # A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget, or the share, is spent.
 cdef Message new_message(Py_ssize_t nbytes, Share share=*)
@@ -29,13 +52,23 @@ cdef Message work_message(Py_ssize_t nbytes, Share share, Py_ssize_t own_nbytes)
 # Whether the whole budget has room for so many bytes of one request.
 cdef bint fits_budget(Py_ssize_t nbytes) noexcept
 
-# The same for bytes that are still to come; there_nbytes of them have come. Only bytes that have come are charged, so that a client that
-# announces much and sends nothing takes nothing from the others. From 4 KiB on, the block has room for the whole message.
-cdef Message awaited_message(Py_ssize_t nbytes, Py_ssize_t there_nbytes)
+# A message of `nbytes` bytes that are still to come. It has no block yet, and nothing is charged: a client that announces much and sends
+# nothing takes nothing from the others.
+cdef Message awaited_message(Py_ssize_t nbytes)
 
-# Charges and copies `nbytes` bytes that have come. The message grows if more bytes come than were announced. The block may move: nothing
-# else may point into it yet.
+# Copies `nbytes` bytes that have come. What is resident for the message is charged: the bytes that are there, or what earlier messages
+# have touched of its block. The message grows if more bytes come than were announced. The block may move: nothing else may point into it.
 cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) except -1
+
+# Charges all of an awaited message, and gives it a block for all of it. Raises ResourceExhausted.
+cdef int reserve_whole(Message message) except -1
+# What is not resident of it is charged no more.
+cdef void release_rest(Message message) noexcept
+# Raises ResourceExhausted if there is no room now for what has not come of it.
+cdef int check_room(Message message) except -1
+
+# What admitted messages may hold together: RECEIPT_NBYTES, and half of the budget at most.
+cdef Py_ssize_t receipt_nbytes() noexcept
 
 # Charges bytes that belong to no Message, such as a task; held_nbytes are charged for the same thing already. The caller releases them.
 cdef int charge_bytes(Py_ssize_t nbytes, Share share, Py_ssize_t held_nbytes) except -1

@@ -27,18 +27,20 @@ cdef enum:
     MAPPED_CLASS = 9            # from 256 KiB on, blocks are mapped, and leave the process as soon as they are given back
     ASIDE_NBYTES = 8 << 20      # a thread gives a larger block back to the system, which takes milliseconds
     ASIDE_THREADS = 2           # the most such threads at a time; the caller gives back further blocks itself
-    BEGUN_NBYTES = 4 << 10      # as soon as this much of a message has come, its block has room for all of it
+    BEGUN_NBYTES = 4 << 10      # as soon as this much of a small message has come, its block has room for all of it
     BEGUN_TIMES = 8             # until then its block has room for this many times the bytes that have come
-    KEPT_NBYTES = 64 << 20      # the most that free blocks kept for reuse take in all
+    KEPT_NBYTES = 64 << 20      # the most that is resident of free blocks, which are kept for reuse
     KEPT_BLOCK_NBYTES = 32 << 20        # the largest block that is kept
+    RECEIPT_NBYTES = 16 << 20   # large messages that come, or wait for their run: more of them find no memory that is in a cache
     FREE_NBYTES = 128 << 10     # a message of this size or more leaves an eighth of the budget free, a smaller one less in proportion
 
-cdef struct Block:              # lies in the memory of a free block, or of one that leaves the process
+cdef struct Block:              # lies at the begin of a block, in front of HEADROOM_NBYTES' prefix
     Block *next                 # the next free one of its class
-    Py_ssize_t nbytes           # the size of one that leaves
+    Py_ssize_t nbytes           # the size of one that leaves the process
+    Py_ssize_t touched_nbytes   # the most that a message has written to it: that is resident, whoever has the block now
 
 cdef Block *free_blocks[CLASS_COUNT]
-cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
+cdef Py_ssize_t kept_of[CLASS_COUNT]    # what is resident of each class's free blocks
 cdef Py_ssize_t kept_nbytes = 0         # bytes of all free blocks
 cdef Py_ssize_t used_nbytes = 0         # charged now
 cdef Py_ssize_t budget_nbytes = 1 << 30 # the most that may be charged
@@ -68,16 +70,18 @@ cdef void *acquire_block(int size_class) noexcept:
     """A block from its free list, else from the system; NULL: there is no memory."""
     global kept_nbytes
     cdef Block *block = free_blocks[size_class]
-    cdef void *mapped
     if block != NULL:
         free_blocks[size_class] = block.next
-        kept_of[size_class] -= class_nbytes(size_class)
-        kept_nbytes -= class_nbytes(size_class)
+        kept_of[size_class] -= block.touched_nbytes
+        kept_nbytes -= block.touched_nbytes
         return block
     if size_class < MAPPED_CLASS:
-        return malloc(room_nbytes(size_class))
-    mapped = mmap(NULL, room_nbytes(size_class), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    return NULL if mapped == MAP_FAILED else mapped
+        block = <Block *>malloc(room_nbytes(size_class))
+        if block != NULL:
+            block.touched_nbytes = class_nbytes(size_class)     # by whoever had this memory before
+        return block
+    block = <Block *>mmap(NULL, room_nbytes(size_class), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    return NULL if block == MAP_FAILED else block       # mapped memory is zero: nothing of it was touched
 
 
 cdef void release_block(void *memory, int size_class) noexcept:
@@ -85,7 +89,7 @@ cdef void release_block(void *memory, int size_class) noexcept:
     for others: else sizes that came once would leave no room for those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
-    cdef Py_ssize_t nbytes = class_nbytes(size_class)
+    cdef Py_ssize_t nbytes = block.touched_nbytes
     cdef int hoard = size_class
     if nbytes <= KEPT_BLOCK_NBYTES:
         while kept_nbytes + nbytes > KEPT_NBYTES and (hoard := largest_hoard()) != size_class:
@@ -192,6 +196,15 @@ cdef void release_bytes(Py_ssize_t nbytes, Share share) noexcept:
         share.nbytes -= nbytes
 
 
+cdef class Admission:
+
+    cdef void leave(self, Message message) noexcept:
+        pass
+
+    cdef void grown(self, Message message) noexcept:
+        pass
+
+
 @cython.final
 @cython.no_gc
 cdef class Share:
@@ -228,9 +241,11 @@ cdef class Message:
     def __dealloc__(self):
         global live_count
         live_count -= 1
+        if self.standing != NO_PLACE:
+            self.admission.leave(self)
         release_bytes(self.charged_nbytes, self.share)
         if self.block != NULL:
-            release_block(self.block, self.size_class)
+            give_back(self.block, self.size_class, self.there_nbytes)
 
     @staticmethod
     def wrap(bytes source not None):
@@ -260,8 +275,13 @@ cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
         raise no_memory()
     message.size_class = size_class
     message.data = <char *>message.block + HEADROOM_NBYTES
-    message.nbytes = nbytes
+    message.nbytes = message.there_nbytes = nbytes
     return 0
+
+
+cdef inline void give_back(void *block, int size_class, Py_ssize_t touched_nbytes) noexcept:
+    (<Block *>block).touched_nbytes = max((<Block *>block).touched_nbytes, touched_nbytes)
+    release_block(block, size_class)
 
 
 cdef Message new_message(Py_ssize_t nbytes, Share share=None):
@@ -287,35 +307,68 @@ cdef bint fits_budget(Py_ssize_t nbytes) noexcept:
     return nbytes + left_free(nbytes) <= budget_nbytes
 
 
-cdef inline Py_ssize_t begun_nbytes(Py_ssize_t nbytes, Py_ssize_t there_nbytes) noexcept:
-    """The room of the block of a message of `nbytes` bytes when there_nbytes of it have come."""
-    return nbytes if there_nbytes >= BEGUN_NBYTES else min(nbytes, BEGUN_TIMES * there_nbytes)
+cdef inline Py_ssize_t begun_nbytes(Message message, Py_ssize_t there_nbytes) noexcept:
+    """The room of its block when so many bytes of the message are there."""
+    if message.standing == WAITING:
+        return max(there_nbytes, min(BEGUN_TIMES * there_nbytes, <Py_ssize_t>SMALL_NBYTES))
+    return message.nbytes if there_nbytes >= BEGUN_NBYTES else min(message.nbytes, BEGUN_TIMES * there_nbytes)
 
 
-cdef Message awaited_message(Py_ssize_t nbytes, Py_ssize_t there_nbytes):
+cdef Message awaited_message(Py_ssize_t nbytes):
     cdef Message message = Message.__new__(Message)
-    reserve(message, begun_nbytes(nbytes, there_nbytes))
     message.nbytes = nbytes
     return message
 
 
 cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) except -1:
-    cdef Py_ssize_t there_nbytes = message.charged_nbytes
-    message.nbytes = max(message.nbytes, there_nbytes + nbytes)
-    charge(message, nbytes)
-    if message.charged_nbytes > class_nbytes(message.size_class):
-        enlarge(message, there_nbytes, begun_nbytes(message.nbytes, message.charged_nbytes))
-    memcpy(message.data + there_nbytes, more, nbytes)
+    cdef Py_ssize_t there_nbytes = message.there_nbytes + nbytes
+    if there_nbytes > message.nbytes:
+        message.nbytes = there_nbytes
+        if message.admission is not None:
+            message.admission.grown(message)
+    if message.block == NULL or there_nbytes > class_nbytes(message.size_class):
+        enlarge(message, begun_nbytes(message, there_nbytes))
+    if there_nbytes > message.charged_nbytes:
+        charge(message, there_nbytes - message.charged_nbytes)
+    memcpy(message.data + message.there_nbytes, more, nbytes)
+    message.there_nbytes = there_nbytes
     return 0
 
 
-cdef int enlarge(Message message, Py_ssize_t there_nbytes, Py_ssize_t nbytes) except -1:
-    """Gives the message a block for `nbytes` bytes. A mapped block is moved by its pages, without a copy and without the GIL: to move tens
-    of thousands of pages takes milliseconds."""
+cdef int reserve_whole(Message message) except -1:
+    if message.nbytes > message.charged_nbytes:
+        charge(message, message.nbytes - message.charged_nbytes)
+    if message.block == NULL or message.nbytes > class_nbytes(message.size_class):
+        enlarge(message, message.nbytes)
+    return 0
+
+
+cdef void release_rest(Message message) noexcept:
+    cdef Py_ssize_t resident_nbytes = message.there_nbytes
+    if message.block != NULL:
+        resident_nbytes = max(resident_nbytes, (<Block *>message.block).touched_nbytes)
+    if resident_nbytes < message.charged_nbytes:
+        release_bytes(message.charged_nbytes - resident_nbytes, message.share)
+        message.charged_nbytes = resident_nbytes
+
+
+cdef int check_room(Message message) except -1:
+    if used_nbytes + message.nbytes - message.charged_nbytes + left_free(message.nbytes) > budget_nbytes:
+        raise no_room(message.nbytes)
+    return 0
+
+
+cdef Py_ssize_t receipt_nbytes() noexcept:
+    return min(<Py_ssize_t>RECEIPT_NBYTES, budget_nbytes // 2)
+
+
+cdef int enlarge(Message message, Py_ssize_t nbytes) except -1:
+    """Gives the message a block for `nbytes` bytes, and charges what is resident of it. A mapped block is moved by its pages, without a copy
+    and without the GIL: to move tens of thousands of pages takes milliseconds."""
     cdef int size_class = class_of(nbytes)
     cdef void *block = message.block
     cdef Py_ssize_t present_nbytes = room_nbytes(message.size_class), wanted_nbytes = room_nbytes(size_class)
-    if message.size_class >= MAPPED_CLASS:
+    if message.block != NULL and message.size_class >= MAPPED_CLASS:
         with nogil:
             block = mremap(block, present_nbytes, wanted_nbytes, MREMAP_MAYMOVE)
         if block == MAP_FAILED:
@@ -324,10 +377,13 @@ cdef int enlarge(Message message, Py_ssize_t there_nbytes, Py_ssize_t nbytes) ex
         block = acquire_block(size_class)
         if block == NULL:
             raise no_memory()
-        memcpy(<char *>block + HEADROOM_NBYTES, message.data, there_nbytes)
-        release_block(message.block, message.size_class)
+        if message.block != NULL:
+            memcpy(<char *>block + HEADROOM_NBYTES, message.data, message.there_nbytes)
+            give_back(message.block, message.size_class, message.there_nbytes)
     message.block, message.size_class = block, size_class
     message.data = <char *>block + HEADROOM_NBYTES
+    if (<Block *>block).touched_nbytes > message.charged_nbytes:
+        charge(message, (<Block *>block).touched_nbytes - message.charged_nbytes)
     return 0
 
 

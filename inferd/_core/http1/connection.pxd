@@ -51,6 +51,11 @@ cdef class Http1Connection(StreamSocket):
     # A request's head is whole: the call begins, or is rejected.
     cdef int begin_call(self) except -1
     cdef int authenticate(self, Http1Call call) except -1
+    # A long body needs a place in receive admission. Until it has one, nothing is read.
+    cdef int ask_for_place(self, Message body, Http1Call call) except -1
+    cdef bint awaits_credit(self) noexcept
+    cdef int resume_reading(self) except -1
+    cdef int go_on_reading(self) except -1
     # The body is whole.
     cdef int end_request(self) except -1
     # The client's bytes are wrong. It gets one more response.

@@ -11,7 +11,7 @@ from libc.string cimport memcpy
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
-from inferd._core.grpc.message cimport SMALL_NBYTES, Message, charge_bytes, release_bytes
+from inferd._core.grpc.message cimport SMALL_NBYTES, WAITING, Message, awaited_message, charge_bytes, release_bytes
 from inferd._core.http.handler cimport http_handler
 from inferd._core.http.head cimport HEAD, IDENTITY, OPTIONS, Head, same_secret
 from inferd._core.http.response cimport decompression_error, error_body, error_headers, http_date, reason_phrase, status_of
@@ -144,6 +144,19 @@ cdef class Http1Call(Call):
             connection.reject(self, error)
         connection.mark_dirty()         # the flush is scheduled behind the inline run that the call scheduled: its response goes along
 
+    cdef void credited(self, error) noexcept:
+        cdef Http1Connection connection = self.connection
+        if connection is None:
+            return
+        try:
+            if error is not None:
+                connection.reject(self, error)
+            else:
+                connection.resume_reading()
+        except Exception as unexpected:
+            connection.server.log(unexpected)
+            connection.finish()
+
     cdef void drop_conversions(self) noexcept:
         if self.incoming is not None:
             self.incoming.cancel()
@@ -249,8 +262,11 @@ cdef class Http1Connection(StreamSocket):
                     if stage == IN_BODY and parser.body_nbytes == 0 and self.call.head.expects_continue and not parser.is_1_0:
                         self.put(<const uint8_t *>PyBytes_AS_STRING(CONTINUE), PyBytes_GET_SIZE(CONTINUE))
                 self.payload_nbytes += parser.body_nbytes - before_nbytes
+                before_nbytes = parser.body_nbytes
                 if stage == WHOLE:
                     self.end_request()
+                elif parser.chunked and parser.body is not None and parser.body.nbytes > SMALL_NBYTES and parser.body.place_nbytes == 0:
+                    self.ask_for_place(parser.body, self.call)
         except Exception as error:
             self.end_broken(error)
             left_nbytes = 0             # nothing behind it has a meaning
@@ -308,8 +324,35 @@ cdef class Http1Connection(StreamSocket):
             if not head.is_infer:
                 charge_bytes(TASK_NBYTES, self.share, 0)
                 call.held_nbytes = TASK_NBYTES
+            if SMALL_NBYTES < head.content_nbytes <= self.parser.max_body_nbytes and not call.settled:
+                self.parser.body = awaited_message(head.content_nbytes)
+                self.parser.body.share = self.share
+                self.ask_for_place(self.parser.body, call)
         except Exception as error:
             self.reject(call, error)
+        return 0
+
+    cdef int ask_for_place(self, Message body, Http1Call call) except -1:
+        self.server.admission.enter(body, call)
+        self.paused = body.standing == WAITING
+        return 0
+
+    cdef bint awaits_credit(self) noexcept:
+        return self.parser.body is not None and self.parser.body.standing == WAITING
+
+    cdef int resume_reading(self) except -1:
+        self.paused = False
+        if self.call.head.expects_continue and self.parser.stage == HEAD_WHOLE and not self.parser.is_1_0:
+            self.put(<const uint8_t *>PyBytes_AS_STRING(CONTINUE), PyBytes_GET_SIZE(CONTINUE))
+        self.go_on_reading()
+        return 0
+
+    cdef int go_on_reading(self) except -1:
+        if self.poller is None:
+            if self.pending is not None:
+                self.server.schedule(self.go_on)
+        elif self.pending is not None or self.readiness & READABLE:
+            self.poller.wake(self)
         return 0
 
     cdef int authenticate(self, Http1Call call) except -1:
@@ -350,6 +393,7 @@ cdef class Http1Connection(StreamSocket):
     cdef int end_broken(self, error) except -1:
         self.paused = True
         self.parser.stage = BROKEN
+        self.parser.body = None
         self.server.totals.protocol_errors += not isinstance(error, ResourceExhausted)
         if self.call is not None:
             self.call.head.keep_alive = False
@@ -379,6 +423,8 @@ cdef class Http1Connection(StreamSocket):
     cdef int left_while_paused(self) except -1:
         if not self.readiness & GONE and self.parser.stage == WHOLE and self.poller.now_ns - self.whole_ns < self.together_ns:
             self.readiness &= ~HUNG_UP  # request and end came together, as of `nc`
+        elif self.awaits_credit() and not self.readiness & GONE:
+            pass                        # its body may lie in the kernel
         elif self.call is not None and not self.call.settled:
             self.finish()               # nobody waits for the response
         return 0
@@ -467,16 +513,14 @@ cdef class Http1Connection(StreamSocket):
         self.paused = False
         if self.state == DRAINING:
             self.finish()
-        elif self.poller is None:
-            if self.pending is not None:
-                self.server.schedule(self.go_on)
-        elif self.pending is not None or self.readiness & READABLE:
-            self.poller.wake(self)
+        else:
+            self.go_on_reading()
         return 0
 
     cdef void end_call(self) noexcept:
         cdef Http1Call call = self.call
         self.call = None
+        self.parser.body = None         # it may wait for its place in this call's name
         call.drop_conversions()
         if call.held_nbytes > 0:
             release_bytes(call.held_nbytes, self.share)
@@ -506,7 +550,8 @@ cdef class Http1Connection(StreamSocket):
         if self.state >= CLOSING:
             return False                # a lingering close has limits of its own
         is_large = self.parser.body_nbytes + self.parser.missing_nbytes > SMALL_NBYTES
-        is_late = call is not None and not call.settled and now_ns >= call.deadline_ns and (not self.paused or call.incoming is not None)
+        is_late = call is not None and not call.settled and now_ns >= call.deadline_ns and (
+            not self.paused or call.incoming is not None or self.awaits_credit())
         if is_stalled(&self.stall, self.owed(), self.received_nbytes, now_ns, request_limit_ns,
                       self.server.limits.min_message_rate if is_large else self.server.limits.min_rate) or is_late:
             self.server.totals.stalled += not is_late

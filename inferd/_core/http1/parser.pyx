@@ -256,7 +256,7 @@ cdef class Parser:
     cdef int take_body(self, const uint8_t **data, Py_ssize_t *nbytes) except -1:
         cdef Py_ssize_t taken = min(nbytes[0], self.missing_nbytes)
         if self.body is None and not self.drops:
-            self.body = awaited_message(self.missing_nbytes, taken)
+            self.body = awaited_message(self.missing_nbytes)
             self.body.share = self.share
         self.append(data[0], taken)
         self.missing_nbytes -= taken
@@ -297,7 +297,7 @@ cdef class Parser:
         if self.body_nbytes > self.max_body_nbytes:
             raise self.too_large()
         if self.body is None:
-            self.body = awaited_message(nbytes, nbytes)
+            self.body = awaited_message(nbytes)
             self.body.share = self.share
         append_bytes(self.body, <const char *>piece, nbytes)
         count_copied(nbytes)

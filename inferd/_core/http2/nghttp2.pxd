@@ -153,6 +153,8 @@ cdef extern from "nghttp2/nghttp2.h":
     void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t stream_id) nogil
     int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t stream_id, void *) nogil
     int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t flags, int32_t stream_id, int32_t window_size)
+    int32_t nghttp2_session_get_stream_local_window_size(nghttp2_session *, int32_t stream_id)
+    int nghttp2_submit_window_update(nghttp2_session *, uint8_t flags, int32_t stream_id, int32_t window_size_increment)
     int32_t nghttp2_session_get_stream_remote_window_size(nghttp2_session *, int32_t stream_id)
     int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
     int nghttp2_submit_settings(nghttp2_session *, uint8_t flags, const nghttp2_settings_entry *, size_t)

@@ -222,7 +222,6 @@ cdef class Session(SendState):
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages have come. Those of a settled call are thrown away."""
-        cdef Py_ssize_t taken = nbytes
         call.received_nbytes += nbytes
         self.payload_nbytes += nbytes
         try:
@@ -248,12 +247,13 @@ cdef class Session(SendState):
                 if call.backlog is None:        # backpressure: these bytes stay unconsumed until the method takes them
                     call.backlog = bytearray()
                 call.backlog += <bytes>chunk[:nbytes]
-                taken -= nbytes
         except Exception as error:
             self.reject(call, call.stream_id, error)
-        if call.partial is not None and (self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
+        if call.partial is not None and not call.awaits_credit() and (
+                self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
             self.missing_nbytes = call.missing_nbytes
-        nghttp2_session_consume(self.session, call.stream_id, taken)
+        if call.partial is not None or call.kind >= STREAM:
+            call.open_window()
 
     cdef void request_complete(self, Http2Call call) noexcept:
         """The client has half-closed the stream: a unary call begins."""
@@ -322,7 +322,7 @@ cdef class Session(SendState):
                 waits_for_shared_window = True
                 owed = NOTHING
             is_late = now_ns >= call.deadline_ns and call.kind != STREAM and not self.headers.comes(call) and (
-                owed == REQUEST or call.incoming is not None or (call.kind == INFER_STREAM and not call.settled))
+                owed == REQUEST or call.incoming is not None or call.awaits_credit() or (call.kind == INFER_STREAM and not call.settled))
             if is_stalled(&call.stall, owed, call.sent_nbytes if owed == CALL_RESPONSE else call.consumed_nbytes(), now_ns,
                           response_limit_ns if owed == CALL_RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
@@ -516,6 +516,7 @@ cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_i
                        void *user_data) noexcept:
     cdef Session self = <Session>user_data
     cdef void *call = nghttp2_session_get_stream_user_data(session, stream_id)
+    nghttp2_session_consume_connection(session, nbytes)
     if call != NULL:
         self.message_chunk(<Http2Call>call, chunk, nbytes)
     return 0

@@ -71,9 +71,12 @@ cdef class Http2Call(Call):
     # The next response of the stream, if it is ready.
     cdef Message next_response(self)
     cdef bint load_next(self) noexcept
+    cdef bint awaits_credit(self) noexcept
     # Ends the stream if the client has sent all, and each request has its response.
     cdef void end_if_over(self) noexcept
     cdef int check_ended(self) except -1
+    # Opens the stream's window for what may come: the rest of a message that has its place, and some bytes beyond it.
+    cdef void open_window(self) noexcept
     # Takes bytes of a REST call's body.
     cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1
     # The request is over, and has no message: a REST call begins with an empty one.

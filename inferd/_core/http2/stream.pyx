@@ -6,7 +6,7 @@
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
@@ -15,7 +15,8 @@ from inferd._core.http.response cimport decompression_error
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.server_state cimport Limits
 from inferd._core.grpc.message cimport (
-    PREFIX_NBYTES, SMALL_NBYTES, Message, append_bytes, awaited_message, charge_bytes, count_copied, framed, pooled, release_bytes
+    PREFIX_NBYTES, SMALL_NBYTES, WAITING, Message, append_bytes, awaited_message, charge_bytes, count_copied, framed, pooled,
+    release_bytes
 )
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.limits cimport STREAMED_COST
@@ -182,7 +183,7 @@ cdef class Http2Call(Call):
             else:
                 del self.backlog[:taken]
             self.give_back(taken)
-            nghttp2_session_consume(self.connection.session, self.stream_id, taken)
+            self.open_window()
             self.connection.mark_dirty()
         if message is None and self.half_closed and not self.settled:
             self.check_ended()          # the backlog may have ended within a message
@@ -223,7 +224,7 @@ cdef class Http2Call(Call):
         else:
             del backlog[:taken]
         self.give_back(taken)
-        nghttp2_session_consume(self.connection.session, self.stream_id, taken)
+        self.open_window()
         self.connection.mark_dirty()
         self.end_if_over()
         return 0
@@ -276,6 +277,8 @@ cdef class Http2Call(Call):
         """The client sends no more, and all its bytes were parsed: raises if they end within a message."""
         if self.partial is not None:
             if self.kind == REST:       # nghttp2 has compared the body's length with content-length
+                if self.partial.standing == WAITING:
+                    self.partial.admission.leave(self.partial)
                 self.message, self.partial = self.partial, None
                 return 0
             raise InvalidArgument(f"request message: the stream ended {self.missing_nbytes} bytes before the message did", reason="framing")
@@ -284,20 +287,54 @@ cdef class Http2Call(Call):
                                   reason="framing")
         return 0
 
+    cdef int ask_for_place(self, Message message) except -1:
+        return self.connection.server.admission.enter(message, self)
+
+    cdef void credited(self, error) noexcept:
+        if self.connection is None:
+            return
+        if error is not None:
+            self.connection.reject(self, self.stream_id, error)
+            return
+        self.open_window()
+        self.connection.mark_dirty()
+
+    cdef bint awaits_credit(self) noexcept:
+        return self.partial is not None and self.partial.standing == WAITING
+
+    cdef void open_window(self) noexcept:
+        """Of the connection's window every byte is consumed as it comes, so that no call waits for the credit of others."""
+        cdef Py_ssize_t missing_nbytes = self.missing_nbytes if self.partial is not None else 0
+        cdef Py_ssize_t first_nbytes = self.connection.server.limits.stream_window_nbytes
+        cdef Py_ssize_t least_nbytes = missing_nbytes
+        cdef Py_ssize_t open_nbytes
+        if self.half_closed or self.settled or self.backlog is not None or self.awaits_credit():
+            return
+        if self.kind >= STREAM:
+            least_nbytes += first_nbytes // 2           # further messages may come
+        open_nbytes = nghttp2_session_get_stream_local_window_size(self.connection.session, self.stream_id)
+        if 0 <= open_nbytes < least_nbytes:             # -1: the stream is closed
+            nghttp2_submit_window_update(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id,
+                                         <int32_t>min(missing_nbytes + first_nbytes - open_nbytes, INT32_MAX - first_nbytes))
+
     cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1:
-        cdef Py_ssize_t there_nbytes = self.partial.charged_nbytes if self.partial is not None else 0
+        cdef Py_ssize_t there_nbytes = self.partial.there_nbytes if self.partial is not None else 0
         cdef Py_ssize_t whole_nbytes = max(<Py_ssize_t>self.exchange.head.content_nbytes, there_nbytes + nbytes)
         if self.settled:
             return 0
         if whole_nbytes > self.max_message_nbytes:
             raise self.too_large(whole_nbytes)
         if self.partial is None:
-            self.partial = awaited_message(whole_nbytes, nbytes)
+            self.partial = awaited_message(whole_nbytes)
             self.partial.compressed = self.encoding is not None
             self.partial.share = self.share
+            if whole_nbytes > SMALL_NBYTES:
+                self.ask_for_place(self.partial)
+        elif whole_nbytes > SMALL_NBYTES and self.partial.place_nbytes == 0:
+            self.ask_for_place(self.partial)            # nobody said that it would become large
         append_bytes(self.partial, <const char *>chunk, nbytes)
         count_copied(nbytes)
-        self.missing_nbytes = self.partial.nbytes - self.partial.charged_nbytes
+        self.missing_nbytes = self.partial.nbytes - self.partial.there_nbytes
         return 0
 
     cdef too_large(self, Py_ssize_t nbytes):
@@ -355,7 +392,7 @@ cdef class Http2Call(Call):
         release_bytes(nbytes, self.share)
 
     cdef void drop_request(self) noexcept:
-        """The method reads no more of the request: frees its memory, and opens the connection's window for as many bytes."""
+        """The method reads no more of the request: frees its memory."""
         cdef Py_ssize_t nbytes
         self.message = self.partial = None
         if self.incoming is not None:
@@ -365,8 +402,6 @@ cdef class Http2Call(Call):
             nbytes = PyByteArray_GET_SIZE(self.backlog)
             self.backlog = None
             self.give_back(nbytes)
-            nghttp2_session_consume_connection(self.connection.session, nbytes)
-            self.connection.mark_dirty()
 
     cdef void drop_response(self) noexcept:
         self.connection.unread_nbytes -= self.untaken_nbytes
@@ -387,6 +422,8 @@ cdef class Http2Call(Call):
             if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
                 return CALL_RESPONSE
             return CONNECTION_RESPONSES
+        if self.awaits_credit():
+            return NOTHING
         if self.settled:
             return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
         if self.incoming is not None:
@@ -421,7 +458,7 @@ cdef class Http2Call(Call):
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept:
         """The client has owed this for too long, or its deadline has passed. Rejects the call with a status; if its client does
         not read the response, resets the stream. The call holds nothing more."""
-        if owed == REQUEST or self.incoming is not None or (self.kind == INFER_STREAM and owed == NOTHING):
+        if owed == REQUEST or self.incoming is not None or self.awaits_credit() or (self.kind == INFER_STREAM and owed == NOTHING):
             self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, now_ns))
         else:
             self.abandon()

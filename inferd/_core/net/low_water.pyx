@@ -19,8 +19,7 @@ GATHER_S = 0.005                        # the longest time that a mark stays rai
 cdef class Gathering:
     """The sockets of one server that may wait for more than one byte, and the timer that ends it.
 
-    call_later(seconds, callback): loop.call_later. window_nbytes: the flow-control window of a connection, or of a stream, whichever is
-    less."""
+    call_later(seconds, callback): loop.call_later. window_nbytes: the flow-control window of a connection."""
 
     def __init__(self, call_later, Py_ssize_t window_nbytes):
         self.call_later = call_later

@@ -2,6 +2,7 @@
 # Never in here: what a client sends, what one connection is at.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from inferd._core.grpc.admission cimport ReceiveAdmission
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.net.keepalive_policy cimport KeepaliveRules
@@ -48,6 +49,7 @@ cdef class ServerState:
     cdef list dirty                     # connections with output, in the order in which it came
     cdef bint flush_scheduled           # flush_scheduled_output is
     cdef Py_ssize_t left_inline_nbytes  # conversion work that the loop may do until the next scheduled flush
+    cdef readonly ReceiveAdmission admission    # of large messages that come
     cdef readonly Gathering gathering   # the sockets that may wait for more than one byte
     cdef uint8_t *receive_buffer        # shared by all connections,
     cdef uint8_t *send_buffer           # as is this one

@@ -4,6 +4,7 @@
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+from inferd._core.grpc.admission cimport ReceiveAdmission
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.net.limits cimport FLUSH_NBYTES
@@ -42,7 +43,8 @@ cdef class ServerState:
         if compression != "none":
             self.compression, self.encoding = compression, compression.encode()
         self.dirty, self.lingering = [], {}
-        self.gathering = Gathering(call_later, min(self.limits.stream_window_nbytes, self.limits.connection_window_nbytes))
+        self.admission = ReceiveAdmission(schedule, call_later)
+        self.gathering = Gathering(call_later, self.limits.connection_window_nbytes)
         self.left_inline_nbytes = INLINE_NBYTES
 
     def __dealloc__(self):

@@ -1,0 +1,169 @@
+# cython: language_level=3
+# admission: receive admission (see admission.pxd).
+
+from cpython.object cimport PyObject
+
+from inferd._core.grpc.call cimport Call
+from inferd._core.grpc.message cimport (
+    ADMITTED, NO_PLACE, WAITING, Admission, Message, check_room, receipt_nbytes, release_rest, reserve_whole
+)
+
+import logging
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+cdef enum:
+    IDLE_LOOKS = 12             # looks at a message that comes too slowly, until it loses its place; one at a whole message
+    MOVED_SHARE = 8             # one part in so many of it must come meanwhile
+
+LOOK_S = 0.02                   # while messages wait, admitted ones are looked at so often
+
+log = logging.getLogger("inferd.grpc")
+
+
+cdef class Line:
+
+    cdef void append(self, Message message) noexcept:
+        message.before, message.behind = self.last, NULL
+        if self.last != NULL:
+            (<Message>self.last).behind = <PyObject *>message
+        else:
+            self.first = <PyObject *>message
+        self.last = <PyObject *>message
+
+    cdef void remove(self, Message message) noexcept:
+        if message.before != NULL:
+            (<Message>message.before).behind = message.behind
+        else:
+            self.first = message.behind
+        if message.behind != NULL:
+            (<Message>message.behind).before = message.before
+        else:
+            self.last = message.before
+        message.before = message.behind = NULL
+
+
+cdef class ReceiveAdmission(Admission):
+    """The large messages that come to one server. schedule(callback): loop.call_soon; call_later(seconds, callback): loop.call_later."""
+
+    def __init__(self, schedule, call_later):
+        self.schedule, self.call_later = schedule, call_later
+        self.waiting, self.admitted = {}, Line()
+
+    cdef int enter(self, Message message, Call call) except -1:
+        cdef Line line
+        message.place_nbytes = message.nbytes
+        if not self.waiting and self.has_place(message.nbytes):
+            return self.admit(message)
+        check_room(message)
+        line = self.waiting.get(call.connection_id)
+        if line is None:
+            line = self.waiting[call.connection_id] = Line()
+        message.admission, message.standing = self, WAITING
+        message.receiver, message.connection_id = <PyObject *>call, call.connection_id
+        line.append(message)
+        if not self.looking:
+            self.call_later(LOOK_S, self.look)
+            self.looking, self.thread = True, PyThread_get_thread_ident()
+        return 0
+
+    cdef bint has_place(self, Py_ssize_t nbytes) noexcept:
+        """One that is larger than all places together comes alone."""
+        return self.admitted_nbytes == 0 or self.admitted_nbytes + nbytes <= receipt_nbytes()
+
+    cdef int admit(self, Message message) except -1:
+        reserve_whole(message)
+        message.admission, message.standing = self, ADMITTED
+        message.seen_nbytes, message.idle_looks = message.there_nbytes, 0
+        self.admitted.append(message)
+        self.admitted_nbytes += message.place_nbytes
+        return 0
+
+    cdef void leave(self, Message message) noexcept:
+        if message.standing == ADMITTED:
+            self.admitted.remove(message)
+            self.admitted_nbytes -= message.place_nbytes
+            message.standing, message.admission = NO_PLACE, None
+        else:
+            self.leave_line(message)
+        if self.waiting:
+            self.schedule_admission()
+
+    cdef void leave_line(self, Message message) noexcept:
+        cdef Line line = self.waiting[message.connection_id]
+        line.remove(message)
+        message.standing, message.admission = NO_PLACE, None
+        if line.first == NULL:
+            del self.waiting[message.connection_id]
+
+    cdef void grown(self, Message message) noexcept:
+        """Nobody announced how long it is. It does not ask again."""
+        if message.standing == ADMITTED:
+            self.admitted_nbytes += message.nbytes - message.place_nbytes
+        message.place_nbytes = message.nbytes
+
+    cdef void schedule_admission(self) noexcept:
+        """A place that another thread leaves is given at the next look, or when the event loop leaves one."""
+        if self.scheduled or PyThread_get_thread_ident() != self.thread:
+            return
+        try:
+            self.schedule(self.admit_waiting)
+            self.scheduled = True
+        except Exception as error:
+            log.error("messages that wait were not looked at", exc_info=error)
+
+    def admit_waiting(self):
+        """Places have become free."""
+        cdef Line line
+        cdef Message message
+        cdef Call call
+        self.scheduled = False
+        while self.waiting:
+            line = next(iter(self.waiting.values()))
+            message = <Message>line.first
+            if not self.has_place(message.place_nbytes):
+                break
+            call = <Call>message.receiver
+            self.leave_line(message)
+            if line.first != NULL:              # its turn is over
+                self.waiting[call.connection_id] = self.waiting.pop(call.connection_id)
+            try:
+                self.admit(message)
+            except Exception as error:          # all memory of messages is full
+                call.credited(error)
+            else:
+                call.credited(None)
+
+    def look(self):
+        """Takes the place of each message whose client does not send what it may, or that waits for its model, and what is reserved for it.
+        The client has its credit: what still comes is taken, and charged as it comes."""
+        cdef PyObject *behind = self.admitted.first
+        cdef Message message
+        self.looking = bool(self.waiting)
+        if not self.looking:
+            return
+        self.call_later(LOOK_S, self.look)
+        while behind != NULL:
+            message = <Message>behind
+            behind = message.behind
+            message.idle_looks += 1
+            if message.there_nbytes - message.seen_nbytes > message.nbytes // MOVED_SHARE:
+                message.seen_nbytes, message.idle_looks = message.there_nbytes, 0
+            elif message.idle_looks > (1 if message.there_nbytes == message.nbytes else IDLE_LOOKS):
+                self.leave(message)
+                release_rest(message)
+        self.schedule_admission()
+
+    @property
+    def waiting_count(self):
+        """Messages that wait. For tests."""
+        cdef Line line
+        cdef PyObject *behind
+        count = 0
+        for line in self.waiting.values():
+            behind = line.first
+            while behind != NULL:
+                behind = (<Message>behind).behind
+                count += 1
+        return count
