@@ -306,16 +306,19 @@ cdef class Http2Call(Call):
         """Of the connection's window every byte is consumed as it comes, so that no call waits for the credit of others."""
         cdef Py_ssize_t missing_nbytes = self.missing_nbytes if self.partial is not None else 0
         cdef Py_ssize_t first_nbytes = self.connection.server.limits.stream_window_nbytes
-        cdef Py_ssize_t least_nbytes = missing_nbytes
-        cdef Py_ssize_t open_nbytes
-        if self.half_closed or self.settled or self.backlog is not None or self.awaits_credit():
+        cdef Py_ssize_t open_nbytes, more_nbytes
+        if self.half_closed or self.settled or self.awaits_credit():
             return
-        if self.kind >= STREAM:
-            least_nbytes += first_nbytes // 2           # further messages may come
         open_nbytes = nghttp2_session_get_stream_local_window_size(self.connection.session, self.stream_id)
-        if 0 <= open_nbytes < least_nbytes:             # -1: the stream is closed
+        if open_nbytes < 0:             # the stream is closed
+            return
+        more_nbytes = missing_nbytes + first_nbytes - open_nbytes
+        if self.backlog is not None:
+            more_nbytes -= PyByteArray_GET_SIZE(self.backlog)
+        # Beyond the message that comes, a stream of several may send some bytes of the next one.
+        if open_nbytes < missing_nbytes or self.kind >= STREAM and 2 * more_nbytes >= first_nbytes:
             nghttp2_submit_window_update(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id,
-                                         <int32_t>min(missing_nbytes + first_nbytes - open_nbytes, INT32_MAX - first_nbytes))
+                                         <int32_t>min(more_nbytes, INT32_MAX - open_nbytes))
 
     cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1:
         cdef Py_ssize_t there_nbytes = self.partial.there_nbytes if self.partial is not None else 0

@@ -94,7 +94,7 @@ def test_sizes_that_came_once_leave_room_to_those_that_come_now(hoarded: int) ->
     kept = message.kept()
     assert kept <= 64 << 20
     held = Message(bytes(600 * KiB))
-    assert message.kept() == kept - (1 << 20), "its block had been kept"
+    assert message.kept() < kept, "its block had been kept"
     del held
 
 
@@ -167,11 +167,12 @@ def virtual_nbytes() -> int:
 
 
 def test_what_is_announced_and_does_not_come_has_no_block() -> None:
+    """Except the first one, whose turn it is."""
     client = Client(Served())
     before = virtual_nbytes()
     for _ in range(100):
         client.send(client.open(), (b"\0" + (64 * MiB).to_bytes(4, "big")) + b"x", end=False)
-    assert virtual_nbytes() - before < 64 * MiB
+    assert virtual_nbytes() - before < 2 * 64 * MiB
     client.session.close()
 
 
@@ -190,7 +191,7 @@ def test_a_message_that_comes_in_pieces_is_whole(pieces: list[int], nbytes: int)
         client.send(stream, left)
         [call] = served.calls
         assert bytes(call.message) == content
-        assert message.in_use() == before + nbytes
+        assert before + nbytes <= message.in_use() <= before + max(512, 2 * nbytes)
     finally:
         gc.enable()
     served.let_go()

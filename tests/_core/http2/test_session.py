@@ -280,7 +280,7 @@ def test_what_waits_behind_a_streams_message_counts() -> None:
     assert len(call.take_message()) == 500  # type: ignore[arg-type]
     assert len(call.take_message()) == 50_000  # type: ignore[arg-type]
     gc.collect()
-    assert 100_000 <= pool.in_use() - before < 101_000
+    assert 100_000 <= pool.in_use() - before < 132 * 1024  # its block
     assert len(call.take_message()) == 100_000  # type: ignore[arg-type]
     assert call.take_message() is None
     gc.collect()
