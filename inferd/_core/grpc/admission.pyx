@@ -150,7 +150,7 @@ cdef class ReceiveAdmission(Admission):
             message.idle_looks += 1
             if message.there_nbytes - message.seen_nbytes > message.nbytes // MOVED_SHARE:
                 message.seen_nbytes, message.idle_looks = message.there_nbytes, 0
-            elif message.idle_looks > (1 if message.there_nbytes == message.nbytes else IDLE_LOOKS):
+            elif message.idle_looks >= (1 if message.there_nbytes == message.nbytes else IDLE_LOOKS):
                 self.leave(message)
                 release_rest(message)
         self.schedule_admission()

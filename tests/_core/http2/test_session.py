@@ -576,6 +576,7 @@ def test_answers_that_nobody_reads_are_bounded() -> None:
     assert rejected
     assert "max_unread_bytes" in str(rejected[0])
     assert pool.in_use() < 10 * 64 * 1024
+    client.session.close()
 
 
 def test_answers_that_are_ready_all_at_once_are_bounded_too() -> None:
@@ -591,6 +592,7 @@ def test_answers_that_are_ready_all_at_once_are_bounded_too() -> None:
     rejected = [stream_id for stream_id in streams if stream_id in client.headers and "grpc-status" in client.headers[stream_id]]
     assert len(rejected) == 7
     assert {client.status(stream_id)[0] for stream_id in rejected} == {8}
+    client.session.close()
 
 
 def test_an_answer_over_the_limit_is_given_when_nothing_else_waits() -> None:
