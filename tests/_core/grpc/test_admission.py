@@ -12,8 +12,8 @@ import pytest
 from inferd._core.grpc import message as pool
 from inferd.errors import ResourceExhausted
 from tests._core.http1 import served as http1
-from tests._core.http2_client import INFER_STREAM, STREAM, Client, Served, frame
 from tests._core.http2.test_streamed import Stream
+from tests._core.http2_client import STREAM, Client, Served, frame
 
 KiB, MiB = 1 << 10, 1 << 20
 FIRST = 64 * KiB  # what comes of a message without credit
