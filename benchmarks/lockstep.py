@@ -64,8 +64,12 @@ class Request:
         self._body = body
 
     def opening(self, stream: int) -> bytes:
-        """The headers of a stream whose messages come later."""
+        """The headers of a stream whose messages come later, the first one of its connection."""
         return frame(HEADERS, END_HEADERS, stream, self._first_block)
+
+    def further(self, stream: int) -> bytes:
+        """The same for each later one."""
+        return frame(HEADERS, END_HEADERS, stream, self._block)
 
     def message(self, stream: int) -> bytes:
         return frame(DATA, 0, stream, self._body)
