@@ -22,7 +22,7 @@ from inferd._core.net.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
 from inferd._core.http2.http2_state cimport Http2State
-from inferd._core.http2.limits cimport CONTROL_NBYTES, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES
+from inferd._core.http2.limits cimport CONTROL_NBYTES, LOOK_NBYTES, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport SendState
@@ -252,7 +252,7 @@ cdef class Session(SendState):
         if call.partial is not None and not call.awaits_credit() and (
                 self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
             self.missing_nbytes = call.missing_nbytes
-        if call.partial is not None or call.kind >= STREAM:
+        if call.partial is not None or (call.kind >= STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
             call.open_window()
 
     cdef void request_complete(self, Http2Call call) noexcept:

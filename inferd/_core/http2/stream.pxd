@@ -41,7 +41,8 @@ cdef class Http2Call(Call):
     cdef bytearray backlog              # bytes of a streaming request that wait until the method takes `message`, or None
     cdef Py_ssize_t held_nbytes         # charged to the budget of messages: backlog, TASK_NBYTES
     cdef Py_ssize_t words_nbytes        # the size of its status, charged there, too
-    cdef uint64_t received_nbytes       # bytes of messages that came
+    cdef uint64_t received_nbytes       # bytes of messages that came,
+    cdef uint64_t looked_nbytes         # and had come at the last look at the window
     cdef Conversion incoming            # decompresses a message of the request; None: none is being decompressed
     cdef Streamed streamed              # the requests in flight of ModelStreamInfer; None: another method
     cdef bint errors_end                # one that fails ends the stream with its status: triton_grpc_error

@@ -307,6 +307,7 @@ cdef class Http2Call(Call):
         cdef Py_ssize_t missing_nbytes = self.missing_nbytes if self.partial is not None else 0
         cdef Py_ssize_t first_nbytes = self.connection.server.limits.stream_window_nbytes
         cdef Py_ssize_t open_nbytes, more_nbytes
+        self.looked_nbytes = self.received_nbytes
         if self.half_closed or self.settled or self.awaits_credit():
             return
         open_nbytes = nghttp2_session_get_stream_local_window_size(self.connection.session, self.stream_id)

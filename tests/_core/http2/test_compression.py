@@ -220,6 +220,7 @@ def test_no_thread_takes_it() -> None:
     stream_id = call(client, compressed(LARGE, "gzip"))
     assert client.status(stream_id) == (13, "fault")
     assert isinstance(served.errors[0], RuntimeError)
+    client.session.close()
 
 
 # ---- who leaves, or is late, meanwhile
@@ -309,6 +310,7 @@ def test_a_cold_unary_call(content: bytes) -> None:
     served.run_conversions()
     ((started, _),) = served.started
     assert bytes(started.message) == content
+    client.session.close()
 
 
 def test_a_stream_of_messages_of_every_kind(encoding: str, before: int) -> None:
