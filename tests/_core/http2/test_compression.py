@@ -221,6 +221,7 @@ def test_no_thread_takes_it() -> None:
     assert client.status(stream_id) == (13, "fault")
     assert isinstance(served.errors[0], RuntimeError)
     client.session.close()
+    served.let_go()
 
 
 # ---- who leaves, or is late, meanwhile
