@@ -27,5 +27,6 @@ cdef class ReceiveAdmission(Admission):
     cdef int enter(self, Message message, Call call) except -1
     cdef bint has_place(self, Py_ssize_t nbytes) noexcept
     cdef int admit(self, Message message) except -1
+    cdef void leave_place(self, Message message) noexcept
     cdef void leave_line(self, Message message) noexcept
     cdef void schedule_admission(self) noexcept

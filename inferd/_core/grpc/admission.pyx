@@ -14,10 +14,10 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
 
 cdef enum:
-    IDLE_LOOKS = 12             # looks at a message that comes too slowly, until it loses its place; one at a whole message
+    IDLE_LOOKS = 5              # looks at a message that comes too slowly, until it loses its place; one at a whole message
     MOVED_SHARE = 8             # one part in so many of it must come meanwhile
 
-LOOK_S = 0.02                   # while messages wait, admitted ones are looked at so often
+LOOK_S = 0.05                   # while messages wait, admitted ones are looked at so often
 
 log = logging.getLogger("inferd.grpc")
 
@@ -82,13 +82,16 @@ cdef class ReceiveAdmission(Admission):
 
     cdef void leave(self, Message message) noexcept:
         if message.standing == ADMITTED:
-            self.admitted.remove(message)
-            self.admitted_nbytes -= message.place_nbytes
-            message.standing, message.admission = NO_PLACE, None
+            self.leave_place(message)
         else:
             self.leave_line(message)
         if self.waiting:
             self.schedule_admission()
+
+    cdef void leave_place(self, Message message) noexcept:
+        self.admitted.remove(message)
+        self.admitted_nbytes -= message.place_nbytes
+        message.standing, message.admission = NO_PLACE, None
 
     cdef void leave_line(self, Message message) noexcept:
         cdef Line line = self.waiting[message.connection_id]
@@ -138,12 +141,14 @@ cdef class ReceiveAdmission(Admission):
     def look(self):
         """Takes the place of each message whose client does not send what it may, or that waits for its model, and what is reserved for it.
         The client has its credit: what still comes is taken, and charged as it comes."""
-        cdef PyObject *behind = self.admitted.first
+        cdef PyObject *behind
         cdef Message message
         self.looking = bool(self.waiting)
         if not self.looking:
             return
         self.call_later(LOOK_S, self.look)
+        self.schedule_admission()
+        behind = self.admitted.first    # from here on nothing lets another thread go on, which might free one of them
         while behind != NULL:
             message = <Message>behind
             behind = message.behind
@@ -151,9 +156,8 @@ cdef class ReceiveAdmission(Admission):
             if message.there_nbytes - message.seen_nbytes > message.nbytes // MOVED_SHARE:
                 message.seen_nbytes, message.idle_looks = message.there_nbytes, 0
             elif message.idle_looks >= (1 if message.there_nbytes == message.nbytes else IDLE_LOOKS):
-                self.leave(message)
+                self.leave_place(message)
                 release_rest(message)
-        self.schedule_admission()
 
     @property
     def waiting_count(self):

@@ -363,8 +363,8 @@ cdef Py_ssize_t receipt_nbytes() noexcept:
 
 
 cdef int enlarge(Message message, Py_ssize_t nbytes) except -1:
-    """Gives the message a block for `nbytes` bytes, and charges what is resident of it. A mapped block is moved by its pages, without a copy
-    and without the GIL: to move tens of thousands of pages takes milliseconds."""
+    """Gives the message a block for `nbytes` bytes, and charges what is resident of it. A mapped block is moved by its pages, without a
+    copy and without the GIL: to move tens of thousands of pages takes milliseconds."""
     cdef int size_class = class_of(nbytes)
     cdef void *block = message.block
     cdef Py_ssize_t present_nbytes = room_nbytes(message.size_class), wanted_nbytes = room_nbytes(size_class)

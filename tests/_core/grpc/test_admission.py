@@ -18,7 +18,7 @@ from tests._core.http2_client import STREAM, Client, Served, frame
 KiB, MiB = 1 << 10, 1 << 20
 FIRST = 64 * KiB  # what comes of a message without credit
 PLACES = 16 * MiB  # RECEIPT_NBYTES
-LOOKS = 12  # IDLE_LOOKS
+LOOKS = 5  # IDLE_LOOKS
 LARGE = bytes(4 * MiB)
 OK = (0, "")
 NO_ROOM, LATE = 8, 4
