@@ -633,7 +633,7 @@ async def test_a_client_that_pauses_within_a_fast_upload_is_heard_meanwhile(kind
                 peer.send()
 
     address = Address("127.0.0.1", 0) if kind == "tcp" else Address("", 0, str(tmp_path / "socket"))
-    async with serving(address) as (_, [bound]):
+    async with serving(address, stream_window_bytes=1 << 20) as (_, [bound]):
         await asyncio.to_thread(attempt, bound)
 
 
@@ -701,11 +701,11 @@ async def test_a_connection_that_is_read_in_turns_loses_nothing() -> None:
             with Peer(bound) as peer:
                 body = framed(bytes(range(256)) * 4000)
                 assert peer.call(body, ECHO).body == body
-                streams = [peer.open(ECHO) for _ in range(300)]
+                streams = [peer.open(ECHO) for _ in range(200)]
                 for number, stream in enumerate(streams):
                     peer.h2.send_data(stream, framed(b"%d" % number), end_stream=True)
                 peer.send()
-                assert [peer.wait(stream).body for stream in streams] == [framed(b"%d" % number) for number in range(300)]
+                assert [peer.wait(stream).body for stream in streams] == [framed(b"%d" % number) for number in range(200)]
 
         await asyncio.to_thread(ask)
 
