@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from google.protobuf.message import DecodeError
-
 from inferd._core.grpc.call import NO_DEADLINE
-from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
+from inferd.errors import DeadlineExceeded, RequestError
 from inferd.serving.fair_queue import FairQueue
 from inferd.serving.rest.service import is_probe
 
@@ -155,7 +153,7 @@ class ColdCalls:
     async def _serve_unary(self, call: Http2Call, method: Method) -> None:
         try:
             async with asyncio.timeout(remaining_s(call)):
-                request = _parse(method, call.message, call.method)
+                request = method.parse(call.method, bytes(call.message))
                 response = await method.handler(request)
             call.reply(response.SerializeToString())
         except TimeoutError:
@@ -202,21 +200,13 @@ class ColdCalls:
                 if not begins:
                     await self._others.wait(call.connection)
                 begins = False
-                yield _parse(method, message, call.method)
+                yield method.parse(call.method, bytes(message))
             elif call.request_over or call.settled:
                 return
             else:
                 begins = False
                 changed.clear()
                 await changed.wait()
-
-
-def _parse(method: Method, message: Any, name: str) -> Any:
-    try:
-        return method.request_type.FromString(bytes(message))
-    except DecodeError:
-        expected = method.request_type.DESCRIPTOR.full_name
-        raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
 
 
 def remaining_s(call: Call) -> float | None:

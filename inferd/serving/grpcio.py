@@ -22,7 +22,6 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from inferd._core.grpc.call import NO_DEADLINE, routing_key, status_proto
 from inferd._core.grpc.message import Message
@@ -253,7 +252,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     def _unary(self, name: str, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(message: bytes, rpc: Rpc) -> bytes:
             async with self._call(name, message, rpc):
-                response = await method.handler(_parse(name, method, message))
+                response = await method.handler(method.parse(name, message))
                 return _serialize(response)
 
         return serve
@@ -264,7 +263,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     def _stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
         async def requests(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
             while (message := await self._next(messages)) is not None:
-                yield _parse(name, method, message)
+                yield method.parse(name, message)
 
         async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> None:
             async with self._call(name, b"", rpc):
@@ -480,15 +479,6 @@ def _key(rpc: Rpc) -> int:
     """Of the metadata inferd-key, the last where there are several; 0: there is none."""
     found = [value for key, value in rpc.invocation_metadata() or () if key == "inferd-key"]
     return routing_key(found[-1].encode()) if found and isinstance(found[-1], str) else 0
-
-
-def _parse(name: str, method: Method, message: bytes) -> Any:
-    method.check_size(name, len(message))  # grpc has one limit for all methods
-    try:
-        return method.request_type.FromString(message)
-    except DecodeError:
-        expected = method.request_type.DESCRIPTOR.full_name
-        raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
 
 
 def _serialize(response: Any) -> bytes:

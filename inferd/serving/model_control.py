@@ -7,13 +7,14 @@ here: how a model is loaded, which models there are (inspection.py).
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format, text_format
 
 from inferd.engine.labels import versions_of
-from inferd.engine.overlay import Overlay
+from inferd.engine.overlay import MAX_FILES, Overlay
 from inferd.engine.places import MAX_NAME_NBYTES, is_name, shown, survey
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, ResourceExhausted, StartError, Unavailable, Unimplemented
 from inferd.protocol import POOL, inference, options
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from inferd.engine.lifecycle import Lifecycle
     from inferd.engine.places import Place
 
-__all__ = ["ModelControl"]
+__all__ = ["MAX_PARAMETERS", "ModelControl"]
 
 INFERENCE = "inference.GRPCInferenceService"
 SERVICE = "inferd.v1.ModelControl"
 MAX_LOAD_NBYTES = 64 << 20  # of one RepositoryModelLoad, which may carry a model's files
+MAX_PARAMETERS = MAX_FILES + 2  # of one load: files, config and version
 MAX_CONFIG_CHARS = 1 << 20
+MAX_CONFIG_VALUES = 1 << 14  # of a config, keys included: each is read in Python, on the event loop
 MAX_SHOWN_CHARS = 64  # of a client's own words
 FILE = "file:"
 _TYPES = {"bool_param": "true or false", "int64_param": "a number", "string_param": "a string", "bytes_param": "bytes"}
@@ -165,6 +168,11 @@ def _load_parameters(name: str, parameters: Mapping[str, inference.ModelReposito
     version: int | None = None
     config: str | None = None
     files: dict[str, bytes] = {}
+    if len(parameters) > MAX_PARAMETERS:
+        raise InvalidArgument(
+            f"parameters: expected at most {MAX_PARAMETERS}, {MAX_FILES} files with config and version, got {len(parameters)}; "
+            "send fewer files"
+        )
     for key, parameter in parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
         if key == "version":
@@ -199,10 +207,28 @@ def _config_text(config: str) -> str:
         raise InvalidArgument(f"parameters: config: expected a ModelConfig as JSON, an object, got {config[:MAX_SHOWN_CHARS]!r}")
     message = inference.ModelConfig()
     try:
+        if _values_in(json.loads(config)) > MAX_CONFIG_VALUES:
+            raise ResourceExhausted(
+                f"parameters: config: expected at most {MAX_CONFIG_VALUES} names and values, got more; put long lists into files"
+            )
         json_format.Parse(config, message, descriptor_pool=POOL)
-    except json_format.ParseError as error:
+    except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"parameters: config: expected a ModelConfig as JSON: {str(error)[:300]}") from None
     return text_format.MessageToString(message, descriptor_pool=POOL)
+
+
+def _values_in(document: Any) -> int:
+    """Names and values of a JSON document; it stops beyond MAX_CONFIG_VALUES."""
+    count, waiting = 0, [document]
+    while waiting and count <= MAX_CONFIG_VALUES:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict):
+            count += len(value)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return count
 
 
 def _type_of(parameter: inference.ModelRepositoryParameter) -> str:

@@ -15,9 +15,10 @@ from urllib.parse import unquote
 import msgspec
 
 from inferd._core.http.response import error_body, error_headers, status_of
-from inferd.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
+from inferd.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unimplemented
 from inferd.protocol import inference
 from inferd.serving.inspection import SERVICE
+from inferd.serving.model_control import MAX_PARAMETERS
 from inferd.serving.rest.json_form import JsonBody, json_form
 from inferd.serving.rollouts import MAX_REPORT_NBYTES
 from inferd.serving.rollouts import SERVICE as ROLLOUTS
@@ -212,6 +213,7 @@ class RestService:
     async def _load(self, asked: Asked) -> Response:
         """Files come in base64."""
         request = inference.RepositoryModelLoadRequest(model_name=asked.model)
+        self._methods[f"/{SERVICE}/RepositoryModelLoad"].check_size("body", len(asked.body))
         for name, value in _load_parameters(asked.body).items():
             if not name.startswith("file:"):
                 _set_parameter(request.parameters[name], f"parameters.{name}", value)
@@ -367,6 +369,10 @@ class _Load(msgspec.Struct):
 
 
 def _load_parameters(body: bytes) -> dict[str, Any]:
+    """Quotes are counted before anything is read: each parameter has two at least, and at most four that no backslash escapes."""
+    most = 4 * (MAX_PARAMETERS + 64)
+    if body.count(b'"') > most and body.count(b'"') - body.count(b'\\"') > most:
+        raise ResourceExhausted(f"body: expected at most {MAX_PARAMETERS} parameters, got more; send fewer files", reason="message_size")
     try:
         return msgspec.json.decode(body or b"{}", type=_Load).parameters
     except (msgspec.DecodeError, RecursionError) as error:

@@ -130,6 +130,16 @@ def test_load_decodes_nothing_but_parameters() -> None:
             _load_parameters(body)
 
 
+def test_a_load_with_too_many_parameters_is_rejected_before_it_is_read(asker: Asker) -> None:
+    """A million of them stopped the event loop for seconds. Quotes that a backslash escapes are those of a configuration."""
+    many = b'{"parameters": {' + b",".join(b'"file:1/%d":""' % number for number in range(300_000)) + b"}}"
+    for body in (many, many.replace(b'"file:', b'"\\\\\\"file:')):
+        refused = asker.post("/v2/repository/models/x/load", body)
+        assert (refused.status, "expected at most 1026 parameters" in refused.error) == (413, True), refused.error
+    quotes = json.dumps({"parameters": {"config": '"' * 100_000}}).encode()
+    assert "expected a ModelConfig as JSON" in asker.post("/v2/repository/models/x/load", quotes).error
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
