@@ -5,6 +5,8 @@ Never in here: how models come to be on this machine.
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SIGNATURE_FILE", "check_signature"]
 
 SIGNATURE_FILE = "model.sig"
+NAMED_TYPE = "https://model_signing/signature/v1.0"  # predicates whose subject is the folder by its name
 MAX_SAID = 600  # characters of what the library says
 
 
@@ -51,6 +54,24 @@ def check_signature(place: Place, key: str) -> None:
         raise _rejected(place, f"it was not made with the key of '{key}'") from None
     except Exception as error:  # of a dozen libraries behind it
         raise _rejected(place, _said(error)) from None
+    if (signed := _signed_name(signature)) != place.name:
+        made_for = f"the model {signed!r}" if signed else "a folder without a name"
+        raise ConfigError(
+            f"model {place.name!r}: its {SIGNATURE_FILE} was made for {made_for}, and require_signature wants one for {place.name!r}: "
+            f"serve what was signed for this model, or name the folder {place.name!r} and sign it again"
+        )
+
+
+def _signed_name(signature: Path) -> str:
+    """The name of the folder that was signed; '' where the signature, an early form, has none. The caller has verified it."""
+    try:
+        payload = json.loads(base64.b64decode(json.loads(signature.read_bytes())["dsseEnvelope"]["payload"]))
+        if payload["predicateType"] != NAMED_TYPE:
+            return ""
+        (subject,) = payload["subject"]
+        return str(subject["name"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def _rejected(place: Place, why: str) -> ConfigError:

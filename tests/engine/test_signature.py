@@ -79,6 +79,26 @@ def test_a_folder_that_was_changed_after_it_was_signed_is_rejected(folder: Path,
         check(folder, folder / "model.sig")
 
 
+def test_a_folder_that_was_signed_for_another_model_is_rejected(folder: Path, tmp_path: Path) -> None:
+    private, public = written_key(tmp_path, "ours")
+    sign(folder, "elliptic_key", private_key=private)
+    check(folder, public)
+    folder = folder.rename(tmp_path / "fraud")
+    with pytest.raises(ConfigError, match=r"model 'fraud': its model.sig was made for the model 'add'"):
+        check(folder, public)
+    (folder / "model.sig").unlink()
+    sign(folder, "elliptic_key", private_key=private)
+    check(folder, public)
+
+
+def test_a_version_under_another_number_is_rejected(folder: Path, tmp_path: Path) -> None:
+    private, public = written_key(tmp_path, "ours")
+    sign(folder, "elliptic_key", private_key=private)
+    (folder / "1").rename(folder / "2")
+    with pytest.raises(ConfigError, match=r"model 'add': its model.sig does not hold"):
+        check(folder, public)
+
+
 def test_certificates_of_an_authority_are_enough(folder: Path, tmp_path: Path) -> None:
     def signed_by(authority: trustme.CA) -> Path:
         leaf = authority.issue_cert("models.example", key_type=trustme.KeyType.ECDSA)
