@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,17 @@ __all__ = ["limits_of", "local_paths"]
 
 
 def local_paths(settings: Settings) -> list[Path]:
-    """The paths of `models`, each URL fetched. Raises ConfigError, StartError."""
+    """The paths of `models`, each URL fetched. Stores are asked side by side: the slowest one says how long a start takes, and not the
+    sum of all. Raises ConfigError, StartError."""
     if not any(map(is_url, settings.models)):
         return [Path(model) for model in settings.models]
+    from inferd.engine.remote.download import side_by_side
     from inferd.engine.remote.fetching import fetch
 
     limits = limits_of(settings)
-    return [fetch(model, *limits) if is_url(model) else Path(model) for model in settings.models]
+    urls = list(dict.fromkeys(filter(is_url, settings.models)))
+    fetched = dict(zip(urls, side_by_side([partial(fetch, url, *limits) for url in urls]), strict=True))
+    return [fetched[model] if is_url(model) else Path(model) for model in settings.models]
 
 
 def limits_of(settings: Settings) -> tuple[Cache, int, float]:

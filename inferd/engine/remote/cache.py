@@ -122,9 +122,14 @@ class Entry(NamedTuple):
 
     def commit(self, new: Path, url: str, files: Mapping[str, FileRecord]) -> Snapshot:
         manifest = Manifest(url, time.time(), dict(files))
-        (new / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+        with (new / "manifest.json").open("wb") as file:
+            file.write(msgspec.json.encode(manifest))
+        for path in (*(path for path in new.rglob("*") if not path.is_symlink()), new):
+            _sync(path)  # a power cut after the rename must not leave a manifest or a file that is cut
         folder = new.with_name(new.name.removesuffix(NEW))
+        shutil.rmtree(folder, ignore_errors=True)  # of this state, without a manifest that can be read: find() has not found it
         new.rename(folder)
+        _sync(self.folder)
         return Snapshot(folder, manifest)
 
 
@@ -246,6 +251,15 @@ def _is(path: Path, record: FileRecord) -> bool:
         return path.stat().st_size == record.nbytes and sha256_of(path) == record.sha256
     except OSError:
         return False
+
+
+def _sync(path: Path) -> None:
+    """To the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _last_use(folder: Path) -> float:

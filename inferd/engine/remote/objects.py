@@ -31,6 +31,7 @@ CHUNK_BYTES = 1 << 20
 MAX_FILES = 100_000  # of one URL
 MAX_SAID = 300  # characters of a store's own words
 _STATUS = re.compile("status code: ([0-9]{3})")
+_XML = re.compile(r"<(\?xml|Error).*")  # the body of an error, which is for programs
 _NOISE = re.compile(r"^Generic \w+ error: (Error performing \w+ request: )?| in [0-9.]+.?s\b")
 
 
@@ -153,4 +154,7 @@ def _azure(connection: str) -> AzureConfig:
 def _said(error: Exception) -> str:
     """A store's own words, cut to a line without secrets."""
     words = _NOISE.sub("", without_secrets(" ".join(str(error).split("\n\nDebug source:")[0].split())))
+    if document := _XML.search(words):
+        said = [found[1] for name in ("Code", "Message") if (found := re.search(f"<{name}>([^<]+)</{name}>", document[0]))]
+        words = f"{words[: document.start()]}{': '.join(said) or 'an XML document'}"
     return words if len(words) <= MAX_SAID else words[:MAX_SAID] + "..."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferd.engine.remote import cache as caches
-from inferd.engine.remote.cache import Cache, FileRecord, default_folder
+from inferd.engine.remote.cache import Cache, FileRecord, default_folder, sha256_of, state_of
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
@@ -98,3 +98,21 @@ def test_the_default_folder(environment: dict[str, str], folder: str, monkeypatc
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert str(default_folder()) == folder
+
+
+@pytest.mark.parametrize("manifest", [b"", b'{"url": "s3://b/m", "fet'], ids=["empty", "cut"])
+def test_a_state_whose_manifest_is_cut_is_replaced(tmp_path: Path, manifest: bytes) -> None:
+    cache, state = Cache(tmp_path), state_of({"m": "1"})
+    with cache.entry("key", 1) as entry:
+        (entry.folder / state / "files").mkdir(parents=True)
+        (entry.folder / state / "files" / "left").touch()
+        (entry.folder / state / "manifest.json").write_bytes(manifest)
+        assert entry.find(state) is None
+        new = entry.begin(state)
+        (new / "files").mkdir()
+        (new / "files" / "m").write_bytes(b"one")
+        entry.commit(new, "s3://b/m", {"m": FileRecord(3, sha256_of(new / "files" / "m"))})
+        found = entry.find(state)
+        assert found is not None
+        assert [path.name for path in found.files.iterdir()] == ["m"]
+        assert found.damaged() == []

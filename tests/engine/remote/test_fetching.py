@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ from inferd.engine.remote import cache as caches
 from inferd.engine.remote import local_paths
 from inferd.engine.remote.cache import Cache
 from inferd.engine.remote.fetching import fetch, refresh
+from inferd.engine.remote.objects import _said
 from inferd.errors import ConfigError, StartError
 from tests import models
 from tests.engine.remote.stores import S3, Azure, GoogleStorage
-from tests.server_fixtures import ServerFixture
-from tests.wire import Caller, infer_request, rows
+from tests.engine.remote.web_server import WebServer
+from tests.server_fixtures import ServerFixture, until
+from tests.wire import LIMIT_S, Caller, infer_request, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +146,32 @@ def test_the_folders_that_a_console_makes_are_no_files(s3: S3, cache: Cache) -> 
         s3.put("console", name, content)
     path = fetch("s3://console/m", cache)
     assert [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()] == ["1/model.onnx"]
+
+
+def test_urls_are_fetched_side_by_side(tmp_path: Path) -> None:
+    """A store that stands still does not keep the others from being fetched."""
+    with WebServer(b"one", "slow.onnx") as slow, WebServer(b"two", "fast.onnx") as fast:
+        slow.hold_after = -1
+        settings = Settings(models=(slow.url, fast.url), model_cache=str(tmp_path))
+        found: list[list[Path]] = []
+        thread = threading.Thread(target=lambda: found.append(local_paths(settings)))
+        thread.start()
+        assert slow.held.wait(LIMIT_S)
+        try:
+            until(lambda: bool(list(tmp_path.glob("fast.onnx-*/current"))))
+        finally:
+            slow.go.set()
+            thread.join(LIMIT_S)
+        assert [path.read_bytes() for path in found[0]] == [b"one", b"two"], "in the order of the setting"
+
+
+def test_a_store_s_xml_is_not_shown() -> None:
+    document = '<?xml version="1.0"?> <Error><Code>SlowDown</Code><Message>Reduce your rate</Message><HostId>x</HostId></Error>'
+    for error, words in (
+        (document, "Server returned: SlowDown: Reduce your rate"),
+        ("<?xml?><Other/>", "Server returned: an XML document"),
+    ):
+        assert _said(Exception(f"Server returned: {error}")) == words
 
 
 def test_without_obstore_the_error_says_what_to_install(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
