@@ -72,7 +72,7 @@ class Diff(click.Command):
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
 @click.option("--atol", type=Fraction(0), help="Absolute tolerance.  [default: 1e-5, or three times OLD's own noise]")
 @click.option("--rtol", type=Fraction(0), help="Relative tolerance.  [default: 1e-4; 1e-2 of FP16, 2e-2 of BF16]")
-@click.option("--decide", multiple=True, metavar="OUTPUT=HOW", help="Decision of an output: argmax, none, or a threshold such as 0.3.")
+@click.option("--decide", multiple=True, metavar="OUTPUT=HOW", help="Decision of an output: argmax, ranked, none, or a threshold.")
 @click.option("--truth", metavar="OUTPUT=FILE.npy", help="Right labels, one a row: then being right counts, not being the same.")
 @click.option("--max-changed", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose values may change.  [default: 0%]")
 @click.option("--max-flips", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose decisions may flip.  [default: 0%]")
@@ -202,7 +202,7 @@ def as_json(report: Any) -> str:
 
 def rules_of(decide: Sequence[str], default: Rule, outputs: Sequence[str]) -> dict[str, Rule]:
     """--decide OUTPUT=HOW."""
-    from inferd.diff.outputs import ARGMAX, NONE, Rule
+    from inferd.diff.outputs import ARGMAX, NONE, RANKED, Rule
 
     found = {}
     for text in decide:
@@ -210,9 +210,9 @@ def rules_of(decide: Sequence[str], default: Rule, outputs: Sequence[str]) -> di
         if name not in outputs:
             raise click.UsageError(f"--decide {text}: expected OUTPUT=HOW for one of {', '.join(outputs)}")
         try:
-            means = how if how in (ARGMAX, NONE) else float(how)
+            means = how if how in (ARGMAX, RANKED, NONE) else float(how)
         except ValueError:
-            raise click.UsageError(f"--decide {text}: expected argmax, none or a number, got {how!r}") from None
+            raise click.UsageError(f"--decide {text}: expected argmax, ranked, none or a number, got {how!r}") from None
         found[name] = Rule(default.absolute, default.relative, means)
     return found
 

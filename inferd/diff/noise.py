@@ -76,5 +76,5 @@ def raised(rules: Mapping[str, Rule], noise: Difference) -> dict[str, Rule]:
         rule = rules.get(name, Rule())
         if rule.absolute is None and rule.relative is None:
             absolute = max(ABSOLUTE, TIMES * output.max_absolute)
-            found[name] = Rule(absolute, None, rule.decide)
+            found[name] = Rule(absolute, None, rule.decide, rule.of)
     return found

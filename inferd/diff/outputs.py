@@ -7,7 +7,10 @@ Each output is compared by itself, in three ways:
 - values: is |got - expected| <= absolute + relative * |expected|, as `numpy.isclose` asks? A row with a value beyond that has changed.
 - decisions: the class with the highest value on the last axis, a label, or the side of a threshold. A flip is another decision. If
   expected's two candidates are within the tolerance of each other, that is a tie and no flip.
-- ranks: the first five classes and their order.
+- ranks: the first five classes and their order. Of an output that is RANKED already, the first label is the decision.
+
+Text has one form here, bytes: a server records bytes, and an Engine gives str. Several outputs may speak of one decision, such as a label
+and its probabilities (decisions.py finds them). It flips where any of them does, and one of them counts it.
 
 Never in here: files, models, what a difference means (verdict.py).
 """
@@ -15,7 +18,7 @@ Never in here: files, models, what a difference means (verdict.py).
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,6 +33,7 @@ __all__ = [
     "MOST",
     "MOST_MISMATCHES",
     "NONE",
+    "RANKED",
     "Difference",
     "OutputDifference",
     "Rule",
@@ -47,11 +51,13 @@ RELATIVE = {"FP16": 1e-2, "BF16": 2e-2}  # default tolerances, of the datatype's
 RELATIVE_ELSE = 1e-4
 ABSOLUTE = 1e-5
 MOST = sys.float_info.max  # for infinity, which JSON does not have
-AUTO, ARGMAX, NONE = "auto", "argmax", "none"
+NUMBER, LABEL, TEXT = "number", "label", "text"  # numbers have tolerances; the others are the same or not
+AUTO, ARGMAX, RANKED, NONE = "auto", "argmax", "ranked", "none"
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """How one output is compared. None: by its datatype. decide: AUTO, ARGMAX, NONE, or a threshold.
+    """How one output is compared. None: by its datatype. decide: AUTO, ARGMAX, RANKED, NONE, or a threshold. of: the output that counts
+    the decision of which this one speaks, too; '': this one does.
 
     AUTO takes whole numbers and text as labels. Of other values it takes argmax where the last axis has several. Else the threshold is
     0.5, which counts only as long as all values lie from 0 to 1."""
@@ -59,6 +65,7 @@ class Rule(msgspec.Struct, frozen=True):
     absolute: float | None = None
     relative: float | None = None
     decide: str | float = AUTO
+    of: str = ""
 
 
 class OutputDifference(msgspec.Struct):
@@ -82,6 +89,7 @@ class OutputDifference(msgspec.Struct):
     rankings: int = 0
     rank_changes: int = 0
     by_assumed_threshold: bool = False
+    joined: bool = False  # another output counts the decision of which this one speaks
     low: float = MOST  # of all values of both sides
     high: float = -MOST
     mismatches: dict[str, int] = {}  # what makes the values incomparable, in words -> requests; MOST_MISMATCHES of them
@@ -95,7 +103,7 @@ class OutputDifference(msgspec.Struct):
     @property
     def values_changed(self) -> bool:
         """False of labels: another one is a flip."""
-        return self.changed_rows > 0 and (self.values + self.not_finite > 0 or not self.decisions)
+        return self.changed_rows > 0 and (self.values + self.not_finite > 0 or not (self.decisions or self.joined))
 
     @property
     def flips(self) -> int:
@@ -130,8 +138,16 @@ class OutputDifference(msgspec.Struct):
                 self.other_mismatches += requests
 
 
-LARGEST = ("max_absolute", "max_relative", "excess", "max_flip_margin", "high", "by_assumed_threshold")
+LARGEST = ("max_absolute", "max_relative", "excess", "max_flip_margin", "high", "by_assumed_threshold", "joined")
 ADDED = tuple(field for field in OutputDifference.__struct_fields__ if field not in (*LARGEST, "low", "mismatches"))
+
+
+class Flips(NamedTuple):
+    """The decisions of one output in one request."""
+
+    changed: Array
+    margins: Array  # between expected's decision and the one that came
+    tied: Array  # expected's two best are within the tolerance of each other
 
 
 class Difference(msgspec.Struct):
@@ -186,15 +202,16 @@ def compare(
     datatypes: the protocol's words by output name: BF16 arrives as its bits and cannot be told from UINT16. batched: the first axis is
     rows; else a response is one row.
     """
-    found = Difference(1)
+    found, flips = Difference(1), dict[str, Flips | None]()
     for name in [*expected, *(name for name in got if name not in expected)]:
         if name not in got or name not in expected:
             side = "only OLD has it" if name in expected else "only NEW has it"
             output = OutputDifference(1, mismatches={side: 1})
         else:
             word = (datatypes or {}).get(name, "")
-            output = compare_output(expected[name], got[name], (rules or {}).get(name, Rule()), word, batched=batched)
+            output, flips[name] = compare_output(expected[name], got[name], (rules or {}).get(name, Rule()), word, batched=batched)
         found.outputs[name] = output
+    join(found.outputs, flips, rules or {})
     outputs = found.outputs.values()
     found.mismatched = int(any(output.mismatches for output in outputs))
     found.changed = int(any(output.values_changed or output.mismatches for output in outputs))
@@ -203,26 +220,60 @@ def compare(
     return found
 
 
-def compare_output(expected: Array, got: Array, rule: Rule, word: str = "", *, batched: bool = True) -> OutputDifference:
-    """One output of one request."""
+def compare_output(
+    expected: Array, got: Array, rule: Rule, word: str = "", *, batched: bool = True
+) -> tuple[OutputDifference, Flips | None]:
+    """One output of one request, and what became of its decisions; None: it has none."""
+    expected, got = normal(expected), normal(got)
     kinds = [kind_of(array, word) for array in (expected, got)]
     if kinds[0] != kinds[1]:
-        return OutputDifference(1, mismatches={f"datatype {spelled(expected)} became {spelled(got)}": 1})
+        return OutputDifference(1, mismatches={f"datatype {spelled(expected)} became {spelled(got)}": 1}), None
     if expected.shape != got.shape:
-        return OutputDifference(1, mismatches={f"shape {list(expected.shape)} became {list(got.shape)}": 1})
+        return OutputDifference(1, mismatches={f"shape {list(expected.shape)} became {list(got.shape)}": 1}), None
     found = OutputDifference(1, rows=len(expected) if batched and expected.ndim else 1)
     if not expected.size:
-        return found
+        return found, None
     with np.errstate(invalid="ignore", over="ignore"):
-        if kinds[0] == "label":
-            compare_labels(expected, got, rule, found)
+        if kinds[0] == NUMBER:
+            flips = compare_numbers(as_numbers(expected, word), as_numbers(got, word), rule, word or spelled(expected), found)
         else:
-            compare_numbers(as_numbers(expected, word), as_numbers(got, word), rule, word or spelled(expected), found)
-    return found
+            flips = compare_labels(expected, got, rule, found)
+    if flips is not None:
+        count_flips(flips, found)
+    return found, flips
+
+
+def join(outputs: Mapping[str, OutputDifference], flips: Mapping[str, Flips | None], rules: Mapping[str, Rule]) -> None:
+    """Outputs that speak of one decision: the one that counts it has the flips of all, and the others have none."""
+    for main in {rule.of for rule in rules.values() if rule.of}:
+        first = flips.get(main)
+        others = {name: made for name, rule in rules.items() if rule.of == main and (made := flips.get(name)) is not None}
+        if first is None or any(len(made.changed) != len(first.changed) for made in others.values()):
+            continue
+        # Scores know of ties and margins, and labels of neither.
+        tied = np.logical_or.reduce([first.tied, *(made.tied for made in others.values())])
+        changed = np.logical_or.reduce([first.changed & ~tied, *(made.changed for made in others.values())])
+        margins = np.maximum.reduce([first.margins, *(made.margins for made in others.values())])
+        count_flips(Flips(changed, margins, tied), outputs[main])
+        for name in others:
+            outputs[name].joined = True
+            outputs[name].decisions = outputs[name].decision_flips = 0
+            outputs[name].max_flip_margin = outputs[name].sum_flip_margin = 0.0
+
+
+def normal(array: Array) -> Array:
+    """Text in its one form, which is an array of bytes objects; other arrays as they are."""
+    if array.dtype.kind not in "OSU":
+        return array
+    made = np.empty(array.size, object)
+    made[:] = [each.encode() if isinstance(each, str) else each for each in array.reshape(-1).tolist()]
+    return made.reshape(array.shape)
 
 
 def kind_of(array: Array, word: str) -> str:
-    return "number" if array.dtype.kind in "fV" or array.dtype.name == "bfloat16" or word == "BF16" else "label"
+    if array.dtype.kind in "OSU":
+        return TEXT
+    return NUMBER if array.dtype.kind in "fV" or array.dtype.name == "bfloat16" or word == "BF16" else LABEL
 
 
 def spelled(array: Array) -> str:
@@ -236,20 +287,24 @@ def as_numbers(array: Array, word: str) -> Array:
     return array.astype(np.float64)
 
 
-def compare_labels(expected: Array, got: Array, rule: Rule, found: OutputDifference) -> None:
+def compare_labels(expected: Array, got: Array, rule: Rule, found: OutputDifference) -> Flips | None:
     """Whole numbers, truth values and text: equal or not. A number that is counted rather than chosen has a threshold or NONE."""
     if isinstance(rule.decide, float | int) and expected.dtype.kind in "iub":
-        compare_numbers(expected.astype(np.float64), got.astype(np.float64), rule, "", found)
-        return
-    differs = expected != got
+        return compare_numbers(expected.astype(np.float64), got.astype(np.float64), rule, "", found)
+    differs = np.asarray(expected != got, bool)
     found.changed_rows = rows_with(differs, found.rows)
     found.excess = MOST if found.changed_rows else 0.0
-    if rule.decide != NONE:
-        found.decisions = expected.size
-        found.decision_flips = int(np.count_nonzero(differs))
+    if rule.decide == NONE:
+        return None
+    if rule.decide == RANKED and expected.ndim:
+        ranks = differs.reshape(-1, expected.shape[-1])
+        found.rankings, found.rank_changes = len(ranks), int(np.count_nonzero(ranks.any(axis=1)))
+        differs = ranks[:, 0]
+    changed = differs.reshape(-1)
+    return Flips(changed, np.zeros(len(changed)), np.zeros(len(changed), bool))
 
 
-def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: OutputDifference) -> None:
+def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: OutputDifference) -> Flips | None:
     absolute, relative = tolerance_of(rule, word)
     finite = np.isfinite(expected) & np.isfinite(got)
     alike = finite | (expected == got) | (np.isnan(expected) & np.isnan(got))
@@ -269,11 +324,12 @@ def compare_numbers(expected: Array, got: Array, rule: Rule, word: str, found: O
     if found.values:
         found.low = float(min(expected[finite].min(), got[finite].min()))
         found.high = float(max(expected[finite].max(), got[finite].max()))
-    decide(expected, got, rule, (absolute, relative), found)
+    return decide(expected, got, rule, (absolute, relative), found)
 
 
 def summed(values: Array) -> float:
-    return min(float(values.sum()), MOST)
+    with np.errstate(over="ignore"):
+        return min(float(values.sum()), MOST)
 
 
 def tolerance_of(rule: Rule, word: str) -> tuple[float, float]:
@@ -286,26 +342,28 @@ def rows_with(differs: Array, rows: int) -> int:
     return int(np.count_nonzero(differs.reshape(rows, -1).any(axis=1)))
 
 
-def decide(expected: Array, got: Array, rule: Rule, tolerance: tuple[float, float], found: OutputDifference) -> None:
+def decide(expected: Array, got: Array, rule: Rule, tolerance: tuple[float, float], found: OutputDifference) -> Flips | None:
     if rule.decide == NONE:
-        return
-    classes = expected.shape[-1] if expected.ndim and not isinstance(rule.decide, float | int) else 1
-    if classes > 1 and (expected.ndim > 1 or rule.decide == ARGMAX or found.rows == 1):
-        compare_classes(expected.reshape(-1, classes), got.reshape(-1, classes), tolerance, found)
-    elif rule.decide != ARGMAX:
-        assumed = rule.decide == AUTO
-        threshold = 0.5 if assumed else float(rule.decide)
-        margins = np.abs(expected - threshold)
-        flips = ((expected >= threshold) != (got >= threshold)) & ~(margins <= tolerance[0] + tolerance[1] * abs(threshold))
-        found.by_assumed_threshold = assumed
-        found.decisions = expected.size
-        count_flips(flips, margins, found)
+        return None
+    by_place = rule.decide in (ARGMAX, RANKED)
+    classes = expected.shape[-1] if expected.ndim and isinstance(rule.decide, str) else 1
+    if classes > 1 and (expected.ndim > 1 or by_place or found.rows == 1):
+        return compare_classes(expected.reshape(-1, classes), got.reshape(-1, classes), tolerance, found)
+    if by_place:
+        return None
+    assumed = rule.decide == AUTO
+    threshold = 0.5 if assumed else float(rule.decide)
+    found.by_assumed_threshold = assumed
+    margins = np.abs(expected - threshold).reshape(-1)
+    tied = margins <= tolerance[0] + tolerance[1] * abs(threshold)
+    return Flips(((expected >= threshold) != (got >= threshold)).reshape(-1) & ~tied, margins, tied)
 
 
 def decisions_of(array: Array, rule: Rule, word: str = "") -> list[str]:
-    """Each decision of an output in words: the place of a class, a label, or `high` and `low` beside a threshold."""
-    if kind_of(array, word) == "label" and not isinstance(rule.decide, float | int):
-        return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in array.reshape(-1).tolist()]
+    """Each decision of an output in words: the place of a class, a label, or `from` and `below` a threshold."""
+    if kind_of(array, word) != NUMBER and not isinstance(rule.decide, float | int):
+        told = array.reshape(-1, array.shape[-1])[:, 0] if rule.decide == RANKED and array.ndim else array.reshape(-1)
+        return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in told.tolist()]
     numbers = as_numbers(array, word)
     if numbers.ndim and numbers.shape[-1] > 1 and not isinstance(rule.decide, float | int):
         return list(map(str, numbers.reshape(-1, numbers.shape[-1]).argmax(axis=1).tolist()))
@@ -313,22 +371,22 @@ def decisions_of(array: Array, rule: Rule, word: str = "") -> list[str]:
     return [f"{'from' if each >= threshold else 'below'} {threshold:g}" for each in numbers.reshape(-1).tolist()]
 
 
-def compare_classes(expected: Array, got: Array, tolerance: tuple[float, float], found: OutputDifference) -> None:
+def compare_classes(expected: Array, got: Array, tolerance: tuple[float, float], found: OutputDifference) -> Flips:
     """Rows of classes. The first of equal ones is the decision, as in numpy; NaN comes first."""
     best, chosen = expected.argmax(axis=1), got.argmax(axis=1)
     rows = np.arange(len(expected))
-    found.decisions = found.rankings = len(expected)
-    margins = expected[rows, best] - expected[rows, chosen]
-    ties = margins <= tolerance[0] + tolerance[1] * np.abs(expected[rows, best])
-    count_flips((best != chosen) & ~ties, margins, found)
+    found.rankings = len(expected)
     found.rank_changes = int(np.count_nonzero((top(expected) != top(got)).any(axis=1)))
+    highest = expected[rows, best]
+    margins, within = highest - expected[rows, chosen], tolerance[0] + tolerance[1] * np.abs(highest)
+    second = np.partition(expected, -2, axis=1)[:, -2]
+    return Flips((best != chosen) & ~(margins <= within), margins, highest - second <= within)
 
 
-def count_flips(flips: Array, margins: Array, found: OutputDifference) -> None:
-    found.decision_flips = int(np.count_nonzero(flips))
-    if found.decision_flips:
-        of_flips = np.nan_to_num(margins[flips])
-        found.max_flip_margin, found.sum_flip_margin = float(of_flips.max()), summed(of_flips)
+def count_flips(flips: Flips, found: OutputDifference) -> None:
+    found.decisions, found.decision_flips = len(flips.changed), int(np.count_nonzero(flips.changed))
+    of_flips = np.nan_to_num(flips.margins[flips.changed])
+    found.max_flip_margin, found.sum_flip_margin = float(of_flips.max(initial=0.0)), summed(of_flips)
 
 
 def top(rows: Array) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 from inferd.bench.compare import Comparison
 from inferd.bench.report import package_version
 from inferd.diff import noise, performance
+from inferd.diff.decisions import ranked_by, told_by
 from inferd.diff.outputs import Difference, Rule, compare, decisions_of, tolerance_of
 from inferd.diff.report import Distribution, Failures, Limits, Report, Truth, Worst
 from inferd.diff.sources import check_inputs
@@ -62,6 +63,7 @@ def run(
     given = {name: default or Rule() for name in old.datatypes} | dict(rules or {})
     watch(f"OLD answers {len(requests):,} requests")
     before, why_old = ask(old, requests)
+    given = told_by(before, old.datatypes, ranked_by(old.description.config, list(old.datatypes), given))
     watch("OLD again, in other batches")
     floor = noise.floor(old, requests, before, given, seed) if any(before) else Difference()
     raised = noise.raised(given, floor)
@@ -89,7 +91,7 @@ def run(
         report.truth = held_against(truth[0], truth[1], before, after, raised, old)
     for place, number in enumerate(found.worst()):
         one, other = before[number] or {}, after[number] or {}
-        report.worst.append(described(requests[number], found.kept[number], one, other, old, why_new))
+        report.worst.append(described(requests[number], found.kept[number], one, other, old, why_new, raised))
         if keep is not None:
             keep(place, requests[number], one, other)
     timed = [request for request, one, other in zip(requests, before, after, strict=True) if one and other]
@@ -142,7 +144,7 @@ class Found:
         for name, output in difference.outputs.items():
             if output.values:
                 self.differences.setdefault(name, []).append(output.max_absolute)
-            if output.decisions and not output.mismatches:
+            if output.decisions and not output.mismatches:  # an output that speaks of another's decision has none
                 rule, word = self.rules.get(name, Rule()), self.datatypes.get(name, "")
                 self.transitions.setdefault(name, Counter()).update(
                     zip(decisions_of(one[name], rule, word), decisions_of(other[name], rule, word), strict=True)
@@ -207,13 +209,15 @@ def held_against(
     return found
 
 
-def described(request: Request, difference: Difference, one: Outputs, other: Outputs, old: Source, why: str) -> Worst:
+def described(
+    request: Request, difference: Difference, one: Outputs, other: Outputs, old: Source, why: str, rules: Mapping[str, Rule]
+) -> Worst:
     words = []
     for name, output in difference.outputs.items():
         if output.mismatches:
             words.append(f"{name}: {next(iter(output.mismatches))}")
         elif output.flips:
-            shown = [decided(arrays[name], old, name) for arrays in (one, other)]
+            shown = [decided(arrays[name], old, name, rules.get(name, Rule())) for arrays in (one, other)]
             words.append(f"{name}: {shown[0]} became {shown[1]}")
         elif output.changed_rows:
             words.append(f"{name}: differs by {output.max_absolute:.3g}")
@@ -221,9 +225,9 @@ def described(request: Request, difference: Difference, one: Outputs, other: Out
     return Worst(request.name, "; ".join(words) or f"NEW rejects it ({why})", shown_inputs, shown_old, shown_new)
 
 
-def decided(array: Array, old: Source, name: str) -> str:
+def decided(array: Array, old: Source, name: str, rule: Rule) -> str:
     classes = old.description.classes().get(name, ())
-    found = list(decisions_of(array, Rule(), old.datatypes.get(name, "")))[:4]
+    found = list(decisions_of(array, rule, old.datatypes.get(name, "")))[:4]
     return ", ".join(classes[int(each)] if each.isdecimal() and int(each) < len(classes) else each for each in found)
 
 

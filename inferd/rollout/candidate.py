@@ -24,6 +24,7 @@ import numpy as np
 
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE
+from inferd.diff.decisions import ranked_by
 from inferd.diff.outputs import compare
 from inferd.engine.embedded import LocalCall
 from inferd.engine.places import find_place
@@ -103,6 +104,7 @@ class Work:
     def __init__(self, pipe: Pipe, model: Model, setup: Setup) -> None:
         self._pipe, self._model, self._setup, self.found = pipe, model, setup, setup.found
         self._words = {name: word for name, word, _ in model.signature.output_specs}
+        self._rules = ranked_by(model.config, self._words)
         floats = floats_of(model.signature.output_specs)
         for name in floats:
             shift = self.found.shifts.setdefault(name, OutputShift(setup.alpha))
@@ -177,7 +179,7 @@ class Work:
             self.found.failed += 1
             self.found.error = str(error)[:MAX_WORDS]
             return
-        difference = compare(comparable, {name: array for name, array in got.items() if name in comparable}, None, self._words)
+        difference = compare(comparable, {name: array for name, array in got.items() if name in comparable}, self._rules, self._words)
         self.found.total.merge(difference)
         for name, shift in self.found.shifts.items():
             if name in comparable and name in got and comparable[name].shape == got[name].shape:

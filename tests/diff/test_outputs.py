@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from inferd.diff.outputs import ARGMAX, MOST, MOST_MISMATCHES, NONE, Difference, Rule, compare
+from inferd.diff.outputs import ARGMAX, MOST, MOST_MISMATCHES, NONE, RANKED, Difference, Rule, compare
 
 RNG = np.random.default_rng(23)
 
@@ -156,3 +156,47 @@ def test_the_worst_request_is_last():
     }
     found = [(compare({"y": old}, {"y": new}).badness, name) for name, new in responses.items()]
     assert [name for _, name in sorted(found)] == list(responses)
+
+
+TEXTS = ["cat", "däg", "cat"]
+FORMS = {
+    "bytes": np.array([each.encode() for each in TEXTS], object),
+    "str": np.array(TEXTS, object),
+    "numpy's text": np.array(TEXTS),
+    "numpy's bytes": np.array([each.encode() for each in TEXTS]),
+}
+
+
+@pytest.mark.parametrize("got", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("expected", FORMS.values(), ids=FORMS)
+def test_text_is_the_same_in_each_form(expected, got):
+    found = one(expected, got)
+    assert (found.decisions, found.flips, found.changed_rows, found.mismatches) == (3, 0, 0, {})
+    assert one(expected, got[::-1]).flips == 0
+    assert one(expected, np.array(["cat", "dog", "cat"], object)).flips == 1
+
+
+def test_text_and_numbers_cannot_be_compared():
+    found = one(np.array([b"1"], object), np.array([1]))
+    assert found.mismatches == {"datatype BYTES became INT64": 1}
+
+
+def test_ranks_are_one_decision():
+    expected, got = (np.array(rows, object) for rows in ([["a", "b", "c"]] * 4, [["a", "c", "b"]] * 3 + [["b", "a", "c"]]))
+    found = compare({"y": expected}, {"y": got}, {"y": Rule(decide=RANKED)})
+    output = found.outputs["y"]
+    assert (output.decisions, output.flips, output.rankings, output.rank_changes) == (4, 1, 4, 4)
+    reordered = compare({"y": expected[:3]}, {"y": got[:3]}, {"y": Rule(decide=RANKED)})
+    assert (reordered.changed, reordered.flipped) == (0, 0)
+
+
+def test_a_label_and_its_scores_are_one_decision():
+    """Rows: the same; both flip; only the label does; only the scores do; a tie, which flips nothing."""
+    expected = {"label": np.array([0, 0, 0, 0, 0]), "p": floats([[0.9, 0.1]] * 4 + [[0.5, 0.5]])}
+    got = {"label": np.array([0, 1, 1, 0, 1]), "p": floats([[0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])}
+    found = compare(expected, got, {"p": Rule(of="label")})
+    label, scores = found.outputs.values()
+    assert (label.decisions, label.flips, label.max_flip_margin) == (5, 3, pytest.approx(0.8))
+    assert (scores.decisions, scores.flips, scores.joined, scores.rank_changes) == (0, 0, True, 2)
+    apart = compare(expected, got)
+    assert [each.flips for each in apart.outputs.values()] == [3, 2]
