@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from inferd.client_inputs.inputs import Array
+    from inferd.engine.places import Place
 
 __all__ = ["Description", "Local", "Response", "Target", "failure_over_http", "open_target", "require_client"]
 
@@ -187,13 +188,16 @@ class Remote:
 
 
 class Local:
-    """An engine in this process, over one file or folder. Of a repository only `model` is loaded when it is named. options: Engine's."""
+    """An engine in this process, over one file or folder, or a place. Of a repository only `model` is loaded when it is named. options:
+    Engine's."""
 
-    def __init__(self, path: Path, model: str | None, timeout_s: float, **options: Any) -> None:
+    def __init__(self, path: Path | Place, model: str | None, timeout_s: float, **options: Any) -> None:
         from inferd.engine.embedded import Engine
 
-        self._path = str(path)
-        own = [place for place in (path / (model or ""), path / f"{model}.onnx") if model and place.exists()]
+        own: list[Path] = []
+        if isinstance(path, Path):
+            own = [place for place in (path / (model or ""), path / f"{model}.onnx") if model and place.exists()]
+        self._path = str(path if isinstance(path, Path) else path.folder)
         self.engine = Engine(own[0] if own else path, **options)
         self._timeout_s = timeout_s
 

@@ -12,6 +12,7 @@ import sys
 import time
 
 from inferd.bench.server_side import rss_bytes
+from inferd.diff.sources import parse_source, place_of
 from inferd.errors import InferdError
 
 __all__ = ["loaded"]
@@ -34,8 +35,9 @@ def main() -> None:
     from inferd.engine import backend  # noqa: F401 - ONNX Runtime itself counts for neither
     from inferd.engine.embedded import Engine
 
+    place = place_of(parse_source(sys.argv[1]))
     before_bytes, before_ns = rss_bytes([os.getpid()]) or 0, time.perf_counter_ns()
-    with Engine(sys.argv[1]):
+    with Engine(place):
         load_ms = (time.perf_counter_ns() - before_ns) / 1e6
         held_bytes = (rss_bytes([os.getpid()]) or 0) - before_bytes
     print(json.dumps({"load_ms": load_ms, "memory_mib": held_bytes / 2**20}))

@@ -259,7 +259,7 @@ def loads(old: Source, new: Source) -> list[Change]:
     try:
         for turn in range(LOADS):
             side = turn % 3 > 0
-            sides[side].append(loaded((old, new)[side].path))
+            sides[side].append(loaded((old, new)[side].text))
     except InferdError:
         return []
     changes = []

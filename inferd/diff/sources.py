@@ -8,8 +8,7 @@ Both are asked through one interface (`client_inputs.targets`). Never in here: w
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -17,17 +16,19 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import Local, open_target
 from inferd.config import is_http
-from inferd.engine.places import MAX_VERSION
+from inferd.engine.content import files_of
+from inferd.engine.places import MAX_VERSION, version_place
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from inferd.client_inputs.inputs import Array
     from inferd.client_inputs.targets import Description, Target
+    from inferd.engine.places import Place
 
-__all__ = ["Source", "Where", "check_inputs", "parse_source"]
+__all__ = ["Source", "Where", "check_inputs", "parse_source", "place_of"]
 
 THREADS = 1  # of either model, which else chooses by its own timings at load: two loads of one model could differ by that alone
 HINT = "expected a model file, REPO/MODEL/VERSION, or a server as HOST:PORT/MODEL:VERSION"
@@ -50,8 +51,7 @@ def parse_source(text: str) -> Where:
         return on_server(f"{scheme}://{host}", name)
     path = Path(text)
     if path.exists():
-        version = path.name if path.is_dir() and is_version(path.name) and path.resolve().parent != path.resolve() else ""
-        return Where(text, None, version, is_local=True)
+        return Where(text, None, path.name if is_version_folder(path) else "", is_local=True)
     if text.startswith("unix:"):
         socket, _, name = text.partition(".sock/")
         return on_server(f"{socket}.sock" if name else text, name)
@@ -66,6 +66,11 @@ def on_server(target: str, name: str) -> Where:
     if version and not is_version(version):
         raise ConfigError(f"{target}/{name}: expected MODEL:VERSION with a number as version, got {version!r}")
     return Where(target, model or None, version)
+
+
+def is_version_folder(path: Path) -> bool:
+    """False of a model that has a number as its name: versions lie in it."""
+    return is_version(path.name) and path.is_dir() and not any(is_version(entry.name) and entry.is_dir() for entry in path.iterdir())
 
 
 def is_version(text: str) -> bool:
@@ -90,10 +95,8 @@ class Source:
         self.where = parse_source(text)
         self._stack = ExitStack()
         with ExitStack() as stack:
-            path = stack.enter_context(folder_of_version(Path(text))) if self.where.is_local and self.where.version else None
-            self.path = str(path or text)  # where it is loaded from, if it is
             if self.where.is_local:
-                self._target: Target = Local(Path(self.path), self.where.model, timeout_s, intra_op_threads=THREADS, instances=1)
+                self._target: Target = Local(place_of(self.where), self.where.model, timeout_s, intra_op_threads=THREADS, instances=1)
             else:
                 self._target = open_target(self.where.target, self.where.model, timeout_s, metadata, reach)
             stack.enter_context(self._target)
@@ -114,7 +117,9 @@ class Source:
     @property
     def nbytes(self) -> int:
         """Of a local model's files."""
-        path = Path(self.path)
+        path = Path(self.text)
+        if self.where.version:
+            return sum(file.stat().st_size for file in files_of(version_place(path), int(self.where.version)).values())
         entries = [path] if path.is_file() else [file for entry in path.iterdir() for file in (entry, *entry.rglob("*"))]
         return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
@@ -138,17 +143,9 @@ class Source:
         self._stack.close()
 
 
-@contextmanager
-def folder_of_version(path: Path) -> Iterator[Path]:
-    """A model's folder with one of its versions alone, by links: the version policy may leave that one out."""
-    version = path.resolve()
-    with tempfile.TemporaryDirectory(prefix="inferd-diff-") as folder:
-        model = Path(folder) / version.parent.name
-        model.mkdir()
-        for entry in version.parent.iterdir():
-            if entry == version or not is_version(entry.name):
-                (model / entry.name).symlink_to(entry)
-        yield model
+def place_of(where: Where) -> Path | Place:
+    """Of a local model: one of its versions alone, whatever the version policy says, or all of the file or folder."""
+    return version_place(Path(where.target)) if where.version else Path(where.target)
 
 
 def check_inputs(old: Source, new: Source) -> None:

@@ -29,6 +29,7 @@ from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.config import Settings
 from inferd.engine.conversion import Keep, converted
+from inferd.engine.places import Place
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument, RequestError
 
@@ -86,6 +87,8 @@ class LocalCall(Call):
 class Engine:
     """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
 
+    A Place is what `inferd.engine.places` has found, such as one version of a model.
+
     Options are the server settings of the same names, with the same defaults (docs/configuration.md). Raises ConfigError and StartError.
     Close it, or use it in a `with` statement.
 
@@ -94,7 +97,7 @@ class Engine:
 
     def __init__(
         self,
-        paths: str | Path | Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path] | Place,
         *,
         max_batch_size: int = 64,
         batching: Literal["auto", "on", "off"] = "auto",
@@ -123,7 +126,10 @@ class Engine:
         self._closed = False
         self._process = os.getpid()
         self._repository = Repository(settings, deliver=_deliver)
-        self._repository.load(_paths(paths))
+        if isinstance(paths, Place):
+            self._repository.load_places([paths])
+        else:
+            self._repository.load(_paths(paths))
 
     def infer(
         self,

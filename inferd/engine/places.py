@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +45,7 @@ __all__ = [
     "selected_versions",
     "shown",
     "survey",
+    "version_place",
     "warmup_file",
     "warmup_records",
 ]
@@ -62,7 +63,8 @@ _VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, w
 class Place:
     """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version; `repository` is
     the folder of models that was named, if one was. odd: folders that look like versions and are none.
-    config_called: what errors call a configuration that is no file of an operator."""
+    config_called: what errors call a configuration that is no file of an operator. only: the version that somebody named, which is
+    served alone, whatever the version policy says; 0: no one did."""
 
     name: str
     folder: Path | None
@@ -70,6 +72,7 @@ class Place:
     repository: Path | None = None
     odd: tuple[str, ...] = ()
     config_called: str = ""
+    only: int = 0
 
 
 class Stray(NamedTuple):
@@ -155,6 +158,15 @@ def find_place(paths: Sequence[str | Path | Root], name: str) -> Place | None:
     if len(found) > 1:
         raise _twice(name)
     return found[0] if found else None
+
+
+def version_place(folder: Path) -> Place:
+    """The model of which `folder` is a version, such as models/digits/3, with this version alone. Raises ConfigError and StartError."""
+    model, version = folder.parent.resolve(), folder.name
+    place = find_place([model], model.name)
+    if place is None or not _VERSION.fullmatch(version) or int(version) not in place.files:
+        raise ConfigError(f"models: {str(folder)!r} is no version of a model: {_VERSIONS}, with a model in it")
+    return replace(place, only=int(version))
 
 
 def _places_in(root: Root) -> list[Place | Failure]:
@@ -286,6 +298,8 @@ def selected_versions(written: Written, place: Place, also: Collection[int] = ()
         raise ConfigError(
             f"model {place.name!r} has no version folder{found}. {_VERSIONS.capitalize()}: put the model at {place.name}/1/model.onnx"
         )
+    if place.only:
+        return [(place.only, _file_of(written, place, place.only))]
     policy = written.config.version_policy
     there = sorted(place.files)
     if policy.HasField("specific"):

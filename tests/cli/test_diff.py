@@ -200,3 +200,22 @@ def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
     done = call("diff", "models/m/1", "models/m/9", "--random", 2)
     assert done.returncode == 2
     assert "there is no version 9 in models/m; there is 1, 2, 3" in done.stderr
+
+
+def test_versions_of_a_model_with_a_file_of_labels(call, inputs, tmp_path):
+    config = 'output { name: "p" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" } version_policy { specific { versions: 3 } }'
+    models.repository(tmp_path / "models", {"m": {1: linear(WEIGHTS), 2: linear(WEIGHTS), 3: linear(-WEIGHTS)}}, {"m": config})
+    (tmp_path / "models" / "m" / "labels.txt").write_text("a\nb\nc\nd\n")
+    for one, other, code in ("models/m/1", "models/m/2", 0), ("models/m/1", "old.onnx", 0), ("models/m/1", "models/m/3", 1):
+        done = call("diff", one, other, "--on", "requests", "--rows", 50, "--no-performance")
+        assert done.returncode == code, done.stdout + done.stderr
+    done = call("diff", "models/m/1", "models/m/2", "--random", 3, "--time", "1s", "--max-slower", "900%")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "load time" in done.stdout
+
+
+def test_a_model_named_by_a_number_is_no_version(call, inputs, tmp_path):
+    for number in ("1001", "1002"):
+        models.repository(tmp_path / "models", {number: {1: linear(WEIGHTS)}})
+    done = call("diff", "models/1001", "models/1002/1", "--random", 3, "--no-performance")
+    assert done.returncode == 0, done.stdout + done.stderr
