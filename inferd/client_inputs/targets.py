@@ -85,10 +85,17 @@ class Target(Protocol):
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Response: ...
 
 
-def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach = PLAINTEXT) -> Target:
+def open_target(
+    target: str,
+    model: str | None,
+    timeout_s: float,
+    metadata: Sequence[tuple[str, str]],
+    reach: Reach = PLAINTEXT,
+    request_id: str = "",
+) -> Target:
     """A server where `target` is a URL, or an address and no file of that name exists, else an engine over the file or folder."""
     if is_http(target):
-        return Remote(target, timeout_s, metadata, reach)
+        return Remote(target, timeout_s, metadata, reach, request_id)
     if Path(target).exists():
         if metadata:
             raise ConfigError(f"--metadata is for a server, and {target} runs in this process")
@@ -103,7 +110,7 @@ def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequ
         raise ConfigError(
             f"TARGET: {error}, or http://HOST:PORT for HTTP, or the path of an ONNX file or model repository that exists"
         ) from None
-    return Remote(str(address), timeout_s, metadata, reach)
+    return Remote(str(address), timeout_s, metadata, reach, request_id)
 
 
 def require_client() -> Any:
@@ -130,13 +137,14 @@ def failure_over_http(url: str, error: Any) -> InferdError:
 
 
 class Remote:
-    """A server on the other end of gRPC or HTTP: inferd, Triton or another that speaks the Open Inference Protocol."""
+    """A server on the other end of gRPC or HTTP: inferd, Triton or another that speaks the Open Inference Protocol. request_id: of each
+    inference; '': none."""
 
-    def __init__(self, address: str, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach) -> None:
+    def __init__(self, address: str, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach, request_id: str = "") -> None:
         self._library = require_client()
         with explained():
             self._client = self._library.Client(address, timeout=timeout_s, metadata=list(metadata), **reach.options(self._library))
-        self._address, self._reach = address, reach
+        self._address, self._reach, self._request_id = address, reach, request_id or None
 
     def __enter__(self) -> Self:
         return self
@@ -166,9 +174,8 @@ class Remote:
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Response:
         words = {spec.name: spec.datatype for spec in description.inputs}
-        response = self._call(
-            self._client.infer, "", description.model, inputs, outputs=list(outputs) or None, version=description.version, datatypes=words
-        )
+        options = {"outputs": list(outputs) or None, "version": description.version, "datatypes": words, "request_id": self._request_id}
+        response = self._call(self._client.infer, "", description.model, inputs, **options)
         return Response(response.model_version, dict(response))
 
     def _call(self, method: Any, lacks: str, *arguments: Any, **options: Any) -> Any:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from inferd._core.batching.tap import UNTAPPED
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import Local, open_target
 from inferd.config import is_http
@@ -98,7 +99,7 @@ class Source:
             if self.where.is_local:
                 self._target: Target = Local(place_of(self.where), self.where.model, timeout_s, intra_op_threads=THREADS, instances=1)
             else:
-                self._target = open_target(self.where.target, self.where.model, timeout_s, metadata, reach)
+                self._target = open_target(self.where.target, self.where.model, timeout_s, metadata, reach, UNTAPPED)
             stack.enter_context(self._target)
             self.model = self.where.model or model or self._target.only_model()
             self.description: Description = self._target.describe(self.model, self.where.version)

@@ -184,10 +184,13 @@ def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
                 assert done.returncode == code, done.stdout + done.stderr
         done = call("diff", f"{address}/m:1", f"{address}/m:2", "--random", 3, "--time", "1s", "--max-slower", "900%")
         assert (done.returncode, "p50" in done.stdout, "memory" in done.stdout) == (0, True, False), done.stdout
+        for seed in range(10):
+            done = call("infer", address, "m", "--random", "--shape", "x:50,8", "--seed", seed)
+            assert done.returncode == 0, done.stdout + done.stderr
     for version, code in (2, 0), (3, 1):  # on what the server has recorded meanwhile
         done = call("diff", "models/m/1", f"models/m/{version}", "--on", "recorded", "--no-performance")
         assert done.returncode == code, done.stdout + done.stderr
-    assert "requests of recorded" in done.stdout
+    assert "\non   10 requests of recorded\n" in done.stdout, "its own requests are not recorded"
     done = call("diff", "models/m/1", "models/m/2", "--on", "recorded", "--first", "7", "--no-performance")
     assert "NEW gives the same predictions on all 7 requests" in done.stdout
     (tmp_path / "other.onnx").write_bytes(models.add())

@@ -2,6 +2,8 @@ from typing import Any, final
 
 from inferd._core.batching.request import Request
 
+UNTAPPED: str
+
 @final
 class Tapped:
     @property

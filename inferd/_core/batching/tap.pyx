@@ -9,6 +9,8 @@ from inferd._core.grpc.message cimport Message
 
 import os
 
+UNTAPPED = "inferd-diff"        # the id of requests that compare models: they are no traffic
+
 cdef enum:
     MAX_HELD = 16384
     MAX_HELD_NBYTES = 64 << 20
@@ -33,7 +35,8 @@ cdef class Tapped:
 
 cdef class Tap:
     """Sees the requests that the models it is put on have answered (Model.tap); keeps a share of them until `take`. A request whose
-    deadline passes is one of them, with DeadlineExceeded. One that its client cancels earlier is not.
+    deadline passes is one of them, with DeadlineExceeded. One that its client cancels earlier is not. It never keeps one whose id is
+    UNTAPPED.
 
     share: 0 to 1. sticky: a request is in the share by a hash of its id, the same in all processes; one without an id by chance.
     max_held, max_held_nbytes: room for what waits and what the consumer has taken and not let go of. Newer ones are dropped then.
@@ -74,7 +77,9 @@ cdef class Tap:
             self.drawn ^= self.drawn >> 7
             self.drawn ^= self.drawn << 17
             draw = self.drawn
-        return draw >> 32 < self.threshold
+        if draw >> 32 >= self.threshold:
+            return False
+        return getattr(request, "id", "") != UNTAPPED
 
     cdef Tapped keep(self, Request request, object error):
         cdef Py_ssize_t nbytes

@@ -10,7 +10,7 @@ import pytest
 
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
-from inferd._core.batching.tap import Tap
+from inferd._core.batching.tap import UNTAPPED, Tap
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.message import Message
 from inferd._core.inference.path import ModelInfer, ModelStreamInfer
@@ -217,3 +217,12 @@ def test_what_goes_wrong_in_a_tap_does_not_reach_the_client(caplog: pytest.LogCa
     batch.deliver()
     assert caller.response is not None
     assert "could not be tapped" in caplog.text
+
+
+def test_requests_that_compare_models_are_not_kept() -> None:
+    tap = Tap()
+    queue = tapped_batcher(tap)
+    answer_wire(queue, UNTAPPED)
+    answer_wire(queue, "a")
+    assert [each.request.id for each in tap.take()] == ["a"]
+    assert (tap.seen, tap.offered, tap.dropped) == (2, 1, 0)
