@@ -79,6 +79,14 @@ class Diff(click.Command):
 @click.option(
     "--max-slower", default="5%", callback=between(0.001, 10), metavar="SHARE", show_default=True, help="Slower p50 that is allowed."
 )
+@click.option(
+    "--max-worse",
+    default="5%",
+    callback=SHARE,
+    metavar="SHARE",
+    show_default=True,
+    help="With --truth: rows that NEW may get wrong more often, as far as the rows tell.",
+)
 @click.option("--no-performance", is_flag=True, help="Compare predictions only.")
 @click.option("--time", "seconds", type=Duration(), default="30s", show_default=True, help="For performance, at most.")
 @click.option("--worst", type=Whole(0, 1000), default=5, show_default=True, help="How many of the requests that differ most to show.")
@@ -108,6 +116,7 @@ def diff(
     max_changed: float,
     max_flips: float,
     max_slower: float,
+    max_worse: float,
     no_performance: bool,
     seconds: float,
     worst: int,
@@ -168,7 +177,7 @@ def diff(
             f"{len(requests):,} requests of {on}" if on is not None else f"{len(requests):,} random requests (seed {seed})",
             rules=rules,
             default=default,
-            limits=Limits(max_changed, max_flips, max_slower),
+            limits=Limits(max_changed, max_flips, max_slower, max_worse),
             worst=worst,
             seconds=0.0 if no_performance else seconds,
             seed=seed,

@@ -124,6 +124,7 @@ def limits(report: Report) -> dict[str, object]:
         "changed requests": f"{100 * report.limits.max_changed:g} %",
         "flipped requests": f"{100 * report.limits.max_flips:g} %",
         "slower": f"{100 * report.limits.max_slower:g} %",
+        "right less often": f"{100 * report.limits.max_worse:g} %",
     }
     return found | {
         f"tolerance of {name}": f"{absolute:.3g} + {relative:.3g} of the value" for name, (absolute, relative) in report.tolerances.items()

@@ -3,7 +3,8 @@
 A share of requests is judged by its interval (Clopper and Pearson 1934). It is worse where all of the interval is beyond the limit, the
 same where none of it is, else inconclusive. A limit of 0 is different: one request breaks it, and none keeps it on these requests.
 
-Where the truth is known, being right is what counts instead: McNemar's exact test of the rows that only one of the two gets right.
+Where the truth is known, being right is what counts instead: McNemar's exact test of the rows that only one of the two gets right. If it
+finds nothing, and the interval of the difference goes beyond a limit, the rows are too few to tell: inconclusive.
 Performance is worse where an interval says so; it is inconclusive where p50's does not tell. Never in here: measuring, how words look.
 """
 
@@ -86,7 +87,13 @@ def correct(report: Report) -> list[tuple[str, Word, str]]:
     said += f": of {apart:,} rows that only one gets right, OLD gets {truth.only_old:,} (p = {chance:.2g})" if apart else ""
     spread = NormalDist().inv_cdf(0.975) * math.sqrt(max(apart - (truth.only_new - truth.only_old) ** 2 / rows, 0)) / rows
     said += f"; the difference is {100 * (new - old):+.2g} ({100 * (new - old - spread):+.2g} to {100 * (new - old + spread):+.2g}) points"
-    return [("truth", Word.WORSE if chance < 1 - CONFIDENCE and new < old else Word.SAME, said)]
+    if chance < 1 - CONFIDENCE and new < old:
+        return [("truth", Word.WORSE, said)]
+    if new - old - spread < -report.limits.max_worse:
+        return [
+            ("truth", Word.INCONCLUSIVE, f"{said}, which {rows:,} rows cannot hold against the limit of {percent(report.limits.max_worse)}")
+        ]
+    return [("truth", Word.SAME, said)]
 
 
 def mcnemar(one: int, other: int) -> float:

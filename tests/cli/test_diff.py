@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -222,3 +223,23 @@ def test_a_model_named_by_a_number_is_no_version(call, inputs, tmp_path):
         models.repository(tmp_path / "models", {number: {1: linear(WEIGHTS)}})
     done = call("diff", "models/1001", "models/1002/1", "--random", 3, "--no-performance")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ranks_and_scores_are_one_decision(call, inputs, tmp_path):
+    """NEW is another model: its first classes are counted once, and the order of the others apart."""
+    steps = 'output: "p" name: "class" steps { top_k { k: 3 labels: "labels.txt" } }'
+    config = f"version_policy {{ all {{ }} }} inferd {{ postprocess {{ {steps} }} }}"
+    moved = WEIGHTS + RNG.normal(scale=0.1, size=WEIGHTS.shape).astype(np.float32)
+    models.repository(tmp_path / "models", {"m": {1: linear(WEIGHTS), 2: linear(moved)}}, {"m": config})
+    (tmp_path / "models" / "m" / "labels.txt").write_text("a\nb\nc\nd\n")
+    call("diff", "models/m/1", "models/m/2", "--on", "requests", "--no-performance", "--json", "d.json", "--html", "d.html")
+    ranks = [np.argsort(-(inputs @ weights), axis=1, kind="stable")[:, :3] for weights in (WEIGHTS, moved)]
+    flips, orders = int((ranks[0] != ranks[1])[:, 0].sum()), int((ranks[0] != ranks[1]).any(axis=1).sum())
+    report = json.loads((tmp_path / "d.json").read_text())
+    found = report["difference"]["outputs"]
+    assert 0 < flips < orders
+    assert (found["class_label"]["decisions"], found["class_label"]["decision_flips"]) == (1000, flips)
+    assert found["class_label"]["rank_changes"] == orders
+    assert [name for name, each in found.items() if each["decisions"]] == ["class_label"]
+    assert f"NEW decides {flips} of 1,000 requests differently" in report["verdict"]["checks"][2][2]
+    assert set(re.findall(r"(?:Flips|Decisions) of (\w+)", (tmp_path / "d.html").read_text())) == {"class_label"}

@@ -84,6 +84,15 @@ def test_the_truth_judges_where_it_is_known(only_old, only_new, word):
     assert found.sentence.startswith("NEW is right in ")
 
 
+@pytest.mark.parametrize(("rows", "limit", "word"), [(89, 0.05, Word.INCONCLUSIVE), (89, 0.1, Word.SAME), (400, 0.05, Word.SAME)])
+def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word):
+    """Four rows that only OLD gets right: by chance, or 4.5 points (0.2 to 8.8) of 89."""
+    found = report(of(0, 100), truth=Truth("p", both=rows - 4, only_old=4), limits=Limits(max_worse=limit))
+    said = {name: said for name, _, said in found.checks}["truth"]
+    assert found.word is word
+    assert ("which 89 rows cannot hold against the limit of 5 %" in said) == (word is Word.INCONCLUSIVE)
+
+
 @pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (5, 5), (9, 1), (1, 9), (40, 55), (300, 220), (2000, 1)])
 def test_mcnemar(one, other):
     count = one + other
