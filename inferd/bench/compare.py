@@ -66,9 +66,9 @@ class Comparison(msgspec.Struct):
     rounds: int = 0  # of each load, at least
 
     @property
-    def exit_code(self) -> int:
-        """1 if anything became worse, 0 else."""
-        return int(any(change.verdict == "worse" for change in self.changes))
+    def worse(self) -> bool:
+        """Whether anything became worse."""
+        return any(change.verdict == "worse" for change in self.changes)
 
     @property
     def unclear(self) -> int:

@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = ["Conclusion", "Confidence", "Word", "as_fields", "beside", "conclude", "conditions_of", "failing", "of_comparison", "slo_of"]
+__all__ = [
+    "Conclusion",
+    "Confidence",
+    "Word",
+    "as_fields",
+    "beside",
+    "conclude",
+    "conditions_of",
+    "failing",
+    "is_client_bound",
+    "of_comparison",
+    "slo_of",
+]
 
 FEW, FEW_FOR_P99 = 100, 1000  # requests
 STEADY = 0.10  # rounds whose rates differ by less are alike
@@ -99,6 +111,12 @@ def beside(report: Report) -> list[str]:
     if report.kind == "search" and found.word is Word.KEPT:
         said = (*words[:1], "stopped: ")
     return [text for text in words if not text.startswith(said) and text not in found.sentence]
+
+
+def is_client_bound(report: Report) -> bool:
+    """Whether the generator was the limit of anything that the report rests on. A search goes on past such a rate: there its verdict
+    says it."""
+    return conclude(report).client_bound or (report.kind != "search" and any(one.client_bound for one in report.measurements))
 
 
 def as_fields(found: Conclusion) -> dict[str, Any]:

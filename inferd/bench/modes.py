@@ -91,19 +91,22 @@ class Outcome(NamedTuple):
 
     @property
     def clean(self) -> bool:
-        """For the exit code: no response was wrong, and none failed where a mode does not go looking for failures."""
-        return self.is_clean()
-
-    def is_clean(self, *, may_fail: bool = False) -> bool:
-        """may_fail: somebody said how many requests may fail, and that is judged elsewhere."""
-        if self.ended or any(m.verified and m.verified.wrong for m in self.measurements):
+        """It came to its end, nothing failed, and a question was answered."""
+        if self.ended or self.has_failed():
             return False
         if isinstance(self.findings, findings.Search):
             return self.findings.confirmed
         if isinstance(self.findings, findings.Stress):
             return any(m.requests_per_second for m in self.measurements)
-        lost = any(m.failed or m.unfinished for m in self.measurements) and not may_fail
-        return not lost and not any(m.lacked_connections for m in self.measurements)
+        return not any(m.lacked_connections for m in self.measurements)
+
+    def has_failed(self, *, may_fail: bool = False) -> bool:
+        """Whether responses were wrong, or requests failed where a mode does not go looking for failures. may_fail: somebody said how
+        many requests may fail, and that is judged elsewhere."""
+        if any(m.verified and m.verified.wrong for m in self.measurements):
+            return True
+        excused = may_fail or isinstance(self.findings, findings.Search | findings.Stress)
+        return not excused and any(m.failed or m.unfinished for m in self.measurements)
 
 
 def carry_out(mode: Mode, run: Run, tell: Callable[[Progress], None] | None = None) -> Outcome:

@@ -1,15 +1,14 @@
 """The `inferd` command: one module a verb, imported only when it is called, so that `inferd --help` stays quick.
 
-Exit codes: 0 done, 1 a request was rejected, something asked for is not there or stdout cannot be written, 2 a wrong setting or
-usage, 3 could not start, 130 Ctrl-C.
-An error that inferd raises on purpose is one line on stderr, never a traceback; nor is Ctrl-C one, whenever it comes.
+Exit codes are those of inferd/cli/exit_codes.py. An error that inferd raises on purpose is one line on stderr, never a traceback; nor is
+Ctrl-C one, whenever it comes.
 """
 
 from __future__ import annotations
 
 import sys
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # ExitCode.INTERRUPTED, before anything is imported
 
 try:
     import signal
@@ -25,6 +24,7 @@ try:
 
     import click
 
+    from inferd.cli.exit_codes import ExitCode
     from inferd.cli.say import colours, complain, one_line, say
     from inferd.cli.verbs import VERBS, program  # which makes texts and options, and that takes longest
     from inferd.errors import ConfigError, InferdError, StartError
@@ -84,7 +84,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.Abort:
         return INTERRUPTED
     except SystemExit as error:  # click's own end, such as after a broken pipe
-        return error.code if isinstance(error.code, int) else 1
+        return error.code if isinstance(error.code, int) else ExitCode.FAILED
     except InferdError as error:
         said = str(error)
         complain(said if isinstance(error, (ConfigError, StartError)) else one_line(said))  # these are our own words, often a list
@@ -95,12 +95,12 @@ def run(args: Sequence[str] | None = None) -> int:
         silence(sys.stdout)
         with suppress(OSError):  # stderr neither: a terminal that has gone
             click.echo(f"inferd: stdout cannot be written: {error.strerror}", err=True)
-        return 1
+        return ExitCode.FAILED
     return int(code or 0)
 
 
-def exit_code(error: InferdError) -> int:
-    return 2 if isinstance(error, ConfigError) else 3 if isinstance(error, StartError) else 1
+def exit_code(error: InferdError) -> ExitCode:
+    return ExitCode.USAGE if isinstance(error, ConfigError) else ExitCode.UNABLE if isinstance(error, StartError) else ExitCode.FAILED
 
 
 def raised_by_echo(error: OSError) -> bool:

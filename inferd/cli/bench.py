@@ -1,9 +1,4 @@
-"""`inferd bench`: loads on a server or on in-process ONNX Runtime, and a report of what they showed. Parses flags; inferd.bench measures.
-
-Exit codes: 0 clean; 1 answers were wrong, errors came, nothing was answered or verified, not all was verified that was to be, it ended
-early or did not finish, a file cannot be written, a version is worse than the one before it, or LoadGen calls its run invalid; 2 usage;
-130 Ctrl-C, after the partial report.
-"""
+"""`inferd bench`: loads on a server or on in-process ONNX Runtime, and a report of what they showed. Flags only; inferd.bench measures."""
 
 from __future__ import annotations
 
@@ -17,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from inferd.cli.duration import Duration
+from inferd.cli.exit_codes import ExitCode, of_verdict
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
 from inferd.cli.say import echo, one_line, say
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-INTERRUPTED = 130
 CLIENT_BOUND, INCONCLUSIVE = "client-bound", "inconclusive"
 RESERVED = frozenset(
     {
@@ -157,7 +152,7 @@ class Bench(click.Command):
     click.option("--atol", type=Fraction(0), help="Absolute tolerance.  [default: 0.00001]"),
 )
 @of_group(
-    "For CI: exit code 1",
+    "For CI: what makes a run fail, with exit code 1",
     click.option("--fail-if", multiple=True, metavar="'p99>50ms,errors>0.1%'", help="Fail if a figure is beyond this; also rate<1000."),
     click.option("--fail-on", multiple=True, type=click.Choice([CLIENT_BOUND, INCONCLUSIVE]), help="Fail if the verdict is this."),
 )
@@ -276,20 +271,18 @@ def reject_shared(outputs: dict[str, str]) -> None:
         )
 
 
-def exit_code(made: Report, outcome: Outcome, fail_on: Sequence[str]) -> int:
-    from inferd.bench.conclusion import conclude, conditions_of, failing
+def exit_code(made: Report, outcome: Outcome, fail_on: Sequence[str]) -> ExitCode:
+    """The verdict's own code; FAILED also where requests failed beside another verdict, or a flag asks for that."""
+    from inferd.bench.conclusion import Word, conclude, conditions_of, is_client_bound
     from inferd.bench.conditions import ERRORS
 
     if outcome.ended == "interrupted":
-        return INTERRUPTED
-    worse = any(change["verdict"] == "worse" for comparison in made.summary.get("comparisons", []) for change in comparison["changes"])
-    unverified = made.is_unverified or made.unchecked > 0
-    asked = conditions_of(made)
-    clean = outcome.is_clean(may_fail=any(each.figure == ERRORS for each in asked)) and not failing(made)
-    verdict = conclude(made)
-    says_nothing = verdict.word.mark == "doubt"
-    clean = clean and not (CLIENT_BOUND in fail_on and verdict.client_bound) and not (INCONCLUSIVE in fail_on and says_nothing)
-    return int(not clean or worse or made.summary.get("valid") is False or not made.answered or unverified)
+        return ExitCode.INTERRUPTED
+    word = conclude(made).word
+    unwanted = (CLIENT_BOUND in fail_on and is_client_bound(made)) or (INCONCLUSIVE in fail_on and word is Word.INCONCLUSIVE)
+    if unwanted or outcome.has_failed(may_fail=any(each.figure == ERRORS for each in conditions_of(made))):
+        return ExitCode.FAILED
+    return of_verdict(word.value)
 
 
 def settings_of(given: dict[str, Any], load: Load, spin: bool | None) -> dict[str, Any]:

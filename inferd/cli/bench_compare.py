@@ -1,5 +1,4 @@
-"""`inferd bench compare`: holds two saved reports against each other. Exit code 1 if anything became worse; with --fail-on-unclear, also
-if that cannot be said of a figure. Measures nothing."""
+"""`inferd bench compare`: holds two saved reports against each other. Measures nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.exit_codes import ExitCode, of_verdict, sentence
 from inferd.cli.say import echo
 from inferd.cli.typed import typed
 
@@ -34,7 +34,7 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
     return read
 
 
-@click.command
+@click.command(epilog=sentence("bench compare"))
 @click.argument("before", type=click.Path())
 @click.argument("after", type=click.Path())
 @click.option("--threshold", default="5%", callback=between(0, 1), metavar="SHARE", show_default=True, help="Ignore smaller changes.")
@@ -54,7 +54,7 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
     show_default=True,
     help="Without rounds: how much two runs of one server may differ.",
 )
-@click.option("--fail-on-unclear", is_flag=True, help="Exit code 1 also if any figure is unclear.")
+@click.option("--fail-on-unclear", is_flag=True, help="Fail (exit code 1) also if any figure is unclear.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("--html", metavar="FILE", help="Write a page to look at: one file, with a chart.")
 @click.option("--force", is_flag=True, help="Compare different models or loads, too.")
@@ -74,12 +74,10 @@ def compare(
     With four rounds or more on each side (--rounds, --versions), a figure is worse if it changed by more than the threshold, and its
     confidence interval leaves out zero. Single runs do not show how much two runs differ, so there the whole interval must lie beyond
     the margin. Failures, silences and multiples always count: docs/measuring.md has the limits.
-
-    Exit code 1 if anything became worse, 2 if the reports cannot be compared.
     """
     from inferd.bench import compare as comparing
+    from inferd.bench import conclusion, report, verdicts
     from inferd.bench import html as pages
-    from inferd.bench import report, verdicts
 
     if html:
         report.check_writable(html)
@@ -90,7 +88,9 @@ def compare(
     if html:
         report.write_text(html, pages.comparison_page(made, typed("bench", ["compare", *(click.get_current_context().obj or [])])))
     echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, coloured))
-    return made.exit_code or int(fail_on_unclear and made.unclear > 0)
+    if made.worse or (fail_on_unclear and made.unclear):
+        return ExitCode.FAILED
+    return of_verdict(conclusion.of_comparison(made).word.value)
 
 
 def coloured(verdict: str, text: str) -> str:

@@ -1,5 +1,4 @@
-"""`inferd bench report`: shows a saved report again, on the terminal or as a page. Exit codes: 0 shown, 2 the file is no report.
-Measures nothing."""
+"""`inferd bench report`: shows a saved report again, on the terminal or as a page. Measures nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.exit_codes import ExitCode, sentence
 from inferd.cli.say import echo
 from inferd.errors import ConfigError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 
-@click.command
+@click.command(epilog=sentence("bench report"))
 @click.argument("file", type=click.Path())
 @click.option("--html", metavar="FILE", help="Write the page to look at: one file, with charts.")
 @click.option("--csv", metavar="FILE", help="Write one line a measurement.")
@@ -43,4 +43,4 @@ def report(file: str | Path, html: str | None, csv: str | None) -> int:
             reports.write_text(path, text)
     if shown:
         echo(shown)
-    return 0
+    return ExitCode.OK

@@ -1,6 +1,6 @@
 """`inferd check`: everything in a model repository, and in the settings, that keeps a model from being served or has no effect.
 
-A server says one fault of each model when it starts; this lists all of them. Exit code 0: all can be served, 1: something cannot.
+A server says one fault of each model when it starts; this lists all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from inferd.cli.exit_codes import ExitCode
 from inferd.cli.named_files import missing_files
 from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.cli.say import printable
@@ -52,10 +53,10 @@ def check(settings: Settings, origins: dict[str, str], as_json: bool, no_load: b
         raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd check models`")
     findings = _findings(settings, origins, loads=not no_load)
     if not as_json:
-        return 1 if _show(findings) else 0
+        return ExitCode.FAILED if _show(findings) else ExitCode.OK
     listed = list(findings)
     click.echo(json.dumps([finding._asdict() for finding in listed], indent=2))
-    return 1 if any(finding.kind == "rejected" for finding in listed) else 0
+    return ExitCode.FAILED if any(finding.kind == "rejected" for finding in listed) else ExitCode.OK
 
 
 def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> Iterator[Finding]:

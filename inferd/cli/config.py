@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from inferd.cli.exit_codes import ExitCode
 from inferd.cli.named_files import missing_files
 from inferd.cli.options import GROUPS, SettingsCommand, takes_settings
 from inferd.cli.say import complain
@@ -30,7 +31,7 @@ __all__ = ["config", "markdown"]
 def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdown: bool) -> int:
     """Show every setting, its value and where it came from.
 
-    Below the settings stands the most memory that they allow. Exit code 1 if a file that they name is not there.
+    Below the settings stands the most memory that they allow.
     """
     if as_markdown:
         click.echo(markdown())
@@ -48,8 +49,8 @@ def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdo
         missing = list(missing_files(settings, origins))
         for setting, why in missing:
             complain(f"{setting}: {why}")
-        return 1 if missing else 0
-    return 0
+        return ExitCode.FAILED if missing else ExitCode.OK
+    return ExitCode.OK
 
 
 def memory(settings: Settings, limit_bytes: int) -> str:

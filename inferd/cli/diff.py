@@ -1,5 +1,4 @@
-"""`inferd diff`: two models held against each other before one takes the other's place. Exit codes: 0 same, 1 worse, 2 inconclusive, or
-the two cannot be compared."""
+"""`inferd diff`: two models held against each other before one takes the other's place."""
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ import click
 
 from inferd.cli.bench_compare import between
 from inferd.cli.duration import Duration, timeout_option
+from inferd.cli.exit_codes import ExitCode, of_verdict
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import complain, echo, one_line, say
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 SHARE = between(0, 1.01)
-INCONCLUSIVE = 2  # the exit code of Word.INCONCLUSIVE
 COLOURS = {"WORSE": "red", "SAME": "green", "INCONCLUSIVE": "yellow"}
 
 
@@ -56,7 +55,7 @@ class Diff(click.Command):
         except Exception as error:
             traceback.print_exc()
             complain(one_line(f"a fault of inferd itself ({type(error).__name__}: {error}): the two models were not compared"))
-        return INCONCLUSIVE
+        return ExitCode.UNABLE
 
 
 @click.command(cls=Diff)
@@ -130,8 +129,7 @@ def diff(
 ) -> int:
     """Compare two models: predictions on the same requests, and what a request costs.
 
-    OLD and NEW are model files, a version in a repository (models/digits/3), or models on servers (HOST:PORT/MODEL:VERSION). Exit code 0
-    if NEW is the same, 1 if it is worse, 2 if that cannot be said.
+    OLD and NEW are model files, a version in a repository (models/digits/3), or models on servers (HOST:PORT/MODEL:VERSION).
 
     \b
     inferd diff old.onnx new.onnx --random 1000
@@ -200,7 +198,7 @@ def diff(
     else:
         echo(words.plain(report, coloured))
     assert report.verdict is not None
-    return report.verdict.word.exit_code
+    return of_verdict(report.verdict.word.value)
 
 
 def as_json(report: Any) -> str:

@@ -1,6 +1,6 @@
 """`inferd doctor`: what this machine and installation can do for the settings given, and what is missing. Changes nothing.
 
-What is asked for is tried, not believed: each execution provider runs a model of one node. Exit code 1 if something asked for is not there.
+What is asked for is tried, not believed: each execution provider runs a model of one node.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from inferd import __version__, descriptors
+from inferd.cli.exit_codes import ExitCode
 from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell, without_secrets
 from inferd.engine.remote import local_paths
@@ -71,14 +72,14 @@ class Finding(NamedTuple):
 def doctor(settings: Settings, origins: dict[str, str], as_json: bool) -> int:
     """Show what this machine and installation can do, and what is missing.
 
-    With PATH, also how each model would run, and why. Exit code 1 if something that the settings ask for is missing.
+    With PATH, also how each model would run, and why.
     """
     findings = list(examine(settings, origins))
     if as_json:
         click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         _show(findings)
-    return 1 if any(finding.missing for finding in findings) else 0
+    return ExitCode.FAILED if any(finding.missing for finding in findings) else ExitCode.OK
 
 
 def _show(findings: list[Finding]) -> None:

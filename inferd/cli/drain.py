@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from inferd.cli.duration import timeout_option
+from inferd.cli.exit_codes import ExitCode
 from inferd.cli.number import Whole
 from inferd.errors import ConfigError, InferdError
 
@@ -31,7 +32,7 @@ def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
     """Tell a server of this machine to stop, and wait until it has.
 
     PID is its process, or the number in --pid-file. The server says NOT_SERVING for its --lame-duck-s, then accepts nothing new, answers
-    what it has, and ends. For preStop hooks: the exit code is 0 once it has ended, and 1 if it did not end in time or was cut off.
+    what it has, and ends. For preStop hooks.
     """
     if (pid is None) == (pid_file is None):
         raise click.UsageError("expected PID or --pid-file, one of them")
@@ -56,7 +57,7 @@ def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
         raise InferdError(f"process {number} belongs to another user") from None
     finally:
         os.close(handle)
-    return 0
+    return ExitCode.OK
 
 
 def read(path: Path | None) -> int:

@@ -1,8 +1,4 @@
-"""`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. Parses flags; inferd.features does it.
-
-Exit codes: 0 written, and its responses are scikit-learn's, or --allow-differences was given; 1 they differ, nothing is written; 2 usage,
-or what cannot be converted; 3 a library is missing.
-"""
+"""`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. Parses flags; inferd.features does it."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.exit_codes import ExitCode
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.say import say
 
@@ -105,7 +102,7 @@ def export(
         force=force,
     )
     _show(exported, tolerance)
-    return 0 if exported.files else 1
+    return ExitCode.OK if exported.files else ExitCode.FAILED
 
 
 def _show(exported: Exported, tolerance: float) -> None:

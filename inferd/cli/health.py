@@ -6,6 +6,7 @@ import click
 
 from inferd.cli.asking import opened
 from inferd.cli.duration import timeout_option
+from inferd.cli.exit_codes import ExitCode
 from inferd.cli.reaching import reaches_by_tls
 from inferd.cli.say import say
 from inferd.client_inputs.reach import Reach
@@ -33,7 +34,7 @@ def health(target: Address | str, service: str, timeout: float, reach: Reach) ->
     """Ask a server, or its model SERVICE, whether it takes requests.
 
     TARGET is host:port, unix:/path or unix:@name for gRPC, or a URL for HTTP: http://host:port or https://host:port. No token is
-    needed. For probes: the exit code is 0 for SERVING, and 1 for everything else, no response included.
+    needed. For probes: the exit code is the response.
 
     \b
     inferd health localhost:8001
@@ -42,7 +43,7 @@ def health(target: Address | str, service: str, timeout: float, reach: Reach) ->
     """
     status = ask(target, service, timeout, reach)
     say(status)
-    return 0 if status == "SERVING" else 1
+    return ExitCode.OK if status == "SERVING" else ExitCode.FAILED
 
 
 def ask(target: Address | str, service: str, timeout_s: float, reach: Reach) -> str:

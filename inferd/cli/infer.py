@@ -1,7 +1,4 @@
-"""`inferd infer`: one request, to a server over gRPC or HTTP, or to a model file in this process; prints the named outputs.
-
-Exit codes: 0 answered, 1 rejected or not reachable, 2 usage.
-"""
+"""`inferd infer`: one request, to a server over gRPC or HTTP, or to a model file in this process; prints the named outputs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`inferd tune`: the settings that serve a model best on this machine, measured, and a configuration that has them.
-
-Exit codes: 0 done, 1 no settings that were tried keep the target, or none were tried, 2 usage,
-3 the model cannot be served, 130 Ctrl-C, after the table.
-"""
+"""`inferd tune`: the settings that serve a model best on this machine, measured, and a configuration that has them."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from inferd.cli.duration import Duration
+from inferd.cli.exit_codes import ExitCode, of_verdict
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.say import echo, one_line, say
 from inferd.cli.serve import require_onnxruntime
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
-INTERRUPTED = 130
 MOST_ROWS = 1024  # of a batch, unless --batch-sizes says otherwise
 ALIKE = (
     "the model pads, and no requests of unequal length are seen, so no buckets are tried: give texts or arrays as unequal as those that "
@@ -162,7 +158,7 @@ def tune(**given: Any) -> int:
             click.echo(said)
         if failures:
             raise InferdError("; ".join(failures))
-        return INTERRUPTED if tuned.interrupted else int(not tuned.kept or tuned.out_of_time)
+        return ExitCode.INTERRUPTED if tuned.interrupted else of_verdict(made.verdict["word"])
 
 
 def report_of(given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, notices: list[str]) -> Report:

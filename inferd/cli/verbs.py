@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from inferd import __version__
+from inferd.cli.exit_codes import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +65,9 @@ class Program(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        return cast(click.Command, getattr(import_module(f"inferd.cli.{cmd_name}"), cmd_name))
+        command = cast(click.Command, getattr(import_module(f"inferd.cli.{cmd_name}"), cmd_name))
+        command.epilog = sentence(cmd_name)
+        return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in VERBS:

@@ -16,15 +16,11 @@ FORMAT = 1
 
 
 class Word(Enum):
-    """The verdict; its exit code is its place."""
+    """The verdict."""
 
     SAME = "SAME"
     WORSE = "WORSE"
     INCONCLUSIVE = "INCONCLUSIVE"
-
-    @property
-    def exit_code(self) -> int:
-        return list(Word).index(self)
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -22,21 +22,21 @@ def test_a_slower_server_is_worse():
     p50 = figure(made, "p50")
     assert p50.low < p50.change < p50.high
     assert p50.change == pytest.approx(1.4, abs=0.05)
-    assert made.exit_code == 1
+    assert made.worse
 
 
 def test_a_faster_server_is_better():
     sides = [[measurement(seed=seed, slower=slower, rate=rate)] for seed, slower, rate in ((1, 60.0, 200.0), (2, 10.0, 1000.0))]
     made = compare_measurements(*sides)
     assert {verdicts(made)[name] for name in ("p50", "p99", "requests/s")} == {"better"}
-    assert made.exit_code == 0
+    assert not made.worse
 
 
 def test_the_same_server_is_the_same():
     made = compare(sample(measurements=[measurement(seed=1)]), sample(measurements=[measurement(seed=2)]))
     assert verdicts(made)["requests/s"] == "same"
     assert {"worse", "better"}.isdisjoint(verdicts(made).values())
-    assert made.exit_code == 0
+    assert not made.worse
 
 
 def run_of_a_server(numbers: np.random.Generator, slower: float = 1.0) -> Measurement:
@@ -55,8 +55,8 @@ def run_of_a_server(numbers: np.random.Generator, slower: float = 1.0) -> Measur
 def test_single_runs_of_one_server_are_rarely_worse():
     numbers = np.random.default_rng(5)
     pairs = [([run_of_a_server(numbers)], [run_of_a_server(numbers)]) for _ in range(150)]
-    assert sum(compare_measurements(*sides).exit_code for sides in pairs) <= 3
-    assert sum(compare_measurements(*sides, margin=0.0).exit_code for sides in pairs[:50]) > 10, "as spread within runs alone has it"
+    assert sum(compare_measurements(*sides).worse for sides in pairs) <= 3
+    assert sum(compare_measurements(*sides, margin=0.0).worse for sides in pairs[:50]) > 10, "as spread within runs alone has it"
 
 
 def test_single_runs_find_a_loss_of_half_and_with_a_smaller_margin_one_of_30_percent():
@@ -64,7 +64,7 @@ def test_single_runs_find_a_loss_of_half_and_with_a_smaller_margin_one_of_30_per
 
     def found(left: float, margin: float) -> int:
         pairs = [([run_of_a_server(numbers)], [run_of_a_server(numbers, 1 / left)]) for _ in range(50)]
-        return sum(compare_measurements(*sides, margin=margin).exit_code for sides in pairs)
+        return sum(compare_measurements(*sides, margin=margin).worse for sides in pairs)
 
     assert found(0.5, 0.5) >= 48
     assert found(0.7, 0.25) >= 35
@@ -105,7 +105,7 @@ def test_rounds_of_one_server_are_rarely_worse_and_show_a_smaller_loss():
     def side(count: int, slower: float = 1.0) -> list[Measurement]:
         return [run_of_a_server(numbers, slower) for _ in range(count)]
 
-    assert sum(compare_measurements(side(4), side(4)).exit_code for _ in range(100)) <= 7
+    assert sum(compare_measurements(side(4), side(4)).worse for _ in range(100)) <= 7
     made = [compare_measurements(side(10), side(10, 1.25)) for _ in range(20)]
     assert sum(figure(each, "p50").verdict == "worse" for each in made) >= 18
     assert "the sides did not take turns: what else happened on the machines between them counts as a change, too" in made[0].notices
@@ -114,7 +114,7 @@ def test_rounds_of_one_server_are_rarely_worse_and_show_a_smaller_loss():
 def test_a_small_change_is_below_the_threshold():
     sides = [measurement(seed=1)], [measurement(seed=2, slower=1.08)]
     assert verdicts(compare_measurements(*sides, threshold=0.02, margin=0.0))["p50"] == "worse"
-    assert compare_measurements(*sides, threshold=0.2, margin=0.0).exit_code == 0
+    assert not compare_measurements(*sides, threshold=0.2, margin=0.0).worse
 
 
 def test_a_change_within_the_noise_is_unclear():
@@ -180,7 +180,7 @@ def test_one_stall_is_worse_whatever_the_intervals_say():
     good, bad = at_a_rate(requests=2000), at_a_rate(stalled=1, requests=2000)
     made = compare_measurements([good], [bad])
     assert {"mean", "p99"} <= {name for name, verdict in verdicts(made).items() if verdict == "worse"}
-    assert (verdicts(made)["p50"], made.exit_code) == ("unclear" if figure(made, "p50").low is None else "same", 1)
+    assert (verdicts(made)["p50"], made.worse) == ("unclear" if figure(made, "p50").low is None else "same", 1)
     few = verdicts(compare_measurements([at_a_rate()], [at_a_rate(stalled=1)]))
     assert (few["mean"], few["p99"], few["p999"]) == ("worse", "unclear", "unclear"), "the p99 of 200 requests is one or two of them"
 
@@ -213,19 +213,19 @@ def test_a_stall_in_a_closed_loop_is_seen_by_the_longest_latency(rounds):
     named = [notice for notice in made.notices if "round 4 of 4" in notice]
     assert named == (["1x1: max after owes most to round 4 of 4, where it was 1,000,000.0 µs"] if rounds == 4 else [])
     assert verdicts(compare_measurements(bad, good))["max"] == "better"
-    assert compare_measurements(bad, bad).exit_code == 0
+    assert not compare_measurements(bad, bad).worse
 
 
 def test_a_pause_of_the_client_is_no_stall_of_the_server():
     good, paused = in_a_closed_loop(), replace(in_a_closed_loop(stall_s=1.0), held_up_s=0.95)
     made = compare_measurements([good], [paused])
-    assert (verdicts(made)["max"], made.exit_code) == ("", 0)
-    assert compare_measurements([good], [replace(in_a_closed_loop(stall_s=2.0), held_up_s=0.95)]).exit_code == 1
+    assert (verdicts(made)["max"], made.worse) == ("", 0)
+    assert compare_measurements([good], [replace(in_a_closed_loop(stall_s=2.0), held_up_s=0.95)]).worse
 
 
 def test_one_slow_request_below_half_a_second_is_no_stall():
     made = compare_measurements([in_a_closed_loop()], [in_a_closed_loop(stall_s=0.4)])
-    assert (verdicts(made)["max"], made.exit_code) == ("", 0)
+    assert (verdicts(made)["max"], made.worse) == ("", 0)
 
 
 def test_one_round_that_stalls_is_worse_and_named():
@@ -254,9 +254,9 @@ def test_a_server_that_answers_nothing_is_worse(rounds):
     good, bad = [in_a_closed_loop()] * rounds, [silent()] * rounds
     made = compare_measurements(good, bad)
     assert {name for name, verdict in verdicts(made).items() if verdict == "worse"} == {"requests/s", "longest silence"}
-    assert (figure(made, "requests/s").after, made.exit_code) == (0.0, 1)
+    assert (figure(made, "requests/s").after, made.worse) == (0.0, 1)
     assert verdicts(compare_measurements(bad, good))["requests/s"] == "better"
-    assert compare_measurements(bad, bad).exit_code == 0
+    assert not compare_measurements(bad, bad).worse
 
 
 def test_one_round_in_which_nothing_was_answered_is_worse_and_named():
@@ -275,7 +275,7 @@ def test_unanswered_requests_of_an_open_loop_are_errors_and_worse():
 def test_streams_that_hang_are_worse_however_few_they_are():
     good, bad = in_a_closed_loop(), replace(in_a_closed_loop(), unfinished=2)
     made = compare_measurements([good], [bad])
-    assert (verdicts(made)["errors"], verdicts(made)["unanswered"], made.exit_code) == ("same", "worse", 1)
+    assert (verdicts(made)["errors"], verdicts(made)["unanswered"], made.worse) == ("same", "worse", 1)
     assert verdicts(compare_measurements([bad], [good]))["unanswered"] == "better"
     assert verdicts(compare_measurements([bad], [bad]))["unanswered"] == ""
     assert "unanswered" not in verdicts(compare_measurements([good], [good]))
@@ -296,7 +296,7 @@ def test_a_run_that_a_server_ended_is_worse():
     good = in_a_closed_loop()
     for why, code in (("every connection was lost", 1), ("interrupted", 0)):
         made = compare_measurements([good], [replace(good, ended=why)])
-        assert (made.exit_code, verdicts(made).get("ended early")) == (code, "worse" if code else None)
+        assert (made.worse, verdicts(made).get("ended early")) == (code, "worse" if code else None)
         assert f"after: a measurement ended early: {why}" in made.notices
     both = [replace(good, ended="every connection was lost")]
     assert verdicts(compare_measurements(both, both))["ended early"] == "same"
@@ -306,7 +306,7 @@ def test_a_run_that_ended_between_two_rounds_is_worse():
     good, short = sample("rounds", [in_a_closed_loop()] * 4), [in_a_closed_loop()] * 2
     made = compare(good, sample("rounds", short, notices=["ended early: cannot connect"]))
     assert [(change.load, change.figure) for change in made.changes if change.verdict == "worse"] == [("the run", "ended early")]
-    assert compare(good, sample("rounds", short, notices=["ended early: interrupted"])).exit_code == 0
+    assert not compare(good, sample("rounds", short, notices=["ended early: interrupted"])).worse
 
 
 def test_any_real_increase_of_errors_is_worse():
@@ -326,7 +326,7 @@ def test_wrong_responses_are_worse():
     made = compare_measurements(
         [measurement(verified=Verification(checked=9))], [measurement(seed=2, verified=Verification(checked=9, wrong=1))]
     )
-    assert (verdicts(made)["wrong responses"], made.exit_code) == ("worse", 1)
+    assert (verdicts(made)["wrong responses"], made.worse) == ("worse", 1)
 
 
 def verified(*sides: tuple[int, int]) -> list[list[Measurement]]:
@@ -352,7 +352,7 @@ def test_wrong_responses_are_compared_by_their_share(before, after, verdict):
     """A faster server, or a longer run, has more of them; but a right one has none."""
     made = compare_measurements(*verified(before, after))
     change = figure(made, "wrong responses")
-    assert (change.verdict, made.exit_code) == (verdict, int(verdict == "worse"))
+    assert (change.verdict, made.worse) == (verdict, int(verdict == "worse"))
     assert (change.before, change.after) == pytest.approx((100 * before[0] / before[1], 100 * after[0] / after[1]))
     shown = next(line for line in plain(made).splitlines() if line.startswith("  wrong responses"))
     assert f"{change.after:,.3f} %  {100 * change.change:+.3f}" in shown
@@ -391,4 +391,4 @@ def test_nothing_measured_in_a_side_divides_by_nothing():
     made = compare_measurements([measurement(Load())], [Measurement(Load())])
     assert verdicts(made) == {"requests/s": "worse", "errors": "same"}
     assert "nan" not in plain(made) + markdown(made)
-    assert compare_measurements([Measurement(Load())], [Measurement(Load())]).exit_code == 0
+    assert not compare_measurements([Measurement(Load())], [Measurement(Load())]).worse
