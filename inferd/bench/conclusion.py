@@ -162,14 +162,18 @@ def _not_a_run(report: Report) -> Iterator[Conclusion]:
     if report.is_unverified or report.unchecked:
         sentence = "not all responses that --verify was to check were checked"
         yield Conclusion(Word.INCONCLUSIVE, sentence, Confidence.LOW, "see the reason below")
-    told = [notice.removeprefix(ENDED) for notice in report.notices if notice.startswith(ENDED)]
-    ended = next(filter(None, [*(one.ended for one in measured), *told]), "")
-    if ended and report.kind not in ("search", "mlperf", "tune"):
+    if (ended := _ended(report)) and report.kind not in ("search", "mlperf", "tune"):
         yield Conclusion(Word.INCONCLUSIVE, f"the run ended early: {ended}", Confidence.LOW, _amount(measured[report.headline]))
     missing = [one for one in measured if one.lacked_connections]
     if missing and report.kind not in ("search", "stress", "tune"):  # which go on until something gives way
         sentence = f"connections were missing, so the load was less than {missing[0].load}"
         yield Conclusion(Word.INCONCLUSIVE, sentence, Confidence.LOW, f"{missing[0].connections_missing:.2g} on average")
+
+
+def _ended(report: Report) -> str:
+    """Why the run did not come to its end; empty: it did."""
+    told = [notice.removeprefix(ENDED) for notice in report.notices if notice.startswith(ENDED)]
+    return next(filter(None, [*(one.ended for one in report.measurements), *told]), "")
 
 
 def _by_conditions(report: Report, main: Measurement) -> Conclusion | None:
@@ -222,13 +226,13 @@ def _search(report: Report, main: Measurement) -> Conclusion:
     bound = next((one["client_bound"] for one in reversed(tried) if one["rate"] == above), False)
     stopped = str(found.get("stopped", "it did not end"))
     if not rate:
-        if any(one["client_bound"] for one in tried):
-            return Conclusion(
-                Word.INCONCLUSIVE, f"no rate that was tried keeps {target}: {stopped}", Confidence.LOW, "the generator was the limit", True
-            )
-        return Conclusion(
-            Word.MISSED, f"no rate that was tried keeps {target}: {stopped}", Confidence.HIGH, f"{len(report.measurements)} measurements"
-        )
+        if found.get("client_bound"):
+            sentence = f"CLIENT-BOUND: {stopped}, so no rate was found that keeps {target}"
+            return Conclusion(Word.INCONCLUSIVE, sentence, Confidence.LOW, main.client_bound_reason or "the generator was late", True)
+        if ended := _ended(report):
+            return Conclusion(Word.INCONCLUSIVE, f"the run ended early: {ended}", Confidence.LOW, _amount(main))
+        words = next(iter(found.get("words", [])), f"no rate that was tried keeps {target}: {stopped}")
+        return Conclusion(Word.MISSED, words, Confidence.HIGH, f"{len(report.measurements)} measurements")
     if not found.get("confirmed"):
         sentence = f"the search did not finish: {stopped}; {per_second(rate)} kept {target} once"
         return Conclusion(Word.INCONCLUSIVE, sentence, Confidence.LOW, "neither end of the gap was measured twice with one result")

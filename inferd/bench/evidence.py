@@ -30,21 +30,30 @@ __all__ = ["LINE_HEAD", "comments", "line_of", "report_of", "sentences", "tables
 NOW = "as it is now"  # of the model: the settings that a report calls `default`
 MOST_REASONS = 4  # why settings could not be served, each told once
 SETTINGS = ("provider", "instances", "threads", "rows")
-FIGURES = ("in flight", "responses/s", "again", "p50", "p99", "rows a run", "server CPU", "")
+FIGURES = ("in flight", "responses/s", "p50", "p99", "rows a run", "server CPU", "")
 
 
-def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
-    """The trial of the search that counts for each of the settings, the best first."""
-    found: dict[Settings, Trial] = {}
+def one_of_each(trials: Sequence[Trial]) -> list[Trial]:
+    """The trial whose figures are those of its settings, everywhere; the best first."""
+    of_each: dict[Settings, list[Trial]] = {}
     for trial in trials:
-        if trial.stage in ("default", "search") and (trial.settings not in found or trial.score >= found[trial.settings].score):
-            found[trial.settings] = trial
-    return sorted(found.values(), key=lambda trial: -trial.score)
+        of_each.setdefault(trial.settings, []).append(trial)
+    return sorted(map(standing_for, of_each.values()), key=lambda trial: -trial.score)
+
+
+def standing_for(own: Sequence[Trial]) -> Trial:
+    """Of the trials of one settings: the median of the rounds that kept the target; without rounds the second measurement, since
+    the first of the best is the luckiest; else the best of the search."""
+    stages = {stage: [trial for trial in own if trial.stage == stage] for stage in ("final", "again")}
+    if rounds := sorted((trial for trial in stages["final"] if trial.score), key=lambda trial: trial.score):
+        return rounds[len(rounds) // 2]
+    later = stages["final"] or stages["again"]
+    return later[-1] if later else max(reversed(own), key=lambda trial: trial.score)
 
 
 def tables(tuned: Tuned) -> Iterator[Table]:
     """The search, and the rounds in which the best and the default took turns."""
-    rows = [Row(cells(trial, tuned), mark(trial, tuned)) for trial in best_of_each(tuned.trials)]
+    rows = [Row(cells(trial, tuned), mark(trial, tuned)) for trial in one_of_each(tuned.trials)]
     padded = () if tuned.default.buckets is None else ("buckets",)
     title = "the search, in which requests share no run: batches are of one request" if tuned.unshared else "the search"
     yield Table(title, (*SETTINGS, *padded, *FIGURES), rows)
@@ -71,8 +80,8 @@ def figure(score: float) -> str:
 
 
 def middle(scores: Sequence[float]) -> float:
-    """The median of the rounds that kept the target; 0 where none did."""
-    return statistics.median(kept) if (kept := [score for score in scores if score]) else 0.0
+    """The median of the rounds that kept the target, which one of them had; 0 where none did."""
+    return statistics.median_high(kept) if (kept := [score for score in scores if score]) else 0.0
 
 
 def side_words(scores: Sequence[float], goal: str) -> str:
@@ -122,8 +131,7 @@ def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
     first = (settings.provider, str(settings.instances), str(settings.threads), str(settings.rows or "-"), *padded)
     note = ("not served" if measured is None else one_line(trial.why)) or remark(trial, tuned)
     if measured is None:
-        return (*first, "", "", "", "", "", "", "", note)
-    again = [figure(other.score) for other in tuned.trials if other.stage == "again" and other.settings == settings]
+        return (*first, "", "", "", "", "", "", note)
     server = measured.server
     sizes = server.batch_sizes if server else {}
     runs = sum(sizes.values())
@@ -132,7 +140,6 @@ def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
         *first,
         str(trial.in_flight),
         number_of(measured.requests_per_second),
-        "".join(again),
         duration(measured.latency_us.p50),
         duration(measured.latency_us.p99),
         f"{sum(size * count for size, count in sizes.items()) / runs:.3g}" if runs else "",
@@ -184,7 +191,7 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
     elif tuned.out_of_time:
         yield Line(f"nothing but the model {NOW} was tried: {tuned.default}", "bad")
     elif tuned.interrupted:
-        yield Line(f"the best so far: {best_of_each(tuned.trials)[0].settings}; it was not held against the model {NOW}", "doubt")
+        yield Line(f"the best so far: {one_of_each(tuned.trials)[0].settings}; it was not held against the model {NOW}", "doubt")
     elif verdict is None:
         yield Line(f"the model stays {NOW}: nothing that was tried is better than {tuned.default}", "main")
     else:
@@ -243,14 +250,21 @@ def report_of(
     notices: Sequence[str],
     command: str = "",
 ) -> Report:
-    """Every measurement, and what it was of: `summary.trials[i]` says by `measurement` which is its."""
+    """Every measurement, and what it was of: `summary.trials[i]` says by `measurement` which is its, and by `stands` whether its figures
+    are those of its settings."""
     measured = [trial.measurement for trial in tuned.trials if trial.measurement is not None]
     trials: list[dict[str, Any]] = []
     at = 0
+    chosen = one_of_each(tuned.trials)
+    headline = 0
     for trial in tuned.trials:
+        stands = any(trial is one for one in chosen)
         own = {"stage": trial.stage, "settings": msgspec.to_builtins(trial.settings), "in_flight": trial.in_flight, "why": trial.why}
-        trials.append(own | {"requests_per_second": trial.score, "measurement": at if trial.measurement is not None else None})
-        at += trial.measurement is not None
+        own |= {"requests_per_second": trial.score, "stands": stands}
+        trials.append(own | {"measurement": at if trial.measurement is not None else None})
+        if trial.measurement is not None:
+            headline = at if stands and trial.settings == tuned.best else headline
+            at += 1
     verdict = msgspec.to_builtins(tuned.verdict) if tuned.verdict else None
     if verdict and not math.isfinite(verdict["gain"]):
         verdict["gain"] = None
@@ -263,7 +277,6 @@ def report_of(
         "verdict": verdict,
         "trials": trials,
     }
-    headline = headline_of(trials, msgspec.to_builtins(tuned.best))
     made = report.make(
         "tune",
         place,
@@ -278,14 +291,6 @@ def report_of(
     )
     made.verdict = as_fields(conclude(made))
     return made
-
-
-def headline_of(trials: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> int:
-    """The measurement whose figures stand for the best settings: the median of its last rounds, else its best of the search."""
-    own = [trial for trial in trials if trial["settings"] == best and trial["measurement"] is not None]
-    finals = [trial for trial in own if trial["stage"] == "final" and trial["requests_per_second"]]
-    ranked = sorted(finals or own, key=lambda trial: trial["requests_per_second"])
-    return int(ranked[len(ranked) // 2 if finals else -1]["measurement"]) if ranked else 0
 
 
 def outcome(tuned: Tuned) -> str:

@@ -215,12 +215,14 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
     why: str  # what was not kept there
     stopped: str  # why the search ended
     tried: list[Judged]
-    step: int | None = None  # the measurement of `rate`, by its place in the report
+    step: int | None = None  # the measurement of `rate`, or else of `above`, by its place in the report
     confirmed: bool = False  # in the end both were measured once more, and were what they had been: the search came to its end
+    client_bound: bool = False  # no rate was kept, and the generator may be why
 
     def words(self) -> list[str]:
         if not self.rate:
-            return [f"no rate that was tried keeps {self.target}: {self.stopped}"]
+            lowest = f"; at {per_second(self.above)} {self.why}" if self.above else ""
+            return [f"no rate that was tried keeps {self.target}: {self.stopped}{lowest}"]
         above = f"; {per_second(self.above)} does not: {self.why}" if self.above else ""
         few = [one.requests for one in self.tried if one.rate == self.rate and one.requests < (1000 if "p999" in self.target else 100)]
         thin = [f"that rests on {few[-1]} requests: measure longer"] if few else []
@@ -257,6 +259,7 @@ def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search
     last = {one.rate: (one, place) for one, place in zip(tried, places, strict=True)}
     best, lost = bounds(one for one, _ in last.values())
     of_best = [one.kept for one in tried if one.rate == best]
+    alone = bool(measurements) and measurements[-1].client_bound  # one request at a time, if no rate was tried
     return Search(
         target=str(slo),
         rate=best,
@@ -264,8 +267,9 @@ def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search
         why=lost.why if lost else "",
         stopped=stopped,
         tried=tried,
-        step=last[best][1] if best else None,
+        step=last[best][1] if best else last[lost.rate][1] if lost else None,
         confirmed=of_best[-2:] == [True, True] and tried[-1].rate == (lost.rate if lost else best),
+        client_bound=not best and (lost.client_bound if lost else alone),
     )
 
 

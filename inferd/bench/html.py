@@ -17,7 +17,7 @@ from inferd.bench.findings import duration, number_of
 from inferd.bench.plots import plots
 from inferd.bench.plots_sides import forest
 from inferd.bench.style import style
-from inferd.bench.tables import BATCHES, EXPECTING_ERRORS, ROUNDS, compared, heading, name_of, tables, time_of, warnings
+from inferd.bench.tables import BATCHES, EXPECTING_ERRORS, ROUNDS, compared, found_no_rate, heading, name_of, tables, time_of, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ def verdict(found: Conclusion) -> Iterator[str]:
 
 def key_figures(report: Report) -> Iterator[str]:
     """The headline's, to be read at a glance: they are of one measurement, which is named."""
-    if (main := report.main) is None:
+    if (main := report.main) is None or found_no_rate(report):
         return
     latency = main.latency_us
     figures = {

@@ -39,6 +39,7 @@ __all__ = [
 
 MOST_STEPS = 1000  # of --steps and --ramp
 SEARCH_STEPS = 40
+MOST_BOUND = 3  # rates at which the generator is the limit, while none keeps the target: lower ones would measure it, not the server
 STEEPEST = 16.0  # a search goes down by so many times at most
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the saturation: where a stress measures
 GAIN = 1.05  # twice as many in flight that answer less than this much more: saturated
@@ -210,7 +211,10 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
     if not rate:
         looks = yield from _one_at_a_time(load, slo)
         if why := judge(looks[-1], slo):
-            return f"one request at a time does not keep it: {why}"
+            bound = looks[-1].client_bound
+            return (
+                f"{'the generator was the limit with one request at a time' if bound else 'one request at a time does not keep it'}: {why}"
+            )
         rate, steps = looks[-1].requests_per_second / 2, steps - len(looks)
     return (yield from _narrow_down(replace(load, rate=min(rate, highest)), slo, width, highest, steps))
 
@@ -229,6 +233,7 @@ def _narrow_down(load: Load, slo: Slo, width: float, highest: float, steps: int)
     rate, why = load.rate, "the first"
     last: dict[float, Judged] = {}  # what each rate showed
     sure: set[float] = set()  # of a narrow gap the ends that showed it once more
+    bound: dict[float, str] = {}  # rates that the generator did not keep, twice, as words
     for _ in range(steps):
         measured = yield Ask(replace(load, rate=rate), why=why)
         before, result = last.get(rate), judged(measured, slo)
@@ -241,8 +246,12 @@ def _narrow_down(load: Load, slo: Slo, width: float, highest: float, steps: int)
         if gone := _gone(measured):
             return gone
         kept, lost = findings.bounds(last.values())
+        if result.client_bound:
+            bound[rate] = per_second(rate)
+        if not kept and len(bound) == MOST_BOUND:
+            return f"the generator was the limit at {', '.join(bound.values())}"
         if not kept and lost and lost.rate * (load.duration_s or 1.0) < 1:
-            return "the generator was the limit at any rate" if lost.client_bound else "even a request now and then does not keep it"
+            return "even a request now and then does not keep it"
         if not (stopped := _narrow(kept, lost, width, highest)):
             rate, why = _between(kept, lost, highest), _place(kept, lost)
         elif unsure := [end for end in (kept, lost.rate if lost else kept) if end not in sure]:

@@ -37,8 +37,8 @@ def report_of(
     notices: Sequence[str] = (),
     command: str = "",
 ) -> Report:
-    """The report of a mode's outcome. Its headline: the rate that a search found, the best step of a curve or stress, the median of
-    rounds, else the first."""
+    """The report of a mode's outcome. Its headline: the rate that a search found, or the lowest that it missed, the best step of
+    a curve or stress, the median of rounds, else the first."""
     found = outcome.findings
     summary = {"words": found.words(), **msgspec.to_builtins(found)} if found is not None else {}
     if isinstance(found, Versions):
@@ -78,8 +78,8 @@ def compare_rounds(model: str, measurements: Sequence[Measurement]) -> list[Comp
 
 def headline_of(outcome: Outcome) -> int:
     measured, found = outcome.measurements, outcome.findings
-    if isinstance(found, Search) and found.step is not None:
-        return found.step
+    if isinstance(found, Search):
+        return found.step if found.step is not None else max(len(measured) - 1, 0)
     by_rate = sorted(range(len(measured)), key=lambda place: measured[place].requests_per_second)
     if isinstance(found, Curve | Stress) and measured:
         return by_rate[-1]

@@ -112,14 +112,13 @@ def in_rounds(name: str, title: str, sides: dict[str, list[float]]) -> Chart | N
 
 
 def searched(report: Report) -> Bars | None:
-    """The settings that a tuning tried, the best first: the best measurement of each."""
+    """The settings that a tuning tried, the best first, by the trial whose figures stand for each."""
+    trials = report.summary.get("trials", [])
+    # reports of earlier versions do not say which it is: there it is the best of the search
+    stand = [trial for trial in trials if trial.get("stands")] or [trial for trial in trials if trial["stage"] in ("default", "search")]
     best: dict[str, dict[str, Any]] = {}
-    for trial in report.summary.get("trials", []):
-        name = settings_words(trial["settings"])
-        if trial["stage"] in ("default", "search") and (
-            name not in best or trial["requests_per_second"] > best[name]["requests_per_second"]
-        ):
-            best[name] = trial
+    for trial in sorted(stand, key=lambda trial: -float(trial["requests_per_second"])):
+        best.setdefault(settings_words(trial["settings"]), trial)
     roles = {settings_words(report.summary[side]): name for side, name in SIDES.items() if side in report.summary}
     winner = settings_words(report.summary["best"]) if "best" in report.summary else ""
     ranked = sorted(best.items(), key=lambda entry: -entry[1]["requests_per_second"])
@@ -139,7 +138,12 @@ def searched(report: Report) -> Bars | None:
     ]
     if not rows:
         return None
-    return Bars("searched", "Settings that were tried", "Responses a second that keep the target, by the best measurement of each.", rows)
+    return Bars(
+        "searched",
+        "Settings that were tried",
+        "Responses a second that keep the target: the median of the rounds where there were some, else one measurement.",
+        rows,
+    )
 
 
 def tried_words(trial: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "Row",
     "Table",
     "compared",
+    "found_no_rate",
     "group_of",
     "heading",
     "judged_by",
@@ -83,7 +84,8 @@ def warnings(report: Report) -> Iterator[Line]:
     if not measured and not report.summary:
         yield Line("nothing was measured", "bad")
     bound = [one for one in measured if one.client_bound]
-    if bound and report.kind != "tune" and not conclude(report).client_bound:  # else the verdict says it
+    # Of a search the verdict says it, where its result rests on such a rate
+    if bound and report.kind not in ("search", "tune") and not conclude(report).client_bound:
         which = "" if len(measured) == 1 else f" ({len(bound)} of {len(measured)} measurements)"
         shown = report.main if report.main in bound else bound[0]
         where = "" if len(measured) == 1 else f" at {outline(shown)}"
@@ -156,6 +158,7 @@ def tables(report: Report) -> Iterator[Table]:
         of = f", {round_of(report, main)}; --json has the others" if len(sides) > 1 else ""
         if main.latency_us.max:
             place = "" if len(report.measurements) == 1 else f" at {name_of(report, report.headline)}"
+            place += ", which missed the target" if found_no_rate(report) else ""
             yield latencies(main, f"latency{of or place}")
         for one in sides:
             if one.server and one.server.stages_known:
@@ -163,6 +166,11 @@ def tables(report: Report) -> Iterator[Table]:
         if main.server and main.server.batch_sizes:
             yield batches(main, of)
         yield Table(of and f"details{of}", ("", ""), [Row(fact) for fact in facts(main)])
+
+
+def found_no_rate(report: Report) -> bool:
+    """Of a search: the headline is then a load that missed the target."""
+    return report.kind == "search" and not report.summary.get("rate")
 
 
 def round_of(report: Report, measured: Measurement) -> str:
@@ -239,6 +247,8 @@ def overview(report: Report) -> Table:
 def remarks(report: Report) -> list[str]:
     """Of each measurement: whether a search found that it keeps its target, and whether the client was the limit."""
     notes = ["client-bound" if one.client_bound else "" for one in report.measurements]
+    if report.kind == "search":
+        notes = ["" if one.load.rate else "first look" for one in report.measurements]
     for place, tried in judged_by(report).items():
         notes[place] = "kept" if tried["kept"] else "client-bound" if tried["client_bound"] else "missed"
     return notes

@@ -156,6 +156,46 @@ def test_a_search_may_lack_connections_at_a_rate_that_is_too_high():
     assert conclude(of(modes.search(Load(rate=100.0), parse_slo("p99=10ms")), run)).word is Word.KEPT
 
 
+def missing(client_bound: bool = False) -> modes.Run:
+    """One request at a time keeps p99=10ms, and no rate does."""
+
+    def run(load: Load, version: str) -> Measurement:
+        bound = client_bound and load.rate > 0
+        reason = "a core was full" if bound else ""
+        return measurement(load, slower=50.0 if load.rate else 1.0, seconds=2, client_bound=bound, client_bound_reason=reason)
+
+    return run
+
+
+def test_a_search_that_finds_no_rate_stands_on_a_rate_that_it_tried():
+    """Not on the first look, of another load, whose figures keep the target."""
+    made = of(modes.search(Load(), parse_slo("p99=10ms")), missing())
+    found, main = conclude(made), made.main
+    assert (found.word, found.client_bound) == (Word.MISSED, False)
+    assert main is not None
+    assert main.load.rate == min(one.load.rate for one in made.measurements if one.load.rate)
+    assert "p99 is " in found.sentence
+
+
+def test_a_search_that_the_generator_ends_says_so():
+    made = of(modes.search(Load(), parse_slo("p99=10ms")), missing(client_bound=True))
+    found = conclude(made)
+    assert (found.word, found.client_bound) == (Word.INCONCLUSIVE, True)
+    assert found.sentence.startswith("CLIENT-BOUND: the generator was the limit at ")
+    assert found.because == "a core was full"
+    assert len(made.measurements) == 7
+
+
+def test_a_search_that_ends_before_it_found_a_rate_missed_nothing():
+    def dying(load: Load, version: str) -> Measurement:
+        if load.rate:
+            raise InferdError("the server went away")
+        return measurement(load, seconds=2)
+
+    found = conclude(of(modes.search(Load(), parse_slo("p99=10ms")), dying))
+    assert (found.word, found.sentence) == (Word.INCONCLUSIVE, "the run ended early: the server went away")
+
+
 def test_a_run_that_ended_between_two_loads_says_so():
     def dying(load: Load, version: str) -> Measurement:
         if load.rate > 100:

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from reports import measurement, sample
 
-from inferd.bench import html, report
+from inferd.bench import html, report, terminal
 from inferd.bench.measurement import Load, Measurement, Verification
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
@@ -205,3 +205,13 @@ def test_importing_draws_nothing():
     code = "import sys, inferd.bench.html, inferd.bench.terminal; print({'matplotlib', 'rich', 'grpc', 'onnxruntime'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_search_that_found_no_rate_has_no_cards():
+    """They would be of a load that nobody asked about."""
+    tried = [{"rate": 700.0, "kept": False, "why": "p99 is 20 ms", "client_bound": False}]
+    summary = {"target": "p99 10 ms", "rate": 0.0, "stopped": "even that does not keep it", "tried": tried}
+    loads = [measurement(), measurement(load=Load(rate=700.0), slower=20.0)]
+    made = sample("search", loads, headline=1, summary=summary, settings={"slo": "p99=10ms"})
+    assert '<dl class="figures">' not in html.page(made)
+    assert "700/s constant, which missed the target" in terminal.render(made)

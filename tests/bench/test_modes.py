@@ -324,7 +324,10 @@ def test_a_first_look_without_a_response_is_no_rate_to_begin_with(always):
 def test_search_ends_where_no_rate_keeps_the_target():
     outcome = modes.carry_out(modes.search(Load(rate=100), SLO), lambda load, version: measured(load, load.rate, 20_000))
     assert outcome.findings.stopped == "even a request now and then does not keep it"
-    assert outcome.findings.words() == ["no rate that was tried keeps p99 10 ms: even a request now and then does not keep it"]
+    (said,) = outcome.findings.words()
+    assert said.startswith("no rate that was tried keeps p99 10 ms: even a request now and then does not keep it; at 0.")
+    assert said.endswith("/s p99 is 20 ms")
+    assert not outcome.findings.client_bound
     assert len(outcome.measurements) == 22  # 11 rates, each twice
 
 
@@ -348,8 +351,16 @@ def test_a_generator_that_is_the_limit_is_told_apart_from_a_server_that_is():
 
 def test_a_generator_that_is_always_the_limit():
     outcome = modes.carry_out(modes.search(Load(rate=10), SLO), lambda load, version: measured(load, 1, 20_000, client_bound=True))
-    assert outcome.findings.stopped == "the generator was the limit at any rate"
+    assert outcome.findings.stopped == "the generator was the limit at 10/s, 1/s, 0.5/s"
+    assert len(outcome.measurements) == 6, "each rate twice: to go on down would only measure the generator"
+    assert (outcome.findings.rate, outcome.findings.client_bound) == (0.0, True)
     assert not outcome.clean
+
+
+def test_a_generator_that_is_the_limit_of_one_request_at_a_time():
+    outcome = modes.carry_out(modes.search(Load(), SLO), lambda load, version: measured(load, 1, 20_000, client_bound=True))
+    assert outcome.findings.stopped == "the generator was the limit with one request at a time: p99 is 20 ms"
+    assert outcome.findings.client_bound
 
 
 def test_a_late_generator_that_keeps_the_target_keeps_it():

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from inferd.bench import evidence, tune
 from inferd.bench.climb import Settings, Space
-from inferd.bench.findings import parse_slo
+from inferd.bench.findings import number_of, parse_slo
 from inferd.bench.measurement import Latency, Load, Measurement, ServerSide
+from inferd.bench.plots_sides import searched
 from inferd.bench.tune import Server, Target, Tuned, chance, compare
 from inferd.engine.batching import ALONE, UNDECLARED
 from inferd.errors import StartError
@@ -104,6 +105,25 @@ def test_what_was_only_luck_is_seldom_taken():
         taken += tuned.best != DEFAULT
     assert found > 50, "the search by itself is easily taken in"
     assert taken <= 5
+
+
+def test_one_figure_is_shown_for_one_setting():
+    """Of the search, the second measurement and the rounds: the median of the rounds, wherever the settings stand."""
+    noise = random.Random(3)
+    bench = Bench(lambda settings: two_instances_are_better(settings) * noise.uniform(0.99, 1.01))
+    tuned = bench.tune()
+    assert tuned.best != DEFAULT
+    (search, turns), made = evidence.tables(tuned), evidence.report_of(tuned, Target(LOAD), "m", "m", {}, {}, [])
+    at = search.head.index("responses/s")
+    for settings, name, column in (tuned.best, "best", 2), (DEFAULT, "as it is now", 1):
+        (row,) = [row.cells for row in search.rows if row.cells[-1] == name]
+        assert row[at] == turns.rows[-1].cells[column]
+        assert any(f"{settings}: {row[at]}/s" in line.text for line in evidence.sentences(tuned, Target(LOAD)))
+    assert "again" not in search.head
+    assert number_of(made.requests_per_second) == turns.rows[-1].cells[2]
+    bars = searched(made)
+    assert bars is not None
+    assert bars.rows[0].note == f"{turns.rows[-1].cells[2]}/s  best"
 
 
 def test_what_was_luck_is_said():
@@ -285,14 +305,14 @@ def test_medians_are_of_the_rounds_that_kept_the_target():
 
     said, medians = shown([100.0, 0.0, 102.0, 0.0, 0.0, 0.0], [0.0, 150.0, 153.0, 0.0, 0.0, 0.0])
     assert said[0] == (
-        "the model stays as it is now: cpu, 1 x 2 threads, batches of 64: 101/s within p99 10 ms in 2 of 6 rounds, not kept in the others"
+        "the model stays as it is now: cpu, 1 x 2 threads, batches of 64: 102/s within p99 10 ms in 2 of 6 rounds, not kept in the others"
     )
-    assert "151.5/s within p99 10 ms in 2 of 6 rounds" in said[1]
+    assert "153/s within p99 10 ms in 2 of 6 rounds" in said[1]
     assert (
         said[2]
         == "the best of the search was 50 % faster when compared in turns, but in too few of the rounds to be sure, so nothing was written"
     )
-    assert medians == ("median, where kept", "101", "151.5")
+    assert medians == ("median, where kept", "102", "153")
     said, medians = shown([0.0] * 6, [0.0] * 6)
     assert said[0] == "the model stays as it is now: cpu, 1 x 2 threads, batches of 64: not kept in any of 6 rounds"
     assert not any("0/s with" in text for text in said)
