@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from inferd.cli.verbs import UNBROKEN
 from inferd.config import CONFIG_FILE, CONFIG_VARIABLE, Field, fields, load_settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ GROUPS = {
     "operation": "Shutdown and log",
 }
 OWN = "Options"  # the group of what is no setting
-COLUMN = 34  # the most characters of a flag that its text stands beside
+COLUMN = 30  # the most characters of a flag that its text stands beside
 LONGEST_WORDS = 12  # of choices that help spells out beside the flag
 METAVARS = {"bytes": "SIZE", "duration": "TIME", "mode": "MODE", "number": "N", "list": "ITEM", "file": "FILE", "text": "TEXT"}
 
@@ -59,7 +60,7 @@ class SettingsCommand(click.Command):
         own = [row for name, row in rows if name not in table]
         settings = [(table[name].group, row) for name, row in rows if name in table and (shows_all or table[name].common)]
         shown = [*(settings if shows_all or self.common else []), *((OWN, row) for row in own)]
-        width = max(len(first) for _, (first, _) in shown)
+        width = min(max(len(first) for _, (first, _) in shown), COLUMN)  # a longer one has a line of its own
         for group, members in groupby(shown, key=lambda pair: pair[0]):
             with formatter.section(GROUPS.get(group, group)):
                 formatter.write_dl([(first.ljust(width), text) for _, (first, text) in members], col_max=COLUMN)
@@ -67,6 +68,14 @@ class SettingsCommand(click.Command):
             with formatter.indentation():
                 formatter.write_paragraph()
                 formatter.write_text("Every flag of `inferd serve` works here, too.")
+
+
+class Switch(click.Option):
+    """A setting that is on or off: one name in help, as git writes it, so that its text stands beside it."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return record and (f"--[no-]{self.opts[0].removeprefix('--')}", record[1])
 
 
 def _show_all(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
@@ -111,9 +120,9 @@ def _flag(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     words = "|".join(field.choices)
     spelled = len(words) <= LONGEST_WORDS
     about = ([] if spelled else [words]) + ([] if field.left_out == "none" else [f"default: {field.left_out}"])
-    text = field.summary + (f"  [{', '.join(about)}]" if about else "")
+    text = field.summary + (f"  [{', '.join(about)}]".replace(" ", UNBROKEN).replace(UNBROKEN, " ", 2) if about else "")
     if field.kind == "bool":
-        return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=text)
+        return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, cls=Switch, default=None, help=text)
     metavar = words if words and spelled else "WORD" if words else METAVARS[field.kind]
     complete = partial(_words, field) if field.choices or field.words else _files if field.kind == "file" else None
     return click.option(

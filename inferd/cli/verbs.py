@@ -40,6 +40,9 @@ VERBS = {
 }
 
 
+UNBROKEN = "\N{NO-BREAK SPACE}"  # in a text of help: no line ends there, and it is shown as a space
+
+
 class Formatter(click.HelpFormatter):
     """Help in colours, which click leaves out where stdout is no terminal."""
 
@@ -50,7 +53,9 @@ class Formatter(click.HelpFormatter):
         super().write_usage(prog, args, click.style("Usage: ", bold=True, fg="green") if prefix is None else prefix)
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        begun = len(self.buffer)
         super().write_dl([(click.style(first, fg="cyan"), second) for first, second in rows], col_max, col_spacing)
+        self.buffer[begun:] = [text.replace(UNBROKEN, " ") for text in self.buffer[begun:]]
 
 
 click.Context.formatter_class = Formatter

@@ -76,13 +76,28 @@ def test_help_has_layers(call) -> None:
     ]
     for field in fields().values():
         if field.name != "models":
-            assert (f"{field.flag} " in short) == field.common, field.flag
-            assert f"{field.flag} " in whole, field.flag
+            shown = f"--[no-]{field.flag[2:]} " if field.kind == "bool" else f"{field.flag} "
+            assert (shown in short) == field.common, field.flag
+            assert shown in whole, field.flag
     for verb in ("config", "doctor", "check"):
         own = call(verb, "--help").stdout
         assert "Every flag of `inferd serve` works here, too." in own
         assert "--grpc-port" not in own
         assert "--grpc-port" in call(verb, "--help-all").stdout
+
+
+def test_all_flags_fit_a_terminal_and_have_their_text_beside_them(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call("serve", "--help-all").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    flags = [line for line in lines if line.startswith("  --")]
+    alone = [line for line in flags if "  " not in line.strip()]
+    assert len(flags) > 85
+    assert all(len(line) > 32 for line in alone), "only a flag that is too long has a line of its own"
+    assert len(alone) < 12
+    beside = [re.match(r"  --\S+( \S+)? {2,}", line) for line in flags if line not in alone]
+    assert {found and found.end() for found in beside} == {34}, "one column"
+    assert not any(line.endswith("[default:") for line in lines)
 
 
 @pytest.mark.parametrize(
