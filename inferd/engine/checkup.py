@@ -15,6 +15,7 @@ from inferd.engine.places import all_versions, missing_versions, odd_versions, s
 from inferd.engine.session_config import ignored_fields
 from inferd.engine.text_faults import without_field
 from inferd.engine.toml_faults import toml_faults
+from inferd.engine.unsupported import gpu_faults
 from inferd.errors import ConfigError, InferdError
 from inferd.protocol import inference
 
@@ -32,8 +33,8 @@ NO_DEFAULTS = Defaults()
 
 
 class Finding(NamedTuple):
-    """One field of a model: kind is obeyed, ignored or rejected. text: what is wrong and how to mend it. field: nothing where the text
-    is of the whole model."""
+    """One field of a model: kind is obeyed, ignored, warning or rejected. text: what is wrong and how to mend it. field: nothing where
+    the text is of the whole model."""
 
     model: str
     kind: str
@@ -56,6 +57,11 @@ def check_config(place: Place, defaults: Defaults = NO_DEFAULTS) -> list[Finding
     found += [Finding(name, "rejected", field, message) for field, message in rejected]
     if not any(field in OTHER_KINDS for field, _ in rejected):  # what such a model's folders hold is not for ONNX Runtime
         found += _versions(written, place)
+    found += [
+        Finding(name, "warning", field, f"{message} (a machine with a GPU rejects this)")
+        for field, message in gpu_faults(written.config)
+        if (field, message) not in rejected
+    ]
     notices = list(ignored_fields(written, defaults))
     found += [Finding(name, "ignored", field, message) for field, message in notices]
     others = [field for field, _ in (*rejected, *notices)]

@@ -14,18 +14,22 @@ from typing import Any
 from inferd.engine.reshaping import holds_as_much
 from inferd.errors import ConfigError
 
-__all__ = ["faults", "ignored", "reject"]
+__all__ = ["faults", "gpu_faults", "ignored", "reject"]
 
 MAX_INSTANCES = 1024
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
 # Set in any way, these are rejected: field -> what it asks for, and the cure behind a semicolon where that is not to remove the field.
+_STATEFUL = (
+    "stateful sequences; keep the model where it is, or export its state as inputs and outputs: without the field its responses are wrong"
+)
+_RAGGED = "keep the model where it is: without the field its responses are wrong"
 _FIELDS = {
     "runtime": "another build of the back end",
-    "sequence_batching": "stateful sequences",
+    "sequence_batching": _STATEFUL,
     "cc_model_filenames": "a file for each compute capability; write default_model_filename",
-    "batch_input": "inputs that describe a ragged batch",
-    "batch_output": "outputs of a ragged batch",
+    "batch_input": f"inputs that describe a ragged batch; {_RAGGED}",
+    "batch_output": f"outputs of a ragged batch; {_RAGGED}",
     "model_operations": "libraries of custom operators",
     "model_repository_agents": "repository agents",
     "model_metrics": "metrics of its own; remove the field: inferd's histograms are always on",
@@ -130,6 +134,14 @@ def faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     options = config.inferd
     if options.inline_busy_percent > 100:
         yield "inferd.inline_busy_percent", f"is {options.inline_busy_percent}; it is a share from 1 to 100"
+
+
+def gpu_faults(config: Any) -> list[tuple[str, str]]:
+    """Of a model that may run on a GPU: what is rejected on a machine that has one, and not on this, which has none."""
+    if all(group.kind == group.KIND_CPU or not (group.kind == group.KIND_GPU or group.gpus) for group in config.instance_group):
+        return []
+    here = list(faults(config, on_cpu=True))
+    return [fault for fault in faults(config, on_cpu=False) if fault not in here]
 
 
 def _asks(message: Any, table: dict[str, str], prefix: str) -> Iterator[tuple[str, str]]:

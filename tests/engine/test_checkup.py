@@ -40,7 +40,7 @@ def test_all_faults_are_found_and_each_has_a_cure(tmp_path: Path) -> None:
         "line 3: instance_group[0].count: expected a whole number",
         "line 9: dynamic_batching and sequence_batching cannot both be set: remove one",
         "name is 'n', and the model's folder or file says 'm': make them equal",
-        "sequence_batching asks for stateful sequences, which inferd does not do: remove the field",
+        "sequence_batching asks for stateful sequences, which inferd does not do: keep the model where it is, or export its state",
         "instance_group.passive asks for passive instances",
         "input 'x': reshape has the shape [4, 5], and dims are [16]: write as many elements into both",
     ):
@@ -50,6 +50,16 @@ def test_all_faults_are_found_and_each_has_a_cure(tmp_path: Path) -> None:
     assert [field for kind, field, _ in found if kind == "obeyed"] == [
         *("max_batch_size", "input", "instance_group", "parameters['intra_op_thread_count']")
     ]
+
+
+def test_what_a_machine_with_a_gpu_rejects_is_told_on_one_without(tmp_path: Path) -> None:
+    text = "instance_group { kind: KIND_GPU gpus: [0, 1] } optimization { cuda { graphs: true } }"
+    warned = {field: said for kind, field, said in findings(tmp_path / "gpu", text) if kind == "warning"}
+    assert warned.keys() == {"instance_group.gpus", "optimization.cuda.graphs"}
+    assert warned["instance_group.gpus"].startswith("names 2 devices; a model runs on one: name one")
+    assert all(said.endswith("(a machine with a GPU rejects this)") for said in warned.values())
+    for harmless in ("instance_group { kind: KIND_CPU }", "instance_group { kind: KIND_GPU gpus: [0] }", "max_batch_size: 8"):
+        assert not [kind for kind, *_ in findings(tmp_path / harmless.replace(" ", ""), harmless) if kind == "warning"]
 
 
 def test_a_folder_that_looks_like_a_version(tmp_path: Path) -> None:

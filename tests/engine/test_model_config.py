@@ -495,7 +495,8 @@ def test_another_backend_is_told_to_export(tmp_path: Path) -> None:
 def test_all_that_is_not_done_is_told_at_once(tmp_path: Path) -> None:
     message = rejected(tmp_path, 'sequence_batching { } response_cache { enable: true } input { name: "x" is_shape_tensor: true }')
     assert message == (
-        "config.pbtxt of model 'm': (1) sequence_batching asks for stateful sequences, which inferd does not do: remove the field; "
+        "config.pbtxt of model 'm': (1) sequence_batching asks for stateful sequences, which inferd does not do: keep the model where it "
+        "is, or export its state as inputs and outputs: without the field its responses are wrong; "
         "(2) response_cache.enable asks for a response cache, which inferd does not do: remove the field; "
         "(3) input 'x': is_shape_tensor asks for a TensorRT shape tensor, which inferd does not do: remove the field"
     )
