@@ -40,7 +40,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 OPEN = ("/grpc.health.v1.Health/", "/v2/health/")  # a probe has no token
-PAGE = "/docs"  # nor has a browser that opens this page: it holds nothing of this server, and asks for a token
+PAGES = ("", "/docs")  # nor has a browser that opens one of these: they hold nothing of this server, and the page asks for a token
 MAX_TOKEN_FILE_BYTES = 1 << 20
 UNENDED_S = 1.5  # that one without a last line end must stay the same: a little less than between two looks at it
 LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
@@ -161,7 +161,7 @@ class Access:
     def check_token(self, method: str, authorization: bytes | None) -> bool:
         """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it
         need not. method: of gRPC, or the path of REST. Several headers come as HTTP joins them, by SEVERAL."""
-        if self._file is None or method.startswith(OPEN) or method.removesuffix("/") == PAGE:
+        if self._file is None or method.startswith(OPEN) or method.removesuffix("/") in PAGES:
             return False
         if authorization is None:
             raise Unauthenticated("expected the header 'authorization: Bearer TOKEN', got none; send a token", reason="token")

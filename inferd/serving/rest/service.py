@@ -107,6 +107,7 @@ class RestService:
         }
         if pages is not None:
             self._resources |= {
+                "": {"GET": self._root},
                 "docs": {"GET": self._docs},
                 "openapi.json": {"GET": self._openapi},
                 "metrics": {"GET": self._metrics},
@@ -269,6 +270,13 @@ class RestService:
         method = self._methods[f"/{ROLLOUTS}/{name}"]
         method.check_size("body", len(body))
         return await method.handler(_rollout_body(method.request_type).read(body, **given))
+
+    async def _root(self, asked: Asked) -> Response:
+        """A browser goes on to the page, by a path that holds behind a proxy, too; all others are told where something is."""
+        assert asked.head is not None
+        if b"text/html" in (asked.head.accept or b""):
+            return Response(302, ((b"location", b"docs"), (b"vary", b"accept")), b"")
+        raise NotFound("there is nothing at /: models are at /v2 (Open Inference Protocol), a page to try them at /docs in a browser")
 
     async def _docs(self, asked: Asked) -> Response:
         assert self._pages is not None

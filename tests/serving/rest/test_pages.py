@@ -57,6 +57,19 @@ def test_the_page_needs_none_and_tells_nothing_of_this_server(served: ServerFixt
         assert asker.post("/docs").status == 405
 
 
+def test_the_root_leads_a_browser_to_the_page_and_tells_others_where_to_go(served: ServerFixture) -> None:
+    with Asker(served.http) as asker:
+        found = asker.get("/", accept="text/html,application/xhtml+xml,*/*;q=0.8")
+        assert (found.status, found.headers["location"]) == (302, "docs")
+        for accept in ({}, {"accept": "*/*"}, {"accept": "application/json"}):
+            other = asker.get("/", **accept)
+            assert (other.status, other.headers["content-type"]) == (404, "application/json")
+            assert "/docs in a browser" in other.json["error"]
+            assert "/v2" in other.json["error"]
+        assert asker.post("/").status == 405
+        assert asker.get("/nowhere").status == 404
+
+
 def test_pages_are_made_on_a_thread_and_shared() -> None:
     made: list[tuple[str, str]] = []
     let_go = threading.Event()
