@@ -2,7 +2,8 @@
 
     python scripts/check_wheel.py [--dist dist]
 
-Installs inferd[cpu,client] from the wheels and all else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
+Installs what README.md's pip line names from the wheels, and all else from PyPI. Runs `inferd demo`, serves examples/models, asks by
+`inferd infer`, `inferd bench`, `inferd models` and `inferd health`, and
 looks at which files are mapped: libnghttp2, libllhttp, libyyjson, libjpeg-turbo, and libwebp with its libsharpyuv must be the wheel's
 own, with their licences.
 Prints the sizes.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -36,12 +38,13 @@ def check(dist: Path, folder: Path) -> None:
         check_licences(wheel)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = [folder / "bin" / "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary=:all:"]
-    subprocess.run([*install, client, f"{server}[cpu,client,image]"], check=True)
+    subprocess.run([*install, client, f"{server}[{readme_extras()}]"], check=True)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     print(f"installed with all that it needs: {size / 1e6:.0f} MB")
     environment = {"PATH": str(folder / "bin"), "HOME": str(folder)}
     if compiler := shutil.which("cc", path=environment["PATH"]) or shutil.which("gcc", path=environment["PATH"]):
         raise SystemExit(f"{compiler} is on the PATH: nothing would be shown")
+    run(folder, environment, ["demo", "--requests", "100"], "5. The server answered what was queued")
     command = [folder / "bin" / "inferd", "serve", ROOT / "examples" / "models", "--transport", "native"]
     command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "off"]
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as program:
@@ -57,7 +60,8 @@ def check(dist: Path, folder: Path) -> None:
             program.wait(LIMIT_S)
     if program.returncode != 0:
         raise SystemExit(f"the server ended with {program.returncode}")
-    # Decoders are loaded with the first step that decodes pictures: here by themselves.
+    # Decoders are loaded with the first step that decodes pictures, which needs Pillow: here by themselves.
+    subprocess.run([*install, f"{server}[image]"], check=True)
     decoder = "import inferd._core.media.jpeg, inferd._core.media.webp, pathlib; print(pathlib.Path('/proc/self/maps').read_text())"
     shown = subprocess.run(
         [folder / "bin" / "python", "-c", decoder], env=environment, cwd=folder, check=True, capture_output=True, text=True
@@ -74,11 +78,27 @@ def check_licences(wheel: Path) -> None:
         raise SystemExit(f"{wheel.name}: the licences of {', '.join(sorted(missing))} are not in it; they belong in licenses/")
 
 
+def readme_extras() -> str:
+    """Those of the first `pip install` of README.md: its first commands must need no others."""
+    found = re.search(r"pip install 'inferd\[([\w,]+)\]'", (ROOT / "README.md").read_text(encoding="utf-8"))
+    if found is None:
+        raise SystemExit("README.md: expected a line with pip install 'inferd[...]'")
+    return found[1]
+
+
 def ask(folder: Path, environment: dict[str, str], address: str) -> None:
-    infer = [folder / "bin" / "inferd", "infer", address, "digits", "--input", ROOT / "examples" / "digit.npy"]
-    done = subprocess.run(infer, env=environment, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    if done.returncode or "[7]" not in done.stdout:
-        raise SystemExit(f"`inferd infer` said {done.stdout!r} and {done.stderr!r}")
+    """The first commands of README.md, and those that ask a server in other ways."""
+    run(folder, environment, ["infer", address, "digits", "--input", str(ROOT / "examples" / "digit.npy")], "[7]")
+    run(folder, environment, ["models", address, "list"], "digits")
+    run(folder, environment, ["health", address], "SERVING")
+    run(folder, environment, ["bench", address, "digits", "--requests", "1000", "--quiet"], "responses/s")
+
+
+def run(folder: Path, environment: dict[str, str], words: Sequence[str], expected: str) -> None:
+    command = [folder / "bin" / "inferd", *words]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    if done.returncode or expected not in done.stdout:
+        raise SystemExit(f"`inferd {' '.join(words)}` ended with {done.returncode} and said {done.stdout!r} and {done.stderr!r}")
 
 
 def check_mapped(maps: str, folder: Path, wanted: Sequence[str]) -> None:

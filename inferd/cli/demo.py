@@ -1,7 +1,7 @@
 """`inferd demo`: a real server process, real requests, real answers. What it shows is what a user gets; it fakes nothing.
 
-The server serves examples/models on free ports; the requests are images of handwritten digits that the model was not
-trained on. Exit code 0 when every response arrived and the server ended cleanly.
+The server serves the example models, which come with the package, on free ports; the requests are images of handwritten digits that the
+model was not trained on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import inferd
+from inferd.cli.exit_codes import ExitCode
 from inferd.cli.number import Whole
 from inferd.cli.serve import require_onnxruntime
 from inferd.cli.start_screen import command_name
@@ -37,7 +38,7 @@ SHOWN = 5  # images that are drawn
 
 
 @click.command()
-@click.option("--examples", metavar="FOLDER", help="Where the example models and images are.  [default: examples of the source tree]")
+@click.option("--examples", metavar="FOLDER", help="Where the example models and images are.  [default: the package's own]")
 @click.option("--requests", default=2000, show_default=True, type=Whole(1, 1_000_000), help="Requests that are sent in parallel.")
 @click.option("--concurrency", default=64, show_default=True, type=Whole(1, 10_000), help="Requests in flight at once.")
 def demo(examples: str | None, requests: int, concurrency: int) -> int:
@@ -62,11 +63,13 @@ def demo(examples: str | None, requests: int, concurrency: int) -> int:
         raise InferdError(f"the server ended with {code} instead of 0")
     click.echo("5. The server answered what was queued, said GOAWAY and ended with 0.\n")
     click.echo(_next_steps(folder))
-    return 0
+    return ExitCode.OK
 
 
 def _examples(given: str | None) -> Path:
-    folder = Path(given) if given else Path(inferd.__file__).parent.parent / "examples"
+    source = Path(inferd.__file__).parent.parent  # in a clone; of an installed package the folder holds whatever else is installed
+    own = source / "examples" if (source / "pyproject.toml").is_file() else Path(__file__).parent / "examples"
+    folder = Path(given) if given else own
     if not (folder / "models" / "digits").is_dir():
         raise ConfigError(f"examples: expected a folder with models/digits in it, got '{_shown(folder)}'; name it with --examples FOLDER")
     return folder

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from inferd.cli import demo
 from inferd.cli.demo import _bars
 
 
@@ -37,3 +39,16 @@ def test_bars_count_every_run_on_few_lines(runs: dict[int, int]) -> None:
 
 def test_bars_of_nothing() -> None:
     assert _bars({}) == ["no runs"]
+
+
+def test_an_installed_package_brings_its_examples(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel has no clone around it: the files lie in the package, as links in a clone."""
+    own = Path(demo.__file__).parent / "examples"
+    assert {file.relative_to(own).as_posix() for file in own.rglob("*") if file.is_file()} == {
+        *("digit.npy", "digits_sample.npz", "models/digits/1/model.onnx", "models/identity/1/model.onnx")
+    }
+    monkeypatch.setattr(demo.inferd, "__file__", str(tmp_path / "site-packages" / "inferd" / "__init__.py"))
+    (tmp_path / "site-packages" / "examples" / "models" / "digits").mkdir(parents=True)  # of another package
+    assert demo._examples(None) == own
+    shutil.copytree(own, tmp_path / "unpacked")  # files in place of links, as a wheel has them
+    assert run("demo", "--requests", "1", "--examples", str(tmp_path / "unpacked")).returncode == 0
