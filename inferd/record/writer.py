@@ -108,6 +108,7 @@ class Writer:
 
     def _begin(self) -> _File:
         pa = arrow()
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)  # somebody may have removed it
         self._number += 1
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z-{os.getpid()}-{self._number:04}{SUFFIX}"
@@ -171,7 +172,7 @@ class _File:
 
     def __init__(self, path: Path, idle: IdleThread) -> None:
         self._idle = idle
-        self.descriptor = os.open(path, OPENED | os.O_CREAT | os.O_EXCL, 0o666)
+        self.descriptor = os.open(path, OPENED | os.O_CREAT | os.O_EXCL, 0o600)  # clients' data, also in a folder that others read
         try:
             self._direct = os.open(path, OPENED | os.O_DIRECT)
         except OSError:  # this file system knows no such thing

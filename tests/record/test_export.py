@@ -17,7 +17,7 @@ from inferd.diff.requests import requests_in
 from inferd.errors import ConfigError, RequestError
 from inferd.record import parquet as tables
 from inferd.record.decoded import Tensor, bytes_of
-from inferd.record.export import column_datatypes, export, merge
+from inferd.record.export import _inert, column_datatypes, export, merge
 from inferd.record.reader import Recorded, Segments, read
 from tests.record.records import columns, record, tapped
 
@@ -117,3 +117,8 @@ def test_what_cannot_be_exported(recorded: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             call()
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "cell"), [("=cmd()", "'=cmd()"), ("@a", "'@a"), ("+1", "'+1"), ("-1", "'-1"), ("a=b", "a=b"), ("", "")])
+def test_a_cell_of_csv_is_no_formula(text: str, cell: str) -> None:
+    assert _inert(text) == cell

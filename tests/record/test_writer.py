@@ -174,6 +174,18 @@ def test_a_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "record").stat().st_mode & 0o777 == 0o700
 
 
+def test_segments_are_for_their_owner_alone_in_a_folder_that_was_there(tmp_path: Path) -> None:
+    assert record(tmp_path, columns(tapped("a", 3))).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path: Path) -> None:
+    made = writer(tmp_path / "record")
+    (tmp_path / "record").rmdir()
+    assert made.write(columns(tapped("a", 3)))
+    made.end_segment()
+    assert len(segments_of(tmp_path / "record")) == 1
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartError, match=r"record: cannot write into the folder .*choose another folder"):
