@@ -1,9 +1,15 @@
-"""A small file of state that several processes read and change: replaced as a whole, under a lock of its folder."""
+"""A small file of state that several processes read and change: replaced as a whole, under a lock of its folder.
+
+Never in here: the content of the file.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
+import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -12,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["locked", "replace"]
+__all__ = ["MAX_BYTES", "append", "locked", "read", "remove_left", "replace"]
+
+MAX_BYTES = 16 << 20
 
 
 @contextmanager
@@ -45,3 +53,49 @@ def replace(path: Path, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+    _sync(path.parent)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Adds a line, which the disk has then. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    with open(descriptor, "ab") as file:
+        _check_regular(descriptor)
+        file.write(line)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def read(path: Path) -> bytes:
+    """The whole file. Raises OSError: also for one that is too large, and at once for one that is no regular file, such as a FIFO."""
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        _check_regular(file.fileno())
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"expected at most {MAX_BYTES >> 20} MiB")
+    return content
+
+
+def remove_left(path: Path) -> None:
+    """Removes the temporary files of writers that were killed. Call it at the start, under the folder's lock."""
+    ours = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")
+    with suppress(OSError):
+        for entry in list(os.scandir(path.parent)):
+            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _check_regular(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "expected a regular file")
+
+
+def _sync(folder: Path) -> None:
+    """The disk has the new name, too, where the file system can say so."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -15,19 +15,19 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from inferd.engine.kept_file import locked, replace
+from inferd.engine.kept_file import locked, read, remove_left, replace
 from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
 
-__all__ = ["FILE", "STABLE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "versions_of"]
+__all__ = ["DAMAGED", "FILE", "STABLE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "versions_of"]
 
 log = logging.getLogger("inferd.engine")
 
 FILE = "labels.json"
 STABLE = "stable"  # the version that it names gets the requests that name no version
 MAX_LABELS = 64  # of one model
-MAX_FILE_BYTES = 16 << 20
+DAMAGED = 0  # the version of a `stable` whose entry cannot be read: requests without a version wait until it is set again
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -60,6 +60,8 @@ def moved(table: Table, model: str, name: str, version: int) -> Table:
 def rolled_back(table: Table, model: str, name: str) -> Table:
     """The label names the version that it named before; once more, and it is where it was. Raises NotFound, FailedPrecondition."""
     label = _found(table, model, name)
+    if label.version == DAMAGED:
+        raise FailedPrecondition(f"label: the entry of '{name}' of model '{model}' cannot be read; set the label to a version")
     if not label.before:
         raise FailedPrecondition(f"label: '{name}' of model '{model}' has named no version but {label.version}: there is no way back")
     return {**table, model: {**table[model], name: Label(label.before, label.version)}}
@@ -100,18 +102,17 @@ class LabelFile:
         self.path = path
 
     def read(self) -> Table:
-        """What was written last; nothing where there is no file. A label that is none is left out, and the log says so. Raises ConfigError
-        for a file that holds no table."""
+        """What was written last; nothing where there is no file. A label that is none is left out, and the log says so; a
+        `stable` that is none is DAMAGED. Raises ConfigError for a file that holds no table."""
         if self.path is None:
             return {}
         try:
-            with self.path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES)
+            content = read(self.path)
             written = msgspec.json.decode(content, type=dict[str, dict[str, msgspec.Raw]])
             return {model: dict(self._labels(content, model, labels)) for model, labels in written.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, RecursionError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError(f"labels: '{self.path}' cannot be read: {why}; mend the file, or remove it to begin without labels") from None
 
@@ -120,13 +121,21 @@ class LabelFile:
             why = _misnamed(name)
             try:
                 label = msgspec.json.decode(raw, type=Label)
-            except msgspec.ValidationError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 why = why or f"{name!r}: {error}"
             if not why:
                 yield name, label
                 continue
             line = f", line {_line_of(content, model, name)}"
             log.error("labels: '%s'%s: a label of model %r is left out: %s; mend or remove it", self.path, line, model, why, extra=LIMITED)
+            if name == STABLE:
+                yield name, Label(DAMAGED)
+
+    def begin(self) -> None:
+        """The server starts: removes what killed writers left."""
+        if self.path is not None and self.path.parent.is_dir():
+            with self.locked():
+                remove_left(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -140,10 +149,10 @@ class LabelFile:
     def write(self, table: Table) -> None:
         """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""
         if self.path is None:
-            log.warning(
-                "labels are lost at a restart: the folder of the models cannot be written to; --state-dir names another", extra=LIMITED
+            raise FailedPrecondition(
+                "label: there is no folder that would keep it through a restart, for the server cannot write into a repository of models; "
+                "start the server with --state-dir FOLDER"
             )
-            return
         content = msgspec.json.format(msgspec.json.encode({model: labels for model, labels in table.items() if labels}))
         try:
             replace(self.path, content)

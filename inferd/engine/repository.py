@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd._core.inference.routes import Routes
 from inferd.engine.arena import Decaying
-from inferd.engine.labels import STABLE, versions_of
+from inferd.engine.labels import DAMAGED, STABLE, versions_of
 from inferd.engine.loader import Loader
 from inferd.engine.model import CLOSE_TIMEOUT_S, QUEUE_LIMITS, Model, State
 from inferd.engine.places import MAX_VERSION, SHOWN_NAMES, Failure, Place, all_versions, find_places, shown
@@ -137,7 +137,7 @@ class Repository:
         """The rare cases, where `routes` has none: an unusual spelling of the version, or the error that says what there is."""
         if self.is_on_demand(name, version):
             raise Unavailable(f"model '{name}' is not in memory now; an inference request has it loaded")
-        if (labelled := versions_of(self.labels, name).get(version)) is not None:
+        if labelled := versions_of(self.labels, name).get(version):
             raise Unavailable(f"model_version: label '{version}' of model '{name}' names version {labelled}, which takes no requests now")
         if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
             raise InvalidArgument(
@@ -164,6 +164,11 @@ class Repository:
         if not versions:
             # Not which ones there are: a proxy may let a client infer and not list. The first words are Triton's: its programs look there.
             return NotFound(f"Request for unknown model: model_name: there is no model {shown(name)}; name one of the repository index")
+        if not version and versions_of(self.labels, name).get(STABLE) == DAMAGED:
+            return Unavailable(
+                f"model_version: the label '{STABLE}' of model '{name}' cannot be read from the server's file of labels; set the label "
+                "again, or name a version"
+            )
         if not version and (stable := self._unloaded_stable(name)):
             return Unavailable(f"model_version: label '{STABLE}' of model '{name}' names version {stable}, which takes no requests now")
         if version and int(version) not in versions:
@@ -492,7 +497,7 @@ class Repository:
         routes = {(model.name, str(model.version)): model.route for model in ready}
         there = {(model.name, model.version) for model in self._models}
         named = {name: versions_of(self.labels, name).get(STABLE) for name in self.labels}
-        waiting = {name for name, version in named.items() if version and (name, version) not in there}
+        waiting = {name for name, version in named.items() if version is not None and (name, version) not in there}
         newest = {(model.name, ""): model.route for model in ready if model.name not in waiting}  # no other version than the stable one
         labelled = {
             (name, label): route

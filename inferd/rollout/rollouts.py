@@ -430,12 +430,14 @@ class Rollouts:
             elif arm is not None:
                 arm.follow(rollout)
             elif self._is_served(model):
-                arm = self._kinds[rollout.kind](rollout, self)
                 try:
+                    arm = self._kinds[rollout.kind](rollout, self)
                     await arm.begin(resumed=True)
                 except Exception as error:
-                    arm.abandon()
-                    log.error("the rollout of model '%s' does not go on here: %s", model, error)
+                    if arm is not None:
+                        arm.abandon()
+                    where = self._ledger.path or "memory"
+                    log.error("the rollout of model '%s' does not go on here: '%s': %s", model, where, error)
                     return
             self._know(rollout)  # an end with the counts of the process that has decided
             if rollout.runs and arm is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
-from inferd.engine.kept_file import locked, replace
+from inferd.engine.kept_file import append, locked, read, remove_left, replace
 from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.log import LIMITED
@@ -41,7 +41,7 @@ __all__ = [
 log = logging.getLogger("inferd.rollout")
 
 FILE = "rollouts.json"
-MAX_FILE_BYTES = 16 << 20
+LEFT_OUT = ".left-out.jsonl"  # behind the file's name: entries that could not be read, one a line
 LONGEST_S = 366 * 86_400.0  # of any time that a client asks for
 
 
@@ -73,11 +73,14 @@ class Verdict(StrEnum):
     BAD = "bad"
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What is known of one guard. count: observations. lower and upper: the confidence band of the estimate."""
 
     guard: str
-    count: int = 0
+    count: Count = 0
     estimate: float = 0.0
     lower: float = 0.0
     upper: float = 0.0
@@ -109,11 +112,11 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     guards: dict[str, float] = {}
     dwell_s: Seconds | None = None
     patience_s: Seconds | None = None
-    counts: dict[str, int] = {}
+    counts: dict[str, Count] = {}
     evidence: tuple[Evidence, ...] = ()
     reason: str = ""  # of the last decision
-    started_ns: int = 0  # by the wall clock
-    changed_ns: int = 0
+    started_ns: Count = 0  # by the wall clock
+    changed_ns: Count = 0
     memory: dict[str, Any] = {}
 
     @property
@@ -159,6 +162,17 @@ def merged(table: Table, known: Table) -> Table:
     return {**table, **{rollout.model: rollout for rollout in news}}
 
 
+def _rollout(model: str, raw: msgspec.Raw) -> Rollout | str:
+    """An entry of the file, or why it is none."""
+    try:
+        found = msgspec.json.decode(raw, type=Rollout)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return str(error)
+    if found.model != model:
+        return f"model: expected the key {model[:100]!r}, got {found.model[:100]!r}"
+    return found
+
+
 class RolloutFile:
     """Where a table is kept. path: None: nowhere, so that a restart forgets all rollouts."""
 
@@ -172,8 +186,7 @@ class RolloutFile:
         if self.path is None:
             return self._kept
         try:
-            with self.path.open("rb") as file:
-                written = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=dict[str, msgspec.Raw])
+            written = self._written()
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.DecodeError, RecursionError) as error:
@@ -183,12 +196,37 @@ class RolloutFile:
             ) from None
         return dict(self._rollouts(written))
 
+    def _written(self) -> dict[str, msgspec.Raw]:
+        """The entries, each as it stands in the file. Raises OSError, DecodeError, RecursionError."""
+        assert self.path is not None
+        return msgspec.json.decode(read(self.path), type=dict[str, msgspec.Raw])
+
     def _rollouts(self, written: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Rollout]]:
         for model, raw in written.items():
-            try:
-                yield model, msgspec.json.decode(raw, type=Rollout)
-            except msgspec.DecodeError as error:
-                log.error("rollouts: '%s': that of model %r is left out: %s; mend or remove it", self.path, model, error, extra=LIMITED)
+            found = _rollout(model, raw)
+            if isinstance(found, Rollout):
+                yield model, found
+                continue
+            log.error("rollouts: '%s': that of model %r is left out: %s; mend or remove it", self.path, model, found, extra=LIMITED)
+
+    def _keep_left_out(self) -> None:
+        """The entries that cannot be read go into a file of their own before this one is replaced. Raises OSError."""
+        assert self.path is not None
+        try:
+            written = self._written()
+        except (FileNotFoundError, msgspec.DecodeError, RecursionError):
+            return
+        path = self.path.with_name(self.path.name + LEFT_OUT)
+        for model, raw in written.items():
+            if not isinstance(_rollout(model, raw), Rollout):
+                append(path, msgspec.json.encode({"model": model, "entry": raw}) + b"\n")
+                log.error("rollouts: '%s': the entry of model %r was moved to '%s'", self.path, model, path)
+
+    def begin(self) -> None:
+        """The server starts: removes what killed writers left."""
+        if self.path is not None and self.path.parent.is_dir():
+            with self.locked():
+                remove_left(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -206,6 +244,7 @@ class RolloutFile:
             self._kept = table
             return
         try:
+            self._keep_left_out()
             replace(self.path, msgspec.json.format(msgspec.json.encode(dict(table))))
         except OSError as error:
             log.error("rollouts cannot be written to '%s': %s", self.path, error.strerror, extra=LIMITED)

@@ -79,8 +79,9 @@ class Models:
         changing = self._lifecycle if self._mode != "none" else None
         self.control = ModelControl(changing, explicit=self._mode == "explicit")
         kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
+        self._rollouts_file = RolloutFile(kept[0])
         processes = max(settings.workers, 1)  # a worker's settings have the number of all
-        self.rollouts = Rollouts(repository, changing, loop, Ledger(RolloutFile(kept[0]), Audit(kept[1])), KINDS, processes)
+        self.rollouts = Rollouts(repository, changing, loop, Ledger(self._rollouts_file, Audit(kept[1])), KINDS, processes)
         self.on_demand: OnDemand | None = None
         if settings.model_memory and self._lifecycle is not None:
             most, wait_s = settings.max_queue_requests, settings.model_wait_s
@@ -117,6 +118,8 @@ class Models:
             raise ConfigError(f"load_model: expected model_control explicit beside it, or model_memory, got {self._mode}")
         if self._lifecycle is not None:
             self._lifecycle.roots = roots
+            self._labels.begin()
+            self._rollouts_file.begin()
             self._repository.labels = self._labels.read()
             self._repository.loader.contracts = Contracts(_contract_file(self._settings))
         if self._mode == "explicit":

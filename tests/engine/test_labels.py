@@ -90,8 +90,8 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, caplog: pytest.LogCa
     with pytest.raises(FailedPrecondition, match=r"^labels cannot be written \(.*\), and stay as they are; the server's log says where$"):
         LabelFile(tmp_path / "state" / "labels.json").write({})
     assert str(tmp_path) in caplog.text
-    LabelFile(None).write({})
-    assert "labels are lost at a restart" in caplog.text
+    with pytest.raises(FailedPrecondition, match=r"label: there is no folder .* --state-dir FOLDER"):
+        LabelFile(None).write({})
 
 
 # ---- versions ------------------------------------------------------------------------------------------------------
@@ -233,3 +233,17 @@ def test_two_processes_move_labels(world: World, monkeypatch: pytest.MonkeyPatch
     assert versions_of(file.read(), "n") == {"stable": 1}
     world.compare("")
     assert infer(world.repository, "n", version="stable", value=3) == 6
+
+
+def test_a_damaged_stable_stops_requests_without_a_version(world: World, tmp_path: Path) -> None:
+    """They do not go to the newest version."""
+    world.write("m", 1, IDENTITY)
+    world.write("m", 2, DOUBLED)
+    path = tmp_path / "state" / "labels.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"m": {"stable": {"version": "one"}}}')
+    world.repository.labels = LabelFile(path).read()
+    world.repository.load([tmp_path / "models"])
+    with pytest.raises(Unavailable, match="label 'stable' of model 'm' cannot be read"):
+        world.repository.lookup("m", "")
+    assert world.repository.lookup("m", "2").version == 2

@@ -158,3 +158,17 @@ def test_a_line_is_written_whole_or_later(tmp_path: Path, monkeypatch: pytest.Mo
     audit.append("rolled_back", made(), 2)
     assert [json.loads(line)["decision"] for line in path.read_text().splitlines()] == ["started", "step", "rolled_back"]
     assert (audit.owes, audit.failures) == (False, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"model": "other"}, {"counts": {"seen": -1}}, {"started_ns": -1}])
+def test_an_odd_entry_costs_itself_alone_and_is_kept_aside(
+    tmp_path: Path, wrong: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = RolloutFile(path := tmp_path / "rollouts.json")
+    odd = json.loads(msgspec.json.encode({**msgspec.to_builtins(made("odd")), **wrong}))
+    path.write_bytes(msgspec.json.encode({"odd": odd, "m": made()}))
+    assert file.read() == {"m": made()}
+    assert "rollouts.json': that of model 'odd' is left out" in caplog.text
+    file.write({"m": made()})
+    assert json.loads((tmp_path / "rollouts.json.left-out.jsonl").read_text()) == {"model": "odd", "entry": odd}
+    assert file.read() == {"m": made()}
