@@ -148,10 +148,11 @@ def shadow(asked: Asked, model: str, version: int | None, sample: float, guards:
     default="100%",
     metavar="SHARE",
     callback=_sample,
-    help="Requests of the stable version that are compared, with a guard of flips or mean. [100%]",
+    help="Requests of the stable version that are compared. [100%]",
 )
 @click.option("--dwell", type=Duration(zero=True), help="The least time at a step. [1m]")
 @click.option("--patience", type=Duration(zero=True), help="The time without a decision until it holds its share. [1h]")
+@click.option("--promote-unjudged", is_flag=True, help="Go past the first step without a guard on predictions (flips, mean, outcome).")
 @GUARD
 def canary(
     asked: Asked,
@@ -161,13 +162,16 @@ def canary(
     sample: float,
     dwell: float | None,
     patience: float | None,
+    promote_unjudged: bool,
     guards: dict[str, float],
 ) -> None:
     """Send a growing share of requests to VERSION, and roll back when the evidence says so.
 
-    VERSION: by default the newest one that is not the stable one.
+    VERSION: by default the newest one that is not the stable one. The usual guards judge errors and p99 alone. Responses are compared
+    and shown; the canary goes past its first step with a guard of flips, mean or outcome, or with --promote-unjudged.
     """
-    _start(asked, model, "CANARY", version, steps=steps, sample=sample, guards=guards, dwell_s=dwell, patience_s=patience)
+    times = {"dwell_s": dwell, "patience_s": patience}
+    _start(asked, model, "CANARY", version, steps=steps, sample=sample, guards=guards, promote_unjudged=promote_unjudged, **times)
 
 
 def _start(asked: Asked, model: str, kind: str, version: int | None, **given: Any) -> None:
@@ -244,7 +248,7 @@ def title(each: Any) -> str:
     kind, state = options.RolloutKind.Name(each.kind), options.RolloutState.Name(each.state)
     step = f", step {each.step + 1} of {len(each.steps)}" if each.steps and state not in ENDED else ""
     ended = state in ENDED
-    split = "" if ended else f"  {each.sample if each.kind == options.SHADOW else each.share:.4g} of requests{step}"
+    split = "" if ended else f"  {percent(each.sample if each.kind == options.SHADOW else each.share)} of requests{step}"
     age_s = ((each.changed_unix_ns if ended else time.time_ns()) - each.started_unix_ns) / 1e9
     versions = f"version {each.stable_version} -> {each.candidate_version}"
     return one_line(f"{each.model_name}  {kind.lower()} {state}  {versions}{split}  {max(age_s, 0):.0f} s")
@@ -255,15 +259,27 @@ def counts(each: Any) -> str:
     return "  ".join(f"{name} {count}" for name, count in sorted(each.counts.items()) if count or name in ALWAYS)
 
 
+WORDS = {"p99": "slow requests (p99)", "mean": "mean, in spreads", "outcome": "bad outcomes"}  # of guards, for people
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def figure(guard: str, value: float) -> str:
+    """A number of a guard: a share of requests, or spreads."""
+    return f"{value:.3g}" if guard == "mean" else percent(value)
+
+
 def rows(each: Any) -> list[tuple[str, ...]]:
     """A row of evidence: guard, observations, estimate, band, limit, verdict, words."""
     return [
         (
-            found.guard,
+            WORDS.get(found.guard, found.guard),
             str(found.count),
-            f"{found.estimate:.4g}",
-            f"{found.lower:.4g} to {found.upper:.4g}",
-            f"{found.limit:.4g}",
+            figure(found.guard, found.estimate),
+            f"{figure(found.guard, found.lower)} to {figure(found.guard, found.upper)}",
+            figure(found.guard, found.limit),
             found.verdict,
             one_line(found.explanation),
         )

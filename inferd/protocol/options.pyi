@@ -1034,8 +1034,8 @@ class StartRolloutRequest(Message):
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
-    """Of a shadow, and of a canary with a guard of flips or mean: the share of the stable version's requests that
-    the candidate answers, too; more than 0, at most 1. 0: 1.
+    """Of a shadow, and of a canary that compares responses: the share of the stable version's requests that the
+    candidate answers, too; more than 0, at most 1. 0: 1.
     """
     @property
     def steps(self) -> RepeatedScalarFieldContainer[float]: ...
@@ -1046,6 +1046,11 @@ class StartRolloutRequest(Message):
     In seconds, from 0 to 366 days. Unset: 60 s, and an hour.
     """
     patience_s: float
+    promote_unjudged: bool
+    """Of a canary: go past the first step, to the promotion, although no guard judges predictions (flips, mean,
+    outcome). Responses are compared only where a guard asks for it then. Otherwise a canary without such a guard
+    stays at its first step, and says so.
+    """
     def __init__(
         self,
         *,
@@ -1057,6 +1062,7 @@ class StartRolloutRequest(Message):
         guards: Mapping[str, float] | None = ...,
         dwell_s: float = ...,
         patience_s: float = ...,
+        promote_unjudged: bool = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["dwell_s", "patience_s"]) -> bool: ...
 
@@ -1117,6 +1123,7 @@ class RolloutStatus(Message):
     started_unix_ns: int
     """Since the Unix epoch, in ns."""
     changed_unix_ns: int
+    promote_unjudged: bool
     def __init__(
         self,
         *,
@@ -1136,6 +1143,7 @@ class RolloutStatus(Message):
         reason: str = ...,
         started_unix_ns: int = ...,
         changed_unix_ns: int = ...,
+        promote_unjudged: bool = ...,
     ) -> None: ...
 
 @final

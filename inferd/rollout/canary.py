@@ -19,6 +19,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from inferd._core.batching.tally import Tally
 from inferd._core.batching.tap import Tap
@@ -28,14 +29,15 @@ from inferd.engine.model import State as ModelState
 from inferd.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError
 from inferd.rollout import policy
 from inferd.rollout.candidate import flip_words, mean_words
-from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen
+from inferd.rollout.evidence import GROUPS
+from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen, by_group
 from inferd.rollout.shadow import Shadow
 from inferd.rollout.shift import worst_of
 from inferd.rollout.signatures import difference
 from inferd.rollout.state import Evidence, Rollout, State, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from inferd.engine.model import Model
     from inferd.rollout.arm import Site
@@ -45,6 +47,7 @@ __all__ = ["CANARY", "Canary"]
 log = logging.getLogger("inferd.rollout")
 
 CANARY = "canary"  # the label of the candidate
+STARTED = "started"  # the reason of a rollout that has just begun
 REMEMBER_S = 0.002  # between two looks at requests whose outcome may be reported: what a tap holds takes memory
 LOOK_S = 0.1  # between two decisions: they take the thread half a millisecond
 ABSENT_S = 0.5  # how long the candidate may take no requests: a reload of its files takes no time
@@ -70,9 +73,12 @@ def plan_of(rollout: Rollout, processes: int) -> Plan:
         usual.dwell_s if rollout.dwell_s is None else rollout.dwell_s,
         usual.patience_s if rollout.patience_s is None else rollout.patience_s,
         processes,
+        rollout.unjudged,
     )
-    if rollout.sample < 1 and not plan.is_paired:
-        raise InvalidArgument(f"sample: expected a guard that compares responses beside it, flips or mean, got {rollout.sample:g} alone")
+    if rollout.sample < 1 and rollout.unjudged and not plan.is_paired:
+        raise InvalidArgument(
+            f"sample: expected a guard that compares responses beside promote_unjudged, flips or mean, got {rollout.sample:g} alone"
+        )
     return plan
 
 
@@ -103,7 +109,7 @@ class Canary:
         self._policy = Policy(plan := plan_of(rollout, site.processes), seen)
         self._limits = {guard.kind: guard.limit for guard in plan.guards}
         self._shadow: Shadow | None = None
-        if plan.is_paired:
+        if plan.is_paired or not plan.unjudged:
             paired = {kind.value: self._limits[kind] for kind in policy.PAIRED if kind in self._limits}
             self._shadow = Shadow(msgspec.structs.replace(rollout, guards=paired), site, plan.alpha(Kind.MEAN))
         self._blind = ""  # why nothing is compared any more
@@ -111,7 +117,8 @@ class Canary:
         self._joins = Kind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
         self._arms: OrderedDict[bytes, bool] = OrderedDict()  # whether the candidate answered, by the digest of the request's id
-        self._remembering = threading.Lock()  # of what the taps hold, until it is in there
+        self._remembering = threading.Lock()  # of what the taps hold, until it is in there, and of outcomes
+        self._reported: tuple[list[int], list[int]] = ([0, 0], [0, 0])  # outcomes and bad ones since the last decision: stable, candidate
         self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
         self._looked_ns = self._decided_ns = 0
         self._absent_s = 0.0
@@ -132,10 +139,20 @@ class Canary:
             await self._label(rollout.candidate)
             self._check(repository.serving(rollout.model))
         if self._shadow is not None:
-            await self._shadow.begin(resumed=True)  # the candidate's process loads meanwhile
+            await self._begin_shadow(self._shadow)
         self._is_there = not resumed
         self._watch()
         repository.split(rollout.model, rollout.candidate, self._split)
+
+    async def _begin_shadow(self, shadow: Shadow) -> None:
+        """The candidate's process loads meanwhile."""
+        try:
+            await shadow.begin(resumed=True)
+        except FailedPrecondition as error:
+            if self._policy.plan.is_paired:
+                raise
+            log.warning("canary of model '%s': responses are not compared: %s", self._rollout.model, error)
+            self._shadow = None
 
     async def undo(self) -> None:
         self._leave()
@@ -196,9 +213,15 @@ class Canary:
         rest_s = REMEMBER_S if self._joins else LOOK_S
         if (now_ns := time.monotonic_ns()) - self._decided_ns < LOOK_S * 1e9 or self._ended:
             return rest_s
+        seconds = min((now_ns - (self._decided_ns or now_ns)) / 1e9, policy.MAX_ELAPSED_S)
         self._decided_ns = now_ns
         seen = self._policy.seen
-        self._policy.count(self._candidate.take(), self._stable.take())
+        self._policy.count(self._candidate.take(), self._stable.take(), seconds)
+        if self._joins:
+            with self._remembering:
+                reported, self._reported = self._reported, ([0, 0], [0, 0])
+            stable, candidate = (Counts.of(count, bad) for count, bad in reported)
+            self._policy.report(candidate, stable, seconds)
         if self._shadow is not None:
             self._compare(self._shadow)
         if self._policy.freeze(self._stable.tally.latencies_ns):
@@ -249,10 +272,12 @@ class Canary:
         if not self._is_there:  # after a restart it may be on demand, and no request goes to it
             return self._told(rollout)
         if self._shadow is not None and not self._blind and (why := self._shadow.watch()):
-            self._blind = f"no step is taken, because nothing can be compared: {why}"
+            is_paired = self._policy.plan.is_paired
+            self._blind = f"{'no step is taken, because ' if is_paired else ''}nothing can be compared: {why}"
             self._shadow.untap()
             log.error("canary of model '%s': %s", rollout.model, self._blind)
-            rollout = msgspec.structs.replace(rollout, reason=self._blind)
+            if is_paired:
+                rollout = msgspec.structs.replace(rollout, reason=self._blind)
         self._policy.elapse(elapsed_s)
         made, self._verdict = self._verdict, None
         if made is None or made[0] != self._policy.seen.step:
@@ -266,10 +291,15 @@ class Canary:
             self._split.share = share = self._policy.step()
             rollout = msgspec.structs.replace(rollout, state=State.RUNNING, step=self._policy.seen.step, share=share, reason=verdict.reason)
         elif verdict.decision is Decision.HOLD and rollout.state is State.RUNNING:
-            rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=self._blind or verdict.reason)
+            rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=self._blocked or verdict.reason)
         elif verdict.decision is Decision.CONTINUE and rollout.state is State.RUNNING:
-            rollout = msgspec.structs.replace(rollout, reason=self._blind or f"no step yet: {verdict.reason}")
+            rollout = msgspec.structs.replace(rollout, reason=self._blocked or f"no step yet: {verdict.reason}")
         return self._told(rollout, verdict)
+
+    @property
+    def _blocked(self) -> str:
+        """Why no step is taken whatever the evidence says; ''."""
+        return self._blind if self._policy.plan.is_paired else ""
 
     def _end_as(self, rollout: Rollout, state: State, why: str, verdict: policy.Verdict | None = None) -> Rollout:
         """The candidate gets no request from now on, whatever an older file says."""
@@ -301,13 +331,18 @@ class Canary:
     def _told(self, rollout: Rollout, verdict: policy.Verdict | None = None) -> Rollout:
         """With what is known now."""
         seen = self._policy.seen
+        errors = seen.excess[Kind.ERRORS.value]
         counts = {
-            "stable": seen.errors.stable_count,
-            "stable_errors": seen.errors.stable_events,
-            "canary": seen.errors.candidate_count,
-            "canary_errors": seen.errors.candidate_events,
+            "stable": errors.stable_count,
+            "stable_errors": errors.stable_events,
+            "canary": errors.candidate_count,
+            "canary_errors": errors.candidate_events,
         }
-        evidence = rollout.evidence if verdict is None else tuple(_evidence(each, self._told_of(each.kind)) for each in verdict.findings)
+        evidence = rollout.evidence
+        if verdict is not None:
+            evidence = (*(_evidence(each, self._told_of(each.kind)) for each in verdict.findings), *self._reports())
+        if rollout.reason == STARTED and not self._policy.plan.is_judged:
+            rollout = msgspec.structs.replace(rollout, reason=f"{STARTED}; {policy.UNJUDGED}")
         share, step = (self._split.share, seen.step) if rollout.runs else (rollout.share, rollout.step)
         memory = {"seen": msgspec.to_builtins(seen)}
         if self._shadow is not None:
@@ -315,6 +350,12 @@ class Canary:
             counts, memory = {**beside.counts, **counts}, {**beside.memory, **memory}
         steps = self._policy.plan.steps  # a client may have left them out
         return msgspec.structs.replace(rollout, steps=steps, counts=counts, evidence=evidence, share=share, step=step, memory=memory)
+
+    def _reports(self) -> Iterator[Evidence]:
+        """What the shadow has found that no guard asks for: it decides nothing."""
+        for each in self._shadow.found.evidence if self._shadow is not None else ():
+            if each.guard in policy.PAIRED and Kind(each.guard) not in self._limits:
+                yield msgspec.structs.replace(each, says="; ".join(filter(None, ("a report: no guard asks for it", each.says))))
 
     def _told_of(self, kind: Kind) -> str:
         """What people want to know of a guard beside its numbers."""
@@ -343,7 +384,9 @@ class Canary:
                 unknown += 1
             else:
                 joined += 1
-                self._policy.report(of_candidate, not good)
+                with self._remembering:
+                    self._reported[of_candidate][0] += 1
+                    self._reported[of_candidate][1] += not good
         return joined, unknown
 
 
@@ -354,7 +397,7 @@ class _Counted:
         self.model: Model | None = None
         self.tally, self.ids = Tally(sample), ids
         self._rejected = 0
-        self._taken = Counts()
+        self._taken = np.zeros((3, GROUPS + 1), np.int64)
 
     def watch(self, model: Model | None) -> None:
         """On the loop."""
@@ -371,9 +414,10 @@ class _Counted:
         """What came since the last call. A request that finds the queue full is an error, too."""
         tally, rejected = self.tally, _rejected(self.model)
         more, self._rejected = max(rejected - self._rejected, 0), rejected
-        now = Counts(tally.answered, tally.errors, tally.slow)
+        now = np.frombuffer(tally.by_group(), np.int64).reshape(3, GROUPS + 1)
         before, self._taken = self._taken, now
-        return Counts(now.requests - before.requests + more, now.errors - before.errors + more, now.slow - before.slow)
+        requests, errors, slow = now - before
+        return Counts(requests + by_group(more), errors + by_group(more), slow)
 
 
 def _rejected(model: Model | None) -> int:
@@ -385,9 +429,10 @@ def _evidence(found: policy.Finding, told: str) -> Evidence:
     """told: what is said ahead of what the numbers would lead to."""
     verdict = Verdict.BAD if found.fails else Verdict.OK if found.passes else Verdict.OPEN
     low, high = found.band
+    bound = f"{found.bound:.3g} spreads" if found.kind is Kind.MEAN else policy.percent(found.bound)
     says = (
-        f"the next step asks for an upper bound of {found.bound:.4g}; the evidence against the candidate is "
-        f"{policy.odds(found.e_value)}, and the canary rolls back at {policy.odds(found.rolls_back_at)}"
+        f"the next step asks for an upper bound of {bound}; the evidence that the limit is passed is {policy.odds(found.e_value)}, "
+        f"and the canary rolls back at {policy.odds(found.rolls_back_at)}"
     )
     says = f"{told}; {says}" if told else says
     return Evidence(found.kind.value, found.count, found.estimate, low, high, found.limit, verdict, says)

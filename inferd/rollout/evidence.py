@@ -12,7 +12,7 @@ Never in here: models, requests, clocks, what is decided.
 
 from __future__ import annotations
 
-from math import exp, inf, lgamma, log, log1p, sqrt
+from math import lgamma, log, log1p, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -21,19 +21,20 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Band", "MeanShift", "TwoArms", "either", "quantile_threshold", "rate_band", "rate_evidence"]
+__all__ = ["GROUPS", "Band", "Excess", "MeanShift", "quantile_threshold", "rate_band", "rate_evidence"]
 
 PRIOR = 0.5  # both parameters of the Beta distribution that rates are mixed by: Jeffreys' choice
 BISECTIONS = 60  # halvings of [0, 1]: below the precision of a float
-GRID = 64  # alternatives on each side that a mixture has
-MAX_LOG_RATIO = 8 * log(2)  # ratios of two rates are looked for up to 256
-MEAN_LOG_RATIO = 1.5  # how far from 1 a ratio is expected, as a logarithm: an exponential distribution on each side
-WINDOW = 32  # requests whose split between two arms is taken together; a window of n requests loses 1/n of its evidence
+GRID = 64  # alternatives that a mixture has
+MEAN_LOG_RATIO = 1.5  # how far from 1 a ratio is expected, as a logarithm: an exponential distribution
+BLOCK_S = 1.0  # the shortest block of time: a longer fault counts more than once
+BLOCK_REQUESTS = 64.0  # that a block weighs at most
+GROUPS = 64  # of keys
 MAX_BET = 0.5  # of an empirical Bernstein sequence
 
-_LOG_RATIOS = np.linspace(-MAX_LOG_RATIO, MAX_LOG_RATIO, 2 * GRID + 1)
-_LOG_WEIGHTS = -np.abs(_LOG_RATIOS) / MEAN_LOG_RATIO
-_RATIOS_LESS_1 = np.expm1(_LOG_RATIOS)
+_STAKES = 2.0 ** -np.arange(8)  # down to one for which a block of BLOCK_REQUESTS is not too much
+
+Tally = tuple[np.ndarray, np.ndarray]  # requests and events of one arm, of each group of keys, and last those without a key
 
 
 class Band(NamedTuple):
@@ -56,15 +57,10 @@ def _log_mean(logs: np.ndarray, log_weights: np.ndarray) -> float:
     return high + log(float(np.exp(logs + log_weights - high).sum())) - weight_high - log(float(np.exp(log_weights - weight_high).sum()))
 
 
-def either(evidence: float, other: float, weight: float) -> float:
-    """Log e-value against: both hypotheses hold. `other` has that weight, 0 < weight < 1: a mean of e-values is one (Vovk, Wang 2021)."""
-    return float(np.logaddexp(evidence + log1p(-weight), other + log(weight)))
-
-
 # ---- one rate ----
 
 
-def rate_band(events: int, count: int, alpha: float) -> Band:
+def rate_band(events: float, count: float, alpha: float) -> Band:
     """The rates at which `events` of `count` requests are no surprise:
 
         { p : B(1/2 + k, 1/2 + n - k) / B(1/2, 1/2) < p^k (1 - p)^(n - k) / alpha }
@@ -103,78 +99,109 @@ def rate_evidence(events: int, count: int, limit: float) -> float:
     return _log_mean(logs, -(odds - odds[0]) / MEAN_LOG_RATIO)
 
 
-# ---- the rates of two arms ----
+# ---- how much more often something happens in the candidate's arm ----
 
 
-class TwoArms(msgspec.Struct):
-    """How often something happens in the candidate's arm and in the stable one: errors, slow responses, bad outcomes.
+class Excess(msgspec.Struct):
+    """How much more often something happens in the candidate's arm than in the stable one: errors, slow responses, bad outcomes.
 
-    The arms have the shares theta and 1 - theta of a window's requests, and m requests have the event. Then k of these m are the
-    candidate's, with a probability that depends on the ratio r of the two rates alone. The likelihood of r is
+    Faults come in clusters: a batch fails as a whole, a tenant sends what always fails, a client retries. So a request is no unit of
+    evidence. There are two kinds of units, and a fault may fill any of them:
 
-        L(r) = product over windows of r^k / (1 + (r - 1) theta)^m
+    - blocks of time. One is closed by time and counts alone, never by events: after BLOCK_S, once both arms have a request. With the
+      arms' counts n1 and n0 and their rates r1 and r0, a block says (Cochran 1954, Mantel and Haenszel 1959)
 
-    L(r) / L(1) is an e-value against r <= 1: r^k is convex in k, so that drawing without replacement makes it no larger (Hoeffding 1963).
-    theta is what the window really had, not what was asked for. So a split that changes, a few tenants of unequal size, and a fault that
-    hits both arms are no evidence against the candidate. Evidence goes on from one step to the next.
+          s = h (r1 - r0 - limit), h = n1 n0 / (n1 + n0), at most BLOCK_REQUESTS
 
-    All of this needs requests of both arms. Where WINDOW requests of the candidate come without a stable one between them, they count
-    as `alone`, too: their rate can be held against a fixed limit.
+    - groups of keys (GROUPS, by the key's hash). A key stays in its arm, and what it is like never averages out. The parts that a group
+      has in all s are added up, less what its shares of both arms make likely at one rate for all. q is the sum of their squares.
+
+    The evidence against an excess of at most `limit` is a mean, over stakes l, of the capital of a gambler who bets l on each block
+
+        exp(sum of growth(l s) - l^2 q / 2), growth(y) = y - y^2 / 2 for y >= 0, log(1 + y) down to y = -1/2, and its tangent below
+
+    exp(growth(y)) <= 1 + y for y >= -1/2: the capital is a supermartingale whatever happens inside a block (Waudby-Smith, Ramdas 2024).
+    Beyond that a block is so lopsided that chance has to be as likely to give it to the other arm (de la Pena 1999). No unit counts for
+    more than half a unit of growth: some 12 blocks, and 12 keys, are the least that roll back.
     """
 
+    limit: float
     candidate_count: int = 0
     candidate_events: int = 0
     stable_count: int = 0
     stable_events: int = 0
-    log_likelihood: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(_LOG_RATIOS))  # of each ratio of the grid
-    window: tuple[int, int, int, int] = (0, 0, 0, 0)  # requests that no closed window has: count and events of both arms
-    alone: tuple[int, int] = (0, 0)  # count and events of the candidate in windows without a stable request
-    unmatched: tuple[int, int] = (0, 0)  # the same since the last such window, or the last stable request
+    open_s: float = 0.0  # how long the open block is open
+    open: list[list[float]] = msgspec.field(default_factory=lambda: [[0.0] * (GROUPS + 1) for _ in range(4)])  # its counts and events
+    log_capital: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(_STAKES))  # for each stake
+    groups: list[list[float]] = msgspec.field(default_factory=lambda: [[0.0] * GROUPS for _ in range(3)])  # of each: a, h and pull
+    sums: list[float] = msgspec.field(default_factory=lambda: [0.0] * 7)  # over blocks: a, h, a a, a h, h h, variance of each arm
 
-    def add(self, candidate_count: int, candidate_events: int, stable_count: int, stable_events: int) -> None:
-        """Takes requests that were answered since the last call."""
-        self.candidate_count += candidate_count
-        self.candidate_events += candidate_events
-        self.stable_count += stable_count
-        self.stable_events += stable_events
-        self._add_alone(candidate_count, candidate_events, stable_count)
-        n1, k1, n0, k0 = self.window
-        n1, k1, n0, k0 = n1 + candidate_count, k1 + candidate_events, n0 + stable_count, k0 + stable_events
-        if n1 == 0 or n0 == 0 or n1 + n0 < WINDOW:
-            self.window = n1, k1, n0, k0
-            return
-        self.window = 0, 0, 0, 0
-        if k1 + k0:
-            gained = k1 * _LOG_RATIOS - (k1 + k0) * np.log1p(_RATIOS_LESS_1 * (n1 / (n1 + n0)))
-            self.log_likelihood = (np.asarray(self.log_likelihood) + gained).tolist()
+    def add(self, candidate: Tally, stable: Tally, seconds: float) -> None:
+        """Takes requests that were answered since the last call, `seconds` ago."""
+        rows = [*candidate, *stable]
+        totals = [int(row.sum()) for row in rows]
+        self.candidate_count += totals[0]
+        self.candidate_events += totals[1]
+        self.stable_count += totals[2]
+        self.stable_events += totals[3]
+        block = np.asarray(self.open) + rows
+        self.open_s += seconds
+        if self.open_s >= BLOCK_S and block[0].any() and block[2].any():
+            self._close(block)
+            block, self.open_s = np.zeros_like(block), 0.0
+        self.open = block.tolist()
 
-    def _add_alone(self, candidate_count: int, candidate_events: int, stable_count: int) -> None:
-        """Counts alone decide where a window ends: events would bend the evidence."""
-        count, events = self.unmatched
-        count, events = (count + candidate_count, events + candidate_events) if stable_count == 0 else (0, 0)
-        if count >= WINDOW:
-            self.alone = self.alone[0] + count, self.alone[1] + events
-            count, events = 0, 0
-        self.unmatched = count, events
+    def _close(self, block: np.ndarray) -> None:
+        n1, e1, n0, e0 = block
+        count, others = float(n1.sum()), float(n0.sum())
+        share = count / (count + others)
+        scale = min(1.0, BLOCK_REQUESTS / (others * share))
+        ours, theirs = scale * (1.0 - share), scale * share  # what one event of each arm weighs
+        of_groups = np.array([ours * e1 - theirs * e0, ours * n1, ours * n1 - theirs * n0])
+        a, h, _ = of_groups.sum(axis=1).tolist()
+        self.log_capital = (np.asarray(self.log_capital) + _growth(_STAKES * (a - self.limit * h))).tolist()
+        self.groups = (np.asarray(self.groups) + of_groups[:, :GROUPS]).tolist()
+        of_block = [a, h, a * a, a * h, h * h, ours * ours * count, theirs * theirs * others]
+        self.sums = [had + more for had, more in zip(self.sums, of_block, strict=True)]
 
-    def evidence(self, tolerated: float = 1.0) -> float:
-        """Log e-value against: the candidate's rate is at most `tolerated` times the stable one's."""
-        at = int(np.searchsorted(_LOG_RATIOS, log(tolerated) - 1e-9))
-        logs = np.asarray(self.log_likelihood)
-        return _log_mean(logs[at + 1 :] - logs[at], _LOG_WEIGHTS[at + 1 :])
+    def evidence(self) -> float:
+        """Log e-value against: the candidate's rate is at most the stable one's and the limit."""
+        return _log_mean(np.asarray(self.log_capital) - _STAKES**2 * self._spread(self.limit) / 2.0, np.zeros(len(_STAKES)))
 
-    def ratio_band(self, alpha: float) -> Band:
-        """How many times the stable rate the candidate's is. (0, inf) where nothing tells."""
-        logs = np.asarray(self.log_likelihood)
-        held = np.flatnonzero(_log_mean(logs, _LOG_WEIGHTS) - logs < -log(alpha))
-        low, high = int(held[0]), int(held[-1])
-        return Band(exp(_LOG_RATIOS[low]) if low else 0.0, exp(_LOG_RATIOS[high]) if high < 2 * GRID else inf)
+    def _spread(self, excess: float) -> float:
+        """The variance that groups of keys have brought so far, if the excess is this."""
+        a, h, pull = np.asarray(self.groups)
+        rate = (self.candidate_events + self.stable_events) / max(self.candidate_count + self.stable_count, 1)
+        return float(((a - excess * h - rate * pull) ** 2).sum())
 
-    def excess_band(self, alpha: float) -> Band:
-        """The candidate's rate less the stable one's."""
-        candidate = rate_band(self.candidate_events, self.candidate_count, alpha / 2)
-        stable = rate_band(self.stable_events, self.stable_count, alpha / 2)
+    @property
+    def clustering(self) -> float:
+        """How many requests count as one: the variance that was found over that of requests that are independent (Kish 1965)."""
+        a, h, aa, ah, hh, of_candidate, of_stable = self.sums
+        if not h:
+            return 1.0
+        found = a / h
+        rates = (self.candidate_events / self.candidate_count, self.stable_events / self.stable_count)
+        alone = sum(rate * (1 - rate) * each for rate, each in zip(rates, (of_candidate, of_stable), strict=True))
+        return max((aa - 2 * found * ah + found * found * hh + self._spread(found)) / alone, 1.0) if alone else 1.0
+
+    @property
+    def keys(self) -> float:
+        """How many groups of keys have the candidate; a large and a small one are between one and two. 0: no request has a key."""
+        h = np.asarray(self.groups[1])
+        return float(h.sum() ** 2 / (h @ h)) if h.any() else 0.0
+
+    def band(self, alpha: float) -> Band:
+        """The candidate's rate less the stable one's, with requests that come in clusters counted as fewer."""
+        fewer = self.clustering
+        candidate = rate_band(self.candidate_events / fewer, self.candidate_count / fewer, alpha / 2)
+        stable = rate_band(self.stable_events / fewer, self.stable_count / fewer, alpha / 2)
         return Band(candidate.low - stable.high, candidate.high - stable.low)
+
+
+def _growth(bets: np.ndarray) -> np.ndarray:
+    lost = np.where(bets > -0.5, np.log1p(np.maximum(bets, -0.5)), 2.0 * bets + 1.0 - log(2.0))
+    return np.where(bets >= 0.0, bets - bets * bets / 2.0, lost)
 
 
 def quantile_threshold(values: Sequence[float], quantile: float) -> float:

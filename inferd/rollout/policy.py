@@ -2,9 +2,9 @@
 
 Each guard has one limit, which rolls back and promotes:
 
-- **Roll back** as soon as an e-value says that the limit is passed. A candidate that is as good as the stable version is rolled back by
-  any of the guards with a probability of at most `ALPHA`, however often somebody looks. Where no stable request comes beside the
-  candidate's, as good means that at most half of them fail.
+- **Roll back** as soon as an e-value says that the limit is passed. A candidate that keeps all limits, also one that is just at them, is
+  rolled back with a probability of at most `ALPHA`, however often somebody looks. A candidate with most of its requests failing, and
+  fewer of the stable ones, is rolled back even where too few keys have it for anything else.
 - **Step** when the damage that the next step could do is bounded: its share of requests times the guard's upper bound is at most the
   limit. So 1 % is left after few requests, and 100 % asks for an upper bound below the limit itself.
 - **Hold** when neither has happened for `patience_s`, or when there is no step left. The share stays as it is, guards still roll back,
@@ -20,17 +20,19 @@ from math import exp, log
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
-from inferd.rollout.evidence import Band, MeanShift, TwoArms, either, quantile_threshold, rate_band, rate_evidence
+from inferd.rollout.evidence import GROUPS, Band, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
 
-__all__ = ["ALPHA", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "odds"]
+__all__ = ["ALPHA", "UNJUDGED", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "by_group", "odds", "percent"]
 
 ALPHA = 0.05  # of all guards in all processes together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
 SLOW_TIMES, SLOW_NS = 1.2, 1_000_000  # a request is slow above so many times the stable p99, and this on top: a version that gets one of
 # ten requests finds colder caches, and smaller batches
-ALONE_LIMIT = 0.5  # the share of errors that a candidate without a stable request beside it may have
-ALONE_WEIGHT = 0.01  # of the evidence against that: the other loses a hundredth for it
+MOST = 0.5  # the share of its requests that any candidate may fail
+MOST_WEIGHT = 0.1  # of the evidence against that: the other loses a tenth for it
+FEW_KEYS = 12  # with fewer groups of keys nothing tells a version from what its keys always did
 MAX_ELAPSED_S = 10.0  # that one look may add: a machine that slept has not watched
 
 
@@ -54,8 +56,13 @@ class Kind(enum.StrEnum):
 
 DEFAULT_LIMITS = {Kind.ERRORS: 0.01, Kind.P99: 0.02, Kind.FLIPS: 0.01, Kind.MEAN: 0.1, Kind.OUTCOME: 0.05}
 WEIGHTS = {Kind.ERRORS: 3.0}  # of a guard's part of ALPHA; the others have 1
-TOLERATED = {Kind.ERRORS: 1.0, Kind.P99: 2.0, Kind.OUTCOME: 1.0}  # the ratio to the stable rate that rolls nothing back
+COMPARED = (Kind.ERRORS, Kind.P99, Kind.OUTCOME)  # of both arms, each on its own requests
 PAIRED = (Kind.FLIPS, Kind.MEAN)  # both versions have to answer the same requests
+JUDGING = (*PAIRED, Kind.OUTCOME)  # of predictions
+UNJUDGED = (
+    "nothing judges predictions, so the canary stays at its first step: start it with a guard, such as --guard flips=1%, mean=0.1 or "
+    "outcome=5%, or with --promote-unjudged"
+)
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -65,13 +72,14 @@ class Guard(msgspec.Struct, frozen=True):
 
 class Plan(msgspec.Struct, frozen=True):
     """How a canary is to go. steps: shares of requests, rising. dwell_s: the least time at a step. patience_s: the most. processes: each
-    decides by its own requests, and a decision of one holds for all."""
+    decides by its own requests, and a decision of one holds for all. unjudged: steps are taken though no guard judges predictions."""
 
     steps: tuple[float, ...] = (0.01, 0.1, 0.5, 1.0)
     guards: tuple[Guard, ...] = (Guard(Kind.ERRORS, DEFAULT_LIMITS[Kind.ERRORS]), Guard(Kind.P99, DEFAULT_LIMITS[Kind.P99]))
     dwell_s: float = 60.0
     patience_s: float = 3600.0
     processes: int = 1
+    unjudged: bool = False
 
     def alpha(self, kind: Kind) -> float:
         """The guard's part of ALPHA, in one process."""
@@ -82,13 +90,30 @@ class Plan(msgspec.Struct, frozen=True):
         """Whether a guard needs the other version's response to the same request."""
         return any(guard.kind in PAIRED for guard in self.guards)
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether steps may be taken: a guard judges predictions, or nobody asks for one."""
+        return self.unjudged or any(guard.kind in JUDGING for guard in self.guards)
+
+
+def by_group(number: int = 0, group: int = GROUPS) -> np.ndarray:
+    """So many requests of one group; those without a key by default."""
+    made = np.zeros(GROUPS + 1, np.int64)
+    made[group] = number
+    return made
+
 
 class Counts(NamedTuple):
-    """Requests of one arm that were answered. slow: they took longer than the frozen threshold."""
+    """Requests of one arm that were answered, of each group of keys, and last those without a key. slow: they took longer than the
+    frozen threshold."""
 
-    requests: int = 0
-    errors: int = 0
-    slow: int = 0
+    requests: np.ndarray
+    errors: np.ndarray
+    slow: np.ndarray
+
+    @classmethod
+    def of(cls, requests: int = 0, errors: int = 0, slow: int = 0, group: int = GROUPS) -> Counts:
+        return cls(by_group(requests, group), by_group(errors, group), by_group(slow, group))
 
 
 class Seen(msgspec.Struct):
@@ -96,9 +121,8 @@ class Seen(msgspec.Struct):
 
     step: int = 0
     step_s: float = 0.0  # how long it is at this step
-    errors: TwoArms = msgspec.field(default_factory=TwoArms)
-    slow: TwoArms = msgspec.field(default_factory=TwoArms)
-    outcomes: TwoArms = msgspec.field(default_factory=TwoArms)
+    excess: dict[str, Excess] = {}  # of errors, p99 and outcome, by guard; errors are counted without a guard, too
+    most: Excess = msgspec.field(default_factory=lambda: Excess(0.0))  # of errors over MOST of all, or over the stable ones
     threshold_ns: int = 0  # the stable p99, frozen; 0: not yet
     compared: int = 0  # requests with a decision
     flips: int = 0
@@ -116,6 +140,7 @@ class Finding(msgspec.Struct, frozen=True):
     e_value: float
     rolls_back_at: float
     bound: float  # the largest upper bound at which the next step is taken
+    keys: float = 0.0  # groups of keys that have the candidate; 0: requests have no keys, or they do not matter
 
     @property
     def upper(self) -> float:
@@ -142,6 +167,10 @@ class Policy:
     def __init__(self, plan: Plan, seen: Seen | None = None) -> None:
         self.plan = plan
         self.seen = seen or Seen()
+        limits = DEFAULT_LIMITS | {guard.kind: guard.limit for guard in plan.guards}
+        for kind in COMPARED:
+            if kind in (Kind.ERRORS, *(guard.kind for guard in plan.guards)):
+                self.seen.excess.setdefault(kind.value, Excess(limits[kind]))
 
     @property
     def share(self) -> float:
@@ -150,12 +179,15 @@ class Policy:
 
     # ---- what comes in ----
 
-    def count(self, candidate: Counts, stable: Counts) -> None:
-        """Requests of both arms since the last call."""
-        seen = self.seen
-        seen.errors.add(candidate.requests, candidate.errors, stable.requests, stable.errors)
-        if seen.threshold_ns:
-            seen.slow.add(candidate.requests, candidate.slow, stable.requests, stable.slow)
+    def count(self, candidate: Counts, stable: Counts, seconds: float) -> None:
+        """Requests of both arms since the last call, so many seconds ago."""
+        excess = self.seen.excess
+        excess[Kind.ERRORS.value].add((candidate.requests, candidate.errors), (stable.requests, stable.errors), seconds)
+        if self.seen.threshold_ns and Kind.P99.value in excess:
+            excess[Kind.P99.value].add((candidate.requests, candidate.slow), (stable.requests, stable.slow), seconds)
+        count, events, others = (int(each.sum()) for each in (candidate.requests, candidate.errors, stable.requests))
+        beside = max(MOST, int(stable.errors.sum()) / others) if others else MOST
+        self.seen.most.add((by_group(count), by_group(events)), (by_group(count), beside * by_group(count)), seconds)
 
     def freeze(self, stable_latencies_ns: list[int]) -> bool:
         """Takes the threshold of p99 from the stable version's latencies. False: there are too few of them, or it has one."""
@@ -169,10 +201,10 @@ class Policy:
         of the output that shifts most, at most with the alpha of its guard."""
         self.seen.compared, self.seen.flips, self.seen.mean = compared, flips, mean
 
-    def report(self, of_candidate: bool, bad: bool) -> None:
-        """A user reports the outcome of one response."""
-        arm = (1, int(bad))
-        self.seen.outcomes.add(*(arm if of_candidate else (0, 0)), *((0, 0) if of_candidate else arm))
+    def report(self, candidate: Counts, stable: Counts, seconds: float) -> None:
+        """Outcomes that users have reported since the last call, so many seconds ago: the bad ones are errors."""
+        outcome = self.seen.excess[Kind.OUTCOME.value]
+        outcome.add((candidate.requests, candidate.errors), (stable.requests, stable.errors), seconds)
 
     def elapse(self, seconds: float) -> None:
         """Time at this step, by a clock that never goes back. A clock that does adds nothing."""
@@ -184,7 +216,7 @@ class Policy:
         return tuple(self._find(guard) for guard in self.plan.guards)
 
     def _find(self, guard: Guard) -> Finding:
-        seen, alpha = self.seen, self.plan.alpha(guard.kind)
+        seen, alpha, keys = self.seen, self.plan.alpha(guard.kind), 0.0
         if guard.kind is Kind.FLIPS:
             count, band = seen.compared, rate_band(seen.flips, seen.compared, alpha)
             estimate = seen.flips / max(seen.compared, 1)
@@ -195,16 +227,21 @@ class Policy:
             estimate = mean.estimate
             evidence = -log(alpha) if band.low > guard.limit or band.high < -guard.limit else 0.0
         else:
-            arms = {Kind.ERRORS: seen.errors, Kind.P99: seen.slow, Kind.OUTCOME: seen.outcomes}[guard.kind]
-            count, band = arms.candidate_count, arms.excess_band(alpha)
+            arms = seen.excess[guard.kind.value]
+            count, band = arms.candidate_count, arms.band(alpha)
             estimate = arms.candidate_events / max(count, 1) - arms.stable_events / max(arms.stable_count, 1)
-            evidence = arms.evidence(TOLERATED[guard.kind])
-            if guard.kind is Kind.ERRORS:
-                count_alone, events_alone = arms.alone
-                evidence = either(evidence, rate_evidence(events_alone, count_alone, ALONE_LIMIT), ALONE_WEIGHT)
+            evidence, keys = self.evidence(guard.kind), arms.keys
         after = self.seen.step + 1
         bound = guard.limit / (self.plan.steps[after] if after < len(self.plan.steps) else 1.0)
-        return Finding(guard.kind, guard.limit, count, estimate, band, exp(min(evidence, 700.0)), 1.0 / alpha * (1.0 - 1e-9), bound)
+        e_value, rolls_back_at = exp(min(evidence, 700.0)), 1.0 / alpha * (1.0 - 1e-9)
+        return Finding(guard.kind, guard.limit, count, estimate, band, e_value, rolls_back_at, bound, keys)
+
+    def evidence(self, kind: Kind) -> float:
+        """Log e-value against: the guard, one of COMPARED, keeps its limit. A mean of two e-values is one (Vovk, Wang 2021)."""
+        evidence = self.seen.excess[kind.value].evidence()
+        if kind is Kind.ERRORS:
+            evidence = float(np.logaddexp(evidence + log(1.0 - MOST_WEIGHT), self.seen.most.evidence() + log(MOST_WEIGHT)))
+        return evidence
 
     def decide(self) -> Verdict:
         """What is to be done now. A step is taken by `step`."""
@@ -212,18 +249,21 @@ class Policy:
         last = seen.step + 1 >= len(plan.steps)
         for each in findings:
             if each.fails:
-                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: evidence {odds(each.e_value)} that the limit is passed", findings)
+                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: evidence {odds(each.e_value)} against keeping the limit", findings)
         waits = [each for each in findings if not each.passes]
         if not waits and seen.step_s >= plan.dwell_s and not last:
+            if not plan.is_judged:
+                return Verdict(Decision.HOLD, UNJUDGED, findings)
             share = plan.steps[seen.step + 1]
             decision = Decision.PROMOTE if share >= 1.0 else Decision.STEP
-            return Verdict(decision, f"all bounds allow {share:.4g} of requests: {'; '.join(map(_said, findings))}", findings)
+            return Verdict(decision, f"all bounds allow {percent(share)} of requests: {'; '.join(map(_said, findings))}", findings)
         if not waits and last:
-            return Verdict(Decision.HOLD, f"the last step, {self.share:.4g} of requests, is reached: promote, or roll back", findings)
-        if seen.step_s >= plan.patience_s and waits:
-            why = "; ".join(map(_said, waits))
-            return Verdict(Decision.HOLD, f"no decision after {seen.step_s:.0f} s at {self.share:.4g} of requests: {why}", findings)
+            return Verdict(Decision.HOLD, f"the last step, {percent(self.share)} of requests, is reached: promote, or roll back", findings)
         why = "; ".join(map(_said, waits)) or f"{plan.dwell_s - seen.step_s:.0f} s are left of this step"
+        if not plan.is_judged:
+            why += f"; {UNJUDGED}"
+        if seen.step_s >= plan.patience_s and waits:
+            return Verdict(Decision.HOLD, f"no decision after {seen.step_s:.0f} s at {percent(self.share)} of requests: {why}", findings)
         return Verdict(Decision.CONTINUE, why, findings)
 
     def step(self) -> float:
@@ -239,14 +279,35 @@ class Policy:
 
 def odds(e_value: float) -> str:
     """An e-value for people."""
+    if e_value < 1.0:
+        return "none"
     return "more than a million : 1" if e_value > 1e6 else f"{e_value:.0f} : 1" if e_value >= 100 else f"{e_value:.3g} : 1"
+
+
+def percent(share: float) -> str:
+    """A share for people."""
+    return f"{100 * share:.3g} %"
+
+
+WHAT = {
+    Kind.ERRORS: "the new version fails {} more of its requests than the stable one",
+    Kind.P99: "{} more of the new version's requests are slow than of the stable one's",
+    Kind.OUTCOME: "{} more of the new version's outcomes are bad than of the stable one's",
+    Kind.FLIPS: "{} of decisions differ",
+    Kind.MEAN: "the mean shifts by {} spreads",
+}
 
 
 def _said(found: Finding) -> str:
     """A guard's finding in words."""
+    kind = found.kind
     if not found.count:
-        which = "request with a decision" if found.kind is Kind.FLIPS else "request"
-        return f"{found.kind.value}: no {which} was {'compared' if found.kind in PAIRED else 'counted'} yet"
+        which = "request with a decision" if kind is Kind.FLIPS else "request"
+        return f"{kind.value}: no {which} was {'compared' if kind in PAIRED else 'counted'} yet"
     low, high = found.band
-    more = "" if found.kind in PAIRED else "more than stable, "
-    return f"{found.kind.value}: {low:.4f} to {high:.4f} {more}over {found.count} requests, limit {found.limit:.4g}"
+    numbers = (low, high, found.limit)
+    low_said, high_said, limit = (f"{each:.3g}" for each in numbers) if kind is Kind.MEAN else map(percent, numbers)
+    said = f"{kind.value}: {WHAT[kind].format(f'{low_said} to {high_said}')}, over {found.count} requests; limit {limit}"
+    if 0 < found.keys < FEW_KEYS and not found.passes:
+        said += f"; about {found.keys:.0f} groups of keys have the new version: too few to tell it from what these keys always do"
+    return said

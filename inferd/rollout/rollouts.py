@@ -99,9 +99,10 @@ class Rollouts:
         guards: Mapping[str, float],
         dwell_s: float | None = None,
         patience_s: float | None = None,
+        unjudged: bool = False,
     ) -> Rollout:
         """Begins a rollout, and returns it once it runs. candidate: 0: the newest version that is not the stable one. dwell_s, patience_s:
-        of a canary; None: the usual ones. Raises RequestError: nothing has begun then."""
+        of a canary; None: the usual ones. unjudged: it takes steps without a guard on predictions. Raises RequestError: nothing has begun then."""
         if kind not in self._kinds:
             raise InvalidArgument(f"kind: expected {' or '.join(self._kinds)}, got {kind}")
         self._check_begun(model)
@@ -117,6 +118,7 @@ class Rollouts:
                 sample=sample,
                 steps=tuple(steps),
                 guards=dict(guards),
+                unjudged=unjudged,
                 dwell_s=dwell_s,
                 patience_s=patience_s,
                 reason="started",

@@ -110,6 +110,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     step: Annotated[int, msgspec.Meta(ge=0)] = 0
     share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     guards: dict[str, float] = {}
+    unjudged: bool = False  # of a canary: it takes steps without a guard on predictions
     dwell_s: Seconds | None = None
     patience_s: Seconds | None = None
     counts: dict[str, Count] = {}

@@ -69,6 +69,8 @@ class RolloutControl:
                 raise InvalidArgument(f"{name}: expected none for a shadow, which takes no steps, got {seconds:g}")
             if not 0 <= seconds <= LONGEST_S:
                 raise InvalidArgument(f"{name}: expected seconds from 0 to {LONGEST_S:.0f}, which are 366 days, got {seconds:g}")
+        if request.kind == options.SHADOW and request.promote_unjudged:
+            raise InvalidArgument("promote_unjudged: expected false for a shadow, which promotes nothing")
         if len(request.guards) > MAX_GUARDS:
             raise InvalidArgument(f"guards: expected at most {MAX_GUARDS}, got {len(request.guards)}; leave some out")
         for name, limit in request.guards.items():
@@ -81,6 +83,7 @@ class RolloutControl:
             sample=sample,
             steps=steps,
             guards=request.guards,
+            unjudged=request.promote_unjudged,
             **times,
         )
         return told(rollout)
@@ -132,6 +135,7 @@ def told(rollout: Rollout) -> options.RolloutStatus:
         step=rollout.step,
         share=rollout.share,
         guards=rollout.guards,
+        promote_unjudged=rollout.unjudged,
         counts=rollout.counts,
         evidence=[
             options.RolloutEvidence(

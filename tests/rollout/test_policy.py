@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inferd.rollout.evidence import MeanShift
-from inferd.rollout.policy import ALPHA, Counts, Decision, Guard, Kind, Plan, Policy, Seen, odds
+from inferd.rollout.policy import ALPHA, UNJUDGED, Counts, Decision, Guard, Kind, Plan, Policy, Seen, odds
 
 ERRORS = (Guard(Kind.ERRORS, 0.01),)
 
@@ -20,16 +20,17 @@ def shift(value: float, requests: int) -> MeanShift:
 
 
 def feed(policy: Policy, requests: int, rate: float, stable_rate: float, rng: np.random.Generator | None = None) -> None:
-    """Requests by the policy's share, in turns of 100."""
+    """Requests by the policy's share, 100 a second."""
     rng = rng or np.random.default_rng(1)
     for _ in range(requests // 100):
         count = int(rng.binomial(100, policy.share))
-        policy.count(Counts(count, int(rng.binomial(count, rate))), Counts(100 - count, int(rng.binomial(100 - count, stable_rate))))
+        theirs = Counts.of(100 - count, int(rng.binomial(100 - count, stable_rate)))
+        policy.count(Counts.of(count, int(rng.binomial(count, rate))), theirs, 1.0)
 
 
 class TestSteps:
     def test_a_good_candidate_goes_all_the_way(self) -> None:
-        policy = Policy(Plan(guards=ERRORS, dwell_s=0))
+        policy = Policy(Plan(guards=ERRORS, dwell_s=0, unjudged=True))
         taken = []
         for _ in range(200):
             feed(policy, 1000, 0.0, 0.0)
@@ -39,10 +40,10 @@ class TestSteps:
             if decision is Decision.STEP:
                 taken.append(policy.step())
         assert taken == [0.1, 0.5]
-        assert policy.seen.errors.candidate_count > 500, "an upper bound of 1 % without an error takes more than 500 requests"
+        assert policy.seen.excess["errors"].candidate_count > 500, "an upper bound of 1 % without an error takes more than 500 requests"
 
     def test_no_step_is_taken_before_its_time(self) -> None:
-        policy = Policy(Plan(guards=ERRORS, dwell_s=60))
+        policy = Policy(Plan(guards=ERRORS, dwell_s=60, unjudged=True))
         feed(policy, 20_000, 0.0, 0.0)
         policy.elapse(10)
         assert policy.decide().decision is Decision.CONTINUE
@@ -66,13 +67,13 @@ class TestRollBack:
 
     def test_a_slow_candidate_rolls_back_once_the_threshold_is_frozen(self) -> None:
         policy = Policy(Plan(steps=(0.1, 1.0)))
-        policy.count(Counts(100, 0, 100), Counts(900, 0, 0))
-        assert policy.seen.slow.candidate_count == 0, "nothing counts as slow before there is a threshold"
+        policy.count(Counts.of(100, 0, 100), Counts.of(900, 0, 0), 1.0)
+        assert policy.seen.excess["p99"].candidate_count == 0, "nothing counts as slow before there is a threshold"
         assert not policy.freeze([1] * 999)
         assert policy.freeze(list(range(1000, 2000)))
         assert policy.seen.threshold_ns == 1_002_386
         for _ in range(50):
-            policy.count(Counts(10, 0, 5), Counts(90, 0, 1))
+            policy.count(Counts.of(10, 0, 5), Counts.of(90, 0, 1), 1.0)
         verdict = policy.decide()
         assert verdict.decision is Decision.ROLL_BACK
         assert verdict.reason.startswith("p99: ")
@@ -81,8 +82,9 @@ class TestRollBack:
         for kind in (Kind.FLIPS, Kind.MEAN, Kind.OUTCOME):
             policy = Policy(Plan(guards=(Guard(kind, 0.05),)))
             policy.compare(400, 80, shift(0.3, 400))
-            for i in range(400):
-                policy.report(i % 2 == 0, bad=i % 2 == 0 and i % 4 == 0)
+            for _ in range(100):
+                if kind is Kind.OUTCOME:
+                    policy.report(Counts.of(2, 1), Counts.of(2, 0), 1.0)
             verdict = policy.decide()
             assert verdict.decision is Decision.ROLL_BACK, kind
             assert verdict.reason.startswith(kind.value)
@@ -104,16 +106,68 @@ class TestRollBack:
         """One sticky key has the candidate: no stable request comes beside it, after some did at first."""
         policy = Policy(Plan(steps=(0.9, 1.0), guards=ERRORS))
         feed(policy, 500, 0.0, 0.0)
-        for _ in range(20):
-            policy.count(Counts(64, errors), Counts())
+        for _ in range(60):
+            policy.count(Counts.of(64, errors), Counts.of(), 1.0)
         assert policy.decide().decision is decision
 
     def test_bad_outcomes_of_most_responses_are_no_evidence_alone(self) -> None:
         """Outcomes have no natural rate: of some models most are bad."""
         policy = Policy(Plan(guards=(Guard(Kind.OUTCOME, 0.05),)))
         for _ in range(500):
-            policy.report(of_candidate=True, bad=True)
+            policy.report(Counts.of(1, 1), Counts.of(), 1.0)
         assert policy.decide().decision is Decision.CONTINUE
+
+    def test_the_limit_is_what_is_tested(self) -> None:
+        """An excess of 1 % is far within a limit of 5 %."""
+        policy = Policy(Plan(guards=(Guard(Kind.ERRORS, 0.05),), unjudged=True))
+        feed(policy, 40_000, 0.02, 0.01)
+        assert policy.decide().decision is not Decision.ROLL_BACK
+        policy = Policy(Plan(steps=(0.5, 1.0), guards=(Guard(Kind.ERRORS, 0.05),), unjudged=True))
+        feed(policy, 20_000, 0.12, 0.01)
+        verdict = policy.decide()
+        assert verdict.decision is Decision.ROLL_BACK
+        assert verdict.reason.endswith(" against keeping the limit")
+        assert "; limit 5 %: evidence " in verdict.reason
+
+    @pytest.mark.parametrize(("errors", "decision"), [(10, Decision.ROLL_BACK), (4, Decision.CONTINUE)], ids=["all fail", "less than half"])
+    def test_two_keys_of_which_little_can_be_known(self, errors: int, decision: Decision) -> None:
+        """They may be of a kind that always fails often. Where most of their requests fail, nobody waits for more keys."""
+        policy = Policy(Plan(guards=ERRORS))
+        for turn in range(200):
+            policy.count(Counts.of(10, errors, group=turn % 2), Counts.of(90, 0, group=2 + turn % 60), 1.0)
+        verdict = policy.decide()
+        assert verdict.decision is decision
+        assert "about 2 groups of keys have the new version: too few to tell it from what these keys always do" in verdict.reason
+
+    def test_a_machine_that_fails_all_requests_of_both_is_no_evidence(self) -> None:
+        policy = Policy(Plan(guards=ERRORS))
+        for _ in range(100):
+            policy.count(Counts.of(10, 10), Counts.of(90, 90), 1.0)
+        assert policy.decide().decision is Decision.CONTINUE
+
+
+class TestJudged:
+    def test_nothing_is_promoted_that_no_guard_has_judged(self) -> None:
+        policy = Policy(Plan(dwell_s=0, guards=ERRORS))
+        assert policy.decide().reason.endswith(UNJUDGED)
+        feed(policy, 100_000, 0.0, 0.0)
+        verdict = policy.decide()
+        assert (verdict.decision, verdict.reason) == (Decision.HOLD, UNJUDGED)
+
+    @pytest.mark.parametrize("kind", [Kind.FLIPS, Kind.MEAN, Kind.OUTCOME])
+    def test_a_guard_on_predictions_judges(self, kind: Kind) -> None:
+        policy = Policy(Plan(dwell_s=0, guards=(*ERRORS, Guard(kind, 0.1))))
+        feed(policy, 100_000, 0.0, 0.0)
+        policy.compare(5000, 0, shift(0.0, 5000))
+        for _ in range(100):
+            if kind is Kind.OUTCOME:
+                policy.report(Counts.of(20, 1), Counts.of(20, 1), 1.0)
+        assert policy.decide().decision is Decision.STEP
+
+    def test_a_person_may_ask_for_none(self) -> None:
+        policy = Policy(Plan(dwell_s=0, guards=ERRORS, unjudged=True))
+        feed(policy, 100_000, 0.0, 0.0)
+        assert policy.decide().decision is Decision.STEP
 
 
 class TestHold:
@@ -147,7 +201,8 @@ class TestHold:
 
 
 @pytest.mark.parametrize(
-    ("e_value", "words"), [(1.0, "1 : 1"), (26.67, "26.7 : 1"), (12345.6, "12346 : 1"), (4.5e22, "more than a million : 1")]
+    ("e_value", "words"),
+    [(0.176, "none"), (1.0, "1 : 1"), (26.67, "26.7 : 1"), (12345.6, "12346 : 1"), (4.5e22, "more than a million : 1")],
 )
 def test_an_e_value_is_told_in_words_that_people_read(e_value: float, words: str) -> None:
     assert odds(e_value) == words

@@ -2,6 +2,9 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
+cdef enum:
+    GROUPS = 64                 # of keys, as evidence.GROUPS has them
+
 
 cdef inline uint64_t mixed(uint64_t x) noexcept nogil:
     """Each bit of the result depends on all of x (the finalizer of MurmurHash3)."""
@@ -20,3 +23,8 @@ cdef inline uint64_t key_of(const void *text, Py_ssize_t nbytes) noexcept nogil:
     for i in range(nbytes):
         hash = (hash ^ at[i]) * <uint64_t>0x100000001B3ULL
     return hash or 1
+
+
+cdef inline int group_of(uint64_t key) noexcept nogil:
+    """The group of a key, from 0; GROUPS: there is no key. It says nothing about a canary's share, which a salted hash decides."""
+    return GROUPS if key == 0 else <int>(mixed(key) % GROUPS)

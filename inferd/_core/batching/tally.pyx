@@ -5,9 +5,10 @@ Never in here: what the counts mean, other versions.
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 
 from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.base.key cimport GROUPS, group_of
 from inferd._core.batching.request cimport Request
 from inferd._core.batching.tap cimport Tap, Tapped
 
@@ -21,9 +22,10 @@ cdef class Tally(Tap):
     a shadow makes are none of clients.
 
     sample: so many first latencies are kept in `latencies_ns`.
+    Each count has one number for each group of keys (base/key), and a last one for requests without a key.
     """
 
-    cdef readonly uint64_t answered, errors, slow
+    cdef int64_t counted[3][GROUPS + 1]     # answered, errors and slow
     cdef public int64_t threshold_ns        # 0: nothing counts as slow
     cdef readonly list latencies_ns         # of responses, not of errors
     cdef Py_ssize_t sample
@@ -37,15 +39,34 @@ cdef class Tally(Tap):
 
     cdef Tapped keep(self, Request request, object error):
         cdef int64_t total_ns = monotonic_ns() - request.received_ns
-        self.answered += 1
-        self.errors += error is not None
-        self.slow += 0 < self.threshold_ns < total_ns
+        cdef int group = group_of(request.call.key if request.call is not None else 0)
+        self.counted[0][group] += 1
+        self.counted[1][group] += error is not None
+        self.counted[2][group] += 0 < self.threshold_ns < total_ns
         if error is None and len(self.latencies_ns) < self.sample:
             self.latencies_ns.append(total_ns)
         return None
 
     cdef int left(self, Request request) except -1:
+        cdef int group
         if self.wants(request) and 0 < self.threshold_ns < monotonic_ns() - request.received_ns:
-            self.answered += 1
-            self.slow += 1
+            group = group_of(request.call.key if request.call is not None else 0)
+            self.counted[0][group] += 1
+            self.counted[2][group] += 1
         return 0
+
+    def by_group(self):
+        """All counts: three times GROUPS + 1 numbers of 64 bits, as bytes."""
+        return (<const char *>&self.counted[0][0])[:sizeof(self.counted)]
+
+    @property
+    def answered(self):
+        return sum(self.counted[0])
+
+    @property
+    def errors(self):
+        return sum(self.counted[1])
+
+    @property
+    def slow(self):
+        return sum(self.counted[2])

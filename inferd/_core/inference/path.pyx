@@ -62,8 +62,10 @@ cdef class ModelInfer(InferHandler):
         route = <Route>found if found is not None else self.find_or_wait(call, request)     # the table holds nothing but routes
         if route is None:
             return 0
-        if route.split is not None and version.nbytes == 0 and route.split.takes(call.key or request_key(request)):
-            route = <Route>route.split.candidate
+        if route.split is not None and version.nbytes == 0:
+            call.key = call.key or request_key(request)     # tallies count by it
+            if route.split.takes(call.key):
+                route = <Route>route.split.candidate
         route.check(request)
         route.submit(request, call)
         return 0

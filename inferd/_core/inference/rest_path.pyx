@@ -71,8 +71,10 @@ cdef class RestInfer(HttpHandler):
         route = <Route>found if found is not None else self.find_or_wait(call, request)     # the table holds nothing but routes
         if route is None:
             return 0
-        if route.split is not None and version.nbytes == 0 and route.split.takes(head.key or request.key):
-            route = <Route>route.split.candidate
+        if route.split is not None and version.nbytes == 0:
+            call.key = head.key or request.key      # tallies count by it
+            if route.split.takes(call.key):
+                route = <Route>route.split.candidate
         route.check(request)
         request.loop_thread = PyThread_get_thread_ident()
         route.submit(request, call)
