@@ -1,12 +1,13 @@
 """Does a rollout decide rightly, and how fast? Simulated streams for the evidence, a real server for keys and the rollback.
 
-    python benchmarks/rollout_check.py [--sections streams,flips,errors,same,pairs,live] [--no-history]
+    python benchmarks/rollout_check.py [--sections streams,flips,errors,clusters,same,pairs,live] [--no-history]
 
 streams: 200 streams of 20,000 requests of a candidate that is as good as the stable version, with a decision every 100 requests. None of
 them should be rolled back, and at most 5 % are. Errors, slow requests, flips and mean shifts are tried.
 flips: 1 % of decisions differ, the limit is 0.1 %: after how many requests is it found?
-errors: at a split of 10 % the candidate's errors go from 1 % to 5 %: after how many requests, of both arms, is it rolled back? And how
-often is a candidate without a fault rolled back?
+errors: at a split of 10 % the candidate's errors go from 1 % to 5 %, and at one of 50 % from 5 % to 10 %: after how many requests, of
+both arms, is it rolled back? And how often is a candidate without a fault rolled back?
+clusters: faults that come together (rollout_clusters.py), 100 streams each, at an excess of 0, half the limit, the limit and twice it.
 same: a real server with the same model as both versions, ten canaries of five seconds under load: is one rolled back?
 pairs: a canary of a real server with a guard of flips, limit 0.5 %: a candidate with 1 % flips is never promoted, and one without any is
 not rolled back.
@@ -27,6 +28,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import onnx
+import rollout_clusters
 import sections
 import servers
 from onnx import TensorProto, helper, numpy_helper
@@ -38,6 +40,7 @@ from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy
 
 HISTORY = Path(__file__).resolve().parent / "history" / "rollout_check.jsonl"
 STREAMS, REQUESTS, EVERY = 200, 20_000, 100
+CLUSTERED = 100  # streams of a kind
 LIMIT_S = 60.0
 KEYS = [f"user {i}" for i in range(400)]
 FALSE = 0.05
@@ -49,22 +52,22 @@ PAIR_ROWS, PAIR_S = 200, 50.0
 # ---- simulated ----------------------------------------------------------------------------------------------------
 
 
-def run_stream(rng: np.random.Generator, plan: Plan, rates: tuple[float, float], requests: int) -> int | None:
+def run_stream(rng: np.random.Generator, plan: Plan, rates: tuple[float, float], requests: int, every: int = EVERY) -> int | None:
     """After how many requests of both arms a canary is rolled back; None: it is not. rates: of errors, of the stable arm and the
     candidate's. Both arms are as slow as each other, flip 0.5 % of decisions and differ in outputs by noise alone."""
     policy = Policy(plan)
     mean, flipped = MeanShift(plan.alpha(Kind.MEAN)), 0
     policy.freeze(list(range(1000)))
-    for done in range(EVERY, requests + 1, EVERY):
-        of_candidate = int(rng.binomial(EVERY, policy.share))
+    for done in range(every, requests + 1, every):
+        of_candidate = int(rng.binomial(every, policy.share))
         counts = []
-        for count, rate in ((EVERY - of_candidate, rates[0]), (of_candidate, rates[1])):
-            counts.append(Counts(count, int(rng.binomial(count, rate)), int(rng.binomial(count, 0.01))))
-        policy.count(counts[1], counts[0])
+        for count, rate in ((every - of_candidate, rates[0]), (of_candidate, rates[1])):
+            counts.append(Counts.of(count, int(rng.binomial(count, rate)), int(rng.binomial(count, 0.01))))
+        policy.count(counts[1], counts[0], 1.0)
         if plan.is_paired:
-            for shift in rng.normal(0, 0.2, EVERY - of_candidate):
+            for shift in rng.normal(0, 0.2, every - of_candidate):
                 mean.add(float(shift))
-            flipped += int(rng.binomial(EVERY - of_candidate, 0.005))
+            flipped += int(rng.binomial(every - of_candidate, 0.005))
             policy.compare(mean.count, flipped, mean)
         if policy.decide().decision is Decision.ROLL_BACK:
             return done
@@ -111,7 +114,30 @@ def errors(report: Report, folder: Path) -> None:
     report.add("errors 1 % to 5 %: rolled back within 3,100 requests", ">= 90 %", said, share >= 0.9)
     wrong = sum(run_stream(rng, plan, (0.01, 0.01), REQUESTS) is not None for _ in range(100))
     report.add("the same without a fault: rolled back", "<= 5 of 100", f"{wrong} of 100", wrong <= 5)
+    small = Plan(steps=(0.5, 1.0), guards=(Guard(Kind.ERRORS, 0.001), Plan().guards[1]))
+    of_twice = np.array([run_stream(rng, small, (0.05, 0.1), 10_000, 20) or np.inf for _ in range(200)])
+    report.add("errors 5 % to 10 %, limit 0.1 %, share 50 %: rolled back after", "", f"median {np.median(of_twice):.0f} requests")
+    report.numbers["errors_twice"] = float(np.median(of_twice))
     report.numbers["errors"] = {"found": share, "median": float(np.median(after)), "p90": float(np.quantile(after, 0.9)), "false": wrong}
+
+
+def clusters(report: Report, folder: Path) -> None:
+    """faults that come in clusters: how often is a candidate rolled back?"""
+    found: dict[str, list[float]] = {}
+    for stream in rollout_clusters.STREAMS:
+        for limit in (0.01, 0.05):
+            shares, p90 = [], np.inf
+            for times in (0.0, 0.5, 1.0, 2.0):
+                rng = np.random.default_rng(26)
+                after = np.array([rollout_clusters.found_after(rng, stream, limit, times * limit) for _ in range(CLUSTERED)])
+                shares.append(float(np.isfinite(after).mean()))
+                p90 = float(np.quantile(after, 0.9, method="higher"))
+            name = f"{stream.kind}, share {stream.share:.0%}, limit {limit:.0%}"
+            later = f"found in {shares[3]:.0%} at twice" + (f", 90 % within {p90:,.0f} requests" if np.isfinite(p90) else "")
+            said = f"{shares[0]:.0%}, {shares[1]:.0%}, {shares[2]:.0%}; {later}"
+            report.add(f"{name}: rolled back at 0, half the limit, the limit", "<= 5 %", said, max(shares[:3]) <= FALSE)
+            found[name] = [*shares, p90 if np.isfinite(p90) else -1.0]
+    report.numbers["clusters"] = found
 
 
 # ---- live ---------------------------------------------------------------------------------------------------------
@@ -325,7 +351,7 @@ def rollback(report: Report, repository: Path, state: Path, folder: Path) -> Non
     report.numbers["rollback"] = {"after_s": round(at - began, 3), "last_s": round(last_s, 4), "failed_later": after, "counts": counts}
 
 
-SECTIONS = {section.__name__: section for section in (streams, flips, errors, same, pairs, live)}
+SECTIONS = {section.__name__: section for section in (streams, flips, errors, clusters, same, pairs, live)}
 
 
 def main() -> int:

@@ -36,7 +36,7 @@ def test_a_shadow_is_begun_shown_and_promoted(served: ServerFixture, call: Calla
     assert said("status") == "no rollout\n"
     assert "NOT_FOUND: rollout: model 'm' has none" in said("stop", "m", code=1)
     first = said("shadow", "m", "2", "--sample", "50%", "--guard", "flips=0.5%").splitlines()[0]
-    assert first.startswith("m  shadow RUNNING  version 1 -> 2  0.5 of requests  ")
+    assert first.startswith("m  shadow RUNNING  version 1 -> 2  50 % of requests  ")
     with Caller(served.address) as caller:
         for _ in range(40):
             caller.infer(infer_request("m", {"x": ROWS}))
@@ -55,10 +55,14 @@ def test_a_shadow_is_begun_shown_and_promoted(served: ServerFixture, call: Calla
 def test_a_canary_over_http(served: ServerFixture, call: Callable[..., Any]) -> None:
     url = f"http://{served.http}"
     begun = call("rollout", "canary", url, "m", "2", "--steps", "50%", "--guard", "errors=5%").stdout
-    assert begun.startswith("m  canary RUNNING  version 1 -> 2  0.5 of requests, step 1 of 1  ")
+    assert begun.startswith("m  canary RUNNING  version 1 -> 2  50 % of requests, step 1 of 1  ")
+    assert "nothing judges predictions, so the canary stays at its first step: start it with a guard, such as --guard flips=1%" in begun
     (over_http,), (over_grpc,) = (json.loads(call("rollout", "status", where, "m", "--json").stdout) for where in (url, served.address))
     assert over_http.keys() == over_grpc.keys()
     assert [over_http[name] == over_grpc[name] for name in ("id", "guards", "steps")] == [True] * 3
+    assert call("rollout", "rollback", url, "m", "--reason", "slower").stdout.splitlines()[-1] == "  slower"
+    begun = call("rollout", "canary", url, "m", "2", "--steps", "50%", "--promote-unjudged").stdout
+    assert "nothing judges predictions" not in begun
     assert call("rollout", "rollback", url, "m", "--reason", "slower").stdout.splitlines()[-1] == "  slower"
     done = call("rollout", "stop", url, "m")
     assert (done.returncode, f"{url}: FAILED_PRECONDITION: rollout: the last one of model 'm' has ended" in done.stderr) == (1, True)
@@ -144,3 +148,14 @@ def test_a_terminal_gets_no_control_character_of_the_server(monkeypatch: pytest.
     drawn = capsys.readouterr().out
     assert drawn.count("OWNED") == 6
     assert {each for each in drawn if not each.isprintable()} == {"\n"}
+
+
+def test_shares_are_told_as_percent_and_guards_in_words() -> None:
+    evidence = [
+        options.RolloutEvidence(guard="p99", count=1420, estimate=-0.001408, lower=-0.008114, upper=0.007913, limit=0.02, verdict="ok"),
+        options.RolloutEvidence(guard="mean", count=1004, estimate=0.00043, lower=-0.02, upper=0.021, limit=0.1, verdict="ok"),
+    ]
+    assert rollout.rows(options.RolloutStatus(kind=options.CANARY, evidence=evidence)) == [
+        ("slow requests (p99)", "1420", "-0.141 %", "-0.811 % to 0.791 %", "2 %", "ok", ""),
+        ("mean, in spreads", "1004", "0.00043", "-0.02 to 0.021", "0.1", "ok", ""),
+    ]

@@ -20,7 +20,7 @@ from onnx import helper
 from inferd.config import Settings
 from inferd.diff.outputs import Difference, compare
 from inferd.protocol import options
-from inferd.rollout import mirror
+from inferd.rollout import evidence, mirror
 from inferd.rollout import state as rollout_state
 from inferd.rollout.canary import Canary
 from inferd.rollout.messages import Found
@@ -52,11 +52,20 @@ def start(
     dwell_s: float | None = None,
     patience_s: float | None = None,
     sample: float = 0.0,
+    unjudged: bool = True,
     **guards: float,
 ) -> Any:
+    """unjudged: without a guard that compares responses, no process is there for it."""
     times = {"dwell_s": dwell_s, "patience_s": patience_s}
     request = options.StartRolloutRequest(
-        model_name=model, kind=options.CANARY, candidate_version=version, steps=steps, sample=sample, guards=guards, **times
+        model_name=model,
+        kind=options.CANARY,
+        candidate_version=version,
+        steps=steps,
+        sample=sample,
+        guards=guards,
+        promote_unjudged=unjudged,
+        **times,
     )
     return rollouts(caller, "Start", request)
 
@@ -87,6 +96,12 @@ def labels(folder: Path, model: str = "m") -> dict[str, int]:
 
 def audited(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / ".inferd-rollouts.audit.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback takes some 15 blocks of time."""
+    monkeypatch.setattr(evidence, "BLOCK_S", 0.0)
 
 
 @pytest.fixture
@@ -317,6 +332,50 @@ class TestDecisions:
 
 
 @pytest.mark.usefixtures("_idle_cores")
+class TestJudged:
+    """Without a guard on predictions, responses are compared and nothing is promoted."""
+
+    def test_the_start_says_it_and_what_is_compared_is_shown(self, caller: Caller) -> None:
+        rollouts_stable(caller, 1, "n")
+        begun = start(caller, "n", unjudged=False, dwell_s=0, errors=1.0, p99=1.0)
+        assert begun.reason.startswith("started; nothing judges predictions, so the canary stays at its first step")
+        assert not begun.promote_unjudged
+
+        def is_shown() -> bool:
+            TestPairs.asked(caller, "n", 10)
+            return any(each.guard == "flips" and each.verdict == "bad" for each in status(caller, "n").evidence)
+
+        until(is_shown)
+        (flips,) = [each for each in status(caller, "n").evidence if each.guard == "flips"]
+        assert flips.explanation.startswith("a report: no guard asks for it; worst: request 'r")
+        assert state(caller, "n") in ("RUNNING", "HOLD")
+        assert status(caller, "n").share == 0.5
+
+    def test_over_rest(self, caller: Caller, served: ServerFixture) -> None:
+        for given, expected in (({}, False), ({"promote_unjudged": True}, True)):
+            body = json.dumps({"kind": "CANARY", "candidate_version": 2, "steps": [0.5], **given}).encode()
+            sent = urllib.request.Request(f"http://{served.http}/v2/models/m/rollout", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(sent, timeout=LIMIT_S) as response:
+                begun = json.load(response)
+            assert begun.get("promote_unjudged", False) is expected
+            assert ("nothing judges predictions" in begun["reason"]) is not expected
+            end(caller, "Stop")
+
+
+def test_keys_are_units_of_evidence(caller: Caller, served: ServerFixture) -> None:
+    """By the header of each transport."""
+    start(caller, **QUIET)
+    arm = served.server._models.rollouts._arms["m"]
+    versions(caller)
+    rest(served, KEYS[0])
+    arms = (arm._stable.tally, arm._candidate.tally)
+    until(lambda: sum(tally.answered for tally in arms) == len(KEYS) + 1)
+    answered = sum(np.frombuffer(tally.by_group(), np.int64).reshape(3, -1)[0] for tally in arms)
+    assert answered[-1] == 0, "each has a key"
+    assert (answered > 0).sum() > 25
+
+
+@pytest.mark.usefixtures("_idle_cores")
 class TestPairs:
     """Guards that compare responses to the same request."""
 
@@ -429,7 +488,7 @@ class TestBadInput:
             ({"patience_s": 3.2e7}, "patience_s: expected seconds from 0 to 31622400, which are 366 days, got 3.2e+07"),
             ({"patience_s": float("nan")}, "patience_s: expected seconds"),
             ({"steps": (1.0,)}, "steps: expected a first share below 100%, so that both versions answer requests, got 100%; to switch at "),
-            ({"sample": 0.5}, "sample: expected a guard that compares responses beside it, flips or mean, got 0.5 alone"),
+            ({"sample": 0.5}, "sample: expected a guard that compares responses beside promote_unjudged, flips or mean, got 0.5 alone"),
         ],
     )
     def test_numbers_that_are_none(self, caller: Caller, given: dict[str, Any], words: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
 from inferd._core.batching.batcher import Batcher
@@ -13,6 +14,7 @@ from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.grpc.message import Message
 from inferd.errors import Internal
+from inferd.rollout.evidence import GROUPS
 from tests._core.batching.batcher_fixtures import HOUR_NS, polled, put, run
 from tests._core.batching.test_tap import answer, answer_wire, tapped_batcher, wire_request
 from tests.fake_backend import SIGNATURE, Caller
@@ -127,3 +129,23 @@ def test_a_shadows_request_that_ends_early_is_none_of_clients() -> None:
     _, caller = put(queue)
     caller.cancel()
     assert counted(tally) == (0, 0, 0)
+
+
+def test_counts_are_kept_by_the_group_of_the_key() -> None:
+    """A key has one group, and a request without a key the last place."""
+    tally = Tally()
+    queue = tapped_batcher(tally)
+    for key in (7, 7, 8, 0):
+        request, caller = decode_infer_request(Message(wire_request())), Caller(NO_DEADLINE)
+        caller.key = key
+        request.check(SIGNATURE)
+        queue.put(request, caller)
+    batch = polled(queue)
+    batch.fail(Internal("broken"))
+    batch.deliver()
+    while tally.answered < 4:
+        polled(queue).deliver()
+    answered, errors, slow = np.frombuffer(tally.by_group(), np.int64).reshape(3, GROUPS + 1)
+    assert sorted(answered[answered > 0]) == [1, 1, 2]
+    assert answered[GROUPS] == 1
+    assert (int(answered.sum()), int(errors.sum()), int(slow.sum())) == (tally.answered, tally.errors, tally.slow)
