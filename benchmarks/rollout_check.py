@@ -40,6 +40,7 @@ from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy
 
 HISTORY = Path(__file__).resolve().parent / "history" / "rollout_check.jsonl"
 STREAMS, REQUESTS, EVERY = 200, 20_000, 100
+WITHIN = 8000  # requests: the limit of 1 % takes part in it
 CLUSTERED = 100  # streams of a kind
 LIMIT_S = 60.0
 KEYS = [f"user {i}" for i in range(400)]
@@ -108,17 +109,17 @@ def errors(report: Report, folder: Path) -> None:
     """a split of 10 %, errors of the candidate from 1 % to 5 %"""
     rng = np.random.default_rng(25)
     plan = Plan(steps=(0.1, 1.0))
-    after = np.array([run_stream(rng, plan, (0.01, 0.05), 10_000) or np.inf for _ in range(400)])
-    share = float((after <= 3100).mean())
-    said = f"{share:.1%}, median {np.median(after):.0f}, p90 {np.quantile(after, 0.9):.0f}"
-    report.add("errors 1 % to 5 %: rolled back within 3,100 requests", ">= 90 %", said, share >= 0.9)
+    after = np.array([run_stream(rng, plan, (0.01, 0.05), REQUESTS) or np.inf for _ in range(200)])
+    share = float((after <= WITHIN).mean())
+    said = f"{share:.1%}, median {np.median(after):.0f}, p90 {(late := np.quantile(after, 0.9, method='higher')):.0f}"
+    report.add(f"errors 1 % to 5 %: rolled back within {WITHIN:,} requests", ">= 90 %", said, share >= 0.9)
     wrong = sum(run_stream(rng, plan, (0.01, 0.01), REQUESTS) is not None for _ in range(100))
     report.add("the same without a fault: rolled back", "<= 5 of 100", f"{wrong} of 100", wrong <= 5)
     small = Plan(steps=(0.5, 1.0), guards=(Guard(Kind.ERRORS, 0.001), Plan().guards[1]))
     of_twice = np.array([run_stream(rng, small, (0.05, 0.1), 10_000, 20) or np.inf for _ in range(200)])
     report.add("errors 5 % to 10 %, limit 0.1 %, share 50 %: rolled back after", "", f"median {np.median(of_twice):.0f} requests")
     report.numbers["errors_twice"] = float(np.median(of_twice))
-    report.numbers["errors"] = {"found": share, "median": float(np.median(after)), "p90": float(np.quantile(after, 0.9)), "false": wrong}
+    report.numbers["errors"] = {"found": share, "median": float(np.median(after)), "p90": float(late), "false": wrong}
 
 
 def clusters(report: Report, folder: Path) -> None:

@@ -33,6 +33,7 @@ GROUPS = 64  # of keys
 MAX_BET = 0.5  # of an empirical Bernstein sequence
 
 _STAKES = 2.0 ** -np.arange(8)  # down to one for which a block of BLOCK_REQUESTS is not too much
+_LOG_STAKE_WEIGHTS = -np.log(np.arange(1, 9))  # most faults come one by one
 
 Tally = tuple[np.ndarray, np.ndarray]  # requests and events of one arm, of each group of keys, and last those without a key
 
@@ -116,13 +117,13 @@ class Excess(msgspec.Struct):
     - groups of keys (GROUPS, by the key's hash). A key stays in its arm, and what it is like never averages out. The parts that a group
       has in all s are added up, less what its shares of both arms make likely at one rate for all. q is the sum of their squares.
 
-    The evidence against an excess of at most `limit` is a mean, over stakes l, of the capital of a gambler who bets l on each block
+    The evidence against an excess of at most `limit` is a weighted mean, over stakes l, of the capital of a gambler who bets l on each block
 
-        exp(sum of growth(l s) - l^2 q / 2), growth(y) = y - y^2 / 2 for y >= 0, log(1 + y) down to y = -1/2, and its tangent below
+        exp(sum of growth(l s) - l^2 q / 2), growth(y) = log(1 + y) for y from -1/2 to 1/2
 
-    exp(growth(y)) <= 1 + y for y >= -1/2: the capital is a supermartingale whatever happens inside a block (Waudby-Smith, Ramdas 2024).
-    Beyond that a block is so lopsided that chance has to be as likely to give it to the other arm (de la Pena 1999). No unit counts for
-    more than half a unit of growth: some 12 blocks, and 12 keys, are the least that roll back.
+    Between these the capital is a supermartingale whatever happens inside a block (Waudby-Smith, Ramdas 2024). Beyond them growth keeps
+    exp(growth(y)) + exp(growth(-y)) <= 2: a fault that fills a block may hit either arm as likely (as de la Pena 1999). No block more
+    than doubles the capital, and q bounds what few keys can do: some 8 blocks, and 12 keys, are the least that roll back.
     """
 
     limit: float
@@ -166,7 +167,7 @@ class Excess(msgspec.Struct):
 
     def evidence(self) -> float:
         """Log e-value against: the candidate's rate is at most the stable one's and the limit."""
-        return _log_mean(np.asarray(self.log_capital) - _STAKES**2 * self._spread(self.limit) / 2.0, np.zeros(len(_STAKES)))
+        return _log_mean(np.asarray(self.log_capital) - _STAKES**2 * self._spread(self.limit) / 2.0, _LOG_STAKE_WEIGHTS)
 
     def _spread(self, excess: float) -> float:
         """The variance that groups of keys have brought so far, if the excess is this."""
@@ -200,8 +201,9 @@ class Excess(msgspec.Struct):
 
 
 def _growth(bets: np.ndarray) -> np.ndarray:
-    lost = np.where(bets > -0.5, np.log1p(np.maximum(bets, -0.5)), 2.0 * bets + 1.0 - log(2.0))
-    return np.where(bets >= 0.0, bets - bets * bets / 2.0, lost)
+    """See Excess: the logarithm's tangent below -1/2, and above 1/2 what is left of 2."""
+    left = 0.5 * np.exp(1.0 - 2.0 * np.abs(bets))  # the tangent's value
+    return np.where(np.abs(bets) <= 0.5, np.log1p(np.clip(bets, -0.5, 0.5)), np.where(bets > 0.0, np.log(2.0 - left), np.log(left)))
 
 
 def quantile_threshold(values: Sequence[float], quantile: float) -> float:
