@@ -32,7 +32,7 @@ class Stream(NamedTuple):
 
     kind: str
     share: float
-    turns: int = 400
+    turns: int = 300
     requests: int = 100
 
 
@@ -47,7 +47,7 @@ STREAMS = (
     Stream("1000 tenants", 0.5),
     Stream("one bad", 0.5),
     Stream("bursts", 0.5),
-    Stream("a minute", 0.5, turns=3000, requests=1),
+    Stream("a minute", 0.5, turns=2000, requests=1),
 )
 
 
@@ -96,8 +96,10 @@ def failed(rng: np.random.Generator, stream: Stream, count: int, share: float, r
     return min(int(size * rng.binomial(-(-count // size), rate)), count)
 
 
-def found_after(rng: np.random.Generator, stream: Stream, limit: float, excess: float) -> float:
-    """Requests of both arms until the guard on errors rolls back; inf: it does not."""
+def found_after(asked: tuple[int, Stream, float, float]) -> float:
+    """Requests of both arms until the guard on errors rolls back; inf: it does not. asked: a seed, a stream, the limit, the excess."""
+    seed, stream, limit, excess = asked
+    rng = np.random.default_rng(seed)
     plan = Plan(steps=(stream.share, 1.0), guards=(Guard(Kind.ERRORS, limit), Plan().guards[1]))
     policy, least = Policy(plan), -np.log(plan.alpha(Kind.ERRORS))
     keys = Keys(rng, stream.kind, stream.share, limit) if stream.kind in ("retries", "20 tenants", "1000 tenants", "one bad") else None

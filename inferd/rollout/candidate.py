@@ -37,6 +37,7 @@ from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup, Wo
 from inferd.rollout.pipe import Closed, Pipe
 from inferd.rollout.shift import LEARNED_AFTER, OutputShift, floats_of, worst_of
 from inferd.rollout.state import Evidence, Verdict
+from inferd.rollout.worst import worst_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,7 +186,8 @@ class Work:
             if name in comparable and name in got and comparable[name].shape == got[name].shape:
                 shift.add(comparable[name], got[name], self._words[name])
         if difference.changed:
-            self._keep(Worst(difference.badness, mirrored.request_id, described(difference)))
+            words = "; ".join(filter(None, (worst_value(difference, comparable, got, self._words), described(difference))))[:MAX_WORDS]
+            self._keep(Worst(difference.badness, mirrored.request_id, words))
 
     def _keep(self, worst: Worst) -> None:
         if len(self.found.worst) < WORST or worst.badness > self.found.worst[-1].badness:

@@ -117,7 +117,7 @@ class Excess(msgspec.Struct):
     - groups of keys (GROUPS, by the key's hash). A key stays in its arm, and what it is like never averages out. The parts that a group
       has in all s are added up, less what its shares of both arms make likely at one rate for all. q is the sum of their squares.
 
-    The evidence against an excess of at most `limit` is a weighted mean, over stakes l, of the capital of a gambler who bets l on each block
+    The evidence against an excess of at most `limit` is a weighted mean, over stakes l, of a gambler's capital who bets l on each block
 
         exp(sum of growth(l s) - l^2 q / 2), growth(y) = log(1 + y) for y from -1/2 to 1/2
 
