@@ -189,7 +189,13 @@ class Client:
     def start(self, steps: tuple[float, ...], dwell_s: float = 1e6, **guards: float) -> None:
         """A canary, which takes no step by default."""
         request = options.StartRolloutRequest(
-            model_name="lookup", kind=options.CANARY, candidate_version=2, steps=steps, guards=guards, dwell_s=dwell_s
+            model_name="lookup",
+            kind=options.CANARY,
+            candidate_version=2,
+            steps=steps,
+            guards=guards,
+            dwell_s=dwell_s,
+            promote_unjudged=not guards,
         )
         self.call("Rollouts", "Start", request, options.RolloutStatus)
 
