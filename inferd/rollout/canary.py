@@ -116,9 +116,10 @@ class Canary:
         self._split = Split(self, rollout.id, rollout.share or self._policy.share)
         self._joins = Kind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
-        self._arms: OrderedDict[bytes, bool] = OrderedDict()  # whether the candidate answered, by the digest of the request's id
+        self._arms: OrderedDict[bytes, tuple[bool, int]] = OrderedDict()  # by the digest of a request's id: whether the candidate has
+        # answered, and the group of its key
         self._remembering = threading.Lock()  # of what the taps hold, until it is in there, and of outcomes
-        self._reported: tuple[list[int], list[int]] = ([0, 0], [0, 0])  # outcomes and bad ones since the last decision: stable, candidate
+        self._reported = _nothing_reported()
         self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
         self._looked_ns = self._decided_ns = 0
         self._absent_s = 0.0
@@ -219,8 +220,7 @@ class Canary:
         self._policy.count(self._candidate.take(), self._stable.take(), seconds)
         if self._joins:
             with self._remembering:
-                reported, self._reported = self._reported, ([0, 0], [0, 0])
-            stable, candidate = (Counts.of(count, bad) for count, bad in reported)
+                (stable, candidate), self._reported = self._reported, _nothing_reported()
             self._policy.report(candidate, stable, seconds)
         if self._shadow is not None:
             self._compare(self._shadow)
@@ -248,7 +248,7 @@ class Canary:
             for counted in (self._stable, self._candidate):
                 for tapped in counted.ids.take(MAX_JOINED) if counted.ids is not None else ():
                     if found := getattr(tapped.request, "id", ""):
-                        self._arms[digest_of(found)] = counted is self._candidate
+                        self._arms[digest_of(found)] = counted is self._candidate, tapped.group
             while len(self._arms) > MAX_JOINED:
                 self._arms.popitem(last=False)
 
@@ -379,15 +379,21 @@ class Canary:
         self._remember()  # a client may be faster than the thread
         joined = unknown = 0
         for request_id, good in outcomes:
-            of_candidate = self._arms.pop(digest_of(request_id), None)  # one outcome of a request counts
-            if of_candidate is None:
+            known = self._arms.pop(digest_of(request_id), None)  # one outcome of a request counts
+            if known is None:
                 unknown += 1
             else:
                 joined += 1
+                of_candidate, group = known
                 with self._remembering:
-                    self._reported[of_candidate][0] += 1
-                    self._reported[of_candidate][1] += not good
+                    self._reported[of_candidate].requests[group] += 1
+                    self._reported[of_candidate].errors[group] += not good
         return joined, unknown
+
+
+def _nothing_reported() -> tuple[Counts, Counts]:
+    """Outcomes since the last decision, of the stable version and of the candidate; the bad ones are errors."""
+    return Counts.of(), Counts.of()
 
 
 class _Counted:

@@ -321,6 +321,22 @@ class TestDecisions:
         until(is_rolled_back)
         assert status(caller).reason.startswith("outcome: ")
 
+    def test_outcomes_count_for_the_key_of_their_request(
+        self, caller: Caller, served: ServerFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(evidence, "BLOCK_S", 1e9)  # no block is closed
+        start(caller, outcome=0.05, **QUIET)
+        for number, key in enumerate(("", "one", "one")):
+            caller.infer(infer_request("m", {"x": ROWS}, id=f"r{number}"), metadata=(("inferd-key", key),) if key else ())
+        outcomes = [options.Outcome(request_id=f"r{number}", good=False) for number in range(3)]
+        request = options.ReportOutcomesRequest(model_name="m", outcomes=outcomes)
+        assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 3
+        outcome = served.server._models.rollouts._arms["m"]._policy.seen.excess["outcome"]
+        until(lambda: outcome.candidate_count + outcome.stable_count == 3)
+        counted = np.asarray(outcome.open)[[0, 2]].sum(axis=0)
+        assert sorted(counted[counted > 0]) == [1, 2]
+        assert counted[-1] == 1, "without a key"
+
     def test_an_id_takes_the_same_memory_however_long_it_is(self, caller: Caller, served: ServerFixture) -> None:
         start(caller, outcome=0.05, **QUIET)
         request_id = 100_000 * "x"

@@ -11,6 +11,7 @@ cdef class Tapped:              # one request and what it got
     cdef const char *data                   # of a Message: its bytes as they were; a stream writes its own head in front of them later
     cdef Py_ssize_t nbytes
     cdef readonly int code                  # gRPC's; 0: a response
+    cdef readonly int group                 # of its key in a canary (base/key)
     cdef readonly str reason, message       # of an error; else None
     cdef readonly int64_t received_ns       # monotonic
     cdef readonly int64_t decode_ns, queue_ns, preprocess_ns, execute_ns, encode_ns, total_ns   # durations; 0: it did not come to that

@@ -4,6 +4,7 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from inferd._core.base.key cimport group_of
 from inferd._core.batching.request cimport Request, view_bytes
 from inferd._core.grpc.message cimport Message
 
@@ -94,7 +95,7 @@ cdef class Tap:
             self.dropped += 1
             return None
         tapped = Tapped.__new__(Tapped)
-        tapped.request = request
+        tapped.request, tapped.group = request, group_of(request.call.key if request.call is not None else 0)
         if error is not None:
             tapped.code, tapped.reason, tapped.message = error.code, error.reason, str(error)
         else:
