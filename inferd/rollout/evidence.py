@@ -203,7 +203,9 @@ class Excess(msgspec.Struct):
 def _growth(bets: np.ndarray) -> np.ndarray:
     """See Excess: the logarithm's tangent below -1/2, and above 1/2 what is left of 2."""
     left = 0.5 * np.exp(1.0 - 2.0 * np.abs(bets))  # the tangent's value
-    return np.where(np.abs(bets) <= 0.5, np.log1p(np.clip(bets, -0.5, 0.5)), np.where(bets > 0.0, np.log(2.0 - left), np.log(left)))
+    beyond = np.where(bets > 0.0, np.log(2.0 - left), np.log(left))
+    grown: np.ndarray = np.where(np.abs(bets) <= 0.5, np.log1p(np.clip(bets, -0.5, 0.5)), beyond)
+    return grown
 
 
 def quantile_threshold(values: Sequence[float], quantile: float) -> float:
