@@ -213,7 +213,7 @@ def test_without_the_libraries_the_rest_is_built(compiled, tmp_path, pkg_config,
 
 def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
     tree = tmp_path / "tree"
-    shutil.copytree(ROOT / "inferd", tree / "inferd", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(ROOT / "inferd", tree / "inferd", ignore=shutil.ignore_patterns("*.so", "__pycache__"))  # and what links lead to
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     done = subprocess.run(
@@ -226,7 +226,7 @@ def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     built = {str(path.relative_to(tmp_path / "lib")) for path in (tmp_path / "lib").rglob("*") if path.is_file()}
-    kinds = {".py", ".pyi", ".binpb", ".typed", ".proto", ".html"}
+    kinds = {".py", ".pyi", ".binpb", ".typed", ".proto", ".html", ".onnx", ".npy", ".npz"}
     source = {str(path.relative_to(tree)) for path in (tree / "inferd").rglob("*") if path.suffix in kinds}
     assert built == source
     assert {"inferd/py.typed", "inferd/protocol/descriptors.binpb"} <= built

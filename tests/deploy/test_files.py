@@ -150,7 +150,8 @@ def test_commands_are_those_of_inferd(file: str, words: list[str]) -> None:
     assert Path(words[0]).name == "inferd", file
     shown = help_of(words[1])
     for flag in (word for word in words if word.startswith("--")):
-        assert re.search(rf"{flag}(?![\w-])", shown), f"{file}: `inferd {words[1]}` has no {flag}"
+        spelled = rf"--(no-|\[no-\]){flag[5:]}" if flag.startswith("--no-") else flag
+        assert re.search(rf"{spelled}(?![\w-])", shown), f"{file}: `inferd {words[1]}` has no {flag}"
 
 
 def test_the_service_reads_certificates_that_can_be_renewed() -> None:

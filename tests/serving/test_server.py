@@ -252,7 +252,7 @@ def test_every_model_that_cannot_be_served_is_named_with_the_cure(tmp_path: Path
         "dims": ("input 'x'", "[15]", "the graph says [16]"),
         "inputs": ("input 'z'", "not in the graph", "'x'"),
         "batch": ("max_batch_size is 8", "no batch axis", "set max_batch_size to 0"),
-        "ensemble": ("sequence_batching", "stateful sequences", "remove"),
+        "ensemble": ("sequence_batching", "stateful sequences", "export its state"),
         "platform": ("platform", "tensorrt_plan", "export the model to ONNX"),
         "unparsed": ("line 1", "eight"),
         "absent": ("no version folder", "absent/1/model.onnx"),
@@ -306,6 +306,7 @@ def test_start_and_stop_twice(files: Path, transport: str) -> None:
     for _ in range(2):
         with ServerFixture(files, transport=transport) as served, Caller(served.address) as caller:
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+            caller.infer(infer_request("slow", {"x": -rows(1, 64)}))
             assert threads_of_models()
         assert threads_of_models() == []
 
