@@ -13,13 +13,14 @@ from inferd._core.batching.request cimport Request
 from inferd._core.batching.tap cimport Tap, Tapped
 
 from inferd._core.batching.local import LocalRequest
+from inferd._core.batching.tap import UNTAPPED
 
 
 @cython.final
 cdef class Tally(Tap):
     """Counts requests of clients that a model has answered: all of them, those with an error, and those that took longer than
     `threshold_ns`. A request that its client cancels counts once it has taken longer than that: as slow, and as no error. Requests that
-    a shadow makes are none of clients.
+    a shadow makes are none of clients, nor are those that compare models (tap.UNTAPPED).
 
     sample: so many first latencies are kept in `latencies_ns`.
     Each count has one number for each group of keys (base/key), and a last one for requests without a key.
@@ -35,7 +36,7 @@ cdef class Tally(Tap):
         self.sample, self.threshold_ns, self.latencies_ns = sample, threshold_ns, []
 
     cdef bint wants(self, Request request) except -1:
-        return type(request) is not LocalRequest
+        return type(request) is not LocalRequest and getattr(request, "id", "") != UNTAPPED
 
     cdef Tapped keep(self, Request request, object error):
         cdef int64_t total_ns = monotonic_ns() - request.received_ns

@@ -9,7 +9,7 @@ import pytest
 
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.tally import Tally
-from inferd._core.batching.tap import Tap
+from inferd._core.batching.tap import UNTAPPED, Tap
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.grpc.message import Message
@@ -121,6 +121,26 @@ def test_a_request_that_a_batch_drops_is_an_error_before_the_batch_has_run(cance
     assert counted(tally) == (1, 1, 0)
     batch.deliver()
     assert (counted(tally), len(caller.errors)) == ((1, 1, 0), not cancels)
+
+
+def test_requests_that_compare_models_are_none_of_clients() -> None:
+    """Those of `inferd diff`, whether they are answered, fail or are cancelled."""
+    tally = Tally(sample=2, threshold_ns=1)
+    queue = tapped_batcher(tally)
+    answer_wire(queue, UNTAPPED)
+    for fails in (True, False):
+        request, caller = decode_infer_request(Message(wire_request(UNTAPPED))), Caller(NO_DEADLINE)
+        request.check(SIGNATURE)
+        queue.put(request, caller)
+        if fails:
+            batch = polled(queue)
+            batch.fail(Internal("broken"))
+            batch.deliver()
+        else:
+            caller.cancel()
+    assert (counted(tally), tally.latencies_ns) == ((0, 0, 0), [])
+    answer_wire(queue)
+    assert counted(tally) == (1, 0, 1)
 
 
 def test_a_shadows_request_that_ends_early_is_none_of_clients() -> None:
