@@ -25,7 +25,6 @@ import numpy as np
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd.diff.decisions import ranked_by
-from inferd.diff.outputs import compare
 from inferd.engine.embedded import LocalCall
 from inferd.engine.places import find_place
 from inferd.engine.repository import Repository
@@ -33,11 +32,11 @@ from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
 from inferd.record.decoded import array_of
 from inferd.rollout.evidence import rate_band
-from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup, Worst
+from inferd.rollout.judge import MAX_WORDS, Judge
+from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
 from inferd.rollout.pipe import Closed, Pipe
 from inferd.rollout.shift import LEARNED_AFTER, OutputShift, floats_of, worst_of
 from inferd.rollout.state import Evidence, Verdict
-from inferd.rollout.worst import worst_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,8 +55,6 @@ ALPHA = 0.05  # of all guards together
 AT_ONCE = 8  # requests that wait in the model's queue, so that they can share runs
 TOLD_S = 0.025  # between two reports of how far it is
 FOUND_S = 0.5  # between two of them that say what was found
-WORST = 5  # requests that are kept
-MAX_WORDS = 500
 MAX_NEEDED = 1_000_000  # requests that a forecast looks ahead
 LOADING_NICENESS = 10
 
@@ -105,7 +102,7 @@ class Work:
     def __init__(self, pipe: Pipe, model: Model, setup: Setup) -> None:
         self._pipe, self._model, self._setup, self.found = pipe, model, setup, setup.found
         self._words = {name: word for name, word, _ in model.signature.output_specs}
-        self._rules = ranked_by(model.config, self._words)
+        self._judge = Judge(self.found, self._words, ranked_by(model.config, self._words))
         floats = floats_of(model.signature.output_specs)
         for name in floats:
             shift = self.found.shifts.setdefault(name, OutputShift(setup.alpha))
@@ -180,18 +177,10 @@ class Work:
             self.found.failed += 1
             self.found.error = str(error)[:MAX_WORDS]
             return
-        difference = compare(comparable, {name: array for name, array in got.items() if name in comparable}, self._rules, self._words)
-        self.found.total.merge(difference)
+        self._judge.add(mirrored.request_id, comparable, {name: array for name, array in got.items() if name in comparable})
         for name, shift in self.found.shifts.items():
             if name in comparable and name in got and comparable[name].shape == got[name].shape:
                 shift.add(comparable[name], got[name], self._words[name])
-        if difference.changed:
-            words = "; ".join(filter(None, (worst_value(difference, comparable, got, self._words), described(difference))))[:MAX_WORDS]
-            self._keep(Worst(difference.badness, mirrored.request_id, words))
-
-    def _keep(self, worst: Worst) -> None:
-        if len(self.found.worst) < WORST or worst.badness > self.found.worst[-1].badness:
-            self.found.worst = sorted([*self.found.worst, worst], key=lambda each: each.badness, reverse=True)[:WORST]
 
 
 def arrays_of(tensors: Sequence[Tensor], content: memoryview, at: int) -> tuple[dict[str, Array], int]:
@@ -210,18 +199,6 @@ def outputs_of(message: bytes) -> dict[str, Array]:
         output.name: array_of(output.datatype, output.shape, content)
         for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
     }
-
-
-def described(difference: Difference) -> str:
-    """Of one request, for people."""
-    said = []
-    for name, output in difference.outputs.items():
-        said += [f"{name}: {words}" for words in output.mismatches]
-        if output.flips:
-            said.append(f"{name}: {output.flips} of {output.decisions} decisions flipped, by {output.max_flip_margin:.3g}")
-        elif output.changed_rows:
-            said.append(f"{name}: differs by {output.max_absolute:.3g}")
-    return "; ".join(said)[:MAX_WORDS]
 
 
 def evidence_of(found: Found, guards: dict[str, float], alpha: float) -> list[Evidence]:
