@@ -1,6 +1,6 @@
 """Does a rollout decide rightly, and how fast? Simulated streams for the evidence, a real server for keys and the rollback.
 
-    python benchmarks/rollout_check.py [--sections streams,flips,errors,clusters,same,pairs,live] [--no-history]
+    python benchmarks/rollout_check.py [--sections streams,flips,errors,clusters,same,identical,pairs,live] [--no-history]
 
 streams: 200 streams of 20,000 requests of a candidate that is as good as the stable version, with a decision every 100 requests. None of
 them should be rolled back, and at most 5 % are. Errors, slow requests, flips and mean shifts are tried.
@@ -9,6 +9,8 @@ errors: at a split of 10 % the candidate's errors go from 1 % to 5 %, and at one
 both arms, is it rolled back? And how often is a candidate without a fault rolled back?
 clusters: faults that come together (rollout_clusters.py), 60 streams each, at an excess of 0, half the limit, the limit and twice it.
 same: a real server with the same model as both versions, ten canaries of five seconds under load: is one rolled back?
+identical: models with outputs of all kinds (tests/kinds_of_models.py), each as both versions: 100 canaries with guards of flips and mean,
+100 shadows, 100 runs of `inferd diff`. Does any of them find a difference?
 pairs: a canary of a real server with a guard of flips, limit 0.5 %: a candidate with 1 % flips is never promoted, and one without any is
 not rolled back.
 live: two workers, keys over a ramp and a restart; and a candidate that fails half of its requests under load: how long after the
@@ -19,9 +21,12 @@ The table is printed, and one line appended to benchmarks/history/rollout_check.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import Pool
 from pathlib import Path
@@ -49,6 +54,8 @@ KEYS = [f"user {i}" for i in range(400)]
 FALSE = 0.05
 ROUNDS, ROUND_S = 10, 5.0
 CLIENTS = 4
+RUNS, RUN_REQUESTS = 100, 30  # of canaries, of shadows and of diffs; of each of them
+AT_ONCE = 6  # candidates, each a process of its own
 PAIR_ROWS, PAIR_S = 200, 50.0
 
 
@@ -182,8 +189,14 @@ class Client:
         call = self.channel.unary_unary(f"/inferd.v1.{service}/{method}", lambda each: each.SerializeToString(), response.FromString)
         return call(request, timeout=LIMIT_S)
 
-    def label(self, version: int) -> None:
-        request = options.SetLabelRequest(model_name="lookup", label="stable", version=version)
+    def infer_rows(self, model: str, rows: np.ndarray) -> None:
+        """By version 1, with rows for x."""
+        request = inference.ModelInferRequest(model_name=model, model_version="1", raw_input_contents=[rows.tobytes()])
+        request.inputs.add(name="x", datatype="FP32", shape=rows.shape)
+        self._infer(request.SerializeToString(), timeout=LIMIT_S)
+
+    def label(self, version: int, model: str = "lookup") -> None:
+        request = options.SetLabelRequest(model_name=model, label="stable", version=version)
         self.call("ModelControl", "SetLabel", request, options.SetLabelResponse)
 
     def start(self, steps: tuple[float, ...], dwell_s: float = 1e6, **guards: float) -> None:
@@ -199,8 +212,8 @@ class Client:
         )
         self.call("Rollouts", "Start", request, options.RolloutStatus)
 
-    def status(self) -> options.RolloutStatus:
-        found = self.call("Rollouts", "Status", options.RolloutStatusRequest(model_name="lookup"), options.RolloutStatusResponse)
+    def status(self, model: str = "lookup") -> options.RolloutStatus:
+        found = self.call("Rollouts", "Status", options.RolloutStatusRequest(model_name=model), options.RolloutStatusResponse)
         return found.rollouts[0]
 
 
@@ -262,6 +275,92 @@ def same(report: Report, folder: Path) -> None:
     said = f"{len(rolled_back)} of {ROUNDS}" + (f": {rolled_back}" if rolled_back else "")
     report.add(f"the same model twice, {sum(answered):,} requests: rolled back", "0", said, not rolled_back)
     report.numbers["same"] = {"rolled_back": rolled_back, "requests": sum(answered)}
+
+
+def identical(report: Report, folder: Path) -> None:
+    """the same model as both versions, with outputs of all kinds: canaries, shadows and diffs"""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from tests import kinds_of_models
+
+    repository, kinds = folder / "models", kinds_of_models.KINDS
+    kinds_of_models.repository(repository)
+    (folder / "state").mkdir()
+    deciding = [kind for kind in kinds if kind != "regressor"]  # nothing in it decides
+    with servers.inferd("identical", [repository], folder, "--state-dir", str(folder / "state")) as server:
+        client = Client(server.address)
+        for kind in kinds:
+            client.label(1, kind)
+        for rollout, models in ((options.CANARY, deciding), (options.SHADOW, kinds)):
+            runs = [models[run % len(models)] for run in range(RUNS)]
+            identical_rollouts(report, client, rollout, runs, kinds_of_models.X)
+    identical_diffs(report, repository, kinds, kinds_of_models.X[:60])
+
+
+def identical_rollouts(report: Report, client: Client, rollout: int, runs: list[str], rows: np.ndarray) -> None:
+    ended = []
+    for first in range(0, len(runs), AT_ONCE):
+        models = runs[first : first + AT_ONCE]
+        for model in models:
+            ask_identical(client, rollout, model, rows)
+        ended += [ended_rollout(client, model) for model in models]
+    name = options.RolloutKind.Name(rollout).lower()
+    judged = sum(map(is_judged, ended))
+    differs = [
+        f"{found.model_name}: {each.guard}" for found in ended for each in found.evidence if each.estimate > 0 and each.guard != "p99"
+    ]
+    rolled_back = [found.reason for found in ended if found.state == options.ROLLED_BACK]
+    kept = judged == len(ended) and not differs and not rolled_back
+    said = f"{judged} with all requests compared, {len(differs)} with a difference, {len(rolled_back)} rolled back"
+    report.add(
+        f"identical versions, {len(set(runs))} kinds of outputs, {len(ended)} runs of a {name}", "0 flips, 0 rolled back", said, kept
+    )
+    report.numbers[f"identical_{name}"] = {"runs": len(ended), "judged": judged, "differs": differs, "rolled_back": rolled_back}
+
+
+def ask_identical(client: Client, rollout: int, model: str, rows: np.ndarray) -> None:
+    """Begins one, and asks the stable version, so that all requests are compared."""
+    request = options.StartRolloutRequest(model_name=model, kind=rollout, candidate_version=2)
+    if rollout == options.CANARY:
+        request.steps.extend((0.5, 1.0))
+        request.dwell_s, request.sample = 1e6, 1.0
+        request.guards["flips"] = 0.01
+        if model in ("embeddings", "half", "top_k", "zipmap", "text_labels", "not_a_number"):  # which have floats
+            request.guards["mean"] = 0.05
+    client.call("Rollouts", "Start", request, options.RolloutStatus)
+    for number in range(RUN_REQUESTS):
+        client.infer_rows(model, rows[number : number + 1 + number % 3])
+
+
+def ended_rollout(client: Client, model: str) -> options.RolloutStatus:
+    until_s = time.monotonic() + LIMIT_S
+    while not is_judged(found := client.status(model)) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    if found.state != options.ROLLED_BACK:
+        client.call("Rollouts", "Stop", options.RolloutRequest(model_name=model), options.RolloutStatus)
+    return found
+
+
+def is_judged(found: options.RolloutStatus) -> bool:
+    """Whether its evidence is made of all requests, which comes later than the counts."""
+    return any(each.count == RUN_REQUESTS for each in found.evidence if each.guard in ("flips", "shapes"))
+
+
+def identical_diffs(report: Report, repository: Path, kinds: Sequence[str], rows: np.ndarray) -> None:
+    requests = repository.parent / "requests"
+    requests.mkdir()
+    np.savez(requests / "rows.npz", x=rows)
+    same, codes = 0, Counter[int]()
+    for run in range(RUNS):
+        model = repository / kinds[run % len(kinds)]
+        command = [sys.executable, "-m", "inferd", "diff", str(model / "1"), str(model / "2"), "--on", str(requests)]
+        done = subprocess.run([*command, "--no-performance"], capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        codes[done.returncode] += 1
+        same += not done.returncode and "SAME" in done.stdout
+        if done.returncode:
+            print(f"  {model.name}: exit {done.returncode}: {(done.stdout + done.stderr)[:300]}", flush=True)
+    said = f"{same} of {RUNS}; exit codes {dict(codes)}"
+    report.add(f"identical versions, {len(kinds)} kinds of outputs, {RUNS} runs of inferd diff", "SAME in all", said, same == RUNS)
+    report.numbers["identical_diff"] = {"same": same, "codes": {str(code): count for code, count in codes.items()}}
 
 
 def pairs(report: Report, folder: Path) -> None:
@@ -363,7 +462,7 @@ def rollback(report: Report, repository: Path, state: Path, folder: Path) -> Non
     report.numbers["rollback"] = {"after_s": round(at - began, 3), "last_s": round(last_s, 4), "failed_later": after, "counts": counts}
 
 
-SECTIONS = {section.__name__: section for section in (streams, flips, errors, clusters, same, pairs, live)}
+SECTIONS = {section.__name__: section for section in (streams, flips, errors, clusters, same, identical, pairs, live)}
 
 
 def main() -> int:
