@@ -40,6 +40,7 @@ __all__ = [
     "as_numbers",
     "compare",
     "decisions_of",
+    "normal",
     "tolerance_of",
 ]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd.diff.outputs import as_numbers
+from inferd.diff.outputs import as_numbers, normal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ def worst_value(difference: Difference, expected: Mapping[str, Array], got: Mapp
     for name, output in ranked:
         if not (output.changed_rows or output.flips) or expected[name].shape != got[name].shape:
             continue
-        before, after = expected[name], got[name]
+        before, after = normal(expected[name]), normal(got[name])
         if datatypes.get(name) == "BYTES":
             apart = (before != after).astype(float)
         else:

@@ -125,3 +125,12 @@ def test_a_label_that_flips_is_told_by_both_labels(word: str, labels: tuple[int 
     found = found_of([(old, old), (old, new)], {"label": word})
     assert found.total.flipped == 1
     assert [(each.request_id, each.words) for each in found.worst] == [("row 1", f"label[0]: {words}; label: 1 of 1 decisions flipped")]
+
+
+def test_a_tie_in_the_scores_is_no_flip_of_the_ranks_of_a_graph() -> None:
+    def ranks(scores: list[float], places: list[int]) -> dict[str, Array]:
+        return {"values": np.array([scores], np.float32), "places": np.array([places], np.int64)}
+
+    pairs = [(each, each) for each in (ranks([0.9, 0.1], [0, 1]), ranks([0.8, 0.1], [1, 2]))] * LEARNED_REQUESTS
+    pairs[3] = (ranks([0.4, 0.4], [0, 1]), ranks([0.4, 0.4], [1, 0]))
+    assert found_of(pairs, {"values": "FP32", "places": "INT64"}).total.flipped == 0

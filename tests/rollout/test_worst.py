@@ -34,6 +34,12 @@ def test_output_value_and_class_are_named(word: str, before: list[Any], after: l
     assert said({"y": np.array(before, kind)}, {"y": np.array(after, kind)}, {"y": word}) == words
 
 
+def test_text_is_alike_as_bytes_and_as_str() -> None:
+    """A server's response has bytes, and a candidate's str."""
+    before, after = np.array([b"cat", b"dog"], object), np.array(["cat", "bird"], object)
+    assert said({"y": before}, {"y": after}, {"y": "BYTES"}) == "y[1]: 'dog' became 'bird'"
+
+
 def test_an_output_with_another_decision_comes_first() -> None:
     before = {"a": np.array([[1.0]]), "b": np.array([[0.4, 0.6]])}
     after = {"a": np.array([[9.0]]), "b": np.array([[0.6, 0.4]])}
