@@ -23,13 +23,13 @@ CHROMIUM = shutil.which("chromium")
 
 
 class Browser:
-    """One page. errors: what its console said of faults, and what its policy blocked."""
+    """One page. errors: what its console said of faults, and what its policy blocked. flags: more of Chromium's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str) -> None:
         assert CHROMIUM is not None
         self.errors: list[str] = []
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        command = [CHROMIUM, *FLAGS, f"--user-data-dir={self._folder.name}", "about:blank"]
+        command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={self._folder.name}", "about:blank"]
         environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # a sanitizer's is for Python
         self._process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None

@@ -32,6 +32,7 @@ __all__ = [
     "Access",
     "Identity",
     "Rejections",
+    "is_local",
     "is_loopback",
     "open_to_all",
     "warn_of_open",
@@ -210,6 +211,12 @@ def is_loopback(address: Address) -> bool:
         return ipaddress.ip_address(address.host).is_loopback
     except ValueError:
         return False
+
+
+def is_local(addresses: Iterable[Address]) -> bool:
+    """Whether browsers reach these, and those of this machine alone. They reach no Unix socket."""
+    ports = [address for address in addresses if not address.path]
+    return bool(ports) and all(map(is_loopback, ports))
 
 
 def open_to_all(addresses: Iterable[Address]) -> list[Address]:

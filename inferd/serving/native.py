@@ -114,7 +114,7 @@ class NativeTransport:
             run_on_thread=self._threads.run_on_thread,
             authenticator=self._authenticate if self.access.asks_for_tokens else None,
             compression=settings.compression,
-            http_handler=None if rest is None else HttpService(rest[1], self._cold_calls.start_rest, admits=rest[0].admit),
+            http_handler=None if rest is None else HttpService(rest[1], self._cold_calls.start_rest, rest[0].screen, rest[0].admit),
             **_limits(settings),
         )
         self.poller = Poller(self.loop.call_soon)

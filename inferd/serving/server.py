@@ -23,7 +23,7 @@ from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
 from inferd.rollout.metrics import tables_of
-from inferd.serving.access import Access, warn_of_open
+from inferd.serving.access import Access, is_local, warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.garbage import Garbage
 from inferd.serving.listeners import ready_addresses
@@ -121,7 +121,9 @@ class Server:
         http = ("h2", "http/1.1") if self.rest_name == "native" else ("http/1.1",)
         self._tls = Tls(settings, http) if settings.tls_cert is not None else None
         self._pages = Pages(self.repository, inferd.__version__) if self.rest_name else None
-        self.rest = RestService(self.service.methods, settings.cors_origin, self._pages, self._models.control)
+        self.rest = RestService(
+            self.service.methods, settings.cors_origin, self._pages, self._models.control, is_local=is_local(settings.addresses(grpc=False))
+        )
         self.transport_name, self._transport = self._make_transport(native=native)
         if self._pages is not None and opens:  # else the metrics of all workers are the first process's
             self._pages.serve_metrics(self.metrics().wsgi_app())

@@ -27,11 +27,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from inferd.config import Address, Settings
+from inferd.config import Address, Settings, parse_address
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
 from inferd.serving import access, grpcio, server
-from inferd.serving.access import LEAST_TOKEN_BYTES, MAX_CERTIFICATE_BYTES, MAX_TOKEN_BYTES, Access, Identity, is_loopback, warn_of_open
+from inferd.serving.access import (
+    LEAST_TOKEN_BYTES,
+    MAX_CERTIFICATE_BYTES,
+    MAX_TOKEN_BYTES,
+    Access,
+    Identity,
+    is_local,
+    is_loopback,
+    warn_of_open,
+)
 from inferd.serving.tls import Tls
 from inferd.watched_files import _state_of as state_of
 from tests import models
@@ -606,6 +615,17 @@ def test_clients_without_alpn_do_not_fill_the_log(
         until(lambda: counters(served)["handshakes_failed_total"] == 6)
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
     assert line.endswith("did not offer h2 in its handshake (ALPN)")
+
+
+def test_only_browsers_of_this_machine_reach_a_server() -> None:
+    for addresses, local in (
+        (("127.0.0.1:0", "localhost:0", "unix:/tmp/s"), True),
+        (("[::1]:0",), True),
+        (("127.0.0.1:0", "10.0.0.1:0"), False),
+        (("unix:/tmp/s",), False),  # no browser reaches that
+        ((), False),
+    ):
+        assert is_local(map(parse_address, addresses)) == local
 
 
 # ---- tokens

@@ -14,5 +14,6 @@ class HttpService(HttpHandler):
         self,
         infer: HttpHandler | Callable[[Call, Head], None],
         others: HttpHandler | Callable[[Call, Head], None],
+        screens: Callable[[Call, Head], None] | None = None,
         admits: Callable[[Call, Head], None] | None = None,
     ) -> None: ...

@@ -7,7 +7,10 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.http.head cimport Head
 
 cdef class HttpHandler:
-    """Serves HTTP requests. Native transports call `admit` and `take`, without a Python frame; others call the object with both."""
+    """Serves HTTP requests. Native transports call `screen`, `admit` and `take`, without a Python frame; others call the object with both."""
+
+    cdef int screen(self, Call call, Head head) except -1:
+        return 0
 
     cdef int admit(self, Call call, Head head) except -1:
         return 0
@@ -19,7 +22,8 @@ cdef class HttpHandler:
         self.take(call, head)
 
     def check(self, Call call not None, Head head not None):
-        """The same as `admit`, for transports in Python."""
+        """The same as `screen` and `admit`, for transports in Python."""
+        self.screen(call, head)
         self.admit(call, head)
 
 
@@ -47,19 +51,24 @@ cdef HttpHandler http_handler(handler):
 cdef class HttpService(HttpHandler):
     """Inferences go to one handler, all else to another.
 
-    infer: an HttpHandler for POST .../infer. others(call, head): a callable for all other requests. admits(call, head): a callable that
-    raises the rejection of a request before its body comes, or None. Inferences do without it, except those of pages in a browser, which
-    have an Origin.
+    infer: an HttpHandler for POST .../infer. others(call, head): a callable for all other requests. screens(call, head), admits(call,
+    head): callables that raise the rejection of a request before its body comes, the first before its token is looked at; or None.
+    Inferences do without them, except that those of a browser are screened.
     """
 
     cdef HttpHandler infer, others
-    cdef object admits
+    cdef object screens, admits
 
-    def __init__(self, infer not None, others not None, admits=None):
-        self.infer, self.others, self.admits = http_handler(infer), http_handler(others), admits
+    def __init__(self, infer not None, others not None, screens=None, admits=None):
+        self.infer, self.others, self.screens, self.admits = http_handler(infer), http_handler(others), screens, admits
+
+    cdef int screen(self, Call call, Head head) except -1:
+        if self.screens is not None and (not head.is_infer or head.origin is not None or head.from_browser):
+            self.screens(call, head)
+        return (self.infer if head.is_infer else self.others).screen(call, head)
 
     cdef int admit(self, Call call, Head head) except -1:
-        if self.admits is not None and (not head.is_infer or head.origin is not None):
+        if self.admits is not None and not head.is_infer:
             self.admits(call, head)
         return (self.infer if head.is_infer else self.others).admit(call, head)
 

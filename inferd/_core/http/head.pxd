@@ -50,6 +50,7 @@ cdef class Head:
     cdef readonly bytes traceparent
     cdef readonly uint64_t key          # of Inferd-Key, which canaries route by (base/key); 0: there is none
     cdef readonly bint expects_continue # Expect: 100-continue
+    cdef readonly bint from_browser     # Accept-Language or Sec-Fetch-Site came: every browser sends the first, and no page can hinder it
     cdef uint32_t seen                  # bits of the fields that have come
     cdef readonly object error          # the first RequestError found in what came, or None
     cdef public Py_ssize_t max_body_nbytes      # the handler may set it in `admit`; NOT_SAID: max_message_bytes

@@ -35,16 +35,19 @@ cdef enum Field:                # those that are read
     TRACEPARENT = 14
     EXPECT = 15
     KEY = 16
-    OTHER = 17
+    LANGUAGE = 17
+    FETCH_SITE = 18
+    OTHER = 19
 
 cdef tuple NAMES = (
     "Host", "Content-Type", "Content-Length", "Content-Encoding", "Inference-Header-Content-Length", "Inferd-Timeout-Ms",
     "X-Envoy-Expected-Rq-Timeout-Ms", "Authorization", "Accept", "Accept-Encoding", "Origin", "Access-Control-Request-Method",
-    "Access-Control-Request-Headers", "X-Request-Id", "traceparent", "Expect", "Inferd-Key")
+    "Access-Control-Request-Headers", "X-Request-Id", "traceparent", "Expect", "Inferd-Key",
+    "Accept-Language", "Sec-Fetch-Site")
 
-# A field that comes twice may be read in two ways, by two servers in a row: only these may. Proxies add the last three.
+# A field that comes twice may be read in two ways, by two servers in a row: only these may. Proxies add some of them.
 cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_HEADERS | 1 << REQUEST_ID | \
-    1 << TRACEPARENT | 1 << ENVOY_TIMEOUT
+    1 << TRACEPARENT | 1 << ENVOY_TIMEOUT | 1 << LANGUAGE | 1 << FETCH_SITE
 
 SEVERAL = b", "
 cdef bytes JSON = b"application/json"
@@ -159,7 +162,7 @@ cdef class Head:
         head.access_control_request_method = self.access_control_request_method
         head.access_control_request_headers = self.access_control_request_headers
         head.request_id, head.traceparent, head.expects_continue = self.request_id, self.traceparent, self.expects_continue
-        head.seen, head.keep_alive, head.key = self.seen, self.keep_alive, self.key
+        head.seen, head.keep_alive, head.key, head.from_browser = self.seen, self.keep_alive, self.key, self.from_browser
         if self.timeout_ns != NOT_SAID:
             head.timeout_ns = self.timeout_ns
             head.deadline_ns = monotonic_ns() + self.timeout_ns
@@ -232,6 +235,8 @@ cdef int read(Head head, Field field, const uint8_t *value, size_t nbytes, bint 
         head.traceparent = None if again else value[:nbytes]    # as W3C's Trace Context says
     elif field == KEY:
         head.key = key_of(value, nbytes)
+    elif field == LANGUAGE or field == FETCH_SITE:
+        head.from_browser = True
     elif field == EXPECT:
         if not same_name(value, nbytes, "100-continue", 12):
             raise InvalidArgument(f"header Expect: expected 100-continue, got {shown_word(value, nbytes)}; leave it out",
@@ -295,8 +300,12 @@ cdef Field field_of(const uint8_t *name, size_t nbytes) noexcept nogil:
     if nbytes == 13:
         return field_if(AUTHORIZATION, name, nbytes, "authorization")
     if nbytes == 14:
+        if name[0] | 0x20 == c's':
+            return field_if(FETCH_SITE, name, nbytes, "sec-fetch-site")
         return field_if(CONTENT_LENGTH, name, nbytes, "content-length")
     if nbytes == 15:
+        if name[7] | 0x20 == c'l':
+            return field_if(LANGUAGE, name, nbytes, "accept-language")
         return field_if(ACCEPT_ENCODING, name, nbytes, "accept-encoding")
     if nbytes == 16:
         return field_if(CONTENT_ENCODING, name, nbytes, "content-encoding")

@@ -316,9 +316,10 @@ cdef class Http1Connection(StreamSocket):
             if self.rejection is not None:
                 self.reject(call, self.rejection)               # not raised: each raise would extend its traceback
                 return 0
-            self.handler.admit(call, head)      # first: it says which pages of a browser may read the response, a rejection, too
+            self.handler.screen(call, head)     # first: it says which pages of a browser may read the response, a rejection, too
             if server.authenticator is not None and head.verb != OPTIONS:       # browsers ask first, and send no token then
                 self.authenticate(call)
+            self.handler.admit(call, head)      # behind it: whoever has no token learns nothing of what is here
             if head.max_body_nbytes >= 0:
                 self.parser.max_body_nbytes = min(head.max_body_nbytes, server.limits.max_message_nbytes)
             if not head.is_infer:

@@ -203,9 +203,10 @@ cdef class Session(SendState):
             if self.rejection is not None:
                 self.reject(call, call.stream_id, self.rejection)
                 return
-            exchange.handler.admit(call, exchange.head)     # in the order of http1/connection
+            exchange.handler.screen(call, exchange.head)    # in the order of http1/connection
             if self.server.authenticator is not None and not call.is_authorized and exchange.head.verb != OPTIONS:
                 self.headers.authenticate(call)
+            exchange.handler.admit(call, exchange.head)
             if not self.has_room(0):
                 raise self.unread_error(0)
             call.hold(call.header_nbytes + (0 if exchange.head.is_infer else TASK_NBYTES))      # the head keeps what it reads

@@ -6,6 +6,7 @@ body of an inference (plain.py, _core/rest), what a method does.
 
 from __future__ import annotations
 
+import ipaddress
 from base64 import b64decode
 from binascii import Error as NoBase64
 from functools import cache, partial
@@ -71,7 +72,8 @@ class Asked(NamedTuple):
 
 class RestService:
     """All paths but POST .../infer. methods: the service table. cors_origins: of web pages that may call; "*" is any.
-    pages: what the server makes of itself; None: nothing. control: says whether clients may load and unload models; None: any may ask."""
+    pages: what the server makes of itself; None: nothing. control: says whether clients may load and unload models; None: any may ask.
+    is_local: only this machine reaches the server."""
 
     def __init__(
         self,
@@ -79,9 +81,12 @@ class RestService:
         cors_origins: Sequence[str] = (),
         pages: Pages | None = None,
         control: ModelControl | None = None,
+        *,
+        is_local: bool = False,
     ) -> None:
-        self._methods, self._pages, self._control = methods, pages, control
+        self._methods, self._pages, self._control, self._is_local = methods, pages, control, is_local
         self._cors_origins = frozenset(origin.encode().lower() for origin in cors_origins)
+        self._hosts = frozenset(_host_name(origin.rpartition(b"://")[2]) for origin in self._cors_origins) | {"localhost"}
         self._resources: dict[str, dict[str, Callable[[Asked], Awaitable[Response]] | None]] = {
             "v2": {"GET": self._metadata},
             "v2/health/live": {"GET": self._live},
@@ -113,10 +118,13 @@ class RestService:
                 "metrics": {"GET": self._metrics},
             }
 
-    def admit(self, call: Call, head: Head) -> None:
-        """Called before the body of a request comes: of an inference, where it comes from a web page. Raises the rejection."""
+    def screen(self, call: Call, head: Head) -> None:
+        """Called before the token is looked at: of an inference, where it comes from a browser. Raises the rejection."""
         head.response_headers = self._cors_headers(head) or None
         self._check_origin(head)
+
+    def admit(self, call: Call, head: Head) -> None:
+        """Called behind the check of the token, before the body of a request comes: not of an inference. Raises the rejection."""
         if not head.is_infer:
             resource, _ = split(head.path)
             if resource not in self._resources and head.path != SERVER:
@@ -148,8 +156,17 @@ class RestService:
     # ---- browsers ----
 
     def _check_origin(self, head: Head) -> None:
-        """Rejects what a web page of a foreign origin would change here: a browser sends some requests without asking first."""
-        if head.origin is None or head.verb_name in READ or self._is_allowed(head.origin):
+        """Rejects what a web page of a foreign origin would change here: a browser sends some requests without asking first. On a
+        loopback address, also all that a page asks by a name that may lead elsewhere tomorrow (DNS rebinding)."""
+        if head.origin is not None and self._is_allowed(head.origin):
+            return
+        if self._is_local and (head.from_browser or head.origin is not None) and not self._is_own(head.host):
+            raise PermissionDenied(
+                f"Host: expected localhost, an IP address or a host of cors_origin from a browser, got {_shown(head.host or b'')}; start "
+                "the server with --cors-origin for the pages of that name",
+                reason="origin",
+            )
+        if head.origin is None or head.verb_name in READ:
             return
         if head.host is None or head.origin.rpartition(b"://")[2].lower() != head.host.lower():
             raise PermissionDenied(
@@ -176,6 +193,17 @@ class RestService:
             (b"access-control-allow-headers", ASKED_HEADERS),
             (b"access-control-max-age", PREFLIGHT_S),
         )
+
+    def _is_own(self, host: bytes | None) -> bool:
+        """Whether a browser that sends this Host asks for what is meant: nobody else's DNS says where an IP address leads."""
+        if b"*" in self._cors_origins:
+            return True
+        name = _host_name(host or b"")
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in self._hosts
+        return True
 
     def _is_allowed(self, origin: bytes) -> bool:
         return b"*" in self._cors_origins or origin.lower() in self._cors_origins
@@ -322,6 +350,12 @@ def split(path: bytes) -> tuple[str, Asked]:
             version = _unquoted(parts[4])
             del parts[3:5]
     return "/".join(parts), Asked(model, version, b"")
+
+
+def _host_name(authority: bytes) -> str:
+    """Of HOST, HOST:PORT or [IPV6]:PORT, in lower case."""
+    text = authority.decode("ascii", "replace").lower()
+    return text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
 
 
 def _unquoted(text: str) -> str:

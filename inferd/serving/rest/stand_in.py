@@ -272,9 +272,10 @@ class StandIn:
     async def _answer(self, request: BaseRequest, head: Head, held: _Held) -> Response:
         self._check_identity(cast("Connection", request.protocol))
         call = AwaitedCall(head.path.decode("ascii"), Message(), head.deadline_ns)
-        self._rest.admit(call, head)
+        self._rest.screen(call, head)
         if head.verb_name != b"OPTIONS":
             self._check_token(request, call.method, head.authorization)
+        self._rest.admit(call, head)
         body = await self._read(request, head, held)
         if head.is_infer:
             return await self._inferred(head, body, held)

@@ -26,19 +26,23 @@ def test_inferences_and_others_have_handlers() -> None:
 
 
 def test_request_is_rejected_before_its_body() -> None:
-    asked: list[Head] = []
+    asked: list[tuple[str, Head]] = []
 
     def admits(call: Call, head: Head) -> None:
-        asked.append(head)
+        asked.append(("admit", head))
         raise NotFound("no such path")
 
-    service = HttpService(print, print, admits)
-    service.check(Call(), INFER)  # the hot path does without it
+    service = HttpService(print, print, lambda call, head: asked.append(("screen", head)), admits)
+    service.check(Call(), INFER)  # the hot path does without both
     assert asked == []
-    for head in (OTHER, Head.of("POST", "/v2/models/m/infer", [("Origin", "https://a")])):
-        with pytest.raises(NotFound):
-            service.check(Call(), head)
-        assert asked.pop() is head
+    with pytest.raises(NotFound):
+        service.check(Call(), OTHER)
+    assert asked == [("screen", OTHER), ("admit", OTHER)]
+    for field in ("Origin", "Accept-Language", "sec-fetch-site"):
+        of_browser = Head.of("POST", "/v2/models/m/infer", [(field, "https://a")])
+        asked.clear()
+        service.check(Call(), of_browser)
+        assert asked == [("screen", of_browser)]
 
 
 def test_handler_without_take() -> None:

@@ -261,7 +261,7 @@ def test_rejected_before_its_body() -> None:
     def others(call: Any, head: Head) -> None:
         call.respond(200)
 
-    with held(Served(HttpService(others, others, admits))) as served:
+    with held(Served(HttpService(others, others, admits=admits))) as served:
         long = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
         short = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
         chunked = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -579,7 +579,7 @@ def test_deadline_while_a_thread_decompresses(served: Served, wire: Wire) -> Non
 
 
 def test_rest_of_a_rejected_body_that_does_not_come() -> None:
-    with held(Served(HttpService(print, print, admits))) as served:
+    with held(Served(HttpService(print, print, admits=admits))) as served:
         wire = Wire(served)
         wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
         assert [each.status for each in wire.taken()] == [404]

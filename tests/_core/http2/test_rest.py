@@ -226,7 +226,7 @@ def test_a_handler_may_ask_for_smaller_bodies() -> None:
     def admits(call: Http2Call, head: Head) -> None:
         head.max_body_nbytes = 10
 
-    client = Client(Rest(HttpService(echo, echo, admits)))
+    client = Client(Rest(HttpService(echo, echo, admits=admits)))
     known = ask(client, "/v2/repository/index", bytes(11), length(11))
     unknown = ask(client, "/v2/repository/index", bytes(11))
     assert [client.headers[stream][":status"] for stream in (known, unknown)] == ["413"] * 2

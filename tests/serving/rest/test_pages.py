@@ -161,3 +161,16 @@ def test_the_page_fits_the_screen(served: ServerFixture, browser: Browser, width
     dark = browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
     assert dark == (scheme == "dark")
     assert browser.picture().startswith(b"\x89PNG")
+
+
+def test_a_page_whose_name_leads_here_reads_nothing(served: ServerFixture) -> None:
+    """DNS rebinding, in a browser: by another name than localhost no page gets as far as the question for a token."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    port = served.http.rpartition(":")[2]
+    with Browser("--host-resolver-rules=MAP evil.example 127.0.0.1") as browser:
+        for host, status in (("evil.example", 403), ("localhost", 401)):
+            browser.open(f"http://{host}:{port}/v2")
+            for options in ("{}", "{referrerPolicy: 'no-referrer', headers: {'Accept-Language': ''}}", "{method: 'POST', body: '{}'}"):
+                got = browser.value(f"fetch('/v2/repository/index', {options}).then(response => response.status)")
+                assert got == status, (host, options)

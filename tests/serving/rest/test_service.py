@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inferd._core.http.head import Head
 from inferd._core.http.response import status_of
-from inferd.errors import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from inferd.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
 from inferd.protocol import inference
 from inferd.serving.model_control import ModelControl
 from inferd.serving.rest.service import INFER, RestService, _load_parameters, error_response, split
@@ -289,6 +290,28 @@ def test_other_pages_change_nothing_and_read_nothing(asker: Asker, served: Serve
     assert "access-control-allow-origin" not in asker.get("/v2", origin=OTHER).headers
     assert "access-control-allow-methods" not in asker.ask("OPTIONS", "/v2", origin=OTHER, access_control_request_method="GET").headers
     assert asker.post("/v2/models/identity/infer", ones(), origin=f"http://{served.http}").status == 200  # the server's own page
+
+
+def test_a_browser_s_name_for_a_loopback_address(asker: Asker) -> None:
+    """DNS rebinding: a page of evil.example, whose name leads here by now, is of the same origin as this server. Proxies are no browsers,
+    and pass on any Host."""
+    for host, status in {"localhost": 200, "127.0.0.1:8000": 200, "[::1]:80": 200, "APP.example": 200, "evil.example:8000": 403}.items():
+        for field in ("accept-language", "sec-fetch-site"):
+            answer = asker.get("/v2", host=host, **{field: "x"})
+            assert answer.status == status, host
+        answer = asker.post("/v2/models/identity/infer", ones(), host=host, origin=f"http://{host}")
+        assert (answer.status, status == 403 and "--cors-origin" not in answer.error) == (status, False), host
+    for host in ("model.namespace.svc", "evil.example"):
+        assert asker.get("/v2", host=host).status == asker.post("/v2/models/identity/infer", ones(), host=host).status == 200
+
+
+def test_a_browser_s_name_for_an_address_that_others_reach() -> None:
+    head = Head.of("POST", "/v2", [("Host", "a.example"), ("Accept-Language", "en"), ("Origin", "https://a.example")])
+    call: Any = None
+    RestService({}).screen(call, head)
+    RestService({}, ["*"], is_local=True).screen(call, head)
+    with pytest.raises(PermissionDenied, match="Host: expected localhost"):
+        RestService({}, is_local=True).screen(call, head)
 
 
 # ---- errors

@@ -363,6 +363,11 @@ def test_tokens(folder: Path, transport: str, tmp_path: Path) -> None:
         answer = asker.get("/v2")
         assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert asker.post("/v2/models/identity/infer", ones(), authorization=f"Bearer {TOKEN[1:]}b").status == 401
+        paths = ("/v2/nothing", "/v2/models/none", "/v2/repository/models/m/load", "/v2/health", "/v2/models/none/infer", "/v2/logging")
+        for verb in ("GET", "POST", "PUT"):  # nothing tells what is here: no 404, 405 or 412
+            assert [asker.ask(verb, path, b"{}").status for path in paths] == [401] * len(paths)
+        answers = [asker.post(path, b"{}", authorization=f"Bearer {TOKEN}").status for path in paths]
+        assert answers == [404, 405, 412, 404, 404, 200]
         assert asker.post("/v2/models/identity/infer", ones(), authorization=f"Bearer {TOKEN}").status == 200
 
 
