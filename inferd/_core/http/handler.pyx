@@ -7,7 +7,7 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.http.head cimport Head
 
 cdef class HttpHandler:
-    """Serves HTTP requests. Native transports call `screen`, `admit` and `take`, without a Python frame; others call the object with both."""
+    """Serves HTTP requests. Native transports call `screen`, `admit` and `take`, without a Python frame; others call the object."""
 
     cdef int screen(self, Call call, Head head) except -1:
         return 0

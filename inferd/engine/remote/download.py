@@ -162,8 +162,10 @@ def _read(source: Source, piece: _Piece, until: Until) -> list[bytes]:
                 until.check()
                 got.append(part)
                 at += len(part)
+                if at > piece.last:
+                    raise SourceError("the store sent more of the file than was asked for")
         except SourceError as error:
-            if not error.again or at == before:
+            if not error.again or at == before or at > piece.last:
                 raise
         if at == before:
             raise SourceError("the connection was closed before all bytes had come", again=True)
@@ -182,6 +184,8 @@ def _one_by_one(source: Source, files: Sequence[_File], until: Until, progress: 
         file.restart()
         for part in source.read(file.item, 0, file.item.nbytes):
             until.check()
+            if file.nbytes + len(part) > file.item.nbytes:
+                raise SourceError("the store sent more of the file than it has")
             file.append(part)
             progress.add(len(part))
         if file.nbytes < file.item.nbytes:

@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from inferd.config import without_secrets
+from inferd.engine.remote.listing import Listed, gathered, listed
 from inferd.engine.remote.source import Changed, Item, NoRanges, SourceError
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from obstore import GetOptions
     from obstore.store import AzureConfig, GCSConfig
@@ -28,7 +29,6 @@ __all__ = ["ObjectSource"]
 REQUEST_S = 60  # one request, its body included: a piece of a file
 CONNECT_S = 5
 CHUNK_BYTES = 1 << 20
-MAX_FILES = 100_000  # of one URL
 MAX_SAID = 300  # characters of a store's own words
 _STATUS = re.compile("status code: ([0-9]{3})")
 _XML = re.compile(r"<(\?xml|Error).*")  # the body of an error, which is for programs
@@ -60,32 +60,34 @@ class ObjectSource:
 
     def list(self) -> list[Item]:
         prefix, leaf = self._location.path, self._location.leaf
-        found: list[Any] = []
         try:
             if leaf.endswith(".onnx"):
-                try:
-                    return [self._item(leaf, self._obstore.head(self._store, prefix))]
-                except self._errors.NotFoundError:
-                    pass  # a folder of that name
-            for chunk in self._obstore.list(self._store, prefix or None):
-                self._until.check()
-                found += chunk
-                if len(found) > MAX_FILES:
-                    raise SourceError(f"there are more than {MAX_FILES} objects: name a folder with fewer")
+                (one,) = gathered([[self._obstore.head(self._store, prefix)]])
+                return [self._item(leaf, one)]
+        except self._errors.NotFoundError:
+            pass  # a folder of that name
         except self._errors.BaseError as error:
             raise self._explained(error) from None
+        found = listed(self._location.url, self._until)
         # Consoles write an empty object to stand for a folder.
-        folders = {prefix, *(meta["path"].rpartition("/")[0] for meta in found)}
-        found = [meta for meta in found if meta["size"] or meta["path"] not in folders]
+        folders = {prefix, *(path.rpartition("/")[0] for path, *_ in found)}
         below = len(prefix) + 1 if prefix else 0
-        items = [self._item(f"{leaf}/{meta['path'][below:]}", meta) for meta in found]
+        items = [self._item(f"{leaf}/{one[0][below:]}", one) for one in found if one[1] or one[0] not in folders]
         if not items:
             raise SourceError("there is no object of that name and none below it")
         return items
 
-    def _item(self, name: str, meta: Any) -> Item:
-        self._keys[name] = meta["path"], meta["e_tag"]
-        return Item(name, meta["size"], meta["e_tag"] or meta["last_modified"].isoformat())
+    def listed_here(self) -> Sequence[Listed]:
+        """All objects, in this process."""
+        try:
+            return gathered(self._obstore.list(self._store, self._location.path or None))
+        except self._errors.BaseError as error:
+            raise self._explained(error) from None
+
+    def _item(self, name: str, one: Listed) -> Item:
+        key, nbytes, etag, changed = one
+        self._keys[name] = key, etag
+        return Item(name, nbytes, etag or changed)
 
     def read(self, item: Item, first: int, last: int) -> Iterator[bytes]:
         key, etag = self._keys[item.name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import http.client
 import io
+import ipaddress
 import logging
 import os
 import re
@@ -73,11 +74,12 @@ class _Socket(io.RawIOBase):
 
 
 class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Opens connections that keep to a fetch's time."""
+    """Opens connections that keep to a fetch's time. A server on the internet leads to no address that only this network reaches."""
 
     def __init__(self, until: Until) -> None:
         super().__init__()
         self._until = until
+        self._begins_inside: bool | None = None  # whether the first server has such an address itself
 
     def http_open(self, request: urllib.request.Request) -> Any:
         return self.do_open(partial(self._connection, http.client.HTTPConnection), request)
@@ -88,12 +90,29 @@ class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def _connection(self, kind: Callable[..., Any], host: str, **options: Any) -> Any:
         connection = kind(host, **options)
         connection.response_class = self._response
+        connection.connect = partial(self._connect, connection, connection.connect)
         return connection
+
+    def _connect(self, connection: Any, connect: Callable[[], None]) -> None:
+        """Nothing is asked before the address is looked at: what a name leads to may be another one the next time."""
+        connect()
+        inside = is_inside(connection.sock.getpeername()[0])
+        if self._begins_inside is None:
+            self._begins_inside = inside
+        elif inside and not self._begins_inside:
+            connection.close()
+            raise SourceError("the server redirects to an address inside this network, which is not followed")
 
     def _response(self, sock: Any, *rest: Any, **options: Any) -> Any:
         response = http.client.HTTPResponse(sock, *rest, **options)
         response.fp = io.BufferedReader(_Socket(response.fp.detach(), sock, self._until))
         return response
+
+
+def is_inside(address: str) -> bool:
+    """Whether an IP address is none of the internet: loopback, link-local, private or reserved."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return not (getattr(found, "ipv4_mapped", None) or found).is_global
 
 
 def _timeout_s(until: Until) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferd.engine.remote import cache as caches
-from inferd.engine.remote import download, fetching
+from inferd.engine.remote import download, fetching, web
 from inferd.engine.remote.cache import Cache
 from inferd.engine.remote.fetching import fetch, refresh
 from inferd.errors import StartError
@@ -222,6 +222,28 @@ def test_no_secret_of_a_url_is_said(cache: Cache, caplog: pytest.LogCaptureFixtu
 def test_what_cannot_be_fetched_is_an_error(cache: Cache, knobs: dict[str, object], limits: dict[str, float], said: str) -> None:
     with WebServer(CONTENT, **knobs) as server, pytest.raises(StartError, match=said):
         fetch(server.url, cache, **limits)
+
+
+def test_a_store_of_the_internet_leads_to_no_address_of_this_network(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    with WebServer(CONTENT, address="127.0.0.2") as inner, WebServer(CONTENT, redirect=inner.url) as outer:
+        assert fetch(outer.url, cache).read_bytes() == CONTENT, "here both are of this network"
+        inner.headers.clear()
+        monkeypatch.setattr(web, "is_inside", lambda address: address == "127.0.0.2")
+        with pytest.raises(StartError, match="redirects to an address inside this network, which is not followed"):
+            fetch(f"{outer.url}?again", cache)
+        assert inner.headers == []
+        assert fetch(f"{inner.url}?named", cache).read_bytes() == CONTENT, "the store itself may be there"
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        *(("127.0.0.1", True), ("::1", True), ("169.254.169.254", True), ("fe80::1%eth0", True), ("10.0.0.1", True), ("fd00::1", True)),
+        *(("100.64.0.1", True), ("::ffff:10.0.0.1", True), ("0.0.0.0", True), ("8.8.8.8", False), ("2600::1", False)),
+    ],
+)
+def test_addresses_inside_a_network(address: str, inside: bool) -> None:
+    assert web.is_inside(address) == inside
 
 
 def test_an_archive_that_is_rejected_leaves_no_files(cache: Cache) -> None:

@@ -14,7 +14,7 @@ class WebServer:
     byte of each request for the file, but those for one byte. headers: of each request. status: another answer than the file.
     head: what is sent instead of any answer, and then a byte from time to time if `drips`."""
 
-    def __init__(self, content: bytes, name: str = "digits.onnx", **knobs: Any) -> None:
+    def __init__(self, content: bytes, name: str = "digits.onnx", address: str = "127.0.0.1", **knobs: Any) -> None:
         self.content, self.name = content, name
         self.ranges, self.cut_after, self.hold_after, self.status, self.tag = True, 0, 0, 0, '"1"'
         self.redirect, self.one_range = "", False
@@ -25,10 +25,10 @@ class WebServer:
         self.held, self.go = threading.Event(), threading.Event()
         self.__dict__.update(knobs)
         handler = type("Handler", (_Handler,), {"server_of_test": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._http = ThreadingHTTPServer((address, 0), handler)
         self._http.daemon_threads = True
         self._http.block_on_close = False
-        self.host = f"127.0.0.1:{self._http.server_port}"
+        self.host = f"{address}:{self._http.server_port}"
         self.url = f"http://{self.host}/models/{name}"
 
     def __enter__(self) -> Self:

@@ -1,0 +1,105 @@
+"""Lists a bucket in a process of its own, which has little memory and ends in time. The client of object stores reads a response as a
+whole, however long it is, and asks for the next page as long as the store says that there is one: nothing else stops either. The child
+is lister.py. Never in here: what is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from inferd.engine.remote.source import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from inferd.engine.remote.until import Until
+
+__all__ = ["MAX_END_S", "MEMORY_BYTES", "Asked", "Listed", "Told", "gathered", "listed"]
+
+MAX_OBJECTS = 100_000  # of one URL
+MAX_NAME_BYTES = 32 << 20  # of all their names
+MEMORY_BYTES = 512 << 20  # of the child, in which one response must fit
+READ_BYTES = 1 << 20
+MAX_END_S = 5.0  # behind the time that the parent waits: for a child whose parent hangs
+
+Listed = tuple[str, int, str | None, str]  # an object: its key, its size, its ETag, when it was last changed
+
+
+class Asked(msgspec.Struct):
+    url: str
+    left_s: float
+
+
+class Told(msgspec.Struct):
+    """What the child found, or why it found nothing."""
+
+    found: list[Listed] = []
+    error: str = ""
+    again: bool = False
+
+
+def listed(url: str, until: Until) -> list[Listed]:
+    """All objects below a URL. Raises SourceError."""
+    until.check()
+    environment = {**os.environ, "TOKIO_WORKER_THREADS": "2"}  # whose stacks count as memory, too
+    path = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
+    command = [sys.executable, *path, "-m", "inferd.engine.remote.lister"]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0, env=environment, process_group=0)
+    try:
+        assert child.stdin is not None
+        child.stdin.write(msgspec.json.encode(Asked(url, max(until.left_s, 0.001))) + b"\n")
+        body = _body(child, until)
+        status = child.wait(MAX_END_S)
+    except (BrokenPipeError, subprocess.TimeoutExpired):
+        body, status = b"", 1
+    finally:
+        child.kill()
+        child.wait()
+        for file in (child.stdin, child.stdout):
+            if file is not None:
+                file.close()
+    until.check()
+    if status:
+        raise SourceError(f"the store's list cannot be read in {MEMORY_BYTES >> 20} MiB of memory: name a folder with fewer objects")
+    told = msgspec.json.decode(body, type=Told)
+    if told.error:
+        raise SourceError(told.error, again=told.again)
+    return told.found
+
+
+def _body(child: subprocess.Popen[bytes], until: Until) -> bytes:
+    """All that the child writes."""
+    assert child.stdout is not None
+    poll = select.poll()
+    poll.register(child.stdout, select.POLLIN)
+    body = bytearray()
+    while True:
+        if not poll.poll(1000 * max(until.left_s, 0)):
+            until.check()
+            continue
+        piece = os.read(child.stdout.fileno(), READ_BYTES)
+        if not piece:
+            return bytes(body)
+        body += piece
+
+
+def gathered(chunks: Iterable[Iterable[Any]]) -> list[Listed]:
+    """What obstore lists, as far as it may go. Raises SourceError."""
+    found: list[Listed] = []
+    names_nbytes = 0
+    for chunk in chunks:
+        for meta in chunk:
+            found.append((meta["path"], meta["size"], meta["e_tag"], meta["last_modified"].isoformat()))
+            names_nbytes += len(meta["path"])
+        if len(found) > MAX_OBJECTS:
+            raise SourceError(f"there are more than {MAX_OBJECTS} objects: name a folder with fewer")
+        if names_nbytes > MAX_NAME_BYTES:
+            raise SourceError(f"the names of its objects have more than {MAX_NAME_BYTES >> 20} MiB: name a folder with fewer objects")
+    return found
