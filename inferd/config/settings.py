@@ -206,7 +206,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 64 * GiB
     model_download_timeout_s: Annotated[
         int,
-        about("models", "Longest download of one URL.", "The next start goes on where it was.", ge=1, le=31_536_000),
+        about(
+            "models",
+            "Longest download of one URL; at a start, of all together.",
+            "The next start goes on where it was.",
+            ge=1,
+            le=31_536_000,
+        ),
     ] = 3600
 
     # Queues and runs

@@ -20,9 +20,10 @@ import os
 import re
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,17 +168,29 @@ class Cache:
     def use(self, snapshot: Snapshot) -> None:
         """Keeps the files of this state until the end of this process, or until it uses two newer ones of this URL: what is being loaded
         may still read the one before."""
-        if snapshot.folder not in _used:
-            lock = os.open(snapshot.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            _used[snapshot.folder] = lock
-        os.utime(snapshot.folder / "lock")
-        for folder in [folder for folder in _used if folder.parent == snapshot.folder.parent][:-KEPT_STATES]:
-            os.close(_used.pop(folder))
+        with _lock:
+            if snapshot.folder not in _used:
+                lock = os.open(snapshot.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                _used[snapshot.folder] = lock
+            os.utime(snapshot.folder / "lock")
+            for folder in [folder for folder in _used if folder.parent == snapshot.folder.parent][:-KEPT_STATES]:
+                os.close(_used.pop(folder))
 
-    def make_room(self, entry: Entry, nbytes: int) -> None:
-        """Deletes what was used least recently, until so many bytes more fit. Nothing that a process uses goes. Raises StartError where
-        that is not enough."""
+    @contextmanager
+    def room(self, entry: Entry, new: Path, nbytes: int) -> Iterator[None]:
+        """Inside, so many bytes more fit into the folder `new` of this URL, whatever other threads fetch. What was used least recently
+        leaves for them; nothing that a process uses goes. Raises StartError where that is not enough."""
+        with _lock:
+            self._make_room(entry, nbytes)
+            _promised[new] = nbytes_in(new) + nbytes
+        try:
+            yield
+        finally:
+            with _lock:
+                del _promised[new]
+
+    def _make_room(self, entry: Entry, nbytes: int) -> None:
         for folder in sorted(self._states(), key=lambda path: (path.parent == entry.folder, _last_use(path))):
             if self._fits(nbytes):
                 return
@@ -196,6 +209,7 @@ class Cache:
         )
 
     def _fits(self, nbytes: int) -> bool:
+        nbytes += sum(max(whole - nbytes_in(new), 0) for new, whole in _promised.items())
         if shutil.disk_usage(self.folder).free < nbytes:
             return False
         return not self.limit_bytes or nbytes_in(*self._states()) + nbytes <= self.limit_bytes
@@ -205,13 +219,16 @@ class Cache:
         return [path for path in self.folder.glob("*/*/") if _STATE.fullmatch(path.name) and (path.parent / "lock").is_file()]
 
 
+_lock = threading.Lock()  # of these two
 _used: dict[Path, int] = {}  # states that this process uses, with the descriptors of their locks, the newest last
+_promised: dict[Path, int] = {}  # folders that other threads download into, with the bytes that they will hold
 
 
 def release() -> None:
     """This process uses nothing of any cache."""
-    while _used:
-        os.close(_used.popitem()[1])
+    with _lock:
+        while _used:
+            os.close(_used.popitem()[1])
 
 
 def default_folder() -> Path:
@@ -228,9 +245,15 @@ def state_of(parts: Mapping[str, str]) -> str:
 
 
 def nbytes_in(*folders: Path) -> int:
-    """Of all files below the folders; one that has several names counts once."""
-    statuses = (path.lstat() for folder in folders for path in folder.rglob("*"))
-    found = {(status.st_dev, status.st_ino): status.st_size for status in statuses if stat.S_ISREG(status.st_mode)}
+    """Of all files below the folders; one that has several names counts once. Others may move or delete them meanwhile."""
+    found: dict[tuple[int, int], int] = {}
+    for folder in folders:
+        for path, _, names in os.walk(folder):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    status = os.lstat(os.path.join(path, name))
+                    if stat.S_ISREG(status.st_mode):
+                        found[status.st_dev, status.st_ino] = status.st_size
     return sum(found.values())
 
 

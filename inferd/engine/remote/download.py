@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from functools import partial
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -34,6 +34,7 @@ AT_ONCE = 8  # pieces that are read at the same time; also what is held in memor
 ATTEMPTS = 6  # that bring nothing, one after the other
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0
 PROGRESS_S = 5.0
+WAITED_S = 10.0
 
 log = logging.getLogger("inferd.engine")
 
@@ -137,16 +138,22 @@ def _begun(work: Callable[[], T]) -> Future[T]:
     return future
 
 
-def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
-    """What each returns, in their order, URLS_AT_ONCE at a time. Raises the error of the first that failed, without waiting for those
-    that go on: they end with the process."""
+def side_by_side(works: Sequence[Callable[[], T]], tell: Callable[[Sequence[int]], None]) -> list[T]:
+    """What each returns, in their order, URLS_AT_ONCE at a time. tell: what the log says every WAITED_S, of those that go on. Raises the
+    error of the first that failed, without waiting for those that go on: they end with the process."""
     slots = threading.BoundedSemaphore(URLS_AT_ONCE)
 
     def run(work: Callable[[], T]) -> T:
         with slots:
             return work()
 
-    return [future.result() for future in [_begun(partial(run, work)) for work in works]]
+    futures = [_begun(partial(run, work)) for work in works]
+    while wait(futures, WAITED_S, FIRST_EXCEPTION).not_done and not any(future.done() and future.exception() for future in futures):
+        tell([at for at, future in enumerate(futures) if not future.done()])
+    for future in futures:
+        if future.done():
+            future.result()
+    return [future.result() for future in futures]
 
 
 def _read(source: Source, piece: _Piece, until: Until) -> list[bytes]:

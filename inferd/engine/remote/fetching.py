@@ -63,12 +63,13 @@ def _named(location: Location) -> Iterator[None]:
         raise StoreError(f"models: '{location.shown}': the store's response cannot be understood: {why}", again=False) from None
 
 
-def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float = 3600) -> Path:
+def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float = 3600, until: Until | None = None) -> Path:
     """The file or folder of a URL. The path is the same each time; what it leads to is replaced at once, and no process deletes it while
-    this one lives. limit_bytes and timeout_s: of one download. Raises ConfigError and StartError, whose text holds no secret."""
+    this one lives. limit_bytes and timeout_s: of one download. until: in place of timeout_s, when it must be done. Raises ConfigError and
+    StartError, whose text holds no secret."""
     location = Location.of(url)
-    until = Until(timeout_s)
-    with cache.entry(location.key, timeout_s) as entry, _named(location):
+    until = until or Until(timeout_s)
+    with cache.entry(location.key, max(until.left_s, 0)) as entry, _named(location):
         try:
             snapshot = _current(location, cache, entry, limit_bytes, until)
             cache.use(snapshot)
@@ -163,8 +164,8 @@ def _fetched(
     folder = files if source.archive is None else archives
     known = _whole(entry, new, items, folder) if source.archive is None else {}
     there_bytes = nbytes_in(folder, new / "parts")
-    cache.make_room(entry, max(sum(item.nbytes for item in items) - there_bytes, 0))
-    digests = download(source, items, folder, until, location.shown, known)
+    with cache.room(entry, new, max(sum(item.nbytes for item in items) - there_bytes, 0)):
+        digests = download(source, items, folder, until, location.shown, known)
     if source.archive is None:
         records = {item.name: FileRecord(item.nbytes, digests[item.name], item.tag) for item in items}
     else:

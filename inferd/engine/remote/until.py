@@ -24,6 +24,12 @@ class Until:
     def left_s(self) -> float:
         return self._end_s - time.monotonic()
 
+    def beside(self) -> Until:
+        """The same end, for another fetch."""
+        other = Until(self.timeout_s)
+        other._end_s = self._end_s
+        return other
+
     @contextmanager
     def at_most(self, timeout_s: float) -> Iterator[None]:
         """Inside, it ends after that time already."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from inferd.engine.remote import cache as caches
-from inferd.engine.remote.cache import Cache, FileRecord, default_folder, sha256_of, state_of
+from inferd.engine.remote.cache import Cache, FileRecord, default_folder, nbytes_in, sha256_of, state_of
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from inferd.engine.remote.cache import Snapshot
+    from inferd.engine.remote.cache import Entry, Snapshot
 
 USES = """
 import sys
@@ -41,6 +40,11 @@ def put(cache: Cache, key: str, nbytes: int, used_s: int) -> Snapshot:
     return snapshot
 
 
+def make_room(cache: Cache, entry: Entry, nbytes: int) -> None:
+    with cache.room(entry, entry.begin("0" * 24), nbytes):
+        pass
+
+
 def test_the_least_recently_used_leaves_first_and_never_what_a_process_uses(tmp_path: Path) -> None:
     cache = Cache(tmp_path, limit_bytes=45_000)
     foreign = tmp_path / "photos" / ("0" * 24)
@@ -50,16 +54,46 @@ def test_the_least_recently_used_leaves_first_and_never_what_a_process_uses(tmp_
         assert other.stdout is not None
         assert other.stdout.readline() == b"uses\n"
         with cache.entry("next", 1) as entry:
-            cache.make_room(entry, 20_000)
+            make_room(cache, entry, 20_000)
             assert [busy.folder.exists(), old.folder.exists(), new.folder.exists()] == [True, False, True]
             with pytest.raises(StartError, match=r"40000 bytes are to be downloaded .* of 45000 \(model_cache_bytes\) 10\d\d\d are in use"):
-                cache.make_room(entry, 40_000)
+                make_room(cache, entry, 40_000)
             assert [busy.folder.exists(), new.folder.exists()] == [True, False]
             other.kill()
             other.wait()
-            cache.make_room(entry, 40_000)
+            make_room(cache, entry, 40_000)
             assert not busy.folder.exists()
     assert foreign.exists(), "it is not ours"
+
+
+def test_room_is_given_once(tmp_path: Path) -> None:
+    """Two threads download at the same time: what one has still to write is no room for the other."""
+    cache = Cache(tmp_path, limit_bytes=30_000)
+    with cache.entry("one", 1) as one, cache.entry("two", 1) as two:
+        new, other = one.begin("0" * 24), two.begin("0" * 24)
+        with cache.room(one, new, 20_000):
+            for written in (b"", b"x" * 5_000):
+                (new / "part").write_bytes(written)
+                with pytest.raises(StartError, match="20000 bytes are to be downloaded"):
+                    cache.room(two, other, 20_000).__enter__()
+                with cache.room(two, other, 10_000):
+                    pass
+        (new / "part").unlink()
+        with cache.room(two, other, 20_000):
+            pass
+
+
+def test_files_that_go_while_they_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"x" * 10)
+    status_of = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        Path(path).with_name("b").unlink(missing_ok=True)
+        return status_of(path)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    assert nbytes_in(tmp_path) == nbytes_in(tmp_path / "gone") + 10
 
 
 def test_one_process_at_a_time_fetches_a_url(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from inferd.config import Settings
 from inferd.engine.remote import cache as caches
-from inferd.engine.remote import local_paths
+from inferd.engine.remote import download, local_paths
 from inferd.engine.remote.cache import Cache
 from inferd.engine.remote.fetching import fetch, refresh
 from inferd.engine.remote.objects import _said
@@ -163,6 +163,21 @@ def test_urls_are_fetched_side_by_side(tmp_path: Path) -> None:
             slow.go.set()
             thread.join(LIMIT_S)
         assert [path.read_bytes() for path in found[0]] == [b"one", b"two"], "in the order of the setting"
+
+
+def test_urls_have_one_time_limit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """One that waits until another one is done has no time of its own. The log says what a start waits for."""
+    monkeypatch.setattr(download, "URLS_AT_ONCE", 1)
+    monkeypatch.setattr(download, "WAITED_S", 0.05)
+    caplog.set_level(logging.INFO)
+    with WebServer(b"one", "slow.onnx") as slow, WebServer(b"two", "last.onnx") as last:
+        slow.hold_after = -1
+        settings = Settings(models=(slow.url, last.url), model_cache=str(tmp_path), model_download_timeout_s=1)
+        with pytest.raises(StartError, match=r"slow.onnx': it took longer than 1 s \(model_download_timeout_s\)"):
+            local_paths(settings)
+        until(lambda: not [thread for thread in threading.enumerate() if thread.name == "inferd-download"])
+        assert last.headers == []
+    assert f"waiting for '{slow.url}', '{last.url}'; for 1 s more at most" in caplog.text
 
 
 def test_a_store_s_xml_is_not_shown() -> None:
