@@ -34,10 +34,10 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_metrics_and_the_description_ask_for_a_token(served: ServerFixture) -> None:
     with Asker(served.http) as asker:
-        assert asker.get("/docs/x").status == 404
-        for path in ("/metrics", "/openapi.json"):
+        for path in ("/metrics", "/openapi.json", "/docs/x"):
             assert asker.get(path).status == 401
         authorization = f"Bearer {TOKEN}"
+        assert asker.get("/docs/x", authorization=authorization).status == 404
         page = asker.get("/metrics", authorization=authorization)
         assert page.headers["content-type"].startswith("text/plain; version=")
         assert b'inferd_model_ready{model="identity",version="1"} 1.0\n' in page.body
