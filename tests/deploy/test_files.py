@@ -117,6 +117,7 @@ def test_settings_are_those_of_inferd() -> None:
     assert settings_of(pod | image).lame_duck_s == 5
     assert settings_of(image | pod).metrics_address == Address("0.0.0.0", container()["ports"][1]["containerPort"])
     assert settings_of(compose | image).metrics_address == Address("127.0.0.1", 8002)
+    assert settings_of(image).state_dir == "/state"
     assert settings_of(compose | image).tls_allow == ("dns:proxy.inferd.internal",)
 
 
@@ -163,6 +164,32 @@ def test_the_service_reads_certificates_that_can_be_renewed() -> None:
     assert f"-g {group} -t /etc/inferd/tls server.pem server.key" in page
     assert re.search(r'^tls_cert = "/etc/inferd/tls/server.pem"\ntls_key = "/etc/inferd/tls/server.key"$', page, re.MULTILINE)
     assert re.search(r"^Type=notify-reload$", unit, re.MULTILINE)
+
+
+def test_state_has_a_folder_that_a_server_may_write_to() -> None:
+    """Else labels and rollouts would be rejected, for the models are read-only in all of them."""
+    unit = (DEPLOY / "systemd" / "inferd.service").read_text()
+    (name,) = re.findall(r"^StateDirectory=(\S+)$", unit, re.MULTILINE)
+    (where,) = re.findall(r"^Environment=INFERD_STATE_DIR=(\S+)$", unit, re.MULTILINE)
+    assert where == f"/var/lib/{name}"
+    assert not any(where in line.split("=", 1)[1].split() for line in unit.splitlines() if line.startswith("ReadOnlyPaths="))
+
+    image = dict(pair.split("=", 1) for pair in dockerfile("ENV").split())["INFERD_STATE_DIR"]
+    user, group = dockerfile("USER").split(":")
+    assert f"install -d -o {user} -g {group} -m 700 {image}" in dockerfile("RUN")
+
+    pod = {pair["name"]: pair["value"] for pair in container()["env"]}["INFERD_STATE_DIR"]
+    (mount,) = (each for each in container()["volumeMounts"] if each["mountPath"] == pod)
+    assert not mount.get("readOnly", False)
+    volumes = {each["name"]: each for each in documents("kubernetes.yaml")[2]["spec"]["template"]["spec"]["volumes"]}
+    assert "emptyDir" in volumes[mount["name"]]
+
+    composed = documents("compose.yaml")[0]
+    for server in ("server-1", "server-2"):
+        (volume,) = (each.split(":")[0] for each in composed["services"][server]["volumes"] if each.endswith(f":{image}"))
+        assert volume in composed["volumes"]
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    assert f"-v inferd-state:{image} inferd:" in page
 
 
 def test_the_service_shows_its_metrics_to_its_machine_alone(tmp_path: Path) -> None:
