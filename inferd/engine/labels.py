@@ -20,7 +20,7 @@ from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
 
-__all__ = ["DAMAGED", "FILE", "STABLE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "versions_of"]
+__all__ = ["DAMAGED", "FILE", "STABLE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "shown_versions", "versions_of"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -44,6 +44,11 @@ Table: TypeAlias = Mapping[str, Mapping[str, Label]]  # labels by model and name
 def versions_of(table: Table, model: str) -> dict[str, int]:
     """A model's labels, each with the version that it names."""
     return {name: label.version for name, label in table.get(model, {}).items()}
+
+
+def shown_versions(table: Table, model: str) -> dict[str, str]:
+    """As versions_of, for people and clients: a label that is DAMAGED names none."""
+    return {name: str(version) if version != DAMAGED else "damaged" for name, version in versions_of(table, model).items()}
 
 
 def moved(table: Table, model: str, name: str, version: int) -> Table:
@@ -146,16 +151,21 @@ class LabelFile:
         with locked(self.path.parent):
             yield
 
-    def write(self, table: Table) -> None:
-        """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""
+    def check_kept(self) -> Path:
+        """The path. Raises FailedPrecondition: no file would keep a label."""
         if self.path is None:
             raise FailedPrecondition(
                 "label: there is no folder that would keep it through a restart, for the server cannot write into a repository of models; "
                 "start the server with --state-dir FOLDER"
             )
+        return self.path
+
+    def write(self, table: Table) -> None:
+        """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""
+        path = self.check_kept()
         content = msgspec.json.format(msgspec.json.encode({model: labels for model, labels in table.items() if labels}))
         try:
-            replace(self.path, content)
+            replace(path, content)
         except OSError as error:
             log.error("labels cannot be written to '%s': %s", self.path, error.strerror)
             raise FailedPrecondition(

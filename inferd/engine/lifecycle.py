@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inferd.engine.content import Digests
-from inferd.engine.labels import LabelFile, moved, removed, rolled_back, versions_of
+from inferd.engine.labels import LabelFile, moved, removed, rolled_back, shown_versions, versions_of
 from inferd.engine.places import SHOWN_NAMES, all_versions, find_place, shown, survey
 from inferd.engine.room import Room
 from inferd.engine.roots import as_roots
@@ -384,6 +384,7 @@ class Lifecycle:
     def _move_labels(self, name: str, change: Callable[[Table], Table]) -> Sequence[threading.Thread]:
         """Changes the labels of one model: what they name is loaded first, and takes requests under them once the file has them."""
         after = change(self._table()).get(name, {})
+        self._label_file.check_kept()  # before a load that would be in vain
         while True:
             self._serve_labelled(name, after)
             with self._label_file.locked():
@@ -431,7 +432,8 @@ class Lifecycle:
         as they are, whatever the file says: what those name may not be loaded yet."""
         self._call(partial(self.repository.label, {**self.repository.labels, name: labels}))
         named = versions_of(self.repository.labels, name)
-        said = ", ".join(f"{label}={version}" for label, version in sorted(named.items())) or "none"
+        shown = shown_versions(self.repository.labels, name)
+        said = ", ".join(f"{label}={version}" for label, version in sorted(shown.items())) or "none"
         log.info("model '%s' has the labels %s", name, said, extra=event("labels_moved", model=name, labels=named))
         if (place := self.place(name)) is not None:
             self._take(place)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferd.engine.labels import versions_of
+from inferd.engine.labels import shown_versions, versions_of
 from inferd.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
 from inferd.protocol import inference
 from inferd.serving.method import Method
@@ -120,8 +120,7 @@ class Inspection:
         return self._repository.lookup(name, version)
 
     def _properties(self, model: Model) -> dict[str, str]:
-        labels = versions_of(self._repository.labels, model.name)
-        found = {f"label.{label}": str(version) for label, version in labels.items()}
+        found = {f"label.{label}": version for label, version in shown_versions(self._repository.labels, model.name).items()}
         if model.contract is not None:
             found |= {f"check.{name}": value for name, value in model.contract.properties().items()}
         return found | (model.provenance.properties() if model.provenance is not None else {})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inferd.engine import kept_file, labels
-from inferd.engine.labels import Label, LabelFile, Table, moved, removed, rolled_back, versions_of
+from inferd.engine.labels import DAMAGED, Label, LabelFile, Table, moved, removed, rolled_back, shown_versions, versions_of
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from tests.engine.test_lifecycle import DOUBLED, IDENTITY, LIMIT_S, World
 from tests.engine.test_repository import infer
@@ -92,6 +92,11 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, caplog: pytest.LogCa
     assert str(tmp_path) in caplog.text
     with pytest.raises(FailedPrecondition, match=r"label: there is no folder .* --state-dir FOLDER"):
         LabelFile(None).write({})
+
+
+def test_a_damaged_label_is_shown_as_such() -> None:
+    table = {"m": {"stable": Label(DAMAGED), "canary": Label(2)}}
+    assert shown_versions(table, "m") == {"stable": "damaged", "canary": "2"}
 
 
 # ---- versions ------------------------------------------------------------------------------------------------------
@@ -247,3 +252,17 @@ def test_a_damaged_stable_stops_requests_without_a_version(world: World, tmp_pat
     with pytest.raises(Unavailable, match="label 'stable' of model 'm' cannot be read"):
         world.repository.lookup("m", "")
     assert world.repository.lookup("m", "2").version == 2
+
+
+def test_a_label_that_nothing_would_keep_loads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    world.write("m", 1, IDENTITY)
+    world.write("m", 2, DOUBLED)
+    world.start()
+    brought: list[object] = []
+    monkeypatch.setattr(world.life, "_bring", lambda *arguments: brought.append(arguments))
+    with pytest.raises(FailedPrecondition, match="--state-dir FOLDER"):
+        world.life.label("m", "stable", 1).result(LIMIT_S)
+    assert brought == []
+    world.life.stop(LIMIT_S)
+    world.repository.close()
