@@ -129,6 +129,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             unset="the first model repository",
         ),
     ] = None
+    max_rollouts: Annotated[
+        int,
+        about(
+            "models",
+            "Most rollouts at once, of all models.",
+            "A shadow has a process of its own, with a model in memory. One that would be more is rejected with RESOURCE_EXHAUSTED.",
+            ge=1,
+            le=1000,
+        ),
+    ] = 4
     providers: Annotated[
         tuple[str, ...],
         about(

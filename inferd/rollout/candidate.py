@@ -31,6 +31,7 @@ from inferd.engine.repository import Repository
 from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
 from inferd.record.decoded import array_of
+from inferd.rollout.child_process import refuse_privileges
 from inferd.rollout.evidence import rate_band
 from inferd.rollout.judge import MAX_WORDS, Judge
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
@@ -60,6 +61,7 @@ LOADING_NICENESS = 10
 
 
 def main() -> None:
+    refuse_privileges()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     os.nice(LOADING_NICENESS)

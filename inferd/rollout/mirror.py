@@ -12,8 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -27,10 +25,12 @@ from inferd.cpu_time import SpareCores, waited_s
 from inferd.errors import FailedPrecondition
 from inferd.pace import Pace
 from inferd.record.decoded import outputs_of
+from inferd.rollout import child_process
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready
 from inferd.rollout.pipe import Closed, Pipe
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from inferd._core.batching.tap import Tap, Tapped
@@ -64,6 +64,7 @@ class Mirror:
         self.unanswered = 0  # requests that the stable version rejected
         self.lost = 0  # sent to a process that ended before it was done with them, or never sent
         self.restarts = 0
+        self.too_large = ""  # why it is not started again: it held too much memory
         self.ready: Future[Ready] = Future()  # of the first process
         self._sent = self._done = self._skipped_here = 0  # of this process
         self._moved_s = 0.0  # when it said something last
@@ -96,7 +97,7 @@ class Mirror:
         while not self._stopping.is_set():
             began_s = time.monotonic()
             self._serve()
-            if self._stopping.is_set() or (self.ready.done() and self.ready.exception() is not None):
+            if self._stopping.is_set() or self.too_large or (self.ready.done() and self.ready.exception() is not None):
                 break
             pause_s = FIRST_PAUSE_S if time.monotonic() - began_s > LONGEST_PAUSE_S else min(2 * pause_s, LONGEST_PAUSE_S)
             self.restarts += 1
@@ -110,13 +111,9 @@ class Mirror:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                command = [*_python(), "-m", "inferd.rollout.candidate", str(theirs.fileno())]
-                none = subprocess.DEVNULL
-                # Ctrl-C at a terminal is for the server. In a session of its own, the process would get a fair share of the cores:
-                # Linux shares them out by sessions first (autogroup), and its idle priority counts only within one.
-                child = self._child = subprocess.Popen(
-                    command, stdin=none, stdout=none, stderr=none, pass_fds=[theirs.fileno()], process_group=0
-                )
+                child = self._child = child_process.start(theirs.fileno())
+            memory = child_process.MemoryWatch(child)
+            memory.start()
             reader: threading.Thread | None = None
             self._sent = self._done = self._skipped_here = 0
             spare = SpareCores()
@@ -135,14 +132,18 @@ class Mirror:
                 pass
             except FailedPrecondition as error:
                 if not self.ready.done():
-                    self.ready.set_exception(error)
+                    self.ready.set_exception(FailedPrecondition(f"{self.title}: {memory.why}") if memory.why else error)
                 else:
                     log.error("%s", error)
             except Exception:
                 log.exception("%s: requests cannot be mirrored", self.title)
             finally:
                 self._kill()
+                memory.stop()
                 child.wait()
+                if memory.why:
+                    self.too_large = f"{self.title}: {memory.why}"
+                    log.error("%s", self.too_large)
                 if reader is not None:
                     reader.join()
                 self.lost += self._sent - self._done
@@ -238,8 +239,3 @@ class Mirror:
         if child is not None:
             with suppress(OSError):
                 child.kill()
-
-
-def _python() -> list[str]:
-    """An interpreter that finds modules where this one does: in the working folder only if this one does."""
-    return [sys.executable, *([] if {"", os.getcwd()} & set(sys.path) else ["-P"])]

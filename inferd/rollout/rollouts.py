@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd.engine.labels import STABLE, versions_of
-from inferd.errors import FailedPrecondition, InferdError, InvalidArgument, NotFound
+from inferd.errors import FailedPrecondition, InferdError, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
 from inferd.rollout.state import Kind, Rollout, State, begun, merged, running
 
@@ -53,7 +53,8 @@ class Start(Enum):
 
 
 class Rollouts:
-    """kinds: what makes the arm of each kind. lifecycle: None: models stay as they are, and so no rollout begins."""
+    """kinds: what makes the arm of each kind. lifecycle: None: models stay as they are, and so no rollout begins.
+    most: of all models at once; one that goes on after a restart goes on in any case."""
 
     def __init__(
         self,
@@ -63,8 +64,10 @@ class Rollouts:
         ledger: Ledger,
         kinds: Mapping[Kind, Callable[[Rollout, Site], Arm]],
         processes: int = 1,
+        most: int = 4,
     ) -> None:
         self.repository, self._lifecycle, self.loop, self.processes = repository, lifecycle, loop, processes
+        self._most = most
         self._ledger, self._kinds = ledger, kinds
         self._table: Table = {}  # as this process knows it: newer evidence than the file
         self._arms: dict[str, Arm] = {}  # by model; replaced as a whole, for the thread reads it
@@ -107,6 +110,7 @@ class Rollouts:
         if kind not in self._kinds:
             raise InvalidArgument(f"kind: expected {' or '.join(self._kinds)}, got {kind}")
         self._check_begun(model)
+        self._check_room(self._table, model)
 
         async def begin() -> Rollout:
             stable, version = await self._versions(model, candidate)
@@ -202,6 +206,19 @@ class Rollouts:
         if model in self._starting:
             raise FailedPrecondition(f"rollout: one of model '{model}' begins just now, and its candidate is made ready; retry later")
 
+    def _check_room(self, table: Table, model: str) -> None:
+        """Raises ResourceExhausted where as many others run or begin as may."""
+        others = {name for name, rollout in table.items() if rollout.runs} | set(self._starting)
+        if len(others - {model}) >= self._most:
+            some = ", ".join(repr(name) for name in sorted(others - {model})[:4])
+            raise ResourceExhausted(
+                f"rollout: {self._most} run at once, which is the limit (max_rollouts): those of models {some}; end one, or raise the limit"
+            )
+
+    def _begun(self, table: Table, made: Rollout) -> Table:
+        self._check_room(table, made.model)
+        return begun(table, made)
+
     async def _begin(self, made: Rollout) -> Rollout:
         model = made.model
         begun(self._table, made)
@@ -218,7 +235,7 @@ class Rollouts:
             finally:
                 self._starting[model] = Start.FINAL
             made = arm.tick(made, time.monotonic_ns())
-            await self._ledger.write(lambda table: begun(table, made))
+            await self._ledger.write(lambda table: self._begun(table, made))
         except BaseException:
             there = await self._there(model)
             if there is not None and there.runs:  # another process was faster, and its candidate is the same

@@ -167,6 +167,8 @@ class Shadow:
 
     def _why_not(self) -> str:
         """Why the candidate cannot run beside the stable version, once that is known; ''."""
+        if self._mirror is not None and self._mirror.too_large:
+            return self._mirror.too_large[:MAX_WHY]
         mirror, model = self._mirror, self._tapped or self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
         if self._checked or mirror is None or not mirror.ready.done():
             return ""

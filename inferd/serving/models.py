@@ -81,7 +81,8 @@ class Models:
         kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
         self._rollouts_file = RolloutFile(kept[0])
         processes = max(settings.workers, 1)  # a worker's settings have the number of all
-        self.rollouts = Rollouts(repository, changing, loop, Ledger(self._rollouts_file, Audit(kept[1])), KINDS, processes)
+        ledger = Ledger(self._rollouts_file, Audit(kept[1]))
+        self.rollouts = Rollouts(repository, changing, loop, ledger, KINDS, processes, settings.max_rollouts)
         self.on_demand: OnDemand | None = None
         if settings.model_memory and self._lifecycle is not None:
             most, wait_s = settings.max_queue_requests, settings.model_wait_s

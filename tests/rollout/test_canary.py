@@ -20,7 +20,7 @@ from onnx import helper
 from inferd.config import Settings
 from inferd.diff.outputs import Difference, compare
 from inferd.protocol import options
-from inferd.rollout import evidence, mirror
+from inferd.rollout import child_process, evidence
 from inferd.rollout import state as rollout_state
 from inferd.rollout.canary import Canary
 from inferd.rollout.messages import Found
@@ -465,7 +465,7 @@ class TestPairs:
         assert flips.says.startswith("no response has a decision to compare: ") is not passes
 
     def test_a_process_that_cannot_load_allows_no_step(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mirror, "_python", lambda: ["false"])
+        monkeypatch.setattr(child_process, "_python", lambda: ["false"])
         start(caller, errors=1.0, p99=1.0, flips=0.5, dwell_s=0)
         until(lambda: "nothing can be compared" in status(caller).reason)
         assert status(caller).reason.endswith("version 2: its process ended while it loaded the model")

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from inferd.engine.labels import Label
-from inferd.errors import FailedPrecondition, RequestError
+from inferd.errors import FailedPrecondition, RequestError, ResourceExhausted
 from inferd.rollout import rollouts, state
 from inferd.rollout.audit import Audit
 from inferd.rollout.ledger import Ledger
@@ -412,5 +412,31 @@ def test_one_that_has_ended_keeps_its_evidence_alone(tmp_path: Path) -> None:
         for name in ("m", "n"):
             assert not world.kept(name).runs
             assert (world.kept(name).memory, world.kept(name).evidence) == ({}, evidence)
+
+    run(tmp_path, story)
+
+
+def test_no_more_than_the_limit_run_at_once(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.rollouts._most = 1
+        await world.start("m")
+        with pytest.raises(ResourceExhausted, match=r"1 run at once, which is the limit \(max_rollouts\): those of models 'm'; end one"):
+            await world.start("n")
+        assert len(world.arms) == 1
+        await world.rollouts.stop("m")
+        await world.start("n")
+
+    run(tmp_path, story)
+
+
+def test_the_limit_holds_for_what_other_processes_have_begun(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.rollouts._most = 1
+        other = World(tmp_path)
+        await other.start("m")
+        with pytest.raises(ResourceExhausted, match="max_rollouts"):
+            await world.start("n")
+        assert set(RolloutFile(tmp_path / "rollouts.json").read()) == {"m"}
+        other.rollouts.close()
 
     run(tmp_path, story)

@@ -16,7 +16,7 @@ from onnx import helper
 
 from inferd import pace
 from inferd.protocol import options
-from inferd.rollout import mirror, shadow
+from inferd.rollout import child_process, mirror, shadow
 from inferd.rollout.mirror import Mirror
 from tests import models
 from tests.server_fixtures import ServerFixture, until
@@ -328,3 +328,37 @@ def test_versions_stay_as_they_are_without_model_control(tmp_path: Path) -> None
     with ServerFixture(folder, model_control="none") as served, Caller(served.address) as caller:
         why = "FAILED_PRECONDITION: rollouts need versions that come and go: start the server with --model-control poll or explicit"
         assert rejected(lambda: ask(caller, "Start", model_name="m", kind=options.SHADOW)) == why
+
+
+def test_a_candidate_without_secrets_and_privileges(
+    folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "of-the-server")
+    begin(folder, caller, "good")
+    child = mirror_of(served, "good")._child
+    assert child is not None
+    assert b"PATH=" in Path(f"/proc/{child.pid}/environ").read_bytes()
+    assert b"of-the-server" not in Path(f"/proc/{child.pid}/environ").read_bytes()
+    assert "NoNewPrivs:\t1\n" in Path(f"/proc/{child.pid}/status").read_text()
+    ended(caller, "good")
+
+
+def test_a_candidate_that_holds_too_much_memory(folder: Path, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "memory_limit_bytes", lambda: 2 << 20)
+    told = rejected(lambda: begin(folder, caller, "paced"))
+    assert told.startswith("FAILED_PRECONDITION: rollout: the shadow of model 'paced', version 2: its process held ")
+    assert "MiB, and was ended: expected at most 1 MiB, 50% of the memory that the server may use" in told
+
+
+def test_a_candidate_that_comes_to_hold_too_much_is_stopped(
+    folder: Path, served: ServerFixture, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_bytes = 1 << 50
+    monkeypatch.setattr(child_process, "MEMORY_SHARE", 1)
+    monkeypatch.setattr(child_process.MemoryWatch, "_limit_bytes", property(lambda _: limit_bytes, lambda *_: None), raising=False)
+    begin(folder, caller, "paced")
+    limit_bytes = 1 << 20
+    until(lambda: ask(caller, "Status", model_name="paced").rollouts[0].state == options.STOPPED)
+    status = ask(caller, "Status", model_name="paced").rollouts[0]
+    assert "its process held " in status.reason
+    assert status.counts["restarts"] == 0
