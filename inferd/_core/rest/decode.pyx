@@ -81,8 +81,8 @@ cdef Word[REQUEST_KEYS] request_words
 cdef Word[INPUT_KEYS] tensor_words
 cdef Word[KNOWN_PARAMETERS] parameter_words
 cdef tuple SPELT = (b"id", b"parameters", b"inputs", b"outputs", b"name", b"parameters", b"shape", b"datatype", b"data", b"priority",
-                    b"timeout", b"provenance", b"binary_data_output", b"nan_as_null", b"binary_data_size", b"binary_data", b"classification",
-                    b"shared_memory_region", b"inferd_key")
+                    b"timeout", b"provenance", b"binary_data_output", b"nan_as_null", b"binary_data_size", b"binary_data",
+                    b"classification", b"shared_memory_region", b"inferd_key")
 
 
 cdef int set_words(Word *words, int count, int first) except -1:
