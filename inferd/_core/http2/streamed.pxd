@@ -30,7 +30,7 @@ cdef class Streamed:
     cdef int32_t stream_id
     cdef StreamHandler handler
     cdef Py_ssize_t max_message_nbytes
-    cdef bint errors_end                # a request that fails ends the stream with its status, unless it is wrong by itself (triton_grpc_error)
+    cdef bint errors_end                # a request that fails ends the stream, unless it is wrong by itself (triton_grpc_error)
     cdef bytes authorization            # the header that it was opened with, or None,
     cdef uint64_t credentials_epoch     # and when the authenticator last accepted that
     cdef StreamedCall first, last       # the requests in flight
