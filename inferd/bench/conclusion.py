@@ -204,13 +204,13 @@ def _one_load(report: Report, main: Measurement) -> Conclusion:
     if errors := _sum(report.measurements):
         asked = sum(one.requests for one in report.measurements)
         failed = f"{sum(errors.values()):,} of {asked:,} requests failed, most with {max(errors, key=lambda name: errors[name])}"
+    if main.requests < FEW and not failed:
+        return Conclusion(Word.INCONCLUSIVE, f"only {main.requests} requests were measured: measure longer", *_trust(report, main))
     if main.client_bound:
         bound = _client_bound(main)
         return bound._replace(sentence=f"{bound.sentence}; {failed}") if failed else bound
     if failed:
         return Conclusion(Word.FAILED, failed, *_trust(report, main))
-    if main.requests < FEW:
-        return Conclusion(Word.INCONCLUSIVE, f"only {main.requests} requests were measured: measure longer", *_trust(report, main))
     if report.kind in ("single", "rounds") and main.load.rate and in_time(main) < due_rate(main):
         return Conclusion(Word.BEHIND, f"the server answers {_figures(main)}, and {main.load} was asked", *_trust(report, main))
     late = report.summary.get("saturated_at")

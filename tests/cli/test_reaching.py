@@ -57,7 +57,7 @@ def test_let_in(served: ServerFixture, folder: Path, mine: tuple[str, ...], call
 
 
 def test_bench_sends_the_token_and_does_not_tell_it(served: ServerFixture, folder: Path, call) -> None:
-    target, flags = f"unix:{folder / 'socket'}", ("--requests", "20", "--warm-up", "0s", "--quiet")
+    target, flags = f"unix:{folder / 'socket'}", ("--requests", "200", "--warm-up", "0s", "--quiet")
     done = call("bench", target, "identity", *flags, "--token-file", str(folder / "token"), "--json", "report.json")
     assert done.returncode == 0, done.stderr
     report = Path("report.json").read_text()

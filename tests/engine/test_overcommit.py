@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from inferd.engine import lifecycle
+from inferd.engine.labels import LabelFile
 from inferd.engine.overlay import Overlay
 from inferd.engine.repository import ON_DEMAND
 from inferd.engine.room import SESSION_BYTES
@@ -28,7 +29,7 @@ TWO_MODELS = 5 * SESSION_BYTES // 2
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """Three models, of which two fit."""
-    world = World(tmp_path / "models", memory_bytes=TWO_MODELS)
+    world = World(tmp_path / "models", LabelFile(tmp_path / "labels.json"), memory_bytes=TWO_MODELS)
     for name in "abc":
         world.write(name, 1, IDENTITY)
     yield world

@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def caller(folder: Path) -> Iterator[Caller]:
     settings: dict[str, Any] = {"model_control": "explicit", "load_model": ("*",), "state_dir": str(folder.parent / "state")}
+    settings["max_rollouts"] = AT_ONCE
     with ServerFixture(folder, **settings) as served, Caller(served.address) as caller:
         for name in kinds_of_models.KINDS:
             rollouts_stable(caller, 1, name)

@@ -67,7 +67,7 @@ def test_the_root_leads_a_browser_to_the_page_and_tells_others_where_to_go(serve
             assert "/docs in a browser" in other.json["error"]
             assert "/v2" in other.json["error"]
         assert asker.post("/").status == 405
-        assert asker.get("/nowhere").status == 404
+        assert asker.get("/nowhere", authorization=f"Bearer {TOKEN}").status == 404
 
 
 def test_pages_are_made_on_a_thread_and_shared() -> None:
