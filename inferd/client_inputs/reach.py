@@ -35,7 +35,7 @@ class Reach(NamedTuple):
         return self.tls or any(each is not None for each in (self.ca, self.certificate, self.key, self.server_name))
 
     def token(self) -> str | None:
-        """The first line that is none of the comments, which begin with #. ConfigError where there is none."""
+        """That of the first line that is no comment, as in a server's file (serving/access.py). ConfigError where there is none."""
         if self.token_file is None:
             return None
         require_secret(self.token_file, "--token-file")
@@ -46,7 +46,7 @@ class Reach(NamedTuple):
             raise ConfigError(f"--token-file {self.token_file}: expected a file that can be read: {error.strerror}") from None
         for line in map(bytes.strip, lines):
             if line and not line.startswith(b"#"):
-                return line.decode("ascii", "replace")
+                return line.removeprefix(b"control ").strip().decode("ascii", "replace")
         raise ConfigError(f"--token-file {self.token_file}: expected a token in a line, got none")
 
     def metadata(self) -> Sequence[tuple[str, str]]:

@@ -369,8 +369,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         about(
             "access",
             "File of bearer tokens for clients, one a line.",
-            "Each call except health checks then needs one: `authorization: Bearer TOKEN`. The server reads the file again when it "
-            "changes.",
+            "Each call except health checks then needs one: `authorization: Bearer TOKEN`. Where a line is `control TOKEN`, only such "
+            "tokens may change models and rollouts. The server reads the file again when it changes.",
             file=True,
             common=True,
         ),

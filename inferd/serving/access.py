@@ -46,6 +46,7 @@ MAX_TOKEN_FILE_BYTES = 1 << 20
 UNENDED_S = 1.5  # that one without a last line end must stay the same: a little less than between two looks at it
 LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
 REJECTED_LOG_S = 1.0  # between two lines of clients that are rejected: whoever cannot connect could fill the log
+CONTROL = b"control"  # the word before a token that may change models and rollouts
 TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
 MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
 MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
@@ -90,6 +91,13 @@ class Identity(NamedTuple):
         return f"{_cut(self.subject) or 'no subject'} ({_cut(', '.join(self.names)) or 'no name'}{fault})"
 
 
+class Tokens(NamedTuple):
+    """Digests of the tokens of a file. control: of those that alone may change models and rollouts; none: each may."""
+
+    known: frozenset[bytes]
+    control: frozenset[bytes]
+
+
 class Access:
     """The rules of one server. Made from its settings, which it raises ConfigError for."""
 
@@ -97,7 +105,7 @@ class Access:
         self._allowed = frozenset[str]()
         self.allow(settings.tls_allow)
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
-        self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
+        self._tokens = self._file.read(_tokens) if self._file is not None else Tokens(frozenset(), frozenset())
         self._rejections, self._wrong_tokens = Rejections(), Rejections()
         self._unended = (b"", 0.0)  # of a file that lacked its last line end when it was looked at again: its digest, and since when
 
@@ -124,10 +132,10 @@ class Access:
         if tokens is None or tokens == self._tokens:
             return False
         self._tokens = tokens
-        log.info("%d tokens were read again", len(tokens), extra=event("tokens_reloaded", tokens=len(tokens)))
+        log.info("%d tokens were read again", len(tokens.known), extra=event("tokens_reloaded", tokens=len(tokens.known)))
         return True
 
-    def _tokens_again(self, now_s: float, found: Mapping[str, bytes]) -> frozenset[bytes]:
+    def _tokens_again(self, now_s: float, found: Mapping[str, bytes]) -> Tokens:
         """Of a file that is just being written the start of a token would be one: without a line end it must stay the same, however
         often somebody asks meanwhile."""
         content = found["token_file"]
@@ -168,17 +176,27 @@ class Access:
             raise Unauthenticated("expected the header 'authorization: Bearer TOKEN', got none; send a token", reason="token")
         if SEVERAL in authorization:
             raise Unauthenticated("expected one 'authorization' header, got several; send one token", reason="token")
-        scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or _digest(token.strip()) not in self._tokens:
+        if _sent(authorization) not in self._tokens.known:
             raise Unauthenticated("the header 'authorization' brings no token that is known here; send a valid one", reason="token")
         return True
 
+    def check_change(self, authorization: bytes | None) -> None:
+        """Of a call that changes models or rollouts, behind check_token. Raises PermissionDenied where other tokens are for that."""
+        if self._tokens.control and (authorization is None or _sent(authorization) not in self._tokens.control):
+            raise PermissionDenied(
+                "this token may use models, but not change them or their rollouts: send one that has `control` before it in token_file",
+                reason="control",
+            )
 
-def _tokens(found: Mapping[str, bytes]) -> frozenset[bytes]:
-    """Digests of the tokens that the file holds. However many there are, one look finds one, and how long that takes says nothing of a
-    token: who tries to come near one cannot choose what a digest begins with."""
-    tokens = [line.strip() for line in found["token_file"].split(b"\n")]
-    tokens = [token for token in tokens if token and not token.startswith(b"#")]
+
+def _tokens(found: Mapping[str, bytes]) -> Tokens:
+    """A line is TOKEN, or `control TOKEN`. However many there are, one look finds one, and how long that takes says nothing of a token:
+    whoever tries to come near one cannot choose what a digest begins with."""
+    lines = [line.strip() for line in found["token_file"].split(b"\n")]
+    lines = [line for line in lines if line and not line.startswith(b"#")]
+    words = [line.split(None, 1) for line in lines]
+    control = {number for number, each in enumerate(words) if len(each) == 2 and each[0] == CONTROL}
+    tokens = [words[number][1] if number in control else line for number, line in enumerate(lines)]
     for number, token in enumerate(tokens, 1):
         if not LEAST_TOKEN_BYTES <= len(token) <= MAX_TOKEN_BYTES:
             got = str(len(token))
@@ -192,7 +210,13 @@ def _tokens(found: Mapping[str, bytes]) -> frozenset[bytes]:
         )
     if not tokens:
         raise ConfigError("token_file: expected one token a line, got none; make one with: openssl rand -hex 32")
-    return frozenset(map(_digest, tokens))
+    return Tokens(frozenset(map(_digest, tokens)), frozenset(_digest(tokens[number]) for number in control))
+
+
+def _sent(authorization: bytes) -> bytes:
+    """The digest of the token in the header; empty: it is no bearer token."""
+    scheme, _, token = authorization.partition(b" ")
+    return _digest(token.strip()) if scheme.lower() == b"bearer" else b""
 
 
 def _digest(token: bytes) -> bytes:

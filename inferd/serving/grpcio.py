@@ -26,7 +26,7 @@ import grpc.aio
 from inferd._core.grpc.call import NO_DEADLINE, routing_key, status_proto
 from inferd._core.grpc.message import Message
 from inferd.config import RELOADED
-from inferd.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted, StartError, Unauthenticated, Unavailable
+from inferd.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.serving.access import SEVERAL, UNREADABLE, Access, Identity
 from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
@@ -103,6 +103,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         access: Access | None = None,
         tls: Tls | None = None,
     ) -> None:
+        self._methods = methods
         self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
         self._reject = reject
         self._access, self._tls = access or Access(settings), tls
@@ -385,8 +386,11 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             found = [value for key, value in rpc.invocation_metadata() or () if key == "authorization"]
             headers = [value.encode() if isinstance(value, str) else value for value in found]
             try:
-                self._access.check_token(name, SEVERAL.join(headers) if headers else None)
-            except Unauthenticated as rejection:
+                authorization = SEVERAL.join(headers) if headers else None
+                self._access.check_token(name, authorization)
+                if name in self._methods and self._methods[name].changes:
+                    self._access.check_change(authorization)
+            except RequestError as rejection:
                 self._access.tell_token(asyncio.get_running_loop().time(), rejection, rpc.peer())
                 raise
 

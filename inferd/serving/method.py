@@ -34,6 +34,7 @@ class Method:
     that says so, in brackets.
     single: a "stream" that is asked by one message; a transport may reject more.
     quick: costs next to nothing, as probes do, and passes others that wait to begin.
+    changes: models or rollouts, which can be kept to some tokens.
     """
 
     kind: Literal["infer", "infer_stream", "unary", "stream"]
@@ -45,6 +46,7 @@ class Method:
     max_open_by: str = ""
     single: bool = False
     quick: bool = False
+    changes: bool = False
 
     def parse(self, name: str, message: bytes) -> Any:
         """The request. Its fields are counted first: a million of them would hold up the event loop for seconds. Raises

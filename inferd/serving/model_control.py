@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format, text_format
@@ -49,20 +50,15 @@ class ModelControl:
 
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
-        load = Method(
-            "unary",
-            self.load,
-            inference.RepositoryModelLoadRequest,
-            inference.RepositoryModelLoadResponse,
-            max_request_nbytes=MAX_LOAD_NBYTES,
-        )
-        unload = Method("unary", self.unload, inference.RepositoryModelUnloadRequest, inference.RepositoryModelUnloadResponse)
+        change = partial(Method, "unary", changes=True)
+        load, loaded = inference.RepositoryModelLoadRequest, inference.RepositoryModelLoadResponse
+        unload, unloaded = inference.RepositoryModelUnloadRequest, inference.RepositoryModelUnloadResponse
         return {
-            f"/{INFERENCE}/RepositoryModelLoad": load,
-            f"/{INFERENCE}/RepositoryModelUnload": unload,
-            f"/{SERVICE}/SetLabel": Method("unary", self.set_label, options.SetLabelRequest, options.SetLabelResponse),
-            f"/{SERVICE}/RemoveLabel": Method("unary", self.remove_label, options.RemoveLabelRequest, options.RemoveLabelResponse),
-            f"/{SERVICE}/Rollback": Method("unary", self.roll_back, options.RollbackRequest, options.RollbackResponse),
+            f"/{INFERENCE}/RepositoryModelLoad": change(self.load, load, loaded, max_request_nbytes=MAX_LOAD_NBYTES),
+            f"/{INFERENCE}/RepositoryModelUnload": change(self.unload, unload, unloaded),
+            f"/{SERVICE}/SetLabel": change(self.set_label, options.SetLabelRequest, options.SetLabelResponse),
+            f"/{SERVICE}/RemoveLabel": change(self.remove_label, options.RemoveLabelRequest, options.RemoveLabelResponse),
+            f"/{SERVICE}/Rollback": change(self.roll_back, options.RollbackRequest, options.RollbackResponse),
         }
 
     async def load(self, request: inference.RepositoryModelLoadRequest) -> inference.RepositoryModelLoadResponse:

@@ -24,7 +24,7 @@ from inferd._core.http2.http2_state import Http2State
 from inferd._core.net.poller import Poller
 from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
-from inferd.errors import Unauthenticated
+from inferd.errors import RequestError
 from inferd.serving.access import Access, Rejections
 from inferd.serving.budget import CONNECTION_BYTES, TLS_CONNECTION_BYTES, settled
 from inferd.serving.cold_calls import ColdCalls
@@ -100,6 +100,7 @@ class NativeTransport:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.access, self._tls = access or Access(settings), tls
+        self._methods = methods
         self.connections: set[Client] = set()
         self._rejected_connections = self._handshakes_failed = 0
         self._cold_calls = ColdCalls(self.loop, reject, None if rest is None else rest[0])
@@ -264,10 +265,13 @@ class NativeTransport:
             self._rejections.tell(self.loop.time(), f"the TLS handshake of {connection.peer} failed: {plain(error)}")
 
     def _authenticate(self, call: Http2Call, authorization: bytes | None) -> bool:
-        """Whether a call's token is good for all calls of its connection. Raises Unauthenticated, and says so in the log."""
+        """Whether a call's token is good for all inferences of its connection. Raises the rejection, and says so in the log."""
         try:
-            return self.access.check_token(call.method, authorization)
-        except Unauthenticated as rejection:
+            is_good = self.access.check_token(call.method, authorization)
+            if call.method in self._methods and self._methods[call.method].changes:
+                self.access.check_change(authorization)
+            return is_good
+        except RequestError as rejection:
             self.access.tell_token(self.loop.time(), rejection, cast("Client", call.connection).peer)
             raise
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import unicodedata
+from functools import partial
 from typing import TYPE_CHECKING
 
 from inferd.errors import FailedPrecondition, InvalidArgument
@@ -35,12 +36,13 @@ class RolloutControl:
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
         request, status = options.RolloutRequest, options.RolloutStatus
+        change = partial(Method, "unary", changes=True)
         return {
-            f"/{SERVICE}/Start": Method("unary", self.start, options.StartRolloutRequest, status),
-            f"/{SERVICE}/Stop": Method("unary", self.stop, request, status),
+            f"/{SERVICE}/Start": change(self.start, options.StartRolloutRequest, status),
+            f"/{SERVICE}/Stop": change(self.stop, request, status),
             f"/{SERVICE}/Status": Method("unary", self.status, options.RolloutStatusRequest, options.RolloutStatusResponse),
-            f"/{SERVICE}/Promote": Method("unary", self.promote, request, status),
-            f"/{SERVICE}/RollBack": Method("unary", self.roll_back, request, status),
+            f"/{SERVICE}/Promote": change(self.promote, request, status),
+            f"/{SERVICE}/RollBack": change(self.roll_back, request, status),
             f"/{SERVICE}/Report": Method(
                 "unary",
                 self.report,

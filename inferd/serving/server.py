@@ -122,7 +122,12 @@ class Server:
         self._tls = Tls(settings, http) if settings.tls_cert is not None else None
         self._pages = Pages(self.repository, inferd.__version__) if self.rest_name else None
         self.rest = RestService(
-            self.service.methods, settings.cors_origin, self._pages, self._models.control, is_local=is_local(settings.addresses(grpc=False))
+            self.service.methods,
+            settings.cors_origin,
+            self._pages,
+            self._models.control,
+            is_local=is_local(settings.addresses(grpc=False)),
+            check_change=self._access.check_change,
         )
         self.transport_name, self._transport = self._make_transport(native=native)
         if self._pages is not None and opens:  # else the metrics of all workers are the first process's

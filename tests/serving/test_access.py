@@ -41,11 +41,15 @@ from inferd.serving.access import (
     is_loopback,
     warn_of_open,
 )
+from inferd.serving.model_control import ModelControl
+from inferd.serving.rest import service as rest
+from inferd.serving.rollouts import RolloutControl
 from inferd.serving.tls import Tls
 from inferd.watched_files import _state_of as state_of
 from tests import models
 from tests.certificates import OWN_CONNECTION, Files
 from tests.http2_peer import connected
+from tests.rest import Asker
 from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, ServerFixture, until
 from tests.wire import INFER, infer_request
 
@@ -636,6 +640,51 @@ def write_tokens(path: Path, *tokens: str) -> Path:
     return path
 
 
+CHANGES = (
+    "/inference.GRPCInferenceService/RepositoryModelLoad",
+    "/inference.GRPCInferenceService/RepositoryModelUnload",
+    *(f"/inferd.v1.ModelControl/{name}" for name in ("SetLabel", "RemoveLabel", "Rollback")),
+    *(f"/inferd.v1.Rollouts/{name}" for name in ("Start", "Stop", "Promote", "RollBack")),
+)
+
+
+def test_changes_are_kept_to_control_tokens(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+    """A connection that has shown a good token does not get past this, nor does REST on the same server."""
+    path = write_tokens(tmp_path / "tokens", TOKEN, f"control  {OTHER_TOKEN}")
+    with ServerFixture(model, transport=transport, token_file=str(path), http_port=0) as served:
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        for token in (TOKEN, OTHER_TOKEN):
+            assert call(channel, INFER, REQUEST, **bearer(token)), "each may use models,"
+            assert call(channel, "/inferd.v1.Rollouts/Status", **bearer(token)) == b"", "and look at rollouts"
+            codes = {method: code_of(lambda method=method, token=token: call(channel, method, **bearer(token))) for method in CHANGES}
+            assert [method for method, code in codes.items() if code == "PERMISSION_DENIED"] == list(CHANGES if token == TOKEN else ())
+        with Asker(served.http) as asker:
+            resources = [
+                "/v2/repository/models/m/load",
+                "/v2/repository/models/m/unload",
+                "/v2/models/m/rollout",
+                "/v2/models/m/rollout/stop/",
+            ]
+            for path_of in resources:
+                denied = asker.post(path_of, b"{}", authorization=f"Bearer {TOKEN}")
+                assert (denied.status, "`control`" in denied.json["error"]) == (403, True)
+                assert asker.post(path_of, b"{}", authorization=f"Bearer {OTHER_TOKEN}").status != 403
+            assert asker.get("/v2/models/m/rollout", authorization=f"Bearer {TOKEN}").status != 403
+        write_tokens(path, TOKEN)
+        served.on_loop(served.server.reload)
+        assert code_of(lambda: call(channel, CHANGES[0], **bearer(TOKEN))) == "UNAVAILABLE", "without such a line each may"
+
+
+def test_whatever_changes_models_or_rollouts_is_kept() -> None:
+    """A method or path that is new here needs a place in one of these lists."""
+    methods = {**ModelControl().methods(), **RolloutControl().methods()}
+    assert {name for name, method in methods.items() if method.changes} == set(CHANGES)
+    assert methods.keys() - set(CHANGES) == {"/inferd.v1.Rollouts/Status", "/inferd.v1.Rollouts/Report"}
+    posted = {resource for resource, verbs in rest.RestService({})._resources.items() if "POST" in verbs}
+    others = {rest.INFER, rest.OUTCOMES, "v2/logging", "v2/trace/setting", "v2/models/*/trace/setting", "v2/repository/index"}
+    assert posted - others == rest.CHANGES
+
+
 def test_calls_need_a_token_but_probes_do_not(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
     with ServerFixture(model, transport=transport, token_file=str(write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN))) as served:
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
@@ -918,7 +967,7 @@ def test_a_token_is_looked_up_however_many_there_are(tmp_path: Path, monkeypatch
         def __iter__(self) -> Iterator[bytes]:
             raise AssertionError("each of them is looked at")
 
-    monkeypatch.setattr(known, "_tokens", Compared(known._tokens))
+    monkeypatch.setattr(known, "_tokens", access.Tokens(Compared(known._tokens.known), frozenset()))
     with pytest.raises(Unauthenticated):
         known.check_token(LIVE, b"Bearer " + b"9" * 32)
     assert known.check_token(LIVE, b"Bearer " + b"%032d" % 19_999) is True

@@ -206,7 +206,7 @@ cdef class HeaderReader:
         return False
 
     cdef int check(self, Http2Call call) except -1:
-        if self.server.authenticator is not None and not call.is_authorized:
+        if self.server.authenticator is not None and not (call.is_authorized and call.kind in (INFER, INFER_STREAM)):
             self.authenticate(call)
         if call.method_row is None:
             raise self.server.unserved(call.method)
@@ -222,7 +222,7 @@ cdef class HeaderReader:
 
     cdef int authenticate(self, Http2Call call) except -1:
         """Raises what the authenticator raises."""
-        cdef bytes authorization = call.authorization
+        cdef bytes authorization = self.token_of(call)
         call.authorization = None
         if self.server.authenticator(call, authorization):
             self.authorized, self.authorized_epoch = authorization, self.server.credentials_epoch

@@ -21,7 +21,8 @@ cdef class ServerState:
 
     reject(call, error): answers a call whose method raised, or whose request was wrong.
     authenticator(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes;
-    None: there is none; b", ": there are several). True: the header is good for all calls of its connection, until credentials_changed().
+    None: there is none; b", ": there are several). True: the header is good for all inferences of its connection, until
+    credentials_changed().
     run_on_thread(connection, work): calls work.run() on another thread, then work.done() on the loop's.
     compression: of responses, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): loop.call_soon; call_later(seconds, callback): loop.call_later.

@@ -39,6 +39,11 @@ __all__ = ["INFER", "Headers", "Response", "RestService", "error_response", "is_
 Headers = tuple[tuple[bytes, bytes], ...]
 INFER = "v2/models/*/infer"  # the resource that is not for this class
 OUTCOMES = "v2/models/*/rollout/outcomes"
+# A POST of these changes models or rollouts: as Method.changes says of gRPC.
+CHANGES = frozenset(
+    [f"v2/repository/models/*/{each}" for each in ("load", "unload")]
+    + [f"v2/models/*/rollout{each}" for each in ("", "/promote", "/rollback", "/stop")]
+)
 SERVER = b"*"  # the server itself, of which OPTIONS alone may ask
 
 READ = (b"GET", b"HEAD", b"OPTIONS")  # they change nothing
@@ -73,7 +78,7 @@ class Asked(NamedTuple):
 class RestService:
     """All paths but POST .../infer. methods: the service table. cors_origins: of web pages that may call; "*" is any.
     pages: what the server makes of itself; None: nothing. control: says whether clients may load and unload models; None: any may ask.
-    is_local: only this machine reaches the server."""
+    is_local: only this machine reaches the server. check_change(authorization): raises where a call may not change models or rollouts."""
 
     def __init__(
         self,
@@ -83,7 +88,9 @@ class RestService:
         control: ModelControl | None = None,
         *,
         is_local: bool = False,
+        check_change: Callable[[bytes | None], None] = lambda _: None,
     ) -> None:
+        self._check_change = check_change
         self._methods, self._pages, self._control, self._is_local = methods, pages, control, is_local
         self._cors_origins = frozenset(origin.encode().lower() for origin in cors_origins)
         self._hosts = frozenset(_host_name(origin.rpartition(b"://")[2]) for origin in self._cors_origins) | {"localhost"}
@@ -129,6 +136,8 @@ class RestService:
             resource, _ = split(head.path)
             if resource not in self._resources and head.path != SERVER:
                 raise _no_such_path(head.path)
+            if resource in CHANGES and head.verb_name == b"POST":
+                self._check_change(head.authorization)
             if not resource.endswith("/load"):  # which brings a model's files
                 head.max_body_nbytes = MAX_REPORT_NBYTES if resource == OUTCOMES else MAX_BODY_NBYTES
             elif self._control is not None and head.verb_name == b"POST":

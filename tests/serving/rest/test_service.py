@@ -115,7 +115,7 @@ def test_a_model_that_the_client_sends(asker: Asker) -> None:
 
 
 def test_load_without_model_control_is_rejected_before_its_body() -> None:
-    head: Any = SimpleNamespace(path=b"/v2/repository/models/m/load", verb_name=b"POST", origin=None, is_infer=False)
+    head: Any = SimpleNamespace(path=b"/v2/repository/models/m/load", verb_name=b"POST", origin=None, authorization=None, is_infer=False)
     call: Any = None
     with pytest.raises(Unavailable, match="--model-control explicit") as caught:
         RestService({}, control=ModelControl()).admit(call, head)
