@@ -146,8 +146,8 @@ class Engine:
         model: its name; None where there is only one. inputs: what numpy makes arrays of, with the batch axis. An array of numbers is
         converted to the model's datatype where no value changes, a list also where floats are rounded; text may be str or bytes. outputs:
         those that are wanted, by default all. timeout: seconds. cast: arrays are converted also where values are rounded or lose their
-        fraction. Raises InvalidArgument, NotFound, ResourceExhausted, DeadlineExceeded, Internal, and
-        FailedPrecondition where the engine is closed or belongs to another process.
+        fraction. Texts of the response are bytes, as from a server. Raises InvalidArgument, NotFound, ResourceExhausted,
+        DeadlineExceeded, Internal, and FailedPrecondition where the engine is closed or belongs to another process.
         """
         timeout = _limited(timeout)
         call = self._submit(model, inputs, outputs, version, timeout, cast)

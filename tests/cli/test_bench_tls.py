@@ -75,7 +75,7 @@ def bench(call: Callable[..., Any], tmp_path: Path) -> Callable[..., tuple[Any, 
     [
         ASKED,
         ("--connections", "3", "--processes", "2", "--concurrency", "4", *SHORT),
-        ("--rate", "300", *SHORT),
+        ("--rate", "1000", *SHORT),
         ("--versions", "1,2", "--rounds", "1", *SHORT),
         ("--scenario", "MultiStream", *SHORT),
     ],

@@ -49,11 +49,11 @@ def test_latencies_are_of_a_sample(monkeypatch) -> None:
 
 def test_a_server_answers_its_own_record_again(call, model_files: Path, tmp_path: Path) -> None:
     with ServerFixture(model_files, record=str(tmp_path / "recorded")) as server, Caller(server.address) as caller:
-        for number in range(20):
+        for number in range(120):
             caller.answers("identity", {"x": rows(1, first=number)})
     with ServerFixture(model_files) as server:
         options = ("--recorded", "recorded", "--arrivals", "trace:recorded", "--warm-up", "0s", "--quiet")
         done = call("bench", server.address, "identity", *options, "--json", "out.json")
         assert done.returncode == 0, done.stderr
         answered = server.server.repository.lookup("identity", "").statistics.request.count
-    assert answered >= 20
+    assert answered >= 120

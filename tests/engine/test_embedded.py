@@ -194,7 +194,7 @@ def test_conversions_keep_every_value(engine: Engine, name: str, value: Any, kep
     ],
 )
 def test_text(engine: Engine, value: Any) -> None:
-    assert engine.infer("text", {"x": value})["y"].tolist() == [["a", "é"]]
+    assert engine.infer("text", {"x": value})["y"].tolist() == [[b"a", "é".encode()]], "as a server's clients get it"
 
 
 def test_files_in_a_list_keep_the_zeros_at_their_end(engine: Engine) -> None:
@@ -212,8 +212,8 @@ def test_files_in_a_list_keep_the_zeros_at_their_end(engine: Engine) -> None:
 
 def test_rows_of_the_client_take_the_shape_of_the_input(engine: Engine) -> None:
     text = texts("one", "two")
-    assert engine.infer("whole_BYTES", {"x": text})["y"].tolist() == [[["one"]], [["two"]]]
-    assert engine.infer("one_BYTES", {"x": texts("one")})["y"].tolist() == ["one"]
+    assert engine.infer("whole_BYTES", {"x": text})["y"].tolist() == [[[b"one"]], [[b"two"]]]
+    assert engine.infer("one_BYTES", {"x": texts("one")})["y"].tolist() == [b"one"]
     with pytest.raises(InvalidArgument, match=r"input 'x': the model takes BYTES\[1\]: expected 1 a request, got 2"):
         engine.infer("one_BYTES", {"x": text})
 

@@ -95,11 +95,11 @@ def test_what_is_left_out_has_its_default(tmp_path: Path, loaded: Any, batched: 
     text = CONFIG.format(rows=4, batch="") if batched else CONFIG.format(rows=0, batch="1, ").replace("dynamic_batching { }", "")
     models.repository(tmp_path, {"m": scaled("N" if batched else 1)}, {"m": text})
     model = loaded(tmp_path)
-    assert ask(model, x=[[1, 2]]) == {"y": [[3, 6]], "z": [["mm"]]}
-    assert ask(model, x=[[1, 2]], scale=[[5, 7]]) == {"y": [[5, 14]], "z": [["mm"]]}
-    assert ask(model, unit=[["cm"]], x=[[1, 2]]) == {"y": [[3, 6]], "z": [["cm"]]}
+    assert ask(model, x=[[1, 2]]) == {"y": [[3, 6]], "z": [[b"mm"]]}
+    assert ask(model, x=[[1, 2]], scale=[[5, 7]]) == {"y": [[5, 14]], "z": [[b"mm"]]}
+    assert ask(model, unit=[["cm"]], x=[[1, 2]]) == {"y": [[3, 6]], "z": [[b"cm"]]}
     if batched:
-        assert ask(model, x=[[1, 2], [3, 4]]) == {"y": [[3, 6], [9, 12]], "z": [["mm"], ["mm"]]}
+        assert ask(model, x=[[1, 2], [3, 4]]) == {"y": [[3, 6], [9, 12]], "z": [[b"mm"], [b"mm"]]}
     assert [entry.optional for entry in model.config.input] == [False, True, True]
     for wrong in ({"scale": [[1, 2]]}, {"x": [[1, 2]], "other": [[1]]}, {}):
         with pytest.raises(InvalidArgument):

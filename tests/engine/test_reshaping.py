@@ -74,7 +74,7 @@ def test_models_are_served_in_the_shapes_of_clients(tmp_path: Path, word: str, s
     text = CONFIG.format(word="STRING" if word == "BYTES" else word, outer=f"2, 2, {free}", inner=f"4, {free}", back=f"1, 4, {free}")
     models.repository(tmp_path, {"m": flattening(word, 4, size)}, {"m": text})
     numbers = np.arange(2 * 4 * 3)
-    array = numbers.astype(str).astype(object) if word == "BYTES" else numbers.astype(np.uint16 if word == "BF16" else np.float32)
+    array = numbers.astype(bytes).astype(object) if word == "BYTES" else numbers.astype(np.uint16 if word == "BF16" else np.float32)
     with Engine(tmp_path / "m") as engine:
         given = engine.infer("m", {"x": array.reshape(2, 2, 2, 3)})["y"]
     assert given.shape == (2, 1, 4, 3)

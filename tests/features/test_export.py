@@ -88,13 +88,14 @@ def columns_of(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def ask(folder: Path, *records) -> dict[str, np.ndarray]:
-    """The model's responses to JSON records, by the engine that servers have."""
+    """The model's responses to JSON records, by the engine that servers have. Its bytes are str here, as those of scikit-learn."""
     import json
 
     rows = np.empty((len(records), 1), dtype=object)
     rows[:, 0] = [json.dumps(record).encode() for record in records]
     with Engine(folder) as engine:
-        return engine.infer(None, {"record": rows})
+        answers = engine.infer(None, {"record": rows})
+    return {name: array.astype(str).astype(object) if array.dtype == object else array for name, array in answers.items()}
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -293,7 +294,7 @@ def test_columns_that_are_called_as_outputs_are(names, form, tmp_path):
             numbers = frame[[number]].to_numpy(np.float32)
             answer = engine.infer(None, {text: frame[[text]].to_numpy(object), number: numbers})
     np.testing.assert_allclose(answer["probabilities"], pipeline.predict_proba(frame), atol=1e-5)
-    assert answer["label"].reshape(-1).tolist() == pipeline.predict(frame).tolist()
+    assert answer["label"].reshape(-1).astype(str).tolist() == pipeline.predict(frame).tolist()
     assert list(answer) == ["label", "probabilities"]
 
 

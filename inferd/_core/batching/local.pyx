@@ -21,7 +21,8 @@ cdef class LocalRequest(Request):
 
     `tensors`: (name, datatype word, array) of each input, in any order; arrays of any layout, of the datatype's numpy type
     (BF16: uint16 or ml_dtypes.bfloat16; BYTES: objects that are bytes or str). `outputs`: names of the wanted outputs, none for all.
-    Arrays are read until the request has its response, or is cancelled. The response is a dict of fresh arrays by output name.
+    Arrays are read until the request has its response, or is cancelled. The response is a dict of fresh arrays by output name;
+    BYTES are objects that are bytes, as from a server.
     Raises InvalidArgument.
     """
 
@@ -82,7 +83,7 @@ cdef class LocalRequest(Request):
                     array = array[first_row:end]
                 if self.signature.output_cuts != NULL and self.signature.output_cuts[index].axis > 0:
                     array = _cut(self, array, index)
-                response[name] = array.copy()
+                response[name] = _texts(array) if array.dtype == object else array.copy()
             index += 1
         self.response = response
 
@@ -96,6 +97,15 @@ cdef object _cut(LocalRequest request, object array, int index):
                        "as its input; remove its cut from the padding in the model's configuration")
     first = array.shape[axis] - size if request.signature.cut_left(index) else 0
     return array[(slice(None),) * axis + (slice(first, first + size),)]
+
+
+cdef object _texts(object array):
+    """BYTES as clients get them: ONNX Runtime makes str of its texts."""
+    texts = np.empty(array.shape, object)
+    flat = texts.reshape(-1)
+    for index, text in enumerate(array.reshape(-1).tolist()):
+        flat[index] = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return texts
 
 
 cdef bytes _encoded(str name, str text):

@@ -53,7 +53,7 @@ def echo(
 @pytest.mark.parametrize("word", DATATYPES)
 def test_each_gets_its_own_rows_of_any_datatype(word: str) -> None:
     numbers = np.arange(24).reshape(6, 4)
-    whole = numbers.astype(str).astype(object) if word == "BYTES" else numbers.astype(DATATYPES[word][2])
+    whole = numbers.astype(bytes).astype(object) if word == "BYTES" else numbers.astype(DATATYPES[word][2])
     parts = [whole[:1], whole[1:4], whole[4:]]
     for part, answer in zip(parts, echo(word, parts, (4,)), strict=True):
         assert list(answer) == ["y", "z"]
@@ -89,7 +89,7 @@ def test_bfloat16_by_either_name() -> None:
 
 def test_text_as_str_or_bytes() -> None:
     array = np.array([["é", b"x", bytearray(b"y"), ""]], dtype=object)
-    assert echo("BYTES", [array], (4,))[0]["y"].tolist() == [["é", "x", "y", ""]]
+    assert echo("BYTES", [array], (4,))[0]["y"].tolist() == [["é".encode(), b"x", b"y", b""]]
     with pytest.raises(InvalidArgument, match=r"input 'x'.*not int"):
         LocalRequest([("x", "BYTES", np.array([1], dtype=object))])
 
