@@ -52,7 +52,7 @@ MAX_FRAME_NBYTES = 16 << 10  # until the server has changed it
 
 @dataclass(frozen=True)
 class Load:
-    """What one load showed."""
+    """The figures of one load."""
 
     asked: float  # a second; 0: a closed loop
     served: float  # OK, a second

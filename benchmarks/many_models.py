@@ -124,7 +124,7 @@ def record_message(model: str) -> bytes:
 
 
 def ask(running: Running, messages: Sequence[bytes]) -> None:
-    """Sends each, and checks its answer."""
+    """Sends each, and checks its response."""
     import grpc
 
     from inferd.protocol import inference

@@ -89,7 +89,7 @@ class Keys:
 
 
 def failed(rng: np.random.Generator, stream: Stream, count: int, share: float, rate: float) -> int:
-    """Of so many requests of one arm."""
+    """How many of `count` requests of one arm fail."""
     if stream.kind != "batches":
         return int(rng.binomial(count, rate))
     size = max(round(BATCH * share), 1)

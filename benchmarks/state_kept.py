@@ -127,7 +127,7 @@ def restart(report: Report, folder: Path) -> None:
 
 
 def killed(report: Report, folder: Path) -> None:
-    """a label through twenty SIGKILLs: each after the answer, then each while labels move"""
+    """a label through twenty SIGKILLs: each after the response, then each while labels move"""
     models, flags = made(folder), ("--state-dir", str(folder / "state"))
     kept = between = rollouts = 0
     expected = {0}

@@ -140,7 +140,7 @@ def right_verdict(old: np.ndarray, new: np.ndarray, truth: np.ndarray) -> str:
 
 
 def verdict(folder: Path, data: Data, old: bytes, new: bytes) -> tuple[str, str]:
-    """What `inferd diff` says with the labels, and in which words."""
+    """The verdict of `inferd diff` with the labels, and its words."""
     from inferd.diff.requests import Request
     from inferd.diff.run import run
     from inferd.diff.sources import Source

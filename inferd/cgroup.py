@@ -34,8 +34,8 @@ def quotas(root: Path) -> list[tuple[Path, float]]:
 
 
 def pids(root: Path) -> tuple[int, int] | None:
-    """Of this process's cgroup and all above it, the one that has room for the fewest further threads: how many it has, and may have.
-    None: there is no limit."""
+    """How many threads a cgroup has, and may have: the one with the least room of this process's and all above it. None: there is no
+    limit."""
     found = []
     for folder in _groups(root):
         used, most = read(folder / "pids.current"), read(folder / "pids.max")  # "max": no limit

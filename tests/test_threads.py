@@ -1,4 +1,4 @@
-"""What is said where the system starts no further thread."""
+"""The error where the system starts no further thread."""
 
 from __future__ import annotations
 

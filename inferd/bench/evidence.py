@@ -42,8 +42,8 @@ def one_of_each(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def standing_for(own: Sequence[Trial]) -> Trial:
-    """Of the trials of one settings: the median of the rounds that kept the target; without rounds the second measurement, since
-    the first of the best is the luckiest; else the best of the search."""
+    """The trial that stands for all of one settings: the median of the rounds that kept the target. Without rounds it is the second
+    measurement, since the first of the best is the luckiest; else the best of the search."""
     stages = {stage: [trial for trial in own if trial.stage == stage] for stage in ("final", "again")}
     if rounds := sorted((trial for trial in stages["final"] if trial.score), key=lambda trial: trial.score):
         return rounds[len(rounds) // 2]

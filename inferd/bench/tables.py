@@ -84,7 +84,7 @@ def warnings(report: Report) -> Iterator[Line]:
     if not measured and not report.summary:
         yield Line("nothing was measured", "bad")
     bound = [one for one in measured if one.client_bound]
-    # Of a search the verdict says it, where its result rests on such a rate
+    # the verdict of a search says it, where its result rests on such a rate
     if bound and report.kind not in ("search", "tune") and not conclude(report).client_bound:
         which = "" if len(measured) == 1 else f" ({len(bound)} of {len(measured)} measurements)"
         shown = report.main if report.main in bound else bound[0]
@@ -169,7 +169,7 @@ def tables(report: Report) -> Iterator[Table]:
 
 
 def found_no_rate(report: Report) -> bool:
-    """Of a search: the headline is then a load that missed the target."""
+    """Whether a search ended without a rate: its headline is then a load that missed the target."""
     return report.kind == "search" and not report.summary.get("rate")
 
 

@@ -1,6 +1,6 @@
 """`inferd doctor`: what this machine and installation can do for the settings given, and what is missing. Changes nothing.
 
-What is asked for is tried, not believed: each execution provider runs a model of one node.
+It tries whatever the settings ask for: each execution provider runs a model of one node.
 """
 
 from __future__ import annotations

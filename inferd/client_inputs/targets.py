@@ -195,7 +195,7 @@ class Remote:
 
 
 class Local:
-    """An engine in this process, over one file or folder, or a place. Of a repository only `model` is loaded when it is named. options:
+    """An engine in this process, over one file or folder, or a place. If `model` is named, it alone is loaded of a repository. options:
     Engine's."""
 
     def __init__(self, path: Path | Place, model: str | None, timeout_s: float, **options: Any) -> None:

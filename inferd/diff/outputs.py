@@ -7,9 +7,9 @@ Each output is compared by itself, in three ways:
 - values: is |got - expected| <= absolute + relative * |expected|, as `numpy.isclose` asks? A row with a value beyond that has changed.
 - decisions: the class with the highest value on the last axis, a label, or the side of a threshold. A flip is another decision. If
   expected's two candidates are within the tolerance of each other, that is a tie and no flip.
-- ranks: the first five classes and their order. Of an output that is RANKED already, the first label is the decision.
+- ranks: the first five classes and their order. The first label of an output that is RANKED already is its decision.
 
-Text has one form here, bytes: a server records bytes, and an Engine gives str. Several outputs may speak of one decision, such as a label
+Text has one form here, bytes: ONNX Runtime makes str, and everything else bytes. Several outputs may speak of one decision, such as a label
 and its probabilities (decisions.py finds them). It flips where any of them does, and one of them counts it.
 
 Never in here: files, models, what a difference means (verdict.py).

@@ -32,8 +32,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What NEW may differ by. Shares of requests; slower: a share of OLD's p50; worse: the loss, as a share of the rows whose truth is
-    known, that these rows have to rule out."""
+    """The most that NEW may differ by. Shares of requests; slower: a share of OLD's p50; worse: the loss, as a share of the rows whose
+    truth is known, that these rows have to rule out."""
 
     max_changed: float = 0.0
     max_flips: float = 0.0

@@ -145,7 +145,7 @@ class Source:
 
 
 def place_of(where: Where) -> Path | Place:
-    """Of a local model: one of its versions alone, whatever the version policy says, or all of the file or folder."""
+    """Where a local model lies: one of its versions alone, whatever the version policy says, or all of the file or folder."""
     return version_place(Path(where.target)) if where.version else Path(where.target)
 
 

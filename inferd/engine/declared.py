@@ -1,5 +1,6 @@
-"""What trial runs say of a graph's outputs. Some exporters declare shapes that their graphs do not have: [1] for a label of each row, [N]
-for [N, 1]. The runs are right then, and the declaration is not.
+"""The shapes of outputs that trial runs have, against those that the graph declares.
+
+Some exporters declare shapes that their graphs do not have: [1] for a label of each row, [N] for [N, 1]. The runs are right then.
 
 Never in here: whether rows are independent (probe.py), configurations.
 """

@@ -107,7 +107,7 @@ class LabelFile:
         self.path = path
 
     def read(self) -> Table:
-        """What was written last; nothing where there is no file. A label that is none is left out, and the log says so; a
+        """The table that was written last; an empty one where there is no file. A label that is none is left out, and the log says so; a
         `stable` that is none is DAMAGED. Raises ConfigError for a file that holds no table."""
         if self.path is None:
             return {}

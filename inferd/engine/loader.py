@@ -394,7 +394,7 @@ def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signa
 
 def _judge_zeros(model: Model, loaded: Loaded, which: str, records: Sequence[Path]) -> None:
     """Zeros failed. StartError where nothing that the server makes runs, and it can make what the graph declares: fractions of fixed
-    sizes. Of whole numbers, texts and free sizes it does not know which ones the model takes."""
+    sizes. The server cannot know which whole numbers, texts and sizes a model takes."""
     words = why_nothing_runs(loaded.onnx)
     known = loaded.signature.fixed and loaded.pipelines is None and all(map(_can_be_made, loaded.onnx.graph.inputs))
     if words and known and not (loaded.config.model_warmup or records):

@@ -1,4 +1,4 @@
-"""What Python objects hold of memory: the steps of a model are some hundreds of small ones, or long tables of values that are allowed.
+"""The memory that Python objects hold: the steps of a model are some hundreds of small ones, or long tables of values that are allowed.
 
 Never in here: memory of native libraries, which Python does not see.
 """

@@ -7,7 +7,7 @@ A path is an .onnx file, one model's folder, or a repository of such folders as 
     digits/1/model.onnx, digits/2/...    numbered versions, beside digits/config.pbtxt or config.toml if there is one
     models/digits/..., models/other/...  a repository; models/third.onnx may lie in it, too
 
-What a path is was decided once (roots.py).
+roots.py decides once what a path is.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def version_place(folder: Path) -> Place:
 
 
 def _places_in(root: Root) -> list[Place | Failure]:
-    """Of one root; its stray entries are named in the log."""
+    """The places of one root. The log names its stray entries."""
     path = root.path
     try:
         layout = root.decide()
@@ -193,7 +193,7 @@ def _places_in(root: Root) -> list[Place | Failure]:
 
 
 def _whole(root: Root) -> Place | None:
-    """What is one model as a whole; None where nothing lies there."""
+    """The place of a root that is one model as a whole; None where nothing lies there."""
     if root.layout is Layout.FILE:
         return _single_file(root.path)
     return _model_folder(root.path.resolve()) if root.layout is Layout.MODEL else None
@@ -314,7 +314,7 @@ def selected_versions(written: Written, place: Place, also: Collection[int] = ()
 
 
 def missing_versions(written: Written, place: Place) -> str:
-    """What to say of versions that version_policy.specific names and that are not there; '' where there are all, or none."""
+    """A sentence on versions that version_policy.specific names and that are not there; '' where there are all, or none."""
     named = set(written.config.version_policy.specific.versions)
     missing = sorted(named - set(place.files))
     if not missing or len(missing) == len(named):

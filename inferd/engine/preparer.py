@@ -108,7 +108,7 @@ class _Threads:
 
 
 class Preparer:
-    """What the threads do for one model: it takes from its two queues in front, and puts into their `behind`.
+    """The work of the threads for one model: it takes from its two queues in front, and puts into their `behind`.
 
     deliver(batch) is called on one of the threads with every batch that holds a request which cannot be prepared, or was dropped.
     """

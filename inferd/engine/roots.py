@@ -65,7 +65,7 @@ def as_roots(paths: Iterable[str | Path | Root]) -> list[Root]:
 
 
 def stray(entry: Path) -> str:
-    """What to do with an entry of a repository that looks like a part of a model or cannot be read; '' for any other. Raises OSError."""
+    """Advice on an entry of a repository that looks like a part of a model or cannot be read; '' for any other. Raises OSError."""
     name = entry.name
     if name in CONFIG_FILES or name == MODEL_FILE:
         return f"it lies in no model's folder: move it to NAME/{name if name in CONFIG_FILES else '1/' + name}, or remove it"

@@ -137,7 +137,7 @@ def faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
 
 
 def gpu_faults(config: Any) -> list[tuple[str, str]]:
-    """Of a model that may run on a GPU: what is rejected on a machine that has one, and not on this, which has none."""
+    """The fields of a model for GPUs that a machine with a GPU rejects, and this one, which has none, does not."""
     if all(group.kind == group.KIND_CPU or not (group.kind == group.KIND_GPU or group.gpus) for group in config.instance_group):
         return []
     here = list(faults(config, on_cpu=True))

@@ -352,7 +352,7 @@ class Canary:
         return msgspec.structs.replace(rollout, steps=steps, counts=counts, evidence=evidence, share=share, step=step, memory=memory)
 
     def _reports(self) -> Iterator[Evidence]:
-        """What the shadow has found that no guard asks for: it decides nothing."""
+        """Evidence of the shadow that no guard asks for: it decides nothing."""
         for each in self._shadow.found.evidence if self._shadow is not None else ():
             if each.guard in policy.PAIRED and Kind(each.guard) not in self._limits:
                 yield msgspec.structs.replace(each, says="; ".join(filter(None, ("a report: no guard asks for it", each.says))))

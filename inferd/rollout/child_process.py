@@ -27,7 +27,7 @@ MEMORY_SHARE = 0.5  # of the memory that the server may use; a limit of addresse
 WATCH_S = 0.1  # between two looks at what it holds
 PR_SET_NO_NEW_PRIVS = 38
 
-# What an interpreter, ONNX Runtime and its devices go by. Settings come in the first message, so that no INFERD_* is needed.
+# Variables that an interpreter, ONNX Runtime and its devices go by. Settings come in the first message, so that no INFERD_* is needed.
 _KEPT = re.compile(
     "PATH|HOME|USER|TMPDIR|LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|LD_LIBRARY_PATH|LD_PRELOAD|VIRTUAL_ENV|XDG_CACHE_HOME|GLIBC_TUNABLES"
     "|(A|L|T|UB)SAN_OPTIONS|(PYTHON|MALLOC_|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|ORT_|CUDA_|CUDNN_|CUBLAS_|NVIDIA_|TRT_|TENSORRT_).*"

@@ -1,7 +1,7 @@
-"""What a candidate's responses say beside the stable version's, request after request; and which outputs speak of one decision.
+"""Compares a candidate's responses with the stable version's, request after request, and learns which outputs speak of one decision.
 
-What the configuration says of them (ranks of `top_k`) is known from the start. That a label stands beside its probabilities, only responses
-tell: once the first LEARNED_REQUESTS are there, they are judged again by what they told. Never in here: processes, evidence.
+The configuration names ranks of `top_k` from the start. Only responses show that a label stands beside its probabilities: once the first
+LEARNED_REQUESTS are there, the judge compares them again with what it has learned. Never in here: processes, evidence.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Judge:
 
 
 def described(difference: Difference) -> str:
-    """Of one request, for people."""
+    """One request's differences, for people."""
     said = []
     for name, output in difference.outputs.items():
         said += [f"{name}: {words}" for words in output.mismatches]

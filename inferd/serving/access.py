@@ -181,7 +181,7 @@ class Access:
         return True
 
     def check_change(self, authorization: bytes | None) -> None:
-        """Of a call that changes models or rollouts, behind check_token. Raises PermissionDenied where other tokens are for that."""
+        """Called behind check_token for a call that changes models or rollouts. Raises PermissionDenied where other tokens are for that."""
         if self._tokens.control and (authorization is None or _sent(authorization) not in self._tokens.control):
             raise PermissionDenied(
                 "this token may use models, but not change them or their rollouts: send one that has `control` before it in token_file",

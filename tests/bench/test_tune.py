@@ -108,7 +108,7 @@ def test_what_was_only_luck_is_seldom_taken():
 
 
 def test_one_figure_is_shown_for_one_setting():
-    """Of the search, the second measurement and the rounds: the median of the rounds, wherever the settings stand."""
+    """The median of the rounds stands for the search and the second measurement, too."""
     noise = random.Random(3)
     bench = Bench(lambda settings: two_instances_are_better(settings) * noise.uniform(0.99, 1.01))
     tuned = bench.tune()

@@ -1,4 +1,4 @@
-"""What Python objects hold: each counted once, and nothing that belongs to the program."""
+"""The memory of Python objects: each counted once, and nothing that belongs to the program."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ Counted = tuple[np.ndarray, np.ndarray]
 
 
 def of_groups(counts: np.ndarray, events: np.ndarray) -> Counted:
-    """Of each group of keys, and none without a key."""
+    """Counts of each group of keys, and none without a key."""
     return np.append(counts, 0), np.append(events, 0)
 
 

@@ -2833,7 +2833,7 @@ class StartRolloutRequest(Message):
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
-    """Of a shadow, and of a canary that compares responses: the share of the stable version's requests that the
+    """For a shadow, and for a canary that compares responses: the share of the stable version's requests that the
     candidate answers, too; more than 0, at most 1. 0: 1.
     """
     @property
@@ -2841,12 +2841,12 @@ class StartRolloutRequest(Message):
     @property
     def guards(self) -> ScalarMap[str, float]: ...
     dwell_s: float
-    """Of a canary: the least time at a step, and how long a step may wait for evidence until the canary is in HOLD.
+    """For a canary: the least time at a step, and how long a step may wait for evidence until the canary is in HOLD.
     In seconds, from 0 to 366 days. Unset: 60 s, and an hour.
     """
     patience_s: float
     promote_unjudged: bool
-    """Of a canary: go past the first step, to the promotion, although no guard judges predictions (flips, mean,
+    """For a canary: go past the first step, to the promotion, although no guard judges predictions (flips, mean,
     outcome). Responses are compared only where a guard asks for it then. Otherwise a canary without such a guard
     stays at its first step, and says so.
     """

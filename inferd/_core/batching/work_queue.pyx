@@ -57,7 +57,7 @@ cdef class WorkQueue:
         return None
 
     def close(self):
-        """Ends the threads: each gets None from take. What waits is left to its batcher."""
+        """Ends the threads: each gets None from take. Batches that wait are left to their batcher."""
         self.closed = True
         while self.promised < self.sleepers:
             self.wake(None)

@@ -56,18 +56,18 @@ cdef bint fits_budget(Py_ssize_t nbytes) noexcept
 # nothing takes nothing from the others.
 cdef Message awaited_message(Py_ssize_t nbytes)
 
-# Copies `nbytes` bytes that have come. What is resident for the message is charged: the bytes that are there, or what earlier messages
-# have touched of its block. The message grows if more bytes come than were announced. The block may move: nothing else may point into it.
+# Copies `nbytes` bytes that have come. The message is charged for its resident memory: the bytes that are there, or the part of its
+# block that earlier messages have touched. The message grows if more bytes come than were announced. The block may move: nothing else may point into it.
 cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) except -1
 
 # Charges all of an awaited message, and gives it a block for all of it. Raises ResourceExhausted.
 cdef int reserve_whole(Message message) except -1
-# What is not resident of it is charged no more.
+# Takes back the charge for the part that is not resident.
 cdef void release_rest(Message message) noexcept
 # Raises ResourceExhausted if there is no room now for what has not come of it.
 cdef int check_room(Message message) except -1
 
-# What admitted messages may hold together: RECEIPT_NBYTES, and half of the budget at most.
+# The most bytes that admitted messages may hold together: RECEIPT_NBYTES, and half of the budget at most.
 cdef Py_ssize_t receipt_nbytes() noexcept
 
 # Charges bytes that belong to no Message, such as a task; held_nbytes are charged for the same thing already. The caller releases them.

@@ -303,7 +303,7 @@ cdef class Http2Call(Call):
         return self.partial is not None and self.partial.standing == WAITING
 
     cdef void open_window(self) noexcept:
-        """Of the connection's window every byte is consumed as it comes, so that no call waits for the credit of others."""
+        """Consumes each byte of the connection's window as it comes, so that no call waits for the credit of others."""
         cdef Py_ssize_t missing_nbytes = self.missing_nbytes if self.partial is not None else 0
         cdef Py_ssize_t first_nbytes = self.connection.server.limits.stream_window_nbytes
         cdef Py_ssize_t open_nbytes, more_nbytes

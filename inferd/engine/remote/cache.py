@@ -179,8 +179,8 @@ class Cache:
 
     @contextmanager
     def room(self, entry: Entry, new: Path, nbytes: int) -> Iterator[None]:
-        """Inside, so many bytes more fit into the folder `new` of this URL, whatever other threads fetch. What was used least recently
-        leaves for them; nothing that a process uses goes. Raises StartError where that is not enough."""
+        """Inside, so many bytes more fit into the folder `new` of this URL, whatever other threads fetch. Folders that were used least
+        recently leave for them, but none that a process uses. Raises StartError where that is not enough."""
         with _lock:
             self._make_room(entry, nbytes)
             _promised[new] = nbytes_in(new) + nbytes
@@ -245,7 +245,7 @@ def state_of(parts: Mapping[str, str]) -> str:
 
 
 def nbytes_in(*folders: Path) -> int:
-    """Of all files below the folders; one that has several names counts once. Others may move or delete them meanwhile."""
+    """The bytes of all files below the folders; one that has several names counts once. Others may move or delete them meanwhile."""
     found: dict[tuple[int, int], int] = {}
     for folder in folders:
         for path, _, names in os.walk(folder):

@@ -139,7 +139,7 @@ def _begun(work: Callable[[], T]) -> Future[T]:
 
 
 def side_by_side(works: Sequence[Callable[[], T]], tell: Callable[[Sequence[int]], None]) -> list[T]:
-    """What each returns, in their order, URLS_AT_ONCE at a time. tell: what the log says every WAITED_S, of those that go on. Raises the
+    """The results of the works in their order. URLS_AT_ONCE run at a time. tell: logs every WAITED_S which go on. Raises the
     error of the first that failed, without waiting for those that go on: they end with the process."""
     slots = threading.BoundedSemaphore(URLS_AT_ONCE)
 

@@ -37,7 +37,7 @@ class Asked(msgspec.Struct):
 
 
 class Told(msgspec.Struct):
-    """What the child found, or why it found nothing."""
+    """A child's report: the objects, or why there are none."""
 
     found: list[Listed] = []
     error: str = ""
@@ -91,7 +91,7 @@ def _body(child: subprocess.Popen[bytes], until: Until) -> bytes:
 
 
 def gathered(chunks: Iterable[Iterable[Any]]) -> list[Listed]:
-    """What obstore lists, as far as it may go. Raises SourceError."""
+    """The objects that obstore lists, up to the limits. Raises SourceError."""
     found: list[Listed] = []
     names_nbytes = 0
     for chunk in chunks:

@@ -362,7 +362,7 @@ def split(path: bytes) -> tuple[str, Asked]:
 
 
 def _host_name(authority: bytes) -> str:
-    """Of HOST, HOST:PORT or [IPV6]:PORT, in lower case."""
+    """The host of HOST, HOST:PORT or [IPV6]:PORT, in lower case."""
     text = authority.decode("ascii", "replace").lower()
     return text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
 

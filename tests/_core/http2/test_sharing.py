@@ -28,7 +28,7 @@ KiB, MiB = 1 << 10, 1 << 20
 
 @pytest.fixture
 def budget() -> Iterator[int]:
-    """Of which nothing is used yet, by tests of other modules neither."""
+    """A budget of which nothing is used yet, by tests of other modules neither."""
     end_by_hand()
     held = pool.in_use()
     pool.set_budget(held + MiB)

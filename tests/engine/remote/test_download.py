@@ -1,4 +1,4 @@
-"""What a source sends too much of. Downloads that are cut off and go on are in test_web.py."""
+"""Sources that send too much. Downloads that are cut off and go on are in test_web.py."""
 
 from __future__ import annotations
 
