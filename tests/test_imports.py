@@ -19,10 +19,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "inferd"
 
 # Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> record -> _core -> errors.
-# `protocol` (message classes), `config` (server settings), `watched_files`, `log`, `descriptors`, `cgroup`, `cpu_time`, `pace`,
-# `memory_limit`, `names` and `threads` stand beside the line: they import errors only. config also imports watched_files and names;
-# memory_limit, cpu_time and threads import cgroup.
-BESIDE = {"protocol", "config", "watched_files", "log", "descriptors", "cgroup", "cpu_time", "pace", "memory_limit", "names", "threads"}
+# `protocol` (message classes), `config` (server settings) and the other parts of BESIDE stand beside the line: they import errors only.
+# config also imports watched_files and names; memory_limit, cpu_time and threads import cgroup.
+BESIDE = {
+    "protocol",
+    "config",
+    "watched_files",
+    "log",
+    "descriptors",
+    "cgroup",
+    "cpu_time",
+    "pace",
+    "memory_limit",
+    "names",
+    "interpreter",
+    "threads",
+}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
@@ -35,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "cgroup": {"errors"},
     "cpu_time": {"errors", "cgroup"},
     "pace": set(),
+    "interpreter": set(),
     "memory_limit": {"errors", "cgroup"},
     "threads": {"errors", "cgroup"},
     "pipeline": {"errors", "_core", "protocol"},

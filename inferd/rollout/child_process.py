@@ -10,12 +10,12 @@ import ctypes
 import os
 import re
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferd.interpreter import interpreter
 from inferd.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def start(descriptor: int) -> subprocess.Popen[bytes]:
     # Ctrl-C at a terminal is for the server. In a session of its own, the process would get a fair share of the cores:
     # Linux shares them out by sessions first (autogroup), and its idle priority counts only within one.
     return subprocess.Popen(
-        [*_python(), "-m", "inferd.rollout.candidate", str(descriptor)],
+        [*interpreter(), "-m", "inferd.rollout.candidate", str(descriptor)],
         stdin=none,
         stdout=none,
         stderr=none,
@@ -96,8 +96,3 @@ def _held_bytes(pid: int) -> int:
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) << 10
     return 0
-
-
-def _python() -> list[str]:
-    """An interpreter that finds modules where this one does: in the working folder only if this one does."""
-    return [sys.executable, *([] if {"", os.getcwd()} & set(sys.path) else ["-P"])]

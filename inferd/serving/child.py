@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inferd.interpreter import interpreter
 from inferd.observe.pages import Page
 from inferd.serving.channel import Channel
 
@@ -190,19 +190,13 @@ def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
 
 def _opened(channel: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [*_python(), "-m", "inferd.serving.worker", str(channel.fileno())],
+        [*interpreter(), "-m", "inferd.serving.worker", str(channel.fileno())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # whose reader waits for its end, which no worker may hold up
         pass_fds=(channel.fileno(),),
         process_group=0,  # Ctrl-C on the terminal is the supervisor's to answer. No new session: Linux shares cores out by sessions
         env={name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"},
     )
-
-
-def _python() -> list[str]:
-    """An interpreter that finds modules where this one does: in the working folder only if this one does."""
-    here = {"", os.getcwd()} & set(sys.path)
-    return [sys.executable, *([] if here else ["-P"])]
 
 
 def read_page(descriptor: int, overdue_s: float) -> Page:

@@ -24,7 +24,7 @@ def test_the_environment_holds_no_secret() -> None:
 
 def started(monkeypatch: pytest.MonkeyPatch, code: str) -> subprocess.Popen[bytes]:
     """A process in the candidate's place, started as that is."""
-    monkeypatch.setattr(child_process, "_python", lambda: [sys.executable, "-c", code])
+    monkeypatch.setattr(child_process, "interpreter", lambda: [sys.executable, "-c", code])
     return child_process.start(0)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from inferd.engine.remote.source import SourceError
+from inferd.interpreter import interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,8 +48,7 @@ def listed(url: str, until: Until) -> list[Listed]:
     """All objects below a URL. Raises SourceError."""
     until.check()
     environment = {**os.environ, "TOKIO_WORKER_THREADS": "2"}  # whose stacks count as memory, too
-    path = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
-    command = [sys.executable, *path, "-m", "inferd.engine.remote.lister"]
+    command = [*interpreter(), "-m", "inferd.engine.remote.lister"]
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0, env=environment, process_group=0)
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
-from typing import Any, Self
+from typing import Any
+
+from tests.engine.remote.loopback import LoopbackServer
 
 START = '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>'
 OBJECT = "<Contents><Key>m/{}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;1&quot;</ETag></Contents>"
@@ -14,41 +16,29 @@ PIECE = b" " * (1 << 20)
 PAGE = 1000
 
 
-class HostileStore:
+class HostileStore(LoopbackServer):
     """From `with` to its end. how: of its list. "endless": one response without an end; "empty": pages without objects, always another
     one; "full": the same with objects; "hangs": a request without a response. sent: bytes of an endless response. asked: pages."""
 
     def __init__(self, how: str) -> None:
         self.how, self.sent, self.asked = how, 0, 0
         self.numbers = count()
-        self.came, self.go = threading.Event(), threading.Event()
-        handler = type("Handler", (_Handler,), {"store": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._http.daemon_threads = True
-        self._http.block_on_close = False
+        self.came = threading.Event()
+        super().__init__(_Handler)
         self.environment = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._http.server_port}",
+            "AWS_ENDPOINT_URL": f"http://{self.host}",
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_REGION": "us-east-1",
         }
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.go.set()
-        self._http.shutdown()
-        self._http.server_close()
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    store: HostileStore
+    server_of_test: HostileStore
 
     def do_GET(self) -> None:
-        store = self.store
+        store = self.server_of_test
         store.asked += 1
         store.came.set()
         if store.how == "hangs":

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.engine.remote.loopback import LoopbackServer
 
 
-class WebServer:
+class WebServer(LoopbackServer):
     """From `with` to its end. url: of the file. ranges: whether it knows them; one_range: only that of the first byte. cut_after: bytes of
     a body after which the connection is cut. hold_after: bytes of all bodies after which it sends nothing until `go`. asked: the first
-    byte of each request for the file, but those for one byte. headers: of each request. status: another answer than the file.
-    head: what is sent instead of any answer, and then a byte from time to time if `drips`."""
+    byte of each request for the file, but those for one byte. headers: of each request. status: another response than the file.
+    head: what is sent instead of any response, and then a byte from time to time if `drips`."""
 
     def __init__(self, content: bytes, name: str = "digits.onnx", address: str = "127.0.0.1", **knobs: Any) -> None:
         self.content, self.name = content, name
@@ -22,23 +24,10 @@ class WebServer:
         self.asked: list[int] = []
         self.headers: list[dict[str, str]] = []
         self.sent = 0
-        self.held, self.go = threading.Event(), threading.Event()
+        self.held = threading.Event()
         self.__dict__.update(knobs)
-        handler = type("Handler", (_Handler,), {"server_of_test": self})
-        self._http = ThreadingHTTPServer((address, 0), handler)
-        self._http.daemon_threads = True
-        self._http.block_on_close = False
-        self.host = f"{address}:{self._http.server_port}"
+        super().__init__(_Handler, address)
         self.url = f"http://{self.host}/models/{name}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.go.set()
-        self._http.shutdown()
-        self._http.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
