@@ -142,13 +142,14 @@ def clustered(report: Report, stream: rollout_clusters.Stream, pool: Any) -> Ite
     for limit in (0.01, 0.05):
         shares, p90 = [], np.inf
         for times in (0.0, 0.5, 1.0, 2.0):
-            asked = [(seed, stream, limit, times * limit) for seed in range(CLUSTERED)]
+            asked = [(seed, stream, limit, times) for seed in range(CLUSTERED)]
             after = np.array(pool.map(rollout_clusters.found_after, asked, chunksize=10))
             shares.append(float(np.isfinite(after).mean()))
             p90 = float(np.quantile(after, 0.9, method="higher"))
         name = f"{stream.kind}, share {stream.share:.0%}, limit {limit:.0%}"
-        later = f"found in {shares[3]:.0%} at twice" + (f", 90 % within {p90:,.0f} requests" if np.isfinite(p90) else "")
-        said = f"{shares[0]:.0%}, {shares[1]:.0%}, {shares[2]:.0%}; {later}"
+        most = stream.turns * rollout_clusters.PATIENCE * stream.requests
+        later = f"at twice found in 90 % within {p90:,.0f}" if np.isfinite(p90) else f"at twice found in {shares[3]:.0%} within {most:,}"
+        said = f"{shares[0]:.0%}, {shares[1]:.0%}, {shares[2]:.0%}; {later} requests"
         report.add(f"{name}: rolled back at 0, half the limit, the limit", "<= 5 %", said, max(shares[:3]) <= FALSE)
         yield name, [*shares, p90 if np.isfinite(p90) else -1.0]
 

@@ -10,6 +10,8 @@ one bad      20 tenants of one size, and one of them has all the errors, 20 time
 bursts       one second of twenty has 20 times as many requests, the others a tenth
 a minute     one request a minute, without a key
 
+At twice the limit a stream goes on PATIENCE times as long, so that the number of requests can be told.
+
 Never in here: limits on what is found, tables.
 """
 
@@ -25,6 +27,7 @@ from inferd.rollout.policy import Counts, Guard, Kind, Plan, Policy, by_group
 RETRY_S = (0.1, 0.3, 0.7, 1.5)  # after the first try
 BATCH = 16
 LOOKS = 4  # turns between two decisions
+PATIENCE = 20
 
 
 class Stream(NamedTuple):
@@ -97,14 +100,16 @@ def failed(rng: np.random.Generator, stream: Stream, count: int, share: float, r
 
 
 def found_after(asked: tuple[int, Stream, float, float]) -> float:
-    """Requests of both arms until the guard on errors rolls back; inf: it does not. asked: a seed, a stream, the limit, the excess."""
-    seed, stream, limit, excess = asked
+    """Requests of both arms until the guard on errors rolls back; inf: it does not. asked: a seed, a stream, the limit, the excess as
+    times the limit."""
+    seed, stream, limit, times = asked
+    excess, turns = times * limit, stream.turns * (PATIENCE if times > 1 else 1)
     rng = np.random.default_rng(seed)
     plan = Plan(steps=(stream.share, 1.0), guards=(Guard(Kind.ERRORS, limit), Plan().guards[1]))
     policy, least = Policy(plan), -np.log(plan.alpha(Kind.ERRORS))
     keys = Keys(rng, stream.kind, stream.share, limit) if stream.kind in ("retries", "20 tenants", "1000 tenants", "one bad") else None
     seen = 0
-    for turn in range(stream.turns):
+    for turn in range(turns):
         requests = stream.requests
         if stream.kind == "bursts":
             requests = requests * 20 if rng.random() < 0.05 else requests // 10
