@@ -181,7 +181,8 @@ def _by_conditions(report: Report, main: Measurement) -> Conclusion | None:
     if not asked:
         return None
     if failed := failing(report):
-        if main.client_bound:
+        too_many_errors = any(each.figure == ERRORS and broken(each, main) for each in asked)  # which no late generator makes
+        if main.client_bound and not too_many_errors:
             sentence = f"{'; '.join(failed)}, but the load generator was the limit"
             return Conclusion(
                 Word.INCONCLUSIVE, sentence, Confidence.LOW, main.client_bound_reason or "its own waiting is in the latency", True

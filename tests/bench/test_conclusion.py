@@ -73,6 +73,7 @@ def test_one_run_is_fair_and_rounds_that_agree_are_sure():
             "the server answers 997.1 responses/s with p99 1.58 ms, and 2000/s constant was asked",
         ),
         ([measurement(seconds=1, rate=20)], Word.INCONCLUSIVE, "only 20 requests were measured"),
+        ([measurement(seconds=1, rate=20, client_bound=True)], Word.INCONCLUSIVE, "only 20 requests were measured"),
         ([measurement(ended="interrupted")], Word.INCONCLUSIVE, "ended early: interrupted"),
         ([measurement(connections_missing=0.5)], Word.INCONCLUSIVE, "connections were missing, so the load was less than 4x16"),
         ([measurement(verified=Verification())], Word.INCONCLUSIVE, "that --verify was to check were checked"),
@@ -100,6 +101,7 @@ def test_what_is_no_clean_run_says_so(measured: list[Measurement], word: Word, s
         ),
         ({"errors": {"INTERNAL": 1}}, "p99>5ms", Word.FAILED, "1 of 9,972 requests failed"),
         ({"errors": {"INTERNAL": 1}}, "errors>0.1%", Word.KEPT, "errors at most 0.1 %"),
+        ({"errors": {"INTERNAL": 99}, "client_bound": True}, "errors>0.1%", Word.MISSED, "errors"),
     ],
 )
 def test_conditions_decide(fields: dict[str, Any], text: str, word: Word, says: str):

@@ -50,7 +50,7 @@ def answers(records, script) -> dict[str, np.ndarray]:
 
 def test_unseen_parcels_are_told_right(answers, records):
     late = np.array([record["late"] == "True" for record in records])
-    assert ((answers["label"] == "late") == late).mean() >= ACCURACY
+    assert ((answers["label"] == b"late") == late).mean() >= ACCURACY
     np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
 
 
@@ -59,7 +59,7 @@ def test_answers_are_those_of_the_pipeline(answers, script):
     known = script.ROWS * 4 // 5
     pipeline = script.fitted(frame[:known], late[:known])
     shown = frame[known:][: script.SHOWN_ROWS]
-    assert answers["label"].tolist() == pipeline.predict(shown).tolist()
+    assert answers["label"].astype(str).tolist() == pipeline.predict(shown).tolist()
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(shown), atol=1e-5)
 
 

@@ -36,7 +36,7 @@ def questions(engine: Engine) -> np.ndarray:
 
 def test_it_knows_what_the_questions_are_about(engine: Engine, questions: np.ndarray) -> None:
     answer = engine.infer(None, {"text": questions})
-    assert answer["topic_label"][:, 0].tolist() == ABOUT
+    assert answer["topic_label"][:, 0].astype(str).tolist() == ABOUT
     assert answer["topic"].shape == (16, 3)
     assert (answer["topic"][:, 0] > 0.5).all()
 

@@ -56,8 +56,8 @@ cdef str full(BatchQueue queue, int status, uint32_t priority):
     cdef Level *level = &queue.levels[priority - 1]
     if status == TOO_LATE:
         # Not DEADLINE_EXCEEDED: there is time left, to ask another replica, or this one when fewer wait.
-        return (f"{queue.requests} requests wait, so that the response would come after the request's deadline; retry later, or "
-                "allow more time")
+        return (f"{queue.running} batches run and {queue.requests} requests wait, so the response would come after the request's deadline; "
+                "retry later, or allow more time")
     if status == LEVEL_FULL:
         found = (f"priority level {priority} of its queue is full: {level.requests} requests wait, the most that max_queue_size of "
                  "the level's queue policy allows")

@@ -41,7 +41,7 @@ def test_other_limits_name_themselves() -> None:
 def test_what_would_be_answered_too_late_is_rejected_while_there_is_time() -> None:
     queue = busy(HOUR_NS)
     made, caller = request(), Caller(time.monotonic_ns() + HOUR_NS)
-    words = r"'double' version 1: 0 requests wait.* after the request's deadline; retry later"
+    words = r"'double' version 1: 1 batches run and 0 requests wait, so .* after the request's deadline; retry later"
     with pytest.raises(ResourceExhausted, match=words) as rejected:
         queue.put(made, caller)
     assert (rejected.value.reason, rejected.value.retry_after_ns) == ("queue_time", 1_000_000_000)
