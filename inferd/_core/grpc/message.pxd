@@ -57,7 +57,8 @@ cdef bint fits_budget(Py_ssize_t nbytes) noexcept
 cdef Message awaited_message(Py_ssize_t nbytes)
 
 # Copies `nbytes` bytes that have come. The message is charged for its resident memory: the bytes that are there, or the part of its
-# block that earlier messages have touched. The message grows if more bytes come than were announced. The block may move: nothing else may point into it.
+# block that earlier messages have touched. It grows if more bytes come than were announced, and its block may move: nothing else may
+# point into it.
 cdef int append_bytes(Message message, const char *more, Py_ssize_t nbytes) except -1
 
 # Charges all of an awaited message, and gives it a block for all of it. Raises ResourceExhausted.
