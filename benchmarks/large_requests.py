@@ -4,8 +4,9 @@
 
 FP32[1,3,224,224], 602 KB, to a GlobalAveragePool, beside a model of 64 bytes that another client asks 100 times a second. A closed loop
 finds the peak. Then an open loop asks for 85, 100, 120 and 200 % of it on eight connections, and eight connections have 512 requests in
-flight each. Goodput is OK responses a second until the last one has come, by the smaller of what was asked and the peak. CPU, page
-faults and resident memory are the server process's. After the last load, the first second of a closed loop is compared with the peak.
+flight each; REST has these over HTTP/2, by h2load, and all else over HTTP/1.1. Goodput is OK responses a second until the last one has
+come, by the smaller of what was asked and the peak. CPU, page faults and resident memory are the server process's. After the last load,
+the first second of a closed loop is compared with the peak.
 `left` is an attack: 24 connections finish a message of 1 MiB, begin another, send 36 KB of it and leave it, for a minute, with two limits
 of message_memory_bytes. Limits were set before. The table is printed, and a line appended to benchmarks/history/large_requests.jsonl.
 """
@@ -29,7 +30,7 @@ import sections
 import servers
 import workloads
 from instructions import GRPC
-from load import cpu_ns, minor_faults, rss_bytes
+from load import cpu_ns, minor_faults, parse, rss_bytes
 from lockstep import DATA, PREFACE, RST_STREAM, SETTINGS, WHOLE_WINDOW, WINDOW_UPDATE, Request, frame
 from record import Report
 from servers import Running
@@ -123,6 +124,31 @@ class Bench:
         return measured(self.pid, rate, lambda: self.run(*words))
 
 
+class Rest(Bench):
+    """Over HTTP/1.1, and what is in flight together on a connection over HTTP/2, by h2load: HTTP/1.1 has one request at a time."""
+
+    def __init__(self, server: Running, folder: Path, seconds: float) -> None:
+        super().__init__(server, f"http://{server.http}", folder, seconds)
+        self.body = folder / "image.bin"
+        self.body.write_bytes(workloads.image().tobytes())
+        self.requests = 0  # of the next load over HTTP/2
+
+    def closed(self, connections: int, in_flight: int, seconds: float) -> Load:
+        if (connections, in_flight) == self.of_peak:
+            found = super().closed(connections, in_flight, seconds)
+            self.requests = int(found.served * seconds)
+            return found
+        return measured(self.pid, 0.0, lambda: self._h2load(connections, in_flight))
+
+    def _h2load(self, connections: int, in_flight: int) -> tuple[int, int, float]:
+        url = f"{self.target}/v2/models/pool/infer"
+        words = ["h2load", "-c", str(connections), "-m", str(in_flight), "-n", str(max(self.requests, 2 * connections * in_flight))]
+        words += ["-d", str(self.body), "-H", "inference-header-content-length: 0", "-H", "content-type: application/octet-stream", url]
+        output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        done, rate, _ = parse(output)
+        return done, 0, done / rate
+
+
 class Streams(Bench):
     """The same with one stream a connection, whose messages are sent as its windows allow."""
 
@@ -212,9 +238,9 @@ def grpc(report: Report, folder: Path) -> None:
 
 
 def rest(report: Report, folder: Path) -> None:
-    """the same over HTTP/1.1, as binary data"""
+    """the same over HTTP/1.1, as binary data; what is in flight on eight connections over HTTP/2"""
     with serving(folder) as (server, _):
-        overloaded(report, "rest", Bench(server, f"http://{server.http}", folder, report.seconds))
+        overloaded(report, "rest", Rest(server, folder, report.seconds))
 
 
 def streams(report: Report, folder: Path) -> None:
