@@ -217,7 +217,8 @@ def test_a_search_that_nothing_keeps(bench) -> None:
 def test_a_stress(bench) -> None:
     # Counted, not timed: on a busy machine 0.2 s can be over before anything is answered.
     done, report = bench("slow", "--stress", "--requests", "20", "--warm-up", "0s", "--quiet")
-    assert (done.returncode, report["kind"]) == (0, "stress"), done.stderr
+    assert done.returncode in (0, 4), done.stderr  # a late generator leaves doubts
+    assert report["kind"] == "stress"
     found, loads = report["summary"], [measured["load"] for measured in report["measurements"]]
     assert len(found["closed"]) == sum(not load["rate"] for load in loads) >= 3
     assert len(found["open"]) == sum(load["rate"] > 0 for load in loads) >= 6

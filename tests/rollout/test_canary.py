@@ -465,7 +465,7 @@ class TestPairs:
         assert flips.says.startswith("no response has a decision to compare: ") is not passes
 
     def test_a_process_that_cannot_load_allows_no_step(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(child_process, "_python", lambda: ["false"])
+        monkeypatch.setattr(child_process, "interpreter", lambda: ["false"])
         start(caller, errors=1.0, p99=1.0, flips=0.5, dwell_s=0)
         until(lambda: "nothing can be compared" in status(caller).reason)
         assert status(caller).reason.endswith("version 2: its process ended while it loaded the model")
