@@ -12,7 +12,7 @@ from inferd._core.http.head import Head
 from inferd._core.tensor.tensor import Signature
 from inferd.errors import InvalidArgument, RequestError
 from inferd.protocol import inference
-from inferd.serving.rest.raw_body import is_raw, tensors_of
+from inferd.serving.rest.raw_body import begins_with_brace, is_raw, tensors_of
 
 MODULES = ()
 LINES = ("inferd.serving.rest.raw_body",)
@@ -49,6 +49,9 @@ def check(data: bytes) -> None:
         try:
             tensors = tensors_of(one, head, body)
         except InvalidArgument:
+            continue
+        if tensors is None:  # the protocol's own JSON, as text/plain
+            assert (head.content_type, begins_with_brace(body)) == (b"text/plain", True)
             continue
         assert tensors
         for name, datatype, shape, content in tensors:

@@ -44,14 +44,16 @@ def check(data: bytes) -> None:
 def fits_json(array: Any, word: str) -> bool:
     if word == "BYTES":
         return all(isinstance(each, str) or each.decode(errors="ignore").encode() == each for each in array.reshape(-1))
-    return word not in ("FP16", "BF16") and bool(np.isfinite(array).all())
+    return word not in ("FP16", "BF16")
 
 
 def same(data: list[Any], array: Any, word: str) -> bool:
     if word == "BYTES":
         return data == [each if isinstance(each, str) else each.decode() for each in array.reshape(-1)]
     if array.dtype.kind == "f":
-        return np.array(data, np.float64).astype(array.dtype).tobytes() == array.tobytes()
+        read = np.array(data, np.float64).astype(array.dtype)
+        numbers = ~np.isnan(array)  # one NaN is as good as another
+        return bool(np.isnan(read[~numbers.reshape(-1)]).all()) and read[numbers.reshape(-1)].tobytes() == array[numbers].tobytes()
     assert set(map(type, data)) <= {bool if word == "BOOL" else int}
     return data == array.reshape(-1).tolist()
 
