@@ -138,11 +138,12 @@ class Rest(Bench):
             found = super().closed(connections, in_flight, seconds)
             self.requests = int(found.served * seconds)
             return found
-        return measured(self.pid, 0.0, lambda: self._h2load(connections, in_flight))
+        self._h2load(connections, in_flight, 0)  # warms up, as the loads before do on the other transports
+        return measured(self.pid, 0.0, lambda: self._h2load(connections, in_flight, self.requests))
 
-    def _h2load(self, connections: int, in_flight: int) -> tuple[int, int, float]:
+    def _h2load(self, connections: int, in_flight: int, requests: int) -> tuple[int, int, float]:
         url = f"{self.target}/v2/models/pool/infer"
-        words = ["h2load", "-c", str(connections), "-m", str(in_flight), "-n", str(max(self.requests, 2 * connections * in_flight))]
+        words = ["h2load", "-c", str(connections), "-m", str(in_flight), "-n", str(max(requests, 2 * connections * in_flight))]
         words += ["-d", str(self.body), "-H", "inference-header-content-length: 0", "-H", "content-type: application/octet-stream", url]
         output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         done, rate, _ = parse(output)

@@ -14,7 +14,8 @@ __all__ = ["SCHEMES", "check_url", "is_url", "split_url", "without_secrets"]
 SCHEMES = ("s3", "gs", "az", "http", "https", "oci")
 _BEGINS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # In any text, another program's error for one: the user and password of a URL, and what follows its path, which may be a signature.
-_SECRETS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^/?#\s\"'<>]*@)?(?P<rest>[^?#\s\"'<>]*)(?P<query>[?#][^\s\"'<>)]*)?")
+# A scheme has a limit, so that a long text costs a time that grows with its length, and not with the square of it.
+_SECRETS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31}://)(?:[^/?#\s\"'<>]*@)?(?P<rest>[^?#\s\"'<>]*)(?P<query>[?#][^\s\"'<>)]*)?")
 
 
 def is_url(text: str) -> bool:

@@ -439,7 +439,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             words={"auto": 0},
         ),
     ] = 0
-    max_concurrent_streams: Annotated[int, about("connections", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
+    max_concurrent_streams: Annotated[int, about("connections", "Open requests of one connection.", ge=1, le=1_000_000)] = 512
     max_total_streams: Annotated[
         int,
         about(

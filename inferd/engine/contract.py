@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from inferd.engine.backend import versions
+from inferd.engine.kept_file import append, read
 from inferd.engine.probe import Proof, Rows
 from inferd.log import LIMITED
 
@@ -100,8 +101,7 @@ class Contracts:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab", buffering=0) as file:
-                file.write(msgspec.json.encode(_Line(key, contract)) + b"\n")
+            append(self._path, msgspec.json.encode(_Line(key, contract)) + b"\n", sync=False)
         except OSError as error:
             log.info("results of checks cannot be written to '%s': %s", self._path, error.strerror, extra=LIMITED)
 
@@ -118,6 +118,6 @@ class Contracts:
         try:
             if self._path.stat().st_size > MAX_FILE_BYTES:
                 os.truncate(self._path, 0)
-            return self._path.read_bytes().splitlines()
+            return read(self._path).splitlines()
         except OSError:  # there is none
             return []

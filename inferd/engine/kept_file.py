@@ -56,14 +56,15 @@ def replace(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
-def append(path: Path, line: bytes) -> None:
-    """Adds a line, which the disk has then. Raises OSError."""
+def append(path: Path, line: bytes, *, sync: bool = True) -> None:
+    """Adds a line. sync: the disk has it then. Raises OSError: at once for what is no regular file, such as a FIFO."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     with open(descriptor, "ab") as file:
         _check_regular(descriptor)
         file.write(line)
         file.flush()
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
 
 
 def read(path: Path) -> bytes:

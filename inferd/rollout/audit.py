@@ -80,9 +80,9 @@ class Audit:
         return ""
 
     def _write(self, line: bytes) -> None:
-        """All of a line or nothing. Raises OSError."""
+        """All of a line or nothing. Raises OSError: at once for a FIFO that nobody reads."""
         assert self.path is not None
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         try:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(descriptor, fcntl.LOCK_EX)

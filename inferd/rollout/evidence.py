@@ -13,7 +13,7 @@ Never in here: models, requests, clocks, what is decided.
 from __future__ import annotations
 
 from math import lgamma, log, log1p, sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["GROUPS", "Band", "Excess", "MeanShift", "quantile_threshold", "rate_band", "rate_evidence"]
+__all__ = ["GROUPS", "LARGEST", "Band", "Count", "Excess", "MeanShift", "quantile_threshold", "rate_band", "rate_evidence"]
 
 PRIOR = 0.5  # both parameters of the Beta distribution that rates are mixed by: Jeffreys' choice
 BISECTIONS = 60  # halvings of [0, 1]: below the precision of a float
@@ -31,6 +31,9 @@ BLOCK_S = 1.0  # the shortest block of time: a longer fault counts more than onc
 BLOCK_REQUESTS = 64.0  # that a block weighs at most
 GROUPS = 64  # of keys
 MAX_BET = 0.5  # of an empirical Bernstein sequence
+LARGEST = 1e18  # figure that is kept: its square is a number, too
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 _STAKES = 2.0 ** -np.arange(8)  # down to one for which a block of BLOCK_REQUESTS is not too much
 _LOG_STAKE_WEIGHTS = -np.log(np.arange(1, 9))  # most faults come one by one
@@ -43,6 +46,12 @@ class Band(NamedTuple):
 
     low: float
     high: float
+
+
+def _check(name: str, figures: Sequence[float] | Sequence[Sequence[float]], shape: tuple[int, ...]) -> None:
+    found = np.array(figures, dtype=float)
+    if found.shape != shape or not (np.abs(found) <= LARGEST).all():
+        raise ValueError(f"{name}: expected finite numbers, as many as {shape}")
 
 
 def _log_beta(a: float, b: float) -> float:
@@ -127,15 +136,25 @@ class Excess(msgspec.Struct):
     """
 
     limit: float
-    candidate_count: int = 0
-    candidate_events: int = 0
-    stable_count: int = 0
-    stable_events: int = 0
+    candidate_count: Count = 0
+    candidate_events: Count = 0
+    stable_count: Count = 0
+    stable_events: Count = 0
     open_s: float = 0.0  # how long the open block is open
     open: list[list[float]] = msgspec.field(default_factory=lambda: [[0.0] * (GROUPS + 1) for _ in range(4)])  # its counts and events
     log_capital: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(_STAKES))  # for each stake
     groups: list[list[float]] = msgspec.field(default_factory=lambda: [[0.0] * GROUPS for _ in range(3)])  # of each: a, h and pull
     sums: list[float] = msgspec.field(default_factory=lambda: [0.0] * 7)  # over blocks: a, h, a a, a h, h h, variance of each arm
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for figures that no requests make: a file may hold them."""
+        if self.candidate_events > self.candidate_count or self.stable_events > self.stable_count:
+            raise ValueError("expected at most as many events as requests")
+        _check("open", self.open, (4, GROUPS + 1))
+        _check("log_capital", self.log_capital, _STAKES.shape)
+        _check("groups", self.groups, (3, GROUPS))
+        _check("sums", self.sums, (7,))
+        _check("limit, open_s", [self.limit, self.open_s], (2,))
 
     def add(self, candidate: Tally, stable: Tally, seconds: float) -> None:
         """Takes requests that were answered since the last call, `seconds` ago."""
@@ -233,12 +252,18 @@ class MeanShift(msgspec.Struct):
     """
 
     alpha: float
-    count: int = 0
+    count: Count = 0
     total: float = 0.5  # of the scaled numbers, with one of 1/2 ahead of them
     squares: float = 0.25  # of their distances to the mean before, with a variance of 1/4 ahead
     bets: float = 0.0
     weighted: float = 0.0
     doubt: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for figures that no numbers make: a file may hold them."""
+        _check("of the mean", [self.alpha, self.total, self.squares, self.bets, self.weighted, self.doubt], (6,))
+        if not 0 < self.alpha < 1 or min(self.total, self.squares, self.bets) < 0 or (self.count and not self.bets):
+            raise ValueError("alpha, total, squares, bets: expected positive numbers")
 
     def add(self, value: float) -> None:
         """Takes one more number; one outside of [-1, 1] counts as the nearer end, and NaN as 1."""

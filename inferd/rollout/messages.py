@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from inferd.diff.outputs import Difference
+from inferd.rollout.evidence import Count
 from inferd.rollout.shift import OutputShift
 from inferd.rollout.state import Evidence
 
@@ -27,8 +28,8 @@ class Worst(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct):
     """What comparing has found in all processes of this candidate so far."""
 
-    compared: int = 0  # requests with a response of the stable version, and a response or an error of the candidate
-    failed: int = 0  # of these, those with an error
+    compared: Count = 0  # requests with a response of the stable version, and a response or an error of the candidate
+    failed: Count = 0  # of these, those with an error
     error: str = ""  # the last one
     total: Difference = msgspec.field(default_factory=Difference)  # of all others
     shifts: dict[str, OutputShift] = {}  # of these, by output; those of floats alone

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import enum
 from math import exp, log
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 
-from inferd.rollout.evidence import GROUPS, Band, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
+from inferd.rollout.evidence import GROUPS, LARGEST, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
 
 __all__ = ["ALPHA", "UNJUDGED", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "by_group", "odds", "percent"]
 
@@ -119,13 +119,13 @@ class Counts(NamedTuple):
 class Seen(msgspec.Struct):
     """All that a canary has seen: what a restart has to find again."""
 
-    step: int = 0
-    step_s: float = 0.0  # how long it is at this step
+    step: Annotated[int, msgspec.Meta(ge=0)] = 0
+    step_s: Annotated[float, msgspec.Meta(ge=0.0, le=LARGEST)] = 0.0  # how long it is at this step
     excess: dict[str, Excess] = {}  # of errors, p99 and outcome, by guard; errors are counted without a guard, too
     most: Excess = msgspec.field(default_factory=lambda: Excess(0.0))  # of errors over MOST of all, or over the stable ones
-    threshold_ns: int = 0  # the stable p99, frozen; 0: not yet
-    compared: int = 0  # requests with a decision
-    flips: int = 0
+    threshold_ns: Count = 0  # the stable p99, frozen; 0: not yet
+    compared: Count = 0  # requests with a decision
+    flips: Count = 0
     mean: MeanShift | None = None
 
 

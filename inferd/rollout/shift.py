@@ -44,6 +44,11 @@ class OutputShift(msgspec.Struct):
     squares: float = 0.0  # the sum of their squared distances to it
     spread: float = 0.0  # 0: it is not frozen yet
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for figures that no responses make: a file may hold them."""
+        if self.spread < 0 or (self.places and not self.spread) or min(self.width, self.learned, self.values, self.squares) < 0:
+            raise ValueError("spread, width, learned, values, squares: expected numbers from 0, and a spread where there are places")
+
     def add(self, expected: Array, got: Array, word: str) -> None:
         """One request: arrays of one shape, of the stable version and of the candidate. word: their datatype."""
         if not expected.size:

@@ -19,7 +19,7 @@ from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.log import LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = [
@@ -163,11 +163,16 @@ def merged(table: Table, known: Table) -> Table:
     return {**table, **{rollout.model: rollout for rollout in news}}
 
 
-def _rollout(model: str, raw: msgspec.Raw) -> Rollout | str:
+def _no_check(rollout: Rollout) -> None:
+    """For files whose rollouts do not go on."""
+
+
+def _rollout(model: str, raw: msgspec.Raw, check: Callable[[Rollout], None]) -> Rollout | str:
     """An entry of the file, or why it is none."""
     try:
         found = msgspec.json.decode(raw, type=Rollout)
-    except (msgspec.DecodeError, RecursionError) as error:
+        check(found)
+    except (ValueError, RecursionError) as error:
         return str(error)
     if found.model != model:
         return f"model: expected the key {model[:100]!r}, got {found.model[:100]!r}"
@@ -175,10 +180,11 @@ def _rollout(model: str, raw: msgspec.Raw) -> Rollout | str:
 
 
 class RolloutFile:
-    """Where a table is kept. path: None: nowhere, so that a restart forgets all rollouts."""
+    """Where a table is kept. path: None: nowhere, so that a restart forgets all rollouts. check: raises ValueError for a rollout that
+    cannot go on from its memory."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, check: Callable[[Rollout], None] = _no_check) -> None:
+        self.path, self._check = path, check
         self._kept: Table = {}  # where there is no file
 
     def read(self) -> Table:
@@ -204,7 +210,7 @@ class RolloutFile:
 
     def _rollouts(self, written: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Rollout]]:
         for model, raw in written.items():
-            found = _rollout(model, raw)
+            found = _rollout(model, raw, self._check)
             if isinstance(found, Rollout):
                 yield model, found
                 continue
@@ -219,7 +225,7 @@ class RolloutFile:
             return
         path = self.path.with_name(self.path.name + LEFT_OUT)
         for model, raw in written.items():
-            if not isinstance(_rollout(model, raw), Rollout):
+            if not isinstance(_rollout(model, raw, self._check), Rollout):
                 append(path, msgspec.json.encode({"model": model, "entry": raw}) + b"\n")
                 log.error("rollouts: '%s': the entry of model %r was moved to '%s'", self.path, model, path)
 

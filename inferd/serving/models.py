@@ -23,6 +23,7 @@ from inferd.rollout import audit, state
 from inferd.rollout.audit import Audit
 from inferd.rollout.kinds import KINDS
 from inferd.rollout.ledger import Ledger
+from inferd.rollout.memory import check_memory
 from inferd.rollout.rollouts import Rollouts
 from inferd.rollout.state import RolloutFile
 from inferd.serving.memory import giving_back, watch_heap
@@ -79,7 +80,7 @@ class Models:
         changing = self._lifecycle if self._mode != "none" else None
         self.control = ModelControl(changing, explicit=self._mode == "explicit")
         kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
-        self._rollouts_file = RolloutFile(kept[0])
+        self._rollouts_file = RolloutFile(kept[0], check_memory)
         processes = max(settings.workers, 1)  # a worker's settings have the number of all
         ledger = Ledger(self._rollouts_file, Audit(kept[1]))
         self.rollouts = Rollouts(repository, changing, loop, ledger, KINDS, processes, settings.max_rollouts)

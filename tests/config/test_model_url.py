@@ -41,6 +41,8 @@ def test_a_wrong_url_is_an_error_without_its_secrets(text: str, said: str) -> No
         ("https://host/a.onnx?sig=1#x", "https://host/a.onnx?..."),
         ("error for url (https://u:p@h/x?sig=1): timed out", "error for url (https://h/x?...): timed out"),
         ("'https://h/a?b' and 'https://h/c?d'", "'https://h/a?...' and 'https://h/c?...'"),
+        ("9http://u:p@h", "9http://h"),
+        ("a" * (4 << 20), "a" * (4 << 20)),  # a store's own words: hours, were their length squared
     ],
 )
 def test_secrets_are_not_shown(text: str, shown: str) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from inferd.engine import kept_file
+from inferd.engine.contract import Contract, Contracts
 from inferd.engine.labels import LabelFile
+from inferd.engine.probe import Rows
 from inferd.errors import ConfigError
-from inferd.rollout.state import RolloutFile
+from inferd.rollout.audit import Audit
+from inferd.rollout.state import Kind, Rollout, RolloutFile
 
 
 @pytest.mark.parametrize("kind", [LabelFile, RolloutFile])
@@ -18,6 +21,16 @@ def test_a_fifo_is_an_error_at_once(tmp_path: Path, kind: type[LabelFile | Rollo
     os.mkfifo(path := tmp_path / "state.json")
     with pytest.raises(ConfigError, match=r"state.json' cannot be read: expected a regular file"):
         kind(path).read()
+
+
+def test_a_fifo_that_nobody_reads_holds_up_no_writer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The results of checks, and the audit log."""
+    os.mkfifo(path := tmp_path / "state")
+    Contracts(path).keep("key", Contract(True, Rows.INDEPENDENT))
+    audit = Audit(path)
+    audit.append("stop", Rollout(id="0" * 16, model="m", kind=Kind.SHADOW, stable=1, candidate=2), 0)
+    assert (audit.failures, audit.owes) == (1, True)
+    assert "No such device or address; the decision:" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [LabelFile, RolloutFile])
