@@ -46,6 +46,7 @@ LIMITS = {"1 GiB": 1 << 30, "64 MiB": 64 << 20}
 MORE_MIB = 200  # than the limit
 MiB = 1 << 20
 MOST_STREAMS = 240  # of a connection, that are left
+MOST_LEFT = 500  # connections of one attacker that wait in the middle of a body
 OPENING_A_STREAM = Request({":method": "POST", ":path": workloads.STREAM_PATH, **GRPC})
 OPENING_A_CALL = Request({":method": "POST", ":path": workloads.INFER_PATH, **GRPC})
 MAX_FRAME_NBYTES = 16 << 10  # until the server has changed it
@@ -405,6 +406,8 @@ class LeavingBodies:
                 self.unsent = self.unsent[self.socket.send(self.unsent) :]
             elif self.is_left:
                 self.left.append(self.socket)
+                if len(self.left) > MOST_LEFT:
+                    self.left.pop(0).close()
                 self._connect()
             elif self.socket.recv(1 << 16):  # the response to the whole one
                 self.unsent, self.is_left = memoryview(self.begun), True

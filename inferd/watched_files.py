@@ -39,8 +39,8 @@ def require_secret(path: str, setting: str) -> None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path has such characters"
         raise ConfigError(
-            f"{setting}: expected the path of a file, got one that is not to be had ({why}); it is not repeated here, for it may be the "
-            "secret itself"
+            f"{setting}: expected the path of a file that can be read: {why}; the path is not repeated here, for it may be the secret "
+            "itself"
         ) from None
 
 

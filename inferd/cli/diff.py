@@ -165,7 +165,12 @@ def diff(
             elif place.is_dir():
                 requests = requests_in(place, before.description, rows, cast, notices, first)
             else:
-                raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; there is none of this name")
+                got = (
+                    "this is a file of another kind; put it into a folder, and name that"
+                    if place.is_file()
+                    else "there is none of this name"
+                )
+                raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; {got}")
         else:
             requests = random_requests(before.description, count or 0, shapes, seed, notices)
         report = run(

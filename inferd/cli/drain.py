@@ -40,7 +40,7 @@ def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
     try:
         handle = os.pidfd_open(number)  # from now on the number is that process, whoever gets it next
     except ProcessLookupError:
-        raise InferdError(f"there is no process {number}; the server has ended") from None
+        raise InferdError(f"there is no process {number}: the server ended before, or the number is wrong") from None
     ended = select.poll()
     ended.register(handle, select.POLLIN)
     try:

@@ -25,7 +25,7 @@ MEANINGS = {
     OK: "done, and the verdict, if there is one, is good",
     FAILED: "the verdict is bad, a request was rejected, or something that was asked for is not there",
     USAGE: "a wrong flag, setting, model configuration or file; nothing was done",
-    UNABLE: "it could not begin: the machine says no, or something is not installed",
+    UNABLE: "it could not begin: a port, memory, a right or a library is missing",
     INCONCLUSIVE: "it was done, and there is no verdict: measure longer, or with more data",
     INTERRUPTED: "Ctrl-C; a measurement also on SIGTERM and SIGHUP, after its report",
 }
@@ -84,7 +84,7 @@ COMMANDS: dict[str, dict[ExitCode, str]] = {
     "health": {OK: "SERVING", FAILED: "all else, no response included"},
     "models": ASKS,
     "rollout": ASKS,
-    "record": {OK: "shown or written", FAILED: "a record that cannot be read, or a file that cannot be written"},
+    "record": {OK: "shown or written", FAILED: "a file that cannot be written"},
     "drain": {OK: "the server has ended", FAILED: "it did not end in time, or was cut off"},
     "features": {
         OK: "written, and the responses are scikit-learn's",

@@ -90,9 +90,7 @@ def correct(report: Report) -> list[tuple[str, Word, str]]:
     if chance < 1 - CONFIDENCE and new < old:
         return [("truth", Word.WORSE, said)]
     if new - old - spread < -report.limits.max_worse:
-        return [
-            ("truth", Word.INCONCLUSIVE, f"{said}, which {rows:,} rows cannot hold against the limit of {percent(report.limits.max_worse)}")
-        ]
+        return [("truth", Word.INCONCLUSIVE, f"{said}; {rows:,} rows are too few for the limit of {percent(report.limits.max_worse)}")]
     return [("truth", Word.SAME, said)]
 
 
@@ -138,7 +136,7 @@ def predictions(report: Report) -> list[tuple[str, Word, str]]:
         said = f"NEW decides {difference.flipped:,} of {count:,} requests differently ({percent(difference.flipped / count)})"
         said = f"{said}{sureness(report)}{never(report)}" if flips else f"all {count:,} requests get the same decision"
         if word is Word.INCONCLUSIVE:
-            said += f", which {count:,} requests cannot hold against the limit of {100 * limits.max_flips:g} %"
+            said += f"; {count:,} requests are too few for the limit of {100 * limits.max_flips:g} %"
         checks.append(("decisions", Word.SAME if told else word, said))
     word = judged(difference.changed, count, limits.max_changed)
     if difference.changed:

@@ -437,8 +437,8 @@ def _evidence(found: policy.Finding, told: str) -> Evidence:
     low, high = found.band
     bound = f"{found.bound:.3g} spreads" if found.kind is Kind.MEAN else policy.percent(found.bound)
     says = (
-        f"the next step asks for an upper bound of {bound}; the evidence that the limit is passed is {policy.odds(found.e_value)}, "
-        f"and the canary rolls back at {policy.odds(found.rolls_back_at)}"
+        f"the next step asks for an upper bound of {bound}; there is {policy.strength(found.e_value, found.rolls_back_at)} of the evidence "
+        f"that rolls the canary back, which 1 of {found.rolls_back_at:.0f} versions at the limit would show"
     )
     says = f"{told}; {says}" if told else says
     return Evidence(found.kind.value, found.count, found.estimate, low, high, found.limit, verdict, says)

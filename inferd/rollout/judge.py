@@ -84,7 +84,7 @@ def described(difference: Difference) -> str:
     for name, output in difference.outputs.items():
         said += [f"{name}: {words}" for words in output.mismatches]
         if output.flips:
-            by = f", by {output.max_flip_margin:.3g}" if output.max_flip_margin else ""  # a label has no margin
+            by = f"; the old decision led by {output.max_flip_margin:.3g}" if output.max_flip_margin else ""  # a label has no margin
             said.append(f"{name}: {output.flips} of {output.decisions} decisions flipped{by}")
         elif output.changed_rows:
             said.append(f"{name}: differs by {output.max_absolute:.3g}" if output.values else f"{name}: differs")

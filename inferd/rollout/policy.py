@@ -24,7 +24,21 @@ import numpy as np
 
 from inferd.rollout.evidence import GROUPS, LARGEST, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
 
-__all__ = ["ALPHA", "UNJUDGED", "Counts", "Decision", "Finding", "Guard", "Kind", "Plan", "Policy", "Seen", "by_group", "odds", "percent"]
+__all__ = [
+    "ALPHA",
+    "UNJUDGED",
+    "Counts",
+    "Decision",
+    "Finding",
+    "Guard",
+    "Kind",
+    "Plan",
+    "Policy",
+    "Seen",
+    "by_group",
+    "percent",
+    "strength",
+]
 
 ALPHA = 0.05  # of all guards in all processes together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
@@ -249,7 +263,8 @@ class Policy:
         last = seen.step + 1 >= len(plan.steps)
         for each in findings:
             if each.fails:
-                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: evidence {odds(each.e_value)} against keeping the limit", findings)
+                rare = f"a version that keeps the limit shows this in at most 1 of {min(each.e_value, 1e6):,.0f} canaries"
+                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: {rare}", findings)
         waits = [each for each in findings if not each.passes]
         if not waits and seen.step_s >= plan.dwell_s and not last:
             if not plan.is_judged:
@@ -277,11 +292,11 @@ class Policy:
             self.seen.step, self.seen.step_s = min(step, len(self.plan.steps) - 1), 0.0
 
 
-def odds(e_value: float) -> str:
-    """An e-value for people."""
-    if e_value < 1.0:
+def strength(e_value: float, enough: float) -> str:
+    """An e-value for people: how much of the evidence there is that would be enough. A logarithm grows as evidence does."""
+    if e_value <= 1.0:
         return "none"
-    return "more than a million : 1" if e_value > 1e6 else f"{e_value:.0f} : 1" if e_value >= 100 else f"{e_value:.3g} : 1"
+    return f"{min(log(e_value) / log(enough), 1.0):.0%}"
 
 
 def percent(share: float) -> str:

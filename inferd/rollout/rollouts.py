@@ -193,13 +193,15 @@ class Rollouts:
         place = await asyncio.to_thread(self.lifecycle.place, model)
         there = sorted(() if place is None else place.files)
         others = [version for version in there if version != stable]
+        if not others:
+            raise NotFound(
+                f"candidate_version: model '{model}' has version {stable} alone, which gets the requests; add the folder of another"
+            )
         if candidate and candidate not in others:
             why = f"model '{model}' has no such version"
             if candidate == stable:
                 why = f"requests get it already; where an earlier version is to be compared with it, move the label '{STABLE}' there first"
-            raise InvalidArgument(f"candidate_version: expected one of {', '.join(map(str, others)) or 'none'}, got {candidate}: {why}")
-        if not others:
-            raise NotFound(f"candidate_version: model '{model}' has version {stable} alone; add the folder of another one")
+            raise InvalidArgument(f"candidate_version: expected one of {', '.join(map(str, others))}, got {candidate}: {why}")
         return stable, candidate or others[-1]
 
     def _check_begun(self, model: str) -> None:

@@ -131,6 +131,8 @@ class Access:
         tokens = self._file.read_again(partial(self._tokens_again, now_s), asked, "the tokens that were read before stay")
         if tokens is None or tokens == self._tokens:
             return False
+        if self._tokens.control and not tokens.control:
+            log.warning("no token has `control` before it any more: each of them may change models and rollouts from now on")
         self._tokens = tokens
         log.info("%d tokens were read again", len(tokens.known), extra=event("tokens_reloaded", tokens=len(tokens.known)))
         return True

@@ -74,7 +74,7 @@ def test_files_that_settings_name_are_looked_for(call, tmp_path: Path) -> None:
         assert done.returncode == 1
         said = " ".join((done.stdout + done.stderr).split())
         assert "tls_client_ca (--tls-client-ca): there is no file 'ca.pem'" in said
-        assert "tls_key (--tls-key): expected the path of a file, got one that is not to be had" in said
+        assert "tls_key (--tls-key): expected the path of a file that can be read" in said
         assert f"pid_file (--pid-file): there is no folder '{tmp_path}/none'" in said
         assert f"listen (--listen): there is no folder '{tmp_path}/gone'" in said
         assert "tls_cert (--tls-cert):" not in said

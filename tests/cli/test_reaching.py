@@ -124,12 +124,12 @@ def test_a_key_in_place_of_its_file_is_repeated_nowhere(call, verb: str, key: st
     rest = () if verb == "health" else ("identity",)
     done = call(verb, "localhost:1", *rest, "--tls-cert", "absent.pem", "--tls-key", key)
     assert done.returncode == 2
-    assert "--tls-key: expected the path of a file, got one that is not to be had" in done.stderr
+    assert "--tls-key: expected the path of a file that can be read" in done.stderr
     assert "c2Vj" not in done.stderr + done.stdout
 
 
 def test_no_token_in_the_file(tmp_path: Path) -> None:
-    missing = r"^--token-file: expected the path of a file, got one that is not to be had \(No such .*\); it is not repeated here"
+    missing = r"^--token-file: expected the path of a file that can be read: No such .*; the path is not repeated here"
     for content, says in ((None, missing), ("# nothing\n\n", "expected a token in a line, got none")):
         path = tmp_path / "token"
         if content is not None:

@@ -144,9 +144,7 @@ def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:
 def test_a_secret_in_place_of_its_file_is_repeated_nowhere(call, flag: str, secret: str) -> None:
     done = call("serve", MODELS, *FREE_PORTS, "--tls-cert", "absent.pem", "--tls-key", MODELS, flag, secret)
     assert done.returncode == 2, done.stderr
-    assert re.search(
-        r"(token_file|tls_key) \(--t.*\): expected the path of a file, got one that is not to be had \(.*; it is not", done.stderr
-    )
+    assert re.search(r"(token_file|tls_key) \(--t.*\): expected the path of a file that can be read: .*; the path is not", done.stderr)
     assert "c2Vj" not in done.stderr + done.stdout
 
 

@@ -90,7 +90,7 @@ def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word):
     found = report(of(0, 100), truth=Truth("p", both=rows - 4, only_old=4), limits=Limits(max_worse=limit))
     said = {name: said for name, _, said in found.checks}["truth"]
     assert found.word is word
-    assert ("which 89 rows cannot hold against the limit of 5 %" in said) == (word is Word.INCONCLUSIVE)
+    assert ("; 89 rows are too few for the limit of 5 %" in said) == (word is Word.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (5, 5), (9, 1), (1, 9), (40, 55), (300, 220), (2000, 1)])

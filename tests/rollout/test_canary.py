@@ -221,7 +221,7 @@ class TestSeveralProcesses:
         """Three quarters of 1/20 are for errors: 1 : 26.7 in one process."""
         served.on_loop(lambda: setattr(served.server._models.rollouts, "processes", 3))
         start(caller, **QUIET)
-        until(lambda: any(each.explanation.endswith("rolls back at 80 : 1") for each in status(caller).evidence))
+        until(lambda: any(each.explanation.endswith("which 1 of 80 versions at the limit would show") for each in status(caller).evidence))
 
 
 class TestDecisions:

@@ -187,7 +187,7 @@ def test_wrong_responses_are_found_and_the_worst_are_named(folder: Path, caller:
     (flips,) = [each for each in status.evidence if each.guard == "flips"]
     assert flips.estimate == 1
     assert flips.explanation.startswith("worst: request 'r")
-    assert "y: 1 of 1 decisions flipped, by 15" in flips.explanation
+    assert "y: 1 of 1 decisions flipped; the old decision led by 15" in flips.explanation
 
 
 def test_errors_of_a_candidate_are_its_own(folder: Path, served: ServerFixture, caller: Caller) -> None:

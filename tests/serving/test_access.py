@@ -648,7 +648,9 @@ CHANGES = (
 )
 
 
-def test_changes_are_kept_to_control_tokens(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+def test_changes_are_kept_to_control_tokens(
+    model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
     """A connection that has shown a good token does not get past this, nor does REST on the same server."""
     path = write_tokens(tmp_path / "tokens", TOKEN, f"control  {OTHER_TOKEN}")
     with ServerFixture(model, transport=transport, token_file=str(path), http_port=0) as served:
@@ -673,6 +675,7 @@ def test_changes_are_kept_to_control_tokens(model: Path, transport: str, tmp_pat
         write_tokens(path, TOKEN)
         served.on_loop(served.server.reload)
         assert code_of(lambda: call(channel, CHANGES[0], **bearer(TOKEN))) == "UNAVAILABLE", "without such a line each may"
+        assert "each of them may change models and rollouts from now on" in caplog.text
 
 
 def test_whatever_changes_models_or_rollouts_is_kept() -> None:

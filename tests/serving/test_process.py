@@ -604,7 +604,7 @@ def test_drain_ends_nobody_else(tmp_path: Path) -> None:
         (("--pid-file", "none"), 1, "--pid-file none: there is none; the server has ended, or was started with another --pid-file"),
         (("--pid-file", "."), 2, "--pid-file .: cannot be read: Is a directory"),
         (("--pid-file", "pid"), 2, "--pid-file pid: expected the number of a process, got 'none'"),
-        ((str((1 << 22) + 5),), 1, "there is no process 4194309; the server has ended"),
+        ((str((1 << 22) + 5),), 1, "there is no process 4194309: the server ended before, or the number is wrong"),
     ):
         done = run("drain", *arguments, folder=tmp_path)
         assert done.returncode == code, done.stderr
