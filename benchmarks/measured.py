@@ -97,6 +97,12 @@ PUBLISHED = (
         "<!-- written by benchmarks/measured.py -->\n",
     ),
     Published(
+        ROOT / "benchmarks" / "history" / "large_requests.jsonl",
+        ("grpc", "rest", "streams", "left"),
+        ROOT / "docs" / "performance.md",
+        "<!-- written by benchmarks/measured.py large_requests -->\n",
+    ),
+    Published(
         ROOT / "benchmarks" / "history" / "tls_cost.jsonl",
         ("requests", "image", "handshakes", "idle"),
         ROOT / "docs" / "performance.md",
