@@ -55,6 +55,7 @@ MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not f
 NEVER_MS = 2**31 - 1  # as grpc says it
 READ = 256  # certificates that were read last: grpc shows one at each call
 MAX_TOLD = 1024  # connections that the log has named the client of; one that has not asked for so many others is named again
+ENDED_TIMES = 2  # so many streams for each that may be open: gRPC counts one that has ended a while longer, and would reset the next
 DRAIN_STALL_S = 1.0  # a drain waits no longer than this for the next message of a stream
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
 COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
@@ -126,7 +127,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             options=(
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
-                ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+                ("grpc.max_concurrent_streams", ENDED_TIMES * settings.max_concurrent_streams),
                 # Above the first a request may be rejected, above the second it is. Alike: the limit is the limit.
                 ("grpc.max_metadata_size", settings.max_header_bytes),
                 ("grpc.absolute_max_metadata_size", settings.max_header_bytes),

@@ -139,8 +139,8 @@ cdef class ReceiveAdmission(Admission):
                 call.credited(None)
 
     def look(self):
-        """Takes the place of each message whose client does not send what it may, or that waits for its model, and what is reserved for it.
-        The client has its credit: what still comes is taken, and charged as it comes."""
+        """Takes the place of each message that stands still: its client sends too little, or it waits for its model. The memory that was
+        reserved for it goes, too. The client keeps its credit, so bytes that still come are taken, and charged as they come."""
         cdef PyObject *behind
         cdef Message message
         self.looking = bool(self.waiting)
