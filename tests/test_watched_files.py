@@ -122,7 +122,9 @@ def test_a_pipe_in_place_of_a_file_holds_up_nobody(tmp_path: Path, caplog: pytes
 
 @pytest.mark.parametrize(("given", "why"), [("c2VjcmV0", "No such"), ("c2VjcmV0" * 40, "File name too"), ("c2Vj\0cmV0", "no path")])
 def test_a_secret_in_place_of_its_file_is_not_repeated(given: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^setting: expected the path of a file that can be read: {why}.*the secret itself$") as rejected:
+    with pytest.raises(
+        ConfigError, match=rf"^setting: expected the path of a file that can be read: {why}.*the secret itself$"
+    ) as rejected:
         require_secret(given, "setting")
     assert "c2Vj" not in str(rejected.value)
 
