@@ -252,9 +252,12 @@ def join(outputs: Mapping[str, OutputDifference], flips: Mapping[str, Flips | No
         if first is None or any(len(made.changed) != len(first.changed) for made in others.values()):
             continue
         # Scores know of ties and margins, and labels of neither.
-        tied = np.stack([first.tied, *(made.tied for made in others.values())]).any(axis=0)
-        changed = np.stack([first.changed & ~tied, *(made.changed for made in others.values())]).any(axis=0)
-        margins = np.stack([first.margins, *(made.margins for made in others.values())]).max(axis=0)
+        tied = first.tied
+        for made in others.values():
+            tied = tied | made.tied
+        changed, margins = first.changed & ~tied, first.margins
+        for made in others.values():
+            changed, margins = changed | made.changed, np.maximum(margins, made.margins)
         count_flips(Flips(changed, margins, tied), outputs[main])
         for name in others:
             outputs[name].joined = True
