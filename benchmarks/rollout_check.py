@@ -466,13 +466,5 @@ def rollback(report: Report, repository: Path, state: Path, folder: Path) -> Non
 SECTIONS = {section.__name__: section for section in (streams, flips, errors, clusters, same, identical, pairs, live)}
 
 
-def main() -> int:
-    given = sections.parser("Checks the decisions of rollouts.", SECTIONS).parse_args()
-    report = Report(1, 0.0)
-    sections.run(report, SECTIONS, given.sections)
-    sections.keep(HISTORY, given, report)
-    return 0 if report.kept else 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(sections.checked("Checks the decisions of rollouts.", SECTIONS, HISTORY))

@@ -50,6 +50,15 @@ def run(report: Report, sections: Mapping[str, Section], names: Sequence[str]) -
     print("\n" + report.table())
 
 
+def checked(description: str, sections: Mapping[str, Section], history: Path) -> int:
+    """The whole of a benchmark that checks, without rounds or seconds. Its exit status: 1 where a limit was not kept."""
+    given = parser(description, sections).parse_args()
+    report = Report(1, 0.0)
+    run(report, sections, given.sections)
+    keep(history, given, report)
+    return 0 if report.kept else 1
+
+
 def keep(history: Path, given: argparse.Namespace, report: Report, programs: Mapping[str, str] = {}) -> None:
     """The line of history, unless --no-history says that there is none. What was asked stands in it by the names of the flags."""
     asked = vars(given).copy()

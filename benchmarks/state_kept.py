@@ -140,7 +140,7 @@ def killed(report: Report, folder: Path) -> None:
             last = 1 + number % 2
             answered = client.label(last, MOVED) == ""
             expected = {last} if answered else expected
-            if number % 2:  # and while they move: the last that was answered, or the one that was under way
+            if number % 2:  # and while they move: the last with a response, or the one that was under way
                 killer = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep({0.01 * number}); os.kill({pid}, 9)"])
                 while not client.label(3 - last, MOVED):
                     last, between = 3 - last, between + 1
@@ -225,13 +225,5 @@ def bucket(report: Report, folder: Path) -> None:
 SECTIONS = {section.__name__: section for section in (restart, killed, read_only, full_disk, bucket)}
 
 
-def main() -> int:
-    given = sections.parser("Are labels and rollouts kept, or is the caller told?", SECTIONS).parse_args()
-    report = Report(1, 0.0)
-    sections.run(report, SECTIONS, given.sections)
-    sections.keep(HISTORY, given, report)
-    return 0 if report.kept else 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(sections.checked("Are labels and rollouts kept, or is the caller told?", SECTIONS, HISTORY))

@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["GROUPS", "LARGEST", "Band", "Count", "Excess", "MeanShift", "quantile_threshold", "rate_band", "rate_evidence"]
+__all__ = ["GROUPS", "MAX_FIGURE", "Band", "Count", "Excess", "MeanShift", "quantile_threshold", "rate_band", "rate_evidence"]
 
 PRIOR = 0.5  # both parameters of the Beta distribution that rates are mixed by: Jeffreys' choice
 BISECTIONS = 60  # halvings of [0, 1]: below the precision of a float
@@ -31,9 +31,9 @@ BLOCK_S = 1.0  # the shortest block of time: a longer fault counts more than onc
 BLOCK_REQUESTS = 64.0  # that a block weighs at most
 GROUPS = 64  # of keys
 MAX_BET = 0.5  # of an empirical Bernstein sequence
-LARGEST = 1e18  # figure that is kept: its square is a number, too
+MAX_FIGURE = 1e18  # figure that is kept: its square is a number, too
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 _STAKES = 2.0 ** -np.arange(8)  # down to one for which a block of BLOCK_REQUESTS is not too much
 _LOG_STAKE_WEIGHTS = -np.log(np.arange(1, 9))  # most faults come one by one
@@ -50,7 +50,7 @@ class Band(NamedTuple):
 
 def _check(name: str, figures: Sequence[float] | Sequence[Sequence[float]], shape: tuple[int, ...]) -> None:
     found = np.array(figures, dtype=float)
-    if found.shape != shape or not (np.abs(found) <= LARGEST).all():
+    if found.shape != shape or not (np.abs(found) <= MAX_FIGURE).all():
         raise ValueError(f"{name}: expected finite numbers, as many as {shape}")
 
 

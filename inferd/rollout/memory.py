@@ -12,7 +12,7 @@ from inferd.rollout.policy import Seen
 if TYPE_CHECKING:
     from inferd.rollout.state import Rollout
 
-__all__ = ["Memory", "check_memory"]
+__all__ = ["check_memory"]
 
 
 class Memory(msgspec.Struct, forbid_unknown_fields=True):

@@ -22,7 +22,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
-from inferd.rollout.evidence import GROUPS, LARGEST, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
+from inferd.rollout.evidence import GROUPS, MAX_FIGURE, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
 
 __all__ = [
     "ALPHA",
@@ -134,7 +134,7 @@ class Seen(msgspec.Struct):
     """All that a canary has seen: what a restart has to find again."""
 
     step: Annotated[int, msgspec.Meta(ge=0)] = 0
-    step_s: Annotated[float, msgspec.Meta(ge=0.0, le=LARGEST)] = 0.0  # how long it is at this step
+    step_s: Annotated[float, msgspec.Meta(ge=0.0, le=MAX_FIGURE)] = 0.0  # how long it is at this step
     excess: dict[str, Excess] = {}  # of errors, p99 and outcome, by guard; errors are counted without a guard, too
     most: Excess = msgspec.field(default_factory=lambda: Excess(0.0))  # of errors over MOST of all, or over the stable ones
     threshold_ns: Count = 0  # the stable p99, frozen; 0: not yet

@@ -17,6 +17,7 @@ from inferd.engine.kept_file import append, locked, read, remove_left, replace
 from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.log import LIMITED
+from inferd.rollout.evidence import Count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -71,9 +72,6 @@ class Verdict(StrEnum):
     OK = "ok"
     OPEN = "open"
     BAD = "bad"
-
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from inferd.rollout.state import Rollout, RolloutFile
 
 
 def remembered() -> dict[str, Any]:
-    """Of a canary that has seen something, with a shadow beside it."""
+    """The memory of a canary that has seen something, with a shadow beside it."""
     policy = Policy(Plan(guards=(Guard(Kind.ERRORS, 0.01), Guard(Kind.MEAN, 0.1))))
     for _ in range(5):
         policy.count(Counts.of(50, 1, group=3), Counts.of(50, 2), 1.0)

@@ -124,7 +124,7 @@ def test_a_request_that_a_batch_drops_is_an_error_before_the_batch_has_run(cance
 
 
 def test_requests_that_compare_models_are_none_of_clients() -> None:
-    """Those of `inferd diff`, whether they are answered, fail or are cancelled."""
+    """Requests of `inferd diff`, whether they succeed, fail or are cancelled."""
     tally = Tally(sample=2, threshold_ns=1)
     queue = tapped_batcher(tally)
     answer_wire(queue, UNTAPPED)
