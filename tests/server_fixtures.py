@@ -19,8 +19,10 @@ from inferd.config import Settings
 from inferd.serving.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+
+    from inferd.part import Part
 
 TRANSPORTS = ("native", "grpcio")
 LIMIT_S = 60  # longer than anything a test does; reaching it is a failure
@@ -32,6 +34,10 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end_s
         pause.wait(0.0005)
+
+
+def measured(parts: Iterable[Part], name: str) -> dict[tuple[str, ...], float]:
+    return {labels: values[0] for part in parts for table in part.metrics() if table.name == name for labels, values in table.rows}
 
 
 class ServerFixture:
@@ -74,6 +80,10 @@ class ServerFixture:
             return await result if asyncio.iscoroutine(result) else result
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(LIMIT_S)
+
+    def measured(self, name: str) -> dict[tuple[str, ...], float]:
+        """The values of one metric of the server, by its labels' values; nothing where it has none of that name."""
+        return measured(self.server.parts, name)
 
     def __enter__(self) -> Self:
         self._thread.start()

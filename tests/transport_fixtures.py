@@ -12,7 +12,7 @@ from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
 from inferd.errors import Internal, RequestError
 from inferd.serving.grpcio import GrpcioTransport
-from inferd.serving.method import Method
+from inferd.part.method import Method
 from inferd.serving.native import NativeTransport
 
 TRANSPORTS = {"native": NativeTransport, "grpcio": GrpcioTransport}

@@ -9,19 +9,20 @@ from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from inferd.engine.provenance import Provenance
-from inferd.observe.text_format import Column, Table
+from inferd.part import Part
+from inferd.part.table import Column, Table, gauge, histogram_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from inferd._core.metrics.histogram import Histogram
     from inferd.engine.model import Model
-    from inferd.engine.repository import Loads
-    from inferd.observe.text_format import Row
+    from inferd.engine.repository import Loads, Repository
+    from inferd.part.table import Combine, Kind, Row
 
     Numbers = Sequence[tuple[str, str, Callable[[Model], float]]]  # of metrics: name, documentation, and what a model has of it
 
-__all__ = ["BATCH_BOUNDS_ROWS", "STAGES", "STAGE_BOUNDS_NS", "tables_of"]
+__all__ = ["BATCH_BOUNDS_ROWS", "STAGES", "STAGE_BOUNDS_NS", "ModelMetrics", "tables_of"]
 
 STAGES = ("decode", "queue", "preprocess", "execute", "encode", "request")
 
@@ -36,24 +37,42 @@ FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")  # Triton's; each
 MODEL = ("model", "version")
 
 
+class ModelMetrics(Part):
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def metrics(self) -> Iterator[Table]:
+        unique: dict[tuple[str, int], Model] = {}
+        for model in self._repository.models():  # while a version is being replaced there are two, and the ready one counts
+            key = model.name, model.version
+            if key not in unique or model.state == "READY":
+                unique[key] = model
+        models = [unique[key] for key in sorted(unique)]
+        yield from tables_of(models, dict(self._repository.loads))
+        waiting = sum(model.depth for model in models)
+        yield gauge("inferd_requests_waiting", "Requests that wait for an instance, of all models.", waiting)
+        yield gauge("inferd_requests_running", "Requests in runs, of all models.", sum(model.running for model in models))
+
+
 def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[Table]:
     """Every table, once. models: each name and version once. loads: by model."""
     labelled = [(model, (model.name, str(model.version))) for model in models]
 
-    def table(name: str, documentation: str, kind: str, columns: Sequence[Column], values: Callable[[Model], Sequence[float]]) -> Table:
+    def table(name: str, documentation: str, kind: Kind, columns: Sequence[Column], values: Callable[[Model], Sequence[float]]) -> Table:
         return Table(name, documentation, kind, MODEL, columns, ((labels, values(model)) for model, labels in labelled))
 
     def rows(number: Callable[[Model], float]) -> Iterator[Row]:
         return ((labels, (number(model),)) for model, labels in labelled)
 
-    def tables(kind: str, suffix: str, numbers: Numbers) -> Iterator[Table]:
+    def tables(kind: Kind, suffix: str, numbers: Numbers, combine: Combine = "sum") -> Iterator[Table]:
         for name, documentation, number in numbers:
-            yield Table(name, documentation, kind, MODEL, [Column(suffix)], rows(number))
+            yield Table(name, documentation, kind, MODEL, [Column(suffix)], rows(number), combine)
 
     yield from tables("counter", "", TRITON_COUNTERS)
     yield from tables("gauge", "", TRITON_GAUGES)
     by_reason = [{"reason": reason} for reason in FAILURE_REASONS]
     yield table("nv_inference_request_failure", "Requests not answered.", "counter", [Column("", each) for each in by_reason], _failures)
+    yield from tables("gauge", "", PROPERTIES, "max")
     yield from tables("gauge", "", GAUGES)
     yield from tables("counter", "_total", COUNTERS)
     total = [Column("_total", each) for each in by_reason]
@@ -62,17 +81,17 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
         "inferd_stage_duration_seconds",
         "Time that answered requests spent in each stage.",
         "histogram",
-        [column for stage in STAGES for column in _histogram([bound / 1e9 for bound in STAGE_BOUNDS_NS], {"stage": stage})],
+        [column for stage in STAGES for column in histogram_columns([bound / 1e9 for bound in STAGE_BOUNDS_NS], {"stage": stage})],
         _stage_durations,
     )
-    yield table("inferd_batch_rows", "Rows of each run of the model.", "histogram", list(_histogram(BATCH_BOUNDS_ROWS, {})), _batch_rows)
+    yield table("inferd_batch_rows", "Rows of each run of the model.", "histogram", list(histogram_columns(BATCH_BOUNDS_ROWS, {})), _batch_rows)
     provenances = (((*labels, *model.provenance), (1,)) for model, labels in labelled if model.provenance is not None)
     told = (*MODEL, *Provenance._fields)
-    yield Table("inferd_model", "Where responses of the version come from.", "info", told, [Column("_info")], provenances)
+    yield Table("inferd_model", "Where responses of the version come from.", "info", told, [Column("_info")], provenances, "max")
     loaded = {model.name for model in models}
     ready = [(labels, (model.state == "READY",)) for model, labels in labelled]
     failed_whole = [((name, ""), (0,)) for name in sorted(loads.keys() - loaded) if loads[name].failing]  # no version could be loaded
-    yield Table("inferd_model_ready", "1 when the version takes requests.", "gauge", MODEL, [Column()], [*ready, *failed_whole])
+    yield Table("inferd_model_ready", "1 when the version takes requests.", "gauge", MODEL, [Column()], [*ready, *failed_whole], "min")
     names = sorted({*loads, *loaded})
     failed = (((name,), (loads[name].failures if name in loads else 0,)) for name in names)
     failing = (((name,), (name in loads and loads[name].failing,)) for name in names)
@@ -91,9 +110,11 @@ TRITON_COUNTERS: Numbers = (
     ("nv_inference_compute_output_duration_us", "Time of encode, all requests.", lambda model: _us(model.statistics.encode)),
 )
 TRITON_GAUGES: Numbers = (("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),)
-GAUGES: Numbers = (
+PROPERTIES: Numbers = (  # that each worker has of its own
     ("nv_model_load_duration_secs", "From opening the model's file to the end of its warm-up.", lambda model: model.load_ns / 1e9),
     ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
+)
+GAUGES: Numbers = (
     ("inferd_instances", "Instances of the version.", lambda model: model.instances),
     ("inferd_instances_hung", "Instances whose run was told to end and does not.", lambda model: model.hung),
     ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.depth),
@@ -115,14 +136,6 @@ def _us(histogram: Histogram) -> int:
 def _failures(model: Model) -> Sequence[float]:
     failures = model.failures
     return [failures.get(reason, 0) for reason in FAILURE_REASONS]
-
-
-def _histogram(bounds: Sequence[float], labels: Mapping[str, str]) -> Iterator[Column]:
-    """Its columns. Bounds are labels as prometheus_client writes them: 5e-06, 0.01, 1.0."""
-    for bound in [*(repr(float(bound)) for bound in bounds), "+Inf"]:
-        yield Column("_bucket", {**labels, "le": bound})
-    yield Column("_count", labels)
-    yield Column("_sum", labels)
 
 
 def _stage_durations(model: Model) -> Sequence[float]:

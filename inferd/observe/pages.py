@@ -7,10 +7,13 @@ request a write; here a request costs nothing, and a scrape asks.
 
 from __future__ import annotations
 
+import operator
 import threading
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from inferd.part.table import Combine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -27,33 +30,19 @@ class Sample(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Family(msgspec.Struct, array_like=True, frozen=True):
-    """All samples of one metric. kind: counter, gauge, histogram or info."""
+    """All samples of one metric. kind: counter, gauge, histogram or info. combine: what becomes of the values of several processes."""
 
     name: str
     documentation: str
     kind: str
     samples: list[Sample]
+    combine: Combine = "sum"
 
 
 Page = list[Family]
 
-# What is not added up: what is so of the machine, or of each process. Of two processes that differ the one counts that a watcher must see.
-COMBINED: dict[str, Callable[[float, float], float]] = {
-    "inferd_build": max,
-    "inferd_inline": max,
-    "inferd_model": max,
-    "inferd_model_ready": min,
-    "inferd_rollout_evidence": max,
-    "inferd_rollout_running": max,
-    "inferd_rollout_share": max,
-    "inferd_tls_certificate_expires_timestamp_seconds": min,
-    "nv_cpu_memory_total_bytes": max,
-    "nv_cpu_memory_used_bytes": max,
-    "nv_cpu_utilization": max,
-    "nv_model_load_duration_secs": max,
-    "process_start_time_seconds": min,
-}
 COUNTS = ("counter", "histogram")
+COMBINE: dict[Combine, Callable[[float, float], float]] = {"sum": operator.add, "max": max, "min": min}
 
 
 def merge(pages: Iterable[Page]) -> Page:
@@ -63,16 +52,12 @@ def merge(pages: Iterable[Page]) -> Page:
     for family in (family for page in pages for family in page):
         families.setdefault(family.name, family)
         found = values.setdefault(family.name, {})
-        combine = COMBINED.get(family.name, _add)
+        combine = COMBINE[family.combine]
         for sample in family.samples:
             key = (sample.name, *sorted(sample.labels.items()))
             before = found.get(key)
             found[key] = sample if before is None else Sample(sample.name, sample.labels, combine(before.value, sample.value))
-    return [Family(name, of.documentation, of.kind, list(values[name].values())) for name, of in families.items()]
-
-
-def _add(one: float, other: float) -> float:
-    return one + other
+    return [Family(name, of.documentation, of.kind, list(values[name].values()), of.combine) for name, of in families.items()]
 
 
 def _counts(page: Page) -> Page:

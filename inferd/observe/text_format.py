@@ -11,37 +11,18 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    Row = tuple[tuple[str, ...], Sequence[float]]  # a value for each of the table's labels, and one for each column
+    from inferd.part.table import Column, Table
 
-__all__ = ["REST_S", "Column", "Table", "in_slices", "lines_of"]
+__all__ = ["REST_S", "in_slices", "lines_of"]
 
 PIECES = 8  # between two looks at the clock
 SLICE_S = 0.001  # of writing, and then
 REST_S = 0.0001  # of rest: a thread that only gives Python up for a moment would get it again before the event loop has woken
-
-
-class Column(NamedTuple):
-    """One sample of each row. suffix: what follows the table's name. labels: beside those of the row."""
-
-    suffix: str = ""
-    labels: Mapping[str, str] = {}
-
-
-class Table(NamedTuple):
-    """One metric of many models. kind: counter, gauge, histogram or info. A counter whose column has no suffix is one of Triton's.
-    rows: made as they are written."""
-
-    name: str
-    documentation: str
-    kind: str
-    labels: Sequence[str]
-    columns: Sequence[Column]
-    rows: Iterable[Row]
 
 
 def in_slices(
@@ -78,8 +59,12 @@ def lines_of(table: Table, *, openmetrics: bool) -> Iterator[bytes]:
         name += suffix
         kind = "gauge" if kind == "info" else kind
     yield f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n".encode()
-    first = _place(table.labels[0])
     whole = "".join(map(_line(table), table.columns))
+    if not table.labels:
+        for _, values in table.rows:
+            yield (whole % tuple(map(_number, values))).encode()
+        return
+    first = _place(table.labels[0])
     zeros = ("0.0",) * len(table.columns)
     templates: dict[tuple[str, ...], tuple[str, list[bytes]]] = {}  # by all labels but the first, which most rows share; and cut, of zeros
     for labels, values in table.rows:
@@ -100,7 +85,7 @@ def _line(table: Table) -> Callable[[Column], str]:
     def line(column: Column) -> str:
         labels = {label: _place(label) for label in table.labels} | {label: _escaped(value) for label, value in column.labels.items()}
         told = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items())).replace("%", "%%")
-        return f"{table.name}{column.suffix}{{{told}}} %s\n"
+        return f"{table.name}{column.suffix}{{{told}}} %s\n" if labels else f"{table.name}{column.suffix} %s\n"
 
     return line
 

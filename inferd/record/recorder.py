@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from inferd import log as logs
 from inferd._core.batching.tap import Tap
@@ -22,6 +22,7 @@ from inferd._core.codec.record_tap import RecordTap
 from inferd.config.record_sample import parse_samples
 from inferd.cpu_time import SpareCores
 from inferd.pace import Pace
+from inferd.part import counter, gauge
 from inferd.record.changes import changes_of, read_key
 from inferd.record.decoded import outputs_of
 from inferd.record.writer import Writer
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from inferd._core.batching.tap import Tapped
     from inferd.config import Settings
+    from inferd.part import Table
+    from inferd.part.part import Version
 
 __all__ = ["Recorder", "most_bytes"]
 
@@ -64,14 +67,6 @@ def most_bytes(message_memory_bytes: int) -> int:
     return room_bytes(message_memory_bytes) + 2 * (BATCH_BYTES + BATCH_ROWS * ROW_BYTES) + LIBRARY_BYTES
 
 
-class Model(Protocol):
-    """What the recorder needs of one: engine.model.Model."""
-
-    name: str
-
-    def tap(self, tap: Tap) -> None: ...
-
-
 class Recorder:
     """Made before the models are loaded. Raises ConfigError and StartError. message_memory_bytes: of this process."""
 
@@ -99,11 +94,11 @@ class Recorder:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
-    def watch(self, model: Model) -> None:
-        """Records the model from now on, if it is to be recorded. Before it starts."""
-        share = self._shares.get(model.name, self._shares[""])
+    def watch(self, version: Version) -> None:
+        """Records it from now on, if its model is to be recorded. Before it starts."""
+        share = self._shares.get(version.name, self._shares[""])
         if share:
-            model.tap(self._taps[share])
+            version.tap(self._taps[share])
 
     def start(self) -> None:
         self._thread.start()
@@ -115,17 +110,19 @@ class Recorder:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def counters(self) -> dict[str, float]:
-        """Those that observe.metrics shows. On any thread."""
-        return {
-            "record_seen_total": sum(tap.seen for tap in self._taps.values()),
-            "record_recorded_total": self._recorded,
-            "record_dropped_total": sum(tap.dropped for tap in self._taps.values()),
-            "record_lost_total": self._lost,
-            "record_write_failures_total": self._writer.failures,
-            "record_written_bytes_total": self._writer.written_bytes,
-            "record_waiting_bytes": sum(tap.held_nbytes for tap in self._taps.values()),
-        }
+    def metrics(self) -> Iterator[Table]:
+        """On any thread."""
+        taps = self._taps.values()
+        told = "Requests answered of models that are recorded; only with record, as all of these."
+        yield counter("inferd_record_seen", told, sum(tap.seen for tap in taps))
+        yield counter("inferd_record_recorded", "Requests that were recorded.", self._recorded)
+        told = "Requests that were to be recorded and found no room: the disk is slow."
+        yield counter("inferd_record_dropped", told, sum(tap.dropped for tap in taps))
+        yield counter("inferd_record_lost", "Requests whose batch could not be written.", self._lost)
+        yield counter("inferd_record_write_failures", "Writes into the record that failed.", self._writer.failures)
+        yield counter("inferd_record_written_bytes", "Bytes written into the record.", self._writer.written_bytes)
+        told = "Memory that requests which wait to be recorded hold."
+        yield gauge("inferd_record_waiting_bytes", told, sum(tap.held_nbytes for tap in taps))
 
     def _tap(self, share: float, max_held_nbytes: int) -> Tap:
         if self._changes is not None:  # they run Python, which is slow: on this thread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferd.observe.text_format import Column, Table
+from inferd.part.table import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,11 +30,11 @@ def tables_of(rollouts: Sequence[Rollout]) -> Iterator[Table]:
         (*MODEL, "stable", "candidate"),
         [Column()],
         versions,
+        "max",
     )
     shares = [(labels, (each.share,)) for each, labels in labelled]
-    yield Table(
-        "inferd_rollout_share", "Share of requests that clients get the candidate's responses to.", "gauge", MODEL, [Column()], shares
-    )
+    told = "Share of requests that clients get the candidate's responses to."
+    yield Table("inferd_rollout_share", told, "gauge", MODEL, [Column()], shares, "max")
     counts = [((*labels, name), (count,)) for each, labels in labelled for name, count in sorted(each.counts.items())]
     yield Table(
         "inferd_rollout_requests", "Requests of the rollout, by what became of them.", "gauge", (*MODEL, "outcome"), [Column()], counts
@@ -45,4 +45,5 @@ def tables_of(rollouts: Sequence[Rollout]) -> Iterator[Table]:
         for evidence in each.evidence
     ]
     columns = [Column("", {"bound": bound}) for bound in BOUNDS]
-    yield Table("inferd_rollout_evidence", "What is known of each guard, and its limit.", "gauge", (*MODEL, "guard"), columns, found)
+    told = "What is known of each guard, and its limit."
+    yield Table("inferd_rollout_evidence", told, "gauge", (*MODEL, "guard"), columns, found, "max")

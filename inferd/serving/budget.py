@@ -5,18 +5,18 @@ Constants are the most that one of a kind holds, measured (tests/serving/test_bu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from inferd.memory_limit import memory_limit_bytes
+from inferd.part.share import GiB, KiB, MiB, Share, spelled
 
 if TYPE_CHECKING:
     from inferd.config import Settings
 
 __all__ = ["CONNECTION_BYTES", "TLS_CONNECTION_BYTES", "Share", "most_bytes", "settled", "spelled", "worst_case"]
-
-KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
 # One connection, beside its messages and streams: its session and objects, buffered output, and 16 KiB of messages that it may hold beyond
 # message_memory_bytes (OWN_NBYTES of message.pxd).
@@ -34,14 +34,6 @@ MOST_MESSAGE_BYTES = MOST_PICTURE_BYTES = 1 * GiB
 LEAST_RUN_BYTES = 64 * MiB
 # Each `auto` may take one part of the limit in this many.
 CONNECTIONS_PART, MESSAGES_PART, STREAMS_PART, PICTURES_PART = 4, 5, 16, 16
-
-
-class Share(NamedTuple):
-    """One line of the worst case. how: the numbers that it comes from, for people."""
-
-    what: str
-    nbytes: int
-    how: str
 
 
 def settled(settings: Settings, limit_bytes: int | None = None) -> Settings:
@@ -98,22 +90,19 @@ def _shares(whole: Settings) -> list[Share]:
         Share("messages kept", KEPT_BYTES * workers, "blocks of the message pool, kept for reuse"),
         Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
         Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),
-        *([] if whole.record is None else [_of_record(whole.message_memory_bytes // workers, workers)]),
+        *chain.from_iterable(shares(whole, workers) for shares in SHARES),
     ]
 
 
-def _of_record(message_memory_bytes: int, workers: int) -> Share:
-    """message_memory_bytes: of each process."""
-    from inferd.record.recorder import most_bytes
+def _record(whole: Settings, workers: int) -> list[Share]:
+    if whole.record is None:
+        return []
+    from inferd.record.part import shares  # with pyarrow
 
-    each = most_bytes(message_memory_bytes)
-    return Share("record", each * workers, f"{workers} x {spelled(each)}: a batch, the largest request and pyarrow")
+    return shares(whole, workers)
 
 
-def spelled(nbytes: int) -> str:
-    """1.5 GiB, 384 MiB, 16 KiB: for people, rounded."""
-    unit, size = next(((unit, size) for unit, size in (("GiB", GiB), ("MiB", MiB)) if nbytes >= size), ("KiB", KiB))
-    return f"{nbytes / size:.3g} {unit}" if nbytes < 1000 * size else f"{nbytes / size:.0f} {unit}"
+SHARES = [_record]  # of parts
 
 
 def _whole(nbytes: int) -> int:

@@ -17,13 +17,14 @@ import asyncio
 from typing import TYPE_CHECKING, TypeAlias
 
 from inferd.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted
+from inferd.part import Method, Part, gauge
 from inferd.protocol import health
-from inferd.serving.method import Method
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from inferd.engine.repository import Repository
+    from inferd.part import Table
 
     ServingStatus: TypeAlias = health.HealthCheckResponse.ServingStatus.ValueType
 
@@ -39,7 +40,7 @@ ECHOED_CHARS = 64  # of a name that is not served: anybody may ask for any
 RETRY_AFTER_NS = 5_000_000_000  # a watcher that was rejected has no event to wait for
 
 
-class Health:
+class Health(Part):
     """Check and Watch over a repository. Everything here runs on the event loop.
 
     `ready` says whether the server as a whole takes requests. Whoever changes that, or a model's state, calls `changed`
@@ -56,11 +57,6 @@ class Health:
         self._watchers: set[asyncio.Event] = set()
         self._closed = False
 
-    @property
-    def watchers(self) -> int:
-        """Open Watch streams."""
-        return len(self._watchers)
-
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
         return {
@@ -75,6 +71,9 @@ class Health:
                 single=True,
             ),
         }
+
+    def metrics(self) -> Iterator[Table]:
+        yield gauge("inferd_watchers", "Open Watch streams of the health service.", len(self._watchers))
 
     async def check(self, request: health.HealthCheckRequest) -> health.HealthCheckResponse:
         status = self._status(request.service)
@@ -108,7 +107,7 @@ class Health:
         for watcher in self._watchers:
             watcher.set()
 
-    def close(self) -> None:
+    def leave(self) -> None:
         """Everything is NOT_SERVING from now on; each Watch says so and ends, so that it does not hold up the drain."""
         self._closed = True
         self.changed()

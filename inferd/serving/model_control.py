@@ -18,8 +18,8 @@ from inferd.engine.labels import versions_of
 from inferd.engine.overlay import MAX_FILES, Overlay
 from inferd.engine.places import MAX_NAME_NBYTES, is_name, shown, survey
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, ResourceExhausted, StartError, Unavailable, Unimplemented
+from inferd.part import Method, Part
 from inferd.protocol import POOL, inference, options
-from inferd.serving.method import Method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from inferd.engine.lifecycle import Lifecycle
     from inferd.engine.places import Place
+    from inferd.part import Resource
 
 __all__ = ["MAX_PARAMETERS", "ModelControl"]
 
@@ -41,7 +42,7 @@ FILE = "file:"
 _TYPES = {"bool_param": "true or false", "int64_param": "a number", "string_param": "a string", "bytes_param": "bytes"}
 
 
-class ModelControl:
+class ModelControl(Part):
     """The RPCs that change which models are served. lifecycle: None: models stay as they are. explicit: clients may load and unload."""
 
     def __init__(self, lifecycle: Lifecycle | None = None, *, explicit: bool = False) -> None:
@@ -60,6 +61,11 @@ class ModelControl:
             f"/{SERVICE}/RemoveLabel": change(self.remove_label, options.RemoveLabelRequest, options.RemoveLabelResponse),
             f"/{SERVICE}/Rollback": change(self.roll_back, options.RollbackRequest, options.RollbackResponse),
         }
+
+    def resources(self) -> list[Resource]:
+        from inferd.serving.model_control_paths import ModelControlPaths
+
+        return ModelControlPaths(self).resources()
 
     async def load(self, request: inference.RepositoryModelLoadRequest) -> inference.RepositoryModelLoadResponse:
         lifecycle = self._ordered(request.repository_name, "RepositoryModelLoadRequest")

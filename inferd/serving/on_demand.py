@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from inferd._core.metrics.histogram import Histogram
 from inferd.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, Unavailable
+from inferd.part import Part, counter, durations, gauge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from inferd._core.codec.infer import InferRequest
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from inferd._core.rest.request import RestRequest
     from inferd.engine.repository import Repository
     from inferd.errors import RequestError
+    from inferd.part import Table
 
 __all__ = ["OnDemand"]
 
 RETRY_AFTER_NS = 10**9
+MISS_BOUNDS_NS = tuple(step * 10**zeros for zeros in range(6, 11) for step in (1, 2, 5))  # 1 ms to 50 s
 
 
-class OnDemand:
+class OnDemand(Part):
     """Lives on the event loop's thread.
 
     demand(name): orders the load of a model. most: requests that may wait for one model. wait_s: how long one may wait. go_on(call,
@@ -83,26 +86,29 @@ class OnDemand:
         except FailedPrecondition:
             return
 
-    def counters(self) -> dict[str, float]:
-        """Those that observe.metrics shows. On any thread."""
+    def metrics(self) -> Iterator[Table]:
         answered = self._repository.left_requests + sum(model.statistics.request.count for model in self._repository.models())
         self._hits = max(self._hits, answered - self._gone_on)  # a counter never falls
-        return {
-            "model_hits_total": self._hits,
-            "model_misses_total": self.durations.count,
-            "model_evictions_total": self._repository.evictions,
-            "model_memory_bytes": self._repository.memory_bytes(),
-            "models_on_demand": len(self._repository.on_demand),
-        }
+        yield counter("inferd_model_hits", "Requests answered whose model was in memory; only with model_memory.", self._hits)
+        told = "Requests that waited for their model to be loaded; only with model_memory."
+        yield counter("inferd_model_misses", told, self.durations.count)
+        told = "Models that left memory for others; only with model_memory."
+        yield counter("inferd_model_evictions", told, self._repository.evictions)
+        told = "What models in memory hold without runs, estimated; only with model_memory."
+        yield gauge("inferd_model_memory_bytes", told, self._repository.memory_bytes())
+        told = "Models that are not in memory, and that a request loads; only with model_memory."
+        yield gauge("inferd_models_on_demand", told, len(self._repository.on_demand))
+        told = "Time that requests waited for their model to be loaded; only with model_memory."
+        yield durations("inferd_model_miss_duration_seconds", told, self.durations, MISS_BOUNDS_NS)
 
-    def leave(self, waiting: _Waiting) -> None:
+    def give_up(self, waiting: _Waiting) -> None:
         """It waits no longer."""
         self._waiting.get(waiting.request.model_name, {}).pop(waiting, None)
         self.durations.add(monotonic_ns() - waiting.since_ns)
         if waiting.timer is not None:
             waiting.timer.cancel()
 
-    def stop(self) -> None:
+    def leave(self) -> None:
         """The server drains: nothing that waits would be loaded."""
         for name in list(self._waiting):
             self._loaded(name, Unavailable("the server stops, and loads no models any more; another replica may answer"))
@@ -114,7 +120,7 @@ class OnDemand:
 
     def _loaded(self, name: str, error: BaseException | None) -> None:
         for waiting in self._waiting.pop(name, {}):
-            self.leave(waiting)
+            self.give_up(waiting)
             waiting.call.work = None
             try:
                 if error is not None and self._repository.is_on_demand(name, ""):
@@ -126,7 +132,7 @@ class OnDemand:
 
     def _late(self, waiting: _Waiting, by_deadline: bool) -> None:
         name = waiting.request.model_name
-        self.leave(waiting)
+        self.give_up(waiting)
         waiting.call.work = None
         error: RequestError = self._too_late(name)
         if by_deadline:
@@ -148,4 +154,4 @@ class _Waiting:
 
     def cancel(self) -> None:
         """The client went away."""
-        self._on_demand.leave(self)
+        self._on_demand.give_up(self)

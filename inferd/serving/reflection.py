@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from inferd.errors import InvalidArgument, NotFound, RequestError
+from inferd.part import Method, Part
 from inferd.protocol import SERVICES, file_descriptor_for_file, file_descriptor_for_symbol, reflection_v1, reflection_v1alpha
-from inferd.serving.method import Method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ MAX_OPEN = 16  # streams of one connection: a tool has one
 MAX_NAME_CHARS = 256  # of an unknown name that an error message repeats
 
 
-class Reflection:
+class Reflection(Part):
     """ServerReflectionInfo over the descriptors of inferd.protocol.
 
     One response per question, in order: a question is read when the response before it has been taken. One that has none gets an

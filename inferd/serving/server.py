@@ -21,18 +21,17 @@ from inferd.config import Address, Settings, without_secrets
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
-from inferd.observe.metrics import Metrics
-from inferd.rollout.metrics import tables_of
 from inferd.serving.access import Access, is_local, warn_of_open
 from inferd.serving.budget import settled
+from inferd.serving.connections import Connections
+from inferd.serving.credentials import Credentials
 from inferd.serving.garbage import Garbage
 from inferd.serving.listeners import ready_addresses
 from inferd.serving.memory import give_back
 from inferd.serving.models import Models
+from inferd.serving.parts import Parts
 from inferd.serving.rest.choice import addresses, rest_server
-from inferd.serving.rest.pages import Pages
 from inferd.serving.rest.service import RestService
-from inferd.serving.rollouts import RolloutControl
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
 from inferd.serving.tls import Tls
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.model import Model
     from inferd.observe.scrape import ScrapeServer
-    from inferd.record.recorder import Recorder
     from inferd.serving.rest.stand_in import StandIn
     from inferd.serving.systemd import Inherited
 
@@ -53,8 +51,6 @@ log = logging.getLogger(__name__)
 
 EXPIRE_S = 0.02  # how often deadlines of waiting and running requests are looked at
 CLOSE_S = 1.0  # for runs that are told to end, when the drain is over
-RECORD_S = 5.0  # for the last requests to be recorded
-RELOAD_S = 2.0  # how often files of secrets are looked at
 
 
 class Transport(Protocol):
@@ -108,39 +104,35 @@ class Server:
         self.repository = Repository(
             fitted, schedule=self.loop.call_soon, deliver=self._delivery.put, host=host, on_model_error=settings.on_model_error
         )
-        watchers = settings.max_watchers, settings.max_connection_watchers
-        self._models = Models(settings, self.repository, self.loop, lambda: self.service.health.changed())
-        on_demand = self._models.on_demand
-        rollouts = RolloutControl(self._models.rollouts)
-        self.service = InferenceService(
-            self.repository, inferd.__version__, lambda: self.ready, *watchers, self._models.control, on_demand, rollouts
-        )
+        self.models = Models(settings, self.repository, self.loop, self._changed)
+        self.service = InferenceService(self.repository, self.models.on_demand)
         self._access = Access(settings)
         native = settings.transport != "grpcio" and find_spec("inferd._core.http2.session") is not None
         self.rest_name = rest_server(native=native) if settings.serves_http else ""
         http = ("h2", "http/1.1") if self.rest_name == "native" else ("http/1.1",)
         self._tls = Tls(settings, http) if settings.tls_cert is not None else None
-        self._pages = Pages(self.repository, inferd.__version__) if self.rest_name else None
-        self.rest = RestService(
-            self.service.methods,
+        self.transport_name = "native" if native else "grpcio"
+        build = {"version": inferd.__version__, "transport": self.transport_name}
+        self.parts = Parts(
+            fitted, self.repository, self.models, self.service, ready=lambda: self.ready, build=build, has_metrics=opens
+        )
+        self._rest = RestService(
+            self.parts.resources(),
             settings.cors_origin,
-            self._pages,
-            self._models.control,
             is_local=is_local(settings.addresses(grpc=False)),
             check_change=self._access.check_change,
         )
-        self.transport_name, self._transport = self._make_transport(native=native)
-        if self._pages is not None and opens:  # else the metrics of all workers are the first process's
-            self._pages.serve_metrics(self.metrics().wsgi_app())
+        self._transport = self._make_transport(native=native)
         self._http = self._make_http() if self.rest_name == "aiohttp" else None
+        self._servers: list[Transport | StandIn] = [self._transport] if self._http is None else [self._transport, self._http]
+        self.parts.add(Connections(self._servers))
+        self.parts.add(Credentials(self._access, self._tls, self._access_changed))
+        self.repository.before_start += [part.watch for part in self.parts]
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
-        self._recorder: Recorder | None = None
-        self._message_memory_bytes = fitted.message_memory_bytes
         self._scrapes: ScrapeServer | None = None
         self._garbage = Garbage()
         self._expire_timer: asyncio.TimerHandle | None = None
-        self._reload_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> dict[str, object]:
         """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "http": ..., "metrics": ..., "listen":
@@ -153,27 +145,24 @@ class Server:
         try:
             self.loading = True
             bound = self._bind() if self._opens else []
-            if settings.record is not None:
-                from inferd.record.recorder import Recorder
-
-                self._recorder = Recorder(settings, self._message_memory_bytes)
-                self.repository.before_start.append(self._recorder.watch)
-                self._recorder.start()
-            await asyncio.to_thread(self._models.load)
+            for part in self.parts:
+                await part.start()
+            await asyncio.to_thread(self.models.load)
             await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
             self.loading = False
-            await self._models.rollouts.resume()
+            for part in self.parts:
+                await part.ready()
             loaded = time.monotonic()
             real = await self._open(bound) if self._opens else {}
         except BaseException:
             self.loading = False
             await self.stop()
             raise
-        self._take_settings()  # that have come meanwhile
-        self._watch_files()
-        self._models.start()
+        if self.settings is not self._taken:  # others have come meanwhile
+            self.reload()
+        self.models.start()
         self.ready = not self._leaving
-        self.service.health.changed()
+        self._changed()
         self._garbage.begin(time.monotonic())
         where = f" on {real['grpc']}" if real else ""
         opened = time.monotonic()
@@ -201,7 +190,7 @@ class Server:
         if self._http is not None:
             bound += self._http.bind([address for address in wanted if address.http])
         if (metrics := settings.metrics_address) is not None:
-            self._scrapes = self.metrics().bind(metrics.host, metrics.port)
+            self._scrapes = self.parts.metrics().bind(metrics.host, metrics.port)
         return bound
 
     async def _open(self, bound: list[Address]) -> dict[str, object]:
@@ -223,15 +212,9 @@ class Server:
         tls = self._tls is not None
         return self._http.adopt(given, tls) if given.http and self._http is not None else await self._transport.adopt(given, tls)
 
-    def models(self) -> list[ModelSummary]:
+    def summaries(self) -> list[ModelSummary]:
         """What is served, for people."""
         return summaries(self.repository)
-
-    def metrics(self) -> Metrics:
-        """What there is to say of this server, looked at whenever somebody asks."""
-        build = {"version": inferd.__version__, "transport": self.transport_name}
-        waits = self._models.on_demand.durations if self._models.on_demand is not None else None
-        return Metrics(self.repository, self._counters, build, waits, lambda: tables_of(self._models.rollouts.status()))
 
     def take(self, opened: socket, tls: bool, http: bool) -> None:
         """Serves a connection that another process accepted. http: it is one of REST."""
@@ -244,14 +227,14 @@ class Server:
     def open_connections(self) -> int:
         return sum(server.open_connections for server in self._servers)
 
-    @property
-    def _servers(self) -> list[Transport | StandIn]:
-        return [self._transport] if self._http is None else [self._transport, self._http]
-
     def turn_away(self) -> None:
         """Not ready from now on, says health, also of one that still loads; everything is answered as before."""
         self.ready, self._leaving = False, True
-        self.service.health.changed()
+        self._changed()
+
+    def _changed(self) -> None:
+        for part in self.parts:
+            part.changed()
 
     async def stop(self) -> None:
         """Not ready; then GOAWAY, responses for requests that are queued or run, and the end. Idempotent."""
@@ -264,30 +247,28 @@ class Server:
                 extra=logs.event("server_not_ready"),
             )
             await asyncio.sleep(self.settings.lame_duck_s)
-        self.service.health.close()
-        self._models.rollouts.close()
-        self._models.stop(0)
+        for part in self.parts:
+            part.leave()
+        self.models.stop(0)
         self.repository.hurry()
         await asyncio.gather(*(server.stop(self.settings.drain_timeout_s) for server in self._servers))
-        idle = await asyncio.to_thread(self._models.stop, CLOSE_S)
+        idle = await asyncio.to_thread(self.models.stop, CLOSE_S)
         self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)
-        if self._recorder is not None:
-            await asyncio.to_thread(self._recorder.stop, RECORD_S)
+        for part in self.parts:
+            await part.stop()
         if not self._delivery.closed:
             self.loop.remove_reader(self._delivery)
             self._delivery.close()
-        for timer in filter(None, (self._expire_timer, self._reload_timer)):
-            timer.cancel()
-        self._expire_timer = self._reload_timer = None
+        if self._expire_timer is not None:
+            self._expire_timer.cancel()
+            self._expire_timer = None
         if self._scrapes is not None:
             self._scrapes.close()
             self._scrapes = None
-        if self._pages is not None:
-            self._pages.close()
         self._garbage.end()
 
-    def _make_transport(self, *, native: bool) -> tuple[str, Transport]:
-        """The name of the transport, and itself. native: it is asked for, or may be it, and is built."""
+    def _make_transport(self, *, native: bool) -> Transport:
+        """native: it is asked for, or may be it, and is built."""
         settings = self.settings
         if settings.transport == "native" and not native:
             raise StartError(
@@ -298,26 +279,26 @@ class Server:
             from inferd.serving.native import NativeTransport
 
             infer = self.service.rest_infer if self.rest_name == "native" else None
-            rest = None if infer is None else (self.rest, infer)
-            return "native", NativeTransport(self.service.methods, settings, self.service.reject, self._access, self._tls, rest)
+            rest = None if infer is None else (self._rest, infer)
+            return NativeTransport(self.parts.methods(), settings, self.service.reject, self._access, self._tls, rest)
         if settings.transport == "auto":
             log.warning("the native transport is not built (libnghttp2 was not found): serving on grpcio, which is many times slower")
         if find_spec("grpc") is None:
             raise StartError("transport: grpcio is not installed; pip install 'inferd[grpcio]'")
         from inferd.serving.grpcio import GrpcioTransport
 
-        return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
+        return GrpcioTransport(self.parts.methods(), settings, self.service.reject, self._access, self._tls)
 
     def _make_http(self) -> StandIn:
         from inferd.serving.rest.stand_in import StandIn
 
         infer = self.service.model_infer
-        return StandIn(self.rest, infer, self._model, self.settings, self.service.reject, self._access, self._tls)
+        return StandIn(self._rest, infer, self._model, self.settings, self.service.reject, self._access, self._tls)
 
     async def _model(self, name: str, version: str) -> Model:
         """Loads it first if it is on demand. Raises RequestError."""
-        if self._models.on_demand is not None:
-            await self._models.on_demand.bring(name, version)
+        if self.models.on_demand is not None:
+            await self.models.on_demand.bring(name, version)
         return self.repository.lookup(name, version)
 
     def _answer(self) -> None:
@@ -328,65 +309,25 @@ class Server:
     def _expire(self) -> None:
         """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for or that take too long."""
         if self.repository.expire(time.monotonic_ns()):
-            self.service.health.changed()
+            self._changed()
         if self._hung is not None and self.repository.hung:
             self._hung()
         self._garbage.look(time.monotonic())
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
 
     def reload(self) -> None:
-        """Takes certificates and tokens as they are in their files now, whether these show to have changed or not, and of `settings`,
-        where they are others, what a running server takes (RELOADED). No connection and no call is lost for it."""
-        self._take_settings()
-        self._take_files(asked=True)
-
-    def _take_settings(self) -> None:
-        if self.settings is self._taken or self.loading:
+        """Takes certificates and tokens as they are in their files now, whether these show to have changed or not, and of `settings`
+        what a running server takes (RELOADED). No connection and no call is lost for it."""
+        if self.loading:
             return
         self._taken = self.settings
         self.repository.limit_queues(self.settings)
-        for server in self._servers:
-            server.limit(self.settings)
-        if self._access.allow(self.settings.tls_allow):
-            self._access_changed()
-
-    def _take_files(self, *, asked: bool) -> None:
-        if self._tls is not None:
-            self._tls.reload(asked=asked)
-        if self._access.reload(self.loop.time(), asked=asked):
-            self._access_changed()
+        for part in self.parts:
+            part.reload(self.settings)
 
     def _access_changed(self) -> None:
         for server in self._servers:
             server.access_changed()
-
-    def _watch_files(self) -> None:
-        """Until the server stops; nothing where no file is named."""
-        if self._tls is not None or self._access.asks_for_tokens:
-            self._take_files(asked=False)
-            self._reload_timer = self.loop.call_later(RELOAD_S, self._watch_files)
-
-    def _counters(self) -> dict[str, float]:
-        rejections = {f"rejections_{reason}_total": count for reason, count in self.service.rejections.copy().items()}
-        own: dict[str, float] = {
-            "message_bytes": messages.in_use(),
-            "message_kept_bytes": messages.kept(),
-            "watchers": self.service.health.watchers,
-            "log_dropped_total": logs.dropped(),
-        }
-        if self._tls is not None:
-            own["tls_certificate_expires_timestamp_seconds"] = self._tls.expires_s
-            own["tls_file_failures_total"] = self._tls.file_failures
-        if self._access.asks_for_tokens:
-            own["token_file_failures_total"] = self._access.token_file_failures
-        if self._models.on_demand is not None:
-            own |= self._models.on_demand.counters()
-        if self._recorder is not None:
-            own |= self._recorder.counters()
-        counted = self._transport.counters()
-        if self._http is not None:
-            counted |= {name: counted.get(name, 0) + count for name, count in self._http.counters().items()}
-        return counted | own | rejections
 
 
 def process_age_s() -> float:

@@ -1,5 +1,5 @@
-"""The service table: all methods that the server has, and the response to a call whose method raised. The path of ModelInfer is in
-_core/inference/path. Never in here: transports, threads, what a model is."""
+"""Inference as a part of the server, and the response to a call whose method raised. The path of ModelInfer is in _core/inference/path.
+Never in here: transports, threads, what a model is."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from inferd._core.codec.infer import InferRequest
 from inferd._core.inference.path import ModelInfer, ModelStreamInfer
 from inferd.errors import Internal, RequestError
 from inferd.log import event, trace_id
-from inferd.serving.health import Health
-from inferd.serving.inspection import SERVICE, Inspection
-from inferd.serving.live_settings import LiveSettings
-from inferd.serving.method import Method
-from inferd.serving.model_control import ModelControl
-from inferd.serving.reflection import Reflection
-from inferd.serving.rollouts import RolloutControl
+from inferd.part import Column, Method, Part, Table
+from inferd.serving.inspection import SERVICE
 from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from inferd._core.grpc.call import Call
     from inferd._core.inference.rest_path import RestInfer
@@ -35,29 +30,12 @@ __all__ = ["InferenceService"]
 log = logging.getLogger(__name__)
 
 
-class InferenceService:
-    """All methods that the server has, over one repository. Lives on the event loop's thread.
+class InferenceService(Part):
+    """Inference over one repository. Lives on the event loop's thread. on_demand: where requests wait for models that are not in memory;
+    None: all are."""
 
-    version: inferd's own. ready: whether the server as a whole takes requests. The limits are those of health. control: what changes which
-    models are served; None: they stay as they are. on_demand: where requests wait for models that are not in memory; None: all are.
-    rollouts: None: there are none.
-    """
-
-    def __init__(
-        self,
-        repository: Repository,
-        version: str,
-        ready: Callable[[], bool],
-        max_watchers: int = 1000,
-        max_connection_watchers: int = 16,
-        control: ModelControl | None = None,
-        on_demand: OnDemand | None = None,
-        rollouts: RolloutControl | None = None,
-    ) -> None:
-        control = control or ModelControl()
+    def __init__(self, repository: Repository, on_demand: OnDemand | None = None) -> None:
         self.repository = repository
-        self.live_settings = LiveSettings(repository)
-        self.health = Health(repository, ready, max_watchers, max_connection_watchers)
         self.model_infer = ModelInfer(repository.routes, repository.find)
         self._unpacker = Unpacker(self.model_infer, self.reject)
         self.model_infer.unpack = self._unpacker.take
@@ -67,23 +45,17 @@ class InferenceService:
             if self.rest_infer is not None:
                 self.rest_infer.wait = on_demand.take
         self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
-        self.methods: dict[str, Method] = {
+
+    def methods(self) -> dict[str, Method]:
+        return {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             f"/{SERVICE}/ModelStreamInfer": Method("infer_stream", ModelStreamInfer(self.model_infer)),
-            **Inspection(
-                repository,
-                version,
-                ready,
-                explicit=control.explicit,
-                there=control.there,
-                bring=None if on_demand is None else on_demand.bring,
-            ).methods(),
-            **self.live_settings.methods(),
-            **control.methods(),
-            **(rollouts or RolloutControl()).methods(),
-            **self.health.methods(),
-            **Reflection().methods(),
         }
+
+    def metrics(self) -> Iterator[Table]:
+        rows = [((reason,), (count,)) for reason, count in sorted(self.rejections.copy().items())]
+        told = "RPCs rejected when they came in, by reason; inferd_refusals_total has those for a known model, too."
+        yield Table("inferd_server_refusals", told, "counter", ["reason"], [Column("_total")], rows)
 
     def _rest_infer(self, bring: Callable[[str, str], Awaitable[None]] | None) -> RestInfer | None:
         """The inferences of REST on the native transport; None: this build has none. bring: see Inspection."""

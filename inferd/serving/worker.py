@@ -27,6 +27,7 @@ from inferd import log as logs
 from inferd.config import Settings
 from inferd.errors import ConfigError, InferdError
 from inferd.serving.channel import Channel
+from inferd.serving.live_settings import LiveSettings
 from inferd.serving.process import loop_factory
 from inferd.serving.server import Server
 
@@ -51,8 +52,8 @@ class Worker:
         """Raises ConfigError where a setting shows to be wrong."""
         self._channel = channel
         self._server = Server(settings, opens=False, hung=self._ask_to_be_replaced)
-        self._server.service.live_settings.show = self._show_levels
-        self._metrics: Metrics = self._server.metrics()
+        self._server.parts.of(LiveSettings).show = self._show_levels
+        self._metrics: Metrics = self._server.parts.metrics()
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._last_page = -1  # where what was counted is written at the end
@@ -71,7 +72,7 @@ class Worker:
         self._loop.add_reader(self._channel.fileno(), self._receive)
         await self._server.start()
         self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
-        self._channel.send("ready", models=msgspec.to_builtins(self._server.models()))
+        self._channel.send("ready", models=msgspec.to_builtins(self._server.summaries()))
         self._look()
         await self._stopped.wait()
         await self._server.stop()

@@ -32,6 +32,7 @@ from inferd.descriptors import warn_of_few
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
 from inferd.observe.pages import Sums
+from inferd.part import counter, gauge
 from inferd.serving.access import warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
@@ -40,13 +41,14 @@ from inferd.serving.rest.choice import addresses
 from inferd.serving.summary import ModelSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from socket import socket
 
     from inferd.config import Address
     from inferd.engine.planner import Host
     from inferd.observe.pages import Page
     from inferd.observe.scrape import ScrapeServer
+    from inferd.part import Table
     from inferd.serving.systemd import Inherited
 
 __all__ = ["Supervisor", "count", "share"]
@@ -164,7 +166,7 @@ class Supervisor:
         log.info("ready on %s: %d workers, %.2f s in all", real["grpc"], self._workers, took_s, extra=fields)
         return real
 
-    def models(self) -> list[ModelSummary]:
+    def summaries(self) -> list[ModelSummary]:
         """What each worker serves, for people."""
         return msgspec.convert(self._summaries, list[ModelSummary])
 
@@ -218,7 +220,7 @@ class Supervisor:
             places.append(bind(address, self.settings))
             self._listeners += places[-1]
         if (metrics := self.settings.metrics_address) is not None:
-            self._scrapes = MergedMetrics(self._metrics, self._counters).bind(metrics.host, metrics.port)
+            self._scrapes = MergedMetrics(self._metrics, self._tables).bind(metrics.host, metrics.port)
         return places
 
     def _open(self, places: list[list[Listener]]) -> dict[str, object]:
@@ -309,7 +311,7 @@ class Supervisor:
     def _worker_settings(self) -> Settings:
         """One that is started again must not skip a model that the others serve: that is a start that failed."""
         settings = share(self.settings, self._workers)
-        all_are_served = self._serving and not any(model.error for model in self.models())
+        all_are_served = self._serving and not any(model.error for model in self.summaries())
         return msgspec.structs.replace(settings, on_model_error="exit") if all_are_served else settings
 
     def _hear(self, child: Child) -> None:
@@ -527,11 +529,11 @@ class Supervisor:
                     self._sums.saw(child, page)
             return self._sums.page(own)
 
-    def _counters(self) -> dict[str, float]:
+    def _tables(self) -> Iterator[Table]:
         serving = sum(child.state == "ready" and child.answers for child in list(self._children.values()))
-        return {
-            "workers": serving,
-            "worker_restarts_total": self._restarted,
-            "worker_starts_failed_total": self._starts_failed,
-            "log_dropped_total": logs.dropped(),
-        }
+        yield gauge("inferd_workers", "Worker processes that take requests; only with several.", serving)
+        told = "Worker processes that had ended and were started again; only with several."
+        yield counter("inferd_worker_restarts", told, self._restarted)
+        told = "Worker processes that ended before they were ready; only with several."
+        yield counter("inferd_worker_starts_failed", told, self._starts_failed)
+        yield counter("inferd_log_dropped", "Log lines that were dropped: stderr was not read fast enough.", logs.dropped())

@@ -17,7 +17,7 @@ from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unimplemented
-from inferd.serving.method import Method
+from inferd.part.method import Method
 from tests._core.server_limits import LIMITS
 
 if TYPE_CHECKING:

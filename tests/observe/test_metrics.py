@@ -11,9 +11,13 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client import Metric
@@ -21,15 +25,24 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from inferd._core.metrics.histogram import Histogram
+from inferd.config import Settings
 from inferd.engine.provenance import Provenance
 from inferd.errors import StartError
-from inferd.observe.metrics import SERVER_METRICS, Exposition, MergedMetrics, Metrics
-from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
+from inferd.observe.metrics import Exposition, MergedMetrics, Metrics
+from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES, ModelMetrics
 from inferd.observe.pages import merge
 from inferd.observe.scrape import PAGE_S, PAGES_AT_ONCE
-from inferd.observe.text_format import Table
+from inferd.part import Table, counter, durations, gauge
+from inferd.record.recorder import Recorder
 from inferd.rollout.metrics import tables_of
 from inferd.rollout.state import Evidence, Kind, Rollout
+from inferd.serving.connections import COUNTERS, Connections
+from inferd.serving.credentials import Credentials
+from inferd.serving.health import Health
+from inferd.serving.live_settings import LiveSettings
+from inferd.serving.on_demand import OnDemand
+from inferd.serving.service import InferenceService
+from inferd.serving.workers import Supervisor
 from tests.fake_repository import FakeModel, FakeRepository
 from tests.server_fixtures import ServerFixture
 
@@ -51,14 +64,9 @@ def busy_model() -> FakeModel:
     return model
 
 
-def metrics_of(
-    *models: FakeModel,
-    counters: Callable[[], dict[str, float]] = dict,
-    waits: Histogram | None = None,
-    further: Callable[[], Iterable[Table]] = tuple,
-) -> Metrics:
-    build = {"version": "0.1.0", "transport": "native"}
-    return Metrics(FakeRepository(*models), counters, build, waits, further)  # type: ignore[arg-type]
+def metrics_of(*models: FakeModel, further: Callable[[], Iterable[Table]] = tuple) -> Metrics:
+    part = ModelMetrics(FakeRepository(*models))  # type: ignore[arg-type]
+    return Metrics(lambda: [*part.metrics(), *further()], {"version": "0.1.0", "transport": "native"})
 
 
 @contextmanager
@@ -152,14 +160,15 @@ def test_rejections_and_gauges() -> None:
     assert samples(metrics_of(FakeModel(state="UNAVAILABLE")))["inferd_model_ready", ()] == 0
 
 
-def test_server_counters_become_gauges_and_counters() -> None:
-    counters = {"rejections_not_found_total": 4.0, "rejections_invalid_total": 6.0, "something_else": 8.0, "new_kind_total": 9.0}
-    counters |= {key: float(value) for value, key in enumerate(SERVER_METRICS, 10)}
-    seen = samples(metrics_of(counters=lambda: counters))
-    for key, (name, _) in SERVER_METRICS.items():
-        assert seen[f"{name}_total" if key.endswith("_total") else name, ()] == counters[key]
-    assert (seen["inferd_something_else", ()], seen["inferd_new_kind_total", ()]) == (8, 9)
-    assert (seen["inferd_server_refusals_total", ("not_found",)], seen["inferd_server_refusals_total", ("invalid",)]) == (4, 6)
+def test_a_table_without_labels_is_one_sample() -> None:
+    waits = Histogram()
+    waits.add(3_000_000)
+    seen = samples(
+        metrics_of(further=lambda: [counter("a_done", "Done.", 4), gauge("a_open", "Open.", 0.5), durations("a_wait_seconds", "W.", waits, [10**6, 10**7])])
+    )
+    assert (seen["a_done_total", ()], seen["a_open", ()]) == (4, 0.5)
+    assert [seen["a_wait_seconds_bucket", (bound,)] for bound in ("0.001", "0.01", "+Inf")] == [0, 1, 1]
+    assert (seen["a_wait_seconds_count", ()], seen["a_wait_seconds_sum", ()]) == (1, pytest.approx(0.003))
 
 
 def test_the_build_and_the_process_are_there() -> None:
@@ -189,11 +198,24 @@ def rows_of(page: str) -> list[str]:
     return [line for line in page.splitlines() if line.startswith(("| `nv_", "| `inferd_"))]
 
 
-def test_the_documentation_lists_every_metric() -> None:
-    counters = dict.fromkeys([*SERVER_METRICS, "rejections_any_total"], 1.0)
-    suffixes = {"counter": "_total", "info": "_info"}
+def every_table(folder: Path) -> Iterator[Table]:
+    """Of all parts that a server may have, and of a supervisor."""
+    own: Any = SimpleNamespace(rejections=Counter({"any": 1}), _watchers=(), _children={}, _restarted=0, _starts_failed=0)
+    own._tls = SimpleNamespace(expires_s=2e9, file_failures=1)
+    own._access = SimpleNamespace(asks_for_tokens=True, token_file_failures=1)
+    own._servers = [SimpleNamespace(counters=lambda: dict.fromkeys(COUNTERS, 1.0))]
+    repository = SimpleNamespace(left_requests=0, models=list, evictions=0, memory_bytes=lambda: 0, on_demand=())
+    own._repository, own._hits, own._gone_on, own.durations = repository, 0, 0, Histogram()
     rollout = Rollout(id=16 * "0", model="m", kind=Kind.SHADOW, stable=1, candidate=2, counts={"seen": 1}, evidence=(Evidence("flips"),))
-    metrics = metrics_of(busy_model(), counters=lambda: counters, waits=Histogram(), further=lambda: tables_of([rollout]))
+    kinds = InferenceService, Health, LiveSettings, OnDemand, Connections, Credentials
+    tables = [*chain.from_iterable(kind.metrics(own) for kind in kinds), *Supervisor._tables(own), *tables_of([rollout])]
+    tables += Recorder(Settings(record=str(folder)), 1 << 30).metrics()
+    yield from {table.name: table for table in tables}.values()
+
+
+def test_the_documentation_lists_every_metric(tmp_path: Path) -> None:
+    suffixes = {"counter": "_total", "info": "_info"}
+    metrics = metrics_of(busy_model(), further=lambda: every_table(tmp_path))
     families: list[Metric] = []
     deadline = time.monotonic() + LIMIT_S
     while "nv_cpu_utilization" not in {family.name for family in families}:  # there once a tick of the kernel's clock has passed
@@ -209,9 +231,9 @@ def test_the_documentation_lists_every_metric() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here; `make test` installs it")
-def test_promtool_objects_to_nothing_but_tritons_names() -> None:
+def test_promtool_objects_to_nothing_but_tritons_names(tmp_path: Path) -> None:
     """docs/metrics.md quotes what it says. Without Triton's counters and its gauge of what waits it has no objection."""
-    with serving(metrics_of(busy_model(), FakeModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))) as port:
+    with serving(metrics_of(busy_model(), FakeModel(version=2), further=lambda: every_table(tmp_path))) as port:
         text = get(port)[2].decode()
     verdict = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, timeout=LIMIT_S, check=False)
     assert verdict.returncode == 3
@@ -285,8 +307,8 @@ def test_a_version_that_is_no_number_is_answered_with_the_plain_format(version: 
     assert not caplog.records
 
 
-def test_openmetrics_is_answered_to_who_asks_for_it() -> None:
-    with serving(metrics_of(busy_model(), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))) as port:
+def test_openmetrics_is_answered_to_who_asks_for_it(tmp_path: Path) -> None:
+    with serving(metrics_of(busy_model(), further=lambda: every_table(tmp_path))) as port:
         status, content_type, body = get(port, Accept="application/openmetrics-text; version=1.0.0")
         assert status == 200
         assert content_type.startswith("application/openmetrics-text")
@@ -296,16 +318,16 @@ def test_openmetrics_is_answered_to_who_asks_for_it() -> None:
         assert gzip.decompress(get(port, Accept_Encoding="gzip")[2]).startswith(b"# HELP")
 
 
-def test_one_page_of_several_is_as_one_of_one() -> None:
+def test_one_page_of_several_is_as_one_of_one(tmp_path: Path) -> None:
     """Names, types and labels; what is the process's own comes on top."""
-    metrics = metrics_of(busy_model(), FakeModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))
+    metrics = metrics_of(busy_model(), FakeModel(version=2), further=lambda: every_table(tmp_path))
     merged = MergedMetrics(lambda own: merge([metrics.page(), own]), dict)
     with serving(metrics) as one, serving(merged) as several:
         pages = [get(port)[2].decode().splitlines() for port in (one, several)]
     first, second = ({line for line in page if "process_" not in line and "nv_cpu" not in line} for page in pages)
     assert first == second
     busy = metrics_of(busy_model()).page()
-    seen = samples(MergedMetrics(lambda own: merge([busy, busy, own]), lambda: {"workers": 2.0}))
+    seen = samples(MergedMetrics(lambda own: merge([busy, busy, own]), lambda: [gauge("inferd_workers", "Workers.", 2)]))
     assert (seen["nv_inference_count", ()], seen["inferd_stage_duration_seconds_count", ("request",)]) == (12, 6)
     assert (seen["inferd_queue_depth", ()], seen["inferd_workers", ()]) == (14, 2)
 
@@ -345,10 +367,10 @@ def test_a_port_in_use_is_a_start_error_that_names_it() -> None:
 
 
 def test_a_collector_that_fails_says_nothing_of_why(caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> dict[str, float]:
+    def broken() -> Iterable[Table]:
         raise ValueError("secret")
 
-    with serving(metrics_of(counters=broken)) as port:
+    with serving(metrics_of(further=broken)) as port:
         status, _, body = get(port)
     assert status == 500
     assert b"secret" not in body
@@ -411,5 +433,4 @@ def test_a_real_server_is_scraped(served: ServerFixture) -> None:
     assert seen["nv_inference_request_success", "identity"] >= 0
     assert seen["inferd_streams_opened_total", None] >= 0
     assert f'transport="{served.transport}"' in text
-    assert not re.findall(r"^# HELP \S+ (The server's .*)$", text, re.MULTILINE), "every count of the server has a line in SERVER_METRICS"
     assert list(parse_openmetrics(get(int(port), host=host, Accept="application/openmetrics-text; version=1.0.0")[2].decode()))

@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from inferd.observe import text_format
-from inferd.observe.text_format import Column, Table, in_slices, lines_of
+from inferd.observe.text_format import in_slices, lines_of
+from inferd.part.table import Column, Table
 
 NAMES = ("plain", 'quo"te\\', "two\nlines", "a%sb", "\x01version\x01", "ä")
 NUMBERS = (0, 1, True, 1.5, 5e-06, 999_999, 1_234_567, 1e15, 1e16, 1.25e300, -3)

@@ -17,6 +17,7 @@ from inferd.errors import StartError
 from inferd.protocol import inference
 from inferd.record import recorder
 from inferd.record.decoded import decode
+from inferd.record.part import RecordPart
 from inferd.record.reader import Recorded, Segments, read
 from tests import models
 from tests.fake_backend import LIMIT_S
@@ -75,7 +76,7 @@ def test_large_requests_wait_for_idle_cores(model_files: Path, tmp_path: Path, m
     """Those that come meanwhile are dropped, and small ones are recorded all the same."""
     monkeypatch.setattr(pace, "BURST_S", 0)
     with ServerFixture(model_files, record=str(tmp_path)) as server, Caller(server.address) as caller:
-        until(lambda: all(tap.max_nbytes == recorder.LARGE_BYTES for tap in server.server._recorder._taps.values()))
+        until(lambda: all(tap.max_nbytes == recorder.LARGE_BYTES for tap in server.server.parts.of(RecordPart)._recorder._taps.values()))
         caller.answers("pooled_image", {"image": np.zeros((1, 3, 224, 224), np.float32)})
         caller.answers("identity", {"x": rows(2)}, id="small")
         told = counted(server.metrics)

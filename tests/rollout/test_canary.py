@@ -25,7 +25,7 @@ from inferd.rollout import state as rollout_state
 from inferd.rollout.canary import Canary
 from inferd.rollout.messages import Found
 from inferd.serving.models import Models
-from inferd.serving.rollouts import MAX_OUTCOMES
+from inferd.rollout.rpc import MAX_OUTCOMES
 from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request
@@ -157,7 +157,7 @@ class TestWhoGetsWhat:
             assert state(caller) == "RUNNING"
             assert versions(caller) == before, "a restart moves nobody"
             assert caller.infer(infer_request("m", {"x": ROWS}, version="1")).model_version == "1"
-            served.on_loop(lambda: served.server._models.rollouts._arms["m"].follow(ramped(served)))
+            served.on_loop(lambda: served.server.models.rollouts._arms["m"].follow(ramped(served)))
             after = versions(caller)
             assert all(later == "2" for earlier, later in zip(before, after, strict=True) if earlier == "2"), "nobody flips back"
             assert Counter(after)["2"] > Counter(before)["2"]
@@ -178,7 +178,7 @@ class TestWhoGetsWhat:
 def ramped(served: ServerFixture) -> Any:
     import msgspec
 
-    return msgspec.structs.replace(served.server._models.rollouts._table["m"], step=1, share=0.9)
+    return msgspec.structs.replace(served.server.models.rollouts._table["m"], step=1, share=0.9)
 
 
 def rest(served: ServerFixture, key: str) -> str:
@@ -219,7 +219,7 @@ class TestSeveralProcesses:
 
     def test_each_asks_for_stronger_evidence(self, caller: Caller, served: ServerFixture) -> None:
         """Three quarters of 1/20 are for errors: 1 : 26.7 in one process."""
-        served.on_loop(lambda: setattr(served.server._models.rollouts, "processes", 3))
+        served.on_loop(lambda: setattr(served.server.models.rollouts, "processes", 3))
         start(caller, **QUIET)
         until(lambda: any(each.explanation.endswith("which 1 of 80 versions at the limit would show") for each in status(caller).evidence))
 
@@ -295,7 +295,7 @@ class TestDecisions:
     def test_a_rollback_waits_for_no_load(self, caller: Caller, served: ServerFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         """The loader's thread is busy with another model: the label `canary` goes later."""
         start(caller, **QUIET)
-        monkeypatch.setattr(served.server._models.rollouts.lifecycle, "label", lambda *_: Future())
+        monkeypatch.setattr(served.server.models.rollouts.lifecycle, "label", lambda *_: Future())
         assert end(caller, "RollBack").state == options.ROLLED_BACK
         assert set(versions(caller)) == {"1"}
 
@@ -331,7 +331,7 @@ class TestDecisions:
         outcomes = [options.Outcome(request_id=f"r{number}", good=False) for number in range(3)]
         request = options.ReportOutcomesRequest(model_name="m", outcomes=outcomes)
         assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 3
-        outcome = served.server._models.rollouts._arms["m"]._policy.seen.excess["outcome"]
+        outcome = served.server.models.rollouts._arms["m"]._policy.seen.excess["outcome"]
         until(lambda: outcome.candidate_count + outcome.stable_count == 3)
         counted = np.asarray(outcome.open)[[0, 2]].sum(axis=0)
         assert sorted(counted[counted > 0]) == [1, 2]
@@ -341,7 +341,7 @@ class TestDecisions:
         start(caller, outcome=0.05, **QUIET)
         request_id = 100_000 * "x"
         caller.infer(infer_request("m", {"x": ROWS}, id=request_id))
-        arm = served.server._models.rollouts._arms["m"]
+        arm = served.server.models.rollouts._arms["m"]
         until(lambda: [len(each) for each in arm._arms] == [16])
         request = options.ReportOutcomesRequest(model_name="m", outcomes=[options.Outcome(request_id=request_id, good=True)])
         assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 1
@@ -381,7 +381,7 @@ class TestJudged:
 def test_keys_are_units_of_evidence(caller: Caller, served: ServerFixture) -> None:
     """By the header of each transport."""
     start(caller, **QUIET)
-    arm = served.server._models.rollouts._arms["m"]
+    arm = served.server.models.rollouts._arms["m"]
     versions(caller)
     rest(served, KEYS[0])
     arms = (arm._stable.tally, arm._candidate.tally)
@@ -512,7 +512,7 @@ class TestBadInput:
         assert versions(caller, KEYS[:1]) == ["1"]
 
     def test_outcomes_of_several_processes(self, caller: Caller, served: ServerFixture) -> None:
-        served.on_loop(lambda: setattr(served.server._models.rollouts, "processes", 2))
+        served.on_loop(lambda: setattr(served.server.models.rollouts, "processes", 2))
         assert "guards: outcome: expected a server of one process, got 2" in self.rejected(caller, outcome=0.05)
 
     def test_a_mean_of_whole_numbers(self, caller: Caller, folder: Path) -> None:

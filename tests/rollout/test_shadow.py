@@ -102,7 +102,7 @@ def caller(served: ServerFixture) -> Iterator[Caller]:
 
 
 def mirror_of(served: ServerFixture, name: str) -> Mirror:
-    found = served.server._models.rollouts._arms[name]._mirror  # type: ignore[attr-defined]
+    found = served.server.models.rollouts._arms[name]._mirror  # type: ignore[attr-defined]
     assert isinstance(found, Mirror)
     return found
 

@@ -30,7 +30,9 @@ from cryptography.x509.oid import NameOID
 from inferd.config import Address, Settings, parse_address
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
-from inferd.serving import access, grpcio, server
+from inferd.rollout.paths import RolloutPaths
+from inferd.rollout.rpc import RolloutControl
+from inferd.serving import access, credentials, grpcio
 from inferd.serving.access import (
     LEAST_TOKEN_BYTES,
     MAX_CERTIFICATE_BYTES,
@@ -41,9 +43,8 @@ from inferd.serving.access import (
     is_loopback,
     warn_of_open,
 )
+from inferd.serving.credentials import Credentials
 from inferd.serving.model_control import ModelControl
-from inferd.serving.rest import service as rest
-from inferd.serving.rollouts import RolloutControl
 from inferd.serving.tls import Tls
 from inferd.watched_files import _state_of as state_of
 from tests import models
@@ -680,12 +681,13 @@ def test_changes_are_kept_to_control_tokens(
 
 def test_whatever_changes_models_or_rollouts_is_kept() -> None:
     """A method or path that is new here needs a place in one of these lists."""
-    methods = {**ModelControl().methods(), **RolloutControl().methods()}
+    none: Any = None
+    control = RolloutControl(none)
+    methods = {**ModelControl().methods(), **control.methods()}
     assert {name for name, method in methods.items() if method.changes} == set(CHANGES)
     assert methods.keys() - set(CHANGES) == {"/inferd.v1.Rollouts/Status", "/inferd.v1.Rollouts/Report"}
-    posted = {resource for resource, verbs in rest.RestService({})._resources.items() if "POST" in verbs}
-    others = {rest.INFER, rest.OUTCOMES, "v2/logging", "v2/trace/setting", "v2/models/*/trace/setting", "v2/repository/index"}
-    assert posted - others == rest.CHANGES
+    posted = [(each.path, each.verbs["POST"]) for each in (*ModelControl().resources(), *RolloutPaths(control).resources()) if "POST" in each.verbs]
+    assert {path for path, verb in posted if not verb.changes} == {"v2/models/{model}/rollout/outcomes"}
 
 
 def test_calls_need_a_token_but_probes_do_not(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
@@ -755,7 +757,7 @@ def test_a_wrong_token_leaves_a_line_with_the_address(
         monkeypatch.setattr(access, "REJECTED_LOG_S", 0.0)
         assert code_of(lambda: call(channels[1])) == "UNAUTHENTICATED"
         assert call(channels[0], **bearer(TOKEN))
-        assert served.server._counters()["rejections_token_total"] == 4
+        assert served.measured("inferd_server_refusals")["token",] == 4
     first, last = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
     assert re.search(r"^rejected: a call from .*127\.0\.0\.1.*: the header 'authorization' brings no token that is known here", first)
     assert re.search(r"^rejected: a call from (a Unix socket|unix:.*): expected the header .*; 2 more were rejected before it$", last)
@@ -772,14 +774,13 @@ def test_a_token_file_that_is_deleted_or_emptied_is_said_and_counted(
     monkeypatch: pytest.MonkeyPatch,
     how: str,
 ) -> None:
-    monkeypatch.setattr(server, "RELOAD_S", 3600.0)  # the test alone looks
+    monkeypatch.setattr(credentials, "LOOK_S", 3600.0)  # the test alone looks
     path = write_tokens(tmp_path / "tokens", TOKEN)
 
     def look(times: int = 1) -> float:
         for _ in range(times):
-            served.on_loop(lambda: served.server._take_files(asked=False))
-        found: float = served.server._counters()["token_file_failures_total"]
-        return found
+            served.on_loop(lambda: served.server.parts.of(Credentials)._take_files(asked=False))
+        return served.measured("inferd_token_file_failures")[()]
 
     with ServerFixture(model, token_file=str(path)) as served:
         assert look(3) == 0
@@ -849,12 +850,12 @@ def test_a_pipe_in_place_of_the_tokens_holds_up_nobody(
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         path.unlink()
         os.mkfifo(path)
-        served.on_loop(lambda: served.server._take_files(asked=False))
+        served.on_loop(lambda: served.server.parts.of(Credentials)._take_files(asked=False))
         assert "token_file: expected a regular file, got" in caplog.text
         assert call(channel, INFER, REQUEST, **bearer(TOKEN))
         path.unlink()
         write_tokens(path, OTHER_TOKEN)
-        served.on_loop(lambda: served.server._take_files(asked=False))
+        served.on_loop(lambda: served.server.parts.of(Credentials)._take_files(asked=False))
         assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN))
 
 
@@ -867,7 +868,7 @@ def test_who_asks_for_it_has_files_read_whatever_the_system_says_of_them(
         monkeypatch.setattr("inferd.watched_files._state_of", lambda _path: before)
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         write_tokens(path, OTHER_TOKEN)
-        served.on_loop(lambda: served.server._take_files(asked=False))
+        served.on_loop(lambda: served.server.parts.of(Credentials)._take_files(asked=False))
         assert call(channel, INFER, REQUEST, **bearer(TOKEN))
         served.on_loop(served.server.reload)
         assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN))
@@ -881,11 +882,11 @@ def test_a_certificate_is_taken_when_its_key_has_come(
         before, leaf = serial(served.address, files), files.authority.issue_cert("localhost", "127.0.0.1")
         leaf.cert_chain_pems[0].write_to_path(files.cert)
         for _ in range(3):
-            served.on_loop(lambda: served.server._take_files(asked=False))
+            served.on_loop(lambda: served.server.parts.of(Credentials)._take_files(asked=False))
         assert serial(served.address, files) == before
         assert caplog.text.count("key values mismatch") == 1, "said once, however often it is looked at"
         leaf.private_key_pem.write_to_path(files.key)
-        served.on_loop(lambda: served.server._take_files(asked=False))
+        served.on_loop(lambda: served.server.parts.of(Credentials)._take_files(asked=False))
         assert serial(served.address, files) != before
 
 

@@ -14,7 +14,7 @@ from h2.settings import SettingCodes
 
 from inferd._core.grpc.call import Call
 from inferd.config import Address
-from inferd.serving.method import Method
+from inferd.part.method import Method
 from inferd.serving.native import NativeTransport
 from tests import http2_peer
 from tests.certificates import Files

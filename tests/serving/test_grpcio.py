@@ -20,7 +20,7 @@ from inferd.config import Address, Settings
 from inferd.protocol import health, rpc
 from inferd.serving import grpcio
 from inferd.serving.grpcio import GrpcioTransport
-from inferd.serving.method import Method
+from inferd.part.method import Method
 
 LIMIT_S = 20  # longer than anything here takes; a test that reaches it has failed
 NEVER_S = 1e6  # a drain that waits for it hangs

@@ -32,7 +32,7 @@ from inferd.config import Address, Settings
 from inferd.protocol import health, inference
 from inferd.serving import message_threads, unpacking
 from inferd.serving.message_threads import MAX_THREADS, NICE, MessageThreads
-from inferd.serving.method import Method
+from inferd.part.method import Method
 from inferd.serving.native import NativeTransport
 from inferd.serving.unpacking import Unpacker
 from tests import models

@@ -403,7 +403,7 @@ def test_a_server_whose_models_stay(tmp_path: Path) -> None:
             caller.ask("RepositoryModelLoad", model_name="m")
         with pytest.raises(grpc.RpcError, match="labels do not move with --model-control none"):
             control(caller, "SetLabel", model_name="m", label="stable", version=1)
-        assert (served.server._models._lifecycle, served.server._models._watcher) == (None, None)
+        assert (served.server.models._lifecycle, served.server.models._watcher) == (None, None)
 
 
 @pytest.mark.parametrize(("settings", "words"), [({"load_model": ("x",)}, "load_model: .* got 'x', which is not there"), ({}, "")])

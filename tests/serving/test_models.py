@@ -80,7 +80,7 @@ def test_stray_entries_of_a_repository_under_load(tmp_path: Path) -> None:
             ended.wait(0.001)
 
     with ServerFixture(folder, model_control="poll", model_poll_s=1) as server:
-        lifecycle = server.server._models._lifecycle
+        lifecycle = server.server.models._lifecycle
         assert lifecycle is not None
         asks = [("m", 1), ("1001", 2), ("single", 1)]
         threads = [threading.Thread(target=ask, args=(each, *asks[each])) for each in range(3)]
@@ -95,7 +95,7 @@ def test_stray_entries_of_a_repository_under_load(tmp_path: Path) -> None:
                     write_stray(folder, kind)
                 begun = list(answered)
                 lifecycle.compare().result(LIMIT_S)
-                assert server.on_loop(lambda: {name for name, _ in asks} <= server.server._models._repository.names())
+                assert server.on_loop(lambda: {name for name, _ in asks} <= server.server.models._repository.names())
                 while not all(now >= before + REQUESTS for now, before in zip(answered, begun, strict=True)):
                     ended.wait(0.001)
         finally:

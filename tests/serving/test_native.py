@@ -27,7 +27,7 @@ from inferd.protocol import health
 from inferd.serving import native
 from inferd.serving.budget import CONNECTION_BYTES, settled
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
-from inferd.serving.method import Method
+from inferd.part.method import Method
 from inferd.serving.native import NativeTransport, Wave
 from inferd.serving.systemd import Inherited
 from tests import models

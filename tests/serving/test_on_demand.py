@@ -68,7 +68,7 @@ def caller(served: ServerFixture) -> Iterator[Caller]:
 
 
 def on_demand(served: ServerFixture) -> Any:
-    made = served.server._models.on_demand
+    made = served.server.models.on_demand
     assert made is not None
     return made
 

@@ -23,6 +23,7 @@ import pytest
 from inferd.config import Settings
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
+from inferd.serving.health import Health
 from inferd.serving.server import Server
 from tests import models
 from tests.command import FREE_PORTS, GRPC_ALONE, Serving, environment, run
@@ -361,7 +362,7 @@ async def test_one_that_is_turned_away_while_it_loads_is_never_ready(files: Path
     server.turn_away()
     try:
         await start
-        status = (await server.service.health.check(health.HealthCheckRequest())).status
+        status = (await server.parts.of(Health).check(health.HealthCheckRequest())).status
         assert (server.ready, status) == (False, NOT_SERVING)
     finally:
         await server.stop()

@@ -208,16 +208,16 @@ def test_a_certificate_that_clients_reject_takes_no_place_of_one_that_they_take(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_the_last_moment_of_the_certificate_is_a_metric(model: Path, tmp_path: Path, transport: str) -> None:
-    name, own = "tls_certificate_expires_timestamp_seconds", Files.made(tmp_path / "own")
+    name, own = "inferd_tls_certificate_expires_timestamp_seconds", Files.made(tmp_path / "own")
     with ServerFixture(model, transport=transport, **own.settings()) as served:
         for last in (datetime(2031, 1, 1, tzinfo=UTC), datetime(2032, 1, 1, tzinfo=UTC)):
             leaf = own.authority.issue_cert("localhost", not_after=last)
             leaf.cert_chain_pems[0].write_to_path(own.cert)
             leaf.private_key_pem.write_to_path(own.key)
             served.on_loop(served.server.reload)
-            assert served.server._counters()[name] == last.timestamp()
+            assert served.measured(name)[()] == last.timestamp()
     with ServerFixture(model, transport=transport) as served:
-        assert name not in served.server._counters()
+        assert served.measured(name) == {}
 
 
 def test_what_cannot_be_read_of_a_certificate_is_no_error() -> None:

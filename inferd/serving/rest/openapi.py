@@ -1,4 +1,7 @@
-"""/openapi.json: the paths of REST as OpenAPI 3.1, with the real inputs and outputs of the models that are ready. Never in here: HTTP."""
+"""/openapi.json: the paths of REST as OpenAPI 3.1, with the real inputs and outputs of the models that are ready.
+
+Never in here: HTTP, what the document says of a part's paths (inferd.part.operation).
+"""
 
 from __future__ import annotations
 
@@ -15,48 +18,32 @@ import msgspec
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.labels import versions_of
 from inferd.observe.text_format import REST_S
-from inferd.protocol import options
-from inferd.serving.rest.json_form import JsonBody
+from inferd.part.operation import STATUSES, Json, errors, ok, reference
 from inferd.serving.rest.raw_body import Kind, raw_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from inferd.engine.model import Model
     from inferd.engine.repository import Repository
+    from inferd.part import Resource
     from inferd.serving.rest.raw_body import RawInput
 
 __all__ = ["OpenApi"]
 
-Json = dict[str, Any]
 TensorSpec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape
 
 MAX_EXAMPLE_ELEMENTS = 256  # of all inputs; a picture's pixels would fill the document
 RAW_ONLY = ("FP16", "BF16")
 # One white pixel.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
-STATUSES = {
-    "400": "The request can never be right: `error` names the field and the cure.",
-    "401": "A token is needed, or is not known.",
-    "403": "This client, or a web page of that origin, may not call.",
-    "404": "There is no such model or version.",
-    "412": "A model cannot be loaded, or the server changes no models: `error` says why.",
-    "413": "The body is over `max_message_bytes`.",
-    "415": "The model takes no body of this Content-Type or Content-Encoding.",
-    "429": "A limit or a full queue: `Retry-After` says when to come back.",
-    "500": "A fault of the server; its log has the details.",
-    "501": "The server does not have this feature.",
-    "503": "The model or the server cannot take it now; another replica may.",
-    "504": "The deadline (`Inferd-Timeout-Ms`) passed.",
-}
-
 
 class OpenApi:
     """The document of one repository, made again when its models have changed. For one thread, which rests after each
     model: the event loop goes on meanwhile."""
 
-    def __init__(self, repository: Repository, version: str) -> None:
-        self._repository, self._version = repository, version
+    def __init__(self, repository: Repository, version: str, resources: Callable[[], Sequence[Resource]]) -> None:
+        self._repository, self._version, self._resources = repository, version, resources
         self._made_of: object = None
         self._document = b""
 
@@ -69,14 +56,16 @@ class OpenApi:
             for model in models:
                 by_name.setdefault(model.name, []).append(model)
             names = {name: versions_of(labels, name) for name in by_name}
-            self._document = msgspec.json.encode(_document(by_name, names, self._version))
+            self._document = msgspec.json.encode(_document(by_name, names, self._version, self._resources()))
             self._made_of = made_of
         return self._document
 
 
-def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]], version: str) -> Json:
-    schemas: Json = {"Error": ERROR, **ROLLOUT_SCHEMAS}
-    paths: Json = dict(PATHS)
+def _document(
+    models: dict[str, list[Model]], labels: dict[str, dict[str, int]], version: str, resources: Sequence[Resource]
+) -> Json:
+    paths, schemas = _of_parts(resources)
+    schemas = {"Error": ERROR, **schemas}
     for index, name in enumerate(sorted(models)):
         versions = sorted(models[name], key=lambda model: model.version)
         key = f"{re.sub('[^A-Za-z0-9._-]', '_', name)}.{index}"
@@ -146,9 +135,9 @@ def _infer_version(key: str, versions: list[Model], schemas: Json) -> Json:
         schemas |= _schemas(keys[-1], model)
     operation = _infer(key, newest)
     for word in ("Request", "Response"):
-        schemas[f"{key}.any{word}"] = {"anyOf": [_reference(f"{each}.{word}") for each in keys]}
-    operation["requestBody"]["content"]["application/json"]["schema"] = _reference(f"{key}.anyRequest")
-    operation["responses"]["200"]["content"]["application/json"]["schema"] = _reference(f"{key}.anyResponse")
+        schemas[f"{key}.any{word}"] = {"anyOf": [reference(f"{each}.{word}") for each in keys]}
+    operation["requestBody"]["content"]["application/json"]["schema"] = reference(f"{key}.anyRequest")
+    operation["responses"]["200"]["content"]["application/json"]["schema"] = reference(f"{key}.anyResponse")
     return operation
 
 
@@ -157,7 +146,7 @@ def _specs(model: Model) -> tuple[object, object]:
 
 
 def _infer(key: str, model: Model) -> Json:
-    content: Json = {"application/json": {"schema": _reference(f"{key}.Request"), **_examples(model)}}
+    content: Json = {"application/json": {"schema": reference(f"{key}.Request"), **_examples(model)}}
     raw = raw_inputs(model)
     for each in raw:
         for media_type in each.media_types:
@@ -179,8 +168,8 @@ def _infer(key: str, model: Model) -> Json:
         ],
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": _ok("The outputs.", _reference(f"{key}.Response")),
-            **_errors({status: text for status, text in STATUSES.items() if status not in ("412", "501")}),
+            "200": ok("The outputs.", reference(f"{key}.Response")),
+            **errors(status for status in STATUSES if status not in ("412", "501")),
         },
     }
 
@@ -337,20 +326,7 @@ def _example_record(raw: RawInput) -> str:
     return msgspec.json.encode({column.name: value(column) for column in _columns(raw)}).decode()
 
 
-# ---- what every server has ----
-
-
-def _reference(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _ok(description: str, schema: Json | None = None) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema or {"type": "object"}}}}
-
-
-def _errors(statuses: dict[str, str]) -> Json:
-    return {status: _ok(text, _reference("Error")) for status, text in statuses.items()}
-
+# ---- what the parts of the server have ----
 
 ERROR: Json = {
     "type": "object",
@@ -362,107 +338,15 @@ ERROR: Json = {
 }
 
 
-def _get(operation_id: str, summary: str, *others: str, parameters: Sequence[str] = ()) -> Json:
-    found: Json = {
-        "operationId": operation_id,
-        "summary": summary,
-        "responses": {"200": _ok(summary), **_errors({status: STATUSES[status] for status in ("401", *others)})},
-    }
-    if parameters:
-        found["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters]
-    return found
-
-
-def _post(operation_id: str, summary: str, *others: str, parameters: Sequence[str] = (), schema: Json | None = None) -> Json:
-    body = {"content": {"application/json": {"schema": schema or {"type": "object"}}}}
-    return _get(operation_id, summary, "400", "403", *others, parameters=parameters) | {"requestBody": body}
-
-
-def _order(operation_id: str, summary: str) -> Json:
-    """Loads or unloads. Its response has no body."""
-    found = _post(operation_id, summary, "404", "412", parameters=["model"])
-    found["responses"]["200"] = {"description": "It is done."}
-    return found
-
-
-_, ROLLOUT_SCHEMAS = msgspec.json.schema_components(
-    [
-        JsonBody(message, "model_name").struct
-        for message in (options.StartRolloutRequest, options.RolloutRequest, options.ReportOutcomesRequest)
-    ],
-    ref_template="#/components/schemas/{name}",
-)
-
-
-def _rollout(operation_id: str, summary: str, body: str = "RolloutRequest") -> Json:
-    return _post(operation_id, summary, "404", "412", parameters=["model"], schema=_reference(body))
-
-
-def _ready(operation_id: str, summary: str, *parameters: str) -> Json:
-    found = _state(operation_id, summary, "ready")
-    found["parameters"] = _get("", "", parameters=parameters)["parameters"]
-    return found
-
-
-def _state(operation_id: str, summary: str, schema_name: str) -> Json:
-    schema = {"type": "object", "required": [schema_name], "properties": {schema_name: {"type": "boolean"}}}
-    return {
-        "operationId": operation_id,
-        "summary": summary,
-        "security": [],
-        "responses": {"200": _ok("Yes.", schema), "503": _ok("No.", schema)},
-    }
-
-
-PATHS: Json = {
-    "/v2": {"get": _get("server", "The server's name, version and extensions.")},
-    "/v2/health/live": {"get": _state("live", "Whether the server runs.", "live")},
-    "/v2/health/ready": {"get": _state("ready", "Whether it takes requests.", "ready")},
-    "/v2/models/{model}": {"get": _get("model", "Names, datatypes and shapes of a model.", "404", "503", parameters=["model"])},
-    "/v2/models/{model}/config": {"get": _get("config", "A model's configuration, as it is in force.", "404", "503", parameters=["model"])},
-    "/v2/models/{model}/stats": {"get": _get("statistics", "Counts and durations of a model.", "400", parameters=["model"])},
-    "/v2/models/stats": {"get": _get("allStatistics", "Counts and durations of all models.")},
-    "/v2/models/{model}/ready": {"get": _ready("modelReady", "Whether a model takes requests.", "model")},
-    "/v2/models/{model}/versions/{version}/ready": {
-        "get": _ready("versionReady", "Whether a version takes requests.", "model", "version"),
-    },
-    "/v2/repository/index": {
-        "get": _get("indexRead", "Every version with its state."),
-        "post": _post("index", "Every version with its state."),
-    },
-    "/v2/repository/models/{model}/load": {
-        "post": _order("load", "Loads a model, with --model-control explicit."),
-    },
-    "/v2/repository/models/{model}/unload": {
-        "post": _order("unload", "Unloads a model, with --model-control explicit."),
-    },
-    "/v2/rollouts": {"get": _get("rollouts", "The rollouts of all models.", "412")},
-    "/v2/models/{model}/rollout": {
-        "get": _get("rollout", "A model's rollout: what runs, or what ran last.", "404", "412", parameters=["model"]),
-        "post": _rollout("startRollout", "Begins a rollout.", "StartRolloutRequest"),
-    },
-    "/v2/models/{model}/rollout/promote": {"post": _rollout("promoteRollout", "Ends it: all requests go to the new version.")},
-    "/v2/models/{model}/rollout/rollback": {"post": _rollout("rollBackRollout", "Ends it: all requests go to the stable version.")},
-    "/v2/models/{model}/rollout/stop": {"post": _rollout("stopRollout", "Ends it without a verdict.")},
-    "/v2/models/{model}/rollout/outcomes": {
-        "post": _rollout("reportOutcomes", "Reports for requests, by id, whether their response was right.", "ReportOutcomesRequest"),
-    },
-    "/v2/logging": {"get": _get("logSettings", "The log's level."), "post": _post("setLogSettings", "Sets the log's level.")},
-    "/v2/models/{model}/trace/setting": {
-        "get": _get("modelTraceSettings", "What is traced of a model.", "404", parameters=["model"]),
-        "post": _post("setModelTraceSettings", "Sets what is traced of a model.", "404", "501", parameters=["model"]),
-    },
-    "/v2/trace/setting": {
-        "get": _get("traceSettings", "What is traced."),
-        "post": _post("setTraceSettings", "Sets what is traced.", "501"),
-    },
-    "/metrics": {
-        "get": _get("metrics", "The page of the metrics port.", "501")
-        | {
-            "responses": {
-                "200": {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-                **_errors({status: STATUSES[status] for status in ("401", "501")}),
-            }
-        },
-    },
-}
+def _of_parts(resources: Sequence[Resource]) -> tuple[Json, Json]:
+    """Their paths, and the schemas that they name."""
+    paths: Json = {}
+    for resource in resources:
+        operations = {name.lower(): verb.operation for name, verb in resource.verbs.items() if verb.operation is not None}
+        if operations:
+            paths[f"/{resource.path}"] = operations
+        if resource.of_version is not None:
+            paths[f"/{resource.path}".replace("{model}", "{model}/versions/{version}")] = {"get": resource.of_version}
+    bodies = {verb.body: None for resource in resources for verb in resource.verbs.values() if verb.body is not None}
+    _, schemas = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    return paths, schemas

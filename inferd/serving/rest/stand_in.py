@@ -29,6 +29,7 @@ from inferd._core.http.response import decompression_error
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.descriptors import fitting
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, ResourceExhausted, Unimplemented
+from inferd.part import Response
 from inferd.protocol import inference
 from inferd.serving.awaited_call import AwaitedCall
 from inferd.serving.budget import settled
@@ -37,7 +38,7 @@ from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, 
 from inferd.serving.ports import Port
 from inferd.serving.rest.plain import Wanted, body_of, read_nbytes, request_of
 from inferd.serving.rest.raw_body import is_raw, tensors_of
-from inferd.serving.rest.service import Response, error_response
+from inferd.serving.rest.service import error_response
 from inferd.serving.rest.stand_in_connection import Connection, as_aiohttp, header_size
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
     from inferd.config import Address, Settings
     from inferd.engine.model import Model
     from inferd.serving.access import Access
-    from inferd.serving.rest.service import Headers, RestService
+    from inferd.part.resource import Headers
+    from inferd.serving.rest.service import RestService
     from inferd.serving.systemd import Inherited
     from inferd.serving.tls import Tls
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from inferd.serving.rest.service import Headers
+    from inferd.part.resource import Headers
 
 __all__ = ["Connection", "as_aiohttp", "header_size"]
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from inferd._core.tensor.tensor import DATATYPES
-from inferd.serving.rest.service import INFER, RestService
+from inferd.rollout.part import RolloutPart
+from inferd.serving.inspection import Inspection
+from inferd.serving.live_settings import LiveSettings
+from inferd.serving.model_control import ModelControl
+from inferd.serving.rest.pages import Pages
 from tests import models
 from tests.rest import Asker
 from tests.server_fixtures import TRANSPORTS, ServerFixture
@@ -48,12 +52,10 @@ def test_it_is_valid(document: Any) -> None:
 
 
 def test_every_path_and_verb_is_there(document: Any) -> None:
-    served = {
-        (f"/{path.replace('*', '{model}')}", verb.lower())
-        for path, verbs in RestService({}, pages=cast("Any", object()))._resources.items()
-        for verb in verbs
-        if path not in (INFER, "", "docs", "openapi.json")
-    }
+    none: Any = None
+    parts = Inspection(none, "1", bool), LiveSettings(none), ModelControl(), RolloutPart(none), Pages(none, "1", list)
+    resources = [resource for part in parts for resource in part.resources()]
+    served = {(f"/{each.path}", verb.lower()) for each in resources for verb in each.verbs if each.path not in ("", "docs", "openapi.json")}
     described = {(path, verb) for path, verbs in document["paths"].items() for verb in verbs if verb in ("get", "post")}
     assert served <= described, served - described
 

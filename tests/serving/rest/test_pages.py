@@ -14,6 +14,7 @@ import pytest
 from inferd._core.http.head import Head
 from inferd.engine.repository import Repository
 from inferd.errors import ResourceExhausted
+from inferd.part import Asked, Response
 from inferd.serving.rest.pages import MAX_UNLIKE, Pages
 from tests.browser import CHROMIUM, Browser
 from tests.rest import Asker
@@ -81,18 +82,22 @@ def test_pages_are_made_on_a_thread_and_shared() -> None:
         return [b"page"]
 
     async def ask() -> None:
-        pages = Pages(Repository, "1")  # type: ignore[arg-type]
-        pages.serve_metrics(app)
-        alike = [asyncio.ensure_future(pages.metrics(Head.of("GET", "/metrics"))) for _ in range(50)]
-        unlike = [asyncio.ensure_future(pages.metrics(Head.of("GET", f"/metrics?{n}"))) for n in range(MAX_UNLIKE + 2)]
+        pages = Pages(Repository, "1", list, app)  # type: ignore[arg-type]
+        (scrape,) = (each.verbs["GET"].handler for each in pages.resources() if each.path == "metrics")
+
+        def asked(path: str) -> asyncio.Future[Response]:
+            return asyncio.ensure_future(scrape(Asked("", "", b"", Head.of("GET", path))))
+
+        alike = [asked("/metrics") for _ in range(50)]
+        unlike = [asked(f"/metrics?{n}") for n in range(MAX_UNLIKE + 2)]
         done, waiting = await asyncio.wait(unlike, return_when=asyncio.FIRST_COMPLETED)
         assert all(isinstance(each.exception(), ResourceExhausted) for each in done)
         assert waiting
         let_go.set()
-        assert {page[2] for page in await asyncio.gather(*alike) if page is not None} == {b"page"}
+        assert {page.body for page in await asyncio.gather(*alike)} == {b"page"}
         for each in waiting:
             each.cancel()
-        pages.close()
+        await pages.stop()
 
     asyncio.run(ask())
     assert [query for _, query in made].count("") <= 2  # the second for those that asked when the first had begun

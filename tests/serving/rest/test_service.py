@@ -17,7 +17,8 @@ from inferd._core.http.response import status_of
 from inferd.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
 from inferd.protocol import inference
 from inferd.serving.model_control import ModelControl
-from inferd.serving.rest.service import INFER, RestService, _load_parameters, error_response, split
+from inferd.serving.model_control_paths import _load_parameters
+from inferd.serving.rest.service import INFER, RestService, error_response, split
 from tests import models
 from tests.rest import Asker, infer_body
 from tests.server_fixtures import TRANSPORTS, ServerFixture, until
@@ -118,10 +119,10 @@ def test_load_without_model_control_is_rejected_before_its_body() -> None:
     head: Any = SimpleNamespace(path=b"/v2/repository/models/m/load", verb_name=b"POST", origin=None, authorization=None, is_infer=False)
     call: Any = None
     with pytest.raises(Unavailable, match="--model-control explicit") as caught:
-        RestService({}, control=ModelControl()).admit(call, head)
+        RestService(ModelControl().resources()).admit(call, head)
     assert status_of(caught.value) == 412  # another replica would say the same: 503 would have clients try again
     lifecycle: Any = object()
-    RestService({}, control=ModelControl(lifecycle, explicit=True)).admit(call, head)
+    RestService(ModelControl(lifecycle, explicit=True).resources()).admit(call, head)
 
 
 def test_load_decodes_nothing_but_parameters() -> None:
@@ -261,15 +262,14 @@ def test_names_are_percent_decoded(asker: Asker) -> None:
         ("/v2/models/m/versions/stable/infer", INFER, "m", "stable"),
         ("/v2/models/a%2Fb/infer", INFER, "a/b", ""),
         ("/v2/models/stats", "v2/models/stats", "", ""),
-        ("/v2/models/stats/stats", "v2/models/*/stats", "stats", ""),
-        ("/v2/models/versions/versions/1", "v2/models/*", "versions", "1"),
-        ("/v2/models/m/versions", "v2/models/*/versions", "m", ""),
-        ("/v2/repository/models/m/load", "v2/repository/models/*/load", "m", ""),
+        ("/v2/models/stats/stats", "v2/models/{model}/stats", "stats", ""),
+        ("/v2/models/versions/versions/1", "v2/models/{model}", "versions", "1"),
+        ("/v2/models/m/versions", "v2/models/{model}/versions", "m", ""),
+        ("/v2/repository/models/m/load", "v2/repository/models/{model}/load", "m", ""),
     ],
 )
 def test_a_path_names_a_resource(path: str, resource: str, model: str, version: str) -> None:
-    found, asked = split(path.encode())
-    assert (found, asked.model, asked.version) == (resource, model, version)
+    assert split(path.encode()) == (resource, model, version)
 
 
 # ---- browsers
@@ -308,10 +308,10 @@ def test_a_browser_s_name_for_a_loopback_address(asker: Asker) -> None:
 def test_a_browser_s_name_for_an_address_that_others_reach() -> None:
     head = Head.of("POST", "/v2", [("Host", "a.example"), ("Accept-Language", "en"), ("Origin", "https://a.example")])
     call: Any = None
-    RestService({}).screen(call, head)
-    RestService({}, ["*"], is_local=True).screen(call, head)
+    RestService(()).screen(call, head)
+    RestService((), ["*"], is_local=True).screen(call, head)
     with pytest.raises(PermissionDenied, match="Host: expected localhost"):
-        RestService({}, is_local=True).screen(call, head)
+        RestService((), is_local=True).screen(call, head)
 
 
 # ---- errors

@@ -211,7 +211,7 @@ def test_limits_of_all_connections(folder: Path) -> None:
         host, _, port = served.http.rpartition(":")
         with socket.create_connection((host, int(port)), LIMIT_S) as client:
             client.sendall(b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + body)
-            until(lambda: served.on_loop(lambda: served.server._counters()["request_bytes"]) == len(body))
+            until(lambda: served.on_loop(lambda: served.measured("inferd_request_bytes")[()]) == len(body))
             answer = asker.post("/v2/models/identity/infer", body)
             assert (answer.status, "message_memory_bytes" in answer.error) == (429, True), answer.error
             deep = b'{"inputs": [], "a": [' + b"{}," * 3000 + b"0]}"
@@ -292,11 +292,11 @@ def test_a_client_that_leaves_cancels_its_request(served: ServerFixture) -> None
     clients = [socket.create_connection((host, int(port)), LIMIT_S) for _ in range(5)]
     for client in clients:
         client.sendall(head + body)
-    until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 5)
+    until(lambda: served.on_loop(lambda: served.measured("inferd_streams")[()]) == 5)
     for client in clients:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
         client.close()
-    until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 0)
+    until(lambda: served.on_loop(lambda: served.measured("inferd_streams")[()]) == 0)
     assert sum(model.failures["CANCELED"] for model in served.on_loop(lambda: list(served.server.repository.models()))) >= 3
 
 
@@ -433,7 +433,7 @@ def test_a_request_on_its_way_is_answered_before_the_end(folder: Path, transport
         with Asker(served.http) as idle:
             for nbytes, client in clients.items():
                 client.sendall(request[:nbytes])
-            until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 1)
+            until(lambda: served.on_loop(lambda: served.measured("inferd_streams")[()]) == 1)
             assert idle.get("/v2/health/ready").status == 200
             stopping.start()
             assert idle.connection.sock.recv(1) == b""
@@ -453,7 +453,7 @@ def test_what_has_come_is_answered_before_the_end(folder: Path, transport: str) 
         with Asker(served.http) as idle, Asker(served.http) as asker:
             assert idle.get("/v2/health/ready").status == 200
             asker.connection.request("POST", "/v2/models/slow/infer", json.dumps(ones(size=64)).encode())
-            until(lambda: served.on_loop(lambda: served.server._counters()["streams"]) == 1)
+            until(lambda: served.on_loop(lambda: served.measured("inferd_streams")[()]) == 1)
             stopping.start()
             response = asker.connection.getresponse()
             assert (response.status, response.headers["connection"]) == (200, "close")

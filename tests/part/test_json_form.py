@@ -9,7 +9,7 @@ from google.protobuf import json_format
 
 from inferd.errors import InvalidArgument
 from inferd.protocol import POOL, inference, options
-from inferd.serving.rest.json_form import JsonBody, json_form
+from inferd.part.json_form import JsonBody, json_form
 
 CONFIG = inference.ModelConfig(
     name="m",

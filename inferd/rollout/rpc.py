@@ -8,10 +8,10 @@ import unicodedata
 from functools import partial
 from typing import TYPE_CHECKING
 
-from inferd.errors import FailedPrecondition, InvalidArgument
+from inferd.errors import InvalidArgument
+from inferd.part import Method
 from inferd.protocol import options
 from inferd.rollout.state import LONGEST_S, Kind
-from inferd.serving.method import Method
 
 if TYPE_CHECKING:
     from inferd.rollout.rollouts import Rollouts
@@ -28,9 +28,7 @@ MAX_REPORT_NBYTES = 1 << 20
 
 
 class RolloutControl:
-    """rollouts: None: this server has none."""
-
-    def __init__(self, rollouts: Rollouts | None = None) -> None:
+    def __init__(self, rollouts: Rollouts) -> None:
         self._rollouts = rollouts
 
     def methods(self) -> dict[str, Method]:
@@ -78,7 +76,7 @@ class RolloutControl:
         for name, limit in request.guards.items():
             if not math.isfinite(limit):
                 raise InvalidArgument(f"guards: {name[:64]}: expected a number such as 0.02, got {limit:g}")
-        rollout = await self._found.start(
+        rollout = await self._rollouts.start(
             request.model_name,
             Kind(options.RolloutKind.Name(request.kind)),
             request.candidate_version,
@@ -91,28 +89,22 @@ class RolloutControl:
         return told(rollout)
 
     async def stop(self, request: options.RolloutRequest) -> options.RolloutStatus:
-        return told(await self._found.stop(request.model_name, _reason(request)))
+        return told(await self._rollouts.stop(request.model_name, _reason(request)))
 
     async def promote(self, request: options.RolloutRequest) -> options.RolloutStatus:
-        return told(await self._found.promote(request.model_name, _reason(request)))
+        return told(await self._rollouts.promote(request.model_name, _reason(request)))
 
     async def roll_back(self, request: options.RolloutRequest) -> options.RolloutStatus:
-        return told(await self._found.roll_back(request.model_name, _reason(request)))
+        return told(await self._rollouts.roll_back(request.model_name, _reason(request)))
 
     async def status(self, request: options.RolloutStatusRequest) -> options.RolloutStatusResponse:
-        return options.RolloutStatusResponse(rollouts=[told(each) for each in self._found.status(request.model_name)])
+        return options.RolloutStatusResponse(rollouts=[told(each) for each in self._rollouts.status(request.model_name)])
 
     async def report(self, request: options.ReportOutcomesRequest) -> options.ReportOutcomesResponse:
         if len(request.outcomes) > MAX_OUTCOMES:
             raise InvalidArgument(f"outcomes: expected at most {MAX_OUTCOMES}, got {len(request.outcomes)}; send them in parts")
-        joined, unknown = self._found.report(request.model_name, [(each.request_id, each.good) for each in request.outcomes])
+        joined, unknown = self._rollouts.report(request.model_name, [(each.request_id, each.good) for each in request.outcomes])
         return options.ReportOutcomesResponse(joined=joined, unknown=unknown)
-
-    @property
-    def _found(self) -> Rollouts:
-        if self._rollouts is None:
-            raise FailedPrecondition("rollouts need versions that come and go: start the server with --model-control poll or explicit")
-        return self._rollouts
 
 
 def _reason(request: options.RolloutRequest) -> str:

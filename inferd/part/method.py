@@ -9,7 +9,7 @@ from typing import Any, Literal
 from google.protobuf.message import DecodeError
 
 from inferd.errors import InvalidArgument, ResourceExhausted
-from inferd.serving.field_count import count_fields
+from inferd.part.field_count import count_fields
 
 __all__ = ["MAX_FIELDS", "Method"]
 

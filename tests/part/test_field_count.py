@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.protocol import inference
-from inferd.serving.field_count import count_fields
+from inferd.part.field_count import count_fields
 
 REQUEST = inference.RepositoryModelLoadRequest
 

@@ -1,0 +1,62 @@
+"""One path of REST: its verbs, its limits, and what /openapi.json says of it. Never in here: HTTP, sockets, which paths there are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from inferd._core.http.head import Head
+
+__all__ = ["JSON", "MAX_BODY_NBYTES", "Asked", "Headers", "Resource", "Response", "Verb", "json_response"]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+JSON = ((b"content-type", b"application/json"),)
+MAX_BODY_NBYTES = 64 << 10
+
+
+class Response(NamedTuple):
+    """One response; that to HEAD has a body, too, which the server leaves out."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+
+
+class Asked(NamedTuple):
+    """A request: the model and version that its path names, and its body."""
+
+    model: str
+    version: str
+    body: bytes
+    head: Head
+
+
+Handler = Callable[[Asked], Awaitable[Response]]
+
+
+class Verb(NamedTuple):
+    """handler: raises RequestError. operation: of OpenAPI; None: no part of the document. body: what the operation's body becomes, where the
+    document has its schema. changes: models or rollouts, which can be kept to some tokens. screen(): raises before the body comes."""
+
+    handler: Handler
+    operation: dict[str, Any] | None = None
+    body: type[msgspec.Struct] | None = None
+    max_body_nbytes: int = MAX_BODY_NBYTES
+    changes: bool = False
+    screen: Callable[[], object] = lambda: None
+
+
+class Resource(NamedTuple):
+    """path: as OpenAPI has it, without the first slash: v2/models/{model}/ready. A path with a model may name a version behind it.
+    verbs: GET, which is HEAD, too, and POST. of_version: the operation of GET on a version, where the document has it."""
+
+    path: str
+    verbs: dict[str, Verb]
+    of_version: dict[str, Any] | None = None
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    return Response(status, JSON, msgspec.json.encode(value))

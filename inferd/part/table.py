@@ -1,0 +1,62 @@
+"""One metric as a table: what a part of the server or a model says of itself when a scraper asks. Never in here: formats, HTTP, counting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from inferd._core.metrics.histogram import Histogram
+
+    Row = tuple[tuple[str, ...], Sequence[float]]  # a value for each of the table's labels, and one for each column
+    Kind = Literal["counter", "gauge", "histogram", "info"]
+
+__all__ = ["Column", "Combine", "Table", "counter", "durations", "gauge", "histogram_columns"]
+
+Combine = Literal["sum", "max", "min"]
+
+
+class Column(NamedTuple):
+    """One sample of each row. suffix: what follows the table's name. labels: beside those of the row."""
+
+    suffix: str = ""
+    labels: Mapping[str, str] = {}
+
+
+class Table(NamedTuple):
+    """One metric. A counter whose column has no suffix is one of Triton's. rows: made as they are written; a table without labels has one.
+    combine: what becomes of the values that several workers have."""
+
+    name: str
+    documentation: str
+    kind: Kind
+    labels: Sequence[str]
+    columns: Sequence[Column]
+    rows: Iterable[Row]
+    combine: Combine = "sum"
+
+
+def counter(name: str, documentation: str, value: float) -> Table:
+    """name: without _total."""
+    return Table(name, documentation, "counter", (), [Column("_total")], [((), (value,))])
+
+
+def gauge(name: str, documentation: str, value: float, *, combine: Combine = "sum") -> Table:
+    return Table(name, documentation, "gauge", (), [Column()], [((), (value,))], combine)
+
+
+def durations(name: str, documentation: str, histogram: Histogram, bounds_ns: Sequence[int]) -> Table:
+    """A histogram in seconds."""
+    counts = histogram.buckets(bounds_ns)
+    count = histogram.count  # after the buckets: one that ends in between may be missing from a bucket, never from the sum of all
+    values = (*counts, count, count, histogram.sum_ns / 1e9)
+    return Table(name, documentation, "histogram", (), list(histogram_columns([bound / 1e9 for bound in bounds_ns], {})), [((), values)])
+
+
+def histogram_columns(bounds: Sequence[float], labels: Mapping[str, str]) -> Iterator[Column]:
+    """Bounds are labels as prometheus_client writes them: 5e-06, 0.01, 1.0."""
+    for bound in [*(repr(float(bound)) for bound in bounds), "+Inf"]:
+        yield Column("_bucket", {**labels, "le": bound})
+    yield Column("_count", labels)
+    yield Column("_sum", labels)

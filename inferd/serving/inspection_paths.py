@@ -1,0 +1,93 @@
+"""What a client may ask about the server and its models, by REST: the paths of inspection.py. Never in here: the answers themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferd.part import operation
+from inferd.part.resource import Asked, Resource, Response, Verb, json_response
+from inferd.protocol import inference
+from inferd.part.bodies import json_object, member
+from inferd.part.json_form import json_form
+
+if TYPE_CHECKING:
+    from inferd.serving.inspection import Inspection
+
+__all__ = ["InspectionPaths"]
+
+MODEL = ("model",)
+
+
+class InspectionPaths:
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+
+    def resources(self) -> list[Resource]:
+        get, state = operation.get, operation.state
+        index = "Every version with its state."
+        ready = "Whether a version takes requests."
+        return [
+            Resource("v2", {"GET": Verb(self._metadata, get("server", "The server's name, version and extensions."))}),
+            Resource("v2/health/live", {"GET": Verb(self._live, state("live", "Whether the server runs.", "live"))}),
+            Resource("v2/health/ready", {"GET": Verb(self._ready, state("ready", "Whether it takes requests.", "ready"))}),
+            Resource(
+                "v2/models/{model}",
+                {"GET": Verb(self._model_metadata, get("model", "Names, datatypes and shapes of a model.", "404", "503", parameters=MODEL))},
+            ),
+            Resource(
+                "v2/models/{model}/config",
+                {"GET": Verb(self._model_config, get("config", "A model's configuration, as it is in force.", "404", "503", parameters=MODEL))},
+            ),
+            Resource(
+                "v2/models/{model}/stats",
+                {"GET": Verb(self._statistics, get("statistics", "Counts and durations of a model.", "400", parameters=MODEL))},
+            ),
+            Resource("v2/models/stats", {"GET": Verb(self._statistics, get("allStatistics", "Counts and durations of all models."))}),
+            Resource(
+                "v2/models/{model}/ready",
+                {"GET": Verb(self._model_ready, state("modelReady", "Whether a model takes requests.", "ready", parameters=MODEL))},
+                of_version=state("versionReady", ready, "ready", parameters=("model", "version")),
+            ),
+            Resource(
+                "v2/repository/index",
+                {
+                    "GET": Verb(self._index, get("indexRead", index)),
+                    "POST": Verb(self._index, operation.post("index", index)),
+                },
+            ),
+        ]
+
+    async def _metadata(self, asked: Asked) -> Response:
+        return json_response(json_form(await self._inspection.server_metadata(inference.ServerMetadataRequest())))
+
+    async def _live(self, asked: Asked) -> Response:
+        return _state("live", (await self._inspection.server_live(inference.ServerLiveRequest())).live)
+
+    async def _ready(self, asked: Asked) -> Response:
+        return _state("ready", (await self._inspection.server_ready(inference.ServerReadyRequest())).ready)
+
+    async def _model_ready(self, asked: Asked) -> Response:
+        found = await self._inspection.model_ready(inference.ModelReadyRequest(name=asked.model, version=asked.version))
+        return _state("ready", found.ready, name=asked.model)
+
+    async def _model_metadata(self, asked: Asked) -> Response:
+        request = inference.ModelMetadataRequest(name=asked.model, version=asked.version, properties=True)
+        return json_response(json_form(await self._inspection.model_metadata(request)))
+
+    async def _model_config(self, asked: Asked) -> Response:
+        found = await self._inspection.model_config(inference.ModelConfigRequest(name=asked.model, version=asked.version))
+        return json_response(json_form(found.config))
+
+    async def _statistics(self, asked: Asked) -> Response:
+        request = inference.ModelStatisticsRequest(name=asked.model, version=asked.version)
+        return json_response(json_form(await self._inspection.model_statistics(request), whole=True))
+
+    async def _index(self, asked: Asked) -> Response:
+        """Triton's form is an array, and a model that nobody loaded has its name alone."""
+        ready = member(json_object(asked.body), "ready", bool, False)
+        found = await self._inspection.repository_index(inference.RepositoryIndexRequest(ready=ready))
+        return json_response([{name: text for name, text in json_form(model).items() if text} for model in found.models])
+
+
+def _state(name: str, holds: bool, /, **fields: str) -> Response:
+    return json_response({**fields, name: holds}, 200 if holds else 503)

@@ -1,0 +1,68 @@
+"""Settings of the log and of traces by REST: the paths of live_settings.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferd.errors import InvalidArgument
+from inferd.part import operation
+from inferd.part.resource import Asked, Resource, Response, Verb, json_response
+from inferd.protocol import inference
+from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, set_parameter
+
+if TYPE_CHECKING:
+    from inferd.serving.live_settings import LiveSettings
+
+__all__ = ["LiveSettingsPaths"]
+
+
+class LiveSettingsPaths:
+    def __init__(self, live: LiveSettings) -> None:
+        self._live = live
+
+    def resources(self) -> list[Resource]:
+        get, post = operation.get, operation.post
+        return [
+            Resource(
+                "v2/logging",
+                {
+                    "GET": Verb(self._logging, get("logSettings", "The log's level.")),
+                    "POST": Verb(self._logging, post("setLogSettings", "Sets the log's level.")),
+                },
+            ),
+            Resource(
+                "v2/models/{model}/trace/setting",
+                {
+                    "GET": Verb(self._trace, get("modelTraceSettings", "What is traced of a model.", "404", parameters=("model",))),
+                    "POST": Verb(
+                        self._trace, post("setModelTraceSettings", "Sets what is traced of a model.", "404", "501", parameters=("model",))
+                    ),
+                },
+            ),
+            Resource(
+                "v2/trace/setting",
+                {
+                    "GET": Verb(self._trace, get("traceSettings", "What is traced.")),
+                    "POST": Verb(self._trace, post("setTraceSettings", "Sets what is traced.", "501")),
+                },
+            ),
+        ]
+
+    async def _logging(self, asked: Asked) -> Response:
+        request = inference.LogSettingsRequest()
+        for name, value in json_object(asked.body).items():
+            set_parameter(request.settings[name], name, value)
+        found = await self._live.log_settings(request)
+        return json_response({name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in sorted(found.settings.items())})
+
+    async def _trace(self, asked: Asked) -> Response:
+        """null gives a setting back to the server's own value."""
+        request = inference.TraceSettingRequest(model_name=asked.model)
+        for name, value in json_object(asked.body).items():
+            values = value if isinstance(value, list) else [] if value is None else [value]
+            if not all(isinstance(each, str) for each in values):
+                raise InvalidArgument(f"{name[:MAX_SHOWN_CHARS]}: expected a string, an array of strings or null")
+            request.settings[name].value.extend(values)
+        found = await self._live.trace_setting(request)
+        settings = {name: list(setting.value) for name, setting in sorted(found.settings.items())}
+        return json_response({name: values if name == "trace_level" else "".join(values) for name, values in settings.items()})
