@@ -25,7 +25,7 @@ TLS_CONNECTION_BYTES = 640 * KiB  # with OpenSSL's state, and up to MAX_UNSENT_N
 STREAM_BYTES = 1536  # one stream, beside its messages
 OWN_STREAMS = 16  # each connection may have this many beyond max_total_streams (OWN_CALLS of limits.pxd)
 PROCESS_BYTES = 128 * MiB  # Python, its libraries and ONNX Runtime without a model
-KEPT_BYTES = 32 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
+KEPT_BYTES = 64 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
 LEAVING_BLOCKS = 2  # of large messages may be on their way back to the system (ASIDE_THREADS of message.pyx)
 
 MOST_CONNECTIONS, LEAST_CONNECTIONS = 10_000, 64

@@ -29,7 +29,7 @@ cdef enum:
     ASIDE_THREADS = 2           # the most such threads at a time; the caller gives back further blocks itself
     BEGUN_NBYTES = 4 << 10      # as soon as this much of a small message has come, its block has room for all of it
     BEGUN_TIMES = 8             # until then its block has room for this many times the bytes that have come
-    KEPT_NBYTES = 32 << 20      # the most that is resident of free blocks, which are kept for reuse
+    KEPT_NBYTES = 64 << 20      # the most that is resident of free blocks, which are kept for reuse
     KEPT_BLOCK_NBYTES = 32 << 20        # the largest block that is kept
     RECEIPT_NBYTES = 16 << 20   # large messages that come, or wait for their run: more of them find no memory that is in a cache
     FREE_NBYTES = 128 << 10     # a message of this size or more leaves an eighth of the budget free, a smaller one less in proportion
