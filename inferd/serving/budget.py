@@ -95,7 +95,7 @@ def _shares(whole: Settings) -> list[Share]:
         Share("streams", streams * STREAM_BYTES, f"{streams} x {STREAM_BYTES / KiB:g} KiB"),
         Share("messages", whole.message_memory_bytes, "message_memory_bytes"),
         Share("messages given back", leaving_bytes, "blocks on their way back to the system"),
-        Share("messages kept", KEPT_BYTES * workers, "blocks of the message pool, kept for reuse"),
+        Share("messages kept", min(KEPT_BYTES * workers, whole.message_memory_bytes // 2), "blocks of the message pool, kept for reuse"),
         Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
         Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),
         *([] if whole.record is None else [_of_record(whole.message_memory_bytes // workers, workers)]),
