@@ -1,10 +1,11 @@
 """User-space instructions that a request costs the server, by group of functions, beside nghttpd's for a static file.
 
-    python benchmarks/instructions.py [--sections nghttpd,inline,executor,stream] [--requests 4096] [--functions 30] [--no-history]
+    python benchmarks/instructions.py [--sections nghttpd,inline,executor,stream,large] [--requests 4096] [--functions 30] [--no-history]
     python benchmarks/instructions.py --sections inline,executor --compare
 
 Instructions repeat within 1 % on a busy machine, where times do not. The server runs under valgrind's callgrind, the client does not:
-it sends all requests of a round at once (lockstep.py), so every batch is full. slow_clock.c keeps time limits in proportion.
+it sends all requests of a round at once (lockstep.py), so every batch is full. Requests of 602 KB come from h2load, since lockstep.py knows no flow control. slow_clock.c keeps time limits in
+proportion.
 The program counts between two rounds, after a warm-up, and divides by the responses that the server submitted to libnghttp2; of streams,
 by the messages that came back.
 
@@ -18,7 +19,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import sections
 import servers
 import workloads
 from callgrind import Function, Profile
-from load import Load, missing_programs, pin_core
+from load import Load, Target, drive, missing_programs, pin_core
 from lockstep import Lockstep, Request
 from record import Report, versions
 from server_cost import Checker, answer_of
@@ -38,6 +39,8 @@ HISTORY = Path(__file__).resolve().parent / "history" / "instructions.jsonl"
 PROGRAMS = {"valgrind": "--version", "nghttpd": "--version"}
 COMPARABLE = ("python", "onnxruntime", "uvloop", "nghttpd")  # lines of history are, with the same versions of these
 LOADS = (Load(4, 16), Load(64, 1), Load(8, 1))
+LARGE = Load(4, 4)
+SMALL_OF_LARGE = 8  # so many small requests are counted for one large one
 MOST_GROWTH = 0.03
 MOST_OTHER = 0.03  # of the total: more is listed by function
 WARM_UP = 1024  # requests before counting
@@ -168,15 +171,16 @@ class Counting:
     requests = 4096  # counted of each load
     functions = 0  # listed of each load, the costliest
 
-    def count(self, report: Report, folder: Path, server: Running, load: Load, request: Request, streaming: bool = False) -> None:
-        a_round = load.connections * load.streams
-        with Lockstep(server.pid, server.address, request, load.connections, load.streams, streaming) as client:
-            client.run(WARM_UP // a_round)
-            with callgrind.counting(server.pid):
-                client.run(1)
-                callgrind.dumped(server.pid, folder, server.name)
-                sent = client.run(max(self.requests // a_round, 1))
-                profile = callgrind.dumped(server.pid, folder, server.name)
+    def count(
+        self, report: Report, folder: Path, server: Running, load: Load, run: Callable[[int], int], streaming: bool = False, *, of: int = 1
+    ) -> None:
+        """run: sends about so many requests and returns how many. of: counts this part of the requests."""
+        run(WARM_UP // of)
+        with callgrind.counting(server.pid):
+            run(1)
+            callgrind.dumped(server.pid, folder, server.name)
+            sent = run(self.requests // of)
+            profile = callgrind.dumped(server.pid, folder, server.name)
         found = figures(profile, sent if streaming else 0)
         if found["requests"] != sent:
             raise RuntimeError(f"{sent} requests were sent, and {found['requests']} responses counted")
@@ -186,6 +190,11 @@ class Counting:
             print("\n".join(["  functions of no group:", *costly(profile, 10, OTHER, sent)]))
         if self.functions:
             print("\n".join(costly(profile, self.functions, messages=sent)))
+
+    def in_lockstep(self, report: Report, folder: Path, server: Running, load: Load, request: Request, streaming: bool = False) -> None:
+        a_round = load.connections * load.streams
+        with Lockstep(server.pid, server.address, request, load.connections, load.streams, streaming) as client:
+            self.count(report, folder, server, load, lambda requests: client.run(max(requests // a_round, 1)), streaming)
 
     def inferd(self, name: str, inline: str, streaming: bool = False) -> sections.Section:
         def section(report: Report, folder: Path) -> None:
@@ -199,7 +208,7 @@ class Counting:
                 checker = Checker(server.address, workload, answer_of(repository, workload))
                 for load in LOADS:
                     checker.check()
-                    self.count(report, folder, server, load, request, streaming)
+                    self.in_lockstep(report, folder, server, load, request, streaming)
                     checker.check()
 
         section.__doc__ = f"identity FP32[1,16], --inline {inline}" + (", one stream a connection" if streaming else "")
@@ -209,7 +218,21 @@ class Counting:
         """nghttpd, a static file: the yardstick"""
         with servers.nghttpd(folder, callgrind.command(folder, "nghttpd", pin_core())) as server:
             for load in LOADS:
-                self.count(report, folder, server, load, Request({":method": "GET", ":path": "/file", **COMMON}))
+                self.in_lockstep(report, folder, server, load, Request({":method": "GET", ":path": "/file", **COMMON}))
+
+    def large(self, report: Report, folder: Path) -> None:
+        """FP32[1,3,224,224], 602 KB, to a GlobalAveragePool, --inline off"""
+        repository = folder / "repository"
+        workload = workloads.pool(repository)
+        python = (*callgrind.command(folder, "large", pin_core()), sys.executable)
+        with servers.inferd("large", [repository], folder, "--transport", "native", "--inline", "off", python=python) as server:
+            target = Target(f"http://{server.address}{workloads.INFER_PATH}", workload.write_body(folder))
+            checker = Checker(server.address, workload, answer_of(repository, workload))
+            checker.check()
+            self.count(
+                *(report, folder, server, LARGE), lambda requests: drive(server.pid, target, LARGE, requests).requests, of=SMALL_OF_LARGE
+            )
+            checker.check()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -244,6 +267,7 @@ def main() -> int:
         "inline": counting.inferd("inline", "on"),
         "executor": counting.inferd("executor", "off"),
         "stream": counting.inferd("stream", "on", streaming=True),
+        "large": counting.large,
     }
     made = sections.parser("Counts the instructions that a request costs the server.", every)
     made.add_argument("--requests", type=int, default=counting.requests, help=f"counted of each load (default {counting.requests})")

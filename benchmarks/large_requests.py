@@ -47,6 +47,7 @@ MORE_MIB = 200  # than the limit
 MiB = 1 << 20
 MOST_STREAMS = 240  # of a connection, that are left
 MOST_LEFT = 500  # connections of one attacker that wait in the middle of a body
+MOST_OVER = 1000  # connections of all attackers that have no stream left, and stay open
 OPENING_A_STREAM = Request({":method": "POST", ":path": workloads.STREAM_PATH, **GRPC})
 OPENING_A_CALL = Request({":method": "POST", ":path": workloads.INFER_PATH, **GRPC})
 MAX_FRAME_NBYTES = 16 << 10  # until the server has changed it
@@ -442,6 +443,8 @@ def attack(server: Running, http: bool, seconds: float) -> tuple[float, int]:
                     moved |= attacker.move()
                 except OSError:  # a new connection; the old one stays open
                     over.append(attacker)
+                    if len(over) > MOST_OVER:
+                        over.pop(0).socket.close()
                     attackers[number] = begin()
             if not moved:
                 time.sleep(0.001)

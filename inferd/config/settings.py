@@ -575,10 +575,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "memory",
             "HTTP/2 flow-control window of one request, before its message has its place.",
             "So many bytes of a request may come unasked. A larger message gets credit for the rest in order of arrival. Native transport.",
-            ge=65_535,
+            ge=16 * KiB,
             le=1 * GiB,
         ),
-    ] = 64 * KiB
+    ] = 48 * KiB
     connection_window_bytes: Annotated[
         int, about("memory", "HTTP/2 flow-control window of one connection.", "Native transport.", ge=65_535, le=1 * GiB)
     ] = 4 * MiB

@@ -1,6 +1,7 @@
 """The shapes of outputs that trial runs have, against those that the graph declares.
 
 Some exporters declare shapes that their graphs do not have: [1] for a label of each row, [N] for [N, 1]. The runs are right then.
+Where onnxruntime knows no shape at all, it says () as for a scalar, and the runs are right, too.
 
 Never in here: whether rows are independent (probe.py), configurations.
 """
@@ -37,8 +38,6 @@ def trust_runs(model: OnnxModel, which: str, *, tell: bool = True) -> None:
     """Changes the outputs of `model.graph` whose declared shapes are not those that runs have. Nothing where no made row runs. which: the
     model, for the log. tell: whether the log says so."""
     graph = model.graph
-    if not any(output.shape for output in graph.outputs):
-        return  # onnxruntime says () for an output of unknown rank, too
     batched = bool(graph.inputs) and all(each.shape and isinstance(each.shape[0], str) for each in graph.inputs)
     seen = _seen(model, TRIED_ROWS if batched else TRIED_ROWS[:1])
     if not seen:
@@ -48,7 +47,8 @@ def trust_runs(model: OnnxModel, which: str, *, tell: bool = True) -> None:
     outputs = []
     for output in graph.outputs:
         shapes = [shapes[output.name] for shapes in seen]
-        if output.shape and not all(_fits(output.shape, shape) for shape in shapes):
+        is_trusted = bool(output.shape) or (batched and sized)  # an unknown rank may depend on sizes that no trial has
+        if is_trusted and not all(_fits(output.shape, shape) for shape in shapes):
             shape = _settled(output, shapes, rows_name, sized=sized)
             if tell:
                 log.warning(
@@ -96,8 +96,10 @@ def _seen(model: OnnxModel, counts: Sequence[int]) -> list[dict[str, tuple[int, 
 
 def _is_suspicious(model: OnnxModel, seen: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether more rows may show other shapes than the graph declares: one row fits an axis that is declared as 1."""
-    outputs = [output for output in model.graph.outputs if output.shape]
-    return any(isinstance(output.shape[0], int) or not _fits(output.shape, seen[output.name]) for output in outputs)
+    for output in model.graph.outputs:
+        if not _fits(output.shape, seen[output.name]) or any(isinstance(size, int) for size in output.shape[:1]):
+            return True
+    return False
 
 
 def _fits(declared: Shape, seen: tuple[int, ...]) -> bool:

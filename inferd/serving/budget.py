@@ -25,7 +25,7 @@ TLS_CONNECTION_BYTES = 640 * KiB  # with OpenSSL's state, and up to MAX_UNSENT_N
 STREAM_BYTES = 1536  # one stream, beside its messages
 OWN_STREAMS = 16  # each connection may have this many beyond max_total_streams (OWN_CALLS of limits.pxd)
 PROCESS_BYTES = 128 * MiB  # Python, its libraries and ONNX Runtime without a model
-KEPT_BYTES = 32 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
+KEPT_BYTES = 64 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
 LEAVING_BLOCKS = 2  # of large messages may be on their way back to the system (ASIDE_THREADS of message.pyx)
 
 MOST_CONNECTIONS, LEAST_CONNECTIONS = 10_000, 64
@@ -87,7 +87,7 @@ def _shares(whole: Settings) -> list[Share]:
         Share("streams", streams * STREAM_BYTES, f"{streams} x {STREAM_BYTES / KiB:g} KiB"),
         Share("messages", whole.message_memory_bytes, "message_memory_bytes"),
         Share("messages given back", leaving_bytes, "blocks on their way back to the system"),
-        Share("messages kept", KEPT_BYTES * workers, "blocks of the message pool, kept for reuse"),
+        Share("messages kept", min(KEPT_BYTES * workers, whole.message_memory_bytes // 2), "blocks of the message pool, kept for reuse"),
         Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
         Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),
         *chain.from_iterable(shares(whole, workers) for shares in SHARES),

@@ -46,7 +46,7 @@ def test_settings_made_by_hand_are_checked_too() -> None:
     with pytest.raises(ConfigError, match=r"grpc_port \(given in Python\): expected a whole number from 0 to 65535, got -1"):
         Settings(grpc_port=-1)
     with pytest.raises(ConfigError, match="expected at most connection_window_bytes"):
-        Settings(connection_window_bytes=65535)
+        Settings(stream_window_bytes=5 << 20)
     with pytest.raises(TypeError):
         Settings(grpc_prot=1)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):

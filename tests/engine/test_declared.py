@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Shape = tuple[int | str, ...]
 
 
-def first_column(declared: Shape, *, keep: bool, rows: str = "N") -> bytes:
+def first_column(declared: Shape | None, *, keep: bool, rows: str = "N") -> bytes:
     """x FP32[rows,4] -> y, 1.0 where x[0] is above 0: [rows, 1] if it keeps the axis, else [rows]. Declared as one likes, as onnxmltools
     declares the label of LightGBM's classifiers, and CatBoost the predictions of its regressors. A tree, since onnxruntime knows not what
     shape that gives."""
@@ -78,6 +78,15 @@ def test_runs_are_trusted_over_the_declaration(declared: Shape, keep: bool, shap
     assert f"model 'm' version 1: its graph declares shape {said} for output 'y', and its runs give [1" in record.message
     trust_runs(model, "model 'm' version 1")
     assert len(caplog.records) == 1, "the graph is right now"
+
+
+def test_rows_are_found_where_onnxruntime_knows_no_shape(caplog: pytest.LogCaptureFixture) -> None:
+    """As of CatBoost's regressors, whose declared shape contradicts the graph's own."""
+    model = OnnxModel.load(first_column(None, keep=True))
+    assert model.graph.outputs[0].shape == ()
+    trust_runs(model, "model 'm' version 1")
+    assert model.graph.outputs[0].shape == ("N", 1)
+    assert "declares shape [] for output 'y', and its runs give [1, 1] and [2, 1]: it is served as [N, 1]" in caplog.text
 
 
 @pytest.mark.parametrize(("declared", "keep"), [((1,), False), (("N",), True)], ids=["as LightGBM's", "as CatBoost's"])
