@@ -9,8 +9,8 @@ from typing import Any
 from inferd import errors
 from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
-from inferd.protocol import health
 from inferd.part.method import Method
+from inferd.protocol import health
 from inferd.serving.native import NativeTransport
 from inferd.serving.tls import Tls
 

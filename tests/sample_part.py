@@ -36,7 +36,7 @@ class SamplePart(Part):
     def metrics(self) -> Iterator[Table]:
         yield counter("sample_answered", "Requests answered.", sum(tap.seen for tap in self._taps.values()))
 
-    def watch(self, version: Version) -> None:
+    def starting(self, version: Version) -> None:
         version.tap(self._taps.setdefault(version.name, Tap(0.0)))
 
     async def _count(self, request: health.HealthCheckRequest) -> health.HealthCheckResponse:

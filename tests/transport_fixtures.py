@@ -11,8 +11,8 @@ import grpc.aio
 from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
 from inferd.errors import Internal, RequestError
-from inferd.serving.grpcio import GrpcioTransport
 from inferd.part.method import Method
+from inferd.serving.grpcio import GrpcioTransport
 from inferd.serving.native import NativeTransport
 
 TRANSPORTS = {"native": NativeTransport, "grpcio": GrpcioTransport}

@@ -28,8 +28,8 @@ from prometheus_client.samples import Sample as PrometheusSample
 from inferd.cpu_time import ticks
 from inferd.observe.pages import Family, Sample
 from inferd.observe.scrape import ScrapeServer, SharedPages
-from inferd.part.table import Column, Table, gauge
 from inferd.observe.text_format import REST_S, in_slices, lines_of
+from inferd.part.table import Column, Table, gauge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -124,7 +124,9 @@ class Metrics(Exposition):
 
     def __init__(self, tables: Callable[[], Iterable[Table]], build: Mapping[str, str]) -> None:
         self._tables = tables
-        self._build = Table("inferd_build", "What this server is.", "info", list(build), [Column("_info")], [(tuple(build.values()), (1,))], "max")
+        self._build = Table(
+            "inferd_build", "What this server is.", "info", list(build), [Column("_info")], [(tuple(build.values()), (1,))], "max"
+        )
         self._cpu = _CpuTime()
         super().__init__()
         ProcessCollector(registry=self.registry)

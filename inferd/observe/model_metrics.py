@@ -84,7 +84,9 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
         [column for stage in STAGES for column in histogram_columns([bound / 1e9 for bound in STAGE_BOUNDS_NS], {"stage": stage})],
         _stage_durations,
     )
-    yield table("inferd_batch_rows", "Rows of each run of the model.", "histogram", list(histogram_columns(BATCH_BOUNDS_ROWS, {})), _batch_rows)
+    yield table(
+        "inferd_batch_rows", "Rows of each run of the model.", "histogram", list(histogram_columns(BATCH_BOUNDS_ROWS, {})), _batch_rows
+    )
     provenances = (((*labels, *model.provenance), (1,)) for model, labels in labelled if model.provenance is not None)
     told = (*MODEL, *Provenance._fields)
     yield Table("inferd_model", "Where responses of the version come from.", "info", told, [Column("_info")], provenances, "max")

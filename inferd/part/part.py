@@ -27,8 +27,8 @@ class Version(Protocol):
 class Part:
     """A feature of the server. Each hook does nothing until a part overrides it.
 
-    The order is: methods and resources, start, watch of each version, ready, and at the end leave and stop. All run on the event loop,
-    but for `metrics` (any thread) and `watch` (the loader's thread). start() raises ConfigError and StartError.
+    The order is: methods and resources, start, starting of each version, ready, and at the end leave and stop. All run on the event loop,
+    but for `metrics` (any thread) and `starting` (the loader's thread). start() raises ConfigError and StartError.
     """
 
     def methods(self) -> Mapping[str, Method]:
@@ -43,7 +43,7 @@ class Part:
         """Called once a scrape."""
         return ()
 
-    def watch(self, version: Version) -> None:
+    def starting(self, version: Version) -> None:
         """A version is about to start: the part may tap it."""
 
     async def start(self) -> None:

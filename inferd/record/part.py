@@ -32,7 +32,7 @@ class RecordPart(Part):
         self._recorder = Recorder(self._settings, self._settings.message_memory_bytes)
         self._recorder.start()
 
-    def watch(self, version: Version) -> None:
+    def starting(self, version: Version) -> None:
         assert self._recorder is not None
         self._recorder.watch(version)
 

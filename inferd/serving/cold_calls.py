@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from inferd._core.http.head import Head
     from inferd._core.http1.connection import Http1Call
     from inferd._core.http2.stream import Http2Call
-    from inferd.serving.connection import Connection
     from inferd.part.method import Method
+    from inferd.serving.connection import Connection
     from inferd.serving.rest.service import RestService
 
 __all__ = ["ColdCalls", "remaining_s"]

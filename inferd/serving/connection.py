@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import socket
 
     from inferd._core.http2.http2_state import Http2State
-    from inferd.serving.access import Access, Identity
     from inferd.part.method import Method
+    from inferd.serving.access import Access, Identity
     from inferd.serving.tls import Tls
 
 __all__ = ["HTTP2", "Client", "Connection", "Owner"]

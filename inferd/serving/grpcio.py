@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from inferd._core.grpc.call import Call, StreamHandler
     from inferd.config import Address, Settings
-    from inferd.serving.listeners import Listener
     from inferd.part.method import Method
+    from inferd.serving.listeners import Listener
     from inferd.serving.systemd import Inherited
     from inferd.serving.tls import Certificates, Tls
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferd.part import operation
-from inferd.part.resource import Asked, Resource, Response, Verb, json_response
-from inferd.protocol import inference
 from inferd.part.bodies import json_object, member
 from inferd.part.json_form import json_form
+from inferd.part.resource import Asked, Resource, Response, Verb, json_response
+from inferd.protocol import inference
 
 if TYPE_CHECKING:
     from inferd.serving.inspection import Inspection
@@ -32,11 +32,19 @@ class InspectionPaths:
             Resource("v2/health/ready", {"GET": Verb(self._ready, state("ready", "Whether it takes requests.", "ready"))}),
             Resource(
                 "v2/models/{model}",
-                {"GET": Verb(self._model_metadata, get("model", "Names, datatypes and shapes of a model.", "404", "503", parameters=MODEL))},
+                {
+                    "GET": Verb(
+                        self._model_metadata, get("model", "Names, datatypes and shapes of a model.", "404", "503", parameters=MODEL)
+                    )
+                },
             ),
             Resource(
                 "v2/models/{model}/config",
-                {"GET": Verb(self._model_config, get("config", "A model's configuration, as it is in force.", "404", "503", parameters=MODEL))},
+                {
+                    "GET": Verb(
+                        self._model_config, get("config", "A model's configuration, as it is in force.", "404", "503", parameters=MODEL)
+                    )
+                },
             ),
             Resource(
                 "v2/models/{model}/stats",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from inferd.errors import InvalidArgument
 from inferd.part import operation
+from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, set_parameter
 from inferd.part.resource import Asked, Resource, Response, Verb, json_response
 from inferd.protocol import inference
-from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, set_parameter
 
 if TYPE_CHECKING:
     from inferd.serving.live_settings import LiveSettings

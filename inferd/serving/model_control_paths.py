@@ -10,10 +10,10 @@ import msgspec
 
 from inferd.errors import InvalidArgument, ResourceExhausted
 from inferd.part import operation
+from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, member, set_parameter, wrong_json
 from inferd.part.resource import Asked, Resource, Response, Verb
 from inferd.protocol import inference
 from inferd.serving.model_control import MAX_LOAD_NBYTES, MAX_PARAMETERS
-from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, member, set_parameter, wrong_json
 
 if TYPE_CHECKING:
     from inferd.serving.model_control import ModelControl

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from inferd._core.http.handler import HttpHandler
     from inferd._core.http2.stream import Http2Call
     from inferd.config import Address, Settings
-    from inferd.serving.connection import Client
     from inferd.part.method import Method
+    from inferd.serving.connection import Client
     from inferd.serving.rest.service import RestService
     from inferd.serving.systemd import Inherited
     from inferd.serving.tls import Tls

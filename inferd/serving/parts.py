@@ -92,9 +92,7 @@ def health(parts: Parts) -> Part:
 def inspection(parts: Parts) -> Part:
     control, on_demand = parts.models.control, parts.models.on_demand
     bring = None if on_demand is None else on_demand.bring
-    return Inspection(
-        parts.repository, inferd.__version__, parts.ready, explicit=control.explicit, there=control.there, bring=bring
-    )
+    return Inspection(parts.repository, inferd.__version__, parts.ready, explicit=control.explicit, there=control.there, bring=bring)
 
 
 def pages(parts: Parts) -> Part | None:

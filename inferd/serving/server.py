@@ -113,9 +113,7 @@ class Server:
         self._tls = Tls(settings, http) if settings.tls_cert is not None else None
         self.transport_name = "native" if native else "grpcio"
         build = {"version": inferd.__version__, "transport": self.transport_name}
-        self.parts = Parts(
-            fitted, self.repository, self.models, self.service, ready=lambda: self.ready, build=build, has_metrics=opens
-        )
+        self.parts = Parts(fitted, self.repository, self.models, self.service, ready=lambda: self.ready, build=build, has_metrics=opens)
         self._rest = RestService(
             self.parts.resources(),
             settings.cors_origin,
@@ -127,7 +125,7 @@ class Server:
         self._servers: list[Transport | StandIn] = [self._transport] if self._http is None else [self._transport, self._http]
         self.parts.add(Connections(self._servers))
         self.parts.add(Credentials(self._access, self._tls, self._access_changed))
-        self.repository.before_start += [part.watch for part in self.parts]
+        self.repository.before_start += [part.starting for part in self.parts]
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
         self._scrapes: ScrapeServer | None = None

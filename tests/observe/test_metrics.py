@@ -164,7 +164,13 @@ def test_a_table_without_labels_is_one_sample() -> None:
     waits = Histogram()
     waits.add(3_000_000)
     seen = samples(
-        metrics_of(further=lambda: [counter("a_done", "Done.", 4), gauge("a_open", "Open.", 0.5), durations("a_wait_seconds", "W.", waits, [10**6, 10**7])])
+        metrics_of(
+            further=lambda: [
+                counter("a_done", "Done.", 4),
+                gauge("a_open", "Open.", 0.5),
+                durations("a_wait_seconds", "W.", waits, [10**6, 10**7]),
+            ]
+        )
     )
     assert (seen["a_done_total", ()], seen["a_open", ()]) == (4, 0.5)
     assert [seen["a_wait_seconds_bucket", (bound,)] for bound in ("0.001", "0.01", "+Inf")] == [0, 1, 1]

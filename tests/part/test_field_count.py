@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.protocol import inference
 from inferd.part.field_count import count_fields
+from inferd.protocol import inference
 
 REQUEST = inference.RepositoryModelLoadRequest
 

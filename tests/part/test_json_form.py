@@ -8,8 +8,8 @@ import pytest
 from google.protobuf import json_format
 
 from inferd.errors import InvalidArgument
-from inferd.protocol import POOL, inference, options
 from inferd.part.json_form import JsonBody, json_form
+from inferd.protocol import POOL, inference, options
 
 CONFIG = inference.ModelConfig(
     name="m",

@@ -24,8 +24,8 @@ from inferd.rollout import child_process, evidence
 from inferd.rollout import state as rollout_state
 from inferd.rollout.canary import Canary
 from inferd.rollout.messages import Found
-from inferd.serving.models import Models
 from inferd.rollout.rpc import MAX_OUTCOMES
+from inferd.serving.models import Models
 from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request

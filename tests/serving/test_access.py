@@ -686,7 +686,11 @@ def test_whatever_changes_models_or_rollouts_is_kept() -> None:
     methods = {**ModelControl().methods(), **control.methods()}
     assert {name for name, method in methods.items() if method.changes} == set(CHANGES)
     assert methods.keys() - set(CHANGES) == {"/inferd.v1.Rollouts/Status", "/inferd.v1.Rollouts/Report"}
-    posted = [(each.path, each.verbs["POST"]) for each in (*ModelControl().resources(), *RolloutPaths(control).resources()) if "POST" in each.verbs]
+    posted = [
+        (each.path, each.verbs["POST"])
+        for each in (*ModelControl().resources(), *RolloutPaths(control).resources())
+        if "POST" in each.verbs
+    ]
     assert {path for path, verb in posted if not verb.changes} == {"v2/models/{model}/rollout/outcomes"}
 
 

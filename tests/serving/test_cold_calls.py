@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from inferd.part.method import Method
 from inferd.protocol import health
 from inferd.serving.cold_calls import PROBES, Turn, Turns
-from inferd.part.method import Method
 from inferd.serving.native import NativeTransport
 from tests.echo_server_fixtures import serving
 from tests.http2_peer import Peer, framed

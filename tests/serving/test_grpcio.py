@@ -17,10 +17,10 @@ import uvloop
 from inferd import errors
 from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd.config import Address, Settings
+from inferd.part.method import Method
 from inferd.protocol import health, rpc
 from inferd.serving import grpcio
 from inferd.serving.grpcio import GrpcioTransport
-from inferd.part.method import Method
 
 LIMIT_S = 20  # longer than anything here takes; a test that reaches it has failed
 NEVER_S = 1e6  # a drain that waits for it hangs

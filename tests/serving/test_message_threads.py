@@ -29,10 +29,10 @@ from inferd._core.codec.infer import InferRequest
 from inferd._core.grpc import message as messages
 from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
+from inferd.part.method import Method
 from inferd.protocol import health, inference
 from inferd.serving import message_threads, unpacking
 from inferd.serving.message_threads import MAX_THREADS, NICE, MessageThreads
-from inferd.part.method import Method
 from inferd.serving.native import NativeTransport
 from inferd.serving.unpacking import Unpacker
 from tests import models

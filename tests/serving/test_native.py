@@ -23,11 +23,11 @@ from inferd import errors
 from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd.config import Address, Settings
 from inferd.descriptors import fitting
+from inferd.part.method import Method
 from inferd.protocol import health
 from inferd.serving import native
 from inferd.serving.budget import CONNECTION_BYTES, settled
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
-from inferd.part.method import Method
 from inferd.serving.native import NativeTransport, Wave
 from inferd.serving.systemd import Inherited
 from tests import models

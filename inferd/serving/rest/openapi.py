@@ -38,6 +38,7 @@ RAW_ONLY = ("FP16", "BF16")
 # One white pixel.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
 
+
 class OpenApi:
     """The document of one repository, made again when its models have changed. For one thread, which rests after each
     model: the event loop goes on meanwhile."""
@@ -61,9 +62,7 @@ class OpenApi:
         return self._document
 
 
-def _document(
-    models: dict[str, list[Model]], labels: dict[str, dict[str, int]], version: str, resources: Sequence[Resource]
-) -> Json:
+def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]], version: str, resources: Sequence[Resource]) -> Json:
     paths, schemas = _of_parts(resources)
     schemas = {"Error": ERROR, **schemas}
     for index, name in enumerate(sorted(models)):

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from inferd._core.grpc.call import Call
     from inferd.config import Address, Settings
     from inferd.engine.model import Model
-    from inferd.serving.access import Access
     from inferd.part.resource import Headers
+    from inferd.serving.access import Access
     from inferd.serving.rest.service import RestService
     from inferd.serving.systemd import Inherited
     from inferd.serving.tls import Tls
