@@ -4,10 +4,9 @@
     python benchmarks/instructions.py --sections inline,executor --compare
 
 Instructions repeat within 1 % on a busy machine, where times do not. The server runs under valgrind's callgrind, the client does not:
-it sends all requests of a round at once (lockstep.py), so every batch is full. Requests of 602 KB come from h2load, since lockstep.py knows no flow control. slow_clock.c keeps time limits in
-proportion.
-The program counts between two rounds, after a warm-up, and divides by the responses that the server submitted to libnghttp2; of streams,
-by the messages that came back.
+it sends all requests of a round at once (lockstep.py), so every batch is full. Requests of 602 KB come from h2load, since lockstep.py
+knows no flow control. slow_clock.c keeps time limits in proportion. The program counts between two rounds, after a warm-up, and divides
+by the responses that the server submitted to libnghttp2; of streams, by the messages that came back.
 
 It prints the table and appends one line to benchmarks/history/instructions.jsonl. --compare adds no line: it compares the totals with
 the newest line of the same versions, and ends with 1 when one of them grew by more than 3 %.

@@ -86,8 +86,8 @@ cdef void *acquire_block(int size_class) noexcept:
 
 
 cdef void release_block(void *memory, int size_class) noexcept:
-    """Gives a block back: to its free list if most_kept_nbytes has room for it, else to the system. The class that keeps the most makes room
-    for others: else sizes that came once would leave no room for those that come now."""
+    """Gives a block back: to its free list if most_kept_nbytes has room for it, else to the system. The class that keeps the most makes
+    room for others: else sizes that came once would leave no room for those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
     cdef Py_ssize_t nbytes = block.touched_nbytes
