@@ -39,7 +39,7 @@ PROGRAMS = {"valgrind": "--version", "nghttpd": "--version"}
 COMPARABLE = ("python", "onnxruntime", "uvloop", "nghttpd")  # lines of history are, with the same versions of these
 LOADS = (Load(4, 16), Load(64, 1), Load(8, 1))
 LARGE = Load(4, 4)
-SMALL_OF_LARGE = 8  # so many small requests are counted for one large one
+SMALL_PER_LARGE = 8  # one large request is counted where so many small ones are
 MOST_GROWTH = 0.03
 MOST_OTHER = 0.03  # of the total: more is listed by function
 WARM_UP = 1024  # requests before counting
@@ -171,14 +171,14 @@ class Counting:
     functions = 0  # listed of each load, the costliest
 
     def count(
-        self, report: Report, folder: Path, server: Running, load: Load, run: Callable[[int], int], streaming: bool = False, *, of: int = 1
+        self, report: Report, folder: Path, server: Running, load: Load, run: Callable[[int], int], streaming: bool = False
     ) -> None:
-        """run: sends about so many requests and returns how many. of: counts this part of the requests."""
-        run(WARM_UP // of)
+        """run: sends about so many requests, and returns how many these were."""
+        run(WARM_UP)
         with callgrind.counting(server.pid):
             run(1)
             callgrind.dumped(server.pid, folder, server.name)
-            sent = run(self.requests // of)
+            sent = run(self.requests)
             profile = callgrind.dumped(server.pid, folder, server.name)
         found = figures(profile, sent if streaming else 0)
         if found["requests"] != sent:
@@ -229,7 +229,7 @@ class Counting:
             checker = Checker(server.address, workload, answer_of(repository, workload))
             checker.check()
             self.count(
-                *(report, folder, server, LARGE), lambda requests: drive(server.pid, target, LARGE, requests).requests, of=SMALL_OF_LARGE
+                *(report, folder, server, LARGE), lambda requests: drive(server.pid, target, LARGE, requests // SMALL_PER_LARGE).requests
             )
             checker.check()
 
