@@ -170,9 +170,7 @@ class Counting:
     requests = 4096  # counted of each load
     functions = 0  # listed of each load, the costliest
 
-    def count(
-        self, report: Report, folder: Path, server: Running, load: Load, run: Callable[[int], int], streaming: bool = False
-    ) -> None:
+    def count(self, report: Report, folder: Path, server: Running, load: Load, run: Callable[[int], int], streaming: bool = False) -> None:
         """run: sends about so many requests, and returns how many these were."""
         run(WARM_UP)
         with callgrind.counting(server.pid):
