@@ -182,7 +182,7 @@ def test_a_label_that_cannot_move_stays(world: World, tmp_path: Path, monkeypatc
         world.unload("m", 2)
 
 
-def test_a_label_whose_version_is_gone(world: World) -> None:
+def test_a_label_whose_version_is_gone(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.write("m", 1, IDENTITY)
     world.start()
     world.life.label("m", "stable", 1).result(LIMIT_S)
@@ -193,9 +193,14 @@ def test_a_label_whose_version_is_gone(world: World) -> None:
         world.repository.lookup("m", "stable")
     with pytest.raises(Unavailable, match="label 'stable' of model 'm' names version 1, which takes no requests now"):
         world.repository.lookup("m", "")
+    (gone, _) = world.repository.index()
+    assert (gone.version, gone.state, gone.reason) == ("1", "UNAVAILABLE", "label stable names it, and it is not there")
+    (warning,) = [each.message for each in caplog.records if "label 'stable'" in each.message]
+    assert warning.startswith("model 'm': label 'stable' names version 1, which is not served: requests without a version are rejected")
     world.write("m", 1, IDENTITY)
     world.compare()
     assert infer(world.repository, "m", "stable", 3) == 3
+    assert [each.state for each in world.repository.index()] == ["READY", "READY"]
 
 
 def test_labels_that_another_process_moves(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
