@@ -245,13 +245,14 @@ def test_two_processes_move_labels(world: World, monkeypatch: pytest.MonkeyPatch
     assert infer(world.repository, "n", version="stable", value=3) == 6
 
 
-def test_a_damaged_stable_stops_requests_without_a_version(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", ['{"stable": {"version": "one"}}', "null", "[1]"])
+def test_a_damaged_stable_stops_requests_without_a_version(world: World, tmp_path: Path, labels: str) -> None:
     """They do not go to the newest version."""
     world.write("m", 1, IDENTITY)
     world.write("m", 2, DOUBLED)
     path = tmp_path / "state" / "labels.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text('{"m": {"stable": {"version": "one"}}}')
+    path.write_text(f'{{"m": {labels}}}')
     world.repository.labels = LabelFile(path).read()
     world.repository.load([tmp_path / "models"])
     with pytest.raises(Unavailable, match="label 'stable' of model 'm' cannot be read"):
