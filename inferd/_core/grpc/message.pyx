@@ -90,23 +90,23 @@ cdef inline Py_ssize_t most_kept() noexcept:
 
 
 cdef void release_block(void *memory, int size_class) noexcept:
-    """Gives a block back: to its free list if `most_kept` has room for it, else to the system. The class that keeps the most makes room
-    for others: else sizes that came once would leave no room for those that come now."""
+    """Gives a block back: to its free list, or to the system where it is too large. The class that keeps the most makes room: else sizes
+    that came once would leave no room for those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
     cdef Py_ssize_t nbytes = block.touched_nbytes
     cdef Py_ssize_t most_nbytes = most_kept()
-    cdef int hoard = size_class
-    if nbytes <= min(<Py_ssize_t>KEPT_BLOCK_NBYTES, most_nbytes):
-        while kept_nbytes + nbytes > most_nbytes and (hoard := largest_hoard()) != size_class:
-            to_system(acquire_block(hoard), hoard)
-        if kept_nbytes + nbytes <= most_nbytes:
-            block.next = free_blocks[size_class]
-            free_blocks[size_class] = block
-            kept_of[size_class] += nbytes
-            kept_nbytes += nbytes
-            return
-    to_system(block, size_class)
+    cdef int hoard
+    if nbytes > min(<Py_ssize_t>KEPT_BLOCK_NBYTES, most_nbytes):
+        to_system(block, size_class)
+        return
+    while kept_nbytes + nbytes > most_nbytes:
+        hoard = largest_hoard()
+        to_system(acquire_block(hoard), hoard)
+    block.next = free_blocks[size_class]
+    free_blocks[size_class] = block
+    kept_of[size_class] += nbytes
+    kept_nbytes += nbytes
 
 
 cdef int largest_hoard() noexcept:
