@@ -4,10 +4,9 @@
     python benchmarks/instructions.py --sections inline,executor --compare
 
 Instructions repeat within 1 % on a busy machine, where times do not. The server runs under valgrind's callgrind, the client does not:
-it sends all requests of a round at once (lockstep.py), so every batch is full. Requests of 602 KB come from h2load, since lockstep.py knows no flow control. slow_clock.c keeps time limits in
-proportion.
-The program counts between two rounds, after a warm-up, and divides by the responses that the server submitted to libnghttp2; of streams,
-by the messages that came back.
+it sends all requests of a round at once (lockstep.py), so every batch is full. Requests of 602 KB come from h2load, since lockstep.py
+knows no flow control. slow_clock.c keeps time limits in proportion. The program counts between two rounds, after a warm-up, and divides
+by the responses that the server submitted to libnghttp2; of streams, by the messages that came back.
 
 It prints the table and appends one line to benchmarks/history/instructions.jsonl. --compare adds no line: it compares the totals with
 the newest line of the same versions, and ends with 1 when one of them grew by more than 3 %.
@@ -40,7 +39,7 @@ PROGRAMS = {"valgrind": "--version", "nghttpd": "--version"}
 COMPARABLE = ("python", "onnxruntime", "uvloop", "nghttpd")  # lines of history are, with the same versions of these
 LOADS = (Load(4, 16), Load(64, 1), Load(8, 1))
 LARGE = Load(4, 4)
-SMALL_OF_LARGE = 8  # so many small requests are counted for one large one
+SMALL_PER_LARGE = 8  # one large request is counted where so many small ones are
 MOST_GROWTH = 0.03
 MOST_OTHER = 0.03  # of the total: more is listed by function
 WARM_UP = 1024  # requests before counting
@@ -171,15 +170,13 @@ class Counting:
     requests = 4096  # counted of each load
     functions = 0  # listed of each load, the costliest
 
-    def count(
-        self, report: Report, folder: Path, server: Running, load: Load, run: Callable[[int], int], streaming: bool = False, *, of: int = 1
-    ) -> None:
-        """run: sends about so many requests and returns how many. of: counts this part of the requests."""
-        run(WARM_UP // of)
+    def count(self, report: Report, folder: Path, server: Running, load: Load, run: Callable[[int], int], streaming: bool = False) -> None:
+        """run: sends about so many requests, and returns how many these were."""
+        run(WARM_UP)
         with callgrind.counting(server.pid):
             run(1)
             callgrind.dumped(server.pid, folder, server.name)
-            sent = run(self.requests // of)
+            sent = run(self.requests)
             profile = callgrind.dumped(server.pid, folder, server.name)
         found = figures(profile, sent if streaming else 0)
         if found["requests"] != sent:
@@ -230,7 +227,7 @@ class Counting:
             checker = Checker(server.address, workload, answer_of(repository, workload))
             checker.check()
             self.count(
-                *(report, folder, server, LARGE), lambda requests: drive(server.pid, target, LARGE, requests).requests, of=SMALL_OF_LARGE
+                *(report, folder, server, LARGE), lambda requests: drive(server.pid, target, LARGE, requests // SMALL_PER_LARGE).requests
             )
             checker.check()
 

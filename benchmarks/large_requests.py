@@ -1,6 +1,6 @@
-"""Large requests: more than a server can do, and clients that begin messages and leave them.
+"""Large requests: more than a server can do, clients that begin messages and leave them, and clients that send slowly.
 
-    python benchmarks/large_requests.py [--sections grpc,rest,streams,left] [--seconds 4] [--no-history]
+    python benchmarks/large_requests.py [--sections grpc,rest,streams,left,slow] [--seconds 4] [--no-history]
 
 FP32[1,3,224,224], 602 KB, to a GlobalAveragePool, beside a model of 64 bytes that another client asks 100 times a second. A closed loop
 finds the peak. Then an open loop asks for 85, 100, 120 and 200 % of it on eight connections, and eight connections have 512 requests in
@@ -8,7 +8,9 @@ flight each; REST has these over HTTP/2, by h2load, beside h2load's own peak, an
 until the last one has come, by the smaller of what was asked and the peak. CPU, page faults and resident memory are the server process's.
 After the last load, the first second of a closed loop is compared with the peak.
 `left` is an attack: 24 connections finish a message of 1 MiB, begin another, send 36 KB of it and leave it, for a minute, with two limits
-of message_memory_bytes. Limits were set before. The table is printed, and a line appended to benchmarks/history/large_requests.jsonl.
+of message_memory_bytes. `slow` is another: 8 to 200 connections announce bodies of 1 to 16 MiB and send a seventh of one each quarter of
+a second, or nothing, while another client sends bodies of 128 KiB one by one. Limits were set before. The table is printed, and a line
+appended to benchmarks/history/large_requests.jsonl.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,9 @@ CONNECTIONS = 8
 MOST_CPU, MOST_P99, MOST_RSS_MB, NORMAL = 1.5, 5.0, 500, 0.8
 SMALL_RATE = 100
 ATTACK_S, ATTACKERS, MESSAGE_NBYTES, BEGUN_NBYTES = 60.0, 24, 1 << 20, 36 << 10
+SLOW = ((8, 16 << 20, 0.14), (24, 16 << 20, 0.14), (200, 16 << 20, 0.0), (200, 1 << 20, 0.14), (200, 1 << 20, 0.0))  # connections, bytes
+# of a body, and the share of it that they send each STEP_S
+SLOW_S, STEP_S, MOST_WAIT_S, OTHER_NBYTES = 15.0, 0.25, 2.0, 128 << 10
 LIMITS = {"1 GiB": 1 << 30, "64 MiB": 64 << 20}
 MORE_MIB = 200  # than the limit
 MiB = 1 << 20
@@ -470,12 +476,64 @@ def left(report: Report, folder: Path) -> None:
                 report.numbers[f"left {kind} {name}"] = {"most_mib": round(most), "connections": opened}
 
 
-SECTIONS = {section.__name__: section for section in (grpc, rest, streams, left)}
+# ---- messages that come slowly
+
+
+def send_slowly(address: str, nbytes: int, share: float, over: threading.Event) -> None:
+    """Announces a body as soon as the one before it has its place, and was sent: share of it each STEP_S."""
+    host, _, port = address.rpartition(":")
+    head = b"POST /v2/models/pool/infer HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % nbytes
+    while not over.is_set():
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=SLOW_S) as client:
+            client.sendall(head)
+            client.recv(1 << 16)
+            for _ in range(int(1 / share) if share else 1):
+                client.sendall(bytes(int(share * nbytes)))
+                if over.wait(STEP_S):
+                    return
+
+
+def waits_s(address: str, seconds: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """How long each request of OTHER_NBYTES took, sent one after the other."""
+    found, end = [], time.monotonic() + seconds
+    connection = HTTPConnection(address, timeout=60)
+    while (begun := time.monotonic()) < end:
+        connection.request("POST", "/v2/models/pool/infer", bytes(OTHER_NBYTES))  # which is no JSON
+        connection.getresponse().read()
+        found.append(time.monotonic() - begun)
+        time.sleep(0.01)
+    connection.close()
+    return np.array(found)
+
+
+def slow(report: Report, folder: Path) -> None:
+    """clients that announce large bodies and send them slowly, or not at all, beside one that sends 128 KiB"""
+    with serving(folder) as (server, _):
+        alone = waits_s(server.http, 2.0)
+        for connections, nbytes, share in SLOW:
+            over = threading.Event()
+            clients = [threading.Thread(target=send_slowly, args=(server.http, nbytes, share, over)) for _ in range(connections)]
+            for each in clients:
+                each.start()
+            time.sleep(1)
+            found = waits_s(server.http, SLOW_S)
+            over.set()
+            for each in clients:
+                each.join()
+            asked = f"<= {MOST_WAIT_S:g} s"
+            words = f"{found.max():.2f} s, median {np.median(found) * 1e3:.1f} ms (alone {np.median(alone) * 1e3:.1f})"
+            sends = f"send {share:.0%} in {STEP_S} s" if share else "send nothing"
+            name = f"slow: {connections} x {nbytes // MiB} MiB, {sends}: the longest wait of 128 KiB"
+            report.add(name, asked, words, bool(found.max() <= MOST_WAIT_S))
+            report.numbers[name] = {"most_s": float(found.max()), "median_s": float(np.median(found)), "requests": len(found)}
+
+
+SECTIONS = {section.__name__: section for section in (grpc, rest, streams, left, slow)}
 
 
 def main() -> int:
     asked = sections.parser(
-        "Large requests: overload, and messages that are begun and left.", SECTIONS, seconds=4, lasts="that a load lasts"
+        "Large requests: overload, and messages that are left, or come slowly.", SECTIONS, seconds=4, lasts="that a load lasts"
     )
     given = asked.parse_args()
     report = Report(1, given.seconds)

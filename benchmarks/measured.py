@@ -98,7 +98,7 @@ PUBLISHED = (
     ),
     Published(
         ROOT / "benchmarks" / "history" / "large_requests.jsonl",
-        ("grpc", "rest", "streams", "left"),
+        ("grpc", "rest", "streams", "left", "slow"),
         ROOT / "docs" / "performance.md",
         "<!-- written by benchmarks/measured.py large_requests -->\n",
     ),

@@ -149,7 +149,7 @@ class Peer:
         """Sends what the windows let through; stops when the stream is over before that."""
         while body and not self.answers[stream].over and not self.closed:
             room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
-            if room == 0:
+            if room <= 0:
                 self.read()
                 continue
             self.h2.send_data(stream, body[:room])

@@ -96,10 +96,10 @@ def _seen(model: OnnxModel, counts: Sequence[int]) -> list[dict[str, tuple[int, 
 
 def _is_suspicious(model: OnnxModel, seen: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether more rows may show other shapes than the graph declares: one row fits an axis that is declared as 1."""
-    for output in model.graph.outputs:
-        if not _fits(output.shape, seen[output.name]) or any(isinstance(size, int) for size in output.shape[:1]):
-            return True
-    return False
+    outputs = model.graph.outputs
+    return any(isinstance(size, int) for output in outputs for size in output.shape[:1]) or not all(
+        _fits(output.shape, seen[output.name]) for output in outputs
+    )
 
 
 def _fits(declared: Shape, seen: tuple[int, ...]) -> bool:

@@ -108,12 +108,12 @@ class LabelFile:
 
     def read(self) -> Table:
         """The table that was written last; an empty one where there is no file. A label that is none is left out, and the log says so; a
-        `stable` that is none is DAMAGED. Raises ConfigError for a file that holds no table."""
+        `stable` that is none, or may have been there, is DAMAGED. Raises ConfigError for a file that holds no table."""
         if self.path is None:
             return {}
         try:
             content = read(self.path)
-            written = msgspec.json.decode(content, type=dict[str, dict[str, msgspec.Raw]])
+            written = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
             return {model: dict(self._labels(content, model, labels)) for model, labels in written.items()}
         except FileNotFoundError:
             return {}
@@ -121,7 +121,14 @@ class LabelFile:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError(f"labels: '{self.path}' cannot be read: {why}; mend the file, or remove it to begin without labels") from None
 
-    def _labels(self, content: bytes, model: str, labels: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, Label]]:
+    def _labels(self, content: bytes, model: str, written: msgspec.Raw) -> Iterator[tuple[str, Label]]:
+        try:
+            labels = msgspec.json.decode(written, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError as error:
+            line = f", line {_line_of(content, model)}"
+            log.error("labels: '%s'%s: the labels of model %r are left out: %s; mend them", self.path, line, model, error, extra=LIMITED)
+            yield STABLE, Label(DAMAGED)
+            return
         for name, raw in labels.items():
             why = _misnamed(name)
             try:

@@ -113,6 +113,7 @@ class Repository:
         self._others: dict[tuple[str, int], Other] = {}  # what the index says beside: of loads, and of versions that have gone
         self.loads: dict[str, Loads] = {}  # of each model, once there was one after the start, or one that failed
         self.labels: Table = {}  # replaced as a whole
+        self._stable_gone: set[str] = set()  # models that serve, but not the version that `stable` names
         self.before_start: list[Callable[[Model], object]] = []  # called with each model that is about to take requests
         self._splits: dict[str, tuple[int, Split]] = {}  # of canaries: the candidate's version, and its share, by model
         self._divided: list[Route] = []  # routes that a split changes
@@ -244,6 +245,10 @@ class Repository:
         entries = {(name, version): IndexEntry(name, str(version or ""), *other) for (name, version), other in self._others.items()}
         for name, versions in self._on_demand.items():
             entries |= {(name, number): IndexEntry(name, str(number), State.READY, ON_DEMAND) for number in versions}
+        for name in self._stable_gone:
+            version = self._unloaded_stable(name)
+            gone = IndexEntry(name, str(version), State.UNAVAILABLE, f"label {STABLE} names it, and it is not there")
+            entries.setdefault((name, version), gone)
         for model in (*self._leaving, *self._models):
             other = self._others.get((model.name, model.version))
             failed = other.reason if other is not None and model in self._models else ""
@@ -499,6 +504,15 @@ class Repository:
         named = {name: versions_of(self.labels, name).get(STABLE) for name in self.labels}
         waiting = {name for name, version in named.items() if version is not None and (name, version) not in there}
         newest = {(model.name, ""): model.route for model in ready if model.name not in waiting}  # no other version than the stable one
+        gone = {name for name in waiting if self._unloaded_stable(name)}
+        for name in sorted(gone - self._stable_gone):
+            log.warning(
+                "model '%s': label '%s' names version %d, which is not served: requests without a version are rejected; put the version "
+                "back, or move the label",
+                *(name, STABLE, named[name]),
+                extra=event("label_without_version", model=name, version=named[name]),
+            )
+        self._stable_gone = gone
         labelled = {
             (name, label): route
             for name in self.labels

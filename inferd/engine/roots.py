@@ -82,22 +82,27 @@ def stray(entry: Path) -> str:
 
 
 def _layout_of(path: Path) -> Layout:
-    """A folder is one model's where a version of a model lies in it, and a repository where models with versions do. Where neither does,
-    a configuration, a model.onnx or numbered folders make it one model's, unless the folders are empty and there are other models."""
+    """A folder with models in it is a repository, also where a version of a model lies beside them: somebody has copied it to the wrong
+    place. A version makes it one model's where it lies alone, or with a configuration. Where there is none, a configuration, a model.onnx
+    or a numbered folder do, unless the numbered folders are empty and there are models."""
     if path.is_file():
         return Layout.FILE
     if not path.is_dir():
         return Layout.UNKNOWN
     entries = _entries(path)
     folders = [entry for entry in entries if _is_dir(entry)]
-    if any(_is_number(folder.name) and _is_version(folder) for folder in folders):
-        return Layout.MODEL
-    if any(map(_has_versions, folders)):
+    numbered = [folder for folder in folders if _is_number(folder.name)]
+    configured = any(entry.name in CONFIG_FILES for entry in entries)
+    others = [entry for entry in entries if entry not in numbered and entry.name != MODEL_FILE]
+    bare = any(entry.suffix == ".onnx" or _is_file(entry / MODEL_FILE) for entry in others)
+    versioned = any(map(_has_versions, folders))
+    if any(map(_is_version, numbered)):
+        return Layout.REPOSITORY if (bare or versioned) and not configured else Layout.MODEL
+    if versioned:
         return Layout.REPOSITORY
-    if any(entry.name == MODEL_FILE or entry.name in CONFIG_FILES for entry in entries):
+    if configured or any(entry.name == MODEL_FILE for entry in entries):
         return Layout.MODEL
-    others = any(entry.suffix == ".onnx" or _is_file(entry / MODEL_FILE) for entry in entries)
-    if any(_is_number(folder.name) for folder in folders) and not (others and all(map(_is_bare, folders))):
+    if numbered and not (bare and not any(map(_entries, numbered))):
         return Layout.MODEL
     return Layout.REPOSITORY if entries else Layout.UNKNOWN
 
@@ -110,10 +115,6 @@ def _is_version(folder: Path) -> bool:
 def _has_versions(folder: Path) -> bool:
     """Whether a folder is one model with versions of its own, whatever its name."""
     return any(_is_number(entry.name) and _is_dir(entry) and _is_version(entry) for entry in _entries(folder))
-
-
-def _is_bare(folder: Path) -> bool:
-    return not _is_number(folder.name) or not _entries(folder)
 
 
 def _is_number(name: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ __all__ = ["SIGNATURE_FILE", "check_signature"]
 SIGNATURE_FILE = "model.sig"
 NAMED_TYPE = "https://model_signing/signature/v1.0"  # predicates whose subject is the folder by its name
 MAX_SAID = 600  # characters of what the library says
+_HASHES = re.compile(
+    r": Expected .*?(?=, [\"']Hash mismatch for|$)"
+)  # as Python shows an object, which tells nobody more than the file's name
 
 
 def check_signature(place: Place, key: str) -> None:
@@ -81,5 +85,5 @@ def _rejected(place: Place, why: str) -> ConfigError:
 
 
 def _said(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = _HASHES.sub("", " ".join(str(error).split())) or type(error).__name__
     return words if len(words) <= MAX_SAID else words[:MAX_SAID] + "..."

@@ -283,6 +283,8 @@ class Canary:
         if made is None or made[0] != self._policy.seen.step:
             return self._told(rollout)
         verdict = made[1]
+        if verdict.decision in (Decision.STEP, Decision.PROMOTE) and (against := self._against()):
+            verdict = verdict._replace(decision=Decision.HOLD, reason=against)
         if verdict.decision is Decision.ROLL_BACK:
             return self._end_as(rollout, State.ROLLED_BACK, verdict.reason, verdict)
         if verdict.decision is Decision.PROMOTE:
@@ -300,6 +302,19 @@ class Canary:
     def _blocked(self) -> str:
         """Why no step is taken whatever the evidence says; ''."""
         return self._blind if self._policy.plan.is_paired else ""
+
+    def _against(self) -> str:
+        """Why no step is taken though all guards allow it: too many decisions differ, and no guard judges decisions; ''."""
+        if self._joins or self._policy.plan.unjudged:
+            return ""
+        flips = next((each for each in self._reports() if each.guard == Kind.FLIPS and each.verdict is Verdict.BAD), None)
+        if flips is None:
+            return ""
+        between = f"{policy.percent(flips.lower)} to {policy.percent(flips.upper)}"
+        return (
+            f"flips: {between} of decisions differ, over {flips.count} requests, and no guard judges decisions: promote it by hand, or "
+            "start it with --guard flips=LIMIT, outcome=5% or with --promote-unjudged"
+        )
 
     def _end_as(self, rollout: Rollout, state: State, why: str, verdict: policy.Verdict | None = None) -> Rollout:
         """The candidate gets no request from now on, whatever an older file says."""
@@ -340,7 +355,7 @@ class Canary:
         }
         evidence = rollout.evidence
         if verdict is not None:
-            evidence = (*(_evidence(each, self._told_of(each.kind)) for each in verdict.findings), *self._reports())
+            evidence = (*(_evidence(each, self._told_of(each.kind), rollout.runs) for each in verdict.findings), *self._reports())
         if rollout.reason == STARTED and not self._policy.plan.is_judged:
             rollout = msgspec.structs.replace(rollout, reason=f"{STARTED}; {policy.UNJUDGED}")
         share, step = (self._split.share, seen.step) if rollout.runs else (rollout.share, rollout.step)
@@ -431,14 +446,16 @@ def _rejected(model: Model | None) -> int:
     return 0 if model is None else model.route.rejected["REJECTED"] + model.route.rejected["BACKEND"]
 
 
-def _evidence(found: policy.Finding, told: str) -> Evidence:
+def _evidence(found: policy.Finding, told: str, runs: bool) -> Evidence:
     """told: what is said ahead of what the numbers would lead to."""
     verdict = Verdict.BAD if found.fails else Verdict.OK if found.passes else Verdict.OPEN
     low, high = found.band
-    bound = f"{found.bound:.3g} spreads" if found.kind is Kind.MEAN else policy.percent(found.bound)
-    says = (
-        f"the next step asks for an upper bound of {bound}; there is {policy.strength(found.e_value, found.rolls_back_at)} of the evidence "
-        f"that rolls the canary back, which 1 of {found.rolls_back_at:.0f} versions at the limit would show"
-    )
-    says = f"{told}; {says}" if told else says
-    return Evidence(found.kind.value, found.count, found.estimate, low, high, found.limit, verdict, says)
+    if runs:
+        bound = f"{found.bound:.3g} spreads" if found.kind is Kind.MEAN else policy.percent(found.bound)
+        evidence = policy.strength(found.e_value, found.rolls_back_at)
+        leads_to = (
+            f"the next step comes once the band ends at {bound} or below; a rollback takes evidence that 1 of {found.rolls_back_at:.0f} "
+            f"versions at the limit would show, and there is {evidence} of it"
+        )
+        told = f"{told}; {leads_to}" if told else leads_to
+    return Evidence(found.kind.value, found.count, found.estimate, low, high, found.limit, verdict, told)

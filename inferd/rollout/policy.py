@@ -304,13 +304,20 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-WHAT = {
-    Kind.ERRORS: "the new version fails {} more of its requests than the stable one",
-    Kind.P99: "{} more of the new version's requests are slow than of the stable one's",
-    Kind.OUTCOME: "{} more of the new version's outcomes are bad than of the stable one's",
+SAID = {
+    Kind.ERRORS: "the new version fails {} of its requests than the stable one",
+    Kind.P99: "{} of the new version's requests are slow than of the stable one's",
+    Kind.OUTCOME: "{} of the new version's outcomes are bad than of the stable one's",
     Kind.FLIPS: "{} of decisions differ",
     Kind.MEAN: "the mean shifts by {} spreads",
 }
+
+
+def _between(low: float, high: float) -> str:
+    """A difference of two shares, for people."""
+    if high <= 0:
+        return f"{percent(-high)} to {percent(-low)} less"
+    return f"{percent(low)} to {percent(high)} more" if low >= 0 else f"between {percent(-low)} less and {percent(high)} more"
 
 
 def _said(found: Finding) -> str:
@@ -320,9 +327,11 @@ def _said(found: Finding) -> str:
         which = "request with a decision" if kind is Kind.FLIPS else "request"
         return f"{kind.value}: no {which} was {'compared' if kind in PAIRED else 'counted'} yet"
     low, high = found.band
-    numbers = (low, high, found.limit)
-    low_said, high_said, limit = (f"{each:.3g}" for each in numbers) if kind is Kind.MEAN else map(percent, numbers)
-    said = f"{kind.value}: {WHAT[kind].format(f'{low_said} to {high_said}')}, over {found.count} requests; limit {limit}"
+    if kind is Kind.MEAN:
+        between, limit = f"{low:.3g} to {high:.3g}", f"{found.limit:.3g}"
+    else:
+        between, limit = _between(low, high) if kind in COMPARED else f"{percent(low)} to {percent(high)}", percent(found.limit)
+    said = f"{kind.value}: {SAID[kind].format(between)}, over {found.count} requests; limit {limit}"
     if 0 < found.keys < FEW_KEYS and not found.passes:
         said += f"; about {found.keys:.0f} groups of keys have the new version: too few to tell it from what these keys always do"
     return said

@@ -205,7 +205,7 @@ class Client:
         """Sends bytes as the windows allow, in frames of at most `step` bytes."""
         while body:
             room = min(self.h2.local_flow_control_window(stream_id), self.h2.max_outbound_frame_size, step)
-            if room == 0:
+            if room <= 0:
                 self.exchange()
                 room = self.h2.local_flow_control_window(stream_id)
                 assert room > 0, "the server does not open its window"

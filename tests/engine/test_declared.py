@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 Shape = tuple[int | str, ...]
 
 
-def first_column(declared: Shape | None, *, keep: bool, rows: str = "N") -> bytes:
-    """x FP32[rows,4] -> y, 1.0 where x[0] is above 0: [rows, 1] if it keeps the axis, else [rows]. Declared as one likes, as onnxmltools
-    declares the label of LightGBM's classifiers, and CatBoost the predictions of its regressors. A tree, since onnxruntime knows not what
-    shape that gives."""
+def first_column(declared: Shape | None, *, keep: bool, rows: str = "N", width: int | str = 4) -> bytes:
+    """x FP32[rows,width] -> y, 1.0 where x[0] is above 0: [rows, 1] if it keeps the axis, else [rows].
+
+    declared: of y; None: no shape. onnxmltools declares the label of LightGBM's classifiers wrongly, and CatBoost the predictions of its
+    regressors. A tree, since onnxruntime knows not what shape that gives.
+    """
     tree = helper.make_node(
         "TreeEnsembleRegressor",
         ["x"],
@@ -46,7 +48,7 @@ def first_column(declared: Shape | None, *, keep: bool, rows: str = "N") -> byte
     graph = helper.make_graph(
         [tree] if keep else [tree, helper.make_node("Squeeze", ["column", "axes"], ["y"])],
         "tree",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, 4])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, width])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, declared)],
         [] if keep else [numpy_helper.from_array(np.array([1], np.int64), "axes")],
     )
@@ -87,6 +89,12 @@ def test_rows_are_found_where_onnxruntime_knows_no_shape(caplog: pytest.LogCaptu
     trust_runs(model, "model 'm' version 1")
     assert model.graph.outputs[0].shape == ("N", 1)
     assert "declares shape [] for output 'y', and its runs give [1, 1] and [2, 1]: it is served as [N, 1]" in caplog.text
+
+
+def test_an_unknown_rank_stays_unknown_where_it_may_depend_on_sizes() -> None:
+    model = OnnxModel.load(first_column(None, keep=True, width="M"))
+    trust_runs(model, "model 'm' version 1")
+    assert model.graph.outputs[0].shape == ()
 
 
 @pytest.mark.parametrize(("declared", "keep"), [((1,), False), (("N",), True)], ids=["as LightGBM's", "as CatBoost's"])

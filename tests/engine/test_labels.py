@@ -78,7 +78,7 @@ def test_a_label_that_was_written_wrong_costs_no_other(tmp_path: Path, caplog: p
     assert "'a': Expected `int` >= 1 - at `$.version`" in said[3]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"m": 2}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff"])
 def test_a_file_that_holds_no_table(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"labels: '.*labels.json' cannot be read: .*; mend the file, or remove it"):
@@ -182,7 +182,7 @@ def test_a_label_that_cannot_move_stays(world: World, tmp_path: Path, monkeypatc
         world.unload("m", 2)
 
 
-def test_a_label_whose_version_is_gone(world: World) -> None:
+def test_a_label_whose_version_is_gone(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.write("m", 1, IDENTITY)
     world.start()
     world.life.label("m", "stable", 1).result(LIMIT_S)
@@ -193,9 +193,14 @@ def test_a_label_whose_version_is_gone(world: World) -> None:
         world.repository.lookup("m", "stable")
     with pytest.raises(Unavailable, match="label 'stable' of model 'm' names version 1, which takes no requests now"):
         world.repository.lookup("m", "")
+    (gone, _) = world.repository.index()
+    assert (gone.version, gone.state, gone.reason) == ("1", "UNAVAILABLE", "label stable names it, and it is not there")
+    (warning,) = [each.message for each in caplog.records if "label 'stable'" in each.message]
+    assert warning.startswith("model 'm': label 'stable' names version 1, which is not served: requests without a version are rejected")
     world.write("m", 1, IDENTITY)
     world.compare()
     assert infer(world.repository, "m", "stable", 3) == 3
+    assert [each.state for each in world.repository.index()] == ["READY", "READY"]
 
 
 def test_labels_that_another_process_moves(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -240,13 +245,14 @@ def test_two_processes_move_labels(world: World, monkeypatch: pytest.MonkeyPatch
     assert infer(world.repository, "n", version="stable", value=3) == 6
 
 
-def test_a_damaged_stable_stops_requests_without_a_version(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", ['{"stable": {"version": "one"}}', "null", "[1]"])
+def test_a_damaged_stable_stops_requests_without_a_version(world: World, tmp_path: Path, labels: str) -> None:
     """They do not go to the newest version."""
     world.write("m", 1, IDENTITY)
     world.write("m", 2, DOUBLED)
     path = tmp_path / "state" / "labels.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text('{"m": {"stable": {"version": "one"}}}')
+    path.write_text(f'{{"m": {labels}}}')
     world.repository.labels = LabelFile(path).read()
     world.repository.load([tmp_path / "models"])
     with pytest.raises(Unavailable, match="label 'stable' of model 'm' cannot be read"):

@@ -32,6 +32,9 @@ from tests.wire import Caller, infer_request
 
 IDENTITY, DOUBLED, FAILING = models.identity(), models.doubled(), models.failing()
 NEGATED = models.model([helper.make_node("Neg", ["x"], ["y"])], [("x", "FP32", ("N", 16))], [("y", "FP32", ("N", 16))])
+NUDGE = np.zeros(16, np.float32)
+NUDGE[-1] = -0.1
+NUDGED = models.model([helper.make_node("Add", ["x", "c"], ["y"])], [("x", "FP32", ("N", 16))], [("y", "FP32", ("N", 16))], {"c": NUDGE})
 LIMIT_S = 30
 ROWS = np.full((1, 16), 3, np.float32)
 RISING = np.arange(16, dtype=np.float32).reshape(1, 16)  # NEGATED has another decision; DOUBLED has another mean
@@ -111,6 +114,7 @@ def folder(tmp_path: Path) -> Path:
         {
             "m": {1: IDENTITY, 2: DOUBLED},
             "n": {1: IDENTITY, 2: NEGATED},
+            "d": {1: IDENTITY, 2: NUDGED},
             "f": {1: FAILING, 2: models.failing(2)},
             "other": {1: IDENTITY, 2: FAILING},
         },
@@ -221,7 +225,7 @@ class TestSeveralProcesses:
         """Three quarters of 1/20 are for errors: 1 : 26.7 in one process."""
         served.on_loop(lambda: setattr(served.server.models.rollouts, "processes", 3))
         start(caller, **QUIET)
-        until(lambda: any(each.explanation.endswith("which 1 of 80 versions at the limit would show") for each in status(caller).evidence))
+        until(lambda: any("evidence that 1 of 80 versions at the limit" in each.explanation for each in status(caller).evidence))
 
 
 class TestDecisions:
@@ -366,6 +370,22 @@ class TestJudged:
         assert flips.explanation.startswith("a report: no guard asks for it; worst: request 'r")
         assert state(caller, "n") in ("RUNNING", "HOLD")
         assert status(caller, "n").share == 0.5
+
+    def test_a_mean_that_holds_promotes_no_other_decisions(self, caller: Caller) -> None:
+        """The two largest outputs of 16 change places, and hardly move."""
+        rollouts_stable(caller, 1, "d")
+        start(caller, "d", unjudged=False, dwell_s=0, errors=1.0, p99=1.0, mean=0.99)
+        rows = np.random.default_rng(1).normal(size=(50, 1, 16)).astype(np.float32)
+        rows[..., -1], rows[..., -2] = 10.0, 9.95
+
+        def holds() -> bool:
+            for row in rows:
+                caller.infer(infer_request("d", {"x": row}))
+            return "no guard judges decisions" in status(caller, "d").reason
+
+        until(holds)
+        assert status(caller, "d").reason.startswith("flips: ")
+        assert (state(caller, "d"), status(caller, "d").share) == ("HOLD", 0.5)
 
     def test_over_rest(self, caller: Caller, served: ServerFixture) -> None:
         for given, expected in (({}, False), ({"promote_unjudged": True}, True)):

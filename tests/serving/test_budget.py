@@ -68,6 +68,12 @@ def test_a_record_counts_in_each_process(workers: int) -> None:
         assert total(recording, 8 * GiB) - total(plain, 8 * GiB) == workers * (held + 48 * MiB)
 
 
+def test_a_small_budget_of_messages_keeps_few_blocks() -> None:
+    for memory, kept in ((64 * MiB, 32 * MiB), (4 * GiB, 2 * budget.KEPT_BYTES)):
+        shares = worst_case(Settings(workers=2, max_message_bytes=MiB, message_memory_bytes=memory), 64 * GiB)
+        assert [share.nbytes for share in shares if share.what == "messages kept"] == [kept]
+
+
 def test_what_somebody_chose_stays() -> None:
     chosen = Settings(
         max_connections=7, max_total_streams=8, message_memory_bytes=64 * MiB, picture_memory_bytes=9 * MiB, max_run_bytes=10 * MiB

@@ -544,7 +544,7 @@ async def test_a_watch_may_be_silent_but_keeps_no_messages_that_nobody_takes() -
             return stream
 
         def send_more(peer: Peer, stream: int) -> None:
-            peer.data(stream, framed(b"") + framed(bytes(50_000)))
+            peer.data(stream, framed(b"") + framed(bytes(40_000)))
             peer.ping()
 
         peer = await asyncio.to_thread(Peer, bound)

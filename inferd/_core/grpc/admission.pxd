@@ -1,5 +1,7 @@
-# admission: receive admission. Large messages get credit in order of arrival, and connections take turns, while those that are there fit
-# into RECEIPT_NBYTES. Without it, a server with too much to do takes a little of each message and ends none.
+# admission: receive admission. Large messages get credit while those that are there fit into RECEIPT_NBYTES. Without it, a server with too
+# much to do takes a little of each message and ends none. Connections take turns by fair queueing (Demers, Keshav, Shenker 1989): virtual
+# time is what each waiting connection would have been admitted, in bytes, if all were at the same time, byte by byte. The message goes
+# first that would be whole first. So 100 KB wait for few of those of 16 MiB, however many connections have some.
 # Never in here: what credit is (a window of HTTP/2, reading a socket), and which client moves too little to be served (net/stall_policy).
 
 from cpython.object cimport PyObject
@@ -10,13 +12,15 @@ from inferd._core.grpc.message cimport Admission, Message
 cdef class Line:                # messages, the oldest first; borrowed, since a message that goes away leaves by itself
     cdef PyObject *first
     cdef PyObject *last
+    cdef double finish          # when its first message would be whole, in virtual time
     cdef void append(self, Message message) noexcept
     cdef void remove(self, Message message) noexcept
 
 cdef class ReceiveAdmission(Admission):
     cdef object schedule        # loop.call_soon
     cdef object call_later      # loop.call_later
-    cdef dict waiting           # connection's number -> Line of its messages that wait; the connection whose turn is next comes first
+    cdef dict waiting           # connection's number -> Line of its messages that wait
+    cdef double virtual_time
     cdef Line admitted
     cdef readonly Py_ssize_t admitted_nbytes    # what the places of admitted messages count together
     cdef bint scheduled         # admit_waiting is
@@ -29,4 +33,5 @@ cdef class ReceiveAdmission(Admission):
     cdef int admit(self, Message message) except -1
     cdef void leave_place(self, Message message) noexcept
     cdef void leave_line(self, Message message) noexcept
+    cdef Line next_line(self)
     cdef void schedule_admission(self) noexcept

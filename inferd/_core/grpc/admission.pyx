@@ -14,8 +14,7 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
 
 cdef enum:
-    IDLE_LOOKS = 5              # looks at a message that comes too slowly, until it loses its place; one at a whole message
-    MOVED_SHARE = 8             # one part in so many of it must come meanwhile
+    PLACE_LOOKS = 5             # looks at an admitted message, until it loses its place; one at a whole message
 
 LOOK_S = 0.05                   # while messages wait, admitted ones are looked at so often
 
@@ -63,6 +62,8 @@ cdef class ReceiveAdmission(Admission):
         message.admission, message.standing = self, WAITING
         message.receiver, message.connection_id = <PyObject *>call, call.connection_id
         line.append(message)
+        if line.first == <PyObject *>message:
+            line.finish = self.virtual_time + message.place_nbytes
         if not self.looking:
             self.call_later(LOOK_S, self.look)
             self.looking, self.thread = True, PyThread_get_thread_ident()
@@ -75,7 +76,7 @@ cdef class ReceiveAdmission(Admission):
     cdef int admit(self, Message message) except -1:
         reserve_whole(message)
         message.admission, message.standing = self, ADMITTED
-        message.seen_nbytes, message.idle_looks = message.there_nbytes, 0
+        message.looks = 0
         self.admitted.append(message)
         self.admitted_nbytes += message.place_nbytes
         return 0
@@ -95,10 +96,21 @@ cdef class ReceiveAdmission(Admission):
 
     cdef void leave_line(self, Message message) noexcept:
         cdef Line line = self.waiting[message.connection_id]
+        cdef PyObject *before = line.first
         line.remove(message)
         message.standing, message.admission = NO_PLACE, None
         if line.first == NULL:
             del self.waiting[message.connection_id]
+        elif line.first != before:
+            line.finish = max(self.virtual_time, line.finish) + (<Message>line.first).place_nbytes
+
+    cdef Line next_line(self):
+        """The one whose first message finishes first in virtual time; of equal ones the one that has waited longest."""
+        cdef Line line, found = None
+        for line in self.waiting.values():
+            if found is None or line.finish < found.finish:
+                found = line
+        return found
 
     cdef void grown(self, Message message) noexcept:
         """Nobody announced how long it is. It does not ask again."""
@@ -123,14 +135,13 @@ cdef class ReceiveAdmission(Admission):
         cdef Call call
         self.scheduled = False
         while self.waiting:
-            line = next(iter(self.waiting.values()))
+            line = self.next_line()
             message = <Message>line.first
             if not self.has_place(message.place_nbytes):
                 break
             call = <Call>message.receiver
+            self.virtual_time += <double>message.place_nbytes / len(self.waiting)
             self.leave_line(message)
-            if line.first != NULL:              # its turn is over
-                self.waiting[call.connection_id] = self.waiting.pop(call.connection_id)
             try:
                 self.admit(message)
             except Exception as error:          # all memory of messages is full
@@ -139,8 +150,8 @@ cdef class ReceiveAdmission(Admission):
                 call.credited(None)
 
     def look(self):
-        """Takes the place of each message that stands still: its client sends too little, or it waits for its model. The memory that was
-        reserved for it goes, too. The client keeps its credit, so bytes that still come are taken, and charged as they come."""
+        """Takes the place of each message that has had it for a while: its client sends too little, or it waits for its model. The memory
+        that was reserved for it goes, too. The client keeps its credit, so bytes that still come are taken, and charged as they come."""
         cdef PyObject *behind
         cdef Message message
         self.looking = bool(self.waiting)
@@ -152,10 +163,8 @@ cdef class ReceiveAdmission(Admission):
         while behind != NULL:
             message = <Message>behind
             behind = message.behind
-            message.idle_looks += 1
-            if message.there_nbytes - message.seen_nbytes > message.nbytes // MOVED_SHARE:
-                message.seen_nbytes, message.idle_looks = message.there_nbytes, 0
-            elif message.idle_looks >= (1 if message.there_nbytes == message.nbytes else IDLE_LOOKS):
+            message.looks += 1
+            if message.looks >= (1 if message.there_nbytes == message.nbytes else PLACE_LOOKS):
                 self.leave_place(message)
                 release_rest(message)
 

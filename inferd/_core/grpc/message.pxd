@@ -41,8 +41,7 @@ cdef class Message:
     cdef PyObject *behind
     cdef PyObject *receiver     # the Call that it belongs to, borrowed
     cdef Py_ssize_t place_nbytes        # what its place counts; 0: it has not asked for one
-    cdef Py_ssize_t seen_nbytes         # there_nbytes when enough of it had come,
-    cdef int idle_looks                 # and the looks since then
+    cdef int looks                      # at it, since it was admitted
     cdef uint32_t connection_id         # in whose line it waits
 
 # A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget, or the share, is spent.

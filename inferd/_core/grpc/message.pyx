@@ -29,7 +29,7 @@ cdef enum:
     ASIDE_THREADS = 2           # the most such threads at a time; the caller gives back further blocks itself
     BEGUN_NBYTES = 4 << 10      # as soon as this much of a small message has come, its block has room for all of it
     BEGUN_TIMES = 8             # until then its block has room for this many times the bytes that have come
-    KEPT_NBYTES = 64 << 20      # the most that is resident of free blocks, which are kept for reuse; with a small budget half of that
+    KEPT_NBYTES = 64 << 20      # the most that is resident of free blocks, which are kept for reuse
     KEPT_BLOCK_NBYTES = 32 << 20        # the largest block that is kept
     RECEIPT_NBYTES = 16 << 20   # large messages that come, or wait for their run: more of them find no memory that is in a cache
     FREE_NBYTES = 128 << 10     # a message of this size or more leaves an eighth of the budget free, a smaller one less in proportion
@@ -44,7 +44,6 @@ cdef Py_ssize_t kept_of[CLASS_COUNT]    # what is resident of each class's free 
 cdef Py_ssize_t kept_nbytes = 0         # bytes of all free blocks
 cdef Py_ssize_t used_nbytes = 0         # charged now
 cdef Py_ssize_t budget_nbytes = 1 << 30 # the most that may be charged
-cdef Py_ssize_t most_kept_nbytes = KEPT_NBYTES
 cdef uint64_t rejected_count = 0
 cdef uint64_t copied_count_nbytes = 0
 cdef Py_ssize_t live_count = 0
@@ -85,23 +84,29 @@ cdef void *acquire_block(int size_class) noexcept:
     return NULL if block == MAP_FAILED else block       # mapped memory is zero: nothing of it was touched
 
 
+cdef inline Py_ssize_t most_kept() noexcept:
+    """Bytes of free blocks."""
+    return min(<Py_ssize_t>KEPT_NBYTES, budget_nbytes // 2)
+
+
 cdef void release_block(void *memory, int size_class) noexcept:
-    """Gives a block back: to its free list if most_kept_nbytes has room for it, else to the system. The class that keeps the most makes room
-    for others: else sizes that came once would leave no room for those that come now."""
+    """Gives a block back: to its free list, or to the system where it is too large. The class that keeps the most makes room: else sizes
+    that came once would leave no room for those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
     cdef Py_ssize_t nbytes = block.touched_nbytes
-    cdef int hoard = size_class
-    if nbytes <= min(<Py_ssize_t>KEPT_BLOCK_NBYTES, most_kept_nbytes):
-        while kept_nbytes + nbytes > most_kept_nbytes and (hoard := largest_hoard()) != size_class:
-            to_system(acquire_block(hoard), hoard)
-        if kept_nbytes + nbytes <= most_kept_nbytes:
-            block.next = free_blocks[size_class]
-            free_blocks[size_class] = block
-            kept_of[size_class] += nbytes
-            kept_nbytes += nbytes
-            return
-    to_system(block, size_class)
+    cdef Py_ssize_t most_nbytes = most_kept()
+    cdef int hoard
+    if nbytes > min(<Py_ssize_t>KEPT_BLOCK_NBYTES, most_nbytes):
+        to_system(block, size_class)
+        return
+    while kept_nbytes + nbytes > most_nbytes:
+        hoard = largest_hoard()
+        to_system(acquire_block(hoard), hoard)
+    block.next = free_blocks[size_class]
+    free_blocks[size_class] = block
+    kept_of[size_class] += nbytes
+    kept_nbytes += nbytes
 
 
 cdef int largest_hoard() noexcept:
@@ -406,11 +411,10 @@ cdef void count_copied(Py_ssize_t nbytes) noexcept:
 
 def set_budget(Py_ssize_t nbytes):
     """Limits the bytes that messages of this process, and all else that is charged, may hold at one time."""
-    global budget_nbytes, most_kept_nbytes
+    global budget_nbytes
     if nbytes <= 0:
         raise InvalidArgument(f"message memory: expected a positive number of bytes, got {nbytes}")
     budget_nbytes = nbytes
-    most_kept_nbytes = min(<Py_ssize_t>KEPT_NBYTES, nbytes // 2)
 
 
 def rejected():

@@ -18,7 +18,7 @@ from tests._core.http2_client import STREAM, Client, Served, frame
 KiB, MiB = 1 << 10, 1 << 20
 FIRST = 64 * KiB  # what comes of a message without credit
 PLACES = 16 * MiB  # RECEIPT_NBYTES
-LOOKS = 5  # IDLE_LOOKS
+LOOKS = 5  # PLACE_LOOKS
 LARGE = bytes(4 * MiB)
 OK = (0, "")
 NO_ROOM, LATE = 8, 4
@@ -147,17 +147,21 @@ def test_who_leaves_gives_the_place_back(client: Client, served: Served) -> None
     other.session.close()
 
 
-def test_who_has_credit_and_sends_nothing_loses_the_place(served: Served, client: Client) -> None:
+@pytest.mark.parametrize("sends", [False, True], ids=["nothing", "slowly"])
+def test_a_place_is_lost_after_a_while_and_its_credit_stays(served: Served, client: Client, sends: bool) -> None:
+    wire, sent = frame(LARGE), FIRST
     places = fill(client)
     waiting = [begin(client) for _ in range(5)]
-    look(served, LOOKS - 1)
+    for _ in range(LOOKS):
+        client.exchange()
+        assert credit(client, waiting[0]) == 0
+        if sends:
+            client.send(places[0], wire[sent : sent + len(LARGE) // LOOKS], end=False)
+            sent += len(LARGE) // LOOKS
+        look(served, 1)
     client.exchange()
-    assert credit(client, waiting[0]) == 0
-    client.send(places[0], frame(LARGE)[FIRST : len(LARGE) // 2], end=False)  # it goes on
-    look(served, 1)
-    client.exchange()
-    assert [credit(client, stream) > 0 for stream in waiting] == [True] * 3 + [False] * 2
-    client.send(places[1], frame(LARGE)[FIRST:])  # its credit stays
+    assert [credit(client, stream) > 0 for stream in waiting] == [True] * 4 + [False]
+    client.send(places[0], wire[sent:])
     assert len(served.calls.pop().message) == len(LARGE)
 
 
@@ -196,6 +200,33 @@ def test_connections_take_turns(served: Served, client: Client) -> None:
         other.exchange()
         assert (credit(other, stream) > 0) == expected
     other.session.close()
+
+
+def test_the_message_goes_first_that_would_be_whole_first(served: Served, client: Client) -> None:
+    """Others have 16 MiB each. One has a little, and comes last, again and again."""
+    others = [Client(served) for _ in range(20)]
+    waiting = [(client, begin(client, bytes(PLACES)))]
+    waiting += [(each, begin(each, bytes(PLACES))) for each in others]
+    body = bytes(FIRST + KiB)
+    for _ in range(5):
+        (holder, held), waiting = waiting[0], waiting[1:]
+        assert credit(holder, held) > 0
+        stream = begin(client, body)
+        assert credit(client, stream) == 0
+        holder.h2.reset_stream(held)
+        holder.exchange()
+        client.exchange()
+        assert credit(client, stream) > 0
+        for each, one in waiting:
+            each.exchange()
+            assert credit(each, one) == 0
+        client.send(stream, frame(body)[FIRST:])
+        served.calls.pop().reply(b"")
+        gc.collect()
+        served.run_scheduled()
+        waiting[0][0].exchange()
+    for each in others:
+        each.session.close()
 
 
 def test_a_rejection_comes_before_the_bytes(served: Served, client: Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,16 @@ def test_free_blocks_beyond_the_pools_size_go_back_to_the_system() -> None:
     blocks = [Message(bytes(32 << 20)) for _ in range(4)]
     del blocks
     assert message.kept() <= 64 << 20
+
+
+@pytest.mark.parametrize("nbytes", [8 << 20, 1 << 20])
+def test_a_small_budget_keeps_half_of_itself(budget: Callable[[int], None], nbytes: int) -> None:
+    """Also where a single block is larger than that."""
+    held = [Message(bytes(3 << 20)) for _ in range(22)]  # all that the pool can have of this size
+    budget(nbytes)
+    del held
+    Message(b"x")  # which makes room among what was kept before
+    assert message.kept() <= nbytes // 2
 
 
 @pytest.mark.parametrize("hoarded", [400, 100 * KiB, 32 << 20, 64 << 20])
