@@ -8,7 +8,7 @@ have left. A version whose files hold the same bytes as those that it was made o
 
 With a limit on the memory of models (overcommit) the files say which models can be served, and requests say which of them are in memory:
 a request for a model that is not has it loaded, and models that were used least recently leave to make room, if they have nothing to do.
-Never in here: how a model is loaded (loader.py), when files are looked at (watching.py), who may give orders (serving/model_control.py).
+Never in here: how a model is loaded (loader.py), when files are looked at (watching.py), who may give orders (serving/parts/model_control).
 """
 
 from __future__ import annotations

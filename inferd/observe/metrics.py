@@ -124,9 +124,8 @@ class Metrics(Exposition):
 
     def __init__(self, tables: Callable[[], Iterable[Table]], build: Mapping[str, str]) -> None:
         self._tables = tables
-        self._build = Table(
-            "inferd_build", "What this server is.", "info", list(build), [Column("_info")], [(tuple(build.values()), (1,))], "max"
-        )
+        rows = [(tuple(build.values()), (1,))]
+        self._build = Table("inferd_build", "What this server is.", "info", list(build), [Column("_info")], rows, "max")
         self._cpu = _CpuTime()
         super().__init__()
         ProcessCollector(registry=self.registry)

@@ -9,7 +9,7 @@
     table      one metric
     share      one line of the memory budget
 
-`inferd/serving/parts.py` lists the parts. Nothing in here knows a part, a transport or a model.
+`inferd/serving/parts/registry.py` lists the parts. Nothing in here knows a part, a transport or a model.
 """
 
 from inferd.part import operation

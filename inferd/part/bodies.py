@@ -1,4 +1,4 @@
-"""Bodies of REST beside inference, as Triton's clients send them: JSON objects, and parameters within. Never in here: which are asked for."""
+"""Bodies of REST beside inference, as Triton's clients send them: JSON objects, and parameters within."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hooks of a part. Never in here: which parts there are (serving/parts.py), when they are called (serving/server.py)."""
+"""The hooks of a part. Never in here: which parts there are (serving/parts/registry.py), when they are called (serving/server.py)."""
 
 from __future__ import annotations
 

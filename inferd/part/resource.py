@@ -38,8 +38,8 @@ Handler = Callable[[Asked], Awaitable[Response]]
 
 
 class Verb(NamedTuple):
-    """handler: raises RequestError. operation: of OpenAPI; None: no part of the document. body: what the operation's body becomes, where the
-    document has its schema. changes: models or rollouts, which can be kept to some tokens. screen(): raises before the body comes."""
+    """handler: raises RequestError. operation: of OpenAPI; None: no part of the document. body: what a body becomes, where the document has
+    its schema. changes: models or rollouts, which can be kept to some tokens. screen(): raises before the body comes."""
 
     handler: Handler
     operation: dict[str, Any] | None = None

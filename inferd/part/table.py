@@ -1,4 +1,4 @@
-"""One metric as a table: what a part of the server or a model says of itself when a scraper asks. Never in here: formats, HTTP, counting."""
+"""One metric as a table: what a part of the server or a model says of itself when a scraper asks. Never in here: formats, HTTP."""
 
 from __future__ import annotations
 

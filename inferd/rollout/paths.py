@@ -55,7 +55,7 @@ class RolloutPaths:
 
 def _order(
     handler: Callable[[Any], Awaitable[Any]],
-    message: type[Any],
+    message: Any,
     operation_id: str,
     summary: str,
     max_body_nbytes: int = MAX_BODY_NBYTES,
@@ -74,7 +74,7 @@ def _order(
 
 
 @cache
-def _body(message: type[Any]) -> JsonBody:
+def _body(message: Any) -> JsonBody:
     return JsonBody(message, "model_name")
 
 

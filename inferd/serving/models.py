@@ -27,8 +27,8 @@ from inferd.rollout.memory import check_memory
 from inferd.rollout.rollouts import Rollouts
 from inferd.rollout.state import RolloutFile
 from inferd.serving.memory import giving_back, watch_heap
-from inferd.serving.model_control import ModelControl
 from inferd.serving.on_demand import OnDemand
+from inferd.serving.parts.model_control.rpc import ModelControl
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,12 +78,13 @@ class Models:
                 memory_bytes=settings.model_memory,
             )
         changing = self._lifecycle if self._mode != "none" else None
-        self.control = ModelControl(changing, explicit=self._mode == "explicit")
+        self.control: ModelControl = ModelControl(changing, explicit=self._mode == "explicit")
         kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
         self._rollouts_file = RolloutFile(kept[0], check_memory)
         processes = max(settings.workers, 1)  # a worker's settings have the number of all
         ledger = Ledger(self._rollouts_file, Audit(kept[1]))
-        self.rollouts = Rollouts(repository, changing, loop, ledger, KINDS, processes, settings.max_rollouts)
+        limits = processes, settings.max_rollouts
+        self.rollouts: Rollouts = Rollouts(repository, changing, loop, ledger, KINDS, *limits)
         self.on_demand: OnDemand | None = None
         if settings.model_memory and self._lifecycle is not None:
             most, wait_s = settings.max_queue_requests, settings.model_wait_s
@@ -154,8 +155,6 @@ class Models:
         for each in (self._watcher, self._refresher):
             if each is not None:
                 each.stop()
-        if self.on_demand is not None and not timeout_s:
-            self.on_demand.stop()
         return self._lifecycle is None or self._lifecycle.stop(timeout_s)
 
     def _on_loop(self, function: Callable[[], Any]) -> Any:

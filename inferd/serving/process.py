@@ -57,7 +57,7 @@ class Served(Protocol):
     runs_left: bool  # after stop(): a run goes on that does not end
 
     async def start(self) -> dict[str, object]: ...
-    def models(self) -> list[ModelSummary]: ...  # once it is started
+    def summaries(self) -> list[ModelSummary]: ...  # once it is started
     async def stop(self) -> None: ...
     def reload(self) -> None: ...
 
@@ -140,7 +140,7 @@ async def _serve(
         if pid_file is not None:
             _write_pid(pid_file)
         if not stopped.is_set():
-            ready(addresses, server.models())
+            ready(addresses, server.summaries())
             notifier.tell("READY=1")
         serves.set()
         if hung_up.is_set():

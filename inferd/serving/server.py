@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import inferd
 from inferd import log as logs
@@ -23,13 +23,13 @@ from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.serving.access import Access, is_local, warn_of_open
 from inferd.serving.budget import settled
-from inferd.serving.connections import Connections
-from inferd.serving.credentials import Credentials
 from inferd.serving.garbage import Garbage
 from inferd.serving.listeners import ready_addresses
 from inferd.serving.memory import give_back
 from inferd.serving.models import Models
-from inferd.serving.parts import Parts
+from inferd.serving.parts.connections import Connections
+from inferd.serving.parts.credentials import Credentials
+from inferd.serving.parts.registry import Parts
 from inferd.serving.rest.choice import addresses, rest_server
 from inferd.serving.rest.service import RestService
 from inferd.serving.service import InferenceService
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from inferd.observe.scrape import ScrapeServer
     from inferd.serving.rest.stand_in import StandIn
     from inferd.serving.systemd import Inherited
+    from inferd.serving.transport import Transport
 
 __all__ = ["Server"]
 
@@ -51,24 +52,6 @@ log = logging.getLogger(__name__)
 
 EXPIRE_S = 0.02  # how often deadlines of waiting and running requests are looked at
 CLOSE_S = 1.0  # for runs that are told to end, when the drain is over
-
-
-class Transport(Protocol):
-    """What both transports, native.py and grpcio.py, do for the server."""
-
-    def bind(self, addresses: Sequence[Address]) -> list[Address]: ...
-    async def start(self, addresses: Sequence[Address] = ()) -> list[Address]: ...
-    async def adopt(self, given: Inherited, tls: bool) -> Address: ...
-    def take(self, opened: socket, tls: bool, http: bool = False) -> None: ...
-    @property
-    def open_connections(self) -> int: ...
-    @property
-    def fixed(self) -> frozenset[str]: ...
-    async def stop(self, timeout_s: float) -> None: ...
-    def flush(self) -> None: ...
-    def access_changed(self) -> None: ...
-    def limit(self, settings: Settings) -> None: ...
-    def counters(self) -> dict[str, float]: ...
 
 
 class Server:

@@ -13,7 +13,7 @@ from inferd._core.inference.path import ModelInfer, ModelStreamInfer
 from inferd.errors import Internal, RequestError
 from inferd.log import event, trace_id
 from inferd.part import Column, Method, Part, Table
-from inferd.serving.inspection import SERVICE
+from inferd.serving.parts.inspection.rpc import SERVICE
 from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from inferd import log as logs
 from inferd.config import Settings
 from inferd.errors import ConfigError, InferdError
 from inferd.serving.channel import Channel
-from inferd.serving.live_settings import LiveSettings
+from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.process import loop_factory
 from inferd.serving.server import Server
 
@@ -52,7 +52,7 @@ class Worker:
         """Raises ConfigError where a setting shows to be wrong."""
         self._channel = channel
         self._server = Server(settings, opens=False, hung=self._ask_to_be_replaced)
-        self._server.parts.of(LiveSettings).show = self._show_levels
+        self._server.parts.of(LiveSettingsPart).live.show = self._show_levels
         self._metrics: Metrics = self._server.parts.metrics()
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()

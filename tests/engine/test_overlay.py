@@ -1,4 +1,4 @@
-"""Folders of what clients sent. That models are loaded from them: tests/serving/test_model_control.py."""
+"""Folders of what clients sent. That models are loaded from them: tests/serving/parts/test_model_control.py."""
 
 from __future__ import annotations
 

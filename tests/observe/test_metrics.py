@@ -36,11 +36,11 @@ from inferd.part import Table, counter, durations, gauge
 from inferd.record.recorder import Recorder
 from inferd.rollout.metrics import tables_of
 from inferd.rollout.state import Evidence, Kind, Rollout
-from inferd.serving.connections import COUNTERS, Connections
-from inferd.serving.credentials import Credentials
-from inferd.serving.health import Health
-from inferd.serving.live_settings import LiveSettings
 from inferd.serving.on_demand import OnDemand
+from inferd.serving.parts.connections import COUNTERS, Connections
+from inferd.serving.parts.credentials import Credentials
+from inferd.serving.parts.health import Health
+from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.service import InferenceService
 from inferd.serving.workers import Supervisor
 from tests.fake_repository import FakeModel, FakeRepository
@@ -213,7 +213,7 @@ def every_table(folder: Path) -> Iterator[Table]:
     repository = SimpleNamespace(left_requests=0, models=list, evictions=0, memory_bytes=lambda: 0, on_demand=())
     own._repository, own._hits, own._gone_on, own.durations = repository, 0, 0, Histogram()
     rollout = Rollout(id=16 * "0", model="m", kind=Kind.SHADOW, stable=1, candidate=2, counts={"seen": 1}, evidence=(Evidence("flips"),))
-    kinds = InferenceService, Health, LiveSettings, OnDemand, Connections, Credentials
+    kinds = InferenceService, Health, LiveSettingsPart, OnDemand, Connections, Credentials
     tables = [*chain.from_iterable(kind.metrics(own) for kind in kinds), *Supervisor._tables(own), *tables_of([rollout])]
     tables += Recorder(Settings(record=str(folder)), 1 << 30).metrics()
     yield from {table.name: table for table in tables}.values()

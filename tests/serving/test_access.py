@@ -32,7 +32,7 @@ from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
 from inferd.rollout.paths import RolloutPaths
 from inferd.rollout.rpc import RolloutControl
-from inferd.serving import access, credentials, grpcio
+from inferd.serving import access, grpcio
 from inferd.serving.access import (
     LEAST_TOKEN_BYTES,
     MAX_CERTIFICATE_BYTES,
@@ -43,8 +43,10 @@ from inferd.serving.access import (
     is_loopback,
     warn_of_open,
 )
-from inferd.serving.credentials import Credentials
-from inferd.serving.model_control import ModelControl
+from inferd.serving.parts import credentials
+from inferd.serving.parts.credentials import Credentials
+from inferd.serving.parts.model_control.part import ModelControlPart
+from inferd.serving.parts.model_control.rpc import ModelControl
 from inferd.serving.tls import Tls
 from inferd.watched_files import _state_of as state_of
 from tests import models
@@ -688,7 +690,7 @@ def test_whatever_changes_models_or_rollouts_is_kept() -> None:
     assert methods.keys() - set(CHANGES) == {"/inferd.v1.Rollouts/Status", "/inferd.v1.Rollouts/Report"}
     posted = [
         (each.path, each.verbs["POST"])
-        for each in (*ModelControl().resources(), *RolloutPaths(control).resources())
+        for each in (*ModelControlPart(ModelControl()).resources(), *RolloutPaths(control).resources())
         if "POST" in each.verbs
     ]
     assert {path for path, verb in posted if not verb.changes} == {"v2/models/{model}/rollout/outcomes"}
@@ -961,7 +963,7 @@ def test_a_file_that_is_half_written_is_taken_when_it_stays_so(tmp_path: Path, c
 
 
 def test_the_next_look_at_files_takes_one_that_stays_so() -> None:
-    assert access.UNENDED_S < server.RELOAD_S
+    assert access.UNENDED_S < credentials.LOOK_S
 
 
 def test_a_token_is_looked_up_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

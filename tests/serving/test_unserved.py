@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from inferd.protocol import SERVICES
-from inferd.serving.inspection import SERVICE, Inspection
-from inferd.serving.live_settings import LiveSettings
-from inferd.serving.model_control import ModelControl
+from inferd.serving.parts.inspection.rpc import SERVICE, Inspection
+from inferd.serving.parts.live_settings.rpc import LiveSettings
+from inferd.serving.parts.model_control.rpc import ModelControl
 from inferd.serving.unserved import INSTEAD, MAX_NAME_CHARS, unserved
 from tests.fake_repository import FakeRepository
 

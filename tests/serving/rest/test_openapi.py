@@ -13,9 +13,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.rollout.part import RolloutPart
-from inferd.serving.inspection import Inspection
-from inferd.serving.live_settings import LiveSettings
-from inferd.serving.model_control import ModelControl
+from inferd.serving.parts.inspection.part import InspectionPart
+from inferd.serving.parts.live_settings.part import LiveSettingsPart
+from inferd.serving.parts.model_control.part import ModelControlPart
+from inferd.serving.parts.model_control.rpc import ModelControl
 from inferd.serving.rest.pages import Pages
 from tests import models
 from tests.rest import Asker
@@ -53,7 +54,7 @@ def test_it_is_valid(document: Any) -> None:
 
 def test_every_path_and_verb_is_there(document: Any) -> None:
     none: Any = None
-    parts = Inspection(none, "1", bool), LiveSettings(none), ModelControl(), RolloutPart(none), Pages(none, "1", list)
+    parts = InspectionPart(none), LiveSettingsPart(none), ModelControlPart(ModelControl()), RolloutPart(none), Pages(none, "1", list)
     resources = [resource for part in parts for resource in part.resources()]
     served = {(f"/{each.path}", verb.lower()) for each in resources for verb in each.verbs if each.path not in ("", "docs", "openapi.json")}
     described = {(path, verb) for path, verbs in document["paths"].items() for verb in verbs if verb in ("get", "post")}

@@ -16,8 +16,8 @@ from inferd._core.http.head import Head
 from inferd._core.http.response import status_of
 from inferd.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
 from inferd.protocol import inference
-from inferd.serving.model_control import ModelControl
-from inferd.serving.model_control_paths import _load_parameters
+from inferd.serving.parts.model_control.part import ModelControlPart, _load_parameters
+from inferd.serving.parts.model_control.rpc import ModelControl
 from inferd.serving.rest.service import INFER, RestService, error_response, split
 from tests import models
 from tests.rest import Asker, infer_body
@@ -119,10 +119,10 @@ def test_load_without_model_control_is_rejected_before_its_body() -> None:
     head: Any = SimpleNamespace(path=b"/v2/repository/models/m/load", verb_name=b"POST", origin=None, authorization=None, is_infer=False)
     call: Any = None
     with pytest.raises(Unavailable, match="--model-control explicit") as caught:
-        RestService(ModelControl().resources()).admit(call, head)
+        RestService(ModelControlPart(ModelControl()).resources()).admit(call, head)
     assert status_of(caught.value) == 412  # another replica would say the same: 503 would have clients try again
     lifecycle: Any = object()
-    RestService(ModelControl(lifecycle, explicit=True).resources()).admit(call, head)
+    RestService(ModelControlPart(ModelControl(lifecycle, explicit=True)).resources()).admit(call, head)
 
 
 def test_load_decodes_nothing_but_parameters() -> None:

@@ -1,51 +1,43 @@
-"""What a client may ask about the server and its models, by REST: the paths of inspection.py. Never in here: the answers themselves."""
+"""Questions about the server and its models: the RPCs of rpc.py, and the same by REST. Never in here: the responses themselves."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferd.part import operation
+from inferd.part import Part, operation
 from inferd.part.bodies import json_object, member
 from inferd.part.json_form import json_form
 from inferd.part.resource import Asked, Resource, Response, Verb, json_response
 from inferd.protocol import inference
 
 if TYPE_CHECKING:
-    from inferd.serving.inspection import Inspection
+    from inferd.part import Method
+    from inferd.serving.parts.inspection.rpc import Inspection
 
-__all__ = ["InspectionPaths"]
+__all__ = ["InspectionPart"]
 
 MODEL = ("model",)
 
 
-class InspectionPaths:
+class InspectionPart(Part):
     def __init__(self, inspection: Inspection) -> None:
         self._inspection = inspection
 
+    def methods(self) -> dict[str, Method]:
+        return self._inspection.methods()
+
     def resources(self) -> list[Resource]:
         get, state = operation.get, operation.state
+        metadata = get("model", "Names, datatypes and shapes of a model.", "404", "503", parameters=MODEL)
+        config = get("config", "A model's configuration, as it is in force.", "404", "503", parameters=MODEL)
         index = "Every version with its state."
         ready = "Whether a version takes requests."
         return [
             Resource("v2", {"GET": Verb(self._metadata, get("server", "The server's name, version and extensions."))}),
             Resource("v2/health/live", {"GET": Verb(self._live, state("live", "Whether the server runs.", "live"))}),
             Resource("v2/health/ready", {"GET": Verb(self._ready, state("ready", "Whether it takes requests.", "ready"))}),
-            Resource(
-                "v2/models/{model}",
-                {
-                    "GET": Verb(
-                        self._model_metadata, get("model", "Names, datatypes and shapes of a model.", "404", "503", parameters=MODEL)
-                    )
-                },
-            ),
-            Resource(
-                "v2/models/{model}/config",
-                {
-                    "GET": Verb(
-                        self._model_config, get("config", "A model's configuration, as it is in force.", "404", "503", parameters=MODEL)
-                    )
-                },
-            ),
+            Resource("v2/models/{model}", {"GET": Verb(self._model_metadata, metadata)}),
+            Resource("v2/models/{model}/config", {"GET": Verb(self._model_config, config)}),
             Resource(
                 "v2/models/{model}/stats",
                 {"GET": Verb(self._statistics, get("statistics", "Counts and durations of a model.", "400", parameters=MODEL))},

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 from inferd import log as logs
 from inferd.errors import InvalidArgument, NotFound, Unimplemented
 from inferd.log import LIMITED, event
-from inferd.part import Method, Part, counter
+from inferd.part import Method
 from inferd.protocol import inference
-from inferd.serving.inspection import SERVICE
-from inferd.serving.live_settings_paths import LiveSettingsPaths
+from inferd.serving.parts.inspection.rpc import SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from inferd.engine.repository import Repository
-    from inferd.part import Resource, Table
 
 __all__ = ["LiveSettings"]
 
@@ -41,7 +39,7 @@ _NO_TRACE = {
 }
 
 
-class LiveSettings(Part):
+class LiveSettings:
     """Both methods. show: changes the levels of this process' log; a worker puts in its place what changes those of all processes."""
 
     def __init__(self, repository: Repository) -> None:
@@ -56,12 +54,6 @@ class LiveSettings(Part):
             f"/{SERVICE}/LogSettings": Method("unary", self.log_settings, inference.LogSettingsRequest, inference.LogSettingsResponse),
             f"/{SERVICE}/TraceSetting": Method("unary", self.trace_setting, inference.TraceSettingRequest, inference.TraceSettingResponse),
         }
-
-    def resources(self) -> list[Resource]:
-        return LiveSettingsPaths(self).resources()
-
-    def metrics(self) -> Iterator[Table]:
-        yield counter("inferd_log_dropped", "Log lines that were dropped: stderr was not read fast enough.", logs.dropped())
 
     async def log_settings(self, request: inference.LogSettingsRequest) -> inference.LogSettingsResponse:
         """Changes what the request names, all or nothing, and returns all settings."""

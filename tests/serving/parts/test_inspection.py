@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 from inferd._core.metrics.histogram import Statistics
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, inference
-from inferd.serving.inspection import EXTENSIONS, SERVICE, Inspection
+from inferd.serving.parts.inspection.rpc import EXTENSIONS, SERVICE, Inspection
 from tests import wire
 from tests.fake_repository import FakeModel, FakeRepository, model_config
 from tests.server_fixtures import ServerFixture

@@ -1,24 +1,34 @@
-"""Settings of the log and of traces by REST: the paths of live_settings.py."""
+"""Settings of the log and of traces: the RPCs of rpc.py, the same by REST, and what the log leaves out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inferd import log as logs
 from inferd.errors import InvalidArgument
-from inferd.part import operation
+from inferd.part import Part, counter, operation
 from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, set_parameter
 from inferd.part.resource import Asked, Resource, Response, Verb, json_response
 from inferd.protocol import inference
 
 if TYPE_CHECKING:
-    from inferd.serving.live_settings import LiveSettings
+    from collections.abc import Iterator
 
-__all__ = ["LiveSettingsPaths"]
+    from inferd.part import Method, Table
+    from inferd.serving.parts.live_settings.rpc import LiveSettings
+
+__all__ = ["LiveSettingsPart"]
 
 
-class LiveSettingsPaths:
+class LiveSettingsPart(Part):
     def __init__(self, live: LiveSettings) -> None:
-        self._live = live
+        self.live = live
+
+    def methods(self) -> dict[str, Method]:
+        return self.live.methods()
+
+    def metrics(self) -> Iterator[Table]:
+        yield counter("inferd_log_dropped", "Log lines that were dropped: stderr was not read fast enough.", logs.dropped())
 
     def resources(self) -> list[Resource]:
         get, post = operation.get, operation.post
@@ -52,8 +62,9 @@ class LiveSettingsPaths:
         request = inference.LogSettingsRequest()
         for name, value in json_object(asked.body).items():
             set_parameter(request.settings[name], name, value)
-        found = await self._live.log_settings(request)
-        return json_response({name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in sorted(found.settings.items())})
+        found = await self.live.log_settings(request)
+        settings = sorted(found.settings.items())
+        return json_response({name: getattr(value, str(value.WhichOneof("parameter_choice"))) for name, value in settings})
 
     async def _trace(self, asked: Asked) -> Response:
         """null gives a setting back to the server's own value."""
@@ -63,6 +74,6 @@ class LiveSettingsPaths:
             if not all(isinstance(each, str) for each in values):
                 raise InvalidArgument(f"{name[:MAX_SHOWN_CHARS]}: expected a string, an array of strings or null")
             request.settings[name].value.extend(values)
-        found = await self._live.trace_setting(request)
+        found = await self.live.trace_setting(request)
         settings = {name: list(setting.value) for name, setting in sorted(found.settings.items())}
         return json_response({name: values if name == "trace_level" else "".join(values) for name, values in settings.items()})

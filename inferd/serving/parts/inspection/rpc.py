@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from inferd.engine.labels import shown_versions, versions_of
 from inferd.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
-from inferd.part import Method, Part
+from inferd.part import Method
 from inferd.protocol import inference
-from inferd.serving.inspection_paths import InspectionPaths
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from inferd.engine.model import Model
     from inferd.engine.repository import Repository
-    from inferd.part import Resource
 
 __all__ = ["EXTENSIONS", "SERVICE", "Inspection"]
 
@@ -35,7 +33,7 @@ CONTROL_EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")
 PLATFORM = "onnxruntime_onnx"
 
 
-class Inspection(Part):
+class Inspection:
     """The cold RPCs over a repository.
 
     `ready` says whether the server as a whole takes requests: not while it starts, and not while it drains.
@@ -81,9 +79,6 @@ class Inspection(Part):
             )
             for name, handler in handlers.items()
         }
-
-    def resources(self) -> list[Resource]:
-        return InspectionPaths(self).resources()
 
     async def server_live(self, request: inference.ServerLiveRequest) -> inference.ServerLiveResponse:
         return inference.ServerLiveResponse(live=True)

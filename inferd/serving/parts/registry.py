@@ -9,10 +9,13 @@ import inferd
 from inferd.observe.metrics import Metrics
 from inferd.observe.model_metrics import ModelMetrics
 from inferd.rollout.part import RolloutPart
-from inferd.serving.health import Health
-from inferd.serving.inspection import Inspection
-from inferd.serving.live_settings import LiveSettings
-from inferd.serving.reflection import Reflection
+from inferd.serving.parts.health import Health
+from inferd.serving.parts.inspection.part import InspectionPart
+from inferd.serving.parts.inspection.rpc import Inspection
+from inferd.serving.parts.live_settings.part import LiveSettingsPart
+from inferd.serving.parts.live_settings.rpc import LiveSettings
+from inferd.serving.parts.model_control.part import ModelControlPart
+from inferd.serving.parts.reflection import Reflection
 from inferd.serving.rest.pages import Pages
 from inferd.serving.service import InferenceService
 
@@ -92,7 +95,8 @@ def health(parts: Parts) -> Part:
 def inspection(parts: Parts) -> Part:
     control, on_demand = parts.models.control, parts.models.on_demand
     bring = None if on_demand is None else on_demand.bring
-    return Inspection(parts.repository, inferd.__version__, parts.ready, explicit=control.explicit, there=control.there, bring=bring)
+    asked = Inspection(parts.repository, inferd.__version__, parts.ready, explicit=control.explicit, there=control.there, bring=bring)
+    return InspectionPart(asked)
 
 
 def pages(parts: Parts) -> Part | None:
@@ -109,8 +113,8 @@ PARTS: list[Callable[[Parts], Part | None]] = [
     record,
     health,
     inspection,
-    lambda parts: LiveSettings(parts.repository),
-    lambda parts: parts.models.control,
+    lambda parts: LiveSettingsPart(LiveSettings(parts.repository)),
+    lambda parts: ModelControlPart(parts.models.control),
     lambda parts: parts.models.on_demand,
     lambda parts: RolloutPart(parts.models.rollouts),
     lambda _: Reflection(),

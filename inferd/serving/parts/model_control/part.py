@@ -1,4 +1,4 @@
-"""Loading and unloading models by REST: the paths of model_control.py."""
+"""Loading and unloading models: the RPCs of rpc.py, and the same by REST."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd.errors import InvalidArgument, ResourceExhausted
-from inferd.part import operation
+from inferd.part import Part, operation
 from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, member, set_parameter, wrong_json
 from inferd.part.resource import Asked, Resource, Response, Verb
 from inferd.protocol import inference
-from inferd.serving.model_control import MAX_LOAD_NBYTES, MAX_PARAMETERS
+from inferd.serving.parts.model_control.rpc import MAX_LOAD_NBYTES, MAX_PARAMETERS
 
 if TYPE_CHECKING:
-    from inferd.serving.model_control import ModelControl
+    from inferd.part import Method
+    from inferd.serving.parts.model_control.rpc import ModelControl
 
-__all__ = ["ModelControlPaths"]
+__all__ = ["ModelControlPart"]
 
 
-class ModelControlPaths:
+class ModelControlPart(Part):
     def __init__(self, control: ModelControl) -> None:
         self._control = control
+
+    def methods(self) -> dict[str, Method]:
+        return self._control.methods()
 
     def resources(self) -> list[Resource]:
         path, is_allowed = "v2/repository/models/{model}", self._control.check_allowed

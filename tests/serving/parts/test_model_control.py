@@ -19,7 +19,7 @@ from inferd.engine import watching
 from inferd.engine.overlay import PREFIX
 from inferd.errors import ConfigError
 from inferd.protocol import SERVICES, health, options
-from inferd.serving.model_control import ModelControl
+from inferd.serving.parts.model_control.rpc import ModelControl
 from inferd.serving.server import Server
 from tests import models
 from tests.engine.remote.web_server import WebServer

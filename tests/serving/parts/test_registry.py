@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from inferd.protocol import health
-from inferd.serving.parts import PARTS
+from inferd.serving.parts.registry import PARTS
 from tests import models
 from tests.rest import Asker, infer_body
 from tests.sample_part import METHOD, SamplePart
@@ -19,7 +19,7 @@ from tests.wire import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
 ONES = infer_body("x", "FP32", [1, 16], [1.0] * 16)
-HOOK = "from inferd.serving.parts import PARTS\nfrom tests.sample_part import SamplePart\nPARTS.append(lambda _: SamplePart())\n"
+HOOK = "from inferd.serving.parts.registry import PARTS\nfrom tests.sample_part import SamplePart\nPARTS.append(lambda _: SamplePart())\n"
 
 
 def count(address: str, model: str) -> int:
@@ -30,7 +30,7 @@ def count(address: str, model: str) -> int:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_new_part(tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inferd.serving.parts.PARTS", [*PARTS, lambda _: SamplePart()])
+    monkeypatch.setattr("inferd.serving.parts.registry.PARTS", [*PARTS, lambda _: SamplePart()])
     folder = models.repository(tmp_path, {"m": models.identity()})
     with ServerFixture(folder, transport=transport, http_port=0) as served, Asker(served.http) as asker:
         assert count(served.address, "m") == 0

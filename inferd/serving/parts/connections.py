@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from inferd.config import Settings
     from inferd.part import Table
     from inferd.serving.rest.stand_in import StandIn
-    from inferd.serving.server import Transport
+    from inferd.serving.transport import Transport
 
 __all__ = ["COUNTERS", "Connections"]
 

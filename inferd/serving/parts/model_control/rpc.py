@@ -1,7 +1,7 @@
 """Loading and unloading models by RPC, as Triton has it, and moving labels (inferd.v1.ModelControl).
 
 Each call waits until its order is carried out (engine/lifecycle.py). An order whose client goes away while it waits is dropped. Never in
-here: how a model is loaded, which models there are (inspection.py).
+here: how a model is loaded, which models there are (inspection/).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from inferd.engine.labels import versions_of
 from inferd.engine.overlay import MAX_FILES, Overlay
 from inferd.engine.places import MAX_NAME_NBYTES, is_name, shown, survey
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, ResourceExhausted, StartError, Unavailable, Unimplemented
-from inferd.part import Method, Part
+from inferd.part import Method
 from inferd.protocol import POOL, inference, options
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.lifecycle import Lifecycle
     from inferd.engine.places import Place
-    from inferd.part import Resource
 
 __all__ = ["MAX_PARAMETERS", "ModelControl"]
 
@@ -42,7 +41,7 @@ FILE = "file:"
 _TYPES = {"bool_param": "true or false", "int64_param": "a number", "string_param": "a string", "bytes_param": "bytes"}
 
 
-class ModelControl(Part):
+class ModelControl:
     """The RPCs that change which models are served. lifecycle: None: models stay as they are. explicit: clients may load and unload."""
 
     def __init__(self, lifecycle: Lifecycle | None = None, *, explicit: bool = False) -> None:
@@ -61,11 +60,6 @@ class ModelControl(Part):
             f"/{SERVICE}/RemoveLabel": change(self.remove_label, options.RemoveLabelRequest, options.RemoveLabelResponse),
             f"/{SERVICE}/Rollback": change(self.roll_back, options.RollbackRequest, options.RollbackResponse),
         }
-
-    def resources(self) -> list[Resource]:
-        from inferd.serving.model_control_paths import ModelControlPaths
-
-        return ModelControlPaths(self).resources()
 
     async def load(self, request: inference.RepositoryModelLoadRequest) -> inference.RepositoryModelLoadResponse:
         lifecycle = self._ordered(request.repository_name, "RepositoryModelLoadRequest")

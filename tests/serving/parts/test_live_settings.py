@@ -10,7 +10,7 @@ import pytest
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
-from inferd.serving.live_settings import LiveSettings
+from inferd.serving.parts.live_settings.rpc import LiveSettings
 from tests.fake_repository import FakeModel, FakeRepository
 from tests.transport_fixtures import serving
 
