@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from google.protobuf.message import DecodeError
-
 from inferd.errors import InvalidArgument, ResourceExhausted
 from inferd.part.field_count import count_fields
 
@@ -51,6 +49,8 @@ class Method:
     def parse(self, name: str, message: bytes) -> Any:
         """The request. Its fields are counted first: a million of them would hold up the event loop for seconds. Raises
         ResourceExhausted, InvalidArgument."""
+        from google.protobuf.message import DecodeError  # a supervisor of workers, which parses nothing, imports this module
+
         self.check_size(name, len(message))
         if count_fields(self.request_type.DESCRIPTOR, message, MAX_FIELDS) > MAX_FIELDS:
             raise ResourceExhausted(

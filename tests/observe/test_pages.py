@@ -13,8 +13,8 @@ def page(value: float, **labels: str) -> Page:
     return [
         Family("requests", "Requests.", "counter", [Sample("requests_total", labels, value)]),
         Family("open", "Open now.", "gauge", [Sample("open", {}, value)]),
-        Family("inferd_model_ready", "Ready.", "gauge", [Sample("inferd_model_ready", {"model": "m"}, min(value, 1))]),
-        Family("nv_model_load_duration_secs", "Load.", "gauge", [Sample("nv_model_load_duration_secs", {"model": "m"}, value)]),
+        Family("inferd_model_ready", "Ready.", "gauge", [Sample("inferd_model_ready", {"model": "m"}, min(value, 1))], "min"),
+        Family("nv_model_load_duration_secs", "Load.", "gauge", [Sample("nv_model_load_duration_secs", {"model": "m"}, value)], "max"),
         Family("nv_inference_pending_request_count", "Waiting.", "gauge", [Sample("nv_inference_pending_request_count", {}, value)]),
         Family("nv_inference_count", "Rows.", "counter", [Sample("nv_inference_count", {}, value)]),
     ]
@@ -36,12 +36,6 @@ def test_what_is_added_up_and_what_is_not() -> None:
     }
     assert merge([page(4)]) == page(4)
     assert merge([]) == []
-
-
-def test_of_two_certificates_the_one_that_ends_first_counts() -> None:
-    name = "inferd_tls_certificate_expires_timestamp_seconds"
-    pages = [[Family(name, "Last moment.", "gauge", [Sample(name, {}, last_s)])] for last_s in (2e9, 1.9e9, 2e9)]
-    assert values(merge(pages)) == {name: [1.9e9]}
 
 
 def test_other_labels_are_other_samples_in_the_order_of_their_coming() -> None:

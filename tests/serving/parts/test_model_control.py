@@ -281,7 +281,7 @@ def test_health_follows_every_change(client: triton.InferenceServerClient, folde
     client.unload_model("e")
     assert next(told) == "SERVICE_UNKNOWN"
     watch.cancel()
-    page = {family.name: family for family in served.server.metrics().page()}
+    page = {family.name: family for family in served.server.parts.metrics().page()}
     assert {sample.labels["model"]: sample.value for sample in page["inferd_model_load_failing"].samples}["e"] == 0
 
 
@@ -295,7 +295,7 @@ def test_a_model_of_which_nothing_could_be_loaded_is_not_ready(
     def told() -> tuple[str, bool, dict[str, float]]:
         """By health, by ModelReady, and by the metric of each version."""
         status = check(health.HealthCheckRequest(service="f"), timeout=LIMIT_S).status
-        (family,) = [family for family in served.server.metrics().page() if family.name == "inferd_model_ready"]
+        (family,) = [family for family in served.server.parts.metrics().page() if family.name == "inferd_model_ready"]
         versions = {sample.labels["version"]: sample.value for sample in family.samples if sample.labels["model"] == "f"}
         return health.HealthCheckResponse.ServingStatus.Name(status), client.is_model_ready("f"), versions
 
@@ -416,7 +416,7 @@ async def test_what_an_explicit_server_starts_with(tmp_path: Path, settings: dic
             await server.start()
         return
     await server.start()
-    assert server.models() == []
+    assert server.summaries() == []
     await server.stop()
 
 

@@ -17,7 +17,7 @@ from tests.sample_part import METHOD, SamplePart
 from tests.server_fixtures import TRANSPORTS, Program, ServerFixture, until
 from tests.wire import LIMIT_S
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ONES = infer_body("x", "FP32", [1, 16], [1.0] * 16)
 HOOK = "from inferd.serving.parts.registry import PARTS\nfrom tests.sample_part import SamplePart\nPARTS.append(lambda _: SamplePart())\n"
 

@@ -159,7 +159,7 @@ def test_a_load_with_too_many_parameters_is_rejected_before_it_is_read(asker: As
         ("/v2/models/versions/rollout/stop", {"reason": "a" * 1001}, 400, "reason: expected at most 1000 characters, got 1001"),
         ("/v2/models/versions/rollout/outcomes", {"outcomes": [{}] * 1001}, 400, "outcomes: expected at most 1000, got 1001"),
         ("/v2/models/nosuch/rollout/promote", b"", 404, "rollout: model 'nosuch' has none"),
-        ("/v2/models/versions/versions/1/rollout", {"kind": "CANARY"}, 404, "there is no path"),
+        ("/v2/models/versions/versions/1/rollout", {"kind": "CANARY"}, 404, "a rollout is of a model, not of a version"),
         ("/v2/logging", b'{"a":"' + b"x" * (70 << 10) + b'"}', 413, "expected at most 65536 bytes"),
     ],
 )
