@@ -83,7 +83,7 @@ class Proxy:
 
     def wait_until_well(self, count: int) -> None:
         """Until it holds so many servers for well."""
-        wait_for(lambda: self.well() == count, f"{self.kind} holds {self.well()} servers for well, not {count}: see {self.log}")
+        wait_for(lambda: self.well() == count, f"{self.kind} does not hold {count} servers for well: see {self.log}")
 
 
 def wait_for(holds: Callable[[], bool], otherwise: str) -> None:
@@ -137,7 +137,10 @@ def haproxy(folder: Path, files: Files, addresses: Sequence[str], rest: Sequence
     def well() -> int:
         with socket.socket(socket.AF_UNIX) as asked:
             asked.settimeout(LIMIT_S)
-            asked.connect(str(control))
+            try:
+                asked.connect(str(control))
+            except OSError:  # HAProxy opens it after its ports
+                return 0
             asked.sendall(b"show stat inferd 4 -1 typed\n")
             told = b"".join(iter(lambda: asked.recv(1 << 16), b"")).decode()
         return len(re.findall(r"\.check_status\.\S*:str:(?:\* )?L7OK$", told, re.MULTILINE))  # up by a check, not by default

@@ -45,7 +45,7 @@ def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
     ended.register(handle, select.POLLIN)
     try:
         words = words_of(number)
-        if ended.poll(0):  # which nobody else may know yet
+        if ended.poll(0) or not any(words):  # it has no command line while the kernel takes its memory back
             raise InferdError(f"process {number} has ended")
         check_server(number, words)
         with suppress(ProcessLookupError):  # it has just ended
