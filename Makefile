@@ -101,7 +101,7 @@ sanitize: .stamps/develop  ## native modules and serving under the address and u
 	PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN) \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	$(call test_tree,build/debug-address-undefined/tree) --capture=sys $(SIDE_BY_SIDE) tests/_core tests/serving tests/fuzz
-	INFERD_DEBUG=1 INFERD_SANITIZE=thread INFERD_HTTP2=0 INFERD_HTTP1=0 INFERD_YYJSON=0 INFERD_JPEG=0 INFERD_WEBP=0 $(PY) setup.py --quiet build --build-lib build/debug-thread/tree
+	INFERD_DEBUG=1 INFERD_SANITIZE=thread $(PY) setup.py --quiet build --build-lib build/debug-thread/tree
 	PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 	$(call test_tree,build/debug-thread/tree) --capture=sys $(THREADED)
 

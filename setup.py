@@ -1,21 +1,16 @@
 """Compiles the native modules, inferd/_core/*/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
-Nine environment variables change a build:
+Four environment variables change a build:
 
     INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
-    INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded
+    INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded. thread: without the
+                                        modules that need a library, which is not built for it
     INFERD_FUZZ=1                       clang's coverage for the fuzzers of tests/fuzz, assertions and counters, and their driver; a build
                                         folder of its own, never in place
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
-    INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
-    INFERD_HTTP1=0                      leaves out HTTP/1.1, as if libllhttp were missing
-    INFERD_JPEG=0                       leaves out the JPEG decoder, as if libjpeg-turbo were missing
-    INFERD_WEBP=0                       leaves out the WebP decoder, as if libwebp were missing
-    INFERD_YYJSON=0                     leaves out the native reader of REST's JSON, as if yyjson were missing
 
-Some modules need a library with its header (LIBRARIES): the transport libnghttp2, HTTP/1.1 libllhttp, REST's JSON yyjson, the
-JPEG decoder libjpeg-turbo, the WebP decoder libwebp. Where pkg-config does not find one the build succeeds without its modules, says so,
-and something slower stands in for them. No build uses -march=native: a wheel runs on any machine of its architecture.
+Some modules need a library with its header, which pkg-config finds (LIBRARIES). A build ends with the names of those that are missing.
+No build uses -march=native: a wheel runs on any machine of its architecture.
 """
 
 from __future__ import annotations
@@ -27,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,66 +79,25 @@ def compile_flags() -> tuple[list[str], list[str], list[tuple[str, str | None]]]
 
 
 class Library(NamedTuple):
-    """A foreign library, as pkg-config knows it, and what is built without it."""
+    """A foreign library, as pkg-config knows it."""
 
     name: str
     minimum: str
     header: str
     modules: tuple[str, ...]  # packages and modules of inferd._core that need it
-    switch: str  # the environment variable that leaves it out
     package: str  # Debian's
-    without: tuple[str, str]  # what the build lacks, and what that means
 
 
 LIBRARIES = (
-    Library(
-        "libnghttp2",
-        "1.61.0",  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
-        "nghttp2/nghttp2.h",
-        ("http2", "load.http2"),
-        "INFERD_HTTP2",
-        "libnghttp2-dev",
-        (
-            "native transport",
-            "`inferd serve` will use the grpcio transport: correct, but many times slower. `inferd bench` measures no gRPC.",
-        ),
-    ),
-    Library(
-        "libllhttp",
-        "9.2.1",  # the first that rejects a Content-Length with spaces in it (CVE-2024-27982)
-        "llhttp.h",
-        ("http1", "load.http1"),
-        "INFERD_HTTP1",
-        "libllhttp-dev",
-        ("HTTP/1.1", "REST needs the extra inferd[http], whose server in Python is slower. `inferd bench` takes no URLs."),
-    ),
-    Library(
-        "libjpeg",
-        "2.1.0",  # of libjpeg-turbo
-        "jpeglib.h",
-        ("media.jpeg",),
-        "INFERD_JPEG",
-        "libjpeg-dev",
-        ("JPEG decoder", "Pillow will decode JPEG files: more slowly, and never scaled."),
-    ),
-    Library(
-        "libwebp",
-        "1.3.2",  # the first in which no file writes behind the memory of its Huffman codes (CVE-2023-4863)
-        "webp/decode.h",
-        ("media.webp",),
-        "INFERD_WEBP",
-        "libwebp-dev",
-        ("WebP decoder", "Pillow will decode WebP files: a large one keeps all other requests waiting meanwhile."),
-    ),
-    Library(
-        "yyjson",
-        "0.10.0",  # the one whose use of memory is known here
-        "yyjson.h",
-        ("rest", "inference.rest_path", "load.rest_response"),
-        "INFERD_YYJSON",
-        "libyyjson-dev",
-        ("native REST", "A Python server will serve REST (pip install 'inferd[http]'): correct, but slower."),
-    ),
+    # The first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize.
+    Library("libnghttp2", "1.61.0", "nghttp2/nghttp2.h", ("http2", "load.http2"), "libnghttp2-dev"),
+    # The first that rejects a Content-Length with spaces in it (CVE-2024-27982).
+    Library("libllhttp", "9.2.1", "llhttp.h", ("http1", "load.http1"), "libllhttp-dev"),
+    Library("libjpeg", "2.1.0", "jpeglib.h", ("media.jpeg",), "libjpeg-dev"),  # of libjpeg-turbo
+    # The first in which no file writes behind the memory of its Huffman codes (CVE-2023-4863).
+    Library("libwebp", "1.3.2", "webp/decode.h", ("media.webp",), "libwebp-dev"),
+    # The one whose use of memory is known here.
+    Library("yyjson", "0.10.0", "yyjson.h", ("rest", "inference.rest_path", "load.rest_response"), "libyyjson-dev"),
 )
 
 
@@ -178,52 +131,32 @@ def pkg_config(library: Library, *arguments: str) -> list[str] | None:
     return done.stdout.split() if done.returncode == 0 else None
 
 
-def reached(library: Library) -> tuple[dict[str, list[str]], str]:
-    """The Extension arguments that reach a library, or none and the reason why not."""
-    if os.environ.get(library.switch) == "0":
-        return {}, f"{library.switch}=0"
+def unfit(library: Library) -> str:
+    """Why a library cannot be used; nothing where it can."""
     if pkg_config(library, "--exists") is None:
-        return {}, f"pkg-config does not find {library.name} (Debian: apt install {library.package} pkg-config)"
+        return f"pkg-config does not find {library.name} {library.minimum} or newer"
     if pkg_config(library, f"--atleast-version={library.minimum}") is None:
         found = " ".join(pkg_config(library, "--modversion") or ["unknown"])
-        return {}, f"{library.name} {found} is older than {library.minimum}"
-    found_flags = {
-        "include_dirs": [word[2:] for word in pkg_config(library, "--cflags-only-I") or []],
-        "library_dirs": [word[2:] for word in pkg_config(library, "--libs-only-L") or []],
-        "libraries": [word[2:] for word in pkg_config(library, "--libs-only-l") or []],
-    }
-    return found_flags, ""
-
-
-def notice(*lines: str) -> None:
-    """Says something that must be seen in a long build log."""
-    width = max(len(line) for line in lines)
-    print("\n".join(["*" * (width + 4), *(f"* {line:<{width}} *" for line in lines), "*" * (width + 4)]), file=sys.stderr, flush=True)
+        return f"{library.name} {found} is older than {library.minimum}"
+    return ""
 
 
 def extensions() -> list[Extension]:
-    """One Extension for each .pyx that this machine can compile."""
+    """One Extension for each .pyx; those that need a library do not have its flags yet."""
     compiling, linking, macros = compile_flags()
-    found = []
-    for source in sorted(CORE.glob("*/*.pyx")):
-        extra: dict[str, list[str]] = {}
-        if (library := needed(source)) is not None:
-            extra, missing = reached(library)
-            if missing:
-                left_out(library, missing)
-                continue
-        found.append(
-            Extension(
-                ".".join(source.with_suffix("").parts),
-                [str(source)],
-                include_dirs=[str(source.parent), *extra.pop("include_dirs", [])],
-                depends=[str(header) for header in headers_of(source)],
-                extra_compile_args=compiling,
-                extra_link_args=linking,
-                define_macros=macros,
-                **extra,
-            )
+    found = [
+        Extension(
+            ".".join(source.with_suffix("").parts),
+            [str(source)],
+            include_dirs=[str(source.parent)],
+            depends=[str(header) for header in headers_of(source)],
+            extra_compile_args=compiling,
+            extra_link_args=linking,
+            define_macros=macros,
         )
+        for source in sorted(CORE.glob("*/*.pyx"))
+        if SANITIZE != "thread" or needed(source) is None
+    ]
     return [*found, fuzz_driver(compiling, linking)] if FUZZ else found
 
 
@@ -239,12 +172,6 @@ def fuzz_driver(compiling: list[str], linking: list[str]) -> Extension:
     )
 
 
-@cache  # said once, whichever module misses it
-def left_out(library: Library, reason: str) -> None:
-    lacking, meaning = library.without
-    notice(f"inferd is built WITHOUT its {lacking}:", reason, meaning)
-
-
 class BuildNative(build_ext):
     """Cythonizes when extensions are really compiled, on all cores; incremental in an editable installation, too."""
 
@@ -258,7 +185,8 @@ class BuildNative(build_ext):
             self.build_lib = str(root / f"lib-{sys.implementation.cache_tag}")
 
     def run(self) -> None:
-        self.extensions = self.cythonized(self.header_checked(self.extensions))
+        self.reach_libraries()
+        self.extensions = self.cythonized(self.extensions)
         self.stale = [extension.name for extension in self.extensions if self.is_stale(extension)]
         super().run()
 
@@ -271,19 +199,28 @@ class BuildNative(build_ext):
             print(f"[{self.stale.index(extension.name) + 1}/{len(self.stale)}] compiling {extension.name}", flush=True)
         super().build_extension(extension)
 
-    def header_checked(self, wanted: list[Extension]) -> list[Extension]:
-        """Leaves out what needs a library that pkg-config knows and whose header the compiler does not find."""
-        kept = []
-        found: dict[str, bool] = {}  # by library: one probe for all of its modules
-        for extension in wanted:
-            library = needed(Path(extension.sources[0]))
-            if library is not None and library.name not in found:
-                found[library.name] = self.compiles(f"#include <stdio.h>\n#include <{library.header}>", extension.include_dirs)
-            if library is not None and not found[library.name]:
-                left_out(library, f"the compiler does not find <{library.header}> (Debian: apt install {library.package})")
+    def reach_libraries(self) -> None:
+        """Gives the extensions the flags of their libraries. Ends the build with the names of all libraries that are missing."""
+        missing = {}
+        for library in LIBRARIES:
+            users = [extension for extension in self.extensions if needed(Path(extension.sources[0])) is library]
+            if not users:
                 continue
-            kept.append(extension)
-        return kept
+            why = unfit(library)
+            if not why:
+                folders = [word[2:] for word in pkg_config(library, "--cflags-only-I") or []]
+                if not self.compiles(f"#include <stdio.h>\n#include <{library.header}>", folders):
+                    why = f"the compiler does not find <{library.header}>"
+            if why:
+                missing[library.package] = why
+                continue
+            for extension in users:
+                extension.include_dirs += folders
+                extension.library_dirs += [word[2:] for word in pkg_config(library, "--libs-only-L") or []]
+                extension.libraries += [word[2:] for word in pkg_config(library, "--libs-only-l") or []]
+        if missing:
+            found = "".join(f"\n  {why}" for why in missing.values())
+            raise SystemExit(f"inferd cannot be built:{found}\nDebian 13 has them: apt install pkg-config {' '.join(missing)}")
 
     def compiles(self, source: str, include_dirs: list[str]) -> bool:
         from distutils.ccompiler import new_compiler  # setuptools' own, put in place by its import above

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import io
 
-from inferd.pipeline.picture_file import jpeg_segments
+from inferd.pipeline.picture_file import _all_segments, jpeg_segments
 
 FRAME, SCAN, END = 0xC0, 0xDA, b"\xff\xd9"
+
+
+def jpeg_scans(file: bytes) -> int:
+    """How many scans a JPEG file has; 0 where it does not come to the end of the image."""
+    markers = [segment.marker for segment in _all_segments(memoryview(file))]
+    return markers.count(SCAN) if markers[-1:] == [END[1]] else 0
 
 
 def with_one_scan(file: bytes) -> bytes:

@@ -105,7 +105,7 @@ CORE: dict[str, set[str]] = {
 DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
     "grpc": {"inferd.serving.grpcio", "inferd.cli.asking"},
-    "aiohttp": {"inferd.serving.rest.stand_in", "inferd.serving.rest.stand_in_connection"},
+    "aiohttp": set(),
     "cryptography": {"inferd.serving.certificate", "inferd.engine.signature"},
     "prometheus_client": {"inferd.observe.metrics"},
     "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.engine.zipmap", "inferd.part", "inferd.serving"},

@@ -28,7 +28,6 @@ from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
 from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, settled, spelled
-from inferd.serving.rest.choice import NOT_SERVED, rest_server, slower
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,11 +47,6 @@ PACKAGES = (
 )
 # What the steps of a model's configuration can read, and the package that does it.
 READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text": "tokenizers", "Arrow records": "pyarrow"}
-# What decodes pictures where inferd was built with it: its module of _core, the library, Debian's package, and what is better then.
-DECODERS = {
-    "JPEG": ("media.jpeg", "libjpeg-turbo", "libjpeg-dev", "which is faster, and knows `scaled`"),
-    "WebP": ("media.webp", "libwebp", "libwebp-dev", "which keeps no other request waiting"),
-}
 EXTRAS = {"images": "image", "audio": "audio", "resampling": "audio", "text": "text", "Arrow records": "table"}
 
 
@@ -146,40 +140,23 @@ def _version(package: str) -> str:
 
 def _transport(settings: Settings) -> Iterator[Finding]:
     area = "transport"
-    native = _import("inferd._core.http2.session")
-    if isinstance(native, str):
-        cure = f"{native}; install libnghttp2 1.61 or newer with its header, then build inferd again"
-        asked = settings.transport == "native"
-        yield Finding(
-            area, "native", "not built", missing=asked, note=cure if asked else f"{cure}; until then grpcio serves, at many times the cost"
-        )
-    else:
-        yield Finding(area, "native", f"built, with libnghttp2 {native.nghttp2_version_text()}")
-    chosen = settings.transport if settings.transport != "auto" else "grpcio" if isinstance(native, str) else "native"
     if find_spec("grpc") is None:
         cure = "the grpcio transport and `inferd health` need it: pip install 'inferd[grpcio]'"
-        yield Finding(area, "grpcio", "not installed", missing=chosen == "grpcio", note=cure)
+        yield Finding(area, "grpcio", "not installed", missing=settings.transport == "grpcio", note=cure)
     else:
         yield Finding(area, "grpcio", "installed")
-    yield Finding(area, "would serve with", chosen)
-    yield _rest(settings, native=chosen == "native")
-    core = _import("inferd._core.grpc.message")
+    yield Finding(area, "would serve with", settings.transport)
+    yield Finding(area, "REST", "on" if settings.serves_http else "off")
+    core = _import("inferd._core.http2.session")
     if isinstance(core, str):
         yield Finding(area, "native modules", "not built", missing=True, note=f"{core}; pip install inferd, or make build in its source")
     else:
+        yield Finding(area, "HTTP/2", f"libnghttp2 {core.nghttp2_version_text()}")
         flavour = build_flavour(core.__file__)
         yield Finding(area, "build", flavour, note="" if flavour.startswith("release") else "for development: slower than a release build")
     there = find_spec("uvloop") is not None
     loop = "uvloop" if settings.uvloop and there else "asyncio"
     yield Finding(area, "event loop", loop, note=_about_asyncio(settings, there) if loop == "asyncio" else "")
-
-
-def _rest(settings: Settings, *, native: bool) -> Finding:
-    if not settings.serves_http:
-        return Finding("transport", "REST", "off")
-    if found := rest_server(native=native):
-        return Finding("transport", "REST", found, note=slower() if native and found != "native" else "")
-    return Finding("transport", "REST", "not served", note=NOT_SERVED)
 
 
 def _about_asyncio(settings: Settings, there: bool) -> str:
@@ -235,10 +212,6 @@ def _steps() -> Iterator[Finding]:
     for what, package in READERS.items():
         there = _version(package)
         yield Finding("steps", what, f"{package} {there}" if there else f"no: pip install 'inferd[{EXTRAS[what]}]'")
-    for form, (module, library, package, gain) in DECODERS.items():
-        native = find_spec(f"inferd._core.{module}") is not None
-        note = "" if native else f"built without {library} (Debian: {package}), {gain}"
-        yield Finding("steps", form, library if native else "Pillow", note=note)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

@@ -412,9 +412,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 1
     transport: Annotated[
-        Literal["auto", "native", "grpcio"],
-        about("processes", "gRPC implementation.", "auto: native where it is built, else grpcio with a notice."),
-    ] = "auto"
+        Literal["native", "grpcio"],
+        about("processes", "gRPC implementation.", "native: inferd's own. grpcio: the library's, at many times the CPU a request."),
+    ] = "native"
     uvloop: Annotated[bool, about("processes", "Use uvloop where it is installed.")] = True
     compression: Annotated[
         Literal["none", "gzip", "deflate"],

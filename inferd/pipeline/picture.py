@@ -1,12 +1,11 @@
-"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/media/jpeg) and WebP by libwebp (_core/media/webp) where these are built,
-everything else by Pillow. The one door to PIL.
+"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/media/jpeg), WebP by libwebp (_core/media/webp), PNG and BMP by Pillow. The one
+door to PIL.
 
 What a file is, is read off its first bytes: Pillow is never left to guess among its formats. What it announces is held against the
 limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
-whatever the library warns of is damage; Pillow's own decoder of JPEG does not tell of it, so that it is the last resort. Pillow's pixels
-are taken over in bands: what it does to a whole picture takes as much memory again, and parts of it the GIL. Of 16 bits a channel the
-upper 8 are taken, of gray as of colors. Pillow's own limit of large pictures is a process-wide setting, max_pixels is a step's: it is
-not used, but for WebP, of which Pillow asks it by itself.
+whatever the library warns of is damage. Pillow's pixels are taken over in bands: what it does to a whole picture takes as much memory
+again, and parts of it the GIL. Of 16 bits a channel the upper 8 are taken, of gray as of colors. Pillow's own limit of large pictures is a
+process-wide setting, max_pixels is a step's: it is not used.
 
 Never in here: what is made of the pixels (image.py), requests.
 """
@@ -16,15 +15,14 @@ from __future__ import annotations
 import bisect
 import io
 import itertools
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from inferd._core.media import jpeg, webp
 from inferd._core.media.image import flatten
 from inferd._core.media.orientation import orient
 from inferd.errors import RequestError
@@ -37,7 +35,6 @@ from inferd.pipeline.picture_file import (
     file_format,
     has_all_rows,
     is_arithmetic,
-    jpeg_scans,
     read_png,
     read_webp,
     tidied_jpeg,
@@ -48,13 +45,9 @@ from inferd.pipeline.pipeline import Array
 from inferd.pipeline.scratch import pages, scratch
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from PIL import Image, ImageFile
 
-__all__ = ["MAX_PIXELS", "Decoder", "Picture", "is_native"]
-
-log = logging.getLogger("inferd.pipeline")
+__all__ = ["MAX_PIXELS", "Decoder", "Picture"]
 
 MAX_PIXELS = 50_000_000  # by default; and of the pixels that are decoded,
 MAX_RATIO = 256  # by default, as many for each that the first resize makes (16 times its height and width),
@@ -70,18 +63,10 @@ BLOCK_BYTES = 64 << 20
 
 MARK, MARK_PIXELS = (77, 177, 7, 201), 64  # a color that few last rows begin with, and how much of the row is given it
 
-# Bytes that Pillow and its libraries take for a pixel: four of its own; the coefficients of a progressive JPEG; of WebP two canvases and
-# what is read of them.
-_PILLOW_BYTES = {"JPEG": 12, "PNG": 4, "WebP": 16, "BMP": 4}
+_PILLOW_BYTES = 4  # that Pillow takes for a pixel
 # What libwebp takes for a pixel at most where it decodes a whole picture before it gives any of it: 4, of transparency alone 5 in all, and
 # what it knows of each block of 16.
 _LIBWEBP_BYTES = 6
-
-# The modules of _core that decode a format, their libraries, and what is so where they are missing and Pillow decodes.
-_NATIVE = {
-    "JPEG": ("media.jpeg", "libjpeg-turbo", "more slowly, and damage in them may pass unnoticed"),
-    "WebP": ("media.webp", "libwebp", "and large ones keep all other requests waiting meanwhile"),
-}
 
 # Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize (an
 # antialiased BILINEAR or BICUBIC: no margin makes the others alike) has too little to take the mean of. 3/8 takes longer than 1/2 and is
@@ -116,8 +101,6 @@ class _Whole(NamedTuple):
     file: memoryview
     pieces: Sequence[memoryview]  # of it: without what Pillow would read byte by byte, or at length, and no pixel needs
     png: Png | None = None  # None: it is of another format
-    webp: Webp | None = None
-    scans: int = 1  # of a JPEG
 
 
 class _Reader:
@@ -175,13 +158,11 @@ class Decoder:
         ignore_orientation: bool = False,
         background: tuple[int, int, int] | None = None,
     ) -> None:
-        from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin, _imaging
+        from PIL import BmpImagePlugin, PngImagePlugin, _imaging
 
         _imaging.set_block_size(max(BLOCK_BYTES, _imaging.get_block_size()))
         self._open: dict[str, Callable[[Any], ImageFile.ImageFile]] = {
-            "JPEG": JpegImagePlugin.JpegImageFile,
             "PNG": PngImagePlugin.PngImageFile,
-            "WebP": WebPImagePlugin.WebPImageFile,
             "BMP": BmpImagePlugin.BmpImageFile,
         }
         self._channels = 1 if gray else 3
@@ -191,11 +172,12 @@ class Decoder:
         self._scaled = scaled
         self._ignore_orientation = ignore_orientation
         self._background = background
-        natives = {"JPEG": self._by_libjpeg, "WebP": self._by_libwebp}
-        self._natives = {form: partial(natives[form], module) for form in _NATIVE if (module := _native(form))}
-        for form, (_, library, so) in _NATIVE.items():
-            if form not in self._natives:
-                log.warning(f"{form} files are decoded by Pillow, {so}: {library} was not found when inferd was built")
+        by_pillow = {form: partial(self._by_pillow, form) for form in self._open}
+        self._readers: dict[str, Callable[[memoryview, Needed, Check], _Opened]] = {
+            "JPEG": self._by_libjpeg,
+            "WebP": self._by_libwebp,
+            **by_pillow,
+        }
 
     @contextmanager
     def decode(self, file: memoryview, needed: Needed, check: Check = lambda: None) -> Iterator[Picture]:
@@ -207,14 +189,13 @@ class Decoder:
         form = file_format(file)
         if form not in FORMATS:
             raise Unfit(f"expected a JPEG, PNG, WebP or BMP file, got {_shown(form, file)}")
-        native = self._natives.get(form)
-        opened = native(file, needed, check) if native else self._by_pillow(form, file, needed, check)
+        opened = self._readers[form](file, needed, check)
         with memory.room(opened.nbytes, check):
             yield opened.decode()
 
     # ---- libjpeg-turbo and libwebp
 
-    def _by_libjpeg(self, jpeg: ModuleType, file: memoryview, needed: Needed, _: Check) -> _Opened:
+    def _by_libjpeg(self, file: memoryview, needed: Needed, _: Check) -> _Opened:
         data = file
         head = jpeg.header(file)
         if head is None and (pieces := tidied_jpeg(file)):
@@ -246,7 +227,7 @@ class Decoder:
 
         return _Opened(rows * columns * a_pixel + coefficients, decode)
 
-    def _by_libwebp(self, webp: ModuleType, file: memoryview, needed: Needed, check: Check) -> _Opened:
+    def _by_libwebp(self, file: memoryview, needed: Needed, check: Check) -> _Opened:
         head = _still_webp(file, check)
         self._check_size(*head.size)
         lies = UPRIGHT if self._ignore_orientation else block_orientation(head.exif, head.xmp)
@@ -279,23 +260,19 @@ class Decoder:
 
         lower = self._needs_lower(whole.png)
         with _reading(form):
-            if whole.webp is not None:  # libwebp asks for memory as soon as it sees the file
-                seen, size = None, whole.webp.size
-            else:
-                seen = opened()
-                size = seen[0].height, seen[0].width
+            seen = opened()
+            size = seen[0].height, seen[0].width
             self._check_size(*size)
 
         def decode() -> Picture:
             with _reading(form):
-                return self._load(whole, *(seen or opened()), check)
+                return self._load(whole, *seen, check)
 
-        return _Opened(size[0] * size[1] * (_PILLOW_BYTES[form] * (1 + lower) + 2 * self._channels), decode)
+        return _Opened(size[0] * size[1] * (_PILLOW_BYTES * (1 + lower) + 2 * self._channels), decode)
 
     def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Needed) -> int:
         """How a picture lies. Raises Unfit where something else that its file says is not taken."""
         self._check_size(image.height, image.width)
-        _check_scans(whole.scans, image.height * image.width)
         if _is_python(image):
             raise Unfit("it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG")
         if (frames := getattr(image, "n_frames", 1)) > 1:
@@ -305,8 +282,6 @@ class Decoder:
         return lies
 
     def _load(self, whole: _Whole, image: ImageFile.ImageFile, lies: int, check: Check) -> Picture:
-        if whole.form == "JPEG" and self._channels == 1:
-            image.draft("L", image.size)  # its luma, as libjpeg-turbo gives it
         if whole.png is None:
             image.load()
         else:
@@ -378,29 +353,13 @@ class Decoder:
             )
 
 
-def _native(form: str) -> ModuleType | None:
-    try:
-        return import_module(f"inferd._core.{_NATIVE[form][0]}")
-    except ImportError:
-        return None
-
-
-def is_native(form: str) -> bool:
-    """Whether files of that format, JPEG or WebP, are decoded by its library, which inferd was built with, and not by Pillow."""
-    return _native(form) is not None
-
-
 @contextmanager
 def _reading(form: str) -> Iterator[None]:
     """Whatever a broken file makes Pillow stumble over is Unfit; its words are not for clients. What check() raises stays that."""
-    from PIL import Image
-
     try:
         yield
     except (Unfit, RequestError, MemoryError):
         raise
-    except Image.DecompressionBombError:
-        raise Unfit(f"it is a {form} file of more pixels than Pillow takes: send a smaller picture, or save it as JPEG or PNG") from None
     except Exception:
         raise _unreadable(form) from None
 
@@ -440,16 +399,6 @@ def _whole(form: str, file: memoryview, check: Check) -> _Whole:
         if png is None:
             raise _unreadable(form)
         return _Whole(form, file, png.pieces, png)
-    if form == "JPEG":
-        scans, tidied = jpeg_scans(file), tidied_jpeg(file)
-        if is_arithmetic(file):
-            raise _arithmetic_jpeg()
-        if not scans or tidied is None:
-            raise _unreadable(form)
-        _check_scans(scans)
-        return _Whole(form, file, tidied, scans=scans)
-    if form == "WebP":
-        return _Whole(form, file, [file], webp=_still_webp(file, check))
     return _Whole(form, file, [file])
 
 
@@ -491,9 +440,8 @@ def _shown(form: str, file: memoryview) -> str:
     return f"{len(file)} bytes that begin like none of them" if len(file) else "nothing: the element is empty"
 
 
-def _check_scans(scans: int, pixels: int = 0) -> None:
-    """pixels: of the picture; 0: not known yet."""
-    most = MAX_SCANS if scans <= USUAL_SCANS or not pixels else min(MAX_SCANS, max(USUAL_SCANS, MAX_SCANNED_PIXELS // pixels))
+def _check_scans(scans: int, pixels: int) -> None:
+    most = MAX_SCANS if scans <= USUAL_SCANS else min(MAX_SCANS, max(USUAL_SCANS, MAX_SCANNED_PIXELS // pixels))
     if scans > most:
         size = f" of {pixels:,} pixels" if most < MAX_SCANS else ""
         raise Unfit(f"it is a JPEG file of {scans} scans, and at most {most}{size} are decoded: save it again, with fewer")
@@ -527,7 +475,4 @@ def _turned(pixels: Array, lies: int) -> Array:
 
 
 def _orientation(whole: _Whole) -> int:
-    if whole.form == "JPEG":
-        return jpeg_orientation(whole.file)
-    head = whole.png or whole.webp
-    return block_orientation(head.exif, head.xmp) if head else UPRIGHT
+    return block_orientation(whole.png.exif, whole.png.xmp) if whole.png else UPRIGHT

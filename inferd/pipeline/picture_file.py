@@ -26,7 +26,6 @@ __all__ = [
     "file_format",
     "has_all_rows",
     "is_arithmetic",
-    "jpeg_scans",
     "jpeg_segments",
     "read_png",
     "read_webp",
@@ -149,12 +148,6 @@ def _says_nothing_of_pixels(marker: int) -> bool:
 def is_arithmetic(file: memoryview) -> bool:
     """Whether a JPEG file is coded arithmetically, not by Huffman's codes."""
     return any(segment.marker in _ARITHMETIC for segment in jpeg_segments(file))
-
-
-def jpeg_scans(file: memoryview) -> int:
-    """How many scans a JPEG file has; 0 where it does not come to the end of the image."""
-    segments = _all_segments(file)
-    return sum(segment.marker == _SCAN for segment in segments) if _ends(segments) else 0
 
 
 def unpadded_jpeg(file: memoryview) -> list[memoryview] | None:

@@ -29,6 +29,7 @@ from inferd.serving.access import Access, Rejections
 from inferd.serving.budget import CONNECTION_BYTES, TLS_CONNECTION_BYTES, settled
 from inferd.serving.cold_calls import ColdCalls
 from inferd.serving.connection import Connection
+from inferd.serving.http_connection import HttpConnection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
@@ -378,11 +379,7 @@ class NativeTransport:
             connection.drain()
 
     def _make(self, client: socket, tls: Tls | None, *, http: bool) -> Client:
-        if not http:
-            return Connection(self, client, tls)
-        from inferd.serving.http_connection import HttpConnection  # not every build has HTTP/1.1
-
-        return HttpConnection(self, client, tls, http=True)
+        return HttpConnection(self, client, tls, http=True) if http else Connection(self, client, tls)
 
     def add(self, connection: Client, held_bytes: int) -> None:
         self.connections.add(connection)

@@ -27,22 +27,22 @@ from inferd.serving.garbage import Garbage
 from inferd.serving.listeners import ready_addresses
 from inferd.serving.memory import give_back
 from inferd.serving.models import Models
+from inferd.serving.native import NativeTransport
 from inferd.serving.parts.connections import Connections
 from inferd.serving.parts.credentials import Credentials
 from inferd.serving.parts.registry import Parts
-from inferd.serving.rest.choice import addresses, rest_server
 from inferd.serving.rest.service import RestService
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
+from inferd.serving.systemd import addresses
 from inferd.serving.tls import Tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from socket import socket
 
-    from inferd.engine.model import Model
     from inferd.observe.scrape import ScrapeServer
-    from inferd.serving.rest.stand_in import StandIn
+    from inferd.part import Method
     from inferd.serving.systemd import Inherited
     from inferd.serving.transport import Transport
 
@@ -90,12 +90,8 @@ class Server:
         self.models = Models(settings, self.repository, self.loop, self._changed)
         self.service = InferenceService(self.repository, self.models.on_demand)
         self._access = Access(settings)
-        native = settings.transport != "grpcio" and find_spec("inferd._core.http2.session") is not None
-        self.rest_name = rest_server(native=native) if settings.serves_http else ""
-        http = ("h2", "http/1.1") if self.rest_name == "native" else ("http/1.1",)
-        self._tls = Tls(settings, http) if settings.tls_cert is not None else None
-        self.transport_name = "native" if native else "grpcio"
-        build = {"version": inferd.__version__, "transport": self.transport_name}
+        self._tls = Tls(settings) if settings.tls_cert is not None else None
+        build = {"version": inferd.__version__, "transport": settings.transport}
         self.parts = Parts(fitted, self.repository, self.models, self.service, ready=lambda: self.ready, build=build, has_metrics=opens)
         self._rest = RestService(
             self.parts.resources(),
@@ -103,14 +99,14 @@ class Server:
             is_local=is_local(settings.addresses(grpc=False)),
             check_change=self._access.check_change,
         )
-        self._transport = self._make_transport(native=native)
-        self._http = self._make_http() if self.rest_name == "aiohttp" else None
-        self._servers: list[Transport | StandIn] = [self._transport] if self._http is None else [self._transport, self._http]
+        self._transport = self._make_transport()
+        self._http = self._transport if settings.transport == "native" or not settings.serves_http else self._native({})
+        self._servers = list(dict.fromkeys([self._transport, self._http]))
         self.parts.add(Connections(self._servers))
         self.parts.add(Credentials(self._access, self._tls, self._access_changed))
         self.repository.before_start += [part.starting for part in self.parts]
         self.fixed = self._transport.fixed
-        self._flush = self._transport.flush
+        self._flushes = [server.flush for server in self._servers]
         self._scrapes: ScrapeServer | None = None
         self._garbage = Garbage()
         self._expire_timer: asyncio.TimerHandle | None = None
@@ -148,28 +144,19 @@ class Server:
         where = f" on {real['grpc']}" if real else ""
         opened = time.monotonic()
         log.info(
-            "ready%s (%s transport%s): %.2f s to start Python, %.2f s to load models, %.2f s to open ports",
-            *(
-                where,
-                self.transport_name,
-                f", REST by {self.rest_name}" if self.rest_name == "aiohttp" else "",
-                age_s,
-                loaded - started,
-                opened - loaded,
-            ),
-            extra=logs.event(
-                "server_ready", **real, transport=self.transport_name, rest=self.rest_name, duration_ms=round(1000 * (opened - started))
-            ),
+            "ready%s (%s transport): %.2f s to start Python, %.2f s to load models, %.2f s to open ports",
+            *(where, settings.transport, age_s, loaded - started, opened - loaded),
+            extra=logs.event("server_ready", **real, transport=settings.transport, duration_ms=round(1000 * (opened - started))),
         )
         return real
 
     def _bind(self) -> list[Address]:
         """Takes all addresses, those of sockets that were given aside. The real ones."""
         settings = self.settings
-        wanted = addresses(settings, self._sockets, native=self.transport_name == "native")
-        bound = self._transport.bind([address for address in wanted if self._http is None or not address.http])
-        if self._http is not None:
-            bound += self._http.bind([address for address in wanted if address.http])
+        wanted = addresses(settings, self._sockets)
+        bound = []
+        for server in self._servers:
+            bound += server.bind([address for address in wanted if self._server_of(http=address.http) is server])
         if (metrics := settings.metrics_address) is not None:
             self._scrapes = self.parts.metrics().bind(metrics.host, metrics.port)
         return bound
@@ -177,9 +164,8 @@ class Server:
     async def _open(self, bound: list[Address]) -> dict[str, object]:
         """Serves on all addresses. The real ones."""
         bound = [*[await self._adopt(given) for given in self._sockets], *bound]
-        await self._transport.start()
-        if self._http is not None:
-            self._http.start()
+        for server in self._servers:
+            await server.start()
         real = ready_addresses(bound)
         metrics = self.settings.metrics_address
         if metrics is not None and self._scrapes is not None:
@@ -190,8 +176,10 @@ class Server:
         return real
 
     async def _adopt(self, given: Inherited) -> Address:
-        tls = self._tls is not None
-        return self._http.adopt(given, tls) if given.http and self._http is not None else await self._transport.adopt(given, tls)
+        return await self._server_of(http=given.http).adopt(given, self._tls is not None)
+
+    def _server_of(self, *, http: bool) -> Transport:
+        return self._http if http else self._transport
 
     def summaries(self) -> list[ModelSummary]:
         """What is served, for people."""
@@ -199,10 +187,7 @@ class Server:
 
     def take(self, opened: socket, tls: bool, http: bool) -> None:
         """Serves a connection that another process accepted. http: it is one of REST."""
-        if http and self._http is not None:
-            self._http.take(opened, tls)
-        else:
-            self._transport.take(opened, tls, http)
+        self._server_of(http=http).take(opened, tls, http)
 
     @property
     def open_connections(self) -> int:
@@ -248,44 +233,25 @@ class Server:
             self._scrapes = None
         self._garbage.end()
 
-    def _make_transport(self, *, native: bool) -> Transport:
-        """native: it is asked for, or may be it, and is built."""
-        settings = self.settings
-        if settings.transport == "native" and not native:
-            raise StartError(
-                "transport: native is asked for and not built; install libnghttp2-dev (1.61 or newer) and pkg-config, build inferd "
-                "again, or serve with --transport grpcio"
-            )
-        if native:
-            from inferd.serving.native import NativeTransport
-
-            infer = self.service.rest_infer if self.rest_name == "native" else None
-            rest = None if infer is None else (self._rest, infer)
-            return NativeTransport(self.parts.methods(), settings, self.service.reject, self._access, self._tls, rest)
-        if settings.transport == "auto":
-            log.warning("the native transport is not built (libnghttp2 was not found): serving on grpcio, which is many times slower")
+    def _make_transport(self) -> Transport:
+        if self.settings.transport == "native":
+            return self._native(self.parts.methods())
         if find_spec("grpc") is None:
             raise StartError("transport: grpcio is not installed; pip install 'inferd[grpcio]'")
         from inferd.serving.grpcio import GrpcioTransport
 
-        return GrpcioTransport(self.parts.methods(), settings, self.service.reject, self._access, self._tls)
+        return GrpcioTransport(self.parts.methods(), self.settings, self.service.reject, self._access, self._tls)
 
-    def _make_http(self) -> StandIn:
-        from inferd.serving.rest.stand_in import StandIn
-
-        infer = self.service.model_infer
-        return StandIn(self._rest, infer, self._model, self.settings, self.service.reject, self._access, self._tls)
-
-    async def _model(self, name: str, version: str) -> Model:
-        """Loads it first if it is on demand. Raises RequestError."""
-        if self.models.on_demand is not None:
-            await self.models.on_demand.bring(name, version)
-        return self.repository.lookup(name, version)
+    def _native(self, methods: Mapping[str, Method]) -> Transport:
+        """Without methods it serves REST alone."""
+        rest = (self._rest, self.service.rest_infer) if self.settings.serves_http else None
+        return NativeTransport(methods, self.settings, self.service.reject, self._access, self._tls, rest)
 
     def _answer(self) -> None:
         """Batches have come from executor threads: their responses go out together."""
         self._delivery.deliver()
-        self._flush()
+        for flush in self._flushes:
+            flush()
 
     def _expire(self) -> None:
         """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for or that take too long."""

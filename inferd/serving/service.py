@@ -5,22 +5,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from inferd._core.codec.infer import InferRequest
 from inferd._core.inference.path import ModelInfer, ModelStreamInfer
+from inferd._core.inference.rest_path import RestInfer
 from inferd.errors import Internal, RequestError
 from inferd.log import event, trace_id
 from inferd.part import Column, Method, Part, Table
 from inferd.serving.parts.inspection.rpc import SERVICE
+from inferd.serving.rest.raw_infer import RawInfer
 from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from inferd._core.grpc.call import Call
-    from inferd._core.inference.rest_path import RestInfer
     from inferd._core.rest.request import RestRequest
     from inferd.engine.repository import Repository
     from inferd.serving.on_demand import OnDemand
@@ -39,11 +39,12 @@ class InferenceService(Part):
         self.model_infer = ModelInfer(repository.routes, repository.find)
         self._unpacker = Unpacker(self.model_infer, self.reject)
         self.model_infer.unpack = self._unpacker.take
-        self.rest_infer = self._rest_infer(None if on_demand is None else on_demand.bring)
+        self.rest_infer = RestInfer(repository.routes, repository.find)
+        raw = RawInfer(repository, self.rest_infer.go_on, self.reject, None if on_demand is None else on_demand.bring, self.rest_infer)
+        self.rest_infer.raw, self.rest_infer.unpack = raw.take, raw.unpack
         if on_demand is not None:
-            self.model_infer.wait, on_demand.go_on, on_demand.reject = on_demand.take, self._go_on, self.reject
-            if self.rest_infer is not None:
-                self.rest_infer.wait = on_demand.take
+            self.model_infer.wait = self.rest_infer.wait = on_demand.take
+            on_demand.go_on, on_demand.reject = self._go_on, self.reject
         self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
 
     def methods(self) -> dict[str, Method]:
@@ -57,23 +58,11 @@ class InferenceService(Part):
         told = "RPCs rejected when they came in, by reason; inferd_refusals_total has those for a known model, too."
         yield Table("inferd_server_refusals", told, "counter", ["reason"], [Column("_total")], rows)
 
-    def _rest_infer(self, bring: Callable[[str, str], Awaitable[None]] | None) -> RestInfer | None:
-        """The inferences of REST on the native transport; None: this build has none. bring: see Inspection."""
-        if find_spec("inferd._core.inference.rest_path") is None:
-            return None
-        from inferd._core.inference.rest_path import RestInfer
-        from inferd.serving.rest.raw_infer import RawInfer
-
-        made = RestInfer(self.repository.routes, self.repository.find)
-        raw = RawInfer(self.repository, made.go_on, self.reject, bring, made)
-        made.raw, made.unpack = raw.take, raw.unpack
-        return made
-
     def _go_on(self, call: Call, request: InferRequest | RestRequest) -> None:
         """Its model is in memory now."""
         if isinstance(request, InferRequest):
             self.model_infer(call, request)
-        elif self.rest_infer is not None:
+        else:
             self.rest_infer.go_on(call, request)
 
     def reject(self, call: Call, error: Exception) -> None:

@@ -16,8 +16,11 @@ from inferd.errors import StartError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
-__all__ = ["HTTP_NAME", "Inherited", "Notifier", "inherited_sockets", "notify"]
+    from inferd.config import Address, Settings
+
+__all__ = ["Inherited", "Notifier", "addresses", "inherited_sockets", "notify"]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,17 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[In
         at = descriptor - FIRST
         found.append(Inherited(opened, at < len(names) and names[at] == HTTP_NAME))
     return found
+
+
+def addresses(settings: Settings, given: Sequence[Inherited]) -> list[Address]:
+    """Where to listen beside the sockets that are given, which replace grpc_port and http_port. Raises StartError."""
+    has_http = any(each.http for each in given)
+    if has_http and not settings.serves_http:
+        raise StartError(
+            f"LISTEN_FDNAMES: expected no socket named {HTTP_NAME}, because REST is off: leave --http-port off out; or stop the unit of "
+            "that socket"
+        )
+    return settings.addresses(grpc=all(each.http for each in given), http=not has_http)
 
 
 class Notifier:

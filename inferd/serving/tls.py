@@ -51,11 +51,9 @@ class Certificates(NamedTuple):
 
 
 class Tls:
-    """What the ports of one server speak. http: the protocols that the ports of REST offer (ALPN). Raises ConfigError where the files are
-    no certificate and its key."""
+    """What the ports of one server speak. Raises ConfigError where the files are no certificate and its key."""
 
-    def __init__(self, settings: Settings, http: Sequence[str] = ("http/1.1",)) -> None:
-        self._http = http
+    def __init__(self, settings: Settings) -> None:
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
         self._files = Watched({setting: path for setting, path in named.items() if path is not None}, MAX_FILE_BYTES)
         self.certificates, self._newest, self._newest_http = self._files.read(self._made)
@@ -126,7 +124,7 @@ class Tls:
                 )
         authorities = found.get("tls_client_ca")
         certificates = Certificates(found["tls_cert"], found["tls_key"], None if authorities is None else _ascii(authorities))
-        return certificates, self._context(certificates, ["h2"]), self._context(certificates, self._http)
+        return certificates, self._context(certificates, ["h2"]), self._context(certificates, ["h2", "http/1.1"])
 
     def _context(self, certificates: Certificates, protocols: Sequence[str]) -> ssl.SSLContext:
         context = _without_certificate(mutual=certificates.client_ca is not None)

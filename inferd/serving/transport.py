@@ -1,4 +1,4 @@
-"""A transport, as the server sees it. Never in here: the transports (native.py, grpcio.py)."""
+"""A transport, as the server sees it: native.py, which speaks REST, too, and grpcio.py. Never in here: the transports."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,8 +36,8 @@ from inferd.serving.access import warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty, ready_addresses
-from inferd.serving.rest.choice import addresses
 from inferd.serving.summary import ModelSummary
+from inferd.serving.systemd import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,11 +64,7 @@ METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count; who has been 
 
 
 def count(settings: Settings, host: Host) -> int:
-    """How many processes the settings ask for. Raises StartError for several where the native transport is not built."""
-    if settings.workers != 1 and find_spec("inferd._core.http2.session") is None:
-        if settings.workers == 0:
-            return 1
-        raise StartError("workers: more than one need the native transport, which is not built; `inferd doctor` says why")
+    """How many processes the settings ask for."""
     if settings.workers:
         return settings.workers
     if settings.transport == "grpcio" or settings.model_control == "explicit":  # an order to load a model reaches one process alone
@@ -216,7 +211,7 @@ class Supervisor:
         tls = self.settings.tls_cert is not None
         places = [[adopt(given, tls)] for given in self._sockets]
         self._listeners = [listener for place in places for listener in place]
-        for address in addresses(self.settings, self._sockets, native=True):
+        for address in addresses(self.settings, self._sockets):
             places.append(bind(address, self.settings))
             self._listeners += places[-1]
         if (metrics := self.settings.metrics_address) is not None:

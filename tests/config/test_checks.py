@@ -38,7 +38,7 @@ def test_what_stands_in_a_file_is_not_its_path(content: str, tmp_path: Path) -> 
         ({"INFERD_GRPC_PORT": "http"}, "grpc_port (INFERD_GRPC_PORT): expected a whole number from 0 to 65535, got 'http'"),
         ({"INFERD_GRPC_PORT": "70000"}, "grpc_port (INFERD_GRPC_PORT): expected a whole number from 0 to 65535, got 70000"),
         ({"INFERD_METRICS_PORT": "-2"}, "metrics_port (INFERD_METRICS_PORT): expected a whole number from 0 to 65535, or off, got -2"),
-        ({"INFERD_TRANSPORT": "natve"}, "expected one of auto, native, grpcio, got 'natve'; did you mean 'native'?"),
+        ({"INFERD_TRANSPORT": "natve"}, "expected one of native, grpcio, got 'natve'; did you mean 'native'?"),
         ({"INFERD_PROVIDERS": "cda"}, "expected cpu, cuda, tensorrt, got 'cda'; did you mean 'cuda'?"),
         ({"INFERD_UVLOOP": "maybe"}, "uvloop (INFERD_UVLOOP): expected true or false, got 'maybe'"),
         ({"INFERD_LISTEN": "::1:80"}, "expected an IPv6 address in brackets, such as [::1]:8001, got '::1:80'"),

@@ -151,5 +151,5 @@ def test_variables_of_kubernetes_service_links_are_no_settings() -> None:
 def test_build_variables_are_no_settings() -> None:
     setup = (ROOT / "setup.py").read_text("utf-8")
     names = set(re.findall(r"\bINFERD_[A-Z0-9_]+\b", setup))
-    assert {"INFERD_DEBUG", "INFERD_HTTP2", "INFERD_WEBP"} < names
+    assert {"INFERD_DEBUG", "INFERD_SANITIZE"} < names
     assert load_settings({}, dict.fromkeys(names, "1"), NOWHERE)[0] == Settings()

@@ -20,7 +20,6 @@ from PIL import Image, ImageDraw
 
 from inferd.errors import Cancelled, ConfigError, InvalidArgument, RequestError
 from inferd.pipeline.image import ImagePipeline, compile_image
-from inferd.pipeline.picture import is_native
 from inferd.pipeline.pipeline import Place, TensorType
 from inferd.pipeline.scratch import scratch
 from inferd.protocol import options
@@ -263,7 +262,6 @@ def test_one_request_of_no_rows():
     assert prepared(pipeline, []).shape == (0, 3, 56, 48)
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize("lies", range(1, 9))
 @pytest.mark.parametrize(("size", "method"), [((400, 600), "BICUBIC"), ((401, 601), "BILINEAR"), ((853, 1279), "BICUBIC")], ids=str)
 def test_scaled_differs_little(method, size, lies):
@@ -302,7 +300,6 @@ def as_jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize(
     ("make", "side", "means", "largest"),
     [
@@ -324,7 +321,6 @@ def test_scaled_differs_as_the_page_says(make, side, means, largest, method):
     assert means[1] < apart.max() <= largest
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize("quality", [0, 60, 90], ids=["as they are", "60", "90"])
 def test_gray_differs_from_the_colors_as_the_page_says(quality):
     pipeline = compiled([("decode_image", {"color": "GRAY"})], TensorType("UINT8", (-1, -1, 1)))

@@ -10,7 +10,6 @@ import sys
 import threading
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +23,8 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from inferd.errors import Cancelled
 from inferd.pipeline import picture
 from inferd.pipeline.geometry import Unfit
-from inferd.pipeline.picture import Decoder, is_native
-from inferd.pipeline.picture_file import jpeg_segments
+from inferd.pipeline.picture import Decoder
+from inferd.pipeline.picture_file import jpeg_segments, read_webp
 from inferd.pipeline.scratch import KEPT_BYTES, scratch
 from tests.jpegs import one_component_a_scan, with_one_scan
 from tests.pngs import chunk, head, png
@@ -38,16 +37,6 @@ MODES = {
     "JPEG": ["L", "RGB", "CMYK"],
 }
 KINDS = [(form, mode) for form, modes in MODES.items() for mode in modes]
-
-
-@pytest.fixture(params=["native", "pillow"])
-def libraries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Who decodes JPEG and WebP: their libraries, or Pillow alone."""
-    if request.param == "pillow":
-        monkeypatch.setattr(picture, "_native", lambda form: None)
-    elif not (is_native("JPEG") and is_native("WebP")):
-        pytest.skip("inferd was built without libjpeg-turbo or libwebp")
-    return request.param
 
 
 def image_of(mode: str, size: tuple[int, int] = (37, 29)) -> Image.Image:
@@ -91,13 +80,6 @@ def by_pillow(file: bytes, mode: str = "RGB") -> np.ndarray:
 # ---- what comes out
 
 
-@pytest.mark.parametrize("form", ["JPEG", "WebP"])
-def test_a_decoder_that_was_built_is_used(form):
-    """Else Pillow would stand in for it, and nothing but speed would tell."""
-    core = Path(picture.__file__).parents[1] / "_core"
-    assert is_native(form) is any(core.glob(f"*/{form.lower()}.*.so"))
-
-
 @pytest.mark.parametrize(("form", "mode"), KINDS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_equals_pillow(form, mode, size):
@@ -108,7 +90,7 @@ def test_equals_pillow(form, mode, size):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_the_same_with_and_without_libjpeg_turbo(libraries, mode, progressive):
+def test_jpeg_is_the_same_with_and_without_libjpeg_turbo(mode, progressive):
     file = saved(image_of(mode), "JPEG", progressive=progressive)
     assert np.array_equal(decoded(file), by_pillow(file))
     assert np.array_equal(decoded(file, gray=True), by_pillow(file, "L"))
@@ -121,7 +103,7 @@ WEBPS = [{"lossless": True}, {"lossless": False, "quality": 80}, {"lossless": Fa
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("more", [{}, {"icc_profile": bytes(101), "xmp": bytes(33), "exif": b"Exif\0\0II*\0"}], ids=["plain", "extended"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_webp_is_the_same_with_and_without_libwebp(libraries, how, mode, more, size):
+def test_webp_is_the_same_with_and_without_libwebp(how, mode, more, size):
     file = saved(image_of(mode, size), "WebP", **how, **more)
     with Image.open(io.BytesIO(file)) as image:
         behind = Image.new("RGBA", image.size, (10, 200, 30, 255))
@@ -132,7 +114,7 @@ def test_webp_is_the_same_with_and_without_libwebp(libraries, how, mode, more, s
         assert np.array_equal(decoded(file, gray=gray, background=(10, 200, 30)), flat)
 
 
-def test_transparency_that_a_webp_does_not_announce_is_not_seen(libraries):
+def test_transparency_that_a_webp_does_not_announce_is_not_seen():
     file = bytearray(saved(image_of("RGBA"), "WebP", lossless=False))
     assert file[20] == 0x10
     file[20] = 0
@@ -140,7 +122,7 @@ def test_transparency_that_a_webp_does_not_announce_is_not_seen(libraries):
     assert np.array_equal(decoded(bytes(file), background=(10, 200, 30)), wanted)
 
 
-def test_a_webp_ends_with_its_chunk(libraries):
+def test_a_webp_ends_with_its_chunk():
     """And not in what follows, which libwebp would read on in."""
     file = saved(image_of("RGB"), "WebP", lossless=False)
     picture = file[20:-200]
@@ -216,7 +198,7 @@ def test_without_transparency_the_background_is_not_seen():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP"])
-def test_pictures_are_put_upright(libraries, form, orientation):
+def test_pictures_are_put_upright(form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = saved(image_of("RGB"), form, exif=exif.tobytes())
@@ -229,7 +211,7 @@ def test_pictures_are_put_upright(libraries, form, orientation):
     assert np.array_equal(decoded(file, gray=True)[:, :, 0].shape, wanted.shape[:2])
 
 
-def test_pixels_are_taken_over_in_bands(libraries, monkeypatch):
+def test_pixels_are_taken_over_in_bands(monkeypatch):
     files = [saved(image_of(mode), form) for form, mode in KINDS]
     files.append(saved(image_of("P"), "PNG", transparency=bytes(range(0, 256, 16))))
     files.append(png((2, 2), 16, 0, b"\0\x05\x01\x05\x02" * 2, tRNS=b"\x05\x01"))
@@ -289,7 +271,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("where", ELSEWHERE)
-def test_an_orientation_elsewhere_is_pillows(libraries, where):
+def test_an_orientation_elsewhere_is_pillows(where):
     for orientation in range(1, 10):  # 9 means nothing
         file = ELSEWHERE[where](orientation)
         with Image.open(io.BytesIO(file)) as image:
@@ -301,7 +283,6 @@ def test_an_orientation_elsewhere_is_pillows(libraries, where):
 # ---- scaled
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize(
     ("wanted", "eighths"),
     [
@@ -325,7 +306,6 @@ def test_scaled_leaves_more_than_is_needed(wanted, eighths):
         assert made.pixels.shape == (1600 * eighths // 8, 2560 * eighths // 8, 3)
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_scaled_looks_at_the_upright_picture():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -363,7 +343,7 @@ def test_other_files_are_rejected_by_name(beginning, name):
     assert name in rejected(beginning)
 
 
-def test_animated_files_are_rejected(libraries):
+def test_animated_files_are_rejected():
     frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "lime")]
     for form in ("PNG", "WebP"):
         file = saved(frames[0], form, save_all=True, append_images=frames[1:])
@@ -386,18 +366,6 @@ def test_pillow_reads_no_compressed_texts(name, monkeypatch):
     monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", None)
     content = {"iCCP": b"x\0\0", "iTXt": b"\xff\0\1\0\0\0", "zTXt": b"\0\0"}[name] + zlib.compress(b"\xff" * 1000)
     assert decoded(png((1, 1), 8, 2, b"\0\1\2\3", **{name: content})).tolist() == [[[1, 2, 3]]]
-
-
-def test_pillow_reads_a_tidy_jpeg(monkeypatch):
-    monkeypatch.setattr(picture, "_native", lambda form: None)
-    read = []
-    whole = picture._Reader.read
-    monkeypatch.setattr(picture._Reader, "read", lambda reader, nbytes=-1: read.append(nbytes) or whole(reader, nbytes))
-    file = saved(image_of("RGB"), "JPEG")
-    wanted = decoded(file)
-    pieces = len(read)
-    assert np.array_equal(decoded(file[:2] + b"\xff" * 50_000 + file[2:]), wanted)
-    assert len(read) == 2 * pieces  # Pillow would pass over it byte by byte
 
 
 def bmp(header_bytes: int, bits: int, compression: int, body: bytes, size: tuple[int, int] = (2, 4)) -> bytes:
@@ -444,12 +412,12 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_too_many_pixels_are_rejected_before_they_are_decoded(libraries, form):
+def test_too_many_pixels_are_rejected_before_they_are_decoded(form):
     assert "30000 x 30000 pixels (height x width), and decode_image takes at most 50000000 (max_pixels)" in rejected(bombs()[form])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_the_limit_is_the_last_that_is_taken(libraries, form):
+def test_the_limit_is_the_last_that_is_taken(form):
     file = saved(Image.new("RGB", (10, 20)), form)
     assert decoded(file, max_pixels=200).shape == (20, 10, 3)
     assert "at most 199" in rejected(file, max_pixels=199)
@@ -457,7 +425,7 @@ def test_the_limit_is_the_last_that_is_taken(libraries, form):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 @pytest.mark.parametrize("wanted", [(224, 224), (340, 300)])
-def test_by_default_no_more_pixels_are_decoded_than_the_steps_need(libraries, form, wanted):
+def test_by_default_no_more_pixels_are_decoded_than_the_steps_need(form, wanted):
     """26 million, of which 256 for each are needed at most, and 25 million are always taken."""
     file = saved(Image.new("L", (6500, 4000)), form)
 
@@ -471,7 +439,7 @@ def test_by_default_no_more_pixels_are_decoded_than_the_steps_need(libraries, fo
     with pytest.raises(Unfit, match=r"26000000 pixels to decode, of which the steps make 224 x 224 .*at most 25000000 .*max_pixels"):
         made()
     assert made(max_pixels=26_000_000) == (4000, 6500)
-    if form == "JPEG" and libraries == "native":
+    if form == "JPEG":
         assert made(scaled=True) == (4000, 6500), "of which an eighth of each side is decoded"
 
 
@@ -482,18 +450,18 @@ def test_the_announced_size_of_every_webp(form):
     assert "200 x 300 pixels" in rejected(file, max_pixels=100)
 
 
-def test_a_webp_of_more_pixels_than_its_library_takes_is_told_so(libraries):
+def test_a_webp_of_more_pixels_than_its_library_takes_is_told_so():
     told = rejected(bombs()["WebP"], max_pixels=1 << 30)
-    assert ("damaged" if libraries == "native" else "of more pixels than Pillow takes: send a smaller") in told
+    assert "damaged" in told
 
 
-def test_jpeg_of_too_many_scans_is_rejected(libraries):
+def test_jpeg_of_too_many_scans_is_rejected():
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     end = file.rindex(b"\xff\xda")
     assert "scans, and at most 100 are decoded" in rejected(file[:end] + file[end:-2] * 120 + file[-2:])
 
 
-def test_jpeg_of_more_scans_than_its_size_allows_is_rejected(libraries, monkeypatch):
+def test_jpeg_of_more_scans_than_its_size_allows_is_rejected(monkeypatch):
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     pixels = decoded(file).size // 3
     end = file.rindex(b"\xff\xda")
@@ -509,7 +477,7 @@ def test_jpeg_of_more_scans_than_its_size_allows_is_rejected(libraries, monkeypa
 
 
 @pytest.mark.parametrize("frame", [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
-def test_jpeg_with_arithmetic_coding_is_rejected_by_name(libraries, frame):
+def test_jpeg_with_arithmetic_coding_is_rejected_by_name(frame):
     for file in (saved(image_of("RGB"), "JPEG"), saved(image_of("RGB"), "JPEG", progressive=True)):
         at = next(segment.start for segment in jpeg_segments(memoryview(file)) if segment.marker in (0xC0, 0xC2))
         coded = file[: at + 1] + bytes([frame]) + file[at + 2 :]
@@ -526,7 +494,7 @@ def outcome(file: bytes) -> str:
     return ""
 
 
-def test_scans_behind_the_image_do_not_count(libraries):
+def test_scans_behind_the_image_do_not_count():
     file = saved(image_of("RGB"), "JPEG")
     motion = b"\xff\xda" * 200
     assert np.array_equal(decoded(file + motion), by_pillow(file))
@@ -540,13 +508,12 @@ def untidy(file: bytes) -> bytes:
     return file[:tables] + bytes(3) + file[tables:]
 
 
-def test_bytes_between_the_segments_of_a_jpeg_are_passed_over(libraries):
+def test_bytes_between_the_segments_of_a_jpeg_are_passed_over():
     for mode in MODES["JPEG"]:
         file = saved(image_of(mode), "JPEG")
         assert np.array_equal(decoded(untidy(file)), by_pillow(file))
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -556,7 +523,6 @@ def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
         assert made.pixels.shape == (400, 100, 3)
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_damage_is_found_behind_bytes_between_segments_too():
     file = saved(image_of("RGB"), "JPEG")
     scan = file.index(b"\xff\xda")
@@ -574,29 +540,26 @@ def test_damage_is_found_behind_bytes_between_segments_too():
     assert found > 50
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
-def test_damage_in_the_head_of_a_jpeg_is_no_reason_to_ask_pillow(monkeypatch):
-    monkeypatch.setattr(Decoder, "_by_pillow", None)
+def test_damage_in_the_head_of_a_jpeg_is_rejected():
     file = saved(image_of("CMYK"), "JPEG")
     transform = file.index(b"Adobe") + 11
     for broken in (file[:transform] + b"\7" + file[transform + 1 :], file[: file.index(b"\xff\xda")], file[:2] + file):
         assert "damaged, cut short or of a kind that cannot be decoded" in rejected(broken)
 
 
-def test_a_jpeg_without_its_end_is_cut_short(libraries):
+def test_a_jpeg_without_its_end_is_cut_short():
     file = saved(image_of("RGB"), "JPEG")
     for broken in (file[:-2], file[:-1], file[:-2] + bytes(100), file[:-2] + b"\xff\xd0"):
         assert "cut short" in rejected(broken)
 
 
-def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over(libraries):
+def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over():
     for more in ({}, {"progressive": True}):
         file = saved(image_of("RGB"), "JPEG", **more)
         for count in (1, 16, 5000):
             assert np.array_equal(decoded(file[:-2] + bytes(count) + file[-2:]), by_pillow(file))
 
 
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_other_bytes_in_front_of_the_end_of_a_jpeg_are_damage():
     file = saved(image_of("RGB"), "JPEG")
     for stray in (b"\1" * 16, bytes(16) + b"\1" * 16, b"\1" * 16 + bytes(16)):
@@ -686,7 +649,7 @@ def test_other_damage_that_pillow_passes_over():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_a_shape_that_does_not_fit_is_rejected_before_it_is_decoded(libraries, form, monkeypatch):
+def test_a_shape_that_does_not_fit_is_rejected_before_it_is_decoded(form, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6
     file = saved(image_of("RGB"), form, **({"exif": exif.tobytes()} if form != "BMP" else {}))
@@ -721,7 +684,7 @@ def test_a_large_picture_is_rejected_where_its_size_does_not_fit():
 @pytest.mark.parametrize(
     ("form", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"), ("WebP", "RGBA"), ("BMP", "RGB"), ("BMP", "P")]
 )
-def test_a_file_that_is_cut_short_is_rejected(libraries, form, mode):
+def test_a_file_that_is_cut_short_is_rejected(form, mode):
     file = saved(image_of(mode), form)
     whole = decoded(file)
     for nbytes in range(0, len(file), max(1, len(file) // 150)):
@@ -750,14 +713,10 @@ def test_a_corrupted_file_is_a_picture_or_rejected(form, mode):
     assert np.array_equal(decoded(file), by_pillow(file)), "nothing is left of the broken ones"
 
 
-@pytest.mark.skipif(not is_native("WebP"), reason="inferd was built without libwebp")
 @pytest.mark.parametrize("how", WEBPS, ids=["lossless", "lossy", "lossy alpha"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_corrupted_webp_is_what_it_is_to_pillow(how, mode, monkeypatch):
-    options = {"max_pixels": 10_000, "background": (1, 2, 3)}
-    native = Decoder(**options)
-    monkeypatch.setattr(picture, "_native", lambda form: None)
-    pillow = Decoder(**options)
+def test_a_corrupted_webp_is_what_it_is_to_pillow(how, mode):
+    decoder = Decoder(max_pixels=10_000, background=(1, 2, 3))
     file = saved(image_of(mode), "WebP", exif=b"Exif\0\0II*\0", **how)
     random = np.random.default_rng(5)
     found = []
@@ -765,11 +724,24 @@ def test_a_corrupted_webp_is_what_it_is_to_pillow(how, mode, monkeypatch):
         broken = bytearray(file)
         for at in random.integers(4, len(file) if random.random() < 0.5 else 60, random.integers(1, 4)):
             broken[at] = random.integers(256)
-        found.append(what_comes_of(native, bytes(broken)))
-        expected = what_comes_of(pillow, bytes(broken))
+        found.append(what_comes_of(decoder, bytes(broken)))
+        expected = webp_by_pillow(bytes(broken), 10_000, (1, 2, 3))
         assert (found[-1] is None) == (expected is None)
         assert expected is None or np.array_equal(found[-1], expected)
     assert 10 < sum(pixels is None for pixels in found) < 290
+
+
+def webp_by_pillow(file: bytes, max_pixels: int, background: tuple[int, int, int]) -> np.ndarray | None:
+    head = read_webp(memoryview(file))
+    if head is None or head.frames or head.size[0] * head.size[1] > max_pixels:
+        return None
+    try:
+        with Image.open(io.BytesIO(file)) as image:
+            behind = Image.new("RGBA", image.size, (*background, 255))
+            behind.alpha_composite(image.convert("RGBA"))
+    except Exception:
+        return None
+    return np.asarray(behind.convert("RGB"))
 
 
 def what_comes_of(decoder: Decoder, file: bytes) -> np.ndarray | None:
@@ -801,7 +773,7 @@ def test_rejections_hold_no_words_of_the_library():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_large_pictures_hold_room_while_they_are_looked_at(libraries, form):
+def test_large_pictures_hold_room_while_they_are_looked_at(form):
     file = memoryview(saved(Image.new("RGB", (3000, 2000)), form))
     with Decoder().decode(file, lambda size: size) as made:
         assert made.pixels.nbytes <= picture.memory.taken_bytes < 24 * 3000 * 2000
@@ -848,7 +820,7 @@ def long_files() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["tEXt", "iTXt", "eXIf", "abCd", "tRNS", "zeros", "behind", "segments", "untidy segments"])
-def test_what_no_pixel_needs_is_never_copied_with_the_gil(libraries, name):
+def test_what_no_pixel_needs_is_never_copied_with_the_gil(name):
     file = memoryview(long_files()[name])
     tracemalloc.start()
     try:
@@ -925,7 +897,6 @@ def peaks():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-@pytest.mark.skipif(not (is_native("JPEG") and is_native("WebP")), reason="inferd was built without libjpeg-turbo or libwebp")
 @pytest.mark.parametrize("kind", KINDS_OF_FILES)
 def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path, peaks):
     files = {tmp_path / "small": (80, 80), tmp_path / "large": (4000, 3500)}
@@ -938,7 +909,6 @@ def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path, peaks):
 
 
 @pytest.mark.parametrize(("more", "bytes_a_pixel"), [({}, 3), ({"progressive": True}, 9), ({"exif": 6}, 6), ({"mode": "CMYK"}, 7)])
-@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel):
     exif = Image.Exif()
     exif[0x0112] = more.get("exif", 1)
@@ -958,7 +928,6 @@ def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel):
         ("RGBA", True, {"background": (1, 2, 3)}, 4 + 3 + 6),
     ],
 )
-@pytest.mark.skipif(not is_native("WebP"), reason="inferd was built without libwebp")
 def test_the_room_that_a_webp_takes(mode, lossless, how, bytes_a_pixel):
     file = memoryview(saved(Image.new(mode, (3000, 2000)), "WebP", lossless=lossless))
     with Decoder(**how).decode(file, lambda size: size):

@@ -18,13 +18,13 @@ from inferd.pipeline.picture_file import (
     Webp,
     file_format,
     has_all_rows,
-    jpeg_scans,
     jpeg_segments,
     read_png,
     read_webp,
     tidied_jpeg,
     unpadded_jpeg,
 )
+from tests.jpegs import jpeg_scans
 from tests.pngs import chunk, head, png
 
 Image = pytest.importorskip("PIL.Image")
@@ -41,10 +41,6 @@ def saved(form: str, size: tuple[int, int] = (40, 30), **more) -> bytes:
 
 def segment(marker: int, content: bytes = b"") -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
-
-
-def scans(file: bytes) -> int:
-    return jpeg_scans(memoryview(file))
 
 
 def tidied(file: bytes) -> bytes | None:
@@ -124,30 +120,11 @@ def test_a_head_without_an_end_cannot_be_mended():
     assert tidied(START + segment(0xFE) * 5000 + file[2:]) is None
 
 
-def test_counts_scans():
-    assert scans(saved("JPEG")) == 1
-    assert scans(saved("JPEG", progressive=True)) == 10
-    assert scans(saved("JPEG", restart_marker_blocks=1)) == 1
-
-
-def test_counts_no_scans_inside_of_segments_and_behind_the_end():
-    file = saved("JPEG")
-    assert scans(file + segment(SCAN) * 200 + END) == 1
-    assert scans(START + segment(0xE1, segment(SCAN) * 200 + END) + file[2:]) == 1
-
-
-def test_a_jpeg_without_an_end_has_no_scans():
-    file = saved("JPEG", progressive=True)
-    for nbytes in range(len(file)):
-        assert scans(file[:nbytes]) == 0
-    assert scans(START + segment(0xFE) * 5000 + END) == 0
-
-
 def test_markers_are_found_in_whatever_piece_they_lie():
     file = saved("JPEG")
     behind = list(jpeg_segments(memoryview(file)))[-1].end
     for nbytes in range((1 << 20) - 3 - behind, (1 << 20) + 3 - behind):
-        assert scans(file[:behind] + bytes(nbytes) + segment(SCAN) + END) == 2
+        assert jpeg_scans(file[:behind] + bytes(nbytes) + segment(SCAN) + END) == 2
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 5, 16, 1 << 20])
@@ -168,7 +145,7 @@ def test_zeros_in_front_of_the_end_are_left_out(piece_bytes, monkeypatch):
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_jpeg_or_none(noise):
     for file in (noise, START + noise, START + segment(TABLES, b"ab") + noise):
-        assert scans(file) >= 0
+        assert jpeg_scans(file) >= 0
         assert tidied(file) != b""
         assert unpadded(file) != b""
 

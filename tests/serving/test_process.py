@@ -454,7 +454,7 @@ def test_sockets_that_were_opened_before_and_that_others_reach(files: Path, tmp_
 @pytest.mark.parametrize(
     "options",
     [("--transport", "native"), ("--transport", "native", "--workers", "2"), ("--transport", "grpcio", "--grpc-port", "0")],
-    ids=["native", "workers", "stand-in"],
+    ids=["native", "workers", "grpcio"],
 )
 def test_a_socket_that_is_named_http_speaks_rest(files: Path, options: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as grpc, socket.create_server(("127.0.0.1", 0)) as http:

@@ -449,8 +449,6 @@ def test_the_log_names_the_trace_of_a_failed_run(
     special: ServerFixture, specials: Caller, caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
     """Over gRPC, HTTP/1.1 and HTTP/2."""
-    if version == 2 and special.transport != "native":
-        pytest.skip("the stand-in speaks HTTP/1.1 alone")
 
     def header(number: int) -> tuple[str, str]:
         return "traceparent", f"00-{number:032x}-00f067aa0ba902b7-01"

@@ -604,13 +604,6 @@ def test_how_many() -> None:
         Settings(workers=2, model_control="explicit")
 
 
-def test_without_the_native_transport_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "find_spec", lambda name: None)
-    assert count(Settings(workers=0), Host(8, 8)) == 1
-    with pytest.raises(StartError, match="workers: more than one need the native transport"):
-        count(Settings(workers=2), Host(8, 8))
-
-
 def test_what_is_divided() -> None:
     whole = Settings(
         workers=3,

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
     from inferd.part import Table
-    from inferd.serving.rest.stand_in import StandIn
     from inferd.serving.transport import Transport
 
 __all__ = ["COUNTERS", "Connections"]
@@ -61,7 +60,7 @@ COUNTERS = {
 
 
 class Connections(Part):
-    def __init__(self, servers: Sequence[Transport | StandIn]) -> None:
+    def __init__(self, servers: Sequence[Transport]) -> None:
         self._servers = servers
 
     def reload(self, settings: Settings) -> None:

@@ -20,13 +20,13 @@ from inferd.serving.parts.model_control.rpc import ModelControl
 from inferd.serving.rest.pages import Pages
 from tests import models
 from tests.rest import Asker
-from tests.server_fixtures import TRANSPORTS, ServerFixture
+from tests.server_fixtures import ServerFixture
 
 RAW = Path(__file__).parents[3] / "examples" / "raw"
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
-def asker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+@pytest.fixture(scope="module")
+def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
     folder = models.repository(
         tmp_path_factory.mktemp("models"),
         {
@@ -39,7 +39,7 @@ def asker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         },
         {"versions": "version_policy { all {} }"},
     )
-    with ServerFixture(RAW, folder, transport=request.param, http_port=0) as server, Asker(server.http) as asker:
+    with ServerFixture(RAW, folder, http_port=0) as server, Asker(server.http) as asker:
         yield asker
 
 

@@ -18,18 +18,18 @@ from inferd.part import Asked, Response
 from inferd.serving.rest.pages import MAX_UNLIKE, Pages
 from tests.browser import CHROMIUM, Browser
 from tests.rest import Asker
-from tests.server_fixtures import TRANSPORTS, ServerFixture
+from tests.server_fixtures import ServerFixture
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 TOKEN = "t" * 32
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(f"{TOKEN}\n")
     models = EXAMPLES / "raw", EXAMPLES / "models"
-    with ServerFixture(*models, transport=request.param, http_port=0, token_file=str(tokens)) as server:
+    with ServerFixture(*models, http_port=0, token_file=str(tokens)) as server:
         yield server
 
 

@@ -26,7 +26,7 @@ from inferd.serving.rest.raw_body import MAX_PARTS, parts_of
 from inferd.serving.rest.raw_infer import RawInfer
 from tests import models
 from tests.rest import Asker
-from tests.server_fixtures import TRANSPORTS, ServerFixture
+from tests.server_fixtures import ServerFixture
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SEVEN = EXAMPLES / "seven.png"
@@ -47,10 +47,10 @@ RECORD = {
 FORM = b"multipart/form-data; boundary=xyz"
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     folder = models.repository(tmp_path_factory.mktemp("models"), {"words": models.text(), "identity": models.identity()})
-    with ServerFixture(EXAMPLES / "raw", folder, transport=request.param, http_port=0) as server:
+    with ServerFixture(EXAMPLES / "raw", folder, http_port=0) as server:
         yield server
 
 
@@ -310,9 +310,8 @@ def test_forms_that_are_wrong(whole: bytes, form: bytes, words: str) -> None:
         list(parts_of(whole, form))
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_file_has_its_model_loaded(transport: str) -> None:
-    with ServerFixture(EXAMPLES / "raw", transport=transport, http_port=0, model_memory=1 << 20) as server:
+def test_a_file_has_its_model_loaded() -> None:
+    with ServerFixture(EXAMPLES / "raw", http_port=0, model_memory=1 << 20) as server:
         assert server.server.repository.is_on_demand("written_digits", "")
         assert best(curl(server, "written_digits", "--data-binary", f"@{SEVEN}"), "digit_label") == ["7"]
 

@@ -21,22 +21,22 @@ from inferd.serving.parts.model_control.rpc import ModelControl
 from inferd.serving.rest.service import INFER, RestService, error_response, split
 from tests import models
 from tests.rest import Asker, infer_body
-from tests.server_fixtures import TRANSPORTS, ServerFixture, until
+from tests.server_fixtures import ServerFixture, until
 from tests.wire import LIMIT_S, Caller, infer_request
 
 HERE, OTHER = "https://app.example", "https://evil.example"
 MODEL = {"name": "x", "datatype": "FP32", "shape": [-1, 16]}
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     folder = models.repository(
         tmp_path_factory.mktemp("models"),
         {"identity": models.identity(), "versions": {1: models.identity(), 3: models.doubled()}, "unloaded": models.identity()},
         {"versions": "version_policy { all {} }"},
     )
     rules = {"model_control": "explicit", "load_model": ("identity", "versions"), "cors_origin": (HERE,)}
-    with ServerFixture(folder, transport=request.param, http_port=0, **rules) as server:
+    with ServerFixture(folder, http_port=0, **rules) as server:
         yield server
 
 

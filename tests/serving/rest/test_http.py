@@ -1,4 +1,4 @@
-"""REST over HTTP/1.1 as clients see it: bodies, codings, limits, deadlines, tokens, TLS, drain. On every server that speaks REST."""
+"""REST over HTTP/1.1 as clients see it: bodies, codings, deadlines, tokens, TLS, drain. Beside the grpcio transport, too."""
 
 from __future__ import annotations
 
@@ -20,16 +20,11 @@ import pytest
 
 from inferd._core.grpc import message as messages
 from tests import models
-from tests._core.http1.test_parser import WRONG
 from tests.certificates import Files
 from tests.rest import LIMIT_S, Asker, infer_body
 from tests.server_fixtures import TRANSPORTS, Program, ServerFixture, until
 
 TOKEN = "a" * 32
-LENIENT = (  # aiohttp takes these
-    *("two empty lines in front", "LF in front", "CR in front", "two spaces behind the method", "two spaces behind the target"),
-    *("HTTP/0.9", "ICE", "RTSP"),
-)
 LIMITS = {"max_message_bytes": 1 << 20, "max_header_bytes": 4096, "compression": "gzip"}
 
 
@@ -138,18 +133,6 @@ def test_pipelined_requests_are_answered_in_order(served: ServerFixture) -> None
     assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200", b"404"]
 
 
-def test_an_upgrade_ends_the_connection(served: ServerFixture) -> None:
-    """aiohttp loses the request behind one: the response to a later one would be taken for that of the lost one."""
-    if served.transport == "native":
-        return
-    host, _, port = served.http.rpartition(":")
-    with socket.create_connection((host, int(port)), LIMIT_S) as client, client.makefile("rb") as said:
-        upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
-        client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\nGET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
-        response = said.read()
-    assert (response.count(b"HTTP/1.1 200 OK"), b"connection: close\r\n" in response.lower()) == (1, True)
-
-
 def test_expect(served: ServerFixture) -> None:
     host, _, port = served.http.rpartition(":")
     body = json.dumps(ones()).encode()
@@ -204,25 +187,6 @@ def test_rejections(asker: Asker, body: Any, headers: dict[str, str], status: in
     assert (answer.status, words in answer.error) == (status, True), answer.error
 
 
-def test_limits_of_all_connections(folder: Path) -> None:
-    """aiohttp alone: tests of the native transport have its limits."""
-    body, limits = bytes(900_000), {"max_message_bytes": 1 << 20, "message_memory_bytes": 1 << 20, "max_connections": 2}
-    with ServerFixture(folder / "identity", transport="grpcio", http_port=0, **limits) as served, Asker(served.http) as asker:
-        host, _, port = served.http.rpartition(":")
-        with socket.create_connection((host, int(port)), LIMIT_S) as client:
-            client.sendall(b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + body)
-            until(lambda: served.on_loop(lambda: served.measured("inferd_request_bytes")[()]) == len(body))
-            answer = asker.post("/v2/models/identity/infer", body)
-            assert (answer.status, "message_memory_bytes" in answer.error) == (429, True), answer.error
-            deep = b'{"inputs": [], "a": [' + b"{}," * 3000 + b"0]}"
-            answer = asker.post("/v2/models/identity/infer", deep)
-            assert (answer.status, "message_memory_bytes" in answer.error) == (429, True), answer.error
-            answer = asker.post("/v2/models/identity/infer", deep.replace(b"{}", b"{}," * 4))
-            assert (answer.status, "send binary data" in answer.error) == (413, True), answer.error
-            with Asker(served.http) as third, pytest.raises(ConnectionError):
-                third.get("/v2")
-
-
 def test_long_headers(asker: Asker) -> None:
     answer = asker.get("/v2", x_long="x" * 10_000)
     assert (answer.status, "max_header_bytes" in answer.error) == (431, True)
@@ -243,22 +207,7 @@ def test_what_is_no_http(served: ServerFixture) -> None:
         client.sendall(b"\x16\x03\x01\x00\xa5 hello\r\n\r\n")
         said = b"".join(iter(lambda: client.recv(1 << 16), b""))
     assert said.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
-    assert b"aiohttp" not in said
     assert b'"error"' in said
-
-
-def test_tricks_that_the_native_server_rejects(served: ServerFixture) -> None:
-    """test_http1.py has the native server. aiohttp says 400 where another status would be better, and waits for more of HTTP/0.9."""
-    if served.transport == "native":
-        return
-    host, _, port = served.http.rpartition(":")
-    for name, (source, status) in WRONG.items():
-        if name in LENIENT or status in (413, 431) or len(source) > 100_000:  # as in test_http1.py
-            continue
-        with socket.create_connection((host, int(port)), LIMIT_S) as client:
-            client.sendall(source.replace(b"POST /x ", b"POST /v2/models/identity/infer "))
-            said = b"".join(iter(lambda client=client: client.recv(1 << 16), b""))
-        assert re.match(rb"HTTP/[0-9.]+ (%d|400) " % status, said), (name, said)
 
 
 def test_the_deadline_of_a_request_that_waits(asker: Asker) -> None:
@@ -408,19 +357,6 @@ def test_what_comes_too_slowly(folder: Path, transport: str) -> None:
                 response = said.read()
             assert response.startswith(b"HTTP/1.1 408 ")
             assert b'"DEADLINE_EXCEEDED"' in response
-
-
-def test_a_request_that_comes_together_with_the_close(folder: Path) -> None:
-    """aiohttp alone: tests of the native transport have their own."""
-    with ServerFixture(folder / "identity", transport="grpcio", http_port=0) as served:
-        host, _, port = served.http.rpartition(":")
-        for space in (b"", b" " * 100_000):  # the long one goes to a thread
-            body = json.dumps(ones()).encode() + space
-            request = b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-            with socket.create_connection((host, int(port)), LIMIT_S) as client, client.makefile("rb") as said:
-                client.sendall(request * 2)
-                client.shutdown(socket.SHUT_WR)
-                assert said.read().count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_a_request_on_its_way_is_answered_before_the_end(folder: Path, transport: str) -> None:
