@@ -1,6 +1,7 @@
 """The settings of the server: one table, four sources of values, exact units, and errors that say what to write instead.
 
     settings    `Settings`, the table: flags, INFERD_* variables, inferd.toml and docs/configuration.md derive from it
+    part_settings   rows of the table that a part of the server declares in its own folder
     field       one row of the table: its kind and limits, a value from text and back
     units       sizes and durations
     address     host:port, [IPv6]:port, unix:/path
@@ -15,7 +16,7 @@ from inferd.config.address import Address, is_http, parse_address, parse_listen,
 from inferd.config.checks import PROVIDERS, most_workers
 from inferd.config.field import Field, spell
 from inferd.config.model_url import check_url, is_url, split_url, without_secrets
-from inferd.config.settings import RELOADED, Settings, fields
+from inferd.config.settings import RELOADED, ServerSettings, Settings, fields
 from inferd.config.sources import CONFIG_FILE, CONFIG_VARIABLE, load_settings
 from inferd.config.units import parse_duration
 
@@ -26,6 +27,7 @@ __all__ = [
     "RELOADED",
     "Address",
     "Field",
+    "ServerSettings",
     "Settings",
     "check_url",
     "fields",

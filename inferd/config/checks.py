@@ -11,12 +11,11 @@ import msgspec
 from inferd.config.address import EXPECTED_HOST, is_host, is_origin, parse_listen
 from inferd.config.field import Field, spell
 from inferd.config.model_url import check_url, is_url
-from inferd.config.record_sample import parse_samples
 from inferd.errors import ConfigError
 from inferd.names import parse_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 # The content of a file, which is no path; the last of these is base64 of PEM.
@@ -62,12 +61,10 @@ def wrong(field: Field, origin: str, value: object) -> ConfigError:
     return ConfigError(f"{field.name} ({origin}): expected {field.expected}, got {came}{near(str(value), field.choices)}")
 
 
-def check_together(table: Mapping[str, Field], values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
-    """Rejects settings that contradict each other."""
-
-    def reject(name: str, why: str) -> ConfigError:
-        return ConfigError(f"{name} ({origins[name]}): {why}")
-
+def check_together(
+    table: Mapping[str, Field], values: Mapping[str, Any], origins: Mapping[str, str], reject: Callable[[str, str], ConfigError]
+) -> None:
+    """Rejects settings of the server that contradict each other: raises what reject(name, why) makes."""
     for name, others in (("http_port", ("grpc_port",)), ("metrics_port", ("grpc_port", "http_port"))):
         for other in others:
             if values[name] == values[other] > 0:
@@ -108,14 +105,6 @@ def check_together(table: Mapping[str, Field], values: Mapping[str, Any], origin
     for provider in values["providers"]:
         if provider not in PROVIDERS:
             raise reject("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{near(provider, PROVIDERS)}")
-    try:
-        parse_samples(values["record_sample"])
-    except ValueError as error:
-        raise reject("record_sample", str(error)) from None
-    if values["record"] and values["record_hash"] and not values["record_key_file"]:
-        raise reject("record_hash", "expected record_key_file, too, got none")
-    if both := sorted({*values["record_omit"]} & {*values["record_hash"]}):
-        raise reject("record_hash", f"expected names that record_omit does not have, got '{both[0]}' in both")
     if not values["providers"]:
         raise reject("providers", f"expected one or more of {', '.join(PROVIDERS)}, got none")
 

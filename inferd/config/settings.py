@@ -1,12 +1,16 @@
 """Every setting of the server, in one table: `Settings`. Flags, INFERD_* variables, inferd.toml and the docs derive from it.
 
-Never in here: how texts are read (field.py), what is a wrong value (checks.py), where values come from (sources.py).
+The settings of a part stand in its folder (inferd/parts.py), and become rows of the same table. Never in here: how texts are read
+(field.py), what is a wrong value (checks.py), where values come from (sources.py).
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Literal, get_type_hints
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
 
@@ -14,9 +18,18 @@ from inferd.config.address import Address, parse_listen
 from inferd.config.checks import check, check_together
 from inferd.config.field import Field, about, field_of
 from inferd.config.units import GiB, KiB, MiB, TiB
+from inferd.errors import ConfigError
+from inferd.parts import PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferd.config.part_settings import PartSettings
+
+P = TypeVar("P", bound="PartSettings")
 
 # Settings that a running server takes on SIGHUP; other changes wait for the next start.
-RELOADED = (
+RELOADED: tuple[str, ...] = (
     *("log_level", "log_format", "drain_timeout_s", "lame_duck_s", "tls_allow"),
     *("max_queue_requests", "max_queue_bytes", "max_queue_wait_us"),
     *("max_connections", "keepalive_s", "keepalive_timeout_s", "min_ping_interval_s"),
@@ -24,8 +37,8 @@ RELOADED = (
 )
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings of one server. Every value is checked on construction (ConfigError), also when built by hand.
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings but those of parts. Every value is checked on construction (ConfigError), also when built by hand.
 
     Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so. None: no file.
     """
@@ -129,16 +142,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             unset="the first model repository",
         ),
     ] = None
-    max_rollouts: Annotated[
-        int,
-        about(
-            "models",
-            "Most rollouts at once, of all models.",
-            "A shadow has a process of its own, with a model in memory. One that would be more is rejected with RESOURCE_EXHAUSTED.",
-            ge=1,
-            le=1000,
-        ),
-    ] = 4
     providers: Annotated[
         tuple[str, ...],
         about(
@@ -462,17 +465,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=1_000_000,
         ),
     ] = 256
-    max_watchers: Annotated[int, about("connections", "Open Watch streams of the health service.", ge=1, le=1_000_000)] = 1000
-    max_connection_watchers: Annotated[
-        int,
-        about(
-            "connections",
-            "Open Watch streams of one connection.",
-            "Behind a proxy that has one connection for all clients: as many as max_watchers.",
-            ge=1,
-            le=1_000_000,
-        ),
-    ] = 16
     handshake_timeout_s: Annotated[int, about("connections", "Longest TLS handshake.", "A longer one is cut off.", ge=1, le=600)] = 10
     keepalive_s: Annotated[
         int,
@@ -663,58 +655,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, about("abuse", "CONTINUATION frames of one header block.", "Native transport.", ge=1, le=1000)
     ] = 8
 
-    # Record
-    record: Annotated[
-        str | None,
-        about(
-            "record",
-            "Folder where the server writes requests and responses.",
-            "It is made if it is not there. `inferd record` shows and exports it. It needs the extra inferd[record].",
-            file=True,
-        ),
-    ] = None
-    record_sample: Annotated[
-        tuple[str, ...],
-        about(
-            "record",
-            "Share of requests to record, such as 0.01; MODEL=0.1 for one model.",
-            "Left out: all. Where only models are named, the others are not recorded.",
-            items="shares from 0 to 1, or MODEL=SHARE",
-        ),
-    ] = ()
-    record_omit: Annotated[
-        tuple[str, ...], about("record", "Inputs and outputs to leave out of a record.", "Their names; of all models.", items="names")
-    ] = ()
-    record_hash: Annotated[
-        tuple[str, ...],
-        about(
-            "record",
-            "Inputs and outputs to record as hashes.",
-            "Their names; of all models. Each element becomes 16 hexadecimal digits, by the key of record_key_file.",
-            items="names",
-        ),
-    ] = ()
-    record_key_file: Annotated[
-        str | None,
-        about("record", "File with the key of record_hash, 16 bytes or more.", "`openssl rand -hex 32` makes one.", file=True),
-    ] = None
-    record_segment_bytes: Annotated[
-        int, about("record", "Size at which a file of the record ends and another begins.", ge=1 * MiB, le=1 * TiB)
-    ] = 256 * MiB
-    record_segment_s: Annotated[int, about("record", "Age at which a file of the record ends and another begins.", ge=1, le=31_536_000)] = (
-        3600
-    )
-    record_limit_bytes: Annotated[
-        int,
-        about(
-            "record",
-            "Most bytes of the record's files; the oldest are deleted.",
-            "All files of the folder that end in .arrow count. One that a server still writes is not deleted. 0: no limit.",
-            ge=0,
-            le=1024 * TiB,
-        ),
-    ] = 10 * GiB
-
     # Shutdown and log
     drain_timeout_s: Annotated[int, about("operation", "Time that requests get at shutdown.", ge=0, le=86_400, common=True)] = 30
     lame_duck_s: Annotated[
@@ -736,10 +676,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         values = msgspec.structs.asdict(self)
         origins = dict.fromkeys(values, "given in Python")
-        table = fields()
-        for name, field in table.items():
+        for name, field in fields().items():
             check(field, values[name], origins[name])
-        check_together(table, values, origins)
+        check_all(values, origins)
+
+    def of(self, part: type[P]) -> P:
+        """The settings of a part, with their types."""
+        return cast("P", self)
 
     def addresses(self, *, grpc: bool = True, http: bool = True) -> list[Address]:
         """Where to listen for gRPC and REST. grpc: at grpc_port, too. http: at http_port, too."""
@@ -760,9 +703,53 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return None if self.metrics_port < 0 else Address(self.metrics_host or self.host, self.metrics_port)
 
 
+def _settings_of_parts() -> list[type[PartSettings]]:
+    modules = [f"{package}.settings" for package in PARTS]
+    return [import_module(module).Settings for module in modules if find_spec(module) is not None]
+
+
+OF_PARTS = _settings_of_parts()
+RELOADED += tuple(chain.from_iterable(part.reloaded for part in OF_PARTS))
+
+if TYPE_CHECKING:
+
+    class Settings(ServerSettings, frozen=True):
+        """All settings of one server: ServerSettings, and those of each part (`of`)."""
+
+        def __init__(self, **values: Any) -> None: ...
+
+else:
+    # msgspec allows a class one base with fields.
+    Settings = msgspec.defstruct(
+        "Settings",
+        [
+            (field.name, hints[field.name], field.default)
+            for part, hints in ((part, get_type_hints(part, include_extras=True)) for part in OF_PARTS)
+            for field in msgspec.structs.fields(part)
+        ],
+        bases=(ServerSettings,),
+        module=__name__,
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+    )
+
+
 @cache
 def fields() -> dict[str, Field]:
-    """The table: every setting by name, in the order of declaration."""
+    """The table: every setting by name, those of a group beside each other."""
     hints = get_type_hints(Settings, include_extras=True)
-    defaults = {field.name: field.default for field in msgspec.structs.fields(Settings)}
-    return {name: field_of(name, hints[name], defaults[name]) for name in Settings.__struct_fields__}
+    made = [field_of(field.name, hints[field.name], field.default) for field in msgspec.structs.fields(Settings)]
+    groups = list(dict.fromkeys(field.group for field in made))
+    return {field.name: field for field in sorted(made, key=lambda field: groups.index(field.group))}
+
+
+def check_all(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Rejects settings that contradict each other, those of parts included. Raises ConfigError."""
+
+    def reject(name: str, why: str) -> ConfigError:
+        return ConfigError(f"{name} ({origins[name]}): {why}")
+
+    check_together(fields(), values, origins, reject)
+    for part in OF_PARTS:
+        part.check(values, reject)

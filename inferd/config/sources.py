@@ -10,10 +10,10 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from inferd.config.checks import check, check_path, check_shared, check_together, empty, near, wrong
+from inferd.config.checks import check, check_path, check_shared, empty, near, wrong
 from inferd.config.field import PREFIX, Field, parse
 from inferd.config.model_url import is_url
-from inferd.config.settings import Settings, fields
+from inferd.config.settings import Settings, check_all, fields
 from inferd.errors import ConfigError
 from inferd.watched_files import read_file
 
@@ -25,9 +25,7 @@ CONFIG_FILE = "inferd.toml"
 CONFIG_VARIABLE = PREFIX + "CONFIG"  # the file's path
 MAX_CONFIG_BYTES = 1 << 20
 # Variables that share the prefix and are no settings: the file's path, and those that setup.py reads.
-OTHER_VARIABLES = frozenset(
-    PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "HTTP1", "YYJSON", "JPEG", "WEBP", "BUILD_DIR")
-)
+OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "BUILD_DIR"))
 
 
 def load_settings(
@@ -62,7 +60,7 @@ def load_settings(
             flag = table[name].flag
             take(name, value, "PATH" if name == "models" else f"--no-{flag[2:]}" if value is False else flag)
     merged = {name: values.get(name, field.default) for name, field in table.items()}
-    check_together(table, merged, origins)
+    check_all(merged, origins)
     check_shared(table, merged, origins)
     return Settings(**values), origins
 

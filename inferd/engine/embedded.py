@@ -118,7 +118,7 @@ class Engine:
             max_queue_bytes=max_queue_bytes,
             max_queue_wait_us=max_queue_wait_us,
             max_run_bytes=max_run_bytes,
-            providers=tuple(providers) if isinstance(providers, list) else providers,  # type: ignore[arg-type]  # a str is told apart
+            providers=tuple(providers) if isinstance(providers, list) else providers,  # a str is told apart
             instances=instances,
             intra_op_threads=intra_op_threads,
             spinning=spinning,

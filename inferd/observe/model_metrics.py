@@ -9,20 +9,19 @@ from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from inferd.engine.provenance import Provenance
-from inferd.part import Part
-from inferd.part.table import Column, Table, gauge, histogram_columns
+from inferd.part.table import Column, Table, histogram_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from inferd._core.metrics.histogram import Histogram
     from inferd.engine.model import Model
-    from inferd.engine.repository import Loads, Repository
+    from inferd.engine.repository import Loads
     from inferd.part.table import Combine, Kind, Row
 
     Numbers = Sequence[tuple[str, str, Callable[[Model], float]]]  # of metrics: name, documentation, and what a model has of it
 
-__all__ = ["BATCH_BOUNDS_ROWS", "STAGES", "STAGE_BOUNDS_NS", "ModelMetrics", "tables_of"]
+__all__ = ["BATCH_BOUNDS_ROWS", "STAGES", "STAGE_BOUNDS_NS", "tables_of"]
 
 STAGES = ("decode", "queue", "preprocess", "execute", "encode", "request")
 
@@ -35,23 +34,6 @@ NO_RUNS = (0,) * (len(BATCH_BOUNDS_ROWS) + 3)
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")  # Triton's; each is always there, at 0 before its first
 MODEL = ("model", "version")
-
-
-class ModelMetrics(Part):
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
-
-    def metrics(self) -> Iterator[Table]:
-        unique: dict[tuple[str, int], Model] = {}
-        for model in self._repository.models():  # while a version is being replaced there are two, and the ready one counts
-            key = model.name, model.version
-            if key not in unique or model.state == "READY":
-                unique[key] = model
-        models = [unique[key] for key in sorted(unique)]
-        yield from tables_of(models, dict(self._repository.loads))
-        waiting = sum(model.depth for model in models)
-        yield gauge("inferd_requests_waiting", "Requests that wait for an instance, of all models.", waiting)
-        yield gauge("inferd_requests_running", "Requests in runs, of all models.", sum(model.running for model in models))
 
 
 def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[Table]:

@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from inferd.part import Part
-from inferd.part.share import Share, spelled
-from inferd.record.recorder import Recorder, most_bytes
+from inferd.record.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from inferd.config import Settings
+    from inferd.config import ServerSettings
     from inferd.part import Table
     from inferd.part.part import Version
+    from inferd.record.recorder import Recorder
 
 __all__ = ["RecordPart"]
 
 STOP_S = 5.0  # for the last requests to be recorded
 
 
+class Given(Protocol):
+    settings: ServerSettings
+
+
+def make(given: Given) -> Part | None:
+    if given.settings.of(Settings).record is None:
+        return None
+    return RecordPart(given.settings)
+
+
 class RecordPart(Part):
     """settings: with a number in place of each `auto`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._recorder: Recorder | None = None
 
     async def start(self) -> None:
-        self._recorder = Recorder(self._settings, self._settings.message_memory_bytes)
+        from inferd.record.recorder import Recorder  # with pyarrow
+
+        self._recorder = Recorder(self._settings.of(Settings), self._settings.message_memory_bytes)
         self._recorder.start()
 
     def starting(self, version: Version) -> None:
@@ -42,11 +54,3 @@ class RecordPart(Part):
     async def stop(self) -> None:
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop, STOP_S)
-
-
-def shares(settings: Settings, workers: int) -> list[Share]:
-    """The most that the recorders of all processes hold."""
-    if settings.record is None:
-        return []
-    each = most_bytes(settings.message_memory_bytes // workers)
-    return [Share("record", each * workers, f"{workers} x {spelled(each)}: a batch, the largest request and pyarrow")]

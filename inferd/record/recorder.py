@@ -19,21 +19,21 @@ from inferd import log as logs
 from inferd._core.batching.tap import Tap
 from inferd._core.codec.columns import Columns
 from inferd._core.codec.record_tap import RecordTap
-from inferd.config.record_sample import parse_samples
 from inferd.cpu_time import SpareCores
 from inferd.pace import Pace
 from inferd.part import counter, gauge
 from inferd.record.changes import changes_of, read_key
 from inferd.record.decoded import outputs_of
+from inferd.record.samples import parse_samples
 from inferd.record.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferd._core.batching.tap import Tapped
-    from inferd.config import Settings
     from inferd.part import Table
     from inferd.part.part import Version
+    from inferd.record.settings import Settings
 
 __all__ = ["Recorder", "most_bytes"]
 

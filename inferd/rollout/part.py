@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Protocol
 
 from inferd.part import Part
+from inferd.rollout import audit, state
+from inferd.rollout.audit import Audit
+from inferd.rollout.kinds import KINDS
+from inferd.rollout.ledger import Ledger
+from inferd.rollout.memory import check_memory
 from inferd.rollout.metrics import tables_of
 from inferd.rollout.paths import RolloutPaths
+from inferd.rollout.rollouts import Rollouts
 from inferd.rollout.rpc import RolloutControl
+from inferd.rollout.settings import Settings
+from inferd.rollout.state import RolloutFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
+    from inferd.config import ServerSettings
+    from inferd.engine.lifecycle import Lifecycle
+    from inferd.engine.repository import Repository
     from inferd.part import Method, Resource, Table
-    from inferd.rollout.rollouts import Rollouts
 
 __all__ = ["RolloutPart"]
 
 
+class Given(Protocol):
+    settings: ServerSettings
+    repository: Repository
+
+    @property
+    def lifecycle(self) -> Lifecycle | None: ...
+    def state_file(self, name: str) -> Path | None: ...
+
+
+def make(given: Given) -> Part:
+    file = RolloutFile(given.state_file(state.FILE), check_memory)
+    ledger = Ledger(file, Audit(given.state_file(audit.FILE)))
+    processes = max(given.settings.workers, 1)  # a worker's settings have the number of all
+    most = given.settings.of(Settings).max_rollouts
+    rollouts = Rollouts(given.repository, given.lifecycle, asyncio.get_running_loop(), ledger, KINDS, processes, most)
+    return RolloutPart(rollouts, file if given.lifecycle is not None else None)
+
+
 class RolloutPart(Part):
-    def __init__(self, rollouts: Rollouts) -> None:
-        self._rollouts = rollouts
+    """file: None: models stay as they are, and so no rollout begins."""
+
+    def __init__(self, rollouts: Rollouts, file: RolloutFile | None = None) -> None:
+        self._rollouts, self._file = rollouts, file
         self._control = RolloutControl(rollouts)
 
     def methods(self) -> Mapping[str, Method]:
@@ -31,6 +63,10 @@ class RolloutPart(Part):
 
     def metrics(self) -> Iterable[Table]:
         return tables_of(self._rollouts.status())
+
+    async def start(self) -> None:
+        if self._file is not None:
+            await asyncio.to_thread(self._file.begin)
 
     async def ready(self) -> None:
         await self._rollouts.resume()

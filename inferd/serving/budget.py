@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inferd.config.settings import OF_PARTS
 from inferd.memory_limit import memory_limit_bytes
 from inferd.part.share import GiB, KiB, MiB, Share, spelled
 
@@ -90,19 +91,8 @@ def _shares(whole: Settings) -> list[Share]:
         Share("messages kept", min(KEPT_BYTES * workers, whole.message_memory_bytes // 2), "blocks of the message pool, kept for reuse"),
         Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
         Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),
-        *chain.from_iterable(shares(whole, workers) for shares in SHARES),
+        *chain.from_iterable(part.shares(whole, workers) for part in OF_PARTS),
     ]
-
-
-def _record(whole: Settings, workers: int) -> list[Share]:
-    if whole.record is None:
-        return []
-    from inferd.record.part import shares  # with pyarrow
-
-    return shares(whole, workers)
-
-
-SHARES = [_record]  # of parts
 
 
 def _whole(nbytes: int) -> int:

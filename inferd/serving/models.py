@@ -19,13 +19,6 @@ from inferd.engine.remote import local_paths
 from inferd.engine.roots import as_roots
 from inferd.engine.watching import SETTLE_S, Watcher
 from inferd.errors import ConfigError, RequestError, StartError, Unavailable
-from inferd.rollout import audit, state
-from inferd.rollout.audit import Audit
-from inferd.rollout.kinds import KINDS
-from inferd.rollout.ledger import Ledger
-from inferd.rollout.memory import check_memory
-from inferd.rollout.rollouts import Rollouts
-from inferd.rollout.state import RolloutFile
 from inferd.serving.memory import giving_back, watch_heap
 from inferd.serving.on_demand import OnDemand
 from inferd.serving.parts.model_control.rpc import ModelControl
@@ -62,7 +55,7 @@ class Models:
     def __init__(self, settings: Settings, repository: Repository, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
         self._settings, self._repository, self._loop = settings, repository, loop
         self._mode = control_mode(settings)
-        self._labels = LabelFile(_state_file(settings, FILE))
+        self._labels = LabelFile(self.state_file(FILE))
         self._watcher: Watcher | None = None
         self._refresher: Refresher | None = None
         self._lifecycle: Lifecycle | None = None
@@ -77,18 +70,18 @@ class Models:
                 label_file=self._labels,
                 memory_bytes=settings.model_memory,
             )
-        changing = self._lifecycle if self._mode != "none" else None
-        self.control: ModelControl = ModelControl(changing, explicit=self._mode == "explicit")
-        kept = _state_file(settings, state.FILE), _state_file(settings, audit.FILE)
-        self._rollouts_file = RolloutFile(kept[0], check_memory)
-        processes = max(settings.workers, 1)  # a worker's settings have the number of all
-        ledger = Ledger(self._rollouts_file, Audit(kept[1]))
-        limits = processes, settings.max_rollouts
-        self.rollouts: Rollouts = Rollouts(repository, changing, loop, ledger, KINDS, *limits)
+        self.changing = self._lifecycle if self._mode != "none" else None
+        self.control: ModelControl = ModelControl(self.changing, explicit=self._mode == "explicit")
         self.on_demand: OnDemand | None = None
         if settings.model_memory and self._lifecycle is not None:
             most, wait_s = settings.max_queue_requests, settings.model_wait_s
             self.on_demand = OnDemand(repository, self._lifecycle.demand, loop, most=most, wait_s=wait_s)
+
+    def state_file(self, name: str) -> Path | None:
+        """In state_dir, else in the first repository that can be written to; None: there is neither."""
+        if self._settings.state_dir is not None:
+            return Path(self._settings.state_dir) / name
+        return next((folder / f".inferd-{name}" for folder in _folders(self._settings) if os.access(folder, os.W_OK)), None)
 
     def load(self) -> None:
         """What is served from the start on. Raises ConfigError and StartError. On the loader's thread."""
@@ -122,7 +115,6 @@ class Models:
         if self._lifecycle is not None:
             self._lifecycle.roots = roots
             self._labels.begin()
-            self._rollouts_file.begin()
             self._repository.labels = self._labels.read()
             self._repository.loader.contracts = Contracts(_contract_file(self._settings))
         if self._mode == "explicit":
@@ -178,13 +170,6 @@ def _place(roots: list[Root], name: str) -> Any:
     if place is None:
         raise ConfigError(f"load_model: expected models of the repository, got {name!r}, which is not there")
     return place
-
-
-def _state_file(settings: Settings, name: str) -> Path | None:
-    """In state_dir, else in the first repository that can be written to."""
-    if settings.state_dir is not None:
-        return Path(settings.state_dir) / name
-    return next((folder / f".inferd-{name}" for folder in _folders(settings) if os.access(folder, os.W_OK)), None)
 
 
 def _contract_file(settings: Settings) -> Path | None:

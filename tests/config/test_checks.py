@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from inferd.config import Settings, fields
-from inferd.config.record_sample import parse_samples
 from inferd.errors import ConfigError
+from inferd.record.samples import parse_samples
 from tests.config.rejections import rejection
 
 KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"

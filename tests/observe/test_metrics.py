@@ -39,7 +39,7 @@ from inferd.rollout.state import Evidence, Kind, Rollout
 from inferd.serving.on_demand import OnDemand
 from inferd.serving.parts.connections import COUNTERS, Connections
 from inferd.serving.parts.credentials import Credentials
-from inferd.serving.parts.health import Health
+from inferd.serving.parts.health.part import Health
 from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.service import InferenceService
 from inferd.serving.workers import Supervisor

@@ -23,7 +23,7 @@ import pytest
 from inferd.config import Settings
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
-from inferd.serving.parts.health import Health
+from inferd.serving.parts.health.part import Health
 from inferd.serving.server import Server
 from tests import models
 from tests.command import FREE_PORTS, GRPC_ALONE, Serving, environment, run

@@ -1,33 +1,26 @@
-"""Which parts the server has: one line each. Never in here: what a part does (inferd.part), when it is told (server.py)."""
+"""The parts of one server, made from the list in inferd/parts.py. Never in here: what a part does, when it is told (server.py)."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-import inferd
 from inferd.observe.metrics import Metrics
-from inferd.observe.model_metrics import ModelMetrics
-from inferd.rollout.part import RolloutPart
-from inferd.serving.parts.health import Health
-from inferd.serving.parts.inspection.part import InspectionPart
-from inferd.serving.parts.inspection.rpc import Inspection
-from inferd.serving.parts.live_settings.part import LiveSettingsPart
-from inferd.serving.parts.live_settings.rpc import LiveSettings
-from inferd.serving.parts.model_control.part import ModelControlPart
-from inferd.serving.parts.reflection import Reflection
-from inferd.serving.rest.pages import Pages
-from inferd.serving.service import InferenceService
+from inferd.parts import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from inferd.config import Settings
+    from inferd.engine.lifecycle import Lifecycle
     from inferd.engine.repository import Repository
     from inferd.part import Method, Part, Resource
     from inferd.serving.models import Models
+    from inferd.serving.service import InferenceService
 
-__all__ = ["PARTS", "Parts"]
+__all__ = ["Parts"]
 
 P = TypeVar("P", bound="Part")
 
@@ -53,9 +46,18 @@ class Parts:
         self.settings, self.repository, self.models, self.service = settings, repository, models, service
         self.ready, self.build, self.has_metrics = ready, build, has_metrics
         self._all: list[Part] = []
-        for make in PARTS:
-            if (part := make(self)) is not None:
+        for package in PARTS:
+            if (part := import_module(f"{package}.part").make(self)) is not None:
                 self._all.append(part)
+
+    @property
+    def lifecycle(self) -> Lifecycle | None:
+        """It loads and unloads models; None: they stay as they are."""
+        return self.models.changing
+
+    def state_file(self, name: str) -> Path | None:
+        """Where a part keeps what outlives the server; None: nowhere."""
+        return self.models.state_file(name)
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self._all)
@@ -77,46 +79,3 @@ class Parts:
 
     def metrics(self) -> Metrics:
         return Metrics(lambda: chain.from_iterable(part.metrics() for part in self._all), self.build)
-
-
-def record(parts: Parts) -> Part | None:
-    if parts.settings.record is None:
-        return None
-    from inferd.record.part import RecordPart  # with pyarrow
-
-    return RecordPart(parts.settings)
-
-
-def health(parts: Parts) -> Part:
-    settings = parts.settings
-    return Health(parts.repository, parts.ready, settings.max_watchers, settings.max_connection_watchers)
-
-
-def inspection(parts: Parts) -> Part:
-    control, on_demand = parts.models.control, parts.models.on_demand
-    bring = None if on_demand is None else on_demand.bring
-    asked = Inspection(parts.repository, inferd.__version__, parts.ready, explicit=control.explicit, there=control.there, bring=bring)
-    return InspectionPart(asked)
-
-
-def pages(parts: Parts) -> Part | None:
-    if not parts.settings.serves_http:
-        return None
-    metrics = parts.metrics().wsgi_app() if parts.has_metrics else None
-    return Pages(parts.repository, inferd.__version__, parts.resources, metrics)
-
-
-# They start in this order, and stop in it.
-PARTS: list[Callable[[Parts], Part | None]] = [
-    lambda parts: parts.service,
-    lambda parts: ModelMetrics(parts.repository),
-    record,
-    health,
-    inspection,
-    lambda parts: LiveSettingsPart(LiveSettings(parts.repository)),
-    lambda parts: ModelControlPart(parts.models.control),
-    lambda parts: parts.models.on_demand,
-    lambda parts: RolloutPart(parts.models.rollouts),
-    lambda _: Reflection(),
-    pages,
-]

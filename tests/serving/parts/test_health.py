@@ -16,7 +16,7 @@ import pytest
 from inferd.config import Settings
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
-from inferd.serving.parts.health import ECHOED_CHARS, MAX_NAME_CHARS, SERVICE, Health
+from inferd.serving.parts.health.part import ECHOED_CHARS, MAX_NAME_CHARS, SERVICE, Health
 from inferd.serving.server import Server
 from tests.fake_repository import FakeModel, FakeRepository
 from tests.server_fixtures import ServerFixture

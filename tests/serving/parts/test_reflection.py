@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from inferd.protocol import SERVICES, reflection_v1, reflection_v1alpha
-from inferd.serving.parts.reflection import MAX_OPEN, Reflection
+from inferd.serving.parts.reflection.part import MAX_OPEN, Reflection
 from tests.transport_fixtures import LIMIT_S, channel_to
 
 VERSIONS = {"v1": reflection_v1, "v1alpha": reflection_v1alpha}

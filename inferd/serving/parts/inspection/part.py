@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import inferd
 from inferd.part import Part, operation
 from inferd.part.bodies import json_object, member
 from inferd.part.json_form import json_form
 from inferd.part.resource import Asked, Resource, Response, Verb, json_response
 from inferd.protocol import inference
+from inferd.serving.parts.inspection.rpc import Inspection
 
 if TYPE_CHECKING:
     from inferd.part import Method
-    from inferd.serving.parts.inspection.rpc import Inspection
+    from inferd.serving.parts.registry import Parts
 
 __all__ = ["InspectionPart"]
 
 MODEL = ("model",)
+
+
+def make(parts: Parts) -> Part:
+    control, on_demand = parts.models.control, parts.models.on_demand
+    bring = None if on_demand is None else on_demand.bring
+    asked = Inspection(parts.repository, inferd.__version__, parts.ready, explicit=control.explicit, there=control.there, bring=bring)
+    return InspectionPart(asked)
 
 
 class InspectionPart(Part):

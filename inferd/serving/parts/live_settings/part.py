@@ -10,14 +10,19 @@ from inferd.part import Part, counter, operation
 from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, set_parameter
 from inferd.part.resource import Asked, Resource, Response, Verb, json_response
 from inferd.protocol import inference
+from inferd.serving.parts.live_settings.rpc import LiveSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferd.part import Method, Table
-    from inferd.serving.parts.live_settings.rpc import LiveSettings
+    from inferd.serving.parts.registry import Parts
 
 __all__ = ["LiveSettingsPart"]
+
+
+def make(parts: Parts) -> Part:
+    return LiveSettingsPart(LiveSettings(parts.repository))
 
 
 class LiveSettingsPart(Part):

@@ -18,8 +18,13 @@ from inferd.serving.parts.model_control.rpc import MAX_LOAD_NBYTES, MAX_PARAMETE
 if TYPE_CHECKING:
     from inferd.part import Method
     from inferd.serving.parts.model_control.rpc import ModelControl
+    from inferd.serving.parts.registry import Parts
 
 __all__ = ["ModelControlPart"]
+
+
+def make(parts: Parts) -> Part:
+    return ModelControlPart(parts.models.control)
 
 
 class ModelControlPart(Part):

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
 
+    from inferd.serving.parts.registry import Parts
+
 __all__ = ["Reflection"]
 
 VERSIONS = {"grpc.reflection.v1.ServerReflection": reflection_v1, "grpc.reflection.v1alpha.ServerReflection": reflection_v1alpha}
 
 MAX_OPEN = 16  # streams of one connection: a tool has one
 MAX_NAME_CHARS = 256  # of an unknown name that an error message repeats
+
+
+def make(_: Parts) -> Part:
+    return Reflection()
 
 
 class Reflection(Part):

@@ -15,7 +15,7 @@ from inferd._core.http.head import Head
 from inferd.engine.repository import Repository
 from inferd.errors import ResourceExhausted
 from inferd.part import Asked, Response
-from inferd.serving.rest.pages import MAX_UNLIKE, Pages
+from inferd.serving.parts.pages.part import MAX_UNLIKE, Pages
 from tests.browser import CHROMIUM, Browser
 from tests.rest import Asker
 from tests.server_fixtures import ServerFixture

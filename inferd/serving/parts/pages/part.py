@@ -9,24 +9,33 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
+import inferd
 from inferd.errors import Internal, NotFound, ResourceExhausted, Unimplemented
 from inferd.observe.scrape import SharedPages
 from inferd.part import Asked, Part, Resource, Response, operation
 from inferd.part.resource import Verb
-from inferd.serving.rest.openapi import OpenApi
-from inferd.serving.rest.page import HEADERS, page
+from inferd.serving.parts.pages.openapi import OpenApi
+from inferd.serving.parts.pages.page import HEADERS, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from wsgiref.types import StartResponse, WSGIApplication
 
     from inferd.engine.repository import Repository
+    from inferd.serving.parts.registry import Parts
 
 __all__ = ["Pages"]
 
 MAX_UNLIKE = 16  # pages that wait to be made: clients choose by what they differ
 RETRY_AFTER_NS = 10**9
 HTML, JSON = b"text/html", ((b"content-type", b"application/json"),)
+
+
+def make(parts: Parts) -> Part | None:
+    if not parts.settings.serves_http:
+        return None
+    metrics = parts.metrics().wsgi_app() if parts.has_metrics else None
+    return Pages(parts.repository, inferd.__version__, parts.resources, metrics)
 
 
 class Pages(Part):

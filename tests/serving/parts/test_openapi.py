@@ -17,7 +17,7 @@ from inferd.serving.parts.inspection.part import InspectionPart
 from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.parts.model_control.part import ModelControlPart
 from inferd.serving.parts.model_control.rpc import ModelControl
-from inferd.serving.rest.pages import Pages
+from inferd.serving.parts.pages.part import Pages
 from tests import models
 from tests.rest import Asker
 from tests.server_fixtures import ServerFixture

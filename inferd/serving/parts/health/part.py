@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from inferd.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted
 from inferd.part import Method, Part, gauge
 from inferd.protocol import health
+from inferd.serving.parts.health.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from inferd.part import Table
 
     ServingStatus: TypeAlias = health.HealthCheckResponse.ServingStatus.ValueType
+    from inferd.serving.parts.registry import Parts
 
 __all__ = ["SERVICE", "Health"]
 
@@ -38,6 +40,11 @@ TYPES = (health.HealthCheckRequest, health.HealthCheckResponse)
 MAX_NAME_CHARS = 1024  # a Watch keeps its name for as long as it lasts
 ECHOED_CHARS = 64  # of a name that is not served: anybody may ask for any
 RETRY_AFTER_NS = 5_000_000_000  # a watcher that was rejected has no event to wait for
+
+
+def make(parts: Parts) -> Part:
+    settings = parts.settings.of(Settings)
+    return Health(parts.repository, parts.ready, settings.max_watchers, settings.max_connection_watchers)
 
 
 class Health(Part):

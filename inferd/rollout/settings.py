@@ -1,0 +1,23 @@
+"""Settings of rollouts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from inferd.config.field import about
+from inferd.config.part_settings import PartSettings
+
+__all__ = ["Settings"]
+
+
+class Settings(PartSettings, frozen=True, kw_only=True):
+    max_rollouts: Annotated[
+        int,
+        about(
+            "models",
+            "Most rollouts at once, of all models.",
+            "A shadow has a process of its own, with a model in memory. One that would be more is rejected with RESOURCE_EXHAUSTED.",
+            ge=1,
+            le=1000,
+        ),
+    ] = 4

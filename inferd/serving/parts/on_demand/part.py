@@ -1,0 +1,13 @@
+"""Models that are not in memory: the part that ../../on_demand.py is, with a limit on the memory of models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferd.part import Part
+    from inferd.serving.parts.registry import Parts
+
+
+def make(parts: Parts) -> Part | None:
+    return parts.models.on_demand
