@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
     "protocol": {"errors"},
-    "config": {"errors", "watched_files", "names"},
+    "config": {"errors", "watched_files", "names", "parts"},
     "watched_files": {"errors"},
     "names": set(),
     "log": {"errors"},
@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "interpreter": set(),
     "memory_limit": {"errors", "cgroup"},
     "threads": {"errors", "cgroup"},
+    "parts": set(),  # names alone
     "part": {"errors", "_core", "protocol", "config"},
     "pipeline": {"errors", "_core", "protocol"},
     "record": {"errors", "_core", *BESIDE, "part"},
@@ -58,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "bench", "record"},
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "diff", "record", "part"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
-    "serving": {"errors", "_core", *BESIDE, "engine", "observe", "record", "rollout", "ingest", "part"},
+    "serving": {"errors", "_core", *BESIDE, "engine", "observe", "record", "rollout", "ingest", "part", "parts"},
     "client_inputs": {"errors", "config", "watched_files", "engine", "pipeline"},
     "bench": {"errors", "_core", *BESIDE, "engine", "client_inputs", "record"},  # a server is only another end of a socket
     "features": {"errors", "_core", *BESIDE, "engine", "pipeline"},

@@ -1,7 +1,9 @@
 """The settings of the server: one table, four sources of values, exact units, and errors that say what to write instead.
 
     settings    `Settings`, the table: flags, INFERD_* variables, inferd.toml and docs/configuration.md derive from it
-    part_settings   rows of the table that a part of the server declares in its own folder
+    server_settings     its rows that are no part's
+    part_settings       how a part declares its own
+    share       one line of the memory budget
     field       one row of the table: its kind and limits, a value from text and back
     units       sizes and durations
     address     host:port, [IPv6]:port, unix:/path
@@ -16,13 +18,15 @@ from inferd.config.address import Address, is_http, parse_address, parse_listen,
 from inferd.config.checks import PROVIDERS, most_workers
 from inferd.config.field import Field, spell
 from inferd.config.model_url import check_url, is_url, split_url, without_secrets
-from inferd.config.settings import RELOADED, ServerSettings, Settings, fields
+from inferd.config.server_settings import ServerSettings
+from inferd.config.settings import OF_PARTS, RELOADED, Settings, fields
 from inferd.config.sources import CONFIG_FILE, CONFIG_VARIABLE, load_settings
 from inferd.config.units import parse_duration
 
 __all__ = [
     "CONFIG_FILE",
     "CONFIG_VARIABLE",
+    "OF_PARTS",
     "PROVIDERS",
     "RELOADED",
     "Address",

@@ -9,9 +9,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from inferd.config.settings import ServerSettings
+    from inferd.config.server_settings import ServerSettings
+    from inferd.config.share import Share
     from inferd.errors import ConfigError
-    from inferd.part.share import Share
 
 __all__ = ["PartSettings"]
 

@@ -7,7 +7,6 @@
     bodies     JSON bodies as Triton's clients send them
     json_form  protobuf messages as JSON
     table      one metric
-    share      one line of the memory budget
 
 `inferd/serving/parts/registry.py` lists the parts. Nothing in here knows a part, a transport or a model.
 """

@@ -24,6 +24,7 @@ from inferd.pace import Pace
 from inferd.part import counter, gauge
 from inferd.record.changes import changes_of, read_key
 from inferd.record.decoded import outputs_of
+from inferd.record.memory import BATCH_BYTES, BATCH_ROWS, room_bytes
 from inferd.record.samples import parse_samples
 from inferd.record.writer import Writer
 
@@ -35,12 +36,10 @@ if TYPE_CHECKING:
     from inferd.part.part import Version
     from inferd.record.settings import Settings
 
-__all__ = ["Recorder", "most_bytes"]
+__all__ = ["Recorder"]
 
 log = logging.getLogger(__name__)
 
-MAX_HELD_BYTES = 64 << 20  # of requests that wait to be recorded,
-MEMORY_PART = 16  # and no more than one part in so many of message_memory_bytes, which they are charged to
 PIECE = 32  # requests between two rests, which other threads wait for: about 50 us
 PIECE_BYTES = 1 << 20  # and of about so many bytes: a longer piece holds up others that need its core
 REST_S = 0.0003
@@ -50,21 +49,7 @@ RESERVED = 0.5  # of all cores nothing: even a copy at idle priority takes memor
 LEAST = 0.02  # but so much of a core in any case
 LOOK_S = 0.02  # between two looks while requests come,
 IDLE_S = 0.05  # and while none come
-BATCH_BYTES = 4 << 20  # a batch that is as large,
-BATCH_ROWS = 16384  # as long
-BATCH_NS = 1_000_000_000  # or as old is written, and where the thread looks, one that is half as large or as long
-ROW_BYTES = 256  # of a row, beside its tensors, its id and its error: times, names, where each begins
-LIBRARY_BYTES = 32 << 20  # pyarrow: 24 MiB when it is imported
-
-
-def room_bytes(message_memory_bytes: int) -> int:
-    """The most that taps hold for the recorder of a process."""
-    return min(MAX_HELD_BYTES, message_memory_bytes // MEMORY_PART)
-
-
-def most_bytes(message_memory_bytes: int) -> int:
-    """The most that a recorder takes beside the messages: two batches, each nearly full before the largest request came, and pyarrow."""
-    return room_bytes(message_memory_bytes) + 2 * (BATCH_BYTES + BATCH_ROWS * ROW_BYTES) + LIBRARY_BYTES
+BATCH_NS = 1_000_000_000  # a batch that is as old is written, and where the thread looks, one that is half as large or as long
 
 
 class Recorder:

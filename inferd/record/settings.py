@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from inferd.config.field import about
 from inferd.config.part_settings import PartSettings
+from inferd.config.share import Share, spelled
 from inferd.config.units import GiB, MiB, TiB
+from inferd.record.memory import most_bytes
 from inferd.record.samples import parse_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from inferd.config.settings import ServerSettings
+    from inferd.config.server_settings import ServerSettings
     from inferd.errors import ConfigError
-    from inferd.part.share import Share
 
 __all__ = ["Settings"]
 
@@ -87,8 +88,5 @@ class Settings(PartSettings, frozen=True, kw_only=True):
         """The most that the recorders of all processes hold."""
         if settings.of(cls).record is None:
             return []
-        from inferd.part.share import Share, spelled
-        from inferd.record.recorder import most_bytes  # with pyarrow
-
         each = most_bytes(settings.message_memory_bytes // workers)
         return [Share("record", each * workers, f"{workers} x {spelled(each)}: a batch, the largest request and pyarrow")]

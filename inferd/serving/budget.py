@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from inferd.config.settings import OF_PARTS
+from inferd.config import OF_PARTS
+from inferd.config.share import GiB, KiB, MiB, Share, spelled
 from inferd.memory_limit import memory_limit_bytes
-from inferd.part.share import GiB, KiB, MiB, Share, spelled
 
 if TYPE_CHECKING:
     from inferd.config import Settings

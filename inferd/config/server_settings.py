@@ -1,0 +1,675 @@
+"""The settings of the server, but for those of its parts: `ServerSettings`, most rows of the table that settings.py makes.
+
+Never in here: how texts are read (field.py), what is a wrong value (checks.py), where values come from (sources.py).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar, cast
+
+import msgspec
+
+from inferd.config.address import Address, parse_listen
+from inferd.config.field import about
+from inferd.config.units import GiB, KiB, MiB, TiB
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings but those of parts. Every value is checked on construction (ConfigError), also when built by hand.
+
+    Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so. None: no file.
+    """
+
+    # What to serve
+    models: Annotated[
+        tuple[str, ...],
+        about(
+            "models",
+            "ONNX files, model folders or model repositories to serve.",
+            "A path in a file is relative to that file. A URL may stand in place of a path: s3://, gs://, az://, http://, https:// or oci://.",
+            items="path",
+        ),
+    ] = ()
+    max_batch_size: Annotated[
+        int,
+        about(
+            "models",
+            "Most rows in one batch.",
+            "It holds for models that have a batch axis and no configuration of their own.",
+            ge=1,
+            le=65536,
+            common=True,
+        ),
+    ] = 64
+    batching: Annotated[
+        Literal["auto", "on", "off"],
+        about(
+            "models",
+            "Whether requests share a run.",
+            "auto: where dynamic_batching says so, or where rows proved to be independent at load. on: wherever a model has a batch axis. "
+            "off: never.",
+            common=True,
+        ),
+    ] = "auto"
+    on_model_error: Annotated[
+        Literal["auto", "exit", "skip"],
+        about(
+            "models",
+            "Exit, or skip a model that cannot be loaded.",
+            "exit: the server does not start. skip: the server logs the error, serves the other models and lists this one as UNAVAILABLE. "
+            "With skip and auto, a version that fails is skipped alone if another version of its model is served. "
+            "auto: skip for a model in a repository folder, exit for a model that you name. A server without any model never starts.",
+        ),
+    ] = "auto"
+    triton_statuses: Annotated[
+        bool,
+        about(
+            "models",
+            "Reject with UNAVAILABLE, as Triton does, where a queue is full or its timeout passed.",
+            "For clients and proxies whose retry policies expect that. off: RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED.",
+        ),
+    ] = False
+    model_control: Annotated[
+        Literal["auto", "none", "poll", "explicit"],
+        about(
+            "models",
+            "Whether models come and go while the server runs.",
+            "none: they stay as they are at the start. poll: the server loads, replaces and unloads models as their files change. "
+            "explicit: clients load and unload models, and the server starts with those of load_model. auto: poll where a folder of "
+            "this machine is named, else none.",
+            common=True,
+        ),
+    ] = "auto"
+    model_poll_s: Annotated[
+        int,
+        about(
+            "models",
+            "Time between two looks at the models' files with model_control poll.",
+            "Where watchfiles is installed, most changes are found at once; network file systems and links need the look.",
+            ge=1,
+            le=86_400,
+        ),
+    ] = 15
+    load_model: Annotated[
+        tuple[str, ...],
+        about("models", "A model to load at the start with model_control explicit or model_memory; * for all.", items="names"),
+    ] = ()
+    model_memory: Annotated[
+        int,
+        about(
+            "models",
+            "Memory of models; more of them are served, each loaded by a request.",
+            "A model that was used least recently leaves memory for one that a request names. The memory of runs comes on top. "
+            "0: no limit, and the server loads each model at once.",
+            ge=0,
+            le=1024 * TiB,
+        ),
+    ] = 0
+    model_wait_s: Annotated[
+        int,
+        about("models", "Longest time that a request waits for its model to be loaded with model_memory.", ge=1, le=86_400),
+    ] = 30
+    state_dir: Annotated[
+        str | None,
+        about(
+            "models",
+            "Folder where the server keeps labels of versions, and results of checks.",
+            "It is made if it is not there. Where it is not named, a restart forgets the results of checks.",
+            file=True,
+            unset="the first model repository",
+        ),
+    ] = None
+    providers: Annotated[
+        tuple[str, ...],
+        about(
+            "models",
+            "Execution providers, best first.",
+            "One that is asked for and not there is an error.",
+            items="cpu, cuda or tensorrt",
+            common=True,
+        ),
+    ] = ("cpu",)
+    instances: Annotated[
+        int,
+        about("models", "Instances of each model whose configuration names no count.", "auto: one.", ge=0, le=1024, words={"auto": 0}),
+    ] = 0
+    intra_op_threads: Annotated[
+        int,
+        about(
+            "models",
+            "Threads of one run.",
+            "auto: by the cores and the CPU quota; runs that more threads hardly speed up get one.",
+            ge=0,
+            le=1024,
+            words={"auto": 0},
+        ),
+    ] = 0
+    spinning: Annotated[
+        bool,
+        about(
+            "models",
+            "ONNX Runtime threads spin while they wait.",
+            "Single runs are quicker on idle cores, and the cores are busy all the time.",
+        ),
+    ] = False
+    inline: Annotated[
+        Literal["auto", "on", "off"],
+        about(
+            "models",
+            "Run tiny models on the event loop, not on a thread.",
+            "auto: by the measured time of a run, where shapes bound it.",
+        ),
+    ] = "auto"
+    inline_limit_us: Annotated[int, about("models", "Longest run that may stay on the event loop with inline auto.", ge=1, le=100_000)] = (
+        100
+    )
+
+    model_cache: Annotated[
+        str | None,
+        about(
+            "models",
+            "Folder where models from URLs are kept.",
+            "Several servers may share one.",
+            file=True,
+            unset="the user's cache folder",
+        ),
+    ] = None
+    model_cache_bytes: Annotated[
+        int,
+        about(
+            "models",
+            "Most bytes that are kept in model_cache.",
+            "What was used least recently leaves first, and nothing that a process uses. 0: no limit.",
+            ge=0,
+            le=1024 * TiB,
+        ),
+    ] = 0
+    model_download_bytes: Annotated[
+        int,
+        about(
+            "models",
+            "Largest download of one URL.",
+            "It holds for what archives contain, too.",
+            ge=1,
+            le=1024 * TiB,
+        ),
+    ] = 64 * GiB
+    model_download_timeout_s: Annotated[
+        int,
+        about(
+            "models",
+            "Longest download of one URL; at a start, of all together.",
+            "The next start goes on where it was.",
+            ge=1,
+            le=31_536_000,
+        ),
+    ] = 3600
+
+    # Queues and runs
+    max_queue_requests: Annotated[
+        int,
+        about(
+            "queues",
+            "Requests that may wait for one model version.",
+            "The next one is rejected at once.",
+            ge=1,
+            le=10_000_000,
+        ),
+    ] = 4096
+    max_queue_bytes: Annotated[
+        int,
+        about(
+            "queues",
+            "Input bytes that may wait for one model version.",
+            "A request beyond it is rejected. 0: no limit but message_memory_bytes.",
+            ge=0,
+            le=1024 * TiB,
+        ),
+    ] = 0
+    max_queue_wait_us: Annotated[
+        int,
+        about(
+            "queues",
+            "Longest time that a request may have to wait for a run.",
+            "The server expects it from the queue and from how long runs took, and rejects a request that would wait longer at once. "
+            "0: no limit but the request's deadline.",
+            ge=0,
+            le=3_600_000_000,
+        ),
+    ] = 0
+    max_run_s: Annotated[
+        int,
+        about(
+            "queues",
+            "Longest run of one batch on an executor thread.",
+            "The server ends a longer one. 0: no limit but the requests' deadlines.",
+            ge=0,
+            le=86_400,
+        ),
+    ] = 300
+    fair_queue: Annotated[
+        bool,
+        about(
+            "queues",
+            "Connections take turns in a model's queue.",
+            "A connection that sends much delays no other within a priority level. Turns count rows, or the likely time of preprocess "
+            "steps. false: requests run in order of arrival. Native transport.",
+        ),
+    ] = True
+
+    # Where to listen
+    host: Annotated[
+        str,
+        about(
+            "addresses",
+            "Address to listen on.",
+            "An IPv4 or IPv6 address, or a name; 0.0.0.0 or :: for all. It holds for the ports of gRPC and REST, and for the metrics "
+            "port without metrics_host.",
+            common=True,
+        ),
+    ] = "127.0.0.1"
+    grpc_port: Annotated[int, about("addresses", "Port of gRPC; 0 picks a free one.", ge=0, le=65535, common=True)] = 8001
+    http_port: Annotated[
+        int,
+        about("addresses", "Port of REST; 0 picks a free one.", ge=-1, le=65535, words={"off": -1}, common=True),
+    ] = 8000
+    metrics_host: Annotated[
+        str | None,
+        about(
+            "addresses",
+            "Address of the metrics port, which has neither TLS nor tokens.",
+            "An IPv4 or IPv6 address, or a name.",
+            unset="the same as host",
+        ),
+    ] = None
+    metrics_port: Annotated[
+        int,
+        about("addresses", "Port of Prometheus metrics.", ge=-1, le=65535, words={"off": -1}, common=True),
+    ] = 8002
+    listen: Annotated[
+        tuple[str, ...],
+        about(
+            "addresses",
+            "A further address, such as unix:/run/inferd.sock.",
+            "It speaks gRPC, or REST where it begins with http:, such as http:unix:/run/rest.sock.",
+            items="host:port, [IPv6]:port, plaintext:host:port, unix:/path or unix:@name, or one of these behind http:",
+        ),
+    ] = ()
+    socket_mode: Annotated[
+        int,
+        about(
+            "addresses",
+            "Permissions of Unix socket files: they say which users may connect.",
+            "umask: as the process's umask leaves them.",
+            ge=-1,
+            le=0o777,
+            words={"umask": -1},
+        ),
+    ] = -1
+    reuse_port: Annotated[bool, about("addresses", "Several processes may listen on one port (SO_REUSEPORT).")] = False
+
+    # TLS and tokens
+    tls_cert: Annotated[
+        str | None,
+        about(
+            "access",
+            "PEM file of the server's certificate and chain.",
+            "With it all ports of gRPC and REST speak TLS, except addresses of listen that begin with plaintext:. The server reads the "
+            "file again when it changes.",
+            file=True,
+            common=True,
+        ),
+    ] = None
+    tls_key: Annotated[str | None, about("access", "PEM file of the certificate's key.", "It has no password.", file=True, common=True)] = (
+        None
+    )
+    tls_client_ca: Annotated[
+        str | None,
+        about(
+            "access",
+            "PEM file of authorities for clients (mTLS).",
+            "A client then needs a certificate of one of them to connect by TLS. The server reads the file again when it changes; a file "
+            "without a certificate is an error.",
+            file=True,
+            common=True,
+        ),
+    ] = None
+    tls_allow: Annotated[
+        tuple[str, ...],
+        about(
+            "access",
+            "Names in client certificates that may send requests.",
+            "Write dns:NAME, uri:URI, ip:ADDRESS, email:ADDRESS, or cn:NAME for a common name. A name without a type is the subject "
+            "alternative name that it looks like, never a common name. Left out: every client that tls_client_ca trusts.",
+            items="names",
+        ),
+    ] = ()
+    token_file: Annotated[
+        str | None,
+        about(
+            "access",
+            "File of bearer tokens for clients, one a line.",
+            "Each call except health checks then needs one: `authorization: Bearer TOKEN`. Where a line is `control TOKEN`, only such "
+            "tokens may change models and rollouts. The server reads the file again when it changes.",
+            file=True,
+            common=True,
+        ),
+    ] = None
+    cors_origin: Annotated[
+        tuple[str, ...],
+        about(
+            "access",
+            "Origin of web pages that may call REST, such as https://app.example; * for any.",
+            "Left out: browsers let no page of another origin read a response.",
+            items="origins",
+        ),
+    ] = ()
+
+    require_signature: Annotated[
+        str | None,
+        about(
+            "access",
+            "PEM file of a public key or certificates: only models signed with it are loaded.",
+            "Each model's folder then needs a valid model.sig of OpenSSF model signing (inferd[signing]).",
+            file=True,
+        ),
+    ] = None
+
+    # Processes and transport
+    workers: Annotated[
+        int,
+        about(
+            "processes",
+            "Processes, or auto: by the cores.",
+            "They serve the same addresses, for machines with more cores than one event loop feeds. Each process has all models. "
+            "max_connections, message_memory_bytes, "
+            "picture_memory_bytes, model_memory and the cores are divided among them. auto: one for every four cores, or for as many as "
+            "intra_op_threads. Native transport.",
+            ge=0,
+            le=256,
+            words={"auto": 0},
+            common=True,
+        ),
+    ] = 1
+    transport: Annotated[
+        Literal["native", "grpcio"],
+        about("processes", "gRPC implementation.", "native: inferd's own. grpcio: the library's, at many times the CPU a request."),
+    ] = "native"
+    uvloop: Annotated[bool, about("processes", "Use uvloop where it is installed.")] = True
+    compression: Annotated[
+        Literal["none", "gzip", "deflate"],
+        about(
+            "processes",
+            "Compression of responses.",
+            "It is for responses from 1KiB on, and for clients that take it; with grpcio for all responses and clients. It costs CPU time, "
+            "most where there is little to save. Compressed requests are always taken.",
+        ),
+    ] = "none"
+
+    # Connections
+    max_connections: Annotated[
+        int,
+        about(
+            "connections",
+            "Open connections.",
+            "A further one is closed at once. auto: as many as hold a quarter of the memory limit at worst, at most 10000; "
+            "`inferd config` says how many.",
+            ge=0,
+            le=1_000_000,
+            words={"auto": 0},
+        ),
+    ] = 0
+    max_concurrent_streams: Annotated[int, about("connections", "Open requests of one connection.", ge=1, le=1_000_000)] = 512
+    max_total_streams: Annotated[
+        int,
+        about(
+            "connections",
+            "Open requests of all connections together.",
+            "A connection with 16 open requests may use whatever the others leave free; one more is rejected (REFUSED_STREAM). auto: as "
+            "many as take 1/16 of the memory limit, at most 100000. Native transport.",
+            ge=0,
+            le=100_000_000,
+            words={"auto": 0},
+        ),
+    ] = 0
+    max_stream_requests: Annotated[
+        int,
+        about(
+            "connections",
+            "Requests in flight on one stream of ModelStreamInfer.",
+            "While there are so many, the server does not read the stream.",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 256
+    handshake_timeout_s: Annotated[int, about("connections", "Longest TLS handshake.", "A longer one is cut off.", ge=1, le=600)] = 10
+    keepalive_s: Annotated[
+        int,
+        about(
+            "connections",
+            "The server sends a PING to a client that was silent this long.",
+            "It keeps silent connections open in networks that forget them, often after 4 minutes.",
+            ge=0,
+            le=86_400,
+            words={"off": 0},
+        ),
+    ] = 120
+    keepalive_timeout_s: Annotated[
+        int, about("connections", "The server closes a connection whose client leaves that PING unanswered this long.", ge=1, le=86_400)
+    ] = 20
+    max_connection_idle_s: Annotated[
+        int,
+        about(
+            "connections", "The server sends GOAWAY to a connection without a call for this long.", ge=0, le=31_536_000, words={"off": 0}
+        ),
+    ] = 0
+    max_connection_age_s: Annotated[
+        int,
+        about(
+            "connections",
+            "The server sends GOAWAY to a connection that is this old.",
+            "The age varies by 10 %. Clients then look again where servers are.",
+            ge=0,
+            le=31_536_000,
+            words={"off": 0},
+        ),
+    ] = 0
+    max_connection_age_grace_s: Annotated[
+        int,
+        about(
+            "connections",
+            "Time for the open calls of a connection after GOAWAY.",
+            "Then the server cuts it off. off: as long as they take.",
+            ge=0,
+            le=31_536_000,
+            words={"off": 0},
+        ),
+    ] = 30
+
+    # Memory
+    max_message_bytes: Annotated[int, about("memory", "Largest request; grpcio: and response.", ge=1 * KiB, le=2 * GiB - 1)] = 64 * MiB
+    max_header_bytes: Annotated[int, about("memory", "Largest headers of one request.", ge=1 * KiB, le=16 * MiB)] = 16 * KiB
+    message_memory_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Memory of all messages together.",
+            "It holds requests that come or wait, responses until they are sent, and the metadata of other methods than ModelInfer; with "
+            "grpcio requests alone. Beyond it the server rejects requests until some are answered. auto: a fifth of the memory limit, at "
+            "most 1GiB, and always room for max_message_bytes.",
+            ge=0,
+            le=1024 * TiB,
+            words={"auto": 0},
+        ),
+    ] = 0
+    connection_memory_percent: Annotated[
+        int,
+        about(
+            "memory",
+            "Share of the free message memory that one connection's requests may hold.",
+            "In percent of what others leave free; one request alone may have all of it. Behind a proxy that has one connection for all "
+            "clients: 100. Native transport.",
+            ge=1,
+            le=100,
+        ),
+    ] = 50
+    max_run_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Memory that the runs of one model may take together, beside its weights.",
+            "A run that needs more is rejected. auto: the memory left for models (`inferd config`), divided by workers; in an Engine half "
+            "of the memory limit.",
+            ge=0,
+            le=1024 * TiB,
+            words={"auto": 0},
+        ),
+    ] = 0
+    picture_memory_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Memory of large pictures while preprocess steps decode them.",
+            "It does not count the arrays that they become. A picture that finds no room waits; one alone is always decoded. Pictures "
+            "that take less than 16MiB are not counted: for these each preprocess thread keeps up to 16MiB. The limit is the process's: "
+            "of several engines in one process, the largest counts. auto: 1/16 of the memory limit, at most 1GiB.",
+            ge=0,
+            le=1024 * TiB,
+            words={"auto": 0},
+        ),
+    ] = 0
+    stream_window_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "HTTP/2 flow-control window of one request, before its message has its place.",
+            "So many bytes of a request may come unasked. A larger message gets credit for the rest in order of arrival. Native transport.",
+            ge=16 * KiB,
+            le=1 * GiB,
+        ),
+    ] = 48 * KiB
+    connection_window_bytes: Annotated[
+        int, about("memory", "HTTP/2 flow-control window of one connection.", "Native transport.", ge=65_535, le=1 * GiB)
+    ] = 4 * MiB
+    max_unread_bytes: Annotated[
+        int,
+        about(
+            "memory",
+            "Responses that may wait for a client that does not read.",
+            "It is a connection's limit; beyond it the server rejects the calls. Native transport.",
+            ge=64 * KiB,
+            le=1 * TiB,
+        ),
+    ] = 256 * MiB
+
+    # Slow and hostile clients
+    stall_timeout_s: Annotated[
+        int,
+        about(
+            "abuse",
+            "The server ends a call whose request or response hardly moved for this long.",
+            "min_rate_bytes and min_message_rate_bytes say how little is too little. A client that reads nothing of a connection loses it. "
+            "Native transport.",
+            ge=1,
+            le=86_400,
+        ),
+    ] = 60
+    min_rate_bytes: Annotated[
+        int,
+        about(
+            "abuse",
+            "Least bytes a second of a request or response, on average over stall_timeout_s.",
+            "Native transport.",
+            ge=1,
+            le=1 * GiB,
+        ),
+    ] = 1 * KiB
+    min_message_rate_bytes: Annotated[
+        int,
+        about(
+            "abuse",
+            "Least bytes a second of a request with more than 64KiB.",
+            "Such a request must be whole after stall_timeout_s and one second for each so many of its bytes. Native transport.",
+            ge=1,
+            le=1 * GiB,
+        ),
+    ] = 256 * KiB
+    min_ping_interval_s: Annotated[
+        int,
+        about(
+            "abuse",
+            "Least time between two PINGs of a client.",
+            "It counts while the server sends nothing of the client's calls. Three may come sooner; one more ends the connection "
+            "(too_many_pings). Each DATA, HEADERS or WINDOW_UPDATE frame of the server starts the count again.",
+            ge=0,
+            le=86_400,
+            words={"off": 0},
+        ),
+    ] = 5
+    max_control_frame_rate: Annotated[
+        int,
+        about(
+            "abuse",
+            "Control frames a second of one connection.",
+            "These are PING, SETTINGS, WINDOW_UPDATE, PRIORITY and empty DATA. Ten seconds' worth may come at once, and the replies to one "
+            "second's worth may wait. Frames that calls and their responses need are not counted. Native transport.",
+            ge=10,
+            le=1_000_000,
+        ),
+    ] = 1000
+    max_reset_rate: Annotated[
+        int,
+        about(
+            "abuse",
+            "Streams of one connection that may be reset in a second.",
+            "It counts resets by the client, and by the server for what the client sent. Five seconds' worth may come at once. Native "
+            "transport.",
+            ge=10,
+            le=10_000_000,
+        ),
+    ] = 20_000
+    max_continuation_frames: Annotated[
+        int, about("abuse", "CONTINUATION frames of one header block.", "Native transport.", ge=1, le=1000)
+    ] = 8
+
+    # Shutdown and log
+    drain_timeout_s: Annotated[int, about("operation", "Time that requests get at shutdown.", ge=0, le=86_400, common=True)] = 30
+    lame_duck_s: Annotated[
+        int,
+        about(
+            "operation",
+            "Time between the signal to stop and the drain.",
+            "Health says NOT_SERVING meanwhile, and requests are still answered. Choose as long as load balancers take to notice.",
+            ge=0,
+            le=3600,
+        ),
+    ] = 0
+    pid_file: Annotated[
+        str | None, about("operation", "File that holds the process's number while it serves, for `inferd drain`.", file=True)
+    ] = None
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], about("operation", "Least level in the log.", common=True)] = "info"
+    log_format: Annotated[Literal["text", "json"], about("operation", "Text lines, or JSON objects.", common=True)] = "text"
+
+    def of(self, part: type[P]) -> P:
+        """The settings of a part, with their types."""
+        return cast("P", self)
+
+    def addresses(self, *, grpc: bool = True, http: bool = True) -> list[Address]:
+        """Where to listen for gRPC and REST. grpc: at grpc_port, too. http: at http_port, too."""
+        tls = self.tls_cert is not None
+        own = [Address(self.host, self.grpc_port, tls=tls)] if grpc else []
+        if http and self.http_port >= 0:
+            own.append(Address(self.host, self.http_port, tls=tls, http=True))
+        return [*own, *(parse_listen(text, tls=tls) for text in self.listen)]
+
+    @property
+    def serves_http(self) -> bool:
+        """Whether REST is asked for anywhere."""
+        return any(address.http for address in self.addresses())
+
+    @property
+    def metrics_address(self) -> Address | None:
+        """The address of the metrics port; None: there is none."""
+        return None if self.metrics_port < 0 else Address(self.metrics_host or self.host, self.metrics_port)
