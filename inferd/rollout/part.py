@@ -52,7 +52,7 @@ class RolloutPart(Part):
     """file: None: models stay as they are, and so no rollout begins."""
 
     def __init__(self, rollouts: Rollouts, file: RolloutFile | None = None) -> None:
-        self._rollouts, self._file = rollouts, file
+        self.rollouts, self._file = rollouts, file
         self._control = RolloutControl(rollouts)
 
     def methods(self) -> Mapping[str, Method]:
@@ -62,14 +62,14 @@ class RolloutPart(Part):
         return RolloutPaths(self._control).resources()
 
     def metrics(self) -> Iterable[Table]:
-        return tables_of(self._rollouts.status())
+        return tables_of(self.rollouts.status())
 
     async def start(self) -> None:
         if self._file is not None:
             await asyncio.to_thread(self._file.begin)
 
     async def ready(self) -> None:
-        await self._rollouts.resume()
+        await self.rollouts.resume()
 
     def leave(self) -> None:
-        self._rollouts.close()
+        self.rollouts.close()

@@ -38,11 +38,10 @@ from inferd.serving.systemd import addresses
 from inferd.serving.tls import Tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from socket import socket
 
     from inferd.observe.scrape import ScrapeServer
-    from inferd.part import Method
     from inferd.serving.systemd import Inherited
     from inferd.serving.transport import Transport
 
@@ -100,7 +99,7 @@ class Server:
             check_change=self._access.check_change,
         )
         self._transport = self._make_transport()
-        self._http = self._transport if settings.transport == "native" or not settings.serves_http else self._native({})
+        self._http = self._transport if settings.transport == "native" or not settings.serves_http else self._native()
         self._servers = list(dict.fromkeys([self._transport, self._http]))
         self.parts.add(Connections(self._servers))
         self.parts.add(Credentials(self._access, self._tls, self._access_changed))
@@ -235,17 +234,17 @@ class Server:
 
     def _make_transport(self) -> Transport:
         if self.settings.transport == "native":
-            return self._native(self.parts.methods())
+            return self._native()
         if find_spec("grpc") is None:
             raise StartError("transport: grpcio is not installed; pip install 'inferd[grpcio]'")
         from inferd.serving.grpcio import GrpcioTransport
 
         return GrpcioTransport(self.parts.methods(), self.settings, self.service.reject, self._access, self._tls)
 
-    def _native(self, methods: Mapping[str, Method]) -> Transport:
-        """Without methods it serves REST alone."""
+    def _native(self) -> Transport:
+        """Beside grpcio it serves REST's port, which takes gRPC, too."""
         rest = (self._rest, self.service.rest_infer) if self.settings.serves_http else None
-        return NativeTransport(methods, self.settings, self.service.reject, self._access, self._tls, rest)
+        return NativeTransport(self.parts.methods(), self.settings, self.service.reject, self._access, self._tls, rest)
 
     def _answer(self) -> None:
         """Batches have come from executor threads: their responses go out together."""

@@ -29,7 +29,7 @@ from inferd.config import Settings
 from inferd.engine.provenance import Provenance
 from inferd.errors import StartError
 from inferd.observe.metrics import Exposition, MergedMetrics, Metrics
-from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES, ModelMetrics
+from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
 from inferd.observe.pages import merge
 from inferd.observe.scrape import PAGE_S, PAGES_AT_ONCE
 from inferd.part import Table, counter, durations, gauge
@@ -41,6 +41,7 @@ from inferd.serving.parts.connections import COUNTERS, Connections
 from inferd.serving.parts.credentials import Credentials
 from inferd.serving.parts.health.part import Health
 from inferd.serving.parts.live_settings.part import LiveSettingsPart
+from inferd.serving.parts.models.part import ModelMetrics
 from inferd.serving.service import InferenceService
 from inferd.serving.workers import Supervisor
 from tests.fake_repository import FakeModel, FakeRepository

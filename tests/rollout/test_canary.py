@@ -24,8 +24,8 @@ from inferd.rollout import child_process, evidence
 from inferd.rollout import state as rollout_state
 from inferd.rollout.canary import Canary
 from inferd.rollout.messages import Found
+from inferd.rollout.part import RolloutPart, make
 from inferd.rollout.rpc import MAX_OUTCOMES
-from inferd.serving.models import Models
 from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request
@@ -161,7 +161,7 @@ class TestWhoGetsWhat:
             assert state(caller) == "RUNNING"
             assert versions(caller) == before, "a restart moves nobody"
             assert caller.infer(infer_request("m", {"x": ROWS}, version="1")).model_version == "1"
-            served.on_loop(lambda: served.server.models.rollouts._arms["m"].follow(ramped(served)))
+            served.on_loop(lambda: served.server.parts.of(RolloutPart).rollouts._arms["m"].follow(ramped(served)))
             after = versions(caller)
             assert all(later == "2" for earlier, later in zip(before, after, strict=True) if earlier == "2"), "nobody flips back"
             assert Counter(after)["2"] > Counter(before)["2"]
@@ -182,7 +182,7 @@ class TestWhoGetsWhat:
 def ramped(served: ServerFixture) -> Any:
     import msgspec
 
-    return msgspec.structs.replace(served.server.models.rollouts._table["m"], step=1, share=0.9)
+    return msgspec.structs.replace(served.server.parts.of(RolloutPart).rollouts._table["m"], step=1, share=0.9)
 
 
 def rest(served: ServerFixture, key: str) -> str:
@@ -216,14 +216,15 @@ class TestSeveralProcesses:
             assert set(versions(second)) == {"1", "2"}
 
     @pytest.mark.parametrize(("workers", "processes"), [(0, 1), (1, 1), (3, 3)])
-    def test_a_worker_knows_how_many_decide(self, workers: int, processes: int) -> None:
-        settings = Settings(models=("m",), model_control="none", workers=workers)
-        nothing: Any = None  # is used by what is loaded alone
-        assert Models(settings, nothing, nothing, lambda: None).rollouts.processes == processes
+    async def test_a_worker_knows_how_many_decide(self, workers: int, processes: int) -> None:
+        given: Any = SimpleNamespace(settings=Settings(workers=workers), repository=None, lifecycle=None, state_file=lambda name: None)
+        made = make(given)
+        assert isinstance(made, RolloutPart)
+        assert made.rollouts.processes == processes
 
     def test_each_asks_for_stronger_evidence(self, caller: Caller, served: ServerFixture) -> None:
         """Three quarters of 1/20 are for errors: 1 : 26.7 in one process."""
-        served.on_loop(lambda: setattr(served.server.models.rollouts, "processes", 3))
+        served.on_loop(lambda: setattr(served.server.parts.of(RolloutPart).rollouts, "processes", 3))
         start(caller, **QUIET)
         until(lambda: any("evidence that 1 of 80 versions at the limit" in each.explanation for each in status(caller).evidence))
 
@@ -299,7 +300,7 @@ class TestDecisions:
     def test_a_rollback_waits_for_no_load(self, caller: Caller, served: ServerFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         """The loader's thread is busy with another model: the label `canary` goes later."""
         start(caller, **QUIET)
-        monkeypatch.setattr(served.server.models.rollouts.lifecycle, "label", lambda *_: Future())
+        monkeypatch.setattr(served.server.parts.of(RolloutPart).rollouts.lifecycle, "label", lambda *_: Future())
         assert end(caller, "RollBack").state == options.ROLLED_BACK
         assert set(versions(caller)) == {"1"}
 
@@ -335,7 +336,7 @@ class TestDecisions:
         outcomes = [options.Outcome(request_id=f"r{number}", good=False) for number in range(3)]
         request = options.ReportOutcomesRequest(model_name="m", outcomes=outcomes)
         assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 3
-        outcome = served.server.models.rollouts._arms["m"]._policy.seen.excess["outcome"]
+        outcome = served.server.parts.of(RolloutPart).rollouts._arms["m"]._policy.seen.excess["outcome"]
         until(lambda: outcome.candidate_count + outcome.stable_count == 3)
         counted = np.asarray(outcome.open)[[0, 2]].sum(axis=0)
         assert sorted(counted[counted > 0]) == [1, 2]
@@ -345,7 +346,7 @@ class TestDecisions:
         start(caller, outcome=0.05, **QUIET)
         request_id = 100_000 * "x"
         caller.infer(infer_request("m", {"x": ROWS}, id=request_id))
-        arm = served.server.models.rollouts._arms["m"]
+        arm = served.server.parts.of(RolloutPart).rollouts._arms["m"]
         until(lambda: [len(each) for each in arm._arms] == [16])
         request = options.ReportOutcomesRequest(model_name="m", outcomes=[options.Outcome(request_id=request_id, good=True)])
         assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 1
@@ -401,7 +402,7 @@ class TestJudged:
 def test_keys_are_units_of_evidence(caller: Caller, served: ServerFixture) -> None:
     """By the header of each transport."""
     start(caller, **QUIET)
-    arm = served.server.models.rollouts._arms["m"]
+    arm = served.server.parts.of(RolloutPart).rollouts._arms["m"]
     versions(caller)
     rest(served, KEYS[0])
     arms = (arm._stable.tally, arm._candidate.tally)
@@ -532,7 +533,7 @@ class TestBadInput:
         assert versions(caller, KEYS[:1]) == ["1"]
 
     def test_outcomes_of_several_processes(self, caller: Caller, served: ServerFixture) -> None:
-        served.on_loop(lambda: setattr(served.server.models.rollouts, "processes", 2))
+        served.on_loop(lambda: setattr(served.server.parts.of(RolloutPart).rollouts, "processes", 2))
         assert "guards: outcome: expected a server of one process, got 2" in self.rejected(caller, outcome=0.05)
 
     def test_a_mean_of_whole_numbers(self, caller: Caller, folder: Path) -> None:

@@ -18,6 +18,7 @@ from inferd import pace
 from inferd.protocol import options
 from inferd.rollout import child_process, mirror, shadow
 from inferd.rollout.mirror import Mirror
+from inferd.rollout.part import RolloutPart
 from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request, outputs_of, status_of
@@ -102,7 +103,7 @@ def caller(served: ServerFixture) -> Iterator[Caller]:
 
 
 def mirror_of(served: ServerFixture, name: str) -> Mirror:
-    found = served.server.models.rollouts._arms[name]._mirror  # type: ignore[attr-defined]
+    found = served.server.parts.of(RolloutPart).rollouts._arms[name]._mirror  # type: ignore[attr-defined]
     assert isinstance(found, Mirror)
     return found
 
