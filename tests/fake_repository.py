@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from inferd._core.metrics.histogram import Statistics
 from inferd.engine.contract import Contract
+from inferd.engine.entry import Loads
 from inferd.engine.labels import Table
 from inferd.engine.provenance import Provenance
-from inferd.engine.repository import Loads
 from inferd.errors import InvalidArgument, NotFound, Unavailable
 from inferd.protocol import inference
 

@@ -296,10 +296,11 @@ def _models(settings: Settings) -> Iterator[Finding]:
                 f"{model.name} version {model.version}",
                 f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}; {model.config.inferd.batching_reason}",
             )
-        for name, why in repository.skipped.items():
-            yield Finding(area, name, "cannot be served", missing=True, note=why)
-        for (name, version), why in repository.broken.items():
-            yield Finding(area, f"{name} version {version}", "cannot be served", missing=True, note=why)
+        for entry in repository.entries():
+            broken = {f" version {version}": why for version, why in entry.broken.items()} if entry.models else {"": entry.skipped}
+            for which, why in broken.items():
+                if why:
+                    yield Finding(area, f"{entry.name}{which}", "cannot be served", missing=True, note=why)
         for model in repository.models():
             yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
         yield Finding("memory", "all models", _memory_of_all(repository.models(), settings))

@@ -117,7 +117,7 @@ class Lifecycle:
 
     paths: where models lie. look_at_stores(): before a load that a client asks for, brings what has changed in the stores that paths were
     fetched from, and returns those that could not be read, with why. on_loop(function): calls it on the event loop's thread and returns
-    its result; changed(): called there when a version's state has changed. giving_back(): what is freed inside goes back to the system.
+    its result. giving_back(): what is freed inside goes back to the system.
     begin(): called first on the loader's thread. label_file: where labels are kept. memory_bytes: what models in memory may hold without
     their runs; 0: no limit, and each model is loaded as soon as it is there.
     """
@@ -128,7 +128,6 @@ class Lifecycle:
         paths: Sequence[str | Path | Root],
         *,
         on_loop: Callable[[Callable[[], Any]], Any],
-        changed: Callable[[], None] = lambda: None,
         giving_back: Callable[[], AbstractContextManager[object]] = nullcontext,
         begin: Callable[[], object] = lambda: None,
         label_file: LabelFile | None = None,
@@ -137,7 +136,7 @@ class Lifecycle:
         self.repository = repository
         self.roots = as_roots(paths)
         self.look_at_stores: Callable[[], Mapping[Path, str]] = dict
-        self._on_loop, self._changed, self._giving_back, self._begin = on_loop, changed, giving_back, begin
+        self._on_loop, self._giving_back, self._begin = on_loop, giving_back, begin
         self._wishes: dict[str, Wish] = {}
         self._overlays: dict[str, Overlay] = {}  # models that clients sent, instead of what lies below the paths
         self._label_file = label_file or LabelFile(None)
@@ -280,7 +279,7 @@ class Lifecycle:
             concerned = sent is None if found is None else find_place([root for root in self.roots if root.path == path], name) is not None
             if concerned:
                 raise FailedPrecondition(f"failed to load '{name[:100]}': {why}")
-        offered = self.repository.offered(name)
+        offered = self.repository[name].offered
         overlay = None if sent is None else sent(found)
         place = found if overlay is None else overlay.place
         if place is None:
@@ -290,9 +289,9 @@ class Lifecycle:
         except BaseException:
             if overlay is not None:
                 overlay.folder.cleanup()
-                if offered and not self.repository.serving(name):
+                if offered and not self.repository[name].serving:
                     self._call(partial(self.repository.offer, name, offered))  # its own files are as good as before
-            if found is None and name not in self._overlays and not self.repository.versions(name):
+            if found is None and name not in self._overlays and not self.repository[name].versions:
                 self._call(partial(self.repository.forget, name))  # there is nothing that could be tried again
             raise
         self._keep(name, overlay)
@@ -309,21 +308,21 @@ class Lifecycle:
             raise NotFound(f"failed to load '{name}': it has no version {version}")
         self._wishes[name] = wish
         if why := self._bring(place):
-            if before is None and not self.repository.serving(name):
+            if before is None and not self.repository[name].serving:
                 del self._wishes[name]
             raise FailedPrecondition(f"failed to load '{name}': {why}")
 
     def _demand(self, name: str) -> Sequence[threading.Thread]:
         why = ""
-        while offered := self.repository.offered(name):  # still: it was not loaded or unloaded meanwhile
+        while offered := self.repository[name].offered:  # still: it was not loaded or unloaded meanwhile
             place = self.place(name)
             if place is None or not {*offered} & {*place.files}:
                 why = self._failed(name, 0, StartError("its files are gone"))
             else:
                 why = self._bring(place, only=offered)
-            if self.repository.offered(name) == offered:
+            if self.repository[name].offered == offered:
                 break  # where a new version is broken, the earlier ones are offered now
-        if why and not self.repository.serving(name):
+        if why and not self.repository[name].serving:
             raise FailedPrecondition(f"failed to load '{name}': {why}")
         return ()
 
@@ -346,8 +345,8 @@ class Lifecycle:
             self._overlays[name] = overlay
 
     def _unload(self, name: str, version: int | None) -> Sequence[threading.Thread]:
-        serving = self.repository.versions(name)
-        if not (serving or self.repository.knows(name)):
+        serving = self.repository[name].versions
+        if not (serving or any(self.repository[name].index({}))):
             raise NotFound(f"failed to unload {shown(name)}: there is no such model")
         if version is not None and version not in serving:
             raise NotFound(f"failed to unload '{name}': version {version} is not loaded")
@@ -375,7 +374,7 @@ class Lifecycle:
     def _label(self, name: str, label: str, version: int, only_new: bool) -> Sequence[threading.Thread]:
         if not version:
             return self._move_labels(name, lambda table: removed(table, name, label))
-        if not self.repository.versions(name):
+        if not self.repository[name].versions:
             raise NotFound(f"label: model {shown(name)} is not loaded")
         return self._move_labels(
             name, lambda table: table if only_new and label in table.get(name, {}) else moved(table, name, label, version)
@@ -423,7 +422,7 @@ class Lifecycle:
         if missing := named - set(there):
             has = ", ".join(map(str, there[-SHOWN_NAMES:])) or "none"
             raise NotFound(f"label: model '{name}' has no version {min(missing)}; it has {has}")
-        serving = set(self.repository.serving(name))
+        serving = set(self.repository[name].serving)
         if place is not None and named - serving and (why := self._bring(place, named | serving)):
             raise FailedPrecondition(f"the label stays where it is: {why}")
 
@@ -447,7 +446,7 @@ class Lifecycle:
         except (ConfigError, StartError) as error:
             log.error("%s; the models that are loaded go on serving", error)
             raise
-        known = self.repository.names() | self.repository.on_demand | set(self.repository.loads)
+        known = {entry.name for entry in self.repository.entries() if entry.models or entry.offered or entry.loads}
         for name in sorted({*found, *failed, *known} if names is None else names):
             if self._stopping:
                 break
@@ -459,13 +458,13 @@ class Lifecycle:
             elif name in known:
                 log.info("model '%s' is no longer there: it is unloaded", name, extra=event("model_removed", model=name))
                 self._wishes.pop(name, None)
-                self._swap(name, [], set(self.repository.serving(name)))
+                self._swap(name, [], set(self.repository[name].serving))
                 self._call(partial(self.repository.forget, name))
         return ()
 
     def _take(self, place: Place) -> None:
         """Files or labels of a model have come or changed: loads what serves, where there is no limit on memory; else offers it."""
-        if not self._memory_bytes or self.repository.serving(place.name):
+        if not self._memory_bytes or self.repository[place.name].serving:
             try:
                 self._bring(place)
             except ResourceExhausted as error:
@@ -476,7 +475,7 @@ class Lifecycle:
         except (ConfigError, StartError) as error:
             self._failed(place.name, 0, error)
             return
-        earlier = [version for version in self.repository.offered(place.name) if version in place.files and version not in wanted]
+        earlier = [version for version in self.repository[place.name].offered if version in place.files and version not in wanted]
         self._call(partial(self.repository.offer, place.name, wanted, earlier))
         self._call(partial(self.repository.found, place.name, place.files, sorted(set(place.files) - set(wanted)), all_versions(place)))
 
@@ -493,7 +492,7 @@ class Lifecycle:
         fails, those that serve go on. Returns why, for clients. also: versions that are to be served whatever else is asked for. only:
         no others, if there are some of them."""
         name, repository, loader = place.name, self.repository, self.repository.loader
-        serving = repository.serving(name)
+        serving = repository[name].serving
         try:
             selected = self._select(place, {*also, *only})
             wanted = {version for version, _ in selected.versions}
@@ -503,7 +502,7 @@ class Lifecycle:
             if missing:
                 self._make_room(place, wanted)
         except (ConfigError, StartError) as error:
-            unserved = [each for each in repository.unserved(name) if each in place.files]
+            unserved = [each for each in repository[name].unserved if each in place.files]
             self._call(partial(repository.found, name, place.files, unserved, all_versions(place)))
             return self._failed(name, 0, error)
         unserved = sorted(set(place.files) - wanted)
@@ -517,12 +516,12 @@ class Lifecycle:
                 self._check_fits(loaded, serving)
             except Exception as error:
                 failed = self._failed(name, version, error)
-        retired = set() if failed else set(repository.versions(name)) - wanted
+        retired = set() if failed else set(repository[name].versions) - wanted
         if self._stopping:
             for model in loaded:
                 model.close()
             raise _stops()
-        settled = repository.is_settled(name, place.files, unserved)
+        settled = repository[name].is_settled(place.files, unserved)
         if loaded or retired or not (failed or settled):
             self._swap(name, loaded, retired, whole=not failed)
         if loaded or retired or not settled:
@@ -579,7 +578,7 @@ class Lifecycle:
 
     def _failed(self, name: str, version: int, error: Exception) -> str:
         """Says so in the log and the index, and returns why, for clients."""
-        serving = sorted(self.repository.serving(name))
+        serving = sorted(self.repository[name].serving)
         stays = f"; version {', '.join(map(str, serving))} goes on serving" if serving else ""
         which = f"model '{name}' version {version}" if version else f"model '{name}'"
         fields = event("model_load_failed", model=name, **({"version": version} if version else {}))
@@ -593,7 +592,7 @@ class Lifecycle:
         """Returns the threads on which versions leave."""
         leaving = self._call(partial(self.repository.swap, name, loaded, retired, whole=whole))
         if loaded or leaving:
-            serves = ", ".join(map(str, sorted(self.repository.serving(name)))) or "none"
+            serves = ", ".join(map(str, sorted(self.repository[name].serving))) or "none"
             again = {model.version for model in loaded} & {model.version for model in leaving}
             parts = [f"{'the earlier load of ' if model.version in again else ''}version {model.version}" for model in leaving]
             said = f"; {' and '.join(parts)} drains" if parts else ""
@@ -617,7 +616,7 @@ class Lifecycle:
             with self._giving_back():
                 if not model.close():
                     return  # a run that does not end keeps its model
-                self._call(partial(self.repository.gone, id(model)))
+                self._call(partial(self.repository.gone, model.name, id(model)))
                 del model
             took_s = time.monotonic() - began_s
             log.info("%s is unloaded, after %.2f s", which, took_s, extra=event("model_unloaded", **fields))
@@ -627,14 +626,8 @@ class Lifecycle:
             log.exception("%s could not be unloaded", which)
 
     def _call(self, function: Callable[[], Result]) -> Result:
-        """On the loop; those who follow the state of models are told."""
-
-        def call() -> Result:
-            result = function()
-            self._changed()
-            return result
-
-        found: Result = self._on_loop(call)
+        """On the loop."""
+        found: Result = self._on_loop(function)
         return found
 
 

@@ -138,7 +138,7 @@ class Canary:
             before = versions_of(repository.labels, rollout.model).get(CANARY, 0)
             self._before = 0 if before == rollout.candidate else before
             await self._label(rollout.candidate)
-            self._check(repository.serving(rollout.model))
+            self._check(repository[rollout.model].serving)
         if self._shadow is not None:
             await self._begin_shadow(self._shadow)
         self._is_there = not resumed
@@ -334,12 +334,12 @@ class Canary:
 
     def _broken(self) -> str:
         """Why the candidate could not be loaded; '' while it may be."""
-        why = self._site.repository.why_broken(self._rollout.model, self._rollout.candidate)
+        why = self._site.repository[self._rollout.model].broken.get(self._rollout.candidate, "")
         return f"version {self._rollout.candidate} takes no requests: {why}" if why else ""
 
     def _watch(self) -> None:
         """Counts at the models that serve now: a reload makes others."""
-        serving = self._site.repository.serving(self._rollout.model)
+        serving = self._site.repository[self._rollout.model].serving
         self._stable.watch(serving.get(self._rollout.stable))
         self._candidate.watch(serving.get(self._rollout.candidate))
 

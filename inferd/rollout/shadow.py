@@ -54,7 +54,7 @@ class Shadow:
             raise InvalidArgument(f"guards: expected some of {', '.join(GUARDS)} for a shadow, got {unknown[0][:64]!r}")
         if wrong := [name for name, limit in self._rollout.guards.items() if not 0 < limit < 1]:
             raise InvalidArgument(f"guards: {wrong[0]}: expected a number between 0 and 1, got {self._rollout.guards[wrong[0]]:g}")
-        model = self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        model = self._site.repository[self._rollout.model].serving.get(self._rollout.stable)
         if "mean" in self._rollout.guards and model is not None and not floats_of(model.signature.output_specs):
             raise InvalidArgument(f"guards: mean: model '{self._rollout.model}' has no output of floats; leave this guard out")
         place = await asyncio.to_thread(self._site.lifecycle.place, self._rollout.model)
@@ -156,7 +156,7 @@ class Shadow:
 
     def _follow_model(self) -> None:
         """The stable version may be loaded again, or leave memory, meanwhile."""
-        model = None if self._ended else self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        model = None if self._ended else self._site.repository[self._rollout.model].serving.get(self._rollout.stable)
         if model is self._tapped:
             return
         if self._tapped is not None:
@@ -169,7 +169,7 @@ class Shadow:
         """Why the candidate cannot run beside the stable version, once that is known; ''."""
         if self._mirror is not None and self._mirror.too_large:
             return self._mirror.too_large[:MAX_WHY]
-        mirror, model = self._mirror, self._tapped or self._site.repository.serving(self._rollout.model).get(self._rollout.stable)
+        mirror, model = self._mirror, self._tapped or self._site.repository[self._rollout.model].serving.get(self._rollout.stable)
         if self._checked or mirror is None or not mirror.ready.done():
             return ""
         if (error := mirror.ready.exception()) is not None:

@@ -50,9 +50,7 @@ def _folders(settings: Settings) -> list[Path]:
 
 
 class Models:
-    """changed(): called on the loop when the state of a version has changed."""
-
-    def __init__(self, settings: Settings, repository: Repository, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, repository: Repository, loop: asyncio.AbstractEventLoop) -> None:
         self._settings, self._repository, self._loop = settings, repository, loop
         self._mode = control_mode(settings)
         self._labels = LabelFile(self.state_file(FILE))
@@ -64,7 +62,6 @@ class Models:
                 repository,
                 [],
                 on_loop=self._on_loop,
-                changed=changed,
                 giving_back=giving_back,
                 begin=watch_heap,
                 label_file=self._labels,
@@ -115,7 +112,7 @@ class Models:
         if self._lifecycle is not None:
             self._lifecycle.roots = roots
             self._labels.begin()
-            self._repository.labels = self._labels.read()
+            self._repository.label(self._labels.read())
             self._repository.loader.contracts = Contracts(_contract_file(self._settings))
         if self._mode == "explicit":
             remove_left_folders()

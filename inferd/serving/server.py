@@ -19,7 +19,7 @@ from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
 from inferd.config import Address, Settings, without_secrets
 from inferd.engine.planner import Host
-from inferd.engine.repository import Repository
+from inferd.engine.repository import Change, Event, Repository
 from inferd.errors import ConfigError, StartError
 from inferd.serving.access import Access, is_local, warn_of_open
 from inferd.serving.budget import settled
@@ -86,7 +86,7 @@ class Server:
         self.repository = Repository(
             fitted, schedule=self.loop.call_soon, deliver=self._delivery.put, host=host, on_model_error=settings.on_model_error
         )
-        self.models = Models(settings, self.repository, self.loop, self._changed)
+        self.models = Models(settings, self.repository, self.loop)
         self.service = InferenceService(self.repository, self.models.on_demand)
         self._access = Access(settings)
         self._tls = Tls(settings) if settings.tls_cert is not None else None
@@ -103,7 +103,7 @@ class Server:
         self._servers = list(dict.fromkeys([self._transport, self._http]))
         self.parts.add(Connections(self._servers))
         self.parts.add(Credentials(self._access, self._tls, self._access_changed))
-        self.repository.before_start += [part.starting for part in self.parts]
+        self.repository.subscribe(self._heard)
         self.fixed = self._transport.fixed
         self._flushes = [server.flush for server in self._servers]
         self._scrapes: ScrapeServer | None = None
@@ -197,6 +197,13 @@ class Server:
         self.ready, self._leaving = False, True
         self._changed()
 
+    def _heard(self, change: Change) -> None:
+        if change.event is Event.STARTING and change.model is not None:
+            for part in self.parts:
+                part.starting(change.model)
+        else:
+            self._changed()
+
     def _changed(self) -> None:
         for part in self.parts:
             part.changed()
@@ -254,8 +261,7 @@ class Server:
 
     def _expire(self) -> None:
         """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for or that take too long."""
-        if self.repository.expire(time.monotonic_ns()):
-            self._changed()
+        self.repository.expire(time.monotonic_ns())
         if self._hung is not None and self.repository.hung:
             self._hung()
         self._garbage.look(time.monotonic())

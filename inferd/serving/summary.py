@@ -41,10 +41,11 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 def summaries(repository: Repository) -> list[ModelSummary]:
     """All models: those in memory, those on demand, those that were skipped, also as a version of a model that is served."""
-    skipped = [ModelSummary(name, error=why) for name, why in repository.skipped.items()]
-    skipped += [ModelSummary(name, version, error=why) for (name, version), why in repository.broken.items()]
+    entries = repository.entries()
+    skipped = [ModelSummary(entry.name, error=entry.skipped) for entry in entries if entry.skipped]
+    skipped += [ModelSummary(entry.name, version, error=why) for entry in entries if entry.models for version, why in entry.broken.items()]
     on_demand = [ModelSummary(name, on_demand=True) for name in sorted(repository.on_demand)]
-    return [*(_summary(model, repository.unserved(model.name)) for model in repository.models()), *on_demand, *skipped]
+    return [*(_summary(model, repository[model.name].unserved) for model in repository.models()), *on_demand, *skipped]
 
 
 def _summary(model: Model, unserved: Sequence[int]) -> ModelSummary:

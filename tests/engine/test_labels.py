@@ -118,10 +118,10 @@ def test_requests_follow_a_label(world: World) -> None:
     assert world.reasons() == {"1": "label stable", "2": ""}
     world.life.label("m", "stable", 2).result(LIMIT_S)
     assert infer(world.repository, "m", "stable", 3) == 6
-    assert sorted(world.repository.serving("m")) == [2], "nobody asks for version 1 any more"
+    assert sorted(world.repository["m"].serving) == [2], "nobody asks for version 1 any more"
     world.life.roll_back("m", "stable").result(LIMIT_S)
     assert infer(world.repository, "m", "stable", 3) == 3
-    assert sorted(world.repository.serving("m")) == [1, 2]
+    assert sorted(world.repository["m"].serving) == [1, 2]
     world.life.label("m", "stable", 0).result(LIMIT_S)
     with pytest.raises(InvalidArgument, match=r"a label of the model, or nothing for the newest: .* 'stable'"):
         world.repository.lookup("m", "stable")
@@ -133,7 +133,7 @@ def test_labels_are_there_after_a_restart(world: World, tmp_path: Path) -> None:
     world.start()
     world.life.label("m", "stable", 1).result(LIMIT_S)
     again = World(world.folder)
-    again.repository.labels = LabelFile(tmp_path / "state" / "labels.json").read()
+    again.repository.label(LabelFile(tmp_path / "state" / "labels.json").read())
     again.repository.load(world.folder)
     assert [infer(again.repository, "m", version, 3) for version in ("stable", "", "2")] == [3, 3, 6]
     again.repository.close()
@@ -144,7 +144,7 @@ def test_a_broken_version_keeps_its_label_at_the_start(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.write("m", 1, b"half")
     world.write("m", 2, DOUBLED)
-    world.repository.labels = {"m": {"stable": Label(1)}}
+    world.repository.label({"m": {"stable": Label(1)}})
     world.start()
     assert infer(world.repository, "m", "2", 3) == 6
     for version in ("", "stable"):
@@ -253,7 +253,7 @@ def test_a_damaged_stable_stops_requests_without_a_version(world: World, tmp_pat
     path = tmp_path / "state" / "labels.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(f'{{"m": {labels}}}')
-    world.repository.labels = LabelFile(path).read()
+    world.repository.label(LabelFile(path).read())
     world.repository.load([tmp_path / "models"])
     with pytest.raises(Unavailable, match="label 'stable' of model 'm' cannot be read"):
         world.repository.lookup("m", "")

@@ -27,7 +27,7 @@ from inferd.engine.model import Model
 from inferd.engine.overlay import Overlay
 from inferd.engine.places import Place, find_places
 from inferd.engine.planner import Host
-from inferd.engine.repository import Repository
+from inferd.engine.repository import Change, Event, Repository
 from inferd.errors import ConfigError, FailedPrecondition, InferdError, NotFound, ResourceExhausted, StartError, Unavailable
 from tests import models
 from tests.engine.test_model import submit
@@ -45,18 +45,18 @@ class World:
 
     def __init__(self, folder: Path, label_file: LabelFile | None = None, memory_bytes: int = 0) -> None:
         self.folder, self.on_demand = folder, memory_bytes > 0
-        self.changes = 0
+        self.changes: list[Change] = []
         self.given_back = threading.Event()
         self.repository = Repository(deliver=Batch.deliver, host=Host(1, 1), on_model_error="skip")
         self.life = Lifecycle(
             self.repository,
             [folder],
             on_loop=self._on_loop,
-            changed=self._changed,
             giving_back=self._giving_back,
             label_file=label_file,
             memory_bytes=memory_bytes,
         )
+        self.repository.subscribe(self._heard)
         self._loop = threading.RLock()
 
     def _on_loop(self, function: Callable[[], Any]) -> Any:
@@ -68,8 +68,8 @@ class World:
         yield
         self.given_back.set()
 
-    def _changed(self) -> None:
-        self.changes += 1
+    def _heard(self, change: Change) -> None:
+        self.changes.append(change._replace(model=None))  # which is to be freed
 
     def start(self) -> World:
         self.repository.load(self.life.roots, on_demand=self.on_demand)
@@ -136,7 +136,8 @@ def test_a_new_version_takes_over_and_the_old_one_is_freed(world: World) -> None
     assert world.given_back.wait(LIMIT_S)
     assert world.index() == [("m", "1", "UNAVAILABLE"), ("m", "2", "READY")]
     assert world.reasons()["1"] == "unloaded"
-    assert world.changes
+    assert [each.event for each in world.changes if each.version == 1] == [Event.STARTING, Event.STARTED, Event.LEAVING, Event.GONE]
+    assert [each.event for each in world.changes if each.version == 2] == [Event.LOADING, Event.STARTING, Event.STARTED]
     shutil.rmtree(world.folder / "m" / "1")
     world.compare()
     assert world.index() == [("m", "2", "READY")]
@@ -161,14 +162,14 @@ def test_a_load_beside_requests_leaves_cores_to_them(world: World, monkeypatch: 
 def test_files_that_hold_the_same_are_not_loaded_again(world: World) -> None:
     file = world.write("m", 1, IDENTITY)
     world.start()
-    model, changes = world.repository.lookup("m", ""), world.changes
+    model, changes = world.repository.lookup("m", ""), len(world.changes)
     world.compare()
     file.unlink()
     file.write_bytes(IDENTITY)
     world.compare()
     world.load("m")
     assert world.repository.lookup("m", "") is model
-    assert world.changes == changes
+    assert len(world.changes) == changes
     file.write_bytes(DOUBLED)
     world.compare("m")
     assert infer(world.repository, "m", value=3) == 6
@@ -195,14 +196,14 @@ def test_one_version_alone(world: World) -> None:
     world.write("m", 3, DOUBLED)
     world.start()
     world.load("m", 1)
-    assert sorted(world.repository.serving("m")) == [1, 3]
+    assert sorted(world.repository["m"].serving) == [1, 3]
     world.compare()
-    assert sorted(world.repository.serving("m")) == [1, 3], "files that change do not undo what was asked for"
+    assert sorted(world.repository["m"].serving) == [1, 3], "files that change do not undo what was asked for"
     world.unload("m", 3)
-    assert sorted(world.repository.serving("m")) == [1]
+    assert sorted(world.repository["m"].serving) == [1]
     assert world.repository.lookup("m", "").version == 1
     world.load("m")
-    assert sorted(world.repository.serving("m")) == [3], "as the version policy says"
+    assert sorted(world.repository["m"].serving) == [3], "as the version policy says"
 
 
 # ---- loads that fail -----------------------------------------------------------------------------------------------
@@ -217,14 +218,14 @@ def test_a_load_that_fails_leaves_the_old_version_and_says_why(world: World, cap
     assert world.index() == [("m", "1", "READY"), ("m", "2", "UNAVAILABLE")]
     assert world.reasons()["2"].startswith("the last load failed: model 'm' cannot be loaded")
     assert str(world.folder) not in world.reasons()["2"]
-    assert world.repository.loads["m"] == (1, True)
+    assert world.repository["m"].loads == (1, True)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.getMessage().startswith("model 'm' version 2 was not loaded: ")
     assert record.getMessage().endswith("; version 1 goes on serving")
     file.write_bytes(DOUBLED)
     world.compare()
     assert infer(world.repository, "m", value=3) == 6
-    assert world.repository.loads["m"] == (1, False)
+    assert world.repository["m"].loads == (1, False)
     assert world.reasons()["2"] == ""
 
 
@@ -240,7 +241,7 @@ def test_a_broken_file_in_place_of_the_one_that_serves(world: World) -> None:
     file.write_bytes(IDENTITY)
     world.load("m")
     assert world.reasons() == {"1": ""}
-    assert world.repository.loads["m"] == (1, False)
+    assert world.repository["m"].loads == (1, False)
 
 
 def test_a_model_of_which_nothing_serves(world: World) -> None:
@@ -280,7 +281,7 @@ def test_a_version_that_does_not_fit(world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(world.life._room, "check", check)
     with pytest.raises(FailedPrecondition, match="it has 5 MiB"):
         world.load("m")
-    assert sorted(world.repository.serving("m")) == [1]
+    assert sorted(world.repository["m"].serving) == [1]
 
 
 def test_a_configuration_that_contradicts_the_graph(world: World) -> None:
@@ -337,7 +338,7 @@ def test_a_version_folder_without_files_is_no_version_yet(world: World) -> None:
     (world.folder / "m" / "2").rmdir()
     world.compare()
     assert (world.index(), world.reasons()) == ([("m", "1", "READY")], {"1": ""})
-    assert "m" not in world.repository.loads
+    assert world.repository["m"].loads is None
 
 
 @pytest.mark.parametrize("broken", ["model.onnx", "config.pbtxt"])
@@ -441,8 +442,8 @@ def test_an_unload_lets_what_waits_and_runs_come_to_its_end(world: World) -> Non
     model = made([backend])
     world.write("double", 1, DOUBLED)
     world.repository.load_places([])
-    world.repository._models = [model]
-    world.repository._list_ready()
+    world.repository._entry(model.name).models = (model,)
+    world.repository._routing.fill()
     world.life.start()
     running = submit(model, 1)
     backend.wait_for_run()
@@ -572,15 +573,15 @@ def test_models_without_files_are_forgotten(world: World, tmp_path: Path) -> Non
     with pytest.raises(FailedPrecondition):
         load(b"half").result(LIMIT_S)
     assert world.index() == [("m", "1", "READY")]
-    assert list(world.repository.loads) == []
+    assert not any(entry.loads for entry in world.repository.entries())
     load(DOUBLED).result(LIMIT_S)
     with pytest.raises(FailedPrecondition):
         load(b"half").result(LIMIT_S)
     assert world.index() == [("m", "1", "READY"), ("sent", "1", "READY")]
-    assert world.repository.loads["sent"].failing
+    assert world.repository["sent"].loads.failing
     world.unload("sent")
     assert world.index() == [("m", "1", "READY")]
-    assert list(world.repository.loads) == []
+    assert not any(entry.loads for entry in world.repository.entries())
 
 
 def test_orders_are_left_quickly(world: World, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -614,7 +615,7 @@ def test_what_is_loaded_while_the_server_stops_serves_nothing(world: World, gate
     with pytest.raises(InferdError, match="the server stops"):
         waiting.result(LIMIT_S)
     assert world.life.stop(LIMIT_S)
-    assert not world.repository.serving("slow")
+    assert not world.repository["slow"].serving
 
 
 @pytest.mark.parametrize("entry", ["2024/", "model.onnx", "config.toml", "config.pbtxt", "2024/model.onnx"])

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from inferd.engine import lifecycle
+from inferd.engine.entry import ON_DEMAND
 from inferd.engine.labels import LabelFile
 from inferd.engine.overlay import Overlay
-from inferd.engine.repository import ON_DEMAND
 from inferd.engine.room import SESSION_BYTES
 from inferd.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 from tests import models
@@ -69,8 +69,8 @@ def test_a_model_that_has_something_to_do_stays(world: World, monkeypatch: pytes
     busy = made([backend])
     busy.memory_bytes = TWO_MODELS - SESSION_BYTES
     world.start()
-    world.repository._models = [busy]
-    world.repository._list_ready()
+    world.repository._entry(busy.name).models = (busy,)
+    world.repository._routing.fill()
     running = submit(busy, 1)
     backend.wait_for_run()
     monkeypatch.setattr(lifecycle, "ROOM_WAIT_S", 0.0)
@@ -78,7 +78,7 @@ def test_a_model_that_has_something_to_do_stays(world: World, monkeypatch: pytes
         demand(world, "a")
     assert caught.value.retry_after_ns
     assert world.repository.is_on_demand("a", ""), "it may be asked for again"
-    assert "a" not in world.repository.loads
+    assert world.repository["a"].loads is None
     monkeypatch.setattr(lifecycle, "ROOM_WAIT_S", LIMIT_S)
     waits = world.life.demand("a")
     backend.release()
@@ -102,7 +102,7 @@ def test_a_load_that_fails_is_told_and_not_tried_again_until_the_files_change(wo
     assert ("a", "1", "READY") in world.index()
     demand(world, "a")
     assert infer(world.repository, "a", value=3) == 6
-    assert world.repository.loads["a"] == (1, False)
+    assert world.repository["a"].loads == (1, False)
 
 
 def test_a_model_that_fits_nowhere(world: World) -> None:
@@ -137,7 +137,7 @@ def test_a_broken_version_of_a_model_that_is_not_in_memory(world: World) -> None
         for name in "bc":
             demand(world, name)
         assert world.repository.is_on_demand("a", "")
-    assert world.repository.loads["a"].failures == 1, "it is not tried again at each request"
+    assert world.repository["a"].loads.failures == 1, "it is not tried again at each request"
 
 
 def test_what_a_client_sent_and_cannot_be_loaded_takes_no_model_away(world: World) -> None:
@@ -181,7 +181,7 @@ def test_labels_and_single_versions(world: World) -> None:
     world.write("a", 2, DOUBLED)
     repository = world.start().repository
     world.life.label("a", "old", 1).result(LIMIT_S)
-    assert sorted(repository.serving("a")) == [1, 2]
+    assert sorted(repository["a"].serving) == [1, 2]
     for name in "bc":
         demand(world, name)
     assert repository.on_demand == {"a"}

@@ -169,7 +169,7 @@ def test_a_run_that_every_deadline_has_passed_and_that_does_not_end_is_found(dea
 def test_runs_that_are_left_behind_do_not_hold_up_the_close(caplog: pytest.LogCaptureFixture) -> None:
     backends = [Deaf(), Deaf()]
     repository = Repository(deliver=Batch.deliver)
-    repository._models = [made([backend]) for backend in backends]
+    repository._entry("m").models = tuple(made([backend]) for backend in backends)
     callers = [submit(model) for model in repository.models()]
     for backend in backends:
         backend.wait_for_run()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from inferd.engine.repository import ON_DEMAND
+from inferd.engine.entry import ON_DEMAND
 from inferd.engine.room import SESSION_BYTES
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
@@ -147,7 +147,7 @@ def test_a_model_that_cannot_be_loaded(served: ServerFixture, caller: Caller) ->
         assert status_of(caught.value) == ("UNAVAILABLE", "model 'broken' could not be loaded; the server's log says why")
     assert not caller.ask("ModelReady", name="broken").ready
     assert status(caller, "broken") == health.HealthCheckResponse.NOT_SERVING
-    assert served.server.repository.loads["broken"] == (1, True), "it was tried once"
+    assert served.server.repository["broken"].loads == (1, True), "it was tried once"
 
 
 def test_a_stream_waits_with_its_order(served: ServerFixture, caller: Caller) -> None:
@@ -185,7 +185,7 @@ def test_requests_wait_for_one_load_within_limits(served: ServerFixture, caller:
     gate.set()
     responses = [inference.ModelInferResponse.FromString(each.result()) for each in waiting[1:]]
     assert [outputs_of(each)["y"][0, 0] for each in responses] == [1, 2]
-    assert served.server.repository.loads["m0"].failures == 0
+    assert served.server.repository["m0"].loads.failures == 0
     held.check()
 
 

@@ -208,7 +208,7 @@ def test_a_run_of_a_load_has_a_limit_at_the_start_too(tmp_path: Path) -> None:
     )
     with ServerFixture(folder) as served, Caller(served.address) as caller:
         same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
-        assert "a run took longer than max_run_s, 1 s" in served.server.repository.skipped["endless"]
+        assert "a run took longer than max_run_s, 1 s" in served.server.repository["endless"].skipped
 
 
 def test_every_model_that_cannot_be_served_is_named_with_the_cure(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class ModelMetrics(Part):
             if key not in unique or model.state == "READY":
                 unique[key] = model
         models = [unique[key] for key in sorted(unique)]
-        yield from tables_of(models, dict(self._repository.loads))
+        yield from tables_of(models, {entry.name: entry.loads for entry in self._repository.entries() if entry.loads})
         waiting = sum(model.depth for model in models)
         yield gauge("inferd_requests_waiting", "Requests that wait for an instance, of all models.", waiting)
         yield gauge("inferd_requests_running", "Requests in runs, of all models.", sum(model.running for model in models))
