@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from inferd._core.metrics.histogram import Statistics
 from inferd.engine.contract import Contract
-from inferd.engine.entry import Loads
+from inferd.engine.entry import Entry
 from inferd.engine.labels import Table
 from inferd.engine.provenance import Provenance
 from inferd.errors import InvalidArgument, NotFound, Unavailable
@@ -62,8 +62,10 @@ class FakeRepository:
 
     def __init__(self, *models: FakeModel) -> None:
         self.contents = list(models)
-        self.loads: dict[str, Loads] = {}
         self.labels: Table = {}
+
+    def entries(self) -> list[Entry]:
+        return []
 
     def models(self) -> list[FakeModel]:
         return list(self.contents)

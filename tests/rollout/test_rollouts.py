@@ -106,7 +106,7 @@ class World:
         if self.refusal is not None:
             self.refused += 1
             return done(self.refusal)
-        self.repository.label({**self.repository.labels, name: {label: Label(version)}})
+        self.repository.labels = {**self.repository.labels, name: {label: Label(version)}}
         return done()
 
     async def start(self, name: str = "m") -> Arm:
