@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inferd._core.metrics.histogram import Statistics
-from inferd.engine.contract import Contract
 from inferd.engine.entry import Entry
 from inferd.engine.labels import Table
-from inferd.engine.provenance import Provenance
+from inferd.engine.origin import Origin
 from inferd.errors import InvalidArgument, NotFound, Unavailable
 from inferd.protocol import inference
 
@@ -43,7 +42,7 @@ class FakeModel:
     failures: dict[str, int] = field(default_factory=dict)
     depth: int = 0
     running: int = 0
-    load_ns: int = 250_000_000
+    origin: Origin = Origin(load_ns=250_000_000)  # noqa: RUF009 - immutable
     depth_bytes: int = 0
     instances: int = 1
     inline: bool = False
@@ -53,8 +52,6 @@ class FakeModel:
     evictions: int = 0
     arena_bytes: int = 0
     run_peak_bytes: int = 0
-    provenance: Provenance | None = None
-    contract: Contract | None = None
 
 
 class FakeRepository:

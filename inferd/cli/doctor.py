@@ -312,7 +312,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 def _memory_of(model: Model) -> str:
     """Where the memory of one model goes."""
-    parts = [f"file {_mib(model.file_bytes)}", f"arrays of the largest batch {_mib(model.buffer_bytes)}"]
+    parts = [f"file {_mib(model.origin.file_bytes)}", f"arrays of the largest batch {_mib(model.buffer_bytes)}"]
     if not model.buffer_bytes:
         parts[1] = "arrays of a batch as they are needed"
     limit_bytes = model.config.inferd.max_run_bytes

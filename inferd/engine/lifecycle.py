@@ -498,7 +498,9 @@ class Lifecycle:
             wanted = {version for version, _ in selected.versions}
             if only and wanted & {*only}:
                 wanted &= {*only}
-            missing = [each for each in sorted(wanted) if each not in serving or serving[each].content != loader.content(place, each)]
+            missing = [
+                each for each in sorted(wanted) if each not in serving or serving[each].origin.content != loader.content(place, each)
+            ]
             if missing:
                 self._make_room(place, wanted)
         except (ConfigError, StartError) as error:

@@ -30,6 +30,7 @@ from inferd.engine.load_limit import LoadLimit
 from inferd.engine.model import QUEUE_LIMITS, Model
 from inferd.engine.object_sizes import held_bytes
 from inferd.engine.optional_inputs import defaults_of
+from inferd.engine.origin import Origin
 from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.places import (
     SHOWN_NAMES,
@@ -163,8 +164,8 @@ class Loader:
             model, key = self._load_once(selected, version, count)
             changed = [Path(file).name for file, stamp in selected.stamps[version].items() if stamp_of(file) != stamp]
             if not changed:
-                if model.contract is not None and self.contracts.find(key) is None:
-                    self.contracts.keep(key, model.contract)
+                if model.origin.contract is not None and self.contracts.find(key) is None:
+                    self.contracts.keep(key, model.origin.contract)
                 return model
             model.close()
         raise StartError(
@@ -193,12 +194,10 @@ class Loader:
         own_s = written.config.inferd.max_run_s or self.defaults.max_run_s
         limit_s = 0 if model_config.on_gpu(written, self.defaults) else own_s
         with limit_told(), self.limit.load(f"model '{place.name}' version {version}", limit_s):
-            model = self._load_version(selected, version, host, make_plan, self.contracts.find(key))
-        model.content = content
-        return model, key
+            return self._load_version(selected, version, content, host, make_plan, self.contracts.find(key)), key
 
     def _load_version(
-        self, selected: Selected, version: int, host: Host, make_plan: Callable[..., Plan], contract: Contract | None
+        self, selected: Selected, version: int, content: Content, host: Host, make_plan: Callable[..., Plan], contract: Contract | None
     ) -> Model:
         """contract: of the same bytes, as an earlier load has found it."""
         place, written, versions, stamps = selected
@@ -245,7 +244,6 @@ class Loader:
             warmup_records=warmup_records(place, stamps[version]),
             triton_statuses=self.defaults.triton_statuses,
         )
-        model.own_limits = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
             known = contract or loaded.proof
             with spared:
@@ -254,21 +252,27 @@ class Loader:
             if model.zeros_fault is not None:
                 _judge_zeros(model, loaded, f"model '{place.name}' version {version}", warmup_records(place, stamps[version]))
             model.start_threads()
-            model.contract = contract or _contract(model, loaded.proof, deterministic)
+            contract = contract or _contract(model, loaded.proof, deterministic)
             digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
-            model.provenance = provenance_of(file, loaded.config, loaded.onnx.providers[0], digest)
-            model.file_bytes = file.stat().st_size
-            model.steps_bytes = 0 if steps is None else held_bytes(steps)
+            load_s = time.monotonic() - started_s
+            origin = Origin(
+                content,
+                contract,
+                provenance_of(file, loaded.config, loaded.onnx.providers[0], digest),
+                file.stat().st_size,
+                0 if steps is None else held_bytes(steps),
+                int(load_s * 1e9),
+                frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name)),
+            )
+            model.comes_from(origin)
         except OSError as error:
             model.close()
             raise StartError(f"model '{place.name}' version {version}: {file.name!r} cannot be read any more: {error.strerror}") from None
         except BaseException:
             model.close()
             raise
-        if model.contract.deterministic is False:
+        if contract.deterministic is False:
             log.info("model '%s' version %d: the same input gives other values from run to run", place.name, version)
-        load_s = time.monotonic() - started_s
-        model.load_ns = int(load_s * 1e9)
         provider = loaded.onnx.providers[0]
         log.info(
             "model '%s' version %d: loaded and warm in %.2f s on %s",

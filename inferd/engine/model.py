@@ -47,6 +47,7 @@ from inferd.engine import run_limits, warmup
 from inferd.engine.arena import KEPT_BYTES
 from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
+from inferd.engine.origin import Origin
 from inferd.engine.preparer import Preparer, PreprocessThreads
 from inferd.engine.run_limit import RunLimit, Stage
 from inferd.errors import RequestError, StartError, Unavailable
@@ -64,9 +65,6 @@ if TYPE_CHECKING:
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
-    from inferd.engine.content import Content
-    from inferd.engine.contract import Contract
-    from inferd.engine.provenance import Provenance
     from inferd.pipeline.plan import Plan
     from inferd.protocol.inference import ModelConfig
 
@@ -168,15 +166,9 @@ class Model:
         self.reason = ""
         self.plan_reason = plan_reason
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
-        self.contract: Contract | None = None  # set by whoever loaded it
-        self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
-        self.steps_bytes = 0  # of what its steps are made of; set by whoever loaded it
         self.memory_bytes = 0  # that it holds without its runs, as far as it was estimated; set by whoever loaded it
         self._started_ns = 0  # by the wall clock
-        self.load_ns: int = 0  # from opening the file to the end of warm-up; set by whoever loaded it
-        self.content: Content = {}  # the files that it was made of; set by whoever loaded it
-        self.own_limits: frozenset[str] = frozenset()  # of QUEUE_LIMITS, those that its own configuration sets
-        self._provenance: Provenance | None = None
+        self.origin = Origin()
         self.inline_reason = "not decided before warm-up"
         self.instances: int = len(backends)
         self.statistics: Statistics = Statistics(max(config.max_batch_size, 1))
@@ -254,15 +246,11 @@ class Model:
 
     # ---- what is known of it ----
 
-    @property
-    def provenance(self) -> Provenance | None:
-        """Where its responses come from; set by whoever loaded it."""
-        return self._provenance
-
-    @provenance.setter
-    def provenance(self, provenance: Provenance) -> None:
-        self._provenance = provenance
-        self.signature.provenance = provenance.parameters()
+    def comes_from(self, origin: Origin) -> None:
+        """Its load is done. Before it starts."""
+        self.origin = origin
+        if origin.provenance is not None:
+            self.signature.provenance = origin.provenance.parameters()
 
     @property
     def inline(self) -> bool:

@@ -243,7 +243,7 @@ class Repository:
         """The loaded versions take requests from now on, and the retired ones and those of the same numbers no longer: in one assignment.
         Returns the models that leave, for the caller to drain. whole: all that should be loaded is."""
         for model in loaded:
-            model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.own_limits})
+            model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.origin.own_limits})
             self._start(model)
         leaving = self._entry(name).swap(loaded, retired, whole=whole)
         self._routing.fill()
@@ -337,7 +337,7 @@ class Repository:
         """Takes the limits of queues as the server's settings say them now, where a model's own configuration does not. On the loop."""
         self._limits = {name: getattr(settings, name) for name in QUEUE_LIMITS}
         for model in self._serving():
-            model.limit_queue({name: value for name, value in self._limits.items() if name not in model.own_limits})
+            model.limit_queue({name: value for name, value in self._limits.items() if name not in model.origin.own_limits})
 
     def hurry(self) -> None:
         """The server drains: no batch waits for more requests."""

@@ -69,7 +69,7 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
     yield table(
         "inferd_batch_rows", "Rows of each run of the model.", "histogram", list(histogram_columns(BATCH_BOUNDS_ROWS, {})), _batch_rows
     )
-    provenances = (((*labels, *model.provenance), (1,)) for model, labels in labelled if model.provenance is not None)
+    provenances = (((*labels, *found), (1,)) for model, labels in labelled if (found := model.origin.provenance) is not None)
     told = (*MODEL, *Provenance._fields)
     yield Table("inferd_model", "Where responses of the version come from.", "info", told, [Column("_info")], provenances, "max")
     loaded = {model.name for model in models}
@@ -95,7 +95,7 @@ TRITON_COUNTERS: Numbers = (
 )
 TRITON_GAUGES: Numbers = (("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),)
 PROPERTIES: Numbers = (  # that each worker has of its own
-    ("nv_model_load_duration_secs", "From opening the model's file to the end of its warm-up.", lambda model: model.load_ns / 1e9),
+    ("nv_model_load_duration_secs", "From opening the model's file to the end of its warm-up.", lambda model: model.origin.load_ns / 1e9),
     ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
 )
 GAUGES: Numbers = (

@@ -35,7 +35,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
         made = Loader(Defaults(**defaults), deliver=Batch.deliver, host=Host(1, 1))  # type: ignore[arg-type]
         made.digests, made.contracts = Digests(), Contracts(tmp_path / "state" / contract.FILE)
         loaded.append(made.load(made.select(place), 1))
-        found = loaded[-1].contract
+        found = loaded[-1].origin.contract
         assert found is not None
         return found
 

@@ -71,8 +71,8 @@ def test_a_file_that_is_replaced_during_its_load_is_loaded_again(tmp_path: Path,
     file, others = models.write(tmp_path, "m", IDENTITY), [models.doubled()]
     opened_between(monkeypatch, lambda: None, lambda: others and replaced(file, others.pop()))
     model = load(file)
-    assert model.provenance is not None
-    assert model.provenance.model_sha256 == hashlib.sha256(models.doubled()).hexdigest()
+    assert model.origin.provenance is not None
+    assert model.origin.provenance.model_sha256 == hashlib.sha256(models.doubled()).hexdigest()
 
 
 def test_no_file_is_served_but_the_one_that_was_verified(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_what_steps_hold_counts_as_memory_of_the_model(tmp_path: Path, load: Loa
         {"m": models.identity(datatype="INT64", dims=(1,))},
         {"m": f"max_batch_size: 8 inferd {{ preprocess {{ steps {{ {columns} }} }} }}"},
     )
-    assert 50_000 < load(tmp_path).steps_bytes < 200_000
+    assert 50_000 < load(tmp_path).origin.steps_bytes < 200_000
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, shared_us: dict[int, int], single_us: dict[int, int]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from inferd.engine import room
 from inferd.engine.model import Model
+from inferd.engine.origin import Origin
 from inferd.engine.places import find_places
 from inferd.engine.room import SESSION_BYTES, Room, resident_bytes
 from inferd.errors import StartError
@@ -62,7 +63,7 @@ def test_small_files_are_not_looked_at(tmp_path: Path, request: pytest.FixtureRe
     assert tried.expected(place, 1) == 2000 + SESSION_BYTES
     model = made([FakeBackend()])
     request.addfinalizer(model.close)
-    model.steps_bytes = 5000
+    model.comes_from(Origin(steps_bytes=5000))
     tried.measured(place, 1, lambda: model)
     assert model.buffer_bytes == 2 * 8 * 4 * 4, "x and y, 8 rows of 4 numbers"
     assert model.memory_bytes == tried.expected(place, 1) == 2000 + SESSION_BYTES + model.buffer_bytes + 5000

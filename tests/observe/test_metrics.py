@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from inferd._core.metrics.histogram import Histogram
 from inferd.config import Settings
+from inferd.engine.origin import Origin
 from inferd.engine.provenance import Provenance
 from inferd.errors import StartError
 from inferd.observe.metrics import Exposition, MergedMetrics, Metrics
@@ -60,7 +61,7 @@ def busy_model() -> FakeModel:
             rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
         )
     model.statistics.add_run(4, 3_000, 400_000, 5_000)
-    model.provenance = Provenance("a1", "", "onnxruntime 1.32.0", "CPUExecutionProvider", "c2")
+    model.origin = Origin(provenance=Provenance("a1", "", "onnxruntime 1.32.0", "CPUExecutionProvider", "c2"), load_ns=250_000_000)
     model.statistics.add_run(2, 9_000, 1_200_000, 15_000)
     return model
 

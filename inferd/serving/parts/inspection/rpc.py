@@ -121,9 +121,10 @@ class Inspection:
 
     def _properties(self, model: Model) -> dict[str, str]:
         found = {f"label.{label}": version for label, version in shown_versions(self._repository.labels, model.name).items()}
-        if model.contract is not None:
-            found |= {f"check.{name}": value for name, value in model.contract.properties().items()}
-        return found | (model.provenance.properties() if model.provenance is not None else {})
+        origin = model.origin
+        if origin.contract is not None:
+            found |= {f"check.{name}": value for name, value in origin.contract.properties().items()}
+        return found | (origin.provenance.properties() if origin.provenance is not None else {})
 
     async def model_config(self, request: inference.ModelConfigRequest) -> inference.ModelConfigResponse:
         """The configuration as it is in force, completed from the graph."""
