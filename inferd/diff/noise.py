@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferd.diff.outputs import ABSOLUTE, Difference, Rule, compare
+from inferd.compare.outputs import ABSOLUTE, Difference, Rule, compare
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:

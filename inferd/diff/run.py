@@ -15,9 +15,9 @@ import numpy as np
 
 from inferd.bench.compare import Comparison
 from inferd.bench.report import package_version
+from inferd.compare.decisions import ranked_by, told_by
+from inferd.compare.outputs import Difference, Rule, compare, decisions_of, tolerance_of
 from inferd.diff import noise, performance
-from inferd.diff.decisions import ranked_by, told_by
-from inferd.diff.outputs import Difference, Rule, compare, decisions_of, tolerance_of
 from inferd.diff.report import Distribution, Failures, Limits, Report, Truth, Worst
 from inferd.diff.sources import check_inputs
 from inferd.diff.verdict import judge

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from inferd.diff.decisions import told_by
-from inferd.diff.outputs import Difference, compare
+from inferd.compare.decisions import told_by
+from inferd.compare.outputs import Difference, compare
 from inferd.rollout.messages import Worst
 from inferd.rollout.worst import worst_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferd.diff.outputs import Rule
+    from inferd.compare.outputs import Rule
     from inferd.rollout.messages import Found
 
 __all__ = ["LEARNED_NBYTES", "LEARNED_REQUESTS", "MAX_WORDS", "Judge"]

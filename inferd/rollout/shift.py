@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from inferd.diff.outputs import Rule, as_numbers, tolerance_of
-from inferd.rollout.evidence import MeanShift
+from inferd.compare.outputs import Rule, as_numbers, tolerance_of
+from inferd.compare.statistics import MeanShift
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

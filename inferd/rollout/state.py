@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
+from inferd.compare.statistics import Count
 from inferd.engine.kept_file import append, locked, read, remove_left, replace
 from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.log import LIMITED
-from inferd.rollout.evidence import Count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

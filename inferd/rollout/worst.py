@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd.diff.outputs import as_numbers, normal
+from inferd.compare.outputs import as_numbers, normal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferd.diff.outputs import Difference
+    from inferd.compare.outputs import Difference
 
 __all__ = ["worst_value"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from inferd.diff.outputs import ARGMAX, AUTO, LABEL, NUMBER, RANKED, TEXT, Rule, as_numbers, decisions_of, kind_of
+from inferd.compare.outputs import ARGMAX, AUTO, LABEL, NUMBER, RANKED, TEXT, Rule, as_numbers, decisions_of, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
