@@ -38,6 +38,7 @@ BESIDE = {
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
+    "tensors": {"_core"},
     "protocol": {"errors"},
     "config": {"errors", "watched_files", "names"},
     "watched_files": {"errors"},
@@ -52,16 +53,26 @@ ALLOWED: dict[str, set[str]] = {
     "threads": {"errors", "cgroup"},
     "part": {"errors", "_core", "protocol", "config"},
     "pipeline": {"errors", "_core", "protocol"},
-    "record": {"errors", "_core", *BESIDE, "part"},
-    "engine": {"errors", "_core", *BESIDE, "pipeline", "record"},
+    "record": {"errors", "_core", *BESIDE, "part", "tensors"},
+    "engine": {"errors", "_core", *BESIDE, "pipeline", "record", "tensors"},
     "observe": {"errors", "_core", *BESIDE, "engine", "part"},
-    "compare": {"protocol"},  # a leaf: diff, rollout and bench compare alike
-    "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "bench", "record"},
-    "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "compare", "record", "part"},
+    "compare": {"protocol", "tensors"},  # a leaf: diff, rollout and bench compare alike
+    "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "bench", "record", "tensors"},
+    "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "compare", "record", "part", "tensors"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "record", "rollout", "ingest", "part"},
-    "client_inputs": {"errors", "config", "watched_files", "engine", "pipeline"},
-    "bench": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "record"},  # a server is only another end of a socket
+    "client_inputs": {"errors", "config", "watched_files", "engine", "pipeline", "tensors"},
+    # For bench a server is only another end of a socket.
+    "bench": {
+        "errors",
+        "_core",
+        *BESIDE,
+        "engine",
+        "client_inputs",
+        "compare",
+        "record",
+        "tensors",
+    },
     "features": {"errors", "_core", *BESIDE, "engine", "pipeline"},
     "cli": {
         "errors",
@@ -75,6 +86,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest",
         "serving",
         "client_inputs",
+        "tensors",
         "compare",
         "bench",
         "diff",

@@ -26,9 +26,9 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from inferd.client_inputs.inputs import Array
     from inferd.diff.requests import Request
     from inferd.diff.sources import Source
+    from inferd.tensors import Array
 
 __all__ = ["run"]
 

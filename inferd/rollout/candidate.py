@@ -31,13 +31,13 @@ from inferd.engine.places import find_place
 from inferd.engine.repository import Repository
 from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
-from inferd.record.decoded import array_of
 from inferd.rollout.child_process import refuse_privileges
 from inferd.rollout.judge import MAX_WORDS, Judge
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
 from inferd.rollout.pipe import Closed, Pipe
 from inferd.rollout.shift import LEARNED_AFTER, OutputShift, floats_of, worst_of
 from inferd.rollout.state import Evidence, Verdict
+from inferd.tensors import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
