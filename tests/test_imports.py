@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
     "tensors": {"_core"},
+    "arrow_messages": set(),
     "protocol": {"errors"},
     "config": {"errors", "watched_files", "names"},
     "watched_files": {"errors"},
@@ -52,8 +53,8 @@ ALLOWED: dict[str, set[str]] = {
     "memory_limit": {"errors", "cgroup"},
     "threads": {"errors", "cgroup"},
     "part": {"errors", "_core", "protocol", "config"},
-    "pipeline": {"errors", "_core", "protocol"},
-    "record": {"errors", "_core", *BESIDE, "part", "tensors"},
+    "pipeline": {"errors", "_core", "protocol", "arrow_messages"},
+    "record": {"errors", "_core", *BESIDE, "part", "tensors", "arrow_messages"},
     "engine": {"errors", "_core", *BESIDE, "pipeline", "record", "tensors"},
     "observe": {"errors", "_core", *BESIDE, "engine", "part"},
     "compare": {"protocol", "tensors"},  # a leaf: diff, rollout and bench compare alike

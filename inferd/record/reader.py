@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferd.arrow_messages import unpacked_nbytes
 from inferd.errors import ConfigError
 from inferd.record.decoded import Tensor
 from inferd.record.form import MAX_RANK, SUFFIX, arrow, changed_of, check_schema, schema_of
-from inferd.record.unpacked import unpacked_nbytes
 from inferd.record.writer import segments_of
 from inferd.tensors import DTYPES
 
