@@ -41,8 +41,8 @@ import servers
 from onnx import TensorProto, helper, numpy_helper
 from record import Report
 
+from inferd.compare.statistics import MeanShift, rate_evidence
 from inferd.protocol import inference, options
-from inferd.rollout.evidence import MeanShift, rate_evidence
 from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy
 
 HISTORY = Path(__file__).resolve().parent / "history" / "rollout_check.jsonl"

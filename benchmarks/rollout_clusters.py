@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inferd.rollout.evidence import GROUPS
+from inferd.compare.statistics import GROUPS
 from inferd.rollout.policy import Counts, Guard, Kind, Plan, Policy, by_group
 
 RETRY_S = (0.1, 0.3, 0.7, 1.5)  # after the first try

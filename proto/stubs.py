@@ -24,6 +24,8 @@ Path = tuple[int, ...]  # a place in a FileDescriptorProto, as SourceCodeInfo co
 
 Field = FieldDescriptorProto
 
+WIDTH = 110  # of docstrings and constructors
+
 _FLOATS = (Field.TYPE_DOUBLE, Field.TYPE_FLOAT)
 _OTHER_SCALARS = {Field.TYPE_BOOL: "bool", Field.TYPE_STRING: "str", Field.TYPE_BYTES: "bytes"}
 
@@ -123,7 +125,7 @@ def _docstring(comments: Comments, path: Path) -> list[str]:
     words = " ".join(comments.get(path, "").split()).replace("\\", "\\\\")
     if not words:
         return []
-    lines = textwrap.wrap(words, 110)
+    lines = textwrap.wrap(words, WIDTH)
     if lines[0].startswith('"') or lines[-1].endswith('"'):
         raise ValueError(f"a comment that begins or ends with a quotation mark cannot be a docstring: {words}")
     if len(lines) == 1:
@@ -173,15 +175,25 @@ def _message(message: DescriptorProto, python_name: str, names: _Names, comments
         if keyword.iskeyword(field.name):
             continue
         declaration, argument = _field(field, entries, names)
-        arguments.append(f"{field.name}: {argument} = ...,")
+        arguments.append(f"{field.name}: {argument} = ...")
         lines += declaration
         lines += _docstring(comments, (*path, 2, index)) if not declaration[0].startswith("@") else []
-    if arguments:
-        lines += ["def __init__(", "    self,", "    *,", *_indented(arguments), ") -> None: ..."]
-    else:
-        lines.append("def __init__(self) -> None: ...")
-    lines += _presence(message)
+    lines += [*_constructor(arguments), *_presence(message)]
     return ["@final", f"class {message.name}(Message):", *_indented(lines)]
+
+
+def _constructor(arguments: Sequence[str]) -> list[str]:
+    """On one line where it fits, else wrapped: the fields stand one by one above it."""
+    given = ["self", *(["*"] if arguments else []), *arguments]
+    lines = [""]
+    for argument in given:
+        joined = ", ".join(filter(None, (lines[-1], argument)))
+        if len(joined) > WIDTH and lines[-1]:
+            lines[-1] += ","
+            lines.append(argument)
+        else:
+            lines[-1] = joined
+    return [f"def __init__({lines[0]}) -> None: ..."] if len(lines) == 1 else ["def __init__(", *_indented(lines), ") -> None: ..."]
 
 
 def _field(field: FieldDescriptorProto, entries: Mapping[str, DescriptorProto], names: _Names) -> tuple[list[str], str]:

@@ -10,7 +10,6 @@ import importlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 LIMIT_S = 20
@@ -55,25 +54,17 @@ def end_by_hand() -> None:
 
 def endings() -> dict[type, Callable[[Any], None]]:
     from inferd._core.batching.batch import Batch
+    from inferd._core.http2.session import Session
+    from tests._core.http2_client import Served
 
-    found: dict[type, Callable[[Any], None]] = {Batch: Batch.deliver}
-    with suppress(ImportError):  # a build without the transport
-        from inferd._core.http2.session import Session
-        from tests._core.http2_client import Served
-
-        found |= {Session: Session.close, Served: Served.let_go}
-    return found
+    return {Batch: Batch.deliver, Session: Session.close, Served: Served.let_go}
 
 
 def counts() -> dict[str, int]:
-    """Of the kinds of which there are any, how many; none of a module that was not built."""
+    """Of the kinds of which there are any, how many."""
     gc.collect()
     found = {}
     for kind, (name, asked) in KINDS.items():
-        try:
-            module = importlib.import_module(f"inferd._core.{name}")
-        except ImportError:
-            continue
-        if number := getattr(module, asked)():
+        if number := getattr(importlib.import_module(f"inferd._core.{name}"), asked)():
             found[kind] = number
     return found

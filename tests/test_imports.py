@@ -38,6 +38,8 @@ BESIDE = {
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
+    "tensors": {"_core"},
+    "arrow_messages": set(),
     "protocol": {"errors"},
     "config": {"errors", "watched_files", "names", "parts"},
     "watched_files": {"errors"},
@@ -52,16 +54,27 @@ ALLOWED: dict[str, set[str]] = {
     "threads": {"errors", "cgroup"},
     "parts": set(),  # names alone
     "part": {"errors", "_core", "protocol", "config"},
-    "pipeline": {"errors", "_core", "protocol"},
-    "record": {"errors", "_core", *BESIDE, "part"},
-    "engine": {"errors", "_core", *BESIDE, "pipeline", "record"},
+    "pipeline": {"errors", "_core", "protocol", "arrow_messages"},
+    "record": {"errors", "_core", *BESIDE, "part", "tensors", "arrow_messages"},
+    "engine": {"errors", "_core", *BESIDE, "pipeline", "record", "tensors"},
     "observe": {"errors", "_core", *BESIDE, "engine", "part"},
-    "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "bench", "record"},
-    "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "diff", "record", "part"},
+    "compare": {"protocol", "tensors"},  # a leaf: diff, rollout and bench compare alike
+    "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "bench", "record", "tensors"},
+    "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "compare", "record", "part", "tensors"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "record", "rollout", "ingest", "part", "parts"},
-    "client_inputs": {"errors", "config", "watched_files", "engine", "pipeline"},
-    "bench": {"errors", "_core", *BESIDE, "engine", "client_inputs", "record"},  # a server is only another end of a socket
+    "client_inputs": {"errors", "config", "watched_files", "engine", "pipeline", "tensors"},
+    # For bench a server is only another end of a socket.
+    "bench": {
+        "errors",
+        "_core",
+        *BESIDE,
+        "engine",
+        "client_inputs",
+        "compare",
+        "record",
+        "tensors",
+    },
     "features": {"errors", "_core", *BESIDE, "engine", "pipeline"},
     "cli": {
         "errors",
@@ -75,6 +88,8 @@ ALLOWED: dict[str, set[str]] = {
         "ingest",
         "serving",
         "client_inputs",
+        "tensors",
+        "compare",
         "bench",
         "diff",
         "",
@@ -226,22 +241,36 @@ def test_the_table_has_no_cycle(table):
             del left[name]
 
 
+@cache
+def below() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for module, imported in imports():
+        found.setdefault(module, set()).update({imported} - {module})
+    return found
+
+
+def reached(module: str) -> set[str]:
+    """All that a module imports, through others, too."""
+    found, left = set(), [module]
+    while left:
+        new = below().get(left.pop(), set()) - found
+        found |= new
+        left += new
+    return found
+
+
 def test_no_modules_import_each_other():
     """Not through others, and not for typing only."""
-    below: dict[str, set[str]] = {}
-    for module, imported in imports():
-        below.setdefault(module, set()).update({imported} - {module})
-
-    def reached(module: str) -> set[str]:
-        found, left = set(), [module]
-        while left:
-            new = below.get(left.pop(), set()) - found
-            found |= new
-            left += new
-        return found
-
-    wrong = {module: sorted(other for other in below[module] if module in reached(other)) for module in below if module in reached(module)}
+    wrong = {
+        module: sorted(other for other in below()[module] if module in reached(other)) for module in below() if module in reached(module)
+    }
     assert not wrong, f"these import each other: {wrong}"
+
+
+def test_a_server_needs_no_benchmark():
+    reaching = {module: [name for name in reached(module) if part(name) in ("bench", "diff")] for module in below()}
+    wrong = {module: sorted(names) for module, names in reaching.items() if names and part(module) in ("serving", "engine")}
+    assert not wrong, f"these import bench or diff: {wrong}"
 
 
 @pytest.mark.parametrize("library", sorted(DOORS))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from inferd.client_inputs.inputs import Array
+    from inferd.tensors import Array
 
 __all__ = ["Lengths", "buckets_of", "lengths_of", "sets", "write_buckets"]
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd.bench.pairing import Pair, same_loads, stresses, unlike
-from inferd.bench.resampling import CONFIDENCE, ROUNDS, limits, took_turns, wilson
+from inferd.bench.resampling import CONFIDENCE, ROUNDS, limits, took_turns
 from inferd.bench.sides import FIGURES, INTERRUPTED, RATE, STALL_S, Figure, Side, stalled, value_of
+from inferd.compare.statistics import wilson
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Load
     from inferd.bench.schedule import Arrivals
     from inferd.bench.verify import Verifier
-    from inferd.client_inputs.inputs import Array
     from inferd.engine.embedded import Engine, LocalCall
+    from inferd.tensors import Array
 
 __all__ = ["check_in_flight", "measure"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from inferd.compare.statistics import student
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -366,31 +367,11 @@ def drift(figure: str, unit: str, samples: Sequence[tuple[float, float]]) -> Dri
     spread = sum((x - centre) ** 2 for x in xs)
     slope = sum((x - centre) * (y - mean) for x, y in zip(xs, ys, strict=True)) / spread
     rest = sum((y - mean - slope * (x - centre)) ** 2 for x, y in zip(xs, ys, strict=True))
-    half = student(parts - 2) * math.sqrt(rest / (parts - 2) / spread)
+    half = student(parts - 2, CONFIDENCE) * math.sqrt(rest / (parts - 2) / spread)
     seconds = samples[-1][0] - samples[0][0]
     drifts = abs(slope) > half and abs(slope) * seconds > DRIFTS * abs(mean)
     low, high = 3600 * (slope - half), 3600 * (slope + half)
     return Drift(figure, unit, mean, 3600 * slope, low, high, seconds, drifts)
-
-
-def student(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """Student's t, two-sided, of whole degrees of freedom: where the probability of less is the confidence."""
-    low, high = 0.0, math.pi / 2  # of the angle whose tangent is t / sqrt(freedom)
-    while low < (angle := (low + high) / 2) < high:
-        low, high = (angle, high) if student_within(angle, freedom) < confidence else (low, angle)
-    return math.sqrt(freedom) * math.tan(low)
-
-
-def student_within(angle: float, freedom: int) -> float:
-    """The probability that |t| is at most sqrt(freedom) * tan(angle): Abramowitz and Stegun 26.7.3 (odd) and 26.7.4 (even), exact."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term = cosine if odd else 1.0
-    total = 0.0
-    for power in range(odd, freedom - 1, 2):
-        total += term
-        term *= cosine * cosine * (power + 1) / (power + 2)
-    return (angle + sine * total) * 2 / math.pi if odd else sine * total
 
 
 class Soak(msgspec.Struct, frozen=True, tag_field="mode", tag="soak"):

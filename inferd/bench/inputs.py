@@ -19,9 +19,10 @@ from inferd.bench.worker import Expected
 from inferd.client_inputs import inputs as reading
 from inferd.client_inputs import raw
 from inferd.client_inputs.arrays import MAX_BYTES
-from inferd.client_inputs.inputs import DTYPES, Array, Literal, Spec
+from inferd.client_inputs.inputs import Literal, Spec
 from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, InferdError
+from inferd.tensors import DTYPES, Array, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -174,12 +175,11 @@ def _first(found: Iterable[dict[str, Array]], count: int | None) -> list[dict[st
 
 def _self_described(model: str, source: Mapping[str, Array | Literal]) -> tuple[Spec, ...]:
     """Specs of given arrays, for a server that does not say which inputs a model has."""
-    words = {dtype: word for word, dtype in DTYPES.items() if word != "BF16"}
     for name, value in source.items():
         if isinstance(value, Literal):
             raise ConfigError(f"the server does not say which inputs '{model}' has: expected '{name}' from a .npy or .npz file")
     return tuple(
-        Spec(name, words.get(value.dtype.newbyteorder("="), "BYTES"), value.shape)
+        Spec(name, word if (word := word_of(value.dtype)) in DTYPES else "BYTES", value.shape)
         for name, value in source.items()
         if not isinstance(value, Literal)
     )

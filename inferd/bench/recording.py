@@ -15,9 +15,9 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferd.client_inputs.inputs import Array
     from inferd.client_inputs.targets import Description
     from inferd.protocol.inference import InferTensorContents, ModelInferRequest
+    from inferd.tensors import Array
 
 __all__ = ["MAX_FILE_BYTES", "read_recording", "readdress"]
 

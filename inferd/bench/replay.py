@@ -11,9 +11,9 @@ import numpy as np
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from inferd.client_inputs.inputs import Array
     from inferd.client_inputs.targets import Description
     from inferd.record.reader import Recorded, Segments
+    from inferd.tensors import Array
 
 __all__ = ["arrivals_of", "is_record", "recorded_requests"]
 

@@ -1,5 +1,5 @@
 """How sure a difference between two sides is: intervals by resampling their rounds, or the seconds of each measurement, in blocks because
-neighbouring seconds are alike; and of shares, by Wilson. Never in here: what counts as worse."""
+neighbouring seconds are alike. Never in here: what counts as worse."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd.bench.findings import student
+from inferd.compare.statistics import drawn_blocks, student
 
 if TYPE_CHECKING:
     from inferd.bench.sides import Figure, Side
 
-__all__ = ["CONFIDENCE", "ROUNDS", "limits", "took_turns", "wilson"]
+__all__ = ["CONFIDENCE", "ROUNDS", "limits", "took_turns"]
 
 CONFIDENCE = 0.95
 ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
@@ -68,7 +68,7 @@ def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple
     sums, weights = np.zeros(DRAWS), np.zeros(DRAWS)
     for part in filter(None, series):
         weight, value = np.array([(weight, value or 0.0) for weight, value in part], np.float64).T
-        drawn = blocks(len(part), block, numbers)
+        drawn = drawn_blocks(DRAWS, len(part), block, numbers)
         sums += (weight * value)[drawn].sum(axis=1)
         weights += weight[drawn].sum(axis=1)
     total = sum(weight for part in series for weight, _ in part)
@@ -78,20 +78,3 @@ def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple
     if not whole:
         return None
     return sums / weights / whole, max(count // block, 3)
-
-
-def blocks(count: int, block: int, numbers: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """DRAWS times `count` places, drawn as runs of `block` neighbours in a circle."""
-    starts = numbers.integers(count, size=(DRAWS, -(-count // block)))
-    runs: np.ndarray[Any, np.dtype[np.int64]] = (starts[:, :, None] + np.arange(block)) % count
-    return runs.reshape(DRAWS, -1)[:, :count]
-
-
-def wilson(failed: int, requests: int, z: float) -> tuple[float, float, float]:
-    """A share and its interval."""
-    if not requests:
-        return 0.0, 0.0, 1.0
-    share, spread = failed / requests, z * z / requests
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / requests + spread / (4 * requests))
-    return share, max(0.0, middle - half), min(1.0, middle + half)

@@ -16,13 +16,14 @@ from inferd.bench.measurement import Verification
 from inferd.client_inputs import inputs as reading
 from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, RequestError, StartError
+from inferd.tensors import encoded, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Measurement
-    from inferd.client_inputs.inputs import Array
+    from inferd.tensors import Array
 
 __all__ = ["ATOL", "RTOL", "Verifier"]
 
@@ -52,7 +53,7 @@ class Verifier:
         for flag, value in {"--rtol": rtol, "--atol": atol}.items():
             if not 0 <= value < float("inf"):
                 raise ConfigError(f"{flag} {value:g}: expected 0 or more")
-        self._expected = [{name: _text_as_bytes(array) for name, array in outputs.items()} for outputs in expected]
+        self._expected = [{name: encoded(array) for name, array in outputs.items()} for outputs in expected]
         self._bfloat16 = bfloat16
         self._message_of = message_of
         self._reference = reference
@@ -99,7 +100,7 @@ class Verifier:
         if outputs.keys() != expected.keys():
             fault, beyond = f"expected the outputs {', '.join(expected)}, got {', '.join(outputs)}", True
         for name, array in () if fault else expected.items():
-            fault, beyond = self._fault(name, array, _text_as_bytes(outputs[name]))
+            fault, beyond = self._fault(name, array, encoded(outputs[name]))
             if fault:
                 break
         self._count(body_index, fault, beyond=beyond)
@@ -141,7 +142,7 @@ class Verifier:
         """What is wrong with one output, empty where it is right; and whether it is something of which no difference tells."""
         rounding = 0.0
         if name in self._bfloat16:
-            expected, got, rounding = _widened(expected), _widened(got), BFLOAT16_ROUNDING
+            expected, got, rounding = widened(expected), widened(got), BFLOAT16_ROUNDING
         if expected.shape != got.shape or _family(expected) != _family(got):
             return f"{name}: expected {expected.dtype} {list(expected.shape)}, got {got.dtype} {list(got.shape)}", True
         if expected.dtype == got.dtype != object and expected.tobytes() == got.tobytes():
@@ -183,22 +184,6 @@ def _family(array: Array) -> str:
 def _rounding(array: Array) -> float:
     """The distance between 1 and the next number of a floating datatype."""
     return BFLOAT16_ROUNDING if array.dtype.name == "bfloat16" else float(np.finfo(array.dtype).eps)
-
-
-def _widened(array: Array) -> Array:
-    """Bits of BF16, or ml_dtypes' bfloat16, as float32."""
-    if array.dtype.itemsize != 2:
-        return array
-    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-
-
-def _text_as_bytes(array: Array) -> Array:
-    """Text as objects that are bytes, as responses have it; anything else as it is."""
-    if array.dtype.kind not in "OSU":
-        return array
-    made = np.empty(array.shape, dtype=object)
-    made.reshape(-1)[:] = [text.encode() if isinstance(text, str) else bytes(text) for text in array.reshape(-1)]
-    return made
 
 
 def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:

@@ -118,15 +118,9 @@ class Worker:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        try:
-            self.generator: Generator = self._made(
-                deadline_ns=int(plan.load.deadline_ms * 1e6), verify_every=plan.verify_every, sample_room=plan.sample_room
-            )
-        except ImportError:
-            lacks = (
-                "llhttp or yyjson: install libllhttp-dev and libyyjson-dev" if plan.address.http else "libnghttp2: install libnghttp2-dev"
-            )
-            raise StartError(f"bench: this installation was built without {lacks} and build again") from None
+        self.generator: Generator = self._made(
+            deadline_ns=int(plan.load.deadline_ms * 1e6), verify_every=plan.verify_every, sample_room=plan.sample_room
+        )
         self.each = sockets_each(plan.address, plan.load)
         self.sockets: dict[int, socket.socket] = {}
         self.answered = Histogram()  # latencies of all that was collected

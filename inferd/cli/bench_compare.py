@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inferd.cli.exit_codes import ExitCode, of_verdict, sentence
+from inferd.cli.number import share_of
 from inferd.cli.say import echo
 from inferd.cli.typed import typed
 
@@ -24,7 +25,7 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
 
     def read(ctx: click.Context, param: click.Parameter, text: str) -> float:
         try:
-            number = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+            number = share_of(text)
         except ValueError:
             raise click.BadParameter(f"expected a share such as 5% or 0.05, got {text!r}") from None
         if not least <= number < most:

@@ -27,7 +27,7 @@ from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
-    from inferd.client_inputs.inputs import Array
+    from inferd.tensors import Array
 
 __all__ = ["demo"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferd.client_inputs.reach import Reach
-    from inferd.diff.outputs import Rule
+    from inferd.compare.outputs import Rule
 
 __all__ = ["diff"]
 
@@ -141,8 +141,8 @@ def diff(
 
     from inferd.bench import report as files
     from inferd.cli.infer import _pair
+    from inferd.compare.outputs import Rule
     from inferd.diff import page, words
-    from inferd.diff.outputs import Rule
     from inferd.diff.report import Limits
     from inferd.diff.requests import is_record, random_requests, recorded_requests, requests_in
     from inferd.diff.run import run
@@ -214,7 +214,7 @@ def as_json(report: Any) -> str:
 
 def rules_of(decide: Sequence[str], default: Rule, outputs: Sequence[str]) -> dict[str, Rule]:
     """--decide OUTPUT=HOW."""
-    from inferd.diff.outputs import ARGMAX, NONE, RANKED, Rule
+    from inferd.compare.outputs import ARGMAX, NONE, RANKED, Rule
 
     found = {}
     for text in decide:

@@ -14,9 +14,10 @@ from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import one_line, say
 
 if TYPE_CHECKING:
-    from inferd.client_inputs.inputs import Array, Literal
+    from inferd.client_inputs.inputs import Literal
     from inferd.client_inputs.reach import Reach
     from inferd.client_inputs.targets import Description, Response, Target
+    from inferd.tensors import Array
 
 __all__ = ["infer"]
 

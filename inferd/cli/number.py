@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Fraction", "Whole"]
+__all__ = ["Fraction", "Whole", "share_of"]
 
 
 MOST = 10**9  # a larger upper limit is nothing that a reader has to know
@@ -19,6 +19,12 @@ def in_words(limits: click.IntRange | click.FloatRange) -> str:
     if high is not None and high <= MOST:
         return f"{low:g} to {high:,}" if low is not None else f"{high:,} or less"
     return f"above {low:g}" if limits.min_open else f"{low:g} or more"
+
+
+def share_of(text: str) -> float:
+    """10% or 0.1. Raises ValueError."""
+    text = text.strip()
+    return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
 
 
 class Whole(click.IntRange):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferd.record.npz import write_npz
+from inferd.tensors import objects, widened, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,23 +24,6 @@ MOST_LABEL = 40  # characters of a label in a table
 BEST = 5  # classes of a row in a table
 MOST_VALUES = 100  # of an output that is shown whole
 EDGE = 4  # rows, or values along an axis, that are shown of both ends of one that is not
-
-WORDS = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    "bfloat16": "BF16",
-    "object": "BYTES",
-}
 
 
 def as_text(outputs: Mapping[str, Array], datatypes: Mapping[str, str], classes: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -59,7 +43,7 @@ def as_text(outputs: Mapping[str, Array], datatypes: Mapping[str, str], classes:
         lines.append(f"{name}  {_word(name, array, datatypes)} {list(array.shape)}")
         named = (classes or {}).get(name, ())
         if named and _is_ranked(array, (*array.shape[:1], len(named))):
-            lines += _best(name, array, np.array([each if each.isprintable() else repr(each) for each in named], dtype=object))
+            lines += _best(name, array, objects(each if each.isprintable() else repr(each) for each in named))
             continue
         shown = np.array2string(_readable(name, array, datatypes), threshold=MOST_VALUES, edgeitems=EDGE, max_line_width=110, precision=6)
         lines += ["  " + line for line in shown.splitlines()]
@@ -115,19 +99,16 @@ def save_npz(path: str, outputs: Mapping[str, Array], datatypes: Mapping[str, st
 
 
 def _word(name: str, array: Array, datatypes: Mapping[str, str]) -> str:
-    return datatypes.get(name) or WORDS.get(array.dtype.name, array.dtype.name)
+    return datatypes.get(name) or word_of(array.dtype)
 
 
 def _readable(name: str, array: Array, datatypes: Mapping[str, str]) -> Array:
     """BF16 bits as numbers, byte strings as text where they are UTF-8; anything else as it is."""
     word = _word(name, array, datatypes)
     if word == "BF16":
-        bits = array if array.dtype == np.uint16 else array.view(np.uint16)
-        return (bits.astype(np.uint32) << 16).view(np.float32)
+        return widened(array)
     if word == "BYTES":
-        made = np.empty(array.size, dtype=object)
-        made[:] = [_text(value) for value in array.reshape(-1)]
-        return made.reshape(array.shape)
+        return objects(map(_text, array.flat), array.shape)
     return array
 
 

@@ -14,6 +14,7 @@ import click
 from inferd.cli.asking import opened
 from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.health import address
+from inferd.cli.number import share_of
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
 from inferd.cli.say import echo, one_line, printable, say
 
@@ -72,7 +73,7 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
 def _share(text: str) -> float:
     """10% or 0.1."""
     try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        share = share_of(text)
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
@@ -93,7 +94,7 @@ def _guards(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
     for text in texts:
         name, _, limit = text.partition("=")
         try:
-            guards[name] = float(limit.removesuffix("%")) / (100 if limit.endswith("%") else 1)
+            guards[name] = share_of(limit)
         except ValueError:
             raise click.BadParameter(f"expected NAME=LIMIT, such as errors=2%, got {text!r}") from None
         if not math.isfinite(guards[name]):

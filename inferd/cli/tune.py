@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from inferd.cli.duration import Duration
 from inferd.cli.exit_codes import ExitCode, of_verdict
 from inferd.cli.number import Fraction, Whole
+from inferd.cli.request_options import REQUESTS
 from inferd.cli.say import echo, one_line, say
 from inferd.cli.serve import require_onnxruntime
 from inferd.cli.typed import typed, typed_here
@@ -74,6 +75,12 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
     return list(dict.fromkeys(parts))
 
 
+def _asks_requests(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(REQUESTS):
+        command = option(command)
+    return command
+
+
 @click.command(cls=Command)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("model", required=False)
@@ -94,21 +101,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--batch-sizes", callback=numbers, metavar="N,N,...", help="Most rows of a batch, to be tried.  [default: 1, 2, 4, ...]")
 @click.option("--buckets", multiple=True, callback=sets, metavar="N,N,...", help="One set of sizes to pad to, or none, to be tried.")
 @click.option("--providers", callback=words, metavar="NAME,...", help="Execution providers, to be tried.  [default: all built in]")
-@click.option("--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="One input: .npy, or JSON such as 'x=[[1, 2]]'.")
-@click.option("--npz", multiple=True, metavar="FILE", help="Named inputs of one request; several are sent in turn.")
-@click.option("--json-input", "json", multiple=True, metavar="FILE", help="The same as JSON.")
-@click.option("--image", "images", multiple=True, metavar="[NAME=]FILE", help="A picture, as it lies in the file: a request each.")
-@click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way.")
-@click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way; @FILE: each line of a file.")
-@click.option("--csv-input", "table", metavar="FILE", help="Records from a CSV file with a header: a line a request.")
-@click.option("--recorded", metavar="FILE", help="A record of `serve --record`, or framed ModelInferRequests.")
-@click.option("--random", is_flag=True, help="Random values for the inputs that files leave out.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open.")
-@click.option("--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, choice:32,64.")
-@click.option("--count", type=Whole(1, 100_000), help="Different requests that are made.  [default: 1, with --sizes 64]")
-@click.option("--rows", type=Whole(1, 65_536), help="Rows of each request.  [default: 1]")
-@click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
-@click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Parameter of every request, such as priority=1.")
+@_asks_requests
 @click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
 @click.option("--force", is_flag=True, help="Change a configuration that is there.")

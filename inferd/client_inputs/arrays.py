@@ -22,9 +22,9 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from zipfile import ZipInfo
 
-__all__ = ["MAX_BYTES", "Array", "read_arrays"]
+    from inferd.tensors import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["MAX_BYTES", "read_arrays"]
 
 MAX_BYTES = 1 << 30  # of a file's arrays in memory; of all bodies of a bench together
 MOST_ARRAYS = 1024  # of a .npz file

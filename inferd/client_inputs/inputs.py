@@ -10,38 +10,20 @@ import json
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inferd.client_inputs.arrays import MAX_BYTES, Array, read_arrays
+from inferd.client_inputs.arrays import MAX_BYTES, read_arrays
 from inferd.client_inputs.files import read_stream, read_whole
 from inferd.engine.conversion import Keep, converted
 from inferd.errors import ConfigError
+from inferd.tensors import DTYPES, Array, encoded, is_fraction, numbers_as, objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Array", "Spec", "check_datatypes", "from_arguments", "from_json", "from_npz", "listed", "parse_shapes", "random_inputs", "suit"]
-
-# The Open Inference Protocol's word -> the numpy type of an array in this program. BF16 travels as its 16 bits.
-DTYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BF16": np.dtype(np.uint16),
-    "BYTES": np.dtype(np.object_),
-}
-
+__all__ = ["Spec", "check_datatypes", "from_arguments", "from_json", "from_npz", "listed", "parse_shapes", "random_inputs", "suit"]
 
 MAX_JSON_BYTES = 256 << 20
 
@@ -201,12 +183,10 @@ def random_inputs(
 def _random(generator: np.random.Generator, datatype: str, shape: tuple[int, ...]) -> Array:
     if datatype == "BYTES":
         words = generator.integers(0, 1 << 32, size=shape)
-        return np.array([f"{word:08x}".encode() for word in words.reshape(-1)], dtype=object).reshape(shape)
-    if datatype == "BF16":
-        return _bfloat16(generator.random(shape))
-    if datatype.startswith("FP"):
-        return generator.random(shape).astype(DTYPES[datatype])
-    return generator.integers(0, 2 if datatype == "BOOL" else 10, size=shape).astype(DTYPES[datatype])
+        return objects((f"{word:08x}".encode() for word in words.flat), shape)
+    if is_fraction(datatype):
+        return numbers_as(datatype, generator.random(shape))
+    return numbers_as(datatype, generator.integers(0, 2 if datatype == "BOOL" else 10, shape))
 
 
 def suit(given: Mapping[str, Array | Literal], specs: Sequence[Spec], *, cast: bool = False) -> tuple[dict[str, Array], list[str]]:
@@ -251,12 +231,12 @@ def _of_literal(spec: Spec, literal: Literal) -> Array:
     if spec.datatype == "BYTES":
         if kind != "U" or not all(isinstance(text, str) for text in _flat(literal.value)):
             raise reject("texts")
-        return _texts(array)
+        return encoded(array)
     if spec.datatype == "BOOL":
         if kind != "b":
             raise reject("true and false")
         return array
-    if spec.datatype in ("FP16", "FP32", "FP64", "BF16"):
+    if is_fraction(spec.datatype):
         if kind not in "iuf":
             raise reject("numbers")
         made = _floats(array, spec.datatype)
@@ -278,7 +258,7 @@ def _flat(value: object) -> list[object]:
 def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
     dtype = DTYPES[spec.datatype]
     if spec.datatype == "BYTES" and array.dtype.kind in "USV":
-        return _texts(_unpadded(spec, array) if array.dtype.kind == "V" else array)
+        return _unpadded(spec, array) if array.dtype.kind == "V" else encoded(array)
     if array.dtype.newbyteorder("=") == dtype:
         return array.astype(dtype, copy=False)
     where = f"the input '{spec.name}' is {spec}"
@@ -297,18 +277,11 @@ def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
 def _floats(array: Array, datatype: str) -> Array:
     """Numbers as a floating datatype; what is too large becomes infinite."""
     with np.errstate(over="ignore"):
-        return _bfloat16(array) if datatype == "BF16" else array.astype(DTYPES[datatype])
+        return numbers_as(datatype, array)
 
 
 def _is_finite(array: Array, datatype: str) -> Array:
     return np.not_equal(array & 0x7F80, 0x7F80) if datatype == "BF16" else np.isfinite(array)
-
-
-def _texts(array: Array) -> Array:
-    texts = [text.encode() if isinstance(text, str) else bytes(text) for text in array.reshape(-1)]
-    made = np.empty(len(texts), dtype=object)
-    made[:] = texts
-    return made.reshape(array.shape)
 
 
 def _unpadded(spec: Spec, array: Array) -> Array:
@@ -319,16 +292,7 @@ def _unpadded(spec: Spec, array: Array) -> Array:
         raise ConfigError(
             f"the input '{spec.name}' is {spec}: expected texts, or elements each behind its length of 4 bytes, got {array.dtype}"
         )
-    made = np.empty(len(elements), dtype=object)
-    made[:] = [element[4 : 4 + length] for element, length in zip(elements, lengths, strict=True)]
-    return made.reshape(array.shape)
-
-
-def _bfloat16(array: Array) -> Array:
-    """The upper half of each float32, rounded to nearest even; NaN stays NaN."""
-    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)
-    rounded = ((bits.astype(np.uint64) + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return np.where((bits & 0x7FFFFFFF) > 0x7F800000, np.uint16(0x7FC0), rounded).reshape(np.shape(array))
+    return objects((element[4 : 4 + length] for element, length in zip(elements, lengths, strict=True)), array.shape)
 
 
 def _no_input(name: str, specs: Sequence[Spec]) -> str:

@@ -10,18 +10,18 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from inferd.client_inputs.files import read_whole
-from inferd.client_inputs.inputs import DTYPES, Literal, listed
+from inferd.client_inputs.inputs import Literal, listed
 from inferd.client_inputs.tables import from_csv
 from inferd.errors import ConfigError
+from inferd.tensors import objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from inferd.client_inputs.inputs import Array, Spec
+    from inferd.client_inputs.inputs import Spec
     from inferd.client_inputs.targets import Description
+    from inferd.tensors import Array
 
 __all__ = ["fit", "read", "reject_random"]
 
@@ -74,9 +74,7 @@ def fit(spec: Spec, values: Sequence[Any]) -> Array | Literal:
         )
     if spec.datatype != "BYTES":
         return Literal(list(values), shape)
-    array = np.empty(len(values), dtype=DTYPES["BYTES"])
-    array[:] = values
-    return array.reshape(shape)
+    return objects(values, shape)
 
 
 def reject_random(description: Description, specs: Sequence[Spec], csv_option: str = "--csv") -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from inferd.client_inputs.inputs import Array
     from inferd.engine.places import Place
+    from inferd.tensors import Array
 
 __all__ = ["Description", "Local", "Response", "Target", "failure_over_http", "open_target", "require_client"]
 

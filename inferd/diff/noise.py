@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferd.diff.outputs import ABSOLUTE, Difference, Rule, compare
+from inferd.compare.outputs import ABSOLUTE, Difference, Rule, compare
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferd.client_inputs.inputs import Array
     from inferd.diff.requests import Request
     from inferd.diff.sources import Source
+    from inferd.tensors import Array
 
 __all__ = ["floor", "raised"]
 

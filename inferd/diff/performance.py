@@ -24,12 +24,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from inferd.bench.compare import Change, Comparison
+from inferd.compare.statistics import hodges_lehmann
 from inferd.diff.loading import loaded
 from inferd.errors import InferdError
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from inferd.diff.requests import Request
     from inferd.diff.sources import Source
 
-__all__ = ["CONFIDENCE", "THRESHOLD", "interval", "measure"]
+__all__ = ["CONFIDENCE", "THRESHOLD", "measure"]
 
 THRESHOLD = 0.05
 CONFIDENCE = 0.95
@@ -225,14 +225,14 @@ def judged(
     if not np.isfinite(ratios).all():
         return Change(rounds.load, name, unit, before, after, None, None, None, "")
     level = 1 - (1 - CONFIDENCE) / (len(LOOKS) * FIGURES)
-    middle, low, high = (math.expm1(each) for each in interval(ratios, CONFIDENCE))
-    _, surely_above, surely_below = interval(ratios, level)
+    middle, low, high = (math.expm1(each) for each in hodges_lehmann(ratios, CONFIDENCE))
+    _, surely_above, surely_below = hodges_lehmann(ratios, level)
     if surely_above > 0 and middle > threshold:
         verdict = "worse" if more_is_worse else "better"
     elif surely_below < 0 and middle < -threshold:
         verdict = "better" if more_is_worse else "worse"
     else:
-        _, least, most = (math.expm1(each) for each in interval(ratios, EQUIVALENCE))
+        _, least, most = (math.expm1(each) for each in hodges_lehmann(ratios, EQUIVALENCE))
         verdict = "same" if -threshold <= least and most <= threshold else "unclear"
     return Change(rounds.load, name, unit, before, after, middle, low, high, verdict)
 
@@ -241,16 +241,6 @@ def tail(rounds: Rounds) -> Change:
     """p99 of all rounds: shown, and not judged. One busy moment of the machine makes it."""
     before, after = (p99([turn for pair in rounds.turns for turn in pair[side]]) for side in (0, 1))
     return Change(rounds.load, "p99", "us", before, after, after / before - 1 if before else None, None, None, "")
-
-
-def interval(values: Ratios, level: float) -> tuple[float, float, float]:
-    """The Hodges-Lehmann middle of a sample, and between which values it lies with confidence `level`."""
-    first, second = np.triu_indices(len(values))
-    means = np.sort((values[first] + values[second]) / 2)
-    count = len(values)
-    spread = math.sqrt(count * (count + 1) * (2 * count + 1) / 24)
-    out = max(0, math.floor(count * (count + 1) / 4 - NormalDist().inv_cdf((1 + level) / 2) * spread))
-    return float(np.median(means)), float(means[out]), float(means[len(means) - 1 - out])
 
 
 def loads(old: Source, new: Source) -> list[Change]:

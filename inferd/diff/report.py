@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from inferd.bench.compare import Comparison
-from inferd.diff.outputs import Difference
+from inferd.compare.outputs import Difference
 
 __all__ = ["FORMAT", "Distribution", "Failures", "Limits", "Report", "Truth", "Verdict", "Word", "Worst"]
 

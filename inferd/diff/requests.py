@@ -24,8 +24,9 @@ from inferd.record.writer import segments_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from inferd.client_inputs.inputs import Array, Literal
+    from inferd.client_inputs.inputs import Literal
     from inferd.client_inputs.targets import Description
+    from inferd.tensors import Array
 
 __all__ = ["Request", "is_record", "random_requests", "recorded_requests", "requests_in"]
 

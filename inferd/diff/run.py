@@ -15,9 +15,9 @@ import numpy as np
 
 from inferd.bench.compare import Comparison
 from inferd.bench.report import package_version
+from inferd.compare.decisions import ranked_by, told_by
+from inferd.compare.outputs import Difference, Rule, compare, decisions_of, tolerance_of
 from inferd.diff import noise, performance
-from inferd.diff.decisions import ranked_by, told_by
-from inferd.diff.outputs import Difference, Rule, compare, decisions_of, tolerance_of
 from inferd.diff.report import Distribution, Failures, Limits, Report, Truth, Worst
 from inferd.diff.sources import check_inputs
 from inferd.diff.verdict import judge
@@ -26,9 +26,9 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from inferd.client_inputs.inputs import Array
     from inferd.diff.requests import Request
     from inferd.diff.sources import Source
+    from inferd.tensors import Array
 
 __all__ = ["run"]
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from inferd.client_inputs.inputs import Array
     from inferd.client_inputs.targets import Description, Target
     from inferd.engine.places import Place
+    from inferd.tensors import Array
 
 __all__ = ["Source", "Where", "check_inputs", "parse_source", "place_of"]
 

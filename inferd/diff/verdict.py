@@ -14,18 +14,18 @@ import math
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from inferd.diff.outputs import MOST
+from inferd.compare.outputs import MOST
+from inferd.compare.statistics import clopper_pearson, mcnemar
 from inferd.diff.report import Verdict, Word
 
 if TYPE_CHECKING:
     from inferd.bench.compare import Change
-    from inferd.diff.outputs import OutputDifference
+    from inferd.compare.outputs import OutputDifference
     from inferd.diff.report import Report
 
-__all__ = ["character", "judge", "percent", "share_interval"]
+__all__ = ["character", "judge", "percent"]
 
 CONFIDENCE = 0.95
-TINY = 1e-18  # a term of a sum that changes no digit of it
 FEW = 0.05  # share of rows
 SOME = 8  # decisions: where NEW were as likely to make one as OLD, none at all has a chance of 1 in 256
 SMALL, LARGE = 0.05, 0.2  # relative RMS: a quantised copy's is below, another model's above
@@ -94,34 +94,6 @@ def correct(report: Report) -> list[tuple[str, Word, str]]:
     return [("truth", Word.SAME, said)]
 
 
-def mcnemar(one: int, other: int) -> float:
-    """How likely so uneven a split of discordant rows is by chance: two-sided, exact."""
-    return min(1.0, 2 * at_most(min(one, other), one + other, 0.5))
-
-
-def at_most(number: int, count: int, share: float) -> float:
-    """The binomial distribution: how likely `number` or fewer of `count` are, if each is with probability `share`."""
-    if share <= 0 or number >= count:
-        return 1.0
-    if share >= 1 or number < 0:
-        return 0.0
-    top, odds = min(number, int((count + 1) * share)), share / (1 - share)
-    total = term = 1.0  # in units of the largest term, at `top`; from there on they only become smaller
-    for k in range(top, 0, -1):
-        term *= k / ((count - k + 1) * odds)
-        total += term
-        if term < TINY * total:
-            break
-    term = 1.0
-    for k in range(top, number):
-        term *= (count - k) * odds / (k + 1)
-        total += term
-        if term < TINY * total:
-            break
-    largest = math.lgamma(count + 1) - math.lgamma(top + 1) - math.lgamma(count - top + 1)
-    return min(1.0, total * math.exp(largest + top * math.log(share) + (count - top) * math.log1p(-share)))
-
-
 def predictions(report: Report) -> list[tuple[str, Word, str]]:
     difference, noise, limits = report.difference, report.noise, report.limits
     count = difference.requests
@@ -132,7 +104,9 @@ def predictions(report: Report) -> list[tuple[str, Word, str]]:
     by_noise = noise.flipped / noise.requests if noise.requests else 0.0
     told = report.truth is not None  # then differences are told, and the truth judges
     if any(output.has_decisions for output in difference.outputs.values()):
-        word = judged(difference.flipped, count, max(limits.max_flips, share_interval(noise.flipped, noise.requests)[1] if by_noise else 0))
+        word = judged(
+            difference.flipped, count, max(limits.max_flips, clopper_pearson(noise.flipped, noise.requests)[1] if by_noise else 0)
+        )
         said = f"NEW decides {difference.flipped:,} of {count:,} requests differently ({percent(difference.flipped / count)})"
         said = f"{said}{sureness(report)}{never(report)}" if flips else f"all {count:,} requests get the same decision"
         if word is Word.INCONCLUSIVE:
@@ -150,27 +124,8 @@ def predictions(report: Report) -> list[tuple[str, Word, str]]:
 def judged(found: int, count: int, limit: float) -> Word:
     if not limit:
         return Word.WORSE if found else Word.SAME
-    low, high = share_interval(found, count)
+    low, high = clopper_pearson(found, count)
     return Word.WORSE if low > limit else Word.SAME if high <= limit else Word.INCONCLUSIVE
-
-
-def share_interval(found: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Clopper and Pearson's, by halving: the shares that make `found` or more, and `found` or fewer, as rare as this."""
-    tail = (1 - confidence) / 2
-    if not count:
-        return 0.0, 1.0
-    low = 0.0 if not found else bisect(lambda share: 1 - at_most(found - 1, count, share) < tail)
-    high = 1.0 if found == count else bisect(lambda share: at_most(found, count, share) > tail)
-    return low, high
-
-
-def bisect(is_below: object) -> float:
-    """Where a condition that holds for small shares ends."""
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if is_below(middle) else (low, middle)  # type: ignore[operator]
-    return low
 
 
 def percent(share: float) -> str:

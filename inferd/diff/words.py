@@ -12,7 +12,7 @@ from inferd.diff.verdict import percent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferd.diff.outputs import OutputDifference
+    from inferd.compare.outputs import OutputDifference
     from inferd.diff.report import Report, Worst
 
 __all__ = ["HEAD", "junit", "output_cells", "plain", "values_words"]

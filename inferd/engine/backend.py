@@ -34,6 +34,7 @@ from inferd.engine.reshaping import Reshape, find_reshapes
 from inferd.engine.weights import Parts, check_room, parted
 from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
+from inferd.tensors import DTYPES, widened
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
@@ -45,25 +46,24 @@ log = logging.getLogger("inferd.engine")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# onnxruntime's type -> the Open Inference Protocol's word, ONNX's element number, the numpy type that holds it here.
-_TYPES: dict[str, tuple[str, int, Any]] = {
-    "tensor(bool)": ("BOOL", 9, np.bool_),
-    "tensor(uint8)": ("UINT8", 2, np.uint8),
-    "tensor(uint16)": ("UINT16", 4, np.uint16),
-    "tensor(uint32)": ("UINT32", 12, np.uint32),
-    "tensor(uint64)": ("UINT64", 13, np.uint64),
-    "tensor(int8)": ("INT8", 3, np.int8),
-    "tensor(int16)": ("INT16", 5, np.int16),
-    "tensor(int32)": ("INT32", 6, np.int32),
-    "tensor(int64)": ("INT64", 7, np.int64),
-    "tensor(float16)": ("FP16", 10, np.float16),
-    "tensor(float)": ("FP32", 1, np.float32),
-    "tensor(double)": ("FP64", 11, np.float64),
-    "tensor(string)": ("BYTES", 8, np.object_),
-    "tensor(bfloat16)": ("BF16", 16, np.uint16),
+# onnxruntime's type -> the Open Inference Protocol's word, ONNX's element number.
+_TYPES: dict[str, tuple[str, int]] = {
+    "tensor(bool)": ("BOOL", 9),
+    "tensor(uint8)": ("UINT8", 2),
+    "tensor(uint16)": ("UINT16", 4),
+    "tensor(uint32)": ("UINT32", 12),
+    "tensor(uint64)": ("UINT64", 13),
+    "tensor(int8)": ("INT8", 3),
+    "tensor(int16)": ("INT16", 5),
+    "tensor(int32)": ("INT32", 6),
+    "tensor(int64)": ("INT64", 7),
+    "tensor(float16)": ("FP16", 10),
+    "tensor(float)": ("FP32", 1),
+    "tensor(double)": ("FP64", 11),
+    "tensor(string)": ("BYTES", 8),
+    "tensor(bfloat16)": ("BF16", 16),
 }
-_ONNX_NUMBER = {word: number for word, number, _ in _TYPES.values()}
-_NUMPY_TYPE = {word: dtype for word, _, dtype in _TYPES.values()}
+_ONNX_NUMBER = dict(_TYPES.values())
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
@@ -322,7 +322,7 @@ class OnnxModel:
             for tensor, value in zip(self.graph.outputs, values, strict=True)
         }
         wide = {tensor.name for tensor in self.graph.outputs if tensor.datatype == "BF16"}
-        return {name: (array.astype(np.uint32) << 16).view(np.float32) if name in wide else array for name, array in arrays.items()}
+        return {name: widened(array) if name in wide else array for name, array in arrays.items()}
 
     def give_few_rows_to(self, other: OnnxModel, rows: int) -> None:
         """Backends made from now on run up to so many rows on the session of `other`, the same model loaded for fewer threads."""
@@ -711,7 +711,7 @@ class _BoundBackend(_Run, BoundRuns):
 
     def _whole(self, spec: Spec) -> Array:
         _, word, shape = spec
-        return _aligned((self._most_rows, *shape[1:]) if self._batched else shape, _NUMPY_TYPE[word])
+        return _aligned((self._most_rows, *shape[1:]) if self._batched else shape, DTYPES[word])
 
     def _views(self, arrays: list[Array], rows: int) -> list[Array]:
         return [array[:rows] for array in arrays] if self._batched else arrays
@@ -802,7 +802,7 @@ class _VaryingBackend(_Run):
         return tensors
 
     def _array(self, index: int, shape: tuple[int, ...]) -> Array:
-        dtype = np.dtype(_NUMPY_TYPE[self._input_words[index]])
+        dtype = DTYPES[self._input_words[index]]
         if dtype.hasobject:
             return np.empty(shape, dtype)
         nbytes = math.prod(shape) * dtype.itemsize

@@ -18,9 +18,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["MAX_BYTES", "append", "locked", "read", "remove_left", "replace"]
+__all__ = ["MAX_BYTES", "KeptFile", "append", "locked", "read", "remove_left", "replace"]
 
 MAX_BYTES = 16 << 20
+
+
+class KeptFile:
+    """Where a table is kept. path: None: nowhere, so that a restart forgets it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def begin(self) -> None:
+        """The server starts: removes what killed writers left."""
+        if self.path is not None and self.path.parent.is_dir():
+            with self.locked():
+                remove_left(self.path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process reads and then writes the table meanwhile, where the file system has such locks."""
+        if self.path is None:
+            yield
+            return
+        with locked(self.path.parent):
+            yield
 
 
 @contextmanager

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 
-from inferd.engine.kept_file import locked, read, remove_left, replace
+from inferd.engine.kept_file import KeptFile, read, replace
 from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["DAMAGED", "FILE", "STABLE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "shown_versions", "versions_of"]
 
@@ -100,11 +101,8 @@ def _found(table: Table, model: str, name: str) -> Label:
     return label
 
 
-class LabelFile:
+class LabelFile(KeptFile):
     """Where a table is kept. path: None: nowhere, so that a restart forgets all labels."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
 
     def read(self) -> Table:
         """The table that was written last; an empty one where there is no file. A label that is none is left out, and the log says so; a
@@ -142,21 +140,6 @@ class LabelFile:
             log.error("labels: '%s'%s: a label of model %r is left out: %s; mend or remove it", self.path, line, model, why, extra=LIMITED)
             if name == STABLE:
                 yield name, Label(DAMAGED)
-
-    def begin(self) -> None:
-        """The server starts: removes what killed writers left."""
-        if self.path is not None and self.path.parent.is_dir():
-            with self.locked():
-                remove_left(self.path)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """No other process reads and then writes the table meanwhile, where the file system has such locks."""
-        if self.path is None:
-            yield
-            return
-        with locked(self.path.parent):
-            yield
 
     def check_kept(self) -> Path:
         """The path. Raises FailedPrecondition: no file would keep a label."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.errors import ConfigError
+from inferd.tensors import elements_of
 
 if TYPE_CHECKING:
     from inferd._core.tensor.tensor import Signature
@@ -54,8 +55,4 @@ def _is(word: str, row: Sequence[int], value: bytes) -> bool:
     """Whether the bytes are as many elements as the row has."""
     if word != "BYTES":
         return len(value) == math.prod(row) * DATATYPES[word][1]
-    count, at = 0, 0
-    while at < len(value):
-        at += 4 + int.from_bytes(value[at : at + 4], "little")
-        count += 1
-    return count == math.prod(row)
+    return len(elements_of(value)) == math.prod(row)

@@ -18,18 +18,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
-from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES, Signature
+from inferd._core.tensor.tensor import Signature
+from inferd.engine.warmup import Inputs, TrialCall
 from inferd.errors import ConfigError, RequestError
 from inferd.pipeline.pipeline import PadAxis
+from inferd.tensors import DTYPES, Array, as_numbers, is_fraction, numbers_as
 
 if TYPE_CHECKING:
     from inferd.engine.executor import Instance
@@ -39,8 +40,6 @@ __all__ = ["DEFAULT_TOLERANCE", "Paddings", "check_padding", "compile_padding", 
 
 log = logging.getLogger("inferd.engine")
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 Answer = dict[str, Array]
 Spread = tuple[float, float]  # between what numbers are
 Distance = tuple[bool, float, float]  # of them from what is filled in, or from 0: the nearest and the furthest
@@ -225,7 +224,7 @@ def _moved_by_rounding(instance: Instance, plain: Signature, trial: _Trial, alon
 
 def _rounded(random: np.random.Generator, name: str, word: str, array: Array) -> Array:
     """Fractions that differ by some units in their last place."""
-    if not _is_fraction(word) or _is_mask(name, word):
+    if not is_fraction(word) or _is_mask(name, word):
         return array
     if word == "BF16":
         flipped: Array = array ^ random.integers(0, 2, array.shape, np.uint16)
@@ -278,29 +277,16 @@ class _Difference(NamedTuple):
     padded: float
 
 
-class _Asked(Call):
-    """Keeps what it is answered."""
-
-    answer: Answer | None = None
-    error: RequestError | None = None
-
-    def reply(self, message: Any) -> None:
-        self.answer = message
-
-    def fail(self, error: RequestError) -> None:
-        self.error = error
-
-
 def _run(instance: Instance, signature: Signature, requests: Sequence[Inputs]) -> _Run:
     """The answers to these requests, in one run as far as the signature lets them share one. Raises RequestError."""
     rows = signature.max_batch_size
     batcher = Batcher(rows, Statistics(rows), name=f"'{signature.model_name.decode()}' (check of padding)")
-    calls: list[_Asked] = []
+    calls: list[TrialCall] = []
     made: list[LocalRequest] = []
     for inputs in requests:
         request = LocalRequest(inputs)
         request.check(signature)
-        calls.append(_Asked())
+        calls.append(TrialCall())
         made.append(request)
         batcher.put(request, calls[-1])
     sizes = [0] * len(made)
@@ -316,7 +302,7 @@ def _run(instance: Instance, signature: Signature, requests: Sequence[Inputs]) -
     for call in calls:
         if call.error is not None:
             raise call.error
-    return _Run([call.answer or {} for call in calls], sizes)
+    return _Run([dict(call.outputs) for call in calls], sizes)
 
 
 def _padded_to(signature: Signature, batch: Batch) -> int:
@@ -361,7 +347,7 @@ def _random_requests(signature: Signature, largest: float) -> Iterator[list[Seri
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
     whole = any("INT" in word for _, word, _ in specs)
     spreads = [spread for spread in (*SPREADS, *SCALES) if max(map(abs, spread[1:])) <= largest or spread is SPREADS[0]]
-    fractions = spreads if any(_is_fraction(word) and not _is_mask(name, word) for name, word, _ in specs) else SPREADS[:1]
+    fractions = spreads if any(is_fraction(word) and not _is_mask(name, word) for name, word, _ in specs) else SPREADS[:1]
     wholes = [(name, word) for name, word, _ in specs if name in padded and "INT" in word and not _is_mask(name, word)]
     series: list[list[tuple[Distance, str]]] = [
         *([(spread, "")] for spread in fractions),
@@ -405,7 +391,7 @@ def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple
 
 def _spread(signature: Signature, limit: int, spread: Distance, numbers: str, name: str, word: str) -> Spread:
     """Between what an input is: the whole numbers of input `numbers`, or all fractions where that is empty, by `spread`."""
-    fraction = _is_fraction(word)
+    fraction = is_fraction(word)
     if name != numbers and (numbers or not fraction):
         return (0, 1) if fraction else (0, limit)
     from_filling, nearest, furthest = spread
@@ -418,10 +404,6 @@ def _scale(spread: Distance) -> float:
     return max(map(abs, spread[1:])) if spread in SCALES else 0.0
 
 
-def _is_fraction(word: str) -> bool:
-    return word.startswith("FP") or word == "BF16"
-
-
 def _is_mask(name: str, word: str) -> bool:
     """Sent by clients, or made by a step: everything that is there is real."""
     return "mask" in name.lower() and word not in ("BYTES", "BF16")
@@ -429,25 +411,18 @@ def _is_mask(name: str, word: str) -> bool:
 
 def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], spread: Spread) -> Array:
     if _is_mask(name, word):
-        return np.ones(shape, DATATYPES[word][2])
-    if word == "BF16":  # the upper half of an FP32
-        return (_fractions(random, shape, spread).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    dtype = DATATYPES[word][2]
-    if word.startswith("FP"):
-        return _fractions(random, shape, spread).astype(dtype)
+        return np.ones(shape, DTYPES[word])
+    if is_fraction(word):
+        least, most = spread
+        return numbers_as(word, least + (most - least) * random.random(shape))
     low, high = sorted((int(spread[0]), int(spread[1])))
-    if word == "BYTES":
-        return np.array([str(number) for number in random.integers(low, high, math.prod(shape))], dtype=object).reshape(shape)
     if word == "BOOL":
-        return random.integers(0, 2, shape).astype(bool)
-    held = np.iinfo(dtype)
-    low = min(max(low, held.min), held.max)
-    return random.integers(low, max(low + 1, min(high, held.max + 1)), shape).astype(dtype)
-
-
-def _fractions(random: np.random.Generator, shape: tuple[int, ...], spread: Spread) -> Array:
-    least, most = spread
-    return least + (most - least) * random.random(shape)
+        low, high = 0, 2
+    elif word != "BYTES":
+        held = np.iinfo(DTYPES[word])
+        low = min(max(low, held.min), held.max)
+        high = max(low + 1, min(high, held.max + 1))
+    return numbers_as(word, random.integers(low, high, shape))
 
 
 # ---- comparing -----------------------------------------------------------------------------------------------------
@@ -471,13 +446,8 @@ def _differences(
             same = one.tolist() == other.tolist()
             yield _Difference(0.0 if same else math.inf, name, length, size, math.nan, math.nan)
         elif one.size:
-            yield _numeric(_numbers(one, words[name]), _numbers(other, words[name]), name, length, size, scale)
-
-
-def _numbers(array: Array, word: str) -> Array:
-    if word == "BF16":
-        return (array.reshape(-1).view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return array.reshape(-1).astype(np.float64)
+            values, padded_values = (as_numbers(array, words[name]).reshape(-1) for array in (one, other))
+            yield _numeric(values, padded_values, name, length, size, scale)
 
 
 def _numeric(one: Array, other: Array, name: str, length: int, size: int, scale: float) -> _Difference:
@@ -492,7 +462,7 @@ def _numeric(one: Array, other: Array, name: str, length: int, size: int, scale:
 
 def _changes(worst: _Difference, signature: Signature, where: str, tolerance: float, scale: float = 0.0) -> str:
     """What to say of it. scale: that alone numbers of this size brought about."""
-    held = ", ".join(repr(name) for name, word, _ in signature.input_specs if _is_fraction(word) and not _is_mask(name, word))
+    held = ", ".join(repr(name) for name, word, _ in signature.input_specs if is_fraction(word) and not _is_mask(name, word))
     tried = f", of numbers as large as {scale:g} in {held}," if scale else ""
     values = "" if math.isnan(worst.alone) and math.isnan(worst.padded) else f" ({worst.alone:g} alone, {worst.padded:g} padded)"
     return (

@@ -17,12 +17,12 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.onnx_file import read_onnx
+from inferd.tensors import Array, is_fraction, numbers_as, zeros
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +33,6 @@ __all__ = ["INDEPENDENT", "Proof", "Rows", "made_rows", "prove_rows"]
 
 log = logging.getLogger("inferd.engine")
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[str, Array]
 Shapes = Mapping[str, Sequence[int | str]]  # of a row of each input; -1 or a name: any size
 
@@ -242,9 +241,8 @@ class _Maker:
         by_row = (count, *(1 for _ in shape[1:]))
         word = tensor.datatype
         if word == "BYTES":
-            texts = [""] * int(np.prod(shape)) if self.calm else [str(number) for number in generator.integers(0, LIMITS[0], shape).flat]
-            return np.array(texts, dtype=object).reshape(shape)
-        fraction = word.startswith("FP") or word == "BF16"
+            return zeros(word, shape) if self.calm else numbers_as(word, generator.integers(0, LIMITS[0], shape))
+        fraction = is_fraction(word)
         values: Array
         if "mask" in tensor.name.lower() and not fraction:
             values = np.ones(shape)
@@ -254,9 +252,7 @@ class _Maker:
             values = generator.normal(size=shape) * np.resize(spread, count).reshape(by_row)
         else:
             values = generator.integers(0, 2 if word == "BOOL" else self._limits[tensor.name], shape)
-        if word == "BF16":  # the upper half of an FP32
-            return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-        return values.astype(DATATYPES[word][2])
+        return numbers_as(word, values)
 
 
 def _makers(inputs: Sequence[TensorInfo], shapes: Shapes, samples: Mapping[str, Array]) -> Iterator[_Maker]:

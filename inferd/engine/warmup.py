@@ -22,10 +22,11 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES, Signature
+from inferd._core.tensor.tensor import Signature
 from inferd.engine.load_limit import limited
 from inferd.engine.steadiness import Steadiness
 from inferd.errors import ConfigError, RequestError, StartError
+from inferd.tensors import DTYPES, Array, array_of, is_fraction, numbers_as, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Inputs",
     "Prepare",
+    "TrialCall",
     "configured_inputs",
     "doubling_rows",
     "is_deterministic",
@@ -50,7 +52,6 @@ __all__ = [
 
 log = logging.getLogger("inferd.engine")
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 Prepare = Callable[[Sequence[LocalRequest]], None]  # pipeline.plan.Plan.prepare
 Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: steps never give them, and the graph may reject them
@@ -65,7 +66,7 @@ MOST_FILE_BYTES = 1 << 30  # of one input_data_file
 MOST_TRIED = 1 << 18  # elements of the inputs of one row, where their sizes vary
 
 
-class _WarmupCall(Call):
+class TrialCall(Call):
     """Keeps the response, or the error."""
 
     outputs: Mapping[str, Array] = {}
@@ -102,7 +103,7 @@ def is_deterministic(instance: Instance, signature: Signature, examples: Example
     """Whether the same row gives the same bytes when it is run twice; None: the model does not take the row. Fractions of the row are
     not zero, which some random operators leave as it is."""
     inputs = [
-        (name, word, _random(word, array.shape) if name not in examples and _is_fraction(word) else array)
+        (name, word, _random(word, array.shape) if name not in examples and is_fraction(word) else array)
         for name, word, array in rows_of(signature, examples, 1)
     ]
     try:
@@ -110,10 +111,6 @@ def is_deterministic(instance: Instance, signature: Signature, examples: Example
     except RequestError:
         return None
     return all(_bits(array) == _bits(other[name]) for name, array in one.items())
-
-
-def _is_fraction(word: str) -> bool:
-    return word.startswith("FP") or word == "BF16"
 
 
 def _bits(array: Array) -> object:
@@ -192,7 +189,7 @@ def _response(instance: Instance, signature: Signature, inputs: Inputs, prepare:
     request.check(signature)
     rows, name = max(signature.max_batch_size, 1), f"'{signature.model_name.decode()}' (warm-up)"
     batcher = Batcher(rows, _UNREAD, name=name)
-    call = _WarmupCall()
+    call = TrialCall()
     if prepare is None:
         batcher.put(request, call)
     else:
@@ -209,7 +206,7 @@ def _response(instance: Instance, signature: Signature, inputs: Inputs, prepare:
     return batch.execute_ns, call.outputs
 
 
-def _prepare(request: LocalRequest, call: _WarmupCall, front: Batcher, batcher: Batcher, prepare: Prepare) -> None:
+def _prepare(request: LocalRequest, call: TrialCall, front: Batcher, batcher: Batcher, prepare: Prepare) -> None:
     """From the queue of those that are to be prepared into that of the run, as in preparer.py."""
     front.put(request, call)
     batch = front.poll()
@@ -248,7 +245,7 @@ def configured_inputs(config: ModelConfig, signature: Signature, find: Callable[
                 where = f"model {config.name!r}: model_warmup {sample.name!r}: inputs {name!r}: input_data_file"
                 array = _read(find(asked[name].input_data_file), where, word, rows, dims)
             else:
-                array = (_random if kind == "random_data" else _zeros)(word, (*rows, *dims))
+                array = (_random if kind == "random_data" else zeros)(word, (*rows, *dims))
             inputs.append((name, word, array))
         yield sample.name, max(sample.count, 1), inputs
 
@@ -261,35 +258,15 @@ def _read(path: Path, where: str, word: str, rows: tuple[int, ...], dims: tuple[
     except OSError as error:
         raise StartError(f"{where} {path.name!r} cannot be read: {error.strerror}") from None
     count = math.prod(dims)
-    elements: Array
-    if word == "BYTES":
-        texts = _texts(content)
-        elements = np.empty(len(texts or ()), object)
-        elements[:] = texts or []
-        fits = texts is not None
-        said = f"{count} texts, each behind its length as 4 bytes (little-endian)"
-    else:
-        dtype = np.dtype(DATATYPES[word][2])
-        fits = len(content) % dtype.itemsize == 0
-        elements = np.frombuffer(content[: len(content) // dtype.itemsize * dtype.itemsize], dtype)
-        said = f"{count * dtype.itemsize} bytes"
-    if fits and len(elements) == count:
-        return np.ascontiguousarray(np.broadcast_to(elements.reshape(dims), (*rows, *dims)))
-    if fits and rows and len(elements) == rows[0] * count:
-        return elements.reshape(*rows, *dims)
+    with suppress(ValueError):
+        elements = array_of(word, (-1,), content)
+        if len(elements) == count:
+            return np.ascontiguousarray(np.broadcast_to(elements.reshape(dims), (*rows, *dims)))
+        if rows and len(elements) == rows[0] * count:
+            return elements.reshape(*rows, *dims)
+    texts = f"{count} texts, each behind its length as 4 bytes (little-endian)"
+    said = texts if word == "BYTES" else f"{count * DTYPES[word].itemsize} bytes"
     raise ConfigError(f"{where} {path.name!r} has {len(content)} bytes: a row of {word}{list(dims)} has {said}: write one, or batch_size")
-
-
-def _texts(content: bytes) -> list[bytes] | None:
-    """The elements of a BYTES tensor; None where the bytes are none."""
-    found, at = [], 0
-    while at < len(content):
-        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
-        if end > len(content):
-            return None
-        found.append(content[at + 4 : end])
-        at = end
-    return found
 
 
 def _largest_rows(signature: Signature, one_row_ns: int) -> int:
@@ -304,25 +281,12 @@ def _fixed(shape: tuple[int, ...], size: int = 1) -> tuple[int, ...]:
 def _repeated(row: Array | None, word: str, shape: tuple[int, ...]) -> Array:
     """The row in all places of a first axis; where there is none, zeros."""
     if row is None:
-        return _zeros(word, shape)
+        return zeros(word, shape)
     return np.ascontiguousarray(np.broadcast_to(row, (*shape[: len(shape) - row.ndim], *row.shape)))
-
-
-def _zeros(word: str, shape: tuple[int, ...]) -> Array:
-    if word == "BYTES":
-        return np.full(shape, "", dtype=object)
-    return np.zeros(shape, DATATYPES[word][2])
 
 
 def _random(word: str, shape: tuple[int, ...]) -> Array:
     """Reproducible: uniform over 0 to 1 for floating point, over the low bits for whole numbers, digits for text."""
     generator = np.random.default_rng(0)
-    if word == "BYTES":
-        numbers = generator.integers(0, 1000, math.prod(shape))
-        return np.array([str(number) for number in numbers], dtype=object).reshape(shape)
-    if word == "BF16":  # the upper half of an FP32
-        return (generator.random(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    dtype = DATATYPES[word][2]
-    if _is_fraction(word):
-        return generator.random(shape).astype(dtype)
-    return generator.integers(0, 2 if word == "BOOL" else 128, shape).astype(dtype)
+    limit = {"BOOL": 2, "BYTES": 1000}.get(word, 128)
+    return numbers_as(word, generator.random(shape) if is_fraction(word) else generator.integers(0, limit, shape))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import struct
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +19,7 @@ from typing import Annotated, Any
 import msgspec
 
 from inferd._core.codec.records import count_pairs
+from inferd.arrow_messages import is_compressed
 from inferd.errors import InvalidArgument
 from inferd.pipeline.columns import Column, Rejected, meant_by, twin_of
 from inferd.pipeline.csv_lines import read_csv
@@ -360,38 +360,6 @@ def arrow_record(values: dict[str, Any]) -> bytes:
         stream.write_batch(batch)
     content: bytes = sink.getvalue().to_pybytes()
     return content
-
-
-def is_compressed(metadata: Any) -> bool:
-    """Whether a message's buffers are compressed, of its flatbuffer: pyarrow does not say, and unpacks as much as they announce."""
-    data = memoryview(metadata)
-
-    def field(table: int, slot: int) -> int:
-        """Where a field of a table lies; 0 where it is not there."""
-        vtable = table - struct.unpack_from("<i", data, table)[0]
-        if vtable < 0 or 4 + 2 * slot >= struct.unpack_from("<H", data, vtable)[0]:
-            return 0
-        offset: int = struct.unpack_from("<H", data, vtable + 4 + 2 * slot)[0]
-        return offset and table + offset
-
-    def table_at(place: int) -> int:
-        return place + int(struct.unpack_from("<I", data, place)[0])
-
-    try:
-        message = table_at(0)
-        header = table_at(field(message, _HEADER))
-        if data[field(message, _HEADER_TYPE)] == _DICTIONARY_BATCH:
-            header = table_at(field(header, _DICTIONARY_DATA))
-        return field(header, _COMPRESSION) != 0
-    except (struct.error, IndexError):
-        return True  # whatever this is, it is not read
-
-
-# Places in the tables of Arrow's Message.fbs.
-_HEADER_TYPE, _HEADER = 1, 2  # of Message
-_DICTIONARY_BATCH = 2  # of the union MessageHeader
-_DICTIONARY_DATA = 1  # of DictionaryBatch
-_COMPRESSION = 3  # of RecordBatch
 
 
 READERS: dict[int, type[Reader]] = {

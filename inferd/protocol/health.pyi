@@ -9,11 +9,7 @@ from google.protobuf.message import Message
 class HealthCheckRequest(Message):
     service: str
     """Empty (the server), the full name of a gRPC service, or the name of a model."""
-    def __init__(
-        self,
-        *,
-        service: str = ...,
-    ) -> None: ...
+    def __init__(self, *, service: str = ...) -> None: ...
 
 @final
 class HealthCheckResponse(Message):
@@ -35,8 +31,4 @@ class HealthCheckResponse(Message):
     SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
 
     status: HealthCheckResponse.ServingStatus.ValueType
-    def __init__(
-        self,
-        *,
-        status: HealthCheckResponse.ServingStatus.ValueType = ...,
-    ) -> None: ...
+    def __init__(self, *, status: HealthCheckResponse.ServingStatus.ValueType = ...) -> None: ...

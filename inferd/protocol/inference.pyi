@@ -58,23 +58,13 @@ class ModelRateLimiter(Message):
     class Resource(Message):
         name: str
         count: int
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            count: int = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., count: int = ...) -> None: ...
 
     @property
     def resources(self) -> RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]: ...
     priority: int
     """Weight against other models: 2 gets half the runs of 1. 0 means 1."""
-    def __init__(
-        self,
-        *,
-        resources: Iterable[ModelRateLimiter.Resource] | None = ...,
-        priority: int = ...,
-    ) -> None: ...
+    def __init__(self, *, resources: Iterable[ModelRateLimiter.Resource] | None = ..., priority: int = ...) -> None: ...
 
 @final
 class ModelInstanceGroup(Message):
@@ -114,12 +104,7 @@ class ModelInstanceGroup(Message):
 
         kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
         device_id: int
-        def __init__(
-            self,
-            *,
-            kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType = ...,
-            device_id: int = ...,
-        ) -> None: ...
+        def __init__(self, *, kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType = ..., device_id: int = ...) -> None: ...
 
     name: str
     kind: ModelInstanceGroup.Kind.ValueType
@@ -138,17 +123,10 @@ class ModelInstanceGroup(Message):
     host_policy: str
     """Name of a server setting that binds instances to cores and memory."""
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        kind: ModelInstanceGroup.Kind.ValueType = ...,
-        count: int = ...,
-        rate_limiter: ModelRateLimiter | None = ...,
-        gpus: Iterable[int] | None = ...,
+        self, *, name: str = ..., kind: ModelInstanceGroup.Kind.ValueType = ..., count: int = ...,
+        rate_limiter: ModelRateLimiter | None = ..., gpus: Iterable[int] | None = ...,
         secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ...,
-        profile: Iterable[str] | None = ...,
-        passive: bool = ...,
-        host_policy: str = ...,
+        profile: Iterable[str] | None = ..., passive: bool = ..., host_policy: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["rate_limiter"]) -> bool: ...
 
@@ -160,11 +138,7 @@ class ModelTensorReshape(Message):
 
     @property
     def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-    def __init__(
-        self,
-        *,
-        shape: Iterable[int] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, shape: Iterable[int] | None = ...) -> None: ...
 
 @final
 class ModelInput(Message):
@@ -201,17 +175,9 @@ class ModelInput(Message):
     is_non_linear_format_io: bool
     """The engine wants a vectorized memory layout."""
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        data_type: DataType.ValueType = ...,
-        format: ModelInput.Format.ValueType = ...,
-        dims: Iterable[int] | None = ...,
-        reshape: ModelTensorReshape | None = ...,
-        is_shape_tensor: bool = ...,
-        allow_ragged_batch: bool = ...,
-        optional: bool = ...,
-        is_non_linear_format_io: bool = ...,
+        self, *, name: str = ..., data_type: DataType.ValueType = ..., format: ModelInput.Format.ValueType = ...,
+        dims: Iterable[int] | None = ..., reshape: ModelTensorReshape | None = ..., is_shape_tensor: bool = ...,
+        allow_ragged_batch: bool = ..., optional: bool = ..., is_non_linear_format_io: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["reshape"]) -> bool: ...
 
@@ -230,15 +196,9 @@ class ModelOutput(Message):
     is_shape_tensor: bool
     is_non_linear_format_io: bool
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        data_type: DataType.ValueType = ...,
-        dims: Iterable[int] | None = ...,
-        reshape: ModelTensorReshape | None = ...,
-        label_filename: str = ...,
-        is_shape_tensor: bool = ...,
-        is_non_linear_format_io: bool = ...,
+        self, *, name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+        reshape: ModelTensorReshape | None = ..., label_filename: str = ..., is_shape_tensor: bool = ...,
+        is_non_linear_format_io: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["reshape"]) -> bool: ...
 
@@ -276,12 +236,8 @@ class BatchInput(Message):
     @property
     def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
-        self,
-        *,
-        kind: BatchInput.Kind.ValueType = ...,
-        target_name: Iterable[str] | None = ...,
-        data_type: DataType.ValueType = ...,
-        source_input: Iterable[str] | None = ...,
+        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ...,
+        data_type: DataType.ValueType = ..., source_input: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -305,11 +261,8 @@ class BatchOutput(Message):
     @property
     def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
-        self,
-        *,
-        target_name: Iterable[str] | None = ...,
-        kind: BatchOutput.Kind.ValueType = ...,
-        source_input: Iterable[str] | None = ...,
+        self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind.ValueType = ...,
+        source_input: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -322,11 +275,7 @@ class ModelVersionPolicy(Message):
 
         num_versions: int
         """Default 1."""
-        def __init__(
-            self,
-            *,
-            num_versions: int = ...,
-        ) -> None: ...
+        def __init__(self, *, num_versions: int = ...) -> None: ...
 
     @final
     class All(Message):
@@ -340,11 +289,7 @@ class ModelVersionPolicy(Message):
 
         @property
         def versions(self) -> RepeatedScalarFieldContainer[int]: ...
-        def __init__(
-            self,
-            *,
-            versions: Iterable[int] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, versions: Iterable[int] | None = ...) -> None: ...
 
     @property
     def latest(self) -> ModelVersionPolicy.Latest: ...
@@ -353,11 +298,8 @@ class ModelVersionPolicy(Message):
     @property
     def specific(self) -> ModelVersionPolicy.Specific: ...
     def __init__(
-        self,
-        *,
-        latest: ModelVersionPolicy.Latest | None = ...,
-        all: ModelVersionPolicy.All | None = ...,
-        specific: ModelVersionPolicy.Specific | None = ...,
+        self, *, latest: ModelVersionPolicy.Latest | None = ..., all: ModelVersionPolicy.All | None = ...,
+        specific: ModelVersionPolicy.Specific | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["policy_choice", "latest", "all", "specific"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["policy_choice"]) -> Literal["latest", "all", "specific"] | None: ...
@@ -387,11 +329,7 @@ class ModelOptimizationPolicy(Message):
 
         level: int
         """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows, the default."""
-        def __init__(
-            self,
-            *,
-            level: int = ...,
-        ) -> None: ...
+        def __init__(self, *, level: int = ...) -> None: ...
 
     @final
     class Cuda(Message):
@@ -405,23 +343,14 @@ class ModelOptimizationPolicy(Message):
             class Shape(Message):
                 @property
                 def dim(self) -> RepeatedScalarFieldContainer[int]: ...
-                def __init__(
-                    self,
-                    *,
-                    dim: Iterable[int] | None = ...,
-                ) -> None: ...
+                def __init__(self, *, dim: Iterable[int] | None = ...) -> None: ...
 
             @final
             class LowerBound(Message):
                 batch_size: int
                 @property
                 def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
-                def __init__(
-                    self,
-                    *,
-                    batch_size: int = ...,
-                    input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
-                ) -> None: ...
+                def __init__(self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...) -> None: ...
 
             batch_size: int
             @property
@@ -429,11 +358,8 @@ class ModelOptimizationPolicy(Message):
             @property
             def graph_lower_bound(self) -> ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound: ...
             def __init__(
-                self,
-                *,
-                batch_size: int = ...,
-                input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
-                graph_lower_bound: ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound | None = ...,
+                self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
+                graph_lower_bound: ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound | None = ...
             ) -> None: ...
             def HasField(self, field_name: Literal["graph_lower_bound"]) -> bool: ...
 
@@ -445,12 +371,8 @@ class ModelOptimizationPolicy(Message):
         def graph_spec(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]: ...
         output_copy_stream: bool
         def __init__(
-            self,
-            *,
-            graphs: bool = ...,
-            busy_wait_events: bool = ...,
-            graph_spec: Iterable[ModelOptimizationPolicy.Cuda.GraphSpec] | None = ...,
-            output_copy_stream: bool = ...,
+            self, *, graphs: bool = ..., busy_wait_events: bool = ...,
+            graph_spec: Iterable[ModelOptimizationPolicy.Cuda.GraphSpec] | None = ..., output_copy_stream: bool = ...
         ) -> None: ...
 
     @final
@@ -465,22 +387,16 @@ class ModelOptimizationPolicy(Message):
             """For a GPU tensorrt or cuda, for the CPU openvino and others."""
             @property
             def parameters(self) -> ScalarMap[str, str]: ...
-            def __init__(
-                self,
-                *,
-                name: str = ...,
-                parameters: Mapping[str, str] | None = ...,
-            ) -> None: ...
+            def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
         @property
         def gpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
         @property
         def cpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
         def __init__(
-            self,
-            *,
+            self, *,
             gpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
-            cpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+            cpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...
         ) -> None: ...
 
     @final
@@ -488,11 +404,7 @@ class ModelOptimizationPolicy(Message):
         """Whether host buffers are page-locked, for faster copies to a device."""
 
         enable: bool
-        def __init__(
-            self,
-            *,
-            enable: bool = ...,
-        ) -> None: ...
+        def __init__(self, *, enable: bool = ...) -> None: ...
 
     @property
     def graph(self) -> ModelOptimizationPolicy.Graph: ...
@@ -510,16 +422,13 @@ class ModelOptimizationPolicy(Message):
     eager_batching: bool
     """Prepare the next batch while the current one runs."""
     def __init__(
-        self,
-        *,
-        graph: ModelOptimizationPolicy.Graph | None = ...,
+        self, *, graph: ModelOptimizationPolicy.Graph | None = ...,
         priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
         cuda: ModelOptimizationPolicy.Cuda | None = ...,
         execution_accelerators: ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
         input_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
         output_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
-        gather_kernel_buffer_threshold: int = ...,
-        eager_batching: bool = ...,
+        gather_kernel_buffer_threshold: int = ..., eager_batching: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["graph", "cuda", "execution_accelerators", "input_pinned_memory", "output_pinned_memory"]) -> bool: ...
 
@@ -548,12 +457,8 @@ class ModelQueuePolicy(Message):
     max_queue_size: int
     """Requests; one more is refused. 0: the server's limit."""
     def __init__(
-        self,
-        *,
-        timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ...,
-        default_timeout_microseconds: int = ...,
-        allow_timeout_override: bool = ...,
-        max_queue_size: int = ...,
+        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ...,
+        default_timeout_microseconds: int = ..., allow_timeout_override: bool = ..., max_queue_size: int = ...
     ) -> None: ...
 
 @final
@@ -575,15 +480,10 @@ class ModelDynamicBatching(Message):
     @property
     def priority_queue_policy(self) -> MessageMap[int, ModelQueuePolicy]: ...
     def __init__(
-        self,
-        *,
-        preferred_batch_size: Iterable[int] | None = ...,
-        max_queue_delay_microseconds: int = ...,
-        preserve_ordering: bool = ...,
-        priority_levels: int = ...,
-        default_priority_level: int = ...,
+        self, *, preferred_batch_size: Iterable[int] | None = ..., max_queue_delay_microseconds: int = ...,
+        preserve_ordering: bool = ..., priority_levels: int = ..., default_priority_level: int = ...,
         default_queue_policy: ModelQueuePolicy | None = ...,
-        priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...,
+        priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["default_queue_policy"]) -> bool: ...
 
@@ -622,13 +522,9 @@ class ModelSequenceBatching(Message):
         data_type: DataType.ValueType
         """Of the correlation id only."""
         def __init__(
-            self,
-            *,
-            kind: ModelSequenceBatching.Control.Kind.ValueType = ...,
-            int32_false_true: Iterable[int] | None = ...,
-            fp32_false_true: Iterable[float] | None = ...,
-            bool_false_true: Iterable[bool] | None = ...,
-            data_type: DataType.ValueType = ...,
+            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ...,
+            int32_false_true: Iterable[int] | None = ..., fp32_false_true: Iterable[float] | None = ...,
+            bool_false_true: Iterable[bool] | None = ..., data_type: DataType.ValueType = ...
         ) -> None: ...
 
     @final
@@ -638,12 +534,7 @@ class ModelSequenceBatching(Message):
         name: str
         @property
         def control(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            control: Iterable[ModelSequenceBatching.Control] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., control: Iterable[ModelSequenceBatching.Control] | None = ...) -> None: ...
 
     @final
     class InitialState(Message):
@@ -657,13 +548,8 @@ class ModelSequenceBatching(Message):
         """In the model's folder initial_state/."""
         name: str
         def __init__(
-            self,
-            *,
-            data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ...,
-            zero_data: bool = ...,
-            data_file: str = ...,
-            name: str = ...,
+            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
+            data_file: str = ..., name: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["state_data", "zero_data", "data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["state_data"]) -> Literal["zero_data", "data_file"] | None: ...
@@ -684,15 +570,9 @@ class ModelSequenceBatching(Message):
         use_growable_memory: bool
         """The state may grow with each request."""
         def __init__(
-            self,
-            *,
-            input_name: str = ...,
-            output_name: str = ...,
-            data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ...,
-            initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ...,
-            use_same_buffer_for_input_output: bool = ...,
-            use_growable_memory: bool = ...,
+            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ...,
+            dims: Iterable[int] | None = ..., initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ...,
+            use_same_buffer_for_input_output: bool = ..., use_growable_memory: bool = ...
         ) -> None: ...
 
     @final
@@ -702,12 +582,7 @@ class ModelSequenceBatching(Message):
         max_queue_delay_microseconds: int
         minimum_slot_utilization: float
         """Do not delay once this share (0 to 1) of the slots is filled."""
-        def __init__(
-            self,
-            *,
-            max_queue_delay_microseconds: int = ...,
-            minimum_slot_utilization: float = ...,
-        ) -> None: ...
+        def __init__(self, *, max_queue_delay_microseconds: int = ..., minimum_slot_utilization: float = ...) -> None: ...
 
     @final
     class StrategyOldest(Message):
@@ -720,12 +595,8 @@ class ModelSequenceBatching(Message):
         max_queue_delay_microseconds: int
         preserve_ordering: bool
         def __init__(
-            self,
-            *,
-            max_candidate_sequences: int = ...,
-            preferred_batch_size: Iterable[int] | None = ...,
-            max_queue_delay_microseconds: int = ...,
-            preserve_ordering: bool = ...,
+            self, *, max_candidate_sequences: int = ..., preferred_batch_size: Iterable[int] | None = ...,
+            max_queue_delay_microseconds: int = ..., preserve_ordering: bool = ...
         ) -> None: ...
 
     @property
@@ -741,14 +612,10 @@ class ModelSequenceBatching(Message):
     iterative_sequence: bool
     """The model asks to be run again on the same request."""
     def __init__(
-        self,
-        *,
-        direct: ModelSequenceBatching.StrategyDirect | None = ...,
-        oldest: ModelSequenceBatching.StrategyOldest | None = ...,
-        max_sequence_idle_microseconds: int = ...,
+        self, *, direct: ModelSequenceBatching.StrategyDirect | None = ...,
+        oldest: ModelSequenceBatching.StrategyOldest | None = ..., max_sequence_idle_microseconds: int = ...,
         control_input: Iterable[ModelSequenceBatching.ControlInput] | None = ...,
-        state: Iterable[ModelSequenceBatching.State] | None = ...,
-        iterative_sequence: bool = ...,
+        state: Iterable[ModelSequenceBatching.State] | None = ..., iterative_sequence: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["strategy_choice", "direct", "oldest"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["strategy_choice"]) -> Literal["direct", "oldest"] | None: ...
@@ -770,36 +637,22 @@ class ModelEnsembling(Message):
         def output_map(self) -> ScalarMap[str, str]: ...
         model_namespace: str
         def __init__(
-            self,
-            *,
-            model_name: str = ...,
-            model_version: int = ...,
-            input_map: Mapping[str, str] | None = ...,
-            output_map: Mapping[str, str] | None = ...,
-            model_namespace: str = ...,
+            self, *, model_name: str = ..., model_version: int = ..., input_map: Mapping[str, str] | None = ...,
+            output_map: Mapping[str, str] | None = ..., model_namespace: str = ...
         ) -> None: ...
 
     @property
     def step(self) -> RepeatedCompositeFieldContainer[ModelEnsembling.Step]: ...
     max_inflight_requests: int
     """Per step. 0: no limit."""
-    def __init__(
-        self,
-        *,
-        step: Iterable[ModelEnsembling.Step] | None = ...,
-        max_inflight_requests: int = ...,
-    ) -> None: ...
+    def __init__(self, *, step: Iterable[ModelEnsembling.Step] | None = ..., max_inflight_requests: int = ...) -> None: ...
 
 @final
 class ModelParameter(Message):
     """A value meant for the back end."""
 
     string_value: str
-    def __init__(
-        self,
-        *,
-        string_value: str = ...,
-    ) -> None: ...
+    def __init__(self, *, string_value: str = ...) -> None: ...
 
 @final
 class ModelWarmup(Message):
@@ -817,13 +670,8 @@ class ModelWarmup(Message):
         input_data_file: str
         """In the model's folder warmup/."""
         def __init__(
-            self,
-            *,
-            data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ...,
-            zero_data: bool = ...,
-            random_data: bool = ...,
-            input_data_file: str = ...,
+            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
+            random_data: bool = ..., input_data_file: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["input_data_type", "zero_data", "random_data", "input_data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["input_data_type"]) -> Literal["zero_data", "random_data", "input_data_file"] | None: ...
@@ -836,12 +684,8 @@ class ModelWarmup(Message):
     count: int
     """Times. 0 means 1."""
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        batch_size: int = ...,
-        inputs: Mapping[str, ModelWarmup.Input] | None = ...,
-        count: int = ...,
+        self, *, name: str = ..., batch_size: int = ..., inputs: Mapping[str, ModelWarmup.Input] | None = ...,
+        count: int = ...
     ) -> None: ...
 
 @final
@@ -850,11 +694,7 @@ class ModelOperations(Message):
 
     @property
     def op_library_filename(self) -> RepeatedScalarFieldContainer[str]: ...
-    def __init__(
-        self,
-        *,
-        op_library_filename: Iterable[str] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, op_library_filename: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelTransactionPolicy(Message):
@@ -862,11 +702,7 @@ class ModelTransactionPolicy(Message):
 
     decoupled: bool
     """Any number, on a stream."""
-    def __init__(
-        self,
-        *,
-        decoupled: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, decoupled: bool = ...) -> None: ...
 
 @final
 class ModelRepositoryAgents(Message):
@@ -877,31 +713,18 @@ class ModelRepositoryAgents(Message):
         name: str
         @property
         def parameters(self) -> ScalarMap[str, str]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            parameters: Mapping[str, str] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
     @property
     def agents(self) -> RepeatedCompositeFieldContainer[ModelRepositoryAgents.Agent]: ...
-    def __init__(
-        self,
-        *,
-        agents: Iterable[ModelRepositoryAgents.Agent] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, agents: Iterable[ModelRepositoryAgents.Agent] | None = ...) -> None: ...
 
 @final
 class ModelResponseCache(Message):
     """Whether equal requests are answered from a cache."""
 
     enable: bool
-    def __init__(
-        self,
-        *,
-        enable: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, enable: bool = ...) -> None: ...
 
 @final
 class ModelMetrics(Message):
@@ -915,42 +738,28 @@ class ModelMetrics(Message):
         class MetricIdentifier(Message):
             family: str
             """The metric's name, such as nv_inference_first_response_histogram_ms."""
-            def __init__(
-                self,
-                *,
-                family: str = ...,
-            ) -> None: ...
+            def __init__(self, *, family: str = ...) -> None: ...
 
         @final
         class HistogramOptions(Message):
             @property
             def buckets(self) -> RepeatedScalarFieldContainer[float]: ...
-            def __init__(
-                self,
-                *,
-                buckets: Iterable[float] | None = ...,
-            ) -> None: ...
+            def __init__(self, *, buckets: Iterable[float] | None = ...) -> None: ...
 
         @property
         def metric_identifier(self) -> ModelMetrics.MetricControl.MetricIdentifier: ...
         @property
         def histogram_options(self) -> ModelMetrics.MetricControl.HistogramOptions: ...
         def __init__(
-            self,
-            *,
-            metric_identifier: ModelMetrics.MetricControl.MetricIdentifier | None = ...,
-            histogram_options: ModelMetrics.MetricControl.HistogramOptions | None = ...,
+            self, *, metric_identifier: ModelMetrics.MetricControl.MetricIdentifier | None = ...,
+            histogram_options: ModelMetrics.MetricControl.HistogramOptions | None = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["metric_options", "metric_identifier", "histogram_options"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["metric_options"]) -> Literal["histogram_options"] | None: ...
 
     @property
     def metric_control(self) -> RepeatedCompositeFieldContainer[ModelMetrics.MetricControl]: ...
-    def __init__(
-        self,
-        *,
-        metric_control: Iterable[ModelMetrics.MetricControl] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, metric_control: Iterable[ModelMetrics.MetricControl] | None = ...) -> None: ...
 
 @final
 class ModelConfig(Message):
@@ -1009,34 +818,18 @@ class ModelConfig(Message):
     @property
     def inferd(self) -> _options.ModelOptions: ...
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        platform: str = ...,
-        backend: str = ...,
-        runtime: str = ...,
-        version_policy: ModelVersionPolicy | None = ...,
-        max_batch_size: int = ...,
-        input: Iterable[ModelInput] | None = ...,
-        output: Iterable[ModelOutput] | None = ...,
-        batch_input: Iterable[BatchInput] | None = ...,
-        batch_output: Iterable[BatchOutput] | None = ...,
-        optimization: ModelOptimizationPolicy | None = ...,
-        dynamic_batching: ModelDynamicBatching | None = ...,
-        sequence_batching: ModelSequenceBatching | None = ...,
-        ensemble_scheduling: ModelEnsembling | None = ...,
-        instance_group: Iterable[ModelInstanceGroup] | None = ...,
-        default_model_filename: str = ...,
-        cc_model_filenames: Mapping[str, str] | None = ...,
-        metric_tags: Mapping[str, str] | None = ...,
-        parameters: Mapping[str, ModelParameter] | None = ...,
-        model_warmup: Iterable[ModelWarmup] | None = ...,
-        model_operations: ModelOperations | None = ...,
-        model_transaction_policy: ModelTransactionPolicy | None = ...,
-        model_repository_agents: ModelRepositoryAgents | None = ...,
-        response_cache: ModelResponseCache | None = ...,
-        model_metrics: ModelMetrics | None = ...,
-        inferd: _options.ModelOptions | None = ...,
+        self, *, name: str = ..., platform: str = ..., backend: str = ..., runtime: str = ...,
+        version_policy: ModelVersionPolicy | None = ..., max_batch_size: int = ...,
+        input: Iterable[ModelInput] | None = ..., output: Iterable[ModelOutput] | None = ...,
+        batch_input: Iterable[BatchInput] | None = ..., batch_output: Iterable[BatchOutput] | None = ...,
+        optimization: ModelOptimizationPolicy | None = ..., dynamic_batching: ModelDynamicBatching | None = ...,
+        sequence_batching: ModelSequenceBatching | None = ..., ensemble_scheduling: ModelEnsembling | None = ...,
+        instance_group: Iterable[ModelInstanceGroup] | None = ..., default_model_filename: str = ...,
+        cc_model_filenames: Mapping[str, str] | None = ..., metric_tags: Mapping[str, str] | None = ...,
+        parameters: Mapping[str, ModelParameter] | None = ..., model_warmup: Iterable[ModelWarmup] | None = ...,
+        model_operations: ModelOperations | None = ..., model_transaction_policy: ModelTransactionPolicy | None = ...,
+        model_repository_agents: ModelRepositoryAgents | None = ..., response_cache: ModelResponseCache | None = ...,
+        model_metrics: ModelMetrics | None = ..., inferd: _options.ModelOptions | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["scheduling_choice", "version_policy", "optimization", "dynamic_batching", "sequence_batching", "ensemble_scheduling", "model_operations", "model_transaction_policy", "model_repository_agents", "response_cache", "model_metrics", "inferd"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["scheduling_choice"]) -> Literal["dynamic_batching", "sequence_batching", "ensemble_scheduling"] | None: ...
@@ -1048,11 +841,7 @@ class ServerLiveRequest(Message):
 @final
 class ServerLiveResponse(Message):
     live: bool
-    def __init__(
-        self,
-        *,
-        live: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, live: bool = ...) -> None: ...
 
 @final
 class ServerReadyRequest(Message):
@@ -1061,32 +850,19 @@ class ServerReadyRequest(Message):
 @final
 class ServerReadyResponse(Message):
     ready: bool
-    def __init__(
-        self,
-        *,
-        ready: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, ready: bool = ...) -> None: ...
 
 @final
 class ModelReadyRequest(Message):
     name: str
     version: str
     """A positive integer in decimal; empty: any version will do."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ...) -> None: ...
 
 @final
 class ModelReadyResponse(Message):
     ready: bool
-    def __init__(
-        self,
-        *,
-        ready: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, ready: bool = ...) -> None: ...
 
 @final
 class ServerMetadataRequest(Message):
@@ -1098,13 +874,7 @@ class ServerMetadataResponse(Message):
     version: str
     @property
     def extensions(self) -> RepeatedScalarFieldContainer[str]: ...
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-        extensions: Iterable[str] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ..., extensions: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelMetadataRequest(Message):
@@ -1115,13 +885,7 @@ class ModelMetadataRequest(Message):
     """Whether the response is to have `properties`. MLServer's clients cannot read a response that has them: they
     expect messages there.
     """
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-        properties: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ..., properties: bool = ...) -> None: ...
 
 @final
 class ModelMetadataResponse(Message):
@@ -1136,13 +900,7 @@ class ModelMetadataResponse(Message):
         """BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES."""
         @property
         def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            datatype: str = ...,
-            shape: Iterable[int] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...) -> None: ...
 
     name: str
     @property
@@ -1156,14 +914,10 @@ class ModelMetadataResponse(Message):
     @property
     def properties(self) -> ScalarMap[str, str]: ...
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        versions: Iterable[str] | None = ...,
-        platform: str = ...,
+        self, *, name: str = ..., versions: Iterable[str] | None = ..., platform: str = ...,
         inputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
         outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
-        properties: Mapping[str, str] | None = ...,
+        properties: Mapping[str, str] | None = ...
     ) -> None: ...
 
 @final
@@ -1176,13 +930,8 @@ class InferParameter(Message):
     double_param: float
     uint64_param: int
     def __init__(
-        self,
-        *,
-        bool_param: bool = ...,
-        int64_param: int = ...,
-        string_param: str = ...,
-        double_param: float = ...,
-        uint64_param: int = ...,
+        self, *, bool_param: bool = ..., int64_param: int = ..., string_param: str = ..., double_param: float = ...,
+        uint64_param: int = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["parameter_choice", "bool_param", "int64_param", "string_param", "double_param", "uint64_param"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "int64_param", "string_param", "double_param", "uint64_param"] | None: ...
@@ -1210,16 +959,10 @@ class InferTensorContents(Message):
     @property
     def bytes_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
     def __init__(
-        self,
-        *,
-        bool_contents: Iterable[bool] | None = ...,
-        int_contents: Iterable[int] | None = ...,
-        int64_contents: Iterable[int] | None = ...,
-        uint_contents: Iterable[int] | None = ...,
-        uint64_contents: Iterable[int] | None = ...,
-        fp32_contents: Iterable[float] | None = ...,
-        fp64_contents: Iterable[float] | None = ...,
-        bytes_contents: Iterable[bytes] | None = ...,
+        self, *, bool_contents: Iterable[bool] | None = ..., int_contents: Iterable[int] | None = ...,
+        int64_contents: Iterable[int] | None = ..., uint_contents: Iterable[int] | None = ...,
+        uint64_contents: Iterable[int] | None = ..., fp32_contents: Iterable[float] | None = ...,
+        fp64_contents: Iterable[float] | None = ..., bytes_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
 @final
@@ -1238,13 +981,8 @@ class ModelInferRequest(Message):
         @property
         def contents(self) -> InferTensorContents: ...
         def __init__(
-            self,
-            *,
-            name: str = ...,
-            datatype: str = ...,
-            shape: Iterable[int] | None = ...,
-            parameters: Mapping[str, InferParameter] | None = ...,
-            contents: InferTensorContents | None = ...,
+            self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
+            parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["contents"]) -> bool: ...
 
@@ -1255,12 +993,7 @@ class ModelInferRequest(Message):
         name: str
         @property
         def parameters(self) -> MessageMap[str, InferParameter]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            parameters: Mapping[str, InferParameter] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., parameters: Mapping[str, InferParameter] | None = ...) -> None: ...
 
     model_name: str
     model_version: str
@@ -1276,15 +1009,11 @@ class ModelInferRequest(Message):
     @property
     def raw_input_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
     def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        model_version: str = ...,
-        id: str = ...,
+        self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
         parameters: Mapping[str, InferParameter] | None = ...,
         inputs: Iterable[ModelInferRequest.InferInputTensor] | None = ...,
         outputs: Iterable[ModelInferRequest.InferRequestedOutputTensor] | None = ...,
-        raw_input_contents: Iterable[bytes] | None = ...,
+        raw_input_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
 @final
@@ -1302,13 +1031,8 @@ class ModelInferResponse(Message):
         @property
         def contents(self) -> InferTensorContents: ...
         def __init__(
-            self,
-            *,
-            name: str = ...,
-            datatype: str = ...,
-            shape: Iterable[int] | None = ...,
-            parameters: Mapping[str, InferParameter] | None = ...,
-            contents: InferTensorContents | None = ...,
+            self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
+            parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["contents"]) -> bool: ...
 
@@ -1324,14 +1048,10 @@ class ModelInferResponse(Message):
     @property
     def raw_output_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
     def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        model_version: str = ...,
-        id: str = ...,
+        self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
         parameters: Mapping[str, InferParameter] | None = ...,
         outputs: Iterable[ModelInferResponse.InferOutputTensor] | None = ...,
-        raw_output_contents: Iterable[bytes] | None = ...,
+        raw_output_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
 @final
@@ -1340,12 +1060,7 @@ class ModelStreamInferResponse(Message):
     """Empty when the inference succeeded."""
     @property
     def infer_response(self) -> ModelInferResponse: ...
-    def __init__(
-        self,
-        *,
-        error_message: str = ...,
-        infer_response: ModelInferResponse | None = ...,
-    ) -> None: ...
+    def __init__(self, *, error_message: str = ..., infer_response: ModelInferResponse | None = ...) -> None: ...
     def HasField(self, field_name: Literal["infer_response"]) -> bool: ...
 
 @final
@@ -1353,22 +1068,13 @@ class ModelConfigRequest(Message):
     name: str
     version: str
     """Empty: the newest that is ready."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ...) -> None: ...
 
 @final
 class ModelConfigResponse(Message):
     @property
     def config(self) -> ModelConfig: ...
-    def __init__(
-        self,
-        *,
-        config: ModelConfig | None = ...,
-    ) -> None: ...
+    def __init__(self, *, config: ModelConfig | None = ...) -> None: ...
     def HasField(self, field_name: Literal["config"]) -> bool: ...
 
 @final
@@ -1377,12 +1083,7 @@ class ModelStatisticsRequest(Message):
     """Empty: every model."""
     version: str
     """Empty: every version."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ...) -> None: ...
 
 @final
 class StatisticDuration(Message):
@@ -1391,12 +1092,7 @@ class StatisticDuration(Message):
     count: int
     ns: int
     """Sum over all of them, nanoseconds."""
-    def __init__(
-        self,
-        *,
-        count: int = ...,
-        ns: int = ...,
-    ) -> None: ...
+    def __init__(self, *, count: int = ..., ns: int = ...) -> None: ...
 
 @final
 class InferStatistics(Message):
@@ -1419,16 +1115,10 @@ class InferStatistics(Message):
     @property
     def cache_miss(self) -> StatisticDuration: ...
     def __init__(
-        self,
-        *,
-        success: StatisticDuration | None = ...,
-        fail: StatisticDuration | None = ...,
-        queue: StatisticDuration | None = ...,
-        compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ...,
-        compute_output: StatisticDuration | None = ...,
-        cache_hit: StatisticDuration | None = ...,
-        cache_miss: StatisticDuration | None = ...,
+        self, *, success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
+        queue: StatisticDuration | None = ..., compute_input: StatisticDuration | None = ...,
+        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
+        cache_hit: StatisticDuration | None = ..., cache_miss: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"]) -> bool: ...
 
@@ -1449,14 +1139,9 @@ class InferResponseStatistics(Message):
     @property
     def cancel(self) -> StatisticDuration: ...
     def __init__(
-        self,
-        *,
-        compute_infer: StatisticDuration | None = ...,
-        compute_output: StatisticDuration | None = ...,
-        success: StatisticDuration | None = ...,
-        fail: StatisticDuration | None = ...,
-        empty_response: StatisticDuration | None = ...,
-        cancel: StatisticDuration | None = ...,
+        self, *, compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
+        success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
+        empty_response: StatisticDuration | None = ..., cancel: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_infer", "compute_output", "success", "fail", "empty_response", "cancel"]) -> bool: ...
 
@@ -1473,12 +1158,8 @@ class InferBatchStatistics(Message):
     @property
     def compute_output(self) -> StatisticDuration: ...
     def __init__(
-        self,
-        *,
-        batch_size: int = ...,
-        compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ...,
-        compute_output: StatisticDuration | None = ...,
+        self, *, batch_size: int = ..., compute_input: StatisticDuration | None = ...,
+        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_input", "compute_infer", "compute_output"]) -> bool: ...
 
@@ -1489,13 +1170,7 @@ class MemoryUsage(Message):
     id: int
     """Which device of that type."""
     byte_size: int
-    def __init__(
-        self,
-        *,
-        type: str = ...,
-        id: int = ...,
-        byte_size: int = ...,
-    ) -> None: ...
+    def __init__(self, *, type: str = ..., id: int = ..., byte_size: int = ...) -> None: ...
 
 @final
 class ModelStatistics(Message):
@@ -1516,17 +1191,10 @@ class ModelStatistics(Message):
     @property
     def response_stats(self) -> MessageMap[str, InferResponseStatistics]: ...
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-        last_inference: int = ...,
-        inference_count: int = ...,
-        execution_count: int = ...,
-        inference_stats: InferStatistics | None = ...,
-        batch_stats: Iterable[InferBatchStatistics] | None = ...,
-        memory_usage: Iterable[MemoryUsage] | None = ...,
-        response_stats: Mapping[str, InferResponseStatistics] | None = ...,
+        self, *, name: str = ..., version: str = ..., last_inference: int = ..., inference_count: int = ...,
+        execution_count: int = ..., inference_stats: InferStatistics | None = ...,
+        batch_stats: Iterable[InferBatchStatistics] | None = ..., memory_usage: Iterable[MemoryUsage] | None = ...,
+        response_stats: Mapping[str, InferResponseStatistics] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["inference_stats"]) -> bool: ...
 
@@ -1534,11 +1202,7 @@ class ModelStatistics(Message):
 class ModelStatisticsResponse(Message):
     @property
     def model_stats(self) -> RepeatedCompositeFieldContainer[ModelStatistics]: ...
-    def __init__(
-        self,
-        *,
-        model_stats: Iterable[ModelStatistics] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, model_stats: Iterable[ModelStatistics] | None = ...) -> None: ...
 
 @final
 class ModelRepositoryParameter(Message):
@@ -1548,14 +1212,7 @@ class ModelRepositoryParameter(Message):
     int64_param: int
     string_param: str
     bytes_param: bytes
-    def __init__(
-        self,
-        *,
-        bool_param: bool = ...,
-        int64_param: int = ...,
-        string_param: str = ...,
-        bytes_param: bytes = ...,
-    ) -> None: ...
+    def __init__(self, *, bool_param: bool = ..., int64_param: int = ..., string_param: str = ..., bytes_param: bytes = ...) -> None: ...
     def HasField(self, field_name: Literal["parameter_choice", "bool_param", "int64_param", "string_param", "bytes_param"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "int64_param", "string_param", "bytes_param"] | None: ...
 
@@ -1565,12 +1222,7 @@ class RepositoryIndexRequest(Message):
     """Empty: all repositories."""
     ready: bool
     """True: only versions that are ready."""
-    def __init__(
-        self,
-        *,
-        repository_name: str = ...,
-        ready: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, repository_name: str = ..., ready: bool = ...) -> None: ...
 
 @final
 class RepositoryIndexResponse(Message):
@@ -1582,22 +1234,11 @@ class RepositoryIndexResponse(Message):
         """UNKNOWN, READY, UNAVAILABLE, LOADING or UNLOADING."""
         reason: str
         """Why it is in that state, where there is something to say."""
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            version: str = ...,
-            state: str = ...,
-            reason: str = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., version: str = ..., state: str = ..., reason: str = ...) -> None: ...
 
     @property
     def models(self) -> RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]: ...
-    def __init__(
-        self,
-        *,
-        models: Iterable[RepositoryIndexResponse.ModelIndex] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, models: Iterable[RepositoryIndexResponse.ModelIndex] | None = ...) -> None: ...
 
 @final
 class RepositoryModelLoadRequest(Message):
@@ -1606,11 +1247,8 @@ class RepositoryModelLoadRequest(Message):
     @property
     def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
     def __init__(
-        self,
-        *,
-        repository_name: str = ...,
-        model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...,
+        self, *, repository_name: str = ..., model_name: str = ...,
+        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
     ) -> None: ...
 
 @final
@@ -1624,11 +1262,8 @@ class RepositoryModelUnloadRequest(Message):
     @property
     def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
     def __init__(
-        self,
-        *,
-        repository_name: str = ...,
-        model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...,
+        self, *, repository_name: str = ..., model_name: str = ...,
+        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
     ) -> None: ...
 
 @final
@@ -1639,11 +1274,7 @@ class RepositoryModelUnloadResponse(Message):
 class SystemSharedMemoryStatusRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class SystemSharedMemoryStatusResponse(Message):
@@ -1653,22 +1284,11 @@ class SystemSharedMemoryStatusResponse(Message):
         key: str
         offset: int
         byte_size: int
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            key: str = ...,
-            offset: int = ...,
-            byte_size: int = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
     @property
     def regions(self) -> MessageMap[str, SystemSharedMemoryStatusResponse.RegionStatus]: ...
-    def __init__(
-        self,
-        *,
-        regions: Mapping[str, SystemSharedMemoryStatusResponse.RegionStatus] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, regions: Mapping[str, SystemSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
 class SystemSharedMemoryRegisterRequest(Message):
@@ -1678,14 +1298,7 @@ class SystemSharedMemoryRegisterRequest(Message):
     offset: int
     """Where the region begins in the object, bytes."""
     byte_size: int
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        key: str = ...,
-        offset: int = ...,
-        byte_size: int = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
 @final
 class SystemSharedMemoryRegisterResponse(Message):
@@ -1695,11 +1308,7 @@ class SystemSharedMemoryRegisterResponse(Message):
 class SystemSharedMemoryUnregisterRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class SystemSharedMemoryUnregisterResponse(Message):
@@ -1709,11 +1318,7 @@ class SystemSharedMemoryUnregisterResponse(Message):
 class CudaSharedMemoryStatusRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class CudaSharedMemoryStatusResponse(Message):
@@ -1722,21 +1327,11 @@ class CudaSharedMemoryStatusResponse(Message):
         name: str
         device_id: int
         byte_size: int
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            device_id: int = ...,
-            byte_size: int = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
     @property
     def regions(self) -> MessageMap[str, CudaSharedMemoryStatusResponse.RegionStatus]: ...
-    def __init__(
-        self,
-        *,
-        regions: Mapping[str, CudaSharedMemoryStatusResponse.RegionStatus] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, regions: Mapping[str, CudaSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
 class CudaSharedMemoryRegisterRequest(Message):
@@ -1745,14 +1340,7 @@ class CudaSharedMemoryRegisterRequest(Message):
     """A cudaIpcMemHandle_t, as its owner got it."""
     device_id: int
     byte_size: int
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        raw_handle: bytes = ...,
-        device_id: int = ...,
-        byte_size: int = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., raw_handle: bytes = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
 @final
 class CudaSharedMemoryRegisterResponse(Message):
@@ -1762,11 +1350,7 @@ class CudaSharedMemoryRegisterResponse(Message):
 class CudaSharedMemoryUnregisterRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class CudaSharedMemoryUnregisterResponse(Message):
@@ -1778,22 +1362,13 @@ class TraceSettingRequest(Message):
     class SettingValue(Message):
         @property
         def value(self) -> RepeatedScalarFieldContainer[str]: ...
-        def __init__(
-            self,
-            *,
-            value: Iterable[str] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
     @property
     def settings(self) -> MessageMap[str, TraceSettingRequest.SettingValue]: ...
     model_name: str
     """Empty: the settings of all models."""
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, TraceSettingRequest.SettingValue] | None = ...,
-        model_name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, TraceSettingRequest.SettingValue] | None = ..., model_name: str = ...) -> None: ...
 
 @final
 class TraceSettingResponse(Message):
@@ -1801,19 +1376,11 @@ class TraceSettingResponse(Message):
     class SettingValue(Message):
         @property
         def value(self) -> RepeatedScalarFieldContainer[str]: ...
-        def __init__(
-            self,
-            *,
-            value: Iterable[str] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
     @property
     def settings(self) -> MessageMap[str, TraceSettingResponse.SettingValue]: ...
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, TraceSettingResponse.SettingValue] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, TraceSettingResponse.SettingValue] | None = ...) -> None: ...
 
 @final
 class LogSettingsRequest(Message):
@@ -1822,23 +1389,13 @@ class LogSettingsRequest(Message):
         bool_param: bool
         uint32_param: int
         string_param: str
-        def __init__(
-            self,
-            *,
-            bool_param: bool = ...,
-            uint32_param: int = ...,
-            string_param: str = ...,
-        ) -> None: ...
+        def __init__(self, *, bool_param: bool = ..., uint32_param: int = ..., string_param: str = ...) -> None: ...
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
     @property
     def settings(self) -> MessageMap[str, LogSettingsRequest.SettingValue]: ...
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, LogSettingsRequest.SettingValue] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, LogSettingsRequest.SettingValue] | None = ...) -> None: ...
 
 @final
 class LogSettingsResponse(Message):
@@ -1847,20 +1404,10 @@ class LogSettingsResponse(Message):
         bool_param: bool
         uint32_param: int
         string_param: str
-        def __init__(
-            self,
-            *,
-            bool_param: bool = ...,
-            uint32_param: int = ...,
-            string_param: str = ...,
-        ) -> None: ...
+        def __init__(self, *, bool_param: bool = ..., uint32_param: int = ..., string_param: str = ...) -> None: ...
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
     @property
     def settings(self) -> MessageMap[str, LogSettingsResponse.SettingValue]: ...
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...) -> None: ...

@@ -12,11 +12,7 @@ from google.protobuf.message import Message
 class ModelProto(Message):
     @property
     def graph(self) -> GraphProto: ...
-    def __init__(
-        self,
-        *,
-        graph: GraphProto | None = ...,
-    ) -> None: ...
+    def __init__(self, *, graph: GraphProto | None = ...) -> None: ...
     def HasField(self, field_name: Literal["graph"]) -> bool: ...
 
 @final
@@ -25,12 +21,7 @@ class GraphProto(Message):
     def node(self) -> RepeatedCompositeFieldContainer[NodeProto]: ...
     @property
     def output(self) -> RepeatedCompositeFieldContainer[ValueInfoProto]: ...
-    def __init__(
-        self,
-        *,
-        node: Iterable[NodeProto] | None = ...,
-        output: Iterable[ValueInfoProto] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, node: Iterable[NodeProto] | None = ..., output: Iterable[ValueInfoProto] | None = ...) -> None: ...
 
 @final
 class NodeProto(Message):
@@ -43,12 +34,8 @@ class NodeProto(Message):
     def attribute(self) -> RepeatedCompositeFieldContainer[AttributeProto]: ...
     domain: str
     def __init__(
-        self,
-        *,
-        output: Iterable[str] | None = ...,
-        op_type: str = ...,
-        attribute: Iterable[AttributeProto] | None = ...,
-        domain: str = ...,
+        self, *, output: Iterable[str] | None = ..., op_type: str = ...,
+        attribute: Iterable[AttributeProto] | None = ..., domain: str = ...
     ) -> None: ...
 
 @final
@@ -58,25 +45,14 @@ class AttributeProto(Message):
     def ints(self) -> RepeatedScalarFieldContainer[int]: ...
     @property
     def strings(self) -> RepeatedScalarFieldContainer[bytes]: ...
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        ints: Iterable[int] | None = ...,
-        strings: Iterable[bytes] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., ints: Iterable[int] | None = ..., strings: Iterable[bytes] | None = ...) -> None: ...
 
 @final
 class ValueInfoProto(Message):
     name: str
     @property
     def type(self) -> TypeProto: ...
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        type: TypeProto | None = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., type: TypeProto | None = ...) -> None: ...
     def HasField(self, field_name: Literal["type"]) -> bool: ...
 
 @final

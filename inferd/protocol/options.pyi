@@ -45,14 +45,7 @@ class Preprocess(Message):
     graph's input, whatever that is. Left out: pixels where the graph takes two or three axes beside the batch
     axis, else FP32.
     """
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        input: str = ...,
-        steps: Iterable[Step] | None = ...,
-        datatype: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., input: str = ..., steps: Iterable[Step] | None = ..., datatype: str = ...) -> None: ...
 
 @final
 class Step(Message):
@@ -93,26 +86,13 @@ class Step(Message):
     @property
     def columns(self) -> Columns: ...
     def __init__(
-        self,
-        *,
-        decode_image: DecodeImage | None = ...,
-        resize: Resize | None = ...,
-        letterbox: Letterbox | None = ...,
-        center_crop: CenterCrop | None = ...,
-        pad: Pad | None = ...,
-        reverse_channels: ReverseChannels | None = ...,
-        scale: Scale | None = ...,
-        normalize: Normalize | None = ...,
-        cast: Cast | None = ...,
-        transpose: Transpose | None = ...,
-        decode_audio: DecodeAudio | None = ...,
-        samples: Samples | None = ...,
-        resample: Resample | None = ...,
-        fit_length: FitLength | None = ...,
-        log_mel: LogMel | None = ...,
-        mfcc: Mfcc | None = ...,
-        tokenize: Tokenize | None = ...,
-        columns: Columns | None = ...,
+        self, *, decode_image: DecodeImage | None = ..., resize: Resize | None = ...,
+        letterbox: Letterbox | None = ..., center_crop: CenterCrop | None = ..., pad: Pad | None = ...,
+        reverse_channels: ReverseChannels | None = ..., scale: Scale | None = ..., normalize: Normalize | None = ...,
+        cast: Cast | None = ..., transpose: Transpose | None = ..., decode_audio: DecodeAudio | None = ...,
+        samples: Samples | None = ..., resample: Resample | None = ..., fit_length: FitLength | None = ...,
+        log_mel: LogMel | None = ..., mfcc: Mfcc | None = ..., tokenize: Tokenize | None = ...,
+        columns: Columns | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["step", "decode_image", "resize", "letterbox", "center_crop", "pad", "reverse_channels", "scale", "normalize", "cast", "transpose", "decode_audio", "samples", "resample", "fit_length", "log_mel", "mfcc", "tokenize", "columns"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["step"]) -> Literal["decode_image", "resize", "letterbox", "center_crop", "pad", "reverse_channels", "scale", "normalize", "cast", "transpose", "decode_audio", "samples", "resample", "fit_length", "log_mel", "mfcc", "tokenize", "columns"] | None: ...
@@ -158,13 +138,8 @@ class DecodeImage(Message):
     @property
     def background(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(
-        self,
-        *,
-        color: DecodeImage.Color.ValueType = ...,
-        max_pixels: int = ...,
-        scaled: bool = ...,
-        ignore_orientation: bool = ...,
-        background: Iterable[int] | None = ...,
+        self, *, color: DecodeImage.Color.ValueType = ..., max_pixels: int = ..., scaled: bool = ...,
+        ignore_orientation: bool = ..., background: Iterable[int] | None = ...
     ) -> None: ...
 
 @final
@@ -185,15 +160,8 @@ class Resize(Message):
     exact: bool
     """Rounds exactly as Pillow (13) does: slower, and the same to the bit. AREA is Pillow's BOX then."""
     def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        shortest: int = ...,
-        longest: int = ...,
-        method: Method.ValueType = ...,
-        antialias: bool = ...,
-        exact: bool = ...,
+        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ...,
+        method: Method.ValueType = ..., antialias: bool = ..., exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["antialias"]) -> bool: ...
 
@@ -209,14 +177,8 @@ class Letterbox(Message):
     antialias: bool
     exact: bool
     def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        fill: int = ...,
-        method: Method.ValueType = ...,
-        antialias: bool = ...,
-        exact: bool = ...,
+        self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method.ValueType = ...,
+        antialias: bool = ..., exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["fill", "antialias"]) -> bool: ...
 
@@ -243,13 +205,7 @@ class CenterCrop(Message):
     """Where the picture is an odd number of pixels larger: how half of that is rounded, which is what is cut off
     above and on the left.
     """
-    def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        rounding: CenterCrop.Rounding.ValueType = ...,
-    ) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., rounding: CenterCrop.Rounding.ValueType = ...) -> None: ...
 
 @final
 class Pad(Message):
@@ -259,13 +215,7 @@ class Pad(Message):
     width: int
     fill: int
     """The value of every channel of the filling. Default 0."""
-    def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        fill: int = ...,
-    ) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., fill: int = ...) -> None: ...
 
 @final
 class ReverseChannels(Message):
@@ -281,12 +231,7 @@ class Scale(Message):
 
     factor: float
     offset: float
-    def __init__(
-        self,
-        *,
-        factor: float = ...,
-        offset: float = ...,
-    ) -> None: ...
+    def __init__(self, *, factor: float = ..., offset: float = ...) -> None: ...
     def HasField(self, field_name: Literal["factor"]) -> bool: ...
 
 @final
@@ -299,12 +244,7 @@ class Normalize(Message):
     def mean(self) -> RepeatedScalarFieldContainer[float]: ...
     @property
     def std(self) -> RepeatedScalarFieldContainer[float]: ...
-    def __init__(
-        self,
-        *,
-        mean: Iterable[float] | None = ...,
-        std: Iterable[float] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, mean: Iterable[float] | None = ..., std: Iterable[float] | None = ...) -> None: ...
 
 @final
 class Cast(Message):
@@ -314,11 +254,7 @@ class Cast(Message):
 
     datatype: str
     """The protocol's word: FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL."""
-    def __init__(
-        self,
-        *,
-        datatype: str = ...,
-    ) -> None: ...
+    def __init__(self, *, datatype: str = ...) -> None: ...
 
 @final
 class Transpose(Message):
@@ -336,12 +272,7 @@ class DecodeAudio(Message):
     """Samples a second of the result; other files are resampled. Required."""
     max_seconds: float
     """Longer clips are refused before they are decoded. Default 300."""
-    def __init__(
-        self,
-        *,
-        sample_rate: int = ...,
-        max_seconds: float = ...,
-    ) -> None: ...
+    def __init__(self, *, sample_rate: int = ..., max_seconds: float = ...) -> None: ...
 
 @final
 class Samples(Message):
@@ -351,32 +282,19 @@ class Samples(Message):
     """FP32 (default) or INT16, which is divided by 32768."""
     sample_rate: int
     """Samples a second of what clients send. Required."""
-    def __init__(
-        self,
-        *,
-        datatype: str = ...,
-        sample_rate: int = ...,
-    ) -> None: ...
+    def __init__(self, *, datatype: str = ..., sample_rate: int = ...) -> None: ...
 
 @final
 class Resample(Message):
     sample_rate: int
-    def __init__(
-        self,
-        *,
-        sample_rate: int = ...,
-    ) -> None: ...
+    def __init__(self, *, sample_rate: int = ...) -> None: ...
 
 @final
 class FitLength(Message):
     """Cut, or filled with zeros, to so many samples."""
 
     samples: int
-    def __init__(
-        self,
-        *,
-        samples: int = ...,
-    ) -> None: ...
+    def __init__(self, *, samples: int = ...) -> None: ...
 
 @final
 class LogMel(Message):
@@ -412,17 +330,9 @@ class LogMel(Message):
     last_frame: bool
     """Of centered frames one more, 1 + samples / hop, as librosa and torchaudio have them."""
     def __init__(
-        self,
-        *,
-        fft: int = ...,
-        hop: int = ...,
-        mels: int = ...,
-        low_hz: float = ...,
-        high_hz: float = ...,
-        scaling: LogMel.Scaling.ValueType = ...,
-        frames_first: bool = ...,
-        centered: bool = ...,
-        last_frame: bool = ...,
+        self, *, fft: int = ..., hop: int = ..., mels: int = ..., low_hz: float = ..., high_hz: float = ...,
+        scaling: LogMel.Scaling.ValueType = ..., frames_first: bool = ..., centered: bool = ...,
+        last_frame: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["centered"]) -> bool: ...
 
@@ -433,12 +343,7 @@ class Mfcc(Message):
     coefficients: int
     @property
     def mel(self) -> LogMel: ...
-    def __init__(
-        self,
-        *,
-        coefficients: int = ...,
-        mel: LogMel | None = ...,
-    ) -> None: ...
+    def __init__(self, *, coefficients: int = ..., mel: LogMel | None = ...) -> None: ...
     def HasField(self, field_name: Literal["mel"]) -> bool: ...
 
 @final
@@ -461,15 +366,8 @@ class Tokenize(Message):
     attention_mask: str
     token_type_ids: str
     def __init__(
-        self,
-        *,
-        file: str = ...,
-        max_tokens: int = ...,
-        truncate: bool = ...,
-        buckets: Iterable[int] | None = ...,
-        input_ids: str = ...,
-        attention_mask: str = ...,
-        token_type_ids: str = ...,
+        self, *, file: str = ..., max_tokens: int = ..., truncate: bool = ..., buckets: Iterable[int] | None = ...,
+        input_ids: str = ..., attention_mask: str = ..., token_type_ids: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["truncate"]) -> bool: ...
 
@@ -502,11 +400,8 @@ class Columns(Message):
     refuse_unknown: bool
     """A JSON field, or an Arrow column, that is no column here is ignored (default) or refused."""
     def __init__(
-        self,
-        *,
-        format: Columns.Format.ValueType = ...,
-        columns: Iterable[Column] | None = ...,
-        refuse_unknown: bool = ...,
+        self, *, format: Columns.Format.ValueType = ..., columns: Iterable[Column] | None = ...,
+        refuse_unknown: bool = ...
     ) -> None: ...
 
 @final
@@ -533,17 +428,9 @@ class Column(Message):
     record is refused.
     """
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        datatype: str = ...,
-        missing: str = ...,
-        vocabulary: Vocabulary | None = ...,
-        date_time: DateTime | None = ...,
-        hash: Hash | None = ...,
-        allow_infinity: bool = ...,
-        allowed: Iterable[str] | None = ...,
-        allow_absent: bool = ...,
+        self, *, name: str = ..., datatype: str = ..., missing: str = ..., vocabulary: Vocabulary | None = ...,
+        date_time: DateTime | None = ..., hash: Hash | None = ..., allow_infinity: bool = ...,
+        allowed: Iterable[str] | None = ..., allow_absent: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["encoding", "missing", "vocabulary", "date_time", "hash"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["encoding"]) -> Literal["vocabulary", "date_time", "hash"] | None: ...
@@ -554,12 +441,7 @@ class Vocabulary(Message):
     def values(self) -> RepeatedScalarFieldContainer[str]: ...
     unseen: int
     """The number for a value that is not in the list. Default: such a record is refused."""
-    def __init__(
-        self,
-        *,
-        values: Iterable[str] | None = ...,
-        unseen: int = ...,
-    ) -> None: ...
+    def __init__(self, *, values: Iterable[str] | None = ..., unseen: int = ...) -> None: ...
     def HasField(self, field_name: Literal["unseen"]) -> bool: ...
 
 @final
@@ -593,20 +475,12 @@ class DateTime(Message):
 
     @property
     def parts(self) -> RepeatedScalarFieldContainer[DateTime.Part.ValueType]: ...
-    def __init__(
-        self,
-        *,
-        parts: Iterable[DateTime.Part.ValueType] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, parts: Iterable[DateTime.Part.ValueType] | None = ...) -> None: ...
 
 @final
 class Hash(Message):
     buckets: int
-    def __init__(
-        self,
-        *,
-        buckets: int = ...,
-    ) -> None: ...
+    def __init__(self, *, buckets: int = ...) -> None: ...
 
 @final
 class Postprocess(Message):
@@ -623,12 +497,8 @@ class Postprocess(Message):
     @property
     def classes(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
-        self,
-        *,
-        output: str = ...,
-        name: str = ...,
-        steps: Iterable[OutputStep] | None = ...,
-        classes: Iterable[str] | None = ...,
+        self, *, output: str = ..., name: str = ..., steps: Iterable[OutputStep] | None = ...,
+        classes: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -652,17 +522,9 @@ class OutputStep(Message):
     @property
     def drop(self) -> Drop: ...
     def __init__(
-        self,
-        *,
-        softmax: Softmax | None = ...,
-        sigmoid: Sigmoid | None = ...,
-        top_k: TopK | None = ...,
-        argmax: Argmax | None = ...,
-        mean_pool: MeanPool | None = ...,
-        l2_normalize: L2Normalize | None = ...,
-        detect_boxes: DetectBoxes | None = ...,
-        cast: Cast | None = ...,
-        drop: Drop | None = ...,
+        self, *, softmax: Softmax | None = ..., sigmoid: Sigmoid | None = ..., top_k: TopK | None = ...,
+        argmax: Argmax | None = ..., mean_pool: MeanPool | None = ..., l2_normalize: L2Normalize | None = ...,
+        detect_boxes: DetectBoxes | None = ..., cast: Cast | None = ..., drop: Drop | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["step", "softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["step"]) -> Literal["softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"] | None: ...
@@ -673,11 +535,7 @@ class Softmax(Message):
     """Which axis of a row's shape (without the rows) holds the classes: of [classes, height, width] 0, or -3. It
     must be there where several axes have other sizes than 1. TopK, Argmax and L2Normalize have the same.
     """
-    def __init__(
-        self,
-        *,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
@@ -690,45 +548,26 @@ class TopK(Message):
     labels: str
     """A text file in the model's folder, a label a line."""
     axis: int
-    def __init__(
-        self,
-        *,
-        k: int = ...,
-        labels: str = ...,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, k: int = ..., labels: str = ..., axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class Argmax(Message):
     labels: str
     axis: int
-    def __init__(
-        self,
-        *,
-        labels: str = ...,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, labels: str = ..., axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class MeanPool(Message):
     mask: str
     """The graph's input that is the mask. Default "attention_mask"."""
-    def __init__(
-        self,
-        *,
-        mask: str = ...,
-    ) -> None: ...
+    def __init__(self, *, mask: str = ...) -> None: ...
 
 @final
 class L2Normalize(Message):
     axis: int
-    def __init__(
-        self,
-        *,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
@@ -764,13 +603,8 @@ class DetectBoxes(Message):
     max_boxes: int
     labels: str
     def __init__(
-        self,
-        *,
-        layout: DetectBoxes.Layout.ValueType = ...,
-        score_threshold: float = ...,
-        overlap_threshold: float = ...,
-        max_boxes: int = ...,
-        labels: str = ...,
+        self, *, layout: DetectBoxes.Layout.ValueType = ..., score_threshold: float = ...,
+        overlap_threshold: float = ..., max_boxes: int = ..., labels: str = ...
     ) -> None: ...
 
 @final
@@ -804,29 +638,16 @@ class Padding(Message):
     any.
     """
     def __init__(
-        self,
-        *,
-        input: str = ...,
-        axis: int = ...,
-        value: float = ...,
-        buckets: Iterable[int] | None = ...,
-        mask: str = ...,
-        cut: Iterable[CutOutput] | None = ...,
-        tolerance: float = ...,
-        left: bool = ...,
-        largest: float = ...,
+        self, *, input: str = ..., axis: int = ..., value: float = ..., buckets: Iterable[int] | None = ...,
+        mask: str = ..., cut: Iterable[CutOutput] | None = ..., tolerance: float = ..., left: bool = ...,
+        largest: float = ...
     ) -> None: ...
 
 @final
 class CutOutput(Message):
     output: str
     axis: int
-    def __init__(
-        self,
-        *,
-        output: str = ...,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, output: str = ..., axis: int = ...) -> None: ...
 
 @final
 class ModelOptions(Message):
@@ -912,27 +733,13 @@ class ModelOptions(Message):
     @property
     def max_axis(self) -> ScalarMap[str, int]: ...
     def __init__(
-        self,
-        *,
-        inline: ModelOptions.Choice.ValueType = ...,
-        inline_limit_us: int = ...,
-        inline_busy_percent: int = ...,
-        intra_op_threads: int = ...,
-        inter_op_threads: int = ...,
-        spinning: bool = ...,
-        max_queue_requests: int = ...,
-        max_queue_bytes: int = ...,
-        max_queue_wait_us: int = ...,
-        max_run_s: int = ...,
-        preprocess: Iterable[Preprocess] | None = ...,
-        postprocess: Iterable[Postprocess] | None = ...,
-        preprocess_threads: int = ...,
-        padding: Iterable[Padding] | None = ...,
-        batching: ModelOptions.Choice.ValueType = ...,
-        batching_reason: str = ...,
-        unsafe_operators: bool = ...,
-        max_run_bytes: int = ...,
-        max_axis: Mapping[str, int] | None = ...,
+        self, *, inline: ModelOptions.Choice.ValueType = ..., inline_limit_us: int = ...,
+        inline_busy_percent: int = ..., intra_op_threads: int = ..., inter_op_threads: int = ..., spinning: bool = ...,
+        max_queue_requests: int = ..., max_queue_bytes: int = ..., max_queue_wait_us: int = ..., max_run_s: int = ...,
+        preprocess: Iterable[Preprocess] | None = ..., postprocess: Iterable[Postprocess] | None = ...,
+        preprocess_threads: int = ..., padding: Iterable[Padding] | None = ...,
+        batching: ModelOptions.Choice.ValueType = ..., batching_reason: str = ..., unsafe_operators: bool = ...,
+        max_run_bytes: int = ..., max_axis: Mapping[str, int] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning", "max_run_s"]) -> bool: ...
 
@@ -943,13 +750,7 @@ class SetLabelRequest(Message):
     """A letter, then up to 63 letters, digits, '_', '.' or '-'."""
     version: int
     """From 1."""
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        label: str = ...,
-        version: int = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ..., label: str = ..., version: int = ...) -> None: ...
 
 @final
 class SetLabelResponse(Message):
@@ -959,12 +760,7 @@ class SetLabelResponse(Message):
 class RemoveLabelRequest(Message):
     model_name: str
     label: str
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        label: str = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ..., label: str = ...) -> None: ...
 
 @final
 class RemoveLabelResponse(Message):
@@ -974,22 +770,13 @@ class RemoveLabelResponse(Message):
 class RollbackRequest(Message):
     model_name: str
     label: str
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        label: str = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ..., label: str = ...) -> None: ...
 
 @final
 class RollbackResponse(Message):
     version: int
     """The version that the label names now."""
-    def __init__(
-        self,
-        *,
-        version: int = ...,
-    ) -> None: ...
+    def __init__(self, *, version: int = ...) -> None: ...
 
 class _RolloutKind:
     ValueType = NewType("ValueType", int)
@@ -1052,17 +839,9 @@ class StartRolloutRequest(Message):
     stays at its first step, and says so.
     """
     def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        kind: RolloutKind.ValueType = ...,
-        candidate_version: int = ...,
-        sample: float = ...,
-        steps: Iterable[float] | None = ...,
-        guards: Mapping[str, float] | None = ...,
-        dwell_s: float = ...,
-        patience_s: float = ...,
-        promote_unjudged: bool = ...,
+        self, *, model_name: str = ..., kind: RolloutKind.ValueType = ..., candidate_version: int = ...,
+        sample: float = ..., steps: Iterable[float] | None = ..., guards: Mapping[str, float] | None = ...,
+        dwell_s: float = ..., patience_s: float = ..., promote_unjudged: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["dwell_s", "patience_s"]) -> bool: ...
 
@@ -1071,32 +850,19 @@ class RolloutRequest(Message):
     model_name: str
     reason: str
     """Why, for the audit log."""
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        reason: str = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ..., reason: str = ...) -> None: ...
 
 @final
 class RolloutStatusRequest(Message):
     model_name: str
     """Empty: all models."""
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ...) -> None: ...
 
 @final
 class RolloutStatusResponse(Message):
     @property
     def rollouts(self) -> RepeatedCompositeFieldContainer[RolloutStatus]: ...
-    def __init__(
-        self,
-        *,
-        rollouts: Iterable[RolloutStatus] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, rollouts: Iterable[RolloutStatus] | None = ...) -> None: ...
 
 @final
 class RolloutStatus(Message):
@@ -1125,25 +891,12 @@ class RolloutStatus(Message):
     changed_unix_ns: int
     promote_unjudged: bool
     def __init__(
-        self,
-        *,
-        id: str = ...,
-        model_name: str = ...,
-        kind: RolloutKind.ValueType = ...,
-        state: RolloutState.ValueType = ...,
-        stable_version: int = ...,
-        candidate_version: int = ...,
-        sample: float = ...,
-        steps: Iterable[float] | None = ...,
-        step: int = ...,
-        share: float = ...,
-        guards: Mapping[str, float] | None = ...,
-        counts: Mapping[str, int] | None = ...,
-        evidence: Iterable[RolloutEvidence] | None = ...,
-        reason: str = ...,
-        started_unix_ns: int = ...,
-        changed_unix_ns: int = ...,
-        promote_unjudged: bool = ...,
+        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind.ValueType = ...,
+        state: RolloutState.ValueType = ..., stable_version: int = ..., candidate_version: int = ...,
+        sample: float = ..., steps: Iterable[float] | None = ..., step: int = ..., share: float = ...,
+        guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
+        evidence: Iterable[RolloutEvidence] | None = ..., reason: str = ..., started_unix_ns: int = ...,
+        changed_unix_ns: int = ..., promote_unjudged: bool = ...
     ) -> None: ...
 
 @final
@@ -1162,16 +915,8 @@ class RolloutEvidence(Message):
     """ok: the band is on the good side of the limit. open: the limit is inside of it. bad: it is on the wrong side."""
     explanation: str
     def __init__(
-        self,
-        *,
-        guard: str = ...,
-        count: int = ...,
-        estimate: float = ...,
-        lower: float = ...,
-        upper: float = ...,
-        limit: float = ...,
-        verdict: str = ...,
-        explanation: str = ...,
+        self, *, guard: str = ..., count: int = ..., estimate: float = ..., lower: float = ..., upper: float = ...,
+        limit: float = ..., verdict: str = ..., explanation: str = ...
     ) -> None: ...
 
 @final
@@ -1179,32 +924,17 @@ class ReportOutcomesRequest(Message):
     model_name: str
     @property
     def outcomes(self) -> RepeatedCompositeFieldContainer[Outcome]: ...
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        outcomes: Iterable[Outcome] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ..., outcomes: Iterable[Outcome] | None = ...) -> None: ...
 
 @final
 class Outcome(Message):
     request_id: str
     good: bool
-    def __init__(
-        self,
-        *,
-        request_id: str = ...,
-        good: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, request_id: str = ..., good: bool = ...) -> None: ...
 
 @final
 class ReportOutcomesResponse(Message):
     joined: int
     """Outcomes of requests that are known, and of those that are not."""
     unknown: int
-    def __init__(
-        self,
-        *,
-        joined: int = ...,
-        unknown: int = ...,
-    ) -> None: ...
+    def __init__(self, *, joined: int = ..., unknown: int = ...) -> None: ...

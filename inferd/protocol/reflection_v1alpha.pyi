@@ -25,14 +25,9 @@ class ServerReflectionRequest(Message):
     list_services: str
     """The names of all services; the value itself has no meaning."""
     def __init__(
-        self,
-        *,
-        host: str = ...,
-        file_by_filename: str = ...,
-        file_containing_symbol: str = ...,
-        file_containing_extension: ExtensionRequest | None = ...,
-        all_extension_numbers_of_type: str = ...,
-        list_services: str = ...,
+        self, *, host: str = ..., file_by_filename: str = ..., file_containing_symbol: str = ...,
+        file_containing_extension: ExtensionRequest | None = ..., all_extension_numbers_of_type: str = ...,
+        list_services: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["message_request", "file_by_filename", "file_containing_symbol", "file_containing_extension", "all_extension_numbers_of_type", "list_services"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["message_request"]) -> Literal["file_by_filename", "file_containing_symbol", "file_containing_extension", "all_extension_numbers_of_type", "list_services"] | None: ...
@@ -42,12 +37,7 @@ class ExtensionRequest(Message):
     containing_type: str
     """Fully qualified, without a leading dot."""
     extension_number: int
-    def __init__(
-        self,
-        *,
-        containing_type: str = ...,
-        extension_number: int = ...,
-    ) -> None: ...
+    def __init__(self, *, containing_type: str = ..., extension_number: int = ...) -> None: ...
 
 @final
 class ServerReflectionResponse(Message):
@@ -63,14 +53,10 @@ class ServerReflectionResponse(Message):
     @property
     def error_response(self) -> ErrorResponse: ...
     def __init__(
-        self,
-        *,
-        valid_host: str = ...,
-        original_request: ServerReflectionRequest | None = ...,
+        self, *, valid_host: str = ..., original_request: ServerReflectionRequest | None = ...,
         file_descriptor_response: FileDescriptorResponse | None = ...,
         all_extension_numbers_response: ExtensionNumberResponse | None = ...,
-        list_services_response: ListServiceResponse | None = ...,
-        error_response: ErrorResponse | None = ...,
+        list_services_response: ListServiceResponse | None = ..., error_response: ErrorResponse | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["message_response", "original_request", "file_descriptor_response", "all_extension_numbers_response", "list_services_response", "error_response"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["message_response"]) -> Literal["file_descriptor_response", "all_extension_numbers_response", "list_services_response", "error_response"] | None: ...
@@ -79,52 +65,30 @@ class ServerReflectionResponse(Message):
 class FileDescriptorResponse(Message):
     @property
     def file_descriptor_proto(self) -> RepeatedScalarFieldContainer[bytes]: ...
-    def __init__(
-        self,
-        *,
-        file_descriptor_proto: Iterable[bytes] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, file_descriptor_proto: Iterable[bytes] | None = ...) -> None: ...
 
 @final
 class ExtensionNumberResponse(Message):
     base_type_name: str
     @property
     def extension_number(self) -> RepeatedScalarFieldContainer[int]: ...
-    def __init__(
-        self,
-        *,
-        base_type_name: str = ...,
-        extension_number: Iterable[int] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, base_type_name: str = ..., extension_number: Iterable[int] | None = ...) -> None: ...
 
 @final
 class ListServiceResponse(Message):
     @property
     def service(self) -> RepeatedCompositeFieldContainer[ServiceResponse]: ...
-    def __init__(
-        self,
-        *,
-        service: Iterable[ServiceResponse] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, service: Iterable[ServiceResponse] | None = ...) -> None: ...
 
 @final
 class ServiceResponse(Message):
     name: str
     """Full name, such as "inference.GRPCInferenceService"."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class ErrorResponse(Message):
     error_code: int
     """A gRPC status code: 5 (NOT_FOUND), 3 (INVALID_ARGUMENT), ..."""
     error_message: str
-    def __init__(
-        self,
-        *,
-        error_code: int = ...,
-        error_message: str = ...,
-    ) -> None: ...
+    def __init__(self, *, error_code: int = ..., error_message: str = ...) -> None: ...

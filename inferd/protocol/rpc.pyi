@@ -12,12 +12,7 @@ from google.protobuf.message import Message
 class Any(Message):
     type_url: str
     value: bytes
-    def __init__(
-        self,
-        *,
-        type_url: str = ...,
-        value: bytes = ...,
-    ) -> None: ...
+    def __init__(self, *, type_url: str = ..., value: bytes = ...) -> None: ...
 
 @final
 class Status(Message):
@@ -27,24 +22,13 @@ class Status(Message):
     """For people; the same as in the trailer grpc-message."""
     @property
     def details(self) -> RepeatedCompositeFieldContainer[Any]: ...
-    def __init__(
-        self,
-        *,
-        code: int = ...,
-        message: str = ...,
-        details: Iterable[Any] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, code: int = ..., message: str = ..., details: Iterable[Any] | None = ...) -> None: ...
 
 @final
 class Duration(Message):
     seconds: int
     nanos: int
-    def __init__(
-        self,
-        *,
-        seconds: int = ...,
-        nanos: int = ...,
-    ) -> None: ...
+    def __init__(self, *, seconds: int = ..., nanos: int = ...) -> None: ...
 
 @final
 class RetryInfo(Message):
@@ -52,11 +36,7 @@ class RetryInfo(Message):
 
     @property
     def retry_delay(self) -> Duration: ...
-    def __init__(
-        self,
-        *,
-        retry_delay: Duration | None = ...,
-    ) -> None: ...
+    def __init__(self, *, retry_delay: Duration | None = ...) -> None: ...
     def HasField(self, field_name: Literal["retry_delay"]) -> bool: ...
 
 @final
@@ -69,17 +49,8 @@ class BadRequest(Message):
         """Path of the field in the request, such as "inputs[0].shape"."""
         description: str
         """What was expected, what came, and how to mend it."""
-        def __init__(
-            self,
-            *,
-            field: str = ...,
-            description: str = ...,
-        ) -> None: ...
+        def __init__(self, *, field: str = ..., description: str = ...) -> None: ...
 
     @property
     def field_violations(self) -> RepeatedCompositeFieldContainer[BadRequest.FieldViolation]: ...
-    def __init__(
-        self,
-        *,
-        field_violations: Iterable[BadRequest.FieldViolation] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, field_violations: Iterable[BadRequest.FieldViolation] | None = ...) -> None: ...

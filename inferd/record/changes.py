@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.errors import ConfigError
+from inferd.tensors import elements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,14 +34,7 @@ def changes_of(omit: Sequence[str], hash_: Sequence[str], key: bytes) -> dict[st
 def hashed(key: bytes, datatype: str, data: bytes) -> bytes:
     """Raw bytes of BYTES: the hash of each element."""
     nbytes = DATATYPES[datatype][1]
-    if nbytes:
-        elements = [data[at : at + nbytes] for at in range(0, len(data), nbytes)]
-    else:
-        elements, at = [], 0
-        while at < len(data):
-            length = int.from_bytes(data[at : at + 4], "little")
-            elements.append(data[at + 4 : at + 4 + length])
-            at += 4 + length
+    elements = [data[at : at + nbytes] for at in range(0, len(data), nbytes)] if nbytes else elements_of(data)
     size = (2 * DIGEST_BYTES).to_bytes(4, "little")
     return b"".join(size + hashlib.blake2b(each, digest_size=DIGEST_BYTES, key=key).hexdigest().encode() for each in elements)
 

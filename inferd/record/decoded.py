@@ -6,29 +6,20 @@ Never in here: files, Arrow, which requests are tapped.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from inferd._core.codec.infer import InferRequest
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.rest.request import LateCall, RestRequest
 from inferd.protocol import inference
+from inferd.tensors import Array, array_of, bytes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from typing_extensions import Buffer
 
     from inferd._core.batching.tap import Tapped
 
-try:
-    from inferd._core.rest.request import LateCall, RestRequest
-except ImportError:  # built without yyjson: all requests are InferRequests
-    LateCall = RestRequest = None  # type: ignore[assignment, misc]
+__all__ = ["Decoded", "Tensor", "decode", "outputs_of"]
 
-__all__ = ["Decoded", "Tensor", "array_of", "bytes_of", "decode", "outputs_of"]
-
-Array = np.ndarray[Any, Any]
 ARM = "rollout_arm"  # the parameter of a response that a rollout sets
 
 
@@ -76,9 +67,9 @@ def outputs_of(tapped: Tapped) -> tuple[list[Tensor], str]:
     response, request = tapped.response, tapped.request
     if response is None:
         return [], ""
-    if RestRequest is not None and isinstance(response, LateCall):
+    if isinstance(response, LateCall):
         return [Tensor(*each) for each in response.tensors()], ""
-    if RestRequest is not None and isinstance(request, RestRequest):
+    if isinstance(request, RestRequest):
         return _rest_outputs(tapped.response_bytes or b"", request.head.response_json_nbytes)
     if isinstance(request, InferRequest):
         message = inference.ModelInferResponse.FromString(bytes(tapped.response_bytes or b""))
@@ -104,29 +95,3 @@ def _rest_outputs(body: bytes | memoryview, json_nbytes: int) -> tuple[list[Tens
             data, at = body[at : at + nbytes], at + nbytes
         found.append(Tensor(output["name"], word, shape, data))
     return found, str(document.get("parameters", {}).get(ARM, ""))
-
-
-def array_of(datatype: str, shape: Sequence[int], data: Buffer) -> Array:
-    """ValueError where the bytes are not those of the shape."""
-    memory, at = memoryview(data), 0
-    if datatype != "BYTES":
-        flat: Array = np.frombuffer(memory, DATATYPES[datatype][2])
-        return flat.reshape(shape)
-    elements = []
-    while at < len(memory):
-        length = int.from_bytes(memory[at : at + 4], "little")
-        if at + 4 + length > len(memory):
-            raise ValueError("an element of BYTES is longer than its tensor")
-        elements.append(bytes(memory[at + 4 : at + 4 + length]))
-        at += 4 + length
-    array = np.empty(len(elements), object)
-    array[:] = elements
-    return array.reshape(shape)
-
-
-def bytes_of(datatype: str, values: Any) -> bytes:
-    """Raw bytes of an array, or of numbers and texts from JSON."""
-    if datatype != "BYTES":
-        return np.asarray(values, DATATYPES[datatype][2]).tobytes()
-    elements = [each.encode() if isinstance(each, str) else bytes(each) for each in np.asarray(values, object).reshape(-1)]
-    return b"".join(len(each).to_bytes(4, "little") + each for each in elements)

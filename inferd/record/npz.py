@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from inferd.record.decoded import Array
+    from inferd.tensors import Array
 
 __all__ = ["write_npz"]
 

@@ -14,22 +14,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferd.arrow_messages import unpacked_nbytes
 from inferd.errors import ConfigError
 from inferd.record.decoded import Tensor
 from inferd.record.form import MAX_RANK, SUFFIX, arrow, changed_of, check_schema, schema_of
-from inferd.record.unpacked import unpacked_nbytes
 from inferd.record.writer import segments_of
+from inferd.tensors import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from inferd.record.decoded import Array
+    from inferd.tensors import Array
 
 __all__ = ["Recorded", "Segments", "is_record", "read"]
-
-DATATYPES = frozenset(
-    ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES", "BF16")
-)
 
 CUT = "its end is missing; all batches before it are read"
 DAMAGED = "damaged at batch {}; only the batches before it are read"
@@ -74,7 +71,7 @@ class Recorded:
         arrays = {}
         for tensor in tensors:
             try:
-                if tensor.datatype not in DATATYPES or any(size < 0 for size in tensor.shape):
+                if tensor.datatype not in DTYPES or any(size < 0 for size in tensor.shape):
                     raise ValueError("expected a datatype of the protocol and sizes of 0 or more")
                 arrays[tensor.name] = tensor.array()
             except ValueError as error:

@@ -24,12 +24,12 @@ import numpy as np
 from inferd._core.batching.tally import Tally
 from inferd._core.batching.tap import Tap
 from inferd._core.inference.split import Split
+from inferd.compare.statistics import GROUPS
 from inferd.engine.labels import versions_of
 from inferd.engine.model import State as ModelState
 from inferd.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError
 from inferd.rollout import policy
 from inferd.rollout.candidate import flip_words, mean_words
-from inferd.rollout.evidence import GROUPS
 from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen, by_group
 from inferd.rollout.shadow import Shadow
 from inferd.rollout.shift import worst_of

@@ -24,25 +24,25 @@ import numpy as np
 
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE
-from inferd.diff.decisions import ranked_by
+from inferd.compare.decisions import ranked_by
+from inferd.compare.statistics import rate_band
 from inferd.engine.embedded import LocalCall
 from inferd.engine.places import find_place
 from inferd.engine.repository import Repository
 from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
-from inferd.record.decoded import array_of
 from inferd.rollout.child_process import refuse_privileges
-from inferd.rollout.evidence import rate_band
 from inferd.rollout.judge import MAX_WORDS, Judge
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
 from inferd.rollout.pipe import Closed, Pipe
 from inferd.rollout.shift import LEARNED_AFTER, OutputShift, floats_of, worst_of
 from inferd.rollout.state import Evidence, Verdict
+from inferd.tensors import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from inferd.diff.outputs import Difference
+    from inferd.compare.outputs import Difference
     from inferd.engine.model import Model
     from inferd.rollout.messages import Found, Tensor
 

@@ -6,25 +6,23 @@ LEARNED_REQUESTS are there, the judge compares them again with what it has learn
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 
-from inferd.diff.decisions import told_by
-from inferd.diff.outputs import Difference, compare
+from inferd.compare.decisions import told_by
+from inferd.compare.outputs import Difference, compare
 from inferd.rollout.messages import Worst
 from inferd.rollout.worst import worst_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferd.diff.outputs import Rule
+    from inferd.compare.outputs import Rule
     from inferd.rollout.messages import Found
+    from inferd.tensors import Array
 
 __all__ = ["LEARNED_NBYTES", "LEARNED_REQUESTS", "MAX_WORDS", "Judge"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 LEARNED_REQUESTS = 100  # these tell which outputs speak of one decision
 LEARNED_NBYTES = 4 << 20  # of the stable version's responses: fewer requests tell where these are larger

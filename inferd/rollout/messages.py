@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from inferd.diff.outputs import Difference
-from inferd.rollout.evidence import Count
+from inferd.compare.outputs import Difference
+from inferd.compare.statistics import Count
 from inferd.rollout.shift import OutputShift
 from inferd.rollout.state import Evidence
 

@@ -22,7 +22,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
-from inferd.rollout.evidence import GROUPS, MAX_FIGURE, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
+from inferd.compare.statistics import GROUPS, MAX_FIGURE, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
 
 __all__ = [
     "ALPHA",

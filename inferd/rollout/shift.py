@@ -11,23 +11,21 @@ decisions, how responses come here.
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from inferd.diff.outputs import Rule, as_numbers, tolerance_of
-from inferd.rollout.evidence import MeanShift
+from inferd.compare.outputs import Rule, tolerance_of
+from inferd.compare.statistics import MeanShift
+from inferd.tensors import Array, as_numbers, is_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["LEARNED_AFTER", "OutputShift", "floats_of", "worst_of"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 LEARNED_AFTER = 200  # requests
-FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 MAX_PLACES = 64  # on the last axis; with more, and in an output of one axis, all elements have one mean
 LARGEST = 1e100  # a larger value counts as this one: its square has to be a number, too
 
@@ -105,7 +103,7 @@ def width_of(array: Array) -> int:
 
 def floats_of(outputs: Iterable[tuple[str, str, object]]) -> list[str]:
     """The names of the outputs whose mean tells something. outputs: name, datatype and shape of each."""
-    return [name for name, word, _ in outputs if word in FLOATS]
+    return [name for name, word, _ in outputs if is_fraction(word)]
 
 
 def worst_of(shifts: Mapping[str, OutputShift], limit: float) -> str:

@@ -7,17 +7,16 @@ one that ran last. Never in here: decisions, requests, clocks.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
-from inferd.engine.kept_file import append, locked, read, remove_left, replace
+from inferd.compare.statistics import Count
+from inferd.engine.kept_file import KeptFile, append, read, replace
 from inferd.engine.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.log import LIMITED
-from inferd.rollout.evidence import Count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -177,12 +176,13 @@ def _rollout(model: str, raw: msgspec.Raw, check: Callable[[Rollout], None]) -> 
     return found
 
 
-class RolloutFile:
+class RolloutFile(KeptFile):
     """Where a table is kept. path: None: nowhere, so that a restart forgets all rollouts. check: raises ValueError for a rollout that
     cannot go on from its memory."""
 
     def __init__(self, path: Path | None, check: Callable[[Rollout], None] = _no_check) -> None:
-        self.path, self._check = path, check
+        super().__init__(path)
+        self._check = check
         self._kept: Table = {}  # where there is no file
 
     def read(self) -> Table:
@@ -226,21 +226,6 @@ class RolloutFile:
             if not isinstance(_rollout(model, raw, self._check), Rollout):
                 append(path, msgspec.json.encode({"model": model, "entry": raw}) + b"\n")
                 log.error("rollouts: '%s': the entry of model %r was moved to '%s'", self.path, model, path)
-
-    def begin(self) -> None:
-        """The server starts: removes what killed writers left."""
-        if self.path is not None and self.path.parent.is_dir():
-            with self.locked():
-                remove_left(self.path)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """No other process reads and then writes the table meanwhile, where the file system has such locks."""
-        if self.path is None:
-            yield
-            return
-        with locked(self.path.parent):
-            yield
 
     def write(self, table: Table) -> None:
         """All of it or nothing. Raises FailedPrecondition."""

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd.diff.outputs import as_numbers, normal
+from inferd.tensors import Array, as_numbers, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferd.diff.outputs import Difference
+    from inferd.compare.outputs import Difference
 
 __all__ = ["worst_value"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_TEXT = 40  # characters of a value
 
@@ -26,7 +24,7 @@ def worst_value(difference: Difference, expected: Mapping[str, Array], got: Mapp
     for name, output in ranked:
         if not (output.changed_rows or output.flips) or expected[name].shape != got[name].shape:
             continue
-        before, after = normal(expected[name]), normal(got[name])
+        before, after = encoded(expected[name]), encoded(got[name])
         if datatypes.get(name) == "BYTES":
             apart = (before != after).astype(float)
         else:

@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -802,13 +801,6 @@ def test_more_connections_than_files_may_be_open_are_refused_with_the_cure(monke
     monkeypatch.setattr(descriptors, "resource", Limits(200, 200))
     with pytest.raises(StartError, match=r"--connections 1000: expected 176 at most .* may have 200 \(ulimit -n\): raise that limit"):
         measure(Target(Address("h", 1)), requests(), Load(1000))
-
-
-@pytest.mark.parametrize(("module", "cure"), [("http1", "libllhttp-dev and libyyjson-dev"), ("http2", "libnghttp2-dev")])
-def test_without_a_library_the_cure_is_said(monkeypatch: pytest.MonkeyPatch, module: str, cure: str) -> None:
-    monkeypatch.setitem(sys.modules, f"inferd._core.load.{module}", None)
-    with pytest.raises(StartError, match=f"was built without .*: install {cure} and build again"):
-        measure(Target(Address("h", 1, http=module == "http1")), requests(), Load())
 
 
 def test_nobody_there(tmp_path: Path) -> None:

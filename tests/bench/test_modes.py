@@ -574,28 +574,6 @@ def test_noise_alone_is_rarely_a_drift():
     assert wrong <= 12  # 1 % are 3
 
 
-@pytest.mark.parametrize(
-    ("freedom", "confidence", "value"),
-    [
-        (1, 0.99, 63.6567),
-        (2, 0.9997, 57.7220),
-        (3, 0.9997, 19.3821),
-        (8, 0.99, 3.3554),
-        (18, 0.99, 2.8784),
-        (100, 0.99, 2.6259),
-    ],
-)
-def test_student(freedom, confidence, value):
-    assert findings.student(freedom, confidence) == pytest.approx(value, rel=1e-4)
-
-
-def test_student_of_any_degrees_and_confidence():
-    stats = pytest.importorskip("scipy.stats")
-    for freedom in (*range(1, 12), 30, 101, 1000):
-        for confidence in (0.5, 0.95, 0.99, 0.9997, 1 - 1e-6, 1 - 1e-9):
-            assert findings.student(freedom, confidence) == pytest.approx(stats.t.ppf((1 + confidence) / 2, freedom), rel=1e-3)
-
-
 def test_versions_take_turns():
     told = []
     outcome = modes.carry_out(

@@ -8,7 +8,6 @@ from reports import figure
 
 from inferd.bench.compare import compare_measurements
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
-from inferd.bench.resampling import wilson
 
 
 def test_intervals_cover_no_change_as_often_as_they_say():
@@ -41,10 +40,3 @@ def test_rounds_that_took_turns_are_compared_in_pairs():
     assert (paired.verdict, paired.low) == ("worse", pytest.approx(0.1))
     apart = figure(compare_measurements(*turns([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]])), "p50")
     assert (apart.verdict, apart.low < 0 < apart.high) == ("unclear", True)
-
-
-def test_wilson_is_the_textbook_interval():
-    """Newcombe 1998, table I: 81 of 263 and 1 of 29 at 95 %."""
-    assert wilson(81, 263, 1.959964)[1:] == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson(1, 29, 1.959964)[1:] == pytest.approx((0.0061, 0.1718), abs=1e-4)
-    assert wilson(0, 0, 2.0) == (0.0, 0.0, 1.0)

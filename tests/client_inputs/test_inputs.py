@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from inferd.client_inputs import arrays
 from inferd.client_inputs import inputs as ask_inputs
-from inferd.client_inputs.inputs import DTYPES, Literal, Spec, from_arguments, from_json, from_npz, parse_shapes, random_inputs, suit
+from inferd.client_inputs.inputs import Literal, Spec, from_arguments, from_json, from_npz, parse_shapes, random_inputs, suit
 from inferd.errors import ConfigError
+from inferd.tensors import DTYPES
 
 X = Spec("x", "FP32", (-1, 2))
 Y = Spec("y", "INT64", (-1, 3, 3))
@@ -157,7 +158,7 @@ def test_a_datatype_that_is_none(word: str) -> None:
     said = f"the input 'x' is {word} [1]: expected one of the datatypes BOOL, UINT8, UINT16, "
     for call in (lambda: one(spec, np.float32([1])), lambda: one(spec, Literal([1])), lambda: random_inputs([spec], {})):
         assert said in (told := usage_error(call))
-        assert told.endswith(f"BYTES, got {word!r}")
+        assert told.endswith(f"BF16, got {word!r}")
 
 
 def test_another_datatype_is_converted_where_no_value_changes_or_by_cast() -> None:

@@ -23,8 +23,6 @@ from tests.rest import infer_body
 from tests.server_fixtures import LIMIT_S, ServerFixture
 from tests.wire import Caller
 
-pytest.importorskip("inferd._core.http1.connection")
-
 HERE = Path(__file__).resolve().parent
 INFER = "/v2/models/identity/infer"
 ROWS = 8_000  # of 16 numbers: 300 KB as JSON

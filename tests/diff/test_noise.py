@@ -7,8 +7,8 @@ import pytest
 
 from inferd.client_inputs.inputs import Spec
 from inferd.client_inputs.targets import Description
+from inferd.compare.outputs import ABSOLUTE, Rule
 from inferd.diff.noise import floor, raised
-from inferd.diff.outputs import ABSOLUTE, Rule
 from inferd.diff.requests import Request
 
 ROWS = np.random.default_rng(23).normal(size=(40, 1, 3)).astype(np.float32)

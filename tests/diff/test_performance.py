@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 
-from inferd.diff.performance import ONE, Rounds, Turn, found, interval
+from inferd.diff.performance import ONE, Rounds, Turn, found
 
 RNG = np.random.default_rng(23)
 
@@ -44,16 +43,3 @@ def test_noise_that_hides_the_answer_is_unclear():
 
 def test_faster_is_better():
     assert verdicts(rounds(0.7, 24)) == {"p50": "better", "p99": "", "CPU/request": "better"}
-
-
-def test_the_interval_covers():
-    inside = sum(low <= 0 <= high for _, low, high in (interval(RNG.normal(size=24), 0.9) for _ in range(500)))
-    assert 0.85 * 500 < inside < 0.95 * 500
-    assert interval(np.zeros(12), 0.999) == (0, 0, 0)
-
-
-@pytest.mark.parametrize("count", [6, 12])
-def test_few_rounds_have_the_widest_interval(count):
-    values = np.arange(count, dtype=np.float64)
-    _, low, high = interval(values, 1 - 1e-9)
-    assert (low, high) == (0, count - 1)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
-from statistics import NormalDist
-
 import numpy as np
 import pytest
 
 from inferd.bench.compare import Change, Comparison
-from inferd.diff.outputs import Difference, Rule, compare
+from inferd.compare.outputs import Difference, Rule, compare
 from inferd.diff.report import Failures, Limits, Report, Truth, Word
-from inferd.diff.verdict import at_most, character, judge, mcnemar, share_interval
+from inferd.diff.verdict import character, judge
 
 RNG = np.random.default_rng(23)
 
@@ -50,12 +46,6 @@ def test_a_share_is_held_against_its_limit(flips, count, limits, word):
     assert report(of(flips, count), limits).word is word
 
 
-def test_clopper_and_pearson():
-    assert share_interval(0, 100) == pytest.approx((0, 0.03622), abs=1e-4)
-    assert share_interval(10, 100) == pytest.approx((0.0490, 0.1762), abs=1e-4)
-    assert share_interval(7, 7) == pytest.approx((0.5904, 1), abs=1e-4)
-
-
 @pytest.mark.parametrize(
     ("verdict", "word", "said"),
     [("worse", Word.WORSE, "costs more"), ("unclear", Word.INCONCLUSIVE, "longer"), ("same", Word.SAME, "costs no more")],
@@ -91,25 +81,6 @@ def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word):
     said = {name: said for name, _, said in found.checks}["truth"]
     assert found.word is word
     assert ("; 89 rows are too few for the limit of 5 %" in said) == (word is Word.INCONCLUSIVE)
-
-
-@pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (5, 5), (9, 1), (1, 9), (40, 55), (300, 220), (2000, 1)])
-def test_mcnemar(one, other):
-    count = one + other
-    tail = Fraction(sum(math.comb(count, k) for k in range(min(one, other) + 1)), 2**count)
-    assert mcnemar(one, other) == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
-
-
-@pytest.mark.parametrize(("number", "count", "share"), [(0, 9, 0.3), (3, 9, 0.3), (8, 9, 0.3), (9, 9, 0.3), (400, 500, 0.1), (3, 500, 0.1)])
-def test_the_binomial_distribution(number, count, share):
-    oracle = sum(math.comb(count, k) * Fraction(share) ** k * (1 - Fraction(share)) ** (count - k) for k in range(number + 1))
-    assert at_most(number, count, share) == pytest.approx(float(oracle), rel=1e-10)
-
-
-def test_mcnemar_of_many_rows_takes_a_step_for_each():
-    """The normal approximation is good there. The sum of whole numbers would take minutes."""
-    one, other = 50_300, 49_700
-    assert mcnemar(one, other) == pytest.approx(2 * NormalDist().cdf((other - one + 1) / math.sqrt(one + other)), rel=1e-3)
 
 
 OLD = RNG.normal(size=(1000, 10)).astype(np.float32)

@@ -16,9 +16,10 @@ from inferd.client_inputs.targets import Description
 from inferd.diff.requests import requests_in
 from inferd.errors import ConfigError, RequestError
 from inferd.record import parquet as tables
-from inferd.record.decoded import Tensor, bytes_of
+from inferd.record.decoded import Tensor
 from inferd.record.export import _inert, column_datatypes, export, merge
 from inferd.record.reader import Recorded, Segments, read
+from inferd.tensors import bytes_of
 from tests.record.records import columns, record, tapped
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.record import parquet as tables
-from inferd.record.decoded import Tensor, bytes_of
+from inferd.record.decoded import Tensor
 from inferd.record.export import column_datatypes
 from inferd.record.parquet import write_table
 from inferd.record.reader import Recorded
+from inferd.tensors import bytes_of
 
 
 def recorded(number: int, inputs: list[Tensor], outputs: list[Tensor], model: str = "m") -> Recorded:

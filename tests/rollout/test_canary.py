@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from inferd.compare import statistics
+from inferd.compare.outputs import Difference, compare
 from inferd.config import Settings
-from inferd.diff.outputs import Difference, compare
 from inferd.protocol import options
-from inferd.rollout import child_process, evidence
+from inferd.rollout import child_process
 from inferd.rollout import state as rollout_state
 from inferd.rollout.canary import Canary
 from inferd.rollout.messages import Found
@@ -104,7 +105,7 @@ def audited(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rollback takes some 15 blocks of time."""
-    monkeypatch.setattr(evidence, "BLOCK_S", 0.0)
+    monkeypatch.setattr(statistics, "BLOCK_S", 0.0)
 
 
 @pytest.fixture
@@ -329,7 +330,7 @@ class TestDecisions:
     def test_outcomes_count_for_the_key_of_their_request(
         self, caller: Caller, served: ServerFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(evidence, "BLOCK_S", 1e9)  # no block is closed
+        monkeypatch.setattr(statistics, "BLOCK_S", 1e9)  # no block is closed
         start(caller, outcome=0.05, **QUIET)
         for number, key in enumerate(("", "one", "one")):
             caller.infer(infer_request("m", {"x": ROWS}, id=f"r{number}"), metadata=(("inferd-key", key),) if key else ())

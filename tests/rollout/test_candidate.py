@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd.diff.outputs import Difference, compare
+from inferd.compare.outputs import Difference, compare
+from inferd.compare.statistics import MeanShift
 from inferd.rollout.candidate import evidence_of
-from inferd.rollout.evidence import MeanShift
 from inferd.rollout.judge import LEARNED_NBYTES, LEARNED_REQUESTS, Judge
 from inferd.rollout.messages import Found, Worst
 from inferd.rollout.shift import LEARNED_AFTER, OutputShift

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from inferd.rollout.evidence import MeanShift
+from inferd.compare.statistics import MeanShift
 from inferd.rollout.memory import check_memory
 from inferd.rollout.messages import Found
 from inferd.rollout.policy import Counts, Guard, Kind, Plan, Policy

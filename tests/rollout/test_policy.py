@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from inferd.rollout.evidence import MeanShift
+from inferd.compare.statistics import MeanShift
 from inferd.rollout.policy import ALPHA, UNJUDGED, Counts, Decision, Guard, Kind, Plan, Policy, Seen, strength
 
 ERRORS = (Guard(Kind.ERRORS, 0.01),)

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from inferd.rollout.evidence import MeanShift
+from inferd.compare.statistics import MeanShift
 from inferd.rollout.shift import LEARNED_AFTER, MAX_PLACES, OutputShift, floats_of, worst_of
 
 ALPHA = 0.05

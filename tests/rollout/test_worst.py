@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd.diff.outputs import compare
+from inferd.compare.outputs import compare
 from inferd.rollout.worst import worst_value
 
 Array = np.ndarray[Any, np.dtype[Any]]

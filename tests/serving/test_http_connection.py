@@ -15,8 +15,6 @@ from tests.rest import Asker, infer_body
 from tests.server_fixtures import LIMIT_S, ServerFixture
 from tests.wire import INFER, Caller, infer_request, rows, same
 
-pytest.importorskip("inferd._core.http1.connection")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

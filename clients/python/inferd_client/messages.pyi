@@ -45,14 +45,7 @@ class Preprocess(Message):
     graph's input, whatever that is. Left out: pixels where the graph takes two or three axes beside the batch
     axis, else FP32.
     """
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        input: str = ...,
-        steps: Iterable[Step] | None = ...,
-        datatype: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., input: str = ..., steps: Iterable[Step] | None = ..., datatype: str = ...) -> None: ...
 
 @final
 class Step(Message):
@@ -93,26 +86,13 @@ class Step(Message):
     @property
     def columns(self) -> Columns: ...
     def __init__(
-        self,
-        *,
-        decode_image: DecodeImage | None = ...,
-        resize: Resize | None = ...,
-        letterbox: Letterbox | None = ...,
-        center_crop: CenterCrop | None = ...,
-        pad: Pad | None = ...,
-        reverse_channels: ReverseChannels | None = ...,
-        scale: Scale | None = ...,
-        normalize: Normalize | None = ...,
-        cast: Cast | None = ...,
-        transpose: Transpose | None = ...,
-        decode_audio: DecodeAudio | None = ...,
-        samples: Samples | None = ...,
-        resample: Resample | None = ...,
-        fit_length: FitLength | None = ...,
-        log_mel: LogMel | None = ...,
-        mfcc: Mfcc | None = ...,
-        tokenize: Tokenize | None = ...,
-        columns: Columns | None = ...,
+        self, *, decode_image: DecodeImage | None = ..., resize: Resize | None = ...,
+        letterbox: Letterbox | None = ..., center_crop: CenterCrop | None = ..., pad: Pad | None = ...,
+        reverse_channels: ReverseChannels | None = ..., scale: Scale | None = ..., normalize: Normalize | None = ...,
+        cast: Cast | None = ..., transpose: Transpose | None = ..., decode_audio: DecodeAudio | None = ...,
+        samples: Samples | None = ..., resample: Resample | None = ..., fit_length: FitLength | None = ...,
+        log_mel: LogMel | None = ..., mfcc: Mfcc | None = ..., tokenize: Tokenize | None = ...,
+        columns: Columns | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["step", "decode_image", "resize", "letterbox", "center_crop", "pad", "reverse_channels", "scale", "normalize", "cast", "transpose", "decode_audio", "samples", "resample", "fit_length", "log_mel", "mfcc", "tokenize", "columns"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["step"]) -> Literal["decode_image", "resize", "letterbox", "center_crop", "pad", "reverse_channels", "scale", "normalize", "cast", "transpose", "decode_audio", "samples", "resample", "fit_length", "log_mel", "mfcc", "tokenize", "columns"] | None: ...
@@ -158,13 +138,8 @@ class DecodeImage(Message):
     @property
     def background(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(
-        self,
-        *,
-        color: DecodeImage.Color.ValueType = ...,
-        max_pixels: int = ...,
-        scaled: bool = ...,
-        ignore_orientation: bool = ...,
-        background: Iterable[int] | None = ...,
+        self, *, color: DecodeImage.Color.ValueType = ..., max_pixels: int = ..., scaled: bool = ...,
+        ignore_orientation: bool = ..., background: Iterable[int] | None = ...
     ) -> None: ...
 
 @final
@@ -185,15 +160,8 @@ class Resize(Message):
     exact: bool
     """Rounds exactly as Pillow (13) does: slower, and the same to the bit. AREA is Pillow's BOX then."""
     def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        shortest: int = ...,
-        longest: int = ...,
-        method: Method.ValueType = ...,
-        antialias: bool = ...,
-        exact: bool = ...,
+        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ...,
+        method: Method.ValueType = ..., antialias: bool = ..., exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["antialias"]) -> bool: ...
 
@@ -209,14 +177,8 @@ class Letterbox(Message):
     antialias: bool
     exact: bool
     def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        fill: int = ...,
-        method: Method.ValueType = ...,
-        antialias: bool = ...,
-        exact: bool = ...,
+        self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method.ValueType = ...,
+        antialias: bool = ..., exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["fill", "antialias"]) -> bool: ...
 
@@ -243,13 +205,7 @@ class CenterCrop(Message):
     """Where the picture is an odd number of pixels larger: how half of that is rounded, which is what is cut off
     above and on the left.
     """
-    def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        rounding: CenterCrop.Rounding.ValueType = ...,
-    ) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., rounding: CenterCrop.Rounding.ValueType = ...) -> None: ...
 
 @final
 class Pad(Message):
@@ -259,13 +215,7 @@ class Pad(Message):
     width: int
     fill: int
     """The value of every channel of the filling. Default 0."""
-    def __init__(
-        self,
-        *,
-        height: int = ...,
-        width: int = ...,
-        fill: int = ...,
-    ) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., fill: int = ...) -> None: ...
 
 @final
 class ReverseChannels(Message):
@@ -281,12 +231,7 @@ class Scale(Message):
 
     factor: float
     offset: float
-    def __init__(
-        self,
-        *,
-        factor: float = ...,
-        offset: float = ...,
-    ) -> None: ...
+    def __init__(self, *, factor: float = ..., offset: float = ...) -> None: ...
     def HasField(self, field_name: Literal["factor"]) -> bool: ...
 
 @final
@@ -299,12 +244,7 @@ class Normalize(Message):
     def mean(self) -> RepeatedScalarFieldContainer[float]: ...
     @property
     def std(self) -> RepeatedScalarFieldContainer[float]: ...
-    def __init__(
-        self,
-        *,
-        mean: Iterable[float] | None = ...,
-        std: Iterable[float] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, mean: Iterable[float] | None = ..., std: Iterable[float] | None = ...) -> None: ...
 
 @final
 class Cast(Message):
@@ -314,11 +254,7 @@ class Cast(Message):
 
     datatype: str
     """The protocol's word: FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL."""
-    def __init__(
-        self,
-        *,
-        datatype: str = ...,
-    ) -> None: ...
+    def __init__(self, *, datatype: str = ...) -> None: ...
 
 @final
 class Transpose(Message):
@@ -336,12 +272,7 @@ class DecodeAudio(Message):
     """Samples a second of the result; other files are resampled. Required."""
     max_seconds: float
     """Longer clips are refused before they are decoded. Default 300."""
-    def __init__(
-        self,
-        *,
-        sample_rate: int = ...,
-        max_seconds: float = ...,
-    ) -> None: ...
+    def __init__(self, *, sample_rate: int = ..., max_seconds: float = ...) -> None: ...
 
 @final
 class Samples(Message):
@@ -351,32 +282,19 @@ class Samples(Message):
     """FP32 (default) or INT16, which is divided by 32768."""
     sample_rate: int
     """Samples a second of what clients send. Required."""
-    def __init__(
-        self,
-        *,
-        datatype: str = ...,
-        sample_rate: int = ...,
-    ) -> None: ...
+    def __init__(self, *, datatype: str = ..., sample_rate: int = ...) -> None: ...
 
 @final
 class Resample(Message):
     sample_rate: int
-    def __init__(
-        self,
-        *,
-        sample_rate: int = ...,
-    ) -> None: ...
+    def __init__(self, *, sample_rate: int = ...) -> None: ...
 
 @final
 class FitLength(Message):
     """Cut, or filled with zeros, to so many samples."""
 
     samples: int
-    def __init__(
-        self,
-        *,
-        samples: int = ...,
-    ) -> None: ...
+    def __init__(self, *, samples: int = ...) -> None: ...
 
 @final
 class LogMel(Message):
@@ -412,17 +330,9 @@ class LogMel(Message):
     last_frame: bool
     """Of centered frames one more, 1 + samples / hop, as librosa and torchaudio have them."""
     def __init__(
-        self,
-        *,
-        fft: int = ...,
-        hop: int = ...,
-        mels: int = ...,
-        low_hz: float = ...,
-        high_hz: float = ...,
-        scaling: LogMel.Scaling.ValueType = ...,
-        frames_first: bool = ...,
-        centered: bool = ...,
-        last_frame: bool = ...,
+        self, *, fft: int = ..., hop: int = ..., mels: int = ..., low_hz: float = ..., high_hz: float = ...,
+        scaling: LogMel.Scaling.ValueType = ..., frames_first: bool = ..., centered: bool = ...,
+        last_frame: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["centered"]) -> bool: ...
 
@@ -433,12 +343,7 @@ class Mfcc(Message):
     coefficients: int
     @property
     def mel(self) -> LogMel: ...
-    def __init__(
-        self,
-        *,
-        coefficients: int = ...,
-        mel: LogMel | None = ...,
-    ) -> None: ...
+    def __init__(self, *, coefficients: int = ..., mel: LogMel | None = ...) -> None: ...
     def HasField(self, field_name: Literal["mel"]) -> bool: ...
 
 @final
@@ -461,15 +366,8 @@ class Tokenize(Message):
     attention_mask: str
     token_type_ids: str
     def __init__(
-        self,
-        *,
-        file: str = ...,
-        max_tokens: int = ...,
-        truncate: bool = ...,
-        buckets: Iterable[int] | None = ...,
-        input_ids: str = ...,
-        attention_mask: str = ...,
-        token_type_ids: str = ...,
+        self, *, file: str = ..., max_tokens: int = ..., truncate: bool = ..., buckets: Iterable[int] | None = ...,
+        input_ids: str = ..., attention_mask: str = ..., token_type_ids: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["truncate"]) -> bool: ...
 
@@ -502,11 +400,8 @@ class Columns(Message):
     refuse_unknown: bool
     """A JSON field, or an Arrow column, that is no column here is ignored (default) or refused."""
     def __init__(
-        self,
-        *,
-        format: Columns.Format.ValueType = ...,
-        columns: Iterable[Column] | None = ...,
-        refuse_unknown: bool = ...,
+        self, *, format: Columns.Format.ValueType = ..., columns: Iterable[Column] | None = ...,
+        refuse_unknown: bool = ...
     ) -> None: ...
 
 @final
@@ -533,17 +428,9 @@ class Column(Message):
     record is refused.
     """
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        datatype: str = ...,
-        missing: str = ...,
-        vocabulary: Vocabulary | None = ...,
-        date_time: DateTime | None = ...,
-        hash: Hash | None = ...,
-        allow_infinity: bool = ...,
-        allowed: Iterable[str] | None = ...,
-        allow_absent: bool = ...,
+        self, *, name: str = ..., datatype: str = ..., missing: str = ..., vocabulary: Vocabulary | None = ...,
+        date_time: DateTime | None = ..., hash: Hash | None = ..., allow_infinity: bool = ...,
+        allowed: Iterable[str] | None = ..., allow_absent: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["encoding", "missing", "vocabulary", "date_time", "hash"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["encoding"]) -> Literal["vocabulary", "date_time", "hash"] | None: ...
@@ -554,12 +441,7 @@ class Vocabulary(Message):
     def values(self) -> RepeatedScalarFieldContainer[str]: ...
     unseen: int
     """The number for a value that is not in the list. Default: such a record is refused."""
-    def __init__(
-        self,
-        *,
-        values: Iterable[str] | None = ...,
-        unseen: int = ...,
-    ) -> None: ...
+    def __init__(self, *, values: Iterable[str] | None = ..., unseen: int = ...) -> None: ...
     def HasField(self, field_name: Literal["unseen"]) -> bool: ...
 
 @final
@@ -593,20 +475,12 @@ class DateTime(Message):
 
     @property
     def parts(self) -> RepeatedScalarFieldContainer[DateTime.Part.ValueType]: ...
-    def __init__(
-        self,
-        *,
-        parts: Iterable[DateTime.Part.ValueType] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, parts: Iterable[DateTime.Part.ValueType] | None = ...) -> None: ...
 
 @final
 class Hash(Message):
     buckets: int
-    def __init__(
-        self,
-        *,
-        buckets: int = ...,
-    ) -> None: ...
+    def __init__(self, *, buckets: int = ...) -> None: ...
 
 @final
 class Postprocess(Message):
@@ -623,12 +497,8 @@ class Postprocess(Message):
     @property
     def classes(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
-        self,
-        *,
-        output: str = ...,
-        name: str = ...,
-        steps: Iterable[OutputStep] | None = ...,
-        classes: Iterable[str] | None = ...,
+        self, *, output: str = ..., name: str = ..., steps: Iterable[OutputStep] | None = ...,
+        classes: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -652,17 +522,9 @@ class OutputStep(Message):
     @property
     def drop(self) -> Drop: ...
     def __init__(
-        self,
-        *,
-        softmax: Softmax | None = ...,
-        sigmoid: Sigmoid | None = ...,
-        top_k: TopK | None = ...,
-        argmax: Argmax | None = ...,
-        mean_pool: MeanPool | None = ...,
-        l2_normalize: L2Normalize | None = ...,
-        detect_boxes: DetectBoxes | None = ...,
-        cast: Cast | None = ...,
-        drop: Drop | None = ...,
+        self, *, softmax: Softmax | None = ..., sigmoid: Sigmoid | None = ..., top_k: TopK | None = ...,
+        argmax: Argmax | None = ..., mean_pool: MeanPool | None = ..., l2_normalize: L2Normalize | None = ...,
+        detect_boxes: DetectBoxes | None = ..., cast: Cast | None = ..., drop: Drop | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["step", "softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["step"]) -> Literal["softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"] | None: ...
@@ -673,11 +535,7 @@ class Softmax(Message):
     """Which axis of a row's shape (without the rows) holds the classes: of [classes, height, width] 0, or -3. It
     must be there where several axes have other sizes than 1. TopK, Argmax and L2Normalize have the same.
     """
-    def __init__(
-        self,
-        *,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
@@ -690,45 +548,26 @@ class TopK(Message):
     labels: str
     """A text file in the model's folder, a label a line."""
     axis: int
-    def __init__(
-        self,
-        *,
-        k: int = ...,
-        labels: str = ...,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, k: int = ..., labels: str = ..., axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class Argmax(Message):
     labels: str
     axis: int
-    def __init__(
-        self,
-        *,
-        labels: str = ...,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, labels: str = ..., axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class MeanPool(Message):
     mask: str
     """The graph's input that is the mask. Default "attention_mask"."""
-    def __init__(
-        self,
-        *,
-        mask: str = ...,
-    ) -> None: ...
+    def __init__(self, *, mask: str = ...) -> None: ...
 
 @final
 class L2Normalize(Message):
     axis: int
-    def __init__(
-        self,
-        *,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
@@ -764,13 +603,8 @@ class DetectBoxes(Message):
     max_boxes: int
     labels: str
     def __init__(
-        self,
-        *,
-        layout: DetectBoxes.Layout.ValueType = ...,
-        score_threshold: float = ...,
-        overlap_threshold: float = ...,
-        max_boxes: int = ...,
-        labels: str = ...,
+        self, *, layout: DetectBoxes.Layout.ValueType = ..., score_threshold: float = ...,
+        overlap_threshold: float = ..., max_boxes: int = ..., labels: str = ...
     ) -> None: ...
 
 @final
@@ -804,29 +638,16 @@ class Padding(Message):
     any.
     """
     def __init__(
-        self,
-        *,
-        input: str = ...,
-        axis: int = ...,
-        value: float = ...,
-        buckets: Iterable[int] | None = ...,
-        mask: str = ...,
-        cut: Iterable[CutOutput] | None = ...,
-        tolerance: float = ...,
-        left: bool = ...,
-        largest: float = ...,
+        self, *, input: str = ..., axis: int = ..., value: float = ..., buckets: Iterable[int] | None = ...,
+        mask: str = ..., cut: Iterable[CutOutput] | None = ..., tolerance: float = ..., left: bool = ...,
+        largest: float = ...
     ) -> None: ...
 
 @final
 class CutOutput(Message):
     output: str
     axis: int
-    def __init__(
-        self,
-        *,
-        output: str = ...,
-        axis: int = ...,
-    ) -> None: ...
+    def __init__(self, *, output: str = ..., axis: int = ...) -> None: ...
 
 @final
 class ModelOptions(Message):
@@ -912,27 +733,13 @@ class ModelOptions(Message):
     @property
     def max_axis(self) -> ScalarMap[str, int]: ...
     def __init__(
-        self,
-        *,
-        inline: ModelOptions.Choice.ValueType = ...,
-        inline_limit_us: int = ...,
-        inline_busy_percent: int = ...,
-        intra_op_threads: int = ...,
-        inter_op_threads: int = ...,
-        spinning: bool = ...,
-        max_queue_requests: int = ...,
-        max_queue_bytes: int = ...,
-        max_queue_wait_us: int = ...,
-        max_run_s: int = ...,
-        preprocess: Iterable[Preprocess] | None = ...,
-        postprocess: Iterable[Postprocess] | None = ...,
-        preprocess_threads: int = ...,
-        padding: Iterable[Padding] | None = ...,
-        batching: ModelOptions.Choice.ValueType = ...,
-        batching_reason: str = ...,
-        unsafe_operators: bool = ...,
-        max_run_bytes: int = ...,
-        max_axis: Mapping[str, int] | None = ...,
+        self, *, inline: ModelOptions.Choice.ValueType = ..., inline_limit_us: int = ...,
+        inline_busy_percent: int = ..., intra_op_threads: int = ..., inter_op_threads: int = ..., spinning: bool = ...,
+        max_queue_requests: int = ..., max_queue_bytes: int = ..., max_queue_wait_us: int = ..., max_run_s: int = ...,
+        preprocess: Iterable[Preprocess] | None = ..., postprocess: Iterable[Postprocess] | None = ...,
+        preprocess_threads: int = ..., padding: Iterable[Padding] | None = ...,
+        batching: ModelOptions.Choice.ValueType = ..., batching_reason: str = ..., unsafe_operators: bool = ...,
+        max_run_bytes: int = ..., max_axis: Mapping[str, int] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning", "max_run_s"]) -> bool: ...
 
@@ -983,23 +790,13 @@ class ModelRateLimiter(Message):
     class Resource(Message):
         name: str
         count: int
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            count: int = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., count: int = ...) -> None: ...
 
     @property
     def resources(self) -> RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]: ...
     priority: int
     """Weight against other models: 2 gets half the runs of 1. 0 means 1."""
-    def __init__(
-        self,
-        *,
-        resources: Iterable[ModelRateLimiter.Resource] | None = ...,
-        priority: int = ...,
-    ) -> None: ...
+    def __init__(self, *, resources: Iterable[ModelRateLimiter.Resource] | None = ..., priority: int = ...) -> None: ...
 
 @final
 class ModelInstanceGroup(Message):
@@ -1039,12 +836,7 @@ class ModelInstanceGroup(Message):
 
         kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
         device_id: int
-        def __init__(
-            self,
-            *,
-            kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType = ...,
-            device_id: int = ...,
-        ) -> None: ...
+        def __init__(self, *, kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType = ..., device_id: int = ...) -> None: ...
 
     name: str
     kind: ModelInstanceGroup.Kind.ValueType
@@ -1063,17 +855,10 @@ class ModelInstanceGroup(Message):
     host_policy: str
     """Name of a server setting that binds instances to cores and memory."""
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        kind: ModelInstanceGroup.Kind.ValueType = ...,
-        count: int = ...,
-        rate_limiter: ModelRateLimiter | None = ...,
-        gpus: Iterable[int] | None = ...,
+        self, *, name: str = ..., kind: ModelInstanceGroup.Kind.ValueType = ..., count: int = ...,
+        rate_limiter: ModelRateLimiter | None = ..., gpus: Iterable[int] | None = ...,
         secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ...,
-        profile: Iterable[str] | None = ...,
-        passive: bool = ...,
-        host_policy: str = ...,
+        profile: Iterable[str] | None = ..., passive: bool = ..., host_policy: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["rate_limiter"]) -> bool: ...
 
@@ -1085,11 +870,7 @@ class ModelTensorReshape(Message):
 
     @property
     def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-    def __init__(
-        self,
-        *,
-        shape: Iterable[int] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, shape: Iterable[int] | None = ...) -> None: ...
 
 @final
 class ModelInput(Message):
@@ -1126,17 +907,9 @@ class ModelInput(Message):
     is_non_linear_format_io: bool
     """The engine wants a vectorized memory layout."""
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        data_type: DataType.ValueType = ...,
-        format: ModelInput.Format.ValueType = ...,
-        dims: Iterable[int] | None = ...,
-        reshape: ModelTensorReshape | None = ...,
-        is_shape_tensor: bool = ...,
-        allow_ragged_batch: bool = ...,
-        optional: bool = ...,
-        is_non_linear_format_io: bool = ...,
+        self, *, name: str = ..., data_type: DataType.ValueType = ..., format: ModelInput.Format.ValueType = ...,
+        dims: Iterable[int] | None = ..., reshape: ModelTensorReshape | None = ..., is_shape_tensor: bool = ...,
+        allow_ragged_batch: bool = ..., optional: bool = ..., is_non_linear_format_io: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["reshape"]) -> bool: ...
 
@@ -1155,15 +928,9 @@ class ModelOutput(Message):
     is_shape_tensor: bool
     is_non_linear_format_io: bool
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        data_type: DataType.ValueType = ...,
-        dims: Iterable[int] | None = ...,
-        reshape: ModelTensorReshape | None = ...,
-        label_filename: str = ...,
-        is_shape_tensor: bool = ...,
-        is_non_linear_format_io: bool = ...,
+        self, *, name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+        reshape: ModelTensorReshape | None = ..., label_filename: str = ..., is_shape_tensor: bool = ...,
+        is_non_linear_format_io: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["reshape"]) -> bool: ...
 
@@ -1201,12 +968,8 @@ class BatchInput(Message):
     @property
     def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
-        self,
-        *,
-        kind: BatchInput.Kind.ValueType = ...,
-        target_name: Iterable[str] | None = ...,
-        data_type: DataType.ValueType = ...,
-        source_input: Iterable[str] | None = ...,
+        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ...,
+        data_type: DataType.ValueType = ..., source_input: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -1230,11 +993,8 @@ class BatchOutput(Message):
     @property
     def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
-        self,
-        *,
-        target_name: Iterable[str] | None = ...,
-        kind: BatchOutput.Kind.ValueType = ...,
-        source_input: Iterable[str] | None = ...,
+        self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind.ValueType = ...,
+        source_input: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -1247,11 +1007,7 @@ class ModelVersionPolicy(Message):
 
         num_versions: int
         """Default 1."""
-        def __init__(
-            self,
-            *,
-            num_versions: int = ...,
-        ) -> None: ...
+        def __init__(self, *, num_versions: int = ...) -> None: ...
 
     @final
     class All(Message):
@@ -1265,11 +1021,7 @@ class ModelVersionPolicy(Message):
 
         @property
         def versions(self) -> RepeatedScalarFieldContainer[int]: ...
-        def __init__(
-            self,
-            *,
-            versions: Iterable[int] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, versions: Iterable[int] | None = ...) -> None: ...
 
     @property
     def latest(self) -> ModelVersionPolicy.Latest: ...
@@ -1278,11 +1030,8 @@ class ModelVersionPolicy(Message):
     @property
     def specific(self) -> ModelVersionPolicy.Specific: ...
     def __init__(
-        self,
-        *,
-        latest: ModelVersionPolicy.Latest | None = ...,
-        all: ModelVersionPolicy.All | None = ...,
-        specific: ModelVersionPolicy.Specific | None = ...,
+        self, *, latest: ModelVersionPolicy.Latest | None = ..., all: ModelVersionPolicy.All | None = ...,
+        specific: ModelVersionPolicy.Specific | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["policy_choice", "latest", "all", "specific"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["policy_choice"]) -> Literal["latest", "all", "specific"] | None: ...
@@ -1312,11 +1061,7 @@ class ModelOptimizationPolicy(Message):
 
         level: int
         """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows, the default."""
-        def __init__(
-            self,
-            *,
-            level: int = ...,
-        ) -> None: ...
+        def __init__(self, *, level: int = ...) -> None: ...
 
     @final
     class Cuda(Message):
@@ -1330,23 +1075,14 @@ class ModelOptimizationPolicy(Message):
             class Shape(Message):
                 @property
                 def dim(self) -> RepeatedScalarFieldContainer[int]: ...
-                def __init__(
-                    self,
-                    *,
-                    dim: Iterable[int] | None = ...,
-                ) -> None: ...
+                def __init__(self, *, dim: Iterable[int] | None = ...) -> None: ...
 
             @final
             class LowerBound(Message):
                 batch_size: int
                 @property
                 def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
-                def __init__(
-                    self,
-                    *,
-                    batch_size: int = ...,
-                    input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
-                ) -> None: ...
+                def __init__(self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...) -> None: ...
 
             batch_size: int
             @property
@@ -1354,11 +1090,8 @@ class ModelOptimizationPolicy(Message):
             @property
             def graph_lower_bound(self) -> ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound: ...
             def __init__(
-                self,
-                *,
-                batch_size: int = ...,
-                input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
-                graph_lower_bound: ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound | None = ...,
+                self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
+                graph_lower_bound: ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound | None = ...
             ) -> None: ...
             def HasField(self, field_name: Literal["graph_lower_bound"]) -> bool: ...
 
@@ -1370,12 +1103,8 @@ class ModelOptimizationPolicy(Message):
         def graph_spec(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]: ...
         output_copy_stream: bool
         def __init__(
-            self,
-            *,
-            graphs: bool = ...,
-            busy_wait_events: bool = ...,
-            graph_spec: Iterable[ModelOptimizationPolicy.Cuda.GraphSpec] | None = ...,
-            output_copy_stream: bool = ...,
+            self, *, graphs: bool = ..., busy_wait_events: bool = ...,
+            graph_spec: Iterable[ModelOptimizationPolicy.Cuda.GraphSpec] | None = ..., output_copy_stream: bool = ...
         ) -> None: ...
 
     @final
@@ -1390,22 +1119,16 @@ class ModelOptimizationPolicy(Message):
             """For a GPU tensorrt or cuda, for the CPU openvino and others."""
             @property
             def parameters(self) -> ScalarMap[str, str]: ...
-            def __init__(
-                self,
-                *,
-                name: str = ...,
-                parameters: Mapping[str, str] | None = ...,
-            ) -> None: ...
+            def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
         @property
         def gpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
         @property
         def cpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
         def __init__(
-            self,
-            *,
+            self, *,
             gpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
-            cpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+            cpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...
         ) -> None: ...
 
     @final
@@ -1413,11 +1136,7 @@ class ModelOptimizationPolicy(Message):
         """Whether host buffers are page-locked, for faster copies to a device."""
 
         enable: bool
-        def __init__(
-            self,
-            *,
-            enable: bool = ...,
-        ) -> None: ...
+        def __init__(self, *, enable: bool = ...) -> None: ...
 
     @property
     def graph(self) -> ModelOptimizationPolicy.Graph: ...
@@ -1435,16 +1154,13 @@ class ModelOptimizationPolicy(Message):
     eager_batching: bool
     """Prepare the next batch while the current one runs."""
     def __init__(
-        self,
-        *,
-        graph: ModelOptimizationPolicy.Graph | None = ...,
+        self, *, graph: ModelOptimizationPolicy.Graph | None = ...,
         priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
         cuda: ModelOptimizationPolicy.Cuda | None = ...,
         execution_accelerators: ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
         input_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
         output_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
-        gather_kernel_buffer_threshold: int = ...,
-        eager_batching: bool = ...,
+        gather_kernel_buffer_threshold: int = ..., eager_batching: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["graph", "cuda", "execution_accelerators", "input_pinned_memory", "output_pinned_memory"]) -> bool: ...
 
@@ -1473,12 +1189,8 @@ class ModelQueuePolicy(Message):
     max_queue_size: int
     """Requests; one more is refused. 0: the server's limit."""
     def __init__(
-        self,
-        *,
-        timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ...,
-        default_timeout_microseconds: int = ...,
-        allow_timeout_override: bool = ...,
-        max_queue_size: int = ...,
+        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ...,
+        default_timeout_microseconds: int = ..., allow_timeout_override: bool = ..., max_queue_size: int = ...
     ) -> None: ...
 
 @final
@@ -1500,15 +1212,10 @@ class ModelDynamicBatching(Message):
     @property
     def priority_queue_policy(self) -> MessageMap[int, ModelQueuePolicy]: ...
     def __init__(
-        self,
-        *,
-        preferred_batch_size: Iterable[int] | None = ...,
-        max_queue_delay_microseconds: int = ...,
-        preserve_ordering: bool = ...,
-        priority_levels: int = ...,
-        default_priority_level: int = ...,
+        self, *, preferred_batch_size: Iterable[int] | None = ..., max_queue_delay_microseconds: int = ...,
+        preserve_ordering: bool = ..., priority_levels: int = ..., default_priority_level: int = ...,
         default_queue_policy: ModelQueuePolicy | None = ...,
-        priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...,
+        priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["default_queue_policy"]) -> bool: ...
 
@@ -1547,13 +1254,9 @@ class ModelSequenceBatching(Message):
         data_type: DataType.ValueType
         """Of the correlation id only."""
         def __init__(
-            self,
-            *,
-            kind: ModelSequenceBatching.Control.Kind.ValueType = ...,
-            int32_false_true: Iterable[int] | None = ...,
-            fp32_false_true: Iterable[float] | None = ...,
-            bool_false_true: Iterable[bool] | None = ...,
-            data_type: DataType.ValueType = ...,
+            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ...,
+            int32_false_true: Iterable[int] | None = ..., fp32_false_true: Iterable[float] | None = ...,
+            bool_false_true: Iterable[bool] | None = ..., data_type: DataType.ValueType = ...
         ) -> None: ...
 
     @final
@@ -1563,12 +1266,7 @@ class ModelSequenceBatching(Message):
         name: str
         @property
         def control(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            control: Iterable[ModelSequenceBatching.Control] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., control: Iterable[ModelSequenceBatching.Control] | None = ...) -> None: ...
 
     @final
     class InitialState(Message):
@@ -1582,13 +1280,8 @@ class ModelSequenceBatching(Message):
         """In the model's folder initial_state/."""
         name: str
         def __init__(
-            self,
-            *,
-            data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ...,
-            zero_data: bool = ...,
-            data_file: str = ...,
-            name: str = ...,
+            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
+            data_file: str = ..., name: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["state_data", "zero_data", "data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["state_data"]) -> Literal["zero_data", "data_file"] | None: ...
@@ -1609,15 +1302,9 @@ class ModelSequenceBatching(Message):
         use_growable_memory: bool
         """The state may grow with each request."""
         def __init__(
-            self,
-            *,
-            input_name: str = ...,
-            output_name: str = ...,
-            data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ...,
-            initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ...,
-            use_same_buffer_for_input_output: bool = ...,
-            use_growable_memory: bool = ...,
+            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ...,
+            dims: Iterable[int] | None = ..., initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ...,
+            use_same_buffer_for_input_output: bool = ..., use_growable_memory: bool = ...
         ) -> None: ...
 
     @final
@@ -1627,12 +1314,7 @@ class ModelSequenceBatching(Message):
         max_queue_delay_microseconds: int
         minimum_slot_utilization: float
         """Do not delay once this share (0 to 1) of the slots is filled."""
-        def __init__(
-            self,
-            *,
-            max_queue_delay_microseconds: int = ...,
-            minimum_slot_utilization: float = ...,
-        ) -> None: ...
+        def __init__(self, *, max_queue_delay_microseconds: int = ..., minimum_slot_utilization: float = ...) -> None: ...
 
     @final
     class StrategyOldest(Message):
@@ -1645,12 +1327,8 @@ class ModelSequenceBatching(Message):
         max_queue_delay_microseconds: int
         preserve_ordering: bool
         def __init__(
-            self,
-            *,
-            max_candidate_sequences: int = ...,
-            preferred_batch_size: Iterable[int] | None = ...,
-            max_queue_delay_microseconds: int = ...,
-            preserve_ordering: bool = ...,
+            self, *, max_candidate_sequences: int = ..., preferred_batch_size: Iterable[int] | None = ...,
+            max_queue_delay_microseconds: int = ..., preserve_ordering: bool = ...
         ) -> None: ...
 
     @property
@@ -1666,14 +1344,10 @@ class ModelSequenceBatching(Message):
     iterative_sequence: bool
     """The model asks to be run again on the same request."""
     def __init__(
-        self,
-        *,
-        direct: ModelSequenceBatching.StrategyDirect | None = ...,
-        oldest: ModelSequenceBatching.StrategyOldest | None = ...,
-        max_sequence_idle_microseconds: int = ...,
+        self, *, direct: ModelSequenceBatching.StrategyDirect | None = ...,
+        oldest: ModelSequenceBatching.StrategyOldest | None = ..., max_sequence_idle_microseconds: int = ...,
         control_input: Iterable[ModelSequenceBatching.ControlInput] | None = ...,
-        state: Iterable[ModelSequenceBatching.State] | None = ...,
-        iterative_sequence: bool = ...,
+        state: Iterable[ModelSequenceBatching.State] | None = ..., iterative_sequence: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["strategy_choice", "direct", "oldest"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["strategy_choice"]) -> Literal["direct", "oldest"] | None: ...
@@ -1695,36 +1369,22 @@ class ModelEnsembling(Message):
         def output_map(self) -> ScalarMap[str, str]: ...
         model_namespace: str
         def __init__(
-            self,
-            *,
-            model_name: str = ...,
-            model_version: int = ...,
-            input_map: Mapping[str, str] | None = ...,
-            output_map: Mapping[str, str] | None = ...,
-            model_namespace: str = ...,
+            self, *, model_name: str = ..., model_version: int = ..., input_map: Mapping[str, str] | None = ...,
+            output_map: Mapping[str, str] | None = ..., model_namespace: str = ...
         ) -> None: ...
 
     @property
     def step(self) -> RepeatedCompositeFieldContainer[ModelEnsembling.Step]: ...
     max_inflight_requests: int
     """Per step. 0: no limit."""
-    def __init__(
-        self,
-        *,
-        step: Iterable[ModelEnsembling.Step] | None = ...,
-        max_inflight_requests: int = ...,
-    ) -> None: ...
+    def __init__(self, *, step: Iterable[ModelEnsembling.Step] | None = ..., max_inflight_requests: int = ...) -> None: ...
 
 @final
 class ModelParameter(Message):
     """A value meant for the back end."""
 
     string_value: str
-    def __init__(
-        self,
-        *,
-        string_value: str = ...,
-    ) -> None: ...
+    def __init__(self, *, string_value: str = ...) -> None: ...
 
 @final
 class ModelWarmup(Message):
@@ -1742,13 +1402,8 @@ class ModelWarmup(Message):
         input_data_file: str
         """In the model's folder warmup/."""
         def __init__(
-            self,
-            *,
-            data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ...,
-            zero_data: bool = ...,
-            random_data: bool = ...,
-            input_data_file: str = ...,
+            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
+            random_data: bool = ..., input_data_file: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["input_data_type", "zero_data", "random_data", "input_data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["input_data_type"]) -> Literal["zero_data", "random_data", "input_data_file"] | None: ...
@@ -1761,12 +1416,8 @@ class ModelWarmup(Message):
     count: int
     """Times. 0 means 1."""
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        batch_size: int = ...,
-        inputs: Mapping[str, ModelWarmup.Input] | None = ...,
-        count: int = ...,
+        self, *, name: str = ..., batch_size: int = ..., inputs: Mapping[str, ModelWarmup.Input] | None = ...,
+        count: int = ...
     ) -> None: ...
 
 @final
@@ -1775,11 +1426,7 @@ class ModelOperations(Message):
 
     @property
     def op_library_filename(self) -> RepeatedScalarFieldContainer[str]: ...
-    def __init__(
-        self,
-        *,
-        op_library_filename: Iterable[str] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, op_library_filename: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelTransactionPolicy(Message):
@@ -1787,11 +1434,7 @@ class ModelTransactionPolicy(Message):
 
     decoupled: bool
     """Any number, on a stream."""
-    def __init__(
-        self,
-        *,
-        decoupled: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, decoupled: bool = ...) -> None: ...
 
 @final
 class ModelRepositoryAgents(Message):
@@ -1802,31 +1445,18 @@ class ModelRepositoryAgents(Message):
         name: str
         @property
         def parameters(self) -> ScalarMap[str, str]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            parameters: Mapping[str, str] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
     @property
     def agents(self) -> RepeatedCompositeFieldContainer[ModelRepositoryAgents.Agent]: ...
-    def __init__(
-        self,
-        *,
-        agents: Iterable[ModelRepositoryAgents.Agent] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, agents: Iterable[ModelRepositoryAgents.Agent] | None = ...) -> None: ...
 
 @final
 class ModelResponseCache(Message):
     """Whether equal requests are answered from a cache."""
 
     enable: bool
-    def __init__(
-        self,
-        *,
-        enable: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, enable: bool = ...) -> None: ...
 
 @final
 class ModelMetrics(Message):
@@ -1840,42 +1470,28 @@ class ModelMetrics(Message):
         class MetricIdentifier(Message):
             family: str
             """The metric's name, such as nv_inference_first_response_histogram_ms."""
-            def __init__(
-                self,
-                *,
-                family: str = ...,
-            ) -> None: ...
+            def __init__(self, *, family: str = ...) -> None: ...
 
         @final
         class HistogramOptions(Message):
             @property
             def buckets(self) -> RepeatedScalarFieldContainer[float]: ...
-            def __init__(
-                self,
-                *,
-                buckets: Iterable[float] | None = ...,
-            ) -> None: ...
+            def __init__(self, *, buckets: Iterable[float] | None = ...) -> None: ...
 
         @property
         def metric_identifier(self) -> ModelMetrics.MetricControl.MetricIdentifier: ...
         @property
         def histogram_options(self) -> ModelMetrics.MetricControl.HistogramOptions: ...
         def __init__(
-            self,
-            *,
-            metric_identifier: ModelMetrics.MetricControl.MetricIdentifier | None = ...,
-            histogram_options: ModelMetrics.MetricControl.HistogramOptions | None = ...,
+            self, *, metric_identifier: ModelMetrics.MetricControl.MetricIdentifier | None = ...,
+            histogram_options: ModelMetrics.MetricControl.HistogramOptions | None = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["metric_options", "metric_identifier", "histogram_options"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["metric_options"]) -> Literal["histogram_options"] | None: ...
 
     @property
     def metric_control(self) -> RepeatedCompositeFieldContainer[ModelMetrics.MetricControl]: ...
-    def __init__(
-        self,
-        *,
-        metric_control: Iterable[ModelMetrics.MetricControl] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, metric_control: Iterable[ModelMetrics.MetricControl] | None = ...) -> None: ...
 
 @final
 class ModelConfig(Message):
@@ -1934,34 +1550,18 @@ class ModelConfig(Message):
     @property
     def inferd(self) -> ModelOptions: ...
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        platform: str = ...,
-        backend: str = ...,
-        runtime: str = ...,
-        version_policy: ModelVersionPolicy | None = ...,
-        max_batch_size: int = ...,
-        input: Iterable[ModelInput] | None = ...,
-        output: Iterable[ModelOutput] | None = ...,
-        batch_input: Iterable[BatchInput] | None = ...,
-        batch_output: Iterable[BatchOutput] | None = ...,
-        optimization: ModelOptimizationPolicy | None = ...,
-        dynamic_batching: ModelDynamicBatching | None = ...,
-        sequence_batching: ModelSequenceBatching | None = ...,
-        ensemble_scheduling: ModelEnsembling | None = ...,
-        instance_group: Iterable[ModelInstanceGroup] | None = ...,
-        default_model_filename: str = ...,
-        cc_model_filenames: Mapping[str, str] | None = ...,
-        metric_tags: Mapping[str, str] | None = ...,
-        parameters: Mapping[str, ModelParameter] | None = ...,
-        model_warmup: Iterable[ModelWarmup] | None = ...,
-        model_operations: ModelOperations | None = ...,
-        model_transaction_policy: ModelTransactionPolicy | None = ...,
-        model_repository_agents: ModelRepositoryAgents | None = ...,
-        response_cache: ModelResponseCache | None = ...,
-        model_metrics: ModelMetrics | None = ...,
-        inferd: ModelOptions | None = ...,
+        self, *, name: str = ..., platform: str = ..., backend: str = ..., runtime: str = ...,
+        version_policy: ModelVersionPolicy | None = ..., max_batch_size: int = ...,
+        input: Iterable[ModelInput] | None = ..., output: Iterable[ModelOutput] | None = ...,
+        batch_input: Iterable[BatchInput] | None = ..., batch_output: Iterable[BatchOutput] | None = ...,
+        optimization: ModelOptimizationPolicy | None = ..., dynamic_batching: ModelDynamicBatching | None = ...,
+        sequence_batching: ModelSequenceBatching | None = ..., ensemble_scheduling: ModelEnsembling | None = ...,
+        instance_group: Iterable[ModelInstanceGroup] | None = ..., default_model_filename: str = ...,
+        cc_model_filenames: Mapping[str, str] | None = ..., metric_tags: Mapping[str, str] | None = ...,
+        parameters: Mapping[str, ModelParameter] | None = ..., model_warmup: Iterable[ModelWarmup] | None = ...,
+        model_operations: ModelOperations | None = ..., model_transaction_policy: ModelTransactionPolicy | None = ...,
+        model_repository_agents: ModelRepositoryAgents | None = ..., response_cache: ModelResponseCache | None = ...,
+        model_metrics: ModelMetrics | None = ..., inferd: ModelOptions | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["scheduling_choice", "version_policy", "optimization", "dynamic_batching", "sequence_batching", "ensemble_scheduling", "model_operations", "model_transaction_policy", "model_repository_agents", "response_cache", "model_metrics", "inferd"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["scheduling_choice"]) -> Literal["dynamic_batching", "sequence_batching", "ensemble_scheduling"] | None: ...
@@ -1973,11 +1573,7 @@ class ServerLiveRequest(Message):
 @final
 class ServerLiveResponse(Message):
     live: bool
-    def __init__(
-        self,
-        *,
-        live: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, live: bool = ...) -> None: ...
 
 @final
 class ServerReadyRequest(Message):
@@ -1986,32 +1582,19 @@ class ServerReadyRequest(Message):
 @final
 class ServerReadyResponse(Message):
     ready: bool
-    def __init__(
-        self,
-        *,
-        ready: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, ready: bool = ...) -> None: ...
 
 @final
 class ModelReadyRequest(Message):
     name: str
     version: str
     """A positive integer in decimal; empty: any version will do."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ...) -> None: ...
 
 @final
 class ModelReadyResponse(Message):
     ready: bool
-    def __init__(
-        self,
-        *,
-        ready: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, ready: bool = ...) -> None: ...
 
 @final
 class ServerMetadataRequest(Message):
@@ -2023,13 +1606,7 @@ class ServerMetadataResponse(Message):
     version: str
     @property
     def extensions(self) -> RepeatedScalarFieldContainer[str]: ...
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-        extensions: Iterable[str] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ..., extensions: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelMetadataRequest(Message):
@@ -2040,13 +1617,7 @@ class ModelMetadataRequest(Message):
     """Whether the response is to have `properties`. MLServer's clients cannot read a response that has them: they
     expect messages there.
     """
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-        properties: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ..., properties: bool = ...) -> None: ...
 
 @final
 class ModelMetadataResponse(Message):
@@ -2061,13 +1632,7 @@ class ModelMetadataResponse(Message):
         """BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES."""
         @property
         def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            datatype: str = ...,
-            shape: Iterable[int] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...) -> None: ...
 
     name: str
     @property
@@ -2081,14 +1646,10 @@ class ModelMetadataResponse(Message):
     @property
     def properties(self) -> ScalarMap[str, str]: ...
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        versions: Iterable[str] | None = ...,
-        platform: str = ...,
+        self, *, name: str = ..., versions: Iterable[str] | None = ..., platform: str = ...,
         inputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
         outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
-        properties: Mapping[str, str] | None = ...,
+        properties: Mapping[str, str] | None = ...
     ) -> None: ...
 
 @final
@@ -2101,13 +1662,8 @@ class InferParameter(Message):
     double_param: float
     uint64_param: int
     def __init__(
-        self,
-        *,
-        bool_param: bool = ...,
-        int64_param: int = ...,
-        string_param: str = ...,
-        double_param: float = ...,
-        uint64_param: int = ...,
+        self, *, bool_param: bool = ..., int64_param: int = ..., string_param: str = ..., double_param: float = ...,
+        uint64_param: int = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["parameter_choice", "bool_param", "int64_param", "string_param", "double_param", "uint64_param"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "int64_param", "string_param", "double_param", "uint64_param"] | None: ...
@@ -2135,16 +1691,10 @@ class InferTensorContents(Message):
     @property
     def bytes_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
     def __init__(
-        self,
-        *,
-        bool_contents: Iterable[bool] | None = ...,
-        int_contents: Iterable[int] | None = ...,
-        int64_contents: Iterable[int] | None = ...,
-        uint_contents: Iterable[int] | None = ...,
-        uint64_contents: Iterable[int] | None = ...,
-        fp32_contents: Iterable[float] | None = ...,
-        fp64_contents: Iterable[float] | None = ...,
-        bytes_contents: Iterable[bytes] | None = ...,
+        self, *, bool_contents: Iterable[bool] | None = ..., int_contents: Iterable[int] | None = ...,
+        int64_contents: Iterable[int] | None = ..., uint_contents: Iterable[int] | None = ...,
+        uint64_contents: Iterable[int] | None = ..., fp32_contents: Iterable[float] | None = ...,
+        fp64_contents: Iterable[float] | None = ..., bytes_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
 @final
@@ -2163,13 +1713,8 @@ class ModelInferRequest(Message):
         @property
         def contents(self) -> InferTensorContents: ...
         def __init__(
-            self,
-            *,
-            name: str = ...,
-            datatype: str = ...,
-            shape: Iterable[int] | None = ...,
-            parameters: Mapping[str, InferParameter] | None = ...,
-            contents: InferTensorContents | None = ...,
+            self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
+            parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["contents"]) -> bool: ...
 
@@ -2180,12 +1725,7 @@ class ModelInferRequest(Message):
         name: str
         @property
         def parameters(self) -> MessageMap[str, InferParameter]: ...
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            parameters: Mapping[str, InferParameter] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., parameters: Mapping[str, InferParameter] | None = ...) -> None: ...
 
     model_name: str
     model_version: str
@@ -2201,15 +1741,11 @@ class ModelInferRequest(Message):
     @property
     def raw_input_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
     def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        model_version: str = ...,
-        id: str = ...,
+        self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
         parameters: Mapping[str, InferParameter] | None = ...,
         inputs: Iterable[ModelInferRequest.InferInputTensor] | None = ...,
         outputs: Iterable[ModelInferRequest.InferRequestedOutputTensor] | None = ...,
-        raw_input_contents: Iterable[bytes] | None = ...,
+        raw_input_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
 @final
@@ -2227,13 +1763,8 @@ class ModelInferResponse(Message):
         @property
         def contents(self) -> InferTensorContents: ...
         def __init__(
-            self,
-            *,
-            name: str = ...,
-            datatype: str = ...,
-            shape: Iterable[int] | None = ...,
-            parameters: Mapping[str, InferParameter] | None = ...,
-            contents: InferTensorContents | None = ...,
+            self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
+            parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["contents"]) -> bool: ...
 
@@ -2249,14 +1780,10 @@ class ModelInferResponse(Message):
     @property
     def raw_output_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
     def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        model_version: str = ...,
-        id: str = ...,
+        self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
         parameters: Mapping[str, InferParameter] | None = ...,
         outputs: Iterable[ModelInferResponse.InferOutputTensor] | None = ...,
-        raw_output_contents: Iterable[bytes] | None = ...,
+        raw_output_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
 @final
@@ -2265,12 +1792,7 @@ class ModelStreamInferResponse(Message):
     """Empty when the inference succeeded."""
     @property
     def infer_response(self) -> ModelInferResponse: ...
-    def __init__(
-        self,
-        *,
-        error_message: str = ...,
-        infer_response: ModelInferResponse | None = ...,
-    ) -> None: ...
+    def __init__(self, *, error_message: str = ..., infer_response: ModelInferResponse | None = ...) -> None: ...
     def HasField(self, field_name: Literal["infer_response"]) -> bool: ...
 
 @final
@@ -2278,22 +1800,13 @@ class ModelConfigRequest(Message):
     name: str
     version: str
     """Empty: the newest that is ready."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ...) -> None: ...
 
 @final
 class ModelConfigResponse(Message):
     @property
     def config(self) -> ModelConfig: ...
-    def __init__(
-        self,
-        *,
-        config: ModelConfig | None = ...,
-    ) -> None: ...
+    def __init__(self, *, config: ModelConfig | None = ...) -> None: ...
     def HasField(self, field_name: Literal["config"]) -> bool: ...
 
 @final
@@ -2302,12 +1815,7 @@ class ModelStatisticsRequest(Message):
     """Empty: every model."""
     version: str
     """Empty: every version."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., version: str = ...) -> None: ...
 
 @final
 class StatisticDuration(Message):
@@ -2316,12 +1824,7 @@ class StatisticDuration(Message):
     count: int
     ns: int
     """Sum over all of them, nanoseconds."""
-    def __init__(
-        self,
-        *,
-        count: int = ...,
-        ns: int = ...,
-    ) -> None: ...
+    def __init__(self, *, count: int = ..., ns: int = ...) -> None: ...
 
 @final
 class InferStatistics(Message):
@@ -2344,16 +1847,10 @@ class InferStatistics(Message):
     @property
     def cache_miss(self) -> StatisticDuration: ...
     def __init__(
-        self,
-        *,
-        success: StatisticDuration | None = ...,
-        fail: StatisticDuration | None = ...,
-        queue: StatisticDuration | None = ...,
-        compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ...,
-        compute_output: StatisticDuration | None = ...,
-        cache_hit: StatisticDuration | None = ...,
-        cache_miss: StatisticDuration | None = ...,
+        self, *, success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
+        queue: StatisticDuration | None = ..., compute_input: StatisticDuration | None = ...,
+        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
+        cache_hit: StatisticDuration | None = ..., cache_miss: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"]) -> bool: ...
 
@@ -2374,14 +1871,9 @@ class InferResponseStatistics(Message):
     @property
     def cancel(self) -> StatisticDuration: ...
     def __init__(
-        self,
-        *,
-        compute_infer: StatisticDuration | None = ...,
-        compute_output: StatisticDuration | None = ...,
-        success: StatisticDuration | None = ...,
-        fail: StatisticDuration | None = ...,
-        empty_response: StatisticDuration | None = ...,
-        cancel: StatisticDuration | None = ...,
+        self, *, compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
+        success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
+        empty_response: StatisticDuration | None = ..., cancel: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_infer", "compute_output", "success", "fail", "empty_response", "cancel"]) -> bool: ...
 
@@ -2398,12 +1890,8 @@ class InferBatchStatistics(Message):
     @property
     def compute_output(self) -> StatisticDuration: ...
     def __init__(
-        self,
-        *,
-        batch_size: int = ...,
-        compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ...,
-        compute_output: StatisticDuration | None = ...,
+        self, *, batch_size: int = ..., compute_input: StatisticDuration | None = ...,
+        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_input", "compute_infer", "compute_output"]) -> bool: ...
 
@@ -2414,13 +1902,7 @@ class MemoryUsage(Message):
     id: int
     """Which device of that type."""
     byte_size: int
-    def __init__(
-        self,
-        *,
-        type: str = ...,
-        id: int = ...,
-        byte_size: int = ...,
-    ) -> None: ...
+    def __init__(self, *, type: str = ..., id: int = ..., byte_size: int = ...) -> None: ...
 
 @final
 class ModelStatistics(Message):
@@ -2441,17 +1923,10 @@ class ModelStatistics(Message):
     @property
     def response_stats(self) -> MessageMap[str, InferResponseStatistics]: ...
     def __init__(
-        self,
-        *,
-        name: str = ...,
-        version: str = ...,
-        last_inference: int = ...,
-        inference_count: int = ...,
-        execution_count: int = ...,
-        inference_stats: InferStatistics | None = ...,
-        batch_stats: Iterable[InferBatchStatistics] | None = ...,
-        memory_usage: Iterable[MemoryUsage] | None = ...,
-        response_stats: Mapping[str, InferResponseStatistics] | None = ...,
+        self, *, name: str = ..., version: str = ..., last_inference: int = ..., inference_count: int = ...,
+        execution_count: int = ..., inference_stats: InferStatistics | None = ...,
+        batch_stats: Iterable[InferBatchStatistics] | None = ..., memory_usage: Iterable[MemoryUsage] | None = ...,
+        response_stats: Mapping[str, InferResponseStatistics] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["inference_stats"]) -> bool: ...
 
@@ -2459,11 +1934,7 @@ class ModelStatistics(Message):
 class ModelStatisticsResponse(Message):
     @property
     def model_stats(self) -> RepeatedCompositeFieldContainer[ModelStatistics]: ...
-    def __init__(
-        self,
-        *,
-        model_stats: Iterable[ModelStatistics] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, model_stats: Iterable[ModelStatistics] | None = ...) -> None: ...
 
 @final
 class ModelRepositoryParameter(Message):
@@ -2473,14 +1944,7 @@ class ModelRepositoryParameter(Message):
     int64_param: int
     string_param: str
     bytes_param: bytes
-    def __init__(
-        self,
-        *,
-        bool_param: bool = ...,
-        int64_param: int = ...,
-        string_param: str = ...,
-        bytes_param: bytes = ...,
-    ) -> None: ...
+    def __init__(self, *, bool_param: bool = ..., int64_param: int = ..., string_param: str = ..., bytes_param: bytes = ...) -> None: ...
     def HasField(self, field_name: Literal["parameter_choice", "bool_param", "int64_param", "string_param", "bytes_param"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "int64_param", "string_param", "bytes_param"] | None: ...
 
@@ -2490,12 +1954,7 @@ class RepositoryIndexRequest(Message):
     """Empty: all repositories."""
     ready: bool
     """True: only versions that are ready."""
-    def __init__(
-        self,
-        *,
-        repository_name: str = ...,
-        ready: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, repository_name: str = ..., ready: bool = ...) -> None: ...
 
 @final
 class RepositoryIndexResponse(Message):
@@ -2507,22 +1966,11 @@ class RepositoryIndexResponse(Message):
         """UNKNOWN, READY, UNAVAILABLE, LOADING or UNLOADING."""
         reason: str
         """Why it is in that state, where there is something to say."""
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            version: str = ...,
-            state: str = ...,
-            reason: str = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., version: str = ..., state: str = ..., reason: str = ...) -> None: ...
 
     @property
     def models(self) -> RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]: ...
-    def __init__(
-        self,
-        *,
-        models: Iterable[RepositoryIndexResponse.ModelIndex] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, models: Iterable[RepositoryIndexResponse.ModelIndex] | None = ...) -> None: ...
 
 @final
 class RepositoryModelLoadRequest(Message):
@@ -2531,11 +1979,8 @@ class RepositoryModelLoadRequest(Message):
     @property
     def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
     def __init__(
-        self,
-        *,
-        repository_name: str = ...,
-        model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...,
+        self, *, repository_name: str = ..., model_name: str = ...,
+        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
     ) -> None: ...
 
 @final
@@ -2549,11 +1994,8 @@ class RepositoryModelUnloadRequest(Message):
     @property
     def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
     def __init__(
-        self,
-        *,
-        repository_name: str = ...,
-        model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...,
+        self, *, repository_name: str = ..., model_name: str = ...,
+        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
     ) -> None: ...
 
 @final
@@ -2564,11 +2006,7 @@ class RepositoryModelUnloadResponse(Message):
 class SystemSharedMemoryStatusRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class SystemSharedMemoryStatusResponse(Message):
@@ -2578,22 +2016,11 @@ class SystemSharedMemoryStatusResponse(Message):
         key: str
         offset: int
         byte_size: int
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            key: str = ...,
-            offset: int = ...,
-            byte_size: int = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
     @property
     def regions(self) -> MessageMap[str, SystemSharedMemoryStatusResponse.RegionStatus]: ...
-    def __init__(
-        self,
-        *,
-        regions: Mapping[str, SystemSharedMemoryStatusResponse.RegionStatus] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, regions: Mapping[str, SystemSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
 class SystemSharedMemoryRegisterRequest(Message):
@@ -2603,14 +2030,7 @@ class SystemSharedMemoryRegisterRequest(Message):
     offset: int
     """Where the region begins in the object, bytes."""
     byte_size: int
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        key: str = ...,
-        offset: int = ...,
-        byte_size: int = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
 @final
 class SystemSharedMemoryRegisterResponse(Message):
@@ -2620,11 +2040,7 @@ class SystemSharedMemoryRegisterResponse(Message):
 class SystemSharedMemoryUnregisterRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class SystemSharedMemoryUnregisterResponse(Message):
@@ -2634,11 +2050,7 @@ class SystemSharedMemoryUnregisterResponse(Message):
 class CudaSharedMemoryStatusRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class CudaSharedMemoryStatusResponse(Message):
@@ -2647,21 +2059,11 @@ class CudaSharedMemoryStatusResponse(Message):
         name: str
         device_id: int
         byte_size: int
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            device_id: int = ...,
-            byte_size: int = ...,
-        ) -> None: ...
+        def __init__(self, *, name: str = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
     @property
     def regions(self) -> MessageMap[str, CudaSharedMemoryStatusResponse.RegionStatus]: ...
-    def __init__(
-        self,
-        *,
-        regions: Mapping[str, CudaSharedMemoryStatusResponse.RegionStatus] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, regions: Mapping[str, CudaSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
 class CudaSharedMemoryRegisterRequest(Message):
@@ -2670,14 +2072,7 @@ class CudaSharedMemoryRegisterRequest(Message):
     """A cudaIpcMemHandle_t, as its owner got it."""
     device_id: int
     byte_size: int
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        raw_handle: bytes = ...,
-        device_id: int = ...,
-        byte_size: int = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., raw_handle: bytes = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
 @final
 class CudaSharedMemoryRegisterResponse(Message):
@@ -2687,11 +2082,7 @@ class CudaSharedMemoryRegisterResponse(Message):
 class CudaSharedMemoryUnregisterRequest(Message):
     name: str
     """Empty: all regions."""
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class CudaSharedMemoryUnregisterResponse(Message):
@@ -2703,22 +2094,13 @@ class TraceSettingRequest(Message):
     class SettingValue(Message):
         @property
         def value(self) -> RepeatedScalarFieldContainer[str]: ...
-        def __init__(
-            self,
-            *,
-            value: Iterable[str] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
     @property
     def settings(self) -> MessageMap[str, TraceSettingRequest.SettingValue]: ...
     model_name: str
     """Empty: the settings of all models."""
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, TraceSettingRequest.SettingValue] | None = ...,
-        model_name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, TraceSettingRequest.SettingValue] | None = ..., model_name: str = ...) -> None: ...
 
 @final
 class TraceSettingResponse(Message):
@@ -2726,19 +2108,11 @@ class TraceSettingResponse(Message):
     class SettingValue(Message):
         @property
         def value(self) -> RepeatedScalarFieldContainer[str]: ...
-        def __init__(
-            self,
-            *,
-            value: Iterable[str] | None = ...,
-        ) -> None: ...
+        def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
     @property
     def settings(self) -> MessageMap[str, TraceSettingResponse.SettingValue]: ...
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, TraceSettingResponse.SettingValue] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, TraceSettingResponse.SettingValue] | None = ...) -> None: ...
 
 @final
 class LogSettingsRequest(Message):
@@ -2747,23 +2121,13 @@ class LogSettingsRequest(Message):
         bool_param: bool
         uint32_param: int
         string_param: str
-        def __init__(
-            self,
-            *,
-            bool_param: bool = ...,
-            uint32_param: int = ...,
-            string_param: str = ...,
-        ) -> None: ...
+        def __init__(self, *, bool_param: bool = ..., uint32_param: int = ..., string_param: str = ...) -> None: ...
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
     @property
     def settings(self) -> MessageMap[str, LogSettingsRequest.SettingValue]: ...
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, LogSettingsRequest.SettingValue] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, LogSettingsRequest.SettingValue] | None = ...) -> None: ...
 
 @final
 class LogSettingsResponse(Message):
@@ -2772,23 +2136,13 @@ class LogSettingsResponse(Message):
         bool_param: bool
         uint32_param: int
         string_param: str
-        def __init__(
-            self,
-            *,
-            bool_param: bool = ...,
-            uint32_param: int = ...,
-            string_param: str = ...,
-        ) -> None: ...
+        def __init__(self, *, bool_param: bool = ..., uint32_param: int = ..., string_param: str = ...) -> None: ...
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
     @property
     def settings(self) -> MessageMap[str, LogSettingsResponse.SettingValue]: ...
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...) -> None: ...
 
 class _RolloutKind:
     ValueType = NewType("ValueType", int)
@@ -2851,17 +2205,9 @@ class StartRolloutRequest(Message):
     stays at its first step, and says so.
     """
     def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        kind: RolloutKind.ValueType = ...,
-        candidate_version: int = ...,
-        sample: float = ...,
-        steps: Iterable[float] | None = ...,
-        guards: Mapping[str, float] | None = ...,
-        dwell_s: float = ...,
-        patience_s: float = ...,
-        promote_unjudged: bool = ...,
+        self, *, model_name: str = ..., kind: RolloutKind.ValueType = ..., candidate_version: int = ...,
+        sample: float = ..., steps: Iterable[float] | None = ..., guards: Mapping[str, float] | None = ...,
+        dwell_s: float = ..., patience_s: float = ..., promote_unjudged: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["dwell_s", "patience_s"]) -> bool: ...
 
@@ -2870,32 +2216,19 @@ class RolloutRequest(Message):
     model_name: str
     reason: str
     """Why, for the audit log."""
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        reason: str = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ..., reason: str = ...) -> None: ...
 
 @final
 class RolloutStatusRequest(Message):
     model_name: str
     """Empty: all models."""
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ...) -> None: ...
 
 @final
 class RolloutStatusResponse(Message):
     @property
     def rollouts(self) -> RepeatedCompositeFieldContainer[RolloutStatus]: ...
-    def __init__(
-        self,
-        *,
-        rollouts: Iterable[RolloutStatus] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, rollouts: Iterable[RolloutStatus] | None = ...) -> None: ...
 
 @final
 class RolloutStatus(Message):
@@ -2924,25 +2257,12 @@ class RolloutStatus(Message):
     changed_unix_ns: int
     promote_unjudged: bool
     def __init__(
-        self,
-        *,
-        id: str = ...,
-        model_name: str = ...,
-        kind: RolloutKind.ValueType = ...,
-        state: RolloutState.ValueType = ...,
-        stable_version: int = ...,
-        candidate_version: int = ...,
-        sample: float = ...,
-        steps: Iterable[float] | None = ...,
-        step: int = ...,
-        share: float = ...,
-        guards: Mapping[str, float] | None = ...,
-        counts: Mapping[str, int] | None = ...,
-        evidence: Iterable[RolloutEvidence] | None = ...,
-        reason: str = ...,
-        started_unix_ns: int = ...,
-        changed_unix_ns: int = ...,
-        promote_unjudged: bool = ...,
+        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind.ValueType = ...,
+        state: RolloutState.ValueType = ..., stable_version: int = ..., candidate_version: int = ...,
+        sample: float = ..., steps: Iterable[float] | None = ..., step: int = ..., share: float = ...,
+        guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
+        evidence: Iterable[RolloutEvidence] | None = ..., reason: str = ..., started_unix_ns: int = ...,
+        changed_unix_ns: int = ..., promote_unjudged: bool = ...
     ) -> None: ...
 
 @final
@@ -2961,16 +2281,8 @@ class RolloutEvidence(Message):
     """ok: the band is on the good side of the limit. open: the limit is inside of it. bad: it is on the wrong side."""
     explanation: str
     def __init__(
-        self,
-        *,
-        guard: str = ...,
-        count: int = ...,
-        estimate: float = ...,
-        lower: float = ...,
-        upper: float = ...,
-        limit: float = ...,
-        verdict: str = ...,
-        explanation: str = ...,
+        self, *, guard: str = ..., count: int = ..., estimate: float = ..., lower: float = ..., upper: float = ...,
+        limit: float = ..., verdict: str = ..., explanation: str = ...
     ) -> None: ...
 
 @final
@@ -2978,45 +2290,26 @@ class ReportOutcomesRequest(Message):
     model_name: str
     @property
     def outcomes(self) -> RepeatedCompositeFieldContainer[Outcome]: ...
-    def __init__(
-        self,
-        *,
-        model_name: str = ...,
-        outcomes: Iterable[Outcome] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, model_name: str = ..., outcomes: Iterable[Outcome] | None = ...) -> None: ...
 
 @final
 class Outcome(Message):
     request_id: str
     good: bool
-    def __init__(
-        self,
-        *,
-        request_id: str = ...,
-        good: bool = ...,
-    ) -> None: ...
+    def __init__(self, *, request_id: str = ..., good: bool = ...) -> None: ...
 
 @final
 class ReportOutcomesResponse(Message):
     joined: int
     """Outcomes of requests that are known, and of those that are not."""
     unknown: int
-    def __init__(
-        self,
-        *,
-        joined: int = ...,
-        unknown: int = ...,
-    ) -> None: ...
+    def __init__(self, *, joined: int = ..., unknown: int = ...) -> None: ...
 
 @final
 class HealthCheckRequest(Message):
     service: str
     """Empty (the server), the full name of a gRPC service, or the name of a model."""
-    def __init__(
-        self,
-        *,
-        service: str = ...,
-    ) -> None: ...
+    def __init__(self, *, service: str = ...) -> None: ...
 
 @final
 class HealthCheckResponse(Message):
@@ -3038,22 +2331,13 @@ class HealthCheckResponse(Message):
     SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
 
     status: HealthCheckResponse.ServingStatus.ValueType
-    def __init__(
-        self,
-        *,
-        status: HealthCheckResponse.ServingStatus.ValueType = ...,
-    ) -> None: ...
+    def __init__(self, *, status: HealthCheckResponse.ServingStatus.ValueType = ...) -> None: ...
 
 @final
 class Any(Message):
     type_url: str
     value: bytes
-    def __init__(
-        self,
-        *,
-        type_url: str = ...,
-        value: bytes = ...,
-    ) -> None: ...
+    def __init__(self, *, type_url: str = ..., value: bytes = ...) -> None: ...
 
 @final
 class Status(Message):
@@ -3063,24 +2347,13 @@ class Status(Message):
     """For people; the same as in the trailer grpc-message."""
     @property
     def details(self) -> RepeatedCompositeFieldContainer[Any]: ...
-    def __init__(
-        self,
-        *,
-        code: int = ...,
-        message: str = ...,
-        details: Iterable[Any] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, code: int = ..., message: str = ..., details: Iterable[Any] | None = ...) -> None: ...
 
 @final
 class Duration(Message):
     seconds: int
     nanos: int
-    def __init__(
-        self,
-        *,
-        seconds: int = ...,
-        nanos: int = ...,
-    ) -> None: ...
+    def __init__(self, *, seconds: int = ..., nanos: int = ...) -> None: ...
 
 @final
 class RetryInfo(Message):
@@ -3088,11 +2361,7 @@ class RetryInfo(Message):
 
     @property
     def retry_delay(self) -> Duration: ...
-    def __init__(
-        self,
-        *,
-        retry_delay: Duration | None = ...,
-    ) -> None: ...
+    def __init__(self, *, retry_delay: Duration | None = ...) -> None: ...
     def HasField(self, field_name: Literal["retry_delay"]) -> bool: ...
 
 @final
@@ -3105,17 +2374,8 @@ class BadRequest(Message):
         """Path of the field in the request, such as "inputs[0].shape"."""
         description: str
         """What was expected, what came, and how to mend it."""
-        def __init__(
-            self,
-            *,
-            field: str = ...,
-            description: str = ...,
-        ) -> None: ...
+        def __init__(self, *, field: str = ..., description: str = ...) -> None: ...
 
     @property
     def field_violations(self) -> RepeatedCompositeFieldContainer[BadRequest.FieldViolation]: ...
-    def __init__(
-        self,
-        *,
-        field_violations: Iterable[BadRequest.FieldViolation] | None = ...,
-    ) -> None: ...
+    def __init__(self, *, field_violations: Iterable[BadRequest.FieldViolation] | None = ...) -> None: ...

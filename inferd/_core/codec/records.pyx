@@ -6,6 +6,7 @@ Never in here: columns, numpy, what a value means.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.pyport cimport PY_SSIZE_T_MIN
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 cdef enum:
@@ -55,8 +56,8 @@ def murmur3(data) -> int:
     return <int32_t>h
 
 
-cdef Py_ssize_t pairs_of(const uint8_t *at, Py_ssize_t nbytes) noexcept nogil:
-    """Colons outside of texts and one level deep."""
+cdef Py_ssize_t marks_of(const uint8_t *at, Py_ssize_t nbytes, uint8_t mark, Py_ssize_t least, Py_ssize_t deepest) noexcept nogil:
+    """Marks outside of texts that are `least` to `deepest` levels deep."""
     cdef Py_ssize_t i = 0, count = 0, depth = 0
     cdef uint8_t c
     while i < nbytes:
@@ -65,8 +66,8 @@ cdef Py_ssize_t pairs_of(const uint8_t *at, Py_ssize_t nbytes) noexcept nogil:
             i += 1
             while i < nbytes and at[i] != b'"':
                 i += 2 if at[i] == b'\\' else 1
-        elif c == b':':
-            count += depth == 1
+        elif c == mark:
+            count += least <= depth <= deepest
         elif c == b'{' or c == b'[':
             depth += 1
         elif c == b'}' or c == b']':
@@ -75,49 +76,24 @@ cdef Py_ssize_t pairs_of(const uint8_t *at, Py_ssize_t nbytes) noexcept nogil:
     return count
 
 
-cdef Py_ssize_t commas_of(const uint8_t *at, Py_ssize_t nbytes, Py_ssize_t deepest) noexcept nogil:
-    """Commas outside of texts, `deepest` levels deep at most."""
-    cdef Py_ssize_t i = 0, count = 0, depth = 0
-    cdef uint8_t c
-    while i < nbytes:
-        c = at[i]
-        if c == b'"':
-            i += 1
-            while i < nbytes and at[i] != b'"':
-                i += 2 if at[i] == b'\\' else 1
-        elif c == b',':
-            count += depth <= deepest
-        elif c == b'{' or c == b'[':
-            depth += 1
-        elif c == b'}' or c == b']':
-            depth -= 1
-        i += 1
+cdef Py_ssize_t count_marks(data, uint8_t mark, Py_ssize_t least, Py_ssize_t deepest) except -1:
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
+    cdef Py_ssize_t count
+    if buffer.len < LONG_NBYTES:
+        count = marks_of(<const uint8_t *>buffer.buf, buffer.len, mark, least, deepest)
+    else:
+        with nogil:
+            count = marks_of(<const uint8_t *>buffer.buf, buffer.len, mark, least, deepest)
+    PyBuffer_Release(&buffer)
     return count
 
 
 def count_commas(data, Py_ssize_t deepest) -> int:
     """The commas of JSON in arrays and objects that are `deepest` levels deep at most: how many values it has, before it is decoded."""
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
-    cdef Py_ssize_t count
-    if buffer.len < LONG_NBYTES:
-        count = commas_of(<const uint8_t *>buffer.buf, buffer.len, deepest)
-    else:
-        with nogil:
-            count = commas_of(<const uint8_t *>buffer.buf, buffer.len, deepest)
-    PyBuffer_Release(&buffer)
-    return count
+    return count_marks(data, b',', PY_SSIZE_T_MIN, deepest)
 
 
 def count_pairs(data) -> int:
     """The key-value pairs of a JSON object, a key that is there twice counted twice. Any number where it is no valid JSON."""
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
-    cdef Py_ssize_t count
-    if buffer.len < LONG_NBYTES:
-        count = pairs_of(<const uint8_t *>buffer.buf, buffer.len)
-    else:
-        with nogil:
-            count = pairs_of(<const uint8_t *>buffer.buf, buffer.len)
-    PyBuffer_Release(&buffer)
-    return count
+    return count_marks(data, b':', 1, 1)

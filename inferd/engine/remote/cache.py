@@ -29,9 +29,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from inferd.engine.content import sha256_of
 from inferd.errors import StartError
 
-__all__ = ["Cache", "Entry", "FileRecord", "Snapshot", "default_folder", "nbytes_in", "release", "sha256_of", "state_of"]
+__all__ = ["Cache", "Entry", "FileRecord", "Snapshot", "default_folder", "nbytes_in", "release", "state_of"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -255,11 +256,6 @@ def nbytes_in(*folders: Path) -> int:
                     if stat.S_ISREG(status.st_mode):
                         found[status.st_dev, status.st_ino] = status.st_size
     return sum(found.values())
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _snapshot(folder: Path) -> Snapshot | None:

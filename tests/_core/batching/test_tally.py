@@ -13,8 +13,8 @@ from inferd._core.batching.tap import UNTAPPED, Tap
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.grpc.message import Message
+from inferd.compare.statistics import GROUPS
 from inferd.errors import Internal
-from inferd.rollout.evidence import GROUPS
 from tests._core.batching.batcher_fixtures import HOUR_NS, polled, put, run
 from tests._core.batching.test_tap import answer, answer_wire, tapped_batcher, wire_request
 from tests.fake_backend import SIGNATURE, Caller

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferd._core.media import jpeg
 from tests.jpegs import jpeg_scans, one_component_a_scan, with_one_scan
 
-jpeg = pytest.importorskip("inferd._core.media.jpeg", reason="inferd was built without libjpeg-turbo")
 Image = pytest.importorskip("PIL.Image")
 
 SIZES = [(1, 1), (1, 9), (7, 8), (8, 8), (16, 17), (33, 31), (64, 3), (120, 200)]

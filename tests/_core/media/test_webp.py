@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-webp = pytest.importorskip("inferd._core.media.webp", reason="inferd was built without libwebp")
+from inferd._core.media import webp
+
 Image = pytest.importorskip("PIL.Image")
 
 SIZES = [(1, 1), (1, 9), (7, 8), (16, 17), (33, 31), (64, 3), (120, 200)]

@@ -18,10 +18,12 @@ Never in here: files, models, what a difference means (verdict.py).
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
+
+from inferd.tensors import Array, as_numbers, encoded, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,14 +39,10 @@ __all__ = [
     "Difference",
     "OutputDifference",
     "Rule",
-    "as_numbers",
     "compare",
     "decisions_of",
-    "normal",
     "tolerance_of",
 ]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_MISMATCHES = 16  # texts of one output: there may be one for each pair of shapes
 TOP = 5  # classes whose order is compared
@@ -225,7 +223,7 @@ def compare_output(
     expected: Array, got: Array, rule: Rule, word: str = "", *, batched: bool = True
 ) -> tuple[OutputDifference, Flips | None]:
     """One output of one request, and what became of its decisions; None: it has none."""
-    expected, got = normal(expected), normal(got)
+    expected, got = encoded(expected), encoded(got)
     kinds = [kind_of(array, word) for array in (expected, got)]
     if kinds[0] != kinds[1]:
         return OutputDifference(1, mismatches={f"datatype {spelled(expected)} became {spelled(got)}": 1}), None
@@ -265,15 +263,6 @@ def join(outputs: Mapping[str, OutputDifference], flips: Mapping[str, Flips | No
             outputs[name].max_flip_margin = outputs[name].sum_flip_margin = 0.0
 
 
-def normal(array: Array) -> Array:
-    """Text in its one form, which is an array of bytes objects; other arrays as they are."""
-    if array.dtype.kind not in "OSU":
-        return array
-    made = np.empty(array.size, object)
-    made[:] = [each.encode() if isinstance(each, str) else each for each in array.reshape(-1).tolist()]
-    return made.reshape(array.shape)
-
-
 def kind_of(array: Array, word: str) -> str:
     if array.dtype.kind in "OSU":
         return TEXT
@@ -281,14 +270,7 @@ def kind_of(array: Array, word: str) -> str:
 
 
 def spelled(array: Array) -> str:
-    return {"float16": "FP16", "float32": "FP32", "float64": "FP64", "object": "BYTES"}.get(array.dtype.name, array.dtype.name.upper())
-
-
-def as_numbers(array: Array, word: str) -> Array:
-    """In float64, in which a difference of two float32 is exact enough to be compared with a tolerance."""
-    if word == "BF16" and array.dtype == np.uint16:
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float64)
+    return word_of(array.dtype).upper()
 
 
 def compare_labels(expected: Array, got: Array, rule: Rule, found: OutputDifference) -> Flips | None:

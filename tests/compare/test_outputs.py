@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from inferd.diff.outputs import ARGMAX, MOST, MOST_MISMATCHES, NONE, RANKED, Difference, Rule, compare
+from inferd.compare.outputs import ARGMAX, MOST, MOST_MISMATCHES, NONE, RANKED, Difference, Rule, compare
 
 RNG = np.random.default_rng(23)
 

@@ -10,12 +10,13 @@ comparing (outputs.py).
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from inferd.diff.outputs import ARGMAX, AUTO, LABEL, NUMBER, RANKED, TEXT, Rule, as_numbers, decisions_of, kind_of
+from inferd.compare.outputs import ARGMAX, AUTO, LABEL, NUMBER, RANKED, TEXT, Rule, decisions_of, kind_of
+from inferd.tensors import Array, as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
 __all__ = ["ranked_by", "told_by"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 LEAST_ROWS = 20  # fewer say nothing of two outputs
 ALIKE = 0.95  # of the rows: probabilities that are calibrated apart differ from the label now and then, and so do ties

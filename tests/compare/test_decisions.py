@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from inferd.diff.decisions import ranked_by, told_by
-from inferd.diff.outputs import ARGMAX, NONE, RANKED, Rule
+from inferd.compare.decisions import ranked_by, told_by
+from inferd.compare.outputs import ARGMAX, NONE, RANKED, Rule
 from inferd.protocol.inference import ModelConfig
 
 RNG = np.random.default_rng(31)

@@ -1,7 +1,7 @@
-"""Evidence that may be looked at after every request, and acted on at once.
+"""The statistics of all comparisons: intervals of shares, means and ratios, rank tests, resampling, and evidence that holds at any time.
 
 A test that is made for a fixed number of requests is wrong when somebody looks at it all the time. A z-test at 5 %, looked at after each
-request, rejects half of all candidates that are as good as the model in use. All that is here holds at every moment instead:
+request, rejects half of all candidates that are as good as the model in use. The second half of this file holds at every moment instead:
 
 - **e-value**: a number that is at least 1/alpha at any time with a probability of at most alpha, if the hypothesis holds (Ville 1939).
   Functions return its logarithm.
@@ -12,16 +12,37 @@ Never in here: models, requests, clocks, what is decided.
 
 from __future__ import annotations
 
+import math
 from math import lgamma, log, log1p, sqrt
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["GROUPS", "MAX_FIGURE", "Band", "Count", "Excess", "MeanShift", "quantile_threshold", "rate_band", "rate_evidence"]
+__all__ = [
+    "GROUPS",
+    "MAX_FIGURE",
+    "Band",
+    "Count",
+    "Excess",
+    "MeanShift",
+    "clopper_pearson",
+    "drawn_blocks",
+    "hodges_lehmann",
+    "mcnemar",
+    "quantile_threshold",
+    "rate_band",
+    "rate_evidence",
+    "student",
+    "wilson",
+]
+
+CONFIDENCE = 0.95
+TINY = 1e-18  # a term of a sum that changes no digit of it
 
 PRIOR = 0.5  # both parameters of the Beta distribution that rates are mixed by: Jeffreys' choice
 BISECTIONS = 60  # halvings of [0, 1]: below the precision of a float
@@ -33,6 +54,8 @@ GROUPS = 64  # of keys
 MAX_BET = 0.5  # of an empirical Bernstein sequence
 MAX_FIGURE = 1e18  # figure that is kept: its square is a number, too
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 _STAKES = 2.0 ** -np.arange(8)  # down to one for which a block of BLOCK_REQUESTS is not too much
@@ -67,7 +90,103 @@ def _log_mean(logs: np.ndarray, log_weights: np.ndarray) -> float:
     return high + log(float(np.exp(logs + log_weights - high).sum())) - weight_high - log(float(np.exp(log_weights - weight_high).sum()))
 
 
-# ---- one rate ----
+# ---- a share of a fixed number of requests ----
+
+
+def wilson(failed: int, requests: int, z: float) -> tuple[float, float, float]:
+    """A share and its interval."""
+    if not requests:
+        return 0.0, 0.0, 1.0
+    share, spread = failed / requests, z * z / requests
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * sqrt(share * (1 - share) / requests + spread / (4 * requests))
+    return share, max(0.0, middle - half), min(1.0, middle + half)
+
+
+def clopper_pearson(found: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The interval of a share: the shares that make `found` or more, and `found` or fewer, as rare as this."""
+    tail = (1 - confidence) / 2
+    if not count:
+        return 0.0, 1.0
+    low = _edge(lambda share: 1 - binomial_at_most(found - 1, count, share) < tail, 0.0, 1.0) if found else 0.0
+    high = _edge(lambda share: binomial_at_most(found, count, share) > tail, 0.0, 1.0) if found < count else 1.0
+    return low, high
+
+
+def _edge(holds: Callable[[float], bool], inside: float, outside: float) -> float:
+    """Up to where, from `inside` on, a condition holds."""
+    for _ in range(BISECTIONS):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return inside
+
+
+def mcnemar(one: int, other: int) -> float:
+    """How likely so uneven a split of discordant rows is by chance: two-sided, exact."""
+    return min(1.0, 2 * binomial_at_most(min(one, other), one + other, 0.5))
+
+
+def binomial_at_most(number: int, count: int, share: float) -> float:
+    """The binomial distribution: how likely `number` or fewer of `count` are, if each is with probability `share`."""
+    if share <= 0 or number >= count:
+        return 1.0
+    if share >= 1 or number < 0:
+        return 0.0
+    top, odds = min(number, int((count + 1) * share)), share / (1 - share)
+    total = term = 1.0  # in units of the largest term, at `top`; from there on they only become smaller
+    for k in range(top, 0, -1):
+        term *= k / ((count - k + 1) * odds)
+        total += term
+        if term < TINY * total:
+            break
+    term = 1.0
+    for k in range(top, number):
+        term *= (count - k) * odds / (k + 1)
+        total += term
+        if term < TINY * total:
+            break
+    largest = lgamma(count + 1) - lgamma(top + 1) - lgamma(count - top + 1)
+    return min(1.0, total * math.exp(largest + top * log(share) + (count - top) * log1p(-share)))
+
+
+# ---- a mean, a middle, and resampling ----
+
+
+def student(freedom: int, confidence: float) -> float:
+    """Student's t, two-sided, of whole degrees of freedom: where the probability of less is the confidence."""
+    return sqrt(freedom) * math.tan(_edge(lambda angle: _student_within(angle, freedom) < confidence, 0.0, math.pi / 2))
+
+
+def _student_within(angle: float, freedom: int) -> float:
+    """The probability that |t| is at most sqrt(freedom) * tan(angle): Abramowitz and Stegun 26.7.3 (odd) and 26.7.4 (even), exact."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term = cosine if odd else 1.0
+    total = 0.0
+    for power in range(odd, freedom - 1, 2):
+        total += term
+        term *= cosine * cosine * (power + 1) / (power + 2)
+    return (angle + sine * total) * 2 / math.pi if odd else sine * total
+
+
+def hodges_lehmann(values: Floats, level: float) -> tuple[float, float, float]:
+    """The Hodges-Lehmann middle of a sample, and between which values it lies with confidence `level`."""
+    first, second = np.triu_indices(len(values))
+    means = np.sort((values[first] + values[second]) / 2)
+    count = len(values)
+    spread = sqrt(count * (count + 1) * (2 * count + 1) / 24)
+    out = max(0, math.floor(count * (count + 1) / 4 - NormalDist().inv_cdf((1 + level) / 2) * spread))
+    return float(np.median(means)), float(means[out]), float(means[len(means) - 1 - out])
+
+
+def drawn_blocks(draws: int, count: int, block: int, numbers: np.random.Generator) -> Integers:
+    """`draws` times `count` places, drawn as runs of `block` neighbours in a circle."""
+    starts = numbers.integers(count, size=(draws, -(-count // block)))
+    runs: Integers = (starts[:, :, None] + np.arange(block)) % count
+    return runs.reshape(draws, -1)[:, :count]
+
+
+# ---- one rate, at any time ----
 
 
 def rate_band(events: float, count: float, alpha: float) -> Band:
@@ -86,13 +205,7 @@ def rate_band(events: float, count: float, alpha: float) -> Band:
         likelihood = (events * log(p) if events else 0.0) + ((count - events) * log1p(-p) if count > events else 0.0)
         return likelihood > least
 
-    def edge(outside: float, inside: float) -> float:
-        for _ in range(BISECTIONS):
-            middle = (outside + inside) / 2
-            outside, inside = (outside, middle) if holds(middle) else (middle, inside)
-        return outside
-
-    return Band(edge(0.0, found) if events else 0.0, edge(1.0, found) if events < count else 1.0)
+    return Band(_edge(holds, found, 0.0) if events else 0.0, _edge(holds, found, 1.0) if events < count else 1.0)
 
 
 def rate_evidence(events: int, count: int, limit: float) -> float:

@@ -1,14 +1,34 @@
-"""Evidence by simulation: streams that are looked at after every few requests, so that a test for a fixed number would fail here."""
+"""Evidence by simulation: streams that are looked at after every few requests, so that a test for a fixed number would fail here.
+
+Intervals and tests by textbooks, exact sums and scipy.
+"""
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from math import log
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from inferd.rollout.evidence import GROUPS, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
+from inferd.compare.statistics import (
+    GROUPS,
+    Excess,
+    MeanShift,
+    binomial_at_most,
+    clopper_pearson,
+    hodges_lehmann,
+    mcnemar,
+    quantile_threshold,
+    rate_band,
+    rate_evidence,
+    student,
+    wilson,
+)
 
+RNG = np.random.default_rng(23)
 ALPHA = 0.05
 STREAMS = 60
 
@@ -200,3 +220,70 @@ def test_a_threshold_is_passed_by_the_rest_at_most() -> None:
     assert quantile_threshold([5.0], 0.99) == 5.0
     with pytest.raises(ValueError, match="values"):
         quantile_threshold([], 0.99)
+
+
+def test_clopper_and_pearson():
+    assert clopper_pearson(0, 100) == pytest.approx((0, 0.03622), abs=1e-4)
+    assert clopper_pearson(10, 100) == pytest.approx((0.0490, 0.1762), abs=1e-4)
+    assert clopper_pearson(7, 7) == pytest.approx((0.5904, 1), abs=1e-4)
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (5, 5), (9, 1), (1, 9), (40, 55), (300, 220), (2000, 1)])
+def test_mcnemar(one, other):
+    count = one + other
+    tail = Fraction(sum(math.comb(count, k) for k in range(min(one, other) + 1)), 2**count)
+    assert mcnemar(one, other) == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("number", "count", "share"), [(0, 9, 0.3), (3, 9, 0.3), (8, 9, 0.3), (9, 9, 0.3), (400, 500, 0.1), (3, 500, 0.1)])
+def test_the_binomial_distribution(number, count, share):
+    oracle = sum(math.comb(count, k) * Fraction(share) ** k * (1 - Fraction(share)) ** (count - k) for k in range(number + 1))
+    assert binomial_at_most(number, count, share) == pytest.approx(float(oracle), rel=1e-10)
+
+
+def test_mcnemar_of_many_rows_takes_a_step_for_each():
+    """The normal approximation is good there. The sum of whole numbers would take minutes."""
+    one, other = 50_300, 49_700
+    assert mcnemar(one, other) == pytest.approx(2 * NormalDist().cdf((other - one + 1) / math.sqrt(one + other)), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "confidence", "value"),
+    [
+        (1, 0.99, 63.6567),
+        (2, 0.9997, 57.7220),
+        (3, 0.9997, 19.3821),
+        (8, 0.99, 3.3554),
+        (18, 0.99, 2.8784),
+        (100, 0.99, 2.6259),
+    ],
+)
+def test_student(freedom, confidence, value):
+    assert student(freedom, confidence) == pytest.approx(value, rel=1e-4)
+
+
+def test_student_of_any_degrees_and_confidence():
+    stats = pytest.importorskip("scipy.stats")
+    for freedom in (*range(1, 12), 30, 101, 1000):
+        for confidence in (0.5, 0.95, 0.99, 0.9997, 1 - 1e-6, 1 - 1e-9):
+            assert student(freedom, confidence) == pytest.approx(stats.t.ppf((1 + confidence) / 2, freedom), rel=1e-3)
+
+
+def test_wilson_is_the_textbook_interval():
+    """Newcombe 1998, table I: 81 of 263 and 1 of 29 at 95 %."""
+    assert wilson(81, 263, 1.959964)[1:] == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(1, 29, 1.959964)[1:] == pytest.approx((0.0061, 0.1718), abs=1e-4)
+    assert wilson(0, 0, 2.0) == (0.0, 0.0, 1.0)
+
+
+def test_the_interval_covers():
+    inside = sum(low <= 0 <= high for _, low, high in (hodges_lehmann(RNG.normal(size=24), 0.9) for _ in range(500)))
+    assert 0.85 * 500 < inside < 0.95 * 500
+    assert hodges_lehmann(np.zeros(12), 0.999) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("count", [6, 12])
+def test_few_rounds_have_the_widest_interval(count):
+    values = np.arange(count, dtype=np.float64)
+    _, low, high = hodges_lehmann(values, 1 - 1e-9)
+    assert (low, high) == (0, count - 1)
