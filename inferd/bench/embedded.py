@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Load
     from inferd.bench.schedule import Arrivals
     from inferd.bench.verify import Verifier
-    from inferd.engine.embedded import Engine, LocalCall
+    from inferd.engine.embedded import Engine
+    from inferd.engine.local_call import LocalCall
     from inferd.tensors import Array
 
 __all__ = ["check_in_flight", "measure"]

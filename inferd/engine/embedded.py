@@ -12,26 +12,24 @@ of our own. numpy arrays go in and out; nothing that was passed in is kept or wr
 from __future__ import annotations
 
 import asyncio
-import copy
 import math
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from inferd._core.batching.local import LocalRequest
-from inferd._core.grpc.call import NO_DEADLINE, Call
+from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.config import Settings
 from inferd.engine.conversion import Keep, converted
+from inferd.engine.local_call import LocalCall, submit
 from inferd.engine.places import Place
 from inferd.engine.repository import Repository
-from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument, RequestError
+from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -65,23 +63,6 @@ class Metadata(NamedTuple):
     versions: tuple[str, ...]
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
-
-
-class LocalCall(Call):
-    """Who asked: a future that any thread may set."""
-
-    def __init__(self, deadline_ns: int) -> None:
-        super().__init__("", None, deadline_ns)
-        self.future: Future[dict[str, Array]] = Future()
-        self.future.set_running_or_notify_cancel()  # from here on only reply and fail end it
-
-    def reply(self, message: Any) -> None:
-        if self.finish():
-            self.future.set_result(message)
-
-    def fail(self, error: RequestError) -> None:
-        if self.finish():
-            self.future.set_exception(copy.copy(error))  # a failed batch gives all its calls one error; each raises its own
 
 
 class Engine:
@@ -248,12 +229,8 @@ class Engine:
         if not isinstance(inputs, Mapping):
             raise InvalidArgument(f"inputs: expected a dict of arrays by input name, got {_kind(inputs)}")
         specs = {name: (word, shape) for name, word, shape in model.signature.input_specs}
-        request = LocalRequest([_tensor(name, specs, value, cast) for name, value in inputs.items()], _names(outputs))
-        call = LocalCall(_deadline_ns(timeout))
-        call.work = request
-        model.check(request)
-        model.submit(request, call)
-        return call
+        tensors = [_tensor(name, specs, value, cast) for name, value in inputs.items()]
+        return submit(model, tensors, _deadline_ns(timeout), _names(outputs))
 
 
 def _listed(specs: Sequence[tuple[str, str, tuple[int, ...]]]) -> str:

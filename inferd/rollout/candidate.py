@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd.compare.decisions import ranked_by
 from inferd.compare.statistics import rate_band
-from inferd.engine.embedded import LocalCall
+from inferd.engine.local_call import LocalCall, submit
 from inferd.engine.places import find_place
 from inferd.engine.repository import Repository
 from inferd.errors import InferdError, RequestError
@@ -153,16 +152,12 @@ class Work:
         outputs, at = arrays_of(mirrored.outputs, content, at)
         if mirrored.response:
             outputs = outputs_of(bytes(content[at : at + mirrored.response]))
-        request = LocalRequest([(name, word, inputs[name]) for name, word, _, _ in mirrored.inputs])
-        call = LocalCall(NO_DEADLINE)
-        call.work = request
+        call: LocalCall | RequestError
         try:
-            self._model.check(request)
-            self._model.submit(request, call)
+            call = submit(self._model, [(name, word, inputs[name]) for name, word, _, _ in mirrored.inputs], NO_DEADLINE)
         except RequestError as error:
-            self._running.put((mirrored, error, outputs))
-        else:
-            self._running.put((mirrored, call, outputs))
+            call = error
+        self._running.put((mirrored, call, outputs))
 
     def _take(self, mirrored: Mirrored, call: LocalCall | RequestError, expected: dict[str, Array]) -> None:
         # A client may have asked for classes in place of numbers: these cannot be compared.
