@@ -6,6 +6,7 @@ Only reads files below a root folder. Never in here: what it is measured for.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from inferd import cgroup
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["SpareCores", "ticks", "waited_s"]
+__all__ = ["SpareCores", "process_age_s", "ticks", "waited_s"]
 
 
 def ticks(cpus: Collection[int] = (), root: Path = Path("/")) -> tuple[int, int]:
@@ -60,3 +61,13 @@ class SpareCores:
     def _read(self) -> tuple[float, ...]:
         """Ticks, and seconds of each group with a quota."""
         return (*ticks(self._cpus, self._root), *(cgroup.used_s(folder) for folder, _ in self._groups))
+
+
+def process_age_s() -> float:
+    """How long ago the kernel started this process, to a hundredth of a second; 0 where it does not tell."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])  # starttime, since boot
+    except OSError:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

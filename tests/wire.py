@@ -198,7 +198,7 @@ class Held:
             gc.collect()
             server = self._served.server
             waiting = sum(model.depth for model in server.repository.models())
-            return messages.in_use(), messages.live(), server._transport.counters()["streams"], waiting
+            return messages.in_use(), messages.live(), server.edge._grpc.counters()["streams"], waiting
 
         found: tuple[int, int, float, int] = self._served.on_loop(look)
         return found

@@ -8,43 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import inferd
 from inferd import log as logs
 from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
-from inferd.config import Address, Settings, without_secrets
+from inferd.config import Settings, without_secrets
+from inferd.cpu_time import process_age_s
 from inferd.engine.planner import Host
 from inferd.engine.repository import Change, Event, Repository
-from inferd.errors import ConfigError, StartError
-from inferd.serving.access import Access, is_local, warn_of_open
+from inferd.errors import ConfigError
 from inferd.serving.budget import settled
+from inferd.serving.edge import Edge
 from inferd.serving.garbage import Garbage
-from inferd.serving.listeners import ready_addresses
 from inferd.serving.memory import give_back
 from inferd.serving.models import Models
-from inferd.serving.native import NativeTransport
-from inferd.serving.parts.connections import Connections
-from inferd.serving.parts.credentials import Credentials
 from inferd.serving.parts.registry import Parts
-from inferd.serving.rest.service import RestService
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
-from inferd.serving.systemd import addresses
-from inferd.serving.tls import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from socket import socket
 
-    from inferd.observe.scrape import ScrapeServer
     from inferd.serving.systemd import Inherited
-    from inferd.serving.transport import Transport
-
 __all__ = ["Server"]
 
 log = logging.getLogger(__name__)
@@ -70,7 +58,6 @@ class Server:
         if opens and settings.workers > 1:
             raise ConfigError(f"workers: expected 1 for a Server of one process, got {settings.workers}; `inferd serve` starts several")
         self.settings = self._taken = settings
-        self._sockets = sockets
         self._opens = opens
         self._hung = hung
         self.runs_left = False  # a run did not end in time: it goes on, and must not hold up the end of the process
@@ -88,25 +75,11 @@ class Server:
         )
         self.models = Models(settings, self.repository, self.loop)
         self.service = InferenceService(self.repository, self.models.on_demand)
-        self._access = Access(settings)
-        self._tls = Tls(settings) if settings.tls_cert is not None else None
         build = {"version": inferd.__version__, "transport": settings.transport}
         self.parts = Parts(fitted, self.repository, self.models, self.service, ready=lambda: self.ready, build=build, has_metrics=opens)
-        self._rest = RestService(
-            self.parts.resources(),
-            settings.cors_origin,
-            is_local=is_local(settings.addresses(grpc=False)),
-            check_change=self._access.check_change,
-        )
-        self._transport = self._make_transport()
-        self._http = self._transport if settings.transport == "native" or not settings.serves_http else self._native()
-        self._servers = list(dict.fromkeys([self._transport, self._http]))
-        self.parts.add(Connections(self._servers))
-        self.parts.add(Credentials(self._access, self._tls, self._access_changed))
+        self.edge = Edge(settings, sockets, self.parts, self.service)
+        self.fixed = self.edge.fixed
         self.repository.subscribe(self._heard)
-        self.fixed = self._transport.fixed
-        self._flushes = [server.flush for server in self._servers]
-        self._scrapes: ScrapeServer | None = None
         self._garbage = Garbage()
         self._expire_timer: asyncio.TimerHandle | None = None
 
@@ -120,7 +93,7 @@ class Server:
         self._expire()  # also ends runs of loads that take too long
         try:
             self.loading = True
-            bound = self._bind() if self._opens else []
+            bound = self.edge.bind() if self._opens else []
             for part in self.parts:
                 await part.start()
             await asyncio.to_thread(self.models.load)
@@ -129,7 +102,7 @@ class Server:
             for part in self.parts:
                 await part.ready()
             loaded = time.monotonic()
-            real = await self._open(bound) if self._opens else {}
+            real = await self.edge.open(bound) if self._opens else {}
         except BaseException:
             self.loading = False
             await self.stop()
@@ -149,48 +122,9 @@ class Server:
         )
         return real
 
-    def _bind(self) -> list[Address]:
-        """Takes all addresses, those of sockets that were given aside. The real ones."""
-        settings = self.settings
-        wanted = addresses(settings, self._sockets)
-        bound = []
-        for server in self._servers:
-            bound += server.bind([address for address in wanted if self._server_of(http=address.http) is server])
-        if (metrics := settings.metrics_address) is not None:
-            self._scrapes = self.parts.metrics().bind(metrics.host, metrics.port)
-        return bound
-
-    async def _open(self, bound: list[Address]) -> dict[str, object]:
-        """Serves on all addresses. The real ones."""
-        bound = [*[await self._adopt(given) for given in self._sockets], *bound]
-        for server in self._servers:
-            await server.start()
-        real = ready_addresses(bound)
-        metrics = self.settings.metrics_address
-        if metrics is not None and self._scrapes is not None:
-            self._scrapes.start()
-            metrics = metrics._replace(port=self._scrapes.server_port)
-            real["metrics"] = str(metrics)
-        warn_of_open(bound, self.settings, metrics)
-        return real
-
-    async def _adopt(self, given: Inherited) -> Address:
-        return await self._server_of(http=given.http).adopt(given, self._tls is not None)
-
-    def _server_of(self, *, http: bool) -> Transport:
-        return self._http if http else self._transport
-
     def summaries(self) -> list[ModelSummary]:
         """What is served, for people."""
         return summaries(self.repository)
-
-    def take(self, opened: socket, tls: bool, http: bool) -> None:
-        """Serves a connection that another process accepted. http: it is one of REST."""
-        self._server_of(http=http).take(opened, tls, http)
-
-    @property
-    def open_connections(self) -> int:
-        return sum(server.open_connections for server in self._servers)
 
     def turn_away(self) -> None:
         """Not ready from now on, says health, also of one that still loads; everything is answered as before."""
@@ -223,7 +157,7 @@ class Server:
             part.leave()
         self.models.stop(0)
         self.repository.hurry()
-        await asyncio.gather(*(server.stop(self.settings.drain_timeout_s) for server in self._servers))
+        await self.edge.stop(self.settings.drain_timeout_s)
         idle = await asyncio.to_thread(self.models.stop, CLOSE_S)
         self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)
         for part in self.parts:
@@ -234,29 +168,13 @@ class Server:
         if self._expire_timer is not None:
             self._expire_timer.cancel()
             self._expire_timer = None
-        if self._scrapes is not None:
-            self._scrapes.close()
-            self._scrapes = None
+        self.edge.close()
         self._garbage.end()
-
-    def _make_transport(self) -> Transport:
-        if self.settings.transport == "native":
-            return self._native()
-        if find_spec("grpc") is None:
-            raise StartError("transport: grpcio is not installed; pip install 'inferd[grpcio]'")
-        from inferd.serving.grpcio import GrpcioTransport
-
-        return GrpcioTransport(self.parts.methods(), self.settings, self.service.reject, self._access, self._tls)
-
-    def _native(self) -> Transport:
-        """Beside grpcio it serves REST's port, which takes gRPC, too."""
-        rest = (self._rest, self.service.rest_infer) if self.settings.serves_http else None
-        return NativeTransport(self.parts.methods(), self.settings, self.service.reject, self._access, self._tls, rest)
 
     def _answer(self) -> None:
         """Batches have come from executor threads: their responses go out together."""
         self._delivery.deliver()
-        for flush in self._flushes:
+        for flush in self.edge.flushes:
             flush()
 
     def _expire(self) -> None:
@@ -276,17 +194,3 @@ class Server:
         self.repository.limit_queues(self.settings)
         for part in self.parts:
             part.reload(self.settings)
-
-    def _access_changed(self) -> None:
-        for server in self._servers:
-            server.access_changed()
-
-
-def process_age_s() -> float:
-    """How long ago the kernel started this process, to a hundredth of a second; 0 where it does not tell."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            ticks = int(file.read().rpartition(b")")[2].split()[19])  # starttime, since boot
-    except OSError:
-        return 0.0
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

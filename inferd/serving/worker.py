@@ -118,7 +118,7 @@ class Worker:
             return
         opened = socket.socket(fileno=message.descriptor)
         opened.setblocking(False)
-        self._server.take(opened, **message.fields)
+        self._server.edge.take(opened, **message.fields)
 
     def _lost(self) -> None:
         """A connection: the kernel drops what it has no descriptor for. Others get the next ones, until there are descriptors again."""
@@ -158,7 +158,7 @@ class Worker:
 
     def _look(self) -> None:
         self._looks += 1
-        self._ended = self._taken - self._server.open_connections
+        self._ended = self._taken - self._server.edge.open_connections
         self._able = self._able or _has_descriptors()
         self._report()
         self._loop.call_later(until_look_s(time.monotonic()), self._look)

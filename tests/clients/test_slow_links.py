@@ -30,5 +30,5 @@ def test_large_messages_pass_a_slow_link_both_ways(served: ServerFixture) -> Non
         answers = [caller.answers("identity", {"x": array})["y"] for array in arrays]
     for array, answer in zip(arrays, answers, strict=True):
         np.testing.assert_array_equal(array, answer)
-    counters = served.on_loop(served.server._transport.counters)
+    counters = served.on_loop(served.server.edge._grpc.counters)
     assert (counters["connections_pinging_total"], counters["connections_flooding_total"]) == (0, 0)

@@ -1135,7 +1135,7 @@ def test_grpc_writes_nothing_of_handshakes_that_fail(files: Files, model: Path, 
 
 
 def counters(served: ServerFixture) -> dict[str, float]:
-    found: dict[str, float] = served.on_loop(served.server._transport.counters)
+    found: dict[str, float] = served.on_loop(served.server.edge._grpc.counters)
     return found
 
 
@@ -1171,7 +1171,7 @@ def test_a_client_of_tls_is_answered_without_delay(files: Files, model: Path, ch
     with ServerFixture(model, **files.settings()) as served:
         channels.append(channel := files.channel(served.address))
         assert call(channel)
-        [connection] = served.server._transport.connections
+        [connection] = served.server.edge._grpc.connections
         assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

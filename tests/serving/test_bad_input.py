@@ -60,7 +60,7 @@ def good(server: ServerFixture) -> Iterator[Caller]:
 @pytest.fixture(autouse=True)
 def witness(server: ServerFixture, good: Caller) -> Iterator[Callable[[], None]]:
     """The other client is served as before, and the server holds what it held before."""
-    opened = server.on_loop(lambda: server.server._transport.counters().get("connections"))
+    opened = server.on_loop(lambda: server.server.edge._grpc.counters().get("connections"))
     held = Held(server)
 
     def look() -> None:
@@ -74,7 +74,7 @@ def witness(server: ServerFixture, good: Caller) -> Iterator[Callable[[], None]]
     look()
     held.check()
     if opened is not None:
-        assert server.on_loop(lambda: server.server._transport.counters()["connections"]) >= min(opened, 1)
+        assert server.on_loop(lambda: server.server.edge._grpc.counters()["connections"]) >= min(opened, 1)
 
 
 @pytest.fixture(scope="module")

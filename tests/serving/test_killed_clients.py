@@ -82,5 +82,5 @@ def test_a_client_that_is_stopped_while_answers_pile_up(served: ServerFixture) -
         with client(served.address, opening + b"".join(call(stream, request) for stream in range(1, 1001, 2))) as stopped:
             stopped.send_signal(signal.SIGSTOP)
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
-            assert served.on_loop(lambda: served.server._transport.counters()["connections"]) == 2
+            assert served.on_loop(lambda: served.server.edge._grpc.counters()["connections"]) == 2
         held.check()

@@ -94,7 +94,7 @@ def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(native, "GIVE_BACK_WAVES", (8, 1000) if of == "connections" else (1000, 8))
     model = models.repository(tmp_path / "models", {"identity": models.identity()})
     with ServerFixture(model) as served:
-        transport: Any = served.server._transport
+        transport: Any = served.server.edge._grpc
         wave = transport._call_wave if of == "calls" else transport._connection_wave
         until = time.monotonic() + LIMIT_S
         for count, times in ((7, 0), (8, 1), (7, 1), (8, 2)):

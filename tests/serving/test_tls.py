@@ -76,7 +76,7 @@ def greeted(made: ssl.SSLSocket) -> bytes:
 
 
 def connections(served: ServerFixture) -> float:
-    count: float = served.server._transport.counters()["connections"]
+    count: float = served.server.edge._grpc.counters()["connections"]
     return count
 
 
@@ -91,7 +91,7 @@ def test_a_client_must_offer_http_2(files: Files, model: Path, transport: str, p
             answered = False
         assert answered == ("h2" in protocols)
         if transport == "native":
-            assert served.server._transport.counters()["handshakes_failed_total"] == (0 if answered else 1)
+            assert served.server.edge._grpc.counters()["handshakes_failed_total"] == (0 if answered else 1)
             until(lambda: connections(served) == 0)
 
 
@@ -119,9 +119,9 @@ def test_who_is_rejected_is_told_why(files: Files, model: Path, tmp_path: Path, 
         assert alert_to(served.address, context_of(files, version=version)) == without
         assert alert_to(served.address, unknown) == "TLSV1_ALERT_UNKNOWN_CA"
         assert alert_to(served.address, old) == "TLSV1_ALERT_PROTOCOL_VERSION"
-        until(lambda: served.server._transport.counters()["handshakes_failed_total"] == 3)
+        until(lambda: served.server.edge._grpc.counters()["handshakes_failed_total"] == 3)
         assert alert_to(served.address, with_certificate(context_of(files, [], version), files, tmp_path)) == "", "no HTTP/2"
-        until(lambda: served.server._transport.open_connections == 0)
+        until(lambda: served.server.edge._grpc.open_connections == 0)
 
 
 @pytest.mark.parametrize("mutual", [False, True])
@@ -287,8 +287,8 @@ def test_a_client_that_does_not_close_is_answered_and_lingers(files: Files, mode
     with ServerFixture(model, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
         made.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert made.recv(64).startswith(b"HTTP/1.1 505 ")
-        until(lambda: len(served.server._transport.server.lingering) == 1)
-        assert not served.server._transport.connections
+        until(lambda: len(served.server.edge._grpc.server.lingering) == 1)
+        assert not served.server.edge._grpc.connections
 
 
 class Halfway:
@@ -327,7 +327,7 @@ class Halfway:
 
 
 def handshakes(served: ServerFixture) -> float:
-    count: float = served.server._transport.counters()["handshakes"]
+    count: float = served.server.edge._grpc.counters()["handshakes"]
     return count
 
 
@@ -344,7 +344,7 @@ def test_a_drain_lets_handshakes_end(files: Files, model: Path, monkeypatch: pyt
         until(lambda: handshakes(served) == 2)
         stopping = threading.Thread(target=served.on_loop, args=(served.server.stop,))
         stopping.start()
-        until(lambda: served.server._transport.server.stopping)  # type: ignore[attr-defined]
+        until(lambda: served.server.edge._grpc.server.stopping)  # type: ignore[attr-defined]
         assert handshakes(served) == 2
         part_of_it.socket.close()
         all_of_it.finish(PREFACE + EMPTY_SETTINGS + call)
