@@ -73,11 +73,12 @@ def texts(source: str) -> Iterator[Text]:
 def paragraphs(text: Text) -> Iterator[Text]:
     """Prose, without examples and tables. An item of a list is a paragraph."""
     prose: list[str] = []
-    first, in_item = text.line, False
+    first, in_item, in_commands = text.line, False, False
     for line, shown in enumerate(text.text.split("\n"), text.line):
         content = shown.removeprefix(" ")
         item = ITEM.match(content)
-        prosaic = bool(content.strip()) and (in_item or not EXAMPLE.match(content))
+        in_commands = bool(content) and (in_commands or content == "\\b")  # click shows these lines as they are
+        prosaic = bool(content.strip()) and not in_commands and (in_item or not EXAMPLE.match(content))
         if item or not prosaic:
             yield Text(first, " ".join(prose))
             prose, first = [], line if prosaic else line + 1

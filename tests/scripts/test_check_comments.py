@@ -44,6 +44,7 @@ def test_what_is_hard_to_read_is_found(source: str, expected: list[str]) -> None
         f"# {LONG.removesuffix(' word')}",
         f"x = '# {LONG}'\ny = \"# Who\"\nz = '''\n# What it was\n'''",
         f'"""A table and a command:\n\n    What {LONG}\n\n| answer | {LONG} |\n"""',
+        f'"""Two commands:\n\n\\b\nserve {LONG}\nanswer\n"""',
         f"# `Server._answer {LONG}` runs it.",
         f'"""All of them:\n\nname: what {LONG[:60]}\nrows, size: {LONG[:60]}\n"""',
         "a = 1  # a field's meaning goes on to here, and this has no end\nb = 2  # the meaning of another field, as long as that is\n",
