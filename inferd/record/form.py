@@ -1,8 +1,8 @@
 """The format of records: a stream of Arrow record batches of one schema, a row a request. docs/records.md describes it for readers.
 
 A segment's schema has metadata. `inferd.record` is the version of the format, and `inferd.version` the server's. `inferd.changed` says as
-JSON which tensors were left out or hashed. A change that an earlier reader would misread raises FORMAT. This module and
-pipeline/records.py alone import `pyarrow`. Never in here: files, servers.
+JSON which tensors were left out or hashed. A change that an earlier reader would misread raises FORMAT. Only record/ and
+pipeline/records.py import `pyarrow`. Never in here: files, servers.
 """
 
 from __future__ import annotations
