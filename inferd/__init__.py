@@ -4,8 +4,8 @@
     with inferd.Engine("model.onnx") as engine:
         outputs = engine.infer("model", {"x": array})
 
-`Engine` and `Server` load on first use (PEP 562): importing this package never imports onnxruntime, grpc, protobuf or
-numpy, so that a program which only looks at errors or settings starts at once.
+`Engine` and `Server` load on first use (PEP 562). Importing this package never imports onnxruntime, grpc, protobuf or
+numpy: a program that only needs errors or settings starts at once.
 """
 
 from __future__ import annotations

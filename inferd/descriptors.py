@@ -21,8 +21,10 @@ RESERVED = 128  # of a server beside its connections: models, libraries, the log
 
 
 class Spare:
-    """A descriptor kept for when no other is left: a connection is accepted in its place and closed at once, so that its client hears
-    that there is no room, and does not wait in the backlog."""
+    """A descriptor kept for when no other is left.
+
+    It makes room to accept a connection and close it at once. The client then learns that there is no room, instead of waiting in the
+    backlog."""
 
     def __init__(self) -> None:
         self._file = -1
@@ -62,14 +64,16 @@ def allow(wanted: int = sys.maxsize) -> int:
 
 
 def fitting(connections: int) -> int:
-    """So many of a server's connections, or what the limit leaves for them: RESERVED are kept, of a low limit half."""
+    """So many connections, or fewer if the limit leaves fewer: RESERVED files are kept for the rest, or half of a low limit."""
     limit = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return min(connections, limit - min(RESERVED, limit // 2))
 
 
 def make_room(connections: int) -> None:
-    """The kernel's table of this process' files becomes as large as so many need, and stays so. It would double as it fills, and a process
-    that has threads waits each time until all processors have taken note (synchronize_rcu), in which its loop stands still."""
+    """Makes the kernel's table of this process's files large enough for so many connections.
+
+    Else the table doubles as it fills. Each time, a process with threads waits for all processors (synchronize_rcu), and its event loop
+    stands still."""
     most = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     with suppress(OSError), open(os.devnull) as nothing:  # no memory: it grows as it must
         os.close(fcntl.fcntl(nothing, fcntl.F_DUPFD_CLOEXEC, min(connections + RESERVED, most) - 1))

@@ -12,15 +12,15 @@
         Aborted            10   its run took longer than the server allows
         Unimplemented      12   no such method, or a feature that is not built
         Internal           13   a fault of ours; the details are in the log, never in the message
-        Unavailable        14   another replica may answer; with triton_statuses a full queue, too
+        Unavailable        14   another replica may succeed; with triton_statuses a full queue, too
         Unauthenticated    16   the client does not say who it is, or not so that it could be believed
       RunFailed                 ONNX Runtime failed to run a model: for the log alone, clients are told Internal
       ConfigError               exit code 2: a setting or a model's configuration is wrong
       StartError                exit code 3: the settings are right, the machine says no (port in use, unreadable file)
 
 A message names the field, says what was expected, what came, and how to mend it. A RequestError, which goes to a client, never
-holds a path of the server, a traceback or the text of a foreign exception. ConfigError and StartError go to the operator, and may
-quote paths and causes: what ONNX Runtime says of a broken file, what the system says of a port.
+holds a path of the server, a traceback or a library's error text. ConfigError and StartError go to the operator. They may quote paths and
+causes, such as ONNX Runtime's words about a broken file, or the system's about a port.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class InferdError(Exception):
 
 
 class RequestError(InferdError):
-    """One request is answered with a status instead of a result.
+    """One request gets an error status instead of a result.
 
     `reason` is one word for the metrics (a label of bounded cardinality), by default the class's own.
     """

@@ -1,7 +1,7 @@
 """How inferd logs: one line a record on stderr, as text for people or as one JSON object.
 
-Modules log under their own name (`logging.getLogger(__name__)`); the name without "inferd." is the area. What a client chose (a
-model's name, say) cannot forge a line: control characters are escaped.
+Modules log under their own name (`logging.getLogger(__name__)`); the name without "inferd." is the area. A client cannot forge a line, by a
+model's name for example: control characters are escaped.
 
 The thread that logs makes the line, since a record's arguments and traceback keep a request's memory alive. Another thread writes it:
 a reader of stderr that stops blocks nobody. The queue between them has a limit (MAX_QUEUED_BYTES). A line that finds no room is dropped,
@@ -53,7 +53,7 @@ MAX_CAUSES = 8  # of an exception that was raised from another
 
 # Exceptions whose text names code, files or what the system says. Any other may quote what a client sent, a RequestError too.
 _TELLING = (InferdError, OSError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError, RecursionError, MemoryError)
-# What every record carries by itself; anything else was given as extra={...} and belongs into the line.
+# Attributes that every record has; any other was given as extra={...} and belongs into the line.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "limited", "fields"}
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -206,7 +206,7 @@ class _Output(QueueHandler):
         self.queue.put_nowait(_Line(content, self.dropped))
 
     def write(self, text: str) -> None:
-        """What Python, or another library, writes to stderr."""
+        """Takes text that Python, or another library, writes to stderr."""
         self.acquire()
         try:
             self.enqueue(_encoded(text))
@@ -380,7 +380,7 @@ class TextLines(logging.Formatter):
         return line
 
     def begin(self, record: logging.LogRecord) -> str:
-        """What stands before the message."""
+        """The start of a line, before the message."""
         return f"{_time(record)} {record.levelname:<7} {_area(record)}"
 
 
@@ -426,7 +426,7 @@ def _plain(value: object) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """What it says. One whose arguments do not fit would be lost without a word: it is written without them."""
+    """The record's message. If its arguments do not fit the format, it is written without them: else the line would be lost."""
     try:
         return _cut(record.getMessage())
     except Exception as error:

@@ -19,7 +19,7 @@ EXPECTED = "expected names such as dns:batch.example, uri:spiffe://example/web, 
 
 
 def typed(kind: str, value: str) -> str:
-    """The one spelling of a name of that type: DNS names are the same in any case, addresses in any form, all else letter by letter."""
+    """The one spelling of a name of that type. Case does not matter in DNS names, and an IP address may have any form."""
     return f"{kind}:{value.lower() if kind == 'dns' else value}"
 
 

@@ -1,8 +1,7 @@
 """Files that an operator names: read whole, with a limit, and where they hold secrets read again when they are replaced.
 
-Replaced by renaming, in place, or by a link that points elsewhere, as Kubernetes does with secrets: all show. A change is over when what
-the files hold was taken, not when it was seen: what could not be read, or does not fit together yet, is tried again. Never in here: what
-a file means.
+A replacement is found whether a file is renamed, written in place, or linked elsewhere, as Kubernetes does with secrets. Files that cannot
+be read, or do not fit together yet, are tried again until their contents are taken. Never in here: what a file means.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ __all__ = ["Watched", "read_file", "require_secret"]
 log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
-State = tuple[int, ...]  # what the system says of a file: another one, or other content, has another
+State = tuple[int, ...]  # numbers of a file's stat(): another file, or other content, has others
 
 
 def read_file(path: str | Path, limit: int, setting: str) -> bytes:
-    """All of a regular file: a pipe or a device in its place would hold up who reads it. OSError; ConfigError, which begins with
-    `setting`, where it is none, or has more bytes than `limit`."""
+    """The content of a regular file. Raises OSError, and ConfigError that begins with `setting`: for more bytes than `limit`, and for a
+    pipe or a device, which would block the reader."""
     return _read(path, limit, setting)[0]
 
 
@@ -55,7 +54,7 @@ class Watched:
         self.failures = 0  # looks that found a file gone or wrong
 
     def read(self, make: Callable[[Mapping[str, bytes]], Made]) -> Made:
-        """What `make` makes of the contents, by setting. ConfigError, of a file or raised by `make`: nothing is taken."""
+        """The result of `make` for the contents, by setting. ConfigError, of a file or raised by `make`: nothing is taken."""
         found = {setting: self._read(setting, path) for setting, path in self.paths.items()}
         made = make({setting: content for setting, (content, _) in found.items()})
         self._taken = {setting: state for setting, (_, state) in found.items()}

@@ -3,7 +3,7 @@
     python scripts/check_docs.py [FILE.md ...]
 
 A sentence has at most 35 words and 18 on average over a page; a table cell has at most 120 characters. No sentence begins with a
-bare "Who", "Whose", "Of" or "What". Code blocks and generated tables do not count; `code` in a sentence is one word.
+bare "Who", "Whom", "Whose", "Of" or "What". Code blocks and generated tables do not count; `code` in a sentence is one word.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_WORDS, MAX_MEAN, MAX_CELL = 35, 18, 120
 GENERATED = re.compile(r"^<!-- written by .*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 DIRECTIVE = re.compile(r"^:::.*$", re.MULTILINE)
 SENTENCE_END = re.compile(r"(?<=[.!?])[)\"']*\s+")
-RIDDLE = re.compile(r"(?:Who|Whose|Of|What)\b.*[^?]$")
+RIDDLE = re.compile(r"(?:Whom?|Whose|Of|What)\b.*[^?]$")
 
 
 class Text(NamedTuple):

@@ -166,9 +166,9 @@ def bench(**given: Any) -> int:
     """Measure a model server. `inferd bench compare A.json B.json` compares two reports, `inferd bench report A.json --html A.html` shows
     one again.
 
-    TARGET is host:port, unix:/path or unix:@name of any server of the Open Inference Protocol over gRPC; http://host:port,
-    https://host:port or http+unix:/path of one over HTTP/1.1; or embedded:PATH of an ONNX file or repository to run in this process.
-    MODEL may be left out where there is only one.
+    TARGET is any server of the Open Inference Protocol. Over gRPC it is host:port, unix:/path or unix:@name. Over HTTP/1.1 it is
+    http://host:port, https://host:port or http+unix:/path. embedded:PATH runs an ONNX file or repository in this process. MODEL may be
+    left out where there is only one.
 
     HTTP/1.1 has one request in flight on a connection, so --connections times --concurrency are opened; for an open loop 64, unless
     --connections is given.
@@ -197,7 +197,7 @@ def bench(**given: Any) -> int:
 
 
 def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
-    """What the flags ask for, told and written; the exit code."""
+    """Measures as the flags say, shows and writes the result, and returns the exit code."""
     from inferd.bench import inputs, report, terminal
     from inferd.bench.interval_log import IntervalLog
     from inferd.bench.outcome_report import report_of
@@ -317,7 +317,7 @@ def reject_unused(given: dict[str, Any]) -> None:
 
 
 def carry_out(session: Session, given: dict[str, Any], load: Load, versions: list[str], progress: Progress | None) -> Outcome:
-    """What the flags ask for, with its progress told."""
+    """Measures as the flags say, and shows its progress."""
     from inferd.bench import modes, scenarios
 
     watch = progress.watch if progress else None

@@ -72,8 +72,8 @@ def compare(
 ) -> int:
     """Compare two reports that `inferd bench --json` wrote, and say whether anything became worse.
 
-    With four rounds or more on each side (--rounds, --versions), a figure is worse if it changed by more than the threshold, and its
-    confidence interval leaves out zero. Single runs do not show how much two runs differ, so there the whole interval must lie beyond
+    With four rounds or more on each side (--rounds, --versions), a figure is worse if it changed by more than the threshold. Its confidence
+    interval must also leave out zero. Single runs do not show how much two runs differ, so there the whole interval must lie beyond
     the margin. Failures, silences and multiples always count: docs/measuring.md has the limits.
     """
     from inferd.bench import compare as comparing

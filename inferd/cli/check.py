@@ -86,7 +86,7 @@ def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> It
 
 
 def _loaded(settings: Settings, place: Place) -> list[Finding]:
-    """What loading a model finds: why it cannot be served, or what its log warns of."""
+    """Findings of loading a model: why it cannot be served, and warnings of its log."""
     from inferd.engine.checkup import Finding
     from inferd.engine.repository import Repository
     from inferd.serving.budget import settled

@@ -1,6 +1,6 @@
-"""`inferd demo`: a real server process, real requests, real answers. What it shows is what a user gets; it fakes nothing.
+"""`inferd demo`: a real server process, real requests, real responses. Nothing is faked.
 
-The server serves the example models, which come with the package, on free ports; the requests are images of handwritten digits that the
+The server serves the example models, which come with the package, on free ports. The requests are images of handwritten digits that the
 model was not trained on.
 """
 
@@ -42,7 +42,7 @@ SHOWN = 5  # images that are drawn
 @click.option("--requests", default=2000, show_default=True, type=Whole(1, 1_000_000), help="Requests that are sent in parallel.")
 @click.option("--concurrency", default=64, show_default=True, type=Whole(1, 10_000), help="Requests in flight at once.")
 def demo(examples: str | None, requests: int, concurrency: int) -> int:
-    """Serve the example models, send real requests, show answers and latency."""
+    """Serve the example models, send real requests, show responses and latency."""
     require_onnxruntime()
     client = require_client()
     folder = _examples(examples)

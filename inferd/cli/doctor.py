@@ -45,7 +45,7 @@ PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "msgspec", "uvloop", "cryptography", "prometheus-client"),
     "inferd-client",
 )
-# What the steps of a model's configuration can read, and the package that does it.
+# Inputs that steps of a model's configuration can read, and the package that each needs.
 READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text": "tokenizers", "Arrow records": "pyarrow"}
 EXTRAS = {"images": "image", "audio": "audio", "resampling": "audio", "text": "text", "Arrow records": "table"}
 
@@ -160,7 +160,7 @@ def _transport(settings: Settings) -> Iterator[Finding]:
 
 
 def _about_asyncio(settings: Settings, there: bool) -> str:
-    """What a server without uvloop pays."""
+    """The cost of a server without uvloop."""
     words = "" if not settings.uvloop else "uvloop is not installed; " if not there else ""
     return f"{words}asyncio costs some microseconds a request more" if words else ""
 
@@ -208,7 +208,7 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 
 
 def _steps() -> Iterator[Finding]:
-    """What could be read before a graph; nothing of it is asked for before a model's configuration has such a step."""
+    """Inputs that steps before a graph could read. A package is needed only when a model's configuration has such a step."""
     for what, package in READERS.items():
         there = _version(package)
         yield Finding("steps", what, f"{package} {there}" if there else f"no: pip install 'inferd[{EXTRAS[what]}]'")
@@ -329,7 +329,7 @@ def _memory_of(model: Model) -> str:
 
 
 def _memory_of_all(models: Sequence[Model], settings: Settings) -> str:
-    """What their runs may take together, against what clients leave (`inferd config`)."""
+    """The memory that their runs may take together, and whether it fits into the memory left for models (`inferd config`)."""
     together = sum(model.config.inferd.max_run_bytes for model in models if model.has_arena)
     limit_bytes = memory_limit_bytes()
     left = max(0, limit_bytes - most_bytes(settings, limit_bytes))

@@ -1,4 +1,4 @@
-"""`inferd drain`: tells a server of this machine to stop, and waits until it has answered everything and ended."""
+"""`inferd drain`: tells a server of this machine to drain and stop, and waits until it has ended."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PIDFD_INFO_EXIT = 1 << 3  # in what is asked for, and told: how it ended, of one
 def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
     """Tell a server of this machine to stop, and wait until it has.
 
-    PID is its process, or the number in --pid-file. The server says NOT_SERVING for its --lame-duck-s, then accepts nothing new, answers
-    what it has, and ends. For preStop hooks.
+    PID is its process, or the number in --pid-file. The server says NOT_SERVING for its --lame-duck-s. Then it accepts nothing new, ends
+    the requests that it has, and stops. For preStop hooks.
     """
     if (pid is None) == (pid_file is None):
         raise click.UsageError("expected PID or --pid-file, one of them")
@@ -74,7 +74,7 @@ def read(path: Path | None) -> int:
 
 
 def words_of(pid: int) -> list[bytes]:
-    """What it was started as; nothing of one that has ended."""
+    """The process's command line; nothing if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -88,8 +88,9 @@ def check_server(pid: int, words: list[bytes]) -> None:
 
 
 def signal_to(pid: int) -> signal.Signals:
-    """SIGUSR1, which cuts off nothing where the server leaves already (serving/process.py). Where that would end the process, SIGTERM: it
-    is another program, which has started the server and passes that on, or the server within its first moments."""
+    """SIGUSR1 where the process takes it: unlike a second SIGTERM, it does not cut a drain short (serving/process.py).
+
+    Else SIGTERM: the process is the server in its first moments, or a program that has started it and passes SIGTERM on."""
     bit = 1 << (signal.SIGUSR1 - 1)
     with suppress(OSError):
         masks = re.findall(r"^Sig(?:Blk|Ign|Cgt):\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
@@ -112,7 +113,7 @@ def status(pid: int, handle: int) -> int | None:
 
 
 def check_end(pid: int, ended: int | None) -> None:
-    """Of a server that says 0 where it has answered everything that there was time for."""
+    """Raises InferdError for an exit status other than 0: a server ends with 0 if all requests were served in time."""
     if ended:
         code = os.waitstatus_to_exitcode(ended)
         how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with code {code}"

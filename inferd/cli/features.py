@@ -73,10 +73,9 @@ def export(
     PIPELINE is a joblib or pickle file. RUN IT ON FILES THAT YOU TRUST ONLY: reading one runs whatever code it holds. MODEL is the
     model's folder; by default it has the file's name.
 
-    Both are asked the same records, and nothing is written where they answer differently (exit code 1), unless --allow-differences
-    is given. Without --sample the records are made
-    of what the pipeline's own steps learned: means, ranges, categories, thresholds of trees. Where none says what a column holds,
-    a sample is needed, or --guess.
+    Both get the same records. Where their results differ, nothing is written (exit code 1), unless --allow-differences is given.
+    Without --sample the records are made from values that the pipeline's own steps learned: means, ranges, categories, thresholds of
+    trees. A column of which no step knows values needs a sample, or --guess.
 
     \b
     inferd features export churn.joblib models/churn --sample holdout.csv

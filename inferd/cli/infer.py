@@ -68,8 +68,8 @@ def infer(
 ) -> None:
     """Send one request to a server, or run a model file once without any server.
 
-    TARGET is host:port, unix:/path or unix:@name of a running server, a URL such as http://host:8000 to ask it over HTTP, or the path
-    of an ONNX file or model repository to run in this process. MODEL may be left out where there is only one.
+    TARGET is host:port, unix:/path or unix:@name of a running server, or a URL such as http://host:8000 for HTTP. The path of an ONNX
+    file or model repository runs it in this process. MODEL may be left out where there is only one.
 
     \b
     inferd infer localhost:8001 digits --input digit.npy

@@ -67,7 +67,7 @@ class Asked:
             told = states
 
     def checks(self, versions: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """What checks found of each of these models and versions."""
+        """The results of checks of each of these models and versions."""
         from inferd.protocol.inference import ModelMetadataRequest, ModelMetadataResponse
 
         told = {}
@@ -103,8 +103,8 @@ def _target(ctx: click.Context, param: click.Parameter, text: str) -> Address | 
 def models(ctx: click.Context, /, target: Address | str, timeout: float, **given: Any) -> None:
     """List a server's models, and change them while it serves.
 
-    TARGET is an address for gRPC, such as host:port, or a URL such as http://host:port. load and unload need a server with
-    --model-control explicit; label and rollback need gRPC, and a server with poll or explicit.
+    TARGET is host:port for gRPC, or a URL such as http://host:port. The actions load and unload need a server with --model-control
+    explicit. label and rollback need gRPC, and a server with poll or explicit.
 
     \b
     inferd models localhost:8001 list --checks
@@ -158,7 +158,7 @@ def load(asked: Asked, name: str, version: int | None, config_file: str | None) 
 @click.option("--version", type=click.IntRange(1), help="This version alone.")
 @click.pass_obj
 def unload(asked: Asked, name: str, version: int | None) -> None:
-    """Unload a model, once the requests that it has are answered."""
+    """Unload a model, once the requests that it has are done."""
     from inferd.protocol import inference
 
     request = inference.RepositoryModelUnloadRequest(model_name=name)

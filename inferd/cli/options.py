@@ -111,7 +111,7 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _joined(values: tuple[str, ...]) -> str | None:
-    """Of a flag that may be repeated; None: it is not given."""
+    """The values of a flag that may be repeated, as one text; None: it is not given."""
     return ",".join(values) if values else None
 
 

@@ -27,9 +27,10 @@ EDGE = 4  # rows, or values along an axis, that are shown of both ends of one th
 
 
 def as_text(outputs: Mapping[str, Array], datatypes: Mapping[str, str], classes: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Name, datatype and shape of each output, then its values, abbreviated in the middle when they are many. The best k of a model
-    that ranks, with their labels, are a table with bars; so are the best of an output whose classes are known. classes: their names by
-    the output's."""
+    """Name, datatype and shape of each output, then its values, abbreviated in the middle when they are many.
+
+    A ranked output with labels is shown as a table with bars. An output with known classes is shown so, too, with its best ones.
+    classes: names of classes by the output's name."""
     lines = []
     shown_with_another: set[str] = set()
     for name, array in outputs.items():
@@ -65,7 +66,7 @@ def _best(name: str, scores: Array, classes: Array) -> list[str]:
 
 
 def _ranking(name: str, scores: Array, labels: Array, first: int = 0) -> list[str]:
-    """The rows of a top-k, of which the first has this number: place, label, score, and a bar as long as the score is beside the best."""
+    """The rows of a top-k, numbered from `first`: place, label, score, and a bar that shows the score relative to the best."""
     width = min(max((len(str(label)) for label in labels.reshape(-1)), default=0), MOST_LABEL)
     lines = []
     for row, (row_scores, row_labels) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True), first):
@@ -78,8 +79,10 @@ def _ranking(name: str, scores: Array, labels: Array, first: int = 0) -> list[st
 
 
 def as_json(model: str, version: str, outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> str:
-    """One object with every value, on one line. NaN and infinities are strings, as protobuf's JSON has them; bytes that are no UTF-8 are
-    base64; what is not to be seen is escaped, for a terminal may obey it."""
+    """One object with every value, on one line.
+
+    NaN and infinities are strings, as in protobuf's JSON. Bytes that are no UTF-8 are base64. Control characters are escaped, for a
+    terminal may obey them."""
     tensors = [
         {
             "name": name,

@@ -27,7 +27,7 @@ FLAGS = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "token_file"
 
 
 def reach_of(given: Mapping[str, Any]) -> Reach:
-    """What the flags say. --token-file is not every command's."""
+    """The Reach that the flags describe. Not every command has --token-file."""
     tls, ca, certificate, key, server_name = (given[name] for name in FLAGS[:-1])
     if key is not None:
         require_secret(key, "--tls-key")

@@ -113,8 +113,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def rollout() -> None:
     """Change the version of a model by evidence, while the server serves.
 
-    TARGET is an address for gRPC, such as host:port, or a URL such as http://host:port. The server keeps two versions, and compares
-    them on its requests.
+    TARGET is host:port for gRPC, or a URL such as http://host:port. The server keeps two versions, and compares them on its requests.
 
     \b
     inferd rollout shadow localhost:8001 digits 2 --sample 10%
@@ -132,7 +131,7 @@ def rollout() -> None:
 @click.option("--sample", default="100%", metavar="SHARE", callback=_sample, help="Requests that the candidate answers, too. [100%]")
 @GUARD
 def shadow(asked: Asked, model: str, version: int | None, sample: float, guards: dict[str, float]) -> None:
-    """Have VERSION answer requests beside the stable version. Its responses are compared, and never sent.
+    """Have VERSION run requests beside the stable version. Its responses are compared, and never sent.
 
     VERSION: by default the newest one that is not the stable one.
     """
@@ -256,7 +255,7 @@ def title(each: Any) -> str:
 
 
 def counts(each: Any) -> str:
-    """Those that are 0 are left out, but for some."""
+    """The rollout's counts, without those that are 0 and not in ALWAYS."""
     return "  ".join(f"{name} {count}" for name, count in sorted(each.counts.items()) if count or name in ALWAYS)
 
 
@@ -289,7 +288,7 @@ def rows(each: Any) -> list[tuple[str, ...]]:
 
 
 def conclusion(each: Any) -> str:
-    """What a shadow has shown so far; '' of all else."""
+    """The result of a running shadow so far; '' for any other rollout."""
     from inferd.protocol import options
 
     if each.kind != options.SHADOW or each.state != options.RUNNING:

@@ -68,7 +68,7 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
 
 
 class Screen:
-    """What a person sees of a start on a terminal."""
+    """The lines of a start on a terminal."""
 
     def __init__(self, settings: Settings, *, colours: bool) -> None:
         self._settings = settings
@@ -78,7 +78,7 @@ class Screen:
         click.echo(start_screen.loading(self._settings), color=self._colours)
 
     def text(self, addresses: dict[str, object], models: Sequence[ModelSummary]) -> str:
-        """Of a server that is ready."""
+        """The text for a server that is ready."""
         text = start_screen.started(addresses, models, self._settings)
         return text if self._colours else click.unstyle(text)
 

@@ -113,8 +113,8 @@ def tune(**given: Any) -> int:
     """Find the settings that serve a model best on this machine.
 
     PATH is an ONNX file, a model's folder or a repository; MODEL names one of several. `inferd serve` is started again and again with
-    other instances, threads, batch sizes and execution providers, and loaded. The best takes turns with the model as it is now; only
-    where it is faster beyond noise, a configuration is written, with the evidence in it.
+    other instances, threads, batch sizes and execution providers, and loaded. Then the best settings take turns with the model's present
+    ones. If they are faster beyond noise, a configuration is written, with the evidence in it.
 
     \b
     inferd tune models resnet50
@@ -225,7 +225,7 @@ def target_of(given: dict[str, Any]) -> Target:
 
 
 def space_of(given: dict[str, Any], default: Settings, target: Target, seen: Seen) -> Space:
-    """What the flags say; else powers of two around the default. Larger batches than all requests in flight make are never full."""
+    """The settings to try: those of the flags, else powers of two around the default. No batch is larger than all rows in flight."""
     from inferd.bench.climb import Space
     from inferd.engine.backend import available_providers
     from inferd.engine.planner import Host
@@ -259,7 +259,7 @@ def powers(most: int, also: int) -> list[int]:
 
 
 class Seen:
-    """What the first server said: rows of a request, how unequal requests are, and what a user should know of the inputs."""
+    """Facts that the first server told: rows of a request, how unequal requests are, and notices about the inputs."""
 
     def __init__(self) -> None:
         self.rows = 1.0

@@ -1,4 +1,4 @@
-"""What was typed, for a report that says how it was made. Secrets are no part of it."""
+"""The command line, without secrets, for a report that says how it was made."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def hidden(pair: str) -> str:
 
 
 def typed_here() -> str:
-    """Of the command that runs, which keeps it as its context's object."""
+    """The command line of the command that runs, which keeps it as its context's object."""
     return str(click.get_current_context().obj or "")

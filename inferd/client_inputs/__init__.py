@@ -1,2 +1,2 @@
-"""Asking a model, for whoever does it from a command line: arrays out of files and words (arrays, inputs, raw, tables), and a server or
-an engine in this process as one thing that responses (targets). Never in here: flags, what is shown, measuring."""
+"""Calling a model from a command line. arrays, inputs, raw and tables make arrays of files and words. targets is one interface to a server
+and to an engine in this process. Never in here: flags, output, measuring."""

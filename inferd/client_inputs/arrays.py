@@ -1,4 +1,4 @@
-"""Reads .npy and .npz files within a limit: what is in a file is known from its headers, and rejected, before any of it is unpacked.
+"""Reads .npy and .npz files within a limit: a file that is too large is rejected by its headers, before any of it is unpacked.
 
 A packed file may hold a thousand times its own size, and a header may say anything. Never in here: Python objects (pickle), what an
 array is for.
@@ -33,12 +33,12 @@ HEADER_BYTES = 12 + 10_000  # magic, version and length, and what numpy takes fo
 TEXT_BYTES = 64  # what each text takes besides its own bytes, as an object
 
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-# What reading an archive raises where it is damaged, encrypted or too new.
+# Errors of an archive that is damaged, encrypted or too new.
 DAMAGES = (BadZipFile, EOFError, KeyError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError, zlib.error)
 
 
 class Header(NamedTuple):
-    """What a .npy file says of its values. at: where they begin."""
+    """The header of a .npy file. at: where the values begin."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -51,7 +51,7 @@ class Header(NamedTuple):
 
     @property
     def held_bytes(self) -> int:
-        """What reading it may take; an empty axis counts as 1, for the others may be anything."""
+        """Bytes of memory that reading it may take. An empty axis counts as 1, since the sizes beside it may be anything."""
         each = self.dtype.itemsize + (TEXT_BYTES if self.dtype.kind in "SUV" else 0)
         return math.prod(max(size, 1) for size in self.shape) * each
 

@@ -50,7 +50,7 @@ WRONG_NAME = (62, 64)  # OpenSSL's codes: the certificate is another host's, or 
 
 
 class Spoken(NamedTuple):
-    """What is spoken on a connection."""
+    """The protocols of a connection."""
 
     version: str  # of TLS
     cipher: str
@@ -74,22 +74,22 @@ def connected(address: Address, timeout_s: float) -> socket.socket:
 
 
 def protocol_of(address: Address) -> str:
-    """What is spoken there by TLS."""
+    """The protocol to offer there by ALPN."""
     return HTTP1 if address.http else HTTP2
 
 
 def name_of(address: Address, reach: Reach) -> str:
-    """Whom the server's certificate has to be for."""
+    """The name that the server's certificate must have."""
     return reach.server_name or address.host or "localhost"  # of a Unix socket as gRPC has it
 
 
 def context_of(reach: Reach, protocol: str = HTTP2) -> ssl.SSLContext:
-    """What ssl is to do, as gRPC does it. protocol: what is spoken by TLS. ConfigError for files that are none; those that the SDK
-    rejects it has rejected before."""
+    """A context for ssl with gRPC's rules. protocol: the one to offer by ALPN. ConfigError for a file that ssl cannot use; the SDK has
+    rejected some before."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # TLS 1.2 at least; the certificate and its name are checked
     made.set_alpn_protocols([protocol])
     made.options |= ssl.OP_NO_RENEGOTIATION
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever is named is trusted, and be it no root
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a certificate that the user names is trusted, even if it is no root
     try:
         if trusted := reach.ca or _roots():
             made.load_verify_locations(trusted)
@@ -160,8 +160,8 @@ class Handshake:
         return self
 
     def greet(self, timeout_s: float) -> None:
-        """Says what a client says first, and waits for the first word of the server: by TLS 1.3 that is where it says that it does not
-        take the client's certificate. OSError: it says nothing any more. One that is silent for so long is none of that."""
+        """Sends the client's first bytes and waits for the server's. By TLS 1.3 a server rejects the client's certificate only then.
+        OSError: the server closed the connection. A server that stays silent is no error."""
         until_s = time.monotonic() + timeout_s
         self.session.write(GREETING)
         while True:
@@ -205,7 +205,7 @@ class Handshake:
         return True
 
     def _receive(self) -> bool:
-        """What has come; False: nothing."""
+        """Takes the bytes that have come. Returns False if there are none."""
         try:
             content = self._socket.recv(READ_NBYTES)
         except BlockingIOError:
@@ -217,7 +217,7 @@ class Handshake:
 
 
 def said(error: OSError) -> str:
-    """What went wrong, in the words of whoever knows it best."""
+    """The error's own text, from the layer that knows most about it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message.rstrip(".")
     if isinstance(error, ssl.SSLError) and (reason := getattr(error, "reason", None)):  # ssl's own errors have one, or None
@@ -226,7 +226,8 @@ def said(error: OSError) -> str:
 
 
 def spoken(address: Address, reach: Reach, context: ssl.SSLContext) -> Spoken:
-    """What a connection by TLS speaks there. InferdError: there is none, why, and what to do. HTTP/1.1 greets nobody."""
+    """The protocols of a TLS connection to that address. Raises InferdError, which says why there is none and what to do. HTTP/1.1 has no
+    greeting."""
     try:
         made = connected(address, WAIT_S)
     except OSError as error:
@@ -294,7 +295,7 @@ def _cure(reach: Reach) -> str:
 
 
 def _speaks_plaintext(address: Address) -> bool:
-    """Whether it answers a client that greets it in plaintext with SETTINGS, as every HTTP/2 server does."""
+    """Whether it sends SETTINGS to a client that greets it in plaintext, as every HTTP/2 server does."""
     head = b""
     with suppress(OSError), connected(address, GREETED_S) as made:
         made.sendall(GREETING)

@@ -1,4 +1,4 @@
-"""Reads a file that a user names, whole and once, up to a limit: a device without an end, or the wrong file, must not take the machine.
+"""Reads a file that a user names, whole and once. A limit holds: an endless device or a wrong file must not take all memory.
 
 A pipe is read to its end. Never in here: what a file means.
 """

@@ -1,7 +1,7 @@
 """From what stands on the command line to named arrays: .npy, .npz, JSON, literals and random numbers.
 
-Nothing is guessed silently: an array of another datatype than the model's is converted where no value changes (or with --cast), and what
-was added or chosen for the user (a batch axis, a size) is returned as a notice.
+An array of another datatype than the model's is converted where no value changes, or with --cast. Each batch axis or size that is added
+for the user is returned as a notice: nothing is guessed silently.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _random(generator: np.random.Generator, datatype: str, shape: tuple[int, ...
 
 
 def suit(given: Mapping[str, Array | Literal], specs: Sequence[Spec], *, cast: bool = False) -> tuple[dict[str, Array], list[str]]:
-    """What was given as arrays of the model's datatypes, with the batch axis where it was left out; and notices of what was done."""
+    """The given values as arrays of the model's datatypes, with the batch axis where it was left out; and a notice of each change."""
     known = {spec.name: spec for spec in specs}
     unknown = [name for name in given if name not in known]
     if unknown:

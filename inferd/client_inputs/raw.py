@@ -40,7 +40,7 @@ def read(
     csv: str | None = None,
     csv_option: str = "--csv",
 ) -> dict[str, list[Any]]:
-    """What stands on the command line, by the input that it is for, a value a row: bytes, or numbers of a column.
+    """Values of the command line by the input that they are for. One value is a row: bytes, or a number of a column.
 
     images, clips: [NAME=]FILE. texts: [NAME=]TEXT, or [NAME=]@FILE with a text a line; @@ begins a text with @. csv: a file, see
     `from_csv`. NAME may be left out where one input only takes bytes. Raises ConfigError.
@@ -111,8 +111,8 @@ def _is_file_of_texts(text: str) -> bool:
 
 
 def _target(option: str, argument: str, specs: Sequence[Spec]) -> tuple[str, str]:
-    """The input that `argument` is for, and what is left of it. An input's name and "=" in front choose; else there must be one only.
-    What looks like a name, and is none of an input that takes bytes, is rejected."""
+    """The input that `argument` is for, and the rest of it. A name and "=" in front choose the input; without them there must be only one.
+    A word that looks like a name, but is no input that takes bytes, is rejected."""
     takers = [spec.name for spec in specs if spec.datatype == "BYTES"]
     head, equals, rest = argument.partition("=")
     if equals and head in takers:

@@ -1,4 +1,4 @@
-"""What it takes to be let in by a server: TLS, and a token. Files are named by their paths; the words are the SDK's.
+"""TLS and the token that a server may demand. Files are named by their paths; the words are the SDK's.
 
 Never in here: flags (cli.reaching), gRPC.
 """
@@ -69,7 +69,7 @@ PLAINTEXT = Reach()
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What the SDK says of files and tokens, as a ConfigError that speaks of flags."""
+    """Turns the SDK's errors about files and tokens into a ConfigError that names flags."""
     try:
         yield
     except OSError as error:

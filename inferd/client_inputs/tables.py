@@ -1,8 +1,7 @@
-"""A CSV file with a header as records in the form that a model takes: JSON, lines of CSV or Arrow, or a tensor a column.
+"""A CSV file with a header as a model's records: JSON, lines of CSV or Arrow, or a tensor a column.
 
-A cell is what its column is declared to be, and read as the server reads CSV itself (pipeline/columns.py), so that the same file means the
-same to every model. A cell of no declared column stays the text that it is. What cannot be read is rejected by line and column, never
-guessed.
+A cell is read by its column's declared type and the server's own rules for CSV (pipeline/columns.py). A file so means the same to every
+model. A cell of an undeclared column stays text. A cell that cannot be read is rejected by line and column, never guessed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ EXACT = 2.0**53  # below it a float has every whole number; this one may have be
 
 
 class Table(NamedTuple):
-    """What stands in the file. where: what messages begin with. lines: the number of each in the file, and its cells."""
+    """A file's content. where: what messages begin with. lines: the number of each in the file, and its cells."""
 
     where: str
     header: list[str]
@@ -54,7 +53,7 @@ def from_csv(option: str, source: str, description: Description) -> dict[str, li
 
 
 def _reject_wrong_names(table: Table, names: Sequence[str], may_be_absent: Container[str] = ()) -> None:
-    """Of a file that lacks a column. names: of the model's columns."""
+    """Rejects a file that lacks a column. names: of the model's columns."""
     others = [found for found in table.header if found not in names]
     for name in names:
         if name in table.header:
@@ -199,7 +198,7 @@ def _column(table: Table, written: Any) -> Column:
 
 
 def _value(table: Table, line: int, column: Column, cell: str) -> Any:
-    """What the cell stands for; None where it says that there is nothing."""
+    """The cell's value; None where it says that there is none."""
     try:
         return column.parse(cell)
     except Rejected as error:

@@ -33,7 +33,7 @@ class Description(NamedTuple):
 
     @property
     def most_rows(self) -> int:
-        """Of one request; 0: not known, or the model has no batch axis."""
+        """Largest batch of one request; 0: not known, or the model has no batch axis."""
         return 0 if self.config is None else int(self.config.max_batch_size)
 
     def columns(self) -> list[Any]:
@@ -59,7 +59,7 @@ class Description(NamedTuple):
         return {name: classes for name, classes in told.items() if classes}  # none by a client package that does not know of them
 
     def _entries(self) -> list[tuple[Any, Any]]:
-        """What the configuration says of inputs: each entry and its first step."""
+        """The configuration's entries of inputs, each with its first step."""
         return [] if self.config is None else [(entry, entry.steps[0]) for entry in self.config.inferd.preprocess]
 
 
@@ -69,7 +69,7 @@ def _in_tensors(step: Any) -> bool:
 
 
 class Response(NamedTuple):
-    """What came back: the version that ran, and arrays by output name."""
+    """A response: the version that ran, and arrays by output name."""
 
     version: str
     outputs: dict[str, Array]

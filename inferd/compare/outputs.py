@@ -58,8 +58,8 @@ class Rule(msgspec.Struct, frozen=True):
     """How one output is compared. None: by its datatype. decide: AUTO, ARGMAX, RANKED, NONE, or a threshold. of: the output that counts
     the decision of which this one speaks, too; '': this one does.
 
-    AUTO takes whole numbers and text as labels. Of other values it takes argmax where the last axis has several. Else the threshold is
-    0.5, which counts only as long as all values lie from 0 to 1."""
+    AUTO takes whole numbers and text as labels. For other values the decision is argmax if the last axis has several. Else the threshold
+    is 0.5, which counts only as long as all values lie from 0 to 1."""
 
     absolute: float | None = None
     relative: float | None = None

@@ -236,16 +236,16 @@ class Excess(msgspec.Struct):
 
           s = h (r1 - r0 - limit), h = n1 n0 / (n1 + n0), at most BLOCK_REQUESTS
 
-    - groups of keys (GROUPS, by the key's hash). A key stays in its arm, and what it is like never averages out. The parts that a group
-      has in all s are added up, less what its shares of both arms make likely at one rate for all. q is the sum of their squares.
+    - groups of keys (GROUPS, by the key's hash). A key stays in its arm, so its peculiarities never average out. The parts that a group
+      has in all s are added up, less the part expected from its shares of both arms at one rate. q is the sum of their squares.
 
-    The evidence against an excess of at most `limit` is a weighted mean, over stakes l, of a gambler's capital who bets l on each block
+    The evidence against an excess of at most `limit` is a gambler's capital, as a weighted mean over the stake l on each block:
 
         exp(sum of growth(l s) - l^2 q / 2), growth(y) = log(1 + y) for y from -1/2 to 1/2
 
     Between these the capital is a supermartingale whatever happens inside a block (Waudby-Smith, Ramdas 2024). Beyond them growth keeps
-    exp(growth(y)) + exp(growth(-y)) <= 2: a fault that fills a block may hit either arm as likely (as de la Pena 1999). No block more
-    than doubles the capital, and q bounds what few keys can do: some 8 blocks, and 12 keys, are the least that roll back.
+    exp(growth(y)) + exp(growth(-y)) <= 2: a fault that fills a block may hit either arm as likely (as de la Pena 1999). A block
+    doubles the capital at most, and q bounds what few keys can do. At least some 8 blocks and 12 keys are needed to roll back.
     """
 
     limit: float
@@ -270,7 +270,7 @@ class Excess(msgspec.Struct):
         _check("limit, open_s", [self.limit, self.open_s], (2,))
 
     def add(self, candidate: Tally, stable: Tally, seconds: float) -> None:
-        """Takes requests that were answered since the last call, `seconds` ago."""
+        """Takes requests that ended since the last call, `seconds` ago."""
         rows = [*candidate, *stable]
         totals = [int(row.sum()) for row in rows]
         self.candidate_count += totals[0]

@@ -33,9 +33,12 @@ def about(
     unset: str = "",
     common: bool = False,
 ) -> msgspec.Meta:
-    """One field's row: its group in help and docs, the sentence that help shows, what the docs say below their table, its limits, words
-    that stand for a number, what a list holds, whether a text is the path of a file, what None stands for where it is not just none,
-    whether most people want to know it (`inferd serve --help`)."""
+    """One field's row in the table of settings.
+
+    group: its heading in help and docs. summary: the sentence that help shows. details: what the docs add below their table. ge, le: limits
+    of a number. words: texts that stand for a number. items: what a list holds. file: a text is the path of a file. unset: what None
+    stands for, if not for nothing. common: `inferd serve --help` shows it.
+    """
     extra = {"group": group, "details": details, "words": dict(words or {}), "items": items, "file": file, "unset": unset, "common": common}
     return msgspec.Meta(ge=ge, le=le, description=summary, extra=extra)
 
@@ -143,8 +146,8 @@ def parse(field: Field, text: str) -> object:
 def spell(field: Field, value: object) -> str:
     """A value as one would write it: 67108864 -> 64MiB, 30 -> 30s, -1 -> off; nothing for None.
 
-    `parse` reads it back, but for a list with a comma in an item or blanks around one, which only a list can say, and for the secrets of
-    a URL, which are not shown.
+    `parse` reads it back, with two exceptions. An item of a list may have a comma in it or blanks around it, which only a TOML list can
+    say. The secrets of a URL are not shown.
     """
     if value is None:
         return ""

@@ -22,7 +22,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so. None: no file.
     """
 
-    # What to serve
+    # Models
     models: Annotated[
         tuple[str, ...],
         about(
@@ -259,7 +259,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = True
 
-    # Where to listen
+    # Addresses
     host: Annotated[
         str,
         about(
@@ -404,7 +404,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "processes",
             "Compression of responses.",
             "It is for responses from 1KiB on, and for clients that take it; with grpcio for all responses and clients. It costs CPU time, "
-            "most where there is little to save. Compressed requests are always taken.",
+            "most where there is little to save. Compressed requests are always accepted.",
         ),
     ] = "none"
 
@@ -457,7 +457,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = 120
     keepalive_timeout_s: Annotated[
-        int, about("connections", "The server closes a connection whose client leaves that PING unanswered this long.", ge=1, le=86_400)
+        int, about("connections", "Longest wait for the reply to that PING; then the server closes the connection.", ge=1, le=86_400)
     ] = 20
     max_connection_idle_s: Annotated[
         int,
@@ -497,8 +497,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "memory",
             "Memory of all messages together.",
             "It holds requests that come or wait, responses until they are sent, and the metadata of other methods than ModelInfer; with "
-            "grpcio requests alone. Beyond it the server rejects requests until some are answered. auto: a fifth of the memory limit, at "
-            "most 1GiB, and always room for max_message_bytes.",
+            "grpcio requests alone. Beyond it the server rejects requests until others end. auto: a fifth of the memory limit, at most "
+            "1GiB, and always room for max_message_bytes.",
             ge=0,
             le=1024 * TiB,
             words={"auto": 0},
@@ -641,7 +641,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         about(
             "operation",
             "Time between the signal to stop and the drain.",
-            "Health says NOT_SERVING meanwhile, and requests are still answered. Choose as long as load balancers take to notice.",
+            "Health says NOT_SERVING meanwhile, and requests are still served. Choose as long as load balancers take to notice.",
             ge=0,
             le=3600,
         ),

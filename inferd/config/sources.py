@@ -1,7 +1,7 @@
 """Where the values of settings come from. Precedence: flag > INFERD_<FIELD> > inferd.toml > default.
 
-An unknown key or variable is an error with a suggestion. So is an empty value, wherever it stands: a shell variable that is not set
-must not open a server that was meant to check its clients. Never in here: the environment and the disk, except as arguments say.
+An unknown key or variable is an error with a suggestion. An empty value is an error, too: an unset shell variable must not open a server
+that was meant to check its clients. Never in here: the environment and the disk, except as arguments say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How much a model differs from itself: the same rows in other batches, and once more as they were.
 
-A row's values depend on what it is batched with: other kernels, another order of sums. What OLD does to itself so is no difference of
-NEW. Never in here: what is done with the floor (run.py raises the tolerances to it).
+A row's values depend on what it is batched with: other kernels, another order of sums. Such differences of OLD from itself say nothing
+about NEW. Never in here: the use of this noise floor (run.py raises the tolerances to it).
 """
 
 from __future__ import annotations

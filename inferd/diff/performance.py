@@ -3,8 +3,8 @@
 Latency, throughput and CPU are measured by turns (A B B A), load time and memory in processes of their own. A round is two short turns of
 each side with the same requests, so other work of the machine disturbs both. A round counts by its ratio NEW / OLD alone.
 
-The interval of the ratios is Wilcoxon's: the middle of all pairwise means, and the pairs around it that signed ranks allow (Hodges and
-Lehmann 1963). One disturbed round moves it little. There are looks after 12, 24, 48 ... rounds, until the answer is clear or the time is
+The interval of the ratios is Wilcoxon's: the median of all pairwise means, and those around it that signed ranks allow (Hodges, Lehmann
+1963). One disturbed round moves it little. There are looks after 12, 24, 48 ... rounds, until the result is clear or the time is
 over.
 
 - Worse and better need a change beyond the threshold. Their interval, at the level of all looks and figures together (Bonferroni), must
@@ -53,7 +53,7 @@ COPIES = 2  # of each model, beside the first,
 MOST_COPIED_NBYTES = 256 << 20  # where its files are no larger
 ONE, MANY = "one request at a time", "8 requests in flight"
 LOADING = "loading"
-# What a change of a figure without an interval must reach to be worse: as a share, and in its unit.
+# A figure without an interval is worse from this change on: as a share, and in its unit.
 MARGINS = {"load time": (0.5, 200e3), "memory": (0.25, 16.0)}
 Ratios = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -97,7 +97,7 @@ class Rounds:
         self.turns: list[tuple[list[Turn], list[Turn]]] = []
 
     def values(self, figure: Callable[[list[Turn]], float]) -> Ratios:
-        """Of each round and side."""
+        """The figure of each round and side."""
         return np.array([[figure(side) for side in pair] for pair in self.turns], np.float64)
 
 
@@ -126,7 +126,7 @@ def measure(
     seconds: float = 30.0,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """requests: those that both answer. seconds: at most, for latency and for throughput together."""
+    """requests: those that succeed on both sides. seconds: at most, for latency and for throughput together."""
     made = Comparison(old.name, new.name, threshold, CONFIDENCE)
     inputs = [request.inputs for request in requests]
     with ExitStack() as stack:

@@ -24,7 +24,7 @@ class Word(Enum):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """checks: each question that was asked, its word, and its answer in words."""
+    """checks: of each check its name, its word, and its result in words."""
 
     word: Word
     sentence: str
@@ -32,8 +32,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The most that NEW may differ by. Shares of requests; slower: a share of OLD's p50; worse: the loss, as a share of the rows whose
-    truth is known, that these rows have to rule out."""
+    """The most that NEW may differ by.
+
+    max_changed, max_flips: shares of requests. max_slower: a share of OLD's p50. max_worse: a share of the rows with known truth. These
+    rows must rule out a larger loss.
+    """
 
     max_changed: float = 0.0
     max_flips: float = 0.0
@@ -47,7 +50,7 @@ class Failures(msgspec.Struct):
     only_old: int = 0
     only_new: int = 0
     both: int = 0
-    first: str = ""  # what NEW said, or else OLD
+    first: str = ""  # the first error of NEW, or else of OLD
 
 
 class Worst(msgspec.Struct):
@@ -61,7 +64,7 @@ class Worst(msgspec.Struct):
 
 
 class Distribution(msgspec.Struct):
-    """Of one output: the largest difference of each request, as quantiles; and which decision became which how often."""
+    """The largest difference of each request in one output, as quantiles; and how often which decision became which."""
 
     quantiles: list[tuple[float, float]] = []
     transitions: list[tuple[str, str, int]] = []

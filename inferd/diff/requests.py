@@ -117,7 +117,7 @@ def recorded_requests(
 
 
 def sources(files: Sequence[Path], description: Description) -> Iterator[tuple[str, Mapping[str, Array | Literal]]]:
-    """What each file, or line of one, gives: inputs by name."""
+    """Inputs by name of each file, or of each line of a file, with the name to show for them."""
     specs = description.inputs
     arrays = {file.stem: file for file in files if file.suffix.lower() == ".npy"}
     if len(specs) > 1 and arrays:

@@ -121,7 +121,7 @@ def ask(source: Source, requests: Sequence[Request]) -> tuple[list[Outputs | Non
 
 
 class Found:
-    """What differs, request by request."""
+    """Collects differences, request by request."""
 
     def __init__(self, rules: Mapping[str, Rule], old: Source, worst: int) -> None:
         self.rules, self.datatypes, self.batched, self.most = rules, old.datatypes, old.is_batched, worst
@@ -196,7 +196,7 @@ def held_against(
     names = dict(enumerate(old.description.classes().get(output, ())))
     for one, other in zip(before, after, strict=True):
         both = [decisions_of(each[output], rule, word) if each and output in each else [] for each in (one, other)]
-        count = max(map(len, both)) or 1  # a request that neither answers is one row
+        count = max(map(len, both)) or 1  # a request that fails on both sides is one row
         for own, a, b in zip(right[at : at + count], *both, strict=False):
             is_right = tuple(own in (each, names.get(int(each), each) if each.isdecimal() else each) for each in (a, b))
             found.both += is_right == (True, True)

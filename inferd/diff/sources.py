@@ -36,7 +36,7 @@ HINT = "expected a model file, REPO/MODEL/VERSION, or a server as HOST:PORT/MODE
 
 
 class Where(NamedTuple):
-    """What stands on the command line. model None: the only one. version empty: the newest."""
+    """OLD or NEW as the command line names it. model None: the only one. version empty: the newest."""
 
     target: str
     model: str | None = None
@@ -117,7 +117,7 @@ class Source:
 
     @property
     def nbytes(self) -> int:
-        """Of a local model's files."""
+        """Bytes of a local model's files."""
         path = Path(self.text)
         if self.where.version:
             return sum(file.stat().st_size for file in files_of(version_place(path), int(self.where.version)).values())

@@ -167,7 +167,7 @@ def characters(report: Report) -> str:
 
 
 def character(output: OutputDifference) -> str:
-    """What kind of difference an output has, as one would say it; empty: none."""
+    """The kind of an output's difference, in words; empty: none."""
     if output.mismatches or not output.changed_rows:
         return ""
     share = output.changed_rows / max(output.rows, 1)

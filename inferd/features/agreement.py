@@ -1,7 +1,7 @@
-"""Whether a converted model answers as scikit-learn does: on a sample, with each value missing, with categories never seen.
+"""Whether a converted model agrees with scikit-learn: on a sample, with each value missing, with categories never seen.
 
-Where scikit-learn rejects a record, the server must too; where it answers, with the same. What is found out by trial is what the
-configuration says: `missing` and `allowed` of each column. Never in here: files.
+Where scikit-learn rejects a record, the server must too; else the results must be the same. Trials find out `missing` and `allowed` of each
+column, which the configuration then says. Never in here: files.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How much answers may differ. share: of what a difference is relative to. spreads: by output, how far apart its values lie, [columns];
-    of others nothing is known.
+    """How much results may differ. share: the largest relative difference. spreads: how far apart an output's values lie, [columns], by
+    name.
 
-    Differences are relative to the value, to 1 at least, and to the spread at most: 64 seconds are much of times of one day, though little
-    of all seconds since 1970, and targets may be millionths. Those of probabilities, which have a size of their own, are what they are.
+    A difference is relative to the value, but to 1 at least and to the spread at most. 64 seconds are much within a day, though little of
+    all seconds since 1970, and targets may be millionths. Differences of probabilities are absolute.
     """
 
     share: float
@@ -61,11 +61,11 @@ class Tolerance:
 
     @classmethod
     def of(cls, answers: Mapping[str, Array], share: float) -> Tolerance:
-        """answers: scikit-learn's to records that are not all alike."""
+        """`answers`: scikit-learn's results for records that are not all alike."""
         return cls(share, {name: _spread(_table(values)) for name, values in answers.items() if name != "label"})
 
     def differences(self, output: str, ours: Array, theirs: Array) -> Array:
-        """Of [rows, columns], what is compared with `share`."""
+        """The relative differences, [rows, columns], to be compared with `share`."""
         size: Any = 1.0
         if output != "probabilities":
             size = np.fmin(np.fmax(np.abs(theirs), 1.0), self.spreads.get(output, math.inf))
@@ -94,7 +94,7 @@ def _spread(values: Array) -> Array:
 
 
 def scikit_learn_answers(trained: Trained, sample: Sample) -> dict[str, Array]:
-    """What the pipeline itself says, by the names of the model's outputs. Raises ValueError where it rejects the sample."""
+    """The pipeline's own results, by the names of the model's outputs. Raises ValueError where it rejects the sample."""
     frame = sample.as_input(trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -138,8 +138,9 @@ def _difference(name: str, expected: Array, got: Array, tolerance: Tolerance) ->
 
 
 def settle_columns(trained: Trained, served: Served, sample: Sample, share: float) -> tuple[Served, list[str], list[str]]:
-    """The same model with `missing` and `allowed` as the pipeline has them; the columns whose missing values it rejects, though the
-    pipeline does not; and what else had to be decided, in words. share: see Tolerance."""
+    """The same model with `missing` and `allowed` as the pipeline has them. share: see Tolerance.
+
+    Also returns the columns whose missing values it rejects, though the pipeline does not, and notices of other decisions."""
     tolerance = Tolerance.of(_unless_rejected(trained, sample) or {}, share)
     some = sample.part(range(min(TRIAL_ROWS, sample.rows)))
     by_name = dict(zip(trained.names, trained.learned, strict=True))
@@ -164,7 +165,7 @@ def settle_columns(trained: Trained, served: Served, sample: Sample, share: floa
 
 
 def _unsaid(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
-    """Of categories that are a missing value to who reads records or files of them, in words."""
+    """A notice for each column that has a category which readers of records or files take for a missing value."""
     for column in served.columns:
         categories = {value for value in by_name[column.name].categories or () if isinstance(value, str)}
         words = MISSING_WORDS.difference(column.allowed) if column.missing is not None else frozenset()
@@ -179,7 +180,7 @@ def _unsaid(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
 
 
 def _unless_rejected(trained: Trained, sample: Sample) -> dict[str, Array] | None:
-    """scikit-learn's, or None where it rejects."""
+    """scikit-learn's results, or None where it rejects the sample."""
     try:
         return scikit_learn_answers(trained, sample)
     except Exception:  # an estimator may raise anything for what it does not take
@@ -187,7 +188,7 @@ def _unless_rejected(trained: Trained, sample: Sample) -> dict[str, Array] | Non
 
 
 def agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str, Array], tolerance: Tolerance) -> bool:
-    """Whether records are answered as expected. They may be alike: how far apart answers lie, those to others say."""
+    """Whether the results for records are as expected. The records may be alike, so `tolerance` has the spreads of other records."""
     try:
         return all(difference.kept for difference in compare(expected, served.answers(records), tolerance))
     except (InvalidArgument, ConfigError):
@@ -199,7 +200,7 @@ def agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str
 def _settle_missing(
     trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: Tolerance
 ) -> Served | None:
-    """None where scikit-learn answers without the value, and the graph otherwise."""
+    """The model with `missing` set so that it agrees with scikit-learn; None where no setting does."""
     nothing = sample.holding(column.name, None if sample.columns[column.name].dtype == object else math.nan)
     expected = _unless_rejected(trained, nothing)
     if expected is None:
@@ -217,7 +218,8 @@ def _settle_missing(
 
 
 def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance: Tolerance) -> tuple[Served, list[str]]:
-    """Records that lack several values at once: where the graph answers those otherwise, no value may be missing; the columns of these."""
+    """Tries records that lack several values at once. If the graph does not agree for them, no value may be missing; returns these columns,
+    too."""
     names = [column.name for column in served.columns if column.missing is not None]
     lacking = sample.lacking(names)
     expected = _unless_rejected(trained, lacking) if len(names) > 1 else None
@@ -229,7 +231,7 @@ def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance:
 
 
 def stand_ins(column: Column, learned: Learned) -> list[str]:
-    """What may stand in for a missing value, the likeliest first."""
+    """Candidates for the value of `missing`, the likeliest first."""
     if column.datatype == "BYTES":
         known = [learned.stand_in] if isinstance(learned.stand_in, str) else []
         return list(dict.fromkeys([*known, "nan", "None", "", *MISSING_TEXTS.values()]))

@@ -1,7 +1,7 @@
-"""Attempts at a graph that responses as scikit-learn does: numbers go in as FP32, or as FP64 where FP32 does not answer so.
+"""Attempts at a graph that agrees with scikit-learn: numbers go in as FP32, or as FP64 where FP32 does not agree.
 
-What decides by thresholds is FP64 without trying: they lie halfway between values of training, so exactly on values that come later, and
-which side of them rounding puts such a value on, no sample tells. Never in here: files that are written.
+Steps that decide by thresholds are FP64 at once. A threshold lies halfway between values of training, and so exactly on some later values.
+No sample tells on which side of it rounding puts those. Never in here: files that are written.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from inferd.features.trained import Trained, as_features, last_of
 
 __all__ = ["Attempt", "attempted"]
 
-# Steps, and members of such, that give another answer on either side of a threshold.
+# Steps, and members of such, that give another result on either side of a threshold.
 _DECIDE_AT = re.compile(r"(?:DecisionTree|ExtraTree|HistGradientBoosting)(?:Classifier|Regressor)|KBinsDiscretizer|Binarizer")
 # Steps that take the nearest records of training, of which some may be equally near.
 _NEAR = re.compile(r"KNeighbors(?:Classifier|Regressor)|KNNImputer|LocalOutlierFactor")
-# Of steps that have no one right response where values are missing.
-_NEIGHBOURS = "which of records that are equally near it takes is up to rounding: use a random forest in its place"
+# Steps whose result is not determined where values are missing.
+_NEIGHBOURS = "rounding decides which of several equally near records it takes: use a random forest in its place"
 _CURES = {
-    "KNNImputer": "which of records that are equally near it takes, and how near one is to itself, is up to rounding: put SimpleImputer in "
-    "its place",
+    "KNNImputer": "rounding decides which of several equally near records it takes, and how near a record is to itself: put SimpleImputer "
+    "in its place",
     "KNeighborsClassifier": _NEIGHBOURS,
     "KNeighborsRegressor": _NEIGHBOURS,
 }
@@ -42,7 +42,7 @@ _CURES = {
 
 @dataclass(frozen=True)
 class Attempt:
-    """A conversion, and how it answers beside scikit-learn. worst: the record of the sample at which they differ most, in words.
+    """A conversion, and how its results compare with scikit-learn's. worst: the record of the sample with the largest difference, in words.
 
     unlike: the same of records that are not in the sample, and `differences_unlike` how they differ; empty where they do not.
     rejected: the columns whose missing values it rejects, and scikit-learn does not.
@@ -64,9 +64,9 @@ class Attempt:
 
 
 def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attempt:
-    """The attempt that responses most as scikit-learn does, the likeliest first. share: see Tolerance.
+    """The attempt that agrees best with scikit-learn; the likeliest one is made first. share: see Tolerance.
 
-    Raises ConfigError where none came to answers.
+    Raises ConfigError where none gives results.
     """
     attempts: list[Attempt] = []
     failed: dict[str, ConfigError] = {}
@@ -91,7 +91,7 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
     notices = list(best.notices)
     if near := next((step for step in inner_steps(known.pipeline) if _NEAR.fullmatch(type(step).__name__)), None):
         notices.append(
-            f"{type(near).__name__}: where records of training are equally near, which of them count is rounding's choice, here and in "
+            f"{type(near).__name__}: where records of training are equally near, rounding decides which of them count, here and in "
             "scikit-learn: compare on records of your own (--sample)"
         )
     sides = "rounded to FP32, one that lies at a threshold may come on the other side of it"
@@ -139,7 +139,7 @@ def _served(known: Trained, converted: Converted, columns: Sequence[Column], sam
 
 
 def _unlike(known: Trained, served: Served, sample: Sample, share: float) -> tuple[tuple[Difference, ...], str]:
-    """How records that are not in the sample are answered, and the one that differs most; nothing where none differs, or scikit-learn
+    """Differences of records that are not in the sample, and the record with the largest; nothing where none differs, or scikit-learn
     rejects them."""
     others = varied(sample, known)
     try:

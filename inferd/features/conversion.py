@@ -1,4 +1,4 @@
-"""A fitted pipeline -> ONNX, by skl2onnx. What it cannot convert is told by name, with the cure.
+"""A fitted pipeline -> ONNX, by skl2onnx. An error names the step that cannot be converted, and the cure.
 
 Numbers are FP32 in the graph, or FP64 as in scikit-learn; texts strings. Never in here: what comes before the graph.
 """
@@ -53,7 +53,7 @@ _SIMPLE = {
 
 
 class _PredictsAlone(Exception):
-    """Of a step that is converted as what it predicts, and stands in front of others, which take what it transforms."""
+    """A step before others has a graph for its predictions, but none for its transformed values, which the others take."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _inputs(trained: Trained, floats: str) -> dict[str, str]:
         if learned.kind == "text":
             datatype = "BYTES"
         elif learned.categories and learned.kind == "whole":
-            # Of truth values none is left over that could stand for a missing one.
+            # Both truth values are taken, so none could stand for a missing one.
             may_lack = learned.stand_in is not None or any(value is None or value != value for value in learned.categories)
             datatype = floats if may_lack or all(isinstance(value, bool) for value in learned.categories) else "INT64"
         found[trained.names[place]] = datatype
@@ -163,13 +163,13 @@ def _inputs(trained: Trained, floats: str) -> dict[str, str]:
 
 
 def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, settled: bool = True) -> Converted:
-    """What onnxruntime loads. settled: with outputs that are put right. Raises whatever it, or skl2onnx, meets."""
+    """A model that onnxruntime has loaded. settled: with outputs that are put right. Raises any error of onnxruntime and skl2onnx."""
     model = _graph(pipeline, inputs, trained)
     if trained.role == "transformer" and len(model.graph.output) > 1:
-        raise _PredictsAlone("of what it predicts there is a graph, of what it transforms there is none")
+        raise _PredictsAlone("its predictions have a graph, its transformed values have none")
     if settled and trained.role == "classifier" and (threshold := threshold_of(last_of(trained.pipeline))):
         _decide(model.graph, threshold, trained.classes)
-    # What scikit-learn has no response of could not be compared.
+    # An output for which scikit-learn has no counterpart could not be compared.
     del model.graph.output[len(trained.answers) :]
     if settled:
         _settle_outputs(model.graph, inputs)
@@ -238,7 +238,7 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
     def fails(part: Any) -> bool:
         nonlocal error
         try:
-            # What a step in front gives must be what it says, for the next step relies on it.
+            # A step in front must give exactly the outputs that it declares, for the next step relies on them.
             is_last = last_of(part) is last_of(pipeline)
             _converted(part, inputs, trained if is_last else as_features(trained, part), settled=is_last)
         except Exception as found:  # skl2onnx raises whatever it meets
@@ -352,7 +352,7 @@ def _settle_label(graph: Any, trained: Trained) -> None:
 
 
 def _settle_scores(graph: Any, trained: Trained) -> None:
-    """Of two classes of these skl2onnx has the scores the other way around: the second is chosen where its own is negative."""
+    """For two classes of an SVC or NuSVC, skl2onnx negates the scores: the second class is chosen where its own score is negative."""
     if type(last_of(trained.pipeline)).__name__ in ("SVC", "NuSVC") and "scores" in trained.answers and len(trained.classes) == 2:
         _append(graph, graph.output[1].name, "Neg")
 

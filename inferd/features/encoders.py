@@ -1,5 +1,5 @@
-"""Encoders that skl2onnx lacks or gets wrong: of fractions, truth values and missing values; those that put rare categories together; and
-bins, which it has as FP32."""
+"""Encoders that skl2onnx lacks or gets wrong: for fractions, truth values and missing values, for groups of rare categories, and for
+bins."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _binned(step: Any, nodes: Nodes) -> str:
 
 
 def _is_kept(categories: Array) -> bool:
-    """Of numbers that are not all whole, or of truth values, or one of them is a missing value."""
+    """Whether categories need an encoder of ours: fractions, truth values, or a missing value among them."""
     if categories.dtype != object:
         return categories.dtype.kind == "b" or (categories.dtype.kind == "f" and not np.array_equal(categories, np.floor(categories)))
     return any(isinstance(value, bool) or value is None or value != value for value in categories)
@@ -71,9 +71,9 @@ def _groups(step: Any, place: int) -> Array | None:
 
 
 def _grouped(nodes: Nodes, hot: str, groups: Array, *, takes_unknown: bool) -> str:
-    """Of the categories that are hot, the groups; groups: of each category, the last one of those that are rare.
+    """Which groups hold the hot categories. groups: the group of each category; the last group has the rare ones.
 
-    takes_unknown: what is no category is rare, too.
+    takes_unknown: an unknown value counts as rare, too.
     """
     table = np.eye(max(groups) + 1, dtype=nodes.floats)
     found = nodes.add("MatMul", hot, table[groups])
@@ -119,7 +119,7 @@ def _place(step: Any, nodes: Nodes, column: str, place: int, is_text: bool) -> s
 
 
 def _target(step: Any, nodes: Nodes) -> str:
-    """What was learned of the target for each category, of several classes for each class; its mean for any other value."""
+    """The learned mean of the target for each category, and for each of several classes; its overall mean for any other value."""
     means = np.atleast_1d(step.target_mean_).astype(nodes.floats)
     found = []
     for place, (column, is_text) in enumerate(nodes.columns()):

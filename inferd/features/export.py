@@ -2,7 +2,7 @@
 
     load, look at it, convert and compare on a sample (attempts.py), write
 
-Nothing is written where no attempt answers as scikit-learn does, unless that is allowed.
+Nothing is written where no attempt agrees with scikit-learn, unless that is allowed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ DEFAULT_TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Exported:
-    """What came of an export. differences: of each output, on the sample and where they differ on records made beside it.
-    files: those written. columns: what clients send. notices: to be read by a person.
+    """The result of an export. differences: of each output, on the sample, and on made records where they differ there.
+    files: those written. columns: the inputs that clients send. notices: for people.
 
-    sample: the records that both were asked. worst: the one at which they differ most, in words; "" where they agree.
+    sample: the records that both got. worst: the record with the largest difference, in words; "" where they agree.
     """
 
     role: str

@@ -46,7 +46,7 @@ def _become_imputer(step: Any, fill: Callable[[Any, Nodes], str]) -> None:
 
 
 def _flags(step: Any, places: Any, nodes: Nodes) -> str:
-    """Of these columns, whether each value is missing: 1, or 0."""
+    """Whether each value of these columns is missing: 1, or 0."""
     return nodes.cast(nodes.picked(_missing(step, nodes, nodes.numbers()), places), nodes.floats)
 
 
@@ -88,8 +88,10 @@ def _with_neighbours(step: Any, nodes: Nodes) -> str:
 
 
 def _distances(step: Any, nodes: Nodes, given: str, missing: str) -> str:
-    """From each record to each of training, [rows, records], over the values that both have: in FP64, and added up in the order of
-    sklearn.metrics.pairwise.nan_euclidean_distances, so that a record of training is exactly as near to itself as there.
+    """The distance from each record to each of training, [rows, records], over the values that both have.
+
+    It is FP64, and added up in the order of sklearn.metrics.pairwise.nan_euclidean_distances: a record of training is exactly as near to
+    itself as there.
     """
     lacks, zero = step._mask_fit_X.T.astype(np.float64), np.zeros(1)
     table = np.where(step._mask_fit_X, 0.0, step._fit_X).astype(np.float64)
@@ -107,7 +109,9 @@ def _distances(step: Any, nodes: Nodes, given: str, missing: str) -> str:
 
 
 def _mean_of_neighbours(step: Any, nodes: Nodes, apart: str, values: Array) -> str:
-    """Of one column, whose `values` lie so far apart from each record; the mean of all where a record has nothing in common with any."""
+    """The mean of a column's `values` at the nearest records; of all its values where a record has nothing in common with any.
+
+    apart: the distances of each record from those of training."""
     count = np.array([min(step.n_neighbors, len(values))])
     near, places = nodes.add_several("TopK", apart, count, outputs=2, axis=1, largest=0)
     weights = nodes.cast(nodes.add("Less", near, np.full(1, _FAR)), np.float64)

@@ -1,7 +1,7 @@
-"""What the steps of a fitted pipeline learned of its columns: their types and categories, where their numbers lie, where trees split them.
+"""Facts that a fitted pipeline's steps learned of its columns: types, categories, where numbers lie, and where trees split them.
 
-A step sees columns as the steps before it left them. What it says is brought back to what clients send, by undoing those steps; of columns
-that were mixed, by a PCA say, nothing is learned. Never in here: records, ONNX.
+A step sees columns as the steps before it left them. Its facts are turned into facts about clients' values by undoing those steps. Mixed
+columns, such as those of a PCA, give no facts. Never in here: records, ONNX.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _TABLES = ("quantiles_", "_fit_X", "support_vectors_", "cluster_centers_", "thet
 
 @dataclass
 class Learned:
-    """What a pipeline knows of one column, as clients send it. kind: "number", "whole" or "text"; `source`: the steps that said so.
+    """A pipeline's knowledge of one column, as clients send it. kind: "number", "whole" or "text"; `source`: the steps that know it.
 
-    used: whether anything is done with it. middle and spread: of numbers, about the mean and the standard deviation. points: numbers
-    among which its own lie, and at which the pipeline decides: limits, quantiles, thresholds of trees. categories: every value it was
-    trained on. words: of which its texts are made. stand_in: what its imputer puts in place of a missing value.
+    used: whether anything is done with it. middle and spread: about the mean and the standard deviation of numbers. points: limits,
+    quantiles and thresholds among its numbers. categories: every value it was trained on. words: its texts are made of them.
+    stand_in: its imputer's value for a missing one.
     """
 
     kind: str = ""
@@ -54,7 +54,7 @@ class Learned:
 
     @property
     def missing_words(self) -> frozenset[str]:
-        """What says in a file of CSV that a value is missing: no category, which was a text when it was trained on."""
+        """Words that mean a missing value in a CSV file, except the column's own categories."""
         return MISSING_WORDS.difference(value for value in self.categories or () if isinstance(value, str))
 
 
@@ -89,7 +89,7 @@ def _thinned(points: Array) -> list[float]:
 
 
 def learn(pipeline: Any, count: int) -> list[Learned]:
-    """What a fitted pipeline learned of each of its `count` columns."""
+    """The knowledge of a fitted pipeline about each of its `count` columns."""
     columns = [Learned() for _ in range(count)]
     with warnings.catch_warnings():  # numbers that no column holds cannot be brought back, and numpy says so
         warnings.simplefilter("ignore")
@@ -137,7 +137,7 @@ def _walk(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
 
 
 def _walk_columns(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
-    """Of a ColumnTransformer."""
+    """Walks through a ColumnTransformer."""
     given: list[Seen | None] = [None] * max((part.stop for part in step.output_indices_.values()), default=0)
     for name, inner, _ in step.transformers_:
         made = _walk(inner, [seen[place] for place in step._transformer_to_input_indices[name]])
@@ -168,7 +168,7 @@ def inner_steps(step: Any) -> Iterator[Any]:
 
 
 def _note(step: Any, seen: Sequence[Seen | None]) -> None:
-    """What one fitted step says of each column that it sees; attributes of other lengths are about something else."""
+    """Notes a fitted step's facts about each column that it sees. Attributes of other lengths are about something else."""
     word, count = type(step).__name__, len(seen)
     of_data = getattr(step, "strategy", "") != "constant"
     stand_ins = [value.item() if isinstance(value, np.generic) else value for value in _each(step, "statistics_", count)]
@@ -225,7 +225,7 @@ def _given(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
     if type(step).__name__ in ("SimpleImputer", "KNNImputer"):
         return [*(seen[place] for place in kept_of(step)), *(None for _ in flagged_of(step))]
     if type(step).__name__ not in _ONE_TO_ONE:
-        # What was "passthrough" before fitting is a function that does nothing.
+        # A step that was "passthrough" before fitting is a function that does nothing.
         return list(seen) if getattr(step, "func", step) is None else []
     return [each and Seen(each.column, _undoing(step, place, len(seen), each.undo)) for place, each in enumerate(seen)]
 

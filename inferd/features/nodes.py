@@ -38,7 +38,7 @@ def takes_fp64(operator: Any) -> bool:
 
 
 class Nodes:
-    """What one step becomes. floats: the type that its numbers have, NumPy's."""
+    """Adds the nodes that one step becomes. floats: NumPy's type of its numbers."""
 
     def __init__(self, scope: Any, operator: Any, container: Any) -> None:
         self._scope, self._operator, self._container = scope, operator, container

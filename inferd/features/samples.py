@@ -1,7 +1,7 @@
 """Records to try a pipeline and its graph with: those of a file, or made from what the pipeline learned of its columns.
 
-A sample is one array a column: numbers, and truth values as 1 and 0, as FP64 with NaN where nothing is, or as INT64 where that holds not
-all of them; texts as objects with None. Never in here: answers.
+A sample is one array a column. Numbers, and truth values as 1 and 0, are FP64 with NaN for missing ones, or INT64 where FP64 does not hold
+all of them. Texts are objects, with None for missing ones. Never in here: results of models.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Sample:
         return replace(self, columns={**self.columns, name: column})
 
     def lacking(self, names: Sequence[str]) -> Sample:
-        """The same with about half of the values of these columns missing, the same ones each time; but for numbers that FP64 does not
-        hold, which no frame has beside missing ones."""
+        """The same with about half of the values of these columns missing, the same ones each time. INT64 columns stay whole: no frame has
+        such numbers beside missing ones."""
         random = np.random.default_rng(0)
         columns = dict(self.columns)
         for name in (name for name in names if columns[name].dtype != np.int64):
@@ -82,7 +82,7 @@ class Sample:
         return replace(self, columns=columns)
 
     def as_input(self, trained: Trained) -> Any:
-        """What the pipeline takes: a DataFrame where it was fitted on one, else an array."""
+        """The sample as the pipeline takes it: a DataFrame where it was fitted on one, else an array."""
         if not trained.named:
             arrays = list(self.columns.values())
             mixed = any(array.dtype == object for array in arrays)
@@ -118,9 +118,9 @@ class Sample:
 
 
 def read_sample(path: Path, trained: Trained) -> Sample:
-    """Of a .csv file with a header, a .npz archive of arrays by column name (or one, X), or a .parquet file. Raises ConfigError.
+    """Reads a .csv file with a header, a .npz archive of arrays by column name (or one, X), or a .parquet file. Raises ConfigError.
 
-    What no step of the pipeline says, which of its columns are texts, is taken from it.
+    The file decides which columns are texts where no step of the pipeline does.
     """
     readers = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
@@ -234,7 +234,7 @@ def _read_npz(path: Path, trained: Trained) -> dict[str, Array]:
 
 def _read_parquet(path: Path, trained: Trained) -> dict[str, Array]:
     frame = library("pandas").read_parquet(path)
-    # Of pandas' own types a missing value is neither None nor NaN.
+    # In pandas' own types a missing value is neither None nor NaN.
     own = [name for name in frame.columns if not isinstance(frame[name].dtype, np.dtype)]
     return {str(name): frame[name].to_numpy(dtype=object, na_value=None) if name in own else frame[name].to_numpy() for name in frame}
 
@@ -306,7 +306,7 @@ def _texts(values: list[str]) -> Array:
 
 
 def _are_whole(points: Array) -> bool:
-    """Whether points are whole numbers, but for what a scaler's rounding made of them."""
+    """Whether points are whole numbers, apart from a scaler's rounding."""
     return bool(np.all(np.abs(points - np.rint(points)) <= 1e-9 * np.maximum(np.abs(points), 1.0)))
 
 

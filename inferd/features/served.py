@@ -1,5 +1,4 @@
-"""The model as a server runs it, without the server: records, in the format that clients send them in, are read by the step `columns`, and
-the graph runs over what comes of them."""
+"""The model as a server runs it, without a server: the step `columns` reads records in the clients' format, and then the graph runs."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """What the configuration says of one column; see Column in steps.proto."""
+    """The configuration of one column; see Column in steps.proto."""
 
     name: str
     datatype: str = "FP32"
@@ -79,8 +78,10 @@ class Served:
         return compile_table(entry, Place("config.toml", free))
 
     def answers(self, records: Sequence[Record]) -> dict[str, Array]:
-        """The outputs for these records by name. Raises InvalidArgument where one is rejected, what onnxruntime raises where it fails, and
-        ConfigError where an output is not of the shape that the graph says, which a server holds against it, too."""
+        """The outputs for these records by name.
+
+        Raises InvalidArgument where a record is rejected, and onnxruntime's errors where it fails. Raises ConfigError where an output has
+        another shape than the graph declares, which a server checks, too."""
         found = self._run(records)
         for tensor in self._model.graph.outputs:
             if not fits(tensor.shape, found[tensor.name].shape):
@@ -89,7 +90,7 @@ class Served:
         return {self._outputs.get(name, name): array for name, array in found.items()}
 
     def shapes(self, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
-        """Of a row of each output, by its name in the graph. Raises as `answers`, whatever the graph says of shapes."""
+        """The shape of a row of each output, by its name in the graph. Raises as `answers` does, but ignores declared shapes."""
         return {name: array.shape[1:] for name, array in self._run(records).items()}
 
     def _run(self, records: Sequence[Record]) -> dict[str, Array]:
@@ -128,7 +129,7 @@ class Served:
 
 
 def _utf8(text: str) -> bytes:
-    """What is no Unicode the server is to reject."""
+    """Encodes a text. Invalid Unicode passes, for the server is to reject it."""
     return text.encode("utf-8", "surrogatepass")
 
 

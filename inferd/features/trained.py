@@ -1,4 +1,4 @@
-"""What a fitted pipeline says of itself: the names of its columns, its estimator, its classes; and the file that it is read from.
+"""A fitted pipeline's own facts: the names of its columns, its estimator, its classes; and the file that it is read from.
 
 scikit-learn keeps names (feature_names_in_) but no types: learned.py. Never in here: values of records, ONNX.
 """
@@ -40,7 +40,7 @@ class Trained:
     """A fitted pipeline. names: of the columns that it takes, in order; named: whether it takes a DataFrame of them.
 
     used: the places of those that anything is done with. picks: whether its first step picks columns by name.
-    role: "classifier", "regressor", "transformer", or "other". answers: the outputs of its model, each with the method that gives it here.
+    role: "classifier", "regressor", "transformer", or "other". `answers`: its model's outputs, each with the method that computes it here.
     """
 
     pipeline: Any
@@ -60,7 +60,7 @@ class Trained:
 
 
 def load_pipeline(path: Path) -> tuple[Any, list[str]]:
-    """What a joblib or pickle file holds, and what was said while it was read. **Runs whatever code the file says.**
+    """The object in a joblib or pickle file, and the warnings while it was read. **Runs whatever code the file says.**
 
     Raises ConfigError where it cannot be read, or is no fitted scikit-learn object.
     """
@@ -88,7 +88,7 @@ def _told(error: Exception) -> str:
 
 
 def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
-    """What is known of a fitted pipeline; features_only: of all in front of its last step. Raises ConfigError."""
+    """The facts of a fitted pipeline; features_only: of all in front of its last step. Raises ConfigError."""
     pipeline = _without_steps(unwrapped(pipeline), _does_nothing)
     if features_only:
         pipeline = features_of(pipeline)
@@ -112,7 +112,7 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
 
 
 def as_features(known: Trained, part: Any) -> Trained:
-    """What is known of the first steps of a pipeline, of which others take what they give."""
+    """The facts of the first steps of a pipeline, whose results other steps take."""
     return replace(known, pipeline=part, role="transformer", answers=_answers_of(part, "transformer"))
 
 

@@ -1,7 +1,7 @@
 """Trees and forests as scikit-learn has them: in FP64, and with the ways that missing values go.
 
-skl2onnx rounds thresholds and leaves to FP32 even where numbers go in as FP64, and has missing values go right in all trees but boosted
-histograms. Its own converters write the rest, and these attributes are put right on their way into the graph. Never in here: other steps.
+skl2onnx rounds thresholds and leaves to FP32 even where numbers go in as FP64. It sends missing values right in all trees except boosted
+histograms. These attributes are put right on their way into the graph; its own converters write the rest. Never in here: other steps.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def _convert(as_fp64: tuple[Any, ...], scope: Any, operator: Any, container: Any
 
 @contextmanager
 def _infinite_thresholds() -> Iterator[None]:
-    """skl2onnx looks for the number that stands for a threshold, and for infinity, by which a tree asks whether a value is missing, its
-    search has no end where numbers are FP64. Infinity stands for itself."""
+    """Has skl2onnx keep thresholds that are infinite, by which a tree asks whether a value is missing.
+
+    Its search for a number that stands for such a threshold never ends where numbers are FP64."""
     trees = library("skl2onnx.common.tree_ensemble")
     own = trees.sklearn_threshold
     trees.sklearn_threshold = lambda value, dtype, mode: value if math.isinf(value) else own(value, dtype, mode)
@@ -85,7 +86,7 @@ class _Container:
         self._container.add_node(op_type, inputs, outputs, **attributes)
 
     def _as_fp64(self, given: Any) -> str:
-        """What texts became is FP32, and trees of FP64 take FP64 alone."""
+        """A node that casts encoded texts, which are FP32, to FP64, for trees of FP64 take nothing else."""
         name: str = self._scope.get_unique_variable_name("as_fp64")
         self._container.add_node("Cast", given, name, to=library("onnx").TensorProto.DOUBLE)
         return name

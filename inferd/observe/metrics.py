@@ -4,9 +4,9 @@ A custom collector reads what the parts of the server and the models count anywa
 Tables (table.py) are written without prometheus_client (text_format.py), since there may be a thousand models. Never in here: counting,
 and what a part says of itself.
 
-Two families of names. `inferd_*` are ours and follow Prometheus's conventions. `nv_*` are Triton's, with its names and types exactly,
-so that dashboards, alerts and gateways made for it work: some skip a series without a type. Triton's names break the conventions:
-counters without `_total`, gauges ending in `_count`, microseconds as `_us`. `promtool check metrics` says so, and the names win.
+Two families of names. `inferd_*` are ours and follow Prometheus's conventions. `nv_*` are Triton's, with its names and types exactly, for
+dashboards, alerts and gateways made for it: some skip a series without a type. Triton's names break the conventions: counters without
+`_total`, gauges ending in `_count`, microseconds as `_us`. `promtool check metrics` complains, and Triton's names stay.
 OpenMetrics allows no counter without `_total`: there, these counters have the type unknown. docs/metrics.md lists every metric.
 """
 
@@ -41,8 +41,8 @@ __all__ = ["MergedMetrics", "Metrics"]
 
 log = logging.getLogger(__name__)
 
-# What prometheus_client writes of Triton's counters, and what stands there instead: in the text format their names had `_total`, and in
-# OpenMetrics a type that they cannot have.
+# Replacements in the lines that prometheus_client writes for Triton's counters. In the text format it adds `_total` to their names, and in
+# OpenMetrics it gives them a type that they cannot have.
 TRITON_LINES = {
     False: (re.compile(rb"^(# (?:HELP|TYPE) nv_\w+)_total ", re.MULTILINE), rb"\1 "),
     True: (re.compile(rb"^(# TYPE nv_\w+) counter$", re.MULTILINE), rb"\1 unknown"),
@@ -50,7 +50,7 @@ TRITON_LINES = {
 
 
 class Exposition(Collector):
-    """What a scraper reads. Subclasses collect() it, or a part of it as `tables`, which are written for many models."""
+    """The page that a scraper reads. Subclasses collect() it, and may give a part of it as `tables`, which suit many models."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()  # all of it
@@ -170,7 +170,7 @@ class MergedMetrics(Exposition):
 
 
 def _family(metric: Metric) -> Family:
-    """Of one that prometheus_client collects of a process."""
+    """A metric of prometheus_client as a Family. The start time of the server is that of its oldest process."""
     samples = [Sample(sample.name, dict(sample.labels), float(sample.value)) for sample in metric.samples]
     return Family(metric.name, metric.documentation, metric.type, samples, "min" if metric.name == "process_start_time_seconds" else "sum")
 

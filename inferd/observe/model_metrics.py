@@ -1,4 +1,4 @@
-"""What the metrics say of each model: tables over what the models count anyway. Never in here: counting, formats, HTTP.
+"""Metrics of each model: tables over numbers that the models count anyway. Never in here: counting, formats, HTTP.
 
 docs/metrics.md lists every metric, and says which names are Triton's.
 """

@@ -1,8 +1,8 @@
 """Metrics of several processes as those of one: what each says, added up. Never in here: how they are asked, and formats of scrapers.
 
-Counts of a process that has ended stay in the sums: a sum that fell would look like a restart of the whole server, and a rate over
-it would count everything once more. prometheus_client's own way for several processes, values in shared files, would cost each
-request a write; here a request costs nothing, and a scrape asks.
+Counts of a process that has ended stay in the sums. A sum that fell would look like a restart of the whole server, and a rate would
+count everything once more. prometheus_client's own way for several processes, values in shared files, would cost each request a write.
+Here a request costs nothing: a scrape asks the processes.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _counts(page: Page) -> Page:
 
 
 class Sums:
-    """What processes said last, and what those had counted that have ended. On any thread."""
+    """The last pages of running processes, and the counts of those that have ended. On any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,9 +1,9 @@
-"""A small HTTP server for scrapes: a WSGI app on a bounded number of threads. Never in here: what the app answers.
+"""A small HTTP server for scrapes: a WSGI app on a bounded number of threads. Never in here: the app's responses.
 
-A client can take one thread for `TIMEOUT_S` at most, however slowly it writes or reads. When all threads are taken, the oldest client
-gives way to the next one: of those whose request is not there, after `SILENT_S`, of the others after `TURN_S`. Before that the next one,
-and all behind it, wait `PLACE_S` for one to end; then it is told so. One request a connection (HTTP/1.0), as a scraper needs it every few
-seconds. Pages are made one at a time, and a few a second: Python makes them, and the event loop waits meanwhile.
+A client can hold a thread for `TIMEOUT_S` at most, however slowly it writes or reads. When all threads are taken, the oldest client
+gives way to the next: after `SILENT_S` if it has sent no request, else after `TURN_S`. Until then the next client, and all behind it, wait
+for `PLACE_S`; then it gets 503. A connection serves one request (HTTP/1.0), which is enough for a scraper. Pages are made one at a time,
+and a few a second: Python makes them, and the event loop waits meanwhile.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ __all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer", "SharedPages"]
 
 log = logging.getLogger(__name__)
 
-NAME = "inferd"  # as answers say who serves them, and no word of what it is made of
-MAX_CONNECTIONS = 8  # answered at the same time, a thread each
-TIMEOUT_S = 10.0  # for one connection from accept to close,
-TURN_S = 1.0  # of which nobody takes so much from it: many times what a scrape needs
-SILENT_S = 0.02  # for a request to come: its thread has not looked yet
-PLACE_S = 0.1  # for which who finds none waits, unseen: to tell clients so as fast as they ask would cost more than to answer them
-PAGE_S = 0.1  # between pages that are made,
-PAGES_AT_ONCE = 5  # so many aside
-ASKED = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")  # all by which pages differ
+NAME = "inferd"  # the Server header: it names no version and no library
+MAX_CONNECTIONS = 8  # served at the same time, a thread each
+TIMEOUT_S = 10.0  # for one connection from accept to close
+TURN_S = 1.0  # a client with a request keeps its thread at least this long: many times what a scrape needs
+SILENT_S = 0.02  # a client without a request keeps its thread at least this long: the thread may not have looked yet
+PLACE_S = 0.1  # wait of a client that finds no thread: an immediate 503 would let clients retry at a rate that costs more than pages
+PAGE_S = 0.1  # between two pages
+PAGES_AT_ONCE = 5  # a burst that may come without that pause
+ASKED = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")  # all that pages differ by
 POLL_S = 0.1  # how often the accepting thread looks for connections that are overdue
 PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)  # with another port the address is to be had
 BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n\r\ntoo many scrapes at once\n"
@@ -56,7 +56,7 @@ class _Connection:
 
 
 class _Exchange(WSGIRequestHandler):
-    """One connection: reads a request, writes the app's answer."""
+    """One connection: reads a request, writes the app's response."""
 
     server: ScrapeServer
     error_content_type, error_message_format = "text/plain; charset=utf-8", "%(code)d %(message)s\n"
@@ -84,8 +84,9 @@ def _named(app: WSGIApplication) -> WSGIApplication:
 
 
 class SharedPages:
-    """A WSGI app around one: its pages are made one at a time, and PAGE_S apart where they are asked for without a pause. Who asks
-    meanwhile waits for the next, which all get who asked for the same: no page is older than the asking."""
+    """A WSGI app around another. It makes pages one at a time, and at most one each PAGE_S after a burst.
+
+    Requests that come meanwhile wait, and all equal ones share the next page: no page is older than its request."""
 
     def __init__(
         self, app: WSGIApplication, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
@@ -113,7 +114,7 @@ class SharedPages:
         with self._making:
             self._wait()
             with self._lock:
-                del self._asked[asked]  # who asks from now on gets another
+                del self._asked[asked]  # a later request gets a newer page
             said: list[Any] = []
             try:
                 body = list(self._app(environ, cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))))
@@ -153,7 +154,7 @@ class ScrapeServer(WSGIServer):
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)  # a connection
         self._open: dict[socket.socket, _Connection] = {}  # the oldest first
-        self._threads = 0  # of those, and of who had to give way and has a page made all the same
+        self._threads = 0  # of those, and of clients that were cut off while their page is made
         try:
             self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             super().__init__((str(address[0]), port), _Exchange, bind_and_activate=False)
@@ -174,7 +175,7 @@ class ScrapeServer(WSGIServer):
         self._accepting.start()
 
     def close(self) -> None:
-        """Stops accepting, breaks off what is being answered, and waits for the threads."""
+        """Stops accepting, cuts off open connections, and waits for their threads."""
         if self._accepting.ident is not None:
             self.shutdown()
             self._accepting.join()
@@ -187,10 +188,10 @@ class ScrapeServer(WSGIServer):
 
     @property
     def connections(self) -> int:
-        """Connections that are being answered now."""
+        """Connections that are being served now."""
         return len(self._open)
 
-    # What socketserver calls, on the accepting thread.
+    # socketserver calls these, on the accepting thread.
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # HTTPServer's would look our own name up in DNS
@@ -227,7 +228,7 @@ class ScrapeServer(WSGIServer):
         return True
 
     def _gives_way(self) -> bool:
-        """Whether there is one that has not asked for long enough, or else has had its turn; the oldest such is broken off."""
+        """Cuts off the oldest client that has sent no request for SILENT_S, or else has had its turn. False: there is none."""
         now = time.monotonic() + self._timeout_s  # as `overdue` has it
         silent = next((client for client, one in self._open.items() if not one.asked and now >= one.overdue + SILENT_S), None)
         oldest = silent or next(iter(self._open))
@@ -241,10 +242,10 @@ class ScrapeServer(WSGIServer):
         with self._lock:
             self._break_off([client for client, connection in self._open.items() if now >= connection.overdue])
 
-    # What an exchange calls, on its thread.
+    # An exchange calls these, on its thread.
 
     def asks(self, client: socket.socket) -> bool:
-        """Its request is there. Whether it is to be answered: not where it had to give way, which looks like the request's end."""
+        """Notes that the client's request has come. False: the client was cut off, which looks like the end of its request."""
         with self._lock:
             if client not in self._open:
                 return False

@@ -48,8 +48,10 @@ def in_slices(
 
 
 def lines_of(table: Table, *, openmetrics: bool) -> Iterator[bytes]:
-    """The table's text: its head, and then the lines of one row at a time. As prometheus_client writes it, but for Triton's counters: they
-    keep their names, and have no type in OpenMetrics, where a counter's name ends in _total."""
+    """The table's text: its head, and then the lines of one row at a time.
+
+    It is as prometheus_client writes it, except Triton's counters. They keep their names, and so have no type in OpenMetrics, where a
+    counter's name ends in _total."""
     name, suffix = table.name, table.columns[0].suffix
     kind: str = table.kind
     documentation = table.documentation.replace("\\", r"\\").replace("\n", r"\n")

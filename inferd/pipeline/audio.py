@@ -39,7 +39,7 @@ Source = Callable[[Any, Check], Floats]
 
 
 class Flow(NamedTuple):
-    """What one step hands to the next."""
+    """The result of one step, which the next one takes."""
 
     kind: TensorType
     rate: int  # samples a second
@@ -120,7 +120,7 @@ def compile_audio(entry: Preprocess, place: Place) -> AudioPipeline:
 
 @contextmanager
 def _step_named(place: Place, index: int, step: Step) -> Iterator[None]:
-    """What is wrong within is the ConfigError of that step."""
+    """Turns an error of the block into that step's ConfigError."""
     word = step.WhichOneof("step") or "empty"
     try:
         yield
@@ -161,7 +161,7 @@ def _check_fit(flow: Flow, name: str, wanted: TensorType) -> None:
 
 
 def _first(step: Step) -> tuple[TensorType, Source, Flow]:
-    """What clients send, what reads one row of it, and what that gives."""
+    """The type that clients send, the function that reads one row of it, and the type of its result."""
     word = step.WhichOneof("step")
     if word == "samples":
         datatype, rate = step.samples.datatype or "FP32", _rate(step.samples)
@@ -180,7 +180,7 @@ def _first(step: Step) -> tuple[TensorType, Source, Flow]:
 
 
 def _next(step: Step, flow: Flow) -> tuple[Apply, Flow]:
-    """What a step does, and what it gives."""
+    """A step's function, and the type of its result."""
     word, kind = step.WhichOneof("step"), flow.kind
     if word == "scale":
         return numbers.scale(step.scale), flow._replace(kind=TensorType("FP32", kind.shape))
@@ -257,7 +257,7 @@ def _fitter(samples: int) -> Apply:
 
 
 def _bands(spectrum: Spectrum, flow: Flow) -> tuple[Apply, Flow]:
-    """What a spectrum does with clips that have room, and what it gives."""
+    """A spectrum's function for clips that are long enough, and the type of its result."""
     windows, (samples,) = spectrum.frames, flow.kind.shape
     frames = windows.count(samples) if samples >= 0 else -1
     if frames == 0:

@@ -1,4 +1,4 @@
-"""What an audio file is by its bytes: WAV, FLAC, OGG or MP3, or which other format; and the words for what is wrong with it.
+"""The format of an audio file by its bytes: WAV, FLAC, OGG, MP3, or one that is not taken; and texts of errors about files.
 
 Whether all of a file is there, and is what it says, is looked at before a library decodes it: audio_wav.py, audio_ogg.py, audio_mp3.py.
 FLAC tells by itself, all but how much there is (audio_flac.py). Never in here: libraries, samples.
@@ -10,7 +10,7 @@ __all__ = ["TAKEN", "Rejected", "corrupt", "cut_off", "format_of", "only_tags"]
 
 TAKEN = "expected a WAV, FLAC, OGG or MP3 file"
 
-# What files that are not taken begin with, at which place.
+# Files of other formats: at which byte they have which bytes, and the format's name.
 FOREIGN = (
     (0, b"FORM", "AIFF"),
     (0, b".snd", "AU"),

@@ -1,12 +1,12 @@
-"""Audio files: the bytes of a WAV, FLAC, OGG or MP3 file -> samples of one channel at one rate, by libsndfile and libsoxr; plain WAV
-files by numpy.
+"""Audio files: the bytes of a WAV, FLAC, OGG or MP3 file -> samples of one channel at one rate.
 
-What is broken is rejected, never shortened or mended silently: what is not whole (audio_wav.py, audio_ogg.py, audio_mp3.py), what the
-library reports, what gives another number of samples than its header says, NaN, infinity and numbers that are no sound. One thing nobody
-reports is damage in an MP3's coded spectra, which have no checksum: it is decoded to whatever it gives, and libmpg123 may say so on
-stderr, a line for such a frame.
+libsndfile decodes and libsoxr resamples; numpy reads plain WAV files.
 
-The one door to soundfile and soxr. Never in here: files of the disk, spectra, which row of which request.
+A broken file is rejected, never shortened or mended silently. It may be cut off (audio_wav.py, audio_ogg.py, audio_mp3.py), or the library
+reports an error. It may have another number of samples than its header says, or NaN, infinity and numbers that are no sound. Only damage
+in an MP3's coded spectra goes unnoticed, for they have no checksum. libmpg123 may write a line about such a frame to stderr.
+
+The one importer of soundfile and soxr. Never in here: files of the disk, spectra, rows of requests.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def checked_samples(samples: Floats) -> Floats:
 
 
 def _whole(word: str, content: memoryview, seconds: float) -> list[bytes | memoryview]:
-    """What libsndfile is to decode of a file of that format, in pieces. Raises Rejected where something is wrong that it would not say."""
+    """The pieces of a file of that format that libsndfile is to decode. Raises Rejected for faults that libsndfile does not report."""
     if word == "MP3":
         return mp3_frames(content, seconds)
     if word == "OGG":
@@ -191,8 +191,7 @@ def _mixed(samples: Floats) -> Floats:
 
 @contextmanager
 def _opened(pieces: list[bytes | memoryview]) -> Iterator[Any]:
-    """Something that libsndfile can open, of a file's pieces: a file in memory, which it reads by itself, without the GIL; else an object
-    of Python's."""
+    """An object of a file's pieces that libsndfile can open: a file in memory, which it reads without the GIL, or else a BytesIO."""
     try:
         descriptor = os.memfd_create("clip")
     except (AttributeError, OSError):  # an old system, or too many open files

@@ -1,5 +1,5 @@
-"""How many samples a FLAC file says that it has, and the same file without that: libsndfile stops where the number does, and would
-leave out the rest without a word. Never in here: libraries, samples.
+"""The number of samples in a FLAC file's header, and the same file without it: libsndfile stops at that number, and drops the rest
+silently. Never in here: libraries, samples.
 """
 
 from __future__ import annotations

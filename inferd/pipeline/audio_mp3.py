@@ -1,10 +1,10 @@
-"""MP3 files: whether one frame follows the other to the end, and what each says about itself can be.
+"""MP3 files: whether one frame follows the other to the end, and whether the header of each is possible.
 
-libsndfile takes a file that was cut off for a shorter clip, and libmpg123 decodes a frame that cannot be to silence and a line on stderr.
-How long a file is they guess from its size and its first frame, unless that is a tag which counts the others; what is longer they leave
-out, two thirds of some files. So the frames are counted here: a tag that says otherwise is rejected, and a file without one gets it.
-libmpg123 drops the decoder's delay where it finds a tag; whoever decodes a file that got one puts these samples in front again.
-Without a tag, an MP3 that was cut off just behind a frame is a shorter clip: nothing in it says otherwise. Never in here: spectra, samples.
+libsndfile takes a truncated file for a shorter clip, and libmpg123 decodes an impossible frame to silence and a line on stderr. They guess
+the length of a file from its size and its first frame, unless a tag there counts the frames. Then they drop the rest, two thirds of some
+files. So the frames are counted here. A tag with another count is rejected, and a file without a tag gets one. libmpg123 drops the
+decoder's delay after a tag: audio_file.py puts these samples in front again. An MP3 without a tag that was cut off exactly after a frame
+counts as a shorter clip, for nothing in it says otherwise. Never in here: spectra, samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DECODER_DELAY = 529  # samples that libmpg123 leaves out behind a tag
 MOST_TAGS = 16  # in front of an MP3
 MOST_ZEROS = 65_536  # between them and its first frame
 
-# Of MPEG audio, layer III, by the two bits of the version: 2.5, none, 2, 1. Bit rates by four bits, kbit/s; 0 is any, 15 none.
+# MPEG audio, layer III. Sampling rates by the two bits of the version: 2.5, none, 2, 1. Bit rates by four bits, kbit/s; 0 is any, 15 none.
 RATES = ((11_025, 12_000, 8_000), (), (22_050, 24_000, 16_000), (44_100, 48_000, 32_000))
 MPEG2_KILOBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 MPEG1_KILOBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -39,7 +39,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Side(NamedTuple):
-    """Where what stands in the side information of a frame: in front of its data, of which some lie in the frames before it."""
+    """Places within the side information of a frame. It is in front of the frame's data, some of which lies in earlier frames."""
 
     nbytes: int
     borrowed_bits: int  # of the first number: how many bytes lie there
@@ -59,8 +59,9 @@ SIDES = {
 
 
 def mp3_frames(content: memoryview, seconds: float) -> list[bytes | memoryview]:
-    """The frames, without the tags around them; in front of those of a file that does not say how many they are, as a piece of its own,
-    a frame that does. Raises Rejected, also where there are more than `seconds` of them."""
+    """The frames, without the tags around them. A file that does not count its frames gets a first piece that does.
+
+    Raises Rejected, also for more than `seconds` of them."""
     begin = _first_frame(content)
     first = bytes(content[begin : begin + 4])
     if len(first) < 4:
@@ -160,7 +161,7 @@ def _check_frames(content: Bytes, starts: Numbers, sizes: Numbers, *, mpeg1: boo
 
 
 def _wrong_sides(side: Side, bits: Bytes, own_bits: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Of frames with such bits of side information, and so many bits of data behind it: whether that cannot be."""
+    """Whether the side information of each frame is impossible. bits: of the side information. own_bits: of data behind it."""
 
     def number(first: int, count: int) -> Numbers:
         return bits[:, first : first + count] @ (1 << np.arange(count)[::-1])

@@ -1,8 +1,7 @@
 """OGG files: whether they are one whole stream of Vorbis or Opus, page by page. Every page has a checksum.
 
-libsndfile leaves out pages that are damaged or missing, and all behind the first stream, without a word; and 1.2.2 never gives back the
-5.8 KB and more that it had for a Vorbis file whose three headers it does not find, or whose first it does not like. None of these gets to
-it. Never in here: what the packets behind the first hold.
+libsndfile silently leaves out damaged or missing pages, and all behind the first stream. Release 1.2.2 leaks 5.8 KB and more for a Vorbis
+file with a bad first header, or without its three headers. No such file gets to it. Never in here: packets behind the first.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ CONTINUED, FIRST, LAST = 1, 2, 4
 VORBIS = b"\x01vorbis"
 HEADERS = {VORBIS: 3, b"OpusHead": 2}  # what the first packet begins with -> how many packets are no sound
 
-# Of Vorbis' first: the version, channels, samples a second, (three bit rates), the two block sizes as powers of 2, a bit that is 1.
+# Vorbis' first header: the version, channels, samples a second, (three bit rates), two block sizes as powers of 2, a bit that is 1.
 IDENTIFICATION = struct.Struct("<IBI12xBB")
 LEAST_BLOCK, MOST_BLOCK = 6, 13
 

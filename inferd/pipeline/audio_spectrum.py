@@ -79,7 +79,7 @@ class Spectrum:
         self._dct = _dct(coefficients, mels) if coefficients else None  # [coefficients, mels]
 
     def __call__(self, clip: Floats) -> Floats:
-        """Of a clip of self.frames.shortest samples or more."""
+        """The spectrum of a clip of self.frames.shortest samples or more."""
         bands = self._empty(self.mels, self.frames.count(len(clip)))
         self._bank.run(np.ascontiguousarray(clip), self.frames.first, self.frames.hop, bands)
         bands = self._scale(bands)
@@ -92,8 +92,8 @@ class Spectrum:
         return np.empty((frames, bands), np.float32).T if self.frames_first else np.empty((bands, frames), np.float32)
 
     def _product(self, dct: Floats, bands: Floats) -> Floats:
-        """The matrices' product, in pieces so small that BLAS starts no threads of its own, which would wait for each other where all
-        cores are busy."""
+        """The matrices' product, in pieces so small that BLAS starts no threads: they would wait for each other where all cores are
+        busy."""
         coefficients = self._empty(len(dct), bands.shape[1])
         frames = max(1, MOST_PRODUCTS // dct.size)
         for first in range(0, bands.shape[1], frames):

@@ -1,7 +1,7 @@
 """WAV files: whether all of one is there, and its samples where they are plain numbers, which is most files there are.
 
-Plain are unsigned 8-bit, 16- and 32-bit integers and both floats: numpy reads them where they lie, many times faster than a library
-that first finds its way through the file. Anything else (24 bits, A-law, compressed) is libsndfile's, here only looked at for its end.
+Plain samples are unsigned 8-bit, 16- and 32-bit integers, and both floats. numpy reads them in place, many times faster than a library.
+Anything else (24 bits, A-law, compressed) is for libsndfile, after a check that the file is whole.
 Never in here: resampling, limits of rates and channels.
 """
 
@@ -35,7 +35,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Chunks(NamedTuple):
-    """What a file consists of, as far as it matters here."""
+    """The parts of a file that matter here."""
 
     layout: bytes  # the chunk `fmt `
     samples: memoryview

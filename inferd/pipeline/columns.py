@@ -1,4 +1,4 @@
-"""One column of a table: which values it takes, what stands in for those that are missing, and the numbers or text that come of them.
+"""One column of a table: the values that it takes, the stand-in for missing ones, and the numbers or text that they become.
 
     parse     a field of CSV -> a value; None where it is one of those that say that there is none
     read      any other text (of a tensor, `missing` or `allowed` of the configuration) -> a value
@@ -39,7 +39,7 @@ FIXED = {
     "BOOL": ("bool",),
     "BYTES": ("text",),
 }
-# What pandas.read_csv takes for nothing, beside an empty field, where it is not told otherwise.
+# Words that pandas.read_csv takes for a missing value by default, beside an empty field.
 MISSING_WORDS = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"))
 MISSING_WORDS |= {"NULL", "NaN", "None", "n/a", "nan", "null"}
 _INTEGERS = {"INT64": 63, "INT32": 31}  # bits of the largest number
@@ -101,7 +101,7 @@ class Column:
         self._smallest = -self._largest
 
     def aim(self, target: str, missing: str | None, allowed: Iterable[str]) -> None:
-        """What it is for: the datatype of the graph's input; the texts are those of the configuration. Raises Rejected."""
+        """Sets the graph's datatype for the column, and `missing` and `allowed` of the configuration. Raises Rejected."""
         if self.kind not in FIXED.get(target, ()):
             takers = ", ".join(word for word, kinds in FIXED.items() if self.kind in kinds)
             raise Rejected(f"it gives {_A_KIND[self.kind]}, which go into {takers}, and the graph's input is {target}")
@@ -217,11 +217,11 @@ class Column:
         return self._fit(self._encode(value))
 
     def example(self, number: int) -> Features:
-        """Features of a value that is allowed, where only some are, of another one for the next number; else of small numbers and texts,
-        of which the first are zero and empty."""
+        """Features of an example; another number gives another one. It is one of the allowed values if only some are allowed. Else it is a
+        small number or a text; number 0 gives zero or an empty text."""
         allowed = tuple((self._allowed or {}).values())
         for place in range(len(allowed)):
-            with suppress(Rejected):  # of a vocabulary, say, that does not know it
+            with suppress(Rejected):  # by a vocabulary, say, that does not know it
                 return self.convert(allowed[(number + place) % len(allowed)])
         return (str(number) if number else "",) if self.kind == "text" else (number % 2,) * len(self.names)
 
@@ -231,7 +231,7 @@ class Column:
         return self._allowed is not None
 
     def _compared(self, value: Any) -> Any:
-        """What a value is held against those that are allowed by: FP32 that clients send, or that the graph takes, has no 0.1."""
+        """The form in which a value is compared with allowed ones: rounded to FP32, which has no 0.1, where clients or the graph use it."""
         if self.kind != "float" or "FP32" not in (self.datatype, self.target) or abs(value) >= _BEYOND_FP32:
             return value
         return _FP32.unpack(_FP32.pack(value))[0]
@@ -370,7 +370,7 @@ def twin_of(name: str, found: Iterable[str]) -> str:
 
 
 def meant_by(name: str, found: Iterable[str]) -> str:
-    """Of these names the one that looks like the column's; '' where none does."""
+    """The one of these names that looks like the column's; '' where none does."""
     names = {other.casefold(): other for other in islice(found, _MEANT_NAMES) if len(other) <= _MEANT_CHARACTERS}
     near = difflib.get_close_matches(name.casefold(), names, 1)
     return names[near[0]] if near else ""

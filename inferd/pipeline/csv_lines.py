@@ -12,8 +12,9 @@ _BLANK = " \t\r\n"
 
 
 def read_csv(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Of each record the number of the line that it ends in, and its fields. A blank line, of spaces and tabs, too, is none, as pandas has
-    it; an empty field alone is written in quotes. Raises csv.Error."""
+    """The fields of each record, with the number of its last line. Raises csv.Error.
+
+    As in pandas, a line of spaces and tabs is no record. A record that is one empty field is written in quotes."""
     record: list[str] = []  # its lines
 
     def kept() -> Iterator[str]:

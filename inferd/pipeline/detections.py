@@ -81,7 +81,8 @@ def _check_shape(at: At, step: DetectBoxes, labels: int | None) -> bool:
 
 
 def _is_transposed(at: At, labels: int | None) -> bool:
-    """Of [boxes, 4 + classes] and [4 + classes, boxes]: the axis that fits the labels, else the fixed, else the smaller is the classes'."""
+    """Whether the shape is [4 + classes, boxes], not [boxes, 4 + classes]. The axis of classes fits the labels, or is fixed, or the
+    smaller."""
     first, last = at.kind.shape
     if labels is not None:
         if 4 + labels not in (first, last):

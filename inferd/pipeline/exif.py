@@ -1,7 +1,7 @@
 """How a picture lies: the one tag of EXIF that changes what is seen, which may stand in XMP instead.
 
-A camera writes the sensor's rows as they come, and beside them how it was held. What is malformed here says nothing: the picture is
-left as it lies, as viewers do. Every read is bounded. Never in here: pixels, any other tag.
+A camera writes the sensor's rows as they come, and beside them how it was held. A malformed tag is ignored, and the picture is left as it
+lies, as viewers do. Every read is bounded. Never in here: pixels, any other tag.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where pixels come from: steps that change a picture's size, folded into as few passes over it as possible.
 
-A pass resizes a picture, or leaves it, and looks at a window of the result; what of the window lies outside is filled with one value.
-So a crop after a resize costs less than the resize alone, and a letterbox no more. What cannot be said in one pass (a second resize,
-a filling beside another) begins the next. Arithmetic only: never in here: pixels (_core/media/image), the configuration (image.py).
+A pass resizes a picture, or leaves it, and takes a window of the result. Parts of the window that lie outside are filled with one value.
+So a crop after a resize costs less than the resize alone, and a letterbox no more. A step that does not fit into a pass (a second resize,
+a second fill value) begins the next one. Never in here: pixels (_core/media/image), the configuration (image.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Unfit(Exception):
 
 
 class View(NamedTuple):
-    """What a pass makes of a picture: out[y, x] is the resized picture's pixel [y + corner[0], x + corner[1]], or filling."""
+    """The result of a pass: out[y, x] is the resized picture's pixel [y + corner[0], x + corner[1]], or the fill value."""
 
     resized: Size
     corner: Size
@@ -34,7 +34,7 @@ class View(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """What is known of a picture's sides before there is one, whichever of the two is the height: the least and the most of each."""
+    """Bounds of a picture's sides before there is one: the least and the most of the shorter and of the longer side."""
 
     short: tuple[int, int]
     long: tuple[int, int]
@@ -66,7 +66,7 @@ class Shape(Protocol):
         """The view that it makes of another. Raises Unfit."""
 
     def bound(self, sides: Sides) -> Sides:
-        """What is known of its result's sides. Raises Unfit where no picture of such sides can go through it."""
+        """The bounds of its result's sides. Raises Unfit where no picture of such sides can go through it."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Pass:
         return True
 
     def view(self, size: Size) -> View:
-        """What it makes of a picture of that size. Raises Unfit."""
+        """The view of a picture of that size. Raises Unfit."""
         view = View.of(size)
         for step in self.steps:
             view = step.see(view)

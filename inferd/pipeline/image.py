@@ -1,8 +1,8 @@
 """Images: encoded files, or UINT8 pixels, become what a graph takes, written straight into the rows of one array.
 
-compile_image reads the list of steps once. Steps that change the size are folded into passes (geometry.py); scale, normalize, the
-order of channels, the layout and the datatype become part of the last pass: a list costs a decode and one look at each pixel, whatever
-its length. Every row is prepared alone. Never in here: decoding (picture.py), the kernel (_core/media/image).
+compile_image reads the list of steps once. Steps that change the size are folded into passes (geometry.py). Scale, normalize, the order of
+channels, the layout and the datatype are part of the last pass. So a list of any length costs a decode and one look at each pixel. Every
+row is prepared alone. Never in here: decoding (picture.py), the kernel (_core/media/image).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def compile_image(entry: Preprocess, place: Place) -> ImagePipeline:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a list of steps says, in order of its carrying out."""
+    """A list of steps, in the order in which they are carried out."""
 
     decoder: Decoder | None  # None: pixels come as they are
     channels: int
@@ -359,7 +359,8 @@ class ImagePipeline(RowPipeline):
         yield Picture(np.ascontiguousarray(sent), (height, width))
 
     def _needed(self, rows: int, size: Size) -> Size:
-        """What the first pass resizes a picture to that is one of so many rows. Raises Unfit, of what comes of all passes, too."""
+        """The size that the first pass resizes a picture of that size to. Raises Unfit, for the results of the other passes, too. rows: of
+        the request."""
         views = [self._view(0, size)]
         for index in range(1, len(self._recipe.passes)):
             views.append(self._view(index, views[-1].size))
@@ -373,7 +374,7 @@ class ImagePipeline(RowPipeline):
         return views[0].resized
 
     def _view(self, index: int, size: Size) -> View:
-        """What a pass makes of a picture of that size. Raises Unfit."""
+        """A pass's view of a picture of that size. Raises Unfit."""
         view = self._recipe.passes[index].view(size)
         height, width = view.resized
         limit = self._recipe.max_pixels

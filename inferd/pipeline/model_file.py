@@ -1,6 +1,6 @@
-"""Files that a model's configuration names: labels, a tokenizer. What they hold can reach clients, so they stay inside the repository.
+"""Files that a model's configuration names: labels, a tokenizer. Their content can reach clients, so they must lie inside the repository.
 
-Never in here: what a file means, and the model itself, which no client gets.
+Never in here: the meaning of a file, and the model itself, which no client gets.
 """
 
 from __future__ import annotations

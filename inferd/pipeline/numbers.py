@@ -1,7 +1,7 @@
-"""Numbers, of whatever they are: scale, normalize and cast, the steps that are the same before a graph and after it.
+"""Steps over any numbers, the same before a graph and after it: scale, normalize and cast.
 
-Each function reads a step's parameters and returns what is done to one array; ValueError says what is wrong with them, and what comes
-of it is always a new array. Never in here: shapes of requests, which step may follow which.
+Each function takes a step's parameters and returns a function of one array, which always makes a new array. ValueError says what is wrong
+with the parameters. Never in here: shapes of requests, the order of steps.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def normalize(step: Normalize, channels: int, axis: int, rank: int, datatype: st
 
 
 def cast(step: Cast) -> Apply:
-    """To step.datatype; numbers that do not fit are limited to its range, infinities only where it has none; fractions are cut off, NaN
-    is 0 where there is none."""
+    """Casts to step.datatype. Numbers that do not fit are limited to its range; infinities stay where it has them. For integers, fractions
+    are cut off and NaN becomes 0."""
     if step.datatype not in CASTS:
         raise ValueError(f"expected one of {', '.join(CASTS)} as datatype, got {step.datatype!r}")
     dtype: np.dtype[Any] = DATATYPES[step.datatype][2]

@@ -83,7 +83,7 @@ def _check_classes(entry: Postprocess, kind: TensorType, place: Place) -> None:
 
 
 def _to_single(at: At) -> list[Run]:
-    """What makes C-contiguous FP32 of that which a step over scores is given; raises ConfigError where that is no scores."""
+    """Runs that turn the input of a step over scores into C-contiguous FP32. Raises ConfigError for an input that holds no scores."""
     datatype = at.kind.datatype
     if datatype not in _FLOATS:
         cure = "put a cast to FP32 before it" if datatype in CASTS else "export the graph with FP32 scores"
@@ -103,9 +103,9 @@ Along = Callable[[Array], tuple[Array, ...]]  # arrays of the same axes; what it
 
 
 def _axis(at: At, written: options.Softmax | options.TopK | options.Argmax | options.L2Normalize) -> int:
-    """The axis that a step works along, of a row's shape and from 0: the one that is written, or the only one that is not of size 1.
+    """The axis of a row's shape that a step works along, from 0: the configured one, or the only one of another size than 1.
 
-    Raises ConfigError where several may be meant, or none is there.
+    Raises ConfigError where several may be meant, or there is none.
     """
     shape = at.kind.shape
     if not shape:

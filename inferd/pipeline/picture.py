@@ -1,13 +1,12 @@
 """Encoded images -> pixels: JPEG by libjpeg-turbo (_core/media/jpeg), WebP by libwebp (_core/media/webp), PNG and BMP by Pillow. The one
-door to PIL.
+importer of PIL.
 
-What a file is, is read off its first bytes: Pillow is never left to guess among its formats. What it announces is held against the
-limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
-whatever the library warns of is damage. Pillow's pixels are taken over in bands: what it does to a whole picture takes as much memory
-again, and parts of it the GIL. Of 16 bits a channel the upper 8 are taken, of gray as of colors. Pillow's own limit of large pictures is a
-process-wide setting, max_pixels is a step's: it is not used.
+The first bytes of a file say its format: Pillow never guesses among its formats. Before anything is decoded, the announced size is checked
+against the limit and waits for room in memory. Checksums are verified, and each warning about a JPEG means damage. Pillow's pixels are
+taken over in bands: an operation on a whole picture would take as much memory again, and partly hold the GIL. From 16 bits a channel
+the upper 8 are taken. Pillow's own limit of large pictures is not used: it is process-wide, and max_pixels belongs to a step.
 
-Never in here: what is made of the pixels (image.py), requests.
+Never in here: the use of the pixels (image.py), requests.
 """
 
 from __future__ import annotations
@@ -49,28 +48,27 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PIXELS", "Decoder", "Picture"]
 
-MAX_PIXELS = 50_000_000  # by default; and of the pixels that are decoded,
-MAX_RATIO = 256  # by default, as many for each that the first resize makes (16 times its height and width),
-ALWAYS_PIXELS = 25_000_000  # but these in any case: photographs of most phones
-# Scans of a JPEG file, each of which goes over the whole picture, in one call that nothing ends.
-# Progressive files have about ten, of four inks 18. More are taken of smaller pictures.
+MAX_PIXELS = 50_000_000  # default of max_pixels
+MAX_RATIO = 256  # without max_pixels: most decoded pixels for each pixel that the first resize makes (16 times its height and width)
+ALWAYS_PIXELS = 25_000_000  # without max_pixels: so many may be decoded in any case, for photographs of most phones
+# Scans of a JPEG file. Each goes over the whole picture, in one call that cannot be interrupted.
+# Progressive files have about ten, files of four inks 18. Smaller pictures may have more.
 MAX_SCANS = 100
 USUAL_SCANS, MAX_SCANNED_PIXELS = 18, 500_000_000
 BAND_PIXELS = 1 << 18  # that are taken over from Pillow at once
-# Pillow's memory is of such blocks. The C library keeps freed ones of up to 32 MiB for itself, and Pillow's own are of 16: 700 MB stayed
-# behind two pictures of 49 million pixels.
+# Pillow allocates blocks of this size. Its default is 16 MiB, and the C library keeps freed blocks of up to 32 MiB: two large pictures left
+# 700 MB behind.
 BLOCK_BYTES = 64 << 20
 
 MARK, MARK_PIXELS = (77, 177, 7, 201), 64  # a color that few last rows begin with, and how much of the row is given it
 
 _PILLOW_BYTES = 4  # that Pillow takes for a pixel
-# What libwebp takes for a pixel at most where it decodes a whole picture before it gives any of it: 4, of transparency alone 5 in all, and
-# what it knows of each block of 16.
+# Most bytes that libwebp takes for a pixel if it decodes a whole picture first: 4, or 5 with transparency, and notes on each block.
 _LIBWEBP_BYTES = 6
 
-# Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize (an
-# antialiased BILINEAR or BICUBIC: no margin makes the others alike) has too little to take the mean of. 3/8 takes longer than 1/2 and is
-# further from the whole decode, 5/8 to 7/8 take longer than that; 1/8 is a mean of blocks, which aliases.
+# Eighths of its size that a JPEG may be decoded at, and how many times larger than needed the result must be. With less margin the resize
+# has too few pixels to average. Only an antialiased BILINEAR or BICUBIC gets similar results. 3/8 takes longer than 1/2 and is further from
+# the whole decode, and 5/8 to 7/8 take longer still. 1/8 is a mean of blocks, which aliases.
 _SCALES = ((1, 3.0), (2, 1.75), (4, 1.75))
 
 
@@ -355,7 +353,7 @@ class Decoder:
 
 @contextmanager
 def _reading(form: str) -> Iterator[None]:
-    """Whatever a broken file makes Pillow stumble over is Unfit; its words are not for clients. What check() raises stays that."""
+    """Turns Pillow's errors about a broken file into Unfit, for its words are not for clients. Errors of check() pass unchanged."""
     try:
         yield
     except (Unfit, RequestError, MemoryError):
@@ -403,7 +401,7 @@ def _whole(form: str, file: memoryview, check: Check) -> _Whole:
 
 
 def _is_python(image: ImageFile.ImageFile) -> bool:
-    """Whether Pillow's decoder of it is Python code, as that of BMP's run lengths is: it has the GIL for seconds, for a file of 4 KB."""
+    """Whether Pillow decodes it by Python code, as BMP's run lengths: that holds the GIL for seconds, even for a file of 4 KB."""
     from PIL import Image
 
     return any(tile[0] in Image.DECODERS for tile in image.tile)
@@ -454,7 +452,7 @@ def _eighths(size: Size, wanted: Size) -> int:
 
 
 def _box(size: Size, eighths: int, lies: int) -> Box:
-    """Of an upright picture's pixels at so many eighths. libjpeg fills its last row and column up at the end of what lies in the file."""
+    """The box of an upright picture's pixels at so many eighths. libjpeg pads the last row and column as they lie in the file."""
     (height, width), fractions = size, (size[0] * eighths / 8, size[1] * eighths / 8)
     top = -(-height * eighths // 8) - fractions[0] if lies in (3, 4, 7, 8) else 0.0
     left = -(-width * eighths // 8) - fractions[1] if lies in (2, 3, 6, 7) else 0.0

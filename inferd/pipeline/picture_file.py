@@ -1,11 +1,10 @@
-"""What a picture's file is by its bytes: JPEG, PNG, WebP or BMP, or which other format; and what can be told without decoding it.
+"""The format of a picture's file by its bytes, and facts that need no decoding.
 
-Decoders stop where they have the last pixel, or no more of them, and pass over what they do not know. So the chunks of a PNG and of a WebP
-are looked at here, how many rows a PNG has where that is asked for, and whether a JPEG comes to its end. What libjpeg only warns of in the
-head of a JPEG, and every viewer passes over, is mended here, so that behind the head each warning is damage: bytes between the segments,
-and a version of JFIF that came after it. What no pixel needs (texts, profiles, padding) is left out, so that no library reads it, be it as
-long as the message may be. Long files are looked through in pieces, between which other threads run, and never copied: what is left of one
-is its pieces, where they lie. Never in here: libraries, pixels.
+Decoders stop at the last pixel, or where there are no more, and pass over unknown parts. So this module checks the chunks of a PNG or WebP,
+the rows of a PNG, and the end of a JPEG. It mends faults in the head of a JPEG that every viewer ignores: bytes between the segments, and a
+later version of JFIF. Then each warning of libjpeg behind the head means damage. Parts that no pixel needs (texts, profiles, padding) are
+left out, so that no library reads them, however long they are. Long files are read in pieces, between which other threads run, and never
+copied: the result is a list of pieces of the file. Never in here: libraries, pixels.
 """
 
 from __future__ import annotations
@@ -70,10 +69,10 @@ _PNG_SIGNATURE_BYTES, _IHDR_BYTES = 8, 13
 _PNG_WIDTH, _PNG_DEPTH, _PNG_COLOR, _PNG_INTERLACED, _PNG_HEAD_BYTES = 16, 24, 25, 28, 33  # where that stands in the file
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 _PNG_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
-# Of an interlaced PNG: the first column and row of each pass, and how far it is to the next.
+# Passes of an interlaced PNG: the first column and row of each, and how far it is to the next.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATED_PIECE_BYTES = 1 << 16
-# The chunks of a WebP file, a letter each: what it has, transparency, a lossy or a lossless picture, a frame of an animation, EXIF, XMP.
+# The chunks of a WebP file, a letter each: features, transparency, a lossy or a lossless picture, a frame of an animation, EXIF, XMP.
 _WEBP_LETTERS = {b"VP8X": "x", b"ALPH": "a", b"VP8 ": "y", b"VP8L": "r", b"ANMF": "f", b"EXIF": "e", b"XMP ": "m"}
 _WEBP_STILL = re.compile("[yr].*|x[-em]*a?[yr][-em]*")
 _RIFF_BYTES, _WEBP_HEAD_BYTES = 12, 10
@@ -126,8 +125,8 @@ def jpeg_segments(file: memoryview) -> Iterator[Segment]:
 
 
 def tidied_jpeg(file: memoryview) -> list[memoryview] | None:
-    """The pieces of a JPEG file without bytes between the segments of its head, and those that no pixel needs, and of JFIF's version 1;
-    None where the head has no end."""
+    """The pieces of a JPEG file as JFIF version 1, without segments that no pixel needs, and bytes between segments of the head. None where
+    the head has no end."""
     pieces = [file[:2]]
     for segment in jpeg_segments(file):
         piece = file[segment.start : segment.end]
@@ -141,7 +140,7 @@ def tidied_jpeg(file: memoryview) -> list[memoryview] | None:
 
 
 def _says_nothing_of_pixels(marker: int) -> bool:
-    """Comments, and what applications keep; but of JFIF and Adobe, in the first and the 14th, it is what the components mean."""
+    """Whether it is a comment or belongs to an application. The first and the 14th, of JFIF and Adobe, tell what components mean."""
     return marker == _COMMENT or (_APP0 < marker <= _APP15 and marker != _APP14)
 
 
@@ -151,8 +150,7 @@ def is_arithmetic(file: memoryview) -> bool:
 
 
 def unpadded_jpeg(file: memoryview) -> list[memoryview] | None:
-    """The pieces of a JPEG file up to the end of its image without the zeros in front of that, as some cameras write them; None where
-    there are none."""
+    """The pieces of a JPEG file without the zeros that some cameras write in front of the end of the image. None where there are none."""
     segments = _all_segments(file)
     if not _ends(segments):
         return None
@@ -204,7 +202,7 @@ def _next_segment(file: memoryview, at: int, most: int) -> Segment | None:
 
 
 class Png(NamedTuple):
-    """What the chunks of a PNG file say that is whole."""
+    """Facts from the chunks of a PNG file that is whole."""
 
     colors: int  # of its palette; 0: it has none
     interlaced: bool
@@ -217,8 +215,8 @@ class Png(NamedTuple):
 
 
 def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png | None:
-    """What a PNG file says; None where it does not come to its end in so many chunks at most, where one has another checksum than it
-    says or is none that a decoder may pass over, or where the head, the palette or the pixels are missing.
+    """The facts of a PNG file. None for a damaged one: too many chunks, no end, a wrong checksum, an unknown critical chunk, or no head,
+    palette or pixels.
 
     check() is called now and then, and may raise.
     """
@@ -280,7 +278,7 @@ def has_all_rows(file: memoryview, check: Callable[[], None] = lambda: None) -> 
 
 
 def _png_bytes(file: memoryview) -> int:
-    """Of the rows of a PNG file before they are compressed, by its head."""
+    """Bytes of the rows of a PNG file before they are compressed, by its head."""
     width, height, depth, color = struct.unpack_from(">IIBB", file, _PNG_WIDTH)
     bits = depth * _PNG_CHANNELS.get(color, 1)
     passes = _PASSES if file[_PNG_INTERLACED] else ((0, 0, 1, 1),)
@@ -311,7 +309,7 @@ def _png_chunks(file: memoryview, check: Callable[[], None]) -> Iterator[tuple[b
 
 
 class Webp(NamedTuple):
-    """What the chunks of a WebP file say."""
+    """Facts from the chunks of a WebP file."""
 
     size: tuple[int, int]  # height and width
     frames: int  # of an animation; 0: it is none
@@ -323,7 +321,7 @@ class Webp(NamedTuple):
 
 
 def read_webp(file: memoryview, check: Callable[[], None] = lambda: None) -> Webp | None:
-    """What a WebP file says; None where it does not consist of so many whole chunks at most, or of others than its kind has.
+    """The facts of a WebP file. None where it has too many chunks, one that is not whole, or others than its kind has.
 
     check() is called now and then, and may raise.
     """

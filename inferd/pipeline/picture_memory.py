@@ -1,8 +1,8 @@
 """Memory of large pictures while they are decoded: what all threads of the process take together has a limit.
 
-A file of some hundred KB may become hundreds of MB. What finds no room waits for its turn, first come, first served; one picture alone
-may always be decoded, whatever it takes, so that none waits for ever. Whoever holds room waits for nothing else. Small pictures are not
-counted: they lie in memory that each thread keeps. Never in here: pixels, files.
+A file of some hundred KB may become hundreds of MB. A picture without room waits for its turn, first come, first served. One picture alone
+may always be decoded, so that none waits for ever. A thread that holds room waits for nothing else. Small pictures are not counted: they
+lie in memory that each thread keeps. Never in here: pixels, files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a list of steps is once it is compiled. Each kind has a module of its own: image, audio, text, table, tensors; outputs after
-the graph.
+"""The interface of a compiled list of steps. Each kind has a module of its own: image, audio, text, table, tensors; outputs after the
+graph.
 
-compile_...(entry, place) reads one entry of the configuration, propagates datatypes and shapes through its steps, and raises ConfigError
-naming the step that cannot feed the next. What it returns is called from several threads at once, and keeps nothing of a request.
+compile_...(entry, place) reads one entry of the configuration and propagates datatypes and shapes through its steps. It raises ConfigError
+naming the step that cannot feed the next. Its result is called from several threads at once, and keeps nothing of a request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# One input of one request, rows first. BYTES: the elements of all rows in order, which are valid until the request is answered.
+# One input of one request, rows first. BYTES: the elements of all rows in order, which are valid until the request has its response.
 Value = Array | list[memoryview]
 
 # Called with a request's place between rows and between steps that take long. Raises Cancelled or DeadlineExceeded where nobody waits
@@ -56,7 +56,7 @@ class TensorType(NamedTuple):
 
 
 class Content(IntEnum):
-    """What clients send for an input, by which its preparing is charged; _core/batching/effort.pxd has the same numbers."""
+    """The kind of an input's content, which decides the cost of preparing it; _core/batching/effort.pxd has the same numbers."""
 
     UNPREPARED = 0
     NUMBERS = 1
@@ -124,7 +124,7 @@ class InputPipeline(Protocol):
 
     @property
     def inputs(self) -> tuple[tuple[str, TensorType], ...]:
-        """What clients send, by name."""
+        """The inputs that clients send, each with its type."""
 
     @property
     def outputs(self) -> tuple[tuple[str, TensorType], ...]:
@@ -132,14 +132,14 @@ class InputPipeline(Protocol):
 
     @property
     def paddings(self) -> Mapping[str, PadAxis]:
-        """Of the graph's inputs that requests of different lengths share a batch in."""
+        """Axes of the graph's inputs in which requests of different lengths share a batch, by input."""
 
     def samples(self, count: int) -> Mapping[str, Array]:
         """So many rows of each of the graph's inputs that it feeds, where it gives none of zeros and empty texts."""
 
     @property
     def content(self) -> Content:
-        """Of all of its inputs."""
+        """The content of all of its inputs."""
 
     @property
     def together(self) -> int:
@@ -148,8 +148,8 @@ class InputPipeline(Protocol):
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         """For each request, its values in the order of `inputs` -> its arrays in the order of `outputs`: C-contiguous, rows first.
 
-        A request that cannot be prepared has its RequestError in its place, and none of the others is touched: InvalidArgument naming
-        the input, the row, the reason and the cure (see wrong_row).
+        A request that cannot be prepared has its RequestError in its place, and the others are not affected. InvalidArgument names the
+        input, the row, the reason and the cure (see wrong_row).
         """
         ...
 
@@ -183,7 +183,7 @@ class OutputPipeline(Protocol):
 
     @property
     def outputs(self) -> tuple[tuple[str, TensorType], ...]:
-        """What clients get; empty: nothing."""
+        """The outputs that clients get; may be empty."""
 
     def finish(self, array: Array, inputs: Mapping[str, Array]) -> list[Array]:
         """The graph's output of a whole run, rows first -> arrays in the order of `outputs`, rows first; BYTES as objects that are str.
@@ -196,8 +196,9 @@ class OutputPipeline(Protocol):
 def detached(error: RequestError) -> RequestError:
     """The same error, to be kept as a value: neither it nor those that led to it hold the frames that they were raised in.
 
-    Those hold whatever was made of the request so far, hundreds of MB of pixels, and the list that the error is kept in: memory that
-    nobody counts would wait for the garbage collector. A frame of contextlib's can hold its error, too, so each has to let go of its own.
+    The frames hold all that was made of the request so far, such as hundreds of MB of pixels. They also hold the list that the error is in.
+    So this memory, which no limit counts, would wait for the garbage collector. A frame of contextlib can hold its error, too, so each has
+    to drop its own.
     """
     links: list[BaseException] = [error]
     while links:
@@ -208,7 +209,7 @@ def detached(error: RequestError) -> RequestError:
 
 
 def wrong_row(name: str, row: int, why: str) -> InvalidArgument:
-    """What a request is told whose input `name` cannot be used; `why` says what was expected, what came and the cure."""
+    """The error of a request whose input `name` cannot be used; `why` says what was expected, what came and the cure."""
     return InvalidArgument(f"input {name!r}, row {row}: {why}", reason="bad_content")
 
 

@@ -131,7 +131,7 @@ class Plan:
     def prepare(self, requests: Sequence[Request]) -> None:
         """Gives every request the inputs of its run, or the error that it is rejected with. On a preprocess thread.
 
-        What is not an error of one request is a fault of ours: logged, and all of them are told so.
+        Any other error than a RequestError is a fault of ours: it is logged, and all of these requests are rejected.
         """
         try:
             values = [request.values() for request in requests]
@@ -258,7 +258,7 @@ def _beside(place: Place, taken: Mapping[str, str], entry: str) -> Place:
 
 
 def _compiler(entry: Preprocess, place: Place) -> Callable[[Preprocess, Place], InputPipeline]:
-    """What compiles that list. Imported as it is needed: each kind has libraries of its own."""
+    """The function that compiles that list. It is imported when it is needed: each kind has libraries of its own."""
     kind = _KINDS.get(entry.steps[0].WhichOneof("step") or "", "")
     if kind and entry.datatype:
         raise ConfigError(f"{place.where}: datatype is {entry.datatype!r}, and only lists of {', '.join(STEPS)} have one: remove it")
@@ -290,7 +290,7 @@ def _takes_no_pixels(entry: Preprocess, place: Place) -> bool:
 
 
 def _output_pipelines(entries: Iterable[Postprocess], place: Place) -> dict[str, OutputPipeline]:
-    """Of outputs that something is made of: an entry that names classes alone costs nothing."""
+    """The pipelines of outputs that change. An entry that only names classes needs none, and costs nothing."""
     pipelines: dict[str, OutputPipeline] = {}
     taken: dict[str, str] = {}
     unchanged: set[str] = set()

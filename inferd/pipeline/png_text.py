@@ -20,13 +20,13 @@ _LANGUAGES = re.compile(rb"[^\0]*\0[^\0]*\0", re.DOTALL)
 
 
 def keyword(content: memoryview) -> bytes:
-    """Of the content of one of TEXT_CHUNKS; empty: it has none."""
+    """The keyword in the content of one of TEXT_CHUNKS; empty: it has none."""
     word, end, _ = bytes(content[: _MAX_KEYWORD_BYTES + 1]).partition(b"\0")
     return word if end else b""
 
 
 def text(name: bytes, content: memoryview) -> bytes:
-    """What a chunk of that name says behind its keyword; empty: nothing that can be read."""
+    """The text of a chunk of that name behind its keyword; empty: none that can be read."""
     rest = content[len(keyword(content)) + 1 :]
     if name == b"tEXt":
         return bytes(rest[:MAX_TEXT_BYTES])

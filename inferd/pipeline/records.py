@@ -1,9 +1,9 @@
 """Records as clients send them, in JSON, CSV, Arrow or as typed columns -> rows of settled values (columns.py).
 
-JSON has a short way: a record that is as it should be is decoded into a msgspec Struct of exactly these columns, and nothing is looked at
-value by value; any other goes the long way, which knows what is wrong and where.
+JSON has a fast path: a valid record is decoded into a msgspec Struct of exactly these columns, without a check of each value. Any other
+record takes the slow path, which says what is wrong and where.
 
-The one door to `pyarrow`. Never in here: encodings, arrays.
+Only this module and record/ import `pyarrow`. Never in here: encodings, arrays.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _JSON_TYPES: dict[str, Any] = {"FP32": float, "FP64": float, "INT64": _INT64, "B
 
 # In JSON: a surrogate pair, half of one, any other escape.
 _ESCAPES = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
-# What JavaScript, Python and others write for numbers that JSON lacks; msgspec stops in its first three bytes.
+# Words of JavaScript, Python and others for numbers that JSON lacks; msgspec stops in the first three bytes of such a word.
 _NOT_FINITE = re.compile(rb"[-+]?(nan|inf(?:inity)?)\b", re.IGNORECASE)
 
 Row = Sequence[Any]  # a record's settled values, in the order of the columns
 
 
 class Reader:
-    """What the formats share. `name`: of the wire's input."""
+    """The common base of the formats. `name`: of the input that clients send."""
 
     def __init__(self, name: str, columns: Sequence[Column], *, refuse_unknown: bool) -> None:
         self.name = name
@@ -89,13 +89,13 @@ class Reader:
             raise self.wrong(row, column, str(error)) from None
 
     def reject_twins(self, row: int, found: Collection[str]) -> None:
-        """Of names that look like a column's, which would be taken for others, and the column for one that is missing."""
+        """Rejects names that only look like a column's: the column would count as missing."""
         for column in self.columns:
             if why := twin_of(column.name, (name for name in found if name == column.name or name not in self.known)):
                 raise self.wrong(row, column, why)
 
     def reject_wrong_names(self, row: int, found: Collection[str]) -> None:
-        """Of a record that lacks a column, or has what is none."""
+        """Rejects a record that lacks a column, or has a name that is no column."""
         self.reject_twins(row, found)
         for column in self.columns:
             if column.name not in found and not column.allow_absent:
@@ -271,7 +271,7 @@ class ArrowReader(Reader):
             raise self.bad(row, "expected an Arrow IPC stream of one record: write it with pyarrow.ipc.new_stream") from None
 
     def _table(self, row: int, view: memoryview) -> Any:
-        """The one batch of the stream, of one row. What it announces is believed only as far as the bytes go."""
+        """The one batch of the stream, of one row. The stream may announce no more than its bytes hold."""
         arrow = self._arrow
         batches = 0
         for message in arrow.ipc.MessageReader.open_stream(arrow.py_buffer(view)):
@@ -313,8 +313,10 @@ class ArrowReader(Reader):
         return self.settled(row, column, value)
 
     def _plain(self, scalar: Any) -> Any:
-        """A value as JSON or Python has it. Times are counted from 1970 here: Python's own way ends at the year 9999, and needs to know
-        the time zone, which changes nothing of a moment. Raises Rejected."""
+        """A value as JSON or Python has it. Raises Rejected.
+
+        Times are counted from 1970 here. Python's own conversion ends at the year 9999, and needs to know the time zone, which does not
+        change a point in time."""
         arrow = self._arrow
         if not scalar.is_valid:
             return None

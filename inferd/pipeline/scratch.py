@@ -36,7 +36,7 @@ class Scratch(threading.local):
 
 
 def pages(nbytes: int) -> Array:
-    """UINT8 of the system's memory, which has it back at once: the C library keeps some 30 MB of each thread, even of one that ended."""
+    """UINT8 of memory that returns to the system when it is freed. The C library keeps some 30 MB of each thread, even after its end."""
     try:
         pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError:

@@ -1,7 +1,7 @@
 """Tables: records in JSON, CSV, Arrow or as typed columns -> the graph's inputs, each column into its own or all into one matrix.
 
-A record is read and its values settled (records.py), each column's encoding applied (columns.py), and all features of a datatype, of all
-rows of all requests at hand, are written by one call of struct. Never in here: how records are read, what a value means.
+A record is read and its values are settled (records.py), and each column's encoding is applied (columns.py). One call of struct writes all
+features of a datatype, for all rows of all requests at hand. Never in here: reading of records, the meaning of values.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class TablePipeline:
             self._answer([records], answers)
 
     def _features(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """What the columns' encodings make of settled rows."""
+        """The features that the columns' encodings make of settled rows."""
         if not self._encoded and not self._fills:
             return rows
         features: list[Row] = []
@@ -277,7 +277,7 @@ def _picking(features: Sequence[int], count: int) -> Callable[[Row], Row] | None
 def _wire(
     entry: Preprocess, step: options.Columns, columns: Sequence[Column], wrong: Callable[[str], ConfigError]
 ) -> list[tuple[str, TensorType]]:
-    """What clients send."""
+    """The inputs that clients send, each with its type."""
     if step.format != options.Columns.TENSORS:
         return [(entry.name or RECORD, TensorType("BYTES", (1,)))]
     if entry.name:

@@ -1,10 +1,10 @@
 """Text: UTF-8 -> the token ids that a graph takes, with their mask and token types, by Hugging Face's tokenizers and its tokenizer.json.
 
-The texts of many requests are encoded by one call, which lets go of the GIL. The call has the thread that it is made on and no other:
-parallel are the preprocess threads, as many as the plan of the model has, and no pool of the library's own, whose threads nobody
-counts and no forked child has. The library takes that from TOKENIZERS_PARALLELISM, which is set to false here unless it is set.
+One call encodes the texts of many requests, without the GIL and on one thread. Preprocess threads run in parallel, as many as the model's
+plan has. The library's own pool is off, for no limit counts its threads, and a forked child lacks them. TOKENIZERS_PARALLELISM turns it
+off: this module sets it to false unless it is set.
 
-Each request's arrays are as long as its own longest row. The one door to `tokenizers`. Never in here: batches of a run.
+Each request's arrays are as long as its own longest row. The one importer of `tokenizers`. Never in here: batches of a run.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class TextPipeline:
                 errors[place] = detached(error)
 
     def _encodings(self, texts: list[str]) -> list[Encoding] | list[Encoding | None]:
-        """Of all texts; None for one that the tokenizer fails on, which leaves the others as they are."""
+        """The encodings of all texts; None for a text that the tokenizer fails on, which does not affect the others."""
         found = self._try(texts)
         return found if found is not None else [one[0] if one else None for one in (self._try([text]) for text in texts)]
 
@@ -319,7 +319,7 @@ def _buckets(step: Tokenize, max_tokens: int, length: int | None, wrong: Wrong) 
 
 
 def _padding(tokenizer: Tokenizer) -> tuple[dict[str, int], bool]:
-    """What each part is padded with, and whether the file pads on the left; the tokenizer then does not pad by itself."""
+    """The padding value of each part, and whether the file pads on the left. Turns the tokenizer's own padding off."""
     written = tokenizer.padding or {}
     known = (tokenizer.token_to_id(token) for token in _PAD_TOKENS)
     pad_id = written["pad_id"] if written else next((number for number in known if number is not None), 0)

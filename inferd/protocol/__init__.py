@@ -5,11 +5,10 @@
     request = inference.ModelReadyRequest(name="digits")
 
 Each of these modules holds the messages, enums and top-level enum values of one protobuf package as attributes (its .pyi
-lists them); the classes are made on first use from a private descriptor pool, so inferd and tritonclient can share
+lists them). The classes are made on first use from a private descriptor pool, so inferd and tritonclient can share
 a process. Messages of another pool are not interchangeable with these: pass bytes.
 
-The reflection service's questions are answered by `SERVICES`, `file_descriptor_for_symbol` and
-`file_descriptor_for_file`.
+The reflection service uses `SERVICES`, `file_descriptor_for_symbol` and `file_descriptor_for_file`.
 """
 
 from __future__ import annotations

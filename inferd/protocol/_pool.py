@@ -28,7 +28,7 @@ def _load(pool: DescriptorPool) -> dict[str, FileDescriptor]:
     """Fills the pool from descriptors.binpb, which lists every file after the files that it imports."""
     # pkgutil rather than importlib.resources, which costs a third of this module's import time.
     content = pkgutil.get_data(__package__, "descriptors.binpb")
-    assert content is not None  # only a loader without get_data answers None
+    assert content is not None  # only a loader without get_data returns None
     descriptors = FileDescriptorSet.FromString(content)
     for proto in descriptors.file:
         pool.AddSerializedFile(proto.SerializeToString())
@@ -58,7 +58,7 @@ def namespace(module: dict[str, Any], *packages: str) -> tuple[Callable[[str], A
     """`__getattr__` and `__dir__` of a module whose names are the messages, enums and enum values of some packages.
 
     `module` is its globals(), where a class is kept once it has been asked for. The packages of one module share no
-    name; the stub generator refuses those that do.
+    name; the stub generator rejects those that do.
     """
     files = [file for file in FILES.values() if file.package in packages]
     messages = {name: message for file in files for name, message in file.message_types_by_name.items()}

@@ -40,7 +40,7 @@ def hashed(key: bytes, datatype: str, data: bytes) -> bytes:
 
 
 def read_key(path: str) -> bytes:
-    """Of record_key_file. Raises ConfigError."""
+    """The key in record_key_file. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_KEY_BYTES + 1).strip()

@@ -1,4 +1,4 @@
-"""What a tap kept, as arrays: its inputs as the client sent them, its outputs as the client got them. Whichever transport it came by.
+"""A request that a tap kept, as arrays: inputs as the client sent them, outputs as the client got them, by any transport.
 
 Never in here: files, Arrow, which requests are tapped.
 """
@@ -82,7 +82,7 @@ def outputs_of(tapped: Tapped) -> tuple[list[Tensor], str]:
 
 
 def _rest_outputs(body: bytes | memoryview, json_nbytes: int) -> tuple[list[Tensor], str]:
-    """Of a response by REST: JSON, and behind it the bytes of binary outputs."""
+    """Outputs of a REST response: JSON, and behind it the bytes of binary outputs."""
     document = json.loads(bytes(body[: json_nbytes or len(body)]))
     at = json_nbytes
     found = []

@@ -1,8 +1,8 @@
 """The format of records: a stream of Arrow record batches of one schema, a row a request. docs/records.md describes it for readers.
 
-A segment's schema has metadata: `inferd.record` is the version of the format, `inferd.version` the server's, `inferd.changed` says as JSON
-which tensors were left out or hashed. A change that an earlier reader would misread raises FORMAT. The one door to `pyarrow` beside
-pipeline/records.py. Never in here: files, servers.
+A segment's schema has metadata. `inferd.record` is the version of the format, and `inferd.version` the server's. `inferd.changed` says as
+JSON which tensors were left out or hashed. A change that an earlier reader would misread raises FORMAT. Only record/ and
+pipeline/records.py import `pyarrow`. Never in here: files, servers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def arrow() -> Any:
 
 @cache
 def _types() -> tuple[Any, Any, Any]:
-    """Of a tensor, of a list of tensors, of a list of sizes."""
+    """Arrow types of a tensor, of a list of tensors, and of a list of sizes."""
     pa = arrow()
     sizes = pa.list_(pa.field("item", pa.int64(), nullable=False))
     tensor = pa.struct(
@@ -77,7 +77,7 @@ def schema_of(changed: Mapping[str, str] | None = None) -> Any:
 
 
 def format_metadata() -> dict[bytes, str]:
-    """What a schema says of the format."""
+    """A schema's metadata about the format."""
     return {FORMAT_KEY: str(FORMAT), VERSION_KEY: _own_version()}
 
 

@@ -64,7 +64,7 @@ class Recorded:
 
     @property
     def datatypes(self) -> dict[str, str]:
-        """Of its outputs, in the protocol's words."""
+        """The outputs' datatypes, in the protocol's words."""
         return {tensor.name: tensor.datatype for tensor in self.output_tensors}
 
     def _arrays(self, tensors: Sequence[Tensor]) -> dict[str, Array]:

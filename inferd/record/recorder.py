@@ -1,10 +1,10 @@
-"""Records what models answer: a thread that writes what their taps keep.
+"""Records requests and responses: a thread that writes what models' taps keep.
 
-A small request is written into the batch where it is answered (record_tap.pyx). Another one costs its way a pointer and a draw; all else
-happens here, in short pieces, since other threads wait for Python meanwhile. A thread of idle priority copies large tensors and writes.
-Large requests are recorded at the pace of what the cores have left (Pace). Requests are lost where a tap takes no more, where a batch
-cannot be written or where the process is killed; the first two are counted. Never in here: the format (form.py), files (writer.py),
-requests on their way.
+A small request is added to the record's next batch as soon as it has its response (record_tap.pyx). A larger one costs the request path a
+pointer and a random number. All else happens here, in short pieces, since other threads wait for the GIL meanwhile. A thread of idle
+priority copies large tensors and writes. Large requests are recorded at the pace that the cores' idle time allows (Pace). Requests are
+lost if a tap is full, a batch cannot be written, or the process is killed; the first two are counted. Never in here: the format
+(form.py), files (writer.py), requests on their way.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ class Writer:
 
 
 class _File:
-    """What pyarrow writes into: gathers the parts of a batch, without a copy, until they are written."""
+    """A file object for pyarrow: gathers the parts of a batch, without a copy, until they are written."""
 
     closed = False
 
@@ -193,7 +193,7 @@ class _File:
         self.nbytes += sum(len(part) for part in parts)
 
     def close(self) -> None:
-        """What was not written is forgotten."""
+        """Drops the parts that were not written."""
         self._parts = []
         os.close(self.descriptor)
         if self._direct >= 0:

@@ -1,4 +1,4 @@
-"""What a kind of rollout is: its `Arm` does something with requests, at a `Site`. Never in here: kinds, files."""
+"""The interface of a kind of rollout: its `Arm` acts on requests, at a `Site`. Never in here: kinds, files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Arm", "Site"]
 
 
 class Site(Protocol):
-    """What an arm may use: the table of models, what changes it, and the loop. processes: those of the server, each of which decides."""
+    """The parts of the server that an arm may use. processes: of this server; each decides by its own requests."""
 
     @property
     def repository(self) -> Repository: ...
@@ -51,7 +51,7 @@ class Arm(Protocol):
         """Works off what requests have left behind. Seconds until there may be more."""
 
     def report(self, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
-        """What came of requests, by id. How many are known, and how many not."""
+        """Takes outcomes of requests, by id. Returns how many of the ids are known, and how many are not."""
 
     async def end(self, rollout: Rollout) -> Rollout:
         """The rollout has ended: requests go where its state says, and nothing is left of it. Waits for no load. Returns it with its last

@@ -5,7 +5,7 @@
     end:   no split, no tally, no label `canary`
 
 The split has effect in the next request. A guard that compares responses (policy.PAIRED) has a shadow run beside the canary, on requests
-that the stable version answers. Never in here: evidence, files, which requests name a version.
+of the stable version. Never in here: evidence, files, which requests name a version.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class Canary:
         self._split = Split(self, rollout.id, rollout.share or self._policy.share)
         self._joins = Kind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
-        self._arms: OrderedDict[bytes, tuple[bool, int]] = OrderedDict()  # by the digest of a request's id: whether the candidate has
-        # answered, and the group of its key
+        # By the digest of a request's id: whether it was the candidate's, and the group of its key.
+        self._arms: OrderedDict[bytes, tuple[bool, int]] = OrderedDict()
         self._remembering = threading.Lock()  # of what the taps hold, until it is in there, and of outcomes
         self._reported = _nothing_reported()
         self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
@@ -163,7 +163,7 @@ class Canary:
             await self._unlabel(self._before)
 
     def _check(self, serving: Mapping[int, Model]) -> None:
-        """Whether clients of the stable version can be answered by the candidate."""
+        """Raises FailedPrecondition unless the candidate can serve clients of the stable version."""
         stable, candidate = (serving.get(version) for version in (self._rollout.stable, self._rollout.candidate))
         if stable is None or candidate is None:
             which = self._rollout.candidate if candidate is None else self._rollout.stable
@@ -373,7 +373,7 @@ class Canary:
                 yield msgspec.structs.replace(each, says="; ".join(filter(None, ("a report: no guard asks for it", each.says))))
 
     def _told_of(self, kind: Kind) -> str:
-        """What people want to know of a guard beside its numbers."""
+        """Words for people about a guard, beside its numbers."""
         if self._shadow is None or kind not in policy.PAIRED:
             return ""
         found = self._shadow.found
@@ -412,7 +412,7 @@ def _nothing_reported() -> tuple[Counts, Counts]:
 
 
 class _Counted:
-    """What one version has answered, whichever Model it is at the moment. ids: a tap that remembers requests; None: nobody asks."""
+    """Counts requests of one version, whichever Model it is at the moment. ids: a tap that remembers requests; None: not needed."""
 
     def __init__(self, sample: int, ids: Tap | None) -> None:
         self.model: Model | None = None
@@ -432,7 +432,7 @@ class _Counted:
         self.model, self._rejected = model, _rejected(model)
 
     def take(self) -> Counts:
-        """What came since the last call. A request that finds the queue full is an error, too."""
+        """The requests since the last call. A request that finds the queue full is an error, too."""
         tally, rejected = self.tally, _rejected(self.model)
         more, self._rejected = max(rejected - self._rejected, 0), rejected
         now = np.frombuffer(tally.by_group(), np.int64).reshape(3, GROUPS + 1)

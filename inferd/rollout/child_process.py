@@ -1,7 +1,7 @@
 """The process that a candidate runs in (candidate.py), as the server starts and bounds it.
 
-It gets none of the server's secrets, no privilege that the server has not, and an end when it holds more memory than MEMORY_SHARE of what
-the server may use. Never in here: what is sent to it.
+It gets none of the server's secrets and no privilege that the server lacks. It is killed when it holds more memory than MEMORY_SHARE of
+the server's limit. Never in here: messages to it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def environment_of(variables: Mapping[str, str]) -> dict[str, str]:
 def start(descriptor: int) -> subprocess.Popen[bytes]:
     """The process, with this end of a socket."""
     none = subprocess.DEVNULL
-    # Ctrl-C at a terminal is for the server. In a session of its own, the process would get a fair share of the cores:
-    # Linux shares them out by sessions first (autogroup), and its idle priority counts only within one.
+    # A process group of its own: Ctrl-C at a terminal is for the server. But no session of its own: Linux first divides the
+    # cores among sessions (autogroup), and idle priority only counts within one.
     return subprocess.Popen(
         [*interpreter(), "-m", "inferd.rollout.candidate", str(descriptor)],
         stdin=none,

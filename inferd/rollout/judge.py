@@ -1,7 +1,7 @@
 """Compares a candidate's responses with the stable version's, request after request, and learns which outputs speak of one decision.
 
-The configuration names ranks of `top_k` from the start. Only responses show that a label stands beside its probabilities: once the first
-LEARNED_REQUESTS are there, the judge compares them again with what it has learned. Never in here: processes, evidence.
+The configuration names ranks of `top_k` from the start. Only responses show that a label belongs to an output of probabilities. After the
+first LEARNED_REQUESTS the judge compares them again with this knowledge. Never in here: processes, evidence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What makes the arm of each kind of rollout."""
+"""The class of the arm of each kind of rollout."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is written of rollouts: the file that has them, and the audit log.
+"""Writes rollouts to their file and to the audit log.
 
-A decision has effect although it cannot be written: the process owes it then, and each later write brings it along. Never in here:
+A decision has effect even if it cannot be written. Then the process owes it, and each later write tries it again. Never in here:
 decisions, which rollouts run.
 """
 
@@ -28,7 +28,7 @@ log = logging.getLogger("inferd.rollout")
 
 
 class Ledger:
-    """Methods belong to the event loop's thread, and leave the disk to other threads; but for `close` and `stamp`."""
+    """Methods are called on the event loop's thread, and leave the disk to other threads. `close` and `stamp` are exceptions."""
 
     def __init__(self, file: RolloutFile, audit: Audit) -> None:
         self._file, self._audit = file, audit

@@ -26,7 +26,7 @@ class Worst(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct):
-    """What comparing has found in all processes of this candidate so far."""
+    """The results of comparing so far, over all processes that this candidate has had."""
 
     compared: Count = 0  # requests with a response of the stable version, and a response or an error of the candidate
     failed: Count = 0  # of these, those with an error

@@ -1,4 +1,4 @@
-"""What the metrics say of rollouts. Never in here: formats, HTTP."""
+"""Metrics of rollouts. Never in here: formats, HTTP."""
 
 from __future__ import annotations
 

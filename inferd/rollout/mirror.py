@@ -82,7 +82,7 @@ class Mirror:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Ends the process. What it was not done with counts as lost. Once the tap sees nothing any more. Idempotent."""
+        """Ends the process. Requests that it has not finished count as lost. Call it once the tap sees no more. Idempotent."""
         self._stopping.set()
         self._kill()
         if self._thread.is_alive():
@@ -218,7 +218,7 @@ class Mirror:
         self._sent += 1
 
     def _read(self, pipe: Pipe, child: subprocess.Popen[bytes]) -> None:
-        """What the process has found, until it ends."""
+        """Reads the process's results until it ends."""
         with suppress(Closed):
             while True:
                 try:

@@ -1,12 +1,12 @@
-"""What a canary does next: counts of both arms go in, a decision and its reason come out.
+"""Decides a canary's next step: counts of both arms go in, a decision and its reason come out.
 
 Each guard has one limit, which rolls back and promotes:
 
-- **Roll back** as soon as an e-value says that the limit is passed. A candidate that keeps all limits, also one that is just at them, is
-  rolled back with a probability of at most `ALPHA`, however often somebody looks. A candidate with most of its requests failing, and
-  fewer of the stable ones, is rolled back even where too few keys have it for anything else.
-- **Step** when the damage that the next step could do is bounded: its share of requests times the guard's upper bound is at most the
-  limit. So 1 % is left after few requests, and 100 % asks for an upper bound below the limit itself.
+- **Roll back** as soon as an e-value says that the limit is passed. A candidate within all limits is rolled back with a probability of
+  at most `ALPHA`, however often the evidence is checked. If most requests of a candidate fail, and fewer of the stable ones, it is rolled
+  back even with too few keys.
+- **Step** when the possible damage of the next step is bounded: its share of requests times the guard's upper bound is at most the
+  limit. So 1 % is left after few requests, and 100 % needs an upper bound below the limit itself.
 - **Hold** when neither has happened for `patience_s`, or when there is no step left. The share stays as it is, guards still roll back,
   and a step is still taken once evidence allows it.
 
@@ -42,8 +42,9 @@ __all__ = [
 
 ALPHA = 0.05  # of all guards in all processes together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
-SLOW_TIMES, SLOW_NS = 1.2, 1_000_000  # a request is slow above so many times the stable p99, and this on top: a version that gets one of
-# ten requests finds colder caches, and smaller batches
+# A request is slow above so many times the stable p99, and this on top. A version that gets one request of ten has colder caches and
+# smaller batches.
+SLOW_TIMES, SLOW_NS = 1.2, 1_000_000
 MOST = 0.5  # the share of its requests that any candidate may fail
 MOST_WEIGHT = 0.1  # of the evidence against that: the other loses a tenth for it
 FEW_KEYS = 12  # with fewer groups of keys nothing tells a version from what its keys always did
@@ -59,7 +60,7 @@ class Decision(enum.Enum):
 
 
 class Kind(enum.StrEnum):
-    """Of a guard: what it looks at, and what its limit means."""
+    """Kinds of guards, each with the figure that it watches, and the meaning of its limit."""
 
     ERRORS = "errors"  # failed requests; how many more of the candidate's than of the stable ones may fail
     P99 = "p99"  # requests clearly slower than the stable p99; how many more of the candidate's may be
@@ -71,7 +72,7 @@ class Kind(enum.StrEnum):
 DEFAULT_LIMITS = {Kind.ERRORS: 0.01, Kind.P99: 0.02, Kind.FLIPS: 0.01, Kind.MEAN: 0.1, Kind.OUTCOME: 0.05}
 WEIGHTS = {Kind.ERRORS: 3.0}  # of a guard's part of ALPHA; the others have 1
 COMPARED = (Kind.ERRORS, Kind.P99, Kind.OUTCOME)  # of both arms, each on its own requests
-PAIRED = (Kind.FLIPS, Kind.MEAN)  # both versions have to answer the same requests
+PAIRED = (Kind.FLIPS, Kind.MEAN)  # both versions have to run the same requests
 JUDGING = (*PAIRED, Kind.OUTCOME)  # of predictions
 UNJUDGED = (
     "nothing judges predictions, so the canary stays at its first step: start it with a guard, such as --guard flips=1%, mean=0.1 or "
@@ -118,8 +119,8 @@ def by_group(number: int = 0, group: int = GROUPS) -> np.ndarray:
 
 
 class Counts(NamedTuple):
-    """Requests of one arm that were answered, of each group of keys, and last those without a key. slow: they took longer than the
-    frozen threshold."""
+    """Finished requests of one arm, by group of keys; the last entry has those without a key. slow: they took longer than the frozen
+    threshold."""
 
     requests: np.ndarray
     errors: np.ndarray
@@ -144,7 +145,7 @@ class Seen(msgspec.Struct):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What a guard says now. band: where its number lies; e_value: evidence against the candidate; it rolls back at `rolls_back_at`."""
+    """A guard's finding now. band: where its number lies; e_value: evidence against the candidate; it rolls back at `rolls_back_at`."""
 
     kind: Kind
     limit: float
@@ -188,7 +189,7 @@ class Policy:
 
     @property
     def share(self) -> float:
-        """Of requests that go to the candidate."""
+        """The share of requests that goes to the candidate."""
         return self.plan.steps[self.seen.step]
 
     # ---- what comes in ----
@@ -211,8 +212,10 @@ class Policy:
         return True
 
     def compare(self, compared: int, flips: int, mean: MeanShift | None) -> None:
-        """Requests with a decision that both versions have answered since the canary began, and those of them with another decision. mean:
-        of the output that shifts most, at most with the alpha of its guard."""
+        """Takes what both versions decided on the same requests since the canary began.
+
+        compared: requests with two decisions. flips: of these, with two that differ. mean: of the output that shifts most, at most with the
+        alpha of its guard."""
         self.seen.compared, self.seen.flips, self.seen.mean = compared, flips, mean
 
     def report(self, candidate: Counts, stable: Counts, seconds: float) -> None:
@@ -258,7 +261,7 @@ class Policy:
         return evidence
 
     def decide(self) -> Verdict:
-        """What is to be done now. A step is taken by `step`."""
+        """The decision now. A step is taken by `step`."""
         findings, plan, seen = self.findings(), self.plan, self.seen
         last = seen.step + 1 >= len(plan.steps)
         for each in findings:

@@ -3,7 +3,7 @@
     start -> the candidate is made ready -> RUNNING, HOLD -> PROMOTED: `stable` names the candidate
                                                           -> ROLLED_BACK, STOPPED: it stays where it is
 
-What a kind of rollout does with requests is its `Arm` (shadow.py, canary.py). Every change is written (ledger.py), and other processes of
+The `Arm` of each kind of rollout acts on requests (shadow.py, canary.py). Every change is written (ledger.py), and other processes of
 the server follow the file. Each model has a lock, so that no rollout waits for another model. Methods belong to the event loop's thread.
 Never in here: statistics, transports.
 """
@@ -46,7 +46,7 @@ FOLLOW_S = 0.5  # between two looks at the file, which another process may have 
 
 
 class Start(Enum):
-    """Of a rollout that begins. REVOCABLE: it ends if its client leaves. FINAL: it is written, or undone, whatever the client does."""
+    """The state of a rollout that begins. REVOCABLE: it ends if its client leaves. FINAL: it is written or undone without the client."""
 
     REVOCABLE = auto()
     FINAL = auto()
@@ -145,20 +145,21 @@ class Rollouts:
         return await self._end(model, State.ROLLED_BACK, reason or "a client rolled it back")
 
     def status(self, model: str = "") -> list[Rollout]:
-        """Of all models, or of one. Raises NotFound."""
+        """The rollouts of all models, or of one. Raises NotFound."""
         if model and model not in self._table:
             running(self._table, model)
         return [rollout for name, rollout in sorted(self._table.items()) if not model or name == model]
 
     def report(self, model: str, outcomes: Iterable[tuple[str, bool]]) -> tuple[int, int]:
-        """What came of requests of a model, by id. How many are known, and how many not. Raises NotFound, FailedPrecondition."""
+        """Takes outcomes of a model's requests, by id. Returns how many of the ids are known, and how many are not. Raises NotFound,
+        FailedPrecondition."""
         running(self._table, model)
         return self._arms[model].report(outcomes) if model in self._arms else (0, len(list(outcomes)))
 
     # ---- life ----
 
     async def resume(self) -> None:
-        """Once models are loaded: goes on with what ran when the server stopped."""
+        """Once models are loaded: resumes the rollouts that ran when the server stopped."""
         if self._lifecycle is None:
             return
         await self._follow()
@@ -166,7 +167,7 @@ class Rollouts:
             self._begin_thread()
 
     def close(self) -> None:
-        """The server stops. What runs goes on after the next start. Idempotent."""
+        """The server stops. Running rollouts go on after the next start. Idempotent."""
         self._stopping.set()
         for timer in filter(None, (self._timer, self._retry)):
             timer.cancel()

@@ -1,7 +1,7 @@
-"""A shadow: the candidate runs on requests that the stable version has answered, and its responses are compared and thrown away.
+"""A shadow: the candidate runs requests of the stable version again, and its responses are compared and thrown away.
 
-The candidate has a process of its own (mirror.py). Here a request costs what its tap costs. Never in here: comparing, which requests
-leave the tap when.
+The candidate has a process of its own (mirror.py). A request pays only for its tap. Never in here: comparing, and when requests leave the
+tap.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ __all__ = ["difference"]
 
 
 def difference(stable: tuple[Iterable[Spec], Iterable[Spec]], candidate: tuple[Iterable[Spec], Iterable[Spec]]) -> str:
-    """What differs between two signatures, each inputs and outputs, in words; '' where nothing matters. Of inputs the candidate may
-    take more sizes."""
+    """The first difference between two signatures, each inputs and outputs, in words; '' where none matters. The candidate's inputs may
+    allow more sizes."""
     for what, before, after in zip(("input", "output"), stable, candidate, strict=True):
         old = {name: (word, tuple(shape)) for name, word, shape in before}
         new = {name: (word, tuple(shape)) for name, word, shape in after}

@@ -46,14 +46,14 @@ LONGEST_S = 366 * 86_400.0  # of any time that a client asks for
 
 
 class Kind(StrEnum):
-    """SHADOW: the candidate answers requests beside the stable version, and its responses go nowhere. CANARY: clients get them."""
+    """SHADOW: the candidate runs requests beside the stable version, and its responses go nowhere. CANARY: clients get them."""
 
     SHADOW = "SHADOW"
     CANARY = "CANARY"
 
 
 class State(StrEnum):
-    """HOLD: it goes on, at the share that it has: the evidence allows no next step."""
+    """HOLD: the rollout goes on at its present share: the evidence allows no next step."""
 
     RUNNING = "RUNNING"
     HOLD = "HOLD"
@@ -74,7 +74,7 @@ class Verdict(StrEnum):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What is known of one guard. count: observations. lower and upper: the confidence band of the estimate."""
+    """The evidence of one guard. count: observations. lower and upper: the confidence band of the estimate."""
 
     guard: str
     count: Count = 0
@@ -92,9 +92,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=LONGEST_S)]
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """One rollout. share: of requests that the candidate answers now. dwell_s: of a canary, the least time at a step; patience_s: the
-    time without a decision until it is in HOLD; None: the usual ones. memory: what its kind needs to go on after a restart; empty
-    once it has ended."""
+    """One rollout.
+
+    share: of requests that go to the candidate now. dwell_s: least time at a step of a canary. patience_s: time without a decision until
+    HOLD. None: the usual times. memory: state for a restart, by the rollout's kind; empty once it has ended."""
 
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
     model: str
@@ -186,7 +187,7 @@ class RolloutFile(KeptFile):
         self._kept: Table = {}  # where there is no file
 
     def read(self) -> Table:
-        """What was written last; nothing where there is no file. A rollout that is none is left out, and the log says so. Raises
+        """The rollouts that were written last; none where there is no file. A malformed entry is left out, and the log says so. Raises
         ConfigError for a file that holds no table."""
         if self.path is None:
             return self._kept

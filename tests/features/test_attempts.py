@@ -228,7 +228,7 @@ def test_that_neighbors_may_be_equally_near_is_always_told(estimator, tmp_path):
     exported = export(estimator.fit(values, (values[:, 0] > 0).astype(int)), tmp_path / "model")
     assert exported.agrees
     (told,) = [notice for notice in exported.notices if "equally near" in notice]
-    assert told.endswith("which of them count is rounding's choice, here and in scikit-learn: compare on records of your own (--sample)")
+    assert told.endswith("rounding decides which of them count, here and in scikit-learn: compare on records of your own (--sample)")
 
 
 def test_neighbors_that_are_counts_are_compared_on_counts(tmp_path):

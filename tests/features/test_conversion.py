@@ -76,8 +76,8 @@ def test_a_step_that_is_converted_as_what_it_predicts_is_named(step, features_on
     name = type(step).__name__
     with pytest.raises(
         ConfigError,
-        match=rf"^step '{name.lower()}', {name} cannot be converted by {VERSIONS} \(of what it predicts there is a graph, of what it "
-        r"transforms there is none\): use a transformer that predicts nothing in its place, such as PCA$",
+        match=rf"^step '{name.lower()}', {name} cannot be converted by {VERSIONS} \(its predictions have a graph, its transformed "
+        r"values have none\): use a transformer that predicts nothing in its place, such as PCA$",
     ):
         export(pipeline, tmp_path / "model", features_only=features_only)
 

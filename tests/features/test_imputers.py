@@ -129,8 +129,8 @@ def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path):
     assert exported.agrees
     assert exported.notices[0] == (
         "columns 'a', 'b', 'c': scikit-learn answers where they are missing, and the graph otherwise, by step "
-        "'columntransformer__knnimputer', KNNImputer: such records are rejected; which of records that are equally near it takes, and "
-        "how near one is to itself, is up to rounding: put SimpleImputer in its place"
+        "'columntransformer__knnimputer', KNNImputer: such records are rejected; rounding decides which of several equally near records "
+        "it takes, and how near a record is to itself: put SimpleImputer in its place"
     )
     like.to_csv(tmp_path / "sample.csv", index=False)
     with pytest.raises(ConfigError, match=r"model would reject: .* column '.': there is no value.*'columntransformer__knnimputer'"):
@@ -145,7 +145,7 @@ def test_neighbours_behind_an_imputer_may_be_equally_near_too(like, tmp_path):
     rejected = [column.name for column in exported.columns if column.missing is None]
     assert rejected or not exported.agrees
     (notice,) = [notice for notice in exported.notices if notice.startswith("column")]
-    assert re.search(r", by step 'kneighborsclassifier', KNeighborsClassifier: .*; which of records that are equally near", notice)
+    assert re.search(r", by step 'kneighborsclassifier', KNeighborsClassifier: .*; rounding decides which of several equally near", notice)
 
 
 def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp_path):
