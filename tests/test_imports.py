@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
         "record",
         "tensors",
     },
-    "features": {"errors", "_core", *BESIDE, "engine", "pipeline"},
+    "features": {"errors", "_core", *BESIDE, "engine", "pipeline", "tensors"},
     "cli": {
         "errors",
         "_core",

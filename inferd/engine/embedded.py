@@ -32,6 +32,7 @@ from inferd.engine.conversion import Keep, converted
 from inferd.engine.places import Place
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument, RequestError
+from inferd.tensors import Array
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Metadata", "TensorMetadata"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 _PLAIN = (list, tuple, bool, int, float)  # numbers without a datatype of their own
 MAX_TIMEOUT_S = 1e9  # a timeout beyond this is none
 
