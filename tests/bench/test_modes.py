@@ -18,22 +18,12 @@ from inferd.bench import findings, modes
 from inferd.bench.findings import judge, parse_slo
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verification
 from inferd.errors import ConfigError, StartError
+from tests.reports import is_clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
 SLO = parse_slo("p99=10ms")
-
-
-def is_clean(outcome) -> bool:
-    """It came to its end, nothing failed, and a question was answered."""
-    if outcome.ended or outcome.has_failed():
-        return False
-    if isinstance(outcome.findings, findings.Search):
-        return outcome.findings.confirmed
-    if isinstance(outcome.findings, findings.Stress):
-        return any(m.requests_per_second for m in outcome.measurements)
-    return not any(m.lacked_connections for m in outcome.measurements)
 
 
 def measured(load: Load, answered: float, p99_us: float = 500, **fields: object) -> Measurement:
