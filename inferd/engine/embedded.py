@@ -18,9 +18,10 @@ import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class LocalCall(Call):
             self.future.set_exception(copy.copy(error))  # a failed batch gives all its calls one error; each raises its own
 
 
-class Engine:
+class Engine(AbstractContextManager["Engine"]):
     """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
 
     A Place is what `inferd.engine.places` has found, such as one version of a model.
@@ -214,9 +215,6 @@ class Engine:
             return "<Engine: closed>"
         models = (f"{model.name} ({_listed(model.signature.input_specs)})" for model in self._repository.models())
         return f"<Engine: {', '.join(models)}>"
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
