@@ -25,6 +25,7 @@ __all__ = [
     "as_numbers",
     "bfloat16",
     "bytes_of",
+    "distances",
     "elements_of",
     "encoded",
     "is_fraction",
@@ -107,6 +108,15 @@ def widened(bits: Array) -> Array:
 def as_numbers(array: Array, word: str) -> Array:
     """In float64, in which a difference of two float32 is exact enough to be compared with a tolerance. BF16 may be its bits or not."""
     return (widened(array) if word == "BF16" and array.dtype == np.uint16 else array).astype(np.float64)
+
+
+def distances(one: Array, other: Array, size: Any = 1.0) -> Array:
+    """Between floats, over their size: 0 where they are the same, or both NaN, and infinity where nothing can be said."""
+    with np.errstate(all="ignore"):
+        apart: Array = np.abs(one - other) / size
+    apart[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
+    apart[np.isnan(apart)] = math.inf
+    return apart
 
 
 def bfloat16(array: Array) -> Array:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from inferd.bench import report
+from inferd.bench import findings, report
 from inferd.bench.compare import Change, Comparison
 from inferd.bench.hdr import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide
+from inferd.bench.modes import Outcome
 
 
 @cache
@@ -70,3 +71,14 @@ def verdicts(made: Comparison) -> dict[str, str]:
 
 def figure(made: Comparison, name: str) -> Change:
     return next(change for change in made.changes if change.figure == name)
+
+
+def is_clean(outcome: Outcome) -> bool:
+    """It came to its end, nothing failed, and a question was answered."""
+    if outcome.ended or outcome.has_failed():
+        return False
+    if isinstance(outcome.findings, findings.Search):
+        return outcome.findings.confirmed
+    if isinstance(outcome.findings, findings.Stress):
+        return any(m.requests_per_second for m in outcome.measurements)
+    return not any(m.lacked_connections for m in outcome.measurements)

@@ -75,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
         "record",
         "tensors",
     },
-    "features": {"errors", "_core", *BESIDE, "engine", "pipeline"},
+    "features": {"errors", "_core", *BESIDE, "engine", "pipeline", "tensors"},
     "cli": {
         "errors",
         "_core",

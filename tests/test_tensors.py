@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from inferd.tensors import DTYPES, array_of, bfloat16, bytes_of, elements_of, encoded, numbers_as, widened, word_of, zeros
+from inferd.tensors import DTYPES, array_of, bfloat16, bytes_of, distances, elements_of, encoded, numbers_as, widened, word_of, zeros
 
 
 @pytest.mark.parametrize("word", DTYPES)
@@ -32,3 +32,9 @@ def test_bf16() -> None:
 
 def test_words() -> None:
     assert [word_of(np.dtype(each)) for each in (bool, np.uint16, object, ml_dtypes.bfloat16)] == ["BOOL", "UINT16", "BYTES", "BF16"]
+
+
+def test_distances() -> None:
+    one, other = np.array([1.0, np.nan, np.inf, np.inf, np.nan, 1.0]), np.array([3.0, np.nan, np.inf, 1.0, 1.0, np.inf])
+    assert distances(one, other).tolist() == [2, 0, 0, np.inf, np.inf, np.inf]
+    assert distances(one, other, np.abs(other)).tolist() == [2 / 3, 0, 0, np.inf, np.inf, np.inf]

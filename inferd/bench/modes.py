@@ -90,17 +90,6 @@ class Outcome(NamedTuple):
     findings: Findings | None
     ended: str
 
-    @property
-    def clean(self) -> bool:
-        """It came to its end, nothing failed, and a question was answered."""
-        if self.ended or self.has_failed():
-            return False
-        if isinstance(self.findings, findings.Search):
-            return self.findings.confirmed
-        if isinstance(self.findings, findings.Stress):
-            return any(m.requests_per_second for m in self.measurements)
-        return not any(m.lacked_connections for m in self.measurements)
-
     def has_failed(self, *, may_fail: bool = False) -> bool:
         """Whether responses were wrong, or requests failed where a mode does not go looking for failures. may_fail: somebody said how
         many requests may fail, and that is judged elsewhere."""

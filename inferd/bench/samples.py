@@ -6,9 +6,9 @@ The file has its name once it is whole. Never in here: what a sample says (worke
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +23,7 @@ COLUMNS = 4  # int64 each: intended, sent, done in ns, code
 ROW_BYTES = 8 * COLUMNS
 
 
-class Samples:
+class Samples(AbstractContextManager["Samples"]):
     """An array of (requests, COLUMNS) that grows; `save` ends it. ConfigError, InferdError where no file can be.
 
     with Samples("samples.npy") as samples:
@@ -41,9 +41,6 @@ class Samples:
         except OSError as error:
             raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
         self._write_beginning()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         with suppress(OSError):  # a full disk has been said

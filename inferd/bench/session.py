@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
@@ -60,7 +60,7 @@ class Looks(NamedTuple):
     dollars_per_hour: float | None = None
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """A target and a model. versions: those that will be measured, "" for the newest. given: what `inputs.make` takes. trace: the
     arrivals of loads that are one, which was read already: a pipe can be read but once. reach: TLS, and a token. json: over HTTP
     tensors travel as JSON, whatever the server takes.
@@ -183,9 +183,6 @@ class Session:
                 message_of=response_message if self.place else bytes,
             )
         return self._verifiers[version].anew()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()

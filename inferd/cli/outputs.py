@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inferd.record.npz import write_npz
-from inferd.tensors import objects, widened, word_of
+from inferd.tensors import Array, objects, widened, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["as_json", "as_text", "save_npz"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 BAR = 30  # characters of the longest bar
 MOST_LABEL = 40  # characters of a label in a table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
@@ -136,7 +137,7 @@ def failure_over_http(url: str, error: Any) -> InferdError:
     return InferdError(f"{url}: {error.code.name}: {error.message.partition(f'{url}: ')[2] or error.message}")
 
 
-class Remote:
+class Remote(AbstractContextManager["Remote"]):
     """A server on the other end of gRPC or HTTP: inferd, Triton or another that speaks the Open Inference Protocol. request_id: of each
     inference; '': none."""
 
@@ -145,9 +146,6 @@ class Remote:
         with explained():
             self._client = self._library.Client(address, timeout=timeout_s, metadata=list(metadata), **reach.options(self._library))
         self._address, self._reach, self._request_id = address, reach, request_id or None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._client.close()
@@ -194,7 +192,7 @@ class Remote:
             raise InferdError(f"{self._address}: {why or error}") from None
 
 
-class Local:
+class Local(AbstractContextManager["Local"]):
     """An engine in this process, over one file or folder, or a place. If `model` is named, it alone is loaded of a repository. options:
     Engine's."""
 
@@ -207,9 +205,6 @@ class Local:
         self._path = str(path if isinstance(path, Path) else path.folder)
         self.engine = Engine(own[0] if own else path, **options)
         self._timeout_s = timeout_s
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.engine.close()

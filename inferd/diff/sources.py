@@ -8,10 +8,10 @@ Both are asked through one interface (`client_inputs.targets`). Never in here: w
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from inferd._core.batching.tap import UNTAPPED
 from inferd.client_inputs.reach import PLAINTEXT, Reach
@@ -85,7 +85,7 @@ def _not_there(path: Path) -> str:
     return "there is no such file or folder: "
 
 
-class Source:
+class Source(AbstractContextManager["Source"]):
     """OLD or NEW, opened. Raises ConfigError and InferdError with words for people."""
 
     def __init__(
@@ -136,9 +136,6 @@ class Source:
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return self._target.infer(self.description, inputs, ()).outputs
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()

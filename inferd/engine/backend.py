@@ -34,7 +34,7 @@ from inferd.engine.reshaping import Reshape, find_reshapes
 from inferd.engine.weights import Parts, check_room, parted
 from inferd.engine.zipmap import Cut, without_zipmaps
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
-from inferd.tensors import DTYPES, widened
+from inferd.tensors import DTYPES, Array, widened
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
@@ -44,7 +44,6 @@ __all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "Tenso
 
 log = logging.getLogger("inferd.engine")
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # onnxruntime's type -> the Open Inference Protocol's word, ONNX's element number.
 _TYPES: dict[str, tuple[str, int]] = {

@@ -16,9 +16,10 @@ import math
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from inferd.engine.local_call import LocalCall, submit
 from inferd.engine.places import Place
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument
+from inferd.tensors import Array
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Metadata", "TensorMetadata"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 _PLAIN = (list, tuple, bool, int, float)  # numbers without a datatype of their own
 MAX_TIMEOUT_S = 1e9  # a timeout beyond this is none
 
@@ -65,7 +66,7 @@ class Metadata(NamedTuple):
     outputs: tuple[TensorMetadata, ...]
 
 
-class Engine:
+class Engine(AbstractContextManager["Engine"]):
     """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
 
     A Place is what `inferd.engine.places` has found, such as one version of a model.
@@ -195,9 +196,6 @@ class Engine:
             return "<Engine: closed>"
         models = (f"{model.name} ({_listed(model.signature.input_specs)})" for model in self._repository.models())
         return f"<Engine: {', '.join(models)}>"
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()

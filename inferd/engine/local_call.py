@@ -15,12 +15,9 @@ from inferd._core.grpc.call import Call
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-
     from inferd.engine.model import Model
     from inferd.errors import RequestError
-
-    Array = np.ndarray[Any, Any]
+    from inferd.tensors import Array
 
 __all__ = ["LocalCall", "submit"]
 

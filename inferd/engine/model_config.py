@@ -47,7 +47,6 @@ __all__ = [
     "complete",
     "config_text",
     "faults_of",
-    "load_model_config",
     "parse_text",
     "parse_toml",
     "read_model_config",
@@ -299,17 +298,6 @@ def number(written: Written, key: str, low: int, high: int, default: int = 0) ->
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The graph
-
-
-def load_model_config(place: Path | None, graph: Graph, defaults: Defaults, name: str = "") -> ModelConfig:
-    """Reads the configuration in a folder or file and completes it from the graph; what needs no graph stays as written."""
-    name = name or (place.stem if place is not None else "model")
-    written = read_model_config(place, name)
-    config = inference.ModelConfig()
-    config.CopyFrom(written.config)
-    config.name = name
-    complete(written, config, graph, defaults)
-    return config
 
 
 def complete(

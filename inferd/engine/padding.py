@@ -30,7 +30,7 @@ from inferd._core.tensor.tensor import Signature
 from inferd.engine.warmup import Inputs, TrialCall
 from inferd.errors import ConfigError, RequestError
 from inferd.pipeline.pipeline import PadAxis
-from inferd.tensors import DTYPES, Array, as_numbers, is_fraction, numbers_as
+from inferd.tensors import DTYPES, Array, as_numbers, distances, is_fraction, numbers_as
 
 if TYPE_CHECKING:
     from inferd.engine.executor import Instance
@@ -453,9 +453,7 @@ def _differences(
 def _numeric(one: Array, other: Array, name: str, length: int, size: int, scale: float) -> _Difference:
     with np.errstate(all="ignore"):
         values = np.abs(one)
-        amounts = np.abs(one - other) / np.maximum(1.0, np.max(values, where=np.isfinite(values), initial=0.0) if scale else values)
-    amounts[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
-    amounts[np.isnan(amounts)] = math.inf
+        amounts = distances(one, other, np.maximum(1.0, np.max(values, where=np.isfinite(values), initial=0.0) if scale else values))
     worst = int(np.argmax(amounts))
     return _Difference(float(amounts[worst]), name, length, size, float(one[worst]), float(other[worst]))
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from inferd.engine.onnx_file import read_onnx
-from inferd.tensors import Array, is_fraction, numbers_as, zeros
+from inferd.tensors import Array, distances, is_fraction, numbers_as, zeros
 
 if TYPE_CHECKING:
     import os
@@ -279,9 +279,7 @@ def _share(one: Array, other: Array) -> float:
         return 1.0
     with np.errstate(all="ignore"):
         finite = np.abs(other[np.isfinite(other)].astype(np.float64))
-        differences = np.abs(one.astype(np.float64) - other.astype(np.float64))
-        differences[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
-        share = differences.max() / max(float(finite.max(initial=0.0)), 1e-30)
+        share = distances(one.astype(np.float64), other.astype(np.float64)).max() / max(float(finite.max(initial=0.0)), 1e-30)
     return float(share) if np.isfinite(share) else 1.0
 
 

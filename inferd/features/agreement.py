@@ -22,10 +22,10 @@ from inferd.features.samples import Sample
 from inferd.features.served import Column, Served
 from inferd.features.trained import Trained
 from inferd.pipeline.columns import MISSING_WORDS
+from inferd.tensors import Array, distances
 
 __all__ = ["TRIAL_ROWS", "Difference", "Tolerance", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 TRIAL_ROWS = 8
 MISSING_ROWS = 256  # which way a missing value goes, each node of a tree says for itself
 UNSEEN_TEXT = "\u2205 never seen"
@@ -69,11 +69,7 @@ class Tolerance:
         size: Any = 1.0
         if output != "probabilities":
             size = np.fmin(np.fmax(np.abs(theirs), 1.0), self.spreads.get(output, math.inf))
-        with np.errstate(invalid="ignore"):
-            apart: Array = np.abs(ours - theirs) / size
-        apart[(ours == theirs) | (np.isnan(ours) & np.isnan(theirs))] = 0.0
-        apart[np.isnan(apart)] = math.inf
-        return apart
+        return distances(ours, theirs, size)
 
 
 def _table(values: Array) -> Array:

@@ -10,10 +10,10 @@ import numpy as np
 
 from inferd.features.learned import inner_steps
 from inferd.features.nodes import Nodes, become
+from inferd.tensors import Array
 
 __all__ = ["MISSING_TEXTS", "keep_encoders"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 # The graph's names of missing values that are categories of a text column. U+FFFF is never part of text that is interchanged, so that
 # the text "nan" is a text like any other.
 MISSING_TEXTS = {"nan": "\uffffnan", "None": "\uffffNone"}

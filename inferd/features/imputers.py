@@ -15,10 +15,10 @@ import numpy as np
 
 from inferd.features.learned import flagged_of, inner_steps, kept_of
 from inferd.features.nodes import Nodes, become
+from inferd.tensors import Array
 
 __all__ = ["keep_imputers"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _FAR = np.finfo(np.float64).max  # between records that have no value in common
 

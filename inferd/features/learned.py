@@ -15,10 +15,10 @@ import numpy as np
 
 from inferd.features.thresholds import estimator_of
 from inferd.pipeline.columns import MISSING_WORDS
+from inferd.tensors import Array
 
 __all__ = ["Learned", "flagged_of", "inner_steps", "kept_of", "learn"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_POINTS = 256  # of one column that one step is asked for
 MOST_MEMBERS = 50  # of one forest, say: more trees split at more of the same

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from inferd.features.trained import library
+from inferd.tensors import Array
 
 __all__ = ["Nodes", "become", "takes_fp64"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def become(step: Any, write: Callable[[Nodes], str], width: int) -> None:

@@ -20,10 +20,10 @@ from inferd.errors import ConfigError
 from inferd.features.learned import Learned
 from inferd.features.trained import Trained, library
 from inferd.pipeline.columns import twin_of
+from inferd.tensors import Array, objects
 
 __all__ = ["Sample", "made_sample", "read_sample", "varied"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MADE_ROWS = 256
 EXACT = 1 << 53  # FP64 has every whole number up to it
@@ -186,9 +186,7 @@ def _settled(column: Array, *, as_text: bool) -> Array:
     values = [None if _is_missing(value) else value for value in column.tolist()]
     if not as_text and (column.dtype.kind in "biuf" or _is_flag(column)):
         return _numbers([math.nan if value is None else value for value in values])
-    texts = np.empty(len(column), dtype=object)
-    texts[:] = [None if value is None else str(value) for value in values]
-    return texts
+    return objects(None if value is None else str(value) for value in values)
 
 
 def _numbers(values: Sequence[float]) -> Array:
@@ -222,9 +220,7 @@ def _column_of(fields: list[str], learned: Learned) -> Array:
             continue
     there = [field for field in fields if field not in nothing]
     flags = learned.kind != "text" and {field.lower() for field in there} <= {"true", "false"}
-    values = np.empty(len(fields), dtype=object)
-    values[:] = [None if field in nothing else field.lower() == "true" if flags else field for field in fields]
-    return values
+    return objects(None if field in nothing else field.lower() == "true" if flags else field for field in fields)
 
 
 def _read_npz(path: Path, trained: Trained) -> dict[str, Array]:
@@ -282,9 +278,9 @@ def _made(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Arr
     categories = _there(learned)
     if learned.kind == "text":
         if learned.words and not categories:
-            return _texts([" ".join(random.choice(learned.words, 3)) for _ in range(rows)]), f"texts of {len(learned.words)} words"
+            return objects([" ".join(random.choice(learned.words, 3)) for _ in range(rows)]), f"texts of {len(learned.words)} words"
         known = categories or [learned.stand_in or "a text"]
-        return _texts([str(known[place]) for place in random.integers(len(known), size=rows)]), f"{len(known)} categories"
+        return objects([str(known[place]) for place in random.integers(len(known), size=rows)]), f"{len(known)} categories"
     if categories:
         return _numbers(categories)[random.integers(len(categories), size=rows)], f"{len(categories)} values"
     if not learned.points:
@@ -297,12 +293,6 @@ def _made(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Arr
         return numbers, how
     around, also = _around(learned, rows, random)
     return np.where(np.arange(rows) % 2, numbers, around), f"{also}, and {how}"
-
-
-def _texts(values: list[str]) -> Array:
-    texts = np.empty(len(values), dtype=object)
-    texts[:] = values
-    return texts
 
 
 def _are_whole(points: Array) -> bool:

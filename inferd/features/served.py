@@ -18,12 +18,11 @@ from inferd.pipeline.pipeline import Place, TensorType, Value
 from inferd.pipeline.records import arrow_record
 from inferd.pipeline.table import compile_table
 from inferd.protocol import options
+from inferd.tensors import DTYPES, Array
 
 __all__ = ["FORMATS", "Column", "Served"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 FORMATS = tuple(options.Columns.Format.keys())
-_DTYPES: Mapping[str, Any] = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}
 
 Record = Mapping[str, Any]
 
@@ -124,8 +123,7 @@ class Served:
             if column.missing is None:
                 raise InvalidArgument(f"column {column.name!r}: a tensor of {column.datatype} cannot say that a value is missing")
             stand_in = json.loads(column.missing)
-        dtype = _DTYPES[column.datatype]
-        return np.array([stand_in if value is None else value for value in values]).astype(dtype)[:, None]
+        return np.array([stand_in if value is None else value for value in values]).astype(DTYPES[column.datatype])[:, None]
 
 
 def _utf8(text: str) -> bytes:

@@ -18,9 +18,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd.compare.decisions import ranked_by
@@ -36,7 +34,7 @@ from inferd.rollout.messages import Failed, Mirrored, Progress, Ready, Setup
 from inferd.rollout.pipe import Closed, Pipe
 from inferd.rollout.shift import LEARNED_AFTER, OutputShift, floats_of, worst_of
 from inferd.rollout.state import Evidence, Verdict
-from inferd.tensors import array_of
+from inferd.tensors import Array, array_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ALPHA", "GUARDS", "evidence_of", "flip_words", "main", "mean_words"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # A shadow's, each with its default limit: a share of requests; of the mean, spreads of the stable output.
 GUARDS = {"errors": 0.01, "flips": 0.01, "shapes": 0.01, "mean": 0.1}

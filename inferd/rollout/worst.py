@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd.tensors import Array, as_numbers, encoded
+from inferd.tensors import Array, as_numbers, distances, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +29,7 @@ def worst_value(difference: Difference, expected: Mapping[str, Array], got: Mapp
             apart = (before != after).astype(float)
         else:
             before, after = as_numbers(before, datatypes[name]), as_numbers(after, datatypes[name])
-            with np.errstate(invalid="ignore"):
-                alike = (before == after) | (np.isnan(before) & np.isnan(after))
-                apart = np.where(alike, 0.0, np.nan_to_num(np.abs(after - before), nan=np.inf))
+            apart = distances(after, before)
         place = np.unravel_index(int(apart.argmax()), apart.shape)
         at = ", ".join(str(int(each)) for each in place)
         said = f"{name}[{at}]: {_shown(before[place])} became {_shown(after[place])}"

@@ -18,6 +18,7 @@ from inferd.bench import findings, modes
 from inferd.bench.findings import judge, parse_slo
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verification
 from inferd.errors import ConfigError, StartError
+from tests.reports import is_clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -143,7 +144,7 @@ def test_search_finds_the_rate_within_the_width(start, capacity, width):
     assert found.why.startswith(("p99 is", f"{capacity}/s are answered"))
     assert found.stopped.startswith("the gap is at most")
     assert len(outcome.measurements) <= modes.SEARCH_STEPS
-    assert outcome.clean
+    assert is_clean(outcome)
     assert f"{findings.per_second(found.rate)} keeps p99 10 ms" in found.words()[0]
 
 
@@ -196,7 +197,7 @@ def test_a_stall_never_caps_the_result(at, answered):
     """Whichever measurement it hits, also those that confirm the result."""
     outcome = modes.carry_out(modes.search(Load(rate=100), SLO), stalling({at}, answered))
     assert outcome.findings.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
-    assert outcome.clean
+    assert is_clean(outcome)
 
 
 @pytest.mark.parametrize("answered", [1, 0.9], ids=["late", "not-all"])
@@ -288,7 +289,7 @@ def test_search_ends_soon_where_not_even_one_request_keeps_the_target():
     assert len(outcome.measurements) == 2, "once more, lest a stall of a moment ends it"
     assert outcome.findings.rate == 0
     assert outcome.findings.stopped == "one request at a time does not keep it: p99 is 11 ms"
-    assert not outcome.clean
+    assert not is_clean(outcome)
 
 
 def test_a_stall_of_the_first_request_does_not_end_a_search():
@@ -316,7 +317,7 @@ def test_a_first_look_without_a_response_is_no_rate_to_begin_with(always):
     assert [load.rate > 0 for load in looks[:3]] == ([False, False] if always else [False, False, True])
     if always:
         why = "one request at a time does not keep it: no request was answered with OK while it was measured"
-        assert (outcome.findings.stopped, outcome.clean) == (why, False)
+        assert (outcome.findings.stopped, is_clean(outcome)) == (why, False)
     else:
         assert outcome.findings.rate == pytest.approx(keeps_up_to(1000), rel=0.03)
 
@@ -354,7 +355,7 @@ def test_a_generator_that_is_always_the_limit():
     assert outcome.findings.stopped == "the generator was the limit at 10/s, 1/s, 0.5/s"
     assert len(outcome.measurements) == 6, "each rate twice: to go on down would only measure the generator"
     assert (outcome.findings.rate, outcome.findings.client_bound) == (0.0, True)
-    assert not outcome.clean
+    assert not is_clean(outcome)
 
 
 def test_a_generator_that_is_the_limit_of_one_request_at_a_time():
@@ -370,7 +371,7 @@ def test_a_late_generator_that_keeps_the_target_keeps_it():
         modes.search(Load(rate=100), SLO), lambda load, version: msgspec.structs.replace(server(load, version), client_bound=True)
     )
     assert outcome.findings.rate == pytest.approx(keeps_up_to(1000), rel=0.03)
-    assert outcome.clean
+    assert is_clean(outcome)
 
 
 def test_a_step_that_the_generator_bounds_is_measured_twice():
@@ -397,7 +398,7 @@ def test_search_ends_when_the_server_is_gone():
     outcome = modes.carry_out(modes.search(Load(rate=1000), SLO), run)
     assert outcome.findings.rate == 2000
     assert outcome.findings.stopped == "nothing is answered any more: refused"
-    assert not outcome.clean
+    assert not is_clean(outcome)
 
 
 @pytest.mark.parametrize("start", [0, 1000])
@@ -411,7 +412,7 @@ def test_search_halves_a_server_that_never_settles(start):
     found = outcome.findings
     assert len(outcome.measurements) == modes.SEARCH_STEPS
     assert found.words()[1].startswith("the search did NOT finish: 40 steps were measured")
-    assert not outcome.clean
+    assert not is_clean(outcome)
     last = {one.rate: one.kept for one in found.tried}
     assert all(rate > found.rate for rate, kept in last.items() if not kept)
 
@@ -433,7 +434,7 @@ def test_steps_are_told_one_by_one_and_make_a_curve():
     assert [(p.step, p.of, p.load.rate) for p in told] == [(1, 3, 500), (2, 3, 1000), (3, 3, 2000)]
     assert [(p.asked, p.answered) for p in outcome.findings.points] == [(500, 500), (1000, 1000), (2000, 1500)]
     assert outcome.findings.words() == ["most responses: 1,500/s at 2000/s constant", "saturated at 2000/s constant"]
-    assert outcome.clean
+    assert is_clean(outcome)
 
 
 def test_steps_of_a_closed_loop_are_streams():
@@ -480,7 +481,7 @@ def test_stress_goes_past_the_saturation():
     assert (found.peak, found.kept) == (1000, 0.9)
     assert found.deadline_ms == 10  # ten times the first median, 667 us, is less than the least
     assert {m.load.deadline_ms for m in outcome.measurements if m.load.rate} == {10}
-    assert outcome.clean  # errors are what a stress looks for
+    assert is_clean(outcome)  # errors are what a stress looks for
     assert found.words()[1] == "at 2,000/s, 2 times that, 900/s are answered within 10 ms: 90% of the best, 1,000/s"
 
 
@@ -621,7 +622,7 @@ def test_what_was_measured_is_kept(name, end, after):
     assert outcome.measurements == runs
     if outcome.ended:
         assert outcome.ended == ("interrupted" if isinstance(end, KeyboardInterrupt) else str(end))
-        assert not outcome.clean
+        assert not is_clean(outcome)
     else:
         assert len(runs) == after or len(runs) == (mode.loads or len(runs))
     assert (outcome.findings is None) == (name == "single")
@@ -633,7 +634,7 @@ def test_what_ended_in_its_warm_up_is_no_row():
     """There is nothing to tell of it but that it ended."""
     runs = [measured(RATE, 1000), Measurement(RATE, ended="interrupted")]
     outcome = modes.carry_out(modes.steps([RATE, RATE, RATE]), lambda load, version: runs.pop(0))
-    assert (len(outcome.measurements), outcome.ended, outcome.clean) == (1, "interrupted", False)
+    assert (len(outcome.measurements), outcome.ended, is_clean(outcome)) == (1, "interrupted", False)
     alone = modes.carry_out(modes.single(RATE), lambda load, version: Measurement(RATE, ended="interrupted"))
     assert (len(alone.measurements), alone.ended) == (1, "interrupted")
 
@@ -645,8 +646,8 @@ def test_a_fault_of_the_program_is_no_partial_result():
 
 def test_wrong_responses_are_not_clean():
     outcome = modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, verified=Verification(checked=2, wrong=1)))
-    assert not outcome.clean
-    assert not modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, errors={"INTERNAL": 1})).clean
+    assert not is_clean(outcome)
+    assert not is_clean(modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, errors={"INTERNAL": 1})))
 
 
 def test_findings_are_kept_in_json():

@@ -19,6 +19,7 @@ from inferd.engine.planner import Plan
 from inferd.engine.session_config import ignored_fields, session_options
 from inferd.errors import ConfigError
 from inferd.protocol import inference, options
+from tests.model_configs import load_model_config
 
 Config = inference.ModelConfig
 DEFAULTS = Defaults()
@@ -40,7 +41,7 @@ WHOLE = graph({"x": (2, 16)}, {"y": (2, 4)})
 
 def load(tmp_path: Path, text: str, graph: Graph = BATCHED, defaults: Defaults = DEFAULTS, file: str = "config.pbtxt") -> Config:
     (tmp_path / file).write_text(text)
-    return model_config.load_model_config(tmp_path, graph, defaults, "m")
+    return load_model_config(tmp_path, graph, defaults, "m")
 
 
 def rejected(tmp_path: Path, text: str, graph: Graph = BATCHED, file: str = "config.pbtxt", defaults: Defaults = DEFAULTS) -> str:
@@ -72,7 +73,7 @@ def walk(
 
 
 def test_without_a_file_everything_comes_from_the_graph(tmp_path: Path) -> None:
-    config = model_config.load_model_config(tmp_path, BATCHED, Defaults(max_batch_size=32), "m")
+    config = load_model_config(tmp_path, BATCHED, Defaults(max_batch_size=32), "m")
     assert config.name == "m"
     assert config.max_batch_size == 32
     assert config.HasField("dynamic_batching")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.config_sources import Defaults
-from inferd.engine.model_config import load_model_config
 from inferd.errors import ConfigError
 from inferd.protocol import inference
+from tests.model_configs import load_model_config
 
 MODULES = ()
 LINES = ("inferd.engine.model_config", "inferd.engine.toml_faults", "inferd.engine.unsupported")

@@ -1,0 +1,20 @@
+"""A configuration as a version's load reads and completes it, in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inferd.engine.backend import Graph
+from inferd.engine.config_sources import Defaults
+from inferd.engine.model_config import complete, read_model_config
+from inferd.protocol import inference
+
+
+def load_model_config(place: Path, graph: Graph, defaults: Defaults, name: str) -> inference.ModelConfig:
+    """Of a folder or file; what needs no graph stays as written. Raises ConfigError."""
+    written = read_model_config(place, name)
+    config = inference.ModelConfig()
+    config.CopyFrom(written.config)
+    config.name = name
+    complete(written, config, graph, defaults)
+    return config
