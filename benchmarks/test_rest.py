@@ -40,7 +40,7 @@ def request_of(shape: tuple[int, ...], binary: bool) -> tuple[Message, Head]:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_decode(benchmark: Any, shape: tuple[int, ...], binary: bool) -> None:
     request = benchmark(decode_rest_request, *request_of(shape, binary))
-    assert request.tensors() == [("x", "FP32", shape, numbers_of(shape).tobytes())]
+    assert request.sent() == [("x", "FP32", shape, numbers_of(shape).tobytes())]
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])

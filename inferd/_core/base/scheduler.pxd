@@ -19,7 +19,7 @@ cdef class Flow:                        # something that takes turns, such as a 
     cdef bint take_turn(self) noexcept
 
 cdef class Scheduler:
-    cdef readonly int64_t quantum       # what a flow may use before others go first
+    cdef int64_t quantum       # what a flow may use before others go first
     cdef Flow first_new, last_new, first_old, last_old      # the two lists
     cdef int64_t new_cost               # what turns of new flows cost since an old one had its turn
     # A flow has work. Does nothing if the flow waits already, or takes its turn: there take_turn returns whether more is left.

@@ -5,7 +5,7 @@ Integers in, integers out. Never in here: clocks, locks, threads, requests, mode
 """
 
 cimport cython
-from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from inferd._core.base.lazy_pages cimport map_zeroed, unmap
 from inferd._core.batching.run_times cimport RunTimes
@@ -47,7 +47,6 @@ cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
 
 
 @cython.final
-@cython.no_gc                       # its dict holds integers; __dealloc__ needs it
 cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
@@ -85,7 +84,6 @@ cdef class BatchQueue:
                   int64_t max_queue_bytes=0, int64_t max_wait_ns=0, int64_t takers=1, int priority_levels=0,
                   uint32_t default_priority=0, queue_policies=()):
         cdef int64_t rows
-        self.entries = {}
         self.run_times = RunTimes()
         self.level_count = max(priority_levels, 1)
         if min(max_rows, max_queue_requests, takers) < 1 or min(max_delay_ns, max_queue_bytes, max_wait_ns, priority_levels) < 0:
@@ -121,8 +119,6 @@ cdef class BatchQueue:
                 self.preferred[rows] = True
 
     def __dealloc__(self):
-        for address in self.entries.values():
-            free(<void *><uint64_t>address)
         free(self.levels)
         unmap(self.next_starts, (CONNECTION_SLOTS + 1) * sizeof(uint64_t))
         free(self.preferred)
@@ -479,77 +475,3 @@ cdef class BatchQueue:
                 self.next_needed_ns = min(self.next_needed_ns, entry.deadline_ns - reserve_ns(entry))
             entry = following
         return dropped
-
-    # ---- the same with integers, for tests ----
-
-    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
-             int64_t nbytes=0, uint32_t near_key=0, uint64_t connection_id=0, cost=None):
-        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
-        or deadline."""
-        cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
-        if entry == NULL:
-            raise MemoryError
-        entry.rows = rows
-        entry.shape_key = shape_key
-        entry.near_key = near_key
-        entry.connection_slot = slot_of(connection_id)
-        entry.cost = rows if cost is None else cost
-        entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
-        entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
-        entry.timeout_ns = timeout_ns
-        entry.nbytes = nbytes
-        status = self.admit(entry, now_ns)
-        if status != ADMITTED:
-            free(entry)
-            limits = {QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes", WAIT_FULL: "wait", TOO_LATE: "deadline"}
-            raise OverflowError(limits[status])
-        self.last_id += 1
-        entry.owner = <void *>self.last_id
-        self.entries[self.last_id] = <uint64_t>entry
-        return self.last_id
-
-    def take(self, int64_t now_ns):
-        """(ids of the batch that is due, ids of the expired)."""
-        dropped = self.freed(self.drop_expired(now_ns, self.next_batch_ns(now_ns)))
-        return self.freed(self.form(now_ns)), dropped
-
-    def expire(self, int64_t now_ns):
-        return self.freed(self.drop_expired(now_ns, 0))
-
-    def cancel(self, int64_t id):
-        cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
-        self.remove(entry)
-        self.freed(entry)
-
-    def expect_requests(self, int64_t requests, int64_t until_ns):
-        """So many requests are likely to come again soon: until_ns at the latest they are waited for no longer."""
-        self.expect(requests, until_ns)
-
-    def batch_over(self, int64_t rows, int64_t run_ns, int64_t now_ns):
-        """See `over`."""
-        self.over(rows, run_ns, now_ns)
-
-    def expected_wait_ns(self, int64_t now_ns):
-        """How long a request behind all that waits is likely to wait; 0 where nothing is known."""
-        return self.wait_ns(self.requests, self.rows, now_ns)
-
-    def put_before(self, BatchQueue behind not None, int64_t now_ns):
-        """See look_behind."""
-        self.look_behind(behind, now_ns)
-
-    def due_ns(self, int64_t now_ns):
-        """When a batch is due; None while nothing waits."""
-        cdef int64_t due_ns = self.due(now_ns)
-        return None if due_ns == INT64_MAX else due_ns
-
-    cdef list freed(self, Entry *entry):
-        cdef Entry *following
-        ids = []
-        while entry != NULL:
-            following = entry.next
-            id = <int64_t>entry.owner
-            del self.entries[id]
-            ids.append(id)
-            free(entry)
-            entry = following
-        return ids

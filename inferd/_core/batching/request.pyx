@@ -9,7 +9,7 @@ Never in here: queues, batches, models, sockets, protobuf.
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -66,11 +66,6 @@ cdef class Request:
 
     cpdef encode(self, Tensors outputs, Py_ssize_t first_row):
         raise NotImplementedError(f"{type(self).__name__} does not say how it makes a response")
-
-    def prefer(self, uint32_t priority=0, int64_t timeout_ns=0):
-        """For tests: the parameters `priority` and `timeout` of a request. Before Batcher.put."""
-        self.entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
-        self.entry.timeout_ns = max(timeout_ns, 0)
 
     cpdef int64_t charge(self, bytes contents):
         """Charges its connection for what preparing it is likely to take, in microseconds of one core, which it returns; until the next

@@ -49,13 +49,3 @@ cdef class RunTimes:
             if now_ns < self.sizes[near].known_until_ns:
                 return self.sizes[near].mean_ns >> (near - kind)
         return 0
-
-    # ---- the same for tests ----
-
-    def record_run(self, int64_t rows, int64_t run_ns, int64_t now_ns):
-        """A run of so many rows took so long, and ended now."""
-        self.record(rows, run_ns, now_ns)
-
-    def estimated_ns(self, int64_t rows, int64_t now_ns):
-        """How long a run of so many rows is likely to take; 0: nothing is known."""
-        return self.estimate(rows, now_ns)

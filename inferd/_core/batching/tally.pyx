@@ -59,15 +59,3 @@ cdef class Tally(Tap):
     def by_group(self):
         """All counts: three times GROUPS + 1 numbers of 64 bits, as bytes."""
         return (<const char *>&self.counted[0][0])[:sizeof(self.counted)]
-
-    @property
-    def answered(self):
-        return sum(self.counted[0])
-
-    @property
-    def errors(self):
-        return sum(self.counted[1])
-
-    @property
-    def slow(self):
-        return sum(self.counted[2])

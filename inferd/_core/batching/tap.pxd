@@ -12,7 +12,7 @@ cdef class Tapped:              # one request and what it got
     cdef Py_ssize_t nbytes
     cdef readonly int code                  # gRPC's; 0: a response
     cdef readonly int group                 # of its key in a canary (base/key)
-    cdef readonly str reason, message       # of an error; else None
+    cdef readonly str message               # of an error; else None
     cdef readonly int64_t received_ns       # monotonic
     cdef readonly int64_t decode_ns, queue_ns, preprocess_ns, execute_ns, encode_ns, total_ns   # durations; 0: it did not come to that
     cdef Tap tap                            # is charged for what this holds, until the last reference goes
@@ -23,7 +23,8 @@ cdef class Tap:
     cdef readonly uint64_t offered          # of these, in the share
     cdef readonly uint64_t dropped          # of these, lost: there was no room
     cdef readonly Py_ssize_t held, held_nbytes      # requests that wait, or that the consumer has not let go of
-    cdef readonly Py_ssize_t max_held, max_held_nbytes
+    cdef Py_ssize_t max_held
+    cdef readonly Py_ssize_t max_held_nbytes
     cdef public Py_ssize_t max_nbytes       # longer requests, with their responses, are dropped at the moment
     cdef uint64_t threshold                 # of 2^32: a draw below it is in the share
     cdef bint sticky                        # the draw is a hash of the request's id

@@ -97,7 +97,7 @@ cdef class Tap:
         tapped = Tapped.__new__(Tapped)
         tapped.request, tapped.group = request, group_of(request.call.key if request.call is not None else 0)
         if error is not None:
-            tapped.code, tapped.reason, tapped.message = error.code, error.reason, str(error)
+            tapped.code, tapped.message = error.code, str(error)
         else:
             tapped.response = request.response
             if type(tapped.response) is Message:

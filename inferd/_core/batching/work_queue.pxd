@@ -24,7 +24,7 @@ cdef class Source(Flow):        # one batcher among those of a WorkQueue
     cdef int most                       # batches that threads work on at one time
     cdef int64_t room_requests          # while so many requests
     cdef int64_t room_nbytes            # or bytes wait in `behind`, no batch is given
-    cdef readonly int at_work           # batches that threads work on
+    cdef int at_work           # batches that threads work on
     cdef bint may_begin(self) noexcept
     cpdef arrived(self)
     cpdef offer(self)

@@ -21,11 +21,6 @@ cdef class HttpHandler:
     def __call__(self, Call call not None, Head head not None):
         self.take(call, head)
 
-    def check(self, Call call not None, Head head not None):
-        """The same as `screen` and `admit`, for transports in Python."""
-        self.screen(call, head)
-        self.admit(call, head)
-
 
 @cython.final
 cdef class CallableHandler(HttpHandler):

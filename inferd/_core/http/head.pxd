@@ -45,7 +45,7 @@ cdef class Head:
     cdef readonly bytes authorization   # b", ": it came more than once
     cdef readonly bytes accept          # of several fields the first
     cdef readonly bytes origin
-    cdef readonly bytes access_control_request_method, access_control_request_headers
+    cdef readonly bytes access_control_request_method
     cdef readonly bytes request_id      # X-Request-Id; every response repeats it
     cdef readonly bytes traceparent
     cdef readonly uint64_t key          # of Inferd-Key, which canaries route by (base/key); 0: there is none

@@ -30,7 +30,7 @@ cdef class ModelStreamInfer(StreamHandler):
 cdef class Route:               # requests of one model version, on their way to its runs
     cdef public object model            # engine.model.Model, whose route this is; None once that is closed
     cdef readonly Signature signature   # what clients send
-    cdef readonly Batcher run_queue     # requests that wait for a run
+    cdef Batcher run_queue     # requests that wait for a run
     cdef public Batcher first_queue     # where requests wait first: run_queue, or the queue of the preprocess threads
     cdef public Batcher large           # the first queue of requests that take long to prepare; None: first_queue
     cdef public bytes contents          # with `large`: an effort.Content for each input

@@ -168,8 +168,7 @@ cdef struct State:              # what a Generator's connections share
     int streams                 # closed loop: in flight on each connection; 0: open loop
     int64_t startable           # measured requests that may still be sent; 0: none of the warm-up either
     int64_t number              # of the next request
-    int64_t measured            # those sent that are counted,
-    int64_t held_back           # and of them those that the limit of a connection's streams kept back
+    int64_t held_back           # measured requests that the limit of a connection's streams kept back
     int outstanding
     bint blocked                # an arrival was due, and there was no connection, or too much under way already
     int64_t hindered_ns         # until when that was so

@@ -77,7 +77,6 @@ cdef bint send_body(LoadConnection *connection, int body, uint64_t tag, int64_t 
     append(stream)
     if intended_ns >= state.measure_from_ns:
         state.startable -= 1
-        state.measured += 1
         state.held_back += (stream.hindered and state.protocol.waits_free) or (stream.id == 0 and connection.greeted)
         if not stream.hindered:
             count(&state.lateness, now_ns - intended_ns)

@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.time cimport timespec
 
-from inferd._core.load.response cimport Expected, response_fault
+from inferd._core.load.response cimport Expected
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.load.connection cimport (
     BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, LoadConnection, Sample, Stream, cancel_late, count_wait,
@@ -37,23 +37,6 @@ cdef enum:
     DEADLINE_EXCEEDED = 4               # gRPC's code
 
 cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
-
-
-def fault_of(bytes response not None, models=(), outputs=(), versions=()):
-    """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show. models, outputs: names (bytes) that its
-    model and its outputs may have, versions: those of the model; empty: any."""
-    cdef Expected expected
-    cdef list held = [list(models), list(outputs), list(versions)]
-    cdef const char *fault
-    expected.models = expected.outputs = expected.versions = NULL
-    try:
-        expect(&expected, held)
-        fault = response_fault(PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response), &expected)
-    finally:
-        free(expected.models)
-        free(expected.outputs)
-        free(expected.versions)
-    return None if fault == NULL else fault.decode()
 
 
 cdef int expect(Expected *expected, list words) except -1:
@@ -288,7 +271,6 @@ cdef class Generator:
         while connection != NULL:
             count += count_left(connection.first, before_ns, from_ns)
             connection = connection.next
-        self.state.measured += count
         return count
 
     def arrive(self, times_ns not None):
@@ -522,11 +504,6 @@ cdef class Generator:
     def sent(self):
         """Requests since the beginning, warm-up included."""
         return self.state.number
-
-    @property
-    def measured(self):
-        """Requests since the beginning that are no warm-up."""
-        return self.state.measured
 
     @property
     def blocked(self):

@@ -18,7 +18,7 @@ cdef class Tls:
     cdef object incoming        # ssl.MemoryBIO: what has come,
     cdef object outgoing        # and what is to be sent
     cdef bint unread            # there was no room for all that has come
-    cdef readonly object raised # Ctrl-C, or the like, which came in the midst of it
+    cdef object raised          # Ctrl-C, or the like, which came in the midst of it
 
     cdef Py_ssize_t encrypt(self, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room)
     cdef Py_ssize_t decrypt(self, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room)

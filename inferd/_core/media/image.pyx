@@ -165,9 +165,9 @@ cdef class Transform:
     Raises ValueError.
     """
 
-    cdef readonly tuple size    # height and width of out
-    cdef readonly int channels  # of pixels and of out
-    cdef readonly str datatype  # of out
+    cdef tuple size             # height and width of out
+    cdef int channels           # of pixels and of out
+    cdef str datatype           # of out
     cdef const Level *level     # the loops
     cdef Target target          # of an out at address 0
     cdef int32_t height         # of out

@@ -7,7 +7,6 @@ cdef class Histogram:           # log-linear buckets over nanoseconds; relative 
     cdef uint64_t *counts
     cdef readonly uint64_t count
     cdef readonly uint64_t sum_ns
-    cdef readonly uint64_t max_ns
     cdef void record(self, int64_t value_ns, uint64_t times=*) noexcept nogil
 
 cdef struct BatchSize:          # runs that had this many rows
@@ -23,7 +22,6 @@ cdef class Statistics:          # all counts and durations of one model version
     cdef readonly int64_t last_ns           # wall-clock time of the last run, ns since the epoch; 0: none yet
     cdef BatchSize *sizes                   # index: rows, 0 .. max_rows
     cdef readonly int max_rows
-    cdef readonly Histogram run             # execute, one entry a run
     # One answered request: its own durations,
     cdef void record_request(self, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns,
                              int64_t request_ns) noexcept nogil

@@ -109,9 +109,9 @@ cdef struct ArrayView:          # one array of a run, rows first
 
 cdef class Tensors:             # the input or the output arrays of one run; keeps the numpy arrays alive
     cdef ArrayView *views
-    cdef readonly int count
+    cdef int count
     cdef readonly list arrays   # numpy arrays (object arrays for BYTES), C-contiguous
-    cdef readonly bint batched  # axis 0 of every array is rows
+    cdef bint batched           # axis 0 of every array is rows
     cdef object owned           # serialized BYTES blobs
     cdef dict classes           # codec's: texts of outputs that requests of this batch want classified; None between batches
     cdef object response_head   # codec's: how the last response of these outputs began, for others like it; or None
