@@ -1,4 +1,4 @@
-# scheduler: whose turn it is. Deficit round robin over flows, with two lists as in fq_codel (RFC 8290): a flow with credit that has just
+# scheduler: whose turn it is. Deficit round robin over flows, with two lists as in fq_codel (RFC 8290). A flow with credit that has just
 # got work goes before those that have used up a quantum. A policy: costs are integers; no clock, no lock.
 # Never in here: what a flow does, and what a cost is made of.
 

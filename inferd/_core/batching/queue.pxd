@@ -1,5 +1,5 @@
 # queue: which of the waiting requests run together, and when. The policy: integers in, integers out, no clock,
-# no lock, no thread. Entries belong to whoever pushes them, and link themselves: nothing is allocated while they come and go.
+# no lock, no thread. Entries belong to the caller, and link themselves: nothing is allocated while they come and go.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from inferd._core.batching.run_times cimport RunTimes

@@ -104,8 +104,9 @@ cdef class Request:
         return [value_of(self, &self.inputs[i]) for i in range(self.input_count)]
 
     def sent(self):
-        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input as the client sent it, with the defaults of
-        those that it left out: in the signature's order, once checked. Also after delivery, and of a request that was prepared."""
+        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input as the client sent it, in the message's order.
+        Once checked: in the signature's order, with the defaults of inputs that the client left out. Also after delivery, and of a
+        prepared request."""
         cdef int count = 0
         cdef const TensorView *views = sent_views(self, &count)
         cdef const TensorView *view

@@ -1,5 +1,5 @@
-# tap: a bounded look at the requests that a model has answered (Envoy's word). Consumers work on a thread of their own: the recorder,
-# a shadow, a canary. A tap holds references and copies nothing; where its room is spent, it drops, and counts.
+# tap: a bounded look at a model's requests that have ended (Envoy's word). Consumers work on a thread of their own: the recorder,
+# a shadow, a canary. A tap holds references and copies nothing. It drops requests that it has no room for, and counts them.
 # Never in here: what a request means, files, threads. All of it runs with the GIL held.
 
 from libc.stdint cimport int64_t, uint64_t
@@ -19,10 +19,10 @@ cdef class Tapped:              # one request and what it got
     cdef Py_ssize_t held_nbytes
 
 cdef class Tap:
-    cdef readonly uint64_t seen             # requests that were answered, or whose deadline passed
+    cdef readonly uint64_t seen             # requests with a response or an error, or whose deadline passed
     cdef readonly uint64_t offered          # of these, in the share
     cdef readonly uint64_t dropped          # of these, lost: there was no room
-    cdef readonly Py_ssize_t held, held_nbytes      # requests that wait, or that the consumer has not let go of
+    cdef readonly Py_ssize_t held, held_nbytes      # requests that wait, or that the consumer still holds
     cdef Py_ssize_t max_held
     cdef readonly Py_ssize_t max_held_nbytes
     cdef public Py_ssize_t max_nbytes       # longer requests, with their responses, are dropped at the moment

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # infer: ModelInferRequest and ModelInferResponse between bytes and tensors (see infer.pxd).
-# A request is read in one pass over its bytes; what protobuf would reject is rejected, unknown fields are skipped, and the last
-# of a repeated scalar counts, as in protobuf. Never in here: HTTP/2, gRPC framing, queues.
+# A request is read in one pass over its bytes, as protobuf reads it. Malformed ones are rejected, unknown fields skipped, and the last
+# of a repeated scalar counts. Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -46,8 +46,8 @@ def decode_infer_request(message not None, bint at_once=False):
 
     at_once: None where typed contents may take long to unpack, which belongs on a thread; there the GIL is released for it.
 
-    Raises InvalidArgument: malformed protobuf (with the byte), raw and typed contents together, their counts or values wrong,
-    an unknown datatype, a reserved parameter; more than 256 inputs, outputs or parameters, or 8 dimensions.
+    Raises InvalidArgument for malformed protobuf (with the byte), raw and typed contents together, and wrong counts or values of these.
+    Also for an unknown datatype, a reserved parameter, and more than 256 inputs, outputs or parameters, or 8 dimensions.
     """
     if type(message) is Message:
         return decode_request(<Message>message, at_once)

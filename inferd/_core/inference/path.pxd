@@ -1,5 +1,5 @@
-# path: the path of a request through the server's native half, top to bottom. It calls Python (engine/, serving/) for rare cases: a name
-# that is not served, typed contents that take long, a failed run, a model that leaves the event loop.
+# path: the path of a request through the server's native half, top to bottom. It calls Python (engine/, serving/) only for unknown names,
+# long typed contents, failed runs, and models that leave the event loop.
 # Never in here: transports, files, onnxruntime, threads.
 
 from libc.stdint cimport int64_t

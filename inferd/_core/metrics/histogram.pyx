@@ -2,9 +2,8 @@
 # histogram: latency distributions in fixed memory and one model's statistics made of them (see histogram.pxd).
 # Never in here: prometheus, names of metrics, locks (writers hold the GIL).
 #
-# Buckets: values below 16 have one each; above, every power of two is cut into 16 equal parts. A bucket is thus at most
-# 1/16 of its lowest value wide, which bounds the error of every quantile, from nanoseconds to centuries, in 7.7 KB; in none before the
-# first entry.
+# Buckets: values below 16 have one each; above, every power of two is cut into 16 equal parts. So a bucket is at most 1/16 of its lowest
+# value wide, from nanoseconds to centuries. A histogram takes 7.7 KB, and no memory before its first entry.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -69,8 +68,8 @@ cdef class Histogram:
         self.record(value_ns)
 
     def buckets(self, bounds_ns):
-        """Cumulative counts: for each bound in ns (rising) how many entries are at most as long, where an entry in a bucket that
-        the bound cuts counts as longer. Raises ValueError when the bounds do not rise."""
+        """Cumulative counts: for each bound in ns (rising) how many entries are at most as long. An entry in a bucket that the bound cuts
+        counts as longer. Raises ValueError when the bounds do not rise."""
         cdef list totals = []
         cdef uint64_t seen = 0
         cdef int bucket = 0

@@ -7,7 +7,7 @@ import numpy as np
 DATATYPES: dict[str, tuple[int, int, np.dtype[Any]]]
 
 class Signature:
-    """What one model version takes and gives; see tensor.pyx."""
+    """The inputs and outputs of one model version; see tensor.pyx."""
 
     arm: bytes | None
     provenance: bytes | None
