@@ -19,7 +19,7 @@ export PIP_NO_INPUT := 1
 # Bytecode is kept, whatever the caller's shell says: of each test file with its rewritten assertions, for all processes and builds to come.
 unexport PYTHONDONTWRITEBYTECODE
 
-NATIVE := $(wildcard inferd/_core/*/*.pyx inferd/_core/*/*.pxd inferd/_core/*/*.h) setup.py
+NATIVE := $(wildcard inferd/_core/*/*.pyx inferd/_core/*/*.pxd inferd/_core/*/*.h tests/*.pyx) setup.py
 PYTEST := $(PY) -m pytest
 # Tests run side by side in so many processes; of one file in one, for what its tests share. make test JOBS=0: one after the other.
 # Three for two cores: much of the suite waits for servers and clients of its own. In the order of tests/conftest.py: the longest first.
@@ -169,6 +169,7 @@ clean:  ## remove everything that was built or installed here
 	rm -rf build dist clients/python/build .stamps .venv .tools .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info clients/python/*.egg-info
 	rm -rf tests/clients/node/node_modules
 	find inferd -name '*.so' -delete
+	rm -f native_access.*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .stamps/system-%: scripts/system-packages

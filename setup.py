@@ -1,5 +1,7 @@
 """Compiles the native modules, inferd/_core/*/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
+Builds for tests, in place or of another flavour than a release, have tests/*.pyx, too.
+
 Four environment variables change a build:
 
     INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
@@ -142,11 +144,11 @@ def unfit(library: Library) -> str:
 
 
 def extensions() -> list[Extension]:
-    """One Extension for each .pyx; those that need a library do not have its flags yet."""
+    """One Extension for each .pyx, those of tests last; those that need a library do not have its flags yet."""
     compiling, linking, macros = compile_flags()
     found = [
         Extension(
-            ".".join(source.with_suffix("").parts),
+            ".".join(source.with_suffix("").parts) if source.is_relative_to(CORE) else source.stem,
             [str(source)],
             include_dirs=[str(source.parent)],
             depends=[str(header) for header in headers_of(source)],
@@ -154,7 +156,7 @@ def extensions() -> list[Extension]:
             extra_link_args=linking,
             define_macros=macros,
         )
-        for source in sorted(CORE.glob("*/*.pyx"))
+        for source in [*sorted(CORE.glob("*/*.pyx")), *Path("tests").glob("*.pyx")]
         if SANITIZE != "thread" or needed(source) is None
     ]
     return [*found, fuzz_driver(compiling, linking)] if FUZZ else found
@@ -185,6 +187,8 @@ class BuildNative(build_ext):
             self.build_lib = str(root / f"lib-{sys.implementation.cache_tag}")
 
     def run(self) -> None:
+        if not self.inplace and flavour() == "release":
+            self.extensions = [each for each in self.extensions if each.name.startswith("inferd.")]
         self.reach_libraries()
         self.extensions = self.cythonized(self.extensions)
         self.stale = [extension.name for extension in self.extensions if self.is_stale(extension)]

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_access import IntegerQueue
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
-from inferd._core.batching.queue import BatchQueue
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import Signature, Tensors
@@ -129,7 +129,7 @@ def test_deliver(benchmark: Any, count: int) -> None:
 @pytest.mark.parametrize("waiting", [64, 1024])
 def test_a_batch_out_of_many_shapes(benchmark: Any, waiting: int) -> None:
     """The policy's worst case: every shape is another, and each batch looks at all that wait."""
-    queue = BatchQueue(ROWS)
+    queue = IntegerQueue(ROWS)
     last = 0
     for key in range(waiting):
         last = queue.push(1, key, None, 0, 0)
@@ -141,4 +141,4 @@ def test_a_batch_out_of_many_shapes(benchmark: Any, waiting: int) -> None:
         return taken
 
     assert len(benchmark(take_and_push)) == 1
-    assert queue.requests == waiting
+    assert queue.queue.requests == waiting

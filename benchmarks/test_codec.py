@@ -47,7 +47,7 @@ class Answered(Call):
 
 
 def assert_holds(request: InferRequest, shape: tuple[int, ...]) -> None:
-    [(name, word, sent_shape, raw)] = request.tensors()
+    [(name, word, sent_shape, raw)] = request.sent()
     assert (request.model_name, request.id, name, word, sent_shape) == ("identity", "42", "x", "FP32", shape)
     assert np.array_equal(np.frombuffer(raw, np.float32), values_of(shape).reshape(-1))
 

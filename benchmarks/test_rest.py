@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_access import head_of
 
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
@@ -33,14 +34,14 @@ def request_of(shape: tuple[int, ...], binary: bool) -> tuple[Message, Head]:
         tensor["data"] = array.reshape(-1).tolist()
     text = json.dumps({"id": "42", "inputs": [tensor], "parameters": {"binary_data_output": binary}}).encode()
     fields = [("Inference-Header-Content-Length", str(len(text)))] if binary else []
-    return Message(text + array.tobytes() if binary else text), Head.of("POST", "/v2/models/identity/infer", fields)
+    return Message(text + array.tobytes() if binary else text), head_of("POST", "/v2/models/identity/infer", fields)
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_decode(benchmark: Any, shape: tuple[int, ...], binary: bool) -> None:
     request = benchmark(decode_rest_request, *request_of(shape, binary))
-    assert request.tensors() == [("x", "FP32", shape, numbers_of(shape).tobytes())]
+    assert request.sent() == [("x", "FP32", shape, numbers_of(shape).tobytes())]
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from native_access import fault_of
 
-from inferd._core.load.generator import fault_of
 from inferd.bench import inputs
 from inferd.bench.inputs import Requests, make
 from inferd.bench.worker import Expected

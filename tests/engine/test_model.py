@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from native_access import record_time
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
@@ -230,7 +231,7 @@ def test_a_request_that_cannot_be_in_time_is_rejected_at_once_and_counted() -> N
     backend.hold()
     running = submit(model)
     backend.wait_for_run()
-    model._run_queue.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    record_time(model._run_queue.queue.run_times, 1, 10**12, time.monotonic_ns())
     with pytest.raises(ResourceExhausted, match="max_queue_wait_us"):
         submit(model)
     with pytest.raises(ResourceExhausted):
@@ -248,7 +249,7 @@ def test_an_idle_instance_takes_what_would_be_too_late_behind_the_others() -> No
     running = submit(model)
     while not model._run_queue.queue.running:
         threading.Event().wait(0.001)
-    model._run_queue.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    record_time(model._run_queue.queue.run_times, 1, 10**12, time.monotonic_ns())
     second = submit(model, deadline_ns=time.monotonic_ns() + 10**11)
     for backend in backends:
         backend.release()

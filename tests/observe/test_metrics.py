@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from native_access import record_request, record_run
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -57,12 +58,12 @@ def busy_model() -> FakeModel:
     """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone; some were rejected."""
     model = FakeModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, depth_bytes=448, instances=2, inline=True)
     for rows, scale in ((3, 1), (1, 2), (2, 3)):
-        model.statistics.add_request(
-            rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
+        record_request(
+            model.statistics, rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
         )
-    model.statistics.add_run(4, 3_000, 400_000, 5_000)
+    record_run(model.statistics, 4, 3_000, 400_000, 5_000)
     model.origin = Origin(provenance=Provenance("a1", "", "onnxruntime 1.32.0", "CPUExecutionProvider", "c2"), load_ns=250_000_000)
-    model.statistics.add_run(2, 9_000, 1_200_000, 15_000)
+    record_run(model.statistics, 2, 9_000, 1_200_000, 15_000)
     return model
 
 
@@ -199,7 +200,7 @@ def test_counts_grow_between_scrapes() -> None:
     with serving(metrics_of(model)) as port:
         for expected in range(3):
             assert f'nv_inference_request_success{{model="m",version="1"}} {expected}.0' in get(port)[2].decode()
-            model.statistics.add_request(1, 1, 1, 1, 1, 1, 1)
+            record_request(model.statistics, 1, 1, 1, 1, 1, 1, 1)
 
 
 def rows_of(page: str) -> list[str]:
@@ -391,8 +392,8 @@ def test_a_scrape_during_traffic_is_consistent() -> None:
 
     def traffic() -> None:
         for duration_ns in itertools.cycle((1_000, 30_000, 2_000_000, 40_000_000, 20_000_000_000)):
-            model.statistics.add_request(1, *[duration_ns] * 6)
-            model.statistics.add_run(1, duration_ns, duration_ns, duration_ns)
+            record_request(model.statistics, 1, *[duration_ns] * 6)
+            record_run(model.statistics, 1, duration_ns, duration_ns, duration_ns)
             if stop.is_set():
                 return
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from native_access import record_request, record_run
+
 from inferd.observe.model_metrics import tables_of
 from inferd.observe.text_format import lines_of
 from tests.fake_repository import FakeModel
@@ -19,7 +21,7 @@ def samples_of(model: FakeModel) -> list[bytes]:
 def test_all_samples_are_there_before_the_first_request() -> None:
     """A rate over a sample that comes later would miss its first count."""
     busy = FakeModel(failures={"REJECTED": 1})
-    busy.statistics.add_request(3, *[1_000] * 6)
-    busy.statistics.add_run(3, 1, 2, 3)
+    record_request(busy.statistics, 3, *[1_000] * 6)
+    record_run(busy.statistics, 3, 1, 2, 3)
     assert samples_of(FakeModel()) == samples_of(busy)
     assert len(set(samples_of(busy))) == len(samples_of(busy)) > 150

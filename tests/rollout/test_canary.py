@@ -407,8 +407,12 @@ def test_keys_are_units_of_evidence(caller: Caller, served: ServerFixture) -> No
     versions(caller)
     rest(served, KEYS[0])
     arms = (arm._stable.tally, arm._candidate.tally)
-    until(lambda: sum(tally.answered for tally in arms) == len(KEYS) + 1)
-    answered = sum(np.frombuffer(tally.by_group(), np.int64).reshape(3, -1)[0] for tally in arms)
+
+    def answered_by_group() -> Any:
+        return sum(np.frombuffer(tally.by_group(), np.int64).reshape(3, -1)[0] for tally in arms)
+
+    until(lambda: answered_by_group().sum() == len(KEYS) + 1)
+    answered = answered_by_group()
     assert answered[-1] == 0, "each has a key"
     assert (answered > 0).sum() > 25
 

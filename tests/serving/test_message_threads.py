@@ -462,7 +462,7 @@ def unpacking_methods(service: Service) -> dict[str, Method]:
 
     def go_on(call: Call, request: InferRequest) -> None:
         service.calls.append(call)
-        call.reply(b"%d" % len(request.tensors()[0][3]))
+        call.reply(b"%d" % len(request.sent()[0][3]))
 
     return {ECHO: Method("infer", Unpacker(go_on, service.reject).take)}
 

@@ -14,6 +14,7 @@ import grpc
 import ml_dtypes
 import numpy as np
 import pytest
+from native_access import record_time
 
 from inferd._core.grpc.message import copied_nbytes
 from tests import models
@@ -343,14 +344,14 @@ def test_a_request_that_would_be_answered_too_late_is_rejected_at_once(special: 
     before = counts(specials)
     queue = special.server.repository.lookup("slow", "")._run_queue.queue
     now_ns = time.monotonic_ns()
-    special.on_loop(lambda: queue.run_times.record_run(1, 10**12, now_ns + 10**13))  # long after all others: they are forgotten
+    special.on_loop(lambda: record_time(queue.run_times, 1, 10**12, now_ns + 10**13))  # long after all others: they are forgotten
     call = specials.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString(), timeout=100)
     error = call.exception(LIMIT_S)
     status, message = status_of(error)
     assert status == "RESOURCE_EXHAUSTED"
     assert "after the request's deadline" in message
     assert b"google.rpc.RetryInfo" in dict(error.trailing_metadata())["grpc-status-details-bin"]
-    special.on_loop(lambda: queue.run_times.record_run(1, 1, now_ns + 10**14))
+    special.on_loop(lambda: record_time(queue.run_times, 1, 1, now_ns + 10**14))
     answer_of(busy)
     assert counts(specials) == (before[0] + 1, before[1] + 1)
 

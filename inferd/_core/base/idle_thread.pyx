@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """idle_thread: copying and writing where a core has nothing else to do (see idle_thread.pxd).
 
-A file is written past the page cache (O_DIRECT), which spares a copy, in whole blocks. What comes behind the last whole
-block is written as usual, and once more with its block. Where the file system knows no such writing, all of it is written as usual.
+The thread writes whole blocks past the page cache (O_DIRECT), which spares a copy. It writes the bytes behind the last whole block as
+usual, and once more with their block. Where the file system knows no O_DIRECT, it writes everything as usual.
 """
 
 cimport cython
@@ -24,7 +24,7 @@ from inferd._core.base.linux cimport (
 import os
 
 cdef enum:
-    BLOCK_NBYTES = 4096         # places, lengths and memory of direct writing are multiples of it
+    BLOCK_NBYTES = 4096         # direct writing needs multiples of it: places, lengths and memory
     PIECE_NBYTES = 512 << 10    # of one call of the kernel
     MAX_PARTS = 256
 
@@ -32,7 +32,7 @@ cdef enum State: AT_REST, ASKED, DONE, CLOSED
 
 cdef struct Work:
     char[PIECE_NBYTES] piece    # first: at the beginning of a block
-    Py_ssize_t filled           # of it: what comes behind the file's last whole block
+    Py_ssize_t filled           # of it: the bytes behind the file's last whole block
     int64_t at                  # in the file, where the piece begins
     int descriptor              # of the file; -1: copy
     int direct                  # of the same file, for whole blocks; -1: there is none
@@ -83,11 +83,11 @@ cdef class IdleThread:
 
     @property
     def used_s(self):
-        """What the thread has used of a core. For the thread that asks it."""
+        """Core time that the thread has used. For the thread that gives it work."""
         return self.work.used_ns / 1e9 if self.work != NULL else 0.0
 
     def hurry(self):
-        """From now on whoever asks works, as fast as it can. From any thread."""
+        """From now on the thread that asks does the work itself. From any thread."""
         self.hurried = True
 
     cdef int copy(self, void *target, const void *source, Py_ssize_t nbytes) except -1 nogil:
@@ -158,7 +158,7 @@ cdef void *serve(void *given) noexcept nogil:
     sigfillset(&signals)
     pthread_sigmask(SIG_BLOCK, &signals, NULL)      # a signal is not to wait for an idle core
     memset(&parameters, 0, sizeof(parameters))
-    sched_setscheduler(0, SCHED_IDLE, &parameters)  # where that is forbidden it works all the same
+    sched_setscheduler(0, SCHED_IDLE, &parameters)  # where that is forbidden, it keeps its priority
     pthread_mutex_lock(&work.mutex)
     while work.state != CLOSED:
         if work.state != ASKED:
@@ -211,7 +211,7 @@ cdef int write_blocks(Work *work) noexcept nogil:
         return 0
     if work.direct >= 0:
         error = write_all(work.direct, work.piece, whole, work.at)
-    if error == EINVAL:     # a device of larger blocks says it too
+    if error == EINVAL:     # also from a device of larger blocks
         error = write_all(work.descriptor, work.piece, whole, work.at)
     if error == 0:
         work.at += whole

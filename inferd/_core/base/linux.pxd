@@ -1,5 +1,4 @@
-# linux: the calls of the system that the core uses: epoll, sockets, sleeping to the nanosecond, threads and locks. Declarations
-# only.
+# linux: the system calls that the core uses: epoll, sockets, sleeping to the nanosecond, threads and locks. Declarations only.
 
 from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport clockid_t, timespec

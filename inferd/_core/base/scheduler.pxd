@@ -1,4 +1,4 @@
-# scheduler: whose turn it is. Deficit round robin over flows, with two lists as in fq_codel (RFC 8290): a flow with credit that has just
+# scheduler: whose turn it is. Deficit round robin over flows, with two lists as in fq_codel (RFC 8290). A flow with credit that has just
 # got work goes before those that have used up a quantum. A policy: costs are integers; no clock, no lock.
 # Never in here: what a flow does, and what a cost is made of.
 
@@ -19,7 +19,7 @@ cdef class Flow:                        # something that takes turns, such as a 
     cdef bint take_turn(self) noexcept
 
 cdef class Scheduler:
-    cdef readonly int64_t quantum       # what a flow may use before others go first
+    cdef int64_t quantum       # what a flow may use before others go first
     cdef Flow first_new, last_new, first_old, last_old      # the two lists
     cdef int64_t new_cost               # what turns of new flows cost since an old one had its turn
     # A flow has work. Does nothing if the flow waits already, or takes its turn: there take_turn returns whether more is left.

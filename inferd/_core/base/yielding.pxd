@@ -1,6 +1,6 @@
 # yielding: a thread with a long piece of work lets others run once in a while; header-only. When the event loop wakes up on the same
-# core, Linux lets the thread run on until the next tick, up to 4 ms, however nice it is: niceness decides shares of time, not whose turn
-# it is. Called without the GIL, which the loop needs then. Never in here: what the work is.
+# core, Linux lets the thread run on until the next tick, up to 4 ms. Niceness does not help: it decides shares of time, not turns.
+# Called without the GIL, which the loop needs then. Never in here: what the work is.
 
 from libc.stdint cimport int64_t
 

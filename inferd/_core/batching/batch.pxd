@@ -12,7 +12,7 @@ cdef class Origin(Owner):       # the part of a Batcher that its batches know
     cdef readonly Statistics statistics
     cdef readonly str name              # the model, for messages
     cdef bint as_triton                 # rejections have Triton's status
-    cdef public tuple taps               # of Tap: they see the requests that its batches have answered; None: there is none
+    cdef public tuple taps              # of Tap: they see the requests of its batches with their responses; None: there is none
     cdef readonly uint64_t expired      # requests whose time ran out, or that made room, before they ran
     cdef readonly uint64_t cancelled    # requests whose caller went away before the response
     cdef readonly uint64_t failed       # requests whose run or encoding failed
@@ -21,7 +21,7 @@ cdef class Origin(Owner):       # the part of a Batcher that its batches know
     cdef int over(self, Batch batch, int64_t now_ns) except -1
     # Taps see a request with its response or its error. batch: the one that it is in; None: it waits.
     cdef int tap(self, Request request, object error, int64_t now_ns, Batch batch) except -1
-    # Taps hear of a request whose client went away before it had a response.
+    # Tells the taps of a request whose client went away before it had a response.
     cdef int tap_left(self, Request request, Batch batch) except -1
 
 cdef class Batch(Owner):        # requests that run together; it owns them until deliver
@@ -37,7 +37,7 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cdef bint failed                        # the run gave no outputs: nothing of it goes into the statistics
     cdef list parts                         # Batches that were run again, and are not in the statistics yet; or None
     cdef bint delivered                     # its calls have their responses
-    cdef set tapped                         # of Request: taps have seen them before the delivery, for their deadline has passed; or None
+    cdef set tapped                         # of Request: taps saw them before the delivery, because their deadline passed; or None
     cdef readonly bint terminated           # the run was told to end early
     cdef readonly object overdue            # a RequestError: the run was told to end because it took too long; else None
     cdef public object terminate            # called with the batch, once, when nobody waits any longer while the model runs; or None
@@ -62,7 +62,7 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cdef record_parts(self)
     cdef bint deliver_one(self, Request request, int64_t now_ns) except -1     # True: with a response
     cdef int tap(self, Request request, object error, int64_t now_ns) except -1     # shows a request to the taps, once
-    cdef int tap_left(self, Request request) except -1      # its caller went away: the taps hear of it
+    cdef int tap_left(self, Request request) except -1      # its caller went away: tells the taps
     cdef rejection(self, Request request, int64_t now_ns)   # the RequestError of a request that never runs
     cdef reject(self, Request request, int64_t now_ns)
     cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on

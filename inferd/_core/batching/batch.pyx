@@ -113,7 +113,7 @@ cdef class Batch(Owner):
         self.gathered_ns = monotonic_ns()
 
     cpdef encode(self, Tensors outputs):
-        """The encode stage: every request that somebody still waits for makes its response. One that cannot fails alone."""
+        """The encode stage: every request that was not cancelled makes its response. A request that cannot fails alone."""
         cdef Py_ssize_t first_row = 0
         cdef Request request
         if self.executed_ns == 0:

@@ -85,8 +85,8 @@ cdef class Batcher(Origin):
                 pthread_mutex_lock(&self.mutex)
 
     cdef inline bint wakes(self, int64_t now_ns) noexcept nogil:
-        """Under the mutex: whether to signal a sleeper once the mutex is free again, because something is due, or will be before any
-        sleeper wakes by itself."""
+        """Under the mutex: whether the caller is to signal a sleeper once the mutex is free. True when a batch is due, or will be before
+        any sleeper wakes by itself."""
         cdef int64_t due_ns
         if self.sleepers == 0 or self.woken:
             return False
@@ -153,8 +153,8 @@ cdef class Batcher(Origin):
         """Waits, without the GIL, until a batch is due. None: close or dismiss was called, and nothing is left for this thread."""
         cdef Batch batch
         while True:
-            # The queue is emptied with the GIL held, not at the moment of waking: what comes while this thread waits for the
-            # GIL still joins the batch.
+            # The queue is emptied once this thread has the GIL, not when it wakes: requests that come meanwhile still join the
+            # batch.
             batch = self.poll()
             if batch is not None:
                 return batch
@@ -262,7 +262,7 @@ cdef class Batcher(Origin):
             request = <Request>entry.owner
             release(entry, request)
             entry.state = DROPPED
-            request.batch = batch           # hears of it if the caller goes away first
+            request.batch = batch           # it is told if the caller goes away first
             batch.dropped.append(request)
         return batch
 

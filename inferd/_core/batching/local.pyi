@@ -9,8 +9,8 @@ from inferd._core.tensor.tensor import Signature, Tensors
 class LocalRequest(Request):
     """One inference over numpy arrays.
 
-    `tensors`: (name, datatype word, array) of each input, in any order; arrays of any layout, of the datatype's numpy type
-    (BF16: uint16 or ml_dtypes.bfloat16; BYTES: objects that are bytes or str). `outputs`: names of the wanted outputs, none for all.
+    `tensors`: (name, datatype word, array) of each input, in any order. Arrays have any layout and the datatype's numpy type (BF16: uint16
+    or ml_dtypes.bfloat16; BYTES: objects that are bytes or str). `outputs`: names of the wanted outputs, none for all.
     Arrays are read until the request has its response, or is cancelled. The response is a dict of fresh arrays by output name.
     Raises InvalidArgument.
     """

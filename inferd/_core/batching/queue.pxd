@@ -1,5 +1,5 @@
 # queue: which of the waiting requests run together, and when. The policy: integers in, integers out, no clock,
-# no lock, no thread. Entries belong to whoever pushes them, and link themselves: nothing is allocated while they come and go.
+# no lock, no thread. Entries belong to the caller, and link themselves: nothing is allocated while they come and go.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from inferd._core.batching.run_times cimport RunTimes
@@ -60,7 +60,7 @@ cdef struct Level:              # one priority level: a queue in the order of vi
 
 cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef Level *levels          # index: priority - 1
-    cdef readonly int level_count
+    cdef int level_count
     cdef uint32_t default_level         # priority of a request that names none, or one that is not there
     cdef int64_t max_rows
     cdef int64_t max_delay_ns
@@ -90,8 +90,6 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef readonly uint64_t overtaken    # requests that were placed before those of a connection with more waiting
     cdef Entry *evicted                 # entries that made room since the last drop, linked by next
     cdef readonly uint64_t evictions    # requests that made room, in all
-    cdef dict entries                   # id -> address, of entries that Python made through `push`
-    cdef int64_t last_id
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil       # an Admission
     cdef Entry *place(self, Level *level, Entry *entry) noexcept nogil      # see queue.pyx
     cdef void remove(self, Entry *entry) noexcept nogil
@@ -99,7 +97,6 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef Entry *following(self, Entry *entry) noexcept nogil
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil
     cdef bint runs_near(self, Entry *head) noexcept nogil
-    cdef list freed(self, Entry *entry)
     cdef bint gathers(self, int64_t now_ns) noexcept nogil
     cdef int64_t no_begin_before(self, int64_t next_batch_ns) noexcept nogil
     cdef int full(self, const Level *level, const Entry *entry) noexcept nogil

@@ -5,12 +5,12 @@ Integers in, integers out. Never in here: clocks, locks, threads, requests, mode
 """
 
 cimport cython
-from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from inferd._core.base.lazy_pages cimport map_zeroed, unmap
 from inferd._core.batching.run_times cimport RunTimes
 
-cdef double MAX_WAIT_NS = 1e18      # 32 years: what longer waiting is taken for
+cdef double MAX_WAIT_NS = 1e18      # 32 years: longer waiting counts as so much
 
 
 cdef int64_t after(int64_t time_ns, int64_t duration_ns) noexcept nogil:
@@ -47,36 +47,35 @@ cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
 
 
 @cython.final
-@cython.no_gc                       # its dict holds integers; __dealloc__ needs it
 cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
-    - Requests wait in priority levels, 1 first, each in order of arrival. If several connections have requests in one level, they
-      take turns by the cost of these, in rows unless a request says otherwise (start-time fair queueing): the requests of one
-      connection do not delay those of another. A request with no level, or with one that is not there, gets the default level.
-    - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
-      shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
+    - Requests wait in priority levels, 1 first, each in order of arrival. Connections with requests in one level take turns by cost
+      (start-time fair queueing): the requests of one connection do not delay those of another. A request costs
+      its rows, unless it says otherwise. A request with no level, or with one that is not there, gets the default level.
+    - The head is the first request of the first level that has one. A batch is the head and, in order, requests of its shape key
+      from its level and lower ones, up to max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
-      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, if those of the head's level and near key have
-      NEAR_ROWS together, it is made of these alone: no lower level overtakes the rest.
-    - Without a delay, a batch is due at once. After expect(), it is due when as many requests wait as it said, when they have
-      max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
-      due when it can grow no further, when it has exactly as many rows as one of preferred_rows (the largest that is there), when
-      it has at least the largest of them, when its oldest request has waited max_delay_ns, or when a request would expire before
-      that. After the delay, preferred_rows don't matter.
-    - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
-      it, a shorter timeout of its own counts. An expired request is dropped: it never runs.
+      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, requests of the head's level and near key run
+      alone if they have NEAR_ROWS together: no lower level overtakes the rest.
+    - Without a delay, a batch is due at once. After expect(), it is due when as many requests wait as expected, when they have
+      max_rows, or when the expected time is over. No request expires for that.
+      With a delay, a batch is due when it can grow no further, or when its oldest request has waited max_delay_ns. It is due earlier
+      if a request would expire before that, or if its rows are one of preferred_rows (the largest possible). At least as many rows
+      as the largest of them are enough, too.
+    - A request expires at its deadline, or when it has waited the timeout of its level's queue policy. Where the policy allows it,
+      a shorter timeout of the request counts. An expired request is dropped: it never runs.
     - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more. Unless it is empty, a queue does
-      not admit a request that would take it beyond max_queue_bytes (0: no such limit). But a request whose connection has less than
-      half as much waiting as another one of its level is admitted all the same: the last request of that other one is evicted.
+      not admit a request that would take it beyond max_queue_bytes (0: no such limit). Instead, the last request of the level's
+      busiest connection is evicted, if the new request's connection has less than half as much waiting.
     - The queue estimates when a response would be ready, by the runs before (run_times), `takers` of them at a time. It rejects a
       request whose estimated wait exceeds max_wait_ns (0: no such limit). It also rejects one whose estimated response falls in the
       last eighth of its time, its reserve. It drops a waiting request that has too little time left for a run and the reserve
       (most_reserve_ns). Else an overloaded model would run only what comes too late. A request that can begin at once is exempt:
       estimates can be wrong, and only runs mend them.
 
-    Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
-    dropping by the requests that wait, and nothing is looked at before the earliest deadline.
+    Nothing is allocated while requests come and go. One decision looks at SCAN_LIMIT entries at most; dropping looks at all requests
+    that wait, but not before the earliest deadline.
 
     queue_policies: (max_queue_size or 0, default_timeout_ns or 0, allow_timeout_override) of each level, level 1 first.
     """
@@ -85,7 +84,6 @@ cdef class BatchQueue:
                   int64_t max_queue_bytes=0, int64_t max_wait_ns=0, int64_t takers=1, int priority_levels=0,
                   uint32_t default_priority=0, queue_policies=()):
         cdef int64_t rows
-        self.entries = {}
         self.run_times = RunTimes()
         self.level_count = max(priority_levels, 1)
         if min(max_rows, max_queue_requests, takers) < 1 or min(max_delay_ns, max_queue_bytes, max_wait_ns, priority_levels) < 0:
@@ -121,8 +119,6 @@ cdef class BatchQueue:
                 self.preferred[rows] = True
 
     def __dealloc__(self):
-        for address in self.entries.values():
-            free(<void *><uint64_t>address)
         free(self.levels)
         unmap(self.next_starts, (CONNECTION_SLOTS + 1) * sizeof(uint64_t))
         free(self.preferred)
@@ -187,8 +183,8 @@ cdef class BatchQueue:
         return ADMITTED
 
     cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil:
-        """The entry that makes room in a full queue for this one: the last of the level, which belongs to the connection that has most
-        waiting, if this one's has less than half as much. NULL: there is none, or it would not make room enough."""
+        """The entry that makes room in a full queue: the last of the level, which belongs to the busiest connection. NULL: this entry's
+        connection has half as much waiting, or more, or the room would not be enough."""
         cdef Entry *last = level.last
         cdef uint64_t start = max(self.virtual_time, self.next_starts[entry.connection_slot])
         if entry.connection_slot == 0 or last == NULL or last.connection_slot == 0 or last.start <= start:
@@ -209,7 +205,7 @@ cdef class BatchQueue:
 
     cdef Entry *place(self, Level *level, Entry *entry) noexcept nogil:
         """Gives the entry its virtual start time, and returns the entry before it; NULL: it is the first. A connection's requests start as
-        far apart as each costs, from the virtual time on: one that has little waiting goes before those that have more. At most
+        far apart as each costs, from the virtual time on. So a connection with little waiting goes before those with more. At most
         SCAN_LIMIT entries are looked at."""
         cdef Entry *before = level.last
         cdef Entry *following
@@ -253,8 +249,8 @@ cdef class BatchQueue:
         return ADMITTED
 
     cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil:
-        """Adds what runs before this request in its level: entries that start no later. It looks at SCAN_LIMIT entries at most; more count
-        as behind it."""
+        """Adds the entries of its level that run before this request: those that start no later. It looks at SCAN_LIMIT entries at most;
+        more count as behind it."""
         cdef uint64_t start = max(self.virtual_time, self.next_starts[entry.connection_slot])
         cdef const Entry *ahead = level.first
         cdef int looked = 0
@@ -458,7 +454,7 @@ cdef class BatchQueue:
         return rows >= NEAR_ROWS
 
     cdef Entry *drop_expired(self, int64_t now_ns, int64_t next_batch_ns) noexcept nogil:
-        """Removes what made room, what expired, and, unless next_batch_ns is 0, what had to begin by now, at_once excepted."""
+        """Removes entries that made room, that expired, and, unless next_batch_ns is 0, that had to begin by now, at_once excepted."""
         cdef Entry *dropped = self.evicted
         cdef Entry *entry
         cdef Entry *following
@@ -479,77 +475,3 @@ cdef class BatchQueue:
                 self.next_needed_ns = min(self.next_needed_ns, entry.deadline_ns - reserve_ns(entry))
             entry = following
         return dropped
-
-    # ---- the same with integers, for tests ----
-
-    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
-             int64_t nbytes=0, uint32_t near_key=0, uint64_t connection_id=0, cost=None):
-        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
-        or deadline."""
-        cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
-        if entry == NULL:
-            raise MemoryError
-        entry.rows = rows
-        entry.shape_key = shape_key
-        entry.near_key = near_key
-        entry.connection_slot = slot_of(connection_id)
-        entry.cost = rows if cost is None else cost
-        entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
-        entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
-        entry.timeout_ns = timeout_ns
-        entry.nbytes = nbytes
-        status = self.admit(entry, now_ns)
-        if status != ADMITTED:
-            free(entry)
-            limits = {QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes", WAIT_FULL: "wait", TOO_LATE: "deadline"}
-            raise OverflowError(limits[status])
-        self.last_id += 1
-        entry.owner = <void *>self.last_id
-        self.entries[self.last_id] = <uint64_t>entry
-        return self.last_id
-
-    def take(self, int64_t now_ns):
-        """(ids of the batch that is due, ids of the expired)."""
-        dropped = self.freed(self.drop_expired(now_ns, self.next_batch_ns(now_ns)))
-        return self.freed(self.form(now_ns)), dropped
-
-    def expire(self, int64_t now_ns):
-        return self.freed(self.drop_expired(now_ns, 0))
-
-    def cancel(self, int64_t id):
-        cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
-        self.remove(entry)
-        self.freed(entry)
-
-    def expect_requests(self, int64_t requests, int64_t until_ns):
-        """So many requests are likely to come again soon: until_ns at the latest they are waited for no longer."""
-        self.expect(requests, until_ns)
-
-    def batch_over(self, int64_t rows, int64_t run_ns, int64_t now_ns):
-        """See `over`."""
-        self.over(rows, run_ns, now_ns)
-
-    def expected_wait_ns(self, int64_t now_ns):
-        """How long a request behind all that waits is likely to wait; 0 where nothing is known."""
-        return self.wait_ns(self.requests, self.rows, now_ns)
-
-    def put_before(self, BatchQueue behind not None, int64_t now_ns):
-        """See look_behind."""
-        self.look_behind(behind, now_ns)
-
-    def due_ns(self, int64_t now_ns):
-        """When a batch is due; None while nothing waits."""
-        cdef int64_t due_ns = self.due(now_ns)
-        return None if due_ns == INT64_MAX else due_ns
-
-    cdef list freed(self, Entry *entry):
-        cdef Entry *following
-        ids = []
-        while entry != NULL:
-            following = entry.next
-            id = <int64_t>entry.owner
-            del self.entries[id]
-            ids.append(id)
-            free(entry)
-            entry = following
-        return ids

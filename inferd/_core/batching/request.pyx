@@ -9,7 +9,7 @@ Never in here: queues, batches, models, sockets, protobuf.
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -67,11 +67,6 @@ cdef class Request:
     cpdef encode(self, Tensors outputs, Py_ssize_t first_row):
         raise NotImplementedError(f"{type(self).__name__} does not say how it makes a response")
 
-    def prefer(self, uint32_t priority=0, int64_t timeout_ns=0):
-        """For tests: the parameters `priority` and `timeout` of a request. Before Batcher.put."""
-        self.entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
-        self.entry.timeout_ns = max(timeout_ns, 0)
-
     cpdef int64_t charge(self, bytes contents):
         """Charges its connection for what preparing it is likely to take, in microseconds of one core, which it returns; until the next
         check. contents: an effort.Content for each of the signature's inputs. After check, before Batcher.put."""
@@ -109,8 +104,9 @@ cdef class Request:
         return [value_of(self, &self.inputs[i]) for i in range(self.input_count)]
 
     def sent(self):
-        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input as the client sent it, with the defaults of
-        those that it left out: in the signature's order, once checked. Also after delivery, and of a request that was prepared."""
+        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input as the client sent it, in the message's order.
+        Once checked: in the signature's order, with the defaults of inputs that the client left out. Also after delivery, and of a
+        prepared request."""
         cdef int count = 0
         cdef const TensorView *views = sent_views(self, &count)
         cdef const TensorView *view

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """rows: the requests of a batch, written into a run's input arrays (see rows.pxd).
 
-Large inputs are copied without the GIL. Sizes were checked against the signature; they are verified again against the arrays, so that a
-fault elsewhere is an Internal error and never a write behind an array.
+Large inputs are copied without the GIL. Sizes were checked against the signature, and are verified again against the arrays. So a fault
+elsewhere is an Internal error, never a write behind an array.
 
 Never in here: queues, what happens to a batch, outputs.
 """

@@ -8,7 +8,7 @@ cdef extern from *:
     int __builtin_clzll(unsigned long long value) noexcept nogil
 
 cdef enum:
-    GAIN = 8                    # a run moves what is known by an eighth of the difference
+    GAIN = 8                    # a run moves the mean by an eighth of the difference
     FORGET_NS = 1_000_000_000   # a kind that was not seen for so long, and for FORGET_RUNS of its runs, is forgotten
     FORGET_RUNS = 8
 
@@ -21,10 +21,10 @@ cdef inline int kind_of(int64_t rows) noexcept nogil:
 cdef class RunTimes:
     """How long runs take, by their rows: a moving mean for each power of two.
 
-    - One run moves what is known by an eighth of the difference, and counts as twice the mean at most: a run that the system
-      interrupted says little of the next.
-    - A kind that was not seen for a second, or for eight of its runs if they take longer, is forgotten: a server that was slow under a
-      load must not reject for ever what it could do without that.
+    - One run moves the mean by an eighth of the difference, and counts as twice the mean at most. A run that the system interrupted says
+      little of the next.
+    - A kind that was not seen for a second, or for eight of its runs if they take longer, is forgotten. Else a server that was slow under
+      load would reject requests for ever.
     - An unseen kind takes the mean of the nearest smaller one, because more rows take no less; else its share of the nearest larger
       one. So an unknown run is taken for a short one.
     """
@@ -49,13 +49,3 @@ cdef class RunTimes:
             if now_ns < self.sizes[near].known_until_ns:
                 return self.sizes[near].mean_ns >> (near - kind)
         return 0
-
-    # ---- the same for tests ----
-
-    def record_run(self, int64_t rows, int64_t run_ns, int64_t now_ns):
-        """A run of so many rows took so long, and ended now."""
-        self.record(rows, run_ns, now_ns)
-
-    def estimated_ns(self, int64_t rows, int64_t now_ns):
-        """How long a run of so many rows is likely to take; 0: nothing is known."""
-        return self.estimate(rows, now_ns)

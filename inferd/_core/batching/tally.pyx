@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""tally: a tap that counts what came of a model's requests, and keeps none of them.
+"""tally: a tap that counts the outcomes of a model's requests, and keeps none of them.
 
 Never in here: what the counts mean, other versions.
 """
@@ -18,15 +18,15 @@ from inferd._core.batching.tap import UNTAPPED
 
 @cython.final
 cdef class Tally(Tap):
-    """Counts requests of clients that a model has answered: all of them, those with an error, and those that took longer than
-    `threshold_ns`. A request that its client cancels counts once it has taken longer than that: as slow, and as no error. Requests that
-    a shadow makes are none of clients, nor are those that compare models (tap.UNTAPPED).
+    """Counts clients' requests that have ended: all of them, those with an error, and those that took longer than `threshold_ns`. A request
+    that its client cancels counts only when it has taken longer than that: as slow, not as an error. Requests of shadows, and those
+    that compare models (tap.UNTAPPED), do not count.
 
     sample: so many first latencies are kept in `latencies_ns`.
     Each count has one number for each group of keys (base/key), and a last one for requests without a key.
     """
 
-    cdef int64_t counted[3][GROUPS + 1]     # answered, errors and slow
+    cdef int64_t counted[3][GROUPS + 1]     # all, errors and slow
     cdef public int64_t threshold_ns        # 0: nothing counts as slow
     cdef readonly list latencies_ns         # of responses, not of errors
     cdef Py_ssize_t sample
@@ -59,15 +59,3 @@ cdef class Tally(Tap):
     def by_group(self):
         """All counts: three times GROUPS + 1 numbers of 64 bits, as bytes."""
         return (<const char *>&self.counted[0][0])[:sizeof(self.counted)]
-
-    @property
-    def answered(self):
-        return sum(self.counted[0])
-
-    @property
-    def errors(self):
-        return sum(self.counted[1])
-
-    @property
-    def slow(self):
-        return sum(self.counted[2])

@@ -1,5 +1,5 @@
-# tap: a bounded look at the requests that a model has answered (Envoy's word). Consumers work on a thread of their own: the recorder,
-# a shadow, a canary. A tap holds references and copies nothing; where its room is spent, it drops, and counts.
+# tap: a bounded look at a model's requests that have ended (Envoy's word). Consumers work on a thread of their own: the recorder,
+# a shadow, a canary. A tap holds references and copies nothing. It drops requests that it has no room for, and counts them.
 # Never in here: what a request means, files, threads. All of it runs with the GIL held.
 
 from libc.stdint cimport int64_t, uint64_t
@@ -12,18 +12,19 @@ cdef class Tapped:              # one request and what it got
     cdef Py_ssize_t nbytes
     cdef readonly int code                  # gRPC's; 0: a response
     cdef readonly int group                 # of its key in a canary (base/key)
-    cdef readonly str reason, message       # of an error; else None
+    cdef readonly str message               # of an error; else None
     cdef readonly int64_t received_ns       # monotonic
     cdef readonly int64_t decode_ns, queue_ns, preprocess_ns, execute_ns, encode_ns, total_ns   # durations; 0: it did not come to that
     cdef Tap tap                            # is charged for what this holds, until the last reference goes
     cdef Py_ssize_t held_nbytes
 
 cdef class Tap:
-    cdef readonly uint64_t seen             # requests that were answered, or whose deadline passed
+    cdef readonly uint64_t seen             # requests with a response or an error, or whose deadline passed
     cdef readonly uint64_t offered          # of these, in the share
     cdef readonly uint64_t dropped          # of these, lost: there was no room
-    cdef readonly Py_ssize_t held, held_nbytes      # requests that wait, or that the consumer has not let go of
-    cdef readonly Py_ssize_t max_held, max_held_nbytes
+    cdef readonly Py_ssize_t held, held_nbytes      # requests that wait, or that the consumer still holds
+    cdef Py_ssize_t max_held
+    cdef readonly Py_ssize_t max_held_nbytes
     cdef public Py_ssize_t max_nbytes       # longer requests, with their responses, are dropped at the moment
     cdef uint64_t threshold                 # of 2^32: a draw below it is in the share
     cdef bint sticky                        # the draw is a hash of the request's id

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""tap: a bounded look at the requests that a model has answered (see tap.pxd)."""
+"""tap: a bounded look at a model's requests that have ended (see tap.pxd)."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -10,7 +10,7 @@ from inferd._core.grpc.message cimport Message
 
 import os
 
-UNTAPPED = "inferd-diff"        # the id of requests that compare models: they are no traffic
+UNTAPPED = "inferd-diff"        # the id of requests that compare models: they are not traffic
 
 cdef enum:
     MAX_HELD = 16384
@@ -21,7 +21,7 @@ cdef enum:
 @cython.final
 @cython.no_gc_clear             # __dealloc__ needs the tap
 cdef class Tapped:
-    """One request that was answered, and what it got. `request.sent()` gives its inputs, `response_bytes` a Message's bytes."""
+    """One request that has ended, with its response or error. `request.sent()` gives its inputs, `response_bytes` a Message's bytes."""
 
     def __dealloc__(self):
         if self.tap is not None:
@@ -35,12 +35,12 @@ cdef class Tapped:
 
 
 cdef class Tap:
-    """Sees the requests that the models it is put on have answered (Model.tap); keeps a share of them until `take`. A request whose
-    deadline passes is one of them, with DeadlineExceeded. One that its client cancels earlier is not. It never keeps one whose id is
-    UNTAPPED.
+    """Sees the requests of its models (Model.tap) when they have ended, and keeps a share of them until `take`. A request whose deadline
+    passes is one of them, with DeadlineExceeded. A request that its client cancels earlier is not. A tap never keeps a request whose id
+    is UNTAPPED.
 
     share: 0 to 1. sticky: a request is in the share by a hash of its id, the same in all processes; one without an id by chance.
-    max_held, max_held_nbytes: room for what waits and what the consumer has taken and not let go of. Newer ones are dropped then.
+    max_held, max_held_nbytes: room for requests that wait, or that the consumer still holds. A full tap drops newer ones.
     """
 
     def __init__(self, double share=1.0, *, bint sticky=False, Py_ssize_t max_held=MAX_HELD, Py_ssize_t max_held_nbytes=MAX_HELD_NBYTES,
@@ -97,7 +97,7 @@ cdef class Tap:
         tapped = Tapped.__new__(Tapped)
         tapped.request, tapped.group = request, group_of(request.call.key if request.call is not None else 0)
         if error is not None:
-            tapped.code, tapped.reason, tapped.message = error.code, error.reason, str(error)
+            tapped.code, tapped.message = error.code, str(error)
         else:
             tapped.response = request.response
             if type(tapped.response) is Message:

@@ -1,17 +1,16 @@
-# work_queue: batchers that share threads. They take turns by deficit round robin over what their batches are estimated to cost, so that
-# a busy model delays another one by a quantum at most. Everything here holds the GIL, which makes each call one step; a thread lets go of
-# it to sleep.
+# work_queue: batchers that share threads. They take turns by deficit round robin over the estimated costs of their batches: a busy model
+# delays another one by a quantum at most. All calls hold the GIL, which makes each one step; a thread lets go of it to sleep.
 
 from libc.stdint cimport int64_t
 from inferd._core.base.linux cimport sem_t
 from inferd._core.base.scheduler cimport Flow, Scheduler
 from inferd._core.batching.batcher cimport Batcher
 
-cdef class WorkQueue:           # what a few threads work on
+cdef class WorkQueue:           # work for a few threads
     cdef Scheduler scheduler            # sources that have a batch to give
     cdef sem_t wakes                    # threads sleep on it
     cdef readonly int sleepers          # threads that sleep
-    cdef int promised                   # of these, those that a wake-up is on its way to
+    cdef int promised                   # of these, threads whose wake-up is on its way
     cdef readonly bint closed           # take returns None
     cdef int wake(self, schedule) except -1
     cpdef post(self)
@@ -24,7 +23,7 @@ cdef class Source(Flow):        # one batcher among those of a WorkQueue
     cdef int most                       # batches that threads work on at one time
     cdef int64_t room_requests          # while so many requests
     cdef int64_t room_nbytes            # or bytes wait in `behind`, no batch is given
-    cdef readonly int at_work           # batches that threads work on
+    cdef int at_work           # batches that threads work on
     cdef bint may_begin(self) noexcept
     cpdef arrived(self)
     cpdef offer(self)

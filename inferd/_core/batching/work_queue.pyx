@@ -83,8 +83,8 @@ cdef class WorkQueue:
 cdef class Source(Flow):
     """batcher: has no delay. Its requests go to batcher.behind when they are done. work: see `take`.
 
-    Told by `arrived` that a request waits, and by `offer` that there may be room behind it, it gives batches while it has some, `most` of
-    them are not at work, and fewer than room_requests and room_nbytes wait behind it, or that batcher is closed.
+    Its batcher calls `arrived` when a request waits, and the batcher behind calls `offer` when it may have room. A Source gives batches
+    while fewer than `most` are at work, and the batcher behind holds less than room_requests and room_nbytes, or is closed.
     """
 
     def __init__(self, WorkQueue work_queue not None, Batcher batcher not None, work, *, int most, int64_t room_requests,

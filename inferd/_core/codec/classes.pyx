@@ -17,8 +17,8 @@ cdef dict FORMS = {"f": "%f:%d", "i": "%d:%d", "u": "%d:%d"}     # by numpy's ki
 
 
 def classify(array not None, labels, Py_ssize_t count, bint batched):
-    """The `count` largest values of each row as texts, largest first, equal ones in order of their places: objects [rows, count], of an
-    array without a batch axis [count]. All of a row's axes are one. Fewer where a row has fewer.
+    """The `count` largest values of each row as texts, or as many as a row has: largest first, equal ones in order of their places. An
+    object array [rows, count], or [count] without a batch axis. All of a row's axes are one.
 
     array: FP16, FP32, FP64 or whole numbers. labels: texts by place; one that is empty or missing is left out.
     """

@@ -6,11 +6,11 @@ from inferd._core.base.idle_thread cimport IdleThread
 from inferd._core.batching.request cimport Request
 from inferd._core.batching.tap cimport Tapped
 
-cdef class Buffer:              # bytes that grow; read-only through the buffer protocol. While somebody looks at them they do not move
+cdef class Buffer:              # bytes that grow; read-only through the buffer protocol. While a view of them lives, they do not move
     cdef char *data
     cdef Py_ssize_t nbytes, room_nbytes
     cdef int views              # that are open
-    cdef IdleThread copier      # of long pieces; None: whoever puts them copies them
+    cdef IdleThread copier      # of long pieces; None: `put` copies them itself
     cdef int put(self, const void *more, Py_ssize_t nbytes) except -1
     cdef int put_offset(self, int64_t offset) except -1
     cdef int clear(self) except -1      # keeps its memory
@@ -34,7 +34,7 @@ cdef class TensorColumns:       # the inputs, or the outputs, of all rows: lists
 cdef class Columns:
     cdef readonly Py_ssize_t rows
     cdef Py_ssize_t max_rows, max_nbytes
-    cdef readonly int64_t began_ns                          # monotonic: when its first row was answered
+    cdef readonly int64_t began_ns                          # monotonic: when its first row had its response
     cdef bint entered
     cdef readonly Texts ids, models, versions, arms, errors
     cdef readonly Buffer codes                              # 32-bit
@@ -44,8 +44,8 @@ cdef class Columns:
     cdef Py_ssize_t unbounded_nbytes(self) noexcept
     cdef int put_inputs(self, Request request, dict changes) except -1
     cdef int put_response(self, Tapped tapped, dict changes) except -1
-    cpdef bint enter(self)      # False: another thread is in between enter and leave. Whoever shares the columns changes them there alone
+    cpdef bint enter(self)      # False: another thread is between enter and leave. Threads that share the columns change them only there
     cpdef leave(self)
-    cpdef clear(self)           # no rows; the memory is kept for the next ones. Nobody may look at the buffers
+    cpdef clear(self)           # no rows; the memory is kept for the next ones. No view of the buffers may live
     # Adds one row. False: its outputs lie in no ModelInferResponse; give them as `outputs`, (name, datatype, shape, bytes) of each.
     cpdef bint add(self, Tapped tapped, int64_t wall_offset_ns, dict changes, list outputs=*, str arm=*) except -1

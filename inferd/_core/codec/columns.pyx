@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""columns: tapped requests as the columns of a record (see columns.pxd). One thread works with a Columns; a row costs it about a
-microsecond and the copy of its tensors, which happens without the GIL where it is long."""
+"""columns: tapped requests as the columns of a record (see columns.pxd). One thread works with a Columns. A row costs it about a
+microsecond and the copy of its tensors; long ones are copied without the GIL."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
@@ -213,8 +213,8 @@ cdef class Columns:
         self.rows = 0
 
     cpdef bint add(self, Tapped tapped, int64_t wall_offset_ns, dict changes, list outputs=None, str arm="") except -1:
-        """changes: by a tensor's name: None leaves it out; a function of its datatype and bytes gives what stands there instead, as
-        BYTES of its shape; or None. arm: of outputs that are given; a ModelInferResponse says it itself (rollout_arm)."""
+        """changes: by a tensor's name: None leaves it out; a function of its datatype and bytes returns BYTES of its shape in its place.
+        None: no changes. arm: of `outputs`; a ModelInferResponse says it itself (rollout_arm)."""
         cdef int64_t[7] times
         cdef int32_t code = tapped.code
         cdef Bytes id

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # infer: ModelInferRequest and ModelInferResponse between bytes and tensors (see infer.pxd).
-# A request is read in one pass over its bytes; what protobuf would reject is rejected, unknown fields are skipped, and the last
-# of a repeated scalar counts, as in protobuf. Never in here: HTTP/2, gRPC framing, queues.
+# A request is read in one pass over its bytes, as protobuf reads it. Malformed ones are rejected, unknown fields skipped, and the last
+# of a repeated scalar counts. Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -46,8 +46,8 @@ def decode_infer_request(message not None, bint at_once=False):
 
     at_once: None where typed contents may take long to unpack, which belongs on a thread; there the GIL is released for it.
 
-    Raises InvalidArgument: malformed protobuf (with the byte), raw and typed contents together, their counts or values wrong,
-    an unknown datatype, a reserved parameter; more than 256 inputs, outputs or parameters, or 8 dimensions.
+    Raises InvalidArgument for malformed protobuf (with the byte), raw and typed contents together, and wrong counts or values of these.
+    Also for an unknown datatype, a reserved parameter, and more than 256 inputs, outputs or parameters, or 8 dimensions.
     """
     if type(message) is Message:
         return decode_request(<Message>message, at_once)
@@ -285,47 +285,6 @@ cdef class InferRequest(Request):
     def id(self):
         """The client's own name for the request, echoed in the response; '' when there is none."""
         return str_of(self.text(self.id_text))
-
-    @property
-    def parameters(self):
-        """The request's parameters: dict of bool, int, float or str; read from the message each time."""
-        cdef dict found = {}
-        cdef Reader reader
-        cdef Parameter parameter
-        cdef uint32_t tag
-        cdef int count = 0
-        open_reader(&reader, self.message.data, self.message.nbytes)
-        while read_tag(&reader, &tag) > 0:
-            if tag != PARAMETERS:
-                if skip_field(&reader, tag) < 0:
-                    reject_malformed(&reader)
-                continue
-            if read_parameter(&reader, &parameter, &count) < 0:
-                reject_malformed(&reader)
-            if not parameter.known:
-                continue
-            key = PyUnicode_DecodeUTF8(parameter.key.data, parameter.key.nbytes, NULL)
-            found.pop(key, None)
-            if parameter.kind != 0:
-                found[key] = value_of(&parameter)
-        return found
-
-    def tensors(self):
-        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input: in the message's order, after check
-        in the signature's."""
-        cdef list found = []
-        cdef TensorView *view
-        cdef Message owner
-        cdef Py_ssize_t first
-        cdef int i
-        for i in range(self.input_count):
-            view = &self.inputs[i]
-            owner = self.message if self.packed is None else self.packed
-            first = view.data - owner.data if view.nbytes > 0 else 0
-            name = view.name[:view.name_nbytes].decode()
-            shape = tuple([view.shape[axis] for axis in range(view.rank)])
-            found.append((name, word_text(view.datatype), shape, memoryview(owner)[first:first + view.nbytes]))
-        return found
 
     cdef Py_ssize_t held_nbytes(self):
         cdef Py_ssize_t nbytes = kept_nbytes_of(self.message) + kept_nbytes_of(self.packed)

@@ -1,7 +1,7 @@
 # cython: language_level=3
-"""record_tap: a tap that writes small requests into the columns of a record by itself, where they were answered.
+"""record_tap: a tap that writes small requests into the columns of a record itself, on the thread that delivers them.
 
-That takes less than handing such a request to another thread, for which the thread that serves would wait, too
+That costs less than to hand such a request to another thread, for which this one would wait
 (benchmarks/history/record_cost.jsonl). Never in here: large requests, which wait for the recorder's thread as at any tap; files.
 """
 
@@ -20,7 +20,7 @@ cdef enum:
 
 @cython.final
 cdef class RecordTap(Tap):
-    """columns: of the batch that is filled, which other taps may share. wall_offset_ns: what makes a monotonic time one of the wall clock.
+    """columns: of the batch that is filled, which other taps may share. wall_offset_ns: the wall clock's time less the monotonic one.
     failed(columns, error): clears them after an exception. Other arguments: of Tap."""
 
     cdef public Columns columns

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""records: what tables need of bytes and neither msgspec nor numpy has: a hash, how many pairs a JSON object really holds, and how many
-values JSON has before it is decoded.
+"""records: functions of bytes for tables, which neither msgspec nor numpy has. A hash, the number of pairs that a JSON object really
+holds, and the number of values of JSON before it is decoded.
 
 Never in here: columns, numpy, what a value means.
 """

@@ -1,5 +1,5 @@
-# wire: protobuf's wire format, header-only. Every read is checked against the end of the message or submessage; a function
-# returns a status and leaves what is wrong, as static text, in the reader. Strict where protobuf's own parser (upb) is.
+# wire: protobuf's wire format, header-only. Every read is checked against the end of the message or submessage. A function
+# returns a status and leaves the fault, as static text, in the reader. Strict where protobuf's own parser (upb) is.
 # Never in here: what a field means, memory, Python objects.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

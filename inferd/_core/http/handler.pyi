@@ -6,7 +6,6 @@ from inferd._core.http.head import Head
 
 class HttpHandler:
     def __call__(self, call: Call, head: Head) -> None: ...
-    def check(self, call: Call, head: Head) -> None: ...
 
 @final
 class HttpService(HttpHandler):

@@ -7,7 +7,7 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.http.head cimport Head
 
 cdef class HttpHandler:
-    """Serves HTTP requests. Native transports call `screen`, `admit` and `take`, without a Python frame; others call the object."""
+    """Serves HTTP requests. Transports call `screen`, `admit` and `take`, without a Python frame; Python calls the object."""
 
     cdef int screen(self, Call call, Head head) except -1:
         return 0
@@ -20,11 +20,6 @@ cdef class HttpHandler:
 
     def __call__(self, Call call not None, Head head not None):
         self.take(call, head)
-
-    def check(self, Call call not None, Head head not None):
-        """The same as `screen` and `admit`, for transports in Python."""
-        self.screen(call, head)
-        self.admit(call, head)
 
 
 @cython.final
@@ -52,8 +47,8 @@ cdef class HttpService(HttpHandler):
     """Inferences go to one handler, all else to another.
 
     infer: an HttpHandler for POST .../infer. others(call, head): a callable for all other requests. screens(call, head), admits(call,
-    head): callables that raise the rejection of a request before its body comes, the first before its token is looked at; or None.
-    Inferences do without them, except that those of a browser are screened.
+    head): callables that raise the rejection of a request before its body comes, or None. `screens` is called before the token is
+    checked. Inferences do without both, except that those of a browser are screened.
     """
 
     cdef HttpHandler infer, others

@@ -32,7 +32,7 @@ cdef class Head:
     cdef readonly bint is_infer         # POST /v2/models/NAME[/versions/VERSION]/infer
     cdef readonly bytes model_name      # of such a path, without percent encoding; else b""
     cdef readonly bytes model_version   # b"": the newest
-    # The fields, as bytes as they came where nothing else is said; None: there was none.
+    # The fields, bytes as they came unless said otherwise; None: there was none.
     cdef readonly bytes host            # also :authority
     cdef readonly bytes content_type    # lower case, without parameters
     cdef readonly bytes content_type_whole      # with its parameters, as it came
@@ -45,12 +45,12 @@ cdef class Head:
     cdef readonly bytes authorization   # b", ": it came more than once
     cdef readonly bytes accept          # of several fields the first
     cdef readonly bytes origin
-    cdef readonly bytes access_control_request_method, access_control_request_headers
+    cdef readonly bytes access_control_request_method
     cdef readonly bytes request_id      # X-Request-Id; every response repeats it
     cdef readonly bytes traceparent
     cdef readonly uint64_t key          # of Inferd-Key, which canaries route by (base/key); 0: there is none
     cdef readonly bint expects_continue # Expect: 100-continue
-    cdef readonly bint from_browser     # Accept-Language or Sec-Fetch-Site came: every browser sends the first, and no page can hinder it
+    cdef readonly bint from_browser     # Accept-Language or Sec-Fetch-Site came: every browser sends the first, and no page can stop it
     cdef uint32_t seen                  # bits of the fields that have come
     cdef readonly object error          # the first RequestError found in what came, or None
     cdef public Py_ssize_t max_body_nbytes      # the handler may set it in `admit`; NOT_SAID: max_message_bytes

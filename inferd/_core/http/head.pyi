@@ -1,4 +1,3 @@
-from collections.abc import Iterable
 from typing import Literal, final
 
 from inferd.errors import RequestError
@@ -9,8 +8,6 @@ class Head:
     max_body_nbytes: int
     response_json_nbytes: int
     response_headers: tuple[tuple[bytes, bytes], ...] | None
-    @staticmethod
-    def of(verb: str, target: str | bytes, fields: Iterable[tuple[str | bytes, str | bytes]] = ()) -> Head: ...
     @property
     def verb_name(self) -> bytes: ...
     @property
@@ -53,8 +50,6 @@ class Head:
     def origin(self) -> bytes | None: ...
     @property
     def access_control_request_method(self) -> bytes | None: ...
-    @property
-    def access_control_request_headers(self) -> bytes | None: ...
     @property
     def request_id(self) -> bytes | None: ...
     @property

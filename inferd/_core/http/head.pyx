@@ -30,23 +30,21 @@ cdef enum Field:                # those that are read
     ACCEPT_ENCODING = 9
     ORIGIN = 10
     REQUEST_METHOD = 11
-    REQUEST_HEADERS = 12
-    REQUEST_ID = 13
-    TRACEPARENT = 14
-    EXPECT = 15
-    KEY = 16
-    LANGUAGE = 17
-    FETCH_SITE = 18
-    OTHER = 19
+    REQUEST_ID = 12
+    TRACEPARENT = 13
+    EXPECT = 14
+    KEY = 15
+    LANGUAGE = 16
+    FETCH_SITE = 17
+    OTHER = 18
 
 cdef tuple NAMES = (
     "Host", "Content-Type", "Content-Length", "Content-Encoding", "Inference-Header-Content-Length", "Inferd-Timeout-Ms",
     "X-Envoy-Expected-Rq-Timeout-Ms", "Authorization", "Accept", "Accept-Encoding", "Origin", "Access-Control-Request-Method",
-    "Access-Control-Request-Headers", "X-Request-Id", "traceparent", "Expect", "Inferd-Key",
-    "Accept-Language", "Sec-Fetch-Site")
+    "X-Request-Id", "traceparent", "Expect", "Inferd-Key", "Accept-Language", "Sec-Fetch-Site")
 
 # A field that comes twice may be read in two ways, by two servers in a row: only these may. Proxies add some of them.
-cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_HEADERS | 1 << REQUEST_ID | \
+cdef uint32_t REPEATABLE = 1 << AUTHORIZATION | 1 << ACCEPT | 1 << ACCEPT_ENCODING | 1 << REQUEST_ID | \
     1 << TRACEPARENT | 1 << ENVOY_TIMEOUT | 1 << LANGUAGE | 1 << FETCH_SITE
 
 SEVERAL = b", "
@@ -60,32 +58,13 @@ cdef tuple CODINGS = ("identity", "gzip", "deflate", "unknown")
 @cython.freelist(64)
 @cython.no_gc
 cdef class Head:
-    """One HTTP request before its body. Head.of makes one by hand."""
+    """One HTTP request before its body. Transports make it."""
 
     def __cinit__(self):
         self.verb_name = self.model_name = self.model_version = b""
         self.json_nbytes = self.content_nbytes = self.timeout_ns = self.max_body_nbytes = NOT_SAID
         self.deadline_ns = INT64_MAX
         self.keep_alive = True
-
-    @staticmethod
-    def of(str verb not None, target not None, fields=()):
-        """A head by hand, for tests and for servers in Python. verb: "GET". target: path and query. fields: pairs of names and values.
-        All may be str or bytes. Raises the RequestError of what is wrong with them."""
-        cdef Head head = Head.__new__(Head)
-        cdef bytes encoded = _encoded(target)
-        cdef bytes name, value
-        head.verb_name = verb.encode()
-        head.open(verb_of(head.verb_name), <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
-        for key, text in fields:
-            name, value = _encoded(key), _encoded(text)
-            for byte in value:
-                if byte < 0x20 and byte != 0x09 or byte == 0x7F:
-                    raise InvalidArgument(f"header {name.decode('latin-1')}: expected no control characters, got byte {byte}")
-            head.add(<const uint8_t *>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
-                     <const uint8_t *>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-        head.finish()
-        return head
 
     @property
     def path(self):
@@ -160,7 +139,6 @@ cdef class Head:
         head.json_nbytes, head.content_nbytes = self.json_nbytes, self.content_nbytes
         head.authorization, head.accept, head.origin = self.authorization, self.accept, self.origin
         head.access_control_request_method = self.access_control_request_method
-        head.access_control_request_headers = self.access_control_request_headers
         head.request_id, head.traceparent, head.expects_continue = self.request_id, self.traceparent, self.expects_continue
         head.seen, head.keep_alive, head.key, head.from_browser = self.seen, self.keep_alive, self.key, self.from_browser
         if self.timeout_ns != NOT_SAID:
@@ -226,8 +204,6 @@ cdef int read(Head head, Field field, const uint8_t *value, size_t nbytes, bint 
         head.origin = value[:nbytes]
     elif field == REQUEST_METHOD:
         head.access_control_request_method = value[:nbytes]
-    elif field == REQUEST_HEADERS:
-        head.access_control_request_headers = head.access_control_request_headers + b"," + value[:nbytes] if again else value[:nbytes]
     elif field == REQUEST_ID:
         if nbytes <= MAX_REQUEST_ID_NBYTES and not again:
             head.request_id = value[:nbytes]
@@ -314,9 +290,7 @@ cdef Field field_of(const uint8_t *name, size_t nbytes) noexcept nogil:
     if nbytes == 29:
         return field_if(REQUEST_METHOD, name, nbytes, "access-control-request-method")
     if nbytes == 30:
-        if name[0] | 0x20 == c'x':
-            return field_if(ENVOY_TIMEOUT, name, nbytes, "x-envoy-expected-rq-timeout-ms")
-        return field_if(REQUEST_HEADERS, name, nbytes, "access-control-request-headers")
+        return field_if(ENVOY_TIMEOUT, name, nbytes, "x-envoy-expected-rq-timeout-ms")
     if nbytes == 31:
         return field_if(JSON_LENGTH, name, nbytes, "inference-header-content-length")
     return OTHER
@@ -428,7 +402,3 @@ cdef Verb verb_of(bytes name) noexcept:
         if name == VERBS[verb]:
             return <Verb>verb
     return VERB_OTHER
-
-
-cdef bytes _encoded(text):
-    return text.encode() if isinstance(text, str) else bytes(text)

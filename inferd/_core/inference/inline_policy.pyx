@@ -10,9 +10,9 @@ That is right only while its runs are short and leave the loop time for everythi
   A run of HELD_NS or more sends it there at once, whatever held it up: no response left meanwhile.
   While there is a debt, the caller may give the processor time of a run instead of its duration.
 - A window of WINDOW_NS in which runs filled more than busy_share of the loop's time sends it there, too.
-- A run after a pause takes many times as long as one right behind another, on a thread as on the loop: its data has left the caches, and
-  the core sleeps. So its limit is longer by PAUSE_SHARE of the pause, at most by MAX_PAUSE_LIMITS times limit_ns: a model that gets few
-  requests stays.
+- A run after a pause takes many times as long as one right behind another: its data has left the caches, and the core
+  sleeps. So its limit is longer by PAUSE_SHARE of the pause, at most by MAX_PAUSE_LIMITS times limit_ns: a model that gets few requests
+  stays.
 - It may return when, over return_runs runs, the mean run took half of its limit at most, and runs filled half of busy_share at most.
   Each time it has to leave, that number doubles.
 

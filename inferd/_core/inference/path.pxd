@@ -1,5 +1,5 @@
-# path: the path of a request through the server's native half, top to bottom. It calls Python (engine/, serving/) for rare cases: a name
-# that is not served, typed contents that take long, a failed run, a model that leaves the event loop.
+# path: the path of a request through the server's native half, top to bottom. It calls Python (engine/, serving/) only for unknown names,
+# long typed contents, failed runs, and models that leave the event loop.
 # Never in here: transports, files, onnxruntime, threads.
 
 from libc.stdint cimport int64_t
@@ -30,7 +30,7 @@ cdef class ModelStreamInfer(StreamHandler):
 cdef class Route:               # requests of one model version, on their way to its runs
     cdef public object model            # engine.model.Model, whose route this is; None once that is closed
     cdef readonly Signature signature   # what clients send
-    cdef readonly Batcher run_queue     # requests that wait for a run
+    cdef Batcher run_queue     # requests that wait for a run
     cdef public Batcher first_queue     # where requests wait first: run_queue, or the queue of the preprocess threads
     cdef public Batcher large           # the first queue of requests that take long to prepare; None: first_queue
     cdef public bytes contents          # with `large`: an effort.Content for each input

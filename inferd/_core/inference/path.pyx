@@ -96,8 +96,8 @@ cdef class ModelStreamInfer(StreamHandler):
 
 @cython.final
 cdef class Route:
-    """One model version, as its requests pass through it. `check`, `submit` and run_inline belong to the event loop's thread; in the
-    embedded engine, which has no loop, any thread may call the first two, and nothing is inline.
+    """One model version, as its requests pass through it. `check`, `submit` and run_inline belong to the event loop's thread. In the
+    embedded engine, which has no loop, nothing is inline, and any thread may call the first two.
 
     model: the engine.model.Model. The route calls model.leave_loop(why).
     """
@@ -156,8 +156,8 @@ cdef class Route:
             self.schedule(self.run_inline)
 
     def run_inline(self):
-        """Runs waiting requests on the loop, a few batches at most: until the loop goes on, no response leaves, and requests that come
-        are stamped late."""
+        """Runs waiting requests on the loop, a few batches at most: until the loop goes on, no response leaves, and new requests are
+        stamped late."""
         cdef int64_t left_ns = self.turn_ns
         cdef int64_t run_ns
         cdef Batch batch
@@ -184,8 +184,8 @@ cdef class Route:
             self.schedule_inline()
 
     cdef int64_t run_timed(self, Batch batch) except -1:
-        """Runs a batch on the loop, and returns how long it took, in ns. While the policy is in doubt, the processor time of a run that
-        works alone counts: the system may have given the core to another process meanwhile."""
+        """Runs a batch on the loop, and returns how long it took, in ns. While the policy is in doubt, a run that works alone counts by its
+        processor time: another process may have had the core meanwhile."""
         cdef int64_t busy_ns
         if self.policy is None or self.policy.debt <= 0 or not self.works_alone:
             Runner.run_batch(self.instance, batch)      # called through the class: no Python override is looked up

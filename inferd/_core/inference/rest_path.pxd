@@ -1,4 +1,4 @@
-# rest_path: the path of a request that came by REST: ModelInfer's (path.pxd), but for its bytes.
+# rest_path: the path of a request that came by REST. Only its bytes differ from those of ModelInfer (path.pxd).
 
 from inferd._core.grpc.call cimport Call
 from inferd._core.http.handler cimport HttpHandler

@@ -11,7 +11,5 @@ cdef class Split:
     cdef uint64_t threshold             # places below it are the candidate's
     cdef bint whole                     # all are
     cdef uint64_t drawn                 # the state of the generator for requests without a key; never 0
-    cdef readonly uint64_t taken        # requests that went to the candidate,
-    cdef readonly uint64_t left         # and to the stable version
     # Whether a request of this key goes to the candidate; 0: it has none, and chance decides.
     cdef bint takes(self, uint64_t key) noexcept

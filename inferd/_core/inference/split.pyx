@@ -39,17 +39,9 @@ cdef class Split:
         self.threshold = 0 if self.whole else <uint64_t>(share * PLACES)
 
     cdef bint takes(self, uint64_t key) noexcept:
-        cdef bint takes
         if key == 0:
             self.drawn ^= self.drawn << 13
             self.drawn ^= self.drawn >> 7
             self.drawn ^= self.drawn << 17
             key = self.drawn
-        takes = self.whole or mixed(key ^ self.salt) < self.threshold
-        self.taken += takes
-        self.left += not takes
-        return takes
-
-    def choose(self, bytes key=b""):
-        """For callers that have no message: whether a request of this key goes to the candidate. b"": it has none."""
-        return self.takes(key_of(<const char *>key, len(key)))
+        return self.whole or mixed(key ^ self.salt) < self.threshold

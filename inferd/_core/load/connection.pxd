@@ -1,11 +1,10 @@
 # connection: one connection of the load generator, in client role. It sends inferences, reads every response whole and counts the
-# outcomes, all without the GIL. What is spoken on it is a Protocol: http2, or http1. Never in here: when to send (generator), the making
-# of sockets, percentiles, Python objects.
+# outcomes, all without the GIL. It speaks a Protocol: http2, or http1. Never in here: when to send (generator), the making of sockets,
+# percentiles, Python objects.
 #
-# Ownership: a Stream belongs to the list of its LoadConnection from its sending until it is over: when its protocol calls `finish`, or
-# when the connection is dropped. Then it goes to the free list. A request that
-# the server rejected without a look at it goes to the list `rejected` and is sent again. A LoadConnection belongs to its Generator, and
-# holds a reference to the Tls of its Seal. Nothing here is shared between threads.
+# Ownership: a Stream belongs to the list of its LoadConnection from its sending until its protocol calls `finish` or the connection is
+# dropped. Then it goes to the free list. A request that the server rejected without a look at it goes to the list `rejected` and is sent
+# again. A LoadConnection belongs to its Generator, and holds a reference to the Tls of its Seal. Nothing here is shared between threads.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -24,7 +23,7 @@ cdef enum:
     BUCKETS = (42 - PART_BITS + 1) << PART_BITS
     MALFORMED = 17              # behind gRPC's 17 codes: OK, but not the response it says it is
     CONNECTION = 18             # the connection went before the response came
-    UNANSWERED = 19             # nothing came until nobody waited any longer
+    UNANSWERED = 19             # no response came until nobody waited any longer
     CODES = 20
 
 cdef enum:                      # of gRPC's codes those that are not the server's own word
@@ -52,23 +51,23 @@ cdef enum Closed:               # how a stream ended, in HTTP/2's words
 
 ctypedef void (*StreamCallback)(Stream *) noexcept nogil
 
-cdef struct Protocol:           # what is spoken on all connections of a Generator. Its functions may call `finish`, `kill` and the like
-    void *own                   # what it needs itself
+cdef struct Protocol:           # of all connections of a Generator. Its functions may call `finish`, `kill` and the like
+    void *own                   # its own state
     bint waits_free             # a request waits for a connection that is free, and on none that has no room
     # A new connection's `session`, and `limit` where it is known; False: there is no memory. And its end.
     bint (*begin)(LoadConnection *) noexcept
     void (*end)(LoadConnection *) noexcept
     # Gives a request to the session and sets its `id`; False: the connection takes no more requests.
     bint (*submit)(Stream *) noexcept nogil
-    # Nothing that comes for a stream counts any more; and the server is told so.
+    # Nothing that comes for a stream counts any more. `cancel` tells the server so.
     StreamCallback let_go
     StreamCallback cancel
-    # Puts what is to be sent into the connection's `unsent`, which is empty.
+    # Puts bytes that are to be sent into the connection's `unsent`, which is empty.
     void (*fill)(LoadConnection *) noexcept nogil
     # Takes bytes that have come; False: nothing more is to be read. And the end of the server's bytes.
     bint (*take)(LoadConnection *, const uint8_t *, Py_ssize_t) noexcept nogil
     void (*hang_up)(LoadConnection *) noexcept nogil
-    # What a request that ended counts as; and its text, where it is no good response and the server has said none.
+    # The code of a request that ended. `explain` sets its text, where it is no good response and the server has said none.
     int (*code_of)(Stream *, Closed) noexcept nogil
     void (*explain)(Stream *, Closed) noexcept nogil
 
@@ -78,7 +77,7 @@ cdef struct Counter:            # a distribution, as bench/measurement.py's Hist
     int64_t max_ns
     int64_t min_ns
 
-cdef struct Sample:             # one request, for whoever wants them all
+cdef struct Sample:             # one request, for `take_samples`
     int64_t intended_ns
     int64_t sent_ns
     int64_t done_ns
@@ -163,18 +162,17 @@ cdef struct State:              # what a Generator's connections share
     Expected expected           # what every response may say
     int64_t max_response_nbytes
     int64_t deadline_ns         # after the sending; 0: none
-    int64_t answered_in_ns      # mean time of recent good responses, from when the session got the request; 0: none came, or no deadline
+    int64_t response_ns         # mean time of recent good responses, from when the session got the request; 0: none came, or no deadline
     int64_t verify_every        # 0: none
     int streams                 # closed loop: in flight on each connection; 0: open loop
     int64_t startable           # measured requests that may still be sent; 0: none of the warm-up either
     int64_t number              # of the next request
-    int64_t measured            # those sent that are counted,
-    int64_t held_back           # and of them those that the limit of a connection's streams kept back
+    int64_t held_back           # measured requests that the limit of a connection's streams kept back
     int outstanding
     bint blocked                # an arrival was due, and there was no connection, or too much under way already
     int64_t hindered_ns         # until when that was so
-    int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted (see Generator.start),
-    int64_t answered            # but for this: OK responses since the measuring began, whenever their requests were sent
+    int64_t measure_from_ns     # requests that were meant to be sent earlier are warm-up, and not counted (see Generator.start)
+    int64_t ok_responses        # since the measuring began, those to warm-up requests included
     int64_t responses_from_ns
     int64_t now_ns              # read once a wake-up, behind the receive
     int64_t waited_ns           # in the kernel, for something to do
@@ -189,7 +187,7 @@ cdef struct State:              # what a Generator's connections share
     Py_ssize_t sample_room
     int64_t samples_lost
     int died                    # connections that died since Python looked
-    uint64_t *ended             # tags of the requests that are over, for a ScheduledLoad; NULL: nobody wants them
+    uint64_t *ended             # tags of the requests that are over, for a ScheduledLoad; else NULL
     Py_ssize_t ended_count
 
 
@@ -210,13 +208,13 @@ cdef inline void count(Counter *counter, int64_t value) noexcept nogil:
 
 
 cdef inline bint has_room(LoadConnection *connection) noexcept nogil:
-    """Whether one more stream may begin now. nghttp2 would queue what is too much, and search that queue for every reset; and before the
-    server's SETTINGS it would send what they may forbid."""
+    """Whether one more stream may begin now. nghttp2 would queue further ones, and search that queue for every reset. Before the server's
+    SETTINGS it would send more streams than these may allow."""
     return <uint32_t>connection.open < connection.limit
 
 
 cdef inline char printable(char letter) noexcept nogil:
-    """What may stand in a message beside percent-encoded text."""
+    """The letter, or "?" where it may not stand beside percent-encoded text."""
     return letter if c' ' <= letter <= c'~' and letter != c'%' else c'?'
 
 
@@ -263,7 +261,7 @@ cdef void flush(LoadConnection *connection, int epoll) noexcept nogil
 # Reads the bytes that have come, RECEIVE_NBYTES at most; and by TLS those that came with the end of the handshake.
 cdef void receive(LoadConnection *connection, uint8_t *buffer) noexcept nogil
 cdef void receive_left(LoadConnection *connection, uint8_t *buffer) noexcept nogil
-# Requests under way count as unanswered.
+# Requests under way count as having no response.
 cdef void give_up(LoadConnection *connection) noexcept nogil
 # Cancels the requests whose deadline has passed.
 cdef void cancel_late(LoadConnection *connection, int64_t now_ns) noexcept nogil

@@ -17,7 +17,7 @@ cdef enum:
     LAST_READ_NBYTES = 16 << 10         # so many at once
     KEPT_NBYTES = 64 << 10              # of a request's room for a response, when it is over
     MAX_REJECTIONS = 2                  # so often a request is sent again
-    MAX_CAPTURED = 4096                 # responses kept for whoever checks them, in number
+    MAX_CAPTURED = 4096                 # responses kept for `take_responses`
     MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
 
 # ---- one request -------------------------------------------------------------------------------------------------------
@@ -77,7 +77,6 @@ cdef bint send_body(LoadConnection *connection, int body, uint64_t tag, int64_t 
     append(stream)
     if intended_ns >= state.measure_from_ns:
         state.startable -= 1
-        state.measured += 1
         state.held_back += (stream.hindered and state.protocol.waits_free) or (stream.id == 0 and connection.greeted)
         if not stream.hindered:
             count(&state.lateness, now_ns - intended_ns)
@@ -152,8 +151,8 @@ cdef bint open_stream(Stream *stream) noexcept nogil:
 
 
 cdef void open_waiting(LoadConnection *connection) noexcept nogil:
-    """The server takes more: those that wait begin, in their order, but for what would come too late by all that is known: it would take
-    the time of the next ones, one after the other. On a connection that goes away they are rejected."""
+    """The server takes more: waiting requests begin, in their order, except those whose response is likely to come too late. These would
+    take the time of the next ones. On a connection that goes away they are rejected."""
     cdef Stream *stream
     cdef int64_t deadline_ns = connection.owner.deadline_ns
     if connection.opening:              # finish calls back
@@ -175,11 +174,11 @@ cdef inline bint is_too_late(Stream *stream) noexcept nogil:
     """Whether what is left of its deadline is over, or is less than good responses take."""
     cdef State *state = stream.connection.owner
     cdef int64_t rest_ns = stream.sent_ns + state.deadline_ns - state.now_ns
-    return rest_ns <= 0 or rest_ns < state.answered_in_ns
+    return rest_ns <= 0 or rest_ns < state.response_ns
 
 
 cdef inline bint is_drawn(int64_t number, int64_t every) noexcept nogil:
-    """About one request in `every`, by a hash of its number (splitmix64's last step): whatever the number of bodies, each has its turn."""
+    """About one request in `every`, by a hash of its number (splitmix64's last step): so each body has its turn, for any number of them."""
     cdef uint64_t mixed = <uint64_t>number * 0x9E3779B97F4A7C15U
     mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9U
     mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBU
@@ -242,26 +241,26 @@ cdef inline int ended_as(Stream *stream, Closed closed) noexcept nogil:
 
 
 cdef bint is_untouched(Stream *stream, Closed closed) noexcept nogil:
-    """Whether the server has never looked at a request: a gRPC client sends it again and tells nobody."""
+    """Whether the server has never looked at a request: a gRPC client sends it again silently."""
     return ((stream.id == 0 or closed == REFUSED_STREAM) and stream.http_status == 0 and stream.grpc_status < 0
             and not stream.gave_up and stream.rejections < MAX_REJECTIONS)
 
 
 cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
-    """What came of a request; its connection may have gone."""
+    """Counts the outcome of a request, whose connection may have gone."""
     cdef int64_t now_ns = state.now_ns
     cdef bint missed
     if state.deadline_ns > 0 and code < CONNECTION and now_ns > stream.sent_ns + state.deadline_ns:
-        code = DEADLINE_EXCEEDED        # whatever the server says by then: a gRPC client waits for no response any longer
+        code = DEADLINE_EXCEEDED        # whatever the server says: a gRPC client waits no longer
     # grpcio's servers say CANCELLED where a deadline has passed by their clock, which under load is some milliseconds behind
     missed = code == DEADLINE_EXCEEDED or (code == CANCELLED and state.deadline_ns > 0)
     if code == OK and now_ns >= state.responses_from_ns:
-        state.answered += 1
+        state.ok_responses += 1
     if code == OK and state.deadline_ns > 0:
         note_response(state, now_ns - stream.opened_ns)
     if stream.intended_ns >= state.measure_from_ns:
         state.codes[code] += 1
-        if missed:                      # there is no response until then, whenever that was said
+        if missed:                      # there is no response until then, even if the server said so earlier
             now_ns = max(now_ns, stream.sent_ns + state.deadline_ns)
         if code == OK or code == UNANSWERED or missed:      # the others took so long at least
             count(&state.latency, now_ns - stream.intended_ns)
@@ -274,9 +273,9 @@ cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
 
 cdef inline void note_response(State *state, int64_t took_ns) noexcept nogil:
     """A mean of the last eight or so. None of them took longer than the deadline."""
-    if state.answered_in_ns == 0:
-        state.answered_in_ns = took_ns
-    state.answered_in_ns += (took_ns - state.answered_in_ns) // 8
+    if state.response_ns == 0:
+        state.response_ns = took_ns
+    state.response_ns += (took_ns - state.response_ns) // 8
 
 
 cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil:
@@ -292,7 +291,7 @@ cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int
 
 
 cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil:
-    """Of a list of requests under way, which they stay."""
+    """Counts the time so far of a list of requests, which stay under way."""
     while stream != NULL:
         count_wait(state, stream.intended_ns, stream.intended_ns if stream.hindered else stream.sent_ns, longer_than_ns)
         stream = stream.next
@@ -477,7 +476,7 @@ cdef void flush(LoadConnection *connection, int epoll) noexcept nogil:
 
 
 cdef void encrypt_unsent(LoadConnection *connection) noexcept nogil:
-    """What is to be sent is encrypted where it lies."""
+    """Encrypts the bytes that are to be sent, in place."""
     cdef Py_ssize_t nbytes = 0
     if connection.unsent_end > 0 or connection.seal.owes:
         nbytes = encrypt(connection.seal, connection.unsent, connection.unsent_end, SEND_NBYTES)
@@ -502,7 +501,7 @@ cdef bint take(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, P
 
 
 cdef bint take_encrypted(LoadConnection *connection, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
-    """The same by TLS: what is whole of it. What comes of it in the end is said behind that."""
+    """The same by TLS: gives the session all whole records, then tells it of the connection's end."""
     cdef Py_ssize_t opened = room
     while opened == room:
         opened = decrypt(connection.seal, buffer, nbytes, room)
@@ -544,7 +543,7 @@ cdef void end_of_bytes(LoadConnection *connection) noexcept nogil:
 
 
 cdef void read_last(LoadConnection *connection, int error) noexcept nogil:
-    """The server takes nothing any more: what it said before that is still there, responses and why it goes. It may go on saying more."""
+    """The server takes nothing any more. Its last words can still be read: responses, and why it goes. It may go on sending."""
     cdef uint8_t buffer[LAST_READ_NBYTES]
     cdef Py_ssize_t nbytes = 1
     cdef Py_ssize_t left = LAST_NBYTES
@@ -561,14 +560,14 @@ cdef void read_last(LoadConnection *connection, int error) noexcept nogil:
 
 
 cdef inline const char *ended_by(int error) noexcept nogil:
-    """What a socket's error says of the other side; 0: it was read to its end."""
+    """Why the connection ended, by its socket's error; 0: it was read to its end."""
     if error == 0 or error == EPIPE:
         return "the server closed the connection"
     return strerror(error)
 
 
 cdef void give_up(LoadConnection *connection) noexcept nogil:
-    """Nobody waits any longer: what is under way has no response, and took so long at least."""
+    """Nobody waits any longer: requests under way have no response, and took so long at least."""
     connection.leaving = True           # nothing is sent in their place,
     connection.opening = True           # and no waiting request begins
     while connection.first != NULL:

@@ -6,10 +6,6 @@ import numpy as np
 from inferd._core.load.load_protocol import LoadProtocol
 from inferd._core.load.tls import Tls
 
-def fault_of(
-    response: bytes, models: Iterable[bytes] = ..., outputs: Iterable[bytes] = ..., versions: Iterable[bytes] = ...
-) -> str | None: ...
-
 class Generator:
     """Connections that send inferences, and the outcomes.
 
@@ -21,7 +17,6 @@ class Generator:
 
     outstanding: int
     sent: int
-    measured: int
     held_back: int
     blocked: bool
     exhausted: bool

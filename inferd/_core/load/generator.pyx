@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.time cimport timespec
 
-from inferd._core.load.response cimport Expected, response_fault
+from inferd._core.load.response cimport Expected
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.load.connection cimport (
     BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, LoadConnection, Sample, Stream, cancel_late, count_wait,
@@ -37,23 +37,6 @@ cdef enum:
     DEADLINE_EXCEEDED = 4               # gRPC's code
 
 cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
-
-
-def fault_of(bytes response not None, models=(), outputs=(), versions=()):
-    """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show. models, outputs: names (bytes) that its
-    model and its outputs may have, versions: those of the model; empty: any."""
-    cdef Expected expected
-    cdef list held = [list(models), list(outputs), list(versions)]
-    cdef const char *fault
-    expected.models = expected.outputs = expected.versions = NULL
-    try:
-        expect(&expected, held)
-        fault = response_fault(PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response), &expected)
-    finally:
-        free(expected.models)
-        free(expected.outputs)
-        free(expected.versions)
-    return None if fault == NULL else fault.decode()
 
 
 cdef int expect(Expected *expected, list words) except -1:
@@ -208,8 +191,8 @@ cdef class Generator:
             receive_left(connection, self.buffer)
 
     def greet(self, int64_t until_ns):
-        """Waits for the SETTINGS of the servers, before which no connection sends a request: until all are there, a connection has died,
-        or the time `until_ns` (monotonic) has come. Returns whether waiting longer may be of use."""
+        """Waits for the SETTINGS of the servers, before which no connection sends a request. Ends when all are there, when a connection has
+        died, or at the time `until_ns` (monotonic). Returns whether waiting longer may be of use."""
         cdef int64_t now_ns = monotonic_ns()
         with nogil:
             while self.state.died == 0 and now_ns < until_ns and not self.is_greeted():
@@ -219,7 +202,7 @@ cdef class Generator:
         return self.state.died == 0 and not self.is_greeted()
 
     cdef int check_raised(self) except -1:
-        """Ctrl-C may come while TLS is at work, which ends that connection; it is whoever called the loop that is to have it."""
+        """Raises the KeyboardInterrupt (or the like) that came while TLS was at work, and ended that connection."""
         cdef LoadConnection *connection = self.state.connections
         while connection != NULL and self.state.died > 0:
             if connection.seal != NULL and (<Tls>connection.seal.tls).raised is not None:
@@ -266,10 +249,10 @@ cdef class Generator:
     # ---- what to send ----
 
     def start(self, int64_t measure_from_ns, int streams=0, int64_t requests=-1):
-        """From now on: a closed loop with so many streams in flight on each connection, or, with 0, what `arrive` says. Requests
-        that were meant for a time before measure_from_ns (monotonic) are warm-up and counted nowhere, but for what is still under way in
-        a closed loop when that time has come: nothing else is sent there while these wait, so they are measured, from their sending.
-        requests: how many are measured, these included, -1 for no limit; those of the warm-up are none of them, however late they are."""
+        """From now on: a closed loop with so many streams in flight on each connection, or, with 0, the arrivals of `arrive`. Requests
+        that were meant for a time before measure_from_ns (monotonic) are warm-up, and counted nowhere. In a closed loop, those still
+        under way at that time are measured, from their sending: nothing else is sent there while they wait.
+        requests: how many are measured, these included; -1: no limit. Warm-up requests do not count, however late they are."""
         cdef int64_t left = 0
         if streams < 0 or streams > 100_000:
             raise ValueError(f"streams: expected 0 to 100000, got {streams}")
@@ -288,7 +271,6 @@ cdef class Generator:
         while connection != NULL:
             count += count_left(connection.first, before_ns, from_ns)
             connection = connection.next
-        self.state.measured += count
         return count
 
     def arrive(self, times_ns not None):
@@ -299,8 +281,8 @@ cdef class Generator:
             self.queued = True
 
     def give_up(self):
-        """Nobody waits any longer: what is under way counts as unanswered, its time so far as its latency, and be it of the warm-up, for
-        it was waited for all the time. Returns how many those are."""
+        """Nobody waits any longer: requests under way count as having no response, with their time so far as latency. This includes those
+        of the warm-up: they were waited for all the time. Returns how many they are."""
         cdef LoadConnection *connection = self.state.connections
         cdef int count = self.state.outstanding
         self.state.measure_from_ns = 0
@@ -313,8 +295,7 @@ cdef class Generator:
         return count
 
     def overdue(self, int64_t until_ns):
-        """Arrivals that were due before until_ns, might have been sent, and were not: those of the warm-up, and of the others as many as
-        may still be measured."""
+        """Arrivals that were due before until_ns and were not sent: all of the warm-up, and as many others as may still be measured."""
         if self.state.startable <= 0:
             return 0
         due, warm_up = (sum([int(np.searchsorted(times, before_ns)) for times in self.waiting()])
@@ -322,8 +303,8 @@ cdef class Generator:
         return warm_up + min(due - warm_up, self.state.startable)
 
     def give_up_overdue(self, int64_t until_ns):
-        """Nobody sends the overdue any more, nor those that a connection rejected: they count as lost with the connection where there is
-        none, else as unanswered, as `give_up` says. Returns how many were overdue."""
+        """Nobody sends overdue or rejected requests any more. Without a connection they count as lost with it, else as having no response
+        (see give_up). Returns how many were overdue."""
         cdef int64_t now_ns = monotonic_ns()
         cdef int code = UNANSWERED if self.is_connected() else CONNECTION
         count = self.overdue(until_ns)
@@ -336,9 +317,9 @@ cdef class Generator:
         return count
 
     def count_waiting(self, int64_t until_ns, int64_t longer_than_ns):
-        """Nobody wants to wait to the end: of what is under way, and of what was due before until_ns and could not be sent, the time so
-        far counts as latency where it is longer than that, for so long it took at least. None of it ends, and none is an error. Before
-        the measuring has begun nothing counts; then what is left of the warm-up does, too."""
+        """Counts the time so far as latency, where it is longer than longer_than_ns: it took so long at least. For requests under way, and
+        for those that were due before until_ns and could not be sent. None of them ends, and none is an error. Nothing counts before the
+        measuring has begun; then the rest of the warm-up does, too."""
         cdef LoadConnection *connection = self.state.connections
         self.state.now_ns = monotonic_ns()
         if self.state.now_ns < self.state.responses_from_ns:
@@ -362,9 +343,9 @@ cdef class Generator:
     # ---- the loop ----
 
     def run(self, int64_t until_ns, int64_t spin_ns=0):
-        """Asks and receives until the time `until_ns` (monotonic), until nothing is left to do, or until a connection has died. What is
-        meant for that time or a later one is not sent: it is the next run's, for which other things may count.
-        spin_ns: before an arrival the processor is kept instead of slept away for so long. Returns the time."""
+        """Sends and receives until the time `until_ns` (monotonic), until nothing is left to do, or until a connection has died. Requests
+        that are meant for that time or a later one are left to the next run, which may count otherwise.
+        spin_ns: for so long before an arrival the thread spins instead of sleeping. Returns the time."""
         cdef int64_t now_ns = monotonic_ns()
         cdef int64_t due_ns
         prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)    # this thread's: a sleep may end 50 us late otherwise
@@ -495,7 +476,7 @@ cdef class Generator:
             flush(connection, self.epoll)
 
     cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t spin_ns) noexcept nogil:
-        """Events of the connections; sleeps until one is there, or the time has come but for spin_ns."""
+        """Events of the connections. Sleeps until one is there, or until spin_ns before the time."""
         cdef timespec timeout
         cdef int64_t now_ns = monotonic_ns()        # sending has taken its time
         cdef int64_t rest_ns = until_ns - now_ns
@@ -524,24 +505,19 @@ cdef class Generator:
         return self.state.number
 
     @property
-    def measured(self):
-        """Requests since the beginning that are no warm-up."""
-        return self.state.measured
-
-    @property
     def blocked(self):
-        """What is overdue waits for a connection, or for responses; else the generator itself is behind."""
+        """Whether overdue requests wait for a connection, or for responses. If not, the generator itself is behind."""
         return self.state.blocked
 
     @property
     def held_back(self):
-        """Of the measured requests those that waited here until the server took another stream on their connection, or by HTTP/1.1 until
-        a connection was free."""
+        """Measured requests that waited here until the server took another stream on their connection, or by HTTP/1.1 until a connection
+        was free."""
         return self.state.held_back
 
     @property
     def exhausted(self):
-        """As many requests were sent as `start` allowed."""
+        """Whether as many requests were sent as `start` allowed."""
         return self.state.startable <= 0
 
     @property
@@ -560,16 +536,16 @@ cdef class Generator:
         return self.arrival_count - self.arrival + sum([len(times) for times in self.queue])
 
     def collect(self, uint64_t[::1] latency not None, uint64_t[::1] service not None, uint64_t[::1] lateness not None):
-        """Moves what was counted since the last time into three arrays of buckets. Returns how many requests ended with each
-        code (17: malformed, 18: connection lost, 19: unanswered), (sum, max, min) in ns of each distribution, and how many responses
-        with OK came, those to warm-up requests included."""
+        """Moves what was counted since the last time into three arrays of buckets. Returns (codes, totals, responses). codes:
+        how many requests ended with each code (17: malformed, 18: connection lost, 19: no response). totals: (sum, max, min) in ns of each
+        distribution. responses: how many came with OK, those to warm-up requests included."""
         cdef int i
         codes = [self.state.codes[i] for i in range(CODES)]
         totals = (collect_counter(&self.state.latency, latency), collect_counter(&self.state.service, service),
                   collect_counter(&self.state.lateness, lateness))
         memset(self.state.codes, 0, sizeof(self.state.codes))
-        answered, self.state.answered = self.state.answered, 0
-        return codes, totals, answered
+        responses, self.state.ok_responses = self.state.ok_responses, 0
+        return codes, totals, responses
 
     def messages(self):
         """The first message of each code that was no OK, percent-encoded as it came. Where no server said one: why its connection went."""
@@ -593,8 +569,8 @@ cdef class Generator:
         return responses[::-1], lost
 
     def take_samples(self):
-        """Every measured request since the last time, as bytes: intended, sent and done (monotonic ns) and code, four int64 each; and
-        how many more there was no room for."""
+        """Every measured request since the last time, as bytes, and how many more there was no room for. Each has four int64: intended,
+        sent and done (monotonic ns), and code."""
         samples = PyBytes_FromStringAndSize(<char *>self.state.samples, self.state.sample_count * sizeof(Sample))
         lost = self.state.samples_lost
         self.state.sample_count = 0

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# http1: inferences by REST on a connection of the load generator: HTTP/1.1, one request at a time, its responses read by llhttp in its
+# http1: inferences by REST on a connection of the load generator: HTTP/1.1, one request at a time. llhttp reads the responses in its
 # strict mode. Bodies are whole requests, head included. Never in here: sockets, when to send, counting.
 #
-# HTTP/1.1 has no way to take a request back: whatever goes wrong with one ends its connection, and a new one takes its place.
+# HTTP/1.1 has no way to take a request back: a fault ends its connection, and a new one takes its place.
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
@@ -100,7 +100,7 @@ cdef void cancel(Stream *stream) noexcept nogil:
 
 
 cdef int code_of(Stream *stream, Closed closed) noexcept nogil:
-    """What the response was found to be, when it was whole."""
+    """The code that was found when the response was whole."""
     if stream.fault != NULL:
         return MALFORMED
     return stream.grpc_status if stream.grpc_status >= 0 else UNKNOWN
@@ -140,7 +140,7 @@ cdef int code_of_status(int status, bint retries) noexcept nogil:
 # ---- one response --------------------------------------------------------------------------------------------------------
 
 cdef void judge(Session *session) noexcept nogil:
-    """A whole response: what it counts as."""
+    """Finds the code of a whole response."""
     cdef Stream *stream = session.stream
     cdef const char *body = session.whole if session.whole != NULL else stream.response
     cdef int said

@@ -317,8 +317,8 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
 
 
 cdef void end_early(LoadConnection *connection, int32_t stream_id) noexcept nogil:
-    """The server has ended a response. Where it did not wait for all of the request the call is over, as for any gRPC client, and what is
-    left of the request is not sent; else on_stream_close comes now."""
+    """The server has ended a response. If it did not wait for all of the request, the call is over, as for any gRPC client: the rest is
+    not sent. Else on_stream_close comes now."""
     cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(session_of(connection), stream_id)
     if stream == NULL or stream.unsent_nbytes == 0:
         return

@@ -1,2 +1,2 @@
 class LoadProtocol:
-    """What a Generator's connections speak."""
+    """The protocol that a Generator's connections speak."""

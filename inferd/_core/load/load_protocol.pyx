@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# load_protocol: what a Generator's connections speak, as Python makes it: an Http2 (http2.pyx) or an Http1 (http1.pyx). It lives as long
-# as the Generator.
+# load_protocol: the protocol of a Generator's connections, as Python makes it: an Http2 (http2.pyx) or an Http1 (http1.pyx). It lives as
+# long as the Generator.
 
 
 cdef class LoadProtocol:
-    """What a Generator's connections speak."""
+    """The protocol that a Generator's connections speak."""
 
     cdef list as_sent(self, list bodies):
         """The bytes of each request behind its headers, or with them."""

@@ -1,5 +1,5 @@
-# response: checks a ModelInferResponse: well-formed protobuf, of the model that was asked, outputs that this model has, with a known
-# datatype and as many bytes or elements as their shape has; header-only. The load generator counts no response that it did not read.
+# response: checks a ModelInferResponse; header-only. It must be well-formed protobuf, of the model that was asked. Its outputs must be
+# this model's, with a known datatype and as many bytes or elements as their shape has. The load generator reads all that it counts.
 # Never in here: values, memory, Python objects.
 
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
@@ -27,7 +27,7 @@ cdef enum:
     OUTPUT_CONTENTS = 5
     ANY_NBYTES = -1             # of a raw BYTES tensor, whose shape says nothing of them
 
-cdef struct Expected:           # what a response may say; owns nothing
+cdef struct Expected:           # all that a response may say; owns nothing
     Bytes *models               # names of its model; not every server gives one
     int model_count             # 0: any
     Bytes *outputs              # names of outputs
@@ -170,7 +170,7 @@ cdef inline const char *raw_fault(const Bytes *raw, const Held *held) noexcept n
 
 
 cdef inline const char *response_fault(const char *data, Py_ssize_t nbytes, const Expected *expected) noexcept nogil:
-    """What is wrong with a serialized ModelInferResponse, as static text; NULL: nothing."""
+    """The fault of a serialized ModelInferResponse, as static text; NULL: none."""
     cdef Reader reader
     cdef Bytes piece, model, version
     cdef uint32_t tag

@@ -2,8 +2,8 @@
 
 from inferd._core.load.response cimport Expected
 
-# What is wrong with a response, whose JSON is the first json_nbytes of its body, as static text; NULL: nothing. fixed_nbytes: how many
-# bytes must follow the same JSON whenever it comes again; -1: they must be looked at.
+# The fault of a response, whose JSON is the first json_nbytes of its body, as static text; NULL: none. fixed_nbytes: how many bytes must
+# follow the same JSON whenever it comes again; -1: they must be looked at.
 cdef const char *rest_fault(const char *body, Py_ssize_t nbytes, Py_ssize_t json_nbytes, const Expected *expected,
                             Py_ssize_t *fixed_nbytes) noexcept nogil
 # The gRPC code that an error's body names, -1: none; its message, percent-encoded, in `text` of text_nbytes, which becomes its length.

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# rest_response: checks an inference's response over REST: JSON, of the model that was asked, outputs that this model has, with a known
-# datatype and as many elements or bytes as their shape has. Bytes may stand behind the JSON, by Triton's binary extension.
+# rest_response: checks an inference's response over REST. It must be JSON, of the model that was asked. Its outputs must be this model's,
+# with a known datatype and as many elements or bytes as their shape has. By Triton's binary extension, bytes may follow the JSON.
 # Never in here: HTTP, values, Python objects.
 
 from libc.stdint cimport int64_t

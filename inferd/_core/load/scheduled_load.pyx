@@ -46,11 +46,11 @@ cdef class ScheduledLoad(Generator):
     cdef int64_t tail           # and the next one to come
     cdef int64_t seen           # the tail when the loop last looked
     cdef bint sleeping          # the loop wants to be woken
-    cdef bint queueing          # somebody waits for room
+    cdef bint queueing          # a caller waits for room
     cdef readonly bint stopped
     cdef int limit              # requests under way
     cdef bint from_sending
-    cdef Py_ssize_t ended_room  # for twice as many: those under way, and those that nobody was told of yet
+    cdef Py_ssize_t ended_room  # for twice as many: requests under way, and those whose end was not reported yet
     cdef int64_t busy_from_ns   # since when something is under way; 0: nothing is
     cdef int64_t busy_ns
     cdef int64_t ended_ns       # when the last one was over
@@ -75,7 +75,7 @@ cdef class ScheduledLoad(Generator):
         self.state.ended = <uint64_t *>calloc(self.ended_room, sizeof(uint64_t))
         if self.ring == NULL or self.state.ended == NULL:
             raise MemoryError
-        event.events = EPOLLIN | EPOLLET        # each write to it is one event, and nobody has to read it
+        event.events = EPOLLIN | EPOLLET        # each write to it is one event, without a read
         event.data.ptr = NULL
         if epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.wakeup, &event) < 0:
             raise OSError(errno, "epoll_ctl")

@@ -6,8 +6,8 @@ cdef enum:
     FAULT_NBYTES = 256
 
 cdef struct Seal:               # what a connection looks at without the GIL
-    void *tls                   # the Tls; whoever keeps its Seal keeps it, too
-    bint owes                   # there is more to send: a word of TLS itself, or what there was no room for
+    void *tls                   # the Tls; the owner of its Seal holds a reference
+    bint owes                   # there is more to send: TLS's own messages, or bytes that had no room
     bint closed                 # the server has said that nothing more comes
     char fault[FAULT_NBYTES]    # why nothing more comes; empty: it does
 
@@ -18,7 +18,7 @@ cdef class Tls:
     cdef object incoming        # ssl.MemoryBIO: what has come,
     cdef object outgoing        # and what is to be sent
     cdef bint unread            # there was no room for all that has come
-    cdef readonly object raised # Ctrl-C, or the like, which came in the midst of it
+    cdef object raised          # KeyboardInterrupt, or the like, that came meanwhile
 
     cdef Py_ssize_t encrypt(self, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room)
     cdef Py_ssize_t decrypt(self, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room)
@@ -27,8 +27,8 @@ cdef class Tls:
     cdef void say(self, bytes why) noexcept
 
 
-# Encrypts nbytes in their place, as far as there is room; the rest waits (`owes`). Returns how many are to be sent, -1: it failed.
+# Encrypts nbytes in place, as far as there is room; the rest waits (`owes`). Returns how many are to be sent; -1: it failed.
 cdef Py_ssize_t encrypt(Seal *seal, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil
-# Decrypts nbytes that have come, in their place: whatever is whole, also before a `fault`. Returns how many these are; where they take all
-# the room there may be more, for a call with 0.
+# Decrypts all whole records of nbytes that have come, in place, also those before a `fault`. Returns how many bytes these are. If they take
+# all the room, there may be more, for a call with 0.
 cdef Py_ssize_t decrypt(Seal *seal, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil

@@ -3,6 +3,4 @@ from ssl import MemoryBIO, SSLObject
 class Tls:
     """A connection whose handshake is made. session: its ssl.SSLObject, between the ssl.MemoryBIOs incoming and outgoing."""
 
-    raised: BaseException | None
-
     def __init__(self, session: SSLObject, incoming: MemoryBIO, outgoing: MemoryBIO) -> None: ...

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# tls: the bytes of a generator's connection made private, and plain again, by Python's ssl between two buffers in memory: no OpenSSL has to
-# be built, shipped or kept safe here. A connection without TLS never comes here; one with it takes the GIL for each read and write.
+# tls: encrypts and decrypts the bytes of a generator's connection, by Python's ssl between two buffers in memory. So inferd need not build
+# or ship OpenSSL. A connection without TLS never comes here; one with it takes the GIL for each read and write.
 # Never in here: sockets, handshakes (client_inputs/connections.py), HTTP/2.
 
 import re
@@ -15,7 +15,7 @@ cdef extern from "Python.h":
     const int PyBUF_READ, PyBUF_WRITE
 
 
-AROUND = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # what ssl has to say: where in OpenSSL, and where in Python
+AROUND = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # parts of ssl's messages: where in OpenSSL, and where in Python
 
 
 cdef class Tls:
@@ -57,7 +57,7 @@ cdef class Tls:
         return filled
 
     cdef Py_ssize_t read(self, uint8_t *content, Py_ssize_t room):
-        """Of one record; 0: none is whole, or there will be none."""
+        """Decrypts one record. 0: none is whole, or there will be none."""
         cdef Py_ssize_t count
         try:
             count = self.session.read(room, PyMemoryView_FromMemory(<char *>content, room, PyBUF_WRITE))
@@ -69,7 +69,7 @@ cdef class Tls:
         return count
 
     cdef void fail(self, object error) noexcept:
-        """What it was is kept; whatever has come since then is lost."""
+        """Keeps the error's text, and the error itself if it is no Exception. Bytes that came since are lost."""
         if not isinstance(error, Exception):
             self.raised = error
         reason = getattr(error, "reason", None)

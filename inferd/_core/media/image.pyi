@@ -34,12 +34,6 @@ class Transform:
         reverse_channels: bool = False,
         instruction_set: str = "",
     ) -> Self: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def datatype(self) -> str: ...
     def apply(
         self,
         pixels: np.ndarray[Any, Any],
@@ -48,6 +42,6 @@ class Transform:
         corner: tuple[int, int] = (0, 0),
         box: tuple[float, float, float, float] | None = None,
     ) -> None:
-        """pixels: UINT8 [height, width, channels] -> out, both C-contiguous; resized: height and width of R, of which out is the window
-        at `corner`, filled where it lies outside. box: top, left, height and width of what R is made of; None: all of the pixels. The GIL
-        is released. Raises ValueError, and MemoryError."""
+        """pixels: UINT8 [height, width, channels] -> out, both C-contiguous. resized: height and width of R. `out` is R's window at
+        `corner`, filled where it lies outside. box: top, left, height and width of the part that R is made of; None: all of the pixels.
+        The GIL is released. Raises ValueError, and MemoryError."""

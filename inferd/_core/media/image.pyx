@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# image: pixels become a tensor in one pass: resized, cut or padded, scaled, laid out. The loops are resize.h's. And transparent pixels
-# are blended with what is behind them, colors made gray.
-# Never in here: file formats, steps, requests. What lies outside of an array is never read or written, whatever its shape.
+# image: pixels become a tensor in one pass: resized, cut or padded, scaled, laid out. The loops are resize.h's. `flatten` blends
+# transparent pixels with a background, and makes colors gray.
+# Never in here: file formats, steps, requests. Bytes outside of an array are never read or written, whatever its shape.
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint8_t, uint32_t
@@ -165,9 +165,9 @@ cdef class Transform:
     Raises ValueError.
     """
 
-    cdef readonly tuple size    # height and width of out
-    cdef readonly int channels  # of pixels and of out
-    cdef readonly str datatype  # of out
+    cdef tuple size             # height and width of out
+    cdef int channels           # of pixels and of out
+    cdef str datatype           # of out
     cdef const Level *level     # the loops
     cdef Target target          # of an out at address 0
     cdef int32_t height         # of out
@@ -223,9 +223,9 @@ cdef class Transform:
     def apply(self, pixels, out, resized, corner=(0, 0), box=None):
         """pixels: UINT8 [height, width, channels] -> out, whose shape and datatype are the constructor's; both C-contiguous, apart.
 
-        R is the `box` of pixels (top, left, height and width, fractions included; None: all of them) resized to
-        `resized` (height, width); out[y, x] = affine(R[y + corner[0], x + corner[1]]) where that lies in R,
-        else affine(fill): a centre crop has a positive corner, a letterbox a negative one. Only what the window needs is computed.
+        R is the `box` of pixels (top, left, height and width, fractions included; None: all of them), resized to
+        `resized` (height, width). out[y, x] = affine(R[y + corner[0], x + corner[1]]) where that lies in R, else affine(fill). A centre
+        crop has a positive corner, a letterbox a negative one. Only the window is computed.
         Sides are at most MAX_SIDE, corners from -MAX_SIDE to MAX_SIDE. The GIL is released. Raises ValueError, and MemoryError.
         """
         cdef Pixels source = Pixels(pixels, "pixels", "UINT8", False)
@@ -239,7 +239,7 @@ cdef class Transform:
         cdef int32_t width = checked(resized[1], "resized", 1, MAX_SIDE)
         cdef int32_t top = checked(corner[0], "corner", -MAX_SIDE, MAX_SIDE)
         cdef int32_t left = checked(corner[1], "corner", -MAX_SIDE, MAX_SIDE)
-        # The window's part that lies in R: rows y0 to y1 and columns x0 to x1 of out; none of them where they do not meet.
+        # The window's part that lies in R: rows y0 to y1 and columns x0 to x1 of out; empty where they do not meet.
         cdef int32_t y0 = max(0, -top)
         cdef int32_t x0 = max(0, -left)
         cdef int32_t y1 = min(self.height, height - top)
@@ -293,7 +293,7 @@ cdef class Transform:
         return 0
 
     cdef Axis table_of(self, Source source, int32_t resized, int method, bint exact, int32_t first, int32_t count):
-        """The weights of `count` outputs from `first` on. Under the GIL; whoever runs with a table holds a reference."""
+        """The weights of `count` outputs from `first` on. Under the GIL; each run holds a reference to its tables."""
         cdef tuple key = (source.in_, source.origin, source.span, resized, method, exact, first, count)
         cdef Axis axis = self.tables.get(key)
         if axis is None:

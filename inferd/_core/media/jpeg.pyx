@@ -1,8 +1,8 @@
-# jpeg: JPEG files -> pixels, by libjpeg-turbo, without the GIL. Built only where pkg-config finds that library.
+# jpeg: JPEG files -> pixels, by libjpeg-turbo, without the GIL.
 #
-# jpeg_library.h is the library; jpeg_huffman.h reads the codes of sequential files in its place, faster, and leaves to it what it does not
-# know or what looks damaged. Each file has a decoder of its own: one that is used again would keep the tables of the file before, and lend
-# them to a file that comes without. What the library only warns of (a file that is cut short, codes that cannot be) is an error here.
+# jpeg_library.h is the library. jpeg_huffman.h reads the codes of sequential files in its place, faster, and leaves unknown and damaged
+# files to it. Each file has a decoder of its own: a used one would lend the tables of the file before to a file without any.
+# The library's warnings (a file that is cut short, codes that cannot be) are errors here.
 # Never in here: Python's memory, EXIF, limits (pipeline/picture.py).
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -74,8 +74,8 @@ cdef enum:
 def header(data not None):
     """(height, width, scans, components, whole, arithmetic) of a JPEG file; None where its head cannot be read, or not without a warning.
 
-    scans: how many passes over the picture its data makes, each of which costs time, whatever the file's size; 0 where the file does not
-    come to the end of the image. components: 1 gray, 3 colors, or 4 inks. whole: the library keeps 2 bytes of each component of each
+    scans: passes over the picture that its data makes; each costs time, whatever the file's size. 0: the file ends before the image does.
+    components: 1 gray, 3 colors, or 4 inks. whole: the library keeps 2 bytes of each component of each
     pixel while it decodes, at whatever scale. arithmetic: its data is coded so, as far as its segments can be read.
     """
     cdef Py_buffer source
@@ -101,8 +101,8 @@ def decode(data not None, pixels not None, int readers=OURS | LIBJPEG):
     """Decodes a JPEG file into `pixels`, writable UINT8 [height, width, 1 or 3], C-contiguous: gray (its luma), or red, green, blue.
 
     height and width are the file's, or that of any number of eighths of it, see scaled_size. False: the file is damaged or cut short,
-    and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size. readers: OURS, which is False of what it
-    leaves to the library, too, LIBJPEG, or both: the second reads what the first leaves.
+    and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size. readers: OURS, LIBJPEG, or
+    both: the second reads the files that the first leaves to it. OURS alone returns False for these.
     """
     cdef Py_buffer source, out
     cdef int status
@@ -160,11 +160,8 @@ cdef int header_of(const jpeg_file *file, Header *found) noexcept nogil:
 
 
 cdef void look_at_scans(const unsigned char *source, Py_ssize_t nbytes, Header *found) noexcept nogil:
-    """Fills in `scans`, `whole` and `arithmetic`. What segments hold, such as a thumbnail, is passed over by their lengths.
-
-    jpeg_scans of pipeline/picture_file.py is the same where this module is missing. `whole` is so by libjpeg's own rule
-    (has_multiple_scans), which looks at no scan but the first.
-    """
+    """Fills in `scans`, `whole` and `arithmetic`. Segments, such as a thumbnail's, are passed over by their lengths. `whole` follows
+    libjpeg's own rule (has_multiple_scans), which looks at the first scan alone."""
     cdef const unsigned char *at = source + 2
     cdef const unsigned char *end = source + nbytes - 1     # a marker has two bytes
     cdef Py_ssize_t scans = 0

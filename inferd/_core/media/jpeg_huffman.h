@@ -2,9 +2,9 @@
  * libjpeg looks a code up and reads the bits of its number then; here one look at the next AHEAD bits gives both, bits are taken from
  * memory eight bytes at a time, and the zeros that are stuffed behind each 0xFF are taken out before.
  *
- * It reads what is whole. At anything else (a code that cannot be, data that ends early or goes on behind the last block, a marker that
- * does not belong there) it gives up, and the file is read again by libjpeg, which knows what to say of it. So it accepts no file that
- * libjpeg would reject, and gives the same coefficients.
+ * It reads whole files. At anything else (a code that cannot be, data that ends early or goes on behind the last block, a marker that
+ * does not belong there) it gives up, and libjpeg reads the file again and decides. So it accepts no file that libjpeg would reject, and
+ * gives the same coefficients.
  *
  * libjpeg calls its entropy decoder through a pointer, in a structure that its header only names. Its first two members have been the
  * same since 1994, in every version of libjpeg-turbo, too.
@@ -41,9 +41,9 @@ enum {
     DAMAGE = 1 << 20,          /* no symbol, difference or place in a block, and more than each */
 };
 
-/* What the next AHEAD bits begin with. Low byte, LENGTH: of the code and the number behind it together; next byte: coefficients that it
- * goes on by; upper half: the number. With LONG in it the number does not fit in: the code's length, and its symbol in the next
- * byte; LONG alone: the code is longer than AHEAD. */
+/* The code that the next AHEAD bits begin with. Low byte, LENGTH: of the code and its number together; next byte: coefficients that it
+ * goes on by; upper half: the number. With LONG the number does not fit in: the code's length, and its symbol in the next byte.
+ * LONG alone: the code is longer than AHEAD. */
 typedef int32_t Looked;
 enum { LONG = 0x80, LENGTH = 0x7F };
 
@@ -155,7 +155,7 @@ static void jpeg_unstuff(struct jpeg_huffman *huffman) {
     huffman->end = to;
 }
 
-/* Whether exactly what the file has up to its next marker was used: but for the bits that fill the last byte. */
+/* Whether all bits of the file up to its next marker were used, except those that fill the last byte. */
 static inline int jpeg_used_up(const struct jpeg_huffman *huffman) {
     return huffman->ended && huffman->next.at - (huffman->next.left >> 3) == huffman->end;
 }
@@ -204,7 +204,7 @@ static inline int jpeg_take_number(Bits *next, int nbits) {
     return number;
 }
 
-/* What is added to the block before's DC; DAMAGE. */
+/* The number that is added to the previous block's DC; DAMAGE. */
 static inline int jpeg_read_difference(const Codes *codes, Bits *next) {
     const Looked looked = jpeg_look(codes, next);
     if (looked & LONG) {

@@ -4,7 +4,7 @@
    Several windows go through at once, one a lane: element n of all of them lies side by side, so each step is the same arithmetic on
    whole vectors, whatever the length of the window, and nothing is ever shuffled. mel_kernel.h is that arithmetic, compiled once for
    each width of vectors; mel_run chooses at run time. Every width does the same operations in the same order, so on one architecture
-   the answers are the same to the bit. */
+   the results are the same to the bit. */
 #ifndef INFERD_MEL_H
 #define INFERD_MEL_H
 
@@ -15,7 +15,7 @@
 #define MEL_MOST_STAGES 16
 #define MEL_MOST_FFT 16384
 
-/* What is the same for every clip. Read only once it is made: threads share it. */
+/* The tables of all clips. Read only once they are made: threads share them. */
 typedef struct {
     int fft;                        /* samples of a window: even */
     int half;                       /* half of them: the size of the complex FFT, and the highest bin */

@@ -87,7 +87,7 @@ cdef class MelBank:
         return 0
 
     cdef int plan_bands(self, weights) except -1:
-        """Of each band only the bins from its first that counts to its last."""
+        """Keeps of each band its bins from the first to the last that are not 0."""
         first, end, kept = [], [], [numpy.zeros(0)]
         for band in weights:
             bins = numpy.flatnonzero(band)

@@ -37,7 +37,7 @@ enum {
 
 enum Method { BILINEAR, NEAREST, BICUBIC, AREA, BOX }; /* BOX: Pillow's, of whole pixels; AREA: of parts of pixels, too */
 
-/* What each of `count` outputs along one axis is made of. One block of memory, at `starts`. */
+/* The weights of each of `count` outputs along one axis. One block of memory, at `starts`. */
 typedef struct {
     int32_t count;
     int32_t least, past; /* the source positions of all of them: least <= position < past */
@@ -57,7 +57,7 @@ typedef struct {
     int channels;
 } Image;
 
-/* Where a window's values go, and what becomes of them: whole * factor + offset as float, or the whole value as a byte. */
+/* Where a window's values go: whole * factor + offset as float, or the whole value as a byte. */
 typedef struct {
     char *base;           /* the window's first element */
     ptrdiff_t row, plane; /* elements from a row to the next; from a channel's plane to the next */
@@ -84,7 +84,7 @@ static double axis_filter(int method, int antialias, double x) {
     return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
 }
 
-/* What of an axis of `in` positions is resized: `span` of them from `origin` on, which need not be whole ones. */
+/* The part of an axis of `in` positions that is resized: `span` of them from `origin` on, which need not be whole ones. */
 typedef struct {
     int32_t in;
     double origin, span;
@@ -328,7 +328,7 @@ VECTORIZE_END
 #endif
 #endif
 
-/* What this machine can do, best first; ends with a name that is NULL. AVX-512 is left out: the rows are as fast as memory gives them, and
+/* This machine's levels, best first; ends with a name that is NULL. AVX-512 is left out: the rows are as fast as memory gives them, and
  * a prototype that won by itself lost behind a decoder. */
 static const Level *levels_here(void) {
     static const Level all[] = {
@@ -358,7 +358,7 @@ static void fill_run(const Target *target, ptrdiff_t at, int32_t count, int chan
         for (ptrdiff_t i = 0; i < count; i++) ((uint8_t *)target->base)[at + i * step] = (uint8_t)fill;
 }
 
-/* All of a target [height, width] but the window of rows y0 to y1 and columns x0 to x1. */
+/* All of a target [height, width] except the window of rows y0 to y1 and columns x0 to x1. */
 static void fill_outside(const Target *whole, int32_t height, int32_t width, int32_t y0, int32_t y1, int32_t x0, int32_t x1, int fill) {
     const ptrdiff_t step = whole->planar ? 1 : whole->channels;
     for (int channel = 0; channel < whole->channels; channel++)

@@ -284,7 +284,7 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
     memset(copies, 0, copies_nbytes);
     for (ptrdiff_t row = safe; row < rows->past; row++)
         memcpy(copies + (row - safe) * padded, image->pixels + row * stride + left, (size_t)nbytes);
-    if (rows->count < LANES) memset(lines, 0, lines_nbytes); /* rows that nobody looks at; defined all the same */
+    if (rows->count < LANES) memset(lines, 0, lines_nbytes); /* rows that nothing reads; defined all the same */
     memset(tile, 0, sizeof tile);
     LEVEL(spread)(target, factors, offsets);
 
@@ -464,7 +464,7 @@ static void LEVEL(weigh_rows_exactly)(const uint8_t *rows, ptrdiff_t stride, con
     }
 }
 
-/* Of each strip of columns first all source rows as bytes, then the rows. The strip is narrowed until that fits, to GROUP columns at least:
+/* First all source rows of a strip of columns as bytes, then the rows. The strip is narrowed until that fits, to GROUP columns at least:
  * no more than MID_NBYTES, or MAX_SIDE rows of GROUP columns, whatever the image's shape. */
 static int LEVEL(exactly_columns_first)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
     const int channels = image->channels;
@@ -501,7 +501,7 @@ static int LEVEL(exactly_columns_first)(const Image *image, const Axis *rows, co
     return status;
 }
 
-/* Of some rows first the bytes of all source columns, then the columns: as many as fit into MID_NBYTES, LANES at least. */
+/* First the bytes of all source columns of some rows, then the columns: as many as fit into MID_NBYTES, LANES at least. */
 static int LEVEL(exactly_rows_first)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
     const ptrdiff_t stride = (ptrdiff_t)image->width * image->channels, left = (ptrdiff_t)columns->least * image->channels;
     const ptrdiff_t nbytes = (ptrdiff_t)(columns->past - columns->least) * image->channels;

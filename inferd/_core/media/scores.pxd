@@ -4,7 +4,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, Py
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.string cimport strcmp
 
-# Of numpy's arrays: FP32, INT32, INT64, BOOL.
+# The format of numpy's INT64 arrays.
 cdef inline const char *INT64_FORMAT() noexcept:
     return b"l" if sizeof(long) == 8 else b"q"
 
@@ -24,7 +24,7 @@ cdef extern from "scores.h" nogil:
     void sift_down(uint64_t *keys, size_t count, size_t at) noexcept
 
 
-cdef struct Lent:               # an array's memory, good for as long as whoever asked holds the array
+cdef struct Lent:               # an array's memory; valid while the caller holds the array
     char *data
     Py_ssize_t elements
     int rank

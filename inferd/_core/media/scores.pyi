@@ -19,7 +19,7 @@ def l2_normalize(array: _Array) -> _Array:
 def mean_pool(array: _Array, real: _Array) -> _Array:
     """[rows, tokens, n] and which tokens are real, BOOL [rows, tokens] -> [rows, n]: the mean of the real ones; 0 where there are none.
 
-    What tokens that are not real hold, NaN say, is never seen. Raises ValueError where the two do not fit.
+    Values of tokens that are not real are never read: they may be NaN. Raises ValueError where the two do not fit.
     """
 
 def top_k(array: _Array, k: int) -> tuple[_Array, _Array]:

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""scores: what becomes of a graph's FP32 output before clients get it. Softmax, sigmoid, L2, mean over tokens, the best k.
+"""scores: functions over a graph's FP32 output, before clients get it. Softmax, sigmoid, L2, mean over tokens, the best k.
 
 Arrays are FP32 and C-contiguous (TypeError, ValueError), a row is what lies along the last axis; results are new arrays. Above
 NOGIL_ELEMENTS the GIL is released. Never in here: other datatypes, labels, names of tensors.
@@ -74,7 +74,7 @@ def l2_normalize(array):
 def mean_pool(array, real):
     """[rows, tokens, n] and which tokens are real, BOOL [rows, tokens] -> [rows, n]: the mean of the real ones; 0 where there are none.
 
-    What tokens that are not real hold, NaN say, is never seen. Raises ValueError where the two do not fit.
+    Values of tokens that are not real are never read: they may be NaN. Raises ValueError where the two do not fit.
     """
     cdef Lent source, mask, made
     lend(array, b"f", False, &source)

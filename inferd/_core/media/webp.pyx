@@ -1,7 +1,7 @@
-# webp: WebP files -> pixels, by libwebp, without the GIL. Built only where pkg-config finds that library.
+# webp: WebP files -> pixels, by libwebp, without the GIL.
 #
-# A still picture is decoded in one call, straight into the caller's memory. What libwebp finds damaged or cut short is an error here.
-# Never in here: Python's memory; what a file's chunks say (pipeline/picture_file.py), limits, EXIF (pipeline/picture.py).
+# A still picture is decoded in one call, straight into the caller's memory. Damaged and cut files are errors.
+# Never in here: Python's memory, the meaning of chunks (pipeline/picture_file.py), limits, EXIF (pipeline/picture.py).
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t
@@ -36,9 +36,9 @@ cdef extern from "webp/decode.h" nogil:
 def decode(data not None, pixels not None):
     """Decodes a WebP picture into `pixels`, writable UINT8 [height, width, 3 or 4], C-contiguous: red, green, blue, how opaque.
 
-    data: a still file, or its chunk VP8 or VP8L alone, with ALPH in front: of a file libwebp reads on in what follows where that chunk is
-    cut short. False: it is damaged, cut short, an animation or of another size, or there is no memory, which libwebp does not tell from
-    some damage; `pixels` holds anything then. The GIL is released meanwhile. Raises ValueError for another shape.
+    data: a still file, or its chunk VP8 or VP8L alone, with ALPH in front. In a file, libwebp reads on behind a chunk that is cut short.
+    False: it is damaged, cut short, an animation or of another size, or there is no memory, which libwebp reports as damage. `pixels`
+    holds anything then. The GIL is released meanwhile. Raises ValueError for another shape.
     """
     cdef Py_buffer source, out
     cdef VP8StatusCode status

@@ -2,13 +2,11 @@
 # histogram: latency distributions in fixed memory and one model's statistics made of them (see histogram.pxd).
 # Never in here: prometheus, names of metrics, locks (writers hold the GIL).
 #
-# Buckets: values below 16 have one each; above, every power of two is cut into 16 equal parts. A bucket is thus at most
-# 1/16 of its lowest value wide, which bounds the error of every quantile, from nanoseconds to centuries, in 7.7 KB; in none before the
-# first entry.
+# Buckets: values below 16 have one each; above, every power of two is cut into 16 equal parts. So a bucket is at most 1/16 of its lowest
+# value wide, from nanoseconds to centuries. A histogram takes 7.7 KB, and no memory before its first entry.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 from posix.time cimport clock_gettime, timespec
 
 from inferd._core.base.lazy_pages cimport map_zeroed, unmap
@@ -64,32 +62,14 @@ cdef class Histogram:
         self.counts[bucket_of(value)] += times
         self.count += times
         self.sum_ns += value * times
-        if value > self.max_ns:
-            self.max_ns = value
 
     def add(self, int64_t value_ns):
         """Records one duration in ns."""
         self.record(value_ns)
 
-    def quantile(self, double q):
-        """The duration in ns that a share q (0 to 1) of all entries does not exceed: never less than the true one (its rank
-        rounded up), at most 1/16 more. 0 without entries. Raises ValueError for another q."""
-        if not 0.0 <= q <= 1.0:
-            raise ValueError(f"expected a quantile from 0 to 1, got {q}")
-        cdef double rank = q * <double>self.count
-        cdef uint64_t seen = 0
-        cdef int bucket
-        if self.count == 0:
-            return 0
-        for bucket in range(BUCKET_COUNT):
-            seen += self.counts[bucket]
-            if seen > 0 and <double>seen >= rank:
-                return min(highest_of(bucket), self.max_ns)
-        return self.max_ns
-
     def buckets(self, bounds_ns):
-        """Cumulative counts: for each bound in ns (rising) how many entries are at most as long, where an entry in a bucket that
-        the bound cuts counts as longer. Raises ValueError when the bounds do not rise."""
+        """Cumulative counts: for each bound in ns (rising) how many entries are at most as long. An entry in a bucket that the bound cuts
+        counts as longer. Raises ValueError when the bounds do not rise."""
         cdef list totals = []
         cdef uint64_t seen = 0
         cdef int bucket = 0
@@ -105,11 +85,6 @@ cdef class Histogram:
             totals.append(seen)
         return totals
 
-    def reset(self):
-        """Forgets every entry."""
-        memset(self.counts, 0, BUCKET_COUNT * sizeof(uint64_t))
-        self.count = self.sum_ns = self.max_ns = 0
-
 
 cdef class Statistics:
     """All counts and durations of one model version. Durations in ns; see histogram.pxd for each field."""
@@ -123,7 +98,6 @@ cdef class Statistics:
         self.execute = Histogram()
         self.encode = Histogram()
         self.request = Histogram()
-        self.run = Histogram()
         self.max_rows = max_rows
         self.sizes = <BatchSize *>calloc(<size_t>max_rows + 1, sizeof(BatchSize))
         if self.sizes == NULL:
@@ -150,22 +124,11 @@ cdef class Statistics:
         cdef timespec now
         clock_gettime(INFERD_WALL_CLOCK, &now)
         self.last_ns = <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
-        self.run.record(execute_ns)
         self.runs += 1
         size.runs += 1
         size.preprocess_ns += <uint64_t>max(preprocess_ns, 0)
         size.execute_ns += <uint64_t>max(execute_ns, 0)
         size.encode_ns += <uint64_t>max(encode_ns, 0)
-
-    def add_request(self, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns, int64_t execute_ns,
-                    int64_t encode_ns, int64_t request_ns):
-        """Records one answered request: its rows and the duration of each stage and of the whole, in ns."""
-        self.record_request(rows, decode_ns, queue_ns, preprocess_ns, request_ns)
-        self.record_stages(1, execute_ns, encode_ns)
-
-    def add_run(self, int64_t rows, int64_t preprocess_ns, int64_t execute_ns, int64_t encode_ns):
-        """Records one run of the model over `rows` rows; durations in ns."""
-        self.record_run(rows, preprocess_ns, execute_ns, encode_ns)
 
     def batch_sizes(self):
         """{rows: (runs, preprocess_ns, execute_ns, encode_ns)} of every batch size that ran; the last size holds larger ones too."""

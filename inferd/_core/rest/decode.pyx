@@ -59,7 +59,7 @@ cdef enum:                      # of an input; an output has the first two
     DATA
     INPUT_KEYS
 
-cdef enum:                      # of parameters: those that mean something to somebody here
+cdef enum:                      # of parameters: those that the server knows
     PRIORITY
     TIMEOUT
     PROVENANCE

@@ -7,7 +7,7 @@ from inferd._core.http.head import Head
 from inferd._core.rest.request import RestRequest
 
 def memory_to_read(body: Message, nbytes: int) -> Message:
-    """What reading a body takes beside it for a moment, charged to the body's connection for as long as the result lives. Raises
+    """Memory that reading a body takes beside it for a moment, charged to the body's connection while the result lives. Raises
     ResourceExhausted."""
 
 def request_of_tensors(

@@ -21,7 +21,7 @@ from inferd._core.rest.text cimport (
     ESCAPED_TIMES, MAX_POWER, MAX_POWER32, MIN_POWER, MIN_POWER32, element_bound, powers, powers32, put_numbers, put_quoted, put_signed,
     put_texts, put_unsigned, texts_bound,
 )
-from inferd._core.tensor.tensor cimport BF16, BYTES, FP16, MAX_RANK, MAX_TENSORS, Signature, Tensors, TensorView, itemsize
+from inferd._core.tensor.tensor cimport BF16, BYTES, FP16, MAX_RANK, MAX_TENSORS, Signature, Tensors, itemsize
 
 from json import dumps
 
@@ -82,18 +82,6 @@ cdef class RestRequest(Request):
             return ""
         return PyUnicode_DecodeUTF8(self.packed.data + self.id_text.first, self.id_text.nbytes, NULL)
 
-    def tensors(self):
-        """(name, datatype word, shape, raw bytes) of every input: in the body's order, after check in the signature's."""
-        cdef TensorView *view
-        cdef list found = []
-        cdef int i, axis
-        for i in range(self.input_count):
-            view = &self.inputs[i]
-            shape = tuple([view.shape[axis] for axis in range(view.rank)])
-            found.append((view.name[:view.name_nbytes].decode(), word_text(view.datatype), shape,
-                          PyBytes_FromStringAndSize(view.data, view.nbytes)))
-        return found
-
     cdef Py_ssize_t held_nbytes(self):
         cdef Py_ssize_t nbytes = kept_nbytes_of(self.message) + kept_nbytes_of(self.packed)
         if type(self.response) is LateCall:
@@ -123,10 +111,6 @@ cdef class RestRequest(Request):
                 self.asked[count] = asked[0]
                 count += 1
         self.asked_count = count
-
-    def encode_on(self, unsigned long thread):
-        """For tests: `thread`, by its ident, is the event loop's, on which encode must not take long."""
-        self.loop_thread = thread
 
     cpdef encode(self, Tensors outputs, Py_ssize_t first_row):
         """Sets the response: the JSON body, and binary outputs behind it, with this request's rows of the run's outputs. Where it is long,

@@ -1,5 +1,5 @@
-# padded_copy: rows on their way to places that may be longer than they are: where they go, and the writing. Header-only; functions say
-# whether sizes fit, before anything is written. Never in here: requests, queues, Python objects.
+# padded_copy: copies rows to places that may be longer than they are. Header-only; functions check that sizes fit before anything is
+# written. Never in here: requests, queues, Python objects.
 
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy

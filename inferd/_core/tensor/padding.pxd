@@ -1,5 +1,5 @@
-# padding: how rows of unequal length share a batch. What a model declares of an axis, to which size it is filled up, which lengths may
-# meet in a batch, and what a filling is. Header-only; all memory is somebody else's. Never in here: requests, queues, Python objects.
+# padding: how rows of unequal length share a batch. It has the declarations of axes, the sizes that they are filled up to, and the rule
+# which lengths share a batch. Header-only; callers own all memory. Never in here: requests, queues, Python objects.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -9,8 +9,8 @@ cdef extern from *:
 
 cdef enum:
     MAX_BUCKETS = 32            # sizes that one axis can be filled up to
-    # Bytes of one input in a run of max_batch_size rows that are all as long as this one. A row with which it would be more shares a
-    # batch only with rows of its own length: nobody's long row makes a batch of short ones much larger than itself.
+    # Bytes of one input in a run of max_batch_size rows that are all as long as this one. A row that would need more shares a batch only
+    # with rows of its own length. So no long row makes a batch of short ones much larger than itself.
     MAX_PADDED_NBYTES = 1 << 28
 
 cdef struct Padding:            # of one input
@@ -40,7 +40,7 @@ cdef inline int bucket_of(const Padding *padding, int64_t length) noexcept nogil
 
 
 cdef inline int64_t padded_size(const Padding *padding, int64_t length) noexcept nogil:
-    """What the axis has in a run whose longest row is `length` long."""
+    """The size of the axis in a run whose longest row is `length` long."""
     cdef int bucket = bucket_of(padding, length)
     if padding.size > 0:
         return padding.size
@@ -48,8 +48,8 @@ cdef inline int64_t padded_size(const Padding *padding, int64_t length) noexcept
 
 
 cdef inline int part_of_octave(int64_t length, int bits) noexcept nogil:
-    """The number of the range that a length is in, where the lengths from one power of two to the next are cut into 2^bits ranges. With
-    1: 0; 1; 2; 3; 4, 5; 6, 7; 8 to 11; 12 to 15; 16 to 23; and so on."""
+    """The number of a length's range. Lengths from one power of two to the next are cut into 2^bits ranges. With 1 bit: 0; 1; 2; 3; 4, 5;
+    6, 7; 8 to 11; 12 to 15; 16 to 23; and so on."""
     cdef int power
     if length <= 0:
         return 0
@@ -58,9 +58,9 @@ cdef inline int part_of_octave(int64_t length, int bits) noexcept nogil:
 
 
 cdef inline uint64_t length_class(const Padding *padding, int64_t length, int64_t unit_nbytes) noexcept nogil:
-    """Rows share a batch only with those of the same class, so that short ones do not pay for long ones: one for each bucket; above the
-    last, and without any, those of which none is half as long again as another (8 to 11, 12 to 15, 16 to 23 and so on); and one for each
-    length with which a run could have more than MAX_PADDED_NBYTES. unit_nbytes: bytes of such a run for 1 along the axis."""
+    """Rows share a batch only with those of the same class, so that short ones do not pay for long ones. Each bucket is a class. Above the
+    last, and without any, lengths of a class differ by less than half (8 to 11, 12 to 15, 16 to 23...). Each length with which
+    a run could have more than MAX_PADDED_NBYTES is a class. unit_nbytes: bytes of such a run for 1 along the axis."""
     cdef int64_t size = padded_size(padding, length)
     cdef int bucket = bucket_of(padding, length)
     if padding.size > 0:
@@ -71,8 +71,8 @@ cdef inline uint64_t length_class(const Padding *padding, int64_t length, int64_
 
 
 cdef inline uint32_t near_class(const Padding *padding, int64_t length) noexcept nogil:
-    """Of rows of one length_class those of one near class are less than a quarter longer than another: they run without the others where
-    enough of them wait. 0: all of the class are padded to one size, and cost the same."""
+    """A part of a length_class, whose lengths differ by less than a quarter: they run without the others where enough of them wait. 0: all
+    of the class are padded to one size, and cost the same."""
     if padding.size > 0 or bucket_of(padding, length) < padding.bucket_count:
         return 0
     return <uint32_t>part_of_octave(length, 2)

@@ -1,4 +1,4 @@
-# tensor: what a tensor is on the wire and in a model. Datatypes, views of bytes that somebody else owns,
+# tensor: tensors on the wire and in a model. Datatypes, views of bytes that others own,
 # a model's signature and the check of a request against it. Never in here: protobuf, queues, onnxruntime.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -57,7 +57,7 @@ cdef struct TensorSpec:         # what a model takes or gives under one name
     bint binary                 # BYTES: elements may be any bytes, such as a JPEG; else they are UTF-8
 
 cdef class Signature:           # one model version's contract: its name and version, what it takes, what it gives
-    cdef readonly bytes model_name      # UTF-8, as answers carry it
+    cdef readonly bytes model_name      # UTF-8, as responses carry it
     cdef readonly bytes model_version
     cdef TensorSpec *inputs
     cdef readonly int input_count
@@ -78,9 +78,9 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef Cut *output_cuts               # one for each output; NULL: none is cut
     cdef int64_t cheap_nbytes           # of a request's inputs: so many cannot cost more than run_limit_bytes
     cdef double run_limit_bytes         # memory that runs may take (limit_runs)
-    cdef double known_nbytes, known_cost_bytes, growth  # a row of so many bytes takes so many in its run, others by this power more or less
+    cdef double known_nbytes, known_cost_bytes, growth  # a row of known_nbytes takes known_cost_bytes in its run; growth: see limit_runs
     cdef object owned                   # bytes objects behind the names
-    # The values of inputs that a request may leave out, by name: the shape of a row, the content of max_batch_size rows, bytes of one row.
+    # For inputs that a request may leave out, by name: the shape of a row, the content of max_batch_size rows, bytes of one row.
     cdef public dict defaults
     cdef public object clients          # of a run behind preprocess steps: the Signature of its requests, whose memory they use; else None
     cdef public dict labels             # texts of an output's classes by its name, for requests that want it classified
@@ -88,13 +88,13 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef public bytes arm               # of a rollout: rollout_arm, a field of each ModelInferResponse; None: the version is in none
     cdef public bytes provenance        # what made a response: fields of a ModelInferResponse, for those who ask; None: nothing is known
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
-    # Sets rows (1 without a batch axis), shape_key (equal for requests that fit one batch) and near_key (equal for those of them that
-    # had better run without the others where enough of them wait: padding.near_class).
+    # Sets rows (1 without a batch axis), shape_key (equal for requests that fit one batch) and near_key. Those of one near_key had better
+    # run without the others where enough of them wait: padding.near_class.
     # Raises InvalidArgument naming input, expectation, what came and the cure; ResourceExhausted where the run would take too much memory.
     cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key, uint32_t *near_key) except -1
-    # What the axis that `output` is cut in is to have for a request of these (checked) inputs; -1: it is not cut.
+    # The size that `output` is cut to along its cut axis, for a request of these (checked) inputs; -1: it is not cut.
     cdef int64_t cut_length(self, int output, const TensorView *views) noexcept
-    # Whether what it is cut to is the last of that axis, and not the first.
+    # Whether the last part of that axis is kept, not the first.
     cdef bint cut_left(self, int output) noexcept
     # The place of the output of that name, or -1.
     cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) noexcept
@@ -109,9 +109,9 @@ cdef struct ArrayView:          # one array of a run, rows first
 
 cdef class Tensors:             # the input or the output arrays of one run; keeps the numpy arrays alive
     cdef ArrayView *views
-    cdef readonly int count
+    cdef int count
     cdef readonly list arrays   # numpy arrays (object arrays for BYTES), C-contiguous
-    cdef readonly bint batched  # axis 0 of every array is rows
+    cdef bint batched           # axis 0 of every array is rows
     cdef object owned           # serialized BYTES blobs
     cdef dict classes           # codec's: texts of outputs that requests of this batch want classified; None between batches
     cdef object response_head   # codec's: how the last response of these outputs began, for others like it; or None

@@ -7,7 +7,7 @@ import numpy as np
 DATATYPES: dict[str, tuple[int, int, np.dtype[Any]]]
 
 class Signature:
-    """What one model version takes and gives; see tensor.pyx."""
+    """The inputs and outputs of one model version; see tensor.pyx."""
 
     arm: bytes | None
     provenance: bytes | None
@@ -66,8 +66,4 @@ class Tensors:
 
     def __new__(cls, arrays: Sequence[np.ndarray[Any, Any]], datatypes: Sequence[str], batched: bool, rows: int | None = None) -> Self: ...
     @property
-    def count(self) -> int: ...
-    @property
     def arrays(self) -> list[np.ndarray[Any, Any]]: ...
-    @property
-    def batched(self) -> bool: ...

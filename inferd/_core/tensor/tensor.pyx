@@ -49,7 +49,7 @@ cdef list dtypes = [
     numpy.dtype("<f2"), numpy.dtype("<f4"), numpy.dtype("<f8"), numpy.dtype("O"), numpy.dtype("<u2"),
 ]
 cdef dict datatype_numbers = {}
-cdef bytes key_secret = os.urandom(32)      # nobody outside can build two shapes of one hashed key
+cdef bytes key_secret = os.urandom(32)      # no client can build two shapes of one hashed key
 
 DATATYPES = {}
 
@@ -156,7 +156,7 @@ cdef enum Fault:                # why a view is not what the spec takes
     WRONG_NBYTES
     CUT_ELEMENT                 # a BYTES element that ends behind the tensor
     TOO_FEW_ELEMENTS            # a BYTES tensor of fewer elements than the shape says
-    TOO_MANY_ELEMENTS           # or of more, which nobody counts
+    TOO_MANY_ELEMENTS           # or of more, which are not counted
     TOO_MANY_TEXTS
     TOO_MUCH_TEXT
     NOT_UTF8
@@ -272,20 +272,20 @@ cdef bint bring(TensorView *views, int place, int count, const TensorSpec *spec)
 # ---- the signature -----------------------------------------------------------------------------------------------
 
 cdef class Signature:
-    """What one model version takes and gives.
+    """The inputs and outputs of one model version.
 
     inputs, outputs: (name, datatype word, shape) in the graph's order; -1 is an axis of any size. With max_batch_size > 0
-    axis 0 of every tensor is the batch and must be -1; with 0 a request is a run and shapes hold whole. binary: names of the BYTES
+    axis 0 of every tensor is the batch and must be -1. With 0 a request is a run and shapes hold whole. binary: names of the BYTES
     inputs whose elements need not be UTF-8. Raises ConfigError naming the tensor.
 
     Unequal lengths (axes counted without the batch axis):
-    - paddings: input -> (axis, value, buckets, left). The requests of a batch may differ in that axis; all are filled up with `value`,
-      behind what is real or, with `left`, in front of it, to the least of `buckets` that is long enough, or else to the longest; where
-      inputs says the axis' size, to that. Which lengths share a batch, so that short ones do not pay for long ones: padding.length_class.
+    - paddings: input -> (axis, value, buckets, left). The requests of a batch may differ in that axis. All are filled up with `value`
+      behind their content or, with `left`, in front of it. A fixed axis of `inputs` is filled up to its size. Others are filled up to
+      the least of `buckets` that is long enough, else to the longest. padding.length_class decides which lengths share a batch.
       Several padded inputs are taken to have one length: requests share a batch if all these lengths differ by the same.
     - masks: one of `inputs` -> the padded input that it is the mask of. Requests do not have it: it is made for each run.
-    - cuts: output -> (axis, padded input). Each request gets that axis as long as its own input is: its first part, of an input that is
-      filled up in front its last.
+    - cuts: output -> (axis, padded input). Each request gets the axis as long as its own input is: the first part, or with `left` the
+      last.
     """
 
     def __cinit__(self, str model_name not None, str model_version not None, inputs, outputs, int max_batch_size, *, binary=(),
@@ -582,7 +582,7 @@ cdef int declare_paddings(Signature signature) except -1:
 
 
 cdef tuple declare_masks(Signature signature, list made):
-    """What a run has behind the inputs of requests."""
+    """Declares the masks, which a run has behind the inputs of requests."""
     cdef Mask *mask
     cdef list specs = []
     cdef str where
@@ -675,7 +675,7 @@ cdef int reject_view(Signature signature, const TensorView *view, const TensorSp
 
 
 cdef int reject_costly(Signature signature, const TensorView *views, int count, int64_t rows) except -1:
-    """Where an estimate says what a run takes of memory."""
+    """Rejects a request whose run is estimated to need too much memory."""
     cdef int64_t nbytes = 0
     cdef double cost
     cdef int i

@@ -6,13 +6,17 @@ import time
 from typing import Any
 
 import numpy as np
+from native_access import record_time
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
+from inferd._core.codec.infer import InferRequest, decode_infer_request
+from inferd._core.grpc.message import Message
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import Signature, Tensors
-from tests.fake_backend import Caller, request
+from inferd.protocol import inference as pb
+from tests.fake_backend import SIGNATURE, Caller, request
 
 HOUR_NS = 3600 * 10**9
 PREPARED = Signature("double", "1", [("x", "FP32", (-1, 4)), ("scale", "FP32", (-1, 1))], [("y", "FP32", (-1, 4))], 8)
@@ -27,6 +31,17 @@ def put(queue: Batcher, value: float = 0.0, rows: int = 1, deadline_ns: int | No
     made, caller = request(value, rows), Caller() if deadline_ns is None else Caller(deadline_ns)
     queue.put(made, caller)
     return made, caller
+
+
+def wire_request(id: str = "", value: float = 1.0, **parameters: int) -> InferRequest:
+    """A checked request of gRPC, of one row."""
+    sent = {key: pb.InferParameter(int64_param=number) for key, number in parameters.items()}
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1, 4])
+    raw = np.full((1, 4), value, np.float32).tobytes()
+    message = pb.ModelInferRequest(model_name="double", id=id, parameters=sent, inputs=[tensor], raw_input_contents=[raw])
+    request = decode_infer_request(Message(message.SerializeToString()))
+    request.check(SIGNATURE)
+    return request
 
 
 def polled(queue: Batcher) -> Batch:
@@ -45,7 +60,7 @@ def run(batch: Batch, factor: float = 2.0) -> None:
 def busy(run_ns: int = 50_000_000, **policy: Any) -> Batcher:
     """One request runs, of a model whose runs are likely to take so long."""
     queue = batcher(1, **policy)
-    queue.queue.run_times.record_run(1, run_ns, time.monotonic_ns())
+    record_time(queue.queue.run_times, 1, run_ns, time.monotonic_ns())
     put(queue)
     polled(queue)
     return queue

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_access import estimate
 
 from inferd._core.batching.batcher import Batcher
 from inferd.errors import DeadlineExceeded, Internal, ResourceExhausted, Unavailable
-from tests._core.batching.batcher_fixtures import HOUR_NS, batcher, polled, put, run
+from tests._core.batching.batcher_fixtures import HOUR_NS, batcher, polled, put, run, wire_request
 from tests.fake_backend import LIMIT_S, Caller, request
 
 
@@ -141,11 +142,11 @@ def test_batches_tell_how_long_they_took_when_they_are_delivered() -> None:
     put(queue)
     batch = polled(queue)
     run(batch)
-    assert (queue.queue.running, queue.queue.run_times.estimated_ns(1, time.monotonic_ns())) == (1, 0)
+    assert (queue.queue.running, estimate(queue.queue.run_times, 1, time.monotonic_ns())) == (1, 0)
     batch.deliver()
     batch.deliver()
     assert queue.queue.running == 0
-    assert queue.queue.run_times.estimated_ns(1, time.monotonic_ns()) >= batch.run_ns
+    assert estimate(queue.queue.run_times, 1, time.monotonic_ns()) >= batch.run_ns
 
 
 def test_a_failed_run_tells_nothing_of_the_next() -> None:
@@ -154,7 +155,7 @@ def test_a_failed_run_tells_nothing_of_the_next() -> None:
     batch = polled(queue)
     batch.fail(Internal("broken"))
     batch.deliver()
-    assert (queue.queue.running, queue.queue.run_times.estimated_ns(1, time.monotonic_ns())) == (0, 0)
+    assert (queue.queue.running, estimate(queue.queue.run_times, 1, time.monotonic_ns())) == (0, 0)
 
 
 def test_expired_requests_alone_are_no_run() -> None:
@@ -181,14 +182,12 @@ def test_a_request_waits_once_at_a_time() -> None:
 def test_priorities_and_timeouts_of_requests() -> None:
     queue = batcher(1, priority_levels=2, default_priority=2, queue_policies=((0, HOUR_NS, True), (0, HOUR_NS, True)))
     put(queue, 1)
-    urgent = request(2)
-    urgent.prefer(priority=1)
+    urgent = wire_request(priority=1)
     queue.put(urgent, Caller())
     assert polled(queue).requests == [urgent]
-    impatient, caller = request(3), Caller()
-    impatient.prefer(timeout_ns=1)
+    impatient, caller = wire_request(timeout=1), Caller()
     queue.put(impatient, caller)
-    batch = queue.expire(time.monotonic_ns())
+    batch = queue.expire(time.monotonic_ns() + 1000)
     assert batch is not None
     assert (batch.rows, batch.dropped) == (0, [impatient])
     batch.deliver()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_access import IntegerQueue, estimate, record_time
 
-from inferd._core.batching.queue import BatchQueue
 from inferd._core.batching.run_times import RunTimes
 
 SCAN_LIMIT, NEAR_ROWS, RESERVE, RESERVE_NS = 1024, 6, 8, 50_000_000
@@ -89,7 +89,7 @@ class PlainQueue:
         wait_ns = self.wait_ns(requests, ahead, now_ns)
         if not at_once and self.max_wait_ns and wait_ns > self.max_wait_ns:
             return "wait"
-        response_ns = now_ns + wait_ns + self.times.estimated_ns(min(ahead % size + rows, size), now_ns)
+        response_ns = now_ns + wait_ns + estimate(self.times, min(ahead % size + rows, size), now_ns)
         if not at_once and now_ns < deadline and needed < response_ns:
             return "deadline"
         if last:
@@ -148,16 +148,16 @@ class PlainQueue:
         size = self.batch_rows(requests, rows)
         idle = max(self.takers - self.running, 0)
         batches = rows // size - idle
-        first_ns = batch_ns = self.times.estimated_ns(size, now_ns) / self.takers
+        first_ns = batch_ns = estimate(self.times, size, now_ns) / self.takers
         if idle == 0:
-            first_ns = max(self.taken[0] + self.times.estimated_ns(self.taken[1], now_ns) / self.takers - now_ns, 0)
+            first_ns = max(self.taken[0] + estimate(self.times, self.taken[1], now_ns) / self.takers - now_ns, 0)
         return int(first_ns + batches * batch_ns) if batches >= 0 else 0
 
     def next_batch_ns(self, now_ns: int) -> int:
         rows = sum(entry.rows for entry in self.waiting)
         if all(entry.deadline_ns == float("inf") for entry in self.waiting):
             return 0
-        return self.times.estimated_ns(min(rows, self.batch_rows(len(self.waiting), rows)), now_ns)
+        return estimate(self.times, min(rows, self.batch_rows(len(self.waiting), rows)), now_ns)
 
     def expire(self, now_ns: int, next_batch_ns: int = 0) -> list[int]:
         expired = [
@@ -172,7 +172,7 @@ class PlainQueue:
     def over(self, rows: int, run_ns: int, now_ns: int) -> None:
         self.running -= 1
         if run_ns:
-            self.times.record_run(rows, run_ns, now_ns)
+            record_time(self.times, rows, run_ns, now_ns)
 
     def batch(self, now_ns: int) -> tuple[list[Waiting], float]:
         """The head's batch as it is now, and when it is due."""
@@ -270,7 +270,7 @@ STEPS = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(policies(), STEPS)
 def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
-    queue, plain = BatchQueue(**policy), PlainQueue(**policy)
+    queue, plain = IntegerQueue(**policy), PlainQueue(**policy)
     now_ns = 1000
     pushed: set[int] = set()
     gone: list[int] = []
@@ -300,7 +300,7 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
             runs += [sum(rows_of[one] for one in ids)] if ids else []
         elif step == "over" and runs:
             rows = runs.pop(0)
-            queue.batch_over(rows, arguments[0], now_ns)
+            queue.over(rows, arguments[0], now_ns)
             plain.over(rows, arguments[0], now_ns)
         elif step == "expire":
             expired = queue.expire(now_ns)
@@ -315,9 +315,9 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
             now_ns += arguments[0]
         due_ns = now_ns if plain.evicted else plain.batch(now_ns)[1]
         assert queue.due_ns(now_ns) == (None if due_ns == float("inf") else due_ns)
-        assert (queue.requests, queue.nbytes, queue.running) == (len(plain.waiting), plain.nbytes, plain.running)
-        assert queue.expected_wait_ns(now_ns) == plain.wait_ns(len(plain.waiting), sum(entry.rows for entry in plain.waiting), now_ns)
-    while queue.requests:
+        assert (queue.queue.requests, queue.queue.nbytes, queue.queue.running) == (len(plain.waiting), plain.nbytes, plain.running)
+        assert queue.wait_ns(now_ns) == plain.wait_ns(len(plain.waiting), sum(entry.rows for entry in plain.waiting), now_ns)
+    while queue.queue.requests:
         ids, expired = queue.take(now_ns)
         gone += ids + expired
         now_ns += 50
@@ -325,8 +325,8 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
     assert sorted(gone) == sorted(pushed), "each request leaves the queue exactly once"
 
 
-def filled(*rows: int, now_ns: int = 0, key: int = 0, **policy: Any) -> BatchQueue:
-    queue = BatchQueue(**policy)
+def filled(*rows: int, now_ns: int = 0, key: int = 0, **policy: Any) -> IntegerQueue:
+    queue = IntegerQueue(**policy)
     for count in rows:
         queue.push(count, key, None, 0, now_ns)
     return queue
@@ -353,7 +353,7 @@ def test_a_request_larger_than_a_batch_runs_alone() -> None:
 
 
 def test_only_one_shape_at_a_time_the_oldest_first() -> None:
-    queue = BatchQueue(8)
+    queue = IntegerQueue(8)
     for key in (7, 9, 7, 9):
         queue.push(1, key, None, 0, 0)
     assert queue.take(0)[0] == [1, 3]
@@ -361,23 +361,23 @@ def test_only_one_shape_at_a_time_the_oldest_first() -> None:
 
 
 def test_enough_of_one_near_key_run_without_the_others() -> None:
-    def batches(queue: BatchQueue, near_keys: str) -> list[list[int]]:
+    def batches(queue: IntegerQueue, near_keys: str) -> list[list[int]]:
         for near_key in near_keys:
             queue.push(1, 0, None, 0, 0, near_key=int(near_key))
         found = []
-        while queue.requests:
+        while queue.queue.requests:
             found.append(queue.take(9)[0])
         return found
 
-    assert batches(BatchQueue(8), "1212121121") == [[1, 3, 5, 7, 8, 10], [2, 4, 6, 9]]
-    assert batches(BatchQueue(8), "12121211") == [[1, 2, 3, 4, 5, 6, 7, 8]], "five are too few"
-    assert batches(BatchQueue(4), "12111111") == [[1, 3, 4, 5], [2, 6, 7, 8]], "the rest is filled up"
-    assert batches(BatchQueue(16), "00000020") == [[1, 2, 3, 4, 5, 6, 7, 8]], "0 has no wish"
-    assert batches(BatchQueue(16, max_delay_ns=9), "12111111") == [[1, 2, 3, 4, 5, 6, 7, 8]], "whoever waits wants large batches"
+    assert batches(IntegerQueue(8), "1212121121") == [[1, 3, 5, 7, 8, 10], [2, 4, 6, 9]]
+    assert batches(IntegerQueue(8), "12121211") == [[1, 2, 3, 4, 5, 6, 7, 8]], "five are too few"
+    assert batches(IntegerQueue(4), "12111111") == [[1, 3, 4, 5], [2, 6, 7, 8]], "the rest is filled up"
+    assert batches(IntegerQueue(16), "00000020") == [[1, 2, 3, 4, 5, 6, 7, 8]], "0 has no wish"
+    assert batches(IntegerQueue(16, max_delay_ns=9), "12111111") == [[1, 2, 3, 4, 5, 6, 7, 8]], "whoever waits wants large batches"
 
 
 def test_no_lower_level_overtakes_because_it_is_near() -> None:
-    queue = BatchQueue(64, priority_levels=2)
+    queue = IntegerQueue(64, priority_levels=2)
     for near_key, priority in [(5, 1), *[(9, 1)] * 10, *[(5, 2)] * 5]:
         queue.push(1, 0, None, priority, 0, near_key=near_key)
     assert queue.take(0)[0] == list(range(1, 17))
@@ -395,7 +395,7 @@ def test_a_delay_gathers_until_full_or_over() -> None:
 
 
 def test_a_deadline_within_the_delay_makes_it_due_at_once() -> None:
-    queue = BatchQueue(8, max_delay_ns=100)
+    queue = IntegerQueue(8, max_delay_ns=100)
     queue.push(1, 0, None, 0, 0)
     assert queue.due_ns(1) == 100
     queue.push(1, 0, 90, 0, 1)
@@ -412,7 +412,7 @@ def test_preferred_rows_do_not_wait_and_do_not_matter_after_the_delay() -> None:
 
 
 def test_priority_levels() -> None:
-    queue = BatchQueue(2, priority_levels=3, default_priority=2)
+    queue = IntegerQueue(2, priority_levels=3, default_priority=2)
     for priority in (3, 0, 1, 99, 1):
         queue.push(1, 0, None, priority, 0)
     assert queue.take(0)[0] == [3, 5]
@@ -421,14 +421,14 @@ def test_priority_levels() -> None:
 
 
 def test_a_batch_is_filled_from_lower_levels() -> None:
-    queue = BatchQueue(8, priority_levels=2, default_priority=2)
+    queue = IntegerQueue(8, priority_levels=2, default_priority=2)
     for priority in (2, 1, 2):
         queue.push(1, 0, None, priority, 0)
     assert queue.take(0)[0] == [2, 1, 3]
 
 
 def test_limits() -> None:
-    queue = BatchQueue(8, max_queue_requests=2)
+    queue = IntegerQueue(8, max_queue_requests=2)
     queue.push(1, 0, None, 0, 0)
     queue.push(1, 0, None, 0, 0)
     with pytest.raises(OverflowError, match="queue"):
@@ -436,20 +436,20 @@ def test_limits() -> None:
     queue.cancel(1)
     queue.push(1, 0, None, 0, 0)
 
-    queue = BatchQueue(8, priority_levels=2, default_priority=1, queue_policies=((0, 0, False), (1, 0, False)))
+    queue = IntegerQueue(8, priority_levels=2, default_priority=1, queue_policies=((0, 0, False), (1, 0, False)))
     queue.push(1, 0, None, 2, 0)
     with pytest.raises(OverflowError, match="level"):
         queue.push(1, 0, None, 2, 0)
     queue.push(1, 0, None, 1, 0)
 
-    queue = BatchQueue(8, max_queue_bytes=10)
+    queue = IntegerQueue(8, max_queue_bytes=10)
     queue.push(1, 0, None, 0, 0, nbytes=50)  # alone it may be as large as it likes
     with pytest.raises(OverflowError, match="bytes"):
         queue.push(1, 0, None, 0, 0, nbytes=1)
 
 
 def test_queue_timeouts() -> None:
-    queue = BatchQueue(8, queue_policies=((0, 100, True),))
+    queue = IntegerQueue(8, queue_policies=((0, 100, True),))
     queue.push(1, 0, None, 0, 0)
     queue.push(1, 0, None, 0, 0, timeout_ns=50)
     queue.push(1, 0, None, 0, 0, timeout_ns=500)  # longer than the default: does not count
@@ -458,34 +458,34 @@ def test_queue_timeouts() -> None:
     assert queue.expire(20) == [4]
     assert queue.expire(50) == [2]
     assert sorted(queue.expire(100)) == [1, 3]
-    queue = BatchQueue(8, queue_policies=((0, 100, False),))
+    queue = IntegerQueue(8, queue_policies=((0, 100, False),))
     queue.push(1, 0, None, 0, 0, timeout_ns=50)
     assert queue.expire(99) == []
 
 
 def test_without_a_default_a_timeout_of_a_request_does_not_count() -> None:
     """As in Triton: a request may shorten the default, and there is none."""
-    queue = BatchQueue(8, queue_policies=((0, 0, True),))
+    queue = IntegerQueue(8, queue_policies=((0, 0, True),))
     queue.push(1, 0, None, 0, 0, timeout_ns=50)
     assert queue.expire(10**18) == []
 
 
 def test_times_at_the_end_of_the_clock() -> None:
     never_ns = 2**63 - 1
-    queue = BatchQueue(8, max_delay_ns=never_ns, queue_policies=((0, never_ns, False),))
+    queue = IntegerQueue(8, max_delay_ns=never_ns, queue_policies=((0, never_ns, False),))
     queue.push(1, 0, None, 0, 1000)
     assert queue.take(1001) == ([1], []), "no deadline, and a delay that never ends: the deadline is not later than that"
 
 
 def test_a_batch_looks_at_a_bounded_number_of_requests() -> None:
-    queue = BatchQueue(8)
+    queue = IntegerQueue(8)
     queue.push(1, 0, None, 0, 0)
     for _ in range(SCAN_LIMIT - 1):
         queue.push(1, 1, None, 0, 0)
     behind = queue.push(1, 0, None, 0, 0)
     assert queue.take(0)[0] == [1]
     taken = []
-    while queue.requests:
+    while queue.queue.requests:
         taken += queue.take(0)[0]
     assert taken[-1] == behind
     assert len(taken) == SCAN_LIMIT
@@ -509,12 +509,12 @@ def test_a_batch_looks_at_a_bounded_number_of_requests() -> None:
 )
 def test_a_policy_that_makes_no_sense_is_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        BatchQueue(**wrong)
+        IntegerQueue(**wrong)
 
 
 def test_expected_requests_are_waited_for_together() -> None:
-    queue = BatchQueue(8)
-    queue.expect_requests(3, 100)
+    queue = IntegerQueue(8)
+    queue.expect(3, 100)
     first = queue.push(1, 0, None, 0, 10)
     assert queue.due_ns(10) == 100
     assert queue.take(10) == ([], [])
@@ -524,8 +524,8 @@ def test_expected_requests_are_waited_for_together() -> None:
 
 
 def test_expected_requests_that_do_not_come_are_waited_for_once() -> None:
-    queue = BatchQueue(8)
-    queue.expect_requests(3, 100)
+    queue = IntegerQueue(8)
+    queue.expect(3, 100)
     first = queue.push(1, 0, None, 0, 10)
     assert queue.take(99) == ([], [])
     assert queue.take(100) == ([first], [])
@@ -535,8 +535,8 @@ def test_expected_requests_that_do_not_come_are_waited_for_once() -> None:
 
 @pytest.mark.parametrize(("max_rows", "rows"), [(64, [64]), (64, [16, 16, 16, 16]), (64, [200]), (1, [1])])
 def test_nothing_is_waited_for_where_rows_fill_a_batch(max_rows: int, rows: list[int]) -> None:
-    queue = BatchQueue(max_rows)
-    queue.expect_requests(8, 100)
+    queue = IntegerQueue(max_rows)
+    queue.expect(8, 100)
     for each in rows[:-1]:
         queue.push(each, 1, None, 0, 10)
         assert queue.due_ns(10) == 100
@@ -546,8 +546,8 @@ def test_nothing_is_waited_for_where_rows_fill_a_batch(max_rows: int, rows: list
 
 
 def test_no_request_expires_while_others_are_expected() -> None:
-    queue = BatchQueue(8)
-    queue.expect_requests(3, 100)
+    queue = IntegerQueue(8)
+    queue.expect(3, 100)
     urgent = queue.push(1, 0, 90, 0, 10)
     assert queue.take(10) == ([urgent], [])
 
@@ -555,30 +555,30 @@ def test_no_request_expires_while_others_are_expected() -> None:
 # ---- connections take turns
 
 
-def pushed(queue: BatchQueue, *connections: int, rows: int = 1, **options: Any) -> list[int]:
+def pushed(queue: IntegerQueue, *connections: int, rows: int = 1, **options: Any) -> list[int]:
     return [queue.push(rows, 0, None, 0, 0, connection_id=connection_id, **options) for connection_id in connections]
 
 
-def order(queue: BatchQueue) -> list[int]:
+def order(queue: IntegerQueue) -> list[int]:
     """All that wait, in the order in which they run."""
     found: list[int] = []
-    while queue.requests:
+    while queue.queue.requests:
         found += queue.take(0)[0]
     return found
 
 
 def test_one_request_does_not_wait_for_a_thousand_of_another_source() -> None:
-    queue = BatchQueue(8)
+    queue = IntegerQueue(8)
     busy = pushed(queue, *[1] * 1000)
     queue.take(0)
     [other] = pushed(queue, 2)
-    assert queue.overtaken == 1
+    assert queue.queue.overtaken == 1
     assert other in queue.take(0)[0], "with the next batch, not with the 125th"
     assert order(queue) == busy[15:], "who was overtaken keeps its order"
 
 
 def test_two_busy_sources_have_half_each() -> None:
-    queue = BatchQueue(8)
+    queue = IntegerQueue(8)
     first, second = pushed(queue, *[1] * 100), pushed(queue, *[2] * 100)
     for batch in range(25):
         ids = queue.take(0)[0]
@@ -587,20 +587,20 @@ def test_two_busy_sources_have_half_each() -> None:
 
 
 def test_turns_are_of_rows() -> None:
-    queue = BatchQueue(8)
+    queue = IntegerQueue(8)
     large, small = pushed(queue, *[1] * 10, rows=8), pushed(queue, *[2] * 20)
     assert order(queue)[:11] == [large[0], *small[:8], large[1], small[8]]
 
 
 def test_a_source_pays_for_what_its_requests_cost() -> None:
-    queue = BatchQueue(1)
+    queue = IntegerQueue(1)
     costly, cheap = pushed(queue, *[1] * 3, cost=100_000), pushed(queue, *[2] * 20, cost=10_000)
     assert order(queue) == [costly[0], *cheap[:10], costly[1], *cheap[10:], costly[2]]
 
 
 def test_who_has_waited_for_nothing_has_saved_nothing() -> None:
     """A connection that was away comes in between, not before everybody for as long as it was away."""
-    queue = BatchQueue(1)
+    queue = IntegerQueue(1)
     pushed(queue, *[1] * 100)
     for _ in range(50):
         queue.take(0)
@@ -611,14 +611,14 @@ def test_who_has_waited_for_nothing_has_saved_nothing() -> None:
 
 
 def test_requests_of_nobody_in_particular_wait_in_order_of_arrival() -> None:
-    queue = BatchQueue(1)
+    queue = IntegerQueue(1)
     ids = pushed(queue, 1, 1, 1, 0, 0, 1, 0)
     assert order(queue) == ids
-    assert queue.overtaken == 0
+    assert queue.queue.overtaken == 0
 
 
 def test_priority_goes_before_turns() -> None:
-    queue = BatchQueue(1, priority_levels=2, default_priority=2)
+    queue = IntegerQueue(1, priority_levels=2, default_priority=2)
     low = pushed(queue, 1, 2)
     high = [queue.push(1, 0, None, 1, 0, connection_id=1) for _ in range(2)]
     assert order(queue) == high + low
@@ -626,13 +626,13 @@ def test_priority_goes_before_turns() -> None:
 
 def test_sources_that_share_a_turn_lose_nothing() -> None:
     """1 and 1 + 1024: taken for one."""
-    queue = BatchQueue(4)
+    queue = IntegerQueue(4)
     ids = pushed(queue, *[1, 1025] * 10)
     assert order(queue) == ids
 
 
 def test_many_sources_cost_no_more_than_a_look_at_some() -> None:
-    queue = BatchQueue(64, max_queue_requests=10_000)
+    queue = IntegerQueue(64, max_queue_requests=10_000)
     pushed(queue, *[1] * 4000)
     ids = pushed(queue, *range(2, 4002))
     assert set(queue.take(0)[0]) <= {1, *ids}
@@ -640,12 +640,12 @@ def test_many_sources_cost_no_more_than_a_look_at_some() -> None:
 
 
 def test_a_source_that_fills_the_queue_makes_room_for_another() -> None:
-    queue = BatchQueue(1, max_queue_requests=6)
+    queue = IntegerQueue(1, max_queue_requests=6)
     busy = pushed(queue, *[1] * 6)
     with pytest.raises(OverflowError, match="queue"):
         pushed(queue, 1)
     others = pushed(queue, 2, 2)
-    assert (queue.requests, queue.evictions, queue.due_ns(0)) == (6, 2, 0)
+    assert (queue.queue.requests, queue.queue.evictions, queue.due_ns(0)) == (6, 2, 0)
     for connection_id in (1, 2):
         with pytest.raises(OverflowError, match="queue"):  # 4 and 2: nobody has more than twice as much
             pushed(queue, connection_id)
@@ -655,7 +655,7 @@ def test_a_source_that_fills_the_queue_makes_room_for_another() -> None:
 
 
 def test_who_makes_room_is_of_the_same_level_and_large_enough() -> None:
-    queue = BatchQueue(1, max_queue_requests=4, max_queue_bytes=40, priority_levels=2, default_priority=2)
+    queue = IntegerQueue(1, max_queue_requests=4, max_queue_bytes=40, priority_levels=2, default_priority=2)
     low = pushed(queue, *[1] * 4, nbytes=10)
     with pytest.raises(OverflowError, match="queue"):
         queue.push(1, 0, None, 1, 0, connection_id=2)
@@ -672,20 +672,20 @@ def test_nobody_is_evicted_for_who_would_be_too_late() -> None:
     pushed(queue, *[1] * 8)
     with pytest.raises(OverflowError, match="deadline"):
         queue.push(1, 0, 5 * MS, 0, 0, connection_id=2)
-    assert (queue.requests, queue.evictions) == (8, 0)
+    assert (queue.queue.requests, queue.queue.evictions) == (8, 0)
 
 
 # ---- under more than it can do ----
 
 
-def busy(*, run_ns: int = 10 * MS, **policy: Any) -> BatchQueue:
+def busy(*, run_ns: int = 10 * MS, **policy: Any) -> IntegerQueue:
     """At 0 each of its takers begins a run of 8 rows that is likely to take run_ns."""
-    queue = BatchQueue(8, **policy)
+    queue = IntegerQueue(8, **policy)
     for _ in range(policy.get("takers", 1)):
         for _ in range(8):
             queue.push(1, 0, None, 0, -run_ns)
         queue.take(-run_ns)
-        queue.batch_over(8, run_ns, 0)
+        queue.over(8, run_ns, 0)
         for _ in range(8):
             queue.push(1, 0, None, 0, 0)
         queue.take(0)
@@ -696,7 +696,7 @@ def test_what_would_be_answered_too_late_is_rejected() -> None:
     queue = busy()
     for _ in range(23):  # nearly three more batches: the next one is answered with the third
         queue.push(1, 0, None, 0, 0)
-    assert queue.expected_wait_ns(0) == 30 * MS
+    assert queue.wait_ns(0) == 30 * MS
     with pytest.raises(OverflowError, match="deadline"):
         queue.push(1, 0, 45 * MS, 0, 0)
     queue.push(1, 0, 46 * MS, 0, 0)  # an eighth of its time is left for its response's way
@@ -719,12 +719,12 @@ def test_several_instances_take_more() -> None:
     queue = busy(takers=2)
     for _ in range(16):
         queue.push(1, 0, None, 0, 0)
-    assert queue.expected_wait_ns(0) == 15 * MS
+    assert queue.wait_ns(0) == 15 * MS
 
 
 def test_the_wait_gets_shorter_while_a_batch_runs() -> None:
     queue = busy()
-    assert [queue.expected_wait_ns(now_ns * MS) for now_ns in (0, 4, 10, 30)] == [10 * MS, 6 * MS, 0, 0]
+    assert [queue.wait_ns(now_ns * MS) for now_ns in (0, 4, 10, 30)] == [10 * MS, 6 * MS, 0, 0]
 
 
 def test_only_levels_ahead_make_a_request_wait() -> None:
@@ -743,7 +743,7 @@ def test_who_has_little_waiting_is_not_rejected_for_what_others_have_too_much_of
     with pytest.raises(OverflowError, match="deadline"):
         queue.push(1, 0, 40 * MS, 0, 0, connection_id=1)
     other = queue.push(1, 0, 40 * MS, 0, 0, connection_id=2)
-    queue.batch_over(8, 10 * MS, 10 * MS)
+    queue.over(8, 10 * MS, 10 * MS)
     assert other in queue.take(10 * MS)[0]
 
 
@@ -758,7 +758,7 @@ def test_a_limit_of_waiting() -> None:
 
 def test_nothing_that_can_run_at_once_is_rejected_for_what_runs_are_expected_to_take() -> None:
     queue = busy(run_ns=1000 * MS, max_wait_ns=1)
-    queue.batch_over(8, 1000 * MS, 0)
+    queue.over(8, 1000 * MS, 0)
     ids = [queue.push(1, 0, 5 * MS, 0, 0) for _ in range(8)]
     with pytest.raises(OverflowError, match="wait"):
         queue.push(1, 0, None, 0, 0)
@@ -766,17 +766,17 @@ def test_nothing_that_can_run_at_once_is_rejected_for_what_runs_are_expected_to_
 
 
 def test_a_queue_behind_adds_its_wait_and_its_pace() -> None:
-    behind, queue = busy(), BatchQueue(1)
+    behind, queue = busy(), IntegerQueue(1)
     for _ in range(8):
         behind.push(1, 0, None, 0, 0)
-    queue.run_times.record_run(1, 1000, 0)
-    queue.put_before(behind, 0)
+    record_time(queue.queue.run_times, 1, 1000, 0)
+    queue.look_behind(behind, 0)
     for _ in range(2):
         queue.push(1, 0, None, 0, 0)
         queue.take(0)
     for _ in range(16):
         queue.push(1, 0, None, 0, 0)
-    assert queue.expected_wait_ns(0) == 20 * MS + 1000, "8 rows in 10 ms, however quick they are prepared"
+    assert queue.wait_ns(0) == 20 * MS + 1000, "8 rows in 10 ms, however quick they are prepared"
     with pytest.raises(OverflowError, match="deadline"):
         queue.push(1, 0, 46 * MS, 0, 0)
     queue.push(1, 0, 60 * MS, 0, 0)
@@ -791,8 +791,8 @@ def test_what_would_expire_in_its_run_is_not_run() -> None:
 
 
 def test_a_delay_ends_when_a_run_has_to_begin() -> None:
-    queue = BatchQueue(8, max_delay_ns=100 * MS)
-    queue.run_times.record_run(1, 30 * MS, 0)
+    queue = IntegerQueue(8, max_delay_ns=100 * MS)
+    record_time(queue.queue.run_times, 1, 30 * MS, 0)
     queue.push(1, 0, None, 0, 0)
     assert queue.due_ns(0) == 100 * MS
     queue.push(1, 0, 120 * MS, 0, 0)
@@ -813,7 +813,7 @@ def served(
 ) -> Served:
     """An open loop of independent requests on a model that runs 8 at a time. Deadlines are those of clients that are 1 ms away."""
     chance = random.Random(1)
-    queue = BatchQueue(8, takers=takers, **policy)
+    queue = IntegerQueue(8, takers=takers, **policy)
     way_ns, idle, good, rejected, longest = MS, takers, 0, 0, 0
     deadlines: dict[int, float] = {}
     events: list[tuple[int, int, list[int]]] = [(0, 0, [])]  # when, when its batch was taken, requests that were answered; none: one comes
@@ -821,7 +821,7 @@ def served(
         now_ns, taken_ns, answered = heapq.heappop(events)
         if answered:
             idle += 1
-            queue.batch_over(len(answered), now_ns - taken_ns, now_ns)
+            queue.over(len(answered), now_ns - taken_ns, now_ns)
             good += sum(now_ns + way_ns <= deadlines[one] for one in answered)
         elif now_ns < seconds * 1000 * MS:
             heapq.heappush(events, (now_ns + int(chance.expovariate(rate) * 1e9), 0, []))
@@ -830,7 +830,7 @@ def served(
                 deadlines[queue.push(1, 0, due_ns, 0, now_ns)] = now_ns + deadline_ns - way_ns
             except OverflowError:
                 rejected += 1
-        longest = max(longest, queue.requests)
+        longest = max(longest, queue.queue.requests)
         while idle and (batch := queue.take(now_ns)[0]):
             idle -= 1
             heapq.heappush(events, (now_ns + int(run(chance)), now_ns, batch))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from native_access import record_time
 
 from inferd.errors import DeadlineExceeded, ResourceExhausted
-from tests._core.batching.batcher_fixtures import HOUR_NS, batcher, busy, polled, put
+from tests._core.batching.batcher_fixtures import HOUR_NS, batcher, busy, polled, put, wire_request
 from tests.fake_backend import Caller, request
 
 
@@ -16,10 +17,8 @@ def test_others_are_told_the_same_for_a_millisecond() -> None:
     told = []
     for priority in (1, 2):
         for _ in range(4):
-            made = request()
-            made.prefer(priority)
             try:
-                queue.put(made, Caller())
+                queue.put(wire_request(priority=priority), Caller())
             except ResourceExhausted as error:
                 told.append(str(error))
     assert [f"level {priority} of its queue is full" in text for text, priority in zip(told, (1, 1, 1, 2, 2, 2), strict=True)] == [True] * 6
@@ -58,7 +57,7 @@ def test_what_is_late_already_is_told_so() -> None:
 def test_what_has_too_little_time_left_for_a_run_is_not_run() -> None:
     queue = busy()
     _, caller = put(queue, deadline_ns=time.monotonic_ns() + HOUR_NS)
-    queue.queue.run_times.record_run(1, HOUR_NS, time.monotonic_ns() + HOUR_NS)  # forgets the others
+    record_time(queue.queue.run_times, 1, HOUR_NS, time.monotonic_ns() + HOUR_NS)  # forgets the others
     batch = polled(queue)
     assert (batch.requests, len(batch.dropped)) == ([], 1)
     batch.deliver()

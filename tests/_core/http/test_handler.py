@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from native_access import head_of, screen_and_admit
 
 from inferd._core.grpc.call import Call
 from inferd._core.http.handler import HttpHandler, HttpService
 from inferd._core.http.head import Head
 from inferd.errors import NotFound
 
-INFER, OTHER = Head.of("POST", "/v2/models/m/infer"), Head.of("GET", "/v2/health/live")
+INFER, OTHER = head_of("POST", "/v2/models/m/infer"), head_of("GET", "/v2/health/live")
 
 
 def test_inferences_and_others_have_handlers() -> None:
@@ -21,7 +22,7 @@ def test_inferences_and_others_have_handlers() -> None:
     service(call, INFER)
     service(call, OTHER)
     assert taken == [("infer", call, INFER), ("other", call, OTHER)]
-    service.check(call, OTHER)
+    screen_and_admit(service, call, OTHER)
     assert len(taken) == 2
 
 
@@ -33,15 +34,15 @@ def test_request_is_rejected_before_its_body() -> None:
         raise NotFound("no such path")
 
     service = HttpService(print, print, lambda call, head: asked.append(("screen", head)), admits)
-    service.check(Call(), INFER)  # the hot path does without both
+    screen_and_admit(service, Call(), INFER)  # the hot path does without both
     assert asked == []
     with pytest.raises(NotFound):
-        service.check(Call(), OTHER)
+        screen_and_admit(service, Call(), OTHER)
     assert asked == [("screen", OTHER), ("admit", OTHER)]
     for field in ("Origin", "Accept-Language", "sec-fetch-site"):
-        of_browser = Head.of("POST", "/v2/models/m/infer", [(field, "https://a")])
+        of_browser = head_of("POST", "/v2/models/m/infer", [(field, "https://a")])
         asked.clear()
-        service.check(Call(), of_browser)
+        screen_and_admit(service, Call(), of_browser)
         assert asked == [("screen", of_browser)]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_access import head_of
 
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
@@ -29,7 +30,7 @@ class Asked(Call):
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         super().__init__("/v2/models/double/infer", Message(content))
         self.given: list[Any] = []
-        self.head = Head.of("POST", target, [(name.replace("_", "-"), value) for name, value in fields.items()])
+        self.head = head_of("POST", target, [(name.replace("_", "-"), value) for name, value in fields.items()])
         self.response: bytes | None = None
         self.error: Exception | None = None
 

@@ -10,8 +10,8 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_access import fault_of
 
-from inferd._core.load.generator import fault_of
 from inferd.protocol import inference
 from tests._core.codec.test_infer import DATATYPES, FIELDS, OddWriter, fill_parameters, names, parameter_maps, texts
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from native_access import head_of
 
 from inferd._core.grpc import message as messages
 from inferd._core.http.head import Head
@@ -23,17 +24,17 @@ IN_JSON = sorted(set(DATATYPES) - {"FP16", "BF16"})
 F32 = np.finfo(np.float32)
 
 
-def head_of(json_nbytes: int = -1) -> Head:
+def head_before(json_nbytes: int = -1) -> Head:
     fields = [] if json_nbytes < 0 else [(b"Inference-Header-Content-Length", b"%d" % json_nbytes)]
-    return Head.of("POST", b"/v2/models/identity/infer", fields)
+    return head_of("POST", b"/v2/models/identity/infer", fields)
 
 
 def decode(body: Any, json_nbytes: int = -1) -> RestRequest:
-    return decode_rest_request(body if isinstance(body, bytes) else json.dumps(body).encode(), head_of(json_nbytes))
+    return decode_rest_request(body if isinstance(body, bytes) else json.dumps(body).encode(), head_before(json_nbytes))
 
 
 def plain(request: RestRequest) -> Plain:
-    return Plain(request.id, request.tensors())
+    return Plain(request.id, request.sent())
 
 
 def input_of(word: str = "FP32", shape: Any = (2,), data: Any = (1, 2), **more: Any) -> dict[str, Any]:
@@ -175,12 +176,12 @@ def test_minus_zero_keeps_its_sign(text: str) -> None:
         if word == "INT32" and text != "-0":
             continue
         request = decode(f'{{"inputs":[{{"name":"x","datatype":"{word}","shape":[1],"data":[{text}]}}]}}'.encode())
-        assert request.tensors()[0][3] == np.array([-0.0], dtype).tobytes()
+        assert request.sent()[0][3] == np.array([-0.0], dtype).tobytes()
 
 
 def test_a_float_that_rounds_to_the_largest_is_taken() -> None:
     request = decode({"inputs": [input_of(data=[3.4028235e38, -3.402823567797336e38])]})
-    assert np.frombuffer(request.tensors()[0][3], np.float32).tolist() == [F32.max, F32.min]
+    assert np.frombuffer(request.sent()[0][3], np.float32).tolist() == [F32.max, F32.min]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def binary(*sizes: int, **more: Any) -> bytes:
 
 def test_binary_tensors_lie_behind_the_json_in_the_order_of_inputs() -> None:
     text = binary(3, 0, 2)
-    assert [raw for *_, raw in decode(text + b"abcde", len(text)).tensors()] == [b"abc", b"", b"de"]
+    assert [raw for *_, raw in decode(text + b"abcde", len(text)).sent()] == [b"abc", b"", b"de"]
 
 
 @pytest.mark.parametrize(
@@ -299,9 +300,9 @@ def test_a_long_body_is_not_parsed_at_once() -> None:
         json.dumps({"inputs": [input_of(shape=[20_000], data=[0.25] * 20_000)]}).encode(),
     )
     text = binary(1 << 20)
-    assert decode_rest_request(small, head_of(), True) is not None
-    assert decode_rest_request(large, head_of(), True) is None
-    assert decode_rest_request(text + bytes(1 << 20), head_of(len(text)), True) is not None, "binary tensors are no text"
+    assert decode_rest_request(small, head_before(), True) is not None
+    assert decode_rest_request(large, head_before(), True) is None
+    assert decode_rest_request(text + bytes(1 << 20), head_before(len(text)), True) is not None, "binary tensors are no text"
     assert plain(decode(large)) == plain_decode(large)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +16,9 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.request import Request
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import Call
+from inferd._core.inference.path import Route
+from inferd._core.inference.rest_path import RestInfer
+from inferd._core.inference.routes import Routes
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.rest.request import RestRequest
 from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
@@ -45,10 +47,16 @@ class Asked(Call):
         self.given = work
 
 
-def respond(request: Request, outputs: Tensors, call: Asked | None = None) -> Asked:
+def respond(request: Request, outputs: Tensors, call: Asked | None = None, *, signature: Signature | None = None) -> Asked:
+    """signature: the request takes the path of REST, on this thread as the event loop's."""
     call = call or Asked()
     batcher = Batcher(8, Statistics(8))
-    batcher.put(request, call)
+    if signature is not None:
+        routes = Routes()
+        routes.fill({("identity", ""): Route(None, signature, batcher, None, None)})
+        RestInfer(routes, print).go_on(call, request)
+    else:
+        batcher.put(request, call)
     batch = batcher.poll()
     assert batch is not None
     batch.encode(outputs)
@@ -249,14 +257,14 @@ def test_a_request_and_its_response_are_those_of_grpc(data: st.DataObject) -> No
     rest = decode({"id": "7", "inputs": [input_of(word, array.shape, array.reshape(-1).tolist())]})
     for each in (grpc, rest):
         each.check(signature)
-    assert rest.tensors() == [(*tensor[:3], bytes(tensor[3])) for tensor in grpc.tensors()]
+    assert rest.sent() == grpc.sent()
     outputs = Tensors([array], [word], True)
     expected = pb.ModelInferResponse.FromString(respond(grpc, outputs).response or b"")
     document, _ = parsed(respond(rest, outputs), rest)
     [output] = document["outputs"]
     assert (document["id"], output["name"], output["datatype"], tuple(output["shape"])) == ("7", "y", word, array.shape)
     body = json.dumps({"inputs": [{**output, "parameters": {}}]}).encode()
-    assert decode(body).tensors()[0][3] == expected.raw_output_contents[0], "read back, it is the same"
+    assert decode(body).sent()[0][3] == expected.raw_output_contents[0], "read back, it is the same"
 
 
 def test_an_output_that_is_cut_has_the_length_of_its_input() -> None:
@@ -272,17 +280,16 @@ def test_an_output_that_is_cut_has_the_length_of_its_input() -> None:
 # ---- long responses --------------------------------------------------------------------------------------------------
 
 
-def long_request(**more: Any) -> tuple[RestRequest, np.ndarray[Any, Any]]:
-    array = np.arange(30_000, dtype=np.float32).reshape(1, -1)
-    request = sent(**more)
-    request.check(signature_of("FP32", array.shape[1:]))
-    return request, array
+LONG = signature_of("FP32", (30_000,))
+
+
+def long_array() -> np.ndarray[Any, Any]:
+    return np.arange(30_000, dtype=np.float32).reshape(1, -1)
 
 
 def test_on_the_event_loop_a_long_response_is_left_to_a_thread() -> None:
-    request, array = long_request(id="7")
-    request.encode_on(threading.get_ident())
-    call = respond(request, Tensors([array], ["FP32"], True))
+    request, array = sent(id="7"), long_array()
+    call = respond(request, Tensors([array], ["FP32"], True), signature=LONG)
     expected = array.reshape(-1).tolist()
     array[:] = 0  # the run's memory serves the next one
     assert call.response is None
@@ -298,12 +305,11 @@ def test_on_the_event_loop_a_long_response_is_left_to_a_thread() -> None:
 
 
 def test_elsewhere_it_is_written_at_once_and_so_are_short_and_binary_ones() -> None:
-    request, array = long_request()
-    request.encode_on(1)
-    assert respond(request, Tensors([array], ["FP32"], True)).response is not None
-    request, array = long_request(parameters={"binary_data_output": True})
-    request.encode_on(threading.get_ident())
-    assert respond(request, Tensors([array], ["FP32"], True)).response is not None
+    outputs = Tensors([long_array()], ["FP32"], True)
+    request = sent()
+    request.check(LONG)
+    assert respond(request, outputs).response is not None
+    assert respond(sent(parameters={"binary_data_output": True}), outputs, signature=LONG).response is not None
 
 
 def test_where_there_is_no_thread_it_is_written_all_the_same() -> None:
@@ -311,16 +317,13 @@ def test_where_there_is_no_thread_it_is_written_all_the_same() -> None:
         def run_on_thread(self, work: Any) -> None:
             raise RuntimeError("no thread")
 
-    request, array = long_request()
-    request.encode_on(threading.get_ident())
-    call = respond(request, Tensors([array], ["FP32"], True), Threadless())
+    request = sent()
+    call = respond(request, Tensors([long_array()], ["FP32"], True), Threadless(), signature=LONG)
     assert parsed(call, request)[0]["outputs"][0]["shape"] == [1, 30_000]
 
 
 def test_a_client_that_leaves_meanwhile_gets_nothing() -> None:
-    request, array = long_request()
-    request.encode_on(threading.get_ident())
-    call = respond(request, Tensors([array], ["FP32"], True))
+    call = respond(sent(), Tensors([long_array()], ["FP32"], True), signature=LONG)
     call.cancel()
     assert call.given.cancelled
     assert call.given.run()

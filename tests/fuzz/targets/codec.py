@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from inferd.errors import InvalidArgument
 from inferd.protocol import inference
-from tests._core.codec.test_infer import DATATYPES, FIELDS, OddWriter, comparable, decoded, plain_decode
+from tests._core.codec.test_infer import DATATYPES, FIELDS, OddWriter, decoded, plain_decode
 
 MODULES = ("codec.infer", "tensor.tensor")
 WORDS = ("triton_", "priority", "timeout", "shared_memory_region", "classification")
@@ -26,7 +26,7 @@ def check(data: bytes) -> None:
         assert got is None, "taken, and it must be rejected"
         return
     assert got is not None, "rejected, and it must be taken"
-    assert comparable(got) == comparable(expected)
+    assert got == expected
 
 
 def seeds() -> list[bytes]:

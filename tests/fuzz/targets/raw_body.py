@@ -8,7 +8,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from inferd._core.http.head import Head
+from native_access import head_of
+
 from inferd._core.tensor.tensor import Signature
 from inferd.errors import InvalidArgument, RequestError
 from inferd.protocol import inference
@@ -41,7 +42,7 @@ MODELS = (
 def check(data: bytes) -> None:
     line, _, body = data.partition(b"\n")
     try:
-        head = Head.of("POST", "/v2/models/m/infer", [(b"content-type", line)])
+        head = head_of("POST", "/v2/models/m/infer", [(b"content-type", line)])
     except RequestError:
         return
     is_raw(head, body)

@@ -5,7 +5,8 @@ Input: 1 byte for whether the generator knows what the model has, and the respon
 
 from __future__ import annotations
 
-from inferd._core.load.generator import fault_of
+from native_access import fault_of
+
 from tests._core.load.test_response import DATATYPES, MODELS, OUTPUTS, is_response, samples
 
 MODULES = ("load.generator",)

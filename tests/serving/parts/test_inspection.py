@@ -15,6 +15,7 @@ import tritonclient.grpc.aio as triton
 from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
+from native_access import record_request, record_run
 from tritonclient.utils import InferenceServerException
 
 from inferd._core.metrics.histogram import Statistics
@@ -165,9 +166,9 @@ async def test_statistics_count_requests_rows_and_runs(world: World) -> None:
 def record(statistics: Statistics) -> None:
     """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone."""
     for rows, scale in ((3, 1), (1, 2), (2, 3)):
-        statistics.add_request(rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000 * scale)
-    statistics.add_run(4, 3_000, 400_000, 5_000)
-    statistics.add_run(2, 9_000, 1_200_000, 15_000)
+        record_request(statistics, rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000 * scale)
+    record_run(statistics, 4, 3_000, 400_000, 5_000)
+    record_run(statistics, 2, 9_000, 1_200_000, 15_000)
 
 
 async def test_statistics_of_all_models_and_of_all_versions(world: World) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from native_access import head_of
 
-from inferd._core.http.head import Head
 from inferd.engine.repository import Repository
 from inferd.errors import ResourceExhausted
 from inferd.part import Asked, Response
@@ -86,7 +86,7 @@ def test_pages_are_made_on_a_thread_and_shared() -> None:
         (scrape,) = (each.verbs["GET"].handler for each in pages.resources() if each.path == "metrics")
 
         def asked(path: str) -> asyncio.Future[Response]:
-            return asyncio.ensure_future(scrape(Asked("", "", b"", Head.of("GET", path))))
+            return asyncio.ensure_future(scrape(Asked("", "", b"", head_of("GET", path))))
 
         alike = [asked("/metrics") for _ in range(50)]
         unlike = [asked(f"/metrics?{n}") for n in range(MAX_UNLIKE + 2)]

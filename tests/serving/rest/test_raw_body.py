@@ -11,12 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from native_access import head_of
 from PIL import Image
 
 from inferd._core.grpc import message as messages
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
-from inferd._core.http.head import Head
 from inferd._core.rest.raw import memory_to_read
 from inferd._core.tensor.tensor import Signature
 from inferd.errors import InvalidArgument, ResourceExhausted
@@ -210,13 +210,13 @@ def raw_model(**kinds: str) -> Any:
 )
 def test_values_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch, step: str, body: bytes) -> None:
     monkeypatch.setattr(raw_body.msgspec.json, "decode", None)
-    head = Head.of("POST", "/v2/models/m/infer", [("content-type", "application/json")])
+    head = head_of("POST", "/v2/models/m/infer", [("content-type", "application/json")])
     with pytest.raises(InvalidArgument, match="at most 64 values in a request, got 70001"):
         raw_body.tensors_of(raw_model(x=step), head, body)
 
 
 def test_commas_in_texts_and_records_are_no_values() -> None:
-    head = Head.of("POST", "/v2/models/m/infer", [("content-type", "application/json")])
+    head = head_of("POST", "/v2/models/m/infer", [("content-type", "application/json")])
     record = b'{"a": [%b0], "b": ",\\",[,"}' % (b"0," * 100)
     [(*_, rows)] = raw_body.tensors_of(raw_model(x="columns"), head, b"[%b]" % b",".join([record] * 64))
     assert list(map(bytes, rows)) == [record] * 64
@@ -225,7 +225,7 @@ def test_commas_in_texts_and_records_are_no_values() -> None:
 
 
 def test_a_file_is_not_copied_before_its_tensor_is_made() -> None:
-    head = Head.of("POST", "/v2/models/m/infer", [("content-type", "image/png")])
+    head = head_of("POST", "/v2/models/m/infer", [("content-type", "image/png")])
     body = Message(b"\x89PNG")
     [(*_, [content])] = raw_body.tensors_of(raw_model(x="decode_image"), head, body)
     assert content is body
@@ -241,7 +241,7 @@ def test_a_file_is_not_copied_before_its_tensor_is_made() -> None:
     ],
 )
 def test_long_bodies_go_to_a_thread_and_charge_what_they_take(content_type: str, body: bytes, is_long: bool, times: int) -> None:
-    head = Head.of("POST", "/v2/models/m/infer", [("content-type", content_type)])
+    head = head_of("POST", "/v2/models/m/infer", [("content-type", content_type)])
     given: list[Any] = []
 
     class Kept(Call):

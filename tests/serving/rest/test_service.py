@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_access import head_of
 
-from inferd._core.http.head import Head
 from inferd._core.http.response import status_of
 from inferd.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
 from inferd.protocol import inference
@@ -306,7 +306,7 @@ def test_a_browser_s_name_for_a_loopback_address(asker: Asker) -> None:
 
 
 def test_a_browser_s_name_for_an_address_that_others_reach() -> None:
-    head = Head.of("POST", "/v2", [("Host", "a.example"), ("Accept-Language", "en"), ("Origin", "https://a.example")])
+    head = head_of("POST", "/v2", [("Host", "a.example"), ("Accept-Language", "en"), ("Origin", "https://a.example")])
     call: Any = None
     RestService(()).screen(call, head)
     RestService((), ["*"], is_local=True).screen(call, head)

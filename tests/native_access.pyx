@@ -1,0 +1,184 @@
+# cython: language_level=3
+"""native_access: what tests and benchmarks call in native modules, and Python otherwise cannot. No wheel holds it (setup.py)."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from inferd._core.base.key cimport key_of
+from inferd._core.batching.queue cimport (
+    ADMITTED, BYTES_FULL, LEVEL_FULL, QUEUE_FULL, TOO_LATE, WAIT_FULL, BatchQueue, Entry, slot_of
+)
+from inferd._core.batching.run_times cimport RunTimes
+from inferd._core.codec.wire cimport Bytes
+from inferd._core.grpc.call cimport Call
+from inferd._core.http.handler cimport HttpHandler
+from inferd._core.http.head cimport Head, verb_of
+from inferd._core.inference.split cimport Split
+from inferd._core.load.response cimport Expected, response_fault
+from inferd._core.metrics.histogram cimport Statistics
+from inferd._core.tensor.tensor cimport MAX_TENSORS
+
+from inferd.errors import InvalidArgument
+
+cdef dict LIMITS = {QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes", WAIT_FULL: "wait", TOO_LATE: "deadline"}
+
+
+cdef class IntegerQueue:
+    """A BatchQueue of the same arguments, whose requests are integers."""
+
+    cdef readonly BatchQueue queue
+    cdef dict entries                   # id -> address
+    cdef int64_t last_id
+
+    def __cinit__(self, *args, **policy):
+        self.entries = {}
+        self.queue = BatchQueue(*args, **policy)
+
+    def __dealloc__(self):
+        for address in self.entries.values():
+            free(<void *><uint64_t>address)
+
+    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
+             int64_t nbytes=0, uint32_t near_key=0, uint64_t connection_id=0, cost=None):
+        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
+        or deadline."""
+        cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
+        if entry == NULL:
+            raise MemoryError
+        entry.rows = rows
+        entry.shape_key = shape_key
+        entry.near_key = near_key
+        entry.connection_slot = slot_of(connection_id)
+        entry.cost = rows if cost is None else cost
+        entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
+        entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
+        entry.timeout_ns = timeout_ns
+        entry.nbytes = nbytes
+        status = self.queue.admit(entry, now_ns)
+        if status != ADMITTED:
+            free(entry)
+            raise OverflowError(LIMITS[status])
+        self.last_id += 1
+        entry.owner = <void *>self.last_id
+        self.entries[self.last_id] = <uint64_t>entry
+        return self.last_id
+
+    def take(self, int64_t now_ns):
+        """(ids of the batch that is due, ids of the expired)."""
+        dropped = self.freed(self.queue.drop_expired(now_ns, self.queue.next_batch_ns(now_ns)))
+        return self.freed(self.queue.form(now_ns)), dropped
+
+    def expire(self, int64_t now_ns):
+        return self.freed(self.queue.drop_expired(now_ns, 0))
+
+    def cancel(self, int64_t id):
+        cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
+        self.queue.remove(entry)
+        self.freed(entry)
+
+    def expect(self, int64_t requests, int64_t until_ns):
+        self.queue.expect(requests, until_ns)
+
+    def over(self, int64_t rows, int64_t run_ns, int64_t now_ns):
+        self.queue.over(rows, run_ns, now_ns)
+
+    def wait_ns(self, int64_t now_ns):
+        """How long a request behind all that waits is likely to wait; 0 where nothing is known."""
+        return self.queue.wait_ns(self.queue.requests, self.queue.rows, now_ns)
+
+    def look_behind(self, IntegerQueue behind not None, int64_t now_ns):
+        self.queue.look_behind(behind.queue, now_ns)
+
+    def due_ns(self, int64_t now_ns):
+        """When a batch is due; None while nothing waits."""
+        cdef int64_t due_ns = self.queue.due(now_ns)
+        return None if due_ns == INT64_MAX else due_ns
+
+    cdef list freed(self, Entry *entry):
+        cdef Entry *following
+        ids = []
+        while entry != NULL:
+            following = entry.next
+            id = <int64_t>entry.owner
+            del self.entries[id]
+            ids.append(id)
+            free(entry)
+            entry = following
+        return ids
+
+
+def record_time(RunTimes times not None, int64_t rows, int64_t run_ns, int64_t now_ns):
+    times.record(rows, run_ns, now_ns)
+
+
+def estimate(RunTimes times not None, int64_t rows, int64_t now_ns):
+    return times.estimate(rows, now_ns)
+
+
+def record_request(Statistics statistics not None, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns,
+                   int64_t execute_ns, int64_t encode_ns, int64_t request_ns):
+    """One answered request, alone in its batch."""
+    statistics.record_request(rows, decode_ns, queue_ns, preprocess_ns, request_ns)
+    statistics.record_stages(1, execute_ns, encode_ns)
+
+
+def record_run(Statistics statistics not None, int64_t rows, int64_t preprocess_ns, int64_t execute_ns, int64_t encode_ns):
+    statistics.record_run(rows, preprocess_ns, execute_ns, encode_ns)
+
+
+def chooses(Split split not None, bytes key=b""):
+    """Whether a request of this key goes to the candidate; b"": it has none."""
+    return split.takes(key_of(<const char *>key, len(key)))
+
+
+def head_of(str verb not None, target not None, fields=()):
+    """A head as a transport makes it. verb: "GET". target: path and query. fields: pairs of names and values. All may be str or bytes.
+    Raises the RequestError of what is wrong with them."""
+    cdef Head head = Head.__new__(Head)
+    cdef bytes encoded = bytes_of(target)
+    cdef bytes name, value
+    head.verb_name = verb.encode()
+    head.open(verb_of(head.verb_name), <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
+    for key, text in fields:
+        name, value = bytes_of(key), bytes_of(text)
+        for byte in value:
+            if byte < 0x20 and byte != 0x09 or byte == 0x7F:
+                raise InvalidArgument(f"header {name.decode('latin-1')}: expected no control characters, got byte {byte}")
+        head.add(<const uint8_t *>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
+                 <const uint8_t *>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    head.finish()
+    return head
+
+
+cdef bytes bytes_of(text):
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
+def screen_and_admit(HttpHandler handler not None, Call call not None, Head head not None):
+    handler.screen(call, head)
+    handler.admit(call, head)
+
+
+def fault_of(bytes response not None, models=(), outputs=(), versions=()):
+    """The fault that the load generator finds in a serialized ModelInferResponse, or None. models, outputs: names (bytes) that its model
+    and its outputs may have, versions: those of the model; empty: any."""
+    cdef Bytes[MAX_TENSORS] model_names, output_names, version_names
+    cdef Expected expected
+    expected.models, expected.model_count = model_names, fill(model_names, models)
+    expected.outputs, expected.output_count = output_names, fill(output_names, outputs)
+    expected.versions, expected.version_count = version_names, fill(version_names, versions)
+    fault = response_fault(PyBytes_AS_STRING(response), PyBytes_GET_SIZE(response), &expected)
+    return None if fault == NULL else fault.decode()
+
+
+cdef int fill(Bytes *names, words) except -1:
+    """Points to `words`, which the caller holds; MAX_TENSORS at most."""
+    cdef bytes word
+    cdef int count = 0
+    for word in words:
+        if count == MAX_TENSORS:
+            raise ValueError(f"expected {<int>MAX_TENSORS} names at most")
+        names[count].data, names[count].nbytes = PyBytes_AS_STRING(word), PyBytes_GET_SIZE(word)
+        count += 1
+    return count
