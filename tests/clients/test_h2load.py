@@ -22,8 +22,7 @@ REQUESTS = {"native": 20_000, "grpcio": 1_000}  # grpcio's Python server needs a
 @pytest.fixture(scope="module", params=TRANSPORTS)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFixture]:
     files = models.repository(tmp_path_factory.mktemp("h2load"), {"identity": models.identity()})
-    http_port = 0 if request.param == "native" else -1
-    with ServerFixture(files, transport=request.param, http_port=http_port) as server:
+    with ServerFixture(files, transport=request.param, http_port=0) as server:
         yield server
 
 
