@@ -29,9 +29,9 @@ sys.path.insert(0, str(ROOT))
 
 import record  # noqa: E402
 
-from inferd.pipeline.image import compile_image  # noqa: E402
-from inferd.pipeline.pipeline import Place, TensorType  # noqa: E402
 from inferd.protocol import options  # noqa: E402 - the tree's, whichever Python runs this
+from inferd.steps.image import compile_image  # noqa: E402
+from inferd.steps.pipeline import Place, TensorType  # noqa: E402
 
 HISTORY = ROOT / "benchmarks" / "history" / "image_decode.jsonl"
 SIZES = {"1 MP": (803, 1200), "4 MP": (1633, 2449)}  # as cameras and screens have them, in which blocks of 8 and 16 do not come out even

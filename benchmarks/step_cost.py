@@ -29,13 +29,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from inferd.pipeline.audio import compile_audio
-from inferd.pipeline.image import compile_image
-from inferd.pipeline.outputs import compile_output
-from inferd.pipeline.pipeline import InputPipeline, Place, TensorType
-from inferd.pipeline.table import compile_table
-from inferd.pipeline.text import compile_text
 from inferd.protocol import options
+from inferd.steps.audio import compile_audio
+from inferd.steps.image import compile_image
+from inferd.steps.outputs import compile_output
+from inferd.steps.pipeline import InputPipeline, Place, TensorType
+from inferd.steps.table import compile_table
+from inferd.steps.text import compile_text
 
 HISTORY = Path(__file__).resolve().parent / "history" / "step_cost.jsonl"
 LEAST_S = 0.05  # that one round of one step takes

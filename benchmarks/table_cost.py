@@ -167,7 +167,7 @@ def main() -> int:
 
 
 def measure(report: record.Report, folder: Path) -> None:
-    from inferd.features import export
+    from inferd.scikit_learn import export
 
     frame, late = train_parcels.parcels(train_parcels.ROWS, seed=0)
     pipeline = train_parcels.fitted(frame[:4000], late[:4000])

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from inferd.features import export
+from inferd.scikit_learn import export
 
 EXAMPLES = Path(__file__).resolve().parent
 ROWS, SHOWN_ROWS = 5000, 200

@@ -35,8 +35,8 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.neural_network import MLPClassifier
 
 from inferd.engine.model_config import read_model_config
-from inferd.pipeline.audio import compile_audio
-from inferd.pipeline.pipeline import Array, InputPipeline, Place, TensorType
+from inferd.steps.audio import compile_audio
+from inferd.steps.pipeline import Array, InputPipeline, Place, TensorType
 
 EXAMPLES = Path(__file__).resolve().parent
 MODEL = EXAMPLES / "raw" / "spoken_digits"

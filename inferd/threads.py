@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferd.cgroup import pids
 from inferd.errors import StartError
+from inferd.system.cgroup import pids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from inferd.pipeline.picture_file import _all_segments, jpeg_segments
+from inferd.steps.picture_file import _all_segments, jpeg_segments
 
 FRAME, SCAN, END = 0xC0, 0xDA, b"\xff\xd9"
 

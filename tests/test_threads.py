@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inferd import cgroup
 from inferd.errors import StartError
+from inferd.system import cgroup
 from inferd.threads import NoThread, limit_told, start_thread, why_no_thread
 
 

@@ -15,7 +15,6 @@ from urllib.parse import unquote
 
 import msgspec
 
-from inferd import descriptors
 from inferd.bench import client_bound
 from inferd.bench.client_bound import Effort
 from inferd.bench.hdr import encode
@@ -24,6 +23,7 @@ from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measure
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, sockets_each
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.errors import ConfigError, StartError
+from inferd.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

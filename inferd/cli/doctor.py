@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from inferd import __version__, descriptors
+from inferd import __version__
 from inferd.cli.exit_codes import ExitCode
 from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell, without_secrets
 from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
-from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, settled, spelled
+from inferd.system import descriptors
+from inferd.system.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. Parses flags; inferd.features does it."""
+"""`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. inferd.scikit_learn does it.
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inferd.cli.number import Fraction, Whole
 from inferd.cli.say import say
 
 if TYPE_CHECKING:
-    from inferd.features import Exported
+    from inferd.scikit_learn import Exported
 
 __all__ = ["features"]
 
@@ -81,7 +81,7 @@ def export(
     inferd features export churn.joblib models/churn --sample holdout.csv
     inferd features export churn.joblib models/churn_features --features-only
     """
-    from inferd.features import export as make
+    from inferd.scikit_learn import export as make
 
     if not tolerance >= 0:
         raise click.UsageError(f"--tolerance {tolerance}: expected 0 or more")

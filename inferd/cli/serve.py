@@ -19,8 +19,8 @@ from inferd.cli.named_files import SECRET_FILES
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
-from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, spelled
+from inferd.system.memory_limit import memory_limit_bytes
 from inferd.watched_files import require_secret
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """A CSV file with a header as a model's records: JSON, lines of CSV or Arrow, or a tensor a column.
 
-A cell is read by its column's declared type and the server's own rules for CSV (pipeline/columns.py). A file so means the same to every
+A cell is read by its column's declared type and the server's own rules for CSV (steps/columns.py). A file so means the same to every
 model. A cell of an undeclared column stays text. A cell that cannot be read is rejected by line and column, never guessed.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.client_inputs.files import read_whole
 from inferd.errors import ConfigError
-from inferd.pipeline.columns import Column, Rejected, column_of, meant_by, twin_of
-from inferd.pipeline.csv_lines import read_csv, write_csv
+from inferd.steps.columns import Column, Rejected, column_of, meant_by, twin_of
+from inferd.steps.csv_lines import read_csv, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -131,7 +131,7 @@ def _arrow(table: Table, number: int, values: dict[str, Any]) -> bytes:
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             raise table.reject(number, name, "expected a whole number of 64 bits, got a longer one")
     try:
-        from inferd.pipeline.records import arrow_record
+        from inferd.steps.records import arrow_record
 
         return arrow_record(values)
     except ImportError:

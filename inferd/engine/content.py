@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from inferd.engine.onnx_file import external_files
 from inferd.engine.roots import HIDDEN
 from inferd.engine.weights import weights_in
-from inferd.memory_limit import memory_limit_bytes
+from inferd.system.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

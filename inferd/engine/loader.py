@@ -53,9 +53,9 @@ from inferd.engine.signature import check_signature
 from inferd.engine.spared_core import SparedCore
 from inferd.errors import ConfigError, RequestError, StartError
 from inferd.log import event
-from inferd.memory_limit import memory_limit_bytes
-from inferd.pipeline.plan import Plan as StepsPlan
-from inferd.pipeline.plan import compile_steps
+from inferd.steps.plan import Plan as StepsPlan
+from inferd.steps.plan import compile_steps
+from inferd.system.memory_limit import memory_limit_bytes
 from inferd.threads import limit_told
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ if TYPE_CHECKING:
     from inferd.engine.backend import TensorInfo
     from inferd.engine.batching import Batching
     from inferd.engine.content import Content, Digests, Stamps
-    from inferd.pipeline.plan import Pipelines
     from inferd.protocol.inference import ModelConfig
+    from inferd.steps.plan import Pipelines
 
 __all__ = ["Loader", "Selected"]
 

@@ -65,8 +65,8 @@ if TYPE_CHECKING:
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
-    from inferd.pipeline.plan import Plan
     from inferd.protocol.inference import ModelConfig
+    from inferd.steps.plan import Plan
 
 __all__ = ["QUEUE_LIMITS", "Model", "State", "batching_of"]
 

@@ -8,7 +8,7 @@ graph, and what it says must agree with it. The path of a configuration:
     session_options      what ONNX Runtime is told                                     (session_config.py)
     complete             names, datatypes, shapes: from the graph; batching: from that and trial runs (batching.py, probe.py)
     signature_of         the contract that requests are checked against, as far as the graph knows it
-    show_to_clients      what stands there instead where steps come before or after the graph (inferd.pipeline)
+    show_to_clients      what stands there instead where steps come before or after the graph (inferd.steps)
 
 Errors are ConfigError; they name the model, the file and the field. Never in here: onnxruntime, loading, folders of versions.
 """

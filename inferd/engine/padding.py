@@ -29,7 +29,7 @@ from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import Signature
 from inferd.engine.warmup import Inputs, TrialCall
 from inferd.errors import ConfigError, RequestError
-from inferd.pipeline.pipeline import PadAxis
+from inferd.steps.pipeline import PadAxis
 from inferd.tensors import DTYPES, Array, as_numbers, distances, is_fraction, numbers_as
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from inferd.engine import model_config
 from inferd.engine.roots import HIDDEN, Layout, Root, as_roots, stray
 from inferd.errors import ConfigError, InferdError, StartError
-from inferd.pipeline.labels import read_labels
-from inferd.pipeline.model_file import model_file
+from inferd.steps.labels import read_labels
+from inferd.steps.model_file import model_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

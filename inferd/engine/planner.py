@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferd.cgroup import limits
+from inferd.system.cgroup import limits
 
 __all__ = ["Host", "Plan", "plan", "preprocess_threads"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from inferd._core.batching.batch import Batch
     from inferd._core.batching.batcher import Batcher
-    from inferd.pipeline.plan import Plan
+    from inferd.steps.plan import Plan
 
 __all__ = ["Preparer", "PreprocessThreads"]
 

@@ -27,7 +27,7 @@ from inferd.engine.places import Failure, Place, all_versions, find_places
 from inferd.engine.routing import Routing
 from inferd.errors import InferdError
 from inferd.log import event
-from inferd.pipeline.picture_memory import memory as picture_memory
+from inferd.steps.picture_memory import memory as picture_memory
 from inferd.threads import start_thread
 
 if TYPE_CHECKING:

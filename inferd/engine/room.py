@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from inferd.engine.content import files_of
 from inferd.errors import StartError
-from inferd.memory_limit import memory_limit_bytes, resident_bytes
+from inferd.system.memory_limit import memory_limit_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ import numpy as np
 
 from inferd.engine.onnx_file import external_files, without_weights
 from inferd.errors import StartError
-from inferd.memory_limit import memory_limit_bytes, resident_bytes
+from inferd.system.memory_limit import memory_limit_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

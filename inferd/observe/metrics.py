@@ -25,11 +25,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as PrometheusSample
 
-from inferd.cpu_time import ticks
 from inferd.observe.pages import Family, Sample
 from inferd.observe.scrape import ScrapeServer, SharedPages
 from inferd.observe.text_format import REST_S, in_slices, lines_of
 from inferd.part.table import Column, Table, gauge
+from inferd.system.cpu_time import ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -2,7 +2,7 @@
 
 A segment's schema has metadata. `inferd.record` is the version of the format, and `inferd.version` the server's. `inferd.changed` says as
 JSON which tensors were left out or hashed. A change that an earlier reader would misread raises FORMAT. Only record/ and
-pipeline/records.py import `pyarrow`. Never in here: files, servers.
+steps/records.py import `pyarrow`. Never in here: files, servers.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ from inferd import log as logs
 from inferd._core.batching.tap import Tap
 from inferd._core.codec.columns import Columns
 from inferd._core.codec.record_tap import RecordTap
-from inferd.cpu_time import SpareCores
-from inferd.pace import Pace
 from inferd.part import counter, gauge
 from inferd.record.changes import changes_of, read_key
 from inferd.record.decoded import outputs_of
 from inferd.record.memory import BATCH_BYTES, BATCH_ROWS, room_bytes
 from inferd.record.samples import parse_samples
 from inferd.record.writer import Writer
+from inferd.system.cpu_time import SpareCores
+from inferd.system.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

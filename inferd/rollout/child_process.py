@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferd.interpreter import interpreter
-from inferd.memory_limit import memory_limit_bytes
+from inferd.system.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd._core.codec.infer import InferRequest
-from inferd.cpu_time import SpareCores, waited_s
 from inferd.errors import FailedPrecondition
-from inferd.pace import Pace
 from inferd.record.decoded import outputs_of
 from inferd.rollout import child_process
 from inferd.rollout.messages import Failed, Mirrored, Progress, Ready
 from inferd.rollout.pipe import Closed, Pipe
+from inferd.system.cpu_time import SpareCores, waited_s
+from inferd.system.pace import Pace
 
 if TYPE_CHECKING:
     import subprocess

@@ -12,7 +12,7 @@ import msgspec
 
 from inferd.config import OF_PARTS
 from inferd.config.share import GiB, KiB, MiB, Share, spelled
-from inferd.memory_limit import memory_limit_bytes
+from inferd.system.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:
     from inferd.config import Settings

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, cast
 from inferd._core.http.handler import HttpService
 from inferd._core.http2.http2_state import Http2State
 from inferd._core.net.poller import Poller
-from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import RequestError
 from inferd.serving.access import Access, Rejections
@@ -36,6 +35,7 @@ from inferd.serving.message_threads import MessageThreads
 from inferd.serving.ports import Port
 from inferd.serving.tls import plain
 from inferd.serving.unserved import unserved
+from inferd.system.descriptors import fitting, make_room, warn_of_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

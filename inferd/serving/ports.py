@@ -8,7 +8,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from inferd.descriptors import Spare
+from inferd.system.descriptors import Spare
 
 if TYPE_CHECKING:
     import socket

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
 
-from inferd import descriptors
 from inferd import log as logs
 from inferd.config import RELOADED
 from inferd.engine.planner import Host
@@ -30,6 +29,7 @@ from inferd.errors import ConfigError, StartError
 from inferd.serving import workers
 from inferd.serving.sockets import remove_socket_files
 from inferd.serving.systemd import Inherited, Notifier, inherited_sockets
+from inferd.system import descriptors
 from inferd.threads import limit_told
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from inferd import log as logs
 from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
 from inferd.config import Settings, without_secrets
-from inferd.cpu_time import process_age_s
 from inferd.engine.planner import Host
 from inferd.engine.repository import Change, Event, Repository
 from inferd.errors import ConfigError
@@ -28,6 +27,7 @@ from inferd.serving.models import Models
 from inferd.serving.parts.registry import Parts
 from inferd.serving.service import InferenceService
 from inferd.serving.summary import ModelSummary, summaries
+from inferd.system.cpu_time import process_age_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,7 +27,6 @@ import msgspec
 
 from inferd import log as logs
 from inferd.config import RELOADED, Settings, most_workers
-from inferd.descriptors import warn_of_few
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
 from inferd.observe.pages import Sums
@@ -38,6 +37,7 @@ from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, rea
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty, ready_addresses
 from inferd.serving.summary import ModelSummary
 from inferd.serving.systemd import addresses
+from inferd.system.descriptors import warn_of_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

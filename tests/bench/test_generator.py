@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tests.test_descriptors import Limits
 
-from inferd import descriptors
 from inferd._core.grpc.call import parse_timeout
 from inferd._core.load.generator import Generator
 from inferd.bench import generator, report, schedule, worker
@@ -32,12 +32,12 @@ from inferd.bench.worker import CODES, Ending, Expected, Piece, Plan, Worker, gr
 from inferd.client_inputs.reach import Reach
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
+from inferd.system import descriptors
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS
 from tests.reports import is_clean, sample
 from tests.server_fixtures import ServerFixture
-from tests.test_descriptors import Limits
 from tests.wire import infer_request
 
 S = 1_000_000_000

@@ -25,8 +25,8 @@ from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.engine.executor import Instance
 from inferd.engine.padding import Paddings, check_padding, compile_padding, padded
 from inferd.errors import ConfigError
-from inferd.pipeline.pipeline import PadAxis
 from inferd.protocol import options
+from inferd.steps.pipeline import PadAxis
 from tests import models
 from tests.fake_backend import Caller
 

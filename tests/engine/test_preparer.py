@@ -20,9 +20,9 @@ from inferd.engine import preparer
 from inferd.engine.model import Model
 from inferd.engine.preparer import PreprocessThreads
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
-from inferd.pipeline.pipeline import Array, Check, Content, PadAxis, RowPipeline, TensorType, Value, wrong_row
-from inferd.pipeline.plan import Pipelines, Plan
 from inferd.protocol import inference
+from inferd.steps.pipeline import Array, Check, Content, PadAxis, RowPipeline, TensorType, Value, wrong_row
+from inferd.steps.plan import Pipelines, Plan
 from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, FakeBackend
 
 

@@ -28,8 +28,8 @@ from inferd.engine.places import find_places
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
-from inferd.pipeline.picture_memory import memory as picture_memory
 from inferd.serving.summary import summaries
+from inferd.steps.picture_memory import memory as picture_memory
 from tests import models
 from tests.record.records import columns, record, tapped
 

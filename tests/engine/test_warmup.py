@@ -13,8 +13,8 @@ from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
 from inferd.engine import steadiness, warmup
 from inferd.engine.executor import Instance
 from inferd.errors import ConfigError, Internal, InvalidArgument
-from inferd.pipeline.plan import Pipelines, Plan
 from inferd.protocol import inference
+from inferd.steps.plan import Pipelines, Plan
 from tests.engine.test_preparer import Numbers
 from tests.fake_backend import SIGNATURE, FakeBackend
 

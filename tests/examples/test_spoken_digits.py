@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 
 from inferd.engine.model_config import read_model_config
-from inferd.pipeline.audio import compile_audio
-from inferd.pipeline.pipeline import Place, TensorType
+from inferd.steps.audio import compile_audio
+from inferd.steps.pipeline import Place, TensorType
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODEL = EXAMPLES / "raw" / "spoken_digits"

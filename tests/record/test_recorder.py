@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inferd import pace
 from inferd._core.batching.tap import Tap
 from inferd.config import Settings
 from inferd.errors import StartError
@@ -19,6 +18,7 @@ from inferd.record import recorder
 from inferd.record.decoded import decode
 from inferd.record.part import RecordPart
 from inferd.record.reader import Recorded, Segments, read
+from inferd.system import pace
 from tests import models
 from tests.fake_backend import LIMIT_S
 from tests.record.records import answer

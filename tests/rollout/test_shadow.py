@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from inferd import pace
 from inferd.protocol import options
 from inferd.rollout import child_process, mirror, shadow
 from inferd.rollout.mirror import Mirror
 from inferd.rollout.part import RolloutPart
+from inferd.system import pace
 from tests import models
 from tests.server_fixtures import ServerFixture, until
 from tests.wire import Caller, infer_request, outputs_of, status_of

@@ -22,7 +22,6 @@ from h2.settings import SettingCodes
 from inferd import errors
 from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd.config import Address, Settings
-from inferd.descriptors import fitting
 from inferd.part.method import Method
 from inferd.protocol import health
 from inferd.serving import native
@@ -30,6 +29,7 @@ from inferd.serving.budget import CONNECTION_BYTES, settled
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.native import NativeTransport, Wave
 from inferd.serving.systemd import Inherited
+from inferd.system.descriptors import fitting
 from tests import models
 from tests.echo_server_fixtures import ECHO, WATCH, look, serving
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed, reset_streams

@@ -26,11 +26,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from inferd.cli import drain
 from inferd.config import Settings
-from inferd.descriptors import RESERVED
 from inferd.errors import InferdError
 from inferd.protocol import health
 from inferd.serving import process, systemd
 from inferd.serving.systemd import inherited_sockets, notify
+from inferd.system.descriptors import RESERVED
 from tests import models
 from tests.command import GRPC_ALONE, command, environment, full_pipe, run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE

@@ -14,7 +14,7 @@ from PIL import Image
 
 from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import Signature
-from inferd.pipeline.pipeline import Content
+from inferd.steps.pipeline import Content
 
 SIGNATURE = Signature("m", "1", [("file", "BYTES", (-1, 1)), ("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 1))], 64, binary=["file"])
 ROW_US, PIXEL_US, HIDDEN_PIXELS = 10, 0.008, 50_000_000

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from inferd.pipeline.audio_container import Rejected
-from inferd.pipeline.audio_file import LOUDEST, AudioDecoder
+from inferd.steps.audio_container import Rejected
+from inferd.steps.audio_file import LOUDEST, AudioDecoder
 from tests.clips import ogg_checksum, sound, written
 
 MODULES = ()
-LINES = tuple(f"inferd.pipeline.audio_{name}" for name in ("container", "file", "mp3", "ogg", "wav"))
+LINES = tuple(f"inferd.steps.audio_{name}" for name in ("container", "file", "mp3", "ogg", "wav"))
 DICTIONARY = (b"RIFF", b"WAVE", b"fmt ", b"data", b"fLaC", b"OggS", b"OpusHead", b"\1vorbis", b"ID3", b"\xff\xfb", b"Xing", b"TAG")
 MOST_SECONDS = 0.5
 DECODER = AudioDecoder(16_000, MOST_SECONDS)

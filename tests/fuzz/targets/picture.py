@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 from inferd._core.media import jpeg, webp
-from inferd.pipeline.geometry import Unfit
-from inferd.pipeline.picture import Decoder
-from inferd.pipeline.picture_file import read_webp
+from inferd.steps.geometry import Unfit
+from inferd.steps.picture import Decoder
+from inferd.steps.picture_file import read_webp
 from tests.jpegs import one_component_a_scan, with_one_scan
 
 MODULES = ("media.jpeg", "media.orientation", "media.webp")
-LINES = ("inferd.pipeline.picture", "inferd.pipeline.picture_file", "inferd.pipeline.png_text", "inferd.pipeline.exif")
+LINES = ("inferd.steps.picture", "inferd.steps.picture_file", "inferd.steps.png_text", "inferd.steps.exif")
 MARKERS = (b"\xff\xd8", b"\xff\xda", b"\xff\xc0", b"\xff\xc2", b"\xff\xe1", b"Exif\0\0")
 WEBP_CHUNKS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"EXIF", b"ANMF")
 DICTIONARY = (*MARKERS, b"II*\0", b"MM\0*", b"IHDR", b"IDAT", b"IEND", b"RIFF", b"WEBP", *WEBP_CHUNKS)

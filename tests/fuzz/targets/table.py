@@ -11,13 +11,13 @@ import math
 from typing import Any
 
 from inferd.errors import InvalidArgument
-from inferd.pipeline.csv_lines import read_csv, write_csv
-from inferd.pipeline.pipeline import TensorType
-from inferd.pipeline.records import arrow_record
-from tests.pipeline.test_table import compiled, unwatched
+from inferd.steps.csv_lines import read_csv, write_csv
+from inferd.steps.pipeline import TensorType
+from inferd.steps.records import arrow_record
+from tests.steps.test_table import compiled, unwatched
 
 MODULES = ("codec.records",)
-LINES = ("inferd.pipeline.csv_lines", "inferd.pipeline.records", "inferd.pipeline.columns", "inferd.pipeline.table")
+LINES = ("inferd.steps.csv_lines", "inferd.steps.records", "inferd.steps.columns", "inferd.steps.table")
 DICTIONARY = (
     b'"a":',
     b'"b":',

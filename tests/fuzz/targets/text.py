@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 from inferd.errors import InvalidArgument
-from tests.pipeline.test_text import CORPUS, INT64, ODD, Alone, assert_equal, bert, byte_level, compiled, request_of, unwatched
+from tests.steps.test_text import CORPUS, INT64, ODD, Alone, assert_equal, bert, byte_level, compiled, request_of, unwatched
 
 MODULES = ()
-LINES = ("inferd.pipeline.text",)
+LINES = ("inferd.steps.text",)
 DICTIONARY = (b"[SEP]", b"[PAD]", b"[UNK]", b"\0", b"\xe2\x80\x8d", b"\xcc\x81", b"\xf0\x9f\x91\xa9", b"\xe5\x8c\x97", b"##", b" ")
 MAX_TOKENS = 16
 FOLDER = Path(tempfile.mkdtemp(prefix="inferd-fuzz-"))
