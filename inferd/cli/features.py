@@ -1,4 +1,4 @@
-"""`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. inferd.scikit_learn does it.
+"""`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. inferd.scikit_learn does it."""
 
 from __future__ import annotations
 
