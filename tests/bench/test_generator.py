@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tests.test_descriptors import Limits
 
 from inferd._core.grpc.call import parse_timeout
 from inferd._core.load.generator import Generator
@@ -38,6 +37,7 @@ from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS
 from tests.reports import is_clean, sample
 from tests.server_fixtures import ServerFixture
+from tests.system.test_descriptors import Limits
 from tests.wire import infer_request
 
 S = 1_000_000_000
