@@ -1,7 +1,7 @@
 """The settings of the server: one table, four sources of values, exact units, and errors that say what to write instead.
 
     settings    `Settings`, the table: flags, INFERD_* variables, inferd.toml and docs/configuration.md derive from it
-    server_settings     its rows that are no part's
+    server_settings, model_settings   its rows that are no part's
     part_settings       how a part declares its own
     share       one line of the memory budget
     field       one row of the table: its kind and limits, a value from text and back
