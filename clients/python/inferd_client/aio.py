@@ -160,7 +160,7 @@ class AsyncClient:
                     if model
                     else self.server_ready(timeout=left, metadata=metadata)
                 )
-                seen = "it answers, and says no"
+                seen = "it responds, and is not ready"
             except InferenceError as error:
                 if error.code not in calls.NOT_YET:
                     raise

@@ -149,7 +149,7 @@ def read(rpc: Rpc[Response], message: bytes) -> Response:
     try:
         return rpc.response.FromString(message)
     except DecodeError as error:
-        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}") from error
+        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's response cannot be read: {error}") from error
 
 
 def is_repeatable(parameters: Mapping[str, object] | None) -> bool:

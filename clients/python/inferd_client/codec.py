@@ -68,7 +68,7 @@ class InferResult(Mapping[str, Array]):
         try:
             return self.outputs[name]
         except KeyError:
-            raise KeyError(f"no output {name!r}; the answer holds {', '.join(self.outputs) or 'none'}") from None
+            raise KeyError(f"no output {name!r}; the response holds {', '.join(self.outputs) or 'none'}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.outputs)
@@ -221,7 +221,7 @@ def decode_infer_response(message: bytes) -> InferResult:
         response = messages.ModelInferResponse.FromString(head)
         outputs = _outputs(response, [*raw_contents, *response.raw_output_contents])
     except (DecodeError, ValueError) as error:
-        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}") from error
+        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's response cannot be read: {error}") from error
     return InferResult(
         outputs=outputs,
         model_name=response.model_name,
@@ -319,7 +319,7 @@ def _contents_of(contents: messages.InferTensorContents, datatype: str) -> Seque
         case "BYTES":
             return contents.bytes_contents
         case _:
-            raise ValueError(f"{datatype} can only travel as raw contents, and the answer has none")
+            raise ValueError(f"{datatype} can only travel as raw contents, and the response has none")
 
 
 def parameter_value(message: messages.InferParameter) -> Parameter:

@@ -171,7 +171,7 @@ def unreachable(url: Url, error: Exception) -> InferenceError:
 
 
 def unreadable(error: object) -> InferenceError:
-    return InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}")
+    return InferenceError(grpc.StatusCode.INTERNAL, f"the server's response cannot be read: {error}")
 
 
 def with_headers(request: HttpRequest, metadata: calls.Pairs, timeout: float | None, compression: str | None) -> HttpRequest:
