@@ -1,6 +1,6 @@
 """Load, stress and benchmark tests of any Open Inference Protocol server: `inferd bench` and `inferd tune`.
 
-What a measurement is made of, in the order of its making:
+The parts of a measurement, in the order in which they are used:
 
     inputs      what is asked: bodies of requests; sizes and recording beside it
     schedule    when: arrival times of an open loop; trace: recorded ones

@@ -1,6 +1,6 @@
 """How a model pads requests of unequal length: where its configuration says so, how long requests are, and which buckets are worth a trial.
 
-What buckets do is in engine/padding.py. Never in here: servers, which set is better (climb.py).
+engine/padding.py explains buckets. Never in here: servers, which set is better (climb.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FED = ("input_ids", "attention_mask", "token_type_ids")  # by tokenize: its fiel
 
 
 class Lengths(NamedTuple):
-    """Of requests along the axis that is padded. longest: that may come."""
+    """Lengths of requests along the axis that is padded. longest: the longest that may come."""
 
     shortest: int
     longest: int
@@ -59,7 +59,7 @@ def _texts(config: Any) -> list[Any]:
 
 
 def lengths_of(config: Any, requests: Sequence[Mapping[str, Array]]) -> Lengths | None:
-    """Of these requests; `config`: the server's. None where they do not differ in what is padded, as far as can be seen from outside."""
+    """The lengths of these requests; `config`: the server's. None where they do not differ in a padded axis, as far as a client can see."""
     found = list(_differing(config, requests))
     return Lengths(min(each.shortest for each in found), max(each.longest for each in found)) if found else None
 

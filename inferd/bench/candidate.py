@@ -1,8 +1,8 @@
 """A model served with settings that are tried, and the file that makes the best of them stay.
 
-What a server is given for a trial is, word for word, what will be written: config.toml or config.pbtxt of a model's folder, or, for a
-single .onnx file, which has no configuration of its own, a file of settings for `inferd serve --config`.
-Never in here: which settings to try (tune.py), terminals.
+A server of a trial gets exactly the file that would be written: config.toml or config.pbtxt in a model's folder. A single .onnx file has no
+configuration of its own, and gets a file of settings for `inferd serve --config`. Never in here: which settings to try (tune.py),
+terminals.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def is_version(path: Path) -> bool:
 
 
 def configuration(subject: Subject, settings: Settings, output: Path) -> str:
-    """The text of a file that has the model served with these settings. What its configuration says of other things is kept.
+    """The text of a file that has the model served with these settings. All else in its configuration is kept.
 
     output: where it will stand; the path in a file of settings is relative to that.
     """
@@ -248,13 +248,13 @@ def _started(subject: Subject, settings: Settings | None, folder: Path, log: Tex
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
-        start_new_session=True,  # Ctrl-C on the terminal is not the server's to answer
+        start_new_session=True,  # Ctrl-C on the terminal is not for the server
     )
 
 
 def _arguments(subject: Subject, settings: Settings | None, folder: Path) -> list[str]:
-    """What to serve. A model's folder is rebuilt from links, so that a configuration can be tried without touching the real one. Files
-    beside the versions are copied: labels and tokenizers, which may not be links out of the folder that is served."""
+    """The server's arguments for a trial. A model's folder is rebuilt from links, so that the real configuration is not touched. Files
+    beside the versions are copied: labels and tokenizers may not be links out of the served folder."""
     if settings is None:
         return [str(subject.path)]
     if subject.single:
@@ -317,7 +317,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def in_force(config: Any) -> Settings:
-    """What a server says that it runs a model with: its response to ModelConfig."""
+    """The settings that a server runs a model with, by its response to ModelConfig."""
     group = config.instance_group[0]
     gpu = group.kind == group.KIND_GPU
     accelerators = {each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator}

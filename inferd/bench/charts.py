@@ -1,7 +1,7 @@
 """A chart as markup that fits any width: lines in an SVG that stretches, texts and points in HTML beside it, which do not.
 
-Values show on hover and by keyboard without a script: each place along a chart is a radio button, so arrow keys go from one to the next.
-Colours are the page's CSS variables. Never in here: which charts a report has (plots), the page around them (html).
+Values show on hover and by keyboard without a script: each place along a chart is a radio button, and arrow keys move along. Colours are
+the page's CSS variables. Never in here: which charts a report has (plots), the page around them (html).
 """
 
 from __future__ import annotations

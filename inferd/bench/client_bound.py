@@ -1,7 +1,7 @@
-"""Whether the figures of a measurement are the generator's rather than the server's, and why. It says so instead of being believed.
+"""Whether the figures of a measurement are the generator's rather than the server's, and why.
 
-Its thread had no pause, or no core; it sent later than the schedule said, or never. What was late for want of a connection, or because
-too much was under way already, is the server's. Never in here: measuring.
+They are the generator's if its thread had no pause or no core, or if it sent later than the schedule said, or never. A request that was
+late for want of a connection, or because too many were in flight, is the server's. Never in here: measuring.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ STARVED = 0.7  # of that time, if it ran for less, it was kept from running
 DELAYED = 0.5  # one that waited for a core for more than this share of the time in which it had work has too little of the machine,
 DELAY = 0.2  # if each wait was more than this share of the median latency: less hardly shows in it.
 DELAY_REQUEST = 0.25  # Or if its waits are that share of the median latency, by the requests
-LATE = 0.1  # one whose median lateness is more than this share of the median latency sends too late,
-LATE_P99 = 0.5  # as does one whose lateness at p99 is more than this share of the latency there
-BEHIND = 10  # one in whose process so many requests are due when half of them leave cannot send so fast
-HELD_UP = 0.1  # one that stood still for more than this share of the time, or whose processes began so far apart, has measured another time
-HELD_BACK = 0.5  # of the requests: if more wait for a stream or a connection, the server does not see the rate
+LATE = 0.1  # sent too late: the median lateness is more than this share of the median latency
+LATE_P99 = 0.5  # sent too late: the lateness at p99 is more than this share of the latency there
+BEHIND = 10  # cannot send so fast: half of the requests leave when so many are due in a process
+HELD_UP = 0.1  # measured another time: it stood still for more than this share of the time, or its processes began so far apart
+HELD_BACK = 0.5  # the server does not see the rate: more than this share of requests waits for a stream or a connection
 
 
 class Effort(NamedTuple):
-    """What the generator itself did, all of its processes together."""
+    """The generator's own effort, all of its processes together."""
 
     busiest: float = 0.0  # the largest share of an interval in which one had something to do,
     ran: float = 0.0  # and the share of it in which that one really ran
@@ -64,7 +64,7 @@ def _reasons(measured: Measurement, effort: Effort) -> Iterator[str]:
         yield f"{late}: give it --spin, or more --processes"
     if effort.unsent:
         yield f"{effort.unsent} requests whose time had come were never sent: give it more --processes"
-    if 0 < measured.requests_per_second < due_rate(measured):  # of a server that answers nothing no sender is the limit
+    if 0 < measured.requests_per_second < due_rate(measured):  # a server without any response was not limited by the generator
         yield from _overloaded(measured)
 
 
@@ -81,8 +81,10 @@ def _without_core(measured: Measurement, effort: Effort) -> Iterator[str]:
 
 
 def _overloaded(measured: Measurement) -> Iterator[str]:
-    """Not all was answered in time: whether the server is known to be why. Where nearly every request misses its deadline all latencies
-    are about that, and lateness is little beside them, even if the generator is past what it can do, too."""
+    """Reasons why the generator may be the limit where responses fell behind the rate.
+
+    Where nearly every request misses its deadline, all latencies are about the deadline. Lateness is small beside that, even if the
+    generator is overloaded, too."""
     load, held_back = measured.load, measured.held_back
     if load.deadline_ms and held_back > HELD_BACK * measured.requests:
         yield (

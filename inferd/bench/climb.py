@@ -20,8 +20,9 @@ GAIN = 1.02  # a step that brings less than this is none
 
 
 class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is tuned. rows: of a batch at most; 0 for a model that does not batch. buckets: sizes that unequal lengths are padded to; empty
-    where like lengths share a batch, None for a model that pads nothing."""
+    """The settings that are tuned. rows: most rows of a batch; 0 for a model that does not batch.
+
+    buckets: sizes that unequal lengths are padded to; empty where like lengths share a batch, None for a model that pads nothing."""
 
     provider: str
     instances: int
@@ -68,9 +69,9 @@ def _nearest(values: Sequence[int], wanted: int) -> int:
 def climb(space: Space, default: Settings, score: float) -> Generator[Settings, float, None]:
     """Asks for settings and is sent their scores, the more the better; 0 is unusable. `score` is the default's, if it is known.
 
-    Each provider has its own climb: first the ways to share the cores between instances and their threads, then rows of a batch, every
-    set of buckets, then instances and threads each for itself, up or down as long as it helps; again, until nothing helps. Nothing is
-    asked twice. The very same score means the same in effect: that is stepped over.
+    Each provider has its own climb. First come the ways to share the cores between instances and their threads, rows of a batch, and every
+    set of buckets. Then instances and threads go up or down, each for itself, as long as it helps. All of this repeats until nothing helps.
+    Nothing is asked twice. Settings with exactly the same score have the same effect, and are stepped over.
     """
     scores = {default: score}
 

@@ -1,13 +1,16 @@
 """Two runs of the same load held against each other: what changed, by how much, and whether that is more than noise.
 
-A change is called worse or better only if it is beyond the threshold and its confidence interval leaves out zero; `same` if all of
-the interval lies within the threshold; else `unclear`, for which measuring longer is the cure. Intervals come from resampling: of
-rounds where each side has four or more, in pairs if the sides took turns; else of the seconds of each measurement. Those know nothing
-of what differs from run to run, so without rounds a change is called worse or better only if all of its interval lies beyond a generous
-margin, wider where the client was the limit, and that of a far tail never. And whatever the interval says, with rounds and without, if
-the figure is a multiple that no two runs of one server should reach (`Figure.multiple`): one stall has no interval. What was not
-answered at all has no figure: that is worse by itself (`failures`). All intervals of one comparison hold together at its confidence
-(Bonferroni). Never in here: measuring, files, terminals.
+- `worse` and `better` need a change beyond the threshold, and a confidence interval that leaves out zero.
+- `same`: all of the interval lies within the threshold.
+- `unclear`: all else; a longer measurement helps.
+
+Intervals come from resampling rounds where each side has four or more, in pairs if the sides took turns. Else they come from resampling the
+seconds of each measurement, which do not show how much two runs differ. So without rounds all of the interval must lie beyond a generous
+margin, which is wider where the client was the limit. A far tail is never judged so.
+
+A change is also worse or better if it is a multiple that two runs of one server should not reach (`Figure.multiple`). One stall has no
+interval. Requests without a response have no figure, and are worse by themselves (`failures`). All intervals of one comparison hold
+together at its confidence (Bonferroni). Never in here: measuring, files, terminals.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ __all__ = ["Change", "Comparison", "compare", "compare_measurements"]
 SIDES = ("before", "after")
 THRESHOLD = 0.05
 MARGIN = 0.5  # what two runs of one unchanged server may well differ by: half as much again, or a third less
-SHARE = 0.01  # of the requests: whether more than that fail, or are answered wrongly, too few of them do not tell
+SHARE = 0.01  # shares of faults are the same if the interval of their difference lies within this
 CLIENTS = 4.0  # margins and multiples, where the client was the limit of a side: its times are partly its own
 
 
@@ -55,7 +58,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct):
-    """What `before` and `after` are, and every change."""
+    """The names of both sides, and every change."""
 
     before: str
     after: str
@@ -182,12 +185,12 @@ def changes(pair: Pair, before: Side, after: Side, figures: Sequence[Figure], ma
 
 
 def fewer(after: float, before: float) -> str:
-    """Of what should not be at all."""
+    """The verdict on a count that should be 0."""
     return "worse" if after > before else "better" if after < before else ""
 
 
 def margin_of(figure: Figure, old: float, new: float, before: Side, after: Side, made: Comparison) -> float:
-    """Of single runs."""
+    """The margin of single runs; infinite for a figure that single runs do not show."""
     if not says_something(figure, old, new, before, after):
         return math.inf
     return made.margin * figure.margins * clients(figure, before, after)
@@ -213,7 +216,7 @@ def is_multiple(figure: Figure, old: float, new: float, before: Side, after: Sid
 
 
 def outliers(found: Sequence[Change], before: Side, after: Side, names: tuple[str, str]) -> Iterator[str]:
-    """Of several rounds, the one to which a figure owes its being so many times the other side's; and those that nothing answered."""
+    """Sentences about the one of several rounds that makes a figure a multiple of the other side's, and about rounds without a response."""
     for figure, change in ((figure, change) for change in found for figure in FIGURES if figure.name == change.figure):
         is_new = (change.after > change.before) == figure.more_is_worse
         side, name = (after, names[1]) if is_new else (before, names[0])
@@ -230,10 +233,11 @@ def outliers(found: Sequence[Change], before: Side, after: Side, names: tuple[st
 
 
 def failures(load: str, before: Side, after: Side, level: float) -> Iterator[Change]:
-    """What has no figure: requests that failed or were never answered, silences, ends before the time, wrong responses. But for the errors,
-    which every pair has, only what there is of them."""
+    """Faults, which have no figure: requests that failed or got no response, silences, early ends, wrong responses.
+
+    Errors are always listed, the others only if there are any."""
     yield errors_change(load, before, after, level)
-    if before.unanswered or after.unanswered:  # how many there are is among the errors; of a server that answers there are none
+    if before.unanswered or after.unanswered:  # the errors have their number; a server that works has none
         verdict = fewer(bool(after.unanswered), bool(before.unanswered))
         yield count_change(load, "unanswered", before.unanswered, after.unanswered, verdict)
     if max(before.silence_s, after.silence_s) >= STALL_S:
@@ -247,7 +251,7 @@ def failures(load: str, before: Side, after: Side, level: float) -> Iterator[Cha
 
 
 def count_change(load: str, what: str, before: int, after: int, verdict: str | None = None) -> Change:
-    """Of what should not be at all: one more is worse, unless there is another verdict."""
+    """The change of a count that should be 0: one more is worse, unless there is another verdict."""
     found = fewer(after, before) or "same" if verdict is None else verdict
     return Change(load, what, "", before, after, None, None, None, found)
 
@@ -269,7 +273,7 @@ def found_nothing(search: Report) -> bool:
 
 
 def found_change(before: Report, after: Report) -> Change:
-    """Of two searches, of which one at least found no rate that keeps the target."""
+    """The change between two searches, of which at least one found no rate that keeps the target."""
     old, new = (0.0 if found_nothing(report) else report.requests_per_second for report in (before, after))
     verdict = fewer(found_nothing(after), found_nothing(before)) or "same"
     return Change("the rate found", RATE.name, RATE.unit, old, new, new / old - 1 if old else None, None, None, verdict)
@@ -285,12 +289,12 @@ def judged(change: float, low: float, high: float, threshold: float, margin: flo
 
 
 def errors_change(load: str, before: Side, after: Side, confidence: float) -> Change:
-    """Of the requests."""
+    """The change of the share of failed requests."""
     return share_change(load, "errors", (before.failed, before.requests), (after.failed, after.requests), confidence)
 
 
 def wrong_change(load: str, before: Side, after: Side, confidence: float) -> Change:
-    """Of the responses that were checked. Wrong ones where none was before are worse, however few: a server that is right has none."""
+    """The change of the share of wrong responses among those that were checked. Any wrong one is worse if there was none before."""
     change = share_change(load, "wrong responses", (before.wrong, before.checked), (after.wrong, after.checked), confidence)
     return msgspec.structs.replace(change, verdict="worse") if after.wrong and not before.wrong else change
 
@@ -350,7 +354,7 @@ def draws(settings: Mapping[str, Any]) -> bool:
 
 
 def doubts(paired: Sequence[Pair], made: Comparison, names: tuple[str, str]) -> Iterator[str]:
-    """What a reader must know before believing the table."""
+    """Reasons to doubt the table."""
     for side, attribute in zip(names, SIDES, strict=True):
         measurements = [measured for pair in paired if len(pair.figures) != 1 for measured in getattr(pair, attribute)]
         if bound := [measured for measured in measurements if measured.client_bound]:

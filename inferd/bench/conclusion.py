@@ -1,4 +1,4 @@
-"""What a run comes to: one word, one sentence, and how far both can be trusted. Worked out of a report alone, so an old one has it, too.
+"""The conclusion of a run: one word, one sentence, and how far both can be trusted. It needs only a report, so old reports have it, too.
 
 Never in here: colours, markup, exit codes, measuring.
 """
@@ -105,7 +105,7 @@ def conclude(report: Report) -> Conclusion:
 
 
 def beside(report: Report) -> list[str]:
-    """What the mode found beside the verdict."""
+    """The mode's findings beside the verdict."""
     words, found = list(map(str, report.summary.get("words", []))), conclude(report)
     said = STATED.get(report.kind, ())
     if report.kind == "search" and found.word is Word.KEPT:
@@ -405,7 +405,7 @@ def _client_bound(main: Measurement) -> Conclusion:
 
 
 def _trust(report: Report, main: Measurement) -> tuple[Confidence, str]:
-    """Of figures of one load: rounds tell how much runs differ, one run does not."""
+    """How far figures of one load can be trusted: rounds tell how much runs differ, one run does not."""
     if main.requests < FEW_FOR_P99:
         return Confidence.LOW, f"{_amount(main)}: p99 of fewer than {FEW_FOR_P99:,} says little"
     rates = [one.requests_per_second for one in report.measurements if one.load == main.load and one.version == main.version]

@@ -62,7 +62,7 @@ def _parsed(part: str) -> Condition:
 
 
 def broken(condition: Condition, measured: Measurement) -> str:
-    """What the figure is, where the condition holds; empty: the run passes it. Without any response there is no latency that could pass."""
+    """The figure that breaks the run by this condition, in words; empty: the run passes. Without a response no latency passes."""
     value = value_of(condition.figure, measured)
     if value is None:
         return f"{condition.name} is not known, for no request was answered"

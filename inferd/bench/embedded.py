@@ -1,7 +1,7 @@
-"""The same loads on ONNX Runtime in this process, through inferd.Engine: what a server's measurement adds to these is transport,
-where the model is the limit and not Python, which a measurement says.
+"""The same loads on ONNX Runtime in this process, through inferd.Engine.
 
-A closed loop is a thread for each request in flight; an open loop is one thread that submits at the intended starts and waits for
+Compared with a server's measurement, these show the cost of transport, unless Python is the limit, which a measurement says.
+A closed loop is a thread for each request in flight. An open loop is one thread that submits at the intended starts and waits for
 nothing. Model and bench share one process, so all processor time counts as the server's. Never in here: sockets, and which loads.
 """
 
@@ -164,7 +164,7 @@ class Sender:
         self.waiting: set[LocalCall] = set()  # open loop
 
     def ask_again(self) -> None:
-        """A stream of a closed loop: the next request once the last is answered."""
+        """A stream of a closed loop: the next request starts when the last one has its response."""
         while (number := self.tally.take(sent_ns := time.monotonic_ns())) is not None:
             outputs, error = None, None
             try:
@@ -219,7 +219,7 @@ class Sender:
         self.tally.record(number, intended_ns, sent_ns, now_ns, outputs, error)
 
     def give_up(self) -> None:
-        """What waits still is not run any more."""
+        """Cancels the requests that still wait."""
         for call in list(self.waiting):
             call.cancel()
 
@@ -227,9 +227,9 @@ class Sender:
 class Tally:
     """Numbers the requests and counts the responses; any thread may call it. Times are monotonic.
 
-    Counted is what is meant to start in the measured time, whenever it ends; the rate is of responses within that time. In a closed loop
-    what is left of the warm-up when that begins is counted, too, from its sending, for nothing else is asked there while it waits; not
-    where a number of requests is asked for, which are those sent from then on.
+    Requests are counted that are meant to start in the measured time, whenever they end. The rate is of responses within that time. A
+    closed loop also counts requests of the warm-up that are still in flight when the measured time begins, from their sending. A number of
+    requests, if one is given, counts only those sent from then on.
     """
 
     def __init__(self, load: Load, bodies: int, verify_every: int) -> None:
@@ -309,7 +309,7 @@ class Tally:
 
     @property
     def _unfinished(self) -> int:
-        """Of what is measured."""
+        """Counted requests without a response."""
         return self._asked - self._finished + (self._warming if self._counts_what_is_left else 0)
 
     def _keep(self, body: int, outputs: Mapping[str, Array]) -> None:
@@ -326,7 +326,7 @@ class Tally:
                 self.over.set()
 
     def end_interval(self, now_ns: int) -> Interval | None:
-        """What happened since the last one; None: it is the warm-up still."""
+        """The interval since the last one; None: the warm-up goes on."""
         with self._lock:
             if now_ns <= self._interval_from_ns:
                 return None
@@ -378,7 +378,7 @@ class Tally:
 
 
 class Usage:
-    """What this process and the model used between begin() and end()."""
+    """Processor time and runs of this process and the model between begin() and end()."""
 
     def __init__(self, engine: Engine, model: str | None, version: str) -> None:
         self._statistics = engine._lookup(model, version).statistics

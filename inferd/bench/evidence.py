@@ -1,4 +1,4 @@
-"""What a tuning showed, as words: the table of evidence, the conclusion, the file that is written, the report.
+"""The results of a tuning in words: the table of evidence, the conclusion, the file that is written, the report.
 
 Never in here: measuring, judging (tune.py), colours.
 """
@@ -65,7 +65,7 @@ def tables(tuned: Tuned) -> Iterator[Table]:
 
 
 def unshared_words(config: ModelConfig) -> str:
-    """What a user must know where requests share no run; config: the server's."""
+    """A notice for users where requests share no run; config: the server's."""
     why, cure = why_alone(config)
     return why and f"Requests of this model share no run ({why}), and tune does not change that" + (f": {cure}" if cure else "")
 
@@ -85,7 +85,7 @@ def middle(scores: Sequence[float]) -> float:
 
 
 def side_words(scores: Sequence[float], goal: str) -> str:
-    """What one side came to over its rounds."""
+    """One side's result over its rounds."""
     kept = sum(map(bool, scores))
     if not kept:
         return f"not kept in any of {len(scores)} rounds"
@@ -94,7 +94,7 @@ def side_words(scores: Sequence[float], goal: str) -> str:
 
 
 def gains(verdict: Verdict) -> list[float]:
-    """Of the rounds that both sides kept."""
+    """The gain in each round that both sides kept."""
     return [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
 
 
@@ -294,7 +294,7 @@ def report_of(
 
 
 def outcome(tuned: Tuned) -> str:
-    """Of the run, for the verdict on it."""
+    """The run's outcome as a word, for the verdict on it."""
     if not tuned.kept:
         return "missed"
     return "out of time" if tuned.out_of_time else "interrupted" if tuned.interrupted else "done"

@@ -1,6 +1,6 @@
-"""What a mode found: worked out of its measurements alone, so that half a run says what half a run can say.
+"""The findings of a mode, from its measurements alone: a run that was cut short has findings, too.
 
-Never in here: which load comes next (modes.py), and how it looks on a screen or a page.
+Never in here: which load comes next (modes.py), and how findings look on a screen or a page.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
     "point",
 ]
 
-ACHIEVED = 0.99  # of the rate asked for; answering less is saturation
+ACHIEVED = 0.99  # of the rate asked for; fewer responses mean saturation
 UNITS_US = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}  # with the micro sign, and with the Greek letter
 FIGURES = ("mean", "p50", "p90", "p99", "p999", "max")
 LEAST_SOAK_S = 60.0  # of less each part is so short that whatever else the machine does is a drift
@@ -52,7 +52,7 @@ DRIFTS = 0.05  # of the mean, over the whole soak; a certain drift that is small
 
 
 class Slo(msgspec.Struct, frozen=True):
-    """What must hold: each latency figure's limit in microseconds, and the share of requests that may fail."""
+    """The target: each latency figure's limit in microseconds, and the share of requests that may fail."""
 
     limits_us: dict[str, float]
     errors: float = 0.0
@@ -129,13 +129,13 @@ def judge(measurement: Measurement, slo: Slo) -> str:
 
 
 def in_time(measurement: Measurement) -> float:
-    """Answers a second, with OK or not, that came while it was measured."""
+    """Responses a second, with OK or not, that came while it was measured."""
     return measurement.requests_per_second + measurement.failed / measurement.duration_s if measurement.duration_s else 0.0
 
 
 def due_rate(measurement: Measurement) -> float:
-    """The responses a second that an open loop must reach: 99 % of what it asked. Requests that fell out of the measured part by the
-    chance of a Poisson stream (three standard deviations) or as half a burst are not held against the server."""
+    """The responses a second that an open loop must reach: 99 % of its requests. Requests outside the measured part by chance
+    (three standard deviations of a Poisson stream), or as half a burst, do not count."""
     load, seconds = measurement.load, measurement.duration_s
     if not seconds:
         return 0.0
@@ -180,7 +180,7 @@ class Curve(msgspec.Struct, frozen=True, tag_field="mode", tag="curve"):
     points: list[Point]
     most: float = 0.0  # responses a second, the most of all points
     most_at: str = ""  # the load that had them
-    saturated_at: str = ""  # the first load that was not answered in full; empty: all were
+    saturated_at: str = ""  # the first load with fewer responses than requests; empty: there is none
 
     def words(self) -> list[str]:
         told = [f"most responses: {per_second(self.most)} at {self.most_at}"] if self.points else []
@@ -235,7 +235,7 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
         return [f"{per_second(self.rate)} kept {self.target}{above}", f"the search did NOT finish: {self.stopped}", *limit, *thin]
 
     def _stalls(self) -> list[str]:
-        """What happens now and then: the target was missed, and kept when the rate was measured once more."""
+        """A notice about stalls: the target was missed at a rate, and kept when it was measured once more."""
         below = [one for one in self.tried if one.rate <= self.rate]
         missed = [one for one in below if not one.kept]
         if not missed:
@@ -245,8 +245,9 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
 
 
 def bounds(rates: Iterable[Judged]) -> tuple[float, Judged | None]:
-    """Of rates that were judged once each: the highest that keeps the target, of those below all that do not (0: there is none), and the
-    lowest that does not."""
+    """The lowest of these rates that misses the target, and the highest below it that keeps it (0: there is none), in reverse order.
+
+    Each rate was judged once."""
     rates = sorted(rates, key=lambda one: one.rate)
     lost = next((one for one in rates if not one.kept), None)
     below = [one.rate for one in rates if lost is None or one.rate < lost.rate]
@@ -293,7 +294,7 @@ def late_only(measurement: Measurement, slo: Slo) -> bool:
 
 
 class Stress(msgspec.Struct, frozen=True, tag_field="mode", tag="stress"):
-    """What is left of the responses past saturation."""
+    """The responses that are left past saturation."""
 
     saturation: float  # responses a second, closed loop
     in_flight: int  # with so many at once
@@ -352,10 +353,10 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 def drift(figure: str, unit: str, samples: Sequence[tuple[float, float]]) -> Drift | None:
-    """Of (seconds, value); None: too few samples to tell.
+    """The drift of (seconds, value); None: too few samples to tell.
 
     Neighbouring seconds are alike, which makes a regression over them too sure of itself. So the time is cut into 10 to 20 equal
-    parts, and the line goes through the parts' medians, which one stall does not move; Student's t gives the interval.
+    parts, and the line goes through the parts' medians. One stall does not move a median. Student's t gives the interval.
     """
     parts = min(PARTS[1], len(samples) // 2)
     if parts < PARTS[0]:
@@ -441,7 +442,7 @@ def took_turns(measurements: Sequence[Measurement], versions: Sequence[str], ask
 
 
 class Scenario(msgspec.Struct, frozen=True, tag_field="mode", tag="mlperf"):
-    """What LoadGen says of a run."""
+    """LoadGen's verdict on a run."""
 
     scenario: str
     valid: bool

@@ -114,8 +114,8 @@ def measure(
 
 
 def allow_files(load: Load, each: int = 1) -> None:
-    """Lets this process, and those that it starts, open a file for each socket, `each` of them a connection; StartError where the system
-    has none so many."""
+    """Lets this process and its children open enough files for their sockets, `each` of them a connection. StartError where the system has
+    too few."""
     needed = portion(load.connections, load.processes, 0) * each + OWN_FILES
     allowed = descriptors.allow(needed)
     if allowed < needed:
@@ -157,7 +157,7 @@ class Total:
         self.held_up_ns = 0  # the longest time by which one came back late while it measured
 
     def add(self, piece: Piece) -> None:
-        """Of one worker."""
+        """Adds a worker's piece."""
         self.codes = [mine + its for mine, its in zip(self.codes, piece.codes, strict=True)]
         for mine, its in ((self.latency, piece.latency), (self.service, piece.service), (self.lateness, piece.lateness)):
             mine.add_sparse(its)

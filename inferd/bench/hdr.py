@@ -1,7 +1,7 @@
 """HdrHistogram's text of a histogram: V2, compressed, base64.
 
-It is written here and not taken from a library, so that a report can be read where only inferd is installed; the tests hold it against
-the hdrhistogram package. Never in here: a log of several histograms (export).
+It is no library's, so that a report can be read where only inferd is installed. Tests compare it with the hdrhistogram package. Never in
+here: a log of several histograms (export).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LARGEST_PAYLOAD = HEADER.size + 9 * BUCKETS  # a count takes 9 bytes at most
 
 
 def encode(histogram: Histogram) -> str:
-    """What HdrHistogram's libraries read with decodeFromCompressedByteBuffer, after base64."""
+    """The text that HdrHistogram's libraries read with decodeFromCompressedByteBuffer, after base64."""
     payload = bytearray()
     next_bucket = 0
     for bucket in np.flatnonzero(histogram.counts).tolist():

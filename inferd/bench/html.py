@@ -133,7 +133,7 @@ def over_limit(report: Report, main: Measurement) -> set[str]:
 
 
 def limit_words(report: Report, name: str) -> str:
-    """What was asked of the figure."""
+    """The limits that were asked for the figure, in words."""
     field = {"p99.9": "p999", "responses/s": "rate"}.get(name, name)
     target = slo_of(report)
     said = [f"SLO {duration(us)}" for figure, us in (target.limits_us if target else {}).items() if figure == field]
@@ -142,7 +142,7 @@ def limit_words(report: Report, name: str) -> str:
 
 
 def sentences(report: Report) -> Iterator[str]:
-    """What the mode found beside the verdict, then what stands out."""
+    """The mode's findings beside the verdict, then warnings."""
     yield from (f"<p>{escape(text)}</p>" for text in beside(report))
     for line in warnings(report):
         yield f'<p class="{line.mark or "quiet small"}">{GLYPHS[line.mark] + " " if line.mark in GLYPHS else ""}{escape(line.text)}</p>'
@@ -166,7 +166,7 @@ def part(table: Table) -> str:
 
 
 def text_of_summary(report: Report) -> Iterator[str]:
-    """What MLPerf's LoadGen wrote."""
+    """The summary of MLPerf's LoadGen."""
     if isinstance(text := report.summary.get("summary"), str) and text:
         yield f"<details><summary>LoadGen's summary</summary><pre>{escape(text)}</pre></details>"
 

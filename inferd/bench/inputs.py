@@ -1,7 +1,7 @@
-"""What a bench asks: bodies of requests, from files, from recordings, or random by the model's signature.
+"""The requests of a bench: bodies from files, from recordings, or random by the model's signature.
 
-`make` takes what stands on the command line. Shapes are never guessed silently: an open axis that nobody gave a size to is 1 only
-where the target answers to that, and a notice says so. Never in here: connections, clocks, and when a body is sent.
+`make` takes the values of the command line. Shapes are never guessed silently: an open axis without a given size is 1 only if the target
+accepts that, and a notice says so. Never in here: connections, clocks, and when a body is sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "Requests", "make", "parse_parameter"]
 
-# What `make` takes of a command line, by its names there.
+# Options of a command line that `make` takes.
 OPTIONS = (
     *("files", "npz", "json", "images", "clips", "texts", "table", "recorded"),
     *("random", "shapes", "sizes", "seed", "count", "rows", "cast", "parameters"),
@@ -44,7 +44,7 @@ CSV = "--csv-input"  # --csv is where a report goes
 
 
 class Requests(NamedTuple):
-    """What is sent, in turn. rows: of one request; their mean where requests differ."""
+    """The requests to send, in turn. rows: of one request; their mean where requests differ."""
 
     bodies: list[bytes]  # serialized inference.ModelInferRequest; for a generator over HTTP whole requests
     inputs: list[dict[str, Array]]  # what each holds
@@ -116,7 +116,7 @@ def make(
 def _sources(
     specs: Sequence[Spec], files: Sequence[str], npz: Sequence[str], json: Sequence[str], rows: Sequence[Mapping[str, Sequence[Any]]]
 ) -> Iterator[dict[str, Array | Literal]]:
-    """What was given, a dictionary a request; each file is read when it is asked for. rows: see `_shared_out`."""
+    """The given inputs, a dictionary a request. Each file is read when it is needed. rows: see `_shared_out`."""
     common = reading.from_arguments(files, specs)
     for each in npz:
         yield {**reading.from_npz(each), **common}
@@ -309,7 +309,7 @@ def _check_held(held_bytes: int) -> None:
 
 
 def _held_bytes(arrays: Mapping[str, Array]) -> int:
-    """What a request's values take in its body: of texts each its length, too."""
+    """Bytes of a request's values in its body, with the length in front of each text."""
     return sum(
         sum(TEXT_LENGTH_BYTES + len(text) for text in array.reshape(-1)) if array.dtype == object else array.nbytes
         for array in arrays.values()

@@ -1,8 +1,8 @@
-"""What Ctrl-C does to a run: pressed once it ends what is measured, pressed again nothing, so that what was measured is always told.
+"""Ctrl-C in a run: the first one ends the measurement, a second one does nothing, so that results are always shown.
 
-So does SIGHUP, which comes, more than once, when the terminal goes; and SIGTERM, but for a second one a moment later, which ends the
-program. All of them may be sent to every process of a group, by a terminal or by timeout(1), and are the first one's to answer: the others
-never have them. Never in here: measuring, reports.
+SIGHUP does the same; it comes several times when the terminal goes. SIGTERM does, too, but a second one ends the program, unless it follows
+at once. A terminal or timeout(1) may send them to every process of a group: only the first process handles them. Never in here: measuring,
+reports.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def interrupted_once(now: Callable[[], float] = time.monotonic) -> Iterator[None
 
 @contextmanager
 def interrupts_noted() -> Iterator[Callable[[], bool]]:
-    """In the block Ctrl-C, and what else is answered alike, raises nothing, which could cut a piece in two on its way; whether
-    it came can be asked."""
+    """In the block Ctrl-C and the like raise nothing: an exception could cut a piece in two on its way. The result tells whether one
+    came."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

@@ -1,4 +1,4 @@
-"""The latencies of each interval, kept for a log: of a soak of hours no more than of a minute, for neighbours are put together.
+"""The latencies of each interval, kept for a log. Neighbours are merged, so that a soak of hours keeps no more than a minute.
 
 Never in here: what a log looks like (export), measuring.
 """
@@ -26,8 +26,10 @@ class Line(NamedTuple):
 
 
 class IntervalLog:
-    """Of all measurements of a run: `begin`, then `add` for each interval in turn and `add_after` for what came when they were over, then
-    `end`. All lines of a measurement together hold each of its latencies once; the last one has what came after it."""
+    """The log of all measurements of a run. For each call `begin`, `add` for each interval in turn, `add_after` for later responses, and
+    `end`.
+
+    All lines of a measurement together hold each of its latencies once. The last line has the later ones, too."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[Measurement, list[Line]]] = []

@@ -1,8 +1,8 @@
 """MLPerf's LoadGen in a process of its own: it decides when a sample is asked for, the native client asks, and the parent is told.
 
-A process, for LoadGen cannot be stopped before its time, and what goes wrong in its callbacks ends the program that it is in.
-LoadGen's threads hand over samples (`ScheduledLoad.schedule`); the client's thread sleeps without the GIL until it has something to send or
-to read, and tells LoadGen of all that is over at once. Never in here: what the figures mean (scenarios.py), terminals.
+It has a process because LoadGen cannot be stopped early, and an error in its callbacks ends the program.
+LoadGen's threads hand over samples (`ScheduledLoad.schedule`). The client's thread sleeps without the GIL until it can send or read, and
+tells LoadGen at once about all that is over. Never in here: the meaning of the figures (scenarios.py), terminals.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def work(pipe: Connection, task: Task) -> None:
 
 
 def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[float, int]:
-    """Answers a second in the second half, with as many under way as the scenario has, and the shortest time of one in ns.
+    """Responses a second in the second half, with as many in flight as the scenario has, and the shortest time of one in ns.
 
     InferdError: the first request failed, and how, or the server was lost. KeyboardInterrupt: the parent has said something."""
     load, scheduled = task.plan.load, client.generator
@@ -197,7 +197,7 @@ def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[fl
 
 
 def lasting(task: Task, rate: float) -> str:
-    """What a user should know before it begins; empty: nothing. rate: responses a second of the warm-up."""
+    """A notice about a long run, before it begins; empty: none. rate: responses a second of the warm-up."""
     samples = task.least_queries * (MULTI_STREAM_SAMPLES if task.scenario == "MultiStream" else 1)
     seconds = samples / (task.plan.load.rate if task.scenario == "Server" else rate)
     if seconds <= max(LONG_S, 2 * task.plan.load.duration_s):
@@ -226,7 +226,7 @@ def failure(client: Client) -> str:
 
 
 def text_of(message: bytes) -> str:
-    """Of what came percent-encoded."""
+    """Decodes a percent-encoded message."""
     return unquote(message.decode("ascii", "replace"), errors="replace")
 
 
@@ -259,8 +259,8 @@ def _nothing(*_: object) -> None:
 
 
 def settings(task: Task, rate: float, fastest_ns: int) -> Any:
-    """LoadGen's, by what the warm-up saw. It draws its queries beforehand and is invalid when they are too few for the time: so it is
-    told that each takes no longer than the fastest request did."""
+    """LoadGen's settings, by the warm-up. It draws its queries beforehand, and its run is invalid if they are too few for the time. So it
+    is told that each takes no longer than the fastest request did."""
     import mlperf_loadgen as loadgen
 
     load = task.plan.load
@@ -296,7 +296,7 @@ def read_logs(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 class Report:
-    """What the parent is told: once an interval, and at the end."""
+    """Messages to the parent: one each interval, and one at the end."""
 
     def __init__(self, pipe: Connection, client: Client) -> None:
         self._pipe, self._client = pipe, client

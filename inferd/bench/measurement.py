@@ -1,4 +1,4 @@
-"""What one load showed: counts, latencies, the generator's own honesty. Values only, made by generator.py or embedded.py.
+"""The results of one load: counts, latencies, and the generator's own lateness. Values only, made by generator.py or embedded.py.
 
 Latencies are kept as an HdrHistogram of nanoseconds with three significant digits; merging two measurements loses nothing.
 Never in here: sockets, clocks, files, terminals.
@@ -134,14 +134,14 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What is asked of a generator. rate 0: a closed loop, in which each stream asks again once it is answered; else an open
+    """The load that a generator makes. rate 0: a closed loop, in which each stream sends its next request after a response. Else an open
     loop of so many requests a second on average, whatever the responses do."""
 
     connections: int = 1
     streams: int = 1  # in flight on each connection, closed loop only
     rate: float = 0.0
     arrivals: str = "constant"  # constant, poisson, burst:N, trace:FILE; open loop only
-    duration_s: float = 10.0  # measured, after the warm-up; 0: until `requests` are answered
+    duration_s: float = 10.0  # measured, after the warm-up; 0: until `requests` are over
     requests: int = 0  # at most; 0: no limit
     warm_up_s: float = 1.0
     deadline_ms: float = 0.0  # 0: none
@@ -159,7 +159,7 @@ class Interval(msgspec.Struct, frozen=True):
 
     at_s: float  # since the measuring began
     duration_s: float
-    requests: int  # answered with OK
+    requests: int  # with the response OK
     errors: int
     p50_us: float
     p99_us: float
@@ -178,7 +178,7 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """Answers that were held against a reference."""
+    """Responses that were compared with a reference."""
 
     checked: int = 0
     wrong: int = 0
@@ -199,7 +199,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class ServerSide(msgspec.Struct):
-    """What the server says of the same requests. None or empty: it does not say."""
+    """The server's figures for the same requests. None or empty: it gives none."""
 
     stages: dict[str, Stage] = {}  # decode, queue, preprocess, execute, encode, and WHOLE; those that it tells of
     queue_us: float | None = None  # mean of a request
@@ -222,8 +222,8 @@ class ServerSide(msgspec.Struct):
 class Measurement(msgspec.Struct):
     """One load against one model version. Made by a generator; `server` and `verified` are filled in by whoever asked.
 
-    Latency counts from the intended start: in an open loop from the time that the schedule named, so that neither a stalled
-    server nor a late generator can hide; in a closed loop from the sending.
+    Latency counts from the intended start. In an open loop that is the schedule's time, so that neither a stalled server nor a late
+    generator can hide. In a closed loop it is the sending.
     """
 
     load: Load
@@ -233,7 +233,7 @@ class Measurement(msgspec.Struct):
     requests: int = 0  # finished, of those that were meant to start in it, or, in a closed loop, were under way when it began
     errors: dict[str, int] = {}  # gRPC code's name, or "malformed", "connection" -> how many
     error_messages: dict[str, str] = {}  # the first message of each
-    requests_per_second: float = 0.0  # answered with OK
+    requests_per_second: float = 0.0  # with the response OK
     latency_us: Latency = Latency()
     service_us: Latency = Latency()  # from the real sending
     lateness_us: Latency = Latency()  # the sending behind the schedule: the generator's own fault

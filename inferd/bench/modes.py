@@ -42,15 +42,15 @@ SEARCH_STEPS = 40
 MOST_BOUND = 3  # rates at which the generator is the limit, while none keeps the target: lower ones would measure it, not the server
 STEEPEST = 16.0  # a search goes down by so many times at most
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the saturation: where a stress measures
-GAIN = 1.05  # twice as many in flight that answer less than this much more: saturated
+GAIN = 1.05  # saturated: twice as many in flight give less than this much more
 PATIENCE = 2  # times in a row, for one may be noise
 MOST_IN_FLIGHT = 4096
-FURTHER, MOST_FURTHER = 1.5, 6  # what is asked while all is answered: so many times more, so often
+FURTHER, MOST_FURTHER = 1.5, 6  # while the server keeps up, a stress raises the rate so many times, so often
 UNREACHABLE = {"connection", "UNAVAILABLE"}
 
 
 class Progress(NamedTuple):
-    """What is about to be measured. of: how many there will be; 0: that depends on what they show, and is `most` at most."""
+    """The next measurement. of: how many there will be; 0: their results decide, and there are `most` at most."""
 
     step: int
     of: int
@@ -186,10 +186,9 @@ def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -
     """The highest rate that keeps the target: doubling until one does not, then halving the gap until it is at most `width` of the
     rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried.
 
-    Neither a stall of a moment nor luck must make the result. So a rate that misses the target is measured once more before that counts,
-    by however much it does: a stall of half a step looks like a rate that is far too high. And when the gap is narrow both of its ends
-    are measured once more, the upper one last: an end that turns out to be on the other side moves the gap, and the search goes on from
-    there."""
+    Neither a short stall nor luck must make the result. So each rate that misses the target is measured once more: a short stall looks like
+    a rate that is far too high. When the gap is narrow, both of its ends are measured once more, the upper one last. An end that turns out
+    to be on the other side moves the gap, and the search goes on from there."""
     return Mode(
         "search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped), most=SEARCH_STEPS
     )
@@ -263,7 +262,7 @@ def _narrow(kept: float, lost: Judged | None, width: float, highest: float) -> s
 
 
 def _between(kept: float, lost: Judged | None, highest: float) -> float:
-    """The rate to try next. kept: 0 for none, and then what was answered of a rate that is far too high says how far down to go."""
+    """The rate to try next. kept: 0 for none; then the share of responses at the lost rate says how far down to go."""
     if lost is None:
         return min(kept * 2, highest)
     if not kept:
@@ -285,8 +284,9 @@ def _place(kept: float, lost: Judged | None) -> str:
 
 
 def stress(load: Load, factors: Sequence[float] = FACTORS) -> Mode:
-    """Finds the saturation by closed loops with ever more in flight, then asks for `factors` of that rate whatever comes back, and for
-    more while all is answered: a closed loop does not find the best batches of every server.
+    """Finds the saturation by closed loops with ever more in flight. Then sends open loops at `factors` of that rate.
+
+    The rate rises further while the server keeps up: a closed loop does not find the best batches of every server.
 
     Each request of the open loop has load.deadline_ms; without one, ten times the first closed loop's median, at least 10 ms.
     """
@@ -322,7 +322,7 @@ def soak(load: Load, memory: Sequence[tuple[float, float]] = ()) -> Mode:
 
 
 def versions(load: Load, names: Sequence[str], rounds: int = 4) -> Mode:
-    """Each version `rounds` times, in turn and back again (A B B A A B B A), so that what the machine does to one it does to all."""
+    """Each version `rounds` times, in turn and back again (A B B A A B B A): so the machine disturbs all alike."""
     asked = [name for turn in range(rounds) for name in (names if turn % 2 == 0 else list(reversed(names)))]
     policy = _in_turn(load, asked, len(names))
     return Mode("versions", policy, lambda measured, stopped: findings.took_turns(measured, names, asked), len(asked))

@@ -37,8 +37,8 @@ def report_of(
     notices: Sequence[str] = (),
     command: str = "",
 ) -> Report:
-    """The report of a mode's outcome. Its headline: the rate that a search found, or the lowest that it missed, the best step of
-    a curve or stress, the median of rounds, else the first."""
+    """The report of a mode's outcome. Its headline is the rate that a search found, or its lowest miss. Else it is
+    the best step of a curve or stress, the median of rounds, or the first measurement."""
     found = outcome.findings
     summary = {"words": found.words(), **msgspec.to_builtins(found)} if found is not None else {}
     if isinstance(found, Versions):

@@ -57,7 +57,7 @@ def by_load(measurements: Sequence[Measurement], by_version: bool) -> dict[tuple
 
 
 def load_key(load: Load) -> tuple[object, ...]:
-    """What makes two loads the same: not how long they lasted, the seed, nor how many processes asked."""
+    """A key that equal loads share: it has neither the duration, nor the seed, nor the number of generator processes."""
     if load.rate:
         return (load.rate, load.arrivals, load.connections, load.deadline_ms)
     return (load.connections, load.streams, load.deadline_ms)
@@ -97,8 +97,10 @@ def in_flight(measured: Measurement) -> int:
 
 
 def stresses(before: Sequence[Measurement], after: Sequence[Measurement]) -> Iterator[Pair]:
-    """The saturation and the best goodput, then load by load. What an open loop leaves unanswered in time is its purpose, and around the
-    saturation its latency is anything up to the deadline: what can be compared of it is the goodput and what that costs."""
+    """The saturation and the best goodput, then load by load.
+
+    An open loop is meant to overload, and around the saturation its latency is anything up to the deadline. So only its goodput and the
+    cost of that can be compared."""
     old, new = Stressed(before), Stressed(after)
     yield Pair(f"saturation ({in_flight(old.most)} / {in_flight(new.most)} in flight)", [old.most], [new.most], (GOODPUT,))
     if old.opened and new.opened:
@@ -115,7 +117,7 @@ def stresses(before: Sequence[Measurement], after: Sequence[Measurement]) -> Ite
 
 
 def unlike(before: Sequence[Measurement], after: Sequence[Measurement]) -> Iterator[str]:
-    """What two stresses do not have in common, as sentences."""
+    """The differences between two stresses, as sentences."""
     old, new = Stressed(before), Stressed(after)
     if old.opened and new.opened and old.deadline_ms != new.deadline_ms:
         yield (

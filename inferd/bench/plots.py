@@ -34,7 +34,7 @@ FIGURES = {"p50": "p50", "p99": "p99", "max": "max"}
 
 
 def plots(report: Report) -> Iterator[Chart | Bars]:
-    """Those for which the report has figures, the one that answers the mode's question first."""
+    """The charts for which the report has figures, the one of the mode's main figure first."""
     drawn: list[Callable[[Report], Chart | Bars | None]] = [percentiles, stages, over_time, batches]
     first: dict[str, list[Callable[[Report], Chart | Bars | None]]] = {
         **{kind: [throughput, goodput] for kind in ("search", "steps", "ramp")},
@@ -238,7 +238,7 @@ def throughput(report: Report) -> Chart | None:
 
 
 def rising(measured: Sequence[Measurement]) -> list[Measurement]:
-    """Those that answered more than all before them: past its peak a server has points, and no line."""
+    """Those with more responses than all before them: past its peak a server has points, and no line."""
     kept: list[Measurement] = []
     for one in measured:
         if not kept or one.requests_per_second > kept[-1].requests_per_second:
@@ -247,7 +247,7 @@ def rising(measured: Sequence[Measurement]) -> list[Measurement]:
 
 
 def one_of_each(report: Report, measured: Sequence[Measurement]) -> list[Measurement]:
-    """Of each load the measurement whose p99 is the median, in a search the last one, in the order of the loads."""
+    """For each load, in their order, the measurement whose p99 is the median; in a search the last one."""
     found: dict[float, list[Measurement]] = {}
     for one in measured:
         found.setdefault(asked(one), []).append(one)

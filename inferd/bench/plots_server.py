@@ -76,7 +76,7 @@ def shares_of(measured: Measurement) -> dict[str, float]:
 
 
 def memory(report: Report) -> Chart | None:
-    """Of a soak."""
+    """The memory over a soak."""
     seen = [(at_s, size / (1 << 20)) for at_s, size in report.summary.get("memory", [])]
     if len(seen) < 2:
         return None
@@ -92,7 +92,7 @@ def memory(report: Report) -> Chart | None:
 
 
 def batches(report: Report) -> Chart | None:
-    """Of the headline measurement."""
+    """The batch sizes of the headline measurement."""
     if report.main is None or report.main.server is None or not (sizes := report.main.server.batch_sizes):
         return None
     whole = sum(sizes.values())

@@ -26,7 +26,7 @@ FURTHEST = (-100.0, 200.0)  # percent of change that a chart shows
 
 
 def rounds(report: Report) -> Chart | None:
-    """What each round came to, in the order of the rounds."""
+    """The result of each round, in the order of the rounds."""
     versions: dict[str, list[Measurement]] = {}
     for one in report.measurements:
         versions.setdefault(one.version, []).append(one)

@@ -34,7 +34,7 @@ MOST = 1e18  # larger numbers are none that anybody measured
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """A run. Readers skip fields that they don't know; a file of another `schema` is refused."""
+    """A run. Readers skip fields that they don't know; a file of another `schema` is rejected."""
 
     schema: int = SCHEMA
     kind: str  # the mode: single, rounds, steps, ramp, search, stress, soak, versions, mlperf
@@ -64,12 +64,12 @@ class Report(msgspec.Struct, kw_only=True):
 
     @property
     def wrong(self) -> int:
-        """Answers that were not what they should be, in all measurements."""
+        """Wrong responses in all measurements."""
         return sum(measured.verified.wrong for measured in self.measurements if measured.verified)
 
     @property
     def unchecked(self) -> int:
-        """Answers that were to be checked and were not, in all measurements."""
+        """Responses in all measurements that should have been checked and were not."""
         return sum(measured.verified.unchecked for measured in self.measurements if measured.verified)
 
     @property
@@ -145,7 +145,7 @@ def load(path: str | Path) -> Report:
 
 
 def impossible(measured: Measurement) -> str:
-    """What cannot be of a measurement that a file holds; empty: all can be."""
+    """The first impossible value of a measurement in a file, in words; empty: there is none."""
     numbers: dict[str, float] = {f"errors[{code!r}]": count for code, count in measured.errors.items()}
     numbers |= {name: getattr(measured, name) for name in ("requests", "duration_s", "requests_per_second", "client_cpu_us_per_request")}
     numbers |= {f"latency_us.{name}": value for name, value in msgspec.structs.asdict(measured.latency_us).items()}
@@ -160,7 +160,7 @@ def impossible(measured: Measurement) -> str:
 
 
 class Schema(msgspec.Struct):
-    """What every schema of a report has."""
+    """The field that every schema of a report has."""
 
     schema: int
 
@@ -201,7 +201,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def versions_here(server: str = "", spoken: Spoken | None = None) -> dict[str, str]:
-    """What takes part on this side, `server`, the name and version that the other side gave, and by TLS what is spoken between them."""
+    """Versions of the software on this side, and of `server` by its own words; over TLS the protocols, too."""
     found = {
         "inferd": __version__,
         "server": server,

@@ -1,5 +1,6 @@
-"""How sure a difference between two sides is: intervals by resampling their rounds, or the seconds of each measurement, in blocks because
-neighbouring seconds are alike. Never in here: what counts as worse."""
+"""How sure a difference between two sides is: intervals by resampling their rounds, or the seconds of each measurement.
+
+Seconds are resampled in blocks because neighbours are alike. Never in here: what counts as worse."""
 
 from __future__ import annotations
 
@@ -46,8 +47,9 @@ def took_turns(before: Side, after: Side) -> bool:
 
 
 def widening(units: int, confidence: float) -> float:
-    """What makes a resampled interval of CONFIDENCE from few units one of `confidence`: Student's t over the normal quantile, and n
-    over n - 1."""
+    """The factor that turns a resampled interval of CONFIDENCE from few units into one of `confidence`.
+
+    It is Student's t over the normal quantile, times the root of n over n - 1."""
     return student(units - 1, confidence) / NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(units / (units - 1))
 
 

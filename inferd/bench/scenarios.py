@@ -1,8 +1,8 @@
 """MLPerf's scenarios, driven by its own LoadGen: SingleStream, MultiStream, Server, Offline. Its summary and verdict are kept.
 
-LoadGen says when, and times each sample from then; the native client asks, and what passes between the two, in Python, is held against it.
-Valid is what LoadGen calls valid and no request failed, which LoadGen does not know; a verdict that the client may have brought about says
-so. Never in here: a schedule or a verdict of our own.
+LoadGen decides when a sample starts, and times it from then. The native client sends the request; the time between the two, in Python,
+counts against the client. A run is valid if LoadGen calls it valid and no request failed, which LoadGen does not know. A verdict says so
+if the client may be its reason. Never in here: a schedule or a verdict of our own.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parse_scenario(text: str) -> str:
 
 
 def load_of(scenario: str, load: Load) -> Load:
-    """What LoadGen makes of it, as other modes would say it."""
+    """The load that LoadGen makes of it, in the words of other modes."""
     if scenario == "Server":
         return replace(load, arrivals="poisson")
     if scenario == "Offline":
@@ -96,9 +96,9 @@ def run(
     """One scenario against a server. bodies: serialized ModelInferRequests, the samples that LoadGen chooses from. expected: what
     responses may say.
 
-    load: duration_s is LoadGen's min_duration; rate is Server's target, and Offline's expectation where it is given; Offline keeps
-    connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1. SingleStream has one under way, on
-    one connection, MultiStream those of a query, on `connections` of them.
+    load: duration_s is LoadGen's min_duration. rate is Server's target, and Offline's expectation where it is given. Offline keeps
+    connections * streams requests in flight, OFFLINE_STREAMS on each connection where streams is 1. SingleStream has one in flight, on
+    one connection. MultiStream has those of a query, on `connections` of them.
     notice: is told once the warm-up has shown that the run will be long.
     limit_ms: what `percentile` of Server's latencies may not exceed. percentile and least_queries: 0 for MLPerf's, and for what
     LoadGen's early stopping needs.
@@ -195,8 +195,8 @@ def received(pipe: Connection, process: BaseProcess) -> object:
 
 
 def measurement(task: Task, ending: Ending, intervals: list[Interval]) -> Measurement:
-    """What the process saw; the latencies are LoadGen's where it came to its end and no request failed, but for Offline, whose count from
-    the beginning."""
+    """The measurement of the process. The latencies are LoadGen's if it came to its end and no request failed, except in Offline, where
+    LoadGen's count from the beginning."""
     load, finished, answered = task.plan.load, sum(ending.codes), ending.codes[0]
     native, service = Latency.of(ending.latency), Latency.of(ending.service)
     loadgens = task.scenario != "Offline" and answered == finished  # which does not know that a request failed, however soon
@@ -245,8 +245,7 @@ def latency(figures: dict[str, Any]) -> Latency | None:
 
 
 def lateness(latency_us: Latency, service_us: Latency) -> Latency:
-    """How much of Server's latencies, which count from the schedule, is none from the asking to the response, figure by figure: LoadGen
-    does not tell its schedule."""
+    """The part of Server's latencies before the sending, figure by figure. They count from the schedule, which LoadGen does not tell."""
     return Latency(*(max(getattr(latency_us, name) - getattr(service_us, name), 0.0) for name in Latency.__struct_fields__))
 
 
@@ -268,7 +267,7 @@ def judged(task: Task, ending: Ending, measured: Measurement) -> Scenario:
 
 
 def metric(task: Task, ending: Ending, measured: Measurement) -> tuple[str, float]:
-    """What MLPerf compares: a rate or a latency, as LoadGen says it."""
+    """The figure that MLPerf compares: a rate or a latency, in LoadGen's words."""
     if task.scenario in ("Server", "Offline"):
         names = ("result_completed_samples_per_sec", "result_samples_per_second")
         rates = [float(ending.figures[name]) for name in names if name in ending.figures]

@@ -78,8 +78,8 @@ class Arrivals:
         return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
     def split(self, n: int, index: int) -> Arrivals:
-        """The share of process `index` of n, from its beginning: of a Poisson stream each arrival by lot, so that the share is one,
-        too; of any other every n-th."""
+        """The share of process `index` of n, from its beginning. Chance decides on each arrival of a Poisson stream, so that the share is
+        one, too. Other streams give every n-th arrival."""
         if self.of != 1 or not 0 <= index < n:
             raise ValueError(f"share {index} of {n} of a stream that is share {self.part} of {self.of}")
         return Arrivals(self.kind, self.rate, burst=self.burst, seed=self.seed, trace=self.trace, of=n, part=index)
@@ -120,9 +120,9 @@ def _again(kind: str, rate: float, burst: int, seed: int, trace: Offsets | None,
 
 
 def parse(text: str, rate: float, seed: int = 0) -> Arrivals:
-    """What `--arrivals` and `--rate` ask for. rate 0 leaves a trace as fast as it was recorded.
+    """The arrivals that `--arrivals` and `--rate` describe. rate 0 leaves a trace as fast as it was recorded.
 
-    Raises ConfigError for a word that is none of the four, for a rate that is no rate, and for a trace that cannot be read.
+    Raises ConfigError for a word that is none of the four, for a rate out of range, and for a trace that cannot be read.
     """
     kind, colon, rest = text.partition(":")
     if rate and not LOWEST_RATE <= rate <= HIGHEST_RATE:

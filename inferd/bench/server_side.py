@@ -1,7 +1,7 @@
-"""What a server says of the requests that were measured: times of its stages, batch sizes, CPU, memory, and what they cost.
+"""A server's own figures for the measured requests: times of its stages, batch sizes, CPU, memory, and the price.
 
-A Reader looks before and after, and the difference is the measurement's. What is not to be had is said in a notice; only a flag that
-cannot be right is an error. Never in here: load, and numbers that the server did not give.
+A Reader looks before and after, and the difference is the measurement's. A missing figure gives a notice; only an impossible flag is an
+error. Never in here: load, and numbers that the server did not give.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Look(NamedTuple):
 
 
 class Reader:
-    """Of one model (empty version: all of its versions together) on one server. `before()` and `after(...)` go around a measurement.
+    """Reads the figures of one model on one server. `before()` and `after(...)` go around a measurement. version: empty for all versions.
 
-    address: host:port, unix:/path or a URL. metrics_url: of a page for Prometheus; None: the port after the gRPC port, or /metrics of the
-    URL, or the second port after its own, as inferd has them, if that page is about this model. server_pid: the server's process on this
-    machine; it counts with all its children. rows: of one request, for the price of a prediction. Raises ConfigError for flags that
-    cannot be right.
+    address: host:port, unix:/path or a URL. metrics_url: a page for Prometheus. None: /metrics of the URL, or the port
+    where inferd has it: the first after a gRPC port, the second after a URL's. That page must be about this model. server_pid: the server's
+    process on this machine; it counts with all its children. rows: of one request, for the price of a prediction. Raises ConfigError for
+    impossible flags.
     """
 
     def __init__(
@@ -104,9 +104,11 @@ class Reader:
         hurried: bool = False,
         sent_more: bool = False,
     ) -> ServerSide:
-        """The difference. requests: those that were sent since `before`, for servers that don't count them themselves; answered: so
-        many of them with OK, at least; requests_per_second: the same, for the price. hurried: somebody waits for the report, and the
-        server may hang. sent_more: more may have been sent than is known."""
+        """The difference since `before`.
+
+        requests: those that were sent, for servers that don't count them. `answered`: at least so many had the response OK.
+        requests_per_second: the same, for the price. hurried: the user waits, and the server may hang. sent_more: the number sent may be
+        higher than is known."""
         self._timeout_s = HURRIED_S if hurried else TIMEOUT_S
         cpu_ns = self._cpu_ns()
         after = Look(self._statistics(), self._metrics(), cpu_ns)
@@ -282,8 +284,9 @@ class Reader:
 
 
 def quantile(buckets: Sequence[tuple[float, float]], q: float) -> float:
-    """Of (upper bound, how many are at most that), ascending, the last one infinite: within a bucket along a straight line, as PromQL's
-    histogram_quantile has it."""
+    """The quantile of buckets (upper bound, how many are at most that), ascending, the last one infinite.
+
+    Within a bucket it is interpolated, as in PromQL's histogram_quantile."""
     rank = q * buckets[-1][1]
     low, below = 0.0, 0.0
     for high, count in buckets:

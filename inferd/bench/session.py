@@ -1,7 +1,7 @@
-"""What `inferd bench` measures: a model on a server, or the same in this process. Made once, it runs one load after another.
+"""The target that `inferd bench` measures: a model on a server or in this process. Made once, it runs one load after another.
 
-It finds out what the model takes, makes the requests, the reference for --verify and the looks at the server, so that what is left to
-a mode is which load comes next. Never in here: which loads (modes), what a flag is called in help (cli), reports.
+It finds out the model's inputs, and makes the requests, the reference for --verify and the looks at the server. A mode only chooses the
+next load. Never in here: which loads (modes), names of flags in help (cli), reports.
 """
 
 from __future__ import annotations

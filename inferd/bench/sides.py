@@ -47,7 +47,7 @@ class Side:
         self.latency = self._latency()
 
     def _latency(self) -> Latency | None:
-        """Of all rounds as one, if all have their histogram; a single round says it itself."""
+        """The latency of all rounds as one, if all have their histogram; a single round has it itself."""
         if len(self.rounds) == 1:
             return self.rounds[0].latency_us
         if not all(measured.histogram for measured in self.rounds):
@@ -59,15 +59,15 @@ class Side:
 
 
 def unanswered(measured: Measurement) -> int:
-    """Requests that nobody answered, however long they were waited for. What was under way at Ctrl-C, or when a server died, is none of
-    them; what was lost with its connection is an error of its own."""
+    """Requests that got no response after a long wait. Requests in flight at Ctrl-C, or when a server died, do not count. Those that were
+    lost with their connection are errors."""
     given_up = 0 if measured.ended else measured.unfinished - measured.errors.get("connection", 0)
     return max(measured.errors.get(UNANSWERED, 0), given_up)
 
 
 def longest_silence_s(measured: Measurement) -> float:
-    """The longest stretch of intervals without an OK response, or with so few of them as good as without; a client that stood still
-    heard nothing meanwhile."""
+    """The longest stretch of intervals without an OK response, or with next to none, less the time for which the client itself stood
+    still."""
     rates = [interval.requests / interval.duration_s if interval.duration_s else 0.0 for interval in measured.intervals]
     few = SILENT * float(np.quantile(rates, GOOD, method="higher")) if rates else 0.0
     longest = silence = 0.0
@@ -78,8 +78,8 @@ def longest_silence_s(measured: Measurement) -> float:
 
 
 def stalled(side: Side, other: Side) -> bool:
-    """Whether a side was silent for so long as no run of the other's server is by chance: responses were due all the while, more than
-    one burst of them."""
+    """Whether a side was silent for longer than a run of the other side's server is by chance. Responses, more than one burst of them,
+    must have been due meanwhile."""
     kind, _, burst = side.rounds[0].load.arrivals.partition(":")
     due = (value_of(RATE, other) or 0.0) * side.silence_s - (float(burst) if kind == "burst" else 0.0)
     return side.silence_s >= max(STALL_S, SILENCES * other.silence_s) and due >= LEAST_DUE
@@ -126,8 +126,8 @@ def latency_figure(name: str) -> Figure:
     )
 
 
-# A machine on which other programs run makes one server's closed loops differ by three times. It makes a request cost it some ten
-# microseconds more or less as well, but one that costs a millisecond costs that however busy the machine is: there 1.1 times is much.
+# On a machine with other programs, closed loops of one server differ by three times. A request's cost differs by some ten microseconds. But
+# a request that costs a millisecond does so on a busy machine, too: there 1.1 times is much.
 RATE = Figure(
     "requests/s",
     "1/s",
@@ -162,7 +162,7 @@ FIGURES = (
 
 
 def value_of(figure: Figure, side: Side) -> float | None:
-    """Of all rounds; None where a round does not know it. Where nothing was measured, nothing was answered."""
+    """The figure over all rounds; None where a round does not know it. A side without measurements had no responses."""
     if figure.latency and side.latency is not None:
         return float(getattr(side.latency, figure.latency)) or None
     known = [(weight, figure.value(measured)) for measured in side.rounds if (weight := figure.weight(measured))]

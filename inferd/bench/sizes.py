@@ -1,9 +1,11 @@
-"""Sizes of random inputs by lot: what --sizes says, and whether it fits the model. Never in here: values of tensors.
+"""Random sizes of inputs: what --sizes says, and whether it fits the model.
 
---sizes tokens:1=uniform:16..128            whole numbers from 16 to 128, both included
---sizes tokens:1=normal:64,20               mean and standard deviation, of the sizes themselves
---sizes tokens,mask:1=lognormal:64,40,512   so, too; longer ones count as 512. Both inputs get the same size in a request
---sizes '*:1=choice:32,64,128'              all inputs whose axis 1 is open, all of the same size in a request
+    --sizes tokens:1=uniform:16..128            whole numbers from 16 to 128, both included
+    --sizes tokens:1=normal:64,20               mean and standard deviation, of the sizes themselves
+    --sizes tokens,mask:1=lognormal:64,40,512   so, too; longer ones count as 512. Both inputs get the same size in a request
+    --sizes '*:1=choice:32,64,128'              all inputs whose axis 1 is open, all of the same size in a request
+
+Never in here: values of tensors.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def parse_sizes(text: str) -> Sizes:
 
 
 def _distribution(kind: str, numbers: str) -> Callable[[np.random.Generator], int] | None:
-    """What draws from it; None where it cannot be read."""
+    """A function that draws from it; None where it cannot be read."""
     if kind == "uniform":
         parts = numbers.split("..")
         if len(parts) != 2 or not all(map(_is_size, parts)) or int(parts[0]) > int(parts[1]):

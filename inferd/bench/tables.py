@@ -74,12 +74,12 @@ class Table(NamedTuple):
 
 
 def heading(report: Report) -> str:
-    """What was measured, and where."""
+    """The model and the target of the run."""
     return one_line(f"{report.model}: {report.target}" if report.kind == "tune" else f"{report.model} at {report.target}")
 
 
 def warnings(report: Report) -> Iterator[Line]:
-    """What stands out: before any figure is believed."""
+    """Warnings to read before the figures."""
     measured = report.measurements
     if not measured and not report.summary:
         yield Line("nothing was measured", "bad")
@@ -194,7 +194,7 @@ def outline(measured: Measurement) -> str:
 
 
 def stage_words(stage: str) -> str:
-    """Of a tuning, as people read it: a report calls the settings that a model has now `default`."""
+    """A tuning's stage, for people: a report calls the settings that a model has now `default`."""
     return "now" if stage == "default" else stage
 
 
@@ -206,14 +206,14 @@ def settings_words(settings: dict[str, Any]) -> str:
 
 
 def name_of(report: Report, place: int) -> str:
-    """What a measurement was of: of a tuning its settings, else version and load."""
+    """The name of a measurement: in a tuning its settings, else version and load."""
     trials = report.summary.get("trials", []) if report.kind == "tune" else []
     found = (f"{stage_words(trial['stage'])}: {settings_words(trial['settings'])}" for trial in trials if trial["measurement"] == place)
     return one_line(next(found, outline(report.measurements[place])))
 
 
 def group_of(report: Report, place: int) -> str:
-    """What a measurement is called in a legend. Rounds of one thing share it; of a load that was measured twice each has its own."""
+    """The name of a measurement in a legend. Rounds of one thing share it; other measurements of one load have names of their own."""
     one = report.measurements[place]
     several = len({each.version for each in report.measurements}) > 1
     name = name_of(report, place) if several or report.kind == "tune" else one_line(one.load)
@@ -245,7 +245,7 @@ def overview(report: Report) -> Table:
 
 
 def remarks(report: Report) -> list[str]:
-    """Of each measurement: whether a search found that it keeps its target, and whether the client was the limit."""
+    """Remarks on each measurement: whether it keeps a search's target, and whether the client was the limit."""
     notes = ["client-bound" if one.client_bound else "" for one in report.measurements]
     if report.kind == "search":
         notes = ["" if one.load.rate else "first look" for one in report.measurements]
@@ -255,7 +255,7 @@ def remarks(report: Report) -> list[str]:
 
 
 def judged_by(report: Report) -> dict[int, dict[str, Any]]:
-    """Of a search: the place of each measurement of a rate, and how it was judged."""
+    """The place of each measurement of a rate in a search, and how it was judged."""
     places = [place for place, one in enumerate(report.measurements) if one.load.rate and not one.ended]
     tried = report.summary.get("tried", []) if report.kind == "search" else []
     return dict(zip(places, tried, strict=False))
@@ -279,7 +279,7 @@ def latencies(measured: Measurement, title: str) -> Table:
 
 
 def stages_of(server: ServerSide) -> dict[str, Stage]:
-    """What the server tells of its stages; by means alone of reports that have no more."""
+    """The server's stages; older reports have only their means."""
     old = {"queue": server.queue_us, "preprocess": server.compute_input_us, "execute": server.compute_infer_us}
     old["encode"] = server.compute_output_us
     return server.stages or {name: Stage(us) for name, us in old.items() if us is not None}

@@ -41,7 +41,7 @@ def is_rich(stream: TextIO | None) -> bool:
 
 
 class Parts(NamedTuple):
-    """What is shown of a run, in this order; the first line of the verdict stands last, too."""
+    """The parts of a shown run, in this order; the first line of the verdict stands last, too."""
 
     verdict: list[Line]
     title: str
@@ -55,8 +55,9 @@ def render(report: Report, *, rich: bool = False, width: int | None = None) -> s
 
 
 def show(parts: Parts, *, rich: bool = False, width: int | None = None) -> str:
-    """rich: with colours and lines, `width` columns wide (the terminal's own by default); plain lines, which a terminal breaks and never
-    cuts, where that is too narrow for a table."""
+    """A run as text. rich: with colours and lines, `width` columns wide (the terminal's own by default).
+
+    Where that is too narrow for a table, lines are plain: a terminal breaks those and never cuts them."""
     return (rich_text(parts, width) if rich else "") or "\n".join(plain_lines(parts))
 
 
@@ -68,7 +69,7 @@ def result(report: Report) -> list[Line]:
 
 
 def sentences(report: Report) -> list[Line]:
-    """What stands out, and what the mode found beside the verdict."""
+    """Warnings, and the mode's findings beside the verdict."""
     return [*warnings(report), *(Line(one_line(text), "main") for text in beside(report))]
 
 
@@ -126,7 +127,7 @@ def rich_text(parts: Parts, width: int | None) -> str:
 
 
 def least_width(console: Any, drawn: Any, headed: bool) -> int:
-    """Of a table that cuts nothing. A sentence may be broken, a figure not."""
+    """The least width of a table that cuts nothing. A sentence may be broken, a figure not."""
     width = console.measure(drawn, options=console.options.update(max_width=WIDEST))
     return int(width.maximum if headed else width.minimum)
 
@@ -277,7 +278,7 @@ class Progress:
             self._live.update(Group(Text(self._title, "bold", no_wrap=True), line), refresh=True)
 
     def _part(self) -> float:
-        """Of the measurement that is over, by whichever limit is nearer."""
+        """The share of the measurement that is over, by whichever limit is nearer."""
         load = self._load
         by_time = self._at_s / load.duration_s if load.duration_s else 0.0
         return min(1.0, max(by_time, self._requests / load.requests if load.requests else 0.0))

@@ -62,7 +62,7 @@ def read(text: str) -> Offsets:
 
 
 def _numbers(content: bytes | bytearray) -> Seconds | None:
-    """Of a number a line and nothing else, which is read ten times as fast; None: it's another form, or a line is wrong."""
+    """Times of a file with only a number a line, ten times as fast; None: it's another form, or a line is wrong."""
     try:
         seconds = np.fromiter(map(float, io.BytesIO(content)), np.float64)
     except ValueError:
@@ -71,7 +71,7 @@ def _numbers(content: bytes | bytearray) -> Seconds | None:
 
 
 def _times(path: Path, content: bytes | bytearray, column: str) -> Seconds:
-    """Of any form. A date's seconds since 1970 keep a quarter of a microsecond."""
+    """Times of a file of any form. A date's seconds since 1970 keep a quarter of a microsecond."""
     try:
         told = _told(content.decode("utf-8-sig"))
     except UnicodeDecodeError:

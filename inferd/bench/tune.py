@@ -1,9 +1,9 @@
 """Which settings serve a model best: tries them, and finds whether the best beats the default by more than noise.
 
 The settings of a model are instances x threads x rows of a batch x execution provider. They are searched one axis at a time from the
-default on (climb.py), within a budget of time. The best then takes turns with the default on freshly started servers, and only what is
-faster there, by more than a margin and more than chance, is called better. A figure is responses a second in a closed loop whose
-latencies keep the target; with a target the number in flight is looked for, too.
+default on (climb.py), within a budget of time. The best then takes turns with the default on freshly started servers. It is called better
+only if it is faster there, by more than a margin and more than chance. The figure is responses a second in a closed loop whose latencies
+keep the target. With a target, the number in flight is searched for, too.
 Never in here: servers, files, terminals. The clock is an argument.
 """
 
@@ -66,8 +66,9 @@ def compare(default: Sequence[float], best: Sequence[float], margin: float) -> V
 
 
 def chance(default: Sequence[float], best: Sequence[float]) -> float:
-    """The share of all ways to swap the two of some rounds that show `best` as far ahead as it is, or further (Fisher's exact test of
-    paired figures, one-sided). Nothing is assumed of the noise."""
+    """The probability that `best` is ahead so far by chance: Fisher's exact test of paired figures, one-sided.
+
+    It is the share of all ways to swap the two sides in some rounds that put `best` as far ahead. Nothing is assumed about the noise."""
     ahead = [(after - before) / (after + before or 1.0) for before, after in zip(default, best, strict=True)]
     swapped = itertools.product(*((one, -one) for one in ahead))
     return sum(sum(each) >= sum(ahead) - 1e-9 for each in swapped) / (1 << len(ahead))
@@ -92,7 +93,7 @@ class Trial(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What is measured and wanted. most_in_flight: that may be tried to keep `slo`; without one, load's number is taken as it is."""
+    """The load and the target. most_in_flight: most that may be tried to keep `slo`; without one, the load's number stays."""
 
     load: Load
     slo: Slo | None = None
@@ -104,8 +105,8 @@ class Target(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """best: the default where nothing is better. found: what the search took for the best, and `verdict` of it against the default;
-    the default and None where the search found nothing, or was interrupted."""
+    """The result of a tuning. best: the default where nothing is better. found: the best settings of the search. verdict: of these against
+    the default. Without a result of the search, or after an interrupt, they are the default and None."""
 
     trials: list[Trial]
     default: Settings
@@ -198,8 +199,8 @@ class Run:
         return 2 * self.target.rounds + SHORTLIST + 1
 
     def default(self) -> Settings:
-        """Measures the server as it is. Makes measurements longer where they would show too few requests, and puts fewer in flight where
-        the model is so slow that they would be too long then."""
+        """Measures the server as it is. Measurements become longer if they would show too few requests. If the model is so slow that they
+        would be too long, fewer requests are put in flight."""
         self._say("default", None)
         begun_s = self._now()
         with self.serve(None) as server:
@@ -303,7 +304,7 @@ class Run:
         return max(near, key=lambda settings: self.found[settings].score + again[settings])
 
     def finals(self, default: Settings, best: Settings) -> Verdict:
-        """Both in turn and back again (A B B A), each time on a new server, with as many in flight as was best for each."""
+        """Measures both in turn and back again (A B B A), each time on a new server, with each one's own best number in flight."""
         sides: dict[Settings, list[float]] = {default: [], best: []}
         for turn in range(self.target.rounds):
             for settings in (default, best) if turn % 2 == 0 else (best, default):
@@ -325,7 +326,7 @@ class Run:
         return self._add(Trial(stage, server.settings, in_flight, self._why(measured), measured))
 
     def _why(self, measured: Measurement) -> str:
-        """What was not kept."""
+        """The reason why the target was not kept."""
         return measured.ended or judge(measured, self.target.slo or Slo({}))
 
     def _add(self, trial: Trial) -> Trial:

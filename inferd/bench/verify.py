@@ -36,8 +36,8 @@ class Verifier:
     """Expected outputs by name, a dictionary for each body, and the count of responses held against them. bfloat16: the outputs whose
     uint16 values are bits of BF16. message_of: makes a serialized ModelInferResponse of a response as it was kept.
 
-    Floating values are right within atol + rtol * |expected|, where rtol is never less than two units of rounding of the datatype (FP16,
-    BF16); NaN is right for NaN. All else is right when it is equal.
+    Floating values are right within atol + rtol * |expected|. For FP16 and BF16 rtol is at least two units of rounding. NaN is right for
+    NaN. All else must be equal.
     """
 
     def __init__(
@@ -74,8 +74,10 @@ class Verifier:
         atol: float = ATOL,
         message_of: Callable[[bytes], bytes] = bytes,
     ) -> Verifier:
-        """By --verify: a .npz file with the outputs of the only body by name, or a model that runs here: an .onnx file, or a folder or
-        repository, of which `model` and `version` are run when it has them. Raises ConfigError, StartError."""
+        """A verifier by --verify: a .npz file with the outputs of the only body by name, or a model that runs here. Raises ConfigError,
+        StartError.
+
+        A model is an .onnx file, a folder or a repository, of which `model` and `version` are run if it has them."""
         if not Path(source).exists():
             raise ConfigError(f"--verify {source}: there is no such file or folder")
         if source.endswith(".npz"):
@@ -139,7 +141,7 @@ class Verifier:
             self._first_wrong = self._first_wrong or f"request {body_index}: {fault}"
 
     def _fault(self, name: str, expected: Array, got: Array) -> tuple[str, bool]:
-        """What is wrong with one output, empty where it is right; and whether it is something of which no difference tells."""
+        """The fault of one output, empty where it is right; and whether it is a fault that no difference shows."""
         rounding = 0.0
         if name in self._bfloat16:
             expected, got, rounding = widened(expected), widened(got), BFLOAT16_ROUNDING

@@ -51,12 +51,12 @@ CONNECT_S = 5.0  # a connection has to be there in
 GREETED_S = 1.0  # and the server's SETTINGS in; from then on requests wait for them
 RECONNECT_S = 3.0  # without any connection a measurement ends after
 RETRY_NS = 100_000_000  # between two tries
-DRAIN_S = 30.0  # what is under way at the end has to be answered in
-LONG = 0.99  # what waits longer than this share of the responses took is counted even if nobody waits for its end
+DRAIN_S = 30.0  # longest wait for requests in flight at the end
+LONG = 0.99  # an unfinished request is counted if it has waited longer than this share of the responses took
 
 
 class Expected(NamedTuple):
-    """What a response may say, by the metadata of its model; empty: anything."""
+    """Names that a response may have, by the metadata of its model; empty: any."""
 
     models: tuple[str, ...] = ()  # names of the model: the one that was asked for, and the one that it gives itself
     outputs: tuple[str, ...] = ()  # names of outputs
@@ -106,7 +106,7 @@ class Ending(NamedTuple):
 
     ended: str
     sent: int  # in all, warm-up included
-    unfinished: int  # without a response at the end; unless it ended early they count as unanswered, else as no error
+    unfinished: int  # without a response at the end; they are errors unless it ended early
     unsent: int  # arrivals whose time had come, and that the generator itself did not get to
     messages: dict[int, bytes]
     held_back: int = 0  # requests that waited here until the server took another stream on their connection, or one was free
@@ -167,7 +167,7 @@ class Worker:
         self.attempt = None
 
     def _handshake(self, made: socket.socket) -> Handshake | None:
-        """What follows on a connection; None: nothing does."""
+        """The TLS handshake that a new connection needs; None: it is plaintext."""
         address = self.plan.address
         return Handshake(made, self.context, name_of(address, self.plan.reach), protocol_of(address)) if self.context else None
 
@@ -226,11 +226,11 @@ class Worker:
                 ended = self._all_lost()
         except KeyboardInterrupt:
             ended = "interrupted"
-        emit(self._collect(-1))  # all that was answered: what waits is held against it
+        emit(self._collect(-1))  # all responses: waiting requests are compared with these
         unsent, unfinished = self._give_up(ended)
         emit(self._collect(-1))
         messages = generator.messages()
-        if self.failure:  # what was never sent says nothing of its connection
+        if self.failure:  # requests that were never sent have no message about their connection
             messages.setdefault(CODES.index("connection"), self.failure.encode())
         ending = Ending(ended, generator.sent, unfinished, unsent, messages, generator.held_back, missing_ns // self.each)
         self.close()
@@ -246,9 +246,10 @@ class Worker:
         return ended
 
     def _begin_measuring(self, measure_ns: int) -> int:
-        """When the measuring begins, which lasts as long as was asked for, however late the warm-up ended. An open loop keeps to its
-        schedule, unless the generator was held up for long, or waited for responses of the warm-up: then it waits, since requests
-        that were not sent say nothing of the server."""
+        """The start of the measured time, which lasts as long as was asked for, however late the warm-up ended.
+
+        An open loop keeps to its schedule. If the generator was held up for long, or waited for responses of the warm-up, the schedule is
+        moved: requests that were not sent say nothing of the server."""
         now_ns = time.monotonic_ns()
         late_ns = now_ns - measure_ns
         if self.plan.arrivals is not None:
@@ -262,9 +263,11 @@ class Worker:
         return now_ns
 
     def _give_up(self, ended: str) -> tuple[int, int]:
-        """Nobody waits any longer: unsent and unfinished of the Ending. What was due and could not be sent is no better off than what was
-        sent: lost where there is no connection, else without a response. Where it ended early that is no error, for a response may have
-        been near, and a latency only if it waited for so long already that it is one of the longest."""
+        """Stops waiting, and returns `unsent` and `unfinished` of the Ending.
+
+        A request that was due and could not be sent counts like one that was sent. It is lost without a connection, else without a
+        response. After an early end that is no error, for a response may have been near. It is a latency only if it is one of the
+        longest."""
         generator, until_ns = self.generator, min(time.monotonic_ns(), self.end_ns)
         overdue = generator.overdue(until_ns)
         if ended and self.sockets:
@@ -321,7 +324,7 @@ class Worker:
         return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
 
     def _is_done(self) -> bool:
-        """Whether all is answered that was to be asked: a number of requests, a trace, or, after the end, what was begun before."""
+        """Whether all requests are over: a number of requests, a trace, or after the end those begun before."""
         arrivals, generator = self.plan.arrivals, self.generator
         exhausted = generator.exhausted
         if arrivals is not None and (arrivals.ended or self.draining):
@@ -329,7 +332,7 @@ class Worker:
         return exhausted and generator.outstanding == 0
 
     def _is_stuck(self, now_ns: int) -> bool:
-        """Whether a number of requests, or a trace, will not end: nothing has been answered for DRAIN_S."""
+        """Whether a number of requests, or a trace, will not end: there was no response for DRAIN_S."""
         generator = self.generator
         if generator.finished != self.finished or not generator.outstanding:
             self.finished, self.finished_ns = generator.finished, now_ns
@@ -346,7 +349,7 @@ class Worker:
         self.given_ns = until_ns
 
     def _collect(self, at: int, from_ns: int = 0, until_ns: int = 0) -> Piece:
-        """What was counted since the last time. The generator is deaf meanwhile, so this is quick, and whatever can wait is left."""
+        """The counts since the last call. It must be quick, for the generator neither sends nor reads meanwhile."""
         codes, totals, answered = self.generator.collect(*self.scratch)
         latency, service, lateness = (emptied(counts, *total) for counts, total in zip(self.scratch, totals, strict=True))
         self.answered.add_sparse(latency)
@@ -419,7 +422,7 @@ class Attempt:
             self._handshake.wait(until_s)
 
     def tls(self) -> Tls | None:
-        """What the native loop speaks on it; None: plaintext."""
+        """The TLS that the native loop speaks on it; None: plaintext."""
         if self._handshake is None:
             return None
         from inferd._core.load.tls import Tls
@@ -431,7 +434,7 @@ class Attempt:
 
 
 def on_its_way(family: int, peer: object) -> socket.socket:
-    """A connection that is being made; OSError when it is refused at once."""
+    """A connection that is being made; OSError when it fails at once."""
     attempt = socket.socket(family)
     attempt.setblocking(False)
     failure = attempt.connect_ex(peer)  # type: ignore[arg-type]
@@ -458,7 +461,7 @@ def sockets_each(address: Address, load: Load) -> int:
 
 
 def spoken_by(plan: Plan) -> LoadProtocol:
-    """What the native loop speaks. ImportError where it is not built."""
+    """The protocol that the native loop speaks. ImportError where it is not built."""
     if plan.address.http:
         from inferd._core.load.http1 import Http1
 
@@ -469,7 +472,7 @@ def spoken_by(plan: Plan) -> LoadProtocol:
 
 
 def headers(plan: Plan) -> list[tuple[bytes, bytes]]:
-    """What every request says."""
+    """The headers of every request."""
     authority = plan.reach.server_name or ("localhost" if plan.address.path else str(plan.address))
     said = [
         (b":method", b"POST"),
@@ -508,8 +511,7 @@ def emptied(counts: Counts, sum_ns: int, max_ns: int, min_ns: int) -> Sparse:
 
 
 def scheduled() -> tuple[int, int]:
-    """For how long this thread could have run and had no core, in ns, and how often it was given one, since it began; zeros where the
-    kernel does not say."""
+    """How long this thread has waited for a core, in ns, and how often it got one. Zeros where the kernel does not say."""
     try:
         with open(SCHEDSTAT, "rb") as told:
             _, delayed_ns, turns = told.read().split()

@@ -61,7 +61,7 @@ def demo(examples: str | None, requests: int, concurrency: int) -> int:
         code = server.stop()
     if code != 0:
         raise InferdError(f"the server ended with {code} instead of 0")
-    click.echo("5. The server answered what was queued, said GOAWAY and ended with 0.\n")
+    click.echo("5. The server served the queued requests, said GOAWAY and ended with 0.\n")
     click.echo(_next_steps(folder))
     return ExitCode.OK
 

@@ -67,7 +67,7 @@ class Diff(click.Command):
 @click.option("--random", "count", type=Whole(1, 1_000_000), help="So many random requests instead.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
 @click.option("--rows", type=Whole(0, 1_000_000), default=1, show_default=True, help="Rows of a request; 0: a file is one request.")
-@click.option("--seed", type=Whole(0, 2**62), default=0, show_default=True, help="Of random requests, and of the noise's batches.")
+@click.option("--seed", type=Whole(0, 2**62), default=0, show_default=True, help="Seed of random requests and of the noise's batches.")
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
 @click.option("--atol", type=Fraction(0), help="Absolute tolerance.  [default: 1e-5, or three times OLD's own noise]")
 @click.option("--rtol", type=Fraction(0), help="Relative tolerance.  [default: 1e-4; 1e-2 of FP16, 2e-2 of BF16]")

@@ -44,7 +44,7 @@ def features() -> None:
 )
 @click.option("--guess", is_flag=True, help="Without a sample, also where no step says what a column holds: that tests little.")
 @click.option("--tolerance", type=Fraction(0), default=1e-5, show_default=True, help="Most that probabilities and predictions may differ.")
-@click.option("--allow-differences", is_flag=True, help="Write the model although its answers are not all scikit-learn's.")
+@click.option("--allow-differences", is_flag=True, help="Write the model even if its results differ from scikit-learn's.")
 @click.option("--features-only", is_flag=True, help="Without the estimator: a model of its own that several share.")
 @click.option(
     "--format",
@@ -52,7 +52,7 @@ def features() -> None:
     type=click.Choice(["JSON", "CSV", "ARROW", "TENSORS"], case_sensitive=False),
     default="JSON",
     show_default=True,
-    help="Of the records that clients send.",
+    help="Format of the records that clients send.",
 )
 @click.option("--model-version", type=Whole(1), default=1, show_default=True, metavar="N", help="Folder of the version.")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
@@ -126,7 +126,7 @@ def _show(exported: Exported, tolerance: float) -> None:
     say("")
     if not exported.agrees:
         start = "note" if exported.files else "nothing is written"
-        say(f"{start}: the graph's answers are not scikit-learn's within {tolerance:g}", err=True)
+        say(f"{start}: the graph's results are not scikit-learn's within {tolerance:g}", err=True)
         say(f"they differ most at {exported.worst}" if exported.worst else "they are of other shapes", err=True)
     if not exported.files:
         say("allow more by --tolerance, or all by --allow-differences; where votes are tied, see docs/features.md", err=True)

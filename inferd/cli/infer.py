@@ -34,7 +34,7 @@ __all__ = ["infer"]
 @click.option("--csv", "csv_file", metavar="FILE", help="Records from a CSV file with a header, a line a row.")
 @click.option("--random", "use_random", is_flag=True, help="Random values for every input that is not given.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
-@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of the random values.")
+@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Seed of the random values.")
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
 @click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only these outputs.")
 @click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]")
@@ -42,7 +42,7 @@ __all__ = ["infer"]
 @click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along.")
 @TOKEN_FILE
 @reaches_by_tls
-@click.option("--format", "form", type=click.Choice(["text", "json", "npz"]), help="Of what is printed or saved.  [default: text]")
+@click.option("--format", "form", type=click.Choice(["text", "json", "npz"]), help="Format of the output.  [default: text]")
 @click.option("--save", metavar="FILE", help="Write the outputs to a file: .npz, .json or text by its name, unless --format says.")
 def infer(
     target: str,

@@ -117,7 +117,7 @@ def models(ctx: click.Context, /, target: Address | str, timeout: float, **given
 
 @models.command("list")
 @click.option("--ready", is_flag=True, help="Only versions that take requests.")
-@click.option("--checks", is_flag=True, help="What checks found of each version while it was loaded.")
+@click.option("--checks", is_flag=True, help="Results of the checks of each version at load.")
 @click.pass_obj
 def list_models(asked: Asked, ready: bool, checks: bool) -> None:
     """List each version with its state, and why it is in it."""

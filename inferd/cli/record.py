@@ -172,7 +172,7 @@ def export(paths: tuple[str, ...], model: str, version: str, to: str, count: int
 @PATHS
 @MODEL
 @click.option("--sample", type=Fraction(0), default=1.0, metavar="SHARE", help="A share of the requests, by chance.")
-@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of the chance.")
+@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Seed of the chance.")
 @click.option("--to", required=True, metavar="FILE.arrow", help="The new record.")
 def merge(paths: tuple[str, ...], model: str, sample: float, seed: int, to: str) -> None:
     """Make one compressed record of several."""

@@ -128,7 +128,7 @@ def rollout() -> None:
 @_asking
 @click.argument("model")
 @click.argument("version", type=click.IntRange(1), required=False)
-@click.option("--sample", default="100%", metavar="SHARE", callback=_sample, help="Requests that the candidate answers, too. [100%]")
+@click.option("--sample", default="100%", metavar="SHARE", callback=_sample, help="Share of requests that the candidate runs, too. [100%]")
 @GUARD
 def shadow(asked: Asked, model: str, version: int | None, sample: float, guards: dict[str, float]) -> None:
     """Have VERSION run requests beside the stable version. Its responses are compared, and never sent.

@@ -91,18 +91,18 @@ def _asks_requests(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--budget", type=Duration(), default="5m", show_default=True, help="A ceiling: 2 to 3 minutes at least; on a busy machine more."
 )
-@click.option("--duration", type=Duration(), default="2s", show_default=True, help="Of each measurement, at least.")
+@click.option("--duration", type=Duration(), default="2s", show_default=True, help="Least time of each measurement.")
 @click.option("--warm-up", type=Duration(zero=True), default="500ms", show_default=True, help="Before each; not counted.")
 @click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Processes that send requests.")
 @click.option("--rounds", type=Whole(5, 12), default=6, show_default=True, help="In which the best and the model as it is now take turns.")
 @click.option("--margin", type=Fraction(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")
-@click.option("--instances", callback=numbers, metavar="N,N,...", help="To be tried.  [default: by the cores]")
-@click.option("--threads", callback=numbers, metavar="N,N,...", help="Of one run, to be tried.  [default: by the cores]")
-@click.option("--batch-sizes", callback=numbers, metavar="N,N,...", help="Most rows of a batch, to be tried.  [default: 1, 2, 4, ...]")
+@click.option("--instances", callback=numbers, metavar="N,N,...", help="Instances to try.  [default: by the cores]")
+@click.option("--threads", callback=numbers, metavar="N,N,...", help="Threads of one run to try.  [default: by the cores]")
+@click.option("--batch-sizes", callback=numbers, metavar="N,N,...", help="Most rows of a batch to try.  [default: 1, 2, 4, ...]")
 @click.option("--buckets", multiple=True, callback=sets, metavar="N,N,...", help="One set of sizes to pad to, or none, to be tried.")
 @click.option("--providers", callback=words, metavar="NAME,...", help="Execution providers, to be tried.  [default: all built in]")
 @_asks_requests
-@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
+@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Seed of random inputs.")
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
 @click.option("--force", is_flag=True, help="Change a configuration that is there.")
 @click.option("--dry-run", is_flag=True, help="Write no configuration.")

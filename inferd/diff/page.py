@@ -114,7 +114,7 @@ def performance(report: Report) -> Iterator[str]:
     if made is None:
         return
     if (chart := forest(made)) is not None:
-        yield markup(chart._replace(title="What a request costs"))
+        yield markup(chart._replace(title="The cost of a request"))
     for load in dict.fromkeys(change.load for change in made.changes):
         yield part(compared(made, load, ("old", "new"))._replace(title=load))
 

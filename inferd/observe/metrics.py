@@ -125,7 +125,7 @@ class Metrics(Exposition):
     def __init__(self, tables: Callable[[], Iterable[Table]], build: Mapping[str, str]) -> None:
         self._tables = tables
         rows = [(tuple(build.values()), (1,))]
-        self._build = Table("inferd_build", "What this server is.", "info", list(build), [Column("_info")], rows, "max")
+        self._build = Table("inferd_build", "Version and transport of this server.", "info", list(build), [Column("_info")], rows, "max")
         self._cpu = _CpuTime()
         super().__init__()
         ProcessCollector(registry=self.registry)

@@ -53,7 +53,13 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
     yield from tables("counter", "", TRITON_COUNTERS)
     yield from tables("gauge", "", TRITON_GAUGES)
     by_reason = [{"reason": reason} for reason in FAILURE_REASONS]
-    yield table("nv_inference_request_failure", "Requests not answered.", "counter", [Column("", each) for each in by_reason], _failures)
+    yield table(
+        "nv_inference_request_failure",
+        "Requests that failed or were rejected.",
+        "counter",
+        [Column("", each) for each in by_reason],
+        _failures,
+    )
     yield from tables("gauge", "", PROPERTIES, "max")
     yield from tables("gauge", "", GAUGES)
     yield from tables("counter", "_total", COUNTERS)
@@ -61,7 +67,7 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
     yield table("inferd_refusals", "Requests rejected or failed, by reason.", "counter", total, _failures)
     yield table(
         "inferd_stage_duration_seconds",
-        "Time that answered requests spent in each stage.",
+        "Time that successful requests spent in each stage.",
         "histogram",
         [column for stage in STAGES for column in histogram_columns([bound / 1e9 for bound in STAGE_BOUNDS_NS], {"stage": stage})],
         _stage_durations,
@@ -84,10 +90,10 @@ def tables_of(models: Sequence[Model], loads: Mapping[str, Loads]) -> Iterator[T
 
 
 TRITON_COUNTERS: Numbers = (
-    ("nv_inference_request_success", "Requests answered.", lambda model: model.statistics.request.count),
-    ("nv_inference_count", "Rows of answered requests.", lambda model: model.statistics.rows),
+    ("nv_inference_request_success", "Successful requests.", lambda model: model.statistics.request.count),
+    ("nv_inference_count", "Rows of successful requests.", lambda model: model.statistics.rows),
     ("nv_inference_exec_count", "Runs of the model, each over one batch.", lambda model: model.statistics.runs),
-    ("nv_inference_request_duration_us", "Time in the server, all answered requests.", lambda model: _us(model.statistics.request)),
+    ("nv_inference_request_duration_us", "Time in the server, all successful requests.", lambda model: _us(model.statistics.request)),
     ("nv_inference_queue_duration_us", "Time spent waiting, all requests.", lambda model: _us(model.statistics.queue)),
     ("nv_inference_compute_input_duration_us", "Time of preprocess, all requests.", lambda model: _us(model.statistics.preprocess)),
     ("nv_inference_compute_infer_duration_us", "Time of execute, all requests.", lambda model: _us(model.statistics.execute)),

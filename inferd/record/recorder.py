@@ -98,7 +98,7 @@ class Recorder:
     def metrics(self) -> Iterator[Table]:
         """On any thread."""
         taps = self._taps.values()
-        told = "Requests answered of models that are recorded; only with record, as all of these."
+        told = "Responses of models that are recorded; only with record, as all of these."
         yield counter("inferd_record_seen", told, sum(tap.seen for tap in taps))
         yield counter("inferd_record_recorded", "Requests that were recorded.", self._recorded)
         told = "Requests that were to be recorded and found no room: the disk is slow."

@@ -45,5 +45,5 @@ def tables_of(rollouts: Sequence[Rollout]) -> Iterator[Table]:
         for evidence in each.evidence
     ]
     columns = [Column("", {"bound": bound}) for bound in BOUNDS]
-    told = "What is known of each guard, and its limit."
+    told = "Figures of each guard, and its limit."
     yield Table("inferd_rollout_evidence", told, "gauge", (*MODEL, "guard"), columns, found, "max")

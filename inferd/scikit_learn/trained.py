@@ -104,7 +104,7 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
     picks = named and _takes_names(pipeline)
     classes = getattr(last_of(pipeline), "classes_", ())
     if isinstance(classes, list):
-        why = f"it has {len(classes)} answers for a record, each with classes of its own, and a model has one: fit one for each"
+        why = f"it has {len(classes)} results for a record, each with classes of its own, and a model has one: fit one for each"
         raise ConfigError(f"{type(last_of(pipeline)).__name__} cannot be exported: {why}")
     classes = tuple(np.asarray(classes).tolist())
     role = "transformer" if features_only else _role_of(pipeline)

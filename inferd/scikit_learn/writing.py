@@ -23,7 +23,7 @@ def config_of(
     """config.toml. source: what the model was made of; outputs: see Converted; by_class: that of the graph with a value for each class."""
     lines = [
         f"# Written by `inferd features export`, of {_string(source)}.",
-        "# What clients send are records; scikit-learn's own answers to them are what this model was checked against.",
+        "# Clients send records. This model was checked against scikit-learn's own results for some.",
         "# Columns: docs/preprocessing.md.",
         "",
         "[[inferd.preprocess]]",

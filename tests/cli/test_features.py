@@ -43,7 +43,7 @@ def test_answers_that_differ_are_exit_code_1(call, pipeline, tmp_path):
     done = call("features", "export", pipeline, "model", "--tolerance", "0")
     assert done.returncode == 1
     assert "NO" in done.stdout
-    assert "nothing is written: the graph's answers are not scikit-learn's within 0" in done.stderr
+    assert "nothing is written: the graph's results are not scikit-learn's within 0" in done.stderr
     assert 'they differ most at {"x0": ' in done.stderr
     assert not (tmp_path / "model").exists()
 
@@ -68,7 +68,7 @@ def test_records_beside_the_sample_that_differ_are_exit_code_1_unless_allowed(ca
     done = call("features", "export", "votes.joblib", "--sample", "few.npz", "--allow-differences")
     assert done.returncode == 0
     assert rows.keys() < {line.split("  ")[0] for line in done.stdout.splitlines()}
-    assert "note: the graph's answers are not scikit-learn's within 1e-05" in done.stderr
+    assert "note: the graph's results are not scikit-learn's within 1e-05" in done.stderr
     assert (tmp_path / "votes" / "1" / "model.onnx").exists()
 
 

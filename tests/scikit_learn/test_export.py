@@ -384,7 +384,7 @@ def test_a_classifier_of_several_answers_is_rejected(tmp_path):
     values = RANDOM.normal(0, 1, (60, 2))
     pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=0)).fit(values, values > 0)
     with pytest.raises(
-        ConfigError, match=r"RandomForestClassifier cannot be exported: it has 2 answers for a record, .*: fit one for each"
+        ConfigError, match=r"RandomForestClassifier cannot be exported: it has 2 results for a record, .*: fit one for each"
     ):
         export(pipeline, tmp_path / "model")
 

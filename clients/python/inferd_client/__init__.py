@@ -10,8 +10,8 @@ Models that make their own tensors take files(...), texts(...), records(...), cs
 
 TLS says how a connection is encrypted, Retry when a call that failed is sent again.
 
-AsyncClient has the same calls, awaited. Both raise InferenceError. The protobuf messages that some calls answer
-with are in inferd_client.messages.
+AsyncClient has the same calls, awaited. Both raise InferenceError. The protobuf messages that some calls return
+are in inferd_client.messages.
 """
 
 from inferd_client.aio import AsyncClient

@@ -35,8 +35,8 @@ class AsyncClient:
         async with AsyncClient("localhost:8001", timeout=5) as client:
             answers = await asyncio.gather(*(client.infer("digits", {"image": image}) for image in images))
 
-    The arguments and the errors are those of Client; what `token` calls may be awaitable, too, and must not block: it is cancelled when
-    the call's timeout is over. Cancelling a call's task cancels the call at the server.
+    The arguments and the errors are those of Client. `token` may also return an awaitable. It must not block, and is cancelled when the
+    call's timeout is over. Cancelling a call's task cancels the call at the server.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class AsyncClient:
         return codec.decode_infer_response(answer)
 
     async def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
-        """Whether the server answers. Raises InferenceError(UNAVAILABLE) when nobody does."""
+        """Whether the server is live. Raises InferenceError(UNAVAILABLE) when it cannot be reached."""
         return (await self._call(calls.SERVER_LIVE, messages.ServerLiveRequest(), timeout, metadata)).live
 
     async def server_ready(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
@@ -148,7 +148,8 @@ class AsyncClient:
     ) -> None:
         """Waits until the server and its models are ready, or this one model is. timeout: seconds.
 
-        Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen, and every error but that nobody answers yet.
+        Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen. It waits for a server that cannot be reached yet, and raises
+        every other error.
         """
         until = monotonic() + timeout
         while True:
@@ -159,7 +160,7 @@ class AsyncClient:
                     if model
                     else self.server_ready(timeout=left, metadata=metadata)
                 )
-                seen = "it answers, and says no"
+                seen = "it responds, and is not ready"
             except InferenceError as error:
                 if error.code not in calls.NOT_YET:
                     raise
@@ -224,7 +225,7 @@ class AsyncClient:
     async def unload_model(
         self, model: str, *, version: int | None = None, timeout: float | None = None, metadata: Metadata | None = None
     ) -> None:
-        """Unloads a model, or one of its versions, once the requests that it has are answered. A Triton extension."""
+        """Unloads a model, or one of its versions, once the requests that it has are done. A Triton extension."""
         await self._control(calls.unload_request(model, version), timeout, metadata)
 
     async def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[str]:
@@ -255,7 +256,7 @@ class AsyncClient:
     async def _declared_inputs(
         self, model: str, version: str | int, until: float | None, metadata: Metadata | None
     ) -> Mapping[str, Declared]:
-        """What the model takes, by name, asked for once."""
+        """The model's inputs by name, from its metadata, which is asked for once."""
         known = self._declared.get((model, version))
         if known is None:
             request = messages.ModelMetadataRequest(name=model, version=version_text(version))

@@ -1,4 +1,4 @@
-"""Carries out calls on an event loop: channels, clocks and waiting. What to do next is course.py's to say."""
+"""Carries out calls on an event loop: channels, clocks and waiting. course.py decides what to do next."""
 
 # ruff: noqa: ASYNC109  # timeouts are gRPC's here
 
@@ -38,7 +38,7 @@ class AsyncSender:
         self._policy = Policy(len(connection.targets), self._state, random.random, retry=retry, balance=balance, hedge_after=hedge_after)
 
     async def call(self, path: str, request: bytes, until: float | None, metadata: calls.Pairs, *, repeatable: bool = True) -> bytes:
-        """The answer to one call. until: on the clock `monotonic`. Raises InferenceError."""
+        """The response to one call. until: on the clock `monotonic`. Raises InferenceError."""
         if self._closed.is_set():
             raise calls.closed()
         if not self._channels:
@@ -103,7 +103,8 @@ class _Single:
         self._ended.append((flight, await _outcome(method(request, timeout=timeout, metadata=metadata), self._closed)))
 
     async def wait(self, seconds: float | None) -> Ended:
-        """What has ended; when nothing is in flight, after that many seconds. Raises InferenceError when the client is closed meanwhile."""
+        """Requests that have ended; when none is in flight, nothing after so many seconds. Raises InferenceError when the client is
+        closed."""
         ended, self._ended = self._ended, []
         if not ended:
             await _pause(self._closed, seconds)

@@ -1,8 +1,8 @@
 """Which of several addresses a request goes to. Pure: time is an argument, connections are asked for by a function.
 
-An address is left out while it has no connection, while it is full, and for a while after it failed: then one request goes there to
-see. It is full for as long as it said with RESOURCE_EXHAUSTED (RetryInfo). It fails by UNAVAILABLE, or by silence: three requests in a
-row that came to their deadline, or were overtaken by another address.
+An address is left out while it has no connection, while it is full, and for a while after it failed. Then one request tries it. It is full
+for as long as it said with RESOURCE_EXHAUSTED (RetryInfo). It fails by UNAVAILABLE, or by silence: three requests in a row that reached
+their deadline, or were overtaken by another address.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class End(Enum):
 @dataclass
 class _Address:
     in_flight: int = 0
-    failures: int = 0  # since it last answered; several at one time are one
+    failures: int = 0  # since its last response; several at one time count once
     silences: int = 0
     back_at: float = 0.0  # when it may be tried again
     on_trial: bool = False  # the request that tries it is on its way
@@ -104,7 +104,7 @@ class Balancer:
         return min((absence for address in connected if (absence := address.absence(now)) is not None), default=None)
 
     def full(self, place: int, seconds: float, now: float) -> None:
-        """An address said that it has no room for so many seconds. What it said last counts."""
+        """An address said that it has no room for so many seconds. Its last word counts."""
         self._addresses[place].room_at = now + min(seconds, LONGEST_FULL_S)
 
     def ended(self, place: int, end: End, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What both clients share: the table of RPCs, how metadata is put together, how answers are read. Sends nothing."""
+"""The parts that both clients share: the table of RPCs, metadata of calls, reading of responses. Sends nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Response = TypeVar("Response", bound=Message)
 
 @dataclass(frozen=True)
 class Rpc(Generic[Response]):
-    """One unary RPC: its path and the class of its answers."""
+    """One unary RPC: its path and the class of its responses."""
 
     path: str
     response: type[Response]
@@ -79,7 +79,7 @@ MODEL_UNLOAD = Rpc(_SERVICE + "RepositoryModelUnload", messages.RepositoryModelU
 HEALTH_CHECK = Rpc("/grpc.health.v1.Health/Check", messages.HealthCheckResponse)
 
 
-UNCONNECTED = ("failed to connect", "Socket closed")  # gRPC's words where nobody answers, and also where a server speaks TLS
+UNCONNECTED = ("failed to connect", "Socket closed")  # gRPC's words where no server listens, and also where a server speaks TLS
 TLS_HINT = "; if the server speaks TLS, pass tls=TLS(ca=...)"
 UNTRUSTED = {  # gRPC's words of a certificate that it does not take, with the cure
     "CERTIFICATE_VERIFY_FAILED": "; its certificate is not trusted: pass tls=TLS(ca=...), the authority that has signed it",
@@ -88,7 +88,7 @@ UNTRUSTED = {  # gRPC's words of a certificate that it does not take, with the c
 
 
 def answer(outcome: bytes | InferenceError, *, plaintext: bool) -> bytes:
-    """The bytes of an answer. Raises the error that a call ended with."""
+    """The bytes of a response. Raises the error that a call ended with."""
     if not isinstance(outcome, InferenceError):
         return outcome
     if outcome.code is grpc.StatusCode.UNAVAILABLE and any(words in outcome.message for words in UNCONNECTED):
@@ -100,7 +100,7 @@ def answer(outcome: bytes | InferenceError, *, plaintext: bool) -> bytes:
 
 
 def closed() -> InferenceError:
-    """What a call ends with that is under way when its client is closed, or comes later."""
+    """The error of a call that is in flight when its client is closed, or comes later."""
     return InferenceError(grpc.StatusCode.CANCELLED, "the client was closed")
 
 
@@ -149,7 +149,7 @@ def read(rpc: Rpc[Response], message: bytes) -> Response:
     try:
         return rpc.response.FromString(message)
     except DecodeError as error:
-        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}") from error
+        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's response cannot be read: {error}") from error
 
 
 def is_repeatable(parameters: Mapping[str, object] | None) -> bool:

@@ -1,5 +1,5 @@
-"""The blocking client. Safe to share between threads; one client is one HTTP/2 connection to each address of gRPC, and as many
-connections as calls at one time to each URL."""
+"""The blocking client. Safe to share between threads. A client has one HTTP/2 connection to each address of gRPC, and to each URL as many
+connections as calls at one time."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ class Client:
         with Client("localhost:8001", timeout=5) as client:
             probabilities = client.infer("digits", {"image": image})["probabilities"]
 
-    target:              "host:port", "[::1]:8001", "unix:path", "unix:@name" (an abstract one) or whatever else gRPC resolves; or a URL
-                         for HTTP: "http://host:8000", "https://host/prefix", "http+unix:/path"; or several of them, which take the
-                         calls between them.
+    target:              "host:port", "[::1]:8001", "unix:path", "unix:@name" (an abstract one) or another name that gRPC resolves.
+                         For HTTP a URL: "http://host:8000", "https://host/prefix", "http+unix:/path". Several share the calls.
     tls:                 TLS(...); None: plain text, and of an https:// URL the system's authorities count.
     credentials:         grpc's own, in the place of tls.
-    token:               sent as a bearer token; or what returns it, asked for each call. Over plain text it, and an
-                         authorization of metadata, may go to loopback and Unix sockets only,
-    token_in_plaintext:  unless this is True.
+    token:               sent as a bearer token; or a function that returns it, called for each call. Without TLS a token, or an
+                         `authorization` in metadata, may go to loopback and Unix sockets only.
+    token_in_plaintext:  True lets a token go anywhere without TLS.
     timeout:             seconds that a call may take when it names none itself, repetitions included; None: as long as it takes.
     metadata:            sent with every call, before the call's own.
     retry:               when a call that failed is sent again; None: never.
     balance:             of several addresses: "round_robin", or "least_in_flight".
-    hedge_after:         seconds without an answer after which the request is sent to another address, too; the first answer counts.
-                         None: it is not.
-    compression:         of requests: "gzip" or "deflate"; None: they go as they are, which is faster but on a slow network.
+    hedge_after:         seconds without a response after which the request is sent to another address, too; the first response
+                         counts. None: it is not.
+    compression:         of requests: "gzip" or "deflate". None: they go as they are, which is faster except on a slow network.
     options:             gRPC channel arguments, besides those of inferd_client.connection.
 
-    Connections are opened by the first call. Calls raise InferenceError when the server refuses or cannot be
-    reached; TypeError and ValueError when an argument cannot be sent at all.
+    Connections are opened by the first call. Calls raise InferenceError when the server rejects them or cannot be
+    reached, and TypeError and ValueError when an argument cannot be sent at all.
     """
 
     def __init__(
@@ -115,11 +114,11 @@ class Client:
     ) -> InferResult:
         """One inference. Shapes include the batch axis where the model has one: four images are (4, 3, 224, 224).
 
-        inputs:      name -> numpy array, whose dtype should be the model's; or a (nested) list or number, which is
-                     converted to the datatype that the model's metadata names (asked for once and remembered). An array that the
-                     server rejects for its datatype is converted and sent again where no value changes.
-                     BYTES are arrays of object, bytes or str; BF16 is ml_dtypes.bfloat16. What files(), texts() and
-                     records() make is sent in the shape that the metadata names.
+        inputs:      name -> numpy array, whose dtype should be the model's; or a (nested) list or number. Lists and numbers are
+                     converted to the datatype in the model's metadata, which is asked for once. An array that the server
+                     rejects for its datatype is converted and sent again where no value changes.
+                     BYTES are arrays of object, bytes or str; BF16 is ml_dtypes.bfloat16. Results of files(), texts() and
+                     records() are sent in the shape that the metadata names.
         outputs:     the outputs wanted; None: all.
         version:     a number or a label, 3 or "stable"; empty: the newest, or the label stable.
         timeout:     seconds; the server does not run a request whose time is up.
@@ -164,7 +163,7 @@ class Client:
         return codec.decode_infer_response(answer)
 
     def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
-        """Whether the server answers. Raises InferenceError(UNAVAILABLE) when nobody does."""
+        """Whether the server is live. Raises InferenceError(UNAVAILABLE) when it cannot be reached."""
         return self._call(calls.SERVER_LIVE, messages.ServerLiveRequest(), timeout, metadata).live
 
     def server_ready(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
@@ -174,7 +173,8 @@ class Client:
     def wait_ready(self, model: str = "", version: str | int = "", *, timeout: float = 60.0, metadata: Metadata | None = None) -> None:
         """Waits until the server and its models are ready, or this one model is. timeout: seconds.
 
-        Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen, and every error but that nobody answers yet.
+        Raises InferenceError(DEADLINE_EXCEEDED) that says what was last seen. It waits for a server that cannot be reached yet, and raises
+        every other error.
         """
         until = monotonic() + timeout
         while True:
@@ -185,7 +185,7 @@ class Client:
                     if model
                     else self.server_ready(timeout=left, metadata=metadata)
                 )
-                seen = "it answers, and says no"
+                seen = "it responds, and is not ready"
             except InferenceError as error:
                 if error.code not in calls.NOT_YET:
                     raise
@@ -251,7 +251,7 @@ class Client:
     def unload_model(
         self, model: str, *, version: int | None = None, timeout: float | None = None, metadata: Metadata | None = None
     ) -> None:
-        """Unloads a model, or one of its versions, once the requests that it has are answered. A Triton extension."""
+        """Unloads a model, or one of its versions, once the requests that it has are done. A Triton extension."""
         self._control(calls.unload_request(model, version), timeout, metadata)
 
     def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[str]:
@@ -279,7 +279,7 @@ class Client:
         return calls.read(rpc, self._sender.call(rpc.path, request.SerializeToString(), until, pairs))
 
     def _declared_inputs(self, model: str, version: str | int, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
-        """What the model takes, by name, asked for once."""
+        """The model's inputs by name, from its metadata, which is asked for once."""
         known = self._declared.get((model, version))
         if known is None:
             request = messages.ModelMetadataRequest(name=model, version=version_text(version))

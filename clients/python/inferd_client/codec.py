@@ -1,7 +1,7 @@
 """ModelInferRequest and ModelInferResponse bytes. Tensor bytes never pass through a protobuf object.
 
 protobuf would copy every tensor three times on its way out. Serialized messages may be joined, so the small fields
-are serialized by protobuf and the tensors' memory is joined behind them: one copy. Answers are cut the same way.
+are serialized by protobuf and the tensors' memory is joined behind them: one copy. Responses are cut the same way.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PLAIN = (list, tuple, bool, int, float, str, bytes)
 
 @dataclass(frozen=True)
 class InferResult(Mapping[str, Array]):
-    """The answer to one inference: output name -> array. The arrays are the caller's own: writable, and aligned.
+    """The response to one inference: output name -> array. The arrays are the caller's own: writable, and aligned.
 
     model_version:  the version that ran.
     id:             the request's id; empty when it had none.
@@ -68,7 +68,7 @@ class InferResult(Mapping[str, Array]):
         try:
             return self.outputs[name]
         except KeyError:
-            raise KeyError(f"no output {name!r}; the answer holds {', '.join(self.outputs) or 'none'}") from None
+            raise KeyError(f"no output {name!r}; the response holds {', '.join(self.outputs) or 'none'}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.outputs)
@@ -77,14 +77,14 @@ class InferResult(Mapping[str, Array]):
         return len(self.outputs)
 
     def __repr__(self) -> str:
-        """What came, without the values: datatypes and shapes."""
+        """Datatypes and shapes, without the values."""
         outputs = ", ".join(f"{name} {tensors.shown(array)}" for name, array in self.outputs.items())
         return f"<InferResult of {self.model_name!r} version {self.model_version}: {outputs}>"
 
     def ranked(self, name: str) -> list[list[tuple[str, float]]]:
         """The best k of a model that ranks, best first: for each row (label, score), the place of the class where it has no labels.
 
-        Raises KeyError where the answer holds no `name`_label and no `name`_index.
+        Raises KeyError where the response holds no `name`_label and no `name`_index.
         """
         scores, labels = self[name], self[f"{name}_label" if f"{name}_label" in self else f"{name}_index"]
         best = scores.shape[-1]
@@ -95,7 +95,7 @@ class InferResult(Mapping[str, Array]):
 
 
 class Declared(NamedTuple):
-    """What the model's metadata says of an input."""
+    """An input by the model's metadata."""
 
     datatype: str
     shape: tuple[int, ...]  # -1 is any size
@@ -221,7 +221,7 @@ def decode_infer_response(message: bytes) -> InferResult:
         response = messages.ModelInferResponse.FromString(head)
         outputs = _outputs(response, [*raw_contents, *response.raw_output_contents])
     except (DecodeError, ValueError) as error:
-        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}") from error
+        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's response cannot be read: {error}") from error
     return InferResult(
         outputs=outputs,
         model_name=response.model_name,
@@ -250,8 +250,8 @@ def _outputs(response: messages.ModelInferResponse, raw_contents: Sequence[bytes
 def split(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
     """The message less the bytes of tensors, which are in that field, and a view of each of those.
 
-    Only top-level fields are walked, up to the first one that is not length-delimited, of which the message has none
-    today, or that is cut short: from there on all stays in the first part, for protobuf to read or to refuse.
+    Only top-level fields are walked, up to the first one that is cut short, or not length-delimited, which no field is
+    today. From there on all stays in the first part, for protobuf to read or to reject.
     """
     view = memoryview(message)
     kept: list[memoryview] = []
@@ -276,7 +276,7 @@ def split(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
 
 
 def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    """The number and where it ends; behind the message's end where it is cut short, or longer than any, for protobuf to refuse."""
+    """The number and where it ends. That is behind the message's end if it is cut short or too long, so that protobuf rejects it."""
     value = shift = 0
     while at < len(message) and shift < _MAX_VARINT_BITS:
         byte = message[at]
@@ -289,7 +289,7 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def _typed(contents: messages.InferTensorContents, datatype: str, shape: tuple[int, ...]) -> Array:
-    """An output from typed contents, which some servers answer with."""
+    """An output from typed contents, which some servers send."""
     found, elements = _contents_of(contents, datatype), tensors.elements_of(shape)
     if len(found) != elements:
         raise ValueError(f"expected {elements} elements for {datatype}{list(shape)}, got {len(found)}")
@@ -319,7 +319,7 @@ def _contents_of(contents: messages.InferTensorContents, datatype: str) -> Seque
         case "BYTES":
             return contents.bytes_contents
         case _:
-            raise ValueError(f"{datatype} can only travel as raw contents, and the answer has none")
+            raise ValueError(f"{datatype} can only travel as raw contents, and the response has none")
 
 
 def parameter_value(message: messages.InferParameter) -> Parameter:

@@ -25,7 +25,7 @@ Compression: TypeAlias = Literal["gzip", "deflate"]
 ALGORITHMS = {"deflate": grpc.Compression.Deflate, "gzip": grpc.Compression.Gzip}
 
 CHANNEL_OPTIONS: Options = (
-    # Tensors are large: gRPC's own limit of 4 MB on answers is for small messages. The server keeps its limits.
+    # Tensors are large: gRPC's own limit of 4 MB on responses is for small messages. The server keeps its limits.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # A server that was restarted is back in a second, not in the two minutes that gRPC may wait.
@@ -35,8 +35,8 @@ CHANNEL_OPTIONS: Options = (
 
 
 class Connection(Protocol):
-    """What channels are made of. exposed: an address that no token may go to, for others could read it.
-    lacks_credentials: whether TLS was left out where it could have been asked for."""
+    """The settings that channels are made from. exposed: an address that no token may go to, for others could read it.
+    lacks_credentials: whether TLS was left out where it could have been used."""
 
     @property
     def targets(self) -> tuple[str, ...]: ...
@@ -87,9 +87,9 @@ class GrpcConnection:
         return grpc.aio.secure_channel(target, self.credentials, options=options)
 
     def options_for(self, target: str) -> list[tuple[str, Any]]:
-        """Channel arguments. What stays on this machine goes through no proxy, whatever the environment says."""
+        """Channel arguments. Connections within this machine use no proxy, whatever the environment says."""
         own = security.NO_PROXY if targets.is_local(target) else []
-        # Of arguments of one name gRPC keeps the first; the caller's are to count.
+        # gRPC keeps the first of several arguments of one name; the caller's must win.
         return list(dict([*CHANNEL_OPTIONS, *own, *self.options]).items())
 
 
@@ -104,8 +104,10 @@ def connection(
     compression: Compression | None = None,
     options: Options = (),
 ) -> Connection:
-    """Raises ValueError for arguments that do not go together, TypeError for a tls or a token of another type, OSError for a certificate
-    that cannot be read."""
+    """The Connection of these arguments.
+
+    Raises ValueError for arguments that do not go together, and OSError for a certificate that cannot be read. Raises TypeError for a tls
+    or a token of another type."""
     addresses = targets.checked(target)
     if tls is not None and not isinstance(tls, TLS):
         raise TypeError(f"tls: expected TLS(...), got {type(tls).__name__}; pass tls=TLS() for a public authority, or tls=TLS(ca='ca.pem')")

@@ -48,7 +48,7 @@ class Done(NamedTuple):
 
 
 class Policy:
-    """What all calls of a client share: the settings, the budget, and what is known of the addresses. Not for two threads at once."""
+    """The state that all calls of a client share: settings, budget, and the balancer of addresses. Not for two threads at once."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Policy:
         self.hedge_after = hedge_after
 
     def ended(self, address: int, outcome: Outcome, now: float) -> None:
-        """What the end of a request says of its address."""
+        """Tells the balancer how a request at an address ended."""
         self.balancer.ended(address, _end(outcome), now)
         if isinstance(outcome, InferenceError) and outcome.retry_after is not None and retry.is_full(outcome):
             self.balancer.full(address, outcome.retry_after, now)
@@ -104,7 +104,7 @@ class Course:
         self._decided_by = -1  # the flight that ended the call
 
     def next(self, now: float) -> Send | Wait | Done:
-        """What to do now."""
+        """The next action of the call."""
         if self._outcome is not None:
             return Done(self._outcome)
         if self._seeks and self._failure is not None:
@@ -169,7 +169,7 @@ class Course:
         return Send(flight, place, None if self._until is None else self._until - now)
 
     def ended(self, flight: int, outcome: Outcome, now: float) -> None:
-        """A request was answered, or failed."""
+        """A request has a response, or failed."""
         self._in_flight.remove(flight)
         self._policy.ended(self._addresses[flight], outcome, now)
         if self._outcome is not None:
@@ -187,7 +187,7 @@ class Course:
         if retry.is_transient(error):
             self._policy.budget.take()
         if self._in_flight:
-            return  # the other one may still be answered
+            return  # the other one may still succeed
         policy = self._policy
         if not (self._repeatable and policy.budget.is_open and policy.retry.repeats(self._repetitions, error)):
             self._decide(flight, error)
@@ -214,7 +214,7 @@ class Course:
     def close(self, now: float) -> None:
         """The call is over, or was given up; what is still in flight is cancelled."""
         for flight in self._in_flight:
-            # A later request was answered first: this one's address is slow, or has stopped.
+            # A later request had its response first: this one's address is slow, or has stopped.
             end = End.SILENT if flight < self._decided_by else End.GONE
             self._policy.balancer.ended(self._addresses[flight], end, now)
         self._in_flight.clear()

@@ -1,4 +1,4 @@
-"""The one error of the client: a call that a server refused, or that never reached one."""
+"""The one error of the client: a call that a server rejected, or that never reached one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The protobuf messages that the client speaks, made at first use from a descriptor pool of its own.
 
 tritonclient, kserve and mlserver each register package `inference` in protobuf's default pool, where it fits only
-once; nothing is registered there from here, so that all of them can share a process. messages.pyi lists the names.
+once. This module registers nothing there, so that all of them can share a process. messages.pyi lists the names.
 Messages of another package's pool are not interchangeable with these: pass bytes.
 """
 
@@ -17,7 +17,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 def _load() -> tuple[dict[str, Any], dict[str, Any]]:
     """Name -> descriptor of every message and of every enum in descriptors.binpb (made by proto/generate.py)."""
     content = pkgutil.get_data(__package__, "descriptors.binpb")
-    assert content is not None  # only a loader without get_data answers None
+    assert content is not None  # only a loader without get_data returns None
     pool = DescriptorPool()
     messages: dict[str, Any] = {}
     enums: dict[str, Any] = {}

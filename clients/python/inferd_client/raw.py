@@ -1,4 +1,4 @@
-"""What a model that makes its own tensors takes: pictures, sounds, sentences and records, each a row of a BYTES input.
+"""Inputs of a model that makes its own tensors: pictures, sounds, sentences and records, each a row of a BYTES input.
 
     client.infer("cats", {"image": files("cat.jpg", "dog.jpg")})
     client.infer("minilm", {"text": texts("a sentence", "another")})
@@ -35,8 +35,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Rows(np.ndarray[Any, np.dtype[Any]]):
     """Values of one input, a row each: an object array [rows, 1].
 
-    Client and AsyncClient send it in the shape that the model's metadata names (asked for once and remembered): a model without a
-    batch axis takes one value, as [1].
+    Client and AsyncClient send it in the shape that the model's metadata names, which is asked for once. A model without a batch axis takes
+    one value, as [1].
     """
 
     def fitted(self, shape: Sequence[int]) -> Array:
@@ -66,9 +66,10 @@ def texts(*lines: str) -> Rows:
 
 
 def records(*rows: Mapping[str, Any]) -> Rows:
-    """Records by column name, for a model that takes JSON. None is a missing value. Raises TypeError for what is no number, truth value or
-    text and for a name that is no text, ValueError for NaN, infinities and half of a surrogate pair; both name the record, the column and
-    the cure."""
+    """Records by column name, for a model that takes JSON. None is a missing value.
+
+    Raises TypeError for a value that is no number, truth value or text, and for a name that is no text. Raises ValueError for NaN,
+    infinities and half of a surrogate pair. Both name the record, the column and the cure."""
     return _rows([_json(place, row) for place, row in enumerate(rows)])
 
 
@@ -91,8 +92,10 @@ def _json(place: int, row: Mapping[Any, Any]) -> bytes:
 
 
 def csv_records(*rows: Iterable[Any]) -> Rows:
-    """Records as their values in the order of the model's columns, for one that takes CSV. None is a missing value. Raises TypeError for
-    what is no number, truth value or text, ValueError for half of a surrogate pair; both name the record, the place and the cure."""
+    """Records as their values in the order of the model's columns, for one that takes CSV. None is a missing value.
+
+    Raises TypeError for a value that is no number, truth value or text, and ValueError for half of a surrogate pair. Both name the record,
+    the place and the cure."""
     return _rows([_line(place, row) for place, row in enumerate(rows)])
 
 
@@ -129,7 +132,7 @@ def arrow_records(*rows: Mapping[str, Any]) -> Rows:
 
 
 def _refuse_others(place: int, row: object, function: str) -> None:
-    """Of a record that is no mapping."""
+    """Raises TypeError for a record that is no mapping."""
     if not isinstance(row, Mapping):
         cure = f"give each as an argument, {function}({{...}}, {{...}})"
         raise TypeError(f"record {place}: expected a mapping of columns, got {type(row).__name__}: {cure}")
@@ -167,7 +170,7 @@ def _plain(value: object) -> object:
 
 
 def _of_numpy(value: object) -> object:
-    """What json.dumps writes in the place of a value that it does not know. Raises TypeError."""
+    """For json.dumps: a plain value in place of numpy's. Raises TypeError for any other."""
     plain = _plain(value)
     if isinstance(plain, (bool, int, float)):
         return plain

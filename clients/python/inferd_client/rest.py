@@ -73,7 +73,7 @@ class HttpResponse(NamedTuple):
 
 
 def received(status: int, headers: Iterable[tuple[str, str]], body: Part) -> HttpResponse:
-    """What came. Raises InferenceError(INTERNAL)."""
+    """The response that came, decompressed. Raises InferenceError(INTERNAL)."""
     named = {name.lower(): value for name, value in headers}
     coding = named.get("content-encoding", "identity").strip().lower()
     if coding in ("", "identity"):
@@ -154,7 +154,7 @@ def late(url: object) -> InferenceError:
 
 
 def unreachable(url: Url, error: Exception) -> InferenceError:
-    """What stands between the client and a response, with the cure where one is known."""
+    """The error of a call that got no response, with the cure where one is known."""
     if isinstance(error, ssl.SSLCertVerificationError):
         why = f"its certificate is not trusted ({error.verify_message}); pass tls=TLS(ca=...), or server_name= for another name"
     elif isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
@@ -171,7 +171,7 @@ def unreachable(url: Url, error: Exception) -> InferenceError:
 
 
 def unreadable(error: object) -> InferenceError:
-    return InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}")
+    return InferenceError(grpc.StatusCode.INTERNAL, f"the server's response cannot be read: {error}")
 
 
 def with_headers(request: HttpRequest, metadata: calls.Pairs, timeout: float | None, compression: str | None) -> HttpRequest:
@@ -228,7 +228,8 @@ _BY_NAME = {code.name: code for code in grpc.StatusCode}
 
 
 def _error(response: HttpResponse) -> InferenceError:
-    """What a server says with a status other than 200. `error` is Triton's and MLServer's word, `detail` FastAPI's; `code` is inferd's."""
+    """The error of a response with a status other than 200. `error` is Triton's and MLServer's word, `detail` FastAPI's; `code` is
+    inferd's."""
     text = bytes(response.body[: 64 * LONGEST_TEXT]).decode("utf-8", "replace").strip()
     try:
         said = json.loads(text)
@@ -255,7 +256,7 @@ def _retry_after(response: HttpResponse) -> float | None:
 
 
 def _get(suffix: str) -> Callable[[Any], tuple[str, str, Any]]:
-    """Of a model, or of one of its versions."""
+    """The HTTP request of a method about a model, or one of its versions."""
     return lambda request: ("GET", target_of(request.name, request.version, suffix), None)
 
 
@@ -282,7 +283,7 @@ def _control(verb: str) -> Callable[[Any], tuple[str, str, Any]]:
 
 
 def _status(request: Any) -> tuple[str, str, Any]:
-    """Of the rollout of a model, or of all."""
+    """The HTTP request for the rollout of a model, or of all."""
     return "GET", target_of(request.model_name, suffix="/rollout") if request.model_name else "/v2/rollouts", None
 
 

@@ -1,7 +1,7 @@
 """ModelInfer over HTTP: the serialized ModelInferRequest as JSON and tensors, and what comes back as a ModelInferResponse.
 
-By Triton's binary extension tensors follow the JSON as they are, not copied; for a server without it they are numbers and texts in
-the JSON. Sends nothing.
+By Triton's binary extension tensors follow the JSON as they are, without a copy. For a server without it they are numbers and texts in the
+JSON. Sends nothing.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _values(parameters: Mapping[str, messages.InferParameter]) -> dict[str, Any]
 
 
 def _set(parameters: Any, said: Mapping[str, Any]) -> None:
-    """What a message has room for: no null, no lists, no objects."""
+    """Sets the parameters that a message has room for: no null, no lists, no objects."""
     for name, value in said.items():
         if isinstance(value, (bool, int, float, str)):
             codec.set_parameter(parameters[name], name, value)

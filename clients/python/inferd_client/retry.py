@@ -15,17 +15,18 @@ MOST_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Retry:
-    """When a call is sent once more: after UNAVAILABLE, and after RESOURCE_EXHAUSTED that says when to come back (RetryInfo), which
-    sends it to another address at once, where there is one that is not left out.
+    """When a call is sent once more: after UNAVAILABLE, and after RESOURCE_EXHAUSTED that says when to come back (RetryInfo).
+
+    The latter sends it to another address at once, if one is available.
 
     attempts:         of one call, the first included; 1: none is repeated.
     initial_delay:    seconds; the wait before the first repetition is anything between 0 and this (full jitter).
-    multiplier:       how much longer the longest wait gets each time,
-    max_delay:        up to this many seconds.
-    max_retry_after:  seconds; a server that asks for a longer wait than this is not waited for. What it asks for, or of several that
-                      are full the first to have room again, comes before the wait above, which is added to it.
-    tokens:           the budget of the whole client: a failure takes one token, an answer gives token_ratio back, and nothing is repeated
-    token_ratio:      while half of them or fewer are left. With 0.1, repetitions end when more than one attempt in eleven fails.
+    multiplier:       how much longer the longest wait gets each time.
+    max_delay:        seconds; the longest wait never exceeds this.
+    max_retry_after:  seconds; a call does not wait for a server that asks for more than this. Else the wait above is added to the time that
+                      the server asks for. If several servers are full, it is added to the shortest of their times.
+    tokens:           the budget of the whole client. A failure takes one token. Nothing is repeated while half of them or fewer are left.
+    token_ratio:      tokens that a response gives back. With 0.1, repetitions end when more than one attempt in eleven fails.
 
     A wait that would not end before the call's timeout is not begun.
     """
@@ -74,7 +75,7 @@ NEVER = Retry(attempts=1)
 
 
 def is_transient(error: InferenceError) -> bool:
-    """Whether the same request may fare better: what it failed of is not the request."""
+    """Whether the same request may succeed later: the request is not the reason of the failure."""
     return is_full(error) or error.code is grpc.StatusCode.UNAVAILABLE
 
 
@@ -96,9 +97,9 @@ class Budget:
         return self.tokens > self._most / 2
 
     def take(self) -> None:
-        """For a failure, or for a request that answers none: a hedge."""
+        """For a failure, or for a hedge, which no failure caused."""
         self.tokens = max(0.0, self.tokens - 1)
 
     def give(self) -> None:
-        """For an answer."""
+        """For a response."""
         self.tokens = min(self._most, self.tokens + self._ratio)

@@ -1,4 +1,4 @@
-"""What makes a connection private and says who calls: TLS, client certificates, bearer tokens. Sends nothing."""
+"""Encryption of connections and credentials of clients: TLS, client certificates, bearer tokens. Sends nothing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TLS:
         ca, certificate, key = self._pems()
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # TLS 1.2 at least; the certificate and its name are checked
         made.set_alpn_protocols(["http/1.1"])
-        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever is named is trusted, and be it no root: as with gRPC
+        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as with gRPC, a named certificate is trusted even if it is no root
         try:
             if ca is None:
                 made.load_default_certs()
@@ -127,10 +127,10 @@ def bearer(token: object) -> tuple[str, str]:
 
 
 def is_plaintext(credentials: grpc.ChannelCredentials | None) -> bool:
-    """Whether what is sent may be read on the way: by all credentials but those of TLS and ALTS, alone or composed with those of calls.
+    """Whether others may read what is sent: with all credentials except those of TLS and ALTS, alone or composed with those of calls.
 
-    They are known by the names of what they hold, for no public part of grpcio tells them apart; what has another name, such as those of
-    xDS, which may be as open as what they fall back on, is taken for plain text."""
+    Those are known by the names of their inner classes, for no public part of grpcio tells them apart. All others count as plain text, such
+    as those of xDS, which may fall back on it."""
     held: Any = getattr(credentials, "_credentials", None)
     while type(held).__name__ == _COMPOSED:
         held = held._channel_credentials

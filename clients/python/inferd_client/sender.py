@@ -1,4 +1,4 @@
-"""Carries out calls, blocking: channels, locks, clocks and waiting. What to do next is course.py's to say."""
+"""Carries out calls, blocking: channels, locks, clocks and waiting. course.py decides what to do next."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sender:
         self._policy = Policy(len(self._channels), self._state, random.random, retry=retry, balance=balance, hedge_after=hedge_after)
 
     def call(self, path: str, request: bytes, until: float | None, metadata: calls.Pairs, *, repeatable: bool = True) -> bytes:
-        """The answer to one call. until: on the clock `monotonic`. Raises InferenceError."""
+        """The response to one call. until: on the clock `monotonic`. Raises InferenceError."""
         if self._closed.is_set():
             raise calls.closed()
         return calls.answer(
@@ -106,7 +106,8 @@ class _Single:
             self._ended.append((flight, error))
 
     def wait(self, seconds: float | None) -> Ended:
-        """What has ended; when nothing is in flight, after that many seconds. Raises InferenceError when the client is closed meanwhile."""
+        """Requests that have ended; when none is in flight, nothing after so many seconds. Raises InferenceError when the client is
+        closed."""
         ended, self._ended = self._ended, []
         if not ended:
             _pause(self._closed, seconds)
@@ -144,7 +145,7 @@ class _Several:
 
 
 def _outcome(call: Any) -> Outcome:
-    """Of a call that has ended. Such a call is an RpcError itself when it failed."""
+    """The outcome of a call that has ended. Such a call is an RpcError itself when it failed."""
     if isinstance(call, Future):  # HTTP's
         failure = call.exception()
         return failure if isinstance(failure, InferenceError) else call.result()
@@ -160,11 +161,11 @@ def _pause(closed: threading.Event, seconds: float | None) -> None:
 
 
 def _connectivity(channel: Any) -> ChannelConnectivity:
-    """The state of a channel, which is told to connect. Those of HTTP have none, and pass for ready.
+    """The state of a channel, which is told to connect. Channels of HTTP have none, and count as ready.
 
-    Of a blocking channel gRPC tells it by `subscribe` alone: a thread for each channel that looks five times a second and fails when the
-    channel is closed meanwhile (grpc/grpc 18995). What asyncio's `get_state` asks lies behind a blocking channel, too. Should it
-    move, every channel passes for ready, and what fails is left out all the same.
+    gRPC's `subscribe` needs a thread for each blocking channel, which polls five times a second, and fails when the channel is closed
+    meanwhile (grpc/grpc 18995). So this uses the private object behind the channel, as asyncio's `get_state` does. If a later grpcio moves
+    it, every channel counts as ready; an address that fails is left out all the same.
     """
     check = getattr(getattr(channel, "_channel", None), "check_connectivity_state", None)
     return ChannelConnectivity.READY if check is None else _STATES[check(True)]

@@ -20,8 +20,10 @@ _URLS = ("grpc", "grpcs")
 
 
 def checked(target: str | Sequence[str]) -> tuple[str, ...]:
-    """The addresses as gRPC takes them, where this machine may be named without a port; or URLs. Raises ValueError for none, for one that
-    is named twice, for some of either kind, and for a path, which gRPC would look up as the name of a host."""
+    """The addresses as gRPC takes them, or URLs.
+
+    Raises ValueError for none, for one that is named twice, and for a mix of both kinds. A path is an error, too: gRPC would look it up as
+    a host."""
     targets = tuple(map(_checked, [target] if isinstance(target, str) else target))
     if not targets:
         raise ValueError("target: expected an address, or several, got none")
@@ -52,8 +54,8 @@ def _checked(target: str) -> str:
 def is_local(target: str) -> bool:
     """Whether what is sent there stays on this machine: a Unix socket, or loopback by number or as localhost.
 
-    Written as gRPC's naming has it: `unix:path`, `unix-abstract:name`, `host[:port]`, `dns:[///]host[:port]` without a server that is
-    asked for the name, or `ipv4:` or `ipv6:` with addresses, all of which must be local; or as a URL. Of anything else the answer is no.
+    It knows URLs and gRPC's forms: `unix:path`, `unix-abstract:name`, `host[:port]`, `dns:[///]host[:port]` without a name server. It also
+    knows `ipv4:` and `ipv6:` with addresses, all of which must be local. Any other form is not local.
     """
     if is_url(target):
         return parse_url(target).is_local

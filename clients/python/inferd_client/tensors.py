@@ -92,7 +92,7 @@ def array_of(value: Any, datatype: str) -> Array:
 def encode(array: Array, datatype: str) -> bytes | memoryview:
     """The raw bytes of an array as a tensor of `datatype`: a view of its memory when that is contiguous.
 
-    Raises TypeError when the array's dtype is not that datatype's, and for numpy's bytes_ (S), which drops NUL bytes at the end; a uint16
+    Raises TypeError when the array's dtype is not that datatype's, and for numpy's bytes_ (S), which drops NUL bytes at the end. A uint16
     array may stand for BF16 (its bits).
     """
     own = datatype_of(array)

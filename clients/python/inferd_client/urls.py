@@ -40,7 +40,7 @@ class Url(NamedTuple):
 
     @property
     def socket_name(self) -> str:
-        """What a Unix socket is connected to."""
+        """The address that a Unix socket connects to."""
         return "\0" + self.path[1:] if self.path.startswith("@") else self.path
 
     @property

@@ -65,7 +65,7 @@ async def test_several_inputs_some_outputs(client: Awaited) -> None:
     assert len(result) == 2
     np.testing.assert_array_equal(result["a"], inputs["a"])
     assert result["c"].shape == (0, 4)
-    with pytest.raises(KeyError, match="no output 'b'; the answer holds a, c"):
+    with pytest.raises(KeyError, match="no output 'b'; the response holds a, c"):
         result["b"]
 
 
@@ -156,7 +156,7 @@ async def test_typed_contents_are_read_too(client: Awaited, server: EchoServer, 
 
 
 async def test_fp16_in_typed_contents_cannot_be_read(client: Awaited) -> None:
-    with pytest.raises(InferenceError, match="INTERNAL: the server's answer cannot be read: output 'x': FP16 can only travel as raw"):
+    with pytest.raises(InferenceError, match="INTERNAL: the server's response cannot be read: output 'x': FP16 can only travel as raw"):
         await client.infer("typed", {"x": ARRAYS["FP16"]})
 
 
@@ -178,13 +178,13 @@ async def test_unreadable_details_do_not_hide_the_status(client: Awaited) -> Non
 
 @pytest.mark.parametrize("model", ["garbled", "short"])
 async def test_an_answer_that_cannot_be_read_is_internal(client: Awaited, model: str) -> None:
-    with pytest.raises(InferenceError, match="INTERNAL: the server's answer cannot be read") as raised:
+    with pytest.raises(InferenceError, match="INTERNAL: the server's response cannot be read") as raised:
         await client.infer(model, {"x": np.ones(1)})
     assert raised.value.code is grpc.StatusCode.INTERNAL
 
 
 async def test_metadata_that_cannot_be_read_is_internal(client: Awaited) -> None:
-    with pytest.raises(InferenceError, match="INTERNAL: the server's answer cannot be read") as raised:
+    with pytest.raises(InferenceError, match="INTERNAL: the server's response cannot be read") as raised:
         await client.model_metadata("garbled")
     assert raised.value.code is grpc.StatusCode.INTERNAL
 
@@ -283,7 +283,7 @@ async def test_a_server_that_is_not_ready_in_time(
     client: Awaited, server: EchoServer, connect: Callable[..., Awaited], tmp_path: Path, clock: ManualClock
 ) -> None:
     with pytest.raises(
-        InferenceError, match=f"model 'old' of {server.target} .plaintext.: not ready within 2 s: it answers, and says no"
+        InferenceError, match=f"model 'old' of {server.target} .plaintext.: not ready within 2 s: it responds, and is not ready"
     ) as told:
         await client.wait_ready("old", timeout=2)
     assert told.value.code is grpc.StatusCode.DEADLINE_EXCEEDED

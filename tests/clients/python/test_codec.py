@@ -121,7 +121,7 @@ def test_a_damaged_answer_is_read_or_refused(data: st.DataObject) -> None:
     try:
         decode_infer_response(bytes(serialized))
     except InferenceError as error:
-        assert error.message.startswith("the server's answer cannot be read: ")  # noqa: PT017
+        assert error.message.startswith("the server's response cannot be read: ")  # noqa: PT017
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
@@ -168,7 +168,7 @@ def read_or_refused(answer: messages.ModelInferResponse) -> None:
     try:
         result = decode_infer_response(answer.SerializeToString())
     except InferenceError as error:
-        assert error.message.startswith("the server's answer cannot be read: output 'a': ")  # noqa: PT017
+        assert error.message.startswith("the server's response cannot be read: output 'a': ")  # noqa: PT017
     else:
         assert result["a"].shape == tuple(answer.outputs[0].shape)
 
@@ -185,7 +185,7 @@ def test_nothing_is_allocated_for_elements_that_are_not_there() -> None:
 def test_a_number_that_does_not_end_is_not_read_to_its_end() -> None:
     """The work would be quadratic: hours."""
     for field in (b"", b"\x0a"):
-        with pytest.raises(InferenceError, match="the server's answer cannot be read: "):
+        with pytest.raises(InferenceError, match="the server's response cannot be read: "):
             decode_infer_response(field + b"\xff" * (8 << 20))
 
 

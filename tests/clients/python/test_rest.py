@@ -152,7 +152,7 @@ def test_what_http_has_not() -> None:
         (response(503, b"<html>", retry_after="2"), grpc.StatusCode.UNAVAILABLE, "HTTP 503: <html>", 2.0),
         (response(413, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), grpc.StatusCode.RESOURCE_EXHAUSTED, "HTTP 413", None),
         (response(302), grpc.StatusCode.UNKNOWN, "HTTP 302", None),
-        (response(OK, b"{"), grpc.StatusCode.INTERNAL, "the server's answer cannot be read: Expecting", None),
+        (response(OK, b"{"), grpc.StatusCode.INTERNAL, "the server's response cannot be read: Expecting", None),
     ],
 )
 def test_errors(came: HttpResponse, code: grpc.StatusCode, message: str, retry_after: float | None) -> None:
@@ -165,7 +165,7 @@ def test_errors(came: HttpResponse, code: grpc.StatusCode, message: str, retry_a
 
 @pytest.mark.parametrize(("coding", "message"), [("br", "expected the content-encoding gzip or deflate, got 'br'"), ("gzip", "Error -3")])
 def test_bodies_that_cannot_be_unpacked(coding: str, message: str) -> None:
-    with pytest.raises(InferenceError, match=f"INTERNAL: the server's answer cannot be read: {message}"):
+    with pytest.raises(InferenceError, match=f"INTERNAL: the server's response cannot be read: {message}"):
         rest.received(OK, [("Content-Encoding", coding)], b"no gzip")
 
 
