@@ -1,4 +1,4 @@
-"""What stands in the metadata of an Arrow message and pyarrow does not tell: whether its buffers are compressed, and how large they become.
+"""The metadata of an Arrow message, where pyarrow tells too little: whether its buffers are compressed, and how large they become.
 
 A packed batch may hold a thousand times its own size, and Arrow unpacks as much as it announces. The metadata is a FlatBuffer, a table
 `Message` with a table `RecordBatch` in it (Message.fbs of Arrow's format); before each packed buffer stands its length. Never in here:

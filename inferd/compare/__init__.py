@@ -1,4 +1,4 @@
-"""What compares outputs and figures, for `inferd diff`, rollouts and `inferd bench`. It imports none of these.
+"""Comparisons of outputs and figures, for `inferd diff`, rollouts and `inferd bench`. It imports none of these.
 
     outputs      two dicts of arrays -> what differs; mergeable, for one request as for a million
     decisions    which outputs speak of one decision

@@ -1,4 +1,4 @@
-"""The settings of the server, but for those of its parts: `ServerSettings`, most rows of the table that settings.py makes.
+"""The settings of the server, without those of its parts: `ServerSettings`, most rows of the table that settings.py makes.
 
 Never in here: how texts are read (field.py), what is a wrong value (checks.py), where values come from (sources.py).
 """
