@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 import yaml
-from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, environment
 
 import inferd.cli
 from inferd.config import fields, load_settings, spell
 from inferd.engine.model_config import read_model_config
 from inferd.errors import ConfigError
+from tests.command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

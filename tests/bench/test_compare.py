@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from reports import figure, measurement, sample, verdicts
 
 from inferd.bench.compare import compare, compare_measurements
 from inferd.bench.hdr import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide, Verification
 from inferd.bench.verdicts import markdown, plain
+from tests.reports import figure, measurement, sample, verdicts
 
 
 def test_a_slower_server_is_worse():

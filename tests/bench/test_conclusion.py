@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from reports import measurement, sample
 
 from inferd.bench import modes
 from inferd.bench.conclusion import Confidence, Word, conclude
@@ -15,6 +14,7 @@ from inferd.bench.measurement import Latency, Load, Measurement, Verification
 from inferd.bench.outcome_report import report_of
 from inferd.bench.report import Report
 from inferd.errors import InferdError
+from tests.reports import measurement, sample
 
 
 def of(mode: modes.Mode, run: modes.Run) -> Report:

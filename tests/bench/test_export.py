@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
-from reports import measurement, sample
 
 from inferd.bench import export, hdr, report
 from inferd.bench.interval_log import IntervalLog
 from inferd.bench.measurement import HIGHEST_NS, Histogram, Latency
+from tests.reports import measurement, sample
 
 
 def test_a_log_is_read_by_the_hdrhistogram_package(tmp_path):

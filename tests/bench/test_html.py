@@ -8,10 +8,10 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from reports import measurement, sample
 
 from inferd.bench import html, report, terminal
 from inferd.bench.measurement import Load, Measurement, Verification
+from tests.reports import measurement, sample
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
 NASTY = "<script>alert(1)</script>\"'& $^$"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
-from reports import measurement
 
 from inferd.bench import modes, terminal
 from inferd.bench.findings import Scenario, Versions
 from inferd.bench.measurement import Latency, Load, Measurement
 from inferd.bench.outcome_report import report_of
+from tests.reports import measurement
 
 
 def test_valid_is_no_submission():

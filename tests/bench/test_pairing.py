@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from reports import figure, measurement, sample
 
 from inferd.bench import report
 from inferd.bench.compare import compare, compare_measurements
 from inferd.bench.measurement import Load, Measurement
 from inferd.errors import ConfigError
+from tests.reports import figure, measurement, sample
 
 
 def test_different_loads_and_models_need_force():

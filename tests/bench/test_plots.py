@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from reports import measurement, sample
 
 from inferd.bench import plots
 from inferd.bench.charts import Bars, Chart
 from inferd.bench.hdr import decode
 from inferd.bench.measurement import Interval, Latency, Load, ServerSide, Stage
 from inferd.bench.report import Report
+from tests.reports import measurement, sample
 
 
 def drawn(report: Report) -> dict[str, Chart | Bars]:

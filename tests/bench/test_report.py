@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import measurement, sample
 
 from inferd import __version__
 from inferd.bench import report, terminal
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verification
 from inferd.errors import ConfigError, InferdError
+from tests.reports import measurement, sample
 
 SMALL = sample(measurements=[measurement(seconds=1, rate=20)], settings={"rate": 0.0, "inputs": ["a.npy"]})
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reports import figure
 
 from inferd.bench.compare import compare_measurements
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.resampling import wilson
+from tests.reports import figure
 
 
 def test_intervals_cover_no_change_as_often_as_they_say():

@@ -12,12 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import models
 import msgspec
 import numpy as np
 import pytest
 from inferd_client import codec
-from server_fixtures import Program, ServerFixture
 
 from inferd.bench import loadgen, scenarios
 from inferd.bench.findings import Scenario
@@ -31,6 +29,8 @@ from inferd.bench.worker import Plan
 from inferd.client_inputs.over_http import Place, whole_requests
 from inferd.config import parse_address
 from inferd.errors import ConfigError, InferdError, StartError
+from tests import models
+from tests.server_fixtures import Program, ServerFixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from reports import measurement, sample
 
 from inferd.bench import report
 from inferd.bench.measurement import Interval, Load, Measurement, ServerSide, Stage, Verification
 from inferd.bench.modes import Progress as Step
 from inferd.bench.terminal import Progress, is_rich, render
+from tests.reports import measurement, sample
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from reports import measurement, sample
-
 from inferd.bench.compare import Change, Comparison, compare
 from inferd.bench.verdicts import markdown, plain
+from tests.reports import measurement, sample
 
 
 def test_no_interval_is_wider_than_a_screen():

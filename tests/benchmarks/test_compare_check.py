@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reports
 from msgspec.structs import replace
+
+from tests import reports
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

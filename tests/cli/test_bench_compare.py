@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner
-from reports import measurement, sample
 
 from inferd.bench import report
 from inferd.cli.bench_compare import compare
 from inferd.errors import ConfigError
+from tests.reports import measurement, sample
 
 
 def saved(folder, name: str, **fields) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from reports import measurement, sample
 
 from inferd.bench import report as reports
 from inferd.cli.bench_report import report
 from inferd.errors import ConfigError
+from tests.reports import measurement, sample
 
 
 @pytest.mark.parametrize(

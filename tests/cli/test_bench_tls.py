@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
-from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving
 
 from tests import models
 from tests.certificates import CLIENT_NAME, Files
 from tests.cli.test_bench import SHORT, measuring
+from tests.command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving
 from tests.echo_server import EchoServer
 
 TOKEN = "a-token-of-the-tests-own"

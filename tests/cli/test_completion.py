@@ -6,7 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from command import command, environment
+
+from tests.command import command, environment
 
 
 def test_scripts_for_three_shells(call) -> None:

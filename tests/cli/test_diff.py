@@ -7,13 +7,13 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
-from command import GRPC_ALONE, Serving
 from onnx import helper
 
 from inferd.errors import InferdError
+from tests import models
+from tests.command import GRPC_ALONE, Serving
 
 RNG = np.random.default_rng(23)
 WEIGHTS = RNG.normal(size=(8, 4)).astype(np.float32)
