@@ -30,7 +30,6 @@ sys.path.insert(0, str(ROOT))
 import record  # noqa: E402
 
 from inferd.pipeline.image import compile_image  # noqa: E402
-from inferd.pipeline.picture import is_native  # noqa: E402
 from inferd.pipeline.pipeline import Place, TensorType  # noqa: E402
 from inferd.protocol import options  # noqa: E402 - the tree's, whichever Python runs this
 
@@ -167,12 +166,8 @@ def simplejpeg_ways() -> dict[str, Way]:
 
 def all_ways() -> tuple[dict[str, Way], list[str]]:
     """Every way that can be gone here, and what is missing for the others."""
-    ways: dict[str, Way] = {FULL: inferd_way(False)}
+    ways: dict[str, Way] = {FULL: inferd_way(False), SCALED: inferd_way(True)}
     missing = []
-    if is_native("JPEG"):
-        ways[SCALED] = inferd_way(True)
-    else:
-        missing.append("inferd scaled: built without libjpeg-turbo, and the whole decode is Pillow's")
     for library in (pillow_ways, torchvision_ways, opencv_ways, simplejpeg_ways):
         try:
             ways |= library()

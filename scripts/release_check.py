@@ -86,7 +86,7 @@ def wheels_for(version: str, program: Path, unpacked: dict[str, Path], dist: Pat
     """inferd's wheel for one Python, in dist, after it has served."""
     environment, raw = folder / f"python{version}", folder / f"wheel{version}"
     run(program, "-m", "venv", environment)
-    pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     run(*pip, "wheel", "--no-deps", "--wheel-dir", raw, unpacked["inferd"])
     (wheel,) = raw.glob("inferd-*.whl")
     repaired = folder / f"dist{version}"

@@ -11,7 +11,7 @@ from inferd.bench.resampling import wilson
 from tests.reports import figure
 
 
-def test_intervals_cover_no_change_as_often_as_they_say():
+def test_intervals_cover_no_change_as_often_as_they_say() -> None:
     """Two hundred comparisons of a server with itself: 95 % intervals may miss zero in some 5 % of them."""
 
     def seconds(seed: int) -> Measurement:
@@ -24,7 +24,7 @@ def test_intervals_cover_no_change_as_often_as_they_say():
     assert missed <= 14
 
 
-def test_rounds_that_took_turns_are_compared_in_pairs():
+def test_rounds_that_took_turns_are_compared_in_pairs() -> None:
     """Each pair was disturbed by something else, and version 4 is a tenth slower in all of them."""
 
     def turns(starts: list[list[int]]) -> list[list[Measurement]]:
@@ -43,7 +43,7 @@ def test_rounds_that_took_turns_are_compared_in_pairs():
     assert (apart.verdict, apart.low < 0 < apart.high) == ("unclear", True)
 
 
-def test_wilson_is_the_textbook_interval():
+def test_wilson_is_the_textbook_interval() -> None:
     """Newcombe 1998, table I: 81 of 263 and 1 of 29 at 95 %."""
     assert wilson(81, 263, 1.959964)[1:] == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert wilson(1, 29, 1.959964)[1:] == pytest.approx((0.0061, 0.1718), abs=1e-4)

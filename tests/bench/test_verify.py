@@ -167,7 +167,7 @@ def test_the_largest_difference_is_kept() -> None:
 
 def test_ctrl_c_ends_the_checking_and_loses_nothing() -> None:
     class Pressed(dict[str, np.ndarray]):
-        def keys(self):
+        def keys(self) -> None:
             raise KeyboardInterrupt
 
     right = np.float32([1])

@@ -142,7 +142,7 @@ def test_a_server_of_grpcio(bench, files: Files, tmp_path: Path) -> None:
     ],
 )
 def test_why_there_is_no_connection(
-    call, server: Serving, files: Files, monkeypatch, where: str, flags: tuple[str, ...], code: int, says: str
+    call, server: Serving, files: Files, monkeypatch: pytest.MonkeyPatch, where: str, flags: tuple[str, ...], code: int, says: str
 ) -> None:
     monkeypatch.chdir(files.ca.parent)
     done = call("bench", server.addresses[where], "double", *ASKED, *flags)

@@ -28,32 +28,32 @@ def verdicts(made):
     return {change.figure: change.verdict for change in found(made, 1, 0.05, is_local=True)}
 
 
-def test_slower_is_found_and_the_same_is_the_same():
+def test_slower_is_found_and_the_same_is_the_same() -> None:
     slow, same = ([verdicts(rounds(factor, 24))["p50"] for _ in range(50)] for factor in (1.1, 1.0))
     assert slow.count("worse") == 50
     assert same.count("same") == 50
 
 
-def test_a_disturbed_round_moves_little():
+def test_a_disturbed_round_moves_little() -> None:
     assert verdicts(rounds(1.0, 24, outliers=3))["p50"] == "same"
 
 
-def test_noise_that_hides_the_answer_is_unclear():
+def test_noise_that_hides_the_answer_is_unclear() -> None:
     assert verdicts(rounds(1.0, 12, noise=0.3))["p50"] == "unclear"
 
 
-def test_faster_is_better():
+def test_faster_is_better() -> None:
     assert verdicts(rounds(0.7, 24)) == {"p50": "better", "p99": "", "CPU/request": "better"}
 
 
-def test_the_interval_covers():
+def test_the_interval_covers() -> None:
     inside = sum(low <= 0 <= high for _, low, high in (interval(RNG.normal(size=24), 0.9) for _ in range(500)))
     assert 0.85 * 500 < inside < 0.95 * 500
     assert interval(np.zeros(12), 0.999) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("count", [6, 12])
-def test_few_rounds_have_the_widest_interval(count):
+def test_few_rounds_have_the_widest_interval(count) -> None:
     values = np.arange(count, dtype=np.float64)
     _, low, high = interval(values, 1 - 1e-9)
     assert (low, high) == (0, count - 1)

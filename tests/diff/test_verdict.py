@@ -46,11 +46,11 @@ def of(flips, count):
         (100, 1000, Limits(0.05, 0.05), Word.WORSE),
     ],
 )
-def test_a_share_is_held_against_its_limit(flips, count, limits, word):
+def test_a_share_is_held_against_its_limit(flips, count, limits, word) -> None:
     assert report(of(flips, count), limits).word is word
 
 
-def test_clopper_and_pearson():
+def test_clopper_and_pearson() -> None:
     assert share_interval(0, 100) == pytest.approx((0, 0.03622), abs=1e-4)
     assert share_interval(10, 100) == pytest.approx((0.0490, 0.1762), abs=1e-4)
     assert share_interval(7, 7) == pytest.approx((0.5904, 1), abs=1e-4)
@@ -60,32 +60,32 @@ def test_clopper_and_pearson():
     ("verdict", "word", "said"),
     [("worse", Word.WORSE, "costs more"), ("unclear", Word.INCONCLUSIVE, "longer"), ("same", Word.SAME, "costs no more")],
 )
-def test_performance(verdict, word, said):
+def test_performance(verdict, word, said) -> None:
     made = Comparison("a", "b", 0.05, 0.95, [Change("one", "p50", "us", 100, 108, 0.08, 0.01, 0.15, verdict)])
     found = report(of(0, 10), performance=made)
     assert found.word is word
     assert said in found.sentence
 
 
-def test_a_request_that_only_new_rejects_is_worse():
+def test_a_request_that_only_new_rejects_is_worse() -> None:
     found = report(of(0, 10), failures=Failures(only_new=1, first="row 3: too long"))
     assert found.word is Word.WORSE
     assert "row 3: too long" in found.sentence
 
 
-def test_nothing_answered_is_inconclusive():
+def test_nothing_answered_is_inconclusive() -> None:
     assert report(Difference(), failures=Failures(both=3)).word is Word.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(("only_old", "only_new", "word"), [(40, 4, Word.WORSE), (4, 40, Word.SAME), (5, 4, Word.SAME), (0, 0, Word.SAME)])
-def test_the_truth_judges_where_it_is_known(only_old, only_new, word):
+def test_the_truth_judges_where_it_is_known(only_old, only_new, word) -> None:
     found = report(of(50, 100), truth=Truth("p", both=400, only_old=only_old, only_new=only_new))
     assert found.word is word
     assert found.sentence.startswith("NEW is right in ")
 
 
 @pytest.mark.parametrize(("rows", "limit", "word"), [(89, 0.05, Word.INCONCLUSIVE), (89, 0.1, Word.SAME), (400, 0.05, Word.SAME)])
-def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word):
+def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word) -> None:
     """Four rows that only OLD gets right: by chance, or 4.5 points (0.2 to 8.8) of 89."""
     found = report(of(0, 100), truth=Truth("p", both=rows - 4, only_old=4), limits=Limits(max_worse=limit))
     said = {name: said for name, _, said in found.checks}["truth"]
@@ -94,19 +94,19 @@ def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word):
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (5, 5), (9, 1), (1, 9), (40, 55), (300, 220), (2000, 1)])
-def test_mcnemar(one, other):
+def test_mcnemar(one, other) -> None:
     count = one + other
     tail = Fraction(sum(math.comb(count, k) for k in range(min(one, other) + 1)), 2**count)
     assert mcnemar(one, other) == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
 
 
 @pytest.mark.parametrize(("number", "count", "share"), [(0, 9, 0.3), (3, 9, 0.3), (8, 9, 0.3), (9, 9, 0.3), (400, 500, 0.1), (3, 500, 0.1)])
-def test_the_binomial_distribution(number, count, share):
+def test_the_binomial_distribution(number, count, share) -> None:
     oracle = sum(math.comb(count, k) * Fraction(share) ** k * (1 - Fraction(share)) ** (count - k) for k in range(number + 1))
     assert at_most(number, count, share) == pytest.approx(float(oracle), rel=1e-10)
 
 
-def test_mcnemar_of_many_rows_takes_a_step_for_each():
+def test_mcnemar_of_many_rows_takes_a_step_for_each() -> None:
     """The normal approximation is good there. The sum of whole numbers would take minutes."""
     one, other = 50_300, 49_700
     assert mcnemar(one, other) == pytest.approx(2 * NormalDist().cdf((other - one + 1) / math.sqrt(one + other)), rel=1e-3)
@@ -126,7 +126,7 @@ OLD = RNG.normal(size=(1000, 10)).astype(np.float32)
         (np.where(np.arange(1000)[:, None] == 17, np.float32("nan"), OLD), "NaN"),
     ],
 )
-def test_the_kind_of_a_difference(new, words):
+def test_the_kind_of_a_difference(new, words) -> None:
     said = character(compare({"y": OLD}, {"y": new.astype(np.float32)}, {"y": Rule()}).outputs["y"])
     assert words in said
     assert bool(words) == bool(said)
