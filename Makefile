@@ -51,7 +51,7 @@ FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):qu
 # Clients of other languages, which the suite runs.
 CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl .stamps/azurite
 
-.PHONY: help demo test bytecode check lint types docs build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
+.PHONY: help demo test unit fix bytecode check lint types docs build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,13 @@ demo: .stamps/build  ## serve the example models, send real requests, show answe
 test: .stamps/develop $(CLIENTS)  ## lint, types and the whole suite
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync types lint bytecode
 	$(PYTEST) $(SIDE_BY_SIDE)
+
+unit: .stamps/develop  ## the tests that start no other program, a minute and a half; before each commit
+	$(PYTEST) -q $(SIDE_BY_SIDE) --unit
+
+fix: .stamps/develop  ## ruff: formats all files, and mends what it can mend safely
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 # Compiles the test files while mypy keeps one core busy: else each process of the suite compiles all of them by itself.
 # A file that cannot be imported is reported by the suite.

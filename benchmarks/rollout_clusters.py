@@ -83,7 +83,7 @@ class Keys:
             self.waiting = [each for each in self.waiting if each[0] > at]
             counts, events = counts + again, events + again
         candidate, stable = (
-            Counts(
+            Counts(  # type: ignore[call-arg]
                 *(np.append(np.bincount(self.group[arm], each[arm], GROUPS).astype(np.int64), 0) for each in (counts, events)), by_group()
             )
             for arm in (self.moved, ~self.moved)

@@ -329,7 +329,7 @@ def main() -> int:
         except Wrong as wrong:
             print(f"WRONG: {wrong}", file=sys.stderr)
             return 1
-    judge(report, *found, time.monotonic() - begun)
+    judge(report, *found, time.monotonic() - begun)  # type: ignore[call-arg]
     print("\n" + report.table())
     if not given.no_history:
         settings = {"requests": given.requests, "load_1m": report.load_1m}

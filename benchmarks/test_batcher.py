@@ -136,7 +136,7 @@ def test_a_batch_out_of_many_shapes(benchmark: Any, waiting: int) -> None:
 
     def take_and_push() -> list[int]:
         nonlocal last
-        taken = queue.take(0)[0]
+        taken: list[int] = queue.take(0)[0]
         last = queue.push(1, last + waiting, None, 0, 0)
         return taken
 

@@ -163,7 +163,7 @@ def check(folder: Path, report: Report) -> None:
     for number, (name, data) in enumerate(data_sets(folder).items()):
         linear = number % 2 == 0
         made = cases(data, linear=linear)
-        expected = {case: right_verdict(*(each.predict(data.test) for each in pair), data.truth) for case, pair in made.items()}
+        expected = {case: right_verdict(*(each.predict(data.test) for each in pair), data.truth) for case, pair in made.items()}  # type: ignore[call-arg]
         keep = data.labels != data.labels.max()
         made["a class less"] = (made["trained once more"][0], without(data, keep, linear=linear))
         expected["a class less"] = "WORSE"

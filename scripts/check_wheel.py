@@ -37,7 +37,7 @@ def check(dist: Path, folder: Path) -> None:
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB")
         check_licences(wheel)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    install = [folder / "bin" / "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary=:all:"]
+    install: list[str | Path] = [folder / "bin" / "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary=:all:"]
     subprocess.run([*install, client, f"{server}[{readme_extras()}]"], check=True)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     print(f"installed with all that it needs: {size / 1e6:.0f} MB")
@@ -45,7 +45,7 @@ def check(dist: Path, folder: Path) -> None:
     if compiler := shutil.which("cc", path=environment["PATH"]) or shutil.which("gcc", path=environment["PATH"]):
         raise SystemExit(f"{compiler} is on the PATH: nothing would be shown")
     run(folder, environment, ["demo", "--requests", "100"], "5. The server answered what was queued")
-    command = [folder / "bin" / "inferd", "serve", ROOT / "examples" / "models", "--transport", "native"]
+    command: list[str | Path] = [folder / "bin" / "inferd", "serve", ROOT / "examples" / "models", "--transport", "native"]
     command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "off"]
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as program:
         try:
@@ -95,7 +95,7 @@ def ask(folder: Path, environment: dict[str, str], address: str) -> None:
 
 
 def run(folder: Path, environment: dict[str, str], words: Sequence[str], expected: str) -> None:
-    command = [folder / "bin" / "inferd", *words]
+    command: list[str | Path] = [folder / "bin" / "inferd", *words]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     if done.returncode or expected not in done.stdout:
         raise SystemExit(f"`inferd {' '.join(words)}` ended with {done.returncode} and said {done.stdout!r} and {done.stderr!r}")

@@ -86,7 +86,7 @@ def wheels_for(version: str, program: Path, unpacked: dict[str, Path], dist: Pat
     """inferd's wheel for one Python, in dist, after it has served."""
     environment, raw = folder / f"python{version}", folder / f"wheel{version}"
     run(program, "-m", "venv", environment)
-    pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     run(*pip, "wheel", "--no-deps", "--wheel-dir", raw, unpacked["inferd"])
     (wheel,) = raw.glob("inferd-*.whl")
     repaired = folder / f"dist{version}"
@@ -101,7 +101,12 @@ def wheels_for(version: str, program: Path, unpacked: dict[str, Path], dist: Pat
 def main() -> int:
     parser = argparse.ArgumentParser(description="Whether this commit can be released. Nothing is uploaded.")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where the files go (default dist)")
-    dist: Path = parser.parse_args().dist.resolve()
+    parser.add_argument("--notes", metavar="VERSION", help="print that version's release notes, and check nothing")
+    given = parser.parse_args()
+    dist: Path = given.dist.resolve()
+    if given.notes:
+        print(release_notes((ROOT / "CHANGELOG.md").read_text("utf-8"), given.notes), end="")
+        return 0
     folder = ROOT / "build" / "release-check"
     for each in (dist, folder):
         shutil.rmtree(each, ignore_errors=True)

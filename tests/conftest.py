@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.leak_check import counted, counts, left
+from tests.unit_tests import is_unit
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -63,6 +64,16 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Where the suite runs behind `nohup` or `&` these are ignored, which every process that a test starts would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--unit", action="store_true", help="only test files that start no other program: see tests/unit_tests.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if config.getoption("--unit") and collection_path.match("test_*.py") and not is_unit(collection_path):
+        return True
+    return None  # the other plugins decide
 
 
 @pytest.hookimpl(wrapper=True)

@@ -207,7 +207,10 @@ def sum_of_squares(width: int = 1000) -> bytes:
     )
 
 
-def every_datatype(words: Sequence[str] = tuple(word for word in DATATYPES if word not in ("BYTES", "BF16"))) -> bytes:
+NUMBERS = tuple(word for word in DATATYPES if word not in ("BYTES", "BF16"))
+
+
+def every_datatype(words: Sequence[str] = NUMBERS) -> bytes:
     """One identity a datatype in one model: in_FP32 [N,3] -> out_FP32 and so on."""
     return model(
         [_node("Identity", [f"in_{word}"], [f"out_{word}"]) for word in words],

@@ -45,12 +45,12 @@ def bodies(function: str, file: str) -> list[str]:
     return found
 
 
-def test_the_page_has_the_chains_that_a_newcomer_looks_for():
+def test_the_page_has_the_chains_that_a_newcomer_looks_for() -> None:
     assert {"request", "response", "end of a connection"} <= set(chains())
 
 
 @pytest.mark.parametrize("title", chains())
-def test_a_chain_is_true(title):
+def test_a_chain_is_true(title) -> None:
     before: Step | None = None
     for step in chains()[title]:
         assert bodies(step.function, step.file), f"there is no {step.function}() in {step.file}"

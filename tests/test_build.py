@@ -120,11 +120,11 @@ def script(path: Path, text: str) -> str:
 
 
 @pytest.fixture
-def project(tmp_path) -> Project:
+def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def test_builds_with_its_libraries(project, tmp_path):
+def test_builds_with_its_libraries(project, tmp_path: Path) -> None:
     compiler = script(tmp_path / "cc", 'exec gcc "$@" -O0')  # optimization takes longest, and changes nothing that is looked at
     project.build(CC=compiler)
     assert project.value("http2.session.version").count(".") == 2
@@ -138,7 +138,7 @@ def test_builds_with_its_libraries(project, tmp_path):
     assert "ompiling" not in again, "nothing changed, yet something was compiled"
 
 
-def test_debug_build(project):
+def test_debug_build(project) -> None:
     for package in ("http1", "http2", "media", "rest"):  # compile fewer
         shutil.rmtree(project.folder / "inferd" / "_core" / package)
     project.build(**SOON)
@@ -170,7 +170,7 @@ PACKAGES = "apt install pkg-config libnghttp2-dev libllhttp-dev libjpeg-dev libw
     ],
     ids=["no pkg-config", "too old", "no header"],
 )
-def test_without_the_libraries_nothing_is_built(project, tmp_path, pkg_config, compiler, said):
+def test_without_the_libraries_nothing_is_built(project, tmp_path: Path, pkg_config, compiler, said) -> None:
     programs = {"PKG_CONFIG": script(tmp_path / "pkg-config", pkg_config) if pkg_config else "no-such-pkg-config"}
     if compiler:
         programs["CC"] = script(tmp_path / "cc", compiler)
@@ -180,12 +180,12 @@ def test_without_the_libraries_nothing_is_built(project, tmp_path, pkg_config, c
     assert not any(project.folder.rglob("*.c"))
 
 
-def test_the_build_for_threads_has_what_needs_no_library(project):
+def test_the_build_for_threads_has_what_needs_no_library(project) -> None:
     project.build(**SOON, INFERD_SANITIZE="thread", PKG_CONFIG="no-such-pkg-config")
     assert {path.name.partition(".")[0] for path in (project.folder / "inferd").rglob("*.so")} == {"small", "_cython"}
 
 
-def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
+def test_package_holds_types_and_descriptors_but_no_sources(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(ROOT / "inferd", tree / "inferd", ignore=shutil.ignore_patterns("*.so", "__pycache__"))  # and what links lead to
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -206,6 +206,6 @@ def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
     assert {"inferd/py.typed", "inferd/protocol/descriptors.binpb"} <= built
 
 
-def test_every_native_module_has_types():
+def test_every_native_module_has_types() -> None:
     for source in (ROOT / "inferd" / "_core").rglob("*.pyx"):
         assert source.with_suffix(".pyi").exists(), f"{source.name} needs a .pyi"

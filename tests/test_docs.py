@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 import yaml
-from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, environment
 
 import inferd.cli
 from inferd.config import fields, load_settings, spell
 from inferd.engine.model_config import read_model_config
 from inferd.errors import ConfigError
+from tests.command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ Who asks too much is rejected. What is this?
 """
 
 
-def test_the_checker_finds_what_is_hard_to_read(tmp_path):
+def test_the_checker_finds_what_is_hard_to_read(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(HARD_TO_READ)
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "check_docs.py", tmp_path / "page.md"], capture_output=True, text=True, check=False
@@ -179,13 +179,13 @@ def assert_shown(expected: str, printed: str) -> None:
 
 
 @pytest.mark.parametrize("page", WALKS)
-def test_a_page_can_be_followed(page, tmp_path):
+def test_a_page_can_be_followed(page, tmp_path: Path) -> None:
     with Walk(tmp_path) as walk:
         for language, text in FENCED.findall((ROOT / "docs" / page).read_text("utf-8")):
             walk.do(language, text)
 
 
-def test_clients_of_other_languages_are_those_of_the_examples():
+def test_clients_of_other_languages_are_those_of_the_examples() -> None:
     """tests/examples/test_clients.py runs these."""
     sources = [path.read_text("utf-8") for path in (EXAMPLES / "clients").rglob("*.*")]
     blocks = [
@@ -202,7 +202,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in python_blocks()])
-def test_python_runs(code, address):
+def test_python_runs(code, address) -> None:
     program = code.replace(EXAMPLE_ADDRESS, address)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -212,7 +212,7 @@ def test_python_runs(code, address):
 
 
 @pytest.mark.parametrize(("page", "line"), example_requests())
-def test_example_requests_run(page, line, address, monkeypatch, capfd):
+def test_example_requests_run(page, line, address, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     monkeypatch.chdir(ROOT)
     code = inferd.cli.run(shlex.split(line.replace(EXAMPLE_ADDRESS, address))[1:])
     done = capfd.readouterr()
@@ -220,7 +220,7 @@ def test_example_requests_run(page, line, address, monkeypatch, capfd):
     assert next(shown for given, shown in SHOWN.items() if given in line) in done.out
 
 
-def test_commands_and_their_flags_exist(capfd):
+def test_commands_and_their_flags_exist(capfd) -> None:
     helps = {}
     for page, line in commands():
         verb = line.split()[1]
@@ -239,7 +239,7 @@ def slugs(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page):
+def test_links_lead_somewhere(page) -> None:
     for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", FENCED.sub("", page.read_text("utf-8"))):
         if "://" not in target:
             file = page.parent / target if target else page
@@ -248,7 +248,7 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_python_that_needs_more_than_the_suite_has_is_python(page):
+def test_python_that_needs_more_than_the_suite_has_is_python(page) -> None:
     for language, text in FENCED.findall(page.read_text("utf-8")):
         if language == "py":
             compile(text, name_of(page), "exec")
@@ -266,7 +266,7 @@ def reads(language: str, text: str, folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_configurations_can_be_read(page, tmp_path):
+def test_configurations_can_be_read(page, tmp_path: Path) -> None:
     for number, (language, text) in enumerate(FENCED.findall(page.read_text("utf-8"))):
         if language in ("toml", "pbtxt"):
             (folder := tmp_path / str(number)).mkdir()
@@ -278,7 +278,7 @@ def test_configurations_can_be_read(page, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here; `make test` installs it")
-def test_queries_are_promql_over_metrics_that_are_there(tmp_path):
+def test_queries_are_promql_over_metrics_that_are_there(tmp_path: Path) -> None:
     known = (ROOT / "docs" / "metrics.md").read_text("utf-8")
     texts = [page.read_text("utf-8") for page in PAGES]
     queries = [query for text in texts for language, query in FENCED.findall(text) if language == "promql"]
@@ -293,14 +293,14 @@ def test_queries_are_promql_over_metrics_that_are_there(tmp_path):
     )
 
 
-def test_llms_txt_names_each_page_of_the_site():
+def test_llms_txt_names_each_page_of_the_site() -> None:
     named = set(re.findall(r"\]\(([^)]+)\.html\)", (ROOT / "docs" / "llms.txt").read_text("utf-8")))
     pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert named == pages - {"index"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_make_targets_exist(page):
+def test_make_targets_exist(page) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for words in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)\b", page.read_text("utf-8"), re.MULTILINE):
         assert set(filter(None, words)) <= targets
@@ -313,7 +313,7 @@ def table_of(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip().strip("`") for cell in row.split("|")] for row in rows]
 
 
-def test_the_table_of_tuning_has_the_defaults_of_the_settings():
+def test_the_table_of_tuning_has_the_defaults_of_the_settings() -> None:
     rows = table_of("docs/operations.md", "What you may want to tune")
     assert 10 <= len(rows) <= 15
     known = (ROOT / "docs" / "metrics.md").read_text("utf-8")
@@ -324,7 +324,7 @@ def test_the_table_of_tuning_has_the_defaults_of_the_settings():
         assert f"`{metric}`" in known, metric
 
 
-def test_the_table_of_constants_has_those_of_the_source():
+def test_the_table_of_constants_has_those_of_the_source() -> None:
     rows = table_of("ARCHITECTURE.md", "Constants of the transport")
     assert len(rows) > 50
     for name, value, file, _ in rows:
@@ -332,7 +332,7 @@ def test_the_table_of_constants_has_those_of_the_source():
         assert re.search(rf"^ *{name} = {re.escape(value)}(?! *<<)(?:\s|$)", source, re.MULTILINE), f"{name} in {file}"
 
 
-def test_troubleshooting_quotes_errors_of_the_source():
+def test_troubleshooting_quotes_errors_of_the_source() -> None:
     """`...` stands for what an error fills in. Words of TLS, gRPC and the system are in capitals or not ours."""
     source = "".join(path.read_text("utf-8") for pattern in ("inferd/**/*.py", "inferd/**/*.pyx") for path in ROOT.glob(pattern))
     joined = re.sub(r"\"\s*\n\s*f?\"", "", source)

@@ -200,12 +200,12 @@ def inside(module: str, doors: set[str]) -> bool:
     return any(module == door or module.startswith(door + ".") for door in doors)
 
 
-def test_every_part_is_in_the_table():
+def test_every_part_is_in_the_table() -> None:
     parts = {part(module_name(path)) for path in PACKAGE.rglob("*.py")}
     assert parts <= set(ALLOWED), "a new part needs its line in ALLOWED"
 
 
-def test_imports_point_down():
+def test_imports_point_down() -> None:
     wrong = [
         f"{module} imports {imported}"
         for module, imported in imports()
@@ -214,7 +214,7 @@ def test_imports_point_down():
     assert not wrong, "\n".join(wrong)
 
 
-def test_imports_of_the_core_point_down():
+def test_imports_of_the_core_point_down() -> None:
     core = [(module.split(".")[2], imported.split(".")[2]) for module, imported in imports() if is_core(module) and is_core(imported)]
     assert {package for package, _ in core} <= set(CORE), "a new package needs its line in CORE"
     wrong = {(package, imported) for package, imported in core if imported not in {package, *CORE[package]}}
@@ -222,7 +222,7 @@ def test_imports_of_the_core_point_down():
 
 
 @pytest.mark.parametrize("table", [ALLOWED, CORE], ids=["parts", "core"])
-def test_the_table_has_no_cycle(table):
+def test_the_table_has_no_cycle(table) -> None:
     done: set[str] = set()
     left = {name: allowed - {""} for name, allowed in table.items()}
     while left:
@@ -251,7 +251,7 @@ def reached(module: str) -> set[str]:
     return found
 
 
-def test_no_modules_import_each_other():
+def test_no_modules_import_each_other() -> None:
     """Not through others, and not for typing only."""
     wrong = {
         module: sorted(other for other in below()[module] if module in reached(other)) for module in below() if module in reached(module)
@@ -266,18 +266,18 @@ def test_a_server_needs_no_benchmark():
 
 
 @pytest.mark.parametrize("library", sorted(DOORS))
-def test_one_door_for_each_foreign_library(library):
+def test_one_door_for_each_foreign_library(library) -> None:
     wrong = [module for module, imported in imports() if imported.split(".")[0] == library and not inside(module, DOORS[library])]
     assert not wrong, f"{library} is imported by {sorted(set(wrong))}; its door is {sorted(DOORS[library])}"
 
 
 @pytest.mark.parametrize("foreign", ["grpc", "onnxruntime", "google.protobuf", "numpy", "prometheus_client", "asyncio"])
-def test_import_inferd_is_light(foreign):
+def test_import_inferd_is_light(foreign) -> None:
     program = f"import sys, inferd; sys.exit({foreign!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0, f"`import inferd` imports {foreign}"
 
 
-def test_client_never_imports_the_server():
+def test_client_never_imports_the_server() -> None:
     wrong = [
         f"{path.name} imports {imported}"
         for path in (ROOT / "clients" / "python" / "inferd_client").rglob("*.py")

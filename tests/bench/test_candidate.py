@@ -13,10 +13,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import models
 import onnx
 import pytest
-from command import EXAMPLES, TIMEOUT_S, environment
 from hypothesis import given
 from hypothesis import strategies as st
 from inferd_client import Client
@@ -27,6 +25,8 @@ from inferd.bench.candidate import Subject, as_dict, configuration, in_force, lo
 from inferd.bench.climb import Settings
 from inferd.engine.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
+from tests import models
+from tests.command import EXAMPLES, TIMEOUT_S, environment
 
 DIGITS = EXAMPLES / "models" / "digits"
 TRIED = Settings("cpu", 2, 1, 16)

@@ -45,14 +45,14 @@ def hill(top: Settings) -> Callable[[Settings], float]:
 
 
 @given(st.sampled_from(SPACE.instances), st.sampled_from(SPACE.threads), st.sampled_from(SPACE.rows))
-def test_the_top_of_one_hill_is_found_with_a_part_of_the_space(instances, threads, rows):
+def test_the_top_of_one_hill_is_found_with_a_part_of_the_space(instances, threads, rows) -> None:
     top = Settings("cpu", instances, threads, rows)
     best, asked = search(SPACE, DEFAULT, hill(top))
     assert best == top
     assert len(asked) == len(set(asked)) < len(SPACE.instances) * len(SPACE.threads) * len(SPACE.rows) / 3
 
 
-def test_a_plain_asks_for_the_neighbours_only():
+def test_a_plain_asks_for_the_neighbours_only() -> None:
     _, asked = search(SPACE, DEFAULT, lambda settings: 100 + settings.instances / 10 + settings.threads / 100 + settings.rows / 1e4)
     assert set(asked) == {
         DEFAULT,
@@ -62,17 +62,17 @@ def test_a_plain_asks_for_the_neighbours_only():
     }
 
 
-def test_a_gain_that_may_be_noise_is_none():
+def test_a_gain_that_may_be_noise_is_none() -> None:
     _, asked = search(SPACE, DEFAULT, lambda settings: 100 + settings.rows / 128)
     assert max(settings.rows for settings in asked) == 128
 
 
-def test_settings_that_are_the_same_in_effect_are_stepped_over():
+def test_settings_that_are_the_same_in_effect_are_stepped_over() -> None:
     best, _ = search(SPACE, DEFAULT, lambda settings: 100.0 if settings.rows > 8 else 100 + 100 / settings.rows)
     assert best.rows == 1
 
 
-def test_each_provider_has_its_climb_and_one_that_is_not_usable_none():
+def test_each_provider_has_its_climb_and_one_that_is_not_usable_none() -> None:
     space = SPACE._replace(providers=("cuda", "cpu", "tensorrt"))
     top = Settings("cuda", 2, 4, 256)
     best, asked = search(space, DEFAULT, lambda settings: 0 if settings.provider == "tensorrt" else hill(top)(settings))
@@ -81,12 +81,12 @@ def test_each_provider_has_its_climb_and_one_that_is_not_usable_none():
     assert {settings.threads for settings in asked if settings.provider == "cuda"} == {4}
 
 
-def test_a_model_that_does_not_batch_has_no_rows():
+def test_a_model_that_does_not_batch_has_no_rows() -> None:
     _, asked = search(SPACE, Settings("cpu", 1, 4, 0), lambda settings: settings.instances)
     assert {settings.rows for settings in asked} == {0}
 
 
-def test_every_set_of_buckets_is_asked_at_the_best_rows():
+def test_every_set_of_buckets_is_asked_at_the_best_rows() -> None:
     space, default = SPACE._replace(buckets=((), (32, 64), (64,))), replace(DEFAULT, buckets=())
     top = Settings("cpu", 1, 4, 128, (64,))
     best, asked = search(space, default, lambda settings: hill(top)(settings) * (1 + len(settings.buckets or ()) % 2))
@@ -94,14 +94,14 @@ def test_every_set_of_buckets_is_asked_at_the_best_rows():
     assert {settings.buckets for settings in asked if settings.rows == 128} == {(), (32, 64), (64,)}
 
 
-def test_buckets_stay_where_none_are_to_be_tried():
+def test_buckets_stay_where_none_are_to_be_tried() -> None:
     _, asked = search(SPACE, replace(DEFAULT, buckets=(7,)), hill(Settings("cpu", 2, 2, 16)))
     assert {settings.buckets for settings in asked} == {(7,)}
     _, asked = search(SPACE, DEFAULT, hill(Settings("cpu", 2, 2, 16)))
     assert {settings.buckets for settings in asked} == {None}
 
 
-def test_only_what_the_space_has_is_asked():
+def test_only_what_the_space_has_is_asked() -> None:
     space = Space(("cpu",), (3,), (1,), (8, 16), 4, ((32,),))
     default = replace(DEFAULT, buckets=())
     best, asked = search(space, default, lambda settings: settings.rows if settings != default else 1)
@@ -118,5 +118,5 @@ def test_only_what_the_space_has_is_asked():
         (8, (1, 2, 4, 8), [(1, 8), (2, 4), (4, 2), (8, 1)]),
     ],
 )
-def test_ways_to_share_the_cores(cores, threads, expected):
+def test_ways_to_share_the_cores(cores, threads, expected) -> None:
     assert list(splits(Space(("cpu",), (1, 2, 4, 8), threads, (1,), cores))) == expected

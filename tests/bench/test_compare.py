@@ -7,15 +7,15 @@ import re
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from reports import figure, measurement, sample, verdicts
 
 from inferd.bench.compare import compare, compare_measurements
 from inferd.bench.hdr import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide, Verification
 from inferd.bench.verdicts import markdown, plain
+from tests.reports import figure, measurement, sample, verdicts
 
 
-def test_a_slower_server_is_worse():
+def test_a_slower_server_is_worse() -> None:
     made = compare(sample(measurements=[measurement(seed=1)]), sample(measurements=[measurement(seed=2, slower=2.4, rate=600.0)]))
     found = verdicts(made)
     assert (found["p50"], found["p99"], found["requests/s"], found["errors"]) == ("worse", "unclear", "worse", "same")
@@ -25,14 +25,14 @@ def test_a_slower_server_is_worse():
     assert made.worse
 
 
-def test_a_faster_server_is_better():
+def test_a_faster_server_is_better() -> None:
     sides = [[measurement(seed=seed, slower=slower, rate=rate)] for seed, slower, rate in ((1, 60.0, 200.0), (2, 10.0, 1000.0))]
     made = compare_measurements(*sides)
     assert {verdicts(made)[name] for name in ("p50", "p99", "requests/s")} == {"better"}
     assert not made.worse
 
 
-def test_the_same_server_is_the_same():
+def test_the_same_server_is_the_same() -> None:
     made = compare(sample(measurements=[measurement(seed=1)]), sample(measurements=[measurement(seed=2)]))
     assert verdicts(made)["requests/s"] == "same"
     assert {"worse", "better"}.isdisjoint(verdicts(made).values())
@@ -52,14 +52,14 @@ def run_of_a_server(numbers: np.random.Generator, slower: float = 1.0) -> Measur
     return Measurement(Load(), duration_s=3.0, requests=requests, requests_per_second=requests / 3, latency_us=latency, intervals=seconds)
 
 
-def test_single_runs_of_one_server_are_rarely_worse():
+def test_single_runs_of_one_server_are_rarely_worse() -> None:
     numbers = np.random.default_rng(5)
     pairs = [([run_of_a_server(numbers)], [run_of_a_server(numbers)]) for _ in range(150)]
     assert sum(compare_measurements(*sides).worse for sides in pairs) <= 3
     assert sum(compare_measurements(*sides, margin=0.0).worse for sides in pairs[:50]) > 10, "as spread within runs alone has it"
 
 
-def test_single_runs_find_a_loss_of_half_and_with_a_smaller_margin_one_of_30_percent():
+def test_single_runs_find_a_loss_of_half_and_with_a_smaller_margin_one_of_30_percent() -> None:
     numbers = np.random.default_rng(6)
 
     def found(left: float, margin: float) -> int:
@@ -70,14 +70,14 @@ def test_single_runs_find_a_loss_of_half_and_with_a_smaller_margin_one_of_30_per
     assert found(0.7, 0.25) >= 35
 
 
-def test_a_margin_is_as_many_times_less_as_it_is_more():
+def test_a_margin_is_as_many_times_less_as_it_is_more() -> None:
     full, third = measurement(seed=1), measurement(seed=2, slower=3.0, rate=333.0)
     for margin, verdict in ((1.5, "worse"), (2.5, "unclear")):
         found = verdicts(compare_measurements([full], [third], margin=margin))
         assert (found["requests/s"], found["p50"]) == (verdict, verdict)
 
 
-def test_figures_that_are_partly_the_clients_have_a_wider_margin():
+def test_figures_that_are_partly_the_clients_have_a_wider_margin() -> None:
     full, half = measurement(seed=1), measurement(seed=2, slower=2.0, rate=500.0)
     assert verdicts(compare_measurements([full], [half]))["p50"] == "worse"
     for sides in ((replace(full, client_bound=True), half), (full, replace(half, client_bound=True))):
@@ -89,7 +89,7 @@ def test_figures_that_are_partly_the_clients_have_a_wider_margin():
     assert verdicts(compare_measurements(*rounds))["mean"] == "unclear", "one round of four, 25 times what it was"
 
 
-def test_a_tail_of_few_requests_or_of_a_scheduler_is_not_a_single_runs():
+def test_a_tail_of_few_requests_or_of_a_scheduler_is_not_a_single_runs() -> None:
     def p99(slower: float, **fields: float) -> str:
         return verdicts(compare_measurements([measurement(slower=slower, **fields)], [measurement(seed=2, slower=4 * slower, **fields)]))[
             "p99"
@@ -99,7 +99,7 @@ def test_a_tail_of_few_requests_or_of_a_scheduler_is_not_a_single_runs():
     assert p99(2.0, rate=50.0) == "unclear", "of 500 requests"
 
 
-def test_rounds_of_one_server_are_rarely_worse_and_show_a_smaller_loss():
+def test_rounds_of_one_server_are_rarely_worse_and_show_a_smaller_loss() -> None:
     numbers = np.random.default_rng(7)
 
     def side(count: int, slower: float = 1.0) -> list[Measurement]:
@@ -111,13 +111,13 @@ def test_rounds_of_one_server_are_rarely_worse_and_show_a_smaller_loss():
     assert "the sides did not take turns: what else happened on the machines between them counts as a change, too" in made[0].notices
 
 
-def test_a_small_change_is_below_the_threshold():
+def test_a_small_change_is_below_the_threshold() -> None:
     sides = [measurement(seed=1)], [measurement(seed=2, slower=1.08)]
     assert verdicts(compare_measurements(*sides, threshold=0.02, margin=0.0))["p50"] == "worse"
     assert not compare_measurements(*sides, threshold=0.2, margin=0.0).worse
 
 
-def test_a_change_within_the_noise_is_unclear():
+def test_a_change_within_the_noise_is_unclear() -> None:
     def noisy(seed: int, slower: float) -> Measurement:
         numbers = np.random.default_rng(seed)
         seconds = [Interval(at, 1.0, 100, 0, slower * 1e3 * numbers.lognormal(0, 0.5), 5e3, 9e3) for at in range(10)]
@@ -129,12 +129,12 @@ def test_a_change_within_the_noise_is_unclear():
     assert any(notice.startswith("unclear: ") for notice in made.notices)
 
 
-def test_two_runs_give_the_same_comparison():
+def test_two_runs_give_the_same_comparison() -> None:
     sides = [measurement(seed=1)], [measurement(seed=2)]
     assert compare_measurements(*sides) == compare_measurements(*sides)
 
 
-def test_rounds_give_intervals_to_every_figure():
+def test_rounds_give_intervals_to_every_figure() -> None:
     def rounds(seed: int, slower: float) -> list[Measurement]:
         cpu = ServerSide(cpu_us_per_request=20 * slower)
         return [measurement(seed=seed + n, slower=slower, seconds=2, server=cpu, client_cpu_us_per_request=4 + n / 100) for n in range(5)]
@@ -155,7 +155,7 @@ def test_rounds_give_intervals_to_every_figure():
     assert not any("rounds a side" in notice for notice in made.notices)
 
 
-def test_what_has_no_interval_is_worse_only_as_a_multiple():
+def test_what_has_no_interval_is_worse_only_as_a_multiple() -> None:
     sides = [[measurement(server=ServerSide(cpu_us_per_request=cpu))] for cpu in (1000.0, 1400.0, 1600.0)]
     change = figure(compare_measurements(*sides[:2]), "server CPU/request")
     assert (change.low, change.verdict) == (None, "unclear")
@@ -176,7 +176,7 @@ def at_a_rate(stalled: int = 0, requests: int = 200) -> Measurement:
     return Measurement(Load(rate=20), duration_s=10.0, requests=requests, requests_per_second=20.0, latency_us=latency, intervals=seconds)
 
 
-def test_one_stall_is_worse_whatever_the_intervals_say():
+def test_one_stall_is_worse_whatever_the_intervals_say() -> None:
     good, bad = at_a_rate(requests=2000), at_a_rate(stalled=1, requests=2000)
     made = compare_measurements([good], [bad])
     assert {"mean", "p99"} <= {name for name, verdict in verdicts(made).items() if verdict == "worse"}
@@ -206,7 +206,7 @@ def in_a_closed_loop(stall_s: float = 0.0) -> Measurement:
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
-def test_a_stall_in_a_closed_loop_is_seen_by_the_longest_latency(rounds):
+def test_a_stall_in_a_closed_loop_is_seen_by_the_longest_latency(rounds) -> None:
     good, bad = [in_a_closed_loop()] * rounds, [in_a_closed_loop()] * (rounds - 1) + [in_a_closed_loop(stall_s=1.0)]
     made = compare_measurements(good, bad)
     assert [change.figure for change in made.changes if change.verdict == "worse"] == ["max", "longest silence"]
@@ -216,19 +216,19 @@ def test_a_stall_in_a_closed_loop_is_seen_by_the_longest_latency(rounds):
     assert not compare_measurements(bad, bad).worse
 
 
-def test_a_pause_of_the_client_is_no_stall_of_the_server():
+def test_a_pause_of_the_client_is_no_stall_of_the_server() -> None:
     good, paused = in_a_closed_loop(), replace(in_a_closed_loop(stall_s=1.0), held_up_s=0.95)
     made = compare_measurements([good], [paused])
     assert (verdicts(made)["max"], made.worse) == ("", 0)
     assert compare_measurements([good], [replace(in_a_closed_loop(stall_s=2.0), held_up_s=0.95)]).worse
 
 
-def test_one_slow_request_below_half_a_second_is_no_stall():
+def test_one_slow_request_below_half_a_second_is_no_stall() -> None:
     made = compare_measurements([in_a_closed_loop()], [in_a_closed_loop(stall_s=0.4)])
     assert (verdicts(made)["max"], made.worse) == ("", 0)
 
 
-def test_one_round_that_stalls_is_worse_and_named():
+def test_one_round_that_stalls_is_worse_and_named() -> None:
     """Of four rounds one has a stall, which leaves the interval of rounds open: the multiples say so all the same."""
     rounds = [at_a_rate(requests=2000) for _ in range(4)]
     made = compare_measurements(rounds, [*rounds[:2], at_a_rate(stalled=1, requests=2000), rounds[3]])
@@ -236,7 +236,7 @@ def test_one_round_that_stalls_is_worse_and_named():
     assert any(re.fullmatch(r"20/s constant: mean after owes most to round 3 of 4, where it was [\d,.]+ µs", each) for each in made.notices)
 
 
-def test_seconds_without_responses_are_some_of_the_seconds():
+def test_seconds_without_responses_are_some_of_the_seconds() -> None:
     made = compare_measurements([at_a_rate()], [at_a_rate(stalled=2)])
     change = figure(made, "requests/s")
     assert change.low < 0 < change.high
@@ -250,7 +250,7 @@ def silent(load: Load | None = None, **fields) -> Measurement:
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
-def test_a_server_that_answers_nothing_is_worse(rounds):
+def test_a_server_that_answers_nothing_is_worse(rounds) -> None:
     good, bad = [in_a_closed_loop()] * rounds, [silent()] * rounds
     made = compare_measurements(good, bad)
     assert {name for name, verdict in verdicts(made).items() if verdict == "worse"} == {"requests/s", "longest silence"}
@@ -259,20 +259,20 @@ def test_a_server_that_answers_nothing_is_worse(rounds):
     assert not compare_measurements(bad, bad).worse
 
 
-def test_one_round_in_which_nothing_was_answered_is_worse_and_named():
+def test_one_round_in_which_nothing_was_answered_is_worse_and_named() -> None:
     good = [in_a_closed_loop()] * 4
     made = compare_measurements(good, [*good[:2], silent(), good[3]])
     assert verdicts(made)["requests/s"] == "worse"
     assert "1x1: after, nothing was answered in round 3 of 4" in made.notices
 
 
-def test_unanswered_requests_of_an_open_loop_are_errors_and_worse():
+def test_unanswered_requests_of_an_open_loop_are_errors_and_worse() -> None:
     bad = silent(Load(rate=20), requests=200, errors={"unanswered": 200})
     found = verdicts(compare_measurements([at_a_rate()], [bad]))
     assert (found["requests/s"], found["errors"], found["unanswered"]) == ("worse", "worse", "worse")
 
 
-def test_streams_that_hang_are_worse_however_few_they_are():
+def test_streams_that_hang_are_worse_however_few_they_are() -> None:
     good, bad = in_a_closed_loop(), replace(in_a_closed_loop(), unfinished=2)
     made = compare_measurements([good], [bad])
     assert (verdicts(made)["errors"], verdicts(made)["unanswered"], made.worse) == ("same", "worse", 1)
@@ -281,7 +281,7 @@ def test_streams_that_hang_are_worse_however_few_they_are():
     assert "unanswered" not in verdicts(compare_measurements([good], [good]))
 
 
-def test_a_silence_that_no_latency_shows_is_worse():
+def test_a_silence_that_no_latency_shows_is_worse() -> None:
     """A server that is stopped before the measuring begins leaves no slow request, only intervals without responses."""
     good = in_a_closed_loop()
     bad = replace(good, intervals=[replace(each, requests=0) if each.at_s < 2 else each for each in good.intervals])
@@ -292,7 +292,7 @@ def test_a_silence_that_no_latency_shows_is_worse():
     assert verdicts(compare_measurements([bad], [bad]))["longest silence"] == ""
 
 
-def test_a_run_that_a_server_ended_is_worse():
+def test_a_run_that_a_server_ended_is_worse() -> None:
     good = in_a_closed_loop()
     for why, code in (("every connection was lost", 1), ("interrupted", 0)):
         made = compare_measurements([good], [replace(good, ended=why)])
@@ -302,14 +302,14 @@ def test_a_run_that_a_server_ended_is_worse():
     assert verdicts(compare_measurements(both, both))["ended early"] == "same"
 
 
-def test_a_run_that_ended_between_two_rounds_is_worse():
+def test_a_run_that_ended_between_two_rounds_is_worse() -> None:
     good, short = sample("rounds", [in_a_closed_loop()] * 4), [in_a_closed_loop()] * 2
     made = compare(good, sample("rounds", short, notices=["ended early: cannot connect"]))
     assert [(change.load, change.figure) for change in made.changes if change.verdict == "worse"] == [("the run", "ended early")]
     assert not compare(good, sample("rounds", short, notices=["ended early: interrupted"])).worse
 
 
-def test_any_real_increase_of_errors_is_worse():
+def test_any_real_increase_of_errors_is_worse() -> None:
     made = compare_measurements([measurement()], [measurement(errors={"UNAVAILABLE": 20})])
     assert verdicts(made)["errors"] == "worse"
     made = compare_measurements([measurement(errors={"UNAVAILABLE": 1})], [measurement(errors={"INTERNAL": 2})])
@@ -322,7 +322,7 @@ def test_any_real_increase_of_errors_is_worse():
     assert verdicts(made)["errors"] == "better"
 
 
-def test_wrong_responses_are_worse():
+def test_wrong_responses_are_worse() -> None:
     made = compare_measurements(
         [measurement(verified=Verification(checked=9))], [measurement(seed=2, verified=Verification(checked=9, wrong=1))]
     )
@@ -348,7 +348,7 @@ def verified(*sides: tuple[int, int]) -> list[list[Measurement]]:
         ((0, 1000), (0, 9), "same"),
     ],
 )
-def test_wrong_responses_are_compared_by_their_share(before, after, verdict):
+def test_wrong_responses_are_compared_by_their_share(before, after, verdict) -> None:
     """A faster server, or a longer run, has more of them; but a right one has none."""
     made = compare_measurements(*verified(before, after))
     change = figure(made, "wrong responses")
@@ -358,7 +358,7 @@ def test_wrong_responses_are_compared_by_their_share(before, after, verdict):
     assert f"{change.after:,.3f} %  {100 * change.change:+.3f}" in shown
 
 
-def test_a_reader_is_told_what_to_doubt():
+def test_a_reader_is_told_what_to_doubt() -> None:
     bound = measurement(seed=2, client_bound=True, client_bound_reason="one core was full", ended="the server went away")
     made = compare(
         sample(settings={"shape": "1,32", "json_file": "a.json"}, versions={"cpu": "x"}),
@@ -382,12 +382,12 @@ def test_a_reader_is_told_what_to_doubt():
         ({"npz": ["a.npz"], "arrivals": "constant"}, False),
     ],
 )
-def test_another_seed_is_named_where_something_was_drawn_by_it(settings, named):
+def test_another_seed_is_named_where_something_was_drawn_by_it(settings, named) -> None:
     made = compare(*(sample(settings={**settings, "seed": seed}) for seed in (0, 5)))
     assert ("setting seed differs: 0 before, 5 after" in made.notices) == named
 
 
-def test_nothing_measured_in_a_side_divides_by_nothing():
+def test_nothing_measured_in_a_side_divides_by_nothing() -> None:
     made = compare_measurements([measurement(Load())], [Measurement(Load())])
     assert verdicts(made) == {"requests/s": "worse", "errors": "same"}
     assert "nan" not in plain(made) + markdown(made)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from reports import measurement, sample
 
 from inferd.bench import modes
 from inferd.bench.conclusion import Confidence, Word, conclude
@@ -15,6 +14,7 @@ from inferd.bench.measurement import Latency, Load, Measurement, Verification
 from inferd.bench.outcome_report import report_of
 from inferd.bench.report import Report
 from inferd.errors import InferdError
+from tests.reports import measurement, sample
 
 
 def of(mode: modes.Mode, run: modes.Run) -> Report:
@@ -43,7 +43,7 @@ def server_of(limit: float, *, client_bound_above: float = 1e9, collapses: bool 
     return run
 
 
-def test_one_run_is_fair_and_rounds_that_agree_are_sure():
+def test_one_run_is_fair_and_rounds_that_agree_are_sure() -> None:
     found = conclude(sample())
     assert (found.word, found.confidence) == (Word.OK, Confidence.FAIR)
     assert found.sentence == "997.1 responses/s with p99 1.58 ms; no request failed"
@@ -80,7 +80,7 @@ def test_one_run_is_fair_and_rounds_that_agree_are_sure():
         ([measurement(verified=Verification(checked=5, unchecked=2))], Word.INCONCLUSIVE, "not all responses that --verify was to check"),
     ],
 )
-def test_what_is_no_clean_run_says_so(measured: list[Measurement], word: Word, says: str):
+def test_what_is_no_clean_run_says_so(measured: list[Measurement], word: Word, says: str) -> None:
     found = conclude(sample(measurements=measured))
     assert found.word is word
     assert says in found.sentence
@@ -104,13 +104,13 @@ def test_what_is_no_clean_run_says_so(measured: list[Measurement], word: Word, s
         ({"errors": {"INTERNAL": 99}, "client_bound": True}, "errors>0.1%", Word.MISSED, "errors"),
     ],
 )
-def test_conditions_decide(fields: dict[str, Any], text: str, word: Word, says: str):
+def test_conditions_decide(fields: dict[str, Any], text: str, word: Word, says: str) -> None:
     found = conclude(sample(measurements=[measurement(**fields)], settings={"fail_if": [text]}))
     assert found.word is word
     assert says in found.sentence or fields == {"client_bound": True}
 
 
-def test_a_search_keeps_its_target_or_does_not():
+def test_a_search_keeps_its_target_or_does_not() -> None:
     kept = conclude(of(modes.search(Load(rate=100.0), parse_slo("p99=10ms")), server_of(1000.0)))
     assert (kept.word, kept.confidence) == (Word.KEPT, Confidence.HIGH)
     assert "/s keeps p99 10 ms; " in kept.sentence
@@ -120,7 +120,7 @@ def test_a_search_keeps_its_target_or_does_not():
     assert "no rate that was tried keeps p99 1 µs" in missed.sentence
 
 
-def test_a_search_that_does_not_end_says_nothing():
+def test_a_search_that_does_not_end_says_nothing() -> None:
     times = iter(range(5))
 
     def ending(load: Load, version: str) -> Measurement:
@@ -141,7 +141,7 @@ def test_a_search_that_does_not_end_says_nothing():
         (server_of(1000.0, client_bound_above=900.0), Word.INCONCLUSIVE, "the load generator was the limit at "),
     ],
 )
-def test_a_stress_that_the_client_bound_says_nothing(run: modes.Run, word: Word, says: str):
+def test_a_stress_that_the_client_bound_says_nothing(run: modes.Run, word: Word, says: str) -> None:
     found = conclude(of(modes.stress(Load(connections=4)), run))
     assert found.word is word
     assert says in found.sentence
@@ -151,7 +151,7 @@ def test_a_stress_that_the_client_bound_says_nothing(run: modes.Run, word: Word,
     assert conclude(report_of(passing, "t", "m", settings={"fail_if": ["rate>1"]})).word in (Word.MISSED, Word.INCONCLUSIVE)
 
 
-def test_a_search_may_lack_connections_at_a_rate_that_is_too_high():
+def test_a_search_may_lack_connections_at_a_rate_that_is_too_high() -> None:
     def run(load: Load, version: str) -> Measurement:
         return replace(server_of(1000.0)(load, version), connections_missing=0.5 if load.rate > 1000 else 0.0)
 
@@ -169,7 +169,7 @@ def missing(client_bound: bool = False) -> modes.Run:
     return run
 
 
-def test_a_search_that_finds_no_rate_stands_on_a_rate_that_it_tried():
+def test_a_search_that_finds_no_rate_stands_on_a_rate_that_it_tried() -> None:
     """Not on the first look, of another load, whose figures keep the target."""
     made = of(modes.search(Load(), parse_slo("p99=10ms")), missing())
     found, main = conclude(made), made.main
@@ -179,7 +179,7 @@ def test_a_search_that_finds_no_rate_stands_on_a_rate_that_it_tried():
     assert "p99 is " in found.sentence
 
 
-def test_a_search_that_the_generator_ends_says_so():
+def test_a_search_that_the_generator_ends_says_so() -> None:
     made = of(modes.search(Load(), parse_slo("p99=10ms")), missing(client_bound=True))
     found = conclude(made)
     assert (found.word, found.client_bound) == (Word.INCONCLUSIVE, True)
@@ -188,7 +188,7 @@ def test_a_search_that_the_generator_ends_says_so():
     assert len(made.measurements) == 7
 
 
-def test_a_search_that_ends_before_it_found_a_rate_missed_nothing():
+def test_a_search_that_ends_before_it_found_a_rate_missed_nothing() -> None:
     def dying(load: Load, version: str) -> Measurement:
         if load.rate:
             raise InferdError("the server went away")
@@ -198,7 +198,7 @@ def test_a_search_that_ends_before_it_found_a_rate_missed_nothing():
     assert (found.word, found.sentence) == (Word.INCONCLUSIVE, "the run ended early: the server went away")
 
 
-def test_a_run_that_ended_between_two_loads_says_so():
+def test_a_run_that_ended_between_two_loads_says_so() -> None:
     def dying(load: Load, version: str) -> Measurement:
         if load.rate > 100:
             raise InferdError("the server went away")
@@ -209,7 +209,7 @@ def test_a_run_that_ended_between_two_loads_says_so():
 
 
 @pytest.mark.parametrize(("slower", "word"), [(1.5, Word.WORSE), (0.6, Word.BETTER), (1.0, Word.SAME)])
-def test_versions_that_took_turns(slower: float, word: Word):
+def test_versions_that_took_turns(slower: float, word: Word) -> None:
     def run(load: Load, version: str) -> Measurement:
         return measurement(load, version, seconds=2, slower=slower if version == "4" else 1.0)
 
@@ -218,7 +218,7 @@ def test_versions_that_took_turns(slower: float, word: Word):
     assert "m version 4" in found.sentence
 
 
-def test_a_soak_that_rises_degrades():
+def test_a_soak_that_rises_degrades() -> None:
     def run(load: Load, version: str) -> Measurement:
         long = measurement(load, seconds=80, rate=40)
         long.intervals[:] = [replace(one, p99_us=1e3 * (1 + one.at_s)) for one in long.intervals]
@@ -232,7 +232,7 @@ def test_a_soak_that_rises_degrades():
     assert short.word is Word.INCONCLUSIVE
 
 
-def test_a_report_of_an_earlier_version_has_a_verdict_too():
+def test_a_report_of_an_earlier_version_has_a_verdict_too() -> None:
     """Nothing but what reports always had: no verdict of their own, no settings."""
     old = sample("search", summary={"rate": 100.0, "target": "p99 10 ms", "tried": [], "confirmed": False})
     assert conclude(old).word is Word.INCONCLUSIVE

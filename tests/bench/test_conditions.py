@@ -28,11 +28,11 @@ MEASURED = Measurement(
         ("rate<100", ["rate is 99.8/s, below 100/s"]),
     ],
 )
-def test_what_holds_is_said_with_its_figure(text, says):
+def test_what_holds_is_said_with_its_figure(text, says) -> None:
     assert list(filter(None, (broken(each, MEASURED) for each in parse_conditions(text)))) == says
 
 
-def test_without_a_response_no_latency_passes():
+def test_without_a_response_no_latency_passes() -> None:
     silent = replace(MEASURED, latency_us=Latency(), requests=0, errors={}, requests_per_second=0.0)
     for text in ("p99>50ms", "p99<50ms", "errors>1%"):
         (condition,) = parse_conditions(text)
@@ -52,14 +52,14 @@ def test_without_a_response_no_latency_passes():
         ("p98>1ms", "expected one of mean, p50, p90, p99, p999, max, errors, rate, got 'p98'"),
     ],
 )
-def test_what_is_no_condition_names_the_cure(text, says):
+def test_what_is_no_condition_names_the_cure(text, says) -> None:
     with pytest.raises(ConfigError, match="--fail-if") as raised:
         parse_conditions(f"p50>1ms,{text}")
     assert says in str(raised.value)
 
 
 @given(st.text(max_size=12) | st.from_regex(r"(p99|errors|rate)[<>][0-9.]{0,400}(ms|s|us|%)?", fullmatch=True))
-def test_any_text_is_read_or_rejected(text):
+def test_any_text_is_read_or_rejected(text) -> None:
     try:
         conditions = parse_conditions(text)
     except ConfigError:

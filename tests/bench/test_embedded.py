@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import models
 import msgspec
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from inferd.bench.verify import Verifier
 from inferd.client_inputs.inputs import Spec
 from inferd.client_inputs.targets import Description
 from inferd.errors import ConfigError, InferdError
+from tests import models
 
 MS = 1_000_000
 

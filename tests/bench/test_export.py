@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
-from reports import measurement, sample
 
 from inferd.bench import export, hdr, report
 from inferd.bench.interval_log import IntervalLog
 from inferd.bench.measurement import HIGHEST_NS, Histogram, Latency
+from tests.reports import measurement, sample
 
 
-def test_a_log_is_read_by_the_hdrhistogram_package(tmp_path):
+def test_a_log_is_read_by_the_hdrhistogram_package(tmp_path: Path) -> None:
     made = sample(kind="versions", measurements=[measurement(version="3"), measurement(version="4", slower=2.0)])
     path = tmp_path / "run.hlog"
     path.write_text(export.histogram_log(made))
@@ -32,7 +33,7 @@ def test_a_log_is_read_by_the_hdrhistogram_package(tmp_path):
     reader.close()
 
 
-def test_a_log_of_intervals_is_read_by_the_hdrhistogram_package(tmp_path):
+def test_a_log_of_intervals_is_read_by_the_hdrhistogram_package(tmp_path: Path) -> None:
     """Each line is an interval; the lines of one tag together are the measurement."""
     logged, other = measurement(version="3", seconds=3), measurement(version="4")
     made, log, whole = sample(kind="versions", measurements=[logged, other]), IntervalLog(), hdr.decode(logged.histogram)
@@ -61,14 +62,14 @@ def test_a_log_of_intervals_is_read_by_the_hdrhistogram_package(tmp_path):
     reader.close()
 
 
-def test_a_log_line_cannot_be_split_by_what_a_user_named():
+def test_a_log_line_cannot_be_split_by_what_a_user_named() -> None:
     odd = report.make("single", "host\n1,2", "a model\nTag=x,", [measurement(version="1, 2\n")])
     lines = export.histogram_log(odd).splitlines()
     assert len(lines) == 5
     assert lines[-1].count(",") == 4
 
 
-def test_csv_has_a_line_a_measurement():
+def test_csv_has_a_line_a_measurement() -> None:
     made = sample(measurements=[measurement(), measurement(version="4", errors={"UNAVAILABLE": 3})])
     rows = list(csv.DictReader(io.StringIO(export.measurements_csv(made))))
     assert [row["version"] for row in rows] == ["1", "4"]
@@ -78,7 +79,7 @@ def test_csv_has_a_line_a_measurement():
     assert rows[0]["verified_checked"] == ""
 
 
-def test_csv_has_a_line_an_interval():
+def test_csv_has_a_line_an_interval() -> None:
     made = sample(measurements=[measurement(), measurement(version="4")])
     rows = list(csv.DictReader(io.StringIO(export.intervals_csv(made))))
     assert len(rows) == sum(len(measured.intervals) for measured in made.measurements)
@@ -86,7 +87,7 @@ def test_csv_has_a_line_an_interval():
     assert float(rows[0]["p50_us"]) == made.measurements[0].intervals[0].p50_us
 
 
-def test_nothing_measured_is_no_error():
+def test_nothing_measured_is_no_error() -> None:
     empty = report.make("single", "localhost:8001", "model", [])
     assert export.measurements_csv(empty) == export.intervals_csv(empty) == "measurement\n"
     assert export.histogram_log(empty).count("\n") == 4

@@ -27,7 +27,7 @@ def histogram_of(durations: dict[int, int]) -> Histogram:
 
 
 @given(DURATIONS)
-def test_what_is_encoded_is_decoded(durations):
+def test_what_is_encoded_is_decoded(durations) -> None:
     made = histogram_of(durations)
     read = hdr.decode(hdr.encode(made))
     assert np.array_equal(read.counts, made.counts)
@@ -39,7 +39,7 @@ def test_what_is_encoded_is_decoded(durations):
         assert (read.count, read.max_ns, read.quantile_ns(0.5)) == (0, 0, 0)
 
 
-def test_the_hdrhistogram_package_reads_the_same():
+def test_the_hdrhistogram_package_reads_the_same() -> None:
     made = Histogram()
     for value in (1, 1023, 1024, 2047, 2048, 50_000, 1_234_567, 987_654_321, HIGHEST_NS):
         made.record(value, 1 + value % 300)
@@ -49,7 +49,7 @@ def test_the_hdrhistogram_package_reads_the_same():
         assert theirs.get_value_at_percentile(percent) == pytest.approx(made.quantile_ns(percent / 100), rel=1e-3)
 
 
-def test_what_the_hdrhistogram_package_wrote_is_read():
+def test_what_the_hdrhistogram_package_wrote_is_read() -> None:
     theirs = HdrHistogram(1, 3_600_000_000_000, 3)
     for value in (5, 1500, 3000, 70_000, 70_001, 123_456_789):
         theirs.record_value(value, 7)
@@ -81,13 +81,13 @@ def packed(payload: bytes, digits: int = 3, lowest: int = 1, cookie: int = hdr.C
         (packed(bytes(hdr.LARGEST_PAYLOAD * 2)), "at most"),
     ],
 )
-def test_what_is_no_histogram_is_refused(text, says):
+def test_what_is_no_histogram_is_refused(text, says) -> None:
     with pytest.raises(ConfigError, match=f"^histogram: .*{says}"):
         hdr.decode(text)
 
 
 @given(st.one_of(st.binary(max_size=200).map(packed), st.text(max_size=60)))
-def test_any_bytes_are_read_or_refused(text):
+def test_any_bytes_are_read_or_refused(text) -> None:
     try:
         read = hdr.decode(text)
     except ConfigError:

@@ -8,10 +8,10 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from reports import measurement, sample
 
 from inferd.bench import html, report, terminal
 from inferd.bench.measurement import Load, Measurement, Verification
+from tests.reports import measurement, sample
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
 NASTY = "<script>alert(1)</script>\"'& $^$"
@@ -29,18 +29,18 @@ class Page(HTMLParser):
         self.close()
         assert self.open == []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag, attrs) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag, attrs) -> None:
         self.tags.append((tag, dict(attrs)))
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data) -> None:
         if data.strip() and self.open[-1] != "style":
             self.texts.append(data.strip())
 
@@ -67,7 +67,7 @@ def text() -> str:
     return html.page(stress())
 
 
-def test_every_chart_and_table_is_there(text):
+def test_every_chart_and_table_is_there(text) -> None:
     page = Page(text)
     titles = [words for words in page.texts if words[0].isupper()]
     wanted = [
@@ -86,7 +86,7 @@ def test_every_chart_and_table_is_there(text):
     assert "inferd bench localhost:8001 mlp --stress" in page.texts
 
 
-def test_the_verdict_is_the_first_sentence_and_the_slo_is_a_line_in_each_chart_of_latency(text):
+def test_the_verdict_is_the_first_sentence_and_the_slo_is_a_line_in_each_chart_of_latency(text) -> None:
     page = Page(text)
     first = page.texts.index("? INCONCLUSIVE")
     assert first < page.texts.index("responses/s") < page.texts.index("Answered against asked")
@@ -99,7 +99,7 @@ def test_the_verdict_is_the_first_sentence_and_the_slo_is_a_line_in_each_chart_o
         assert ">deadline 50 ms<" in chart
 
 
-def test_every_value_is_reached_by_keyboard(text):
+def test_every_value_is_reached_by_keyboard(text) -> None:
     """Each chart is one group of radio buttons, so that tab enters it and arrow keys walk along it; each button is named by its values."""
     page = Page(text)
     groups = {attributes["name"] for tag, attributes in page.tags if tag == "input"}
@@ -109,7 +109,7 @@ def test_every_value_is_reached_by_keyboard(text):
     assert all(re.search(r"<b>[^<]+</b>", stop) for stop in stops)
 
 
-def test_nothing_is_loaded_and_nothing_runs(text):
+def test_nothing_is_loaded_and_nothing_runs(text) -> None:
     page = Page(text)
     assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "image", "iframe", "object", "base"}
     assert not page.values("src")
@@ -119,7 +119,7 @@ def test_nothing_is_loaded_and_nothing_runs(text):
     assert html.SAFE in page.values("content")
 
 
-def test_ids_are_unique_and_lead_somewhere(text):
+def test_ids_are_unique_and_lead_somewhere(text) -> None:
     page = Page(text)
     ids = page.values("id")
     assert len(ids) == len(set(ids))
@@ -130,7 +130,7 @@ def test_ids_are_unique_and_lead_somewhere(text):
     assert wanted <= set(ids)
 
 
-def test_charts_take_the_colours_of_the_page(text):
+def test_charts_take_the_colours_of_the_page(text) -> None:
     drawings = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     assert not re.findall(r"#[0-9a-f]{6}\b", "".join(drawings))
     used, defined = set(re.findall(r"var\((--[\w-]+)\)", text)), set(re.findall(r"(--[\w-]+):", text))
@@ -148,7 +148,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_contrast(text, scheme):
+def test_contrast(text, scheme) -> None:
     """As WCAG has it: 4.5 for text, 3 for lines."""
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", re.findall(r":root \{.*?\}", text)[scheme]))
     for name, colour in colours.items():
@@ -157,7 +157,7 @@ def test_contrast(text, scheme):
         assert (other + 0.05) / (one + 0.05) >= least, name
 
 
-def test_no_text_becomes_markup():
+def test_no_text_becomes_markup() -> None:
     measured = measurement(
         Load(rate=9.0, arrivals=f"trace:{NASTY}"),
         version=NASTY,
@@ -179,12 +179,12 @@ def test_no_text_becomes_markup():
     assert page.texts.count(NASTY) >= 7
 
 
-def test_no_text_moves_a_cursor():
+def test_no_text_moves_a_cursor() -> None:
     made = report.make("t", "m\x1b[31m", "\x1b]0;t\x07\x9b", [measurement(seconds=2)], versions={"x": "\x1b[2J"})
     assert not set(html.page(made)) & set("\x1b\x07\x9b")
 
 
-def test_what_stands_out_stands_on_top():
+def test_what_stands_out_stands_on_top() -> None:
     made = sample(measurements=[measurement(errors={"INTERNAL": 2}, client_bound=True)])
     marks = [
         (tag, attributes["class"])
@@ -195,19 +195,19 @@ def test_what_stands_out_stands_on_top():
 
 
 @pytest.mark.parametrize("measured", [[], [Measurement(Load())], [Measurement(Load(rate=1.0)), Measurement(Load(rate=2.0))]])
-def test_a_report_of_little_is_a_page_too(measured):
+def test_a_report_of_little_is_a_page_too(measured) -> None:
     page = Page(html.page(sample(measurements=measured)))
     assert "mlp at localhost:8001" in page.texts
     assert ("none" in page.texts) == bool(measured), "zeros would be the best latency there is"
 
 
-def test_importing_draws_nothing():
+def test_importing_draws_nothing() -> None:
     code = "import sys, inferd.bench.html, inferd.bench.terminal; print({'matplotlib', 'rich', 'grpc', 'onnxruntime'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "set()\n"
 
 
-def test_a_search_that_found_no_rate_has_no_cards():
+def test_a_search_that_found_no_rate_has_no_cards() -> None:
     """They would be of a load that nobody asked about."""
     tried = [{"rate": 700.0, "kept": False, "why": "p99 is 20 ms", "client_bound": False}]
     summary = {"target": "p99 10 ms", "rate": 0.0, "stopped": "even that does not keep it", "tried": tried}

@@ -59,31 +59,31 @@ def keeps_up_to(capacity: float, service_us: float = 500, limit_us: float = 10_0
         ("p90=1e3us,errors=0.01", {"p90": 1000}, 0.01),
     ],
 )
-def test_targets(text, limits_us, errors):
+def test_targets(text, limits_us, errors) -> None:
     slo = parse_slo(text)
     assert slo.limits_us == pytest.approx(limits_us)
     assert slo.errors == pytest.approx(errors)
 
 
 @pytest.mark.parametrize("text", ["", "p99", "p99=", "p99=10", "p98=10ms", "p99=-1ms", "p99=nanms", "p99=infs", "p99=1ms,p99=2ms", "10ms"])
-def test_targets_that_are_refused(text):
+def test_targets_that_are_refused(text) -> None:
     with pytest.raises(ConfigError, match=r"--slo .*: expected FIGURE=TIME as in p99=10ms, with mean, p50"):
         parse_slo(text)
 
 
 @pytest.mark.parametrize("text", ["p99=1ms,errors=x", "p99=1ms,errors=100%", "p99=1ms,errors=-1%"])
-def test_shares_of_errors_that_are_refused(text):
+def test_shares_of_errors_that_are_refused(text) -> None:
     with pytest.raises(ConfigError, match="errors: expected a share from 0 to 1"):
         parse_slo(text)
 
 
-def test_a_target_needs_a_latency():
+def test_a_target_needs_a_latency() -> None:
     with pytest.raises(ConfigError, match="expected a latency, too"):
         parse_slo("errors=1%")
 
 
 @given(st.text(max_size=20) | st.from_regex(r"(p99|max|errors)=[0-9.e-]{0,5}(ms|s|us|%)?(,.*)?", fullmatch=True))
-def test_any_text_is_a_target_or_refused(text):
+def test_any_text_is_a_target_or_refused(text) -> None:
     try:
         slo = parse_slo(text)
     except ConfigError:
@@ -116,17 +116,17 @@ RATE = Load(rate=1000, duration_s=10)
         (measured(Load(duration_s=10), 3), ""),  # a closed loop asks for no rate
     ],
 )
-def test_what_keeps_a_target(measurement, why):
+def test_what_keeps_a_target(measurement, why) -> None:
     assert judge(measurement, SLO) == why
 
 
-def test_what_was_answered_too_late_is_not_said_to_be_answered():
+def test_what_was_answered_too_late_is_not_said_to_be_answered() -> None:
     late = measured(Load(rate=1824, duration_s=1), 1713)
     late.requests = 1824
     assert judge(late, SLO) == "1,713/s are answered in time, where 1,805/s were due"
 
 
-def test_errors_that_are_allowed():
+def test_errors_that_are_allowed() -> None:
     slo = parse_slo("p99=10ms,errors=0.1%")
     assert judge(measured(RATE, 1000, errors={"UNAVAILABLE": 10}), slo) == ""
     assert judge(measured(RATE, 1000, errors={"UNAVAILABLE": 11}), slo).startswith("11 of 10000 requests failed")
@@ -135,7 +135,7 @@ def test_errors_that_are_allowed():
 @pytest.mark.parametrize("start", [0, 1, 700, 950, 123_456])
 @pytest.mark.parametrize("capacity", [3, 1000, 87_654])
 @pytest.mark.parametrize("width", [0.1, 0.01])
-def test_search_finds_the_rate_within_the_width(start, capacity, width):
+def test_search_finds_the_rate_within_the_width(start, capacity, width) -> None:
     outcome = modes.carry_out(modes.search(Load(rate=start), SLO, width=width), queue(capacity))
     truth = keeps_up_to(capacity)
     found = outcome.findings
@@ -148,7 +148,7 @@ def test_search_finds_the_rate_within_the_width(start, capacity, width):
     assert f"{findings.per_second(found.rate)} keeps p99 10 ms" in found.words()[0]
 
 
-def test_a_single_stall_does_not_halve_the_result():
+def test_a_single_stall_does_not_halve_the_result() -> None:
     """Every step that is measured for the first time at its rate stalls once, at random."""
     chance, seen = random.Random(3), set()
     server = queue(10_000)
@@ -163,7 +163,7 @@ def test_a_single_stall_does_not_halve_the_result():
     assert any(not one.kept for one in found.tried if one.rate == 100 or one.rate < found.rate)
 
 
-def test_a_single_stroke_of_luck_does_not_make_the_result():
+def test_a_single_stroke_of_luck_does_not_make_the_result() -> None:
     """Some rates above what the server does keep the target when they are measured for the first time."""
     chance, seen = random.Random(3), set()
     server = queue(10_000)
@@ -193,7 +193,7 @@ def stalling(where: Container[int], answered: float) -> Callable[[Load, str], Me
 
 @pytest.mark.parametrize("answered", [1, 0.9, 0.1], ids=["late", "not-all", "hardly-any"])
 @pytest.mark.parametrize("at", range(18))
-def test_a_stall_never_caps_the_result(at, answered):
+def test_a_stall_never_caps_the_result(at, answered) -> None:
     """Whichever measurement it hits, also those that confirm the result."""
     outcome = modes.carry_out(modes.search(Load(rate=100), SLO), stalling({at}, answered))
     assert outcome.findings.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
@@ -202,7 +202,7 @@ def test_a_stall_never_caps_the_result(at, answered):
 
 @pytest.mark.parametrize("answered", [1, 0.9], ids=["late", "not-all"])
 @pytest.mark.parametrize("at", range(12))
-def test_nor_does_a_stall_of_two_measurements(at, answered):
+def test_nor_does_a_stall_of_two_measurements(at, answered) -> None:
     """Both looks at a rate are within it: what finds out is that the end of the gap is measured once more."""
     found = modes.carry_out(modes.search(Load(rate=100), SLO), stalling({at, at + 1}, answered)).findings
     assert found.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
@@ -244,7 +244,7 @@ class Paced:
 
 
 @pytest.mark.parametrize(("stop_s", "every_s"), [(0.4, 5.3), (0.65, 5.3), (0.65, 5.6)])
-def test_a_server_that_stalls_now_and_then_is_found_as_fast_as_it_is(stop_s, every_s):
+def test_a_server_that_stalls_now_and_then_is_found_as_fast_as_it_is(stop_s, every_s) -> None:
     """Steps of a second: a stall takes much of one, and comes back while the same rate is measured again."""
     wrong = 0
     for seed in range(60):
@@ -255,7 +255,7 @@ def test_a_server_that_stalls_now_and_then_is_found_as_fast_as_it_is(stop_s, eve
     assert wrong <= 1
 
 
-def test_a_target_that_was_missed_now_and_then_below_the_result_is_said():
+def test_a_target_that_was_missed_now_and_then_below_the_result_is_said() -> None:
     found = modes.carry_out(modes.search(Load(rate=1000), SLO), stalling({1}, 0.4)).findings
     assert found.confirmed
     (said,) = [line for line in found.words() if "did not keep it" in line]
@@ -265,7 +265,7 @@ def test_a_target_that_was_missed_now_and_then_below_the_result_is_said():
     assert not any("did not keep it" in line for line in steady.words())
 
 
-def test_a_search_that_begins_far_too_high_goes_down_in_great_steps():
+def test_a_search_that_begins_far_too_high_goes_down_in_great_steps() -> None:
     """By what was answered there, for halving would take as many measurements as there are; but no single one leads it to nothing."""
     outcome = modes.carry_out(modes.search(Load(rate=160_000), SLO), queue(1000))
     assert [m.load.rate for m in outcome.measurements][:5] == [160_000, 160_000, 10_000, 10_000, 1000]
@@ -274,7 +274,7 @@ def test_a_search_that_begins_far_too_high_goes_down_in_great_steps():
     assert stalled.findings.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
 
 
-def test_what_a_search_measures_once_more():
+def test_what_a_search_measures_once_more() -> None:
     """Rates that miss the target, by however much, and in the end both ends of the gap."""
     outcome = modes.carry_out(modes.search(Load(rate=1000), SLO, width=0.1), lambda load, version: measured(load, min(load.rate, 1900)))
     assert [m.load.rate for m in outcome.measurements] == [1000, 2000, 2000, 1500, 1750, 1875, 1875, 2000]
@@ -284,7 +284,7 @@ def test_what_a_search_measures_once_more():
     assert [m.load.rate for m in outcome.measurements] == [1000, 1000, 400, 700, 700, 550, 550, 400, 550]
 
 
-def test_search_ends_soon_where_not_even_one_request_keeps_the_target():
+def test_search_ends_soon_where_not_even_one_request_keeps_the_target() -> None:
     outcome = modes.carry_out(modes.search(Load(), SLO), queue(1000, service_us=11_000))
     assert len(outcome.measurements) == 2, "once more, lest a stall of a moment ends it"
     assert outcome.findings.rate == 0
@@ -292,7 +292,7 @@ def test_search_ends_soon_where_not_even_one_request_keeps_the_target():
     assert not is_clean(outcome)
 
 
-def test_a_stall_of_the_first_request_does_not_end_a_search():
+def test_a_stall_of_the_first_request_does_not_end_a_search() -> None:
     server, looks = queue(1000), []
 
     def run(load: Load, version: str) -> Measurement:
@@ -305,7 +305,7 @@ def test_a_stall_of_the_first_request_does_not_end_a_search():
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_a_first_look_without_a_response_is_no_rate_to_begin_with(always):
+def test_a_first_look_without_a_response_is_no_rate_to_begin_with(always) -> None:
     """The generator was stopped until the end, and every response came after it."""
     server, looks = queue(1000), []
 
@@ -322,7 +322,7 @@ def test_a_first_look_without_a_response_is_no_rate_to_begin_with(always):
         assert outcome.findings.rate == pytest.approx(keeps_up_to(1000), rel=0.03)
 
 
-def test_search_ends_where_no_rate_keeps_the_target():
+def test_search_ends_where_no_rate_keeps_the_target() -> None:
     outcome = modes.carry_out(modes.search(Load(rate=100), SLO), lambda load, version: measured(load, load.rate, 20_000))
     assert outcome.findings.stopped == "even a request now and then does not keep it"
     (said,) = outcome.findings.words()
@@ -332,14 +332,14 @@ def test_search_ends_where_no_rate_keeps_the_target():
     assert len(outcome.measurements) == 22  # 11 rates, each twice
 
 
-def test_search_ends_at_the_highest_rate_that_may_be_tried():
+def test_search_ends_at_the_highest_rate_that_may_be_tried() -> None:
     outcome = modes.carry_out(modes.search(Load(rate=100), SLO, highest=350), lambda load, version: measured(load, load.rate))
     assert [m.load.rate for m in outcome.measurements] == [100, 200, 350, 350]
     assert (outcome.findings.rate, outcome.findings.above) == (350, 0)
     assert outcome.findings.stopped == "350/s is the highest rate that may be tried"
 
 
-def test_a_generator_that_is_the_limit_is_told_apart_from_a_server_that_is():
+def test_a_generator_that_is_the_limit_is_told_apart_from_a_server_that_is() -> None:
     def run(load: Load, version: str) -> Measurement:
         slow = load.rate > 5000
         return measured(load, min(load.rate, 5000), client_bound=slow, client_bound_reason="a core was full" if slow else "")
@@ -350,7 +350,7 @@ def test_a_generator_that_is_the_limit_is_told_apart_from_a_server_that_is():
     assert re.fullmatch(r"at [\d,]+/s the generator was the limit; the server may do more", outcome.findings.stopped)
 
 
-def test_a_generator_that_is_always_the_limit():
+def test_a_generator_that_is_always_the_limit() -> None:
     outcome = modes.carry_out(modes.search(Load(rate=10), SLO), lambda load, version: measured(load, 1, 20_000, client_bound=True))
     assert outcome.findings.stopped == "the generator was the limit at 10/s, 1/s, 0.5/s"
     assert len(outcome.measurements) == 6, "each rate twice: to go on down would only measure the generator"
@@ -358,13 +358,13 @@ def test_a_generator_that_is_always_the_limit():
     assert not is_clean(outcome)
 
 
-def test_a_generator_that_is_the_limit_of_one_request_at_a_time():
+def test_a_generator_that_is_the_limit_of_one_request_at_a_time() -> None:
     outcome = modes.carry_out(modes.search(Load(), SLO), lambda load, version: measured(load, 1, 20_000, client_bound=True))
     assert outcome.findings.stopped == "the generator was the limit with one request at a time: p99 is 20 ms"
     assert outcome.findings.client_bound
 
 
-def test_a_late_generator_that_keeps_the_target_keeps_it():
+def test_a_late_generator_that_keeps_the_target_keeps_it() -> None:
     """Its lateness is in the latency, which is within the limit all the same."""
     server = queue(1000)
     outcome = modes.carry_out(
@@ -374,7 +374,7 @@ def test_a_late_generator_that_keeps_the_target_keeps_it():
     assert is_clean(outcome)
 
 
-def test_a_step_that_the_generator_bounds_is_measured_twice():
+def test_a_step_that_the_generator_bounds_is_measured_twice() -> None:
     """Every step that is measured for the first time at its rate lacks responses: the generator had no core."""
     seen = set()
     server = queue(1000)
@@ -388,7 +388,7 @@ def test_a_step_that_the_generator_bounds_is_measured_twice():
     assert found.rate == pytest.approx(keeps_up_to(1000), rel=0.03)
 
 
-def test_search_ends_when_the_server_is_gone():
+def test_search_ends_when_the_server_is_gone() -> None:
     def run(load: Load, version: str) -> Measurement:
         if load.rate > 3000:
             requests = round(load.rate * load.duration_s)
@@ -402,7 +402,7 @@ def test_search_ends_when_the_server_is_gone():
 
 
 @pytest.mark.parametrize("start", [0, 1000])
-def test_search_halves_a_server_that_never_settles(start):
+def test_search_halves_a_server_that_never_settles(start) -> None:
     chance = random.Random(4)
 
     def run(load: Load, version: str) -> Measurement:
@@ -417,17 +417,17 @@ def test_search_halves_a_server_that_never_settles(start):
     assert all(rate > found.rate for rate, kept in last.items() if not kept)
 
 
-def test_too_few_requests_are_told():
+def test_too_few_requests_are_told() -> None:
     outcome = modes.carry_out(modes.search(Load(rate=4, duration_s=1), SLO), queue(10))
     assert outcome.findings.words()[-1] == "that rests on 10 requests: measure longer"
 
 
 @pytest.mark.parametrize(("rate", "text"), [(0.12345, "0.1235/s"), (999.96, "1000/s"), (12345.6, "12,346/s"), (1e6, "1,000,000/s")])
-def test_rates_are_written_without_an_exponent(rate, text):
+def test_rates_are_written_without_an_exponent(rate, text) -> None:
     assert findings.per_second(rate) == text
 
 
-def test_steps_are_told_one_by_one_and_make_a_curve():
+def test_steps_are_told_one_by_one_and_make_a_curve() -> None:
     told = []
     loads = modes.along(Load(rate=1), modes.parse_steps("500,1000,2000"))
     outcome = modes.carry_out(modes.steps(loads), queue(1500), told.append)
@@ -437,7 +437,7 @@ def test_steps_are_told_one_by_one_and_make_a_curve():
     assert is_clean(outcome)
 
 
-def test_steps_of_a_closed_loop_are_streams():
+def test_steps_of_a_closed_loop_are_streams() -> None:
     loads = modes.along(Load(connections=2), [1, 4])
     assert [str(load) for load in loads] == ["2x1", "2x4"]
     assert [p.in_flight for p in findings.curve([measured(load, 1) for load in loads]).points] == [2, 8]
@@ -445,19 +445,19 @@ def test_steps_of_a_closed_loop_are_streams():
         modes.along(Load(), [1.5])
 
 
-def test_ramps():
+def test_ramps() -> None:
     assert modes.parse_ramp("100:1000/10") == [100 * step for step in range(1, 11)]
     assert modes.parse_ramp("8:2/3") == [8, 5, 2]
 
 
 @pytest.mark.parametrize("text", ["", "1:2", "1:2/1", "1:2/x", "0:2/3", "1:2:3/4", "1/4", "a:b/4", "1:inf/4", "1:2/1001"])
-def test_ramps_that_are_refused(text):
+def test_ramps_that_are_refused(text) -> None:
     with pytest.raises(ConfigError, match=r"--ramp .*: expected FROM:TO/N as in 100:1000/10"):
         modes.parse_ramp(text)
 
 
 @pytest.mark.parametrize("text", ["", "1,", "1,x", "0", "-1", "nan", "inf"])
-def test_steps_that_are_refused(text):
+def test_steps_that_are_refused(text) -> None:
     with pytest.raises(ConfigError, match=r"--steps .*: expected up to 1000 numbers above 0 as in 1000,2000,4000"):
         modes.parse_steps(text)
 
@@ -471,7 +471,7 @@ def refusing(load: Load, version: str) -> Measurement:
     return msgspec.structs.replace(result, requests_per_second=good)
 
 
-def test_stress_goes_past_the_saturation():
+def test_stress_goes_past_the_saturation() -> None:
     outcome = modes.carry_out(modes.stress(Load(duration_s=1)), refusing)
     found = outcome.findings
     assert (found.saturation, found.in_flight) == (1000, 4)
@@ -485,14 +485,14 @@ def test_stress_goes_past_the_saturation():
     assert found.words()[1] == "at 2,000/s, 2 times that, 900/s are answered within 10 ms: 90% of the best, 1,000/s"
 
 
-def test_stress_keeps_the_deadline_that_was_asked_for():
+def test_stress_keeps_the_deadline_that_was_asked_for() -> None:
     outcome = modes.carry_out(modes.stress(Load(deadline_ms=50, duration_s=1, connections=3), (1, 3)), refusing)
     assert {m.load.deadline_ms for m in outcome.measurements if m.load.rate} == {50}
     assert [p.in_flight for p in outcome.findings.closed] == [3, 6, 12, 24, 48]
     assert [p.asked for p in outcome.findings.open] == [1000, 3000]
 
 
-def test_stress_goes_on_while_all_is_answered():
+def test_stress_goes_on_while_all_is_answered() -> None:
     """The closed loops stop early here: the server batches, and answers in an open loop what they never asked for."""
 
     def run(load: Load, version: str) -> Measurement:
@@ -509,7 +509,7 @@ def test_stress_goes_on_while_all_is_answered():
     assert bound.words()[-1].startswith("the generator was the limit at 1x1, 1x2")
 
 
-def test_stress_of_a_server_that_answers_nothing():
+def test_stress_of_a_server_that_answers_nothing() -> None:
     outcome = modes.carry_out(modes.stress(Load()), lambda load, version: measured(load, 0))
     assert len(outcome.measurements) == 1
     assert outcome.findings.open == []
@@ -522,7 +522,7 @@ def soaked(seconds: int, p99_us: Callable[[int], float], memory: list[tuple[floa
     return outcome.findings
 
 
-def test_a_soak_that_does_not_drift():
+def test_a_soak_that_does_not_drift() -> None:
     found = soaked(600, lambda at: 1000)
     p50, p99 = found.drifts
     assert (p99.figure, p99.drifts) == ("p99", False)
@@ -533,7 +533,7 @@ def test_a_soak_that_does_not_drift():
 
 
 @pytest.mark.parametrize("seconds", [0, 3, 59])
-def test_a_short_soak_says_nothing_of_drift(seconds):
+def test_a_short_soak_says_nothing_of_drift(seconds) -> None:
     """Even if it has as many intervals as a line needs."""
     found = soaked(seconds, lambda at: 1000 + 100 * at, [(float(at), 2**20 * (100.0 + at)) for at in range(seconds)])
     assert found.drifts == []
@@ -543,18 +543,18 @@ def test_a_short_soak_says_nothing_of_drift(seconds):
     assert findings.soaked([measured(Load(), 100, intervals=late)], []).drifts, "it was asked for a minute"
 
 
-def test_one_stall_is_no_drift():
+def test_one_stall_is_no_drift() -> None:
     assert not soaked(600, lambda at: 1_000_000 if at == 590 else 1000).drifts[1].drifts
 
 
-def test_a_soak_that_drifts():
+def test_a_soak_that_drifts() -> None:
     drift = soaked(600, lambda at: 1000 + at).drifts[1]
     assert drift.drifts
     assert drift.low < 3600 < drift.high
     assert drift.per_hour == pytest.approx(3600, rel=0.1)
 
 
-def test_memory_that_levels_off_is_no_leak_and_memory_that_does_not_is():
+def test_memory_that_levels_off_is_no_leak_and_memory_that_does_not_is() -> None:
     levels = [(float(at), 2**20 * min(100.0, 50 + at)) for at in range(600)]
     leaks = [(float(at), 2**20 * (100 + at / 10)) for at in range(600)]
     assert not soaked(600, lambda at: 1000, levels).drifts[2].drifts
@@ -563,7 +563,7 @@ def test_memory_that_levels_off_is_no_leak_and_memory_that_does_not_is():
     assert leak.per_hour == pytest.approx(360)
 
 
-def test_noise_alone_is_rarely_a_drift():
+def test_noise_alone_is_rarely_a_drift() -> None:
     chance = random.Random(7)
     wrong = 0
     for _ in range(300):
@@ -575,7 +575,7 @@ def test_noise_alone_is_rarely_a_drift():
     assert wrong <= 12  # 1 % are 3
 
 
-def test_versions_take_turns():
+def test_versions_take_turns() -> None:
     told = []
     outcome = modes.carry_out(
         modes.versions(Load(), ["3", "4"], 3), lambda load, version: measured(load, 100 * int(version), version=version), told.append
@@ -600,7 +600,7 @@ MODES = {
 @pytest.mark.parametrize("name", MODES)
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), StartError("the server is gone"), ConnectionResetError("reset"), "interrupted"])
 @pytest.mark.parametrize("after", range(8))
-def test_what_was_measured_is_kept(name, end, after):
+def test_what_was_measured_is_kept(name, end, after) -> None:
     """However and whenever it ends, the measurements up to then are there, with what they say."""
     server, runs = queue(10_000), []
 
@@ -630,7 +630,7 @@ def test_what_was_measured_is_kept(name, end, after):
         assert all(isinstance(line, str) for line in outcome.findings.words())
 
 
-def test_what_ended_in_its_warm_up_is_no_row():
+def test_what_ended_in_its_warm_up_is_no_row() -> None:
     """There is nothing to tell of it but that it ended."""
     runs = [measured(RATE, 1000), Measurement(RATE, ended="interrupted")]
     outcome = modes.carry_out(modes.steps([RATE, RATE, RATE]), lambda load, version: runs.pop(0))
@@ -639,25 +639,25 @@ def test_what_ended_in_its_warm_up_is_no_row():
     assert (len(alone.measurements), alone.ended) == (1, "interrupted")
 
 
-def test_a_fault_of_the_program_is_no_partial_result():
+def test_a_fault_of_the_program_is_no_partial_result() -> None:
     with pytest.raises(ZeroDivisionError):
         modes.carry_out(modes.steps([Load(), Load()]), lambda load, version: 1 / 0)
 
 
-def test_wrong_responses_are_not_clean():
+def test_wrong_responses_are_not_clean() -> None:
     outcome = modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, verified=Verification(checked=2, wrong=1)))
     assert not is_clean(outcome)
     assert not is_clean(modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, errors={"INTERNAL": 1})))
 
 
-def test_findings_are_kept_in_json():
+def test_findings_are_kept_in_json() -> None:
     for name, make in MODES.items():
         if found := modes.carry_out(make(), queue(1000)).findings:
             again = msgspec.json.decode(msgspec.json.encode(found), type=findings.Findings)
             assert again == found, name
 
 
-def test_rates_of_a_search_narrow_down():
+def test_rates_of_a_search_narrow_down() -> None:
     rates = [m.load.rate for m in modes.carry_out(modes.search(Load(rate=100), SLO), queue(1000)).measurements]
     gaps = [abs(after - before) for before, after in pairwise(dict.fromkeys(rates[4:-1]))]
     assert gaps == sorted(gaps, reverse=True)

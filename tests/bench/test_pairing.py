@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from reports import figure, measurement, sample
 
 from inferd.bench import report
 from inferd.bench.compare import compare, compare_measurements
 from inferd.bench.measurement import Load, Measurement
 from inferd.errors import ConfigError
+from tests.reports import figure, measurement, sample
 
 
-def test_different_loads_and_models_need_force():
+def test_different_loads_and_models_need_force() -> None:
     one, other = sample(), sample(measurements=[measurement(Load(rate=500.0), seed=2)])
     with pytest.raises(ConfigError, match=r"loads differ, 4x16 before and 500/s constant on 1 connection after: .* --force"):
         compare(one, other)
@@ -24,7 +24,7 @@ def test_different_loads_and_models_need_force():
         compare(one, sample(measurements=[]))
 
 
-def test_two_reports_of_several_versions_are_compared_version_by_version():
+def test_two_reports_of_several_versions_are_compared_version_by_version() -> None:
     def of(slower: float) -> report.Report:
         return sample("versions", [measurement(version=n, seed=seed, slower=slower if n == "4" else 1.0) for seed, n in enumerate("3443")])
 
@@ -36,24 +36,24 @@ def test_two_reports_of_several_versions_are_compared_version_by_version():
     assert not compare(*(sample(measurements=[measurement(version=n)]) for n in "34")).worse, "one version after another"
 
 
-def test_an_open_loop_on_other_connections_is_another_load():
+def test_an_open_loop_on_other_connections_is_another_load() -> None:
     sides = [sample(measurements=[measurement(Load(rate=500.0, connections=count))]) for count in (2, 64)]
     with pytest.raises(ConfigError, match="500/s constant on 2 connections before and 500/s constant on 64 connections after"):
         compare(*sides)
     assert not compare(*sides, force=True).worse
 
 
-def test_more_processes_are_named_and_not_refused():
+def test_more_processes_are_named_and_not_refused() -> None:
     sides = [sample(measurements=[measurement(Load(rate=500.0, processes=n))], settings={"processes": n}) for n in (1, 2)]
     assert "setting processes differs: 1 before, 2 after" in compare(*sides).notices
 
 
-def test_how_long_a_load_lasted_is_no_difference():
+def test_how_long_a_load_lasted_is_no_difference() -> None:
     sides = sample(measurements=[measurement(Load(duration_s=1.0, seed=1))]), sample(measurements=[measurement(Load(requests=9), seed=2)])
     assert not compare(*sides).worse
 
 
-def test_steps_are_compared_load_by_load():
+def test_steps_are_compared_load_by_load() -> None:
     rates = (100.0, 200.0)
     sides = [[measurement(Load(rate=rate), rate=rate, seed=seed, seconds=4) for rate in rates] for seed in (1, 2)]
     made = compare_measurements(sides[0], sides[1][::-1])
@@ -61,7 +61,7 @@ def test_steps_are_compared_load_by_load():
     assert figure(made, "requests/s").change == pytest.approx(0, abs=0.05)
 
 
-def test_searches_are_compared_by_their_results():
+def test_searches_are_compared_by_their_results() -> None:
     sides = [
         sample("search", [measurement(Load(rate=rate / 2)), measurement(Load(rate=rate), rate=rate)], headline=1)
         for rate in (500.0, 1000.0)
@@ -71,7 +71,7 @@ def test_searches_are_compared_by_their_results():
     assert "the rates are those that each search ended on" in made.notices
 
 
-def test_a_search_that_found_no_rate_is_worse():
+def test_a_search_that_found_no_rate_is_worse() -> None:
     found, nothing = (sample("search", [measurement()], summary={"rate": rate}) for rate in (500.0, 0.0))
     made = compare(found, nothing)
     (change,) = made.changes
@@ -93,7 +93,7 @@ def stress(capacity: float, *, deepest: int = 5, deadline_ms: float = 10.0, coll
     return sample("stress", made, **fields)
 
 
-def test_stresses_are_compared_by_shares_of_their_saturation():
+def test_stresses_are_compared_by_shares_of_their_saturation() -> None:
     made = compare(stress(600.0), stress(300.0, deepest=4))
     loads = list(dict.fromkeys(change.load for change in made.changes))
     assert loads[0] == "saturation (8 / 4 in flight)"
@@ -107,7 +107,7 @@ def test_stresses_are_compared_by_shares_of_their_saturation():
     assert "measured on one side only, and not compared: 16 in flight" in made.notices
 
 
-def test_a_stress_that_collapses_is_worse():
+def test_a_stress_that_collapses_is_worse() -> None:
     made = compare(stress(600.0), stress(600.0, collapses=True))
     assert [change.load.partition(" (")[0] for change in made.changes if change.verdict == "worse"] == ["2 times the saturation"]
     assert not compare(stress(600.0), stress(600.0)).worse
@@ -117,7 +117,7 @@ def test_a_stress_that_collapses_is_worse():
     assert [change.load.partition(" (")[0] for change in made.changes if change.verdict == "worse"] == ["2 times the saturation"]
 
 
-def test_stresses_with_other_deadlines():
+def test_stresses_with_other_deadlines() -> None:
     made = compare(stress(600.0), stress(600.0, deadline_ms=12.5))
     assert any(notice.startswith("the goodput is of 10 ms before and of 12.5 ms after") for notice in made.notices)
     settings = [{"deadline": at} for at in (0.01, 0.0125)]
@@ -129,6 +129,6 @@ def test_stresses_with_other_deadlines():
         compare(stress(600.0), sample("stress", [measurement(Load(rate=5.0))]))
 
 
-def test_other_pictures_are_other_requests():
+def test_other_pictures_are_other_requests() -> None:
     with pytest.raises(ConfigError, match=r"different requests: --image is \['a.png'\] and nothing"):
         compare(stress(600.0, settings={"images": ["a.png"]}), stress(600.0))

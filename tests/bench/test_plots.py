@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from reports import measurement, sample
 
 from inferd.bench import plots
 from inferd.bench.charts import Bars, Chart
 from inferd.bench.hdr import decode
 from inferd.bench.measurement import Interval, Latency, Load, ServerSide, Stage
 from inferd.bench.report import Report
+from tests.reports import measurement, sample
 
 
 def drawn(report: Report) -> dict[str, Chart | Bars]:
@@ -34,7 +34,7 @@ def searched() -> Report:
     return sample("search", measured, headline=2, summary=summary, settings={"slo": "p99=10ms"})
 
 
-def test_two_measurements_of_one_rate_are_never_one_line():
+def test_two_measurements_of_one_rate_are_never_one_line() -> None:
     lines = chart_of(searched(), "percentiles").lines
     assert [line.name for line in lines] == [
         "500/s constant",
@@ -47,7 +47,7 @@ def test_two_measurements_of_one_rate_are_never_one_line():
     assert tails["700/s constant, step 2"] > 1e6 > 1e4 > tails["700/s constant, step 3"]
 
 
-def test_throughput_has_one_line_through_one_point_of_each_load():
+def test_throughput_has_one_line_through_one_point_of_each_load() -> None:
     chart = chart_of(searched(), "throughput")
     (high, low) = chart.lines
     assert len(high.points) == len(low.points) == 4, "the repetition of 700/s is a point, and on no line"
@@ -57,7 +57,7 @@ def test_throughput_has_one_line_through_one_point_of_each_load():
     assert {stop.head for stop in chart.stops} >= {"version 1, 700/s constant, step 2", "version 1, 700/s constant, step 3"}
 
 
-def test_percentiles_are_those_of_the_histogram():
+def test_percentiles_are_those_of_the_histogram() -> None:
     made = sample()
     (line,) = chart_of(made, "percentiles").lines
     whole = decode(made.measurements[0].histogram)
@@ -66,7 +66,7 @@ def test_percentiles_are_those_of_the_histogram():
     assert line.points[-1][1] == whole.max_ns / 1e3
 
 
-def test_of_many_loads_some_are_drawn_and_the_headline_is_one_of_them():
+def test_of_many_loads_some_are_drawn_and_the_headline_is_one_of_them() -> None:
     loads = [Load(rate=100.0 * place) for place in range(1, 16)]
     made = sample("steps", [measurement(load, seconds=1, rate=50, seed=3) for load in loads], headline=6)
     chart = chart_of(made, "percentiles")
@@ -76,7 +76,7 @@ def test_of_many_loads_some_are_drawn_and_the_headline_is_one_of_them():
     assert "6 of 15 measurements are drawn" in chart.caption
 
 
-def test_versions_are_told_apart_and_each_round_is_a_line():
+def test_versions_are_told_apart_and_each_round_is_a_line() -> None:
     rounds = [measurement(version=version, seed=seed, seconds=2) for seed, version in enumerate("3443")]
     found = drawn(sample("versions", rounds))
     assert list(found) == ["rounds", "percentiles", "stages", "time", "batches"], "nothing was compared"
@@ -85,7 +85,7 @@ def test_versions_are_told_apart_and_each_round_is_a_line():
     assert [line.colour for line in lines] == [1, 2, 2, 1]
 
 
-def test_time_goes_on_where_nothing_is_answered():
+def test_time_goes_on_where_nothing_is_answered() -> None:
     """A server that died after two of six seconds: the axis has all six, and the line ends."""
     died = measurement(seconds=6)
     died.intervals[2:] = [Interval(one.at_s, 1.0, 0, 100, 0.0, 0.0, 0.0) for one in died.intervals[2:]]
@@ -94,7 +94,7 @@ def test_time_goes_on_where_nothing_is_answered():
     assert [math.isnan(us) for _, us in chart.lines[0].points] == [False, False, *[True] * 5]
 
 
-def test_stages_add_up_to_the_latency():
+def test_stages_add_up_to_the_latency() -> None:
     told = {"queue": Stage(100.0), "execute": Stage(300.0), "request": Stage(450.0)}
     made = sample(measurements=[measurement(server=ServerSide(stages=told), seconds=1)])
     made.measurements[0].latency_us = Latency(mean=1000.0, max=1.0)
@@ -110,7 +110,7 @@ def test_stages_add_up_to_the_latency():
     assert row.note == "1 ms"
 
 
-def test_the_memory_of_a_soak_is_drawn():
+def test_the_memory_of_a_soak_is_drawn() -> None:
     made = sample("soak", summary={"memory": [[0.5, 100 << 20], [1.5, 120 << 20], [2.5, 110 << 20]]})
     assert list(drawn(made))[:2] == ["time", "memory"]
     (line,) = chart_of(made, "memory").lines
@@ -118,7 +118,7 @@ def test_the_memory_of_a_soak_is_drawn():
     assert "memory" not in drawn(sample("soak"))
 
 
-def test_batch_sizes_stand_where_their_number_is():
+def test_batch_sizes_stand_where_their_number_is() -> None:
     made = sample(measurements=[measurement(server=ServerSide(batch_sizes={1: 5, 2: 1, 64: 10}), seconds=1)])
     chart = chart_of(made, "batches")
     assert [round(chart.x.place(mark.x) - chart.x.place(0)) for mark in chart.marks] == [
@@ -126,7 +126,7 @@ def test_batch_sizes_stand_where_their_number_is():
     ]
 
 
-def test_a_tuning_has_its_search_and_its_rounds():
+def test_a_tuning_has_its_search_and_its_rounds() -> None:
     small, large = ({"provider": "cpu", "instances": 1, "threads": 1, "rows": rows} for rows in (8, 16))
     trials = [
         {"stage": "default", "settings": small, "in_flight": 64, "why": "", "requests_per_second": 100.0, "measurement": 0},

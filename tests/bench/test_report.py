@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import measurement, sample
 
 from inferd import __version__
 from inferd.bench import report, terminal
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verification
 from inferd.errors import ConfigError, InferdError
+from tests.reports import measurement, sample
 
 SMALL = sample(measurements=[measurement(seconds=1, rate=20)], settings={"rate": 0.0, "inputs": ["a.npy"]})
 
 
-def test_a_saved_report_is_read_back(tmp_path):
+def test_a_saved_report_is_read_back(tmp_path: Path) -> None:
     made = sample(
         "versions",
         [measurement(version="3"), measurement(version="4", errors={"UNAVAILABLE": 2})],
@@ -38,7 +38,7 @@ def test_a_saved_report_is_read_back(tmp_path):
     assert read == made
 
 
-def test_scripts_find_the_headline_at_the_top(tmp_path):
+def test_scripts_find_the_headline_at_the_top(tmp_path: Path) -> None:
     best = measurement(rate=2000.0, errors={"UNAVAILABLE": 2}, client_bound=True)
     report.save(sample("search", [measurement(), best], headline=1), tmp_path / "a.json")
     read = json.loads((tmp_path / "a.json").read_text())
@@ -50,7 +50,7 @@ def test_scripts_find_the_headline_at_the_top(tmp_path):
     assert read["latency_us"]["p99"] == best.latency_us.p99
 
 
-def test_fields_of_a_later_inferd_are_passed_over(tmp_path):
+def test_fields_of_a_later_inferd_are_passed_over(tmp_path: Path) -> None:
     report.save(sample(), tmp_path / "a.json")
     document = json.loads((tmp_path / "a.json").read_text())
     document["new"] = document["measurements"][0]["new"] = {"x": 1}
@@ -72,7 +72,7 @@ def test_fields_of_a_later_inferd_are_passed_over(tmp_path):
         (b'{"schema": 1, "kind": "s", "target": "t", "model": "m", "headline": 7, "measurements": [{"load": {}}]}', "got 7"),
     ],
 )
-def test_what_is_no_report_is_refused(tmp_path, text, says):
+def test_what_is_no_report_is_refused(tmp_path: Path, text, says) -> None:
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(ConfigError, match=r"a\.json: ") as raised:
         report.load(tmp_path / "a.json")
@@ -83,7 +83,7 @@ def test_what_is_no_report_is_refused(tmp_path, text, says):
 @given(
     st.one_of(st.binary(max_size=60), st.integers(0, 2000).flatmap(lambda at: st.binary(min_size=1, max_size=4).map(lambda cut: (at, cut))))
 )
-def test_any_file_is_read_or_refused(tmp_path_factory, damage):
+def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, damage) -> None:
     """Anything at all, and a report with a few bytes changed."""
     path = tmp_path_factory.getbasetemp() / "damaged.json"
     if isinstance(damage, bytes):
@@ -108,7 +108,7 @@ def test_any_file_is_read_or_refused(tmp_path_factory, damage):
         ({"intervals": [Interval(0, 1, -(10**17), 0, 1, 1, 1)]}, r"intervals\[0\]\.requests: expected from 0"),
     ],
 )
-def test_numbers_that_nobody_measured_are_refused(tmp_path, fields, says):
+def test_numbers_that_nobody_measured_are_refused(tmp_path: Path, fields, says) -> None:
     made = measurement(seconds=1, rate=20)
     for name, value in fields.items():
         setattr(made, name, value)
@@ -117,7 +117,7 @@ def test_numbers_that_nobody_measured_are_refused(tmp_path, fields, says):
         report.load(tmp_path / "a.json")
 
 
-def test_nothing_answered_and_nothing_verified_is_said():
+def test_nothing_answered_and_nothing_verified_is_said() -> None:
     nothing = sample(measurements=[Measurement(Load(rate=0.01), verified=Verification())])
     assert (nothing.answered, nothing.is_unverified) == (0, True)
     text = terminal.render(nothing)
@@ -131,14 +131,14 @@ def test_nothing_answered_and_nothing_verified_is_said():
     assert "! 2,400 responses that --verify was to check were not checked" in terminal.render(half)
 
 
-def test_a_file_that_cannot_be_read(tmp_path):
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     endless = "/dev/zero: expected 256 MiB at most, got more; `inferd bench --json` writes no such report"
     for path, says in ((tmp_path / "none.json", "No such file"), (tmp_path, "Is a directory"), ("/dev/zero", endless)):
         with pytest.raises(ConfigError, match=says):
             report.load(path)
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report.save(sample(), tmp_path / "a.json")
     before = (tmp_path / "a.json").read_bytes()
     with pytest.raises(InferdError, match="cannot be written"):
@@ -149,7 +149,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_a_report_goes_through_links_and_into_pipes(tmp_path):
+def test_a_report_goes_through_links_and_into_pipes(tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to(tmp_path / "a.json")
     report.save(sample(), tmp_path / "link.json")
     assert (tmp_path / "link.json").is_symlink()
@@ -158,7 +158,7 @@ def test_a_report_goes_through_links_and_into_pipes(tmp_path):
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
-def test_an_unwritable_place_is_found_before_the_run(tmp_path):
+def test_an_unwritable_place_is_found_before_the_run(tmp_path: Path) -> None:
     report.check_writable(tmp_path / "a.json")
     report.check_writable("a.json")
     for path, says in ((tmp_path, "it is a folder"), (tmp_path / "no" / "a.json", "folder does not exist")):
@@ -167,7 +167,7 @@ def test_an_unwritable_place_is_found_before_the_run(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_versions_name_what_takes_part():
+def test_versions_name_what_takes_part() -> None:
     found = report.versions_here("inferd 9.9")
     assert (found["inferd"], found["server"]) == (__version__, "inferd 9.9")
     assert found["python"].count(".") == 2
@@ -175,6 +175,6 @@ def test_versions_name_what_takes_part():
     assert "server" not in report.versions_here()
 
 
-def test_a_measurement_without_anything_is_a_report_too(tmp_path):
+def test_a_measurement_without_anything_is_a_report_too(tmp_path: Path) -> None:
     report.save(sample(measurements=[Measurement(Load())]), tmp_path / "a.json")
     assert report.load(tmp_path / "a.json").measurements == [Measurement(Load())]

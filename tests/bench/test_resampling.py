@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reports import figure
 
 from inferd.bench.compare import compare_measurements
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
+from tests.reports import figure
 
 
-def test_intervals_cover_no_change_as_often_as_they_say():
+def test_intervals_cover_no_change_as_often_as_they_say() -> None:
     """Two hundred comparisons of a server with itself: 95 % intervals may miss zero in some 5 % of them."""
 
     def seconds(seed: int) -> Measurement:
@@ -23,7 +23,7 @@ def test_intervals_cover_no_change_as_often_as_they_say():
     assert missed <= 14
 
 
-def test_rounds_that_took_turns_are_compared_in_pairs():
+def test_rounds_that_took_turns_are_compared_in_pairs() -> None:
     """Each pair was disturbed by something else, and version 4 is a tenth slower in all of them."""
 
     def turns(starts: list[list[int]]) -> list[list[Measurement]]:

@@ -12,12 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import models
 import msgspec
 import numpy as np
 import pytest
 from inferd_client import codec
-from server_fixtures import Program, ServerFixture
 
 from inferd.bench import loadgen, scenarios
 from inferd.bench.findings import Scenario
@@ -31,7 +29,9 @@ from inferd.bench.worker import Plan
 from inferd.client_inputs.over_http import Place, whole_requests
 from inferd.config import parse_address
 from inferd.errors import ConfigError, InferdError, StartError
+from tests import models
 from tests.reports import is_clean
+from tests.server_fixtures import Program, ServerFixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ SLOW = [codec.encode_infer_request("slow", {"x": np.ones((1, 64), np.float32)})]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.repository(tmp_path_factory.mktemp("models"), {"identity": models.identity(), "slow": models.slow(10)})
 
 
@@ -56,7 +56,7 @@ def server(model) -> Iterator[ServerFixture]:
 
 
 @pytest.fixture
-def interval_us(monkeypatch) -> float:
+def interval_us(monkeypatch: pytest.MonkeyPatch) -> float:
     """Of a fifth of a second, for who waits for the first one."""
     monkeypatch.setattr(scenarios, "INTERVAL_NS", 200_000_000)
     return 200_000
@@ -75,7 +75,7 @@ def target(address: str) -> Target:
         ("OFFLINE", SHORT, "samples a second"),
     ],
 )
-def test_each_scenario_has_a_summary_and_a_verdict(server, name, load, metric):
+def test_each_scenario_has_a_summary_and_a_verdict(server, name, load, metric) -> None:
     intervals = []
     outcome = scenarios.run(name, target(server.address), BODIES, load, least_queries=40, limit_ms=10_000, watch=intervals.append)
     [measured], found = outcome.measurements, outcome.findings
@@ -99,7 +99,7 @@ def test_each_scenario_has_a_summary_and_a_verdict(server, name, load, metric):
 
 
 @pytest.mark.parametrize("scenario", ["offline", "server"])
-def test_a_scenario_over_http(model, scenario: str):
+def test_a_scenario_over_http(model, scenario: str) -> None:
     with ServerFixture(model, http_port=0) as served:
         place = Place.of(f"http://{served.http}")
         requests = whole_requests(place, BODIES, (), binary=True)
@@ -109,7 +109,7 @@ def test_a_scenario_over_http(model, scenario: str):
     assert (outcome.ended, measured.errors, measured.requests >= 20) == ("", {}, True)
 
 
-def test_what_loadgen_counts_is_what_was_asked(server):
+def test_what_loadgen_counts_is_what_was_asked(server) -> None:
     """MultiStream's query has 8 samples; LoadGen's latency of a query is that of its slowest."""
     outcome = scenarios.run("multistream", target(server.address), BODIES, SHORT, least_queries=20)
     [measured], found = outcome.measurements, outcome.findings
@@ -118,7 +118,7 @@ def test_what_loadgen_counts_is_what_was_asked(server):
     assert found.value == pytest.approx(measured.latency_us.p99 / 1e3)
 
 
-def test_a_latency_above_the_limit_is_invalid(server):
+def test_a_latency_above_the_limit_is_invalid(server) -> None:
     load = msgspec.structs.replace(SHORT, rate=100.0)
     found = scenarios.run("server", target(server.address), BODIES, load, limit_ms=0.001, least_queries=20).findings
     assert not found.valid
@@ -127,14 +127,14 @@ def test_a_latency_above_the_limit_is_invalid(server):
     assert "INVALID (latency is above the limit" in found.words()[0]
 
 
-def test_too_few_queries_for_early_stopping_are_invalid(server):
+def test_too_few_queries_for_early_stopping_are_invalid(server) -> None:
     load = msgspec.structs.replace(SHORT, rate=100.0)
     found = scenarios.run("server", target(server.address), BODIES, load, limit_ms=10_000, least_queries=20).findings
     assert not found.valid
     assert found.reasons[0].startswith("Run unsuccessful. Processed ")
 
 
-def test_responses_are_checked(server):
+def test_responses_are_checked(server) -> None:
     requests = Requests(BODIES, INPUTS, 1, [])
     right = Verifier([{"y": inputs["x"]} for inputs in INPUTS], "itself")
     outcome = scenarios.run("offline", target(server.address), requests.bodies, SHORT, verifier=right, verify_every=3)
@@ -147,7 +147,7 @@ def test_responses_are_checked(server):
     assert not is_clean(outcome)
 
 
-def test_a_failed_request_is_not_valid_whatever_loadgen_says(server):
+def test_a_failed_request_is_not_valid_whatever_loadgen_says(server) -> None:
     """The first body, which the warm-up asks first, is right; the second is for no input of the model."""
     bodies = [BODIES[0], codec.encode_infer_request("identity", {"z": INPUTS[0]["x"]})]
     outcome = scenarios.run("singlestream", target(server.address), bodies, SHORT, least_queries=100)
@@ -172,13 +172,13 @@ def test_a_failed_request_is_not_valid_whatever_loadgen_says(server):
         ("Offline", SHORT, 0.25, ""),
     ],
 )
-def test_a_long_run_is_told_of_beforehand(scenario, load, rate, told):
+def test_a_long_run_is_told_of_beforehand(scenario, load, rate, told) -> None:
     task = Task(scenario, Plan(parse_address("h:1"), (), [b""], load, None, 1), 1, 0.9, scenarios.LEAST_QUERIES[scenario], "")
     assert loadgen.lasting(task, rate).startswith(told)
     assert bool(loadgen.lasting(task, rate)) == bool(told)
 
 
-def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch):
+def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model takes 20 ms: eight requests would take 160, and the warm-up is asked to take 100 at most."""
     monkeypatch.setattr(loadgen, "WARM_UP_S", 0.1)
     with tempfile.TemporaryDirectory() as folder, ServerFixture(models.write(Path(folder), "slow", models.slow(40))) as served:
@@ -218,7 +218,7 @@ class Puppet:
 
 
 @pytest.mark.parametrize("streams", [8, 50])
-def test_a_warm_up_counts_what_was_answered_however_much_waits(streams, monkeypatch):
+def test_a_warm_up_counts_what_was_answered_however_much_waits(streams, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline asks for as many samples as that rate says: too low a rate makes a run that is too short."""
     client = Puppet()
     monkeypatch.setattr(loadgen, "time", SimpleNamespace(monotonic=lambda: client.now_s, monotonic_ns=lambda: int(1e9 * client.now_s)))
@@ -229,7 +229,7 @@ def test_a_warm_up_counts_what_was_answered_however_much_waits(streams, monkeypa
     assert not client.waiting
 
 
-def test_a_run_that_was_too_short_says_what_makes_it_longer():
+def test_a_run_that_was_too_short_says_what_makes_it_longer() -> None:
     for scenario, cure in {"Offline": "--warm-up, or the --rate that you expect", "SingleStream": "give a longer --warm-up"}.items():
         task = Task(scenario, Plan(parse_address("localhost:1"), (), BODIES, SHORT, None, 1), 1, 0.9, 1, "")
         ending = loadgen.Ending(figures={"result_validity": "INVALID", "result_min_duration_met": False})
@@ -244,22 +244,22 @@ def test_a_run_that_was_too_short_says_what_makes_it_longer():
     ("scenario", "connections", "shown"),
     [("SingleStream", 4, "1x1"), ("MultiStream", 4, "4x2"), ("MultiStream", 3, "3x3"), ("MultiStream", 100, "8x1"), ("Offline", 4, "4x16")],
 )
-def test_the_load_is_shown_as_what_is_under_way(scenario, connections, shown):
+def test_the_load_is_shown_as_what_is_under_way(scenario, connections, shown) -> None:
     assert str(scenarios.load_of(scenario, Load(connections=connections))) == shown
 
 
-def test_an_unknown_model_is_told(server):
+def test_an_unknown_model_is_told(server) -> None:
     bodies = [codec.encode_infer_request("absent", INPUTS[0])]
     with pytest.raises(InferdError, match=r"^127\.0\.0\.1:\d+: NOT_FOUND: .*absent"):
         scenarios.run("offline", target(server.address), bodies, SHORT)
 
 
-def test_a_server_that_is_not_there_is_told():
+def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(StartError, match=r"^unix:/nonexistent/socket: cannot connect: .*is the server up\?$"):
         scenarios.run("offline", target("unix:/nonexistent/socket"), BODIES, SHORT)
 
 
-def test_a_server_that_dies_ends_the_run_and_what_was_measured_is_kept(model, interval_us):
+def test_a_server_that_dies_ends_the_run_and_what_was_measured_is_kept(model, interval_us) -> None:
     with Program(model) as program:
         first = threading.Event()
 
@@ -280,7 +280,7 @@ def test_a_server_that_dies_ends_the_run_and_what_was_measured_is_kept(model, in
     assert not is_clean(outcome)
 
 
-def test_ctrl_c_keeps_what_was_measured(server, interval_us):
+def test_ctrl_c_keeps_what_was_measured(server, interval_us) -> None:
     def watch(interval: Any) -> None:
         if interval.requests:
             os.kill(os.getpid(), signal.SIGINT)
@@ -294,7 +294,7 @@ def test_ctrl_c_keeps_what_was_measured(server, interval_us):
     assert len(measured.intervals) >= 1
 
 
-def test_ctrl_c_tells_how_long_a_silent_server_was_waited_for(model, interval_us):
+def test_ctrl_c_tells_how_long_a_silent_server_was_waited_for(model, interval_us) -> None:
     with Program(model) as program:
         seen: list[Any] = []
 
@@ -313,7 +313,7 @@ def test_ctrl_c_tells_how_long_a_silent_server_was_waited_for(model, interval_us
     assert measured.latency_us.max >= interval_us, "an interval without an answer"
 
 
-def test_ctrl_c_ends_a_warm_up_whose_first_request_is_never_answered():
+def test_ctrl_c_ends_a_warm_up_whose_first_request_is_never_answered() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         accepted = []
 
@@ -332,13 +332,13 @@ def test_ctrl_c_ends_a_warm_up_whose_first_request_is_never_answered():
     assert not is_clean(outcome)
 
 
-def test_a_deadline_is_kept(server):
+def test_a_deadline_is_kept(server) -> None:
     hurried = msgspec.structs.replace(SHORT, deadline_ms=1e-6)
     with pytest.raises(InferdError, match=r"^127\.0\.0\.1:\d+: DEADLINE_EXCEEDED"):
         scenarios.run("singlestream", target(server.address), BODIES, hurried)
 
 
-def test_a_process_that_dies_is_told(server, interval_us):
+def test_a_process_that_dies_is_told(server, interval_us) -> None:
     children = []
 
     def watch(interval: Any) -> None:
@@ -351,13 +351,13 @@ def test_a_process_that_dies_is_told(server, interval_us):
     assert len(children) == 1
 
 
-def test_the_server_scenario_needs_a_rate():
+def test_the_server_scenario_needs_a_rate() -> None:
     with pytest.raises(ConfigError, match="--scenario Server: needs a --rate"):
         scenarios.run("server", target("127.0.0.1:1"), BODIES, SHORT)
 
 
 @pytest.mark.parametrize("text", ["", "batch", "server2"])
-def test_words_that_are_no_scenario(text):
+def test_words_that_are_no_scenario(text) -> None:
     with pytest.raises(ConfigError, match="expected one of SingleStream, MultiStream, Server, Offline"):
         scenarios.parse_scenario(text)
 
@@ -368,7 +368,7 @@ def task(scenario: str) -> loadgen.Task:
 
 
 @pytest.mark.parametrize("scenario", scenarios.SCENARIOS)
-def test_loadgen_is_told_what_was_asked_for(scenario):
+def test_loadgen_is_told_what_was_asked_for(scenario) -> None:
     chosen = loadgen.settings(task(scenario), 1000.0, 500_000)
     assert chosen.scenario.name == scenario
     assert (chosen.min_duration_ms, chosen.min_query_count) == (1000, 7)
@@ -397,7 +397,7 @@ def said(first_ms: int, last_ms: int, key: str = "result_{}_latency_ns") -> dict
     return {**figures, "result_query_count": 500}
 
 
-def test_a_client_that_was_late_is_told_and_not_held_against_the_server():
+def test_a_client_that_was_late_is_told_and_not_held_against_the_server() -> None:
     """LoadGen's latencies count from its schedule; of what is more than the asking took the server knows nothing."""
     seen = ending(450, figures=said(71, 76) | {"result_validity": "INVALID"}, summary="a summary")
     measured = scenarios.measurement(task("Server"), seen, [])
@@ -410,7 +410,7 @@ def test_a_client_that_was_late_is_told_and_not_held_against_the_server():
     assert "INVALID (LoadGen's log counts errors), client-bound: requests were sent 71.5 ms late" in found.words()[0]
 
 
-def test_nothing_is_valid_without_saying_that_the_client_was_the_limit():
+def test_nothing_is_valid_without_saying_that_the_client_was_the_limit() -> None:
     late = ending(450, figures=said(1, 2) | {"result_validity": "VALID"}, summary="a summary")
     found = scenarios.judged(task("Server"), late, scenarios.measurement(task("Server"), late, []))
     assert found.valid
@@ -421,7 +421,7 @@ def test_nothing_is_valid_without_saying_that_the_client_was_the_limit():
 
 
 @pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream"])
-def test_of_a_latency_that_is_not_the_servers_the_part_is_told(scenario):
+def test_of_a_latency_that_is_not_the_servers_the_part_is_told(scenario) -> None:
     """500 queries of 2 ms on average are 1 s, of which requests were under way for less."""
     figures = said(2, 2, "result_{}_per_query_latency_ns" if scenario == "MultiStream" else "result_{}_latency_ns")
     measured = scenarios.measurement(task(scenario), ending(450, figures=figures, under_way_s=0.75), [])
@@ -431,13 +431,13 @@ def test_of_a_latency_that_is_not_the_servers_the_part_is_told(scenario):
     assert not measured.client_bound
 
 
-def test_offline_keeps_several_under_way(server):
+def test_offline_keeps_several_under_way(server) -> None:
     load = msgspec.structs.replace(SHORT, connections=2, streams=1)
     [measured] = scenarios.run("offline", target(server.address), BODIES, load).measurements
     assert (measured.load.connections, measured.load.streams) == (2, scenarios.OFFLINE_STREAMS)
 
 
-def test_a_client_that_was_busy_is_told():
+def test_a_client_that_was_busy_is_told() -> None:
     measured = scenarios.measurement(task("Offline"), ending(1, cpu_s=1.9, busy=0.95, figures=said(70, 70)), [])
     assert measured.client_bound
     assert measured.client_bound_reason == "the client was busy for 95% of the time"
@@ -446,7 +446,7 @@ def test_a_client_that_was_busy_is_told():
     assert measured.latency_us.max == 1  # from the sending: LoadGen's count from the beginning
 
 
-def test_the_histogram_holds_every_request(server):
+def test_the_histogram_holds_every_request(server) -> None:
     load = msgspec.structs.replace(SHORT, rate=100.0)
     for scenario in ("singlestream", "offline", "server"):
         [measured] = scenarios.run(scenario, target(server.address), BODIES, load, least_queries=20, limit_ms=10_000).measurements
@@ -454,7 +454,7 @@ def test_the_histogram_holds_every_request(server):
         assert measured.sent > measured.requests  # the warm-up's
 
 
-def test_the_largest_seed_is_loadgens_too():
+def test_the_largest_seed_is_loadgens_too() -> None:
     largest = task("Server")
     seed = 2**63 - 1  # that the flag takes
     largest = largest._replace(plan=largest.plan._replace(load=msgspec.structs.replace(largest.plan.load, seed=seed)))

@@ -29,7 +29,7 @@ def gaps(offsets: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("text", STREAMS)
 @pytest.mark.parametrize("rate", [333.3, 20_000])
-def test_the_mean_rate_is_the_rate(text, rate):
+def test_the_mean_rate_is_the_rate(text, rate) -> None:
     seconds = 200 if rate < 1000 else 10
     offsets = parse(text, rate, seed=1).take(seconds * SECOND_NS, EVERYTHING)
     assert len(offsets) / seconds == pytest.approx(rate, rel=0.01)
@@ -39,13 +39,13 @@ def test_the_mean_rate_is_the_rate(text, rate):
     assert offsets[-1] < seconds * SECOND_NS
 
 
-def test_constant_has_no_rounding_that_adds_up():
+def test_constant_has_no_rounding_that_adds_up() -> None:
     arrivals = parse("constant", 3, seed=0)
     assert list(arrivals.take(SECOND_NS + 1, EVERYTHING)) == [0, 333333333, 666666667, SECOND_NS]
     assert arrivals.take(3_000 * SECOND_NS, EVERYTHING)[-1] == 3_000 * SECOND_NS - 333333333
 
 
-def test_bursts_come_at_once():
+def test_bursts_come_at_once() -> None:
     offsets = parse("burst:4", 1000).take(SECOND_NS, EVERYTHING)
     times, counts = np.unique(offsets, return_counts=True)
     assert set(counts) == {4}
@@ -61,7 +61,7 @@ def kolmogorov_distance(gaps_ns: np.ndarray, rate: float) -> float:
 
 @pytest.mark.parametrize(("of", "part"), [(1, 0), (2, 0), (2, 1), (5, 3)])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_poisson_gaps_and_those_of_each_share_are_exponential(of, part, seed):
+def test_poisson_gaps_and_those_of_each_share_are_exponential(of, part, seed) -> None:
     """Kolmogorov-Smirnov at 0.1 %, by the asymptotic critical value; the gaps also know nothing of those before."""
     share = parse("poisson", 20_000, seed).split(of, part)
     between = gaps(share.take(5 * SECOND_NS, EVERYTHING))
@@ -69,7 +69,7 @@ def test_poisson_gaps_and_those_of_each_share_are_exponential(of, part, seed):
     assert abs(np.corrcoef(between[1:], between[:-1])[0, 1]) < 4 / np.sqrt(len(between))
 
 
-def test_gaps_that_are_not_exponential_fail_the_same_test():
+def test_gaps_that_are_not_exponential_fail_the_same_test() -> None:
     between = gaps(parse("constant", 20_000).take(SECOND_NS, EVERYTHING))
     assert kolmogorov_distance(between, 20_000) > 1.95 / np.sqrt(len(between))
 
@@ -77,7 +77,7 @@ def test_gaps_that_are_not_exponential_fail_the_same_test():
 @pytest.mark.parametrize("text", STREAMS)
 @given(cuts=st.lists(st.tuples(st.integers(0, SECOND_NS), st.integers(0, 3 * BLOCK)), max_size=12))
 @settings(max_examples=30, deadline=None)
-def test_however_it_is_taken_it_is_the_same_stream(text, cuts):
+def test_however_it_is_taken_it_is_the_same_stream(text, cuts) -> None:
     whole = parse(text, 9_000, seed=5).take(SECOND_NS, EVERYTHING)
     arrivals = parse(text, 9_000, seed=5)
     parts = []
@@ -94,14 +94,14 @@ def test_however_it_is_taken_it_is_the_same_stream(text, cuts):
 
 @pytest.mark.parametrize("text", STREAMS)
 @pytest.mark.parametrize("of", [1, 2, 3, 8])
-def test_the_shares_are_the_whole(text, of):
+def test_the_shares_are_the_whole(text, of) -> None:
     whole = parse(text, 9_000, seed=5)
     shares = [whole.split(of, part).take(SECOND_NS, EVERYTHING) for part in range(of)]
     assert np.array_equal(np.sort(np.concatenate(shares)), whole.take(SECOND_NS, EVERYTHING))
     assert all(len(share) * of == pytest.approx(9_000, rel=0.15) for share in shares)
 
 
-def test_shares_have_no_shares():
+def test_shares_have_no_shares() -> None:
     with pytest.raises(ValueError, match="share 0 of 2 of a stream that is share 1 of 2"):
         parse("constant", 1).split(2, 1).split(2, 0)
     with pytest.raises(ValueError, match="share 2 of 2"):
@@ -109,13 +109,13 @@ def test_shares_have_no_shares():
 
 
 @pytest.mark.parametrize("text", STREAMS)
-def test_a_pickle_begins_anew(text):
+def test_a_pickle_begins_anew(text) -> None:
     arrivals = parse(text, 5_000, seed=3).split(2, 1)
     first = arrivals.take(SECOND_NS, EVERYTHING)
     assert np.array_equal(pickle.loads(pickle.dumps(arrivals)).take(SECOND_NS, EVERYTHING), first)
 
 
-def test_seeds_differ():
+def test_seeds_differ() -> None:
     first, second = (parse("poisson", 1000, seed).take(SECOND_NS, 10) for seed in (1, 2))
     assert not np.array_equal(first, second)
 
@@ -140,7 +140,7 @@ def test_seeds_differ():
         ("trace:/dev/zero", 0, "--arrivals trace:/dev/zero: expected 256 MiB at most, got more; keep the column of times"),
     ],
 )
-def test_what_is_refused(text, rate, message):
+def test_what_is_refused(text, rate, message) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(text, rate)
     assert str(refused.value).startswith(message)
@@ -169,7 +169,7 @@ DATES = "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46.6805900,374\n2023-11-16 18
         ("\ufeff1\n2", "", [0, 1]),
     ],
 )
-def test_traces(tmp_path, content, column, expected_s):
+def test_traces(tmp_path: Path, content, column, expected_s) -> None:
     arrivals = trace(tmp_path, content, column)
     assert arrivals.take(100 * SECOND_NS, EVERYTHING) == pytest.approx(np.array(expected_s) * 1e9, abs=1000)
     assert arrivals.ended
@@ -177,7 +177,7 @@ def test_traces(tmp_path, content, column, expected_s):
 
 @given(times_s=st.lists(st.floats(0, 1e6), min_size=1, max_size=20), ending=st.sampled_from(["\n", "\r\n", " \n", "\n \n", "\r"]))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_number_a_line_is_read_at_once_and_no_other_way(monkeypatch, tmp_path, times_s, ending):
+def test_a_number_a_line_is_read_at_once_and_no_other_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, times_s, ending) -> None:
     content = "".join(f"{time_s}{ending}" for time_s in times_s)
     fast = trace(tmp_path, content).take(2**62, EVERYTHING)
     with monkeypatch.context() as patched:
@@ -189,14 +189,14 @@ def test_a_number_a_line_is_read_at_once_and_no_other_way(monkeypatch, tmp_path,
             trace(tmp_path, content)
 
 
-def test_a_trace_is_scaled_to_the_rate(tmp_path):
+def test_a_trace_is_scaled_to_the_rate(tmp_path: Path) -> None:
     assert trace(tmp_path, "0\n1\n4\n").rate == 0.5
     arrivals = trace(tmp_path, "0\n1\n4\n", rate=100)
     assert arrivals.rate == 100
     assert list(arrivals.take(SECOND_NS, EVERYTHING)) == [0, 5_000_000, 20_000_000]
 
 
-def test_shares_of_a_trace(tmp_path):
+def test_shares_of_a_trace(tmp_path: Path) -> None:
     whole = trace(tmp_path, "0\n1\n4\n")
     assert not whole.ended
     first, second = whole.split(2, 0), whole.split(2, 1)
@@ -235,7 +235,7 @@ def test_shares_of_a_trace(tmp_path):
         (b"\xff\xfe\x00", "", "line 1: expected text"),
     ],
 )
-def test_traces_that_are_refused(tmp_path, content, column, message):
+def test_traces_that_are_refused(tmp_path: Path, content, column, message) -> None:
     with pytest.raises(ConfigError) as refused:
         trace(tmp_path, content, column)
     assert message in str(refused.value)
@@ -243,7 +243,7 @@ def test_traces_that_are_refused(tmp_path, content, column, message):
     assert len(str(refused.value)) < 400
 
 
-def test_a_trace_at_one_time_has_no_rate(tmp_path):
+def test_a_trace_at_one_time_has_no_rate(tmp_path: Path) -> None:
     assert list(trace(tmp_path, "3\n3\n").take(1, 9)) == [0, 0]
     with pytest.raises(ConfigError, match="all at one time, which no rate fits"):
         trace(tmp_path, "3\n3\n", rate=5)
@@ -258,7 +258,7 @@ CELLS = st.one_of(
 
 @given(lines=st.lists(st.lists(CELLS, max_size=3).map(",".join), max_size=5))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_trace_is_read_or_refused(tmp_path, lines):
+def test_any_trace_is_read_or_refused(tmp_path: Path, lines) -> None:
     try:
         arrivals = trace(tmp_path, "\n".join(lines).encode("utf-8", "surrogatepass"))
     except ConfigError:
@@ -266,6 +266,6 @@ def test_any_trace_is_read_or_refused(tmp_path, lines):
     assert (np.diff(arrivals.take(2**62, EVERYTHING)) >= 0).all()
 
 
-def test_json_lines_as_a_program_writes_them(tmp_path):
+def test_json_lines_as_a_program_writes_them(tmp_path: Path) -> None:
     lines = [json.dumps({"ts": k / 100, "model": "m"}) for k in range(5)]
     assert trace(tmp_path, "\n".join(lines)).rate == pytest.approx(100)

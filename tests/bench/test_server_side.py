@@ -12,10 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import models
 import numpy as np
 import pytest
-from command import FREE_PORTS, Serving
 from hypothesis import given
 from hypothesis import strategies as st
 from inferd_client import Client
@@ -23,6 +21,8 @@ from inferd_client import Client
 from inferd.bench import server_side
 from inferd.bench.server_side import Reader, parse_metrics, quantile, rss_bytes
 from inferd.errors import ConfigError
+from tests import models
+from tests.command import FREE_PORTS, Serving
 
 X = {"x": np.ones((2, 16), np.float32)}
 

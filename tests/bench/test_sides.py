@@ -17,7 +17,7 @@ def answering(counts: list[int], load: Load | None = None, length_s: float = 0.5
     )
 
 
-def test_the_longest_stretch_without_responses_counts_of_all_rounds():
+def test_the_longest_stretch_without_responses_counts_of_all_rounds() -> None:
     side = Side([answering([5, 0, 5, 0, 0, 5]), answering([0, 0, 0, 5]), answering([5, 5])])
     assert side.silence_s == 1.5
     assert Side([answering([1, 1])]).silence_s == 0.0
@@ -34,11 +34,11 @@ def test_the_longest_stretch_without_responses_counts_of_all_rounds():
         ([60, 0, 0, 0, 60], [30, 30, 30, 30, 30], Load(rate=60.0, arrivals="burst:60"), True),
     ],
 )
-def test_a_silence_is_a_stall_where_responses_were_due(counts, other, load, is_stall):
+def test_a_silence_is_a_stall_where_responses_were_due(counts, other, load, is_stall) -> None:
     assert stalled(Side([answering(counts, load)]), Side([answering(other, load)])) == is_stall
 
 
-def test_a_server_that_answers_now_and_then_is_as_good_as_silent():
+def test_a_server_that_answers_now_and_then_is_as_good_as_silent() -> None:
     """A few responses an interval hide nothing; half as many are half as many."""
     assert Side([answering([500] * 4 + [20] * 4)]).silence_s == 2.0
     assert Side([answering([500] * 2 + [20] * 8)]).silence_s == 4.0
@@ -46,13 +46,13 @@ def test_a_server_that_answers_now_and_then_is_as_good_as_silent():
     assert Side([answering([3, 1, 0, 2, 1, 4])]).silence_s == 0.5
 
 
-def test_what_a_client_that_stood_still_did_not_hear_is_no_silence():
+def test_what_a_client_that_stood_still_did_not_hear_is_no_silence() -> None:
     held = answering([50, 0, 0, 50], held_up_s=0.9)
     assert Side([held]).silence_s == pytest.approx(0.1)
     assert not stalled(Side([held]), Side([answering([50] * 4)]))
 
 
-def test_a_pause_of_less_than_half_a_second_is_no_stall():
+def test_a_pause_of_less_than_half_a_second_is_no_stall() -> None:
     assert not stalled(Side([answering([50, 0, 50], length_s=0.4)]), Side([answering([50, 50, 50], length_s=0.4)]))
 
 
@@ -66,6 +66,6 @@ def test_a_pause_of_less_than_half_a_second_is_no_stall():
         ({"unfinished": 2, "ended": "interrupted"}, 0, 0),  # nobody waited for them
     ],
 )
-def test_what_stayed_unanswered_failed(fields, unanswered, failed):
+def test_what_stayed_unanswered_failed(fields, unanswered, failed) -> None:
     side = Side([answering([5, 5], **fields)])
     assert (side.unanswered, side.failed) == (unanswered, failed)

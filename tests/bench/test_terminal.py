@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from reports import measurement, sample
 
 from inferd.bench import report
 from inferd.bench.measurement import Interval, Load, Measurement, ServerSide, Stage, Verification
 from inferd.bench.modes import Progress as Step
 from inferd.bench.terminal import Progress, is_rich, render
+from tests.reports import measurement, sample
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -41,12 +41,12 @@ def lines(text: str) -> dict[str, str]:
         (Verification(), "0 responses, 0 wrong"),
     ],
 )
-def test_the_largest_difference_is_one_of_numbers(verified, said):
+def test_the_largest_difference_is_one_of_numbers(verified, said) -> None:
     assert lines(render(sample(measurements=[measurement(verified=verified)]), rich=False, width=140))["verified"] == said
 
 
 @pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
-def test_one_load(rich):
+def test_one_load(rich) -> None:
     measured = measurement(
         Load(rate=2000.0, arrivals="poisson", deadline_ms=100.0),
         unfinished=3,
@@ -77,7 +77,7 @@ def test_one_load(rich):
 
 
 @pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
-def test_what_stands_out(rich):
+def test_what_stands_out(rich) -> None:
     first = measurement(
         errors={"UNAVAILABLE": 3, "INTERNAL": 1}, error_messages={"UNAVAILABLE": "shutting\ndown"}, ended="the server went away"
     )
@@ -98,7 +98,7 @@ def test_what_stands_out(rich):
 
 
 @pytest.mark.parametrize("width", [1, 20, 40, 60, 73, 74, 80, 106, 107, 200])
-def test_a_narrow_terminal_cuts_no_figure(width):
+def test_a_narrow_terminal_cuts_no_figure(width) -> None:
     """Where a table has no room there are plain lines, which the terminal breaks; sentences are broken within it."""
     one = sample(measurements=[measurement()])
     several = sample("steps", [measurement(Load(rate=rate, arrivals="poisson"), rate=rate) for rate in (100.0, 2000.0)])
@@ -112,7 +112,7 @@ def test_a_narrow_terminal_cuts_no_figure(width):
         assert drawn or width < 110
 
 
-def test_several_loads_have_a_row_each():
+def test_several_loads_have_a_row_each() -> None:
     rates = (100.0, 200.0, 400.0)
     made = sample(
         "steps", [measurement(Load(rate=rate), rate=rate, seconds=2) for rate in rates], headline=1, summary={"words": ["found it"]}
@@ -129,7 +129,7 @@ def test_several_loads_have_a_row_each():
     assert "found it" in text.splitlines()
 
 
-def test_versions_show_the_stages_of_each():
+def test_versions_show_the_stages_of_each() -> None:
     sides = [measurement(version=version, seconds=1) for version in ("1", "2", "2")]
     text = render(sample("versions", sides))
     which = "round 1 of version 1; --json has the others"
@@ -138,13 +138,13 @@ def test_versions_show_the_stages_of_each():
     assert shown == ["the server, by stage, round 1 of version 1", "the server, by stage, round 2 of version 2"]
 
 
-def test_nothing_measured():
+def test_nothing_measured() -> None:
     assert "! nothing was measured" in render(sample(measurements=[]))
     assert "load" in lines(render(sample(measurements=[Measurement(Load())])))
 
 
 @pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
-def test_where_nothing_was_answered_no_latency_is_shown(rich):
+def test_where_nothing_was_answered_no_latency_is_shown(rich) -> None:
     """Zeros would be the best latency there is."""
     failed = Measurement(Load(rate=50.0), requests=200, errors={"INTERNAL": 200}, duration_s=4.0)
     text = ESCAPE.sub("", render(sample(measurements=[failed]), rich=rich, width=140))
@@ -156,18 +156,18 @@ def test_where_nothing_was_answered_no_latency_is_shown(rich):
     assert "there is no latency" not in text, "but in one of them"
 
 
-def test_an_end_in_the_warm_up_says_nothing_of_responses():
+def test_an_end_in_the_warm_up_says_nothing_of_responses() -> None:
     text = render(sample(measurements=[Measurement(Load(), ended="interrupted")]))
     assert "! ended early: interrupted" in text
     assert "! no request was answered" not in text
 
 
-def test_requests_that_the_duration_left_over_are_told():
+def test_requests_that_the_duration_left_over_are_told() -> None:
     text = render(sample(measurements=[Measurement(Load(rate=1.0, requests=5, duration_s=1.0), requests=1, requests_per_second=1.0)]))
     assert "! 1 of 5 requests were sent: --duration was over before" in text
 
 
-def test_what_was_waited_in_vain_is_a_latency():
+def test_what_was_waited_in_vain_is_a_latency() -> None:
     silent = measurement(errors={"unanswered": 100})
     silent.requests = 100
     text = render(sample(measurements=[silent]))
@@ -175,7 +175,7 @@ def test_what_was_waited_in_vain_is_a_latency():
     assert "p99.9" in text
 
 
-def test_of_few_requests_it_is_said_how_little_they_say():
+def test_of_few_requests_it_is_said_how_little_they_say() -> None:
     few, some = measurement(seconds=1, rate=20.0), measurement(seconds=1, rate=200.0)
     told = "requests{}: rates and percentiles of so few say little; measure longer"
     assert "! fewer than 100 " + told.format("") in render(sample(measurements=[few]))
@@ -185,7 +185,7 @@ def test_of_few_requests_it_is_said_how_little_they_say():
     assert "say little" not in render(sample("search", [few, some])), "most of its rates do not matter"
 
 
-def test_no_server_moves_the_cursor():
+def test_no_server_moves_the_cursor() -> None:
     measured = measurement(errors={"\x1b[2J": 1}, error_messages={"\x1b[2J": "\x1b]0;title\x07\r[red]"}, version="\x1b[31m")
     for rich in (False, True):
         text = render(report.make("single", "t", "\x1b[5m", [measured]), rich=rich, width=100)
@@ -201,7 +201,7 @@ def run_of(progress: Progress, load: Load, seconds: float, **fields: object) -> 
     progress.done(measurement(load, version="4", **fields))
 
 
-def test_plain_progress_is_a_line_now_and_then_and_one_aligned_line_a_step():
+def test_plain_progress_is_a_line_now_and_then_and_one_aligned_line_a_step() -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
         run_of(progress, Load(rate=50.0), 40.0)
@@ -220,7 +220,7 @@ def test_plain_progress_is_a_line_now_and_then_and_one_aligned_line_a_step():
     assert first.index(" ms") == second.index(" ms") == head.index("p99")
 
 
-def test_time_left_is_an_upper_bound_where_the_steps_depend_on_what_they_show():
+def test_time_left_is_an_upper_bound_where_the_steps_depend_on_what_they_show() -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
         progress.tell(Step(7, 0, Load(duration_s=20.0), "", "", 40))
@@ -230,7 +230,7 @@ def test_time_left_is_an_upper_bound_where_the_steps_depend_on_what_they_show():
     assert told[1].endswith("at most 11 min 43 s left")
 
 
-def test_the_progress_of_a_silent_server_has_no_percentiles():
+def test_the_progress_of_a_silent_server_has_no_percentiles() -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
         progress.tell(Step(1, 1, Load(), "", ""))
@@ -255,7 +255,7 @@ def terminal() -> Iterator[tuple[io.TextIOWrapper, list[str]]]:
     shown.append(read.decode())
 
 
-def test_a_terminal_shows_a_bar_and_keeps_the_result(monkeypatch):
+def test_a_terminal_shows_a_bar_and_keeps_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "140")
     with terminal() as (stream, shown):
@@ -271,7 +271,7 @@ def test_a_terminal_shows_a_bar_and_keeps_the_result(monkeypatch):
     assert "\x1b[?25h" in shown[0], "the cursor is shown again"
 
 
-def test_an_interrupted_run_gives_the_cursor_back(monkeypatch):
+def test_an_interrupted_run_gives_the_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
     def interrupted(stream: io.TextIOWrapper) -> None:
@@ -284,7 +284,7 @@ def test_an_interrupted_run_gives_the_cursor_back(monkeypatch):
     assert shown[0].rindex("\x1b[?25h") > shown[0].rindex("\x1b[?25l")
 
 
-def test_without_rich_there_are_plain_lines(monkeypatch):
+def test_without_rich_there_are_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich", None)
     with terminal() as (stream, shown), Progress(stream) as progress:
         run_of(progress, Load(), 1.0)

@@ -74,7 +74,7 @@ def two_instances_are_better(settings: Settings) -> float:
     return {1: 1000.0, 2: 1500.0, 4: 1200.0}[settings.instances] * (1.0 if settings.threads == 1 or settings.instances == 1 else 0.5)
 
 
-def test_the_best_is_found_and_held_against_the_default_in_turn():
+def test_the_best_is_found_and_held_against_the_default_in_turn() -> None:
     bench = Bench(two_instances_are_better)
     tuned = bench.tune()
     assert (tuned.default, tuned.best, tuned.found) == (DEFAULT, Settings("cpu", 2, 1, 64), Settings("cpu", 2, 1, 64))
@@ -87,7 +87,7 @@ def test_the_best_is_found_and_held_against_the_default_in_turn():
     assert tuned.ended == "nothing near the best is better"
 
 
-def test_the_default_stays_where_nothing_is_better():
+def test_the_default_stays_where_nothing_is_better() -> None:
     bench = Bench(lambda settings: 1000.0 - settings.instances)
     tuned = bench.tune()
     assert tuned.best == tuned.found == DEFAULT
@@ -95,7 +95,7 @@ def test_the_default_stays_where_nothing_is_better():
     assert (tuned.kept, tuned.out_of_time) == (True, False)
 
 
-def test_what_was_only_luck_is_seldom_taken():
+def test_what_was_only_luck_is_seldom_taken() -> None:
     """Servers that are all the same, on a machine that makes 20 % more or less of each measurement."""
     found = taken = 0
     for seed in range(100):
@@ -107,7 +107,7 @@ def test_what_was_only_luck_is_seldom_taken():
     assert taken <= 5
 
 
-def test_one_figure_is_shown_for_one_setting():
+def test_one_figure_is_shown_for_one_setting() -> None:
     """The median of the rounds stands for the search and the second measurement, too."""
     noise = random.Random(3)
     bench = Bench(lambda settings: two_instances_are_better(settings) * noise.uniform(0.99, 1.01))
@@ -126,7 +126,7 @@ def test_one_figure_is_shown_for_one_setting():
     assert bars.rows[0].note == f"{turns.rows[-1].cells[2]}/s  best"
 
 
-def test_what_was_luck_is_said():
+def test_what_was_luck_is_said() -> None:
     scores = iter([1000.0, 1000.0, 2000.0])
     tuned = Bench(lambda settings: next(scores, 1000.0 if settings == DEFAULT else 630.0)).tune()
     assert (tuned.found != DEFAULT, tuned.best) == (True, DEFAULT)
@@ -136,7 +136,7 @@ def test_what_was_luck_is_said():
     assert evidence.report_of(tuned, Target(LOAD), "m", "m", {}, {}, []).verdict["because"] == "6 rounds of each, in turn"
 
 
-def test_a_gain_below_the_margin_is_none():
+def test_a_gain_below_the_margin_is_none() -> None:
     bench = Bench(lambda settings: 1000.0 + 25 * (settings.instances == 2))
     tuned = bench.tune(margin=0.03)
     assert tuned.best == DEFAULT
@@ -145,13 +145,13 @@ def test_a_gain_below_the_margin_is_none():
     assert bench.tune(margin=0.02).best.instances == 2
 
 
-def test_batches_that_are_never_full_are_not_made_larger():
+def test_batches_that_are_never_full_are_not_made_larger() -> None:
     bench = Bench(two_instances_are_better, largest_run=20)
     bench.tune()
     assert {settings.rows for settings in bench.started if settings} == {16, 64}, "32 and 128 are the same as 64 where a run has 20 rows"
 
 
-def test_the_budget_is_kept_with_the_final_rounds_in_it():
+def test_the_budget_is_kept_with_the_final_rounds_in_it() -> None:
     bench = Bench(lambda settings: 10.0 * settings.instances * settings.rows)
     tuned = bench.tune(budget_s=60.0)
     assert tuned.ended == "the budget of 60 s was used up"
@@ -160,7 +160,7 @@ def test_the_budget_is_kept_with_the_final_rounds_in_it():
     assert bench.now_s <= 60
 
 
-def test_a_budget_that_is_too_small_says_so():
+def test_a_budget_that_is_too_small_says_so() -> None:
     bench = Bench(two_instances_are_better)
     tuned = bench.tune(budget_s=20.0)
     assert len(bench.loads) == 1, "the first measurement shows it"
@@ -170,7 +170,7 @@ def test_a_budget_that_is_too_small_says_so():
     assert (first.mark, first.text) == ("bad", "nothing but the model as it is now was tried: cpu, 1 x 2 threads, batches of 64")
 
 
-def test_settings_that_cannot_be_served_are_evidence_and_no_end():
+def test_settings_that_cannot_be_served_are_evidence_and_no_end() -> None:
     bench = Bench(lambda settings: 1000.0 * settings.instances)
     bench.refused = {Settings("cpu", 2, 1, 64)}
     tuned = bench.tune()
@@ -185,7 +185,7 @@ class Padding(Bench):
     default, space = replace(DEFAULT, buckets=()), SPACE._replace(buckets=((), (32, 64), (64,)))
 
 
-def test_buckets_that_are_better_are_found_and_shown_beside_those_that_are_not_served():
+def test_buckets_that_are_better_are_found_and_shown_beside_those_that_are_not_served() -> None:
     bench = Padding(lambda settings: {(): 1000.0, (32, 64): 1300.0}[settings.buckets])  # type: ignore[index]
     bench.refused = {replace(bench.default, buckets=(64,))}
     tuned = bench.tune()
@@ -200,17 +200,17 @@ def test_buckets_that_are_better_are_found_and_shown_beside_those_that_are_not_s
     assert evidence.report_of(tuned, Target(LOAD), "m", "m", {}, {}, []).summary["best"]["buckets"] == (32, 64)
 
 
-def test_buckets_that_are_not_better_leave_the_default():
+def test_buckets_that_are_not_better_leave_the_default() -> None:
     tuned = Padding(lambda settings: 1000.0 - len(settings.buckets or ())).tune()
     assert tuned.best == Padding.default
 
 
-def test_a_model_that_pads_nothing_has_no_column_of_buckets():
+def test_a_model_that_pads_nothing_has_no_column_of_buckets() -> None:
     (search, *_) = evidence.tables(Bench(two_instances_are_better).tune())
     assert "buckets" not in search.head
 
 
-def test_a_default_that_cannot_be_served_is_an_error():
+def test_a_default_that_cannot_be_served_is_an_error() -> None:
     bench = Bench(two_instances_are_better)
     bench.refused = {None}  # type: ignore[arg-type]
     with pytest.raises(StartError, match="no room"):
@@ -226,7 +226,7 @@ def test_a_default_that_cannot_be_served_is_an_error():
         (10.0, 20.0, 2.0),  # not beyond ten times what was asked
     ],
 )
-def test_slow_models_are_measured_for_longer(capacity, duration_s, warm_up_s):
+def test_slow_models_are_measured_for_longer(capacity, duration_s, warm_up_s) -> None:
     bench = Bench(lambda settings: capacity)
     bench.tune(fixed=True)
     assert (bench.loads[0].duration_s, bench.loads[0].warm_up_s) == (2.0, 1.0)
@@ -242,7 +242,7 @@ def test_slow_models_are_measured_for_longer(capacity, duration_s, warm_up_s):
         (0.5, 1, 320 / 22 - SERVER_S - 1.0),
     ],
 )
-def test_a_model_that_is_too_slow_for_so_many_in_flight_gets_fewer(capacity, in_flight, duration_s):
+def test_a_model_that_is_too_slow_for_so_many_in_flight_gets_fewer(capacity, in_flight, duration_s) -> None:
     """So that there is time in the budget to try others, and to compare."""
     bench = Bench(lambda settings: capacity * settings.instances)
     tuned = bench.tune(budget_s=320.0)
@@ -252,7 +252,7 @@ def test_a_model_that_is_too_slow_for_so_many_in_flight_gets_fewer(capacity, in_
     assert any(f"the search began with {in_flight}" in text for text in said) == (in_flight < 64)
 
 
-def test_a_model_that_answers_nothing_in_time_gets_one():
+def test_a_model_that_answers_nothing_in_time_gets_one() -> None:
     def none(settings: Settings, load: Load) -> Measurement:
         measured = Bench.run(bench, settings, load)
         return replace(measured, errors={"unanswered": measured.requests}, requests_per_second=0.0) if load.streams > 1 else measured
@@ -263,7 +263,7 @@ def test_a_model_that_answers_nothing_in_time_gets_one():
 
 
 @pytest.mark.parametrize(("start", "expected"), [(1, 8), (8, 8), (64, 8)])
-def test_with_a_target_the_number_in_flight_is_looked_for(start, expected):
+def test_with_a_target_the_number_in_flight_is_looked_for(start, expected) -> None:
     """One request takes 1 ms, 1000 a second are the most: 8 in flight take 8 ms, and all above 10 ms break the target."""
     bench = Bench(lambda settings: 1000.0 if settings.instances == 1 else 1.0, service_us=7900)
     tuned = bench.tune(slo=parse_slo("p99=10ms"), load=Load(connections=1, streams=start, duration_s=2.0))
@@ -273,12 +273,12 @@ def test_with_a_target_the_number_in_flight_is_looked_for(start, expected):
 
 
 @pytest.mark.parametrize(("in_flight", "expected"), [(64, (4, 16, 2)), (6, (3, 2, 2)), (4, (4, 1, 2)), (1, (1, 1, 1)), (7, (1, 7, 1))])
-def test_requests_in_flight_are_shared_evenly(in_flight, expected):
+def test_requests_in_flight_are_shared_evenly(in_flight, expected) -> None:
     load = tune.with_in_flight(Load(connections=4, streams=16, processes=2), in_flight)
     assert (load.connections, load.streams, load.processes) == expected
 
 
-def test_a_target_that_only_the_best_keeps():
+def test_a_target_that_only_the_best_keeps() -> None:
     bench = Bench(lambda settings: 5000.0 if settings.instances == 2 else 50.0, service_us=100)
     tuned = bench.tune(slo=parse_slo("p99=10ms"))
     assert tuned.best.instances == 2
@@ -292,7 +292,7 @@ def test_a_target_that_only_the_best_keeps():
     assert evidence.report_of(tuned, target, "m", "m", {}, {}, []).summary["verdict"]["gain"] is None
 
 
-def test_medians_are_of_the_rounds_that_kept_the_target():
+def test_medians_are_of_the_rounds_that_kept_the_target() -> None:
     """0 stands for a round that did not: it is no rate."""
     tuned = Bench(two_instances_are_better).tune()
     target = Target(LOAD, parse_slo("p99=10ms"))
@@ -322,7 +322,7 @@ def test_medians_are_of_the_rounds_that_kept_the_target():
     assert (verdict["word"], verdict["because"][:28]) == ("INCONCLUSIVE", "1 of 12 rounds kept the targ")
 
 
-def test_a_target_that_nothing_keeps():
+def test_a_target_that_nothing_keeps() -> None:
     tuned = Bench(lambda settings: 50.0).tune(slo=parse_slo("p99=10ms"))
     assert not tuned.kept
     assert tuned.best == DEFAULT
@@ -332,7 +332,7 @@ def test_a_target_that_nothing_keeps():
 
 
 @pytest.mark.parametrize("at", [2, 4, 12])
-def test_ctrl_c_keeps_what_there_is(at):
+def test_ctrl_c_keeps_what_there_is(at) -> None:
     bench = Bench(two_instances_are_better)
     bench.interrupt_at = at
     if at == 2:
@@ -346,7 +346,7 @@ def test_ctrl_c_keeps_what_there_is(at):
     assert "the best so far: cpu, 2 x 1 threads" in evidence.sentences(tuned, Target(LOAD))[0].text
 
 
-def test_the_report_says_what_each_measurement_was_of():
+def test_the_report_says_what_each_measurement_was_of() -> None:
     bench = Bench(two_instances_are_better)
     bench.refused = {Settings("cpu", 4, 1, 64)}
     tuned = bench.tune()
@@ -363,7 +363,7 @@ def test_the_report_says_what_each_measurement_was_of():
             assert report.measurements[trial["measurement"]].requests_per_second == trial["requests_per_second"]
 
 
-def test_requests_that_share_no_run_are_told_in_the_verdict_and_the_table():
+def test_requests_that_share_no_run_are_told_in_the_verdict_and_the_table() -> None:
     config = ModelConfig(max_batch_size=32)
     config.inferd.batching_reason = ALONE + UNDECLARED
     said = evidence.unshared_words(config)
@@ -380,7 +380,7 @@ def test_requests_that_share_no_run_are_told_in_the_verdict_and_the_table():
     assert next(evidence.tables(tuned)).title == "the search, in which requests share no run: batches are of one request"
 
 
-def test_comments_hold_the_evidence_line_by_line():
+def test_comments_hold_the_evidence_line_by_line() -> None:
     tuned = Bench(two_instances_are_better).tune()
     text = evidence.comments("instances = 2\n", tuned, Target(LOAD), {"cpu": "a\nb"})
     head, _, rest = text.partition("\n\n")
@@ -393,7 +393,7 @@ def test_comments_hold_the_evidence_line_by_line():
 # ---- statistics ----
 
 
-def test_chance_is_that_of_swapping_rounds_by_lot():
+def test_chance_is_that_of_swapping_rounds_by_lot() -> None:
     generator = random.Random(3)
     for _ in range(5):
         default, best = ([generator.uniform(90, 110 + more) for _ in range(7)] for more in (0, 8))
@@ -421,7 +421,7 @@ def test_chance_is_that_of_swapping_rounds_by_lot():
         ([0] * 5, [0] * 5, 0.0, False, 1.0),
     ],
 )
-def test_verdicts(default, best, gain, better, luck):
+def test_verdicts(default, best, gain, better, luck) -> None:
     verdict = compare(default, best, 0.03)
     assert verdict.gain == pytest.approx(gain)
     assert (verdict.better, verdict.luck) == (better, luck)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
 
@@ -15,6 +14,7 @@ from inferd.client_inputs import arrays
 from inferd.client_inputs.targets import Description, open_target
 from inferd.errors import ConfigError
 from inferd.protocol import inference
+from tests import models
 from tests.wire import Caller
 
 TENSORS = ["identity", "add", "text", "many", "every_datatype", "pooled_image", "fixed_batch"]
@@ -167,7 +167,7 @@ def test_the_largest_difference_is_kept() -> None:
 
 def test_ctrl_c_ends_the_checking_and_loses_nothing() -> None:
     class Pressed(dict[str, np.ndarray]):
-        def keys(self):
+        def keys(self) -> None:
             raise KeyboardInterrupt
 
     right = np.float32([1])

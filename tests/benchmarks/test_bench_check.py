@@ -57,7 +57,7 @@ class StandIns:
 
 
 @pytest.fixture
-def testers(monkeypatch) -> StandIns:
+def testers(monkeypatch: pytest.MonkeyPatch) -> StandIns:
     stand_in = StandIns()
     monkeypatch.setattr(bench_check.Bench, "_run", lambda bench, command, tolerant=False: stand_in(bench, command, tolerant))
     running = Running("nobody", 1, "127.0.0.1:1", 0.0)
@@ -69,7 +69,7 @@ def rows(report: Report) -> dict[str, tuple[str, str]]:
     return {what: (shown, kept) for what, _, shown, kept in report.rows}
 
 
-def test_what_h2load_reaches_is_measured_without_its_log(testers, tmp_path):
+def test_what_h2load_reaches_is_measured_without_its_log(testers, tmp_path: Path) -> None:
     report = Report(1, 1.0)
     bench_check.reach(report, tmp_path)
     assert ["--log-file" in command for command in testers.of("h2load")] == [False, True]
@@ -77,7 +77,7 @@ def test_what_h2load_reaches_is_measured_without_its_log(testers, tmp_path):
     assert report.numbers["identity 4x16"]["h2load"] == {"requests_s": 8100.12, "p50_us": 150, "p99_us": 170, "max_us": 170, "cpu_us": 3.0}
 
 
-def test_each_run_draws_other_arrivals_and_says_which(testers, tmp_path, monkeypatch):
+def test_each_run_draws_other_arrivals_and_says_which(testers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = iter([11, 12])
     monkeypatch.setattr(bench_check.time, "time_ns", lambda: next(seeds))
     shown = []

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reports
 from msgspec.structs import replace
+
+from tests import reports
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -65,7 +66,7 @@ def test_the_widest_intervals_are_kept() -> None:
     assert -0.1 < low < 0 < high < 0.1
 
 
-def test_a_server_that_is_left_alone_and_one_that_stands_still(servers_left_out, monkeypatch, tmp_path: Path) -> None:
+def test_a_server_that_is_left_alone_and_one_that_stands_still(servers_left_out, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seeds = count()
     monkeypatch.setattr(compare_check.Bench, "run", lambda bench, load: run(next(seeds), load))
     for name in ("stopped", "stopped_before"):
@@ -81,7 +82,7 @@ def test_a_server_that_is_left_alone_and_one_that_stands_still(servers_left_out,
     assert (numbers["stall_found_in_rounds"], numbers["early_stall_found_in_rounds"]) == (1, 1)
 
 
-def test_a_server_that_seems_worse_without_a_reason_is_told(capsys) -> None:
+def test_a_server_that_seems_worse_without_a_reason_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(8, 3)
     compare_check.left_alone(report, "runs", [run(seed, slower=2.0 if seed == 5 else 1.0) for seed in range(8)])
     shown, kept = rows(report)["same: ordered pairs called worse"]
@@ -89,7 +90,7 @@ def test_a_server_that_seems_worse_without_a_reason_is_told(capsys) -> None:
     assert kept == "NO"
 
 
-def test_more_work_is_worse(servers_left_out, monkeypatch, tmp_path: Path) -> None:
+def test_more_work_is_worse(servers_left_out, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seeds, factors = count(), {"1": 1.0, "2": 1.3, "3": 2.0}
     asked: list[str] = []
 
@@ -138,7 +139,7 @@ def test_a_process_is_stopped_when_its_time_has_come_and_goes_on_in_any_case() -
         assert process.returncode == 0
 
 
-def test_a_server_that_was_stopped_too_late_says_so(monkeypatch) -> None:
+def test_a_server_that_was_stopped_too_late_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = compare_check.Bench(Running("nobody", os.getpid(), "127.0.0.1:1", 0.0), "", 3)
     monkeypatch.setattr(compare_check.Bench, "run", lambda *arguments, **named: run(1))
     with pytest.raises(RuntimeError, match="before the server was stopped"):

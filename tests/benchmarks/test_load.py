@@ -37,32 +37,32 @@ def load() -> ModuleType:
     return module
 
 
-def test_report_is_read(load):
+def test_report_is_read(load) -> None:
     assert load.parse(REPORT) == (1000, 8100.12, 1250.0)
 
 
 @pytest.mark.parametrize(("unit", "us"), [("1.25ms", 1250.0), ("12us", 12.0), ("2.50s", 2.5e6)])
-def test_units(load, unit, us):
+def test_units(load, unit, us) -> None:
     assert load.parse(REPORT.replace("1.25ms", unit))[2] == us
 
 
-def test_failed_requests_are_no_figure(load):
+def test_failed_requests_are_no_figure(load) -> None:
     with pytest.raises(RuntimeError, match="requests fail"):
         load.parse(REPORT.replace("1000 succeeded, 0 failed", "990 succeeded, 10 failed"))
 
 
-def test_a_strange_report_is_no_figure(load):
+def test_a_strange_report_is_no_figure(load) -> None:
     with pytest.raises(RuntimeError, match="not as expected"):
         load.parse("h2load: no such option")
 
 
-def test_quantile_of_latencies(load):
+def test_quantile_of_latencies(load) -> None:
     run = load.Run(100, 1.0, 1.0, 1.0, 0.0, tuple(range(100)))
     assert run.quantile_us(0.99) == 99
     assert run.quantile_us(0.5) == 50
 
 
-def test_counters_of_another_process(load):
+def test_counters_of_another_process(load) -> None:
     program = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass\ninput()"
     busy = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
     try:
@@ -80,7 +80,7 @@ def test_counters_of_another_process(load):
         busy.communicate(b"\n", timeout=30)
 
 
-def test_body_only_for_grpc(load, tmp_path):
+def test_body_only_for_grpc(load, tmp_path: Path) -> None:
     assert load.Target("http://host/file").arguments() == ["http://host/file"]
     arguments = load.Target("http://host/call", tmp_path / "body").arguments()
     assert arguments[:2] == ["-d", str(tmp_path / "body")]

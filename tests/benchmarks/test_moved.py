@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import moved
@@ -69,7 +71,7 @@ def test_the_peers_are_held_against_each_other(tmp_path: Path) -> None:
     ]
 
 
-def test_every_history_is_read(monkeypatch, capsys) -> None:
+def test_every_history_is_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.argv", ["moved.py"])
     assert moved.main() == 0
     shown = capsys.readouterr().out
@@ -82,7 +84,7 @@ def test_another_machine_and_no_line_before(tmp_path: Path) -> None:
     assert told(tmp_path) == ["some: no run, nothing to compare with"]
 
 
-def test_micro_benchmarks_become_a_line(tmp_path: Path, monkeypatch) -> None:
+def test_micro_benchmarks_become_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moved, "MICRO", tmp_path / "micro.jsonl")
     result = tmp_path / "benchmark.json"
     result.write_text(json.dumps({"benchmarks": [{"name": "decode", "stats": {"median": 3.21e-8}}]}))

@@ -50,14 +50,14 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_for
 
 
 @pytest.fixture(scope="module")
-def identity(tmp_path_factory) -> models.Model:
+def identity(tmp_path_factory: pytest.TempPathFactory) -> models.Model:
     return models.ready("identity", tmp_path_factory.mktemp("models"), 2)
 
 
 # The folders
 
 
-def test_all_that_was_asked_for_is_there():
+def test_all_that_was_asked_for_is_there() -> None:
     asked = {
         "inferd",
         "triton",
@@ -80,7 +80,7 @@ def test_all_that_was_asked_for_is_there():
 
 
 @pytest.mark.parametrize("peer", ALL, ids=lambda peer: peer.name)
-def test_a_folder_is_whole(peer, tmp_path):
+def test_a_folder_is_whole(peer, tmp_path: Path) -> None:
     assert peer.settings
     words = peer.words(python="python", models="m", model="n", folder=tmp_path, port=1, threads=2)
     assert not any(re.search(r"[{}]", word) for word in words)
@@ -100,7 +100,7 @@ def test_a_folder_is_whole(peer, tmp_path):
 
 
 @pytest.mark.parametrize("family", MEASURED, ids=lambda family: family.name)
-def test_the_page_is_of_these_peers(family):
+def test_the_page_is_of_these_peers(family) -> None:
     """After a peer was added, renamed or dropped, its family is measured again."""
     peers, page = catalogue.every(family.name), family.page.read_text("utf-8")
     installed = page.partition("### Installed\n\n")[2]
@@ -112,21 +112,21 @@ def test_the_page_is_of_these_peers(family):
     assert head.split(" | ") == [peer.title for peer in peers if peer.protocol != "static" and peer.title not in missing]
 
 
-def test_every_peer_runs_the_same_onnx_runtime():
+def test_every_peer_runs_the_same_onnx_runtime() -> None:
     pins = {
         line for peer in ALL if peer.requirements for line in peer.requirements.read_text().splitlines() if line.startswith("onnxruntime")
     }
     assert len(pins) == 1
 
 
-def test_variants_share_the_folder():
+def test_variants_share_the_folder() -> None:
     single, batches = (peer for peer in PEERS if peer.home == "mosec")
     assert (single.name, batches.name) == ("mosec", "mosec-batches")
     assert single.folder == batches.folder
     assert single.env != batches.env
 
 
-def test_a_variant_is_measured_where_it_differs(identity, tmp_path):
+def test_a_variant_is_measured_where_it_differs(identity, tmp_path: Path) -> None:
     both, single = (peer for peer in PEERS if peer.home == "triton")
     assert (both.name, single.name) == ("triton", "triton-1thread")
     assert (both.requirements, both.constraints) == (single.requirements, single.constraints)  # installed once
@@ -146,7 +146,7 @@ def test_a_variant_is_measured_where_it_differs(identity, tmp_path):
         ('title = "x"', "missing required field"),
     ],
 )
-def test_a_wrong_folder_is_named(tmp_path, text, complaint):
+def test_a_wrong_folder_is_named(tmp_path: Path, text, complaint) -> None:
     folder = tmp_path / "strange"
     folder.mkdir()
     (folder / "peer.toml").write_text(text)
@@ -157,7 +157,7 @@ def test_a_wrong_folder_is_named(tmp_path, text, complaint):
 # Installing
 
 
-def test_a_peer_that_cannot_be_here_says_why():
+def test_a_peer_that_cannot_be_here_says_why() -> None:
     peer = catalogue.Peer(name="x", home="x", title="X", protocol="static", settings="s", command=[], program="no-such-program-anywhere")
     assert installs.ready(peer) == installs.Missing("the program no-such-program-anywhere is not installed")
     mlserver = next(peer for peer in PEERS if peer.name == "mlserver")
@@ -168,13 +168,13 @@ def test_a_peer_that_cannot_be_here_says_why():
     assert missing == installs.Missing("needs Python <3.0, and none is on the PATH")
 
 
-def test_the_python_that_measures_comes_first():
+def test_the_python_that_measures_comes_first() -> None:
     found = installs.find_python("")
     assert found is not None
     assert installs.works(found)
 
 
-def test_sizes(tmp_path):
+def test_sizes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100)
     (tmp_path / "b.pyc").write_bytes(b"x" * 100)
     (tmp_path / "c").symlink_to(tmp_path / "a")
@@ -186,7 +186,7 @@ def test_sizes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mlp", "image", "squeezenet"])
-def test_models_take_batches(name, tmp_path):
+def test_models_take_batches(name, tmp_path: Path) -> None:
     import onnxruntime
 
     model = models.ready(name, tmp_path, 2)
@@ -197,7 +197,7 @@ def test_models_take_batches(name, tmp_path):
     np.testing.assert_allclose(answer[2:3], model.expected, rtol=models.RTOL, atol=models.ATOL)
 
 
-def test_bodies(identity):
+def test_bodies(identity) -> None:
     framed = asking.framed(identity)
     assert struct.unpack(">BI", framed[:5]) == (0, len(framed) - 5)
     request = inference.ModelInferRequest.FromString(framed[5:])
@@ -206,7 +206,7 @@ def test_bodies(identity):
 
 
 @pytest.mark.parametrize("protocol", http1.REQUESTS)
-def test_each_form_of_http1_is_answered(identity, tmp_path, protocol):
+def test_each_form_of_http1_is_answered(identity, tmp_path: Path, protocol) -> None:
     """By inferd where it knows the form, else by a server that gives the request back."""
     own = next((peer for peer in REST_PEERS if peer.home == "inferd" and peer.protocol == protocol), None)
     fields = {"name": "x", "home": "x", "title": "x", "settings": "s", "family": "rest", "protocol": protocol}
@@ -223,7 +223,7 @@ def test_each_form_of_http1_is_answered(identity, tmp_path, protocol):
         http1.output("v2-binary", identity, HTTPMessage(), b"[]")
 
 
-def test_wrong_answers_are_seen(identity):
+def test_wrong_answers_are_seen(identity) -> None:
     asking.check(identity.expected.ravel(), identity)
     with pytest.raises(asking.WrongAnswer, match="0 values in y, not 16"):
         asking.check(np.zeros(0, np.float32), identity)
@@ -239,7 +239,7 @@ def shell(text: str, identity: models.Model, folder: Path, stack: ExitStack) -> 
     return stack.enter_context(running.start(peer, Path(sys.executable), identity, folder))
 
 
-def test_all_processes_of_a_peer_are_counted_and_ended(identity, tmp_path):
+def test_all_processes_of_a_peer_are_counted_and_ended(identity, tmp_path: Path) -> None:
     fifo = tmp_path / "ready"
     os.mkfifo(fifo)
     with ExitStack() as stack:
@@ -257,11 +257,11 @@ def test_all_processes_of_a_peer_are_counted_and_ended(identity, tmp_path):
     assert running.tree(server.pid, server.mark) == []
 
 
-def test_spent_time_counts_new_processes_whole():
+def test_spent_time_counts_new_processes_whole() -> None:
     assert running.spent_ns({1: 100, 2: 50}, {1: 150, 3: 30}) == 80
 
 
-def test_a_server_that_ends_is_quoted(identity, tmp_path):
+def test_a_server_that_ends_is_quoted(identity, tmp_path: Path) -> None:
     with ExitStack() as stack, pytest.raises(RuntimeError, match="ended before it answered: no disk"):
         asking.until_right(shell("echo no disk; exit 3", identity, tmp_path, stack), identity, tmp_path)
 
@@ -269,14 +269,14 @@ def test_a_server_that_ends_is_quoted(identity, tmp_path):
 # Reading the generators
 
 
-def test_answers_of_another_size_are_no_answers():
+def test_answers_of_another_size_are_no_answers() -> None:
     output = "traffic: 1.52KB (1560) total, 23B (23) headers (space savings 89.19%), 1.17KB (1200) data\n"
     loads.check_nbytes(output, 10, 120)
     with pytest.raises(loads.Unmeasured, match="10 right answers are 1210 bytes, and 1200 came"):
         loads.check_nbytes(output, 10, 121)
 
 
-def test_a_slow_models_turn_lasts_longer():
+def test_a_slow_models_turn_lasts_longer() -> None:
     assert loads.turn_s(500, 1.5) == 1.5
     assert 300 < 50 * loads.turn_s(50, 1.5) < 350
     assert loads.turn_s(25, 1.5) == 3  # never as many as a p99 needs: not for long then
@@ -297,7 +297,7 @@ REPORT = {
 LATE = REPORT | {"client_bound": True, "measurements": [REPORT["measurements"][0] | {"client_bound_reason": "late by 9 us"}]}
 
 
-def test_an_open_loop_is_read():
+def test_an_open_loop_is_read() -> None:
     figures = loads.read_bench(json.dumps(REPORT), 125_000_000)
     assert figures == loads.Figures(1000, 500.0, 100.0, 900.0, 100.0)  # 250 requests of the warm-up share the CPU
 
@@ -305,13 +305,13 @@ def test_an_open_loop_is_read():
 @pytest.mark.parametrize(
     ("change", "why"), [({"errors": {"UNAVAILABLE": 3}}, "UNAVAILABLE"), (LATE, "keep the rate, 3 times: late by 9 us")]
 )
-def test_an_open_loop_that_failed_has_no_figure(change, why):
+def test_an_open_loop_that_failed_has_no_figure(change, why) -> None:
     with pytest.raises(loads.Unmeasured, match=why):
         loads.read_bench(json.dumps(REPORT | change), 1)
 
 
 @pytest.mark.parametrize("late", [0, 2, 3])
-def test_an_open_loop_whose_generator_was_late_is_asked_again(monkeypatch, late):
+def test_an_open_loop_whose_generator_was_late_is_asked_again(monkeypatch: pytest.MonkeyPatch, late) -> None:
     told = iter([LATE] * late + [REPORT])
     monkeypatch.setattr(loads, "open_loop", lambda *_: loads.read_bench(json.dumps(next(told)), 1))
     if late < loads.TRIES:
@@ -369,7 +369,7 @@ def line() -> dict[str, Any]:
     return {**made, "peers": peers, "rows": rows, "sizes": sizes, "failures": failures}
 
 
-def test_the_best_figure_of_a_row_is_marked():
+def test_the_best_figure_of_a_row_is_marked() -> None:
     _, *rows = results.rows_of(line(), "mlp")
     by_words = {row[0]: row[1:] for row in rows}
     assert by_words["64 in flight: requests/s"] == [
@@ -385,7 +385,7 @@ def test_the_best_figure_of_a_row_is_marked():
     assert by_words["start, s"] == ["**0.400**", "9.00", "-", "inferd"]
 
 
-def test_a_p99_of_too_few_requests_is_none():
+def test_a_p99_of_too_few_requests_is_none() -> None:
     few = line()
     few["rows"] = [found | {"requests": 299} if found["peer"] == "rival" or found["load"] == "500/s" else found for found in few["rows"]]
     by_words = {row[0]: row[1:] for row in results.rows_of(few, "mlp")}
@@ -397,7 +397,7 @@ def test_a_p99_of_too_few_requests_is_none():
 
 
 @pytest.mark.parametrize("counted", [True, False], ids=["rounds", "a line of a former run"])
-def test_a_figure_of_some_rounds_is_marked_and_is_not_the_best(counted):
+def test_a_figure_of_some_rounds_is_marked_and_is_not_the_best(counted) -> None:
     some = line()
     some["failures"].append({"model": "mlp", "peer": "inferd", "load": "64 in flight", "why": "late"})
     some["rows"][0] |= {"rounds": 2}
@@ -414,7 +414,7 @@ def test_a_figure_of_some_rounds_is_marked_and_is_not_the_best(counted):
     assert "A figure with \u2020 is the median of the rounds that did not fail" in text
 
 
-def test_where_others_win_is_said_first():
+def test_where_others_win_is_said_first() -> None:
     kept, total, lost = results.wins(line())
     assert lost == ["mlp, 64 in flight: p99, ms: Rival"]
     assert total - kept == 1
@@ -427,32 +427,32 @@ def test_where_others_win_is_said_first():
     assert all(len({len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()}) == 1 for table in tables)
 
 
-def test_a_row_without_a_figure_of_inferds_is_no_peers_win_unsaid():
+def test_a_row_without_a_figure_of_inferds_is_no_peers_win_unsaid() -> None:
     without = line()
     without["rows"] = [row for row in without["rows"] if (row["peer"], row["load"]) != ("inferd", "64 in flight")]
     _, _, lost = results.wins(without)
     assert "mlp, 64 in flight: p99, ms: Rival (inferd was not measured)" in lost
 
 
-def test_the_readme_tells_where_others_win():
+def test_the_readme_tells_where_others_win() -> None:
     kept, total, _ = results.wins(line())
     text = results.glance(line())
     assert f"In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md)" in text
     assert "](docs/benchmarks/peers.svg)" in text
 
 
-def test_one_table_of_all_models():
+def test_one_table_of_all_models() -> None:
     head, _, mlp = results.summary(line()).strip().splitlines()
     assert head == "| requests/s, 64 in flight | inferd | Rival | loop | best |"
     assert mlp == "| mlp | **20,000** | **19,500** | 90,000 | inferd, Rival |"
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.00394, "0.00394"), (9.999, "10.00"), (41.8, "41.8"), (135972.4, "135,972")])
-def test_digits(value, text):
+def test_digits(value, text) -> None:
     assert results.digits(value) == text
 
 
-def test_only_what_stands_between_the_marks_changes():
+def test_only_what_stands_between_the_marks_changes() -> None:
     page = f"before\n{results.BEGIN}old\n{results.END}after\n"
     assert results.with_tables(page, "new\n") == f"before\n{results.BEGIN}new\n{results.END}after\n"
     with pytest.raises(ValueError, match="lacks the marks"):
@@ -460,7 +460,7 @@ def test_only_what_stands_between_the_marks_changes():
     assert all(results.with_tables(family.page.read_text("utf-8"), "") for family in FAMILIES.values())
 
 
-def test_the_newest_whole_run_counts(tmp_path):
+def test_the_newest_whole_run_counts(tmp_path: Path) -> None:
     history = tmp_path / "history"
     whole = {"models": list(models.RECIPES), "note": "whole"}
     history.write_text("\n".join(json.dumps(one) for one in (whole, {"models": ["mlp"], "note": "part"})) + "\n")
@@ -470,19 +470,19 @@ def test_the_newest_whole_run_counts(tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
-def test_the_pages_show_the_newest_whole_run(family):
+def test_the_pages_show_the_newest_whole_run(family) -> None:
     page, text = family.page.read_text("utf-8"), ""
     if family in MEASURED:
         text = results.picture(family.plot.name) + "\n" + results.tables(results.newest(family))
     assert page == results.with_tables(page, text), "run: make tables"
 
 
-def test_the_readme_shows_it_too():
+def test_the_readme_shows_it_too() -> None:
     readme = results.README.read_text("utf-8")
     assert readme == results.with_tables(readme, results.glance(results.newest(families.PEERS))), "run: make tables"
 
 
-def test_rates_are_held_against_what_was_asked():
+def test_rates_are_held_against_what_was_asked() -> None:
     pair = [("inferd-json", "inferd (JSON)", 50_000.0), ("fastapi", "FastAPI (JSON)", 4_000.0)]
     peers = [{"name": name, "title": title} for name, title, _ in pair]
     load = {"model": "identity", "load": "64 in flight"}
@@ -492,7 +492,7 @@ def test_rates_are_held_against_what_was_asked():
     assert results.ratios_table(line()) == ""
 
 
-def test_the_picture_is_readable_in_both_schemes():
+def test_the_picture_is_readable_in_both_schemes() -> None:
     text = plot.svg(line())
     root = ElementTree.fromstring(text)
     assert root.tag.endswith("svg")
@@ -507,7 +507,7 @@ def test_the_picture_is_readable_in_both_schemes():
 # The command
 
 
-def test_a_peer_that_failed_in_a_round_has_its_turn_in_the_next(identity, tmp_path, monkeypatch):
+def test_a_peer_that_failed_in_a_round_has_its_turn_in_the_next(identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second turn of a peer fails."""
     given = cli.arguments(["--rounds", "5", "--no-open-loop"])
     contender = cli.Contender(running.Running(PEERS[0], 0, "", 0, 0.0, tmp_path / "log"), asking.Question("", {}, None, 0), tmp_path)
@@ -529,7 +529,7 @@ def test_a_peer_that_failed_in_a_round_has_its_turn_in_the_next(identity, tmp_pa
     assert found.failures == {("identity", "inferd", "8 in flight"): "no luck in turn 1"}
 
 
-def test_quick_measures_less_and_writes_nothing():
+def test_quick_measures_less_and_writes_nothing() -> None:
     quick, whole = cli.arguments(["--quick", "--no-open-loop"]), cli.arguments(["--no-open-loop"])
     assert quick.no_history
     assert not whole.no_history
@@ -540,7 +540,7 @@ def test_quick_measures_less_and_writes_nothing():
 
 
 @pytest.mark.parametrize("words", [["--peers", "nobody"], ["--models", "gpt"], ["--in-flight", "5"]])
-def test_an_unknown_name_is_a_usage_error(words, capsys):
+def test_an_unknown_name_is_a_usage_error(words, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.arguments(words)
     assert ended.value.code == 2
@@ -548,7 +548,7 @@ def test_an_unknown_name_is_a_usage_error(words, capsys):
 
 
 @pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load (nghttp2-client) is not installed")
-def test_a_run(identity, tmp_path):
+def test_a_run(identity, tmp_path: Path) -> None:
     """inferd and the loop without a server, measured as every peer is."""
     given = cli.arguments(["--peers", "inferd,inprocess", "--in-flight", "1,8", "--rounds", "1", "--seconds", "0.05", "--no-open-loop"])
     here = [(peer, installs.Installed(Path(sys.executable), "1", 1)) for peer in PEERS if peer.name in given.peers]
@@ -566,7 +566,7 @@ def test_a_run(identity, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["intended", "sent"])
-def test_the_gaps_of_what_was_sent_are_judged_as_those_of_what_was_intended(name):
+def test_the_gaps_of_what_was_sent_are_judged_as_those_of_what_was_intended(name) -> None:
     """Of an ideal generator, and of one that sends what came due meanwhile in one go."""
     import bench_check
     from record import Report

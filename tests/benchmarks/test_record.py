@@ -6,12 +6,14 @@ import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import record
 
 
-def test_only_what_is_there_has_a_version(monkeypatch):
+def test_only_what_is_there_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"numpy": "2.0", "pillow": "12.0"}
 
     def version(package: str) -> str:

@@ -33,23 +33,23 @@ SECTIONS = {section.__name__: section for section in (first, second)}
 PARSER = sections.parser("A test.", SECTIONS, rounds=3, seconds=1.5, lasts="that a run lasts")
 
 
-def test_all_sections_unless_told_otherwise():
+def test_all_sections_unless_told_otherwise() -> None:
     assert vars(PARSER.parse_args([])) == {"sections": ["first", "second"], "rounds": 3, "seconds": 1.5, "no_history": False}
     assert PARSER.parse_args(["--sections", "second,first"]).sections == ["second", "first"]
 
 
-def test_an_unknown_section_is_named(capsys):
+def test_an_unknown_section_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         PARSER.parse_args(["--sections", "first,third"])
     assert "no such section: third" in capsys.readouterr().err
 
 
-def test_no_rounds_where_there_are_none():
+def test_no_rounds_where_there_are_none() -> None:
     given = sections.parser("A test.", SECTIONS, seconds=2, lasts="that a run lasts").parse_args([])
     assert vars(given) == {"sections": ["first", "second"], "seconds": 2, "no_history": False}
 
 
-def test_what_is_run_is_said_and_all_stands_in_the_table(capsys):
+def test_what_is_run_is_said_and_all_stands_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(3, 1.5)
     sections.run(report, SECTIONS, ["second", "first"])
     told = capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_what_is_run_is_said_and_all_stands_in_the_table(capsys):
     assert [row[0] for row in report.rows] == ["second", "first"]
 
 
-def test_one_verdict_decides_whether_all_was_kept():
+def test_one_verdict_decides_whether_all_was_kept() -> None:
     report = Report(3, 1.5)
     report.add("reported", "", "1")
     sections.run(report, SECTIONS, ["first"])
@@ -67,7 +67,7 @@ def test_one_verdict_decides_whether_all_was_kept():
     assert not report.kept
 
 
-def test_what_was_asked_stands_in_the_line_of_history(tmp_path):
+def test_what_was_asked_stands_in_the_line_of_history(tmp_path: Path) -> None:
     given = PARSER.parse_args(["--sections", "first", "--rounds", "7"])
     report = Report(given.rounds, given.seconds, load_1m=0.25)
     sections.keep(tmp_path / "history.jsonl", given, report)
@@ -81,12 +81,12 @@ def test_what_was_asked_stands_in_the_line_of_history(tmp_path):
     assert "no_history" not in line
 
 
-def test_without_history_nothing_is_kept(tmp_path):
+def test_without_history_nothing_is_kept(tmp_path: Path) -> None:
     sections.keep(tmp_path / "history.jsonl", PARSER.parse_args(["--no-history"]), Report(3, 1.5))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_package_is_named_with_its_cure():
+def test_a_missing_package_is_named_with_its_cure() -> None:
     blocked = "import runpy, sys; sys.modules['tritonclient'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
     program = Path(__file__).resolve().parents[2] / "benchmarks" / "server_cost.py"
     environment = os.environ | {"PYTHONPATH": str(program.parent)}

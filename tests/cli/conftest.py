@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import command
 import pytest
 
 import inferd.cli
+from tests import command
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import models
 import numpy as np
 import pytest
-from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
 
 from inferd.bench import embedded, generator
 from inferd.bench.hdr import decode
 from inferd.cli.exit_codes import ExitCode, of_verdict
+from tests import models
+from tests.command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
 from tests.echo_server import EchoServer
 from tests.wire import Caller
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
-from reports import measurement, sample
 
 from inferd.bench import report
 from inferd.cli.bench_compare import compare
 from inferd.errors import ConfigError
+from tests.reports import measurement, sample
 
 
 def saved(folder, name: str, **fields) -> str:
@@ -16,7 +18,7 @@ def saved(folder, name: str, **fields) -> str:
     return str(folder / name)
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path: Path) -> None:
     paths = saved(tmp_path, "a.json"), saved(tmp_path, "b.json", seed=2, slower=1.7)
     result = CliRunner().invoke(compare, paths, standalone_mode=False)
     assert (result.return_value, result.exception) == (1, None)
@@ -43,14 +45,14 @@ def test_the_command(tmp_path):
         (["--confidence", "5%"], "expected from 50% to below 100%"),
     ],
 )
-def test_a_wrong_share_is_a_usage_error(tmp_path, arguments, says):
+def test_a_wrong_share_is_a_usage_error(tmp_path: Path, arguments, says) -> None:
     path = saved(tmp_path, "a.json")
     result = CliRunner().invoke(compare, [path, path, *arguments])
     assert result.exit_code == 2
     assert says in result.output
 
 
-def test_a_missing_report_is_an_error_of_one_line(tmp_path):
+def test_a_missing_report_is_an_error_of_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(compare, [saved(tmp_path, "a.json"), "none.json"])
     assert isinstance(result.exception, ConfigError)
     assert str(result.exception) == "none.json: cannot be read: No such file or directory"

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from reports import measurement, sample
 
 from inferd.bench import report as reports
 from inferd.cli.bench_report import report
 from inferd.errors import ConfigError
+from tests.reports import measurement, sample
 
 
 @pytest.mark.parametrize(
     "kind", ["single", "rounds", "steps", "search", "stress", "soak", "versions", "mlperf", "tune", "of a later inferd"]
 )
-def test_a_report_of_any_mode_is_shown_though_it_has_no_findings(tmp_path: Path, kind: str):
+def test_a_report_of_any_mode_is_shown_though_it_has_no_findings(tmp_path: Path, kind: str) -> None:
     """As of an earlier version, which kept fewer."""
     reports.save(sample(kind, [measurement(seconds=2), measurement(seconds=2, seed=2)]), tmp_path / "a.json")
     for flags in ([], ["--html", str(tmp_path / "a.html")], ["--csv", str(tmp_path / "a.csv")]):
@@ -28,7 +28,7 @@ def test_a_report_of_any_mode_is_shown_though_it_has_no_findings(tmp_path: Path,
 
 
 @pytest.mark.parametrize("summary", [{"tried": 5}, {"rate": "fast"}, {"rate": 5.0, "tried": [{}]}])
-def test_findings_that_nobody_wrote_are_an_error_of_one_line(tmp_path: Path, summary: dict[str, object]):
+def test_findings_that_nobody_wrote_are_an_error_of_one_line(tmp_path: Path, summary: dict[str, object]) -> None:
     reports.save(sample("search", summary=summary), tmp_path / "a.json")
     done = CliRunner().invoke(report, [str(tmp_path / "a.json")], standalone_mode=False)
     assert isinstance(done.exception, ConfigError)

@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
-from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving
 
 from tests import models
 from tests.certificates import CLIENT_NAME, Files
 from tests.cli.test_bench import SHORT, measuring
+from tests.command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving
 from tests.echo_server import EchoServer
 
 TOKEN = "a-token-of-the-tests-own"
@@ -142,7 +142,7 @@ def test_a_server_of_grpcio(bench, files: Files, tmp_path: Path) -> None:
     ],
 )
 def test_why_there_is_no_connection(
-    call, server: Serving, files: Files, monkeypatch, where: str, flags: tuple[str, ...], code: int, says: str
+    call, server: Serving, files: Files, monkeypatch: pytest.MonkeyPatch, where: str, flags: tuple[str, ...], code: int, says: str
 ) -> None:
     monkeypatch.chdir(files.ca.parent)
     done = call("bench", server.addresses[where], "double", *ASKED, *flags)

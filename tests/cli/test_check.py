@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from command import EXAMPLES
 
 from tests import models
+from tests.command import EXAMPLES
 from tests.engine.remote.web_server import WebServer
 
 IDENTITY = models.identity()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
-from command import command, environment
+
+from tests.command import command, environment
 
 
 def test_scripts_for_three_shells(call) -> None:
@@ -20,7 +22,7 @@ def test_scripts_for_three_shells(call) -> None:
     ("words", "expected"),
     [("inferd ser", {"serve"}), ("inferd serve --tls-c", {"--tls-cert", "--tls-client-ca"}), ("inferd serve --inline o", {"on", "off"})],
 )
-def test_bash_completes(run, tmp_path, words: str, expected: set[str]) -> None:
+def test_bash_completes(run, tmp_path: Path, words: str, expected: set[str]) -> None:
     (tmp_path / "inferd").write_text(f'#!/bin/sh\nexec {" ".join(command())} "$@"\n')
     (tmp_path / "inferd").chmod(0o755)
     asked = words.split()

@@ -7,13 +7,13 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
-from command import GRPC_ALONE, Serving
 from onnx import helper
 
 from inferd.errors import InferdError
+from tests import models
+from tests.command import GRPC_ALONE, Serving
 
 RNG = np.random.default_rng(23)
 WEIGHTS = RNG.normal(size=(8, 4)).astype(np.float32)
@@ -48,14 +48,14 @@ def inputs(tmp_path: Path) -> np.ndarray:
     return values
 
 
-def test_a_model_with_itself(call, inputs, tmp_path):
+def test_a_model_with_itself(call, inputs, tmp_path: Path) -> None:
     done = call("diff", "old.onnx", "old.onnx", "--random", 30, "--time", "1s", "--max-slower", "900%")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SAME: NEW gives the same predictions on all 30 requests, and costs" in done.stdout
     assert all(figure in done.stdout for figure in ("p50", "requests/s", "CPU/request", "load time", "memory"))
 
 
-def test_one_changed_row_in_a_thousand_is_named(call, inputs, tmp_path):
+def test_one_changed_row_in_a_thousand_is_named(call, inputs, tmp_path: Path) -> None:
     (tmp_path / "new.onnx").write_bytes(step(WEIGHTS, inputs[417]))
     reports = ("--html", "d.html", "--json", "d.json", "--junit", "d.xml", "--save-worst", "worst")
     done = call("diff", "old.onnx", "new.onnx", "--on", "requests", "--no-performance", *reports)
@@ -74,7 +74,7 @@ def test_one_changed_row_in_a_thousand_is_named(call, inputs, tmp_path):
     assert "inferd diff old.onnx new.onnx" in page
 
 
-def test_a_rounded_copy_passes_with_limits(call, inputs, tmp_path):
+def test_a_rounded_copy_passes_with_limits(call, inputs, tmp_path: Path) -> None:
     (tmp_path / "new.onnx").write_bytes(linear(np.round(WEIGHTS * 64) / 64))
     done = call("diff", "old.onnx", "new.onnx", "--on", "requests", "--no-performance")
     assert done.returncode == 1
@@ -84,7 +84,7 @@ def test_a_rounded_copy_passes_with_limits(call, inputs, tmp_path):
     assert "which the limits allow" in done.stdout
 
 
-def test_the_truth_finds_the_one_that_is_wrong_more_often(call, inputs, tmp_path):
+def test_the_truth_finds_the_one_that_is_wrong_more_often(call, inputs, tmp_path: Path) -> None:
     right = (inputs @ WEIGHTS).argmax(axis=1)
     np.save(tmp_path / "truth.npy", right)
     np.save(tmp_path / "short.npy", right[1:])
@@ -101,7 +101,7 @@ def test_the_truth_finds_the_one_that_is_wrong_more_often(call, inputs, tmp_path
     assert "--truth p: expected a label for each of the 1,000 decisions, got 999 labels" in done.stderr
 
 
-def test_too_few_requests_are_inconclusive(call, inputs, tmp_path):
+def test_too_few_requests_are_inconclusive(call, inputs, tmp_path: Path) -> None:
     (tmp_path / "new.onnx").write_bytes(linear(WEIGHTS + 0.001))
     few = ("--random", 5, "--no-performance", "--max-changed", "100%", "--max-flips", "1%")
     done = call("diff", "old.onnx", "new.onnx", *few)
@@ -109,7 +109,7 @@ def test_too_few_requests_are_inconclusive(call, inputs, tmp_path):
     assert done.stdout.startswith("? INCONCLUSIVE")
 
 
-def test_what_cannot_be_compared_says_why(call, inputs, tmp_path):
+def test_what_cannot_be_compared_says_why(call, inputs, tmp_path: Path) -> None:
     (tmp_path / "other.onnx").write_bytes(models.identity("FP32", (9,)))
     (tmp_path / "renamed.onnx").write_bytes(linear(WEIGHTS, outputs=("q",)))
     (tmp_path / "empty").mkdir()
@@ -140,8 +140,8 @@ def test_what_cannot_be_compared_says_why(call, inputs, tmp_path):
         (InferdError("the server has gone"), "inferd: the server has gone"),
     ],
 )
-def test_no_error_says_that_new_is_worse(call, monkeypatch, error, said):
-    def raises(*_):
+def test_no_error_says_that_new_is_worse(call, monkeypatch: pytest.MonkeyPatch, error, said) -> None:
+    def raises(*_) -> None:
         raise error
 
     monkeypatch.setattr("inferd.diff.sources.Source.__init__", raises)
@@ -151,14 +151,14 @@ def test_no_error_says_that_new_is_worse(call, monkeypatch, error, said):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_behind_stdout_does_not_say_that_new_is_worse(call, inputs, monkeypatch):
+def test_a_full_disk_behind_stdout_does_not_say_that_new_is_worse(call, inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full, monkeypatch.context() as patch:
         patch.setattr("sys.stdout", full)
         done = call("diff", "old.onnx", "old.onnx", "--random", 1, "--no-performance")
     assert (done.returncode, done.stderr) == (3, "inferd: stdout cannot be written: No space left on device\n")
 
 
-def test_inputs_of_any_name_are_saved_and_read_back(call, tmp_path):
+def test_inputs_of_any_name_are_saved_and_read_back(call, tmp_path: Path) -> None:
     """`file` is an argument of numpy.savez."""
     for name, to in ("old", "texts"), ("new", "other"):
         node = helper.make_node("Identity", ["file"], [to])
@@ -171,7 +171,7 @@ def test_inputs_of_any_name_are_saved_and_read_back(call, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
+def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path: Path) -> None:
     for version, weights in (1, WEIGHTS), (2, WEIGHTS), (3, -WEIGHTS):
         folder = tmp_path / "models" / "m" / str(version)
         folder.mkdir(parents=True)
@@ -206,7 +206,7 @@ def test_versions_of_a_repository_and_of_a_server(call, inputs, tmp_path):
     assert "there is no version 9 in models/m; there is 1, 2, 3" in done.stderr
 
 
-def test_versions_of_a_model_with_a_file_of_labels(call, inputs, tmp_path):
+def test_versions_of_a_model_with_a_file_of_labels(call, inputs, tmp_path: Path) -> None:
     config = 'output { name: "p" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" } version_policy { specific { versions: 3 } }'
     models.repository(tmp_path / "models", {"m": {1: linear(WEIGHTS), 2: linear(WEIGHTS), 3: linear(-WEIGHTS)}}, {"m": config})
     (tmp_path / "models" / "m" / "labels.txt").write_text("a\nb\nc\nd\n")
@@ -218,14 +218,14 @@ def test_versions_of_a_model_with_a_file_of_labels(call, inputs, tmp_path):
     assert "load time" in done.stdout
 
 
-def test_a_model_named_by_a_number_is_no_version(call, inputs, tmp_path):
+def test_a_model_named_by_a_number_is_no_version(call, inputs, tmp_path: Path) -> None:
     for number in ("1001", "1002"):
         models.repository(tmp_path / "models", {number: {1: linear(WEIGHTS)}})
     done = call("diff", "models/1001", "models/1002/1", "--random", 3, "--no-performance")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_ranks_and_scores_are_one_decision(call, inputs, tmp_path):
+def test_ranks_and_scores_are_one_decision(call, inputs, tmp_path: Path) -> None:
     """NEW is another model: its first classes are counted once, and the order of the others apart."""
     steps = 'output: "p" name: "class" steps { top_k { k: 3 labels: "labels.txt" } }'
     config = f"version_policy {{ all {{ }} }} inferd {{ postprocess {{ {steps} }} }}"

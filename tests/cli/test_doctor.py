@@ -10,9 +10,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from command import EXAMPLES
 
 from inferd.cli.doctor import TINY_MODEL, _steps, build_flavour
+from tests.command import EXAMPLES
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 import pytest
-from reports import measurement, sample
 
 from inferd import cli
 from inferd.bench.conclusion import Word
@@ -17,6 +16,7 @@ from inferd.cli.exit_codes import COMMANDS, MEANINGS, VERDICTS, ExitCode, of_ver
 from inferd.cli.verbs import VERBS, program
 from inferd.diff.report import Word as DiffWord
 from inferd.errors import ConfigError, InferdError, StartError
+from tests.reports import measurement, sample
 
 ROOT = Path(cli.__file__).parents[2]
 DOCS = ROOT / "docs"

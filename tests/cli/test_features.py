@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -19,12 +20,12 @@ VALUES = np.random.default_rng(0).normal(0, 1, (80, 2))
 
 
 @pytest.fixture
-def pipeline(tmp_path):
+def pipeline(tmp_path: Path):
     joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(VALUES, VALUES[:, 0] > 0), tmp_path / "signs.joblib")
     return "signs.joblib"
 
 
-def test_a_model_is_written_and_the_comparison_shown(call, pipeline, tmp_path):
+def test_a_model_is_written_and_the_comparison_shown(call, pipeline, tmp_path: Path) -> None:
     done = call("features", "export", pipeline)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -39,7 +40,7 @@ def test_a_model_is_written_and_the_comparison_shown(call, pipeline, tmp_path):
     assert (tmp_path / "signs" / "config.toml").exists()
 
 
-def test_answers_that_differ_are_exit_code_1(call, pipeline, tmp_path):
+def test_answers_that_differ_are_exit_code_1(call, pipeline, tmp_path: Path) -> None:
     done = call("features", "export", pipeline, "model", "--tolerance", "0")
     assert done.returncode == 1
     assert "NO" in done.stdout
@@ -48,7 +49,7 @@ def test_answers_that_differ_are_exit_code_1(call, pipeline, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_records_beside_the_sample_that_differ_are_exit_code_1_unless_allowed(call, tmp_path):
+def test_records_beside_the_sample_that_differ_are_exit_code_1_unless_allowed(call, tmp_path: Path) -> None:
     """A vote has a graph of FP32 alone, which has one in 128 of such seconds; the sample holds two of these."""
     start = 1_700_000_000 // 128 * 128
     times = start + np.random.default_rng(0).integers(0, 2000, (600, 1))
@@ -72,7 +73,7 @@ def test_records_beside_the_sample_that_differ_are_exit_code_1_unless_allowed(ca
     assert (tmp_path / "votes" / "1" / "model.onnx").exists()
 
 
-def test_what_was_compared_is_told_of_a_single_column_too(call, tmp_path):
+def test_what_was_compared_is_told_of_a_single_column_too(call, tmp_path: Path) -> None:
     joblib.dump(StandardScaler().fit(VALUES[:, :1]), tmp_path / "one.joblib")
     np.savez(tmp_path / "one.npz", X=VALUES[:, :1])
     assert call("features", "export", "one.joblib").stdout.startswith(
@@ -82,7 +83,7 @@ def test_what_was_compared_is_told_of_a_single_column_too(call, tmp_path):
     assert done.stdout.startswith("compared on a sample\n  one.npz: 80 rows\n")
 
 
-def test_nothing_that_was_guessed_is_said_to_be_equal(call, tmp_path):
+def test_nothing_that_was_guessed_is_said_to_be_equal(call, tmp_path: Path) -> None:
     joblib.dump(LogisticRegression().fit(VALUES, VALUES[:, 0] > 0), tmp_path / "bare.joblib")
     done = call("features", "export", "bare.joblib")
     assert done.returncode == 2
@@ -104,7 +105,7 @@ class Talkative:
         return exec, ("import sys; print('running', file=sys.stderr, flush=True)",)
 
 
-def test_code_in_a_file_is_warned_of_before_it_runs(call, tmp_path):
+def test_code_in_a_file_is_warned_of_before_it_runs(call, tmp_path: Path) -> None:
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Talkative()))
     done = call("features", "export", "evil.pkl", "model")
     assert done.returncode == 2
@@ -114,7 +115,7 @@ def test_code_in_a_file_is_warned_of_before_it_runs(call, tmp_path):
     ]
 
 
-def test_wrong_usage_is_exit_code_2(call, pipeline):
+def test_wrong_usage_is_exit_code_2(call, pipeline) -> None:
     assert call("features", "export").returncode == 2
     assert call("features", "export", pipeline, "--tolerance", "nan").returncode == 2
     assert call("features", "export", pipeline, "--format", "XML").returncode == 2
@@ -123,7 +124,7 @@ def test_wrong_usage_is_exit_code_2(call, pipeline):
     assert "there is no such file" in done.stderr
 
 
-def test_overwriting_is_asked_for(call, pipeline):
+def test_overwriting_is_asked_for(call, pipeline) -> None:
     assert call("features", "export", pipeline).returncode == 0
     done = call("features", "export", pipeline)
     assert done.returncode == 2
@@ -132,20 +133,20 @@ def test_overwriting_is_asked_for(call, pipeline):
     assert call("features", "export", pipeline, "--model-version", "2", "--format", "csv").returncode == 0
 
 
-def test_help_warns_of_files_that_are_not_trusted(call):
+def test_help_warns_of_files_that_are_not_trusted(call) -> None:
     done = call("features", "--help")
     assert done.returncode == 0
     assert "RUN IT ON FILES THAT YOU TRUST ONLY" in done.stdout
     assert "--features-only" in done.stdout
 
 
-def test_libraries_that_are_missing_are_named(tmp_path):
+def test_libraries_that_are_missing_are_named(tmp_path: Path) -> None:
     code = "import sys\nsys.modules['joblib'] = None\nfrom inferd.cli import run\nsys.exit(run(['features', 'export', 'a.joblib']))\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "inferd: features: joblib is not installed: pip install 'inferd[features]'\n"
 
 
-def test_nothing_heavy_is_imported_for_help():
+def test_nothing_heavy_is_imported_for_help() -> None:
     code = "import sys\nimport inferd.cli.features\nassert not {'sklearn', 'skl2onnx', 'pandas', 'joblib', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

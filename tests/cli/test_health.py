@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from command import GRPC_ALONE, Serving
 
 from tests import models
+from tests.command import GRPC_ALONE, Serving
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
-from command import EXAMPLES, GRPC_ALONE, Serving
+
+from tests import models
+from tests.command import EXAMPLES, GRPC_ALONE, Serving
 
 DIGIT = EXAMPLES / "digit.npy"
 

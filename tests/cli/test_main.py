@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 import pytest
-from command import EXAMPLES, TIMEOUT_S, command, environment
 
 from inferd import cli
 from inferd.errors import ConfigError, InferdError, StartError
+from tests.command import EXAMPLES, TIMEOUT_S, command, environment
 
 IDENTITY = str(EXAMPLES / "models" / "identity")
 

@@ -97,7 +97,7 @@ def test_grpc_writes_nothing_of_its_own(served: ServerFixture, folder: Path, run
     ],
 )
 def test_files_that_are_none(
-    served: ServerFixture, folder: Path, call, monkeypatch, command: str, flags: tuple[str, ...], says: str
+    served: ServerFixture, folder: Path, call, monkeypatch: pytest.MonkeyPatch, command: str, flags: tuple[str, ...], says: str
 ) -> None:
     monkeypatch.chdir(folder)
     done = call(command, served.address, *flags)

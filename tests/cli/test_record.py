@@ -38,7 +38,7 @@ def test_a_record_is_shown_exported_and_merged(call, tmp_path: Path) -> None:
     assert "expected requests of the model 'third', got a record of: double (2), other (1)" in refused
 
 
-def test_latencies_are_of_a_sample(monkeypatch) -> None:
+def test_latencies_are_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inferd.cli.record.SAMPLE", 1000)
     group = Group()
     for number in range(20_000):

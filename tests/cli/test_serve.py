@@ -19,11 +19,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from command import EXAMPLES, FREE_PORTS, GRPC_ALONE, Serving, command, environment, full_pipe
 from inferd_client import Client
 
 from inferd.cli import serve
 from inferd.errors import StartError
+from tests.command import EXAMPLES, FREE_PORTS, GRPC_ALONE, Serving, command, environment, full_pipe
 
 MODELS = EXAMPLES / "models"
 DIGITS = MODELS / "digits" / "1" / "model.onnx"

@@ -14,9 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
-from command import EXAMPLES, GRPC_ALONE, TIMEOUT_S, Serving, command, environment
 from inferd_client import Client
 
 from inferd.bench import report
@@ -25,6 +23,8 @@ from inferd.bench.climb import Settings
 from inferd.bench.measurement import Load
 from inferd.bench.tune import Target, Tuned
 from inferd.cli.tune import usage, write_configuration
+from tests import models
+from tests.command import EXAMPLES, GRPC_ALONE, TIMEOUT_S, Serving, command, environment
 
 QUICK = ("--duration", "50ms", "--warm-up", "20ms", "--rounds", "5", "--connections", "1", "--concurrency", "4")
 ONE = ("--instances", "1", "--threads", "1", "--batch-sizes", "16")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ from inferd.client_inputs.targets import Description
 from inferd.engine.embedded import Engine
 from inferd.engine.model_config import read_model_config
 from inferd.errors import ConfigError, InferdError
+from tests import models
 
 RECORD = Spec("record", "BYTES", (-1, 1))
 COLUMNS = """

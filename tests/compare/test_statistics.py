@@ -130,7 +130,7 @@ class TestExcess:
                     of_groups(*(np.bincount(group[arm], each[arm], GROUPS).astype(np.int64) for each in (counts, events)))
                     for arm in (moved, ~moved)
                 ]
-                excess.add(*arms, 1.0)
+                excess.add(*arms, 1.0)  # type: ignore[call-arg]
                 if accused(excess):
                     wrong += 1
                     break

@@ -29,7 +29,7 @@ class Wavering:
 
 
 @pytest.mark.parametrize(("shape", "difference"), [((-1, 3), 0.01), ((1, 3), 0.0)])
-def test_the_floor(shape, difference):
+def test_the_floor(shape, difference) -> None:
     source = Wavering(shape)
     requests = [Request(str(number), {"x": row}) for number, row in enumerate(ROWS)]
     found = floor(source, requests, [source.infer(each.inputs) for each in requests[:-1]] + [None], {}, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ TWO = Description("m", "", (Spec("a", "FP32", (-1, 2)), Spec("b", "INT64", (-1,)
 A, B = np.arange(6, dtype=np.float32).reshape(3, 2), np.arange(3)
 
 
-def test_files_become_rows(tmp_path):
+def test_files_become_rows(tmp_path: Path) -> None:
     np.savez(tmp_path / "1.npz", a=A, b=B)
     (tmp_path / "2.json").write_text(json.dumps({"a": [[7, 8]], "b": [9]}))
     np.save(tmp_path / "a.npy", A)
@@ -45,14 +46,14 @@ def test_files_become_rows(tmp_path):
         ({"1.npz": {"a": A.astype("U"), "b": B}}, "the input 'a' is FP32"),
     ],
 )
-def test_a_folder_that_does_not_fit_is_rejected(tmp_path, files, words):
+def test_a_folder_that_does_not_fit_is_rejected(tmp_path: Path, files, words) -> None:
     for name, content in files.items():
         np.save(tmp_path / name, content) if name.endswith("npy") else np.savez(tmp_path / name, **content)
     with pytest.raises(ConfigError, match=words):
         requests_in(tmp_path, TWO, 1, False, [])
 
 
-def test_random_requests_differ_and_repeat():
+def test_random_requests_differ_and_repeat() -> None:
     first, again = (random_requests(TWO, 3, (), 7, []) for _ in range(2))
     assert [each.inputs["a"].tolist() for each in first] == [each.inputs["a"].tolist() for each in again]
     assert len({each.inputs["a"].tobytes() for each in first}) == 3

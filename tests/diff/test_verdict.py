@@ -42,7 +42,7 @@ def of(flips, count):
         (100, 1000, Limits(0.05, 0.05), Word.WORSE),
     ],
 )
-def test_a_share_is_held_against_its_limit(flips, count, limits, word):
+def test_a_share_is_held_against_its_limit(flips, count, limits, word) -> None:
     assert report(of(flips, count), limits).word is word
 
 
@@ -50,32 +50,32 @@ def test_a_share_is_held_against_its_limit(flips, count, limits, word):
     ("verdict", "word", "said"),
     [("worse", Word.WORSE, "costs more"), ("unclear", Word.INCONCLUSIVE, "longer"), ("same", Word.SAME, "costs no more")],
 )
-def test_performance(verdict, word, said):
+def test_performance(verdict, word, said) -> None:
     made = Comparison("a", "b", 0.05, 0.95, [Change("one", "p50", "us", 100, 108, 0.08, 0.01, 0.15, verdict)])
     found = report(of(0, 10), performance=made)
     assert found.word is word
     assert said in found.sentence
 
 
-def test_a_request_that_only_new_rejects_is_worse():
+def test_a_request_that_only_new_rejects_is_worse() -> None:
     found = report(of(0, 10), failures=Failures(only_new=1, first="row 3: too long"))
     assert found.word is Word.WORSE
     assert "row 3: too long" in found.sentence
 
 
-def test_nothing_answered_is_inconclusive():
+def test_nothing_answered_is_inconclusive() -> None:
     assert report(Difference(), failures=Failures(both=3)).word is Word.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(("only_old", "only_new", "word"), [(40, 4, Word.WORSE), (4, 40, Word.SAME), (5, 4, Word.SAME), (0, 0, Word.SAME)])
-def test_the_truth_judges_where_it_is_known(only_old, only_new, word):
+def test_the_truth_judges_where_it_is_known(only_old, only_new, word) -> None:
     found = report(of(50, 100), truth=Truth("p", both=400, only_old=only_old, only_new=only_new))
     assert found.word is word
     assert found.sentence.startswith("NEW is right in ")
 
 
 @pytest.mark.parametrize(("rows", "limit", "word"), [(89, 0.05, Word.INCONCLUSIVE), (89, 0.1, Word.SAME), (400, 0.05, Word.SAME)])
-def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word):
+def test_few_rows_that_hide_a_loss_are_inconclusive(rows, limit, word) -> None:
     """Four rows that only OLD gets right: by chance, or 4.5 points (0.2 to 8.8) of 89."""
     found = report(of(0, 100), truth=Truth("p", both=rows - 4, only_old=4), limits=Limits(max_worse=limit))
     said = {name: said for name, _, said in found.checks}["truth"]
@@ -97,7 +97,7 @@ OLD = RNG.normal(size=(1000, 10)).astype(np.float32)
         (np.where(np.arange(1000)[:, None] == 17, np.float32("nan"), OLD), "NaN"),
     ],
 )
-def test_the_kind_of_a_difference(new, words):
+def test_the_kind_of_a_difference(new, words) -> None:
     said = character(compare({"y": OLD}, {"y": new.astype(np.float32)}, {"y": Rule()}).outputs["y"])
     assert words in said
     assert bool(words) == bool(said)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from examples.fetch_models import SOURCES, Member
@@ -9,7 +11,7 @@ from inferd.engine.model_config import read_model_config
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source.config], ids=lambda source: source.name)
-def test_configurations_are_read(source, tmp_path):
+def test_configurations_are_read(source, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(source.config, encoding="utf-8")
     own = read_model_config(tmp_path, source.name).config.inferd
     assert own.preprocess
@@ -17,6 +19,6 @@ def test_configurations_are_read(source, tmp_path):
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_every_package_has_a_version(source):
+def test_every_package_has_a_version(source) -> None:
     members = [source.model, *(file for file in source.beside.values() if isinstance(file, Member))]
     assert all("==" in member.package for member in members)

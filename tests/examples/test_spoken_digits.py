@@ -37,16 +37,16 @@ def said():
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_words_of_an_unheard_voice(said, word):
+def test_words_of_an_unheard_voice(said, word) -> None:
     probabilities = said(EXAMPLES / "spoken_digits" / f"{word}.ogg")
     assert WORDS[int(probabilities.argmax())] == word
 
 
-def test_the_single_clip(said):
+def test_the_single_clip(said) -> None:
     assert WORDS[int(said(EXAMPLES / "seven.wav").argmax())] == "seven"
 
 
-def test_the_model_is_small_and_valid():
+def test_the_model_is_small_and_valid() -> None:
     path = MODEL / "1" / "model.onnx"
     assert path.stat().st_size < 200_000
     model = onnx.load(path)
@@ -54,7 +54,7 @@ def test_the_model_is_small_and_valid():
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "rows"
 
 
-def test_training_says_what_it_needs(tmp_path):
+def test_training_says_what_it_needs(tmp_path: Path) -> None:
     """Without espeak-ng on the path nothing is begun."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "train_spoken_digits.py")], capture_output=True, text=True, timeout=120, env={"PATH": str(tmp_path)}

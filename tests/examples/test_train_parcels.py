@@ -48,13 +48,13 @@ def answers(records, script) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def test_unseen_parcels_are_told_right(answers, records):
+def test_unseen_parcels_are_told_right(answers, records) -> None:
     late = np.array([record["late"] == "True" for record in records])
     assert ((answers["label"] == b"late") == late).mean() >= ACCURACY
     np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
 
 
-def test_answers_are_those_of_the_pipeline(answers, script):
+def test_answers_are_those_of_the_pipeline(answers, script) -> None:
     frame, late = script.parcels(script.ROWS, seed=0)
     known = script.ROWS * 4 // 5
     pipeline = script.fitted(frame[:known], late[:known])
@@ -63,7 +63,7 @@ def test_answers_are_those_of_the_pipeline(answers, script):
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(shown), atol=1e-5)
 
 
-def test_it_is_small():
+def test_it_is_small() -> None:
     files = [path for path in (EXAMPLES / "raw" / "parcels").rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"config.toml", "labels.txt", "model.onnx"}
     assert sum(path.stat().st_size for path in [*files, EXAMPLES / "parcels.csv"]) < MAX_NBYTES

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import hashlib
 import importlib
 import inspect
 import json
@@ -35,6 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.fuzz import corpus
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -171,12 +172,15 @@ class Fuzzer:
     def __init__(self, name: str, grown: Path) -> None:
         self.name = name
         self.module: Any = importlib.import_module(f"tests.fuzz.targets.{name}")
-        self.committed = HERE / "corpus" / name
+        self.committed = grown / "committed" / name  # libFuzzer reads folders
         self.crashes = HERE / "crashes" / name
         self.grown = grown / name
         self.seeds = grown / "seeds" / name
+        shutil.rmtree(self.committed, ignore_errors=True)
         for folder in (self.committed, self.crashes, self.grown, self.seeds):
             folder.mkdir(parents=True, exist_ok=True)
+        for name_of_input, content in corpus.read(name).items():
+            (self.committed / name_of_input).write_bytes(content)
         for number, seed in enumerate(self.module.seeds()):
             (self.seeds / str(number)).write_bytes(seed)
         self.dictionary = grown / f"{name}.dict"
@@ -225,11 +229,7 @@ class Fuzzer:
 
     def keep(self) -> None:
         """The committed corpus anew: of all inputs those that are needed."""
-        kept = [Path(path).read_bytes() for path in self.coverage()[1]]
-        shutil.rmtree(self.committed)
-        self.committed.mkdir()
-        for content in kept:
-            (self.committed / name_of(content)).write_bytes(content)
+        corpus.write(self.name, [Path(path).read_bytes() for path in self.coverage()[1]])
 
 
 class Campaign:
@@ -260,7 +260,7 @@ class Campaign:
 def code_of(target: Any) -> str:
     files = [str(target.__file__), *(str(importlib.import_module(f"inferd._core.{name}").__file__) for name in target.MODULES)]
     files += [str(importlib.import_module(name).__file__) for name in getattr(target, "LINES", ())]
-    return name_of(b"".join(Path(file).read_bytes() for file in files))
+    return corpus.name_of(b"".join(Path(file).read_bytes() for file in files))
 
 
 def carry_on(names: Sequence[str], campaign: Campaign, seconds: int, grown: Path) -> dict[str, Result] | None:
@@ -274,10 +274,6 @@ def carry_on(names: Sequence[str], campaign: Campaign, seconds: int, grown: Path
         missing = f"{campaign.missing(fuzzer):>12,} to go" if campaign.missing(fuzzer) else ""
         print(table({fuzzer.name: result}).splitlines()[1] + missing, flush=True)
     return None if any(map(campaign.missing, fuzzers)) else {fuzzer.name: campaign.result(fuzzer) for fuzzer in fuzzers}
-
-
-def name_of(content: bytes) -> str:
-    return hashlib.sha1(content, usedforsecurity=False).hexdigest()[:12]
 
 
 def quoted(word: bytes) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.fuzz import corpus
+
 HERE = Path(__file__).parent
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem not in ("__init__", "wires"))
 CHANGED = 400  # inputs of each target
@@ -23,8 +25,8 @@ MOST_CORPUS_BYTES = 350_000
 
 def inputs(target: str) -> list[bytes]:
     """In one order on every machine."""
-    folders = (HERE / "corpus" / target, HERE / "crashes" / target)
-    return [path.read_bytes() for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+    crashes = HERE / "crashes" / target
+    return [*corpus.read(target).values(), *(path.read_bytes() for path in (sorted(crashes.iterdir()) if crashes.is_dir() else ()))]
 
 
 @pytest.fixture(scope="module", params=TARGETS)
@@ -74,5 +76,14 @@ def changed(content: bytes, source: random.Random) -> bytes:
 
 
 def test_the_corpus_is_small() -> None:
-    sizes = [path.stat().st_size for path in (HERE / "corpus").rglob("*") if path.is_file()]
-    assert 0 < sum(sizes) < MOST_CORPUS_BYTES
+    assert sorted(path.stem for path in corpus.CORPUS.iterdir()) == TARGETS
+    assert 0 < sum(len(content) for target in TARGETS for content in corpus.read(target).values()) < MOST_CORPUS_BYTES
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_archive_that_is_written_again_has_the_same_bytes(target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    inputs = corpus.read(target)
+    before = corpus.archive(target).read_bytes()
+    monkeypatch.setattr(corpus, "CORPUS", tmp_path)
+    corpus.write(target, reversed(inputs.values()))
+    assert corpus.archive(target).read_bytes() == before

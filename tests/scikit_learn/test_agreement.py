@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,30 +49,30 @@ def held_against(output: str, theirs, ours):
         ([1.0, 2.0], [np.nan, 2.0], np.inf),
     ],
 )
-def test_numbers_are_held_against_their_size_and_their_span(theirs, ours, worst):
+def test_numbers_are_held_against_their_size_and_their_span(theirs, ours, worst) -> None:
     difference = held_against("prediction", theirs, ours)
     assert difference.worst == pytest.approx(worst, rel=0.2 if worst < 1e-5 else 1e-6)
     assert difference.kept == (worst <= 1e-5)
     assert difference.row == int(np.argmax(np.abs(np.nan_to_num(ours) - np.nan_to_num(theirs))))
 
 
-def test_columns_have_spreads_of_their_own():
+def test_columns_have_spreads_of_their_own() -> None:
     theirs = [[1000.0, 1e-6], [2000.0, 3e-6]]
     assert held_against("features", theirs, [[1000.0, 1e-6], [2000.0, 2e-6]]).worst == pytest.approx(0.5)
     assert held_against("features", theirs, [[1000.0, 1e-6], [2000.0 + 1e-3, 3e-6]]).kept
 
 
-def test_probabilities_are_held_against_one():
+def test_probabilities_are_held_against_one() -> None:
     """Those of a class that is rare in the sample lie close together."""
     assert held_against("probabilities", [[0.999999, 1e-6], [0.999998, 2e-6]], [[0.999999, 1.1e-6], [0.999998, 2e-6]]).kept
 
 
-def test_the_first_label_that_differs_is_told():
+def test_the_first_label_that_differs_is_told() -> None:
     difference = held_against("label", ["a", "b", "c"], ["a", "x", "x"])
     assert (difference.flipped, difference.row, difference.kept) == (2, 1, False)
 
 
-def test_the_record_whose_label_differs_is_shown():
+def test_the_record_whose_label_differs_is_shown() -> None:
     """Texts of a graph are objects, those of scikit-learn are not."""
     theirs, ours = np.array(["a", "b"]), np.array(["a", "x"], dtype=object)
     differences = compare({"label": theirs}, {"label": ours}, Tolerance(1e-5, {}))
@@ -80,7 +81,7 @@ def test_the_record_whose_label_differs_is_shown():
     assert _worst(differences, {"label": theirs}, {"label": ours}, served, sample) == ('{"age": 2.5} -> label x, and scikit-learn\'s is b')
 
 
-def test_records_that_are_alike_are_no_measure_of_a_difference(tmp_path):
+def test_records_that_are_alike_are_no_measure_of_a_difference(tmp_path: Path) -> None:
     """With one column missing in all of a trial's records, they lie close together, and FP32 tells them apart less well than all."""
     random = np.random.default_rng(0)
     table = pd.DataFrame({"visits": random.integers(0, 20, 300), "age": random.normal(40, 9, 300)})
@@ -92,7 +93,7 @@ def test_records_that_are_alike_are_no_measure_of_a_difference(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
-def test_small_targets_are_no_leave_to_be_wrong(scale, tmp_path):
+def test_small_targets_are_no_leave_to_be_wrong(scale, tmp_path: Path) -> None:
     """skl2onnx has no graph of categories of boosted histograms, and writes one."""
     random = np.random.default_rng(0)
     table = pd.DataFrame({"kind": random.integers(0, 6, 400) * 1.0, "x": random.normal(0, 1, 400)})
@@ -120,7 +121,7 @@ def cities(*values: str, missing: float, unknown: str = "ignore"):
 
 
 @pytest.mark.parametrize("form", ["JSON", "CSV", "ARROW", "TENSORS"])
-def test_a_file_that_says_na_is_answered_as_the_frame_that_pandas_reads(form, tmp_path):
+def test_a_file_that_says_na_is_answered_as_the_frame_that_pandas_reads(form, tmp_path: Path) -> None:
     table, pipeline = cities("Bern", "Oslo", missing=0.3)
     path = tmp_path / "holdout.csv"
     table.head(60).to_csv(path, index=False, na_rep="NA")  # as many as go into one request
@@ -133,7 +134,7 @@ def test_a_file_that_says_na_is_answered_as_the_frame_that_pandas_reads(form, tm
     assert got.reshape(-1).astype(str).tolist() == pipeline.predict(pd.read_csv(path)).tolist()
 
 
-def test_a_category_that_files_say_for_nothing_is_told(tmp_path):
+def test_a_category_that_files_say_for_nothing_is_told(tmp_path: Path) -> None:
     _, pipeline = cities("Bern", "NA", missing=0.2)
     (told,) = export(pipeline, tmp_path / "ignored").notices
     assert told.startswith("column 'city': the pipeline learned the text 'NA' as a category, and in CSV, as pandas reads it,")

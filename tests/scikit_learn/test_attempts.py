@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def ask(folder, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     ],
     ids=str,
 )
-def test_times_in_seconds_keep_their_labels(estimator, tmp_path):
+def test_times_in_seconds_keep_their_labels(estimator, tmp_path: Path) -> None:
     times = pd.DataFrame({"time": TIME + RANDOM.integers(0, 2000, 600), "z": RANDOM.normal(0, 1, 600)})
     label = ((times["time"] + 20 * times["z"]) // 40 % 2).astype(int)
     pipeline = estimator.fit(times, label)
@@ -72,7 +73,7 @@ def test_times_in_seconds_keep_their_labels(estimator, tmp_path):
 
 
 @pytest.mark.parametrize("estimator", [ExtraTreesRegressor(10, random_state=0), HistGradientBoostingRegressor(max_iter=20)], ids=str)
-def test_times_in_seconds_keep_their_predictions(estimator, tmp_path):
+def test_times_in_seconds_keep_their_predictions(estimator, tmp_path: Path) -> None:
     times = TIME + RANDOM.integers(0, 2000, (500, 1)).astype(np.float64)
     pipeline = make_pipeline(StandardScaler(), estimator).fit(times, times[:, 0] % 40)
     assert export(pipeline, tmp_path / "times").agrees
@@ -80,7 +81,7 @@ def test_times_in_seconds_keep_their_predictions(estimator, tmp_path):
     np.testing.assert_allclose(got.reshape(-1), pipeline.predict(times), rtol=1e-6)
 
 
-def test_what_is_chosen_is_told_and_written(tmp_path):
+def test_what_is_chosen_is_told_and_written(tmp_path: Path) -> None:
     times = TIME + RANDOM.integers(0, 2000, (500, 1))
     exported = export(HistGradientBoostingClassifier(max_iter=9).fit(times, times[:, 0] // 40 % 2), tmp_path / "times", form="TENSORS")
     assert exported.notices == (AT_THRESHOLDS,)
@@ -105,7 +106,7 @@ def test_what_is_chosen_is_told_and_written(tmp_path):
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_values_at_thresholds_are_told_apart_as_scikit_learn_tells_them(estimator, scaler, tmp_path):
+def test_values_at_thresholds_are_told_apart_as_scikit_learn_tells_them(estimator, scaler, tmp_path: Path) -> None:
     """Trained on every second value, so that thresholds lie on the others, of which the sample holds none."""
     random = np.random.default_rng(0)
     tenths = pd.DataFrame({"age": np.arange(0, 400, 2).repeat(2) / 10, "visits": random.permutation(400) // 2 * 2})
@@ -121,7 +122,7 @@ def test_values_at_thresholds_are_told_apart_as_scikit_learn_tells_them(estimato
     assert exported.notices == (AT_THRESHOLDS,)
 
 
-def test_where_thresholds_have_no_fp64_it_is_told(tmp_path):
+def test_where_thresholds_have_no_fp64_it_is_told(tmp_path: Path) -> None:
     ages = np.arange(18.0, 90.0)[:, None]
     pipeline = make_pipeline(StandardScaler(), AdaBoostClassifier(n_estimators=5)).fit(ages, ages[:, 0] // 20 % 2)
     exported = export(pipeline, tmp_path / "model")
@@ -135,7 +136,7 @@ def test_where_thresholds_have_no_fp64_it_is_told(tmp_path):
 
 @pytest.mark.parametrize("scale", [1e12, 1e20, 1e30])
 @pytest.mark.parametrize("estimator", [KNeighborsClassifier(3), GaussianNB(), QuadraticDiscriminantAnalysis()], ids=str)
-def test_numbers_that_fp32_has_no_squares_of(estimator, scale, tmp_path):
+def test_numbers_that_fp32_has_no_squares_of(estimator, scale, tmp_path: Path) -> None:
     values = RANDOM.normal(0, scale, (300, 3))
     estimator.fit(values, (values[:, 0] + values[:, 1] / 2 > 0).astype(int))
     np.savez(tmp_path / "sample.npz", X=values)
@@ -150,7 +151,7 @@ def test_numbers_that_fp32_has_no_squares_of(estimator, scale, tmp_path):
 
 
 @pytest.mark.parametrize("estimator", [LogisticRegression(), GaussianNB(), KNeighborsClassifier(3)], ids=str)
-def test_classifiers_behind_texts_are_tried_too(estimator, tmp_path):
+def test_classifiers_behind_texts_are_tried_too(estimator, tmp_path: Path) -> None:
     """skl2onnx says of their probabilities that they were FP32, as what comes of texts is."""
     table = pd.DataFrame({"plan": pd.Series(RANDOM.choice(["a", "b"], 300), dtype=object), "time": TIME + RANDOM.normal(0, 10, 300)})
     features = make_column_transformer((OneHotEncoder(sparse_output=False), ["plan"]), (StandardScaler(), ["time"]))
@@ -162,7 +163,7 @@ def test_classifiers_behind_texts_are_tried_too(estimator, tmp_path):
 
 
 @pytest.mark.parametrize("estimator", [ExtraTreesClassifier(10, random_state=0), KNeighborsClassifier(1)], ids=str)
-def test_a_sample_of_few_records_does_not_hide_what_fp32_cannot_tell_apart(estimator, tmp_path):
+def test_a_sample_of_few_records_does_not_hide_what_fp32_cannot_tell_apart(estimator, tmp_path: Path) -> None:
     """FP32 has one in 128 of such seconds, and this sample holds these alone. Of one neighbor none is as near as another."""
     times = TIME + RANDOM.integers(0, 2000, (600, 1))
     pipeline = make_pipeline(StandardScaler(), estimator).fit(times, times[:, 0] // 40 % 2)
@@ -176,7 +177,7 @@ def test_a_sample_of_few_records_does_not_hide_what_fp32_cannot_tell_apart(estim
     assert got["label"].tolist() == pipeline.predict(times).tolist()
 
 
-def test_what_no_attempt_answers_alike_beside_the_sample_is_not_written(tmp_path, monkeypatch):
+def test_what_no_attempt_answers_alike_beside_the_sample_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where only FP32 can be converted."""
     own = attempts.convert
 
@@ -199,7 +200,7 @@ def test_what_no_attempt_answers_alike_beside_the_sample_is_not_written(tmp_path
     assert exported.notices[-1].endswith(": as FP64, step 'own' cannot be converted")
 
 
-def test_missing_values_are_imputed(tmp_path):
+def test_missing_values_are_imputed(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {
             "time": TIME + RANDOM.integers(0, 2000, 300).astype(np.float64),
@@ -223,7 +224,7 @@ def test_missing_values_are_imputed(tmp_path):
     [KNeighborsClassifier(3), make_pipeline(StandardScaler(), KNeighborsRegressor(3)), LocalOutlierFactor(novelty=True)],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_that_neighbors_may_be_equally_near_is_always_told(estimator, tmp_path):
+def test_that_neighbors_may_be_equally_near_is_always_told(estimator, tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 1, (60, 2))
     exported = export(estimator.fit(values, (values[:, 0] > 0).astype(int)), tmp_path / "model")
     assert exported.agrees
@@ -231,7 +232,7 @@ def test_that_neighbors_may_be_equally_near_is_always_told(estimator, tmp_path):
     assert told.endswith("rounding decides which of them count, here and in scikit-learn: compare on records of your own (--sample)")
 
 
-def test_neighbors_that_are_counts_are_compared_on_counts(tmp_path):
+def test_neighbors_that_are_counts_are_compared_on_counts(tmp_path: Path) -> None:
     """Of which many are equally near, and rounding chooses others: nothing is written."""
     random = np.random.default_rng(0)
     counts = random.integers(0, 12, (220, 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,7 +34,7 @@ from tests.scikit_learn.test_export import VERSIONS, as_records, ask
     ],
     ids=["RidgeClassifier", "PLSRegression", "OneHotEncoder"],
 )
-def test_outputs_are_as_wide_as_the_model_says(steps, output, width, tmp_path):
+def test_outputs_are_as_wide_as_the_model_says(steps, output, width, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     table = pd.DataFrame({"a": random.choice(4, 200, p=[0.4, 0.3, 0.2, 0.1]), "b": random.choice(3, 200, p=[0.5, 0.3, 0.2])})
     pipeline = make_pipeline(*steps).fit(table, (table["a"] + table["b"] > 2).astype(int))
@@ -47,14 +49,14 @@ def test_outputs_are_as_wide_as_the_model_says(steps, output, width, tmp_path):
     assert tuple(spec.shape[1:]) == answers[output].shape[1:]
 
 
-def test_an_output_without_values_is_rejected(tmp_path):
+def test_an_output_without_values_is_rejected(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 1, (60, 2))
     with pytest.raises(ConfigError, match="the pipeline gives no features for a record, and an output of a model has a value at least"):
         export(make_pipeline(StandardScaler(), MissingIndicator()).fit(values), tmp_path / "model")
 
 
 @pytest.mark.parametrize(("classes", "datatype"), [((False, True), "BOOL"), ((1.0, 2.0, 7.0), "FP64"), ((3, 5), "INT64"), ("ab", "BYTES")])
-def test_labels_are_of_the_type_of_the_classes(classes, datatype, tmp_path):
+def test_labels_are_of_the_type_of_the_classes(classes, datatype, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     table = pd.DataFrame(random.normal(0, 1, (90, 2)), columns=["a", "b"])
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(
@@ -70,7 +72,7 @@ def test_labels_are_of_the_type_of_the_classes(classes, datatype, tmp_path):
 
 @pytest.mark.parametrize("features_only", [False, True])
 @pytest.mark.parametrize("step", [LinearDiscriminantAnalysis(n_components=1), KMeans(3, n_init=1)], ids=lambda step: type(step).__name__)
-def test_a_step_that_is_converted_as_what_it_predicts_is_named(step, features_only, tmp_path):
+def test_a_step_that_is_converted_as_what_it_predicts_is_named(step, features_only, tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 1, (90, 2))
     pipeline = make_pipeline(StandardScaler(), step, LogisticRegression()).fit(values, np.digitize(values[:, 0], [-0.5, 0.5]))
     name = type(step).__name__
@@ -82,7 +84,7 @@ def test_a_step_that_is_converted_as_what_it_predicts_is_named(step, features_on
         export(pipeline, tmp_path / "model", features_only=features_only)
 
 
-def test_columns_that_an_estimator_picks(tmp_path):
+def test_columns_that_an_estimator_picks(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 1, (90, 4))
     label = values[:, 0] + values[:, 2] > 0
     picked = make_pipeline(StandardScaler(), RFE(LogisticRegression())).fit(values, label)
@@ -95,7 +97,7 @@ def test_columns_that_an_estimator_picks(tmp_path):
     assert export(behind, tmp_path / "model").agrees
 
 
-def test_votes_that_are_tied_are_not_left_to_skl2onnx(tmp_path):
+def test_votes_that_are_tied_are_not_left_to_skl2onnx(tmp_path: Path) -> None:
     """It chooses the first of the classes that have equally many, and says nothing of it; of two classes there is no tie."""
     values = np.random.default_rng(0).normal(0, 1, (90, 2))
     classes = np.digitize(values[:, 0], [-0.7, 0.7])
@@ -121,7 +123,7 @@ MEMBERS = [("linear", LogisticRegression()), ("tree", DecisionTreeClassifier(max
     ],
     ids=["flattened", "weighted", "hard", "VotingRegressor"],
 )
-def test_votes_are_weighted_as_scikit_learn_weights_them(estimator, tmp_path):
+def test_votes_are_weighted_as_scikit_learn_weights_them(estimator, tmp_path: Path) -> None:
     table = pd.DataFrame(np.random.default_rng(0).normal(0, 1, (200, 2)), columns=["a", "b"])
     estimator.fit(table, np.digitize(table["a"] + table["b"], [-0.7, 0.7]))
     assert export(estimator, tmp_path / "model").agrees
@@ -140,7 +142,7 @@ def test_votes_are_weighted_as_scikit_learn_weights_them(estimator, tmp_path):
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_a_column_may_be_picked_alone(pick, place, tmp_path):
+def test_a_column_may_be_picked_alone(pick, place, tmp_path: Path) -> None:
     """skl2onnx makes zeros of the first one, and of others what no estimator behind it takes."""
     values = np.random.default_rng(0).normal(0, 1, (200, 3))
     pipeline = make_pipeline(StandardScaler(), pick, LogisticRegression()).fit(values, values[:, place] > 0)

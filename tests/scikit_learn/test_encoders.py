@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,7 +47,7 @@ def table_of(values) -> pd.DataFrame:
     ],
     ids=str,
 )
-def test_numbers_are_categories(encoder, kind, sampled, tmp_path):
+def test_numbers_are_categories(encoder, kind, sampled, tmp_path: Path) -> None:
     values = VALUES[kind]
     table = table_of(values)
     features = make_column_transformer((encoder, ["kind"]), (StandardScaler(), ["x"])).fit(table)
@@ -65,7 +67,7 @@ def test_numbers_are_categories(encoder, kind, sampled, tmp_path):
     np.testing.assert_allclose(ask(tmp_path / "m", *as_records(table[:60]))["features"], features.transform(table[:60]), atol=1e-6)
 
 
-def test_texts_beside_numbers_stay_texts(tmp_path):
+def test_texts_beside_numbers_stay_texts(tmp_path: Path) -> None:
     table = table_of(VALUES["fractions and NaN"]).assign(text=pd.Series(RANDOM.choice(["a", "b"], 90), dtype=object))
     for encoder in (OneHotEncoder(drop=["a", 0.1]), OrdinalEncoder()):
         features = make_column_transformer((encoder, ["text", "kind"]), (StandardScaler(), ["x"])).fit(table)
@@ -74,7 +76,7 @@ def test_texts_beside_numbers_stay_texts(tmp_path):
         np.testing.assert_allclose(ask(folder, *as_records(table[:60]))["features"], features.transform(table[:60]), atol=1e-6)
 
 
-def test_ordinals_leave_missing_values_to_trees(tmp_path):
+def test_ordinals_leave_missing_values_to_trees(tmp_path: Path) -> None:
     table = table_of(VALUES["fractions and NaN"])
     features = make_column_transformer((OrdinalEncoder(), ["kind"]), ("passthrough", ["x"]))
     pipeline = make_pipeline(features, HistGradientBoostingClassifier(max_iter=5)).fit(table, table["kind"].isna() | (table["x"] > 0))
@@ -95,7 +97,7 @@ def test_ordinals_leave_missing_values_to_trees(tmp_path):
     ],
     ids=str,
 )
-def test_the_text_nan_is_not_a_missing_value(encoder, missing, tmp_path):
+def test_the_text_nan_is_not_a_missing_value(encoder, missing, tmp_path: Path) -> None:
     """Both are known, or only the missing value is, and then the text is as unknown as scikit-learn has it."""
     for number, texts in enumerate((["a", "b", missing], ["a", str(missing), missing])):
         table = pd.DataFrame({"text": pd.Series(texts * 30, dtype=object), "x": RANDOM.normal(0, 1, 90)})
@@ -116,7 +118,7 @@ def test_the_text_nan_is_not_a_missing_value(encoder, missing, tmp_path):
 
 @pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
 @pytest.mark.parametrize("shift", [0, 1.7e9], ids=["FP32", "FP64"])
-def test_bins_are_those_of_training(encode, shift, tmp_path):
+def test_bins_are_those_of_training(encode, shift, tmp_path: Path) -> None:
     table = pd.DataFrame({"a": shift + RANDOM.integers(0, 2000, 200), "b": RANDOM.normal(0, 1, 200)})
     bins = KBinsDiscretizer(7, encode=encode, quantile_method="averaged_inverted_cdf")
     pipeline = make_pipeline(SimpleImputer(), bins, LogisticRegression()).fit(table, (table["a"] - shift) // 500 % 2)
@@ -126,7 +128,7 @@ def test_bins_are_those_of_training(encode, shift, tmp_path):
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:60]), atol=1e-6)
 
 
-def test_a_missing_whole_number_is_one_that_was_never_seen(tmp_path):
+def test_a_missing_whole_number_is_one_that_was_never_seen(tmp_path: Path) -> None:
     """Whole numbers go into the graph as such, and there is no NaN among them."""
     table = pd.DataFrame({"kind": RANDOM.integers(1, 4, 90), "x": RANDOM.normal(0, 1, 90)})
     features = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["kind"]), (StandardScaler(), ["x"])).fit(table)
@@ -155,7 +157,7 @@ FLAGS = RANDOM.random(90) < 0.5
     ],
     ids=str,
 )
-def test_truth_values_of_which_some_are_missing(encoder, ending, learned, tmp_path):
+def test_truth_values_of_which_some_are_missing(encoder, ending, learned, tmp_path: Path) -> None:
     table = pd.DataFrame({"flag": FLAGS, "x": RANDOM.normal(0, 1, 90)})
     lacking = table.astype({"flag": object})
     lacking.loc[::7, "flag"] = np.nan if learned == "NaN" else None
@@ -176,7 +178,7 @@ def test_truth_values_of_which_some_are_missing(encoder, ending, learned, tmp_pa
     np.testing.assert_allclose(ask(tmp_path / "m", *as_records(asked))["features"], features.transform(asked), atol=1e-6)
 
 
-def test_a_tensor_of_truth_values_cannot_lack_one(tmp_path):
+def test_a_tensor_of_truth_values_cannot_lack_one(tmp_path: Path) -> None:
     table = pd.DataFrame({"flag": FLAGS, "x": RANDOM.normal(0, 1, 90)})
     features = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["flag"]), (StandardScaler(), ["x"])).fit(table)
     exported = export(features, tmp_path / "m", form="TENSORS")
@@ -200,7 +202,7 @@ def test_a_tensor_of_truth_values_cannot_lack_one(tmp_path):
     ],
     ids=str,
 )
-def test_rare_categories_are_put_together(encoder, columns, tmp_path):
+def test_rare_categories_are_put_together(encoder, columns, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     often = [0.5, 0.3, 0.1, 0.1]
     table = pd.DataFrame({"city": random.choice(["Bern", "Oslo", "Rom", "Zug"], 100, p=often), "kind": random.choice(4, 100, p=often)})

@@ -102,7 +102,7 @@ def as_records(frame: pd.DataFrame) -> list[dict[str, object]]:
     return [{name: value if value == value else None for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def test_what_is_written_answers_as_scikit_learn_does(frame, target, tmp_path):
+def test_what_is_written_answers_as_scikit_learn_does(frame, target, tmp_path: Path) -> None:
     pipeline = mixed(LogisticRegression()).fit(frame, target)
     path = tmp_path / "flats.joblib"
     joblib.dump(pipeline, path)
@@ -126,7 +126,7 @@ def test_what_is_written_answers_as_scikit_learn_does(frame, target, tmp_path):
     np.testing.assert_allclose(ask(tmp_path / "flats", *as_records(strange))["probabilities"], pipeline.predict_proba(strange), atol=1e-5)
 
 
-def test_types_are_those_of_the_sample(frame, target, tmp_path):
+def test_types_are_those_of_the_sample(frame, target, tmp_path: Path) -> None:
     pipeline = mixed(LogisticRegression()).fit(frame, target)
     frame.assign(sold=target).to_csv(tmp_path / "sample.csv", index=False)
     exported = export(pipeline, tmp_path / "flats", sample=tmp_path / "sample.csv")
@@ -138,7 +138,7 @@ def test_types_are_those_of_the_sample(frame, target, tmp_path):
     assert export(pipeline, tmp_path / "again", sample=tmp_path / "sample.npz").columns[2].datatype == "INT64"
 
 
-def test_what_scikit_learn_rejects_is_rejected(frame, target, tmp_path):
+def test_what_scikit_learn_rejects_is_rejected(frame, target, tmp_path: Path) -> None:
     whole = frame.fillna({"age": 30, "job": "a"})
     encoder = OneHotEncoder()  # rejects what it has not seen
     features = make_column_transformer((StandardScaler(), ["age", "income", "rooms"]), (encoder, ["city", "job"]))
@@ -154,7 +154,7 @@ def test_what_scikit_learn_rejects_is_rejected(frame, target, tmp_path):
             ask(tmp_path / "flats", good | change)
 
 
-def test_numbers_alone_are_one_matrix(tmp_path):
+def test_numbers_alone_are_one_matrix(tmp_path: Path) -> None:
     values, target = load_breast_cancer(return_X_y=True, as_frame=True)
     pipeline = make_pipeline(RobustScaler(), GradientBoostingClassifier(n_estimators=20, random_state=0)).fit(values, target)
     exported = export(pipeline, tmp_path / "cells")
@@ -164,7 +164,7 @@ def test_numbers_alone_are_one_matrix(tmp_path):
     assert set(columns_of(tmp_path / "cells")) == set(values.columns)
 
 
-def test_without_names_columns_are_counted(tmp_path):
+def test_without_names_columns_are_counted(tmp_path: Path) -> None:
     values, target = load_diabetes(return_X_y=True)
     pipeline = make_pipeline(MinMaxScaler(), RandomForestRegressor(10, max_depth=4, random_state=0)).fit(values, target)
     exported = export(pipeline, tmp_path / "sugar", form="CSV")
@@ -177,7 +177,7 @@ def test_without_names_columns_are_counted(tmp_path):
     np.testing.assert_allclose(answer.reshape(-1), pipeline.predict(values[:3]), rtol=1e-5)
 
 
-def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path):
+def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path: Path) -> None:
     pipeline = mixed(LogisticRegression()).fit(frame, target)
     exported = export(pipeline, tmp_path / "features", features_only=True, version=3)
     assert exported.role == "transformer"
@@ -192,7 +192,7 @@ def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path):
 
 @pytest.mark.parametrize("radius", [2.0, 1e9])
 @pytest.mark.parametrize("word", ["RadiusNeighborsClassifier", "RadiusNeighborsRegressor"])
-def test_what_fails_at_other_records_is_rejected_whatever_the_sample(word, radius, tmp_path):
+def test_what_fails_at_other_records_is_rejected_whatever_the_sample(word, radius, tmp_path: Path) -> None:
     """Where the radius holds all records of training the graph runs over any sample like them."""
     values = np.random.default_rng(0).normal(0, 1, (40, 2))
     step = getattr(neighbors, word)(radius=radius)
@@ -215,7 +215,7 @@ def test_what_fails_at_other_records_is_rejected_whatever_the_sample(word, radiu
     ],
     ids=["search", "union", "bare", "imputed", "passed"],
 )
-def test_pipelines_of_many_shapes(pipeline, tmp_path):
+def test_pipelines_of_many_shapes(pipeline, tmp_path: Path) -> None:
     values = RANDOM.normal(0, 2, (100, 3))
     pipeline.fit(values, values[:, 0] + values[:, 2] > 0)
     assert export(pipeline, tmp_path / "model", guess=True).agrees
@@ -223,7 +223,7 @@ def test_pipelines_of_many_shapes(pipeline, tmp_path):
     assert answers["label"].tolist() == pipeline.predict(values[:10]).astype(int).tolist()
 
 
-def test_whole_categories_and_ordinals(tmp_path):
+def test_whole_categories_and_ordinals(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {"kind": RANDOM.choice([3, 5, 70_000_001], 90), "size": pd.Series(RANDOM.choice(["s", "m", "l"], 90), dtype=object)}
     )
@@ -240,7 +240,7 @@ def test_whole_categories_and_ordinals(tmp_path):
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:20]), atol=1e-5)
 
 
-def test_a_model_that_rejects_what_it_has_not_seen_is_warmed_up(tmp_path, caplog):
+def test_a_model_that_rejects_what_it_has_not_seen_is_warmed_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = pd.DataFrame({"plan": ["a", "b"] * 50, "rooms": [1, 2, 3, 4] * 25, "age": np.arange(100.0)})
     features = make_column_transformer((OneHotEncoder(), ["plan"]), (OrdinalEncoder(), ["rooms"]), (StandardScaler(), ["age"]))
     exported = export(make_pipeline(features, LogisticRegression()).fit(table, table["plan"]), tmp_path / "model")
@@ -251,7 +251,7 @@ def test_a_model_that_rejects_what_it_has_not_seen_is_warmed_up(tmp_path, caplog
 
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("encoder", [OneHotEncoder(), OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder()])
-def test_numbers_that_are_names_are_told_apart_to_the_last_digit(encoder, sampled, tmp_path):
+def test_numbers_that_are_names_are_told_apart_to_the_last_digit(encoder, sampled, tmp_path: Path) -> None:
     names = [5, (1 << 53) + 1, (1 << 53) + 3, (1 << 62) + 7, 10**18]
     table = pd.DataFrame({"id": names * 20, "age": np.arange(100.0)})
     table.to_csv(tmp_path / "rows.csv", index=False)
@@ -268,7 +268,7 @@ def test_numbers_that_are_names_are_told_apart_to_the_last_digit(encoder, sample
     assert len(np.unique(answers, axis=0)) == len(names)
 
 
-def test_true_and_false_are_flags_without_a_sample_too(tmp_path):
+def test_true_and_false_are_flags_without_a_sample_too(tmp_path: Path) -> None:
     table = pd.DataFrame({"flag": RANDOM.random(90) < 0.5, "age": RANDOM.normal(40, 9, 90)})
     features = make_column_transformer((OneHotEncoder(), ["flag"]), (StandardScaler(), ["age"]))
     exported = export(make_pipeline(features, LogisticRegression()).fit(table, table["flag"] & (table["age"] > 40)), tmp_path / "model")
@@ -279,7 +279,7 @@ def test_true_and_false_are_flags_without_a_sample_too(tmp_path):
 
 @pytest.mark.parametrize("names", [("label", "probabilities"), ("label", "x"), ("x", "probabilities"), ("label", "label_1")])
 @pytest.mark.parametrize("form", ["JSON", "TENSORS"])
-def test_columns_that_are_called_as_outputs_are(names, form, tmp_path):
+def test_columns_that_are_called_as_outputs_are(names, form, tmp_path: Path) -> None:
     text, number = names
     frame = pd.DataFrame({text: pd.Series(RANDOM.choice(["a", "b"], 60), dtype=object), number: RANDOM.normal(0, 1, 60)})
     features = make_column_transformer((OneHotEncoder(), [text]), (StandardScaler(), [number]))
@@ -299,7 +299,7 @@ def test_columns_that_are_called_as_outputs_are(names, form, tmp_path):
 
 
 @pytest.mark.parametrize("names", [("x", "y"), ("x", "probabilities")])
-def test_labels_by_name_are_a_line_away(names, tmp_path):
+def test_labels_by_name_are_a_line_away(names, tmp_path: Path) -> None:
     """What stands as a comment in the configuration can be made part of it."""
     frame = pd.DataFrame({names[0]: pd.Series(RANDOM.choice(["a", "b"], 60), dtype=object), names[1]: RANDOM.normal(0, 1, 60)})
     features = make_column_transformer((OneHotEncoder(), [names[0]]), (StandardScaler(), [names[1]]))
@@ -312,7 +312,7 @@ def test_labels_by_name_are_a_line_away(names, tmp_path):
 
 
 @pytest.mark.parametrize(("column", "estimator"), [("prediction", LinearRegression()), ("features", None)])
-def test_so_are_those_of_other_roles(column, estimator, tmp_path):
+def test_so_are_those_of_other_roles(column, estimator, tmp_path: Path) -> None:
     frame = pd.DataFrame({column: pd.Series(RANDOM.choice(["a", "b"], 60), dtype=object), "x": RANDOM.normal(0, 1, 60)})
     steps = [make_column_transformer((OneHotEncoder(), [column]), (StandardScaler(), ["x"])), *([estimator] if estimator else [])]
     pipeline = make_pipeline(*steps).fit(frame, frame["x"] * 2)
@@ -322,7 +322,7 @@ def test_so_are_those_of_other_roles(column, estimator, tmp_path):
     np.testing.assert_allclose(ask(tmp_path / "m", *as_records(frame))[output].reshape(expected.shape), expected, atol=1e-5)
 
 
-def test_columns_that_are_dropped_are_not_asked_for(tmp_path):
+def test_columns_that_are_dropped_are_not_asked_for(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": RANDOM.normal(0, 1, 50), "id": np.arange(50), "label": RANDOM.normal(0, 1, 50)})
     pipeline = make_pipeline(make_column_transformer((StandardScaler(), ["a", "label"])), LogisticRegression()).fit(table, table["a"] > 0)
     exported = export(pipeline, tmp_path / "model")
@@ -331,7 +331,7 @@ def test_columns_that_are_dropped_are_not_asked_for(tmp_path):
     assert len(ask(tmp_path / "model", {"a": 1, "label": 0})) == 2
 
 
-def test_features_that_pass_through_stay_as_fine_as_they_came(tmp_path):
+def test_features_that_pass_through_stay_as_fine_as_they_came(tmp_path: Path) -> None:
     times = 1.7e9 + RANDOM.integers(0, 2000, (100, 2))
     np.savez(tmp_path / "times.npz", X=times)
     features = ColumnTransformer([("a", "passthrough", [0]), ("b", StandardScaler(), [1])]).fit(times)
@@ -340,7 +340,7 @@ def test_features_that_pass_through_stay_as_fine_as_they_came(tmp_path):
     np.testing.assert_allclose(answers["features"], features.transform(times[:20]), rtol=1e-12)
 
 
-def test_outliers_are_told_apart(tmp_path):
+def test_outliers_are_told_apart(tmp_path: Path) -> None:
     values = RANDOM.normal(0, 1, (200, 2))
     pipeline = IsolationForest(n_estimators=10, random_state=0).fit(values)  # whose converter knows no newer operators, and says so
     exported = export(pipeline, tmp_path / "model")
@@ -361,7 +361,7 @@ def test_outliers_are_told_apart(tmp_path):
     ],
     ids=["bare", "partly"],
 )
-def test_of_columns_that_nothing_is_known_of_a_sample_is_asked(pipeline, unknown, tmp_path):
+def test_of_columns_that_nothing_is_known_of_a_sample_is_asked(pipeline, unknown, tmp_path: Path) -> None:
     values = RANDOM.normal(1.7e9, 500, (60, 2))
     pipeline.fit(values, values[:, 0])
     with pytest.raises(ConfigError, match=f"says what these columns hold: {unknown}; .* give real ones by --sample, or take --guess"):
@@ -372,7 +372,7 @@ def test_of_columns_that_nothing_is_known_of_a_sample_is_asked(pipeline, unknown
     assert export(pipeline, tmp_path / "guessed", guess=True).sample.guessed
 
 
-def test_dates_as_categories_are_rejected(tmp_path):
+def test_dates_as_categories_are_rejected(tmp_path: Path) -> None:
     table = pd.DataFrame({"day": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"] * 9), "x": RANDOM.normal(0, 1, 27)})
     features = ColumnTransformer([("days", OneHotEncoder(handle_unknown="ignore"), ["day"])], remainder="passthrough")
     pipeline = make_pipeline(features, LogisticRegression()).fit(table, table["x"] > 0)
@@ -380,7 +380,7 @@ def test_dates_as_categories_are_rejected(tmp_path):
         export(pipeline, tmp_path / "model")
 
 
-def test_a_classifier_of_several_answers_is_rejected(tmp_path):
+def test_a_classifier_of_several_answers_is_rejected(tmp_path: Path) -> None:
     values = RANDOM.normal(0, 1, (60, 2))
     pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=0)).fit(values, values > 0)
     with pytest.raises(
@@ -389,10 +389,10 @@ def test_a_classifier_of_several_answers_is_rejected(tmp_path):
         export(pipeline, tmp_path / "model")
 
 
-def test_a_graph_that_cannot_run_is_told_by_step_and_cure(tmp_path, monkeypatch):
+def test_a_graph_that_cannot_run_is_told_by_step_and_cure(tmp_path, monkeypatch) -> None:
     from inferd.scikit_learn import conversion
 
-    def rejected(*arguments, **options):
+    def rejected(*arguments, **options) -> None:
         raise ConfigError("model 'x' cannot be loaded: Failed to construct locale with name:en_US.UTF-8; check that the file is complete")
 
     monkeypatch.setattr(conversion.OnnxModel, "load", rejected)
@@ -406,7 +406,7 @@ def test_a_graph_that_cannot_run_is_told_by_step_and_cure(tmp_path, monkeypatch)
         export(pipeline, tmp_path / "model")
 
 
-def test_nothing_is_written_where_answers_differ(tmp_path):
+def test_nothing_is_written_where_answers_differ(tmp_path: Path) -> None:
     values, target = load_diabetes(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), LinearRegression()).fit(values, target * 1e3)
     exported = export(pipeline, tmp_path / "model", tolerance=0)
@@ -417,7 +417,7 @@ def test_nothing_is_written_where_answers_differ(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_what_cannot_be_converted_is_told_by_name(tmp_path):
+def test_what_cannot_be_converted_is_told_by_name(tmp_path: Path) -> None:
     values = RANDOM.normal(0, 1, (60, 2))
     pipeline = Pipeline([("scale", StandardScaler()), ("own", FunctionTransformer(np.sinh)), ("model", LogisticRegression())])
     pipeline.fit(values, values[:, 0] > 0)
@@ -433,7 +433,7 @@ def texts_and_numbers() -> np.ndarray:
     return values
 
 
-def test_hashes_of_texts_are_those_of_training(tmp_path):
+def test_hashes_of_texts_are_those_of_training(tmp_path: Path) -> None:
     values = texts_and_numbers()
     features = make_column_transformer((FeatureHasher(8, input_type="string"), [0]), (StandardScaler(), [1]))
     pipeline = make_pipeline(features, LogisticRegression()).fit(values, (values[:, 0] == "x") | (values[:, 1] > 1))
@@ -450,7 +450,7 @@ def test_hashes_of_texts_are_those_of_training(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "change"), [("pair", lambda text: [(text, 1)]), ("dict", lambda text: {text: 1})])
-def test_hashes_that_have_no_graph_are_named_with_the_step_that_makes_them(kind, change, tmp_path):
+def test_hashes_that_have_no_graph_are_named_with_the_step_that_makes_them(kind, change, tmp_path: Path) -> None:
     values = texts_and_numbers()[:, :1]
     listed = FunctionTransformer(lambda rows: [change(text) for (text,) in rows], check_inverse=False)
     hasher = Pipeline([("listed", listed), ("hash", FeatureHasher(8, input_type=kind))])
@@ -468,7 +468,7 @@ def test_hashes_that_have_no_graph_are_named_with_the_step_that_makes_them(kind,
         )
 
 
-def test_texts_alone_are_no_records(tmp_path):
+def test_texts_alone_are_no_records(tmp_path: Path) -> None:
     pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(["a cat sat", "dogs bark"], [0, 1])
     with pytest.raises(
         ConfigError, match=r"^TfidfVectorizer takes a list of texts, .*make_column_transformer\(\(TfidfVectorizer\(\), 'text'\)\)"
@@ -479,7 +479,7 @@ def test_texts_alone_are_no_records(tmp_path):
         export(pipeline, tmp_path / "model")
 
 
-def test_an_estimator_that_cannot_be_converted_names_its_likes(tmp_path):
+def test_an_estimator_that_cannot_be_converted_names_its_likes(tmp_path: Path) -> None:
     class OwnClassifier(LogisticRegression):
         pass
 
@@ -491,7 +491,7 @@ def test_an_estimator_that_cannot_be_converted_names_its_likes(tmp_path):
         export(pipeline, tmp_path / "model")
 
 
-def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path):
+def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path: Path) -> None:
     values = RANDOM.normal(0, 1, (200, 2))
     values[:, 1] = RANDOM.integers(0, 4, 200)
     pipeline = HistGradientBoostingClassifier(max_iter=20, categorical_features=[1]).fit(values, (values[:, 0] > 0) ^ (values[:, 1] == 2))
@@ -501,7 +501,7 @@ def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path):
     assert (tmp_path / "model").exists() == (exported is not None and exported.agrees)
 
 
-def test_nothing_is_overwritten_unasked(frame, target, tmp_path):
+def test_nothing_is_overwritten_unasked(frame, target, tmp_path: Path) -> None:
     pipeline = mixed(LogisticRegression()).fit(frame, target)
     folder = tmp_path / "flats"
     export(pipeline, folder)
@@ -514,7 +514,7 @@ def test_nothing_is_overwritten_unasked(frame, target, tmp_path):
     assert 'format = "CSV"' in (folder / "config.toml").read_text()
 
 
-def test_what_versions_share_is_not_overwritten_unasked(tmp_path):
+def test_what_versions_share_is_not_overwritten_unasked(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 1, (300, 2))
     folder = tmp_path / "pets"
 
@@ -542,7 +542,7 @@ def test_what_versions_share_is_not_overwritten_unasked(tmp_path):
             export(pipeline("ant", "cat", "dog"), folder, version=4, force=force)
 
 
-def test_files_that_hold_no_pipeline(tmp_path):
+def test_files_that_hold_no_pipeline(tmp_path: Path) -> None:
     for name, content, told in [
         ("absent", None, "there is no such file"),
         ("text", b"hello", "cannot be loaded as a pipeline that joblib.dump or pickle.dump saved"),
@@ -558,7 +558,7 @@ def test_files_that_hold_no_pipeline(tmp_path):
             export(path, tmp_path / "model")
 
 
-def test_a_sample_whose_column_has_another_normal_form(tmp_path):
+def test_a_sample_whose_column_has_another_normal_form(tmp_path: Path) -> None:
     frame = pd.DataFrame({"caf\u00e9": RANDOM.normal(0, 1, 30), "x": RANDOM.normal(0, 1, 30)})
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, frame["x"] > 0)
     (tmp_path / "rows.csv").write_text("cafe\u0301,x\n1,2\n")
@@ -566,7 +566,7 @@ def test_a_sample_whose_column_has_another_normal_form(tmp_path):
         export(pipeline, tmp_path / "model", sample=tmp_path / "rows.csv")
 
 
-def test_samples_that_cannot_be_used(frame, target, tmp_path):
+def test_samples_that_cannot_be_used(frame, target, tmp_path: Path) -> None:
     pipeline = mixed(LogisticRegression()).fit(frame, target)
     for name, text, told in [
         ("a.txt", "age\n1\n", r"expected a file that ends in \.csv, \.npz or \.parquet"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ def features_of(folder, frame: pd.DataFrame) -> np.ndarray:
     ],
     ids=str,
 )
-def test_missing_values_are_answered(frame, step, sampled, tmp_path):
+def test_missing_values_are_answered(frame, step, sampled, tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "sample.csv", index=False)
     step.fit(frame)
     exported = export(step, tmp_path / "m", sample=tmp_path / "sample.csv" if sampled else None)
@@ -66,7 +67,7 @@ def test_missing_values_are_answered(frame, step, sampled, tmp_path):
 
 
 @pytest.mark.parametrize("neighbours", [1, 3, 1000])
-def test_neighbours_may_be_weighted_by_how_near_they_are(frame, neighbours, tmp_path):
+def test_neighbours_may_be_weighted_by_how_near_they_are(frame, neighbours, tmp_path: Path) -> None:
     """Records of training themselves are as near as rounding has it."""
     step = KNNImputer(n_neighbors=neighbours, weights="distance", add_indicator=True).fit(frame[:150])
     frame[150:].to_csv(tmp_path / "sample.csv", index=False)
@@ -79,7 +80,7 @@ def test_neighbours_may_be_weighted_by_how_near_they_are(frame, neighbours, tmp_
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
 @pytest.mark.parametrize("add_indicator", [False, True], ids=["alone", "with indicator"])
 @pytest.mark.parametrize("kind", [SimpleImputer, KNNImputer])
-def test_columns_without_any_value_are_left_out(frame, kind, add_indicator, tmp_path):
+def test_columns_without_any_value_are_left_out(frame, kind, add_indicator, tmp_path: Path) -> None:
     step = kind(add_indicator=add_indicator)
     values = frame.assign(b=np.nan).to_numpy()
     step.fit(values)
@@ -91,7 +92,7 @@ def test_columns_without_any_value_are_left_out(frame, kind, add_indicator, tmp_
     np.testing.assert_allclose(features_of(tmp_path / "m", named), step.transform(values), rtol=1e-5, atol=1e-5)
 
 
-def test_a_number_may_stand_for_a_missing_one(frame, tmp_path):
+def test_a_number_may_stand_for_a_missing_one(frame, tmp_path: Path) -> None:
     values = frame.fillna(-1).to_numpy()
     step = SimpleImputer(missing_values=-1, add_indicator=True).fit(values)
     np.savez(tmp_path / "sample.npz", X=values)
@@ -100,7 +101,7 @@ def test_a_number_may_stand_for_a_missing_one(frame, tmp_path):
     assert [column.missing for column in exported.columns] == [None] * 3
 
 
-def test_values_that_training_never_missed_are_rejected_where_scikit_learn_rejects(frame, tmp_path):
+def test_values_that_training_never_missed_are_rejected_where_scikit_learn_rejects(frame, tmp_path: Path) -> None:
     whole = frame.assign(c=frame["c"].fillna(0))
     indicator = MissingIndicator().fit(whole)
     assert export(make_union(SimpleImputer(), indicator).fit(whole), tmp_path / "m").agrees
@@ -109,7 +110,7 @@ def test_values_that_training_never_missed_are_rejected_where_scikit_learn_rejec
         features_of(tmp_path / "m", whole[:1].assign(c=np.nan, a=1.0, b=1.0))
 
 
-def test_what_an_indicator_says_is_no_column_of_numbers(frame, tmp_path):
+def test_what_an_indicator_says_is_no_column_of_numbers(frame, tmp_path: Path) -> None:
     """Steps behind it know the columns in front of it, and are tried on both sides of what they split by."""
     pipeline = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), LinearRegression()).fit(frame, frame["a"].fillna(0))
     exported = export(pipeline, tmp_path / "m")
@@ -123,7 +124,7 @@ def like(frame) -> pd.DataFrame:
     return frame.round(-1)
 
 
-def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path):
+def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path: Path) -> None:
     pipeline = make_pipeline(make_column_transformer((KNNImputer(), NAMES)), LogisticRegression()).fit(like, like["a"] > 0)
     exported = export(pipeline, tmp_path / "m")
     assert exported.agrees
@@ -138,7 +139,7 @@ def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path):
     assert not (tmp_path / "sampled").exists()
 
 
-def test_neighbours_behind_an_imputer_may_be_equally_near_too(like, tmp_path):
+def test_neighbours_behind_an_imputer_may_be_equally_near_too(like, tmp_path: Path) -> None:
     """Records whose values are imputed are alike."""
     pipeline = make_pipeline(SimpleImputer(), KNeighborsClassifier(4)).fit(like, np.random.default_rng(0).integers(0, 2, len(like)))
     exported = export(pipeline, tmp_path / "m", guess=True)
@@ -148,7 +149,7 @@ def test_neighbours_behind_an_imputer_may_be_equally_near_too(like, tmp_path):
     assert re.search(r", by step 'kneighborsclassifier', KNeighborsClassifier: .*; rounding decides which of several equally near", notice)
 
 
-def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp_path):
+def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp_path: Path) -> None:
     notice, _ = export(IsolationForest(n_estimators=5, random_state=0).fit(frame), tmp_path / "forest").notices
     assert re.match(r"columns 'a', .*, by IsolationForest: such records are rejected; put a SimpleImputer in front", notice)
 
@@ -161,7 +162,7 @@ def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_imputers_without_a_graph_name_their_likes(frame, step, cure, tmp_path):
+def test_imputers_without_a_graph_name_their_likes(frame, step, cure, tmp_path: Path) -> None:
     pipeline = make_pipeline(StandardScaler(), step, LinearRegression()).fit(frame, frame["a"].fillna(0))
     word = type(step).__name__
     with pytest.raises(ConfigError, match=rf"^step '{word.lower()}', {word} cannot be converted by [^:]*: .*{cure}$"):
@@ -176,7 +177,7 @@ def test_imputers_without_a_graph_name_their_likes(frame, step, cure, tmp_path):
     ],
     ids=["SimpleImputer", "MissingIndicator"],
 )
-def test_missing_texts_are_a_category_instead(step, tmp_path):
+def test_missing_texts_are_a_category_instead(step, tmp_path: Path) -> None:
     texts = pd.DataFrame({"t": pd.Series(["x", "y", np.nan] * 30, dtype=object)})
     pipeline = make_pipeline(make_column_transformer((step, ["t"])), LogisticRegression()).fit(texts, texts["t"] == "x")
     with pytest.raises(ConfigError, match=r"(SimpleImputer|MissingIndicator) cannot be converted .*: of texts it has no graph.*category"):

@@ -43,7 +43,7 @@ def fitted(*steps):
 @pytest.mark.parametrize(
     "scalers", [[], [StandardScaler()], [MinMaxScaler(), RobustScaler()], [QuantileTransformer(n_quantiles=100), MaxAbsScaler()]], ids=str
 )
-def test_splits_are_told_as_clients_send_numbers(scalers):
+def test_splits_are_told_as_clients_send_numbers(scalers) -> None:
     pipeline = fitted(*scalers, TREE)
     tree, features = pipeline[-1].tree_, pipeline[:-1].transform(VALUES) if scalers else VALUES
     for place, column in enumerate(learn(pipeline, 2)):
@@ -67,7 +67,7 @@ def test_splits_are_told_as_clients_send_numbers(scalers):
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_estimators_say_where_numbers_lie(estimator):
+def test_estimators_say_where_numbers_lie(estimator) -> None:
     for place, column in enumerate(learn(fitted(StandardScaler(), estimator), 2)):
         assert len(column.points) <= MOST_POINTS * MOST_MEMBERS
         assert VALUES[:, place].min() - SPREADS[place] < min(column.points) < max(column.points) < VALUES[:, place].max() + SPREADS[place]
@@ -75,7 +75,7 @@ def test_estimators_say_where_numbers_lie(estimator):
 
 
 @pytest.mark.parametrize("step", [StandardScaler(), SimpleImputer(), PCA(1), make_pipeline(SimpleImputer(), StandardScaler())], ids=str)
-def test_means_and_deviations(step):
+def test_means_and_deviations(step) -> None:
     for place, column in enumerate(learn(fitted(step), 2)):
         assert column.middle == pytest.approx(VALUES[:, place].mean(), abs=SPREADS[place])
         assert column.spread is None or column.spread == pytest.approx(VALUES[:, place].std())
@@ -85,7 +85,7 @@ def test_means_and_deviations(step):
 @pytest.mark.parametrize(
     "step", [MinMaxScaler(), MaxAbsScaler(), QuantileTransformer(n_quantiles=50), PowerTransformer(), KBinsDiscretizer()], ids=str
 )
-def test_limits_and_quantiles(step):
+def test_limits_and_quantiles(step) -> None:
     values = RANDOM.lognormal(2, 0.3, (200, 2))
     for place, column in enumerate(learn(step.fit(values), 2)):
         assert values[:, place].min() / 2 < min(column.points) <= max(column.points) < values[:, place].max() * 2
@@ -103,14 +103,14 @@ def test_limits_and_quantiles(step):
     ],
     ids=str,
 )
-def test_what_no_step_says_is_not_known(steps):
+def test_what_no_step_says_is_not_known(steps) -> None:
     values = RANDOM.normal(0, 1, (50, 2))
     for column in learn(make_pipeline(*steps).fit(values, values[:, 0] > 0), 2):
         assert column.known == isinstance(steps[0], PCA)  # which keeps the mean
         assert not column.points
 
 
-def test_columns_are_found_behind_those_that_become_several():
+def test_columns_are_found_behind_those_that_become_several() -> None:
     table = pd.DataFrame({"city": np.where(TARGET, "Ulm", "Bonn"), "time": VALUES[:, 0], "id": VALUES[:, 1], "text": "so long"})
     features = make_column_transformer(
         (OneHotEncoder(), ["city"]), (StandardScaler(), ["time"]), (CountVectorizer(), "text"), ("drop", ["id"])
@@ -125,7 +125,7 @@ def test_columns_are_found_behind_those_that_become_several():
     assert all(column.used for column in (city, time, text))
 
 
-def test_columns_are_found_whichever_way_they_were_chosen():
+def test_columns_are_found_whichever_way_they_were_chosen() -> None:
     table = pd.DataFrame(VALUES, columns=["time", "x"]).assign(y=5.0, z=7.0)
     for chosen in (["time"], slice("time", "time"), [True, False, False, False], lambda frame: ["time"]):
         features = make_column_transformer((StandardScaler(), ["z"]), ("passthrough", chosen), remainder=MinMaxScaler())
@@ -135,7 +135,7 @@ def test_columns_are_found_whichever_way_they_were_chosen():
         assert all(column.used for column in rest)
 
 
-def test_columns_are_found_behind_a_choice_of_them_and_side_by_side():
+def test_columns_are_found_behind_a_choice_of_them_and_side_by_side() -> None:
     noise, said = learn(fitted(SelectKBest(k=1).fit(VALUES, VALUES[:, 1] > MIDDLES[1]), TREE), 2)
     assert bool(noise.points) != bool(said.points)
     union = FeatureUnion([("a", StandardScaler()), ("b", MinMaxScaler())])
@@ -144,7 +144,7 @@ def test_columns_are_found_behind_a_choice_of_them_and_side_by_side():
     assert not any("DecisionTreeClassifier" in column.source for column in learn(fitted(mixed, TREE), 2))
 
 
-def test_what_stands_in_is_told_as_clients_send_it():
+def test_what_stands_in_is_told_as_clients_send_it() -> None:
     values = VALUES.copy()
     values[::9] = np.nan
     scaled_first = make_pipeline(StandardScaler(), SimpleImputer()).fit(values)

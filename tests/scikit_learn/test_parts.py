@@ -33,7 +33,7 @@ def pipeline() -> Pipeline:
         (LogisticRegression, "model"),
     ],
 )
-def test_a_step_is_found_by_the_parts_that_hold_it(pipeline, kind, name):
+def test_a_step_is_found_by_the_parts_that_hold_it(pipeline, kind, name) -> None:
     parts: list[Any] = []
 
     def has_it(part: Any) -> bool:
@@ -49,7 +49,7 @@ def test_a_step_is_found_by_the_parts_that_hold_it(pipeline, kind, name):
     assert [len(each.transformers_) for each in inner_steps(pipeline) if hasattr(each, "transformers_")] == [2]
 
 
-def test_what_is_no_pipeline_is_itself(pipeline):
+def test_what_is_no_pipeline_is_itself(pipeline) -> None:
     step = StandardScaler().fit(RECORDS)
     assert culprit(step, lambda part: True) == ("", step)
     assert called("", step) == "StandardScaler"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +29,7 @@ def fitted(table: pd.DataFrame, texts: list[str], numbers: list[str], classes: n
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_records_are_the_same_in_each_format(form, tmp_path):
+def test_records_are_the_same_in_each_format(form, tmp_path: Path) -> None:
     words = np.array(['a "quoted", one', "two\nlines", "drei", " ä ", None], dtype=object)
     table = pd.DataFrame({"word": RANDOM.choice(words, 200), "flag": RANDOM.random(200) < 0.5, "count": RANDOM.integers(-9, 9, 200)})
     table["size"] = np.where(RANDOM.random(200) < 0.2, np.nan, RANDOM.normal(1e6, 1e3, 200))
@@ -40,7 +42,7 @@ def test_records_are_the_same_in_each_format(form, tmp_path):
 
 
 @pytest.mark.parametrize(("form", "written"), [("JSON", True), ("ARROW", True), ("CSV", False), ("TENSORS", False)])
-def test_a_category_that_a_format_cannot_say(form, written, tmp_path):
+def test_a_category_that_a_format_cannot_say(form, written, tmp_path: Path) -> None:
     cities = np.array(["Bern", "Bern", "Oslo", ""] * 75, dtype=object)  # the most frequent stands in for a missing one: not the empty text
     table = pd.DataFrame({"city": cities, "age": RANDOM.normal(40, 9, 300)})
     pipeline = fitted(table, ["city"], ["age"], np.where(table["city"] == "", "none", table["city"]))
@@ -49,7 +51,7 @@ def test_a_category_that_a_format_cannot_say(form, written, tmp_path):
     assert any("learned the text '' as a category" in told and "JSON and ARROW alone" in told for told in exported.notices)
 
 
-def test_a_whole_number_that_a_tensor_cannot_leave_out_is_told(tmp_path):
+def test_a_whole_number_that_a_tensor_cannot_leave_out_is_told(tmp_path: Path) -> None:
     table = pd.DataFrame({"city": RANDOM.choice(["Bern", "Oslo"], 200), "count": RANDOM.integers(0, 9, 200)})
     pipeline = fitted(table, ["city"], ["count"], table["city"])
     table.to_csv(tmp_path / "rows.csv", index=False)
@@ -65,7 +67,7 @@ def test_a_whole_number_that_a_tensor_cannot_leave_out_is_told(tmp_path):
     assert not exported.notices
 
 
-def test_an_output_of_another_shape_than_the_graph_says_is_no_answer():
+def test_an_output_of_another_shape_than_the_graph_says_is_no_answer() -> None:
     """A server rejects its requests."""
     known = trained(RidgeClassifier().fit([[0.0], [1.0]], ["a", "b"]))
     converted = convert(known, "FP32")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,7 +53,7 @@ WORDS, NUMBERS, BOOLS, FLOATS = ("no", "yes"), (0, 1), (False, True), (1.0, 2.0)
     ],
     ids=str,
 )
-def test_labels_are_those_of_the_threshold(estimator, classes, tmp_path):
+def test_labels_are_those_of_the_threshold(estimator, classes, tmp_path: Path) -> None:
     table, fresh = table_of(300, 0), table_of(60, 2)
     estimator.fit(table, np.array(classes)[some_of(table).astype(int)])
     table.to_csv(tmp_path / "rows.csv", index=False)
@@ -62,7 +64,7 @@ def test_labels_are_those_of_the_threshold(estimator, classes, tmp_path):
 
 
 @pytest.mark.parametrize("positive", ["no", "yes"])
-def test_the_threshold_is_of_the_class_that_is_named(positive, tmp_path):
+def test_the_threshold_is_of_the_class_that_is_named(positive, tmp_path: Path) -> None:
     table, fresh = table_of(300, 0), table_of(60, 2)
     inner = LogisticRegression().fit(table, np.array(["no", "yes"])[some_of(table).astype(int)])
     frozen = FixedThresholdClassifier(FrozenEstimator(inner), threshold=0.3, pos_label=positive).fit(table, inner.predict(table))
@@ -73,7 +75,7 @@ def test_the_threshold_is_of_the_class_that_is_named(positive, tmp_path):
 
 
 @pytest.mark.parametrize("tenths", [1, 3, 6, 7, 9])
-def test_what_lies_at_the_threshold_is_above_it(tenths, tmp_path):
+def test_what_lies_at_the_threshold_is_above_it(tenths, tmp_path: Path) -> None:
     """Of ten trees, each sure of its vote, FP32 has seven as 0.69999999."""
     places = np.arange(100)[:, None].astype(np.float64)
     forest = RandomForestClassifier(10, random_state=0).fit(places, np.random.default_rng(0).integers(0, 2, 100))
@@ -95,7 +97,7 @@ def test_what_lies_at_the_threshold_is_above_it(tenths, tmp_path):
     ],
     ids=["scores", "asked for scores", "within"],
 )
-def test_a_threshold_that_would_be_left_out_is_rejected(estimator, tmp_path):
+def test_a_threshold_that_would_be_left_out_is_rejected(estimator, tmp_path: Path) -> None:
     table = table_of(90, 0)
     why = "the threshold of a FixedThresholdClassifier is converted where it is the last step, and decides by probabilities: put it there"
     with pytest.raises(ConfigError, match=f"^{type(estimator).__name__} cannot be converted: {why}"):
@@ -103,7 +105,7 @@ def test_a_threshold_that_would_be_left_out_is_rejected(estimator, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_pipeline_within_takes_its_columns_by_name(tmp_path):
+def test_a_pipeline_within_takes_its_columns_by_name(tmp_path: Path) -> None:
     table = table_of(300, 0).assign(unused=1.0, plan=pd.Series(["x", "y", np.nan] * 100, dtype=object))
     features = make_column_transformer(
         (StandardScaler(), NAMES), (make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder()), ["plan"])

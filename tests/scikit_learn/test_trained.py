@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from tests.scikit_learn.test_export import as_records, ask
     [SGDClassifier(random_state=0), Perceptron(), RidgeClassifier(), LinearSVC(), SVC(), NuSVC()],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_scores_are_no_probabilities(estimator, classes, tmp_path):
+def test_scores_are_no_probabilities(estimator, classes, tmp_path: Path) -> None:
     """They are scikit-learn's decision_function."""
     random = np.random.default_rng(0)
     table = pd.DataFrame(random.normal(0, 1, (200, 2)), columns=["a", "b"])
@@ -54,7 +55,7 @@ def test_scores_are_no_probabilities(estimator, classes, tmp_path):
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_all_that_is_given_was_compared(estimator, output, method, tmp_path):
+def test_all_that_is_given_was_compared(estimator, output, method, tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 1, (90, 2))
     pipeline = make_pipeline(StandardScaler(), estimator).fit(values)
     exported = export(pipeline, tmp_path / "model")
@@ -64,7 +65,7 @@ def test_all_that_is_given_was_compared(estimator, output, method, tmp_path):
     np.testing.assert_allclose(answers[output].reshape(expected.shape), expected, atol=1e-5)
 
 
-def test_where_scores_are_others_labels_are_given_alone(tmp_path):
+def test_where_scores_are_others_labels_are_given_alone(tmp_path: Path) -> None:
     """skl2onnx counts the votes of the pairs; scikit-learn, where there is one pair, has its score."""
     values = np.random.default_rng(0).normal(0, 1, (90, 2))
     pipeline = make_pipeline(StandardScaler(), OneVsOneClassifier(LogisticRegression())).fit(values, (values[:, 0] > 0).astype(int))
@@ -77,7 +78,7 @@ def test_where_scores_are_others_labels_are_given_alone(tmp_path):
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "poly"])
-def test_where_scores_that_decide_are_others_nothing_is_given(kernel, tmp_path):
+def test_where_scores_that_decide_are_others_nothing_is_given(kernel, tmp_path: Path) -> None:
     """Rounded scores of 300 records that all count: a label is the sign of one."""
     values = np.random.default_rng(0).normal(0, 1, (300, 3))
     exported = export(OneClassSVM(kernel=kernel).fit(values), tmp_path / "model")

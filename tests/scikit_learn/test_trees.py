@@ -5,6 +5,7 @@ count votes as it does.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def answers_of(folder, frame: pd.DataFrame) -> np.ndarray:
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_missing_values_go_the_way_that_was_learned(frame, estimator, lacking, tmp_path):
+def test_missing_values_go_the_way_that_was_learned(frame, estimator, lacking, tmp_path: Path) -> None:
     trained_on = frame if lacking else frame.fillna(0.1)
     estimator.fit(trained_on, target_of(frame))
     exported = export(estimator, tmp_path / "m")
@@ -85,7 +86,7 @@ def test_missing_values_go_the_way_that_was_learned(frame, estimator, lacking, t
 
 
 @pytest.mark.parametrize("depth", [2, 4, 8])
-def test_where_the_graph_has_them_go_another_way_they_are_rejected(frame, depth, tmp_path, monkeypatch):
+def test_where_the_graph_has_them_go_another_way_they_are_rejected(frame, depth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As skl2onnx writes trees by itself. What is answered is right; what is not is told."""
     monkeypatch.setattr(trees, "_are_all_of", lambda members, attributes: False)
     tree = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(frame, target_of(frame))
@@ -107,7 +108,7 @@ def test_where_the_graph_has_them_go_another_way_they_are_rejected(frame, depth,
         answers_of(tmp_path / "m", lacks)
 
 
-def test_several_missing_values_at_once_are_tried_too(frame, tmp_path, monkeypatch):
+def test_several_missing_values_at_once_are_tried_too(frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the graph is right where one of three is missing, and no further."""
     monkeypatch.setattr(agreement, "agrees", lambda served, records, *others: all(len(record) >= 2 for record in records))
     exported = export(HistGradientBoostingClassifier(max_iter=5).fit(frame, target_of(frame)), tmp_path / "m")
@@ -121,7 +122,7 @@ def test_several_missing_values_at_once_are_tried_too(frame, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("count", [6, 50])
-def test_equal_votes_of_a_forest_go_to_the_class_that_scikit_learn_chooses(count, tmp_path):
+def test_equal_votes_of_a_forest_go_to_the_class_that_scikit_learn_chooses(count, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     values = random.normal(0, 1, (400, 2))
     pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(count, random_state=0))
@@ -135,7 +136,7 @@ def test_equal_votes_of_a_forest_go_to_the_class_that_scikit_learn_chooses(count
     assert np.concatenate(parts).reshape(-1).astype(bool).tolist() == pipeline.predict(fresh.to_numpy()).tolist()
 
 
-def test_votes_on_texts_alone_are_counted_in_fp64_too():
+def test_votes_on_texts_alone_are_counted_in_fp64_too() -> None:
     """Where no number goes in, and what texts became is FP32."""
     random = np.random.default_rng(0)
     table, fresh = (pd.DataFrame({name: random.choice(list("abcdefgh"), rows).astype(object) for name in "xyzw"}) for rows in (300, 2000))
@@ -148,7 +149,7 @@ def test_votes_on_texts_alone_are_counted_in_fp64_too():
 
 
 @pytest.mark.parametrize("estimator", [DecisionTreeClassifier(random_state=0), RandomForestClassifier(5, random_state=0)], ids=str)
-def test_trees_that_ask_whether_a_value_is_missing(estimator, monkeypatch):
+def test_trees_that_ask_whether_a_value_is_missing(estimator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a threshold is infinite, for which skl2onnx's search among FP64 has no end."""
     search = tree_ensemble.find_switch_point
 
@@ -175,7 +176,7 @@ def test_trees_that_ask_whether_a_value_is_missing(estimator, monkeypatch):
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma", "squared_error"])
-def test_boosted_counts_are_the_exponential_of_what_trees_say(frame, loss, tmp_path):
+def test_boosted_counts_are_the_exponential_of_what_trees_say(frame, loss, tmp_path: Path) -> None:
     counts = np.exp(frame["a"].fillna(0.0)) + 0.1
     estimator = HistGradientBoostingRegressor(loss=loss, max_iter=10).fit(frame, counts)
     assert export(estimator, tmp_path / "m").agrees

@@ -23,7 +23,7 @@ def classifier(*classes, name="x0"):
     return trained(make_pipeline(StandardScaler(), LogisticRegression()).fit(pd.DataFrame({name: VALUES[:, 0]}), labels))
 
 
-def test_names_add_nothing_to_the_configuration():
+def test_names_add_nothing_to_the_configuration() -> None:
     known = classifier("a", HOSTILE, name=HOSTILE)
     columns = [Column(HOSTILE, missing=HOSTILE, allowed=(HOSTILE,))]
     text = config_of(known, columns, form="JSON", matrix=True, source=HOSTILE, outputs={}, by_class="probabilities")
@@ -40,7 +40,7 @@ def postprocess_of(text):
     return tomllib.loads(text)["inferd"].get("postprocess", [])
 
 
-def test_classes_are_told_be_they_lines_or_not():
+def test_classes_are_told_be_they_lines_or_not() -> None:
     for classes, lines in [(("a\nb", "c"), None), (("", "c"), None), (("a", "b"), "a\nb\n")]:
         known = classifier(*classes)
         assert labels_of(known) == lines
@@ -49,7 +49,7 @@ def test_classes_are_told_be_they_lines_or_not():
         assert ("labels.txt" in text) == (lines is not None)
 
 
-def test_outputs_that_have_a_columns_name_get_theirs_back():
+def test_outputs_that_have_a_columns_name_get_theirs_back() -> None:
     outputs = {"label_1": "label", "probabilities_1": "probabilities"}
     text = config_of(
         classifier("a", "b"), [Column("x0")], form="JSON", matrix=True, source="x", outputs=outputs, by_class="probabilities_1"

@@ -32,18 +32,18 @@ First version.
 """
 
 
-def test_the_notes_are_the_section_of_the_version():
+def test_the_notes_are_the_section_of_the_version() -> None:
     assert release_check.release_notes(CHANGES, "0.2.0") == "- Newer.\n"
     assert release_check.release_notes(CHANGES, "0.1.0") == "First version.\n\n### Faster\n\n- A request.\n"
 
 
 @pytest.mark.parametrize("version", ["0.1", "0.3.0", "Unreleased"])
-def test_a_version_without_notes_is_no_release(version):
+def test_a_version_without_notes_is_no_release(version) -> None:
     with pytest.raises(SystemExit, match=f"expected a section '## {version}'"):
         release_check.release_notes(CHANGES, version)
 
 
-def test_the_version_is_that_of_the_tag(tmp_path, monkeypatch):
+def test_the_version_is_that_of_the_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     identity = {f"GIT_{who}_{what}": "a@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SETUPTOOLS_SCM"))} | identity
 
@@ -69,6 +69,6 @@ def test_the_version_is_that_of_the_tag(tmp_path, monkeypatch):
     assert release_check.tagged_version() is None
 
 
-def test_the_python_that_runs_this_can_build():
+def test_the_python_that_runs_this_can_build() -> None:
     assert release_check.can_build(Path(sys.executable))
     assert not release_check.can_build(Path("/bin/false"))

@@ -96,7 +96,7 @@ def reference(clip, *, rate=RATE, fft=400, hop=160, mels=80, low_hz=0, high_hz=N
     return (logarithm + 4) / 4 if scaling == "WHISPER" else 10 * logarithm
 
 
-def close(answer, expected):
+def close(answer, expected) -> None:
     assert answer.dtype == np.float32
     assert answer.shape == expected.shape
     np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-4)
@@ -109,7 +109,7 @@ def close(answer, expected):
 SAMPLES = "steps { samples { sample_rate: 16000 } }"
 
 
-def test_defaults_are_whispers():
+def test_defaults_are_whispers() -> None:
     clip = sound(3 * RATE)
     pipeline = compiled(SAMPLES + "steps { log_mel {} }")
     assert pipeline.inputs == (("clip", TensorType("FP32", (-1,))),)
@@ -124,7 +124,7 @@ def test_defaults_are_whispers():
 @pytest.mark.parametrize("scaling", ["WHISPER", "LN", "DB"])
 @pytest.mark.parametrize("centered", [True, False])
 @pytest.mark.parametrize("frames_first", [True, False])
-def test_every_scaling_and_layout(scaling, centered, frames_first):
+def test_every_scaling_and_layout(scaling, centered, frames_first) -> None:
     clip = sound()
     mel = f"fft: 512 hop: 200 mels: 40 low_hz: 50 high_hz: 7000 scaling: {scaling}"
     step = f"steps {{ log_mel {{ {mel} centered: {str(centered).lower()} frames_first: {str(frames_first).lower()} }} }}"
@@ -135,7 +135,7 @@ def test_every_scaling_and_layout(scaling, centered, frames_first):
 
 @settings(max_examples=60)
 @given(samples=st.integers(200, 5000), hop=st.integers(1, 600), frames=st.sampled_from(["", "last_frame: true", "centered: false"]))
-def test_any_length(samples, hop, frames):
+def test_any_length(samples, hop, frames) -> None:
     clip = sound(samples)
     pipeline = compiled(SAMPLES + f"steps {{ log_mel {{ hop: {hop} mels: 8 {frames} }} }}", (8, -1))
     least = {"": max(201, hop), "last_frame: true": 201, "centered: false": 400}[frames]
@@ -150,12 +150,12 @@ def test_any_length(samples, hop, frames):
 @pytest.mark.parametrize(
     ("rate", "fft", "mels"), [(16000, 400, 80), (16000, 400, 128), (8000, 256, 23), (44100, 2048, 128), (22050, 882, 64)]
 )
-def test_weights_are_slaneys(rate, fft, mels):
+def test_weights_are_slaneys(rate, fft, mels) -> None:
     weights = mel_weights(rate, fft, mels, 0, rate / 2)
     np.testing.assert_allclose(weights, slaney_weights(rate, fft, mels, 0, rate / 2), rtol=1e-6, atol=1e-9)
 
 
-def test_mfcc_is_the_dct_of_decibels():
+def test_mfcc_is_the_dct_of_decibels() -> None:
     clip = sound()
     expected = scipy.fft.dct(reference(clip, mels=64, scaling="DB"), type=2, norm="ortho", axis=0)[:13]
     result = answer(compiled(SAMPLES + "steps { mfcc { coefficients: 13 mel { mels: 64 } } }", (13, -1)), clip[np.newaxis])
@@ -167,7 +167,7 @@ def test_mfcc_is_the_dct_of_decibels():
 
 
 @pytest.mark.parametrize("samples", [16_000, 16_001, 16_159])
-def test_the_last_frame_is_kept_where_it_is_asked_for(samples):
+def test_the_last_frame_is_kept_where_it_is_asked_for(samples) -> None:
     """One frame more than Whisper has: the one that is centred on the last multiple of hop, at the clip's end where that is one."""
     clip = sound(samples)
     assert reference(clip, last=True).shape == (80, 101)
@@ -179,12 +179,12 @@ def test_the_last_frame_is_kept_where_it_is_asked_for(samples):
     np.testing.assert_allclose(answer(pipeline, clip[np.newaxis])[0], expected, rtol=1e-5, atol=1e-3)
 
 
-def test_silence_is_a_number():
+def test_silence_is_a_number() -> None:
     result = answer(compiled(SAMPLES + "steps { log_mel {} }"), np.zeros((1, RATE), np.float32))
     np.testing.assert_allclose(result, np.full((1, 80, 100), (-10 + 4) / 4), rtol=1e-6)
 
 
-def test_the_loudest_that_is_let_through_is_a_number():
+def test_the_loudest_that_is_let_through_is_a_number() -> None:
     clip = np.where(np.arange(RATE) % 2, 32768, -32768).astype(np.float32)[np.newaxis]
     assert np.isfinite(answer(compiled(SAMPLES + "steps { log_mel { fft: 16384 } }"), clip)).all()
 
@@ -193,19 +193,19 @@ def test_the_loudest_that_is_let_through_is_a_number():
 # samples, fit_length, numbers
 
 
-def test_samples_go_to_a_graph_that_takes_them():
+def test_samples_go_to_a_graph_that_takes_them() -> None:
     clip = sound(1000)
     result = answer(compiled(SAMPLES, (-1,)), np.stack([clip, clip[::-1]]))
     np.testing.assert_array_equal(result, np.stack([clip, clip[::-1]]))
 
 
-def test_int16_is_divided_by_32768():
+def test_int16_is_divided_by_32768() -> None:
     pipeline = compiled("steps { samples { sample_rate: 8000 datatype: 'INT16' } }", (-1,))
     assert pipeline.inputs == (("clip", TensorType("INT16", (-1,))),)
     np.testing.assert_array_equal(answer(pipeline, np.array([[-32768, 0, 16384, 32767]], np.int16)), [[-1, 0, 0.5, 32767 / 32768]])
 
 
-def test_samples_that_lie_anywhere_in_a_message():
+def test_samples_that_lie_anywhere_in_a_message() -> None:
     clip = sound(2000)
     message = bytearray(1 + clip.nbytes)
     message[1:] = clip.tobytes()
@@ -214,7 +214,7 @@ def test_samples_that_lie_anywhere_in_a_message():
     close(answer(compiled(SAMPLES + "steps { log_mel {} }"), unaligned)[0], reference(clip))
 
 
-def test_what_clients_sent_is_never_written_to():
+def test_what_clients_sent_is_never_written_to() -> None:
     clip = sound(2000)[np.newaxis]
     clip.flags.writeable = False
     for steps in ("steps { scale { factor: 3 } }", "steps { normalize { mean: 1 std: 2 } }", "steps { log_mel { mels: 8 scaling: LN } }"):
@@ -222,21 +222,21 @@ def test_what_clients_sent_is_never_written_to():
 
 
 @pytest.mark.parametrize("samples", [1, 999, 1000, 1001, 5000])
-def test_fit_length_cuts_or_fills(samples):
+def test_fit_length_cuts_or_fills(samples) -> None:
     pipeline = compiled(SAMPLES + f"steps {{ fit_length {{ samples: {samples} }} }}", (samples,))
     assert pipeline.outputs == (("mel", TensorType("FP32", (samples,))),)
     clip = sound(1000)
     np.testing.assert_array_equal(answer(pipeline, clip[np.newaxis])[0], np.pad(clip, (0, max(0, samples - 1000)))[:samples])
 
 
-def test_fixed_frames_for_a_graph_that_has_them():
+def test_fixed_frames_for_a_graph_that_has_them() -> None:
     clip = sound(20_000)
     pipeline = compiled(SAMPLES + "steps { fit_length { samples: 32000 } } steps { log_mel {} }", (80, 200))
     assert pipeline.outputs == (("mel", TensorType("FP32", (80, 200))),)
     close(answer(pipeline, clip[np.newaxis])[0], reference(np.pad(clip, (0, 12_000))))
 
 
-def test_a_graph_that_takes_pictures_of_one_channel():
+def test_a_graph_that_takes_pictures_of_one_channel() -> None:
     pipeline = compiled(SAMPLES + "steps { log_mel {} }", (1, 80, -1))
     assert pipeline.outputs == (("mel", TensorType("FP32", (1, 80, -1))),)
     clip = sound(4000)
@@ -245,7 +245,7 @@ def test_a_graph_that_takes_pictures_of_one_channel():
     close(result[1, 0], reference(clip))
 
 
-def test_numbers_after_bands():
+def test_numbers_after_bands() -> None:
     clip = sound()
     mean, std = [index / 100 for index in range(80)], [1 + index / 10 for index in range(80)]
     steps = "steps { log_mel {} } steps { scale { factor: 2 offset: 1 } }"
@@ -257,7 +257,7 @@ def test_numbers_after_bands():
 
 
 @pytest.mark.parametrize("steps", ["scale { factor: 3e38 }", "scale { factor: -3e38 }", "normalize { mean: 0.5 std: 1e-38 }"])
-def test_what_is_too_large_is_infinite_without_a_word(steps):
+def test_what_is_too_large_is_infinite_without_a_word(steps) -> None:
     """Warnings are errors here."""
     loud = np.array([[0.5, 32768, -32768]], np.float32)
     result = answer(compiled(SAMPLES + f"steps {{ {steps} }}", (-1,)), loud)
@@ -270,7 +270,7 @@ def test_what_is_too_large_is_infinite_without_a_word(steps):
         np.testing.assert_array_equal(result, np.array([[0, last, last]], result.dtype))
 
 
-def test_cast_last():
+def test_cast_last() -> None:
     clip = np.array([[-1, -0.6, 0, 0.4, 0.99]], np.float32)
     steps = "steps { scale { factor: 100 } } steps { cast { datatype: 'INT8' } }"
     result = answer(compiled(SAMPLES + steps, (-1,), "INT8"), clip)
@@ -282,7 +282,7 @@ def test_cast_last():
 # Requests
 
 
-def test_each_request_has_its_own_length_and_its_own_error():
+def test_each_request_has_its_own_length_and_its_own_error() -> None:
     pipeline = compiled(SAMPLES + "steps { log_mel {} }")
     good, short, nan = sound()[np.newaxis], sound(100)[np.newaxis], np.full((2, 1000), 0.5, np.float32)
     nan[1, 999] = np.nan
@@ -298,7 +298,7 @@ def test_each_request_has_its_own_length_and_its_own_error():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 40_000, -1e30])
-def test_what_is_no_sound_is_rejected(value):
+def test_what_is_no_sound_is_rejected(value) -> None:
     clip = sound()[np.newaxis]
     clip[0, 500] = value
     with pytest.raises(InvalidArgument, match="row 0: expected samples from -32,768 to 32,768 "):
@@ -306,18 +306,18 @@ def test_what_is_no_sound_is_rejected(value):
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "INT16"])
-def test_no_samples_are_rejected(datatype):
+def test_no_samples_are_rejected(datatype) -> None:
     pipeline = compiled(f"steps {{ samples {{ sample_rate: 16000 datatype: '{datatype}' }} }}", (-1,))
     empty = np.empty((2, 0), np.float32 if datatype == "FP32" else np.int16)
     with pytest.raises(InvalidArgument, match="row 0: expected samples, got none"):
         answer(pipeline, empty)
 
 
-def test_check_is_asked_before_each_row_and_step():
+def test_check_is_asked_before_each_row_and_step() -> None:
     pipeline = compiled(SAMPLES + "steps { fit_length { samples: 800 } } steps { log_mel {} }")
     asked = []
 
-    def check(request):
+    def check(request) -> None:
         asked.append(request)
         if request == 1 and asked.count(1) == 5:
             raise Cancelled("nobody waits")
@@ -329,7 +329,7 @@ def test_check_is_asked_before_each_row_and_step():
     assert asked == [0] * 6 + [1] * 5
 
 
-def test_a_request_has_a_limit_of_bytes(monkeypatch):
+def test_a_request_has_a_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "MAX_REQUEST_BYTES", 100_000)
     pipeline = compiled(SAMPLES + "steps { log_mel {} }")
     clips = np.stack([sound(16_000)] * 4)
@@ -340,7 +340,7 @@ def test_a_request_has_a_limit_of_bytes(monkeypatch):
         answer(pipeline, sound(50_080)[np.newaxis])
 
 
-def test_what_resampling_makes_has_a_limit_of_bytes_before_it_is_made(monkeypatch):
+def test_what_resampling_makes_has_a_limit_of_bytes_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a later step leaves of it."""
     made = []
 
@@ -397,7 +397,7 @@ def test_what_resampling_makes_has_a_limit_of_bytes_before_it_is_made(monkeypatc
         (SAMPLES + "steps { cast { datatype: 'FP8' } }", r"steps\[1\] \(cast\): expected one of FP16, "),
     ],
 )
-def test_steps_that_do_not_compile_are_named(steps, says):
+def test_steps_that_do_not_compile_are_named(steps, says) -> None:
     with pytest.raises(ConfigError, match=says) as raised:
         compiled(steps)
     assert str(raised.value).startswith("config.pbtxt of model 'ears': preprocess 'clip': steps[")
@@ -418,12 +418,12 @@ def test_steps_that_do_not_compile_are_named(steps, says):
         ("steps { log_mel {} }", (1, 40, -1), "FP32", "ask for as many mels"),
     ],
 )
-def test_results_that_the_graph_does_not_take(steps, shape, datatype, says):
+def test_results_that_the_graph_does_not_take(steps, shape, datatype, says) -> None:
     with pytest.raises(ConfigError, match=says):
         compiled(SAMPLES + steps, shape, datatype)
 
 
-def test_the_cure_that_an_error_names_is_one():
+def test_the_cure_that_an_error_names_is_one() -> None:
     for steps, shape, samples in (
         ("steps { log_mel { centered: false } }", (80, 98), 15920),
         ("steps { log_mel {} }", (80, 3000), 480_000),
@@ -433,7 +433,7 @@ def test_the_cure_that_an_error_names_is_one():
         compiled(SAMPLES + f"steps {{ fit_length {{ samples: {samples} }} }}" + steps, shape)
 
 
-def test_names():
+def test_names() -> None:
     entry = text_format.Parse(SAMPLES + "input: 'mel'", options.Preprocess())
     assert compile_audio(entry, place((-1,), other=TensorType("INT64", (1,)))).inputs[0][0] == "mel"
     entry.input = ""

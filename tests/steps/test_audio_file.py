@@ -47,7 +47,7 @@ KINDS = [
 PLAIN = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
 
 
-def unchecked():
+def unchecked() -> None:
     pass
 
 
@@ -66,7 +66,7 @@ def rejection(content, rate=16_000, seconds=300.0):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_every_format_and_codec(kind):
+def test_every_format_and_codec(kind) -> None:
     content = written(sound(9000), 16_000, kind)
     expected, _ = soundfile.read(io.BytesIO(content), dtype="float32")
     clip = decoded(content)
@@ -77,14 +77,14 @@ def test_every_format_and_codec(kind):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 8])
-def test_channels_are_mixed_by_their_mean(channels):
+def test_channels_are_mixed_by_their_mean(channels) -> None:
     content = written(sound(3000, channels=channels), kind=("WAV", "FLOAT"))
     expected = soundfile.read(io.BytesIO(content), always_2d=True)[0].mean(axis=1)
     np.testing.assert_allclose(decoded(content), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000, 192_000, 1000])
-def test_other_rates_are_resampled(rate):
+def test_other_rates_are_resampled(rate) -> None:
     samples = sound(rate, rate)
     content = written(samples, rate, ("WAV", "FLOAT"))
     np.testing.assert_allclose(decoded(content), soxr.resample(samples[:, 0], rate, 16_000, quality="HQ"), atol=1e-6)
@@ -92,18 +92,18 @@ def test_other_rates_are_resampled(rate):
 
 @pytest.mark.parametrize("kind", PLAIN, ids="-".join)
 @pytest.mark.parametrize("rate", [16_000, 12_000])
-def test_long_files_are_decoded_in_blocks(monkeypatch, kind, rate):
+def test_long_files_are_decoded_in_blocks(monkeypatch: pytest.MonkeyPatch, kind, rate) -> None:
     content = written(sound(40_000, channels=2), kind=kind)
     whole = decoded(content, rate)
     monkeypatch.setattr(audio_file, "BLOCK_BYTES", 8 * 3001)
     np.testing.assert_allclose(decoded(content, rate), whole, atol=1e-6)
 
 
-def test_check_is_asked_between_blocks(monkeypatch):
+def test_check_is_asked_between_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio_file, "BLOCK_BYTES", 4 * 1000)
     asked = []
 
-    def check():
+    def check() -> None:
         asked.append(1)
         if len(asked) == 3:
             raise Cancelled("nobody waits")
@@ -112,7 +112,7 @@ def test_check_is_asked_between_blocks(monkeypatch):
         AudioDecoder(16_000, 300)(memoryview(written(sound(8000))), check)
 
 
-def test_a_wav_stream_of_unknown_length_is_what_is_there():
+def test_a_wav_stream_of_unknown_length_is_what_is_there() -> None:
     content = bytearray(written(sound(2000)))
     at = content.index(b"data") + 4
     for size in (0xFFFFFFFF, 0x7FFFF000):
@@ -120,7 +120,7 @@ def test_a_wav_stream_of_unknown_length_is_what_is_there():
         assert len(decoded(content)) == 2000
 
 
-def test_chunks_in_front_of_the_samples():
+def test_chunks_in_front_of_the_samples() -> None:
     plain = written(sound(500))
     at = plain.index(b"data")
     extra = b"junk" + struct.pack("<I", 3) + b"abc\0"
@@ -128,18 +128,18 @@ def test_chunks_in_front_of_the_samples():
     assert rejection(plain[:at] + (b"junk" + bytes(4)) * 1001 + plain[at:]).endswith("within 1000 chunks, got more")
 
 
-def test_without_files_in_memory_python_reads_for_the_library(monkeypatch):
+def test_without_files_in_memory_python_reads_for_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     content = written(sound(1000), kind=("FLAC", "PCM_16"))
     expected = decoded(content)
 
-    def full(name):
+    def full(name) -> None:
         raise OSError(errno.EMFILE, "too many open files")
 
     monkeypatch.setattr(os, "memfd_create", full)
     np.testing.assert_array_equal(decoded(content), expected)
 
 
-def test_no_file_stays_open():
+def test_no_file_stays_open() -> None:
     contents = [written(sound(1000)), written(sound(1000))[:300], b"fLaC" + bytes(200), b"nothing"]
     decoded(contents[0])
     before = len(os.listdir("/proc/self/fd"))
@@ -151,13 +151,13 @@ def test_no_file_stays_open():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_threads_share_a_decoder():
+def test_threads_share_a_decoder() -> None:
     decoder = AudioDecoder(8000, 300)
     contents = [written(sound(20_000, seed=seed), kind=kind) for seed, kind in enumerate(PLAIN)]
     expected = [decoder(memoryview(content), unchecked) for content in contents]
     wrong = []
 
-    def work(first):
+    def work(first) -> None:
         for turn in range(10):
             index = (first + turn) % len(contents)
             if not np.array_equal(decoder(memoryview(contents[index]), unchecked), expected[index]):
@@ -198,25 +198,25 @@ def test_threads_share_a_decoder():
         (b"\xff\xfd\x50\x80", "got MPEG audio of another layer: convert it"),
     ],
 )
-def test_other_formats_are_named(content, says):
+def test_other_formats_are_named(content, says) -> None:
     assert rejection(content) == f"expected a WAV, FLAC, OGG or MP3 file, {says}"
 
 
 @pytest.mark.parametrize("codec", ["IMA_ADPCM", "MS_ADPCM", "GSM610", "G721_32"])
-def test_rare_codecs_are_named(codec):
+def test_rare_codecs_are_named(codec) -> None:
     why = rejection(written(sound(1000), 8000, ("WAV", codec)))
     assert why.startswith("expected a WAV, FLAC, OGG or MP3 file with a codec of WAV: ALAW, ")
     assert why.endswith(f"got {codec} in WAV: convert it")
 
 
-def test_channels_and_rates_have_limits():
+def test_channels_and_rates_have_limits() -> None:
     assert rejection(written(sound(100, channels=9))) == "expected 1 to 8 channels, got 9: mix them down"
     assert rejection(written(sound(100), 999)) == "expected a sample rate from 1000 to 192000 Hz, got 999: resample it"
     assert rejection(written(sound(100), 192_001)).endswith("got 192001: resample it")
 
 
 @pytest.mark.parametrize("kind", [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")], ids="-".join)
-def test_files_without_samples(kind):
+def test_files_without_samples(kind) -> None:
     assert "expected" in rejection(written(np.empty((0, 1), np.float32), kind=kind))
     if kind[0] == "WAV":
         assert (
@@ -225,13 +225,13 @@ def test_files_without_samples(kind):
 
 
 @pytest.mark.parametrize("kind", PLAIN, ids="-".join)
-def test_long_clips_are_rejected_by_their_header(kind):
+def test_long_clips_are_rejected_by_their_header(kind) -> None:
     content = written(sound(24_000), kind=kind)
     assert len(decoded(content, seconds=1.5)) == 24_000
     assert rejection(content, seconds=1.4) == "expected at most 1.4 seconds, got 1.500: send a shorter clip"
 
 
-def test_long_clips_of_unknown_length_are_rejected_by_what_is_there():
+def test_long_clips_of_unknown_length_are_rejected_by_what_is_there() -> None:
     content = bytearray(written(sound(24_000), kind=("FLAC", "PCM_16")))
     content[21] &= 0xF0  # the number of samples in STREAMINFO: 0 is unknown
     content[22:26] = bytes(4)
@@ -239,7 +239,7 @@ def test_long_clips_of_unknown_length_are_rejected_by_what_is_there():
     assert "expected at most 1 seconds" in rejection(content, seconds=1)
 
 
-def test_headers_that_lie():
+def test_headers_that_lie() -> None:
     content = bytearray(written(sound(24_000), kind=("FLAC", "PCM_16")))
     content[22:26] = struct.pack(">I", 24_001)
     assert rejection(content).startswith("expected 24001 samples, as the file's header says, got 24000: ")
@@ -252,7 +252,7 @@ def test_headers_that_lie():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize("codec", ["FLOAT", "DOUBLE"])
-def test_what_is_no_sound_is_rejected(value, codec):
+def test_what_is_no_sound_is_rejected(value, codec) -> None:
     samples = sound(1000)
     samples[500] = value
     assert rejection(written(samples, kind=("WAV", codec))).startswith("expected samples from -32,768 to 32,768 (sound is -1 to 1), got ")
@@ -265,7 +265,7 @@ SIGNALS = {"FLOAT": np.uint32(0x7F800001).view(np.float32), "DOUBLE": np.uint64(
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("codec", ["FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("value", ["signal", "nan", "inf", "-inf", "3e38", "-3e38", "40000", "1e300", "1e-42", "5e-324"])
-def test_whatever_floats_hold_numpy_says_nothing(value, codec, channels, rate):
+def test_whatever_floats_hold_numpy_says_nothing(value, codec, channels, rate) -> None:
     """Each channel is sound, or rejected: the mean of two that are not may be. Warnings are errors here."""
     wide = np.float64 if codec == "DOUBLE" else np.float32
     with np.errstate(over="ignore"):
@@ -283,7 +283,7 @@ def test_whatever_floats_hold_numpy_says_nothing(value, codec, channels, rate):
         assert str(told).startswith("input 'clip', row 0: expected samples from -32,768 to 32,768 (sound is -1 to 1), got values from ")
 
 
-def test_a_codebook_that_makes_no_sound_is_rejected():
+def test_a_codebook_that_makes_no_sound_is_rejected() -> None:
     """Vorbis multiplies with numbers of the file's own."""
     whole = written(sound(1000, channels=2), kind=("OGG", "VORBIS"))
     books = list(ogg_pages(whole))[1]
@@ -303,18 +303,18 @@ def test_a_codebook_that_makes_no_sound_is_rejected():
     assert rejection(content).startswith("expected samples from -32,768 to 32,768 (sound is -1 to 1), got values from ")
 
 
-def test_floats_beyond_full_scale_are_taken_as_they_are():
+def test_floats_beyond_full_scale_are_taken_as_they_are() -> None:
     samples = sound(1000) * 20_000
     assert np.abs(samples).max() > 2
     np.testing.assert_array_equal(decoded(written(samples, kind=("WAV", "FLOAT"))), samples[:, 0])
 
 
-def test_a_clip_too_short_for_the_rate():
+def test_a_clip_too_short_for_the_rate() -> None:
     assert rejection(written(sound(1), 192_000), 1000).startswith("expected a longer clip: 1 samples at 192000 Hz")
 
 
 @pytest.mark.parametrize("kind", [*PLAIN, ("WAV", "PCM_24")], ids="-".join)
-def test_files_that_are_cut_off(kind):
+def test_files_that_are_cut_off(kind) -> None:
     content = written(sound(8000), kind=kind)
     whole = decoded(content)
     rng = np.random.default_rng(3)
@@ -336,7 +336,7 @@ def mp3_frames(content, end):
     return end % 144 == 0 and content[end : end + 2] == content[:2]
 
 
-def test_tags_around_an_mp3():
+def test_tags_around_an_mp3() -> None:
     content = written(sound(8000), kind=("MP3", "MPEG_LAYER_III"))
     plain = decoded(content)
     tag = b"ID3\4\0\0" + bytes([0, 0, 1, 5]) + bytes(133)
@@ -349,13 +349,13 @@ def test_tags_around_an_mp3():
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_mp3_of_every_rate_is_whole(rate, channels):
+def test_mp3_of_every_rate_is_whole(rate, channels) -> None:
     content = written(sound(rate, rate, channels), rate, ("MP3", "MPEG_LAYER_III"))
     assert len(decoded(content, rate)) == rate
     assert rejection(content[:-1]) == "the MP3 file is cut off: 1 bytes are missing. Send all of it"
 
 
-def test_ogg_that_is_cut_off_behind_a_page():
+def test_ogg_that_is_cut_off_behind_a_page() -> None:
     content = written(sound(200_000), kind=("OGG", "VORBIS"))
     pages = [at for at in range(len(content)) if content.startswith(b"OggS", at)]
     assert len(pages) > 4
@@ -364,7 +364,7 @@ def test_ogg_that_is_cut_off_behind_a_page():
 
 
 @pytest.mark.parametrize("kind", [*PLAIN, ("WAV", "FLOAT"), ("WAV", "PCM_24")], ids="-".join)
-def test_damaged_files_are_rejected_or_are_sound(kind, capfd):
+def test_damaged_files_are_rejected_or_are_sound(kind, capfd) -> None:
     content = written(sound(8000), kind=kind)
     rng = np.random.default_rng(4)
     decoder = AudioDecoder(16_000, 2)
@@ -390,7 +390,7 @@ def test_damaged_files_are_rejected_or_are_sound(kind, capfd):
         assert said == ("", "")
 
 
-def test_damage_that_a_checksum_tells():
+def test_damage_that_a_checksum_tells() -> None:
     content = bytearray(written(sound(40_000), kind=("FLAC", "PCM_16")))
     for at in range(len(content) // 4, len(content), len(content) // 40):
         damaged = content.copy()
@@ -411,7 +411,7 @@ def without_sound(kind):
 
 
 @pytest.mark.parametrize("kind", [("FLAC", "PCM_16"), ("OGG", "OPUS")], ids="-".join)
-def test_files_that_decode_to_nothing(kind):
+def test_files_that_decode_to_nothing(kind) -> None:
     why = "expected samples, got a file without any, whatever its header says: send all of it as it was written"
     assert rejection(without_sound(kind)) == why
 
@@ -420,7 +420,7 @@ ENCODED = Path(__file__).parent / "mp3"  # its README says how they were made
 
 
 @pytest.mark.parametrize(("name", "samples"), [("constant", 51 * 1152), ("variable", 32 * 1152), ("tagged", 22_050)])
-def test_mp3_of_other_encoders_is_decoded_to_its_end(name, samples):
+def test_mp3_of_other_encoders_is_decoded_to_its_end(name, samples) -> None:
     """libsndfile guesses the length of the first two: it looks for more samples in the one, and leaves out two thirds of the other."""
     content = (ENCODED / f"{name}.mp3").read_bytes()
     clip = decoded(content, 44_100)
@@ -433,7 +433,7 @@ def test_mp3_of_other_encoders_is_decoded_to_its_end(name, samples):
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_an_mp3_without_a_tag_begins_where_soundfile_has_it(rate, channels):
+def test_an_mp3_without_a_tag_begins_where_soundfile_has_it(rate, channels) -> None:
     """Also one that was cut out of another, whose first frames lack data."""
     content = written(sound(rate, rate, channels), rate, ("MP3", "MPEG_LAYER_III"), bitrate_mode="CONSTANT", compression_level=0.5)
     begins = [at for at in range(len(content)) if content[at : at + 2] == content[:2] and content[at + 2] & 0xFC == content[2] & 0xFC]
@@ -442,11 +442,11 @@ def test_an_mp3_without_a_tag_begins_where_soundfile_has_it(rate, channels):
         np.testing.assert_allclose(decoded(content[begin:], rate), expected.mean(axis=1), atol=1e-6)
 
 
-def test_mp3_of_free_format_is_rejected_by_name():
+def test_mp3_of_free_format_is_rejected_by_name() -> None:
     assert rejection((ENCODED / "free.mp3").read_bytes()).startswith("expected an MP3 file whose frames say their bit rate")
 
 
-def test_an_mp3_of_random_frames_is_rejected_without_a_word(capfd):
+def test_an_mp3_of_random_frames_is_rejected_without_a_word(capfd) -> None:
     content = bytearray(written(sound(32_000), kind=("MP3", "MPEG_LAYER_III"), bitrate_mode="CONSTANT", compression_level=0.5))
     rng, size = np.random.default_rng(6), 360  # bytes of each frame
     for at in range(size, len(content), size):
@@ -455,7 +455,7 @@ def test_an_mp3_of_random_frames_is_rejected_without_a_word(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_second_stream_is_not_left_out():
+def test_a_second_stream_is_not_left_out() -> None:
     assert "expected an OGG file of one stream" in rejection(written(sound(8000), kind=("OGG", "VORBIS")) * 2)
 
 
@@ -463,7 +463,7 @@ HEADS = [b"", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"RIFF\0\0\0\0WAVE", b"RIFF
 
 
 @given(st.binary(max_size=300), st.sampled_from(HEADS))
-def test_any_bytes(content, head):
+def test_any_bytes(content, head) -> None:
     with pytest.raises(Rejected):
         decoded(head + content)
 
@@ -474,7 +474,7 @@ EDITS = st.lists(st.tuples(st.integers(0, 250), st.integers(0, 255)), max_size=5
 
 @settings(max_examples=200)
 @given(st.sampled_from([*REAL, without_sound(("FLAC", "PCM_16"))]), EDITS, st.integers(0, 400) | st.just(1 << 20))
-def test_any_header_is_rejected_or_is_sound(content, edits, end):
+def test_any_header_is_rejected_or_is_sound(content, edits, end) -> None:
     """Checksums of OGG pages are made to fit, so that what lies behind them is reached."""
     pages = list(ogg_pages(content)) if content.startswith(b"OggS") else []
     damaged = bytearray(content)
@@ -508,12 +508,12 @@ def broken_files(kind):
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("kind", PLAIN, ids="-".join)
-def test_broken_files_take_no_memory_for_ever(kind):
+def test_broken_files_take_no_memory_for_ever(kind) -> None:
     """libsndfile keeps 5.8 KB of some Vorbis files: of 200 broken ones, 15 times, that were some 10 MB."""
     decoder = AudioDecoder(16_000, 2)
     files = [memoryview(content) for content in broken_files(kind)]
 
-    def decode_all(times):
+    def decode_all(times) -> None:
         for _ in range(times):
             for file in files:
                 with suppress(Rejected):
@@ -534,7 +534,7 @@ def compiled(steps, shape):
     return compile_audio(text_format.Parse(f"name: 'clip' {steps}", options.Preprocess()), place)
 
 
-def test_from_files_to_bands():
+def test_from_files_to_bands() -> None:
     pipeline = compiled("steps { decode_audio { sample_rate: 16000 } } steps { log_mel {} }", (80, -1))
     assert pipeline.inputs == (("clip", TensorType("BYTES", (1,))),)
     assert pipeline.outputs == (("mel", TensorType("FP32", (80, -1))),)
@@ -553,7 +553,7 @@ def test_from_files_to_bands():
     assert str(bad) == "input 'clip', row 2: the WAV file is cut off: 31044 bytes are missing. Send all of it"
 
 
-def test_fit_length_makes_clips_equal():
+def test_fit_length_makes_clips_equal() -> None:
     pipeline = compiled("steps { decode_audio { sample_rate: 16000 } } steps { fit_length { samples: 8000 } }", (8000,))
     clips = [memoryview(written(sound(samples))) for samples in (7000, 8000, 9000)]
     ((fitted,),) = pipeline.prepare([[clips]], lambda request: None)
@@ -562,7 +562,7 @@ def test_fit_length_makes_clips_equal():
     np.testing.assert_array_equal(fitted[2], decoded(clips[2])[:8000])
 
 
-def test_resample_is_soxrs():
+def test_resample_is_soxrs() -> None:
     steps = "steps { samples { sample_rate: 48000 } } steps { resample { sample_rate: 16000 } }"
     clip = sound(48_000, 48_000)[:, 0]
     ((result,),) = compiled(steps, (-1,)).prepare([[clip[np.newaxis]]], lambda request: None)
@@ -572,20 +572,20 @@ def test_resample_is_soxrs():
     np.testing.assert_array_equal(result[0], clip)
 
 
-def test_the_rate_of_log_mel_is_that_after_resampling():
+def test_the_rate_of_log_mel_is_that_after_resampling() -> None:
     steps = "steps { samples { sample_rate: 48000 } } steps { resample { sample_rate: 8000 } } steps { log_mel { high_hz: 5000 } }"
     with pytest.raises(ConfigError, match=r"steps\[2\] \(log_mel\): expected 0 <= low_hz < high_hz <= 4000"):
         compiled(steps, (80, -1))
 
 
-def test_resampling_to_nothing():
+def test_resampling_to_nothing() -> None:
     steps = "steps { samples { sample_rate: 192000 } } steps { resample { sample_rate: 1000 } }"
     (error,) = compiled(steps, (-1,)).prepare([[np.zeros((1, 1), np.float32)]], lambda request: None)
     assert str(error) == "input 'clip', row 0: expected a longer clip: 1 samples at 192000 Hz are none at 1000 Hz"
 
 
 @pytest.mark.parametrize("missing", ["soundfile", "soxr"])
-def test_a_library_that_is_missing(monkeypatch, missing):
+def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch, missing) -> None:
     monkeypatch.setitem(__import__("sys").modules, missing, None)
     with pytest.raises(ConfigError, match=r"steps\[0\] \(decode_audio\): .* pip install 'inferd\[audio\]'"):
         compiled("steps { decode_audio { sample_rate: 16000 } }", (-1,))

@@ -46,7 +46,7 @@ def noise(rate, channels):
 
 @pytest.mark.parametrize("rate", ALL_RATES)
 @pytest.mark.parametrize("mode", ["CONSTANT", "AVERAGE", "VARIABLE"])
-def test_whole_files_of_every_kind(rate, mode):
+def test_whole_files_of_every_kind(rate, mode) -> None:
     channels = 1 + (ALL_RATES.index(rate) + len(mode)) % 2  # each with each rate and with each mode
     for samples in (sound(rate, rate, channels), noise(rate, channels), np.zeros((rate, channels))):
         for level in (0, 0.99):
@@ -54,7 +54,7 @@ def test_whole_files_of_every_kind(rate, mode):
             assert frames_of(content) == content
 
 
-def test_a_clip_cut_out_of_another_is_whole():
+def test_a_clip_cut_out_of_another_is_whole() -> None:
     """Its first frames have data in frames that are not there."""
     content = mp3(noise(44_100, 2), 44_100, "VARIABLE")
     whole = memoryview(content)
@@ -72,21 +72,21 @@ def mp3_frames_or_none(content):
         return None
 
 
-def test_tags_are_left_out():
+def test_tags_are_left_out() -> None:
     tag = b"ID3\4\0\0" + bytes([0, 0, 1, 5]) + bytes(133)
     for front in (b"", tag, tag + bytes(77), tag + tag):
         for behind in (b"", b"TAG" + bytes(125), bytes(100), tag):
             assert frames_of(front + MONO + behind) == MONO
 
 
-def test_a_file_that_counts_its_frames_stays_as_it_is():
+def test_a_file_that_counts_its_frames_stays_as_it_is() -> None:
     content = mp3(sound(8000), mode="VARIABLE")
     assert b"Xing" in content[:40]
     assert mp3_frames(memoryview(content), 300) == [content]
 
 
 @pytest.mark.parametrize("difference", [-3, -1, 1, 1000])
-def test_a_count_of_other_frames_is_rejected(difference):
+def test_a_count_of_other_frames_is_rejected(difference) -> None:
     content = bytearray(mp3(sound(8000), mode="VARIABLE"))
     at = content.index(b"Xing") + 8
     there = int.from_bytes(content[at : at + 4], "big")
@@ -94,13 +94,13 @@ def test_a_count_of_other_frames_is_rejected(difference):
     assert rejection(content).startswith(f"expected {there + difference} frames, as the MP3 file's header says, got {there}: ")
 
 
-def test_a_file_of_free_format_is_told_as_such():
+def test_a_file_of_free_format_is_told_as_such() -> None:
     content = bytearray(MONO)
     content[2] &= 0x0F
     assert rejection(content).endswith("got one of free format: encode it at a standard bit rate")
 
 
-def test_more_frames_than_the_clip_can_have():
+def test_more_frames_than_the_clip_can_have() -> None:
     assert rejection(MONO * 4, 0.5) == "expected at most 0.5 seconds, got more: send a shorter clip"
 
 
@@ -113,12 +113,12 @@ PAIRS, WINDOW = SIDE + 9 + 12, SIDE + 9 + 12 + 9 + 8 + 9
 
 
 @pytest.mark.parametrize(("at", "value", "count"), [(PAIRS, 289, 9), (WINDOW, 0b100, 3)], ids=["pairs", "window of no kind"])
-def test_frames_that_cannot_be(at, value, count):
+def test_frames_that_cannot_be(at, value, count) -> None:
     content = with_bits(MONO, at, value, count)
     assert rejection(content) == f"the MP3 file is corrupt: the frame at byte {2 * FRAME} says of itself what cannot be"
 
 
-def test_a_frame_with_more_data_than_there_are():
+def test_a_frame_with_more_data_than_there_are() -> None:
     own_bits = 8 * (FRAME - 4 - 9)
     for before in (0, 3):
         content = with_bits(MONO, SIDE, before, 8)
@@ -126,12 +126,12 @@ def test_a_frame_with_more_data_than_there_are():
         assert "says of itself what cannot be" in rejection(with_bits(content, SIDE + 9, own_bits + 8 * before + 1, 12))
 
 
-def test_the_most_that_a_frame_can_say():
+def test_the_most_that_a_frame_can_say() -> None:
     content = with_bits(with_bits(MONO, PAIRS, 288, 9), WINDOW, 0b110, 3)
     mp3_frames(memoryview(content), 300)
 
 
-def test_a_checksum_behind_the_head_is_left_out():
+def test_a_checksum_behind_the_head_is_left_out() -> None:
     frame = bytearray(MONO[FRAME : 2 * FRAME])
     frame[1] &= 0xFE
     with_checksum = bytes(frame[:4]) + b"\xff\xff" + bytes(frame[4:-2])
@@ -141,7 +141,7 @@ def test_a_checksum_behind_the_head_is_left_out():
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (16_000, 2), (44_100, 1), (44_100, 2)])
-def test_random_frames_are_told(rate, channels):
+def test_random_frames_are_told(rate, channels) -> None:
     rng = np.random.default_rng(5)
     content = bytearray(mp3(noise(rate, channels), rate, level=0.9))
     whole = memoryview(bytes(content))
@@ -156,7 +156,7 @@ def test_random_frames_are_told(rate, channels):
 
 
 @given(st.lists(st.tuples(st.integers(0, len(MONO) - 1), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, len(MONO)))
-def test_any_bytes(edits, end):
+def test_any_bytes(edits, end) -> None:
     content = bytearray(MONO)
     for at, byte in edits:
         content[at] = byte

@@ -32,7 +32,7 @@ def read(content, frames=None):
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("form", ["WAV", "WAVEX"])
 @given(frames=st.integers(1, 50), channels=st.integers(1, 8), seed=st.integers(0, 2**32))
-def test_is_what_the_library_reads(codec, form, frames, channels, seed):
+def test_is_what_the_library_reads(codec, form, frames, channels, seed) -> None:
     content = written(np.random.default_rng(seed).uniform(-1, 1, (frames, channels)), codec, form)
     file = plain_wav(memoryview(content))
     assert (file.format, file.subtype, file.samplerate, file.channels, file.frames) == ("WAV", codec, 16_000, channels, frames)
@@ -40,14 +40,14 @@ def test_is_what_the_library_reads(codec, form, frames, channels, seed):
 
 
 @given(pieces=st.lists(st.integers(1, 20), min_size=1, max_size=8))
-def test_piece_by_piece(pieces):
+def test_piece_by_piece(pieces) -> None:
     content = written(np.linspace(-1, 1, 60))
     file = plain_wav(memoryview(content))
     got = [file.read(out=np.empty((piece, 1), np.float32)) for piece in pieces]
     np.testing.assert_array_equal(np.concatenate(got), read(content)[: sum(pieces)])
 
 
-def test_the_ends_of_every_range():
+def test_the_ends_of_every_range() -> None:
     assert read(written(np.array([-128, 0, 127], np.int16) * 256, "PCM_U8")).ravel().tolist() == [-1, 0, 127 / 128]
     assert read(written(np.array([-32768, 0, 32767], np.int16))).ravel().tolist() == [-1, 0, 32767 / 32768]
     assert read(written(np.array([-(2**31), 0, 2**31 - 1], np.int32), "PCM_32")).ravel().tolist() == [-1, 0, 1]
@@ -55,14 +55,14 @@ def test_the_ends_of_every_range():
 
 
 @pytest.mark.parametrize("codec", ["PCM_24", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"])
-def test_others_are_the_librarys(codec):
+def test_others_are_the_librarys(codec) -> None:
     assert plain_wav(memoryview(written(np.zeros(1000, np.float32), codec))) is None
 
 
 @pytest.mark.parametrize(
     ("codec", "channels", "size", "missing"), [("PCM_16", 1, 19, 1), ("PCM_16", 2, 37, 3), ("PCM_24", 1, 29, 1), ("ULAW", 2, 19, 1)]
 )
-def test_a_last_sample_that_is_not_all_there_is_cut_off(codec, channels, size, missing):
+def test_a_last_sample_that_is_not_all_there_is_cut_off(codec, channels, size, missing) -> None:
     content = bytearray(written(np.zeros((10, channels), np.float32), codec))
     at = content.index(b"data") + 4
     content[at : at + 4] = struct.pack("<I", size)
@@ -73,7 +73,7 @@ def test_a_last_sample_that_is_not_all_there_is_cut_off(codec, channels, size, m
 @pytest.mark.parametrize(
     ("offset", "size", "value"), [(8 + 2, 2, 0), (8 + 2, 2, 3), (8 + 12, 2, 1), (8 + 14, 2, 0), (8 + 14, 2, 17), (4, 4, 2)]
 )
-def test_layouts_that_contradict_themselves_are_the_librarys(offset, size, value):
+def test_layouts_that_contradict_themselves_are_the_librarys(offset, size, value) -> None:
     content = bytearray(written(np.zeros((10, 2), np.int16)))
     at = content.index(b"fmt ") + offset
     content[at : at + size] = value.to_bytes(size, "little")
@@ -84,7 +84,7 @@ def test_layouts_that_contradict_themselves_are_the_librarys(offset, size, value
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes(content):
+def test_any_bytes(content) -> None:
     try:
         file = plain_wav(memoryview(b"RIFF\0\0\0\0WAVE" + content))
     except Rejected:

@@ -56,7 +56,7 @@ steps = st.one_of(
 
 
 @given(sizes, st.lists(steps, max_size=5))
-def test_passes_do_what_their_steps_do(size, listed):
+def test_passes_do_what_their_steps_do(size, listed) -> None:
     places = np.arange(size[0] * size[1]).reshape(size)
     try:
         wanted = one_by_one(places, listed)
@@ -71,7 +71,7 @@ ANY = Sides((1, 20), (1, 20))  # of the sizes above
 
 
 @given(sizes, st.lists(steps, max_size=5))
-def test_sides_are_within_what_is_known_of_them(size, listed):
+def test_sides_are_within_what_is_known_of_them(size, listed) -> None:
     known = ANY
     for step in listed:
         try:
@@ -100,7 +100,7 @@ def test_sides_are_within_what_is_known_of_them(size, listed):
     ],
     ids=str,
 )
-def test_what_is_known_of_sides(listed, wanted):
+def test_what_is_known_of_sides(listed, wanted) -> None:
     known = ANY
     for step in listed:
         known = step.bound(known)
@@ -119,7 +119,7 @@ def test_what_is_known_of_sides(listed, wanted):
     ],
     ids=str,
 )
-def test_what_no_picture_can_go_through_is_known_before(listed, why):
+def test_what_no_picture_can_go_through_is_known_before(listed, why) -> None:
     known = ANY
     for step in listed[:-1]:
         known = step.bound(known)
@@ -127,7 +127,7 @@ def test_what_no_picture_can_go_through_is_known_before(listed, why):
         listed[-1].bound(known)
 
 
-def test_the_usual_lists_are_one_pass():
+def test_the_usual_lists_are_one_pass() -> None:
     for listed in (
         [],
         [Resize(size=(224, 224))],
@@ -149,7 +149,7 @@ def test_the_usual_lists_are_one_pass():
     ],
     ids=str,
 )
-def test_what_cannot_be_folded_is_two_passes(listed):
+def test_what_cannot_be_folded_is_two_passes(listed) -> None:
     assert [each.steps for each in fold(listed)] == [(listed[0],), (listed[1],)]
 
 
@@ -165,30 +165,30 @@ def test_what_cannot_be_folded_is_two_passes(listed):
         (Resize(size=(5, 6)), (1, 1), (5, 6)),
     ],
 )
-def test_sizes_of_resize(step, size, wanted):
+def test_sizes_of_resize(step, size, wanted) -> None:
     assert step.see(View.of(size)) == View.of(wanted)
 
 
-def test_letterbox_is_in_the_middle():
+def test_letterbox_is_in_the_middle() -> None:
     assert Letterbox((640, 640), 114).see(View.of((800, 1280))) == View((400, 640), (-120, 0), (640, 640))
     assert Letterbox((10, 7), 0).see(View.of((2, 1))) == View((10, 5), (0, -1), (10, 7))
     assert Letterbox((4, 4), 0).see(View.of((1, 1000))).resized == (1, 4)
 
 
 @pytest.mark.parametrize(("rest", "before", "down"), [(0, 0, 0), (1, 0, 0), (2, 1, 1), (3, 2, 1), (4, 2, 2), (5, 2, 2), (7, 4, 3)])
-def test_the_half_of_an_odd_rest_is_rounded_as_torchvision_or_hugging_face_does(rest, before, down):
+def test_the_half_of_an_odd_rest_is_rounded_as_torchvision_or_hugging_face_does(rest, before, down) -> None:
     assert CenterCrop((10, 10)).see(View.of((10 + rest, 10))).corner == (before, 0)
     assert CenterCrop((10, 10), rounded_down=True).see(View.of((10, 10 + rest))).corner == (0, down)
 
 
-def test_says_what_does_not_fit():
+def test_says_what_does_not_fit() -> None:
     with pytest.raises(Unfit, match=r"the middle 5 x 6 .* that is 4 x 9: resize it first"):
         CenterCrop((5, 6)).see(View.of((4, 9)))
     with pytest.raises(Unfit, match=r"fills up to 5 x 6 .* that is 4 x 9 already"):
         Pad((5, 6), 0).see(View.of((4, 9)))
 
 
-def test_a_pass_knows_how_it_resizes_and_fills():
+def test_a_pass_knows_how_it_resizes_and_fills() -> None:
     cubic = Resampling("BICUBIC", exact=True)
     assert Pass((Resize(cubic, (5, 5)), Pad((7, 7), 9))).resampling == cubic
     assert Pass((Resize(cubic, (5, 5)), Pad((7, 7), 9))).fill == 9

@@ -96,7 +96,7 @@ def one_by_one(pixels: np.ndarray, listed: Listed) -> np.ndarray:
                 size = (int(height * scale + 0.5), int(width * scale + 0.5))
             else:
                 size = (how["height"], how["width"])
-            pixels = resized(pixels, *size, how.get("method", "BILINEAR"))
+            pixels = resized(pixels, *size, how.get("method", "BILINEAR"))  # type: ignore[call-arg]
         elif name == "letterbox":
             scale = min(how["height"] / height, how["width"] / width)
             inner = resized(pixels, round(height * scale), round(width * scale), how.get("method", "BILINEAR"))
@@ -168,7 +168,7 @@ def any_graph(listed: Listed, channels: int = 3) -> TensorType:
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("size", [(120, 160), (163, 97)], ids=str)
-def test_exact_lists_are_their_steps_one_by_one(name, size):
+def test_exact_lists_are_their_steps_one_by_one(name, size) -> None:
     listed = LISTS[name]
     pixels = photo(*size)
     wanted = one_by_one(pixels, listed)
@@ -185,7 +185,7 @@ def test_exact_lists_are_their_steps_one_by_one(name, size):
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_other_lists_are_within_a_level(name):
+def test_other_lists_are_within_a_level(name) -> None:
     listed = LISTS[name]
     pixels = photo(130, 170)
     level = {"imagenet": 1 / 255 / min(STD), "longest and padded": 1 / 128, "cropped": 2}.get(name, 1.0)
@@ -211,7 +211,7 @@ ANY_STEP = st.one_of(
 
 @settings(max_examples=60)
 @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.lists(ANY_STEP, max_size=4), st.booleans())
-def test_any_list_is_its_steps_one_by_one(size, listed, planar):
+def test_any_list_is_its_steps_one_by_one(size, listed, planar) -> None:
     listed = [*listed, NORMALIZE, *([("transpose", {})] if planar else [])]
     pixels = photo(*size)
     fits = True
@@ -226,7 +226,7 @@ def test_any_list_is_its_steps_one_by_one(size, listed, planar):
 
 
 @pytest.mark.parametrize("color", ["RGB", "BGR", "GRAY"])
-def test_colors(color):
+def test_colors(color) -> None:
     pixels = photo(40, 50)
     channels = 1 if color == "GRAY" else 3
     pipeline = compiled([("decode_image", {"color": color})], TensorType("UINT8", (-1, -1, channels)))
@@ -234,20 +234,20 @@ def test_colors(color):
     assert np.array_equal(prepared(pipeline, files(pixels))[0], wanted)
 
 
-def test_bgr_is_normalized_as_bgr():
+def test_bgr_is_normalized_as_bgr() -> None:
     pixels = photo(20, 20)
     pipeline = compiled([("decode_image", {"color": "BGR"}), NORMALIZE], TensorType("FP32", (-1, -1, 3)))
     assert np.allclose(prepared(pipeline, files(pixels))[0], (pixels[:, :, ::-1] - np.array(MEAN)) / STD, rtol=1e-6)
 
 
-def test_a_background_is_red_green_blue_whatever_the_color():
+def test_a_background_is_red_green_blue_whatever_the_color() -> None:
     file = io.BytesIO()
     Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(file, "PNG")
     pipeline = compiled([("decode_image", {"color": "BGR", "background": [1, 2, 3]})], TensorType("UINT8", (-1, -1, 3)))
     assert prepared(pipeline, [memoryview(file.getvalue())])[0, 0, 0].tolist() == [3, 2, 1]
 
 
-def test_rows_are_prepared_each_for_itself():
+def test_rows_are_prepared_each_for_itself() -> None:
     pictures = [photo(50 + 9 * row, 80 - 7 * row, seed=row) for row in range(5)]
     listed = [("decode_image", {}), *LISTS["imagenet"]]
     pipeline = compiled(listed, TensorType("FP32", (3, 56, 48)))
@@ -257,14 +257,14 @@ def test_rows_are_prepared_each_for_itself():
         assert np.array_equal(together[row], prepared(pipeline, files(pixels))[0])
 
 
-def test_one_request_of_no_rows():
+def test_one_request_of_no_rows() -> None:
     pipeline = compiled([("decode_image", {}), *LISTS["imagenet"]], TensorType("FP32", (3, 56, 48)))
     assert prepared(pipeline, []).shape == (0, 3, 56, 48)
 
 
 @pytest.mark.parametrize("lies", range(1, 9))
 @pytest.mark.parametrize(("size", "method"), [((400, 600), "BICUBIC"), ((401, 601), "BILINEAR"), ((853, 1279), "BICUBIC")], ids=str)
-def test_scaled_differs_little(method, size, lies):
+def test_scaled_differs_little(method, size, lies) -> None:
     """Also where the sides are no multiples of the scale, however the picture lies."""
     exif = Image.Exif()
     exif[0x0112] = lies
@@ -311,7 +311,7 @@ def as_jpeg(image: Image.Image) -> bytes:
     ids=["buildings", "a flower", "small text", "noise"],
 )
 @pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC"])
-def test_scaled_differs_as_the_page_says(make, side, means, largest, method):
+def test_scaled_differs_as_the_page_says(make, side, means, largest, method) -> None:
     """The figures of docs/preprocessing.md: least and largest mean, and the largest of all."""
     sent = [memoryview(make())]
     listed = [("resize", {"height": side, "width": side, "method": method}), ("cast", {"datatype": "FP32"})]
@@ -322,7 +322,7 @@ def test_scaled_differs_as_the_page_says(make, side, means, largest, method):
 
 
 @pytest.mark.parametrize("quality", [0, 60, 90], ids=["as they are", "60", "90"])
-def test_gray_differs_from_the_colors_as_the_page_says(quality):
+def test_gray_differs_from_the_colors_as_the_page_says(quality) -> None:
     pipeline = compiled([("decode_image", {"color": "GRAY"})], TensorType("UINT8", (-1, -1, 1)))
     for file in photographs():
         if quality:
@@ -338,7 +338,7 @@ def test_gray_differs_from_the_colors_as_the_page_says(quality):
         assert 3 < apart.max() <= 31
 
 
-def test_scaled_makes_the_same_sizes():
+def test_scaled_makes_the_same_sizes() -> None:
     listed = [("resize", {"shortest": 33}), ("scale", {})]
     for size in ((401, 603), (777, 333)):
         sent = files(photo(*size), form="JPEG")
@@ -349,7 +349,7 @@ def test_scaled_makes_the_same_sizes():
 # ---- what clients send and the graph gets
 
 
-def test_names_and_types():
+def test_names_and_types() -> None:
     pipeline = compiled([("decode_image", {}), ("resize", {"height": 224, "width": 224}), ("scale", {}), ("transpose", {})], name="photo")
     assert pipeline.inputs == (("photo", TensorType("BYTES", (1,))),)
     assert pipeline.outputs == (("x", TensorType("FP32", (3, 224, 224))),)
@@ -359,7 +359,7 @@ def test_names_and_types():
     assert pipeline.paddings == {}
 
 
-def test_pixels_that_are_not_resized_have_the_size_of_the_graph():
+def test_pixels_that_are_not_resized_have_the_size_of_the_graph() -> None:
     pipeline = compiled([("scale", {}), ("transpose", {})])
     assert pipeline.inputs == (("x", TensorType("UINT8", (224, 224, 3))),)
     pipeline = compiled([("scale", {}), ("transpose", {})], TensorType("FP32", (1, -1, -1)))
@@ -367,7 +367,7 @@ def test_pixels_that_are_not_resized_have_the_size_of_the_graph():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pixels_have_the_channels_of_the_graph(channels):
+def test_pixels_have_the_channels_of_the_graph(channels) -> None:
     listed = [("resize", {"height": 30, "width": 40, "exact": True}), ("cast", {"datatype": "FP32"})]
     pixels = photo(70, 50, channels)
     array = prepared(compiled(listed, TensorType("FP32", (30, 40, channels))), pixels[None])
@@ -458,7 +458,7 @@ DECODE, RESIZE, CROP, SCALE, PLANAR = ("decode_image", {}), ("resize", SIDES), (
          r"steps\[1\] \(letterbox\): .* and here is antialias: false: .*; remove scaled, or change this"),
     ],
 )  # fmt: skip
-def test_lists_that_are_rejected(listed, graph, why):
+def test_lists_that_are_rejected(listed, graph, why) -> None:
     told = rejection(listed, TensorType(*graph) if graph else GRAPH)
     assert re.search(why, told), told
 
@@ -469,7 +469,7 @@ def test_lists_that_are_rejected(listed, graph, why):
 SMALL: Listed = [("decode_image", {"max_pixels": 1_000_000}), ("resize", {"height": 20, "width": 30}), ("scale", {}), ("transpose", {})]
 
 
-def test_a_row_that_is_no_picture_is_named():
+def test_a_row_that_is_no_picture_is_named() -> None:
     pipeline = compiled(SMALL, TensorType("FP32", (3, 20, 30)), name="photo")
     good = files(photo(40, 50))
     with pytest.raises(InvalidArgument, match=r"input 'photo', row 1: expected a JPEG, PNG, WebP or BMP file, got GIF: convert it first"):
@@ -477,7 +477,7 @@ def test_a_row_that_is_no_picture_is_named():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_only_the_request_with_the_broken_file_fails(form):
+def test_only_the_request_with_the_broken_file_fails(form) -> None:
     pipeline = compiled(SMALL, TensorType("FP32", (3, 20, 30)))
     (good,) = files(photo(40, 50), form=form)
     (wanted,) = prepared(pipeline, [good])
@@ -492,14 +492,14 @@ def test_only_the_request_with_the_broken_file_fails(form):
         assert str(answer).startswith("input 'x', row 0: ")
 
 
-def test_one_pixel_is_a_picture():
+def test_one_pixel_is_a_picture() -> None:
     pixels = np.full((1, 1, 3), 200, np.uint8)
     array = prepared(compiled(SMALL, TensorType("FP32", (3, 20, 30))), files(pixels))
     assert np.allclose(array, 200 / 255)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WebP", "BMP"])
-def test_what_was_decoded_of_a_rejected_file_is_freed_at_once(form, monkeypatch):
+def test_what_was_decoded_of_a_rejected_file_is_freed_at_once(form, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
     def pixels(use, shape):
@@ -527,7 +527,7 @@ def test_what_was_decoded_of_a_rejected_file_is_freed_at_once(form, monkeypatch)
         gc.enable()
 
 
-def test_strips_are_rejected():
+def test_strips_are_rejected() -> None:
     pipeline = compiled(
         [("decode_image", {}), ("resize", {"shortest": 224}), ("center_crop", {"height": 224, "width": 224})],
         TensorType("UINT8", (224, 224, 3)),
@@ -540,14 +540,14 @@ def test_strips_are_rejected():
         prepared(pipeline, np.zeros((1, 1, 70000, 3), np.uint8))
 
 
-def test_what_a_resize_may_make_is_limited():
+def test_what_a_resize_may_make_is_limited() -> None:
     pipeline = compiled([("decode_image", {"max_pixels": 10_000}), ("resize", {"shortest": 90})], TensorType("UINT8", (-1, -1, 3)))
     assert prepared(pipeline, files(photo(10, 12))).shape == (1, 90, 108, 3)
     with pytest.raises(InvalidArgument, match="at most 10000 are possible"):
         prepared(pipeline, files(photo(10, 13)))
 
 
-def test_what_the_rows_of_one_request_become_is_limited(monkeypatch):
+def test_what_the_rows_of_one_request_become_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(ImagePipeline, "_rows", lambda pipeline, rows, size: made.append(rows) or np.empty((rows, *size, 3), np.uint8))
     listed = [("decode_image", {"max_pixels": 10_000}), ("resize", {"shortest": 50})]
@@ -561,13 +561,13 @@ def test_what_the_rows_of_one_request_become_is_limited(monkeypatch):
     assert prepared(pipeline, files(*[photo(20, 20)] * 5)).shape == (5, 60, 60, 3)  # the configuration says how large it may be
 
 
-def test_pixels_of_one_request_are_limited_too():
+def test_pixels_of_one_request_are_limited_too() -> None:
     pipeline = compiled([("cast", {"datatype": "FP32"})], TensorType("FP32", (-1, -1, 3)))
     with pytest.raises(InvalidArgument, match=r"row 0: 51 pictures like this one become 51 x 1000 x 1000 pixels .* at most 50000000 "):
         prepared(pipeline, np.zeros((51, 1000, 1000, 3), np.uint8))
 
 
-def test_a_picture_that_does_not_fit_is_rejected():
+def test_a_picture_that_does_not_fit_is_rejected() -> None:
     pipeline = compiled([("center_crop", {"height": 20, "width": 20})], TensorType("UINT8", (20, 20, 3)))
     with pytest.raises(InvalidArgument, match=r"row 0: center_crop takes the middle 20 x 20 .* that is 19 x 30: resize it first"):
         prepared(pipeline, np.zeros((1, 19, 30, 3), np.uint8))
@@ -578,7 +578,7 @@ def test_a_picture_that_does_not_fit_is_rejected():
         prepared(pipeline, np.zeros((1, 0, 3, 3), np.uint8))
 
 
-def test_rows_that_become_different_sizes_are_rejected():
+def test_rows_that_become_different_sizes_are_rejected() -> None:
     pipeline = compiled(
         [("decode_image", {}), ("resize", {"shortest": 30}), ("scale", {}), ("transpose", {})], TensorType("FP32", (3, -1, -1))
     )
@@ -587,7 +587,7 @@ def test_rows_that_become_different_sizes_are_rejected():
         prepared(pipeline, files(photo(40, 60), photo(60, 40)))
 
 
-def test_nobody_works_for_a_request_that_is_gone():
+def test_nobody_works_for_a_request_that_is_gone() -> None:
     pipeline = compiled(SMALL, TensorType("FP32", (3, 20, 30)))
     sent = files(photo(40, 50), photo(40, 50), photo(40, 50))
     asked: list[int] = []
@@ -605,7 +605,7 @@ def test_nobody_works_for_a_request_that_is_gone():
 
 @settings(max_examples=100)
 @given(st.sampled_from(["JPEG", "PNG", "WebP", "BMP"]), st.integers(0, 2000), st.binary(min_size=1, max_size=20))
-def test_broken_files_are_rejected_or_pictures(form, at, noise):
+def test_broken_files_are_rejected_or_pictures(form, at, noise) -> None:
     (file,) = files(photo(24, 20), form=form)
     broken = bytearray(file)
     at %= len(broken)

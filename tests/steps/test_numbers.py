@@ -14,19 +14,19 @@ from inferd.steps import numbers
 INTEGERS = [word for word in numbers.CASTS if "INT" in word]
 
 
-def test_scale_is_a_255th_by_default():
+def test_scale_is_a_255th_by_default() -> None:
     result = numbers.scale(options.Scale())(np.array([0, 51, 255], np.uint8))
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, [0, 0.2, 1], rtol=1e-6)
 
 
-def test_scale_with_both():
+def test_scale_with_both() -> None:
     np.testing.assert_allclose(numbers.scale(options.Scale(factor=-2, offset=3))(np.array([1.5, -1], np.float32)), [0, 5])
     assert numbers.scale(options.Scale(factor=0, offset=3))(np.array([1.5], np.float32)).tolist() == [3]
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_normalize_by_channel(axis):
+def test_normalize_by_channel(axis) -> None:
     array = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
     size = array.shape[axis]
     mean, std = np.arange(size) / 4, np.arange(1, size + 1) / 4
@@ -35,7 +35,7 @@ def test_normalize_by_channel(axis):
     np.testing.assert_allclose(result, (array - mean.reshape(shape)) / std.reshape(shape), rtol=1e-6)
 
 
-def test_normalize_with_one_of_both():
+def test_normalize_with_one_of_both() -> None:
     array = np.array([[2.0, 4.0]], np.float32)
     assert numbers.normalize(options.Normalize(mean=[1]), 2, 1, 2)(array).tolist() == [[1, 3]]
     assert numbers.normalize(options.Normalize(std=[2]), 2, 1, 2)(array).tolist() == [[1, 2]]
@@ -53,26 +53,26 @@ def test_normalize_with_one_of_both():
         options.Normalize(std=[float("inf")]),
     ],
 )
-def test_normalize_rejects(step):
+def test_normalize_rejects(step) -> None:
     with pytest.raises(ValueError, match="expected"):
         numbers.normalize(step, 3, 0, 1)
 
 
 @pytest.mark.parametrize("step", [options.Scale(factor=float("inf")), options.Scale(offset=float("nan"))])
-def test_scale_rejects(step):
+def test_scale_rejects(step) -> None:
     with pytest.raises(ValueError, match="expected finite numbers"):
         numbers.scale(step)
 
 
 @pytest.mark.parametrize("word", ["", "FP8", "BYTES", "BF16", "fp32"])
-def test_cast_rejects(word):
+def test_cast_rejects(word) -> None:
     with pytest.raises(ValueError, match="expected one of FP16"):
         numbers.cast(options.Cast(datatype=word))
 
 
 @pytest.mark.parametrize("word", INTEGERS)
 @given(values=st.lists(st.floats(width=64), min_size=1, max_size=20), single=st.booleans())
-def test_floats_to_integers(word, values, single):
+def test_floats_to_integers(word, values, single) -> None:
     with np.errstate(over="ignore"):
         array = np.array(values).astype(np.float32 if single else np.float64)
     limits = np.iinfo(DATATYPES[word][2])
@@ -89,7 +89,7 @@ def test_floats_to_integers(word, values, single):
 
 @pytest.mark.parametrize("word", INTEGERS)
 @given(source=st.sampled_from(INTEGERS), values=st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=20))
-def test_integers_to_integers(word, source, values):
+def test_integers_to_integers(word, source, values) -> None:
     own, limits = np.iinfo(DATATYPES[source][2]), np.iinfo(DATATYPES[word][2])
     array = np.array([min(max(value, own.min), own.max) for value in values], own.dtype)
     result = numbers.cast(options.Cast(datatype=word))(array)
@@ -98,7 +98,7 @@ def test_integers_to_integers(word, source, values):
 
 
 @pytest.mark.parametrize("word", ["FP16", "FP32", "FP64"])
-def test_to_floats(word):
+def test_to_floats(word) -> None:
     dtype = DATATYPES[word][2]
     largest = float(np.finfo(dtype).max)
     result = numbers.cast(options.Cast(datatype=word))(np.array([0.5, 1e300, -1e300, -2]))
@@ -111,7 +111,7 @@ def test_to_floats(word):
 
 
 @pytest.mark.parametrize("word", numbers.CASTS)
-def test_bool(word):
+def test_bool(word) -> None:
     result = numbers.cast(options.Cast(datatype=word))(np.array([True, False]))
     assert result.dtype == DATATYPES[word][2]
     assert result.tolist() == [1, 0]

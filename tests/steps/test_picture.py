@@ -10,6 +10,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def by_pillow(file: bytes, mode: str = "RGB") -> np.ndarray:
 
 @pytest.mark.parametrize(("form", "mode"), KINDS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_equals_pillow(form, mode, size):
+def test_equals_pillow(form, mode, size) -> None:
     file = saved(image_of(mode, size), form)
     assert np.array_equal(decoded(file), by_pillow(file))
     assert np.array_equal(decoded(file, gray=True), by_pillow(file, "L"))
@@ -90,7 +91,7 @@ def test_equals_pillow(form, mode, size):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_the_same_with_and_without_libjpeg_turbo(mode, progressive):
+def test_jpeg_is_the_same_with_and_without_libjpeg_turbo(mode, progressive) -> None:
     file = saved(image_of(mode), "JPEG", progressive=progressive)
     assert np.array_equal(decoded(file), by_pillow(file))
     assert np.array_equal(decoded(file, gray=True), by_pillow(file, "L"))
@@ -103,7 +104,7 @@ WEBPS = [{"lossless": True}, {"lossless": False, "quality": 80}, {"lossless": Fa
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("more", [{}, {"icc_profile": bytes(101), "xmp": bytes(33), "exif": b"Exif\0\0II*\0"}], ids=["plain", "extended"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_webp_is_the_same_with_and_without_libwebp(how, mode, more, size):
+def test_webp_is_the_same_with_and_without_libwebp(how, mode, more, size) -> None:
     file = saved(image_of(mode, size), "WebP", **how, **more)
     with Image.open(io.BytesIO(file)) as image:
         behind = Image.new("RGBA", image.size, (10, 200, 30, 255))
@@ -114,7 +115,7 @@ def test_webp_is_the_same_with_and_without_libwebp(how, mode, more, size):
         assert np.array_equal(decoded(file, gray=gray, background=(10, 200, 30)), flat)
 
 
-def test_transparency_that_a_webp_does_not_announce_is_not_seen():
+def test_transparency_that_a_webp_does_not_announce_is_not_seen() -> None:
     file = bytearray(saved(image_of("RGBA"), "WebP", lossless=False))
     assert file[20] == 0x10
     file[20] = 0
@@ -122,7 +123,7 @@ def test_transparency_that_a_webp_does_not_announce_is_not_seen():
     assert np.array_equal(decoded(bytes(file), background=(10, 200, 30)), wanted)
 
 
-def test_a_webp_ends_with_its_chunk():
+def test_a_webp_ends_with_its_chunk() -> None:
     """And not in what follows, which libwebp would read on in."""
     file = saved(image_of("RGB"), "WebP", lossless=False)
     picture = file[20:-200]
@@ -130,7 +131,7 @@ def test_a_webp_ends_with_its_chunk():
     assert "damaged" in rejected(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body)
 
 
-def test_of_16_bits_the_upper_8_are_taken():
+def test_of_16_bits_the_upper_8_are_taken() -> None:
     samples = np.random.default_rng(1).integers(0, 65536, (4, 5, 4), np.uint16)
     for color, channels in ((0, 1), (2, 3), (4, 2), (6, 4)):
         rows = b"".join(b"\0" + row[:, :channels].astype(">u2").tobytes() for row in samples)
@@ -140,7 +141,7 @@ def test_of_16_bits_the_upper_8_are_taken():
 
 @pytest.mark.parametrize(("form", "mode"), [("PNG", "RGBA"), ("PNG", "LA")])
 @pytest.mark.parametrize("gray", [False, True])
-def test_transparent_pixels_are_blended_with_the_background(form, mode, gray):
+def test_transparent_pixels_are_blended_with_the_background(form, mode, gray) -> None:
     file = saved(image_of(mode), form)
     with Image.open(io.BytesIO(file)) as image:
         behind = Image.new("RGBA", image.size, (10, 200, 30, 255))
@@ -150,7 +151,7 @@ def test_transparent_pixels_are_blended_with_the_background(form, mode, gray):
 
 
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 256, 16))], ids=["index", "table"])
-def test_transparent_colors_of_a_palette(transparency):
+def test_transparent_colors_of_a_palette(transparency) -> None:
     file = saved(image_of("P"), "PNG", transparency=transparency)
     with Image.open(io.BytesIO(file)) as image:
         flat = image.convert("RGBA")
@@ -162,7 +163,7 @@ def test_transparent_colors_of_a_palette(transparency):
 
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize(("depth", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
-def test_a_transparent_color_of_gray_and_of_rgb(depth, channels, gray):
+def test_a_transparent_color_of_gray_and_of_rgb(depth, channels, gray) -> None:
     """The samples are compared as they lie in the file, of which Pillow gives fewer bits, or as many as 8."""
     most = (1 << depth) - 1
     color = np.array([0x0505, 0x0105, 0x0501][:channels]) & most
@@ -185,11 +186,11 @@ def test_a_transparent_color_of_gray_and_of_rgb(depth, channels, gray):
 
 
 @pytest.mark.parametrize(("depth", "color", "content"), [(8, 0, b"\5"), (8, 2, bytes(5)), (16, 2, b"")])
-def test_half_a_transparent_color_is_damage(depth, color, content):
+def test_half_a_transparent_color_is_damage(depth, color, content) -> None:
     assert "damaged" in rejected(png((1, 1), depth, color, bytes(7), tRNS=content), background=(1, 2, 3))
 
 
-def test_without_transparency_the_background_is_not_seen():
+def test_without_transparency_the_background_is_not_seen() -> None:
     for form, mode in KINDS:
         if "A" not in mode:
             file = saved(image_of(mode), form)
@@ -198,7 +199,7 @@ def test_without_transparency_the_background_is_not_seen():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP"])
-def test_pictures_are_put_upright(form, orientation):
+def test_pictures_are_put_upright(form, orientation) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = saved(image_of("RGB"), form, exif=exif.tobytes())
@@ -211,7 +212,7 @@ def test_pictures_are_put_upright(form, orientation):
     assert np.array_equal(decoded(file, gray=True)[:, :, 0].shape, wanted.shape[:2])
 
 
-def test_pixels_are_taken_over_in_bands(monkeypatch):
+def test_pixels_are_taken_over_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [saved(image_of(mode), form) for form, mode in KINDS]
     files.append(saved(image_of("P"), "PNG", transparency=bytes(range(0, 256, 16))))
     files.append(png((2, 2), 16, 0, b"\0\x05\x01\x05\x02" * 2, tRNS=b"\x05\x01"))
@@ -271,7 +272,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("where", ELSEWHERE)
-def test_an_orientation_elsewhere_is_pillows(where):
+def test_an_orientation_elsewhere_is_pillows(where) -> None:
     for orientation in range(1, 10):  # 9 means nothing
         file = ELSEWHERE[where](orientation)
         with Image.open(io.BytesIO(file)) as image:
@@ -299,14 +300,14 @@ def test_an_orientation_elsewhere_is_pillows(where):
         ((3000, 3000), 8),
     ],
 )
-def test_scaled_leaves_more_than_is_needed(wanted, eighths):
+def test_scaled_leaves_more_than_is_needed(wanted, eighths) -> None:
     file = saved(Image.new("RGB", (2560, 1600)), "JPEG")
     with Decoder(scaled=True).decode(memoryview(file), lambda size: wanted) as made:
         assert made.size == (1600, 2560)
         assert made.pixels.shape == (1600 * eighths // 8, 2560 * eighths // 8, 3)
 
 
-def test_scaled_looks_at_the_upright_picture():
+def test_scaled_looks_at_the_upright_picture() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     file = saved(Image.new("RGB", (1600, 400)), "JPEG", exif=exif.tobytes())
@@ -339,11 +340,11 @@ def test_scaled_looks_at_the_upright_picture():
         (b"", "got nothing: the element is empty"),
     ],
 )
-def test_other_files_are_rejected_by_name(beginning, name):
+def test_other_files_are_rejected_by_name(beginning, name) -> None:
     assert name in rejected(beginning)
 
 
-def test_animated_files_are_rejected():
+def test_animated_files_are_rejected() -> None:
     frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "lime")]
     for form in ("PNG", "WebP"):
         file = saved(frames[0], form, save_all=True, append_images=frames[1:])
@@ -362,7 +363,7 @@ def animated_webp(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["iCCP", "iTXt", "zTXt"])
-def test_pillow_reads_no_compressed_texts(name, monkeypatch):
+def test_pillow_reads_no_compressed_texts(name, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", None)
     content = {"iCCP": b"x\0\0", "iTXt": b"\xff\0\1\0\0\0", "zTXt": b"\0\0"}[name] + zlib.compress(b"\xff" * 1000)
     assert decoded(png((1, 1), 8, 2, b"\0\1\2\3", **{name: content})).tolist() == [[[1, 2, 3]]]
@@ -380,7 +381,7 @@ def bmp(header_bytes: int, bits: int, compression: int, body: bytes, size: tuple
 
 
 @pytest.mark.parametrize("header_bytes", [12, 40, 52, 56, 64, 108, 124])
-def test_bmp_of_run_lengths_is_rejected_whatever_its_header(header_bytes):
+def test_bmp_of_run_lengths_is_rejected_whatever_its_header(header_bytes) -> None:
     plain = bmp(header_bytes, 8, 0, bytes(range(8)))
     assert decoded(plain)[:, :, 0].tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
     for bits, compression in ((8, 1), (4, 2)) if header_bytes > 12 else ():
@@ -389,7 +390,7 @@ def test_bmp_of_run_lengths_is_rejected_whatever_its_header(header_bytes):
 
 
 @pytest.mark.parametrize(("mode", "padding"), [("1", 3), ("L", 3), ("P", 3), ("RGB", 1), ("RGBA", 0)])
-def test_bmp_may_lack_the_filling_of_its_last_row_and_no_byte_of_a_pixel(mode, padding):
+def test_bmp_may_lack_the_filling_of_its_last_row_and_no_byte_of_a_pixel(mode, padding) -> None:
     """Rows are filled up to a multiple of 4 bytes, in which no pixel is."""
     file = saved(image_of(mode, (3, 5)), "BMP")
     for nbytes in range(padding + 1):
@@ -412,12 +413,12 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_too_many_pixels_are_rejected_before_they_are_decoded(form):
+def test_too_many_pixels_are_rejected_before_they_are_decoded(form) -> None:
     assert "30000 x 30000 pixels (height x width), and decode_image takes at most 50000000 (max_pixels)" in rejected(bombs()[form])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_the_limit_is_the_last_that_is_taken(form):
+def test_the_limit_is_the_last_that_is_taken(form) -> None:
     file = saved(Image.new("RGB", (10, 20)), form)
     assert decoded(file, max_pixels=200).shape == (20, 10, 3)
     assert "at most 199" in rejected(file, max_pixels=199)
@@ -425,7 +426,7 @@ def test_the_limit_is_the_last_that_is_taken(form):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 @pytest.mark.parametrize("wanted", [(224, 224), (340, 300)])
-def test_by_default_no_more_pixels_are_decoded_than_the_steps_need(form, wanted):
+def test_by_default_no_more_pixels_are_decoded_than_the_steps_need(form, wanted) -> None:
     """26 million, of which 256 for each are needed at most, and 25 million are always taken."""
     file = saved(Image.new("L", (6500, 4000)), form)
 
@@ -444,24 +445,24 @@ def test_by_default_no_more_pixels_are_decoded_than_the_steps_need(form, wanted)
 
 
 @pytest.mark.parametrize("form", ["VP8 ", "VP8L"])
-def test_the_announced_size_of_every_webp(form):
+def test_the_announced_size_of_every_webp(form) -> None:
     file = saved(Image.new("RGB", (300, 200)), "WebP", lossless=form == "VP8L")
     assert file[12:16].decode() == form
     assert "200 x 300 pixels" in rejected(file, max_pixels=100)
 
 
-def test_a_webp_of_more_pixels_than_its_library_takes_is_told_so():
+def test_a_webp_of_more_pixels_than_its_library_takes_is_told_so() -> None:
     told = rejected(bombs()["WebP"], max_pixels=1 << 30)
     assert "damaged" in told
 
 
-def test_jpeg_of_too_many_scans_is_rejected():
+def test_jpeg_of_too_many_scans_is_rejected() -> None:
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     end = file.rindex(b"\xff\xda")
     assert "scans, and at most 100 are decoded" in rejected(file[:end] + file[end:-2] * 120 + file[-2:])
 
 
-def test_jpeg_of_more_scans_than_its_size_allows_is_rejected(monkeypatch):
+def test_jpeg_of_more_scans_than_its_size_allows_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     pixels = decoded(file).size // 3
     end = file.rindex(b"\xff\xda")
@@ -477,7 +478,7 @@ def test_jpeg_of_more_scans_than_its_size_allows_is_rejected(monkeypatch):
 
 
 @pytest.mark.parametrize("frame", [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
-def test_jpeg_with_arithmetic_coding_is_rejected_by_name(frame):
+def test_jpeg_with_arithmetic_coding_is_rejected_by_name(frame) -> None:
     for file in (saved(image_of("RGB"), "JPEG"), saved(image_of("RGB"), "JPEG", progressive=True)):
         at = next(segment.start for segment in jpeg_segments(memoryview(file)) if segment.marker in (0xC0, 0xC2))
         coded = file[: at + 1] + bytes([frame]) + file[at + 2 :]
@@ -494,7 +495,7 @@ def outcome(file: bytes) -> str:
     return ""
 
 
-def test_scans_behind_the_image_do_not_count():
+def test_scans_behind_the_image_do_not_count() -> None:
     file = saved(image_of("RGB"), "JPEG")
     motion = b"\xff\xda" * 200
     assert np.array_equal(decoded(file + motion), by_pillow(file))
@@ -508,13 +509,13 @@ def untidy(file: bytes) -> bytes:
     return file[:tables] + bytes(3) + file[tables:]
 
 
-def test_bytes_between_the_segments_of_a_jpeg_are_passed_over():
+def test_bytes_between_the_segments_of_a_jpeg_are_passed_over() -> None:
     for mode in MODES["JPEG"]:
         file = saved(image_of(mode), "JPEG")
         assert np.array_equal(decoded(untidy(file)), by_pillow(file))
 
 
-def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
+def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     file = untidy(saved(Image.new("RGB", (1600, 400)), "JPEG", exif=exif.tobytes()))
@@ -523,7 +524,7 @@ def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
         assert made.pixels.shape == (400, 100, 3)
 
 
-def test_damage_is_found_behind_bytes_between_segments_too():
+def test_damage_is_found_behind_bytes_between_segments_too() -> None:
     file = saved(image_of("RGB"), "JPEG")
     scan = file.index(b"\xff\xda")
     found = 0
@@ -540,27 +541,27 @@ def test_damage_is_found_behind_bytes_between_segments_too():
     assert found > 50
 
 
-def test_damage_in_the_head_of_a_jpeg_is_rejected():
+def test_damage_in_the_head_of_a_jpeg_is_rejected() -> None:
     file = saved(image_of("CMYK"), "JPEG")
     transform = file.index(b"Adobe") + 11
     for broken in (file[:transform] + b"\7" + file[transform + 1 :], file[: file.index(b"\xff\xda")], file[:2] + file):
         assert "damaged, cut short or of a kind that cannot be decoded" in rejected(broken)
 
 
-def test_a_jpeg_without_its_end_is_cut_short():
+def test_a_jpeg_without_its_end_is_cut_short() -> None:
     file = saved(image_of("RGB"), "JPEG")
     for broken in (file[:-2], file[:-1], file[:-2] + bytes(100), file[:-2] + b"\xff\xd0"):
         assert "cut short" in rejected(broken)
 
 
-def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over():
+def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over() -> None:
     for more in ({}, {"progressive": True}):
         file = saved(image_of("RGB"), "JPEG", **more)
         for count in (1, 16, 5000):
             assert np.array_equal(decoded(file[:-2] + bytes(count) + file[-2:]), by_pillow(file))
 
 
-def test_other_bytes_in_front_of_the_end_of_a_jpeg_are_damage():
+def test_other_bytes_in_front_of_the_end_of_a_jpeg_are_damage() -> None:
     file = saved(image_of("RGB"), "JPEG")
     for stray in (b"\1" * 16, bytes(16) + b"\1" * 16, b"\1" * 16 + bytes(16)):
         assert "damaged" in rejected(file[:-2] + stray + file[-2:])
@@ -573,7 +574,7 @@ def with_chunks(count: int) -> memoryview:
     return memoryview(file[:at] + struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd")) * count + file[at:])
 
 
-def test_a_png_of_too_many_chunks_is_rejected_before_pillow_looks_at_it(monkeypatch):
+def test_a_png_of_too_many_chunks_is_rejected_before_pillow_looks_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder, looked = Decoder(), []
     monkeypatch.setitem(decoder._open, "PNG", lambda file: looked.append(1))
     with pytest.raises(Unfit, match="cannot be decoded"), decoder.decode(with_chunks(70_000), lambda size: size):
@@ -581,7 +582,7 @@ def test_a_png_of_too_many_chunks_is_rejected_before_pillow_looks_at_it(monkeypa
     assert not looked
 
 
-def test_a_png_that_is_looked_through_is_given_up_with_its_request():
+def test_a_png_that_is_looked_through_is_given_up_with_its_request() -> None:
     def nobody_waits() -> None:
         raise Cancelled("nobody waits")
 
@@ -590,7 +591,7 @@ def test_a_png_that_is_looked_through_is_given_up_with_its_request():
 
 
 @pytest.mark.parametrize("mode", MODES["PNG"])
-def test_a_png_is_held_against_its_checksums(mode):
+def test_a_png_is_held_against_its_checksums(mode) -> None:
     file = saved(image_of(mode), "PNG")
     for at in range(8, len(file)):
         broken = bytearray(file)
@@ -603,7 +604,7 @@ LAST_ROWS = [bytes(40), bytes([77, 177, 7, 201]) * 10, bytes([77]) * 40, bytes(r
 
 @pytest.mark.parametrize("last", LAST_ROWS, ids=["black", "the mark", "the mark of gray", "another"])
 @pytest.mark.parametrize(("depth", "color", "nbytes"), [(8, 0, 10), (8, 2, 30), (8, 3, 10), (8, 4, 20), (8, 6, 40), (16, 0, 20), (1, 0, 2)])
-def test_a_png_without_all_of_its_rows_is_cut_short(depth, color, nbytes, last):
+def test_a_png_without_all_of_its_rows_is_cut_short(depth, color, nbytes, last) -> None:
     colors = {"PLTE": bytes(range(256)) * 3} if color == 3 else {}
     rows = (b"\0" + bytes(range(100, 100 + nbytes))) * 9 + b"\0" + last[:nbytes]
     file = png((10, 10), depth, color, rows, **colors)
@@ -612,7 +613,7 @@ def test_a_png_without_all_of_its_rows_is_cut_short(depth, color, nbytes, last):
         rejected(png((10, 10), depth, color, rows[:count], **colors))
 
 
-def test_an_interlaced_png_without_all_of_its_rows_is_cut_short():
+def test_an_interlaced_png_without_all_of_its_rows_is_cut_short() -> None:
     passes = [(1, 1), (1, 1), (1, 2), (2, 2), (2, 4)]  # of 4 x 4 pixels: rows and columns; two have none
     rows = b"".join((b"\0" + bytes(range(1, 1 + 3 * columns))) * count for count, columns in passes)
 
@@ -624,7 +625,7 @@ def test_an_interlaced_png_without_all_of_its_rows_is_cut_short():
         rejected(file(rows[:count]))
 
 
-def test_a_png_whose_rows_are_counted_is_given_up_with_its_request():
+def test_a_png_whose_rows_are_counted_is_given_up_with_its_request() -> None:
     def nobody_waits() -> None:
         raise Cancelled("nobody waits")
 
@@ -634,14 +635,14 @@ def test_a_png_whose_rows_are_counted_is_given_up_with_its_request():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_a_color_that_the_palette_lacks_is_damage(depth):
+def test_a_color_that_the_palette_lacks_is_damage(depth) -> None:
     pixels = b"\0" + bytes([1 << (8 - depth)])  # of one row: its first pixel is color 1
     for colors in (2, 3, 1 << depth):
         assert decoded(png((1, 1), depth, 3, pixels, PLTE=bytes(range(6)).ljust(3 * colors))).tolist() == [[[3, 4, 5]]]
     assert "damaged" in rejected(png((1, 1), depth, 3, pixels, PLTE=bytes(3)))
 
 
-def test_other_damage_that_pillow_passes_over():
+def test_other_damage_that_pillow_passes_over() -> None:
     good = png((2, 2), 8, 2, b"\0" * 14)
     assert decoded(good).shape == (2, 2, 3)
     for broken in (png((2, 2), 8, 3, b"\0" * 6), png((2, 2), 8, 2, b"\0" * 14, ABCD=b"x"), good[:8] + good[8:33] * 2 + good[33:]):
@@ -649,7 +650,7 @@ def test_other_damage_that_pillow_passes_over():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_a_shape_that_does_not_fit_is_rejected_before_it_is_decoded(form, monkeypatch):
+def test_a_shape_that_does_not_fit_is_rejected_before_it_is_decoded(form, monkeypatch: pytest.MonkeyPatch) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     file = saved(image_of("RGB"), form, **({"exif": exif.tobytes()} if form != "BMP" else {}))
@@ -660,7 +661,7 @@ def test_a_shape_that_does_not_fit_is_rejected_before_it_is_decoded(form, monkey
     decoded(file)
     seen = []
 
-    def needed(size):
+    def needed(size) -> None:
         seen.append(size)
         raise Unfit("a strip")
 
@@ -671,8 +672,8 @@ def test_a_shape_that_does_not_fit_is_rejected_before_it_is_decoded(form, monkey
     assert seen == [(37, 29) if form == "BMP" else (29, 37)]
 
 
-def test_a_large_picture_is_rejected_where_its_size_does_not_fit():
-    def needed(size):
+def test_a_large_picture_is_rejected_where_its_size_does_not_fit() -> None:
+    def needed(size) -> None:
         raise Unfit(f"{size} is a strip")
 
     for form in ("JPEG", "PNG"):
@@ -684,7 +685,7 @@ def test_a_large_picture_is_rejected_where_its_size_does_not_fit():
 @pytest.mark.parametrize(
     ("form", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"), ("WebP", "RGBA"), ("BMP", "RGB"), ("BMP", "P")]
 )
-def test_a_file_that_is_cut_short_is_rejected(form, mode):
+def test_a_file_that_is_cut_short_is_rejected(form, mode) -> None:
     file = saved(image_of(mode), form)
     whole = decoded(file)
     for nbytes in range(0, len(file), max(1, len(file) // 150)):
@@ -697,7 +698,7 @@ def test_a_file_that_is_cut_short_is_rejected(form, mode):
 
 
 @pytest.mark.parametrize(("form", "mode"), KINDS)
-def test_a_corrupted_file_is_a_picture_or_rejected(form, mode):
+def test_a_corrupted_file_is_a_picture_or_rejected(form, mode) -> None:
     file = saved(image_of(mode), form)
     random = np.random.default_rng(3)
     for _ in range(150):
@@ -715,7 +716,7 @@ def test_a_corrupted_file_is_a_picture_or_rejected(form, mode):
 
 @pytest.mark.parametrize("how", WEBPS, ids=["lossless", "lossy", "lossy alpha"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_corrupted_webp_is_what_it_is_to_pillow(how, mode):
+def test_a_corrupted_webp_is_what_it_is_to_pillow(how, mode) -> None:
     decoder = Decoder(max_pixels=10_000, background=(1, 2, 3))
     file = saved(image_of(mode), "WebP", exif=b"Exif\0\0II*\0", **how)
     random = np.random.default_rng(5)
@@ -757,12 +758,12 @@ BEGINNINGS = [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b
 
 @settings(max_examples=150)
 @given(st.sampled_from(BEGINNINGS), st.binary(max_size=120))
-def test_any_bytes_are_rejected(beginning, noise):
+def test_any_bytes_are_rejected(beginning, noise) -> None:
     with pytest.raises(Unfit):
         decoded(beginning + noise, max_pixels=100_000)
 
 
-def test_rejections_hold_no_words_of_the_library():
+def test_rejections_hold_no_words_of_the_library() -> None:
     for file in (b"BM" + bytes(60), b"\x89PNG\r\n\x1a\n" + bytes(60), png((4, 4), 8, 2, b""), bombs()["WebP"]):
         told = rejected(file)
         assert "Pillow" not in told
@@ -773,7 +774,7 @@ def test_rejections_hold_no_words_of_the_library():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_large_pictures_hold_room_while_they_are_looked_at(form):
+def test_large_pictures_hold_room_while_they_are_looked_at(form) -> None:
     file = memoryview(saved(Image.new("RGB", (3000, 2000)), form))
     with Decoder().decode(file, lambda size: size) as made:
         assert made.pixels.nbytes <= picture.memory.taken_bytes < 24 * 3000 * 2000
@@ -785,7 +786,7 @@ def test_large_pictures_hold_room_while_they_are_looked_at(form):
 
 
 @pytest.mark.parametrize("form", ["PNG", "WebP", "BMP"])
-def test_a_large_file_is_read_where_it_lies(form):
+def test_a_large_file_is_read_where_it_lies(form) -> None:
     """A copy of it would hold the GIL as long as it takes."""
     file = memoryview(saved(Image.effect_noise((1000, 800), 90).convert("RGB"), form))
     taken = []
@@ -820,7 +821,7 @@ def long_files() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["tEXt", "iTXt", "eXIf", "abCd", "tRNS", "zeros", "behind", "segments", "untidy segments"])
-def test_what_no_pixel_needs_is_never_copied_with_the_gil(name):
+def test_what_no_pixel_needs_is_never_copied_with_the_gil(name) -> None:
     file = memoryview(long_files()[name])
     tracemalloc.start()
     try:
@@ -898,7 +899,7 @@ def peaks():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 @pytest.mark.parametrize("kind", KINDS_OF_FILES)
-def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path, peaks):
+def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path: Path, peaks) -> None:
     files = {tmp_path / "small": (80, 80), tmp_path / "large": (4000, 3500)}
     for file, size in files.items():
         file.write_bytes(file_of_kind(kind, *size))
@@ -909,7 +910,7 @@ def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path, peaks):
 
 
 @pytest.mark.parametrize(("more", "bytes_a_pixel"), [({}, 3), ({"progressive": True}, 9), ({"exif": 6}, 6), ({"mode": "CMYK"}, 7)])
-def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel):
+def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel) -> None:
     exif = Image.Exif()
     exif[0x0112] = more.get("exif", 1)
     image = Image.new(more.get("mode", "RGB"), (3000, 2000))
@@ -928,13 +929,13 @@ def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel):
         ("RGBA", True, {"background": (1, 2, 3)}, 4 + 3 + 6),
     ],
 )
-def test_the_room_that_a_webp_takes(mode, lossless, how, bytes_a_pixel):
+def test_the_room_that_a_webp_takes(mode, lossless, how, bytes_a_pixel) -> None:
     file = memoryview(saved(Image.new(mode, (3000, 2000)), "WebP", lossless=lossless))
     with Decoder(**how).decode(file, lambda size: size):
         assert picture.memory.taken_bytes == bytes_a_pixel * 3000 * 2000
 
 
-def test_a_picture_that_waits_for_room_is_given_up_with_its_request(monkeypatch):
+def test_a_picture_that_waits_for_room_is_given_up_with_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture.memory, "limit_bytes", 1)
     file = memoryview(saved(Image.new("RGB", (3000, 2000)), "JPEG"))
 
@@ -975,12 +976,12 @@ print(resident_mb() - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-def test_memory_of_large_pictures_goes_back_to_the_system():
+def test_memory_of_large_pictures_goes_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY_AFTERWARDS], capture_output=True, text=True, check=True, timeout=120)
     assert int(done.stdout) < 64, "120 MB a picture"
 
 
-def test_threads_do_not_disturb_each_other():
+def test_threads_do_not_disturb_each_other() -> None:
     files = [saved(image_of("RGB", size), form) for size in ((40, 60), (60, 40), (29, 37)) for form in ("JPEG", "PNG")]
     wanted = [by_pillow(file) for file in files]
     decoder = Decoder()

@@ -54,14 +54,14 @@ def unpadded(file: bytes) -> bytes | None:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_names_formats(form):
+def test_names_formats(form) -> None:
     assert file_format(memoryview(saved(form))) == form
 
 
 # ---- JPEG
 
 
-def test_the_head_of_a_jpeg_is_its_segments():
+def test_the_head_of_a_jpeg_is_its_segments() -> None:
     file = memoryview(saved("JPEG"))
     found = list(jpeg_segments(file))
     assert [each.marker for each in found] == [0xE0, TABLES, TABLES, 0xC0, 0xC4, 0xC4, 0xC4, 0xC4, SCAN]
@@ -70,19 +70,19 @@ def test_the_head_of_a_jpeg_is_its_segments():
     assert bytes(file[found[0].content :][:5]) == b"JFIF\0"
 
 
-def test_the_head_ends_where_the_image_does_or_another_begins():
+def test_the_head_ends_where_the_image_does_or_another_begins() -> None:
     comment = segment(0xFE, b"hi")
     for end in (END, START, b""):
         file = memoryview(START + comment * 3 + end + comment + segment(SCAN))
         assert [each.marker for each in jpeg_segments(file)] == ([0xFE] * 3 if end else [0xFE] * 4 + [SCAN])
 
 
-def test_a_tidy_jpeg_stays_as_it_is():
+def test_a_tidy_jpeg_stays_as_it_is() -> None:
     file = saved("JPEG")
     assert tidied(file) == file
 
 
-def test_bytes_between_segments_are_left_out():
+def test_bytes_between_segments_are_left_out() -> None:
     file = saved("JPEG")
     for each in jpeg_segments(memoryview(file)):
         for stray in (b"\0\0\0", b"\xff", b"\xff\0ab", b"a" * 60_000):
@@ -91,28 +91,28 @@ def test_bytes_between_segments_are_left_out():
     assert tidied(file[:2] + bytes(100_000) + file[2:]) is None
 
 
-def test_segments_that_no_pixel_needs_are_left_out():
+def test_segments_that_no_pixel_needs_are_left_out() -> None:
     file = saved("JPEG")
     for marker in (*range(0xE0, 0xF0), 0xFE):
         more = file[:2] + segment(marker, bytes(60_000)) * 3 + file[2:]
         assert tidied(more) == (more if marker in (0xE0, 0xEE) else file)
 
 
-def test_a_later_version_of_jfif_is_read_as_the_first():
+def test_a_later_version_of_jfif_is_read_as_the_first() -> None:
     file = saved("JPEG")
     at = file.index(b"JFIF\0") + 5
     assert file[at] == 1
     assert tidied(file[:at] + b"\2" + file[at + 1 :]) == file
 
 
-def test_what_stands_behind_the_head_is_left():
+def test_what_stands_behind_the_head_is_left() -> None:
     file = saved("JPEG")
     behind = file[list(jpeg_segments(memoryview(file)))[-1].end :]
     untidy = file[: -len(behind)] + bytes(9) + behind + bytes(9)
     assert tidied(untidy) == untidy
 
 
-def test_a_head_without_an_end_cannot_be_mended():
+def test_a_head_without_an_end_cannot_be_mended() -> None:
     file = saved("JPEG")
     scan = list(jpeg_segments(memoryview(file)))[-1]
     for nbytes in range(scan.end):
@@ -120,7 +120,7 @@ def test_a_head_without_an_end_cannot_be_mended():
     assert tidied(START + segment(0xFE) * 5000 + file[2:]) is None
 
 
-def test_markers_are_found_in_whatever_piece_they_lie():
+def test_markers_are_found_in_whatever_piece_they_lie() -> None:
     file = saved("JPEG")
     behind = list(jpeg_segments(memoryview(file)))[-1].end
     for nbytes in range((1 << 20) - 3 - behind, (1 << 20) + 3 - behind):
@@ -128,7 +128,7 @@ def test_markers_are_found_in_whatever_piece_they_lie():
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 5, 16, 1 << 20])
-def test_zeros_in_front_of_the_end_are_left_out(piece_bytes, monkeypatch):
+def test_zeros_in_front_of_the_end_are_left_out(piece_bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_file, "_PIECE_BYTES", piece_bytes)
     file = saved("JPEG")[:-2] + b"\1" + END  # the last byte of real data may be a zero, too
     assert unpadded(file) is None
@@ -143,7 +143,7 @@ def test_zeros_in_front_of_the_end_are_left_out(piece_bytes, monkeypatch):
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_jpeg_or_none(noise):
+def test_any_bytes_are_a_jpeg_or_none(noise) -> None:
     for file in (noise, START + noise, START + segment(TABLES, b"ab") + noise):
         assert jpeg_scans(file) >= 0
         assert tidied(file) != b""
@@ -153,7 +153,7 @@ def test_any_bytes_are_a_jpeg_or_none(noise):
 # ---- PNG and WebP
 
 
-def test_only_what_pixels_need_is_left_of_a_png():
+def test_only_what_pixels_need_is_left_of_a_png() -> None:
     pixels, end = chunk(b"IDAT", zlib.compress(b"\0" * 4)), chunk(b"IEND")
     clear, animated, frame = chunk(b"tRNS", bytes(6)), chunk(b"acTL", bytes(8)), chunk(b"fcTL", bytes(26))
     plain = [head((1, 1), 8, 2), animated, clear, frame, pixels, chunk(b"IDAT"), end]
@@ -170,7 +170,7 @@ def is_whole_png(file: memoryview) -> bool:
     return read_png(file) is not None
 
 
-def test_a_png_is_whole_or_not():
+def test_a_png_is_whole_or_not() -> None:
     file = saved("PNG")
     assert is_whole_png(memoryview(file))
     assert is_whole_png(memoryview(file + b"and more"))
@@ -187,7 +187,7 @@ HEAD, PIXELS, END_CHUNK = head((2, 2), 8, 2), chunk(b"IDAT", zlib.compress(b"\0"
 COLORS = chunk(b"PLTE", bytes(6))
 
 
-def test_what_a_png_says():
+def test_what_a_png_says() -> None:
     block = b"II*\0"
     file = head((2, 2), 8, 3, 1) + COLORS + PIXELS + chunk(b"eXIf", block) + END_CHUNK
     said = read_png(memoryview(file))
@@ -211,7 +211,7 @@ def test_what_a_png_says():
         (200, 0, b"\0\1", None),
     ],
 )
-def test_the_transparent_color_of_a_png(depth, color, content, transparent):
+def test_the_transparent_color_of_a_png(depth, color, content, transparent) -> None:
     before, behind = chunk(b"tRNS", content), chunk(b"tRNS", b"\0\7" * 3)
     assert read_png(memoryview(head((2, 2), depth, color) + before + PIXELS + behind + END_CHUNK)).transparent == transparent
     if transparent:
@@ -238,13 +238,13 @@ def test_the_transparent_color_of_a_png(depth, color, content, transparent):
         "not the first chunk", "one that may not be passed over", "a long head",
     ],
 )  # fmt: skip
-def test_the_chunks_that_a_png_must_have(file):
+def test_the_chunks_that_a_png_must_have(file) -> None:
     assert read_png(memoryview(file)) is None
 
 
 @pytest.mark.parametrize("interlaced", [0, 1])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (2, 3), (9, 11)], ids=str)
-def test_the_rows_of_a_png_are_counted(size, interlaced):
+def test_the_rows_of_a_png_are_counted(size, interlaced) -> None:
     """Of every depth and color."""
     rows = [[(0, column) for column in range(size[1])]] * size[0]
     if interlaced:  # as the specification has it: in which pass each pixel is
@@ -259,7 +259,7 @@ def test_the_rows_of_a_png_are_counted(size, interlaced):
             assert has_all_rows(memoryview(file)) == (more >= 0), (depth, color, more)
 
 
-def test_rows_are_counted_across_chunks_and_given_up_with_their_request():
+def test_rows_are_counted_across_chunks_and_given_up_with_their_request() -> None:
     pixels = zlib.compress(bytes(4 * 4001 * 4000), 1)
     chunks = [chunk(b"IDAT", pixels[at : at + 1000]) for at in range(0, len(pixels), 1000)]
     assert has_all_rows(memoryview(b"".join([head((4000, 4000), 8, 6), *chunks, END_CHUNK])))
@@ -278,13 +278,13 @@ def with_chunks(file: bytes, count: int) -> bytes:
     return file[:at] + struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd")) * count + file[at:]
 
 
-def test_the_chunks_of_a_png_have_a_limit():
+def test_the_chunks_of_a_png_have_a_limit() -> None:
     file = saved("PNG")
     assert is_whole_png(memoryview(with_chunks(file, 65_000)))
     assert not is_whole_png(memoryview(with_chunks(file, 65_536)))
 
 
-def test_a_png_of_many_chunks_is_given_up_with_its_request():
+def test_a_png_of_many_chunks_is_given_up_with_its_request() -> None:
     asked = []
 
     def nobody_waits() -> None:
@@ -319,7 +319,7 @@ def read(*chunks: tuple[bytes, bytes]) -> Webp | None:
 
 
 @pytest.mark.parametrize("kind", [b"VP8 ", b"VP8L", b"VP8X"])
-def test_what_a_webp_says(kind):
+def test_what_a_webp_says(kind) -> None:
     how = {b"VP8 ": {"lossless": False}, b"VP8L": {"lossless": True}, b"VP8X": {"exif": b"II*\0"}}[kind]
     file = saved("WebP", (200, 300), **how)
     assert file[12:16] == kind
@@ -329,7 +329,7 @@ def test_what_a_webp_says(kind):
     assert said.exif == (b"II*\0" if kind == b"VP8X" else None)
 
 
-def test_what_the_chunks_of_a_webp_say():
+def test_what_the_chunks_of_a_webp_say() -> None:
     assert read(LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None, None)
     assert read(LOSSLESS) == ((200, 300), 0, riff(LOSSLESS)[12:], False, True, None, None)
     assert read(CLEAR) == ((200, 300), 0, riff(CLEAR)[12:], True, True, None, None)
@@ -372,11 +372,11 @@ def test_what_the_chunks_of_a_webp_say():
     ],
     ids=str,
 )
-def test_chunks_that_are_no_webp(chunks):
+def test_chunks_that_are_no_webp(chunks) -> None:
     assert read(*chunks) is None
 
 
-def test_a_webp_consists_of_whole_chunks():
+def test_a_webp_consists_of_whole_chunks() -> None:
     file = riff(extended(), LOSSY, OTHER)
     assert read_webp(memoryview(file + b"behind")) is not None
     for end in range(12, len(file)):
@@ -384,12 +384,12 @@ def test_a_webp_consists_of_whole_chunks():
         assert read_webp(memoryview(file[:4] + struct.pack("<I", end - 8) + file[8:end])) is None or end == len(file) - 10
 
 
-def test_the_chunks_of_a_webp_have_a_limit():
+def test_the_chunks_of_a_webp_have_a_limit() -> None:
     assert read(extended(), *[OTHER] * 65_000, LOSSY) is not None
     assert read(extended(), *[OTHER] * 65_536, LOSSY) is None
 
 
-def test_a_webp_of_many_chunks_is_given_up_with_its_request():
+def test_a_webp_of_many_chunks_is_given_up_with_its_request() -> None:
     def nobody_waits() -> None:
         raise Cancelled("nobody waits")
 

@@ -48,7 +48,7 @@ class Waiting(threading.Thread):
         assert not self.is_alive()
 
 
-def test_room_is_taken_and_given_back():
+def test_room_is_taken_and_given_back() -> None:
     memory = PictureMemory(LIMIT)
     with memory.room(LIMIT - FREE_BYTES, nobody), memory.room(FREE_BYTES, nobody):
         assert memory.taken_bytes == LIMIT
@@ -58,7 +58,7 @@ def test_room_is_taken_and_given_back():
     assert memory.taken_bytes == 0
 
 
-def test_what_finds_no_room_waits_until_there_is():
+def test_what_finds_no_room_waits_until_there_is() -> None:
     memory = PictureMemory(LIMIT)
     with memory.room(LIMIT, nobody):
         second = Waiting(memory, FREE_BYTES)
@@ -69,7 +69,7 @@ def test_what_finds_no_room_waits_until_there_is():
     assert memory.taken_bytes == 0
 
 
-def test_one_alone_may_take_more_than_there_is():
+def test_one_alone_may_take_more_than_there_is() -> None:
     memory = PictureMemory(LIMIT)
     with memory.room(5 * LIMIT, nobody):
         second = Waiting(memory, 5 * LIMIT)
@@ -79,13 +79,13 @@ def test_one_alone_may_take_more_than_there_is():
     second.end()
 
 
-def test_small_pictures_never_wait():
+def test_small_pictures_never_wait() -> None:
     memory = PictureMemory(LIMIT)
     with memory.room(LIMIT, nobody), memory.room(FREE_BYTES - 1, nobody):
         assert memory.taken_bytes == LIMIT
 
 
-def test_the_first_that_came_is_the_first_that_goes_on():
+def test_the_first_that_came_is_the_first_that_goes_on() -> None:
     memory = PictureMemory(LIMIT)
     order: list[int] = []
     waiting = []
@@ -100,7 +100,7 @@ def test_the_first_that_came_is_the_first_that_goes_on():
     assert order[0] == LIMIT
 
 
-def test_who_gives_up_makes_room_for_the_next():
+def test_who_gives_up_makes_room_for_the_next() -> None:
     memory = PictureMemory(LIMIT)
     with memory.room(LIMIT - FREE_BYTES, nobody):
         large = Waiting(memory, LIMIT)
@@ -115,14 +115,14 @@ def test_who_gives_up_makes_room_for_the_next():
     assert memory.taken_bytes == 0
 
 
-def test_the_largest_limit_counts_that_anybody_asks_for():
+def test_the_largest_limit_counts_that_anybody_asks_for() -> None:
     memory = PictureMemory(LIMIT)
     for asked, limit in ((LIMIT // 2, LIMIT // 2), (LIMIT, LIMIT), (LIMIT // 4, LIMIT)):
         memory.allow(asked)
         assert memory.limit_bytes == limit
 
 
-def test_what_waits_goes_on_where_the_limit_grows():
+def test_what_waits_goes_on_where_the_limit_grows() -> None:
     memory = PictureMemory(LIMIT)
     with memory.room(LIMIT, nobody):
         second = Waiting(memory, LIMIT)
@@ -132,7 +132,7 @@ def test_what_waits_goes_on_where_the_limit_grows():
         second.end()
 
 
-def test_many_threads_never_take_more_than_there_is():
+def test_many_threads_never_take_more_than_there_is() -> None:
     memory = PictureMemory(LIMIT)
     most = []
 

@@ -13,7 +13,7 @@ from inferd.steps import scratch as module
 from inferd.steps.scratch import Scratch, scratch
 
 
-def test_each_thread_keeps_memory_for_the_next_picture():
+def test_each_thread_keeps_memory_for_the_next_picture() -> None:
     first = scratch.pixels("test", (10, 10, 3))
     again = scratch.pixels("test", (5, 5, 3))
     assert np.shares_memory(first, again)
@@ -25,7 +25,7 @@ def test_each_thread_keeps_memory_for_the_next_picture():
     assert not np.shares_memory(first, others[0])
 
 
-def test_a_thread_keeps_so_much_memory_for_all_uses_together(monkeypatch):
+def test_a_thread_keeps_so_much_memory_for_all_uses_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_BYTES", 300)
     own = Scratch()
     first, second = own.pixels("first", (1, 50, 3)), own.pixels("second", (1, 50, 3))
@@ -69,15 +69,15 @@ print(resident_mb() - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-def test_memory_that_threads_keep_has_a_limit_and_goes_with_them():
+def test_memory_that_threads_keep_has_a_limit_and_goes_with_them() -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY_OF_THREADS], capture_output=True, text=True, check=True, timeout=120)
     kept, left = map(int, done.stdout.split())
     assert kept < 8 * 18, "each thread 15 MB for one of two uses"
     assert left < 32
 
 
-def test_memory_that_the_system_does_not_have(monkeypatch):
-    def none(*_, **__):
+def test_memory_that_the_system_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_, **__) -> None:
         raise OSError("no memory")
 
     monkeypatch.setattr(module.mmap, "mmap", none)
@@ -85,6 +85,6 @@ def test_memory_that_the_system_does_not_have(monkeypatch):
         Scratch().pixels("test", (10, 10, 3))
 
 
-def test_large_pictures_get_memory_of_their_own():
+def test_large_pictures_get_memory_of_their_own() -> None:
     shape = (1, module.KEPT_BYTES // 3 + 1, 3)
     assert not np.shares_memory(scratch.pixels("test", shape), scratch.pixels("test", shape))

@@ -78,7 +78,7 @@ NUMBERS = [{"name": "a"}, {"name": "b", "datatype": "INT64"}, {"name": "c", "dat
 # ---- ways out
 
 
-def test_columns_become_one_matrix_in_their_order():
+def test_columns_become_one_matrix_in_their_order() -> None:
     pipeline = compiled(NUMBERS)
     assert pipeline.inputs == (("record", TensorType("BYTES", (1,))),)
     assert pipeline.outputs == (("features", TensorType("FP32", (3,))),)
@@ -90,7 +90,7 @@ def test_columns_become_one_matrix_in_their_order():
 
 
 @pytest.mark.parametrize("shape", [(1,), (), (-1,)])
-def test_columns_go_into_inputs_of_their_names(shape):
+def test_columns_go_into_inputs_of_their_names(shape) -> None:
     free = {word: single(datatype, shape) for word, datatype in WORDS.items()}
     pipeline = compiled([{"name": word, "datatype": datatype} for word, datatype in reversed(WORDS.items())], free)
     assert [name for name, _ in pipeline.outputs] == ["text", "flag", "int", "float"]
@@ -105,7 +105,7 @@ def test_columns_go_into_inputs_of_their_names(shape):
         assert [array.dtype for array in (flag, number, real)] == [np.bool_, np.int64, np.float32]
 
 
-def test_numbers_are_widened_to_what_the_graph_takes():
+def test_numbers_are_widened_to_what_the_graph_takes() -> None:
     free = {"a": single("FP64"), "b": single("FP32"), "c": single("INT32")}
     a, b, c = prepared(compiled(NUMBERS, free), {"a": 0.1, "b": 2**24 + 1, "c": True})
     assert (a.dtype, a.item()) == (np.float64, 0.1)
@@ -113,14 +113,14 @@ def test_numbers_are_widened_to_what_the_graph_takes():
     assert (c.dtype, c.item()) == (np.int32, 1)
 
 
-def test_inputs_that_are_no_columns_are_left_to_others():
+def test_inputs_that_are_no_columns_are_left_to_others() -> None:
     pipeline = compiled([{"name": "a"}], {"a": single("FP32"), "image": single("FP32", (3, 8, 8))})
     assert [name for name, _ in pipeline.outputs] == ["a"]
     pipeline = compiled([{"name": "a"}], {"a": single("FP32"), "x": single("FP64")}, input="x")
     assert pipeline.outputs == (("x", TensorType("FP64", (1,))),)
 
 
-def test_parts_of_a_date_go_into_one_input_or_one_each():
+def test_parts_of_a_date_go_into_one_input_or_one_each() -> None:
     date = {"name": "when", "date_time": options.DateTime(parts=["YEAR", "MONTH"])}
     free = {"when": single("INT64", (2,)), "a": single("FP32")}
     when, a = prepared(compiled([date, {"name": "a"}], free), {"when": "2024-05-01", "a": 1}, {"when": "1999-12-31", "a": 2})
@@ -137,7 +137,7 @@ def test_parts_of_a_date_go_into_one_input_or_one_each():
     assert matrix.tolist() == [[3, 2024, 5, 1]]
 
 
-def test_arrays_are_the_same_whatever_the_number_of_rows():
+def test_arrays_are_the_same_whatever_the_number_of_rows() -> None:
     columns = [*NUMBERS, {"name": "t", "datatype": "BYTES"}, {"name": "v", "vocabulary": options.Vocabulary(values=["x", "y"])}]
     free = {"a": single("FP32"), "b": single("FP32"), "c": single("BOOL"), "t": single("BYTES"), "v": single("INT64")}
     pipeline = compiled(columns, free)
@@ -160,7 +160,7 @@ def test_arrays_are_the_same_whatever_the_number_of_rows():
         max_size=4,
     )
 )
-def test_json_and_csv_say_the_same(rows):
+def test_json_and_csv_say_the_same(rows) -> None:
     columns = [{"name": word, "datatype": datatype} for word, datatype in WORDS.items()]
     columns[3]["missing"] = ""  # CSV has no empty text
     free = {word: single(datatype) for word, datatype in WORDS.items()}
@@ -225,7 +225,7 @@ def test_json_and_csv_say_the_same(rows):
         ({"a": 1, "b": 1, "c": True, "d": "x" * MAX_RECORD_BYTES}, f"expected a record of at most {MAX_RECORD_BYTES} bytes, got "),
     ],
 )
-def test_json_that_cannot_be_used(record, told):
+def test_json_that_cannot_be_used(record, told) -> None:
     text = rejection(compiled(NUMBERS), {"a": 1, "b": 2, "c": False}, record)
     assert text.startswith("input 'record', row 1: ")
     assert told in text
@@ -257,13 +257,13 @@ def test_json_that_cannot_be_used(record, told):
         ("x" * (MAX_RECORD_BYTES + 1), "expected a record of at most"),
     ],
 )
-def test_csv_that_cannot_be_used(line, told):
+def test_csv_that_cannot_be_used(line, told) -> None:
     text = rejection(compiled(NUMBERS, form="CSV"), "1,2,0", line)
     assert text.startswith("input 'record', row 1: ")
     assert told in text
 
 
-def test_csv_as_rfc_4180_has_it():
+def test_csv_as_rfc_4180_has_it() -> None:
     columns = [{"name": "t", "datatype": "BYTES"}, {"name": "n", "datatype": "INT64"}, {"name": "c", "datatype": "BOOL"}]
     free = {"t": single("BYTES"), "n": single("INT64"), "c": single("BOOL")}
     text, number, flag = prepared(compiled(columns, free, form="CSV"), '"a ""b"", c\nd",1.0,TRUE\r\n', "x, 7 ,0\n")
@@ -272,7 +272,7 @@ def test_csv_as_rfc_4180_has_it():
     assert flag.reshape(-1).tolist() == [True, False]
 
 
-def test_whole_floats_are_whole_numbers():
+def test_whole_floats_are_whole_numbers() -> None:
     pipeline = compiled([{"name": "b", "datatype": "INT64"}], {"b": single("INT64")})
     assert prepared(pipeline, '{"b": 3.0}')[0].item() == 3
     assert "expected a whole number, got 1e+18" in rejection(pipeline, '{"b": 1e18}'), "FP64 has no neighbours of it"
@@ -281,14 +281,14 @@ def test_whole_floats_are_whole_numbers():
         assert "which may have been rounded: send all of its digits" in rejection(pipeline, f'{{"b": {number}}}')
 
 
-def test_fields_that_are_no_columns():
+def test_fields_that_are_no_columns() -> None:
     assert prepared(compiled(NUMBERS), {"z": {"y": [1]}, "a": 1, "b": 2, "c": False, "": None})
     text = rejection(compiled(NUMBERS, refuse_unknown=True), {"a": 1, "b": 2, "c": False, "z": 1})
     assert text.endswith("'z' is no column: send 'a', 'b', 'c' only")
 
 
 @pytest.mark.parametrize("name", ['quo"te', "back\\slash", "tab\t", "é x", "$", ""])
-def test_any_name_is_a_column(name):
+def test_any_name_is_a_column(name) -> None:
     if not name:
         with pytest.raises(ConfigError, match=r"columns\[0\] has no name"):
             compiled([{"name": name}])
@@ -296,7 +296,7 @@ def test_any_name_is_a_column(name):
     assert prepared(compiled([{"name": name}, {"name": "b"}]), {name: 1.5, "b": 2})[0].tolist() == [[1.5, 2]]
 
 
-def test_one_bad_record_fails_its_own_request_alone():
+def test_one_bad_record_fails_its_own_request_alone() -> None:
     pipeline = compiled(NUMBERS)
     good = {"a": 1, "b": 2, "c": True}
     answers = pipeline.prepare([views(good), views(good, {"a": 1}), views("{"), views(good, good)], unwatched)
@@ -308,7 +308,7 @@ def test_one_bad_record_fails_its_own_request_alone():
     assert "row 0: column 'a': expected a number that FP32 can hold" in str(answers[1])
 
 
-def test_requests_that_are_prepared_together_get_what_they_get_alone():
+def test_requests_that_are_prepared_together_get_what_they_get_alone() -> None:
     columns = [*NUMBERS, {"name": "t", "datatype": "BYTES", "missing": "?"}]
     free = {"a": single("FP32"), "b": single("INT64", ()), "c": single("FP32"), "t": single("BYTES")}
     for pipeline in (compiled(columns, free), compiled(columns[:3])):
@@ -324,7 +324,7 @@ def test_requests_that_are_prepared_together_get_what_they_get_alone():
                 assert array.shape[0] == len(request[0])
 
 
-def test_a_request_that_nobody_waits_for_is_left():
+def test_a_request_that_nobody_waits_for_is_left() -> None:
     def gone(place: int) -> None:
         if place == 1:
             raise Cancelled("gone")
@@ -337,7 +337,7 @@ def test_a_request_that_nobody_waits_for_is_left():
 # ---- what stands in
 
 
-def test_what_stands_in_for_a_missing_value():
+def test_what_stands_in_for_a_missing_value() -> None:
     columns = [
         {"name": "a", "missing": "0.5"},
         {"name": "b", "datatype": "INT64", "missing": "NaN"},
@@ -355,7 +355,7 @@ def test_what_stands_in_for_a_missing_value():
     assert "column 'a' is there twice" in rejection(pipeline, '{"a": 1, "a": 2}')
 
 
-def test_a_blank_line_of_csv_is_no_record_of_one_column_that_is_missing():
+def test_a_blank_line_of_csv_is_no_record_of_one_column_that_is_missing() -> None:
     pipeline = compiled([{"name": "a", "missing": "0.5"}], form="CSV")
     assert prepared(pipeline, '""', "2", "NA")[0].tolist() == [[0.5], [2], [0.5]]
     for blank in ("", "\r\n", "  "):
@@ -364,13 +364,13 @@ def test_a_blank_line_of_csv_is_no_record_of_one_column_that_is_missing():
     assert prepared(text, '"  "', " x ")[0].tolist() == [["  "], [" x "]]
 
 
-def test_missing_text():
+def test_missing_text() -> None:
     (array,) = prepared(compiled([{"name": "t", "datatype": "BYTES", "missing": "none"}], {"t": single("BYTES")}), {"t": None}, {"t": ""})
     assert array.reshape(-1).tolist() == ["none", ""]
 
 
 @pytest.fixture(params=["JSON", "ARROW"])
-def named(request):
+def named(request: pytest.FixtureRequest):
     """A format whose records name their columns, and what writes one."""
     if request.param == "ARROW":
         pytest.importorskip("pyarrow")
@@ -378,7 +378,7 @@ def named(request):
 
 
 @pytest.mark.parametrize("refuse_unknown", [False, True])
-def test_a_column_that_a_record_lacks_is_no_missing_value(named, refuse_unknown):
+def test_a_column_that_a_record_lacks_is_no_missing_value(named, refuse_unknown) -> None:
     form, write = named
     columns = [{"name": "distance_km", "missing": "7"}, {"name": "stops", "missing": "8"}, {"name": "x"}]
     pipeline = compiled(columns, form=form, refuse_unknown=refuse_unknown)
@@ -396,7 +396,7 @@ def test_a_column_that_a_record_lacks_is_no_missing_value(named, refuse_unknown)
     assert "column 'distance_km': the record lacks it, and has 'distance_" in told(**{f"distance_{place}m": 1 for place in range(99)})
 
 
-def test_unless_it_may_be_absent(named):
+def test_unless_it_may_be_absent(named) -> None:
     form, write = named
     pipeline = compiled([{"name": "a", "missing": "7", "allow_absent": True}, {"name": "b", "missing": "8"}], form=form)
     records = [{"a": 1.0, "b": 2.0}, {"b": 2.0}, {"a": None, "b": None}, {"b": None, "c": 1.0}]
@@ -404,7 +404,7 @@ def test_unless_it_may_be_absent(named):
     assert "row 0: column 'b': the record lacks it" in rejection(pipeline, write({"a": 1}))
 
 
-def test_words_of_csv_for_what_is_missing_are_those_of_pandas():
+def test_words_of_csv_for_what_is_missing_are_those_of_pandas() -> None:
     pandas = pytest.importorskip("pandas")
     words = [*MISSING_WORDS, "", "Na", "none", " NA", "-", "Null", "NA NA"]
     frame = pandas.DataFrame({"t": words, "row": 1})
@@ -415,7 +415,7 @@ def test_words_of_csv_for_what_is_missing_are_those_of_pandas():
     assert list(read.isna()) == [True] * (len(MISSING_WORDS) + 1) + [False] * 6
 
 
-def test_words_for_what_is_missing_are_values_elsewhere():
+def test_words_for_what_is_missing_are_values_elsewhere() -> None:
     given = {"name": "t", "datatype": "BYTES"}
     free = {"t": single("BYTES")}
     (array,) = prepared(compiled([given], free, form="CSV"), "NA")
@@ -437,7 +437,7 @@ def test_words_for_what_is_missing_are_values_elsewhere():
 # ---- encodings
 
 
-def test_a_vocabulary_gives_places():
+def test_a_vocabulary_gives_places() -> None:
     vocabulary = options.Vocabulary(values=["red", "green", "bleu"], unseen=-1)
     (array,) = prepared(compiled([{"name": "v", "vocabulary": vocabulary}], {"v": single("INT64")}), {"v": "bleu"}, {"v": "RED"})
     assert array.tolist() == [[2], [-1]]
@@ -447,7 +447,7 @@ def test_a_vocabulary_gives_places():
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=5), st.integers(1, 2**31 - 1))
-def test_hash_buckets_are_scikit_learns(texts, buckets):
+def test_hash_buckets_are_scikit_learns(texts, buckets) -> None:
     pipeline = compiled([{"name": "h", "hash": options.Hash(buckets=buckets)}], {"h": single("INT64")})
     (array,) = prepared(pipeline, *({"h": text} for text in texts))
     hasher = FeatureHasher(buckets, input_type="string")
@@ -462,7 +462,7 @@ ALL_PARTS = options.DateTime.Part.keys()
     st.none() | st.integers(-14 * 60, 14 * 60),
     st.sampled_from(["T", " "]),
 )
-def test_parts_of_a_date_are_those_of_utc(when, minutes, separator):
+def test_parts_of_a_date_are_those_of_utc(when, minutes, separator) -> None:
     if minutes is not None:
         when = when.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=ALL_PARTS)}], {"d": single("FP64", (9,))})
@@ -475,44 +475,44 @@ def test_parts_of_a_date_are_those_of_utc(when, minutes, separator):
 
 @pytest.mark.parametrize("form", ["JSON", "CSV"])
 @pytest.mark.parametrize(("seconds", "year"), [(0, 1970), (1714566600.5, 2024), (-1, 1969)])
-def test_dates_as_seconds(form, seconds, year):
+def test_dates_as_seconds(form, seconds, year) -> None:
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR", "EPOCH_SECONDS"])}], form=form)
     (array,) = prepared(pipeline, {"d": seconds} if form == "JSON" else str(seconds))
     assert array.tolist() == [[year, np.float32(seconds)]]
 
 
-def test_dates_in_csv_may_be_basic():
+def test_dates_in_csv_may_be_basic() -> None:
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR", "MONTH", "DAY", "HOUR"])}], form="CSV")
     (array,) = prepared(pipeline, "20240501", "2024-05-01T23:00:00-02:00", "2024-05-01 07:00:00Z")
     assert array.tolist() == [[2024, 5, 1, 0], [2024, 5, 2, 1], [2024, 5, 1, 7]]
 
 
 @pytest.mark.parametrize(("text", "year"), [("1714521600", 2024), ("-1", 1969), ("20240501", 2024), ("2024-05-01", 2024)])
-def test_dates_as_text_are_the_same_in_csv_and_in_tensors(text, year):
+def test_dates_as_text_are_the_same_in_csv_and_in_tensors(text, year) -> None:
     for form in ("CSV", "TENSORS"):
         pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}], form=form)
         assert prepared(pipeline, text)[0].item() == year
 
 
 @pytest.mark.parametrize("form", ["CSV", "TENSORS"])
-def test_a_year_alone_is_no_date(form):
+def test_a_year_alone_is_no_date(form) -> None:
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}], form=form)
     assert "expected a date and time (ISO 8601, such as 2024-05-01T12:30:00Z, or seconds since 1970)" in rejection(pipeline, "2024")
 
 
 @pytest.mark.parametrize("date", ["yesterday", "2024-13-01", "", "2024-05-01T25:00", "0001-01-01T00:00:00+05:00", 1e300, True, [1], "5"])
-def test_what_is_no_date(date):
+def test_what_is_no_date(date) -> None:
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}])
     assert "row 0: column 'd': expected a date and time" in rejection(pipeline, {"d": date})
 
 
-def test_seconds_that_an_integer_of_the_graph_does_not_hold():
+def test_seconds_that_an_integer_of_the_graph_does_not_hold() -> None:
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["EPOCH_SECONDS"])}], {"d": single("INT32")})
     assert prepared(pipeline, {"d": "1970-01-01T00:00:01.9Z"})[0].item() == 1
     assert "do not fit INT32" in rejection(pipeline, {"d": "2040-01-01"})
 
 
-def test_only_values_that_are_allowed():
+def test_only_values_that_are_allowed() -> None:
     columns = [
         {"name": "t", "datatype": "BYTES", "allowed": ["x", "y"], "missing": ""},
         {"name": "n", "datatype": "INT64", "allowed": ["1", "2"]},
@@ -526,7 +526,7 @@ def test_only_values_that_are_allowed():
     assert "column 'n': 3 is none of the 2 values that the model knows: 1, 2" in rejection(compiled(columns, free), {"t": "x", "n": 3})
 
 
-def test_where_only_some_values_are_allowed_a_row_of_such_is_an_example():
+def test_where_only_some_values_are_allowed_a_row_of_such_is_an_example() -> None:
     columns = [
         {"name": "t", "datatype": "BYTES", "allowed": ["x", "y"]},
         {"name": "n", "datatype": "INT64", "allowed": ["7"]},
@@ -546,7 +546,7 @@ def test_where_only_some_values_are_allowed_a_row_of_such_is_an_example():
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
 @pytest.mark.parametrize("target", ["FP32", "FP64"])
-def test_fractions_that_are_allowed_come_as_fp32_too(datatype, target):
+def test_fractions_that_are_allowed_come_as_fp32_too(datatype, target) -> None:
     columns = [{"name": "a", "datatype": datatype, "allowed": ["0.1", "0.25", "7", "1e300"][: 4 if target == "FP64" else 3]}]
     free = {"a": single(target)}
     sent = np.array([[0.1], [0.25], [7]], WORDS_OF[datatype])
@@ -566,7 +566,7 @@ def test_fractions_that_are_allowed_come_as_fp32_too(datatype, target):
 # ---- typed columns
 
 
-def test_typed_columns_are_inputs_of_their_own():
+def test_typed_columns_are_inputs_of_their_own() -> None:
     columns = [*NUMBERS, {"name": "t", "vocabulary": options.Vocabulary(values=["x", "y"])}]
     pipeline = compiled(columns, form="TENSORS")
     assert pipeline.inputs == tuple(
@@ -587,14 +587,14 @@ def test_typed_columns_are_inputs_of_their_own():
         ([np.float32([[1], [2]]), [b"x", b"z"]], "input 't', row 1: 'z' is none of the 2 values"),
     ],
 )
-def test_typed_columns_that_cannot_be_used(values, told):
+def test_typed_columns_that_cannot_be_used(values, told) -> None:
     pipeline = compiled([{"name": "a"}, {"name": "t", "vocabulary": options.Vocabulary(values=["x", "y"])}], form="TENSORS")
     (answer,) = pipeline.prepare([[values[0], [memoryview(text) for text in values[1]]]], unwatched)
     assert isinstance(answer, InvalidArgument)
     assert str(answer).startswith(told)
 
 
-def test_infinities_where_they_are_allowed():
+def test_infinities_where_they_are_allowed() -> None:
     columns = [{"name": "a", "allow_infinity": True, "missing": "nan"}, {"name": "b", "allow_infinity": True}]
     (array,) = prepared(compiled(columns, form="CSV"), "inf,-inf", "nan,1", "Infinity,-infinity")
     np.testing.assert_array_equal(array, np.array([[np.inf, -np.inf], [np.nan, 1], [np.inf, -np.inf]], np.float32))
@@ -602,7 +602,7 @@ def test_infinities_where_they_are_allowed():
 
 @pytest.mark.parametrize("text", ["1e400", "-1e400", "1.8e308", "9" * 400, "9" * 400 + ".5"])
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
-def test_a_finite_number_that_overflows_is_no_infinity(text, datatype):
+def test_a_finite_number_that_overflows_is_no_infinity(text, datatype) -> None:
     columns = [{"name": "a", "datatype": datatype, "allow_infinity": True}, {"name": "b"}]
     for form, record in (("CSV", text + ",1"), ("JSON", f'{{"a": {text}, "b": 1}}')):
         whole = form == "JSON" and text.isdecimal()
@@ -612,7 +612,7 @@ def test_a_finite_number_that_overflows_is_no_infinity(text, datatype):
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
-def test_nor_is_one_that_the_graph_cannot_hold(datatype):
+def test_nor_is_one_that_the_graph_cannot_hold(datatype) -> None:
     columns = [{"name": "a", "datatype": datatype, "allow_infinity": True}, {"name": "b"}]
     for form, record in (("CSV", "-1e39,1"), ("JSON", {"a": -1e39, "b": 1})):
         told = rejection(compiled(columns, form=form), record)
@@ -621,7 +621,7 @@ def test_nor_is_one_that_the_graph_cannot_hold(datatype):
 
 @pytest.mark.parametrize("form", ["JSON", "CSV", "TENSORS"])
 @pytest.mark.parametrize("text", ["1e400", "inf"])
-def test_seconds_that_no_date_has(form, text):
+def test_seconds_that_no_date_has(form, text) -> None:
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}], form=form)
     record = json.dumps({"d": text}) if form == "JSON" else text
     told = rejection(pipeline, record)
@@ -633,7 +633,7 @@ ANOTHER_FORM = "column 'café': its name came in another Unicode normal form, 'c
 
 
 @pytest.mark.parametrize("refuse_unknown", [False, True])
-def test_a_name_in_another_normal_form_is_no_missing_value(refuse_unknown):
+def test_a_name_in_another_normal_form_is_no_missing_value(refuse_unknown) -> None:
     pipeline = compiled(NAMES_THAT_LOOK_ALIKE, refuse_unknown=refuse_unknown)
     assert ANOTHER_FORM in rejection(pipeline, {"cafe\u0301": 1, "x": 2})
     assert ANOTHER_FORM in rejection(pipeline, {"cafe\u0301": 1, "x": None})
@@ -673,7 +673,7 @@ MIXED = [
 ]
 
 
-def test_arrow_records(arrow):
+def test_arrow_records(arrow) -> None:
     when = datetime(2024, 5, 1, 23, tzinfo=timezone(timedelta(hours=-2)))
     record = {
         "t": ["y"],
@@ -688,7 +688,7 @@ def test_arrow_records(arrow):
     assert array.tolist() == [[1.5, 3, 1, 1, 2024, 1], [-1, 4, 0, 0, 2024, 0]]
 
 
-def test_arrow_that_cannot_be_used(arrow):
+def test_arrow_that_cannot_be_used(arrow) -> None:
     pipeline = compiled([{"name": "a"}, {"name": "b", "datatype": "INT64"}], form="ARROW", refuse_unknown=True)
     good = stream(arrow, a=[1.0], b=[2])
     for place in range(0, len(good), 3):
@@ -714,12 +714,12 @@ def test_arrow_that_cannot_be_used(arrow):
     assert "column 'b': expected a whole number, got 'x'" in rejection(pipeline, stream(arrow, a=[1.0], b=["x"]))
 
 
-def test_arrow_names_in_another_normal_form(arrow):
+def test_arrow_names_in_another_normal_form(arrow) -> None:
     columns = {"cafe\u0301": [1.0], "x": [2.0]}  # as a keyword Python would make the other form of it
     assert ANOTHER_FORM in rejection(compiled(NAMES_THAT_LOOK_ALIKE, form="ARROW"), stream(arrow, **columns))
 
 
-def test_arrow_text_of_every_kind(arrow):
+def test_arrow_text_of_every_kind(arrow) -> None:
     pipeline = compiled([{"name": "t", "datatype": "BYTES"}], {"t": single("BYTES")}, form="ARROW")
     kinds = [arrow.string(), arrow.large_string(), arrow.string_view(), arrow.binary(), arrow.large_binary(), arrow.binary_view()]
     for kind in kinds:
@@ -736,7 +736,7 @@ def test_arrow_text_of_every_kind(arrow):
     assert "a text in it is no UTF-8" in rejection(pipeline, stream(arrow, t=broken))
 
 
-def test_arrow_decimals_are_numbers(arrow):
+def test_arrow_decimals_are_numbers(arrow) -> None:
     form = [{"name": "a", "datatype": "FP64"}, {"name": "b", "datatype": "INT64"}]
     pipeline = compiled(form, {"a": single("FP64"), "b": single("INT64")}, form="ARROW")
 
@@ -753,7 +753,7 @@ def test_arrow_decimals_are_numbers(arrow):
     assert "column 'a': there is no value" in rejection(pipeline, stream(arrow, a=arrow.array([None], exact), b=[1]))
 
 
-def test_arrow_times_whose_zone_or_year_python_does_not_know(arrow):
+def test_arrow_times_whose_zone_or_year_python_does_not_know(arrow) -> None:
     form = [{"name": "d", "datatype": "BYTES", "date_time": {"parts": ["YEAR", "HOUR", "EPOCH_SECONDS"]}}]
     pipeline = compiled(form, {"x": TensorType("FP64", (3,))}, form="ARROW")
     hour = 3600
@@ -771,14 +771,14 @@ def test_arrow_times_whose_zone_or_year_python_does_not_know(arrow):
         assert why in rejection(pipeline, stream(arrow, d=sent))
 
 
-def test_compressed_dictionaries_are_rejected_too(arrow):
+def test_compressed_dictionaries_are_rejected_too(arrow) -> None:
     pipeline = compiled([{"name": "t", "datatype": "BYTES"}], {"t": single("BYTES")}, form="ARROW")
     coded = arrow.array(["x" * 500]).dictionary_encode()
     assert "its buffers are compressed" in rejection(pipeline, stream(arrow, t=coded, compression="lz4"))
     assert prepared(pipeline, stream(arrow, t=coded))[0].item() == "x" * 500
 
 
-def test_pyarrow_is_loaded_where_it_is_used():
+def test_pyarrow_is_loaded_where_it_is_used() -> None:
     code = (
         "import sys; from inferd.steps.table import compile_table; from inferd.steps.pipeline import Place, TensorType\n"
         "from inferd.protocol import options as o\n"
@@ -849,7 +849,7 @@ def test_pyarrow_is_loaded_where_it_is_used():
         ([{"name": "a", "vocabulary": options.Vocabulary(values=["x"]), "missing": "y"}], None, "missing is 'y', which is itself rejected"),
     ],
 )
-def test_what_a_configuration_cannot_say(columns, free, told):
+def test_what_a_configuration_cannot_say(columns, free, told) -> None:
     with pytest.raises(ConfigError) as raised:
         compiled(columns, free)
     assert str(raised.value).startswith(WHERE)
@@ -857,12 +857,12 @@ def test_what_a_configuration_cannot_say(columns, free, told):
 
 
 @pytest.mark.parametrize("form", ["CSV", "TENSORS"])
-def test_where_all_columns_come_none_is_absent(form):
+def test_where_all_columns_come_none_is_absent(form) -> None:
     with pytest.raises(ConfigError, match=f"'a': allow_absent is for JSON and ARROW; what comes as {form} has all columns: remove it"):
         compiled([{"name": "a", "missing": "1", "allow_absent": True}], form=form)
 
 
-def test_names_of_the_wire():
+def test_names_of_the_wire() -> None:
     assert compiled(NUMBERS, name="record").inputs[0][0] == "record"
     assert rejection(compiled(NUMBERS, name="record"), "{").startswith("input 'record', row 0: ")
     with pytest.raises(ConfigError, match="TENSORS has an input for each column, named as it is: remove name"):
@@ -875,13 +875,13 @@ def test_names_of_the_wire():
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_are_answered(data):
+def test_any_bytes_are_answered(data) -> None:
     for form in ("JSON", "CSV"):
         (answer,) = compiled(NUMBERS, form=form).prepare([views(data)], unwatched)
         assert isinstance(answer, (list, InvalidArgument))
 
 
 @given(st.text(alphabet='{}[]":,\\abc10.eE-truefalsn u0061', max_size=60))
-def test_what_looks_like_json_is_answered(text):
+def test_what_looks_like_json_is_answered(text) -> None:
     (answer,) = compiled(NUMBERS).prepare([views(text)], unwatched)
     assert isinstance(answer, (list, InvalidArgument))

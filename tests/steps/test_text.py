@@ -37,7 +37,7 @@ TEXTS = st.one_of(st.sampled_from([*CORPUS, *ODD]), st.text(max_size=60))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds bert.json, which pads and cuts by itself as many do; bytes.json, without special tokens; words.json, which fails on words."""
     folder = tmp_path_factory.mktemp("tokenizers")
     with pytest.MonkeyPatch.context() as patch:
@@ -131,7 +131,7 @@ def assert_equal(arrays, expected) -> None:
 # ---- what comes out
 
 
-def test_what_it_takes_and_feeds(folder):
+def test_what_it_takes_and_feeds(folder) -> None:
     pipeline = compiled(folder)
     assert pipeline.inputs == (("text", TensorType("BYTES", (1,))),)
     assert pipeline.outputs == tuple(BERT.items())
@@ -141,7 +141,7 @@ def test_what_it_takes_and_feeds(folder):
     assert compile_text(unnamed, Place(WHERE, BERT, (folder,))).inputs == pipeline.inputs
 
 
-def test_rows_are_padded_to_the_longest_of_their_own_request(folder):
+def test_rows_are_padded_to_the_longest_of_their_own_request(folder) -> None:
     requests = [request_of(*CORPUS), request_of("fox"), request_of("quick fox", "dog")]
     answers = compiled(folder).prepare(requests, unwatched)
     alone = Alone(folder, 24)
@@ -151,7 +151,7 @@ def test_rows_are_padded_to_the_longest_of_their_own_request(folder):
 
 @settings(max_examples=60, deadline=None)
 @given(requests=st.lists(st.lists(TEXTS, min_size=1, max_size=5), min_size=1, max_size=6), max_tokens=st.sampled_from([3, 7, 24]))
-def test_any_text_is_what_the_library_makes_of_it_alone(folder, requests, max_tokens):
+def test_any_text_is_what_the_library_makes_of_it_alone(folder, requests, max_tokens) -> None:
     answers = compiled(folder, max_tokens=max_tokens).prepare([request_of(*texts) for texts in requests], unwatched)
     alone = Alone(folder, max_tokens)
     for arrays, texts in zip(answers, requests, strict=True):
@@ -163,7 +163,7 @@ def test_any_text_is_what_the_library_makes_of_it_alone(folder, requests, max_to
 
 @settings(max_examples=40, deadline=None)
 @given(texts=st.lists(TEXTS.filter(bool), min_size=1, max_size=8))
-def test_bytes_of_any_text_are_tokens(folder, texts):
+def test_bytes_of_any_text_are_tokens(folder, texts) -> None:
     """Another kind of tokenizer, into INT32, and the mask alone beside the ids."""
     int32 = TensorType("INT32", (-1,))
     answers = compiled(folder, {"attention_mask": int32, "input_ids": int32}, file="bytes.json").prepare([request_of(*texts)], unwatched)
@@ -171,26 +171,26 @@ def test_bytes_of_any_text_are_tokens(folder, texts):
     assert_equal(answers[0], [array.astype(np.int32) for array in expected])
 
 
-def test_no_requests_and_no_rows(folder):
+def test_no_requests_and_no_rows(folder) -> None:
     assert compiled(folder).prepare([], unwatched) == []
     assert [array.shape for array in compiled(folder).prepare([[[]]], unwatched)[0]] == [(0, 1)] * 3
 
 
-def test_inputs_of_other_names(folder):
+def test_inputs_of_other_names(folder) -> None:
     free = {"tokens": INT64, "there": INT64, "image": TensorType("FP32", (3, 8, 8))}
     pipeline = compiled(folder, free, input_ids="tokens", attention_mask="there")
     assert [name for name, _ in pipeline.outputs] == ["tokens", "there"]
     assert_equal(prepared(pipeline, "fox").values(), Alone(folder, 24).arrays(["fox"])[:2])
 
 
-def test_the_file_says_how_many_tokens_and_the_step_overrules_it(folder):
+def test_the_file_says_how_many_tokens_and_the_step_overrules_it(folder) -> None:
     long = " ".join(CORPUS)
     assert prepared(compiled(folder), long)["input_ids"].shape == (1, 24)
     assert prepared(compiled(folder, max_tokens=40), long)["input_ids"].shape == (1, 40)
     assert prepared(compiled(folder, file="bytes.json"), "x y " * 600)["input_ids"].shape == (1, text_module.DEFAULT_MAX_TOKENS)
 
 
-def test_a_file_that_keeps_the_end_of_a_text(folder, tmp_path):
+def test_a_file_that_keeps_the_end_of_a_text(folder, tmp_path: Path) -> None:
     tokenizer = bert()
     tokenizer.enable_truncation(5, direction="left")
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -199,7 +199,7 @@ def test_a_file_that_keeps_the_end_of_a_text(folder, tmp_path):
     assert ids[0].tolist() == tokenizer.encode(CORPUS[0]).ids
 
 
-def test_the_padding_is_that_of_the_file_or_a_token_that_is_known(folder, tmp_path):
+def test_the_padding_is_that_of_the_file_or_a_token_that_is_known(folder, tmp_path: Path) -> None:
     tokenizer = bert()
     tokenizer.no_padding()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -213,7 +213,7 @@ def test_the_padding_is_that_of_the_file_or_a_token_that_is_known(folder, tmp_pa
 FIXED = dict.fromkeys(BERT, TensorType("INT64", (16,)))
 
 
-def test_a_graph_of_one_length_is_filled_up_to_it(folder):
+def test_a_graph_of_one_length_is_filled_up_to_it(folder) -> None:
     pipeline = compiled(folder, FIXED)
     assert pipeline.paddings == {}
     assert pipeline.outputs == tuple(FIXED.items())
@@ -221,12 +221,12 @@ def test_a_graph_of_one_length_is_filled_up_to_it(folder):
     assert_equal(prepared(pipeline, *texts).values(), Alone(folder, 16).arrays(texts, 16))
 
 
-def test_a_fixed_length_and_a_free_one_are_the_fixed_one(folder):
+def test_a_fixed_length_and_a_free_one_are_the_fixed_one(folder) -> None:
     pipeline = compiled(folder, {**FIXED, "attention_mask": INT64})
     assert {kind.shape for _, kind in pipeline.outputs} == {(16,)}
 
 
-def test_a_file_that_pads_on_the_left(folder, tmp_path):
+def test_a_file_that_pads_on_the_left(folder, tmp_path: Path) -> None:
     tokenizer = bert()
     tokenizer.enable_padding(direction="left", pad_id=1, pad_type_id=3)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -240,7 +240,7 @@ def test_a_file_that_pads_on_the_left(folder, tmp_path):
     assert_equal(prepared(pipeline, *texts).values(), expected)
 
 
-def test_a_file_that_pads_on_the_left_does_so_where_the_length_is_fixed(folder, tmp_path):
+def test_a_file_that_pads_on_the_left_does_so_where_the_length_is_fixed(folder, tmp_path: Path) -> None:
     tokenizer = bert()
     tokenizer.enable_padding(direction="left", pad_id=1, pad_type_id=3, length=16)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -251,14 +251,14 @@ def test_a_file_that_pads_on_the_left_does_so_where_the_length_is_fixed(folder, 
     assert arrays["token_type_ids"][0].tolist() == encoding.type_ids
 
 
-def test_buckets_are_for_the_batch(folder):
+def test_buckets_are_for_the_batch(folder) -> None:
     pipeline = compiled(folder, buckets=[8, 16])
     assert pipeline.paddings["attention_mask"] == PadAxis(0, 0, (8, 16, 24))  # up to max_tokens, for the longest
     assert prepared(pipeline, "fox")["input_ids"].shape == prepared(compiled(folder), "fox")["input_ids"].shape
     assert compiled(folder, buckets=[24]).paddings["input_ids"].buckets == (24,)
 
 
-def test_the_configuration_says_how_many_tokens_there_can_be(folder):
+def test_the_configuration_says_how_many_tokens_there_can_be(folder) -> None:
     entry = options.Preprocess(steps=[options.Step(tokenize=options.Tokenize(file="bert.json"))])
     compile_text(entry, Place(WHERE, BERT, (folder,)))
     assert entry.steps[0].tokenize.max_tokens == 24, "for the answer of the ModelConfig RPC"
@@ -267,30 +267,30 @@ def test_the_configuration_says_how_many_tokens_there_can_be(folder):
 # ---- what is rejected
 
 
-def test_text_that_is_not_utf8(folder):
+def test_text_that_is_not_utf8(folder) -> None:
     why = rejection(compiled(folder), "fine", b"caf\xe9 au lait")
     assert why == "input 'text', row 1: expected text in UTF-8, got byte 0xe9 at position 3: encode the text as UTF-8"
     assert "byte 0xed at position 0" in rejection(compiled(folder), "\ud800".encode("utf-8", "surrogatepass"))
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t", "\x00\x07"])
-def test_text_without_tokens_of_its_own(folder, text):
+def test_text_without_tokens_of_its_own(folder, text) -> None:
     why = "input 'text', row 1: expected text, got one without any token of its own: send at least one word"
     assert rejection(compiled(folder), "fox", text) == why
     assert rejection(compiled(folder, FIXED, truncate=False), "fox", text) == why
 
 
-def test_spaces_are_tokens_of_some_tokenizers(folder):
+def test_spaces_are_tokens_of_some_tokenizers(folder) -> None:
     pipeline = compiled(folder, file="bytes.json")
     assert "row 0: expected text, got one without any token" in rejection(pipeline, "")
     assert prepared(pipeline, " ")["input_ids"].shape == (1, 1)
 
 
-def test_the_tokenizers_own_words_are_tokens(folder):
+def test_the_tokenizers_own_words_are_tokens(folder) -> None:
     assert prepared(compiled(folder), "[SEP]")["input_ids"].shape == (1, 3)
 
 
-def test_text_over_the_limit_where_nothing_is_cut(folder):
+def test_text_over_the_limit_where_nothing_is_cut(folder) -> None:
     pipeline = compiled(folder, truncate=False, max_tokens=10)
     count = len(Alone(folder, 1000).tokenizer.encode(CORPUS[1]).ids)
     assert f"row 1: expected at most 10 tokens, got {count}: send a shorter text" in rejection(pipeline, "fox", CORPUS[1])
@@ -298,7 +298,7 @@ def test_text_over_the_limit_where_nothing_is_cut(folder):
 
 
 @pytest.mark.parametrize("truncate", [True, False])
-def test_text_of_megabytes_is_rejected_unread(folder, truncate):
+def test_text_of_megabytes_is_rejected_unread(folder, truncate) -> None:
     pipeline = compiled(folder, truncate=truncate)
     assert f"expected at most {64 << 10} bytes of text, got {4 << 20}" in rejection(pipeline, b"\xff" * (4 << 20))
     assert prepared(compiled(folder), b"a" * (64 << 10))["input_ids"].shape[0] == 1
@@ -306,7 +306,7 @@ def test_text_of_megabytes_is_rejected_unread(folder, truncate):
     assert longer["input_ids"].shape == (1, 8192)
 
 
-def test_text_that_the_tokenizer_fails_on(folder):
+def test_text_that_the_tokenizer_fails_on(folder) -> None:
     pipeline = compiled(folder, {"input_ids": INT64}, file="words.json")
     texts = [["one two"], ["two", "three"], ["two one two"]]
     first, error, last = pipeline.prepare([request_of(*each) for each in texts], unwatched)
@@ -315,7 +315,7 @@ def test_text_that_the_tokenizer_fails_on(folder):
     assert_equal([*first, *last], [np.array([[0, 1]]), np.array([[1, 0, 1]])])
 
 
-def test_bad_requests_leave_the_others_as_they_are(folder):
+def test_bad_requests_leave_the_others_as_they_are(folder) -> None:
     pipeline = compiled(folder, truncate=False)
     bad = {1: [b"\xff"], 3: ["fox", " ".join(CORPUS)], 4: ["x" * (65 << 10)], 6: ["fox", "dog", b"\xc3"]}
     texts = [bad.get(place, [CORPUS[place % 4][:30], "fox"]) for place in range(8)]
@@ -331,7 +331,7 @@ def test_bad_requests_leave_the_others_as_they_are(folder):
 # ---- who is still waiting
 
 
-def test_requests_that_nobody_waits_for_are_not_encoded(folder):
+def test_requests_that_nobody_waits_for_are_not_encoded(folder) -> None:
     asked: list[int] = []
 
     def check(place: int) -> None:
@@ -346,7 +346,7 @@ def test_requests_that_nobody_waits_for_are_not_encoded(folder):
     assert [type(answer) for answer in answers] == [list, Cancelled, DeadlineExceeded, list]
 
 
-def test_a_long_request_is_checked_in_between(folder, monkeypatch):
+def test_a_long_request_is_checked_in_between(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_module, "CALL_BYTES", 100)
     asked: list[int] = []
     texts = CORPUS * 3
@@ -369,7 +369,7 @@ def test_a_long_request_is_checked_in_between(folder, monkeypatch):
     assert_equal([*first, *last], [*alone.arrays(["fox"]), *alone.arrays(["dog"])])
 
 
-def test_two_threads_at_once(folder):
+def test_two_threads_at_once(folder) -> None:
     pipeline = compiled(folder)
     alone = Alone(folder, 24)
     groups = [CORPUS, [text[::-1] for text in CORPUS]]
@@ -393,7 +393,7 @@ def test_two_threads_at_once(folder):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_no_threads_of_the_library_and_forks_without_a_word(folder):
+def test_no_threads_of_the_library_and_forks_without_a_word(folder) -> None:
     """The library would start one thread a core, and a child that was forked off would hang in its first call."""
     program = """
 import os, sys
@@ -445,14 +445,14 @@ print(after - before, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         ({"buckets": [8]}, FIXED, "buckets: the graph takes 16 tokens, always"),
     ],
 )
-def test_wrong_steps_are_named(folder, tokenize, free, why):
+def test_wrong_steps_are_named(folder, tokenize, free, why) -> None:
     with pytest.raises(ConfigError, match=re.escape(why)) as caught:
         compiled(folder, free, **tokenize)
     assert str(caught.value).startswith(f"{WHERE}: steps[0] (tokenize): ")
     assert str(folder) not in str(caught.value)
 
 
-def test_wrong_entries_are_named(folder):
+def test_wrong_entries_are_named(folder) -> None:
     tokenize = options.Step(tokenize=options.Tokenize(file="bert.json"))
     place = Place(WHERE, BERT, (folder,))
     cast = options.Step(cast=options.Cast(datatype="INT32"))
@@ -466,13 +466,13 @@ def test_wrong_entries_are_named(folder):
         compile_text(options.Preprocess(input="input_ids", steps=[tokenize]), place)
 
 
-def test_the_library_is_not_installed(folder, monkeypatch):
+def test_the_library_is_not_installed(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'inferd[text]'")):
         compiled(folder)
 
 
-def test_a_file_that_names_what_is_not_there(folder, tmp_path):
+def test_a_file_that_names_what_is_not_there(folder, tmp_path: Path) -> None:
     broken = json.loads((folder / "bert.json").read_text())
     broken["model"]["type"] = "Unheard"
     (tmp_path / "tokenizer.json").write_text(json.dumps(broken))

@@ -44,7 +44,7 @@ def random_bank(rng, fft, bands):
 
 @pytest.mark.parametrize("lanes", LANES)
 @given(fft=st.sampled_from(FFTS), bands=st.integers(1, 12), frames=st.integers(1, 40), hop=st.integers(1, 50), seed=st.integers(0, 2**32))
-def test_is_what_the_formula_says(lanes, fft, bands, frames, hop, seed):
+def test_is_what_the_formula_says(lanes, fft, bands, frames, hop, seed) -> None:
     rng = np.random.default_rng(seed)
     window, weights = random_bank(rng, fft, bands)
     samples = rng.normal(0, 0.3, fft // 2 + 1 + (frames - 1) * hop + fft // 2).astype(np.float32)
@@ -56,7 +56,7 @@ def test_is_what_the_formula_says(lanes, fft, bands, frames, hop, seed):
 
 
 @pytest.mark.parametrize("fft", [400, 512, 7 * 5 * 3 * 4 * 2])
-def test_weak_bins_beside_a_strong_tone(fft):
+def test_weak_bins_beside_a_strong_tone(fft) -> None:
     """A tone at full scale, and a second one 74 dB below."""
     n = np.arange(4 * fft)
     samples = (np.sin(2 * np.pi * n * 0.21) + 2e-4 * np.sin(2 * np.pi * n * 0.4)).astype(np.float32)
@@ -72,7 +72,7 @@ def test_weak_bins_beside_a_strong_tone(fft):
     np.testing.assert_allclose(np.log10(out[loud]), np.log10(expected[loud]), atol=2e-5)
 
 
-def test_the_longest_window():
+def test_the_longest_window() -> None:
     rng = np.random.default_rng(9)
     window, weights = random_bank(rng, MelBank.MOST_FFT, 4)
     samples = rng.normal(0, 0.3, MelBank.MOST_FFT + 9000).astype(np.float32)
@@ -81,7 +81,7 @@ def test_the_longest_window():
     np.testing.assert_allclose(out, reference(samples, window, weights, -100, 1000, 10), rtol=1e-5)
 
 
-def test_every_width_gives_the_same_to_the_bit():
+def test_every_width_gives_the_same_to_the_bit() -> None:
     rng = np.random.default_rng(5)
     window, weights = random_bank(rng, 420, 30)
     samples = rng.normal(size=9000).astype(np.float32)
@@ -94,7 +94,7 @@ def test_every_width_gives_the_same_to_the_bit():
         np.testing.assert_array_equal(answer, answers[0])
 
 
-def test_a_window_does_not_depend_on_those_beside_it():
+def test_a_window_does_not_depend_on_those_beside_it() -> None:
     rng = np.random.default_rng(6)
     window, weights = random_bank(rng, 400, 20)
     samples = rng.normal(size=8000).astype(np.float32)
@@ -108,7 +108,7 @@ def test_a_window_does_not_depend_on_those_beside_it():
 
 
 @pytest.mark.parametrize("frames", [1, 7, 8, 16, 17, 33])
-def test_any_layout_of_the_result_and_nothing_beside_it(frames):
+def test_any_layout_of_the_result_and_nothing_beside_it(frames) -> None:
     rng = np.random.default_rng(7)
     window, weights = random_bank(rng, 64, 5)
     samples = rng.normal(size=2000).astype(np.float32)
@@ -127,7 +127,7 @@ def test_any_layout_of_the_result_and_nothing_beside_it(frames):
     assert (spaced[:, 1::2] == -1).all()
 
 
-def test_a_band_without_bins_has_no_power():
+def test_a_band_without_bins_has_no_power() -> None:
     weights = np.zeros((3, 33), np.float32)
     weights[1, 32] = 1
     out = np.full((3, 4), np.nan, np.float32)
@@ -135,7 +135,7 @@ def test_a_band_without_bins_has_no_power():
     np.testing.assert_array_equal(out, np.zeros((3, 4)))
 
 
-def test_many_threads_share_one_bank():
+def test_many_threads_share_one_bank() -> None:
     rng = np.random.default_rng(8)
     window, weights = random_bank(rng, 400, 80)
     clips = rng.normal(size=(4, 16000)).astype(np.float32)
@@ -145,7 +145,7 @@ def test_many_threads_share_one_bank():
         bank.run(clip, -200, 160, out)
     wrong = []
 
-    def work(clip, right):
+    def work(clip, right) -> None:
         out = np.empty_like(right)
         for _ in range(20):
             out[:] = np.nan
@@ -179,7 +179,7 @@ def test_many_threads_share_one_bank():
         (2**63 - 1, 2**63 - 1, 1, False),
     ],
 )
-def test_windows_reach_as_far_as_reflections(first, hop, frames, fits):
+def test_windows_reach_as_far_as_reflections(first, hop, frames, fits) -> None:
     bank = MelBank(np.ones(64, np.float32), np.ones((1, 33), np.float32))
     samples, out = np.ones(100, np.float32), np.empty((1, frames), np.float32)
     if fits:
@@ -189,7 +189,7 @@ def test_windows_reach_as_far_as_reflections(first, hop, frames, fits):
             bank.run(samples, first, hop, out)
 
 
-def test_no_samples():
+def test_no_samples() -> None:
     bank = MelBank(np.ones(2, np.float32), np.ones((1, 2), np.float32))
     bank.run(np.empty(0, np.float32), 0, 1, np.empty((1, 0), np.float32))
     with pytest.raises(ValueError):
@@ -197,7 +197,7 @@ def test_no_samples():
 
 
 @pytest.mark.parametrize("fft", [0, 1, 3, 11, 22, 26, 2 * 11 * 7, MelBank.MOST_FFT + 2, -2])
-def test_sizes_that_do_not_fit(fft):
+def test_sizes_that_do_not_fit(fft) -> None:
     assert not MelBank.fits(fft)
     if fft > 0:
         with pytest.raises(ValueError, match="prime"):
@@ -205,25 +205,25 @@ def test_sizes_that_do_not_fit(fft):
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 5, 16, -4])
-def test_widths_that_are_none(lanes):
+def test_widths_that_are_none(lanes) -> None:
     with pytest.raises(ValueError, match="lanes"):
         MelBank(np.ones(8, np.float32), np.ones((1, 5), np.float32), lanes)
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (5,), (1, 5, 1)])
-def test_weights_of_another_size(shape):
+def test_weights_of_another_size(shape) -> None:
     with pytest.raises(ValueError, match="weights"):
         MelBank(np.ones(8, np.float32), np.ones(shape, np.float32))
 
 
 @pytest.mark.parametrize("out", [np.empty((2, 3), np.float32), np.empty((1, 3), np.float64), np.empty(3, np.float32)])
-def test_room_of_another_shape_or_datatype(out):
+def test_room_of_another_shape_or_datatype(out) -> None:
     bank = MelBank(np.ones(8, np.float32), np.ones((1, 5), np.float32))
     with pytest.raises(ValueError):
         bank.run(np.ones(50, np.float32), 0, 1, out)
 
 
-def test_what_is_no_number_stays_in_its_windows():
+def test_what_is_no_number_stays_in_its_windows() -> None:
     samples = np.ones(200, np.float32)
     samples[100] = np.nan
     out = np.empty((1, 18), np.float32)

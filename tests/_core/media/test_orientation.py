@@ -30,7 +30,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @given(st.integers(1, 100), st.integers(1, 100), st.sampled_from([1, 3]), st.integers(1, 8))
-def test_equals_pillow(height, width, channels, orientation):
+def test_equals_pillow(height, width, channels, orientation) -> None:
     pixels = np.random.default_rng(height).integers(0, 256, (height, width, channels), np.uint8)
     memory = np.full(height * width * channels + 64, 77, np.uint8)
     wanted = upright(pixels, orientation)
@@ -41,11 +41,11 @@ def test_equals_pillow(height, width, channels, orientation):
     assert (memory[-32:] == 77).all()
 
 
-def test_nothing_is_turned_as_well():
+def test_nothing_is_turned_as_well() -> None:
     orient(np.empty((0, 5, 3), np.uint8), np.empty((5, 0, 3), np.uint8), 6)
 
 
-def test_takes_read_only_pixels():
+def test_takes_read_only_pixels() -> None:
     pixels = np.zeros((2, 3, 3), np.uint8)
     pixels.flags.writeable = False
     orient(pixels, np.empty((3, 2, 3), np.uint8), 8)
@@ -63,11 +63,11 @@ def test_takes_read_only_pixels():
         ((2, 3), (2, 3), 2, "1 or 3"),
     ],
 )
-def test_rejects(pixels, out, orientation, why):
+def test_rejects(pixels, out, orientation, why) -> None:
     with pytest.raises(ValueError, match=why):
         orient(np.empty(pixels, np.uint8), np.empty(out, np.uint8), orientation)
 
 
-def test_rejects_what_is_not_contiguous():
+def test_rejects_what_is_not_contiguous() -> None:
     with pytest.raises((ValueError, BufferError)):
         orient(np.empty((4, 4, 3), np.uint8)[:, ::2], np.empty((4, 2, 3), np.uint8), 1)

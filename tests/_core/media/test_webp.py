@@ -44,20 +44,20 @@ def by_pillow(file: bytes, mode: str) -> np.ndarray:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_equals_pillow(size, channels, options):
+def test_equals_pillow(size, channels, options) -> None:
     file = saved(size, channels, **options)
     assert np.array_equal(decoded(file, size, 3), by_pillow(file, "RGB"))
     assert np.array_equal(decoded(file, size, 4), by_pillow(file, "RGBA"))
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_the_chunks_of_a_picture_are_enough(options):
+def test_the_chunks_of_a_picture_are_enough(options) -> None:
     file = saved((9, 7), 4, **options)
     picture = file[30 if file[12:16] == b"VP8X" else 12 :]
     assert np.array_equal(decoded(picture, (9, 7), 4), by_pillow(file, "RGBA"))
 
 
-def test_what_stands_around_the_picture_is_passed_over():
+def test_what_stands_around_the_picture_is_passed_over() -> None:
     file = saved((9, 7), 4, exif=b"Exif\0\0II*\0" + bytes(99), icc_profile=bytes(1001), xmp=bytes(77))
     assert np.array_equal(decoded(file, (9, 7)), by_pillow(file, "RGB"))
     assert np.array_equal(decoded(file + b"behind", (9, 7)), by_pillow(file, "RGB"))
@@ -65,7 +65,7 @@ def test_what_stands_around_the_picture_is_passed_over():
 
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_a_file_that_is_cut_short_is_damaged(channels, options):
+def test_a_file_that_is_cut_short_is_damaged(channels, options) -> None:
     size = (40, 30)
     file = saved(size, channels, **options)
     for nbytes in range(0, len(file), max(1, len(file) // 200)):
@@ -74,7 +74,7 @@ def test_a_file_that_is_cut_short_is_damaged(channels, options):
 
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_a_corrupted_file_is_a_picture_or_damaged(channels, options):
+def test_a_corrupted_file_is_a_picture_or_damaged(channels, options) -> None:
     """And nothing is written behind the pixels."""
     size = (24, 19)
     file = saved(size, channels, **options)
@@ -92,13 +92,13 @@ def test_a_corrupted_file_is_a_picture_or_damaged(channels, options):
     assert np.array_equal(decoded(file, size, channels), by_pillow(file, "RGBA" if channels == 4 else "RGB")), "nothing is left of them"
 
 
-def test_another_size_is_rejected():
+def test_another_size_is_rejected() -> None:
     file = saved((5, 6))
     for size in ((6, 5), (5, 7), (4, 6), (0, 6), (1, 30)):
         assert decoded(file, size) is None
 
 
-def test_animations_are_rejected():
+def test_animations_are_rejected() -> None:
     file = io.BytesIO()
     first, *others = (Image.new("RGB", (4, 4), color) for color in ("red", "blue"))
     first.save(file, "WEBP", save_all=True, append_images=others)
@@ -106,12 +106,12 @@ def test_animations_are_rejected():
 
 
 @pytest.mark.parametrize("pixels", [np.empty((5, 6, 2), np.uint8), np.empty((5, 6), np.uint8), np.empty((5, 6, 3), np.uint16)])
-def test_pixels_have_three_or_four_channels_of_a_byte(pixels):
+def test_pixels_have_three_or_four_channels_of_a_byte(pixels) -> None:
     with pytest.raises(ValueError, match=r"pixels: expected UINT8 \[height, width, 3 or 4\]"):
         webp.decode(saved((5, 6)), pixels)
 
 
-def test_pixels_are_writable_and_in_a_row():
+def test_pixels_are_writable_and_in_a_row() -> None:
     file = saved((5, 6))
     fixed = np.empty((5, 6, 3), np.uint8)
     fixed.flags.writeable = False
@@ -125,5 +125,5 @@ BEGINNINGS = [b"", *(b"RIFF\x40\0\0\0WEBP" + kind for kind in (b"VP8X\n\0\0\0", 
 
 @settings(max_examples=150)
 @given(st.sampled_from(BEGINNINGS), st.binary(max_size=120))
-def test_anything_else_is_no_webp(beginning, noise):
+def test_anything_else_is_no_webp(beginning, noise) -> None:
     assert decoded(beginning + noise, (3, 5)) is None
