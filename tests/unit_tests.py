@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-SLOW_FOLDERS = (TESTS / "benchmarks", TESTS / "features")  # the second trains models
+SLOW_FOLDERS = (TESTS / "benchmarks", TESTS / "scikit_learn")  # the second trains models
 STARTS_PROGRAMS = re.compile(r"^ *(?:import|from) (?:subprocess|multiprocessing)\b", re.MULTILINE)
 OF_TESTS = re.compile(r"^ *from (tests\b[\w.]*) import ([\w, ]+)", re.MULTILINE)
 
