@@ -1,1 +1,1 @@
-"""Models without a network: from a file to answered batches. Never in here: transports, sockets, protobuf on a wire."""
+"""Models without a network: from a file to responses. Never in here: transports, sockets, protobuf on a wire."""

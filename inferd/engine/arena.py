@@ -5,10 +5,10 @@ run itself. Left alone it keeps the most that was ever needed, for good. So each
 
 - It has a limit. A run that needs more fails, and the process lives on.
 - It grows by what is asked for, and not by powers of two: it holds what the runs since the last decay needed.
-- It decays: the repository gives back what no run uses, every DECAY_S. jemalloc calls it so, and waits as long.
+- It decays: every DECAY_S the repository returns unused memory to the system. The word and the interval are jemalloc's.
 
-Weights are not part of it. ONNX Runtime's Python interface says nothing about an arena, so a second session, of one node, measures it: it
-asks for more than the limit, and ONNX Runtime's error names the free bytes. Another run of that session shrinks the arena.
+Weights are not part of it. ONNX Runtime's Python interface cannot measure an arena, so a second session of one node does. It asks for
+more than the limit, and the error names the free bytes. Another run of that session shrinks the arena.
 
 Never in here: when a model decays, what clients are told, an import of onnxruntime (backend.py passes it in).
 """
@@ -29,7 +29,7 @@ __all__ = ["DECAY_S", "KEPT_BYTES", "Decaying", "RunArena"]
 log = logging.getLogger("inferd.engine")
 
 DECAY_S = 10.0
-KEPT_BYTES = 1 << 20  # an arena that holds no more is left alone: filling it again costs more than it is worth
+KEPT_BYTES = 1 << 20  # an arena that holds no more is not shrunk: filling it again would cost more than the memory is worth
 # y = ConstantOfShape(n), INT64 [1] -> FP32 [k]. (onnx.helper made it: IR 8, opset 13.)
 _PROBE = bytes.fromhex(
     "08083a3f0a170a016e120179220f436f6e7374616e744f6653686170651201705a0f0a016e120a0a08080712040a02080162100a0179120b0a09080112050a0312016b"
@@ -41,11 +41,11 @@ _REGISTERING = threading.Lock()  # from registering an allocator until all its s
 
 
 class RunArena:
-    """One model's arena. Any thread may call its methods. `give_back` may hold up this model's runs for as long as the system takes to
-    unmap the memory (some 100 ms a GiB), so never call it on the event loop."""
+    """One model's arena. Any thread may call its methods. Never call `give_back` on the event loop: this model's runs wait while the system
+    unmaps the memory (some 100 ms a GiB)."""
 
     def __init__(self, ort: Any, limit_bytes: int) -> None:
-        """Registers an allocator of its own with onnxruntime; sessions that are opened next, with `entries`, use it."""
+        """Registers a new allocator with onnxruntime; sessions that are opened next, with `entries`, use it."""
         self.limit_bytes = limit_bytes
         self._peak_bytes = 0
         where = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
@@ -67,8 +67,8 @@ class RunArena:
     @classmethod
     @contextmanager
     def opened(cls, ort: Any, limit_bytes: int) -> Iterator[RunArena | None]:
-        """An arena for the session that is opened inside. None where no limit is wanted (0), or this onnxruntime is
-        too old to have several: sessions then have arenas of their own, without a limit."""
+        """An arena for the session that is opened inside the block. None without a limit (0), and where onnxruntime is too old to
+        have several arenas: each session then has its own, without a limit."""
         if not limit_bytes:
             yield None
             return
@@ -82,7 +82,7 @@ class RunArena:
                 yield arena
 
     def held_bytes(self) -> int:
-        """What the arena holds at the moment, whether a run uses it or not. Exact, and about 200 us of work."""
+        """Bytes that the arena holds now, used or not. The number is exact; the call takes about 200 us."""
         try:
             self._probe.run(None, {"n": np.array([self.limit_bytes // 4 + 1], np.int64)}, self._quiet)
         except Exception as error:
@@ -91,23 +91,23 @@ class RunArena:
                 held_bytes = self.limit_bytes - int(found[1])
                 self._peak_bytes = max(self._peak_bytes, held_bytes)
                 return held_bytes
-        return 0  # another onnxruntime says it in other words
+        return 0  # another version of onnxruntime words the error differently
 
     @property
     def peak_bytes(self) -> int:
-        """The most that runs needed between two decays, as far as it was looked at: each decay looks."""
+        """The most that `held_bytes` has found; each decay calls it."""
         return self._peak_bytes
 
     def give_back(self, kept_bytes: int = KEPT_BYTES) -> int:
-        """Gives back to the system what no run uses, unless the arena holds no more than `kept_bytes`. Returns how many bytes were held
-        before. A run that found no room calls it, too, wherever it runs: the model fails otherwise."""
+        """Returns unused memory to the system if the arena holds more than `kept_bytes`. Returns the bytes that it held before. A run
+        that found the arena full calls it on any thread, the event loop's too: the run would fail otherwise."""
         held_bytes = self.held_bytes()
         if held_bytes > kept_bytes:
             self._shrink()
         return held_bytes
 
     def needed_by(self, run: Callable[[], object]) -> int:
-        """Exactly what `run` takes while no other run uses the arena. Raises what it raises."""
+        """Calls `run` and returns the bytes that it needed, exact while no other run uses the arena. Raises the errors of `run`."""
         self._shrink()
         before_bytes = self.held_bytes()
         run()

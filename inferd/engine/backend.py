@@ -1,9 +1,8 @@
 """ONNX Runtime: from a file to something that runs batches. The one importer of onnxruntime in this project.
 
-`OnnxModel.load` opens a file, `OnnxModel.graph` says what it takes and gives, `OnnxModel.backend` makes one `Backend` per instance.
-Two kinds of backend run a model: where every size but the rows is known, buffers are allocated and bound once
-(binding anew costs several microseconds a run); where sizes vary, inputs share one growing arena and ONNX Runtime
-allocates the outputs.
+`OnnxModel.load` opens a file, `OnnxModel.graph` has its inputs and outputs, `OnnxModel.backend` makes one `Backend` per instance.
+Two kinds of backend run a model. Where every size but the rows is known, buffers are allocated and bound once, as each binding costs
+several microseconds. Where sizes vary, each input has a growing arena, and ONNX Runtime allocates the outputs.
 
 Never in here: queues, requests, the model's configuration. onnxruntime is imported by the first load, never by importing this module.
 """
@@ -66,21 +65,21 @@ _ONNX_NUMBER = dict(_TYPES.values())
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
-# How onnxruntime says that an operator failed, and what it was told by it.
+# onnxruntime's text when an operator failed; `words` is the operator's own text.
 _FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
-# The same, as far as the model says it: what follows may hold values of the request, another match of this among them.
+# The beginning of that text, which the model decides. The rest may hold values of the request, even text that matches this again.
 _FAILED_FIRST = re.compile(
     r"(\[ONNXRuntimeError\] : \d+ : \w+ : |Error in execution: )?"
     r"Non-zero status code returned while running (?P<operator>\S+) node\. Name:'(?P<node>[^']*)'"
 )
-# What such an operator was told where it got no memory: by C++, by onnxruntime's arena. That is no fault of what was sent.
+# The operator got no memory from C++ or from onnxruntime's arena. The request is not at fault.
 _NO_MEMORY = re.compile(r"std::bad_(alloc|array_new_length)|.*Failed to allocate memory for requested buffer of size \d+", re.DOTALL)
-# Seen of onnxruntime-extensions 0.15: docs/preprocessing.md says which do what.
+# Seen with onnxruntime-extensions 0.15: docs/preprocessing.md says which operator does what.
 _UNSAFE = (
     "it has operators of onnxruntime-extensions, of which some end the whole process, or never return, on what any client may send "
     "(DecodeImage, EncodeImage, RaggedTensorToDense, StringJoin and others)"
 )
-_MAX_WORDS = 300  # characters of an operator's own that a client is told
+_MAX_WORDS = 300  # characters of an operator's own text in an error to a client
 _GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 _GRAPH_LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -91,9 +90,9 @@ _GRAPH_LEVELS = {
 _EXECUTION_MODES = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
 
 _QUANTIZED = b"uantizeLinear"  # the end of QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear
-_LOOKED_THROUGH_BYTES = 1 << 20  # of a larger file, what a session holds beside the weights is little
+_LOOKED_THROUGH_BYTES = 1 << 20  # in the session of a larger file, optimizers are little beside the weights
 _ALIGN_BYTES = 64  # a cache line, and the widest vector that MLAS loads
-_KEPT_BYTES = 16 << 20  # of one input where sizes vary: larger ones are given back after their run
+_KEPT_BYTES = 16 << 20  # largest input whose memory a varying backend keeps; larger ones are freed after their run
 _CACHED_SHAPES = 32  # combinations of input shapes for which a varying backend keeps its views and binding
 
 
@@ -113,11 +112,11 @@ class SessionOptions:
     a spinning thread gains some microseconds a run and takes a core away from everything else.
     `graph_optimization` is disable, basic, extended or all; `execution_mode` sequential or parallel.
     `entries` are onnxruntime's own session configuration entries, passed as they are, `run_entries` those of each run.
-    `unsafe_operators`: also a graph with operators by which what a client sends can end the process. `max_run_bytes`: what all runs of the
-    model may take of memory together; 0 is no limit, and so is any where `memory_arena` is off, a GPU runs the model or operators are
-    unsafe, as some write past the end of their memory.
-    `memory_pattern`: one block of memory for a whole run of a known shape; None: only where there is no limit, as the block comes on
-    top of what the first run of that shape took.
+    `unsafe_operators`: load even a graph with operators that a request can use to end the process.
+    `max_run_bytes`: memory that all runs of the model may take together; 0 is no limit. Ignored where `memory_arena` is off, a GPU runs
+    the model, or operators are unsafe: some write past the end of their memory.
+    `memory_pattern`: one block of memory for a whole run of a known shape. None: only where there is no limit, for the block is allocated
+    beside the memory that the first run of that shape took.
     """
 
     providers: tuple[Provider, ...] = ()
@@ -145,7 +144,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What a model takes and gives, in the graph's order."""
+    """A model's inputs and outputs, in the graph's order."""
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -158,21 +157,22 @@ class Backend(Protocol):
         """The arrays that `batch` is to be gathered into. Valid until the next call."""
 
     def run(self, rows: int) -> Tensors:
-        """Runs the model over the first `rows` rows of the arrays that `inputs` gave. The answer is valid until the next run.
+        """Runs the model over the first `rows` rows of the arrays that `inputs` returned. The outputs are valid until the next run.
 
-        Raises Cancelled when `terminate` ended the run, Internal when an output is not what the signature promises, InvalidArgument
-        when an operator of onnxruntime-extensions rejects what the rows hold, RunFailed when the model fails.
+        Raises Cancelled when `terminate` ended the run, InvalidArgument when an operator of onnxruntime-extensions rejects the contents.
+        Raises ResourceExhausted when the run needs more than the model's memory limit. Raises Internal when an output does not match the
+        signature, RunFailed when the model fails otherwise.
         """
 
     def terminate(self) -> None:
         """Ends the current run, if there is one, from any thread. The next run is not affected."""
 
     def close(self) -> None:
-        """Gives buffers and bindings back. Nothing runs afterwards."""
+        """Frees buffers and bindings. Nothing runs afterwards."""
 
 
 def _onnxruntime() -> Any:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its wheels keep a log of use at home, and may send it, where nobody says no
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its wheels log their use in the home folder, and may send it
     try:
         import onnxruntime  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
@@ -189,7 +189,7 @@ def available_providers() -> tuple[str, ...]:
 
 
 def versions() -> dict[str, str]:
-    """What runs models here: onnxruntime's version and its build line."""
+    """The version and the build line of the installed onnxruntime."""
     ort = _onnxruntime()
     return {"onnxruntime": ort.__version__, "build": ort.get_build_info()}
 
@@ -206,12 +206,12 @@ class OnnxModel:
         arena: RunArena | None = None,
         classes: Cut | None = None,
     ) -> None:
-        """rejecting: operators of onnxruntime-extensions, which look at contents as steps do. arena: where runs have their memory from;
-        None: from onnxruntime, without a limit. classes: the columns of outputs whose ZipMap was cut, by output."""
+        """rejecting: operators of onnxruntime-extensions, which may reject contents as steps do. arena: gives runs their memory;
+        None: onnxruntime does, without a limit. classes: the columns of outputs whose ZipMap was cut, by output."""
         self.name = name
         self.classes: Cut = classes or {}
         self.arena = arena
-        self.arenas = [arena] if arena is not None else []  # all from which its backends' runs have memory
+        self.arenas = [arena] if arena is not None else []  # every arena that its backends' runs use
         self.graph = graph  # as clients see it: `reshape` changes it
         self._reshapes: Reshapes = {}
         self.listed = frozenset[str]()  # inputs that have an initializer, and are inputs by the configuration
@@ -219,15 +219,15 @@ class OnnxModel:
         self._session = session
         self._run_entries: Mapping[str, str] = {}
         self._rejecting = rejecting
-        self._few_session, self._few_rows = session, 0  # which runs what has so many rows or fewer
+        self._few_session, self._few_rows = session, 0  # the session for runs of at most so many rows
         self.providers: tuple[str, ...] = tuple(session.get_providers())
 
     @classmethod
     def load(cls, source: str | os.PathLike[str] | bytes, options: SessionOptions | None = None, *, name: str = "") -> OnnxModel:
         """Loads a file, or the bytes of one. `name` is what errors call the model; the file's stem by default.
 
-        Raises ConfigError (broken or absent file, unsupported type, unknown provider) or StartError (no onnxruntime,
-        an unreadable file, a provider that is not there or does not start).
+        Raises ConfigError for a broken or absent file, an unsupported type or an unknown provider. Raises StartError without onnxruntime,
+        for an unreadable file, and for a provider that is absent or does not start.
         """
         options = options or SessionOptions()
         if not name:
@@ -259,13 +259,13 @@ class OnnxModel:
         return model
 
     def adapt(self, config: ModelConfig, where: str, source: str | os.PathLike[str] | bytes) -> None:
-        """From now on graph, trials and backends are as clients see them by the configuration: with the inputs that have a default in the
-        file, if it lists them, and in the shapes of `reshape`. source: as of `load`. Raises ConfigError."""
+        """Changes graph, trials and backends to what clients see: the shapes of `reshape`, and listed inputs that have a default in the
+        file. source: as for `load`. Raises ConfigError."""
         self._add_listed(config, where, source)
         self._reshape(config, where)
 
     def _add_listed(self, config: ModelConfig, where: str, source: str | os.PathLike[str] | bytes) -> None:
-        """onnxruntime counts an input that has an initializer among its inputs only where one asks."""
+        """onnxruntime does not list an input that has an initializer among its inputs."""
         known = {node.name: node for node in self._session.get_overridable_initializers()}
         listed = [_tensor_of(self.name, "input", known[entry.name]) for entry in config.input if entry.name in known]
         optional = {entry.name for entry in config.input if entry.optional}
@@ -298,7 +298,7 @@ class OnnxModel:
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One run outside of any instance, for questions about the model while it loads. Every output by name.
 
-        Raises onnxruntime's own exceptions. BF16 comes as UINT16, of outputs as FP32.
+        Raises onnxruntime's own exceptions. BF16 inputs are arrays of UINT16; BF16 outputs are returned as FP32.
         """
         names = [tensor.name for tensor in self.graph.outputs]
         ort = _onnxruntime()
@@ -324,14 +324,14 @@ class OnnxModel:
         return {name: widened(array) if name in wide else array for name, array in arrays.items()}
 
     def give_few_rows_to(self, other: OnnxModel, rows: int) -> None:
-        """Backends made from now on run up to so many rows on the session of `other`, the same model loaded for fewer threads."""
+        """Backends made from now on run batches of at most `rows` on the session of `other`, the same model loaded with fewer threads."""
         self._few_session, self._few_rows = other._session, rows
         self.arenas += other.arenas
 
     def backend(self, signature: Signature) -> Backend:
         """A backend for one instance. Instances share this model's session; each has buffers of its own.
 
-        Raises ConfigError where the buffers cannot be had.
+        Raises ConfigError where memory is too small for the buffers.
         """
         words = {word for _, word, _ in (*signature.run_input_specs, *signature.run_output_specs)}
         if "BYTES" in words and "BF16" in words:
@@ -379,7 +379,7 @@ def _may_be_quantized(source: str | os.PathLike[str] | bytes) -> bool:
 
 
 def _native_options(ort: Any, options: SessionOptions, arena: RunArena | None = None, *, quantized: bool = True) -> Any:
-    """quantized: optimizers of quantized operators are wanted. A session keeps all of its optimizers, and those are 19 KB."""
+    """quantized: with the optimizers of quantized operators. A session keeps all of its optimizers, and those take 19 KB."""
     native = ort.SessionOptions()
     native.intra_op_num_threads = options.intra_op_threads
     native.inter_op_num_threads = options.inter_op_threads
@@ -412,7 +412,7 @@ def _choice(option: str, value: str, choices: Mapping[str, str]) -> str:
 def _open_without_zipmaps(
     ort: Any, name: str, source: str | os.PathLike[str] | bytes, native: Any, providers: list[tuple[str, dict[str, str]]]
 ) -> tuple[Any, bool, Cut]:
-    """What _open_session gives, and the ZipMaps that were cut. A ZipMap of FP64, which skl2onnx makes, is none of onnxruntime's types."""
+    """Returns what _open_session returns, and the ZipMaps that were cut. onnxruntime has no type for skl2onnx's ZipMap of FP64."""
     try:
         session, extended = _open_session(ort, name, source, native, providers)
         if not any(output.type.startswith("seq(map(") for output in session.get_outputs()):
@@ -457,7 +457,7 @@ def _open_session(
 
 
 def _parts_of(native: Any, source: str | os.PathLike[str] | bytes, providers: list[tuple[str, dict[str, str]]]) -> Parts | None:
-    """None: onnxruntime reads the source as a whole: a small one, one for a GPU, or by a version that takes no weights from memory."""
+    """None: onnxruntime reads the whole source, as it is small, for a GPU, or this version takes no weights from memory."""
     on_gpu = any(full in _GPU_PROVIDERS for full, _ in providers)
     if isinstance(source, bytes) or on_gpu or not hasattr(native, "add_external_initializers_from_files_in_memory"):
         return None
@@ -479,7 +479,7 @@ def _extended(name: str, domain: str, native: Any) -> Any:
 
 
 def _extensions_of(source: str | os.PathLike[str] | bytes) -> frozenset[str]:
-    """The operators of onnxruntime-extensions in a file that has some; those not that share their name with another of its operators."""
+    """The operators of onnxruntime-extensions in a file, without those whose name an operator of another domain has, too."""
     try:
         file = read_onnx(source)
     except (OSError, ValueError, IndexError, RecursionError):
@@ -494,7 +494,7 @@ def _extensions_of(source: str | os.PathLike[str] | bytes) -> frozenset[str]:
 
 
 def _rejection(error: Exception, rejecting: frozenset[str], model_name: str, inputs: Sequence[str]) -> InvalidArgument | None:
-    """What a client is told whose request one of these operators did not take; None where something else failed."""
+    """The error for a client whose request one of these operators rejected; None where something else failed."""
     found = _FAILED_NODE.search(str(error)) if rejecting else None
     if found is None or found["operator"] not in rejecting or _NO_MEMORY.fullmatch(found["words"].strip()):
         return None
@@ -508,7 +508,7 @@ def _rejection(error: Exception, rejecting: frozenset[str], model_name: str, inp
 
 
 def _run_failed(model_name: str, error: Exception) -> RunFailed:
-    """What is known of a failed run without onnxruntime's text, which may hold values of the request."""
+    """The error of a failed run. The first text is without onnxruntime's, which may hold values of the request."""
     found = _FAILED_FIRST.match(str(error))
     place = f" in operator {found['operator']}, node {found['node']!r}" if found else ""
     memory = ": it got no memory" if _NO_MEMORY.search(str(error)) else ""
@@ -536,7 +536,7 @@ def _reject_silent_fallback(name: str, wanted: list[tuple[str, dict[str, str]]],
 
 
 def _graph_of(name: str, session: Any, classes: Cut) -> Graph:
-    """classes: of outputs whose ZipMap was cut: there is a column for each, whether onnxruntime knows or not."""
+    """classes: by output whose ZipMap was cut. The output has a column for each class, even if onnxruntime does not know its shape."""
     try:
         inputs, outputs = (
             tuple(_tensor_of(name, side, node) for node in nodes)
@@ -583,7 +583,7 @@ def _outward(reshapes: Reshapes, name: str, array: Array) -> Array:
 
 
 class _Run:
-    """What both backends share: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
+    """Shared by both backends: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
 
     def __init__(
         self,
@@ -612,7 +612,7 @@ class _Run:
         self._as_values = "BF16" in (*self._input_words, *self._output_words)  # numpy has no such type, OrtValue has
 
     def enter(self, entries: Mapping[str, str]) -> None:
-        """onnxruntime's own configuration entries of each run from now on."""
+        """Adds onnxruntime's own configuration entries to each run from now on."""
         for key, value in entries.items():
             self._options.add_run_config_entry(key, value)
 
@@ -644,7 +644,7 @@ class _Run:
         except Exception as error:
             if self.current.end():
                 raise _cancelled() from None
-            if not again and self._made_room(error):
+            if not again and self._make_room(error):
                 return self._run_allocating(feed, rows, again=True)
             self._raise_rejection(error, rows)
             raise _run_failed(self._model_name, error) from None
@@ -656,12 +656,12 @@ class _Run:
         self._check_shapes(arrays, rows)
         return self._tensors(arrays, self._output_words, rows)
 
-    def _made_room(self, error: Exception) -> bool:
-        """The arena was full, and what earlier runs left in it has been given back: the same run may find room now."""
+    def _make_room(self, error: Exception) -> bool:
+        """Returns unused memory of a full arena to the system. True: the same run may find room now."""
         return self._arena is not None and self._arena.was_full(error) and self._arena.give_back() > 0
 
     def _raise_rejection(self, error: Exception, rows: int) -> None:
-        """Raises InvalidArgument where the model failed by what a client sent, ResourceExhausted where that needs too much memory."""
+        """Raises ResourceExhausted where the run needed too much memory, InvalidArgument where an operator rejected the contents."""
         if self._arena is not None and self._arena.was_full(error):
             self._arena.give_back()
             count = f"{rows} row{'s' if rows > 1 else ''}" if self._batched else "this size"
@@ -675,11 +675,11 @@ class _Run:
             raise rejection from None
 
     def _check_shapes(self, arrays: list[Array], rows: int) -> None:
-        """Output arrays that onnxruntime shaped: rejects what the signature does not promise."""
+        """Raises Internal where onnxruntime allocated an output of another shape than the signature promises."""
         for array, (name, _, promised) in zip(arrays, self._output_specs, strict=True):
             shape = array.shape
             if promised == () and not self._batched:
-                continue  # onnxruntime says () for an output of unknown rank, too
+                continue  # onnxruntime reports () for an output of unknown rank, too
             if not fits(promised, shape) or (self._batched and shape[0] != rows):
                 raise Internal(
                     f"model {self._model_name!r} gave output {name!r} of shape {list(shape)} for {rows} rows, and its signature "
@@ -716,7 +716,7 @@ class _BoundBackend(_Run, BoundRuns):
         return [array[:rows] for array in arrays] if self._batched else arrays
 
     def bind(self, rows: int) -> BoundRun:
-        """First use of this many rows."""
+        """Makes the binding for this many rows, at their first run."""
         inputs, outputs = self._views(self._input_arrays, rows), self._views(self._output_arrays, rows)
         session = self._few_session if rows <= self._few_rows else self._session
         binding = session.io_binding()
@@ -737,14 +737,14 @@ class _BoundBackend(_Run, BoundRuns):
         return bound
 
     def run_unbound(self, rows: int) -> Tensors:
-        """Without the arrays of the outputs, which are not what the graph declares."""
+        """Runs without the bound output arrays, because outputs differ from the shapes that the graph declares."""
         return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
 
     def run_failed(self, error: Exception, rows: int) -> Tensors:
-        """A bound run raised `error`: raises what the requests are told, or runs once more where that may go well."""
+        """Called when a bound run raised `error`: runs once more where that may succeed, else raises the error for the requests."""
         if self.current.end():
             raise _cancelled() from None
-        if self._made_room(error):
+        if self._make_room(error):
             return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows, again=True)
         self._raise_rejection(error, rows)
         bound = self.bound[rows]
@@ -753,8 +753,8 @@ class _BoundBackend(_Run, BoundRuns):
         return self._run_unproven(rows)
 
     def _run_unproven(self, rows: int) -> Tensors:
-        """The first run of this many rows failed. onnxruntime rejects to fill arrays that do not have an output's real shape:
-        if the run goes well without them, the graph's declaration was wrong, and they are given up. Else the fault is raised."""
+        """Called when the first bound run of this many rows failed. onnxruntime does not fill an array whose shape is not the output's
+        real one. If the run succeeds without bound arrays, the graph's declaration is wrong, and they are not used again."""
         outputs = self.run_unbound(rows)
         log.warning("model %r: outputs differ from the shapes that its graph declares, so they are not bound", self._model_name)
         self.keeps_promise = False
@@ -767,10 +767,10 @@ class _BoundBackend(_Run, BoundRuns):
 
 
 class _VaryingBackend(_Run):
-    """Sizes vary: inputs are views of one arena a tensor, which grows to the largest seen up to _KEPT_BYTES, larger ones arrays of their
-    own; onnxruntime allocates the outputs.
+    """Sizes vary: each input has an arena that grows up to _KEPT_BYTES, and its arrays are views of it. A larger input gets a new array.
+    onnxruntime allocates the outputs.
 
-    Views of the last 32 combinations of shapes are kept. Text has no arena: its elements are Python objects.
+    Views of the last _CACHED_SHAPES combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
 
     def __init__(
@@ -784,7 +784,7 @@ class _VaryingBackend(_Run):
         super().__init__(session, signature, rejecting, arena, reshapes)
         self._arenas: list[Array] = [_aligned((0,), np.uint8) for _ in self._input_specs]
         self._views: dict[tuple[tuple[int, ...], ...], tuple[Tensors, dict[str, Any]]] = {}
-        self._next_feed: dict[str, Any] = {}  # what the next run takes
+        self._next_feed: dict[str, Any] = {}  # the next run's inputs
         self._has_text = "BYTES" in self._input_words
 
     def inputs(self, batch: Batch) -> Tensors:
@@ -805,7 +805,7 @@ class _VaryingBackend(_Run):
         if dtype.hasobject:
             return np.empty(shape, dtype)
         nbytes = math.prod(shape) * dtype.itemsize
-        if nbytes > _KEPT_BYTES:  # seldom: what it costs to have it made is little beside such a run
+        if nbytes > _KEPT_BYTES:  # the allocation costs little beside such a run
             return _aligned(shape, dtype)
         if nbytes > self._arenas[index].nbytes:
             self._arenas[index] = _aligned((max(nbytes, 2 * self._arenas[index].nbytes),), np.uint8)
@@ -824,7 +824,7 @@ class _VaryingBackend(_Run):
 
 
 def fits(promised: Sequence[int | str], shape: Sequence[int]) -> bool:
-    """Whether an array has the shape that was promised of it, in which -1, or a symbol, is any size."""
+    """Whether an array has the promised shape. -1, or a symbol, stands for any size."""
     return len(promised) == len(shape) and all(
         isinstance(size, str) or size in (-1, got) for size, got in zip(promised, shape, strict=True)
     )
@@ -835,7 +835,7 @@ def _cancelled() -> Cancelled:
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array whose first byte lies at a multiple of 64. Its pages are touched, and so paid for, only as rows are used."""
+    """An array whose first byte lies at a multiple of 64. The system gives it pages only as rows are used."""
     wanted = np.dtype(dtype)
     nbytes = math.prod(shape) * wanted.itemsize
     room = np.empty(nbytes + _ALIGN_BYTES, dtype=np.uint8)
@@ -845,7 +845,7 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _array_of(value: Any, word: str) -> Array:
-    """The memory of an OrtValue as an array, without a copy; the array keeps the value alive, and the value its memory."""
+    """The memory of an OrtValue as an array, without a copy. The array keeps the value alive."""
     if word != "BF16":
         array: Array = value.numpy()
         return array

@@ -1,11 +1,11 @@
 """Whether a model has a batch axis, and whether requests share its runs. Two questions:
 
-- The axis: max_batch_size in the file, or dims that leave axis 0 out; else the names of the graph's axes, unless trial runs show that
-  rows are no rows.
-- Sharing: by inferd.batching (or the server's setting), dynamic_batching, and as Triton does: a file that lists inputs and outputs and has
-  no dynamic_batching gets none; what Triton would complete gets it, here only where trial runs prove that rows are independent.
+- The axis: decided by max_batch_size in the file, or by dims that leave axis 0 out. Else the names of the graph's axes decide, unless
+  trial runs show that axis 0 is no batch.
+- Sharing: decided by inferd.batching (or the server's setting), then by dynamic_batching. As in Triton, a file that lists inputs and
+  outputs without dynamic_batching gets none. Other files get it only where trial runs prove that rows are independent.
 
-A model that does not share runs still takes requests of several rows: each is one run. Never in here: the trial runs (probe.py), files.
+Without shared runs a model still takes requests of several rows: each is one run. Never in here: the trial runs (probe.py), files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNDECLARED = "the configuration lists inputs and outputs without dynamic_batchin
 
 
 class Axis(NamedTuple):
-    """Why there is a batch axis, or none. guessed: by the names of axes alone. cure: of an axis that the export has fixed."""
+    """why: the reason for a batch axis, or for none. guessed: by the names of axes alone. cure: where the export fixed the axis at 1."""
 
     why: str
     guessed: bool = False
@@ -36,15 +36,15 @@ class Axis(NamedTuple):
 
 
 class Batching(NamedTuple):
-    """What is decided, for people: `why`. doubt: requests share runs, and trial runs did not show that they may; or they share none, since
-    trial runs showed nothing, or the export has fixed the batch axis."""
+    """why: the decision, for people. doubt: a warning, empty if there is none. Requests share runs without a proof, or share none because
+    trial runs proved nothing or the export fixed the batch axis."""
 
     why: str
     doubt: str = ""
 
 
 def find_batch_axis(written: Written, config: ModelConfig, graph: Graph, defaults: Defaults) -> Axis:
-    """Sets max_batch_size by what the file and the names of axes say."""
+    """Decides whether there is a batch axis, by the file and the names of axes, and sets max_batch_size where it guesses one."""
     why_not = _no_batch_axis(graph)
     if config.max_batch_size > 0:
         if not all(_may_be_rows(tensor, config.max_batch_size) for tensor in (*graph.inputs, *graph.outputs)):
@@ -70,7 +70,7 @@ def find_batch_axis(written: Written, config: ModelConfig, graph: Graph, default
 
 
 def _may_be_rows(tensor: TensorInfo, max_batch_size: int) -> bool:
-    """Whether axis 0 can hold so many rows; one row may be an axis that the export has fixed."""
+    """Whether axis 0 can hold so many rows. An axis that the export fixed at 1 can hold one."""
     return bool(tensor.shape) and (isinstance(tensor.shape[0], str) or tensor.shape[0] == max_batch_size == 1)
 
 
@@ -87,10 +87,10 @@ def wants_proof(written: Written, config: ModelConfig, axis: Axis) -> bool:
 
 
 def why_no_axis(proof: Proof, graph: Graph) -> str:
-    """Why a guessed batch axis is none after all; '' where it may be one."""
+    """Why a guessed batch axis is none; '' where it may be one."""
     if proof.rows is Rows.DEPENDENT:
         return proof.why
-    return _two_names(graph, ignored=_UNNAMED) if proof.rows is Rows.UNKNOWN else ""  # trial runs did not tell: the names must
+    return _two_names(graph, ignored=_UNNAMED) if proof.rows is Rows.UNKNOWN else ""  # trial runs proved nothing: names decide
 
 
 def settle_sharing(written: Written, config: ModelConfig, axis: Axis, proof: Proof | None) -> Batching:
@@ -115,7 +115,7 @@ def shares_runs(config: ModelConfig) -> bool:
 
 
 def why_alone(config: ModelConfig) -> tuple[str, str]:
-    """Why requests share no run, though a run may have several rows, and the cure where one line is enough. config: a settled one."""
+    """Why requests share no run though a run may have several rows, and the cure where it is one line. config: a settled one."""
     if config.max_batch_size <= 1 or shares_runs(config):
         return "", ""
     why = config.inferd.batching_reason.removeprefix(ALONE)
@@ -151,13 +151,13 @@ _EXPORT = (
     "or write max_batch_size 0 into its configuration if one row is meant"
 )
 
-# Names that say nothing of an axis: made up by tf2onnx, paddle2onnx and torch's exporter, often several for one axis.
+# Names that do not identify an axis: tf2onnx, paddle2onnx and torch's exporter make them up, often several for one axis.
 _MADE_UP = re.compile(r"|\?|unk_*\d+|.*DynamicDimension\.?\d*|.+_dim_\d+")
 _UNNAMED = re.compile("")
 
 
 def _no_batch_axis(graph: Graph) -> str:
-    """Why axis 0 cannot be the batch; '' if it can: dynamic in every tensor, of one name, and that name nowhere else."""
+    """Why axis 0 cannot be the batch. '' if it is dynamic in every tensor, of one name, and no other axis has that name."""
     if not graph.inputs:
         return "the graph has no inputs"
     for side, tensor in _tensors(graph):
@@ -176,7 +176,7 @@ def _no_batch_axis(graph: Graph) -> str:
 
 
 def _is_fixed_at_one(graph: Graph) -> bool:
-    """Whether each input is one row, as exporters write it that are not told otherwise."""
+    """Whether each input is one row, the default of exporters."""
     return bool(graph.inputs) and all(len(tensor.shape) > 1 and tensor.shape[0] == 1 for tensor in graph.inputs)
 
 
@@ -185,7 +185,7 @@ def _tensors(graph: Graph) -> list[tuple[str, TensorInfo]]:
 
 
 def _two_names(graph: Graph, ignored: re.Pattern[str]) -> str:
-    """Whether axis 0 has different names in different tensors, leaving out those that say nothing; '' if not."""
+    """Names two tensors whose axis 0 have different names, without the `ignored` ones; '' if there are none."""
     names: dict[str, str] = {}
     for side, tensor in _tensors(graph):
         first = str(tensor.shape[0])

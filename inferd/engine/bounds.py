@@ -1,15 +1,14 @@
-"""Whether the shapes of a request bound what a run of a graph costs. Only such a model is inline by itself: what warm-up measured on zeros
-says something of the requests that will come, and none of them holds the event loop for as long as it likes.
+"""Whether the shapes of a request bound the cost of a run. Only such a model may become inline by itself: warm-up's times with zeros hold
+for requests, too, and no request holds up the event loop.
 
-Values may cost as much as shapes: a Loop runs as often as an input says, Range and Expand make as much as one asks for, and what NonZero
-finds in zeros is nothing. So the graph is looked through, with all that is nested in it and the functions that the file defines:
+Values may decide the cost, too: an input says how often a Loop runs and how much Range makes, and NonZero finds nothing in zeros. So the
+whole graph is searched, with nested graphs and the functions that the file defines. It is bounded if it has
 
-- no Loop, Scan or other operator that has a graph inside; an If only where shapes alone choose its branch, and both are looked through;
-- no operator whose work, or the size of what it gives, is decided by a tensor that depends on an input's values. What Shape says of one
-  does not depend on them, nor does what lies in the file.
+- no Loop, Scan or other operator with a graph inside; except an If whose branch shapes alone choose: both branches are searched;
+- no operator whose work or output size depends on an input's values. The output of Shape and the file's constants do not depend on them;
 - no operator of a domain that is not known here.
 
-A name that is not known to be free of values is taken for one that depends on them. Never in here: ONNX's format (onnx_file.py), times.
+A tensor counts as dependent on values unless it is known not to be. Never in here: ONNX's format (onnx_file.py), times.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ __all__ = ["why_unbounded"]
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"})
 
 _EVERY = tuple(range(32))
-# Which inputs decide by their values how much an operator does, or gives. ai.onnx up to opset 24, and ONNX Runtime's own.
+# Inputs whose values decide an operator's work or output size. ai.onnx up to opset 24, and ONNX Runtime's own operators.
 _DECIDING: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(
         ("Range", "ConstantOfShape", "MelWeightMatrix", "HannWindow", "HammingWindow", "BlackmanWindow", "ImageDecoder", "StringSplit"),
@@ -57,19 +56,19 @@ _DECIDING: dict[str, tuple[int, ...]] = {
 }
 _REDUCE = (1,)  # which axes
 
-_FREE = frozenset({"Shape", "Size", "EyeLike"})  # what they give depends on no value
-_CHANCE = ("Random", "Multinomial", "Bernoulli")  # and what these give, on nothing that is known before
+_FREE = frozenset({"Shape", "Size", "EyeLike"})  # their outputs depend on no value
+_CHANCE = ("Random", "Multinomial", "Bernoulli")  # their outputs are random
 
 Free = frozenset[str]  # names of tensors that do not depend on an input's values
 
 
 class _UnboundedError(Exception):
-    """Its text says why."""
+    """The cost is not bounded. Its text says why."""
 
 
 def why_unbounded(source: str | os.PathLike[str] | bytes, inputs: frozenset[str] = frozenset()) -> str:
-    """Why the shapes of a request do not bound the run of this ONNX file, or of these bytes of one; '' where they do. inputs: tensors of
-    the file that requests may send all the same."""
+    """Why the shapes of a request do not bound a run of this ONNX file (or the bytes of one); '' where they do. inputs: tensors with a
+    value in the file that requests may replace."""
     try:
         file = read_onnx(source)
         _Look(file).graph(file.graph._replace(constants=file.graph.constants - inputs), frozenset())
@@ -81,14 +80,14 @@ def why_unbounded(source: str | os.PathLike[str] | bytes, inputs: frozenset[str]
 
 
 class _Look:
-    """One look through a file. Raises _UnboundedError."""
+    """One search of a file. Raises _UnboundedError."""
 
     def __init__(self, file: OnnxFile) -> None:
         self._functions = file.functions
-        self._calls: dict[tuple[tuple[str, str, str], tuple[bool, ...]], tuple[bool, ...]] = {}  # what was found of each, by its inputs
+        self._calls: dict[tuple[tuple[str, str, str], tuple[bool, ...]], tuple[bool, ...]] = {}  # found before, by function and inputs
 
     def graph(self, graph: Subgraph, outer: Free) -> tuple[bool, ...]:
-        """Which outputs are free of values. outer: what is, of those around it."""
+        """Whether each output is free of values. outer: free tensors of the graphs around it."""
         return self._through(graph.nodes, set(outer | graph.constants), graph.outputs)
 
     def _through(self, nodes: Sequence[Node], free: set[str], outputs: Sequence[str]) -> tuple[bool, ...]:

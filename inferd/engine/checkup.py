@@ -1,6 +1,6 @@
-"""What becomes of each field of a model's configuration: obeyed, ignored with a word of what does the same, or rejected with its cure.
+"""Says of each field of a model's configuration whether it is obeyed, ignored (and what to use instead) or rejected (and the cure).
 
-A start ends at the first fault of each model; here all of them are found. Never in here: loading, the graph, files that a field names.
+A start ends at the first fault of each model; this finds all of them. Never in here: loading, the graph, files that a field names.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "check_config"]
 
 MAX_FAULTS = 100  # of one file's text
-OTHER_KINDS = ("ensemble_scheduling", "platform", "backend")  # what is wrong with them: the model is none of ONNX
+OTHER_KINDS = ("ensemble_scheduling", "platform", "backend")  # a fault of these means that it is not an ONNX model
 NO_DEFAULTS = Defaults()
 
 
 class Finding(NamedTuple):
-    """One field of a model: kind is obeyed, ignored, warning or rejected. text: what is wrong and how to mend it. field: nothing where
-    the text is of the whole model."""
+    """One field of a model. kind: obeyed, ignored, warning or rejected. text: what is wrong and how to mend it. field: '' where the text
+    is about the whole model."""
 
     model: str
     kind: str
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def check_config(place: Place, defaults: Defaults = NO_DEFAULTS) -> list[Finding]:
-    """All findings in one model's folder, those that need a change first. defaults: they say whether a GPU runs models."""
+    """All findings in one model's folder, those that need a change first. defaults: whether a GPU runs models, among others."""
     name = place.name
     try:
         path, where, text = model_config.config_text(place.folder, name)
@@ -55,7 +55,7 @@ def check_config(place: Place, defaults: Defaults = NO_DEFAULTS) -> list[Finding
         return found
     rejected = list(model_config.faults_of(written.config, name, defaults))
     found += [Finding(name, "rejected", field, message) for field, message in rejected]
-    if not any(field in OTHER_KINDS for field, _ in rejected):  # what such a model's folders hold is not for ONNX Runtime
+    if not any(field in OTHER_KINDS for field, _ in rejected):  # else its folders hold no ONNX files
         found += _versions(written, place)
     found += [
         Finding(name, "warning", field, f"{message} (a machine with a GPU rejects this)")
@@ -70,7 +70,7 @@ def check_config(place: Place, defaults: Defaults = NO_DEFAULTS) -> list[Finding
 
 
 def _read(text: str, where: str, *, is_toml: bool) -> tuple[Written | None, list[str]]:
-    """What a text says, as far as it can be read, and every fault of the reading."""
+    """The configuration in a text, None where it cannot be read, and every fault found."""
     said: list[str] = []
     if is_toml:
         try:
@@ -94,7 +94,7 @@ def _read(text: str, where: str, *, is_toml: bool) -> tuple[Written | None, list
 
 
 def _versions(written: Written, place: Place) -> Iterator[Finding]:
-    if place.odd and place.files:  # else the error says it
+    if place.odd and place.files:  # without files, the error below names the odd folders
         yield Finding(place.name, "ignored", "", odd_versions(place))
     try:
         served = [version for version, _ in selected_versions(written, place)]
@@ -111,7 +111,7 @@ def _versions(written: Written, place: Place) -> Iterator[Finding]:
 
 
 def _fields(message: Any, prefix: str) -> Iterator[str]:
-    """The fields that are set, as people name them; of a list of messages how many there are."""
+    """The fields that are set, as people name them; for a list, with its length."""
     for field, value in message.ListFields():
         name = f"{prefix}{field.name}"
         if field.message_type is None:

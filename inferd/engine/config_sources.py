@@ -1,4 +1,4 @@
-"""What a model's configuration is settled from: what a user wrote, and what the server decides where that says nothing.
+"""The two sources of a model's configuration: the text that a user wrote, and the server's defaults for all that it leaves out.
 
 Values only. Never in here: files, the graph, how the two are put together (model_config.py, batching.py).
 """
@@ -16,7 +16,7 @@ __all__ = ["Defaults", "Written"]
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a server decides for models that say nothing. The fields are the server settings of the same names."""
+    """The server's choices for models whose configuration has none. The fields are the server settings of the same names."""
 
     max_batch_size: int = 64
     batching: str = "auto"
@@ -42,7 +42,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a user wrote: the message, where errors should point, and the top-level fields that were really there."""
+    """A user's text: the message, the file that errors should name, and the top-level fields that the text has."""
 
     config: ModelConfig
     where: str

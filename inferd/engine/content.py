@@ -1,7 +1,7 @@
 """The files that a version is made of, and whether they are still the same: by their bytes, not by their times.
 
 A link that points elsewhere, as Kubernetes swaps those of a ConfigMap, is another file; the same bytes written again are the same
-version. Never in here: when somebody looks, what happens then.
+version. Never in here: when files are compared, and what a change does.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Content", "Digests", "Stamps", "files_of", "sha256_of", "stamp_of", "stamps_by_version", "stamps_of", "weights_of"]
 
-MAX_FILES = 10_000  # of one folder that are looked at
-MAX_GRAPH_BYTES = 256 << 20  # of a single file that is searched for the names of its weights; a larger one holds them itself
-LARGE_BYTES = 1 << 30  # a file above that may have to fit into memory before it is read
-BLOCK_BYTES = 256 << 10  # that are read at once
-MAX_KNOWN = 100_000  # digests that are kept
+MAX_FILES = 10_000  # files of one folder that belong to a version; further ones are ignored
+MAX_GRAPH_BYTES = 256 << 20  # a larger ONNX file holds its weights itself, and is not searched for their files
+LARGE_BYTES = 1 << 30  # a larger file is read only if it fits into the memory limit
+BLOCK_BYTES = 256 << 10  # read at once
+MAX_KNOWN = 100_000  # digests kept
 _NUMBER = re.compile("[1-9][0-9]*", re.ASCII)
-_SIZE = 2  # where a Stamp has it
+_SIZE = 2  # its index in a Stamp
 
 Stamp: TypeAlias = tuple[int, ...]
-Stamps: TypeAlias = dict[str, Stamp]  # what the system says of each file, by path
+Stamps: TypeAlias = dict[str, Stamp]  # each file's stamp (see stamp_of), by path
 Content: TypeAlias = dict[str, str]  # the SHA-256 of each file, by its path in the model's folder
 
 
@@ -47,7 +47,7 @@ def files_of(place: Place, version: int) -> dict[str, Path]:
 
 
 def _shared(place: Place) -> dict[str, Path]:
-    """The configuration and what lies beside it, in folders such as `warmup`, too. Other versions are no part, whatever their names."""
+    """The configuration and the files beside it, also in folders such as `warmup`. Folders of other versions do not count."""
     found: dict[str, Path] = {}
     for entry in () if place.folder is None else _entries(place.folder):
         if entry.is_file():
@@ -70,8 +70,7 @@ def _own(place: Place, version: int) -> dict[str, Path]:
 
 
 def weights_of(file: Path) -> dict[str, Path]:
-    """The files that hold weights of an ONNX file, by the names that it has for them; none where it cannot be read: whoever loads it says
-    why."""
+    """Files with weights of an ONNX file, by the names that it has for them. None if it cannot be read: a load reports that."""
     return weights_in(file.parent, _weight_names(file, stamp_of(file)), file)
 
 
@@ -87,7 +86,7 @@ def _weight_names(file: Path, stamp: Stamp | None) -> tuple[str, ...]:
 
 
 def stamps_by_version(place: Place) -> dict[int, Stamps]:
-    """Of the files of each version: they differ when one may have changed."""
+    """Stamps of the files of each version: they differ when a file may have changed."""
     shared = _shared(place).values()
     return {
         version: {str(path): stamp for path in (*shared, *_own(place, version).values()) if (stamp := stamp_of(path)) is not None}
@@ -96,23 +95,23 @@ def stamps_by_version(place: Place) -> dict[int, Stamps]:
 
 
 def stamps_of(place: Place) -> Stamps:
-    """Of all versions of a model, and of the names of folders that are to be told; not of one that is empty as yet."""
+    """Stamps of all versions of a model. Folders whose names are no versions count by name; an empty version folder does not."""
     found: Stamps = {name: () for name in place.odd if not _NUMBER.fullmatch(name)}
     return found | {path: stamp for stamps in stamps_by_version(place).values() for path, stamp in stamps.items()}
 
 
 class Digests:
-    """SHA-256 of files. One that the system says is the same file, of the same size and time, is read once."""
+    """SHA-256 of files. A file is read again only when its stamp has changed."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Stamp, str]] = {}
 
     def of(self, place: Place, version: int) -> Content:
-        """Of all files of one version; '' for one that cannot be read."""
+        """Digests of all files of one version; '' for a file that cannot be read."""
         return {name: self.digest(path) for name, path in sorted(files_of(place, version).items())}
 
     def digest(self, path: Path) -> str:
-        """'' where it cannot be read, or fits into no memory."""
+        """'' for a file that cannot be read, or is too large for the memory limit."""
         stamp = stamp_of(path)
         known = self._known.get(str(path))
         if stamp is None or (stamp[_SIZE] > LARGE_BYTES and stamp[_SIZE] > memory_limit_bytes()):
@@ -125,13 +124,13 @@ class Digests:
             return ""
         if len(self._known) >= MAX_KNOWN:  # most are of versions that are gone
             self._known.clear()
-        if stamp_of(path) == stamp:  # else somebody writes it just now
+        if stamp_of(path) == stamp:  # else somebody is writing it
             self._known[str(path)] = stamp, digest
         return digest
 
 
 def sha256_of(path: Path) -> str:
-    """Of a regular file, and of as many bytes as the system says that it has: some in /proc have no end. Raises OSError."""
+    """Reads a regular file up to the size that the system reports, for some files in /proc never end. Raises OSError."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
@@ -169,11 +168,11 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def stamp_of(path: Path | str) -> Stamp | None:
-    """What the system says of a regular file; None where there is none."""
+    """Device, inode, size and times of a regular file; None where there is none."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: a zero byte in its name
         return None
-    if not stat.S_ISREG(found.st_mode):  # a pipe would hold up who reads it
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe could wait forever
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,7 +1,7 @@
-"""The contract of a version: what its checks have found while it was loaded, and the file that remembers it.
+"""The contract of a version: the results of the checks while it was loaded, and the file that keeps them.
 
-Checks take runs of the model, so the same bytes are not checked again: results are kept by a key over all that they depend on. The file has
-one result a line, and new ones are added at its end. It is a cache: a line that is broken or of another form is one that is not there.
+Checks run the model, so results are kept under a hash of everything that they depend on. The file has one result a line, and grows at its
+end. It is a cache: a broken line, or one of another form, is ignored.
 Never in here: the checks themselves (probe.py, warmup.py), which versions are served.
 """
 
@@ -30,16 +30,16 @@ __all__ = ["FILE", "Contract", "Contracts", "key_of"]
 log = logging.getLogger("inferd.engine")
 
 FILE = "checks.jsonl"
-RULES = 1  # another number where checks find something else than they did
+RULES = 1  # raise it when the checks change, so that older results are not used
 MAX_KEPT = 10_000
 MAX_FILE_BYTES = 16 << 20
-MAX_WHY = 500  # characters: it names outputs, as long as a client likes
+MAX_WHY = 500  # characters: it names outputs, and a client may have chosen long names
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was found. batch_axis: whether axis 0 of every tensor is a batch. rows: whether rows are independent; None: nobody asked. why:
-    half a sentence for `rows`, as in Proof. deterministic: whether the same input twice gives the same bytes; None: no made input runs.
-    run_bytes: the most memory that runs took in checks and warm-up, beside weights; 0: inferd cannot tell."""
+    """Results of checks. batch_axis: axis 0 of every tensor is a batch. rows: whether rows are independent; None: not checked. why: half a
+    sentence for `rows`, as in Proof. deterministic: the same input twice gives the same bytes; None: no made-up input runs.
+    run_bytes: the most memory that runs took in checks and warm-up, beside weights; 0: unknown."""
 
     batch_axis: bool
     rows: Rows | None = None
@@ -49,7 +49,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def proof(self) -> Proof | None:
-        """What trial runs of rows have shown."""
+        """The result of trial runs of rows; None: there were none."""
         return None if self.rows is None else Proof(self.rows, self.why, self.deterministic)
 
     def properties(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def key_of(content: Content, defaults: Defaults) -> str:
-    """Over the bytes of a version's files, and whatever else decides what checks find; '' where not all files can be read."""
+    """A hash of a version's files and all else that results depend on; '' where not all files can be read."""
     if not content or not all(content.values()):
         return ""
     settings = defaults.max_batch_size, defaults.batching, defaults.providers
@@ -76,7 +76,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Contracts:
-    """Contracts by key. path: where they are kept; None: in memory alone. The methods are the loader's thread's."""
+    """Contracts by key. path: the file that keeps them; None: only memory does. Only the loader's thread calls the methods."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -93,7 +93,7 @@ class Contracts:
         return self._known.get(key)
 
     def keep(self, key: str, contract: Contract) -> None:
-        """Adds a result. One that says that nothing could be shown is not kept, as the machine may have been busy."""
+        """Adds a result, unless nothing could be proven: the machine may have been busy."""
         if not key or contract.rows is Rows.UNKNOWN:
             return
         self._remember(key, contract)
@@ -112,12 +112,12 @@ class Contracts:
         self._known[key] = contract
 
     def _lines(self) -> list[bytes]:
-        """Those of the file. One that has become too long begins anew."""
+        """The file's lines. Empties a file that has become too long."""
         if self._path is None:
             return []
         try:
             if self._path.stat().st_size > MAX_FILE_BYTES:
                 os.truncate(self._path, 0)
             return read(self._path).splitlines()
-        except OSError:  # there is none
+        except OSError:  # there is no file, or it cannot be read
             return []

@@ -1,7 +1,7 @@
-"""The shapes of outputs that trial runs have, against those that the graph declares.
+"""Corrects the output shapes that a graph declares by those that trial runs have.
 
-Some exporters declare shapes that their graphs do not have: [1] for a label of each row, [N] for [N, 1]. The runs are right then.
-Where onnxruntime knows no shape at all, it says () as for a scalar, and the runs are right, too.
+Some exporters declare wrong shapes: [1] for a label of each row, [N] for [N, 1]. Where onnxruntime knows no shape at all, it reports (), as
+for a scalar. In both cases the runs are right.
 
 Never in here: whether rows are independent (probe.py), configurations.
 """
@@ -27,16 +27,16 @@ __all__ = ["trust_runs", "why_nothing_runs"]
 
 log = logging.getLogger("inferd.engine")
 
-TRIED_ROWS = (1, 2)  # of the runs whose outputs are compared with the declaration
-MAX_WORDS = 600  # characters of onnxruntime's
-_NO_FAULT = re.compile("Failed to allocate memory|bad_alloc|bad_array_new_length|terminate flag")  # of the model's
+TRIED_ROWS = (1, 2)  # rows of the trial runs
+MAX_WORDS = 600  # characters of onnxruntime's text
+_NO_FAULT = re.compile("Failed to allocate memory|bad_alloc|bad_array_new_length|terminate flag")  # the model is not at fault
 
 Shape = tuple[int | str, ...]
 
 
 def trust_runs(model: OnnxModel, which: str, *, tell: bool = True) -> None:
-    """Changes the outputs of `model.graph` whose declared shapes are not those that runs have. Nothing where no made row runs. which: the
-    model, for the log. tell: whether the log says so."""
+    """Changes outputs of `model.graph` whose declared shapes differ from those of trial runs. Does nothing where no made-up row runs.
+    which: the model, for the log. tell: log each change."""
     graph = model.graph
     batched = bool(graph.inputs) and all(each.shape and isinstance(each.shape[0], str) for each in graph.inputs)
     seen = _seen(model, TRIED_ROWS if batched else TRIED_ROWS[:1])
@@ -61,8 +61,8 @@ def trust_runs(model: OnnxModel, which: str, *, tell: bool = True) -> None:
 
 
 def why_nothing_runs(model: OnnxModel, samples: Mapping[str, np.ndarray] | None = None) -> str:
-    """onnxruntime's words on the first rows that the server made, where the model runs none of them; '' where it runs some. samples: rows
-    of inputs that steps make."""
+    """onnxruntime's error on the first made-up rows, where the model runs none of them; '' where it runs some. samples: rows of inputs
+    that steps make."""
     first = ""
     for rows in made_rows(model.graph.inputs, 1, samples):
         try:
@@ -78,7 +78,7 @@ def why_nothing_runs(model: OnnxModel, samples: Mapping[str, np.ndarray] | None 
 
 
 def _seen(model: OnnxModel, counts: Sequence[int]) -> list[dict[str, tuple[int, ...]]]:
-    """The shapes of outputs in a run of each count of rows. The second run is made only where the first tells too little."""
+    """The shapes of outputs in a run of each count of rows. There is a second run only if the first is suspicious."""
     runs = [made_rows(model.graph.inputs, count) for count in counts]
     for trials in zip(*runs, strict=True):
         seen: list[dict[str, tuple[int, ...]]] = []
@@ -107,8 +107,8 @@ def _fits(declared: Shape, seen: tuple[int, ...]) -> bool:
 
 
 def _settled(output: TensorInfo, seen: Sequence[tuple[int, ...]], rows_name: int | str, *, sized: bool) -> Shape:
-    """The shape that holds for what was seen: axis 0 has the rows' name where it has as many as the run, other axes their size where the
-    inputs leave no other."""
+    """The shape that fits all runs. Axis 0 has the rows' name if it follows the rows; other axes keep their size if inputs have fixed
+    sizes."""
     first, last = seen[0], seen[-1]
     if len(first) != len(last):
         return output.shape

@@ -8,5 +8,5 @@ __all__ = ["gpu_there"]
 
 
 def gpu_there(root: Path = Path("/dev")) -> bool:
-    """An NVIDIA device, or that of Windows' Linux subsystem."""
+    """Whether there is an NVIDIA device, or the GPU device of Windows' Linux subsystem."""
     return any(root.glob("nvidia[0-9]*")) or (root / "dxg").exists()

@@ -1,12 +1,12 @@
 """The engine in your own program: no server, no network, the same models, batching and checks.
 
     with Engine("models/") as engine:
-        answer = engine.infer("digits", {"image": array})          # a dict of arrays, by output name
-        answer = await engine.infer_async("digits", {"image": array})
+        outputs = engine.infer("digits", {"image": array})          # a dict of arrays, by output name
+        outputs = await engine.infer_async("digits", {"image": array})
 
 Requests from any number of threads and tasks share batches, as those of gRPC clients do. An engine belongs to the process that
-made it: its threads do not exist in a forked child, which makes an Engine of its own. Never in here: transports, event loops
-of our own. numpy arrays go in and out; nothing that was passed in is kept or written to after the call.
+made it: its threads do not exist in a forked child, which must make its own Engine. numpy arrays go in and out; no input is kept or
+written to after the call. Never in here: transports, event loops.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Metadata", "TensorMetadata"]
 
-_PLAIN = (list, tuple, bool, int, float)  # numbers without a datatype of their own
-MAX_TIMEOUT_S = 1e9  # a timeout beyond this is none
+_PLAIN = (list, tuple, bool, int, float)  # numbers without a datatype
+MAX_TIMEOUT_S = 1e9  # a longer timeout counts as none
 
 
 class TensorMetadata(NamedTuple):
-    """One input or output: its datatype's word, and its shape with the batch axis; -1 is any size."""
+    """One input or output: its datatype, and its shape with the batch axis; -1 is any size."""
 
     name: str
     datatype: str
@@ -57,7 +57,7 @@ class TensorMetadata(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What a model takes and gives. `version` is the one described, `versions` all that are ready."""
+    """A model's inputs and outputs. `version` is the version described, `versions` are all that are ready."""
 
     name: str
     version: str
@@ -69,12 +69,12 @@ class Metadata(NamedTuple):
 class Engine(AbstractContextManager["Engine"]):
     """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
 
-    A Place is what `inferd.engine.places` has found, such as one version of a model.
+    A Place is a model that `inferd.engine.places` has found, or one version of it.
 
     Options are the server settings of the same names, with the same defaults (docs/configuration.md). Raises ConfigError and StartError.
     Close it, or use it in a `with` statement.
 
-    Once it is closed, and in a child that was forked off, every call raises FailedPrecondition.
+    Once it is closed, and in a forked child, every call raises FailedPrecondition.
     """
 
     def __init__(
@@ -125,10 +125,10 @@ class Engine(AbstractContextManager["Engine"]):
     ) -> dict[str, Array]:
         """Runs one request and waits for its response: fresh arrays by output name.
 
-        model: its name; None where there is only one. inputs: what numpy makes arrays of, with the batch axis. An array of numbers is
-        converted to the model's datatype where no value changes, a list also where floats are rounded; text may be str or bytes. outputs:
-        those that are wanted, by default all. timeout: seconds. cast: arrays are converted also where values are rounded or lose their
-        fraction. Texts of the response are bytes, as from a server. Raises InvalidArgument, NotFound, ResourceExhausted,
+        model: its name; None where there is only one. inputs: values that numpy makes arrays of, with the batch axis. An array of numbers
+        is converted to the model's datatype if no value changes; the floats of a list may be rounded. Text may be str or bytes.
+        outputs: names of the wanted outputs, all by default. timeout: seconds. cast: convert arrays even if values are rounded or lose
+        their fraction. Texts of the response are bytes, as from a server. Raises InvalidArgument, NotFound, ResourceExhausted,
         DeadlineExceeded, Internal, and FailedPrecondition where the engine is closed or belongs to another process.
         """
         timeout = _limited(timeout)
@@ -139,7 +139,7 @@ class Engine(AbstractContextManager["Engine"]):
             call.cancel()
             raise _too_late(timeout) from None
         except BaseException:
-            call.cancel()  # KeyboardInterrupt while waiting; nothing to do after a response
+            call.cancel()  # KeyboardInterrupt while waiting; does nothing after a response
             raise
 
     async def infer_async(
@@ -152,7 +152,7 @@ class Engine(AbstractContextManager["Engine"]):
         timeout: float | None = None,  # noqa: ASYNC109 - the same signature as infer
         cast: bool = False,
     ) -> dict[str, Array]:
-        """The same without blocking the event loop. Cancelling the task cancels the request. Do not write to the inputs meanwhile."""
+        """As `infer`, without blocking the event loop. Cancelling the task cancels the request. Do not write to the inputs meanwhile."""
         timeout = _limited(timeout)
         call = self._submit(model, inputs, outputs, version, timeout, cast)
         try:
@@ -169,7 +169,7 @@ class Engine(AbstractContextManager["Engine"]):
         return tuple(sorted({model.name for model in self._repository.models()}))
 
     def metadata(self, model: str | None = None, version: str | int = "") -> Metadata:
-        """What a model takes and gives. Raises NotFound, InvalidArgument."""
+        """A model's inputs and outputs. Raises NotFound, InvalidArgument."""
         found = self._lookup(model, version)
         versions = sorted(each.version for each in self._repository.models() if each.name == found.name and each.state == "READY")
         return Metadata(
@@ -181,17 +181,17 @@ class Engine(AbstractContextManager["Engine"]):
         )
 
     def config(self, model: str | None = None, version: str | int = "") -> ModelConfig:
-        """The configuration that a model runs with, completed. Raises NotFound, InvalidArgument."""
+        """A model's completed configuration. Raises NotFound, InvalidArgument."""
         return self._lookup(model, version).config
 
     def close(self) -> None:
-        """Ends all models; requests that wait are rejected with Unavailable. Idempotent. Nothing to do in a forked child."""
+        """Ends all models; waiting requests fail with Unavailable. Idempotent. Does nothing in a forked child."""
         self._closed = True
         if self._process == os.getpid():
             self._repository.close()
 
     def __repr__(self) -> str:
-        """The models and what they take, as an interactive session shows an engine."""
+        """The models and their inputs, for an interactive session."""
         if self._closed:
             return "<Engine: closed>"
         models = (f"{model.name} ({_listed(model.signature.input_specs)})" for model in self._repository.models())
@@ -277,7 +277,7 @@ def _too_late(timeout_s: float | None) -> DeadlineExceeded:
 
 
 def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: ArrayLike, cast: bool) -> tuple[str, str, Array]:
-    """(name, datatype word, array of its numpy type). Unknown names pass with a word of their own: check rejects them better."""
+    """(name, datatype, array of its numpy type). An unknown name passes: the model's check rejects it with a better error."""
     if not isinstance(name, str):
         raise InvalidArgument(f"inputs: expected input names as str, got {_kind(name)}")
     if name not in specs:
@@ -301,7 +301,7 @@ def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: 
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """What files, texts and records of inferd_client make knows how to take the shape of an input."""
+    """The value as an array. Files, texts and records of inferd_client have `fitted`, which gives them the shape of an input."""
     try:
         given = value.fitted(shape) if hasattr(value, "fitted") else value
         array = np.asarray(given)

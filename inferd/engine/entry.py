@@ -1,7 +1,7 @@
-"""One model by its name: its versions in memory, those that a request has loaded, and what is known of the rest.
+"""One model by its name: its versions in memory, those that are loaded on demand, and the state of the rest.
 
-Each is of one name, and changes on the thread of the repository (repository.py) alone; other threads read tuples, which are replaced as a
-whole. Never in here: other models, routes, how a version is loaded.
+Only the repository's thread (repository.py) changes an entry; other threads read tuples, which are replaced as a whole. Never in here:
+other models, routes, how a version is loaded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class IndexEntry(NamedTuple):
 
 
 class Other(NamedTuple):
-    """A version that no model serves, as the index shows it; or why the last load of one that is served failed."""
+    """A version that is not served, as the index shows it; or why the last load of a served version failed."""
 
     state: State
     reason: str
@@ -51,19 +51,19 @@ class Entry:
     def __init__(self, name: str) -> None:
         self.name = name
         self.models: tuple[Model, ...] = ()  # versions that take requests, or will again, in the order of loading
-        self.leaving: tuple[Model, ...] = ()  # versions that were replaced or unloaded, and still answer what they have
+        self.leaving: tuple[Model, ...] = ()  # replaced or unloaded versions that still drain
         self.offered: tuple[int, ...] = ()  # on demand: versions that are not in memory until a request asks for the model
-        self.earlier: tuple[int, ...] = ()  # versions that were offered before, and are again where those cannot be loaded
-        self.others: dict[int, Other] = {}  # by version; 0: of the model as a whole
-        self.skipped = ""  # why the model could not be loaded; an exception would hold what a client sent
-        self.unserved: list[int] = []  # versions that are there, and that the version policy leaves out
-        self.serves_all = ""  # the line that has them served, and its file
-        self.loads: Loads | None = None  # once there was one after the start, or one that failed
+        self.earlier: tuple[int, ...] = ()  # versions offered before; offered again where the newer ones cannot be loaded
+        self.others: dict[int, Other] = {}  # by version; 0: the model as a whole
+        self.skipped = ""  # why the model could not be loaded; a text, as an exception would keep a client's files in memory
+        self.unserved: list[int] = []  # versions with files that the version policy leaves out
+        self.serves_all = ""  # the line of configuration that would serve them all, and its file
+        self.loads: Loads | None = None  # None until a load after the start, or one that failed
         self.split: tuple[int, Split] | None = None  # of a canary: the candidate's version, and its share
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known of the model any more."""
+        """Whether nothing is known of the model."""
         known = self.models, self.leaving, self.offered, self.others, self.skipped, self.unserved, self.loads, self.split
         return not any(known)
 
@@ -79,7 +79,7 @@ class Entry:
 
     @property
     def broken(self) -> dict[int, str]:
-        """The versions that could not be loaded, and of which no earlier load serves; and why."""
+        """Versions whose load failed and of which no earlier load serves, each with why."""
         failed = {version: other.reason for version, other in self.others.items() if other.reason.startswith(LOAD_FAILED)}
         return {version: why for version, why in failed.items() if version not in self.serving}
 
@@ -100,7 +100,7 @@ class Entry:
     # ---- changes ----
 
     def failed(self, version: int, why: str, told: str) -> None:
-        """A version could not be loaded; 0: none could, or none was found. why: for clients; told: for the operator."""
+        """Called when a version could not be loaded; 0: none could, or none was found. why: for clients; told: for the operator."""
         self.others[version] = Other(State.UNAVAILABLE, f"{LOAD_FAILED}{why}")
         self.loads = Loads((self.loads or Loads()).failures + 1, failing=True)
         left = tuple(each for each in self.offered if each != version)
@@ -112,7 +112,8 @@ class Entry:
             self.offered, self.skipped = (), told
 
     def swap(self, loaded: Sequence[Model], retired: Collection[int], *, whole: bool) -> list[Model]:
-        """The loaded versions take the place of the retired ones, and of those of the same numbers, which leave."""
+        """Replaces the retired versions, and those of the same numbers, by the loaded ones. Returns those that leave. whole: the load of
+        the whole model succeeded, so earlier failures are forgotten."""
         new = {model.version for model in loaded}
         leaving = [model for model in self.models if model.version in new or model.version in retired]
         offered, self.offered, self.earlier = self.offered, (), ()
@@ -139,15 +140,15 @@ class Entry:
             self.others.pop(version, None)
 
     def is_settled(self, there: Collection[int], unserved: Sequence[int]) -> bool:
-        """Whether nothing has to be said of the model: no load failed, and `found` has taken what is there."""
+        """Whether there is nothing to report: no load failed, and `found` was called with these versions."""
         return self.others.keys() <= {*there} and self.unserved == list(unserved) and not (self.loads and self.loads.failing)
 
     def found(self, there: Collection[int], unserved: Sequence[int], serves_all: str) -> None:
-        """Takes which versions are there: the index forgets others."""
+        """Called with the versions whose files exist: the index forgets others."""
         self.unserved, self.serves_all = list(unserved), serves_all
         self.others = {version: other for version, other in self.others.items() if version in (0, *there)}
 
     def forget(self) -> None:
-        """The model is no longer there. Versions that leave still answer what they have."""
+        """Called when the model is no longer there. Versions that leave still drain."""
         self.offered, self.earlier, self.others, self.skipped = (), (), {}, ""
         self.unserved, self.serves_all, self.loads = [], "", None

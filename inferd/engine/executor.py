@@ -1,9 +1,8 @@
-"""What becomes of runs that fail, and the threads that run batches. A run itself is _core/inference/path: run_batch, the second half of a
-request's path.
+"""The threads that run batches, and the retries of failed runs. A run itself is `run_batch` of _core/inference/path.pyx.
 
-An instance runs one batch at a time, either on the event loop (inline) or on an executor thread of its own. A run of several requests
-that fails is run again in halves, and these again, so that a request fails only where a run of it alone fails (retry_budget.py says how
-often that may happen). Never in here: which requests form a batch (the batcher), who gets the responses (deliver).
+An instance runs one batch at a time, either on the event loop (inline) or on its own executor thread. A failed run of several requests is
+repeated in halves, and so on, so that a request fails only if it fails alone. retry_budget.py limits that. Never in here: which requests
+form a batch (the batcher), who gets the responses (deliver).
 """
 
 from __future__ import annotations
@@ -30,57 +29,57 @@ __all__ = ["ExecutorThread", "Instance"]
 
 log = logging.getLogger("inferd.engine")
 
-EXPECTED_SHARE = 1 / 64  # of a run: the most that the next one waits for the clients of the one before
-MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by computing: more rows at once gain nothing, and waiting costs
-SHOWN_REQUESTS = 16  # of a failed run, whose ids stand in the log
-TELL_EVERY_NS = 60 * 10**9  # at most one line of an instance about requests that its model rejected
+EXPECTED_SHARE = 1 / 64  # of a run's time: the longest wait of the next run for the clients of this one
+MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by computing: more rows gain nothing, and waiting costs
+SHOWN_REQUESTS = 16  # requests of a failed run whose ids the log names
+TELL_EVERY_NS = 60 * 10**9  # between two log lines of an instance about requests that its model rejected
 
 
 class Instance(Runner):
     """One backend, and the batch that it runs at the moment. `name` is the model and its version, as messages say it.
 
-    Its runs are path.Runner's: run_batch. Here stands what becomes of one that failed.
+    Runner runs the batches; this class handles the runs that fail.
 
-    finish(inputs, outputs): makes of a run's tensors what clients get; None: they get the outputs as they are.
+    finish(inputs, outputs): makes the response's tensors from a run's; None: the response has the outputs as they are.
     """
 
     def __init__(self, name: str, backend: Backend, finish: Callable[[Tensors, Tensors], Tensors] | None = None) -> None:
         super().__init__(name, backend, finish)
-        self.warming_up = False  # a run that fails is then no news for an operator
+        self.warming_up = False  # True: a failed run is logged at the debug level
         self.labels: dict[str, object] = {}  # model and version, as log lines have them
         self._budget = RetryBudget()
-        self._untold = 0  # requests that the model rejected and no line in the log has counted
-        self._tell_ns = 0  # monotonic: not before
+        self._untold = 0  # requests that the model rejected since the last log line about them
+        self._tell_ns = 0  # monotonic: the earliest time of the next line
 
     def run_failed(self, batch: Batch, error: Exception) -> None:
-        """The run of a batch raised `error`: afterwards every request of it has a response or an error."""
+        """Called when the run of a batch raised `error`. Afterwards every request of it has a response or an error."""
         if len(batch.requests) == 1:
-            batch.fail(self._answer_to(error, batch))
+            batch.fail(self._error_for(error, batch))
         else:
             self._run_again(batch, error)
 
     def _run_again(self, batch: Batch, error: Exception) -> None:
-        """The run of several requests failed, and nothing says by which of them. Only those are to fail whose own run fails, as far as
-        the retry budget lets it."""
+        """Runs a failed batch of several requests again in parts, as far as the retry budget allows, so that only the requests at fault
+        fail."""
         clients = batch.clients()
-        again = clients if self._budget.admits() else self._budget.trusted(clients)
+        again = clients if self._budget.admit() else self._budget.count_probation(clients)
         if again == clients:
             batch.settle(self._bisect(batch, error, batch))
             return
-        batch.of_clients(clients - again).fail(self._answer_to(error, batch, throttled=True))
+        batch.of_clients(clients - again).fail(self._error_for(error, batch, throttled=True))
         part = batch.of_clients(again)
         failure = self._failure_of(part, batch) if again else None
         batch.settle([part] if failure is None else [part, *self._bisect(part, failure, batch)])
 
     def _bisect(self, part: Batch, error: Exception, batch: Batch) -> list[Batch]:
-        """Divides a part of `batch` that failed until each request that fails has failed alone. The parts that were run."""
+        """Divides a failed part of `batch` until each request that fails has failed alone. Returns the parts that were run."""
         failed: list[tuple[Batch, Exception]] = [(part, error)]
         parts: list[Batch] = []
         told = part is not batch
         while failed:
             part, error = failed.pop()
             if len(part.requests) == 1 or batch.terminated or self.ended:
-                part.fail(self._answer_to(error, batch, told=told))
+                part.fail(self._error_for(error, batch, told=told))
                 told = True
                 continue
             for half in part.halves():
@@ -89,24 +88,24 @@ class Instance(Runner):
                 if failure is not None and len(half.requests) > 1:
                     failed.append((half, failure))
                 elif failure is not None:
-                    half.fail(self._answer_to(failure, batch, told=told))
+                    half.fail(self._error_for(failure, batch, told=told))
                     told = True
         return parts
 
     def _failure_of(self, part: Batch, batch: Batch) -> Exception | None:
-        """Runs a part; None: its requests have responses."""
+        """Runs a part. Returns its error; None: its requests have responses."""
         try:
             self.run(part, batch)
         except Exception as failure:
-            if not (batch.terminated or self.ended):  # else it says nothing of the model, and nothing of the requests
+            if not (batch.terminated or self.ended):  # else neither the model nor a request is at fault
                 self._budget.failed(part.clients())
             return failure
         self._budget.succeeded(part.clients())
         return None
 
-    def _answer_to(self, error: Exception, batch: Batch, *, throttled: bool = False, told: bool = False) -> RequestError:
-        """What requests are told whose run failed. An error that was not meant for them goes into the log, unless that was `told` of
-        their batch. throttled: there are several of them, which are not run again."""
+    def _error_for(self, error: Exception, batch: Batch, *, throttled: bool = False, told: bool = False) -> RequestError:
+        """The error for requests whose run failed. Logs an unexpected error, unless the batch's was `told`. throttled: several
+        requests, which are not run again."""
         if batch.overdue is not None:
             return batch.overdue
         if batch.terminated:
@@ -129,7 +128,7 @@ class Instance(Runner):
         return Internal(f"{self.name}: the run failed; the server's log has the details")
 
     def _tell_failed(self, error: Exception, batch: Batch) -> None:
-        if self.warming_up and isinstance(error, RunFailed):  # by values that no client sent
+        if self.warming_up and isinstance(error, RunFailed):  # made-up values failed
             log.debug("%s: a run of %d rows failed: %s", self.name, batch.rows, error.words)
         else:
             level = logging.DEBUG if self.warming_up else logging.ERROR
@@ -140,7 +139,7 @@ class Instance(Runner):
             log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error, extra=fields)
 
     def _tell_rejected(self) -> None:
-        """The model rejected a request. Its words may hold values of the request, and never go into the log."""
+        """Logs now and then how many requests the model rejected. Its words may hold a request's values, and never go into the log."""
         self._untold += 1
         now_ns = time.monotonic_ns()
         if now_ns >= self._tell_ns:
@@ -149,10 +148,10 @@ class Instance(Runner):
 
 
 class ExecutorThread(threading.Thread):
-    """One thread that runs what a batcher gives until the batcher is closed, or dismisses it.
+    """One thread that runs a batcher's batches until the batcher is closed, or dismisses the thread.
 
-    deliver(batch) is called on this thread with every batch taken. finished(batch) too, before it, if given. alone: no other thread
-    takes from this batcher; then clients that were answered together get EXPECTED_SHARE of the run's time to ask again together.
+    deliver(batch) is called on this thread with every batch; finished(batch) before it, if given. alone: no other thread takes from this
+    batcher. The next batch then waits EXPECTED_SHARE of the run's time, so that clients of this batch can send together again.
     """
 
     def __init__(
@@ -183,4 +182,4 @@ class ExecutorThread(threading.Thread):
                 self._deliver(batch)
             except Exception:
                 log.exception("%s: a batch could not be handed over", self._instance.name)
-            del batch  # nothing of it may live on while this thread waits
+            del batch  # frees it while this thread waits

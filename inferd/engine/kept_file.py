@@ -24,20 +24,20 @@ MAX_BYTES = 16 << 20
 
 
 class KeptFile:
-    """Where a table is kept. path: None: nowhere, so that a restart forgets it."""
+    """The file of a table. path: None: there is no file, and a restart forgets the table."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
 
     def begin(self) -> None:
-        """The server starts: removes what killed writers left."""
+        """Called when the server starts: removes temporary files of killed writers."""
         if self.path is not None and self.path.parent.is_dir():
             with self.locked():
                 remove_left(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """No other process reads and then writes the table meanwhile, where the file system has such locks."""
+        """Keeps other processes from changing the table inside the block, if the file system has locks."""
         if self.path is None:
             yield
             return
@@ -47,7 +47,7 @@ class KeptFile:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """No other process reads and then writes files of the folder meanwhile, where the file system has such locks."""
+    """Keeps other processes that call this from the folder inside the block, if the file system has locks."""
     descriptor = -1
     try:
         with suppress(OSError):
@@ -61,7 +61,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes all of it or nothing: also where the process or the machine ends meanwhile. Raises OSError."""
+    """Replaces the file atomically, even if the process or the machine crashes meanwhile. Raises OSError."""
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def append(path: Path, line: bytes, *, sync: bool = True) -> None:
-    """Adds a line. sync: the disk has it then. Raises OSError: at once for what is no regular file, such as a FIFO."""
+    """Adds a line. sync: wait until the disk has it. Raises OSError; for a file that is not regular, such as a FIFO, at once."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     with open(descriptor, "ab") as file:
         _check_regular(descriptor)
@@ -90,7 +90,7 @@ def append(path: Path, line: bytes, *, sync: bool = True) -> None:
 
 
 def read(path: Path) -> bytes:
-    """The whole file. Raises OSError: also for one that is too large, and at once for one that is no regular file, such as a FIFO."""
+    """The whole file. Raises OSError, also for one that is too large. For one that is not regular, such as a FIFO, it does so at once."""
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         _check_regular(file.fileno())
         content = file.read(MAX_BYTES + 1)
@@ -115,7 +115,7 @@ def _check_regular(descriptor: int) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """The disk has the new name, too, where the file system can say so."""
+    """Writes the new name to the disk, too, if the file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -1,7 +1,7 @@
 """Labels of versions, such as stable and canary: names that clients send as model_version, and that move from one version to another.
 
-They are kept in a small file, so that a restart finds them where they were; each remembers the version before, for a rollback. A table
-is a value: a change makes another one, which is written first and taken then. Never in here: which versions are served.
+A small file keeps them through a restart; each remembers the version before, for a rollback. A table is a value: a change makes a new
+table, which is written to the file before it is used. Never in here: which versions are served.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = logging.getLogger("inferd.engine")
 FILE = "labels.json"
 STABLE = "stable"  # the version that it names gets the requests that name no version
 MAX_LABELS = 64  # of one model
-DAMAGED = 0  # the version of a `stable` whose entry cannot be read: requests without a version wait until it is set again
+DAMAGED = 0  # the version of a `stable` whose entry cannot be read: requests without a version are rejected until it is set again
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a label is. before: the version that it named before; 0: none."""
+    """The version that a label names. before: the version that it named before; 0: none."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
     before: Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)] = 0
@@ -48,12 +48,12 @@ def versions_of(table: Table, model: str) -> dict[str, int]:
 
 
 def shown_versions(table: Table, model: str) -> dict[str, str]:
-    """As versions_of, for people and clients: a label that is DAMAGED names none."""
+    """As versions_of, for people and clients: a DAMAGED label has the word damaged."""
     return {name: str(version) if version != DAMAGED else "damaged" for name, version in versions_of(table, model).items()}
 
 
 def moved(table: Table, model: str, name: str, version: int) -> Table:
-    """The label names that version. Raises InvalidArgument for a name that is none, ResourceExhausted."""
+    """The table with the label at that version. Raises InvalidArgument for a malformed name, ResourceExhausted for too many labels."""
     if why := _misnamed(name):
         raise InvalidArgument(f"label: {why}")
     labels = table.get(model, {})
@@ -64,7 +64,8 @@ def moved(table: Table, model: str, name: str, version: int) -> Table:
 
 
 def rolled_back(table: Table, model: str, name: str) -> Table:
-    """The label names the version that it named before; once more, and it is where it was. Raises NotFound, FailedPrecondition."""
+    """The table with the label at the version that it named before; a second rollback undoes the first. Raises NotFound,
+    FailedPrecondition."""
     label = _found(table, model, name)
     if label.version == DAMAGED:
         raise FailedPrecondition(f"label: the entry of '{name}' of model '{model}' cannot be read; set the label to a version")
@@ -74,7 +75,7 @@ def rolled_back(table: Table, model: str, name: str) -> Table:
 
 
 def removed(table: Table, model: str, name: str) -> Table:
-    """The model has no such label any more. Raises NotFound."""
+    """The table without that label. Raises NotFound."""
     _found(table, model, name)
     return {**table, model: {other: label for other, label in table[model].items() if other != name}}
 
@@ -86,7 +87,7 @@ def _misnamed(name: str) -> str:
 
 
 def _line_of(content: bytes, *keys: str) -> int:
-    """Where keys of a JSON text begin, each inside the one before. They are found as they are usually written."""
+    """The line where the last of these nested keys begins in a JSON text, found by a search and not by a parser."""
     at = 0
     for key in keys:
         found = re.compile(re.escape(msgspec.json.encode(key)) + rb"\s*:").search(content, at)
@@ -102,11 +103,11 @@ def _found(table: Table, model: str, name: str) -> Label:
 
 
 class LabelFile(KeptFile):
-    """Where a table is kept. path: None: nowhere, so that a restart forgets all labels."""
+    """The file of a table. path: None: there is no file, and a restart forgets all labels."""
 
     def read(self) -> Table:
-        """The table that was written last; an empty one where there is no file. A label that is none is left out, and the log says so; a
-        `stable` that is none, or may have been there, is DAMAGED. Raises ConfigError for a file that holds no table."""
+        """The table that was written last; an empty one where there is no file. A broken label is left out and logged. A broken
+        `stable`, or one that may have been lost, is DAMAGED. Raises ConfigError for a file that holds no table."""
         if self.path is None:
             return {}
         try:
@@ -142,7 +143,7 @@ class LabelFile(KeptFile):
                 yield name, Label(DAMAGED)
 
     def check_kept(self) -> Path:
-        """The path. Raises FailedPrecondition: no file would keep a label."""
+        """The path. Raises FailedPrecondition if there is no file."""
         if self.path is None:
             raise FailedPrecondition(
                 "label: there is no folder that would keep it through a restart, for the server cannot write into a repository of models; "
@@ -151,7 +152,7 @@ class LabelFile(KeptFile):
         return self.path
 
     def write(self, table: Table) -> None:
-        """All of it or nothing: also where the process or the machine ends meanwhile. Raises FailedPrecondition."""
+        """Replaces the file atomically. Raises FailedPrecondition."""
         path = self.check_kept()
         content = msgspec.json.format(msgspec.json.encode({model: labels for model, labels in table.items() if labels}))
         try:

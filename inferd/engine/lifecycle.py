@@ -1,14 +1,14 @@
 """Versions that come and go while requests are served: orders to load, unload and compare, and the one thread that carries them out.
 
-    load aside -> swap, on the loop, in one assignment -> the old version drains on a thread of its own -> its memory is given back
+    load aside -> swap, on the loop, in one assignment -> the old version drains on a thread of its own -> its memory is freed
 
-A load works beside the versions that serve: a request notices nothing of it, and one that fails changes nothing. One order is carried
-out at a time, and an order that waits is not given twice: all who ask for the same wait for one order. It is dropped once all of them
-have left. A version whose files hold the same bytes as those that it was made of is not loaded again.
+A load runs beside the versions that serve: requests do not notice it, and a load that fails changes nothing. The thread carries out one
+order at a time. Callers that ask for the same thing share one waiting order, which is dropped when all of them have cancelled. A version
+whose files have the same bytes as before is not loaded again.
 
-With a limit on the memory of models (overcommit) the files say which models can be served, and requests say which of them are in memory:
-a request for a model that is not has it loaded, and models that were used least recently leave to make room, if they have nothing to do.
-Never in here: how a model is loaded (loader.py), when files are looked at (watching.py), who may give orders (serving/parts/model_control).
+With a limit on the memory of models (overcommit), files decide which models can be served, and requests decide which are in memory. A
+request for another model loads it, and the least recently used models without requests are evicted.
+Never in here: how a model is loaded (loader.py), when files are compared (watching.py), who may give orders (serving/parts/model_control).
 """
 
 from __future__ import annotations
@@ -50,20 +50,21 @@ __all__ = ["Lifecycle"]
 log = logging.getLogger("inferd.engine")
 
 KiB = 1 << 10
-MAX_ORDERS = 4096  # that wait
-MAX_SENT_NBYTES = 256 << 20  # of files that clients sent: those of the load that goes on, and of those that wait
+MAX_ORDERS = 4096  # waiting orders
+MAX_SENT_NBYTES = 256 << 20  # files that clients sent: those of the current load and of waiting ones
 SWITCH_S = 0.0005  # the longest time that Python code of a load holds up the loop; otherwise it is Python's 5 ms
-ROOM_WAIT_S = 1.0  # for a model in memory that has nothing to do; then the model that needs its room is not loaded
-ROOM_PAUSE_S = 0.002  # between two looks for one
-ROOM_RETRY_NS = 10**9  # when a request for that model may come back
-DRAIN_S = 300.0  # for requests of a version that leaves; then what runs is ended
+ROOM_WAIT_S = 1.0  # the wait for a model that can be evicted; then the load fails
+ROOM_PAUSE_S = 0.002  # between two attempts to evict one
+ROOM_RETRY_NS = 10**9  # when a client may retry after such a failed load
+DRAIN_S = 300.0  # for requests of a version that leaves; then its runs are ended
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which versions of a model are to be served: those of its version policy, if it is asked for as a whole, and single ones beside."""
+    """The versions of a model to serve. whole: those of its version policy. also: single versions beside. never: versions not to serve
+    even if the policy has them."""
 
     whole: bool = True
     also: frozenset[int] = frozenset()
@@ -72,17 +73,17 @@ class Wish:
 
 @dataclass(slots=True)
 class Order:
-    """Something to be done for a model, or for all ('')."""
+    """A task for one model, or for all ('')."""
 
     name: str
     key: tuple[Any, ...]  # two orders of one key do the same
-    work: Callable[[], Sequence[threading.Thread]]  # returns what it has begun and does not wait for
-    nbytes: int = 0  # that it keeps in memory
-    asked: list[Future[None]] = field(default_factory=list)  # of each that waits for it, one to be cancelled or completed
-    left: int = 0  # those that were cancelled
+    work: Callable[[], Sequence[threading.Thread]]  # returns threads that it has started; the order ends with them
+    nbytes: int = 0  # memory that it holds
+    asked: list[Future[None]] = field(default_factory=list)  # one for each caller that waits for it
+    left: int = 0  # cancelled futures
 
     def begin(self) -> bool:
-        """It cannot be cancelled from now on. False: nobody waits for it any more."""
+        """Called before it is carried out: it cannot be cancelled any more. False: every caller has cancelled."""
         self.asked = [each for each in self.asked if each.set_running_or_notify_cancel()]
         return bool(self.asked)
 
@@ -101,8 +102,8 @@ class Order:
 
     def end(self, error: Exception | None = None) -> None:
         if error is not None:
-            error.__context__ = error.__cause__ = error.__traceback__ = None  # their frames hold what a client sent
-        asked, self.asked = self.asked, []  # else a cycle keeps the error, and frames of those who await it
+            error.__context__ = error.__cause__ = error.__traceback__ = None  # their frames hold a client's files
+        asked, self.asked = self.asked, []  # else a cycle keeps the error, and frames of its callers
         for each in asked:
             each.set_result(None) if error is None else each.set_exception(error)
 
@@ -113,13 +114,13 @@ class Order:
 
 
 class Lifecycle:
-    """Carries out orders for a repository that is loaded. Its methods return at once, on any thread; the futures say how it ended.
+    """Carries out orders for a repository that is loaded. Its methods return at once, on any thread; the futures have the results.
 
-    paths: where models lie. look_at_stores(): before a load that a client asks for, brings what has changed in the stores that paths were
-    fetched from, and returns those that could not be read, with why. on_loop(function): calls it on the event loop's thread and returns
-    its result. giving_back(): what is freed inside goes back to the system.
-    begin(): called first on the loader's thread. label_file: where labels are kept. memory_bytes: what models in memory may hold without
-    their runs; 0: no limit, and each model is loaded as soon as it is there.
+    paths: folders and files of models. update_stores(): called before a client's load. It fetches changes from the stores of paths, and
+    returns the paths whose store could not be read, with why. on_loop(function): calls it on the event loop's thread and returns its
+    result. giving_back(): memory that is freed in its block goes back to the system. begin(): called first on the loader's thread.
+    label_file: keeps the labels. memory_bytes: the limit on the memory of models without their runs; 0: none, and each model is loaded
+    as soon as it is there.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Lifecycle:
     ) -> None:
         self.repository = repository
         self.roots = as_roots(paths)
-        self.look_at_stores: Callable[[], Mapping[Path, str]] = dict
+        self.update_stores: Callable[[], Mapping[Path, str]] = dict
         self._on_loop, self._giving_back, self._begin = on_loop, giving_back, begin
         self._wishes: dict[str, Wish] = {}
         self._overlays: dict[str, Overlay] = {}  # models that clients sent, instead of what lies below the paths
@@ -143,23 +144,23 @@ class Lifecycle:
         self._room = Room()
         self._memory_bytes = memory_bytes
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._last: dict[str, Order] = {}  # of each model, the last order that waits
+        self._last: dict[str, Order] = {}  # the last waiting order of each model
         self._waiting = self._sent_nbytes = 0
-        self._lock = threading.Lock()  # of the four above
+        self._lock = threading.Lock()  # guards the four above, and `_stopping`
         self._stopping = False
         self._thread = threading.Thread(target=self._carry_out, name="loader", daemon=True)
         repository.loader.digests = repository.loader.digests or Digests()
 
     def start(self) -> None:
-        """Once the repository is loaded."""
+        """Starts the thread. Called once the repository is loaded."""
         self.repository.loader.beside_requests = True
         for name in self.repository.names() | self.repository.on_demand:
             self._wishes.setdefault(name, Wish())
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Orders that wait fail, and nothing is loaded any more. False: after that time a load goes on, which cannot be interrupted; what
-        it makes is thrown away. On the loop with 0 alone."""
+        """Fails waiting orders and waits for the current one. False: it still runs after that time; its model will be thrown away. On
+        the event loop, pass 0: a load needs the loop to end."""
         with self._lock:
             self._stopping = True
         self._orders.put(None)
@@ -172,36 +173,35 @@ class Lifecycle:
     def load(
         self, name: str, version: int | None = None, sent: Callable[[Place | None], Overlay] | None = None, nbytes: int = 0
     ) -> Future[None]:
-        """A model as its version policy says, or one version of it beside those that serve. Versions of which nothing has changed stay as
-        they are. sent(place): makes the model of what a client sent and of what lies below the paths, if that has one of the name; it
-        keeps nbytes in memory. Fails with NotFound, or with FailedPrecondition, which says why."""
+        """Loads a model's versions by its version policy, or one version beside those that serve. Unchanged versions are not loaded again.
+        sent(place): makes the model from a client's files and the model of that name below the paths; it holds nbytes of memory. Fails
+        with NotFound, or with FailedPrecondition, which says why."""
         return self._order(name, ("load", version, sent), lambda: self._load(name, version, sent), nbytes)
 
     def demand(self, name: str) -> Future[None]:
-        """A model that is on demand, for a request. Fails with FailedPrecondition, and with ResourceExhausted where there is no room."""
+        """Loads a model on demand, for a request. Fails with FailedPrecondition, and with ResourceExhausted where there is no room."""
         return self._order(name, ("demand",), lambda: self._demand(name))
 
     def unload(self, name: str, version: int | None = None) -> Future[None]:
-        """A model, or one version; done when all its requests have their responses. Fails with NotFound."""
+        """Unloads a model, or one version; done when all its requests have their responses. Fails with NotFound."""
         return self._order(name, ("unload", version), lambda: self._unload(name, version))
 
     def label(self, name: str, label: str, version: int, *, only_new: bool = False) -> Future[None]:
-        """The label names that version of a model from now on; 0: there is no such label any more. A version that does not serve is loaded
-        first. only_new: a label that is there already stays where it is. Fails with NotFound, InvalidArgument, FailedPrecondition; the
-        label is where it was then."""
+        """Moves a label to that version of a model, and loads the version first if needed; 0: removes the label. only_new: an existing
+        label stays. Fails with NotFound, InvalidArgument or FailedPrecondition, and the label stays."""
         return self._order(name, ("label", label, version, only_new), lambda: self._label(name, label, version, only_new))
 
     def roll_back(self, name: str, label: str) -> Future[None]:
-        """The label names the version that it named before."""
+        """Moves a label to the version that it named before."""
         return self._order(name, ("roll back", label), lambda: self._move_labels(name, lambda table: rolled_back(table, name, label)))
 
     def compare(self, names: Collection[str] | None = None) -> Future[None]:
-        """Looks at the files of some models, or of all, and loads, replaces and unloads what differs from what serves. A model that
-        fails is logged. '' among the names: the labels' file."""
+        """Compares the files of some models, or of all, with the versions that serve, then loads, replaces and unloads versions. A model
+        that fails is logged. '' among the names: the labels' file."""
         return self._order("", ("compare", None if names is None else frozenset(names)), lambda: self._compare(names))
 
     def _order(self, name: str, key: tuple[Any, ...], work: Callable[[], Sequence[threading.Thread]], nbytes: int = 0) -> Future[None]:
-        """A future of the asker alone: an order that waits is dropped when all who asked for it have cancelled theirs."""
+        """A new future for this caller. A waiting order is dropped when all its callers have cancelled theirs."""
         asked: Future[None] = Future()
         with self._lock:
             order = self._last.get(name)
@@ -231,7 +231,7 @@ class Lifecycle:
         return None
 
     def _leave(self, order: Order, asked: Future[None]) -> None:
-        """Who asked for an order has left, or has its result."""
+        """Called when a caller has cancelled its future, or has the result."""
         if not asked.cancelled():
             return
         with self._lock:
@@ -243,7 +243,7 @@ class Lifecycle:
             self._drop(order)
 
     def _drop(self, order: Order) -> None:
-        """Gives up what an order keeps in memory: it is carried out, or nobody waits for it any more."""
+        """Frees the memory of an order that is carried out or cancelled."""
         with self._lock:
             self._sent_nbytes -= order.nbytes
             order.key, order.work, order.nbytes = (), lambda: (), 0
@@ -273,7 +273,7 @@ class Lifecycle:
             self._keep(name, None)
 
     def _load(self, name: str, version: int | None, sent: Callable[[Place | None], Overlay] | None) -> Sequence[threading.Thread]:
-        away = self.look_at_stores()
+        away = self.update_stores()
         found = self._find(name)
         for path, why in away.items():
             concerned = sent is None if found is None else find_place([root for root in self.roots if root.path == path], name) is not None
@@ -290,9 +290,9 @@ class Lifecycle:
             if overlay is not None:
                 overlay.folder.cleanup()
                 if offered and not self.repository[name].serving:
-                    self._call(partial(self.repository.offer, name, offered))  # its own files are as good as before
+                    self._call(partial(self.repository.offer, name, offered))  # the files below the paths can still be served
             if found is None and name not in self._overlays and not self.repository[name].versions:
-                self._call(partial(self.repository.forget, name))  # there is nothing that could be tried again
+                self._call(partial(self.repository.forget, name))  # there are no files to try again
             raise
         self._keep(name, overlay)
         return ()
@@ -314,31 +314,31 @@ class Lifecycle:
 
     def _demand(self, name: str) -> Sequence[threading.Thread]:
         why = ""
-        while offered := self.repository[name].offered:  # still: it was not loaded or unloaded meanwhile
+        while offered := self.repository[name].offered:  # empty once another order has loaded or unloaded it
             place = self.place(name)
             if place is None or not {*offered} & {*place.files}:
                 why = self._failed(name, 0, StartError("its files are gone"))
             else:
                 why = self._bring(place, only=offered)
             if self.repository[name].offered == offered:
-                break  # where a new version is broken, the earlier ones are offered now
+                break  # else the new version is broken, and earlier ones are offered now
         if why and not self.repository[name].serving:
             raise FailedPrecondition(f"failed to load '{name}': {why}")
         return ()
 
     def place(self, name: str) -> Place | None:
-        """What the model is made of, unless a client sends something else."""
+        """The model's files: those that a client sent, else those below the paths. None where there are none."""
         return self._overlays[name].place if name in self._overlays else self._find(name)
 
     def _find(self, name: str) -> Place | None:
-        """The model as it lies below the paths."""
+        """The model's files below the paths."""
         try:
             return find_place(self.roots, name)
         except (ConfigError, StartError) as error:
             raise FailedPrecondition(f"failed to load '{name}': {self._failed(name, 0, error)}") from None
 
     def _keep(self, name: str, overlay: Overlay | None) -> None:
-        """What the model is made of from now on; None: what lies below the paths."""
+        """Sets the model's files to those that a client sent; None: to those below the paths. Deletes earlier ones that a client sent."""
         if (old := self._overlays.pop(name, None)) is not None:
             old.folder.cleanup()
         if overlay is not None:
@@ -365,7 +365,7 @@ class Lifecycle:
         return leaving
 
     def _has_files(self, name: str) -> bool:
-        """Whether there is something below the paths that could be loaded, or tried again."""
+        """Whether the model has files below the paths, even if they cannot be loaded now."""
         try:
             return find_place(self.roots, name) is not None
         except (ConfigError, StartError):
@@ -381,9 +381,9 @@ class Lifecycle:
         )
 
     def _move_labels(self, name: str, change: Callable[[Table], Table]) -> Sequence[threading.Thread]:
-        """Changes the labels of one model: what they name is loaded first, and takes requests under them once the file has them."""
+        """Changes the labels of one model: loads the versions that they name, writes the file, and then lets requests follow them."""
         after = change(self._table()).get(name, {})
-        self._label_file.check_kept()  # before a load that would be in vain
+        self._label_file.check_kept()  # else the load would be in vain
         while True:
             self._serve_labelled(name, after)
             with self._label_file.locked():
@@ -395,7 +395,7 @@ class Lifecycle:
         return self._follow(name, after)
 
     def _table(self) -> Table:
-        """The labels as the file has them: another process may have moved some."""
+        """The labels in the file: another process may have moved some."""
         try:
             return self.repository.labels if self._label_file.path is None else self._label_file.read()
         except ConfigError as error:
@@ -403,7 +403,7 @@ class Lifecycle:
             raise FailedPrecondition("the file of labels is broken, and they stay as they are; the server's log says where") from None
 
     def _adopt(self) -> None:
-        """Takes labels that another process has moved, or a person by hand."""
+        """Follows labels that another process, or a person by hand, has moved in the file."""
         table = self._table()
         for name in sorted({*table, *self.repository.labels}):
             if versions_of(table, name) != versions_of(self.repository.labels, name):
@@ -414,7 +414,7 @@ class Lifecycle:
                     log.error("labels of model '%s' stay as they are: %s", name, error)
 
     def _serve_labelled(self, name: str, labels: Mapping[str, Label]) -> None:
-        """Serves the versions that these labels of a model name anew."""
+        """Loads versions that these labels of a model name and did not name before."""
         before, after = versions_of(self.repository.labels, name), versions_of({name: labels}, name)
         place = self.place(name)
         there = [] if place is None else sorted(place.files)
@@ -427,8 +427,8 @@ class Lifecycle:
             raise FailedPrecondition(f"the label stays where it is: {why}")
 
     def _follow(self, name: str, labels: Mapping[str, Label]) -> Sequence[threading.Thread]:
-        """Requests follow the labels of a model; versions that nobody asks for any more leave after that. Labels of other models stay
-        as they are, whatever the file says: what those name may not be loaded yet."""
+        """Lets requests follow the labels of a model, and then unloads versions that nothing names. Labels of other models do not change,
+        even if the file has changed them: their versions may not be loaded yet."""
         self._call(partial(self.repository.label, {**self.repository.labels, name: labels}))
         named = versions_of(self.repository.labels, name)
         shown = shown_versions(self.repository.labels, name)
@@ -463,7 +463,8 @@ class Lifecycle:
         return ()
 
     def _take(self, place: Place) -> None:
-        """Files or labels of a model have come or changed: loads what serves, where there is no limit on memory; else offers it."""
+        """Called when files or labels of a model are new or changed. Loads its versions, or only offers them if memory is limited and
+        none of them is loaded."""
         if not self._memory_bytes or self.repository[place.name].serving:
             try:
                 self._bring(place)
@@ -480,7 +481,7 @@ class Lifecycle:
         self._call(partial(self.repository.found, place.name, place.files, sorted(set(place.files) - set(wanted)), all_versions(place)))
 
     def _select(self, place: Place, also: Collection[int] = ()) -> Selected:
-        """The versions of a model that are to be served. also: whatever else is asked for. Raises ConfigError and StartError."""
+        """The versions of a model to serve. also: versions beside those of its wish and labels. Raises ConfigError and StartError."""
         wish = self._wishes.get(place.name, Wish(whole=False))
         also = {*also, *wish.also, *versions_of(self.repository.labels, place.name).values()}
         selected = self.repository.loader.select(place, also)
@@ -488,9 +489,9 @@ class Lifecycle:
         return selected._replace(versions=wanted)
 
     def _bring(self, place: Place, also: Collection[int] = (), only: Collection[int] = ()) -> str:
-        """Loads the versions of a model that are to be served and are not, or have other files now, and lets go of the rest. Where one
-        fails, those that serve go on. Returns why, for clients. also: versions that are to be served whatever else is asked for. only:
-        no others, if there are some of them."""
+        """Loads the selected versions of a model that do not serve or whose files have changed, and unloads the rest. If a load fails,
+        the versions that serve stay. Returns why, for clients. also: versions to serve beside the selected ones. only: just these, if
+        any of them exist."""
         name, repository, loader = place.name, self.repository, self.repository.loader
         serving = repository[name].serving
         try:
@@ -531,9 +532,8 @@ class Lifecycle:
         return failed
 
     def _make_room(self, place: Place, versions: Collection[int]) -> None:
-        """Lets models leave until these versions, which are to serve together, fit beside other models. Old versions of their own model do
-        not count: they leave soon. Raises StartError where they would not fit alone, ResourceExhausted where all others have something to
-        do for ROOM_WAIT_S."""
+        """Evicts idle models until these versions fit beside the others. Old versions of their own model do not count: they leave soon.
+        Raises StartError where they would not fit alone, ResourceExhausted where all other models are busy for ROOM_WAIT_S."""
         if not self._memory_bytes:
             return
         limit, needed = self._memory_bytes, sum(self._room.expected(place, version) for version in versions)
@@ -557,7 +557,8 @@ class Lifecycle:
         )
 
     def _check_fits(self, loaded: list[Model], serving: Mapping[int, Model]) -> None:
-        """The first load tells what a version really takes. Lets the last one go, and raises StartError, where all do not fit together."""
+        """Compares the limit with the memory that versions really take, known after a load. Closes the last one and raises StartError if
+        they do not fit."""
         new = {model.version for model in loaded}
         held = [*loaded, *(model for version, model in serving.items() if version not in new)]
         if self._memory_bytes and (nbytes := sum(model.memory_bytes for model in held)) > self._memory_bytes:
@@ -566,7 +567,7 @@ class Lifecycle:
             raise self._too_large(model.name, nbytes)
 
     def _evict_one(self, but: str) -> bool:
-        """The model leaves that was used least recently, of those that have nothing to do, but for one. False: there is none."""
+        """Unloads the idle model that was used least recently, except `but`. False: there is none."""
         for name in self.repository.idle_by_last_use():
             if name != but and (leaving := self._call(partial(self.repository.evict, name))):
                 for thread in self._let_go_of(leaving):
@@ -579,7 +580,7 @@ class Lifecycle:
         return len(self.repository.names()) + 1
 
     def _failed(self, name: str, version: int, error: Exception) -> str:
-        """Says so in the log and the index, and returns why, for clients."""
+        """Reports a failed load in the log and the index. Returns why, for clients."""
         serving = sorted(self.repository[name].serving)
         stays = f"; version {', '.join(map(str, serving))} goes on serving" if serving else ""
         which = f"model '{name}' version {version}" if version else f"model '{name}'"
@@ -591,7 +592,7 @@ class Lifecycle:
         return self._call(partial(self.repository.failed, name, version, error))
 
     def _swap(self, name: str, loaded: Sequence[Model], retired: Collection[int], *, whole: bool = True) -> Sequence[threading.Thread]:
-        """Returns the threads on which versions leave."""
+        """Replaces versions (see Entry.swap). Returns the threads on which the replaced ones drain."""
         leaving = self._call(partial(self.repository.swap, name, loaded, retired, whole=whole))
         if loaded or leaving:
             serves = ", ".join(map(str, sorted(self.repository[name].serving))) or "none"
@@ -608,8 +609,7 @@ class Lifecycle:
         return threads
 
     def _let_go(self, held: list[Model]) -> None:
-        """On a thread of its own: the requests that a version has get their responses, and its memory goes back. held: nobody else
-        keeps it in memory."""
+        """Drains a version on a thread of its own, and frees its memory. held: the list has the only reference to it."""
         model, began_s = held.pop(), time.monotonic()
         which, fields = f"model '{model.name}' version {model.version}", {"model": model.name, "version": model.version}
         try:
@@ -628,7 +628,7 @@ class Lifecycle:
             log.exception("%s could not be unloaded", which)
 
     def _call(self, function: Callable[[], Result]) -> Result:
-        """On the loop."""
+        """Calls it on the loop and returns its result."""
         found: Result = self._on_loop(function)
         return found
 

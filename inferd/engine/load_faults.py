@@ -1,6 +1,6 @@
-"""ONNX Runtime's reasons not to load a file, in fewer words, and what to do about those that newcomers meet.
+"""Shortens ONNX Runtime's errors about a file that it cannot load, and adds cures for the common ones.
 
-Never in here: onnxruntime itself. A reason that is not known keeps its words.
+Never in here: onnxruntime itself. An unknown error keeps its words.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _CURES = (
 
 
 def without_source(text: str) -> str:
-    """onnxruntime's words on one line, without its code and the place in its source in front of them."""
+    """onnxruntime's error on one line, without its code and the place in its source."""
     if text.startswith("[ONNXRuntimeError]"):
         text = text.split(" : ", 3)[-1]
     return " ".join(_PLACE.sub("", _SOURCE.sub("", text)).split()).rstrip(".")
 
 
 def explained(text: str) -> str:
-    """onnxruntime's words without its source, and the cure."""
+    """onnxruntime's error without its source, and the cure."""
     text = _SOURCE.sub("", text)
     for pattern, cure in _CURES:
         if found := re.search(pattern, text):

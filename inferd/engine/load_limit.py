@@ -1,7 +1,7 @@
-"""A run of a load, to try or to warm up a model, that takes longer than max_run_s is ended, and the load fails: another one can begin.
+"""Ends a trial or warm-up run that takes longer than max_run_s. The load then fails, and another one can begin.
 
-The event loop looks some times a second, as it does at runs of requests (run_limit.py). ONNX Runtime ends a run between two nodes of the
-graph. Never in here: threads, clocks, what a load does.
+The event loop checks some times a second, as it does for runs of requests (run_limit.py). ONNX Runtime ends a run between two nodes of
+the graph. Never in here: threads, what a load does.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = ["LoadLimit", "limited"]
 
 
 class LoadLimit:
-    """The limit of one loader, which loads one version at a time."""
+    """The time limit on runs of one loader, which loads one version at a time."""
 
     def __init__(self) -> None:
         self._title, self._max_run_s = "", 0
         self._began_ns = 0
-        self._end: Callable[[], None] | None = None  # ends the run that goes on
+        self._end: Callable[[], None] | None = None  # ends the current run
         self._over = False  # a run of this load was ended
 
     @contextmanager
     def load(self, title: str, max_run_s: int) -> Iterator[None]:
-        """One load; 0: without a limit. Raises StartError in place of the error that the end of a run led to."""
+        """Limits the runs of one load, inside the block; 0: no limit. Raises StartError in place of the error of an ended run."""
         self._title, self._max_run_s, self._over = title, max_run_s, False
         token = _load.set(self)
         try:
@@ -39,7 +39,7 @@ class LoadLimit:
             _load.reset(token)
 
     def check(self) -> None:
-        """Raises StartError where a run of this load was ended, which led to no error: a warm-up may fail, for example."""
+        """Raises StartError if a run of this load was ended, even if that raised no error: a warm-up may fail, for example."""
         if self._over:
             raise StartError(
                 f"{self._title} cannot be loaded: a run took longer than max_run_s, {self._max_run_s} s, and was ended"
@@ -55,20 +55,20 @@ class LoadLimit:
         finally:
             self._end = None
 
-    def look(self, now_ns: int) -> None:
-        """On the event loop's thread."""
+    def enforce(self, now_ns: int) -> None:
+        """Ends the current run if it takes too long. Called some times a second on the event loop's thread."""
         end = self._end
         if end is not None and 0 < self._max_run_s * 10**9 <= now_ns - self._began_ns:
             self._over = True
             end()
 
 
-_load: ContextVar[LoadLimit | None] = ContextVar("load", default=None)  # that this thread carries out
+_load: ContextVar[LoadLimit | None] = ContextVar("load", default=None)  # the load on this thread
 
 
 @contextmanager
 def limited(end: Callable[[], None]) -> Iterator[None]:
-    """One run on this thread, which end() ends: of a load, if there is one."""
+    """Limits one run on this thread, if it belongs to a load. end(): ends the run."""
     load = _load.get()
     if load is None:
         yield

@@ -1,7 +1,7 @@
-"""Makes a warm model of a place on disk: reads its configuration, opens the file, chooses threads, tries rows, warms up.
+"""Makes a warm model from files: reads the configuration, opens the graph, chooses threads, runs trials, warms up.
 
-Slow, so it runs on a thread of its own, beside requests or before there are any. Never in here: which models are served, labels,
-requests, formats of configurations, onnxruntime itself.
+This is slow, so it runs on a thread of its own, before the server is ready or beside requests. Never in here: which models are served,
+labels, requests, formats of configurations, onnxruntime itself.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ log = logging.getLogger("inferd.engine")
 SMALL_BYTES = 1 << 20  # a file up to this size is opened with one thread first: most such models need no more, and are opened once
 MAX_COMPARED_BYTES = 32 << 20  # a larger file is not opened a second time to see where one thread is enough
 MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
-LOADS = 3  # of a version whose files change meanwhile
-TRIED_SAMPLES = 16  # rows of steps' own values in the trial runs
+LOADS = 3  # attempts for a version whose files change meanwhile
+TRIED_SAMPLES = 16  # rows of values that steps make, for trial runs
 
 
 class Selected(NamedTuple):
-    """A place, its configuration, and the versions that are to be served: each with its file, oldest first. stamps: of the files of each
-    version that is there, before anything of them was read."""
+    """A place, its configuration, and the versions to serve, each with its file, oldest first. stamps: of every version's files, taken
+    before a file was read."""
 
     place: Place
     written: Written
@@ -97,7 +97,7 @@ class Loaded(NamedTuple):
     config: ModelConfig
     onnx: OnnxModel
     batching: Batching
-    proof: Proof | None  # whether rows are independent; None: nobody asked
+    proof: Proof | None  # whether rows are independent; None: not checked
     signature: Signature  # of the graph, with the sizes that steps fix
     pipelines: Pipelines | None
 
@@ -106,7 +106,7 @@ class Loader:
     """Loads models for one server or embedded engine.
 
     `settings` has the fields of config_sources.Defaults, or some of them. `schedule`, `deliver` and `activated` are passed to each Model.
-    `digests`: told once models come and go, to see which files have changed. `contracts`: what earlier loads of the same bytes have found.
+    `digests`: set by a Lifecycle, to see which files have changed. `contracts`: results of earlier loads of the same bytes.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Loader:
         self._schedule, self._deliver, self._activated = schedule, deliver, activated
         self._host = host
         self.digests: Digests | None = None
-        self.beside_requests = False  # models serve already
+        self.beside_requests = False  # True once models serve
         self.contracts = Contracts()
         self.limit = LoadLimit()
         self._preprocess: PreprocessThreads | None = None  # of all models that it loads
@@ -133,8 +133,8 @@ class Loader:
             self._preprocess.close(timeout_s)
 
     def select(self, place: Place, also: Collection[int] = ()) -> Selected:
-        """Reads the configuration, and says which versions it selects. also: versions that are served, too, where they are there.
-        Raises ConfigError and StartError."""
+        """Reads the configuration and selects versions. also: versions to select beside, if they exist. Raises ConfigError and
+        StartError."""
         stamps = stamps_by_version(place)
         check_links(place, map(Path, sorted({path for each in stamps.values() for path in each})))
         written = model_config.read_model_config(place.folder, place.name, self.defaults, place.config_called)
@@ -142,20 +142,20 @@ class Loader:
             check_signature(place, self.defaults.require_signature)
         for notice in ignored_fields(written, self.defaults):
             log.warning("%s: %s %s", written.where, *notice)
-        if place.odd and place.files:  # else the error says it
+        if place.odd and place.files:  # without files, selected_versions raises an error that names them
             log.warning("model '%s': %s", place.name, odd_versions(place))
         if missing := missing_versions(written, place):
             log.warning("%s: %s", written.where, missing)
         return Selected(place, written, selected_versions(written, place, also), stamps)
 
     def content(self, place: Place, version: int) -> Content:
-        """The files that a version would be made of now."""
+        """Digests of the files of which a load would make this version now."""
         return {} if self.digests is None else self.digests.of(place, version)
 
     def load(self, selected: Selected, version: int, count: int = 1) -> Model:
-        """One version, warm and not yet started. count: models that share the machine. Raises ConfigError and StartError.
+        """Loads one version, warm and not yet started. count: models that share the machine. Raises ConfigError and StartError.
 
-        It is made of the files that were selected, and whose signature was verified. If one changes meanwhile, all begins anew."""
+        It is made from the selected files, whose signature was verified. If one changes meanwhile, selection and load begin again."""
         which, changed = f"model '{selected.place.name}' version {version}", list[str]()
         for _ in range(LOADS):
             if changed:
@@ -174,12 +174,12 @@ class Loader:
         )
 
     def _load_once(self, selected: Selected, version: int, count: int) -> tuple[Model, str]:
-        """With the key of its contract."""
+        """The model, and the key of its contract."""
         place, written, *_ = selected
-        content = self.content(place, version)  # before the file is opened: a change from here on shows
+        content = self.content(place, version)  # before the file is opened: a later change will be noticed
         host = self._host = self._host or Host.detect()
         if not self.defaults.max_run_bytes:
-            self.defaults = replace(self.defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
+            self.defaults = replace(self.defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine has no default
         make_plan = partial(
             plan,
             host,
@@ -190,7 +190,7 @@ class Loader:
             gpu=model_config.on_gpu(written, self.defaults),
         )
         key = key_of(content, self.defaults)
-        # Not on a GPU, where a first run may take minutes: kernels are chosen and compiled.
+        # No limit on a GPU, where a first run may take minutes: it chooses and compiles kernels.
         own_s = written.config.inferd.max_run_s or self.defaults.max_run_s
         limit_s = 0 if model_config.on_gpu(written, self.defaults) else own_s
         with limit_told(), self.limit.load(f"model '{place.name}' version {version}", limit_s):
@@ -199,7 +199,7 @@ class Loader:
     def _load_version(
         self, selected: Selected, version: int, content: Content, host: Host, make_plan: Callable[..., Plan], contract: Contract | None
     ) -> Model:
-        """contract: of the same bytes, as an earlier load has found it."""
+        """contract: the result of an earlier load of the same bytes."""
         place, written, versions, stamps = selected
         file = dict(versions)[version]
         started_s = time.monotonic()
@@ -211,7 +211,7 @@ class Loader:
             with spared:
                 return self._open(place, written, version, file, proven, chosen, known)
 
-        loaded = self._choose_threads(make_plan, open_with, _size_of(file))  # which measures on all cores
+        loaded = self._choose_threads(make_plan, open_with, _size_of(file))  # measures on all cores
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
         for output, classes in loaded.onnx.classes.items():
@@ -253,7 +253,7 @@ class Loader:
                 _judge_zeros(model, loaded, f"model '{place.name}' version {version}", warmup_records(place, stamps[version]))
             model.start_threads()
             contract = contract or _contract(model, loaded.proof, deterministic)
-            digest = sha256_of if self.digests is None else self.digests.digest  # which knows what it has read
+            digest = sha256_of if self.digests is None else self.digests.digest  # does not read a file again
             load_s = time.monotonic() - started_s
             origin = Origin(
                 content,
@@ -288,7 +288,7 @@ class Loader:
         return self._preprocess
 
     def _with_steps(self, loaded: Loaded, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:
-        """What a run takes and gives where requests of unequal length share it, and what stands between that and clients, if anything."""
+        """The signature of a run, with padding for requests of unequal length, and the steps between that and clients, if any."""
         own, pipelines = loaded.config.inferd, loaded.pipelines
         paddings = compile_padding(own.padding, written.where, pipelines.paddings if pipelines else None)
         signature = padded(loaded.signature, paddings, shared=shares_runs(loaded.config))
@@ -310,8 +310,8 @@ class Loader:
     def _open(
         self, place: Place, written: Written, version: int, file: Path, proven: Proof | None, chosen: Plan, known: Loaded | None = None
     ) -> Loaded:
-        """proven: whether rows are independent, where an earlier load has seen it. known: the same model, loaded by another plan, that has
-        seen it."""
+        """proven: an earlier load's proof that rows are independent, or not. known: the same model, loaded by another plan, with its
+        proof."""
         config = model_config.settle(written, place.name, self.defaults, chosen)
         options = session_options(written, config, self.defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
@@ -349,7 +349,7 @@ class Loader:
         if single is not None and _measurable(single.signature) and (tiny_ns := _tiny_run_ns(single)):
             return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
         loaded = open_with(plan, single)
-        # Where sizes vary, the small runs that can be measured say nothing of those that will come.
+        # Where sizes vary, the small runs that can be measured do not predict those of requests.
         shared_ns = _runs_ns(loaded) if _measurable(loaded.signature) else {}
         if not shared_ns:
             return loaded
@@ -375,7 +375,7 @@ def _size_of(file: Path) -> int:
 
 
 def _name_classes(config: ModelConfig, onnx: OnnxModel) -> None:
-    """Tells clients the classes of outputs whose ZipMap was cut, where the configuration says nothing of those outputs."""
+    """Adds the classes of outputs whose ZipMap was cut to the configuration, unless it has a step for these outputs."""
     told = {entry.output for entry in config.inferd.postprocess}
     served = {output.name for output in config.output} or {tensor.name for tensor in onnx.graph.outputs}
     for output, classes in onnx.classes.items():
@@ -387,7 +387,7 @@ def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signa
     """Whether rows are independent, by trial runs of rows as the configuration and its steps have them."""
     try:
         signature, pipelines = steps()
-    except ConfigError:  # the steps may fit the model without a batch axis; if not, they are compiled again and the error is told
+    except ConfigError:  # the steps may fit the model without a batch axis; if not, the next compilation raises the error
         return prove_rows(onnx, max_rows=config.max_batch_size, source=file)
     shapes = {name: shape[1:] for name, _, shape in signature.input_specs}
     for warm in config.model_warmup[:1]:
@@ -397,8 +397,8 @@ def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signa
 
 
 def _judge_zeros(model: Model, loaded: Loaded, which: str, records: Sequence[Path]) -> None:
-    """Zeros failed. StartError where nothing that the server makes runs, and it can make what the graph declares: fractions of fixed
-    sizes. The server cannot know which whole numbers, texts and sizes a model takes."""
+    """Called when zeros failed. Raises StartError if no made-up values run although the server can make them: fractions of fixed sizes.
+    It cannot know which whole numbers, texts and sizes a model takes."""
     words = why_nothing_runs(loaded.onnx)
     known = loaded.signature.fixed and loaded.pipelines is None and all(map(_can_be_made, loaded.onnx.graph.inputs))
     if words and known and not (loaded.config.model_warmup or records):
@@ -415,7 +415,7 @@ def _can_be_made(tensor: TensorInfo) -> bool:
 
 
 def _contract(model: Model, proof: Proof | None, deterministic: bool | None) -> Contract:
-    """What the checks have found of a model that is warm."""
+    """The results of the checks of a warm model."""
     run_bytes = model.run_peak_bytes + model.buffer_bytes // model.instances if model.has_arena else 0
     batch_axis = model.config.max_batch_size > 0
     if proof is None:
@@ -430,7 +430,7 @@ def _measurable(signature: Signature) -> bool:
 
 
 def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:
-    """An instance to be measured and closed, and what its runs are made of."""
+    """An instance to measure and close, and the examples for its runs."""
     examples = loaded.pipelines.examples if loaded.pipelines else {}
     return Instance(loaded.config.name, loaded.onnx.backend(loaded.signature)), examples
 
@@ -448,7 +448,7 @@ def _tiny_run_ns(loaded: Loaded) -> int:
 
 
 def _runs_ns(loaded: Loaded) -> dict[int, int]:
-    """The measured runs by their rows, doubling from one to the most, as far as they take at most MAX_COMPARED_NS; none if the model
+    """Measured runs by rows, which double from one to the most, as long as a run takes at most MAX_COMPARED_NS. Empty if the model
     fails."""
     instance, examples = _trial_instance(loaded)
     found: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""The way into a model without a socket: of the embedded engine, of a shadow's candidate, and of all else that has arrays at hand.
+"""Requests without a socket: from the embedded engine, a shadow's mirror, and other code that has arrays at hand.
 
 Never in here: where requests come from.
 """
@@ -23,12 +23,12 @@ __all__ = ["LocalCall", "submit"]
 
 
 class LocalCall(Call):
-    """Who asked: a future that any thread may set."""
+    """The call of such a request. Any thread may set its future."""
 
     def __init__(self, deadline_ns: int) -> None:
         super().__init__("", None, deadline_ns)
         self.future: Future[dict[str, Array]] = Future()
-        self.future.set_running_or_notify_cancel()  # from here on only reply and fail end it
+        self.future.set_running_or_notify_cancel()  # now only reply and fail can end it
 
     def reply(self, message: Any) -> None:
         if self.finish():
@@ -36,13 +36,13 @@ class LocalCall(Call):
 
     def fail(self, error: RequestError) -> None:
         if self.finish():
-            self.future.set_exception(copy.copy(error))  # a failed batch gives all its calls one error; each raises its own
+            self.future.set_exception(copy.copy(error))  # the calls of a failed batch share one error, and each raises its own
 
 
 def submit(model: Model, tensors: Sequence[tuple[str, str, Array]], deadline_ns: int, outputs: Sequence[str] = ()) -> LocalCall:
-    """Lets a request wait for its batch. tensors: name, datatype and values of each input. outputs: those that are wanted; none: all.
+    """Puts a request into the model's queue. tensors: name, datatype and values of each input. outputs: the wanted ones; empty: all.
 
-    Raises InvalidArgument, ResourceExhausted, Unavailable; later errors are the future's."""
+    Raises InvalidArgument, ResourceExhausted, Unavailable; the future has later errors."""
     request = LocalRequest(tensors, outputs)
     call = LocalCall(deadline_ns)
     call.work = request

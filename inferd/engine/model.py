@@ -1,31 +1,30 @@
-"""One version of one model: its contract, its queues, its instances, its life. Its `route` (_core/inference/path) is the middle of a
-request's path: check and submit, and runs on the event loop.
+"""One version of one model: its contract, its queues, its instances, its life. Its `route` (_core/inference/path.pyx) has the middle of a
+request's path: check, submit, and runs on the event loop.
 
     LOADING --start--> READY --drain--> UNLOADING --close--> UNAVAILABLE
 
-It is UNAVAILABLE, too, for as long as none of its instances ends its run (run_limit.py).
+It is UNAVAILABLE, too, while all of its instances hang in a run (run_limit.py).
 
-A model runs either inline, on the event loop right after the iteration that gathered its batch, or on executor threads, one
-an instance. It is inline when its measured runs are tiny (_core/inference/inline_policy), shapes bound them (bounds.py), it has one
-instance and no delay; it moves by itself when that changes, and before a request much larger than any whose run was seen to be short;
-it never runs in two places at once:
+A model runs either inline, on the event loop right after the iteration that gathered its batch, or on executor threads, one per instance.
+It is inline when its measured runs are tiny (_core/inference/inline_policy.pyx), shapes bound them (bounds.py), and it has one instance and
+no delay. It moves by itself when that changes, and before a request that is much larger than any known to be short. It never runs in two
+places at once:
 
 - from the loop to a thread: the loop stops polling, then the thread starts;
 - from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
 
-A model with preprocess steps has two more queues in front: one for requests that are prepared soon, and one for those that are likely to
-take long (LARGE_US). Requests wait there as they came. Preprocess threads, which all models share (preparer.py), make the inputs of their
-runs, and let them wait again. Long requests have threads of their own, so that a small picture never waits until a thread is done with a
-large one. Such a model is never inline.
+A model with preprocess steps has two more queues in front, one of them for requests that are likely to take long (LARGE_US). Preprocess
+threads, which all models share (preparer.py), prepare these requests and queue them for the run. Long requests have separate threads, so
+that a small picture never waits for a large one. Such a model is never inline.
 
 The executor thread of a model with one instance starts with the first request, and ends when the model was idle for THREAD_IDLE_NS.
 
-`expire` is called some times a second while requests wait or run on threads. A model is idle otherwise: nobody visits it, however many
-there are. The first request that waits at an idle model makes it active (`activated`). An inline model is always idle: it runs what waits
-within the iteration, and its queue drops what is too late.
+`expire` is called some times a second while the model is active: while requests wait or run on threads. An idle model costs nothing. The
+first request at an idle model makes it active (`activated`). An inline model is always idle: it runs waiting requests within the iteration,
+and its queue drops those that are too late.
 
-`check`, `submit` and `expire` belong to the event loop's thread; so do all moves. Without a loop (the embedded engine) any thread
-may call them, and nothing is inline. Never in here: files, onnxruntime, transports.
+Only the event loop's thread calls `check`, `submit` and `expire`, and moves a model. Without a loop (the embedded engine) any thread may
+call them, and nothing is inline. Never in here: files, onnxruntime, transports.
 """
 
 from __future__ import annotations
@@ -75,16 +74,16 @@ log = logging.getLogger("inferd.engine")
 DEFAULT_QUEUE_REQUESTS = 4096
 DEFAULT_INLINE_LIMIT_US = 100
 DEFAULT_BUSY_PERCENT = 50
-HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
-MAX_PREPARED = 1 << 30  # the queue behind the preprocess threads: they take no more than it has room for (preparer.py)
-MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
+HOPELESS_LIMITS = 4  # a run of this many times the limit ends the measuring
+MAX_PREPARED = 1 << 30  # prepared requests that may wait for a run; preprocess threads take no more than needed (preparer.py)
+MAX_DURATION_US = 1 << 50  # 35 years; a longer duration in a configuration counts as this
 CLOSE_TIMEOUT_S = 10.0
-THREAD_IDLE_NS = 10 * 10**9  # then the executor thread ends. The next request starts one again, which takes some 100 us
+THREAD_IDLE_NS = 10 * 10**9  # then the executor thread ends; starting another takes some 100 us
 QUEUE_LIMITS = ("max_queue_requests", "max_queue_bytes", "max_queue_wait_us")
 
 
 class State(StrEnum):
-    """Of one version, in Triton's words."""
+    """The state of one version, in Triton's words."""
 
     LOADING = "LOADING"
     READY = "READY"
@@ -127,15 +126,15 @@ class Model:
     """One version. Made LOADING, with a completed configuration and one backend for each instance.
 
     schedule(callback): loop.call_soon; None: there is no loop, so nothing is inline.
-    deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
-    activated(model): called by submit, and by a model that leaves the loop: call `expire` from now on, until it says that the model rests.
-    signature: what clients send and get. steps: what stands between that and the graph; None: nothing. preprocess: the threads that
-    prepare requests, where steps do; the caller closes them. plan_reason: why it has these threads and instances, for people.
-    why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
-    arenas: where its runs have their memory from, as far as inferd knows. warmup_file(name): the path of an input_data_file.
+    deliver(batch): called on an executor thread with a batch that has run; it must see to a call of batch.deliver().
+    activated(model): called when the model becomes active. From now on the caller calls `expire` and `rest`, until `rest` returns True.
+    signature: the tensors that clients send and get. steps: those between clients and the graph; None: there are none. preprocess: the
+    threads that prepare requests, if steps do; the caller closes them. plan_reason: why it has these threads and instances, for people.
+    why_unbounded(): why shapes do not bound a run, '' where they do; called before it becomes inline.
+    arenas: the memory of its runs, as far as inferd knows. warmup_file(name): the path of an input_data_file.
     warmup_records: files of records whose requests warm it up.
     triton_statuses: see the setting of that name.
-    What else it should know stands in `config.inferd`.
+    All other options are in `config.inferd`.
     """
 
     def __init__(
@@ -166,7 +165,7 @@ class Model:
         self.reason = ""
         self.plan_reason = plan_reason
         self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
-        self.memory_bytes = 0  # that it holds without its runs, as far as it was estimated; set by whoever loaded it
+        self.memory_bytes = 0  # an estimate, without its runs; set by the code that loads it
         self._started_ns = 0  # by the wall clock
         self.origin = Origin()
         self.inline_reason = "not decided before warm-up"
@@ -182,7 +181,7 @@ class Model:
         self._run_signature = signature if steps is None else steps.run_signature
         if self._run_signature is not signature:
             self._run_signature.clients = signature
-        self.zeros_fault: RequestError | None = None  # of the warm-up's own inputs
+        self.zeros_fault: RequestError | None = None  # raised by a warm-up run with zeros
         self._examples: warmup.Examples = {} if steps is None else steps.examples
         self._prepare = steps.prepare if steps is not None and steps.prepares else None
         self._run_queue = Batcher(
@@ -192,8 +191,8 @@ class Model:
             takers=self.instances,
             **batching_of(config),
         )
-        self._first_queue = self._run_queue  # where requests wait first
-        self._large: Batcher | None = None  # instead, those that take long to prepare
+        self._first_queue = self._run_queue  # the first queue of a request
+        self._large: Batcher | None = None  # the first queue of requests that take long to prepare
         self._preparer: Preparer | None = None
         finish = steps.finish if steps is not None and steps.finishes else None
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
@@ -211,43 +210,43 @@ class Model:
         route.short_nbytes = 0 if self._run_signature.fixed else 1
         route.works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
         self._limits = [RunLimit(instance, 10**9 * config.inferd.max_run_s) for instance in self._instances]
-        self._hangs = False  # no instance ends its run
+        self._hangs = False  # all instances hang in a run
         self._threads: list[ExecutorThread] = []
-        self._starting = threading.Lock()  # of these two: without a loop, any thread may bring the first request
-        self._dismissed = False  # the executor thread was told to go, for the model is idle
-        self._rested_runs, self._idle_from_ns = -1, 0  # since when it has been idle: runs when `rest` saw others than before
+        self._starting = threading.Lock()  # of _threads and _dismissed: without a loop, any thread may submit the first request
+        self._dismissed = False  # the executor thread was dismissed, as the model is idle
+        self._rested_runs, self._idle_from_ns = -1, 0  # the number of runs when `rest` last saw it change, and when that was
         self._why_unbounded = why_unbounded
         self._warmup_file, self._warmup_records = warmup_file, warmup_records
-        self._may_return = False  # set by the executor thread
-        self._returning = False  # the executor thread has been told to go
+        self._may_return = False  # to the loop; set by the executor thread
+        self._returning = False  # the executor thread was dismissed, and the loop takes over when it has gone
         self._closing = threading.Lock()
 
-    # ---- the path of a request; its transport calls the route itself ----
+    # ---- the path of a request; transports call the route itself ----
 
     def check(self, request: Request) -> None:
-        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
+        """Checks datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
         self.route.check(request)
 
     def submit(self, request: Request, call: Call) -> None:
-        """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
+        """Queues a checked request; the call gets its response later. Raises ResourceExhausted or Unavailable, at once."""
         self.route.submit(request, call)
 
     # ---- taps ----
 
     def tap(self, tap: Tap) -> None:
-        """From now on `tap` sees each request that this model has answered. On the loop, like untap."""
+        """From now on `tap` sees each request and its response. On the loop, like untap."""
         for batcher in self._batchers:
             batcher.taps = (*(batcher.taps or ()), tap)
 
     def untap(self, tap: Tap) -> None:
-        """Ends that; no more than once."""
+        """Removes a tap. Does nothing if it is not there."""
         for batcher in self._batchers:
             batcher.taps = tuple(each for each in batcher.taps or () if each is not tap) or None
 
     # ---- what is known of it ----
 
     def comes_from(self, origin: Origin) -> None:
-        """Its load is done. Before it starts."""
+        """Called when its load is done, before it starts."""
         self.origin = origin
         if origin.provenance is not None:
             self.signature.provenance = origin.provenance.parameters()
@@ -259,13 +258,13 @@ class Model:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Requests without a response, by Triton's reason. REJECTED: the queue was full, they made room in it, or their time ran out
-        there. CANCELED: the caller went away, or their time ran out while they ran. BACKEND: the run failed. OTHER: all else."""
+        """Failed requests, by Triton's reason. REJECTED: rejected by a full queue, evicted from it, or too late there. CANCELED: the client
+        went away, or the deadline passed in the run. BACKEND: the run failed. OTHER: all else."""
         counts = self.route.rejected.copy()
         for batcher in self._batchers:
             counts["REJECTED"] += batcher.expired
             counts["CANCELED"] += batcher.cancelled
-            counts["BACKEND" if batcher is self._run_queue else "OTHER"] += batcher.failed  # what cannot be prepared was wrong
+            counts["BACKEND" if batcher is self._run_queue else "OTHER"] += batcher.failed  # failed preparation: the request was wrong
         return counts
 
     @property
@@ -275,55 +274,55 @@ class Model:
 
     @property
     def running(self) -> int:
-        """Requests in the runs that are going on."""
+        """Requests in the current runs."""
         batches = [instance.running for instance in self._instances]
         return sum(len(batch.requests) for batch in batches if batch is not None)
 
     @property
     def used_ns(self) -> int:
-        """When it ran last, or was started, by the wall clock."""
+        """The time when it last ran, or was started, by the wall clock."""
         return max(self.statistics.last_ns, self._started_ns)
 
     @property
     def overtaken(self) -> int:
-        """Requests that did not wait for those that a busier connection had sent before them."""
+        """Requests that ran before earlier ones of a busier connection."""
         return sum(batcher.queue.overtaken for batcher in self._batchers)
 
     @property
     def evictions(self) -> int:
-        """Requests that waited and were rejected after all, for one of a connection that has fewer waiting."""
+        """Waiting requests that were rejected to make room for a connection with fewer waiting ones."""
         return sum(batcher.queue.evictions for batcher in self._batchers)
 
     @property
     def depth_bytes(self) -> int:
-        """Bytes of their inputs."""
+        """Input bytes of waiting requests."""
         return sum(batcher.depth_bytes for batcher in self._batchers)
 
     # ---- memory ----
 
     @property
     def has_arena(self) -> bool:
-        """Whether the memory of its runs has a limit, and is given back."""
+        """Whether its runs have arenas of inferd's, with a limit and decay."""
         return bool(self._arenas)
 
     @property
     def arena_bytes(self) -> int:
         """Memory that the runs' arenas hold at the moment, in use or kept for the next run; 0 where inferd has none."""
         if self.statistics.runs != self._seen_runs or any(instance.running for instance in self._instances):
-            self._look_at_arenas()
+            self._measure_arenas()
         return self._arena_bytes
 
-    def _look_at_arenas(self) -> None:
+    def _measure_arenas(self) -> None:
         self._seen_runs, self._arena_bytes = self.statistics.runs, sum(arena.held_bytes() for arena in self._arenas)
 
     @property
     def run_peak_bytes(self) -> int:
-        """The most that its runs needed at once, as each decay found it."""
+        """The most that its runs needed at once, as found by each decay."""
         return sum(arena.peak_bytes for arena in self._arenas)
 
     @property
     def buffer_bytes(self) -> int:
-        """The arrays that its instances bind for their largest batch, where every size but the rows is known. Only the pages that
+        """Bytes of the arrays that its instances bind for their largest batch, if every size but the rows is known. Only pages that
         batches have touched are in memory."""
         signature = self._run_signature
         if not signature.fixed:
@@ -334,8 +333,8 @@ class Model:
         return self.instances * rows * sum(math.prod(shape[axes:]) * DATATYPES[word][1] for _, word, shape in specs)
 
     def decay(self) -> None:
-        """Gives back the memory of earlier runs that no run uses now. Not on the loop; a model that is inline keeps its own, since its
-        runs would wait meanwhile: they are tiny, and it decays before it returns to the loop."""
+        """Returns unused memory of earlier runs to the system. Not on the loop. An inline model keeps its memory, as its runs would wait
+        meanwhile: they are tiny, and it decayed before it returned to the loop."""
         runs = self.statistics.runs
         if self.inline or runs == self._decayed_runs:
             return
@@ -343,7 +342,7 @@ class Model:
         self._give_back()
 
     def _give_back(self, kept_bytes: int = KEPT_BYTES) -> int:
-        """Returns what was held before."""
+        """Returns unused memory to the system. Returns the bytes held before."""
         held_bytes = sum(arena.give_back(kept_bytes) for arena in self._arenas)
         log.debug("%s: its runs held %d bytes; what none of them uses is given back", self._title, held_bytes)
         self._seen_runs = -1
@@ -353,16 +352,16 @@ class Model:
 
     def warm_up(self, deterministic: bool | None = None) -> bool | None:
         """Runs every instance before it serves, and decides where the model runs. On the loader's thread. Returns whether the same input
-        twice gives the same bytes; None: no made input runs. deterministic: the same, if it is known; else it is tried.
+        twice gives the same bytes; None: no made-up input runs. deterministic: that result, if it is known; else trial runs find it.
 
-        Zeros that the model does not take are kept in `zeros_fault`; a failing model_warmup of its configuration is a StartError.
-        So is a record that does not fit (ConfigError).
+        An error with zeros is kept in `zeros_fault`. Raises StartError if a model_warmup of the configuration fails, ConfigError if a
+        record does not fit.
         """
         measured_ns = None
         signature = self._run_signature
-        unbounded = self._look_through()
+        unbounded = self._rule_out_unbounded()
         try:
-            for instance in self._instances:  # of one session: its threads and caches are warm for all of them
+            for instance in self._instances:  # they share a session, so the first one warms its threads and caches
                 warmup.warm_up(instance, signature, self._examples, once=instance is not self._instances[0])
             policy = self.route.policy
             if policy is not None and not unbounded:
@@ -386,15 +385,15 @@ class Model:
 
             ran = run_records(self._warmup_records, self._instances, self.signature, self._prepare, self._title)
             log.info("%s: %d recorded requests have warmed it up", self._title, ran)
-        self._warmup_file, self._warmup_records = Path, ()  # the configuration as it was written, which may be long, hangs on them
+        self._warmup_file, self._warmup_records = Path, ()  # they refer to the configuration's text, which may be long
         self._decide(measured_ns, unbounded)
         if 0 < self._give_back(kept_bytes=0) <= KEPT_BYTES:
-            warmup.run_one_row(self._instances, signature, self._examples)  # so that a first request finds the memory of its run
-        self._look_at_arenas()
+            warmup.run_one_row(self._instances, signature, self._examples)  # allocates the memory of a first request's run
+        self._measure_arenas()
         return deterministic
 
     def _learn_cost(self) -> None:
-        """Where sizes vary: learns what runs take of memory, so that a request whose run would not fit is rejected as it comes."""
+        """Where sizes vary, learns how much memory runs take, so that `check` rejects a request whose run would not fit."""
         limit_bytes = self.config.inferd.max_run_bytes
         if self._run_signature.fixed or self._run_signature is not self.signature or not self._arenas or not limit_bytes:
             return
@@ -420,14 +419,14 @@ class Model:
         self.state = State.READY
 
     def expire(self, now_ns: int) -> bool:
-        """Answers requests whose time ran out while they waited, ends runs that nobody waits for or that take longer than they may, and
-        lets the model return to the loop. Call it some times a second while the model is active. True: the model's state has changed."""
+        """Called some times a second while the model is active. Fails waiting requests that are too late, and ends runs that take too
+        long or that nobody waits for. Lets the model return to the loop. True: the model's state has changed."""
         for batcher in self._batchers:
             batch = batcher.expire(now_ns)
             if batch is not None:
                 batch.deliver()
         for limit in self._limits:
-            limit.look(now_ns)
+            limit.enforce(now_ns)
         if self._run_queue.depth and not self._threads:
             self._have_executor()  # the system had no thread for an earlier request
         if self._returning:
@@ -436,11 +435,11 @@ class Model:
             self._returning = True
             self.route.activate = self._return_if_left
             self._run_queue.dismiss()
-        return self._look_for_hung()
+        return self._update_hung()
 
     def rest(self, now_ns: int) -> bool:
-        """Right behind `expire`: True where nothing waits, runs or moves, and the executor thread was let go: the model is idle until
-        a request makes it active."""
+        """Called right after `expire`. True: nothing waits, runs or moves, so the executor thread was dismissed, and the model is idle
+        until a request makes it active."""
         if not self.idle:
             return False
         if self._may_return or self._returning or any(limit.watches for limit in self._limits):
@@ -459,8 +458,8 @@ class Model:
 
     @property
     def idle(self) -> bool:
-        """Whether no request waits or runs. That this stays so for a moment is sure on the loop alone."""
-        # A preprocess thread lets a request wait for its run before its own batch is over, so the queues are looked at in this order.
+        """Whether no request waits or runs. Only on the loop does the result hold for a moment."""
+        # A preprocess thread queues a request for its run before its own batch is over, so this order of the queues misses none.
         return not any(batcher.depth or batcher.queue.running for batcher in self._batchers)
 
     def _activate(self) -> None:
@@ -468,8 +467,8 @@ class Model:
         self._activated(self)
         self._have_executor()
 
-    def _look_for_hung(self) -> bool:
-        """Rejects what waits while no instance ends its run. True: the model's state has changed."""
+    def _update_hung(self) -> bool:
+        """Rejects waiting requests while all instances hang. True: the model's state has changed."""
         hangs = self.hung == self.instances
         changed = hangs != self._hangs and not self._run_queue.closed
         self._hangs = hangs
@@ -484,12 +483,12 @@ class Model:
 
     @property
     def hung(self) -> int:
-        """Instances whose run was told to end and does not."""
+        """Instances whose run was terminated and does not end."""
         return sum(limit.stage is Stage.HUNG for limit in self._limits)
 
     @property
     def runs_ended(self) -> int:
-        """Runs that were told to end, for they took longer than max_run_s."""
+        """Runs that were terminated, as they took longer than max_run_s."""
         return sum(limit.ended for limit in self._limits)
 
     def _reject_waiting(self, why: str) -> None:
@@ -499,7 +498,7 @@ class Model:
                 self._hand_over(batch)
 
     def limit_queue(self, limits: Mapping[str, int]) -> None:
-        """Takes those of QUEUE_LIMITS that are given. Requests that wait go on waiting."""
+        """Sets the given QUEUE_LIMITS. Requests already queued are kept."""
         for name, value in limits.items():
             setattr(self.config.inferd, name, value)
         policy = batching_of(self.config)
@@ -507,18 +506,18 @@ class Model:
             batcher.limit(policy["max_queue_requests"], policy["max_queue_bytes"], policy["max_wait_ns"])
 
     def leave(self) -> None:
-        """Nothing is submitted any more: what waits and runs is answered. `drain` waits for that."""
+        """Begins to drain: no request is submitted any more. `drain` waits for those that wait and run."""
         if self.state is State.READY:
             self.state = State.UNLOADING
 
     def hurry(self) -> None:
-        """No batch waits for more requests (max_queue_delay_microseconds) from now on."""
+        """From now on no batch waits for more requests (max_queue_delay_microseconds)."""
         for batcher in self._batchers:
             batcher.hurry()
 
     def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s. Not on
-        the event loop, which runs what waits at an inline model."""
+        """Takes no new requests and waits for those that wait and run. False: some are left after timeout_s. Not on the event loop,
+        which runs the requests of an inline model."""
         self.leave()
         until_s = time.monotonic() + timeout_s
         for batcher in self._fronts:
@@ -535,7 +534,7 @@ class Model:
         return not (self.depth or self.route.polling or any(thread.is_alive() for thread in self._threads))
 
     def end(self) -> None:
-        """What runs is told to end, what waits is answered with Unavailable; `close` waits for it."""
+        """Terminates runs, and rejects waiting requests with Unavailable; `close` waits for the runs."""
         self.route.inline, self.route.activate = False, None
         for batcher in self._batchers:
             batcher.close()
@@ -544,7 +543,7 @@ class Model:
             instance.end()
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Ends the model: threads are joined, buffers given back. False: a run does not end within timeout_s, and is left behind."""
+        """Ends the model: joins threads and frees buffers. False: a run did not end within timeout_s, and is left behind."""
         self.end()
         if not self._closing.acquire(timeout=timeout_s):
             return False
@@ -557,7 +556,7 @@ class Model:
         ended = self.drain(timeout_s)
         if ended:
             for limit, instance in zip(self._limits, self._instances, strict=True):
-                limit.look(time.monotonic_ns())  # lets go of the last batch
+                limit.enforce(time.monotonic_ns())  # frees the last batch
                 instance.backend.close()
             self._threads.clear()
             if self._preparer is not None:
@@ -585,7 +584,7 @@ class Model:
         as_triton: bool,
         schedule: Callable[[Callable[[], None]], object] | None,
     ) -> None:
-        """The queues in front of the preprocess threads. They admit and reject; behind them everything is let through."""
+        """Makes the queues in front of the preprocess threads. They admit and reject requests; the queue behind them takes all."""
         policy = batching_of(self.config)
         kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "max_wait_ns", "queue_policies"}
         waiting = {key: value for key, value in policy.items() if key in kept}
@@ -619,7 +618,7 @@ class Model:
     # ---- where it runs ----
 
     def _inline_policy(self) -> InlinePolicy | None:
-        """The account of an inline model, or of one that may become inline; None where that is out of the question."""
+        """The policy of a model that is or may become inline by itself; None where it cannot."""
         own = self.config.inferd
         if own.inline != options.ModelOptions.AUTO or self._never_inline():
             return None
@@ -638,8 +637,9 @@ class Model:
             return "max_queue_delay_microseconds is set"
         return ""
 
-    def _look_through(self) -> str:
-        """Why shapes do not bound its runs: no measurement brings it to the loop then. '' where they do, or it does not matter."""
+    def _rule_out_unbounded(self) -> str:
+        """Drops the inline policy if shapes do not bound the model's runs. Returns why they do not, '' where they do or it does not
+        matter."""
         if self.config.inferd.inline == options.ModelOptions.OFF or self._never_inline():
             return ""
         why = self._why_unbounded()
@@ -680,7 +680,8 @@ class Model:
         log.info("%s leaves the event loop: %s", self._title, reason)
 
     def _have_executor(self) -> None:
-        """A request waits, or will: there is an executor thread to run it. Where the system gives none, what waits is rejected."""
+        """Starts the executor threads if there are none, as a request waits or will. Rejects waiting requests if the system has no
+        thread left."""
         with self._starting:
             stays = self._dismissed and self._run_queue.recall() > 0
             gone = not self._threads or (self._dismissed and not stays)
@@ -708,7 +709,7 @@ class Model:
             start_thread(thread)
 
     def _account(self, batch: Batch) -> None:
-        """On the executor thread of a model that might be inline: the loop looks at `_may_return` in expire."""
+        """Called on the executor thread of a model that may become inline. `expire` reads `_may_return` on the loop."""
         if self.route.policy is None or not batch.run_ns:
             return
         if self.route.short_nbytes and self.route.policy.admits(batch.run_ns):
@@ -718,7 +719,7 @@ class Model:
             self._may_return = True
 
     def _return_if_left(self) -> None:
-        """The executor thread was dismissed: if it has gone, the loop takes over. Until then it still takes what comes."""
+        """Moves the model to the loop once its dismissed executor thread has gone. Until then the thread still takes batches."""
         if self._run_queue.leaving or self._run_queue.closed:
             return
         self._returning = self._may_return = False

@@ -1,14 +1,14 @@
-"""A model's configuration: what the graph says, what config.pbtxt or config.toml adds, and what both make of it.
+"""A model's configuration, from config.pbtxt or config.toml and from the graph.
 
-One schema, the ModelConfig message. Without a file everything comes from the graph. With one, what it leaves out comes from the
-graph, and what it says must agree with it. The path of a configuration:
+Its schema is the ModelConfig message. The graph supplies all that the file leaves out; the file must agree with the graph. The path of a
+configuration:
 
-    read_model_config    the file, parsed and checked for what inferd does not do      (unsupported.py)
+    read_model_config    the file, parsed and checked for unsupported fields           (unsupported.py)
     settle               instances, threads, limits: from the file, the server's defaults and the plan
-    session_options      what ONNX Runtime is told                                     (session_config.py)
+    session_options      the options of ONNX Runtime                                   (session_config.py)
     complete             names, datatypes, shapes: from the graph; batching: from that and trial runs (batching.py, probe.py)
     signature_of         the contract that requests are checked against, as far as the graph knows it
-    show_to_clients      what stands there instead where steps come before or after the graph (inferd.steps)
+    show_to_clients      the tensors of clients, where steps come before or after the graph (inferd.steps)
 
 Errors are ConfigError; they name the model, the file and the field. Never in here: onnxruntime, loading, folders of versions.
 """
@@ -74,10 +74,11 @@ NO_DEFAULTS = Defaults()
 
 
 def read_model_config(place: Path | None, name: str, defaults: Defaults = NO_DEFAULTS, called: str = "") -> Written:
-    """The configuration of model `name` in the folder (or file) `place`; an empty one where there is none. defaults: they say whether
-    a GPU runs models. called: errors say this in place of its file's name.
+    """The configuration of model `name` in the folder (or file) `place`; an empty one where there is none. defaults: whether a GPU runs
+    models, among others. called: the name of the file in errors.
 
-    Raises ConfigError: unreadable, wrong syntax (with the line), an unknown field (with a suggestion), an unsupported request.
+    Raises StartError if it cannot be read; ConfigError for wrong syntax (with the line), an unknown field (with a suggestion), or an
+    unsupported one.
     """
     path, where, text = config_text(place, name, called)
     if path is None:
@@ -88,14 +89,14 @@ def read_model_config(place: Path | None, name: str, defaults: Defaults = NO_DEF
 
 
 def config_text(place: Path | None, name: str, called: str = "") -> tuple[Path | None, str, str]:
-    """The file, how errors name it, and its text; None where there is no file. Raises ConfigError and StartError."""
+    """The file, its name in errors, and its text; None and '' where there is no file. Raises ConfigError and StartError."""
     path = _find(place, name)
     where = f"{called or path.name} of model {name!r}" if path else f"model {name!r}"
     return path, where, _text_of(path, where) if path else ""
 
 
 def faults_of(config: ModelConfig, name: str, defaults: Defaults = NO_DEFAULTS) -> Iterator[tuple[str, str]]:
-    """Each field with which model `name` cannot be served, as far as that needs no graph, and what is wrong with it."""
+    """Each field because of which model `name` cannot be served, and what is wrong with it, as far as that is known without the graph."""
     if config.name and config.name != name:
         yield "name", f"is {config.name!r}, and the model's folder or file says {name!r}: make them equal"
     yield from _limit_faults(config)
@@ -103,7 +104,7 @@ def faults_of(config: ModelConfig, name: str, defaults: Defaults = NO_DEFAULTS) 
 
 
 def _limit_faults(config: ModelConfig) -> Iterator[tuple[str, str]]:
-    """Numbers that would exhaust the machine before the first request, and those that mean nothing."""
+    """Numbers that are negative, or so large that they would exhaust the machine before the first request."""
     numbers = {
         "max_batch_size": (config.max_batch_size, MAX_BATCH_SIZE),
         "dynamic_batching.max_queue_delay_microseconds": (config.dynamic_batching.max_queue_delay_microseconds, MAX_QUEUE_DELAY_US),
@@ -123,7 +124,7 @@ def _limit_faults(config: ModelConfig) -> Iterator[tuple[str, str]]:
 
 
 def _find(place: Path | None, name: str) -> Path | None:
-    """The file, without opening any: a pipe in its place would hold up who opens it."""
+    """The file. Opens none, as opening a pipe could wait forever."""
     if place is None or place.is_file():
         return place
     found = [place / file for file in CONFIG_FILES if os.path.lexists(place / file)]
@@ -154,7 +155,7 @@ def _text_of(path: Path, where: str) -> str:
 
 
 class TextFault(ConfigError):
-    """A fault of config.pbtxt that stands at a line and a column, both counted from 1."""
+    """A fault of config.pbtxt at a line and a column, both counted from 1."""
 
     def __init__(self, text: str, line: int, column: int) -> None:
         super().__init__(text)
@@ -162,7 +163,7 @@ class TextFault(ConfigError):
 
 
 def parse_text(text: str, where: str) -> Written:
-    """What config.pbtxt says. ConfigError; a TextFault where the place is known."""
+    """The configuration in config.pbtxt. Raises ConfigError, a TextFault where the place is known."""
     config = inference.ModelConfig()
     try:
         text_format.Parse(text, config, descriptor_pool=POOL)
@@ -177,7 +178,7 @@ def parse_text(text: str, where: str) -> Written:
     except (ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{where}: {_one_line(str(error)) or 'wrong syntax'}") from None
     bare = re.sub(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*', "", text)
-    # The one scalar whose absence matters is recognized by its name, which no other message has.
+    # max_batch_size is the one scalar whose absence matters. No other message has a field of that name.
     explicit = {"max_batch_size"} if re.search(r"\bmax_batch_size\s*:", bare) else set()
     return Written(config, where, frozenset(explicit | {field.name for field, _ in config.ListFields()}))
 
@@ -188,7 +189,7 @@ def _no_field(match: re.Match[str]) -> str:
 
 
 def parse_toml(text: str, where: str) -> Written:
-    """What config.toml says. ConfigError."""
+    """The configuration in config.toml. Raises ConfigError."""
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -232,7 +233,7 @@ def wants_spinning(written: Written, defaults: Defaults) -> bool:
 
 
 def on_gpu(written: Written, defaults: Defaults) -> bool:
-    """Whether the model is to run on a GPU: by its instance group, else by the server's first provider."""
+    """Whether a GPU is to run the model: by its instance group, else by the server's first provider."""
     return bool(gpu_providers(written.config, defaults))
 
 
@@ -251,7 +252,7 @@ def gpu_providers(config: ModelConfig, defaults: Defaults) -> tuple[str, ...]:
 
 
 def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> ModelConfig:
-    """A copy of the configuration in which instances, threads and limits are what will be used."""
+    """A copy of the configuration with the instances, threads and limits that will be used."""
     config = inference.ModelConfig()
     config.CopyFrom(written.config)
     config.name = name
@@ -287,7 +288,7 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
 
 
 def number(written: Written, key: str, low: int, high: int, default: int = 0) -> int:
-    """The parameter `key` as a number. Threads: 0 and not set are the same."""
+    """The parameter `key` as a number; `default` where it is not set. Raises ConfigError."""
     if key not in written.config.parameters:
         return default
     text = written.config.parameters[key].string_value
@@ -303,9 +304,9 @@ def number(written: Written, key: str, low: int, high: int, default: int = 0) ->
 def complete(
     written: Written, config: ModelConfig, graph: Graph, defaults: Defaults, prove: Callable[[ModelConfig], Proof] = lambda _: INDEPENDENT
 ) -> Batching:
-    """Fills in what the graph knows: tensors, max_batch_size, dynamic_batching. Returns why the model batches or not.
+    """Fills in tensors, max_batch_size and dynamic_batching from the graph. Returns why the model batches or not.
 
-    prove(config): whether rows are independent (see probe.py), where that decides or is worth a warning. `config` then is as it would be
+    prove(config): whether rows are independent (see probe.py). It is called if that decides or is worth a warning, with `config` as it is
     with a batch axis. Raises ConfigError where the configuration and the graph disagree, naming both sides.
     """
     plain = inference.ModelConfig()
@@ -359,7 +360,7 @@ def _complete_tensor(where: str, entry: Any, tensor: TensorInfo, batched: bool) 
         entry.dims.extend(-1 if isinstance(size, str) else size for size in sizes)
         return
     if not tensor.shape:
-        return  # a scalar, or of unknown rank: onnxruntime does not say which, so the configuration may
+        return  # a scalar, or an unknown rank: onnxruntime does not say which, so the configuration decides
     axis_note = " (without the batch axis, as max_batch_size is over 0)" if batched else ""
     fits = len(entry.dims) == len(sizes) and all(isinstance(size, str) or size == dim for size, dim in zip(sizes, entry.dims, strict=True))
     if not fits:
@@ -368,7 +369,7 @@ def _complete_tensor(where: str, entry: Any, tensor: TensorInfo, batched: bool) 
 
 
 def _dims_cure(where: str, dims: Sequence[int], sizes: Sequence[int | str]) -> str:
-    """The dims to write; or, where both hold as much, a reshape beside those that are there."""
+    """The dims to write; or the reshape to add, if the dims that are there hold as many elements."""
     inner = [-1 if isinstance(size, str) else size for size in sizes]
     shown = f"[ {', '.join(map(str, inner))} ]" if inner else "[ ]"
     toml = where.startswith("config.toml")
@@ -378,7 +379,7 @@ def _dims_cure(where: str, dims: Sequence[int], sizes: Sequence[int | str]) -> s
 
 
 def _check_warmup(where: str, config: ModelConfig) -> None:
-    """Every warm-up names every input, with its datatype and sizes that fit."""
+    """Raises ConfigError unless every warm-up names every input, with its datatype and sizes that fit."""
     inputs = {entry.name: entry for entry in config.input}
     for warmup in config.model_warmup:
         prefix = f"{where}: model_warmup {warmup.name!r}"
@@ -409,7 +410,7 @@ def signature_of(config: ModelConfig, graph: Graph, version: int) -> Signature:
 
 
 def show_to_clients(config: ModelConfig, signature: Signature) -> None:
-    """Puts inputs and outputs as clients see them in the place of the graph's, where steps stand between. Those that are both stay."""
+    """Replaces the graph's inputs and outputs by those that clients see, where steps change them. Equal ones stay."""
     batched = config.max_batch_size > 0
     sides: tuple[tuple[Any, Any], ...] = ((config.input, signature.input_specs), (config.output, signature.output_specs))
     for entries, specs in sides:

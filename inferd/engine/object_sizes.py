@@ -1,4 +1,4 @@
-"""The memory that Python objects hold: the steps of a model are some hundreds of small ones, or long tables of values that are allowed.
+"""The memory that Python objects hold. The steps of a model are some hundreds of small objects, or long tables of allowed values.
 
 Never in here: memory of native libraries, which Python does not see.
 """
@@ -16,7 +16,7 @@ _SHARED = (type, ModuleType, CodeType, BuiltinFunctionType)  # they belong to th
 
 
 def held_bytes(root: object) -> int:
-    """The bytes of `root` and of all that it refers to, but for classes, modules and code."""
+    """The bytes of `root` and of all that it refers to, except classes, modules and code."""
     seen: set[int] = set()
     left: list[Any] = [root]
     total = 0
@@ -26,7 +26,7 @@ def held_bytes(root: object) -> int:
             continue
         seen.add(id(found))
         total += sys.getsizeof(found)
-        if isinstance(found, FunctionType):  # not its globals, which are its module's
+        if isinstance(found, FunctionType):  # its globals belong to its module
             left += [found.__closure__, found.__defaults__, found.__kwdefaults__]
         else:
             left += gc.get_referents(found)

@@ -1,8 +1,7 @@
-"""What an ONNX file says of its graph, as far as operators and the names between them go. Weights are passed over where they lie.
+"""Reads the graph of an ONNX file: its operators and the names of tensors between them. Weights are skipped.
 
-A file is read, not mapped: to look into a mapped file that somebody cuts ends the process.
-ONNX Runtime tells a graph's inputs and outputs and nothing of what is between them, and the onnx package is not needed to serve.
-Never in here: what an operator does (bounds.py).
+A file is read, not mapped: reading a mapped file that somebody truncates ends the process. ONNX Runtime reports only a graph's inputs and
+outputs, and the server does not need the onnx package. Never in here: what an operator does (bounds.py).
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ _FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_NODE, _FUNCTION_DOM
 _TENSOR_NAME, _VALUE_NAME, _SPARSE_VALUES, _SPARSE_INDICES = 8, 1, 1, 2
 _TENSOR_EXTERNAL = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
-_LENGTH = 2  # the wire type of what has a length
-_OUTSIDE = b"\x70\x01"  # of a tensor: data_location EXTERNAL
-_LEAST_WEIGHTS = 64 << 10  # bytes of a tensor that is worth a place of its own
+_LENGTH = 2  # the wire type of fields with a length
+_OUTSIDE = b"\x70\x01"  # a tensor's field data_location: EXTERNAL
+_LEAST_WEIGHTS = 64 << 10  # bytes; smaller initializers stay in the graph
 _TENSOR_FLOATS, _TENSOR_INT32S, _TENSOR_STRINGS, _TENSOR_INT64S, _TENSOR_RAW, _TENSOR_DOUBLES, _TENSOR_UINT64S = 4, 5, 6, 7, 9, 10, 11
 
-# An attribute's floats (7) and ints (8) are written one by one: a forest has a million of them, which are passed over together.
+# An attribute's floats (7) and ints (8) are written one by one. A forest has a million of them; this skips them together.
 _NUMBERS = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]*[\x00-\x7f])++", re.DOTALL)
 
 
@@ -54,7 +53,7 @@ class Node(NamedTuple):
 
 
 class Subgraph(NamedTuple):
-    """A graph, or one inside an operator of it. constants: names of the tensors that lie in the file."""
+    """A graph, or one nested in an operator. constants: names of tensors whose values are in the file."""
 
     nodes: tuple[Node, ...]
     constants: frozenset[str]
@@ -77,26 +76,27 @@ class OnnxFile(NamedTuple):
 
 
 def read_onnx(source: str | os.PathLike[str] | bytes) -> OnnxFile:
-    """A file, or the bytes of one. Raises ValueError, IndexError or RecursionError where it is none, OSError where it cannot be read."""
+    """Reads a file, or the bytes of one. Raises ValueError, IndexError or RecursionError if it is not ONNX, OSError if it cannot be
+    read."""
     return _model(_content(source))
 
 
 def initial_values(source: str | os.PathLike[str] | bytes, words: Mapping[str, str]) -> dict[str, bytes]:
-    """The values of initializers, by name, as requests carry tensors; those that lie in the file itself. words: the datatype of each.
+    """The values of initializers that are in the file itself, by name, as requests carry tensors. words: the datatype of each.
 
-    Raises ValueError or IndexError where the file is none, OSError where it cannot be read.
+    Raises ValueError or IndexError if the file is not ONNX, OSError if it cannot be read.
     """
     return dict(_values(_content(source), words))
 
 
 def external_files(source: str | os.PathLike[str] | bytes) -> set[str]:
-    """The names of the files that hold tensors of the graph, as it has them. Raises as `read_onnx` does."""
+    """The names of files that hold tensors of the graph, as written in it. Raises as `read_onnx` does."""
     content = _content(source)
     return set(_locations(content, 0, len(content), "model"))
 
 
 def _content(source: str | os.PathLike[str] | bytes) -> Content:
-    """A file's bytes lie in an array: numpy asks for large pages, and to free 100 MB of small ones takes 7 ms, with Python's lock held."""
+    """A file's bytes are in an array, as numpy asks for large pages. Freeing 100 MB of small ones takes 7 ms with the GIL held."""
     if isinstance(source, bytes):
         return source
     if os.stat(source).st_size > MAX_FILE_BYTES:
@@ -104,7 +104,7 @@ def _content(source: str | os.PathLike[str] | bytes) -> Content:
     return np.fromfile(source, np.uint8).data
 
 
-# Where tensors can be: each message's fields, and what they hold.
+# The fields of each message that may hold tensors, and the messages in them.
 _TENSORS_IN = {
     "model": {_MODEL_GRAPH: "graph", _MODEL_FUNCTION: "function"},
     "graph": {_GRAPH_NODE: "node", _GRAPH_INITIALIZER: "tensor", _GRAPH_SPARSE_INITIALIZER: "sparse"},
@@ -127,8 +127,8 @@ def _locations(content: Content, start: int, end: int, kind: str) -> Iterator[st
 
 
 def without_weights(content: Content, location: str) -> bytes | None:
-    """The file without the bytes of its large initializers: they are external data now, which lies where it was, in a file of that name
-    that is the same as this one. None where initializers lie in other files already. Raises ValueError or IndexError where it is none."""
+    """The file without the bytes of its large initializers, which become external data in a file of that name, at their present
+    offsets. None where initializers are in other files already. Raises ValueError or IndexError if it is not ONNX."""
     pieces, at = [], 0
     for field, start, end in _fields(content, 0, len(content)):
         if field == _MODEL_GRAPH:
@@ -275,11 +275,11 @@ def _texts(content: Content, start: int, end: int, wanted: int) -> list[str]:
 
 
 def _text(content: Content, start: int, end: int) -> str:
-    return str(content[start:end], "utf-8")  # what is no UTF-8 raises a ValueError: two such names must not be taken for one
+    return str(content[start:end], "utf-8")  # raises ValueError for other bytes: two such names must not become one
 
 
 def _fields(content: Content, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of each field with a length: texts, messages, packed numbers. Other fields are passed over."""
+    """(number, start, end) of each field with a length: texts, messages, packed numbers. Other fields are skipped."""
     while at < end:
         if numbers := _NUMBERS.match(content, at, end):
             at = numbers.end()

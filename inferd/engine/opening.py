@@ -1,8 +1,8 @@
 """The models of a start: found, loaded and warm before any of them takes requests.
 
-That is strict: unless every version that the version policy selects is loaded and warm, nothing is served, and the error names every
-failure. `on_model_error` may allow that a version of which others are served fails, or that a model is skipped. Never in here: versions
-that come and go later (lifecycle.py).
+A start is strict: unless every version that the version policy selects is loaded and warm, nothing is served, and the error names every
+failure. `on_model_error` may allow a failed version if others of the model are served, or a skipped model. Never in here: versions that
+come and go later (lifecycle.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ log = logging.getLogger("inferd.engine")
 
 
 class Opened(NamedTuple):
-    """What a start has found. selected: of each model that can be read; broken: versions of models of which others are served, and why."""
+    """The result of a start. selected: one for each model that can be read. broken: failed versions of models with others that serve, and
+    why."""
 
     selected: list[Selected]
     loaded: list[Model]
@@ -41,8 +42,8 @@ class Opened(NamedTuple):
 def open_models(
     loader: Loader, places: Sequence[Place], failures: Sequence[Failure], labels: Table, on_model_error: str, *, on_demand: bool
 ) -> Opened:
-    """failures: of places that are none. on_demand: reads the configurations, and loads no model. Raises ConfigError or StartError that
-    names every failure; nothing is left in memory then."""
+    """Loads the models of these places. failures: those of `find_places`. on_demand: read the configurations only. Raises ConfigError or
+    StartError that names every failure; no model stays in memory then."""
     opened = Opened([], [], list(failures), [])
     for place in places:
         try:
@@ -65,8 +66,8 @@ def open_models(
 
 
 def _load_versions(loader: Loader, selected: Selected, count: int, *, strict: bool) -> tuple[list[Model], dict[int, Exception]]:
-    """The versions of one model that can be served, and why others cannot. Raises ConfigError, StartError where none can, or where one
-    cannot and strict."""
+    """Loads the versions of one model. Returns them, and the errors of those that failed. Raises an error if all failed; strict: if any
+    failed."""
     loaded: list[Model] = []
     errors: dict[int, Exception] = {}
     for version, _ in selected.versions:
@@ -85,12 +86,12 @@ def _load_versions(loader: Loader, selected: Selected, count: int, *, strict: bo
 
 
 def unserved(selected: Selected) -> list[int]:
-    """Versions that are there, and that nobody asked for."""
+    """Versions with files that are not selected."""
     return sorted(set(selected.place.files) - {version for version, _ in selected.versions})
 
 
 def _tell_versions(selected: Selected) -> None:
-    """Says which versions are there and not served: nobody who has not read of version policies expects that."""
+    """Logs the versions that are not served, for people who do not know of version policies."""
     place, written, versions, _ = selected
     left_out = unserved(selected)
     if left_out and not written.config.version_policy.WhichOneof("policy_choice"):
@@ -103,7 +104,7 @@ def _tell_versions(selected: Selected) -> None:
 
 
 def _joined(failures: Sequence[InferdError], count: int) -> InferdError:
-    """One error for all: a wrong configuration weighs more than a machine that says no."""
+    """One error for all: ConfigError if any of them is one, else StartError."""
     if len(failures) == 1:
         return failures[0]
     text = f"{len(failures)} of {count} models cannot be served:" + "".join(f"\n  - {failure}" for failure in failures)

@@ -1,7 +1,7 @@
 """Inputs that a request may leave out: `optional: true` in a model's configuration, where the graph has a default for them.
 
-The default is the input's initializer in the ONNX file. A request that leaves the input out gets it as if it had been sent, so that
-requests with and without it share runs. Never in here: requests, onnxruntime.
+The default is the input's initializer in the ONNX file. It replaces an input that a request leaves out, so that requests with and without
+it share runs. Never in here: requests, onnxruntime.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["Default", "defaults_of"]
 
 Default = tuple[tuple[int, ...], bytes, int]  # the shape of a row, the content of as many rows as a run has, bytes of one
 
-MOST_BYTES = 64 << 20  # of one default, for all rows of a run
+MOST_BYTES = 64 << 20  # one default, repeated for all rows of a run
 
 
 def defaults_of(signature: Signature, values: Mapping[str, bytes], where: str) -> dict[str, Default]:
-    """What the signature's inputs have where requests leave them out. values: of the initializers, as requests carry tensors.
+    """The defaults of the signature's inputs, by name. values: those of the initializers, as requests carry tensors.
 
-    Raises ConfigError where one is not a row of its input.
+    Raises ConfigError where one is not a row of its input, or is too large.
     """
     batched = signature.max_batch_size > 0
     found: dict[str, Default] = {}
@@ -52,7 +52,7 @@ def defaults_of(signature: Signature, values: Mapping[str, bytes], where: str) -
 
 
 def _is(word: str, row: Sequence[int], value: bytes) -> bool:
-    """Whether the bytes are as many elements as the row has."""
+    """Whether the bytes hold as many elements as the row has."""
     if word != "BYTES":
         return len(value) == math.prod(row) * DATATYPES[word][1]
     return len(elements_of(value)) == math.prod(row)

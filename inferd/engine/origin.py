@@ -1,4 +1,4 @@
-"""Where a version comes from: one record that a load makes. Never in here: how its parts are found."""
+"""A record of how a version was made, which each load makes once. Never in here: how its parts are found."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ __all__ = ["Origin"]
 
 
 class Origin(NamedTuple):
-    """content: the files that the version was made of. file_bytes: of the model's file, which holds the weights. steps_bytes: memory of
-    its steps. load_ns: from opening the file to the end of the warm-up. own_limits: of QUEUE_LIMITS, those that its own configuration
-    sets."""
+    """content: digests of the version's files. file_bytes: the size of its ONNX file. steps_bytes: memory of its steps. load_ns: from
+    opening the file to the end of the warm-up. own_limits: those of QUEUE_LIMITS that its own configuration sets."""
 
     content: Content = {}
     contract: Contract | None = None

@@ -1,4 +1,4 @@
-"""A model of which a client sent the configuration, or all files: in a folder of its own. Never in here: loading, messages."""
+"""A model whose configuration, or all files, a client sent, in a temporary folder. Never in here: loading, messages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Overlay", "remove_left_folders"]
 
 MAX_FILES = 1024
 PREFIX = "inferd-sent-"  # of folders
-CALLED = "parameters: config"  # as errors name what was sent
+CALLED = "parameters: config"  # the configuration's name in errors
 _FILE = re.compile(r"([1-9][0-9]{0,18})/([A-Za-z0-9_-][A-Za-z0-9_. -]{0,254})(/[A-Za-z0-9_-][A-Za-z0-9_. -]{0,254}){0,7}", re.ASCII)
 
 
 class LockedFolder(tempfile.TemporaryDirectory[str]):
-    """Is locked as long as its process uses it, so that it can be told from one whose process was killed."""
+    """Is locked as long as its process uses it. A folder without a lock is left from a process that was killed."""
 
     def __init__(self, parent: Path | None) -> None:
         super().__init__(prefix=PREFIX, dir=parent)
@@ -58,15 +58,15 @@ def remove_left_folders() -> None:
 
 
 class Overlay(NamedTuple):
-    """place: of the model as it is to be loaded. folder: what was sent; `cleanup()` removes it."""
+    """place: the model to load. folder: the files that were sent; `cleanup()` removes it."""
 
     place: Place
     folder: LockedFolder
 
     @classmethod
     def of_config(cls, base: Place, config: str, parent: Path | None = None) -> Overlay:
-        """A model of the repository by another configuration, a config.pbtxt. parent: where the folder is made; by default among
-        temporary files. Raises FailedPrecondition."""
+        """A model of the repository with another config.pbtxt. parent: the folder's parent; None: the folder of temporary files. Raises
+        FailedPrecondition."""
         made = cls._made(parent)
         folder = Path(made.name) / base.name
         try:

@@ -1,13 +1,12 @@
-"""Requests of unequal length in one batch: what ModelOptions.padding declares, and the check at load that it changes no response.
+"""Requests of unequal length in one batch: the declarations of ModelOptions.padding, and the check at load that it changes no response.
 
-    compile_padding    the configuration's entries -> what Signature takes
-    check_padding      rows of several lengths, alone and padded together: the same responses, or the model is not served
+    compile_padding    the configuration's entries -> the arguments of Signature
+    check_padding      rows of several lengths, alone and padded together: equal responses, or the model is not served
 
-Every row of a batch costs what its longest costs, and on CPUs that is more than what running together gains: rows of a text model with
-5 to 178 tokens, all together, ran at a third of the speed of one by one. So only like lengths share a batch: those of one bucket, or,
-where there are no buckets (or above the last), those of which none is half as long again as another (8 to 11, 12 to 15, 16 to 23 and so
-on), and of these only the closer half (16 to 19, 20 to 23) where enough wait (BatchQueue). Wide buckets are for devices on which a
-larger run costs no more.
+Every row of a batch costs as much as its longest. On CPUs that is more than a shared run gains. Rows of a text model with 5 to 178 tokens
+ran together at a third of the speed of one by one. So only similar lengths share a batch: those of one bucket, or of one half octave (8
+to 11, 12 to 15, 16 to 23). If enough requests wait, only half of that range does (BatchQueue). Wide buckets are for devices
+on which a larger run costs no more.
 Never in here: queues, how rows are written (_core/batching/rows), onnxruntime.
 """
 
@@ -40,26 +39,26 @@ __all__ = ["DEFAULT_TOLERANCE", "Paddings", "check_padding", "compile_padding", 
 
 log = logging.getLogger("inferd.engine")
 
-Answer = dict[str, Array]
-Spread = tuple[float, float]  # between what numbers are
-Distance = tuple[bool, float, float]  # of them from what is filled in, or from 0: the nearest and the furthest
+Outputs = dict[str, Array]
+Spread = tuple[float, float]  # the least and the largest number
+Distance = tuple[bool, float, float]  # True: from the padding value, False: from 0; then the nearest and the furthest
 
 DEFAULT_TOLERANCE = 1e-3
-# Lengths that are tried together, each set of one half octave: of text, of models that want multiples of 32, of sound. The first that
-# the model runs alone decide.
+# Lengths that are tried together, each set within one half octave: for text, for models that want multiples of 32, for sound. The first
+# set that the model runs alone decides.
 LENGTHS = ((13, 15, 12), (128, 160), (1700, 2000, 1600))
 FREE_SIZES = (1, 32)  # of axes of any size that are not padded
-LIMITS = (128, 2)  # below which random whole numbers are: few vocabularies are smaller; token types are 0 and 1
-# Of the fractions of a sample: from 0, or from what is filled in, between what distances up or down. The largest of smaller values than
-# the filling is not that, nor the least of larger ones; and what a graph does not care about below 1 it may above. Some keep their
-# distance: of many random numbers that begin at the filling one is so close to it that the tolerance hides whose extreme it is.
+LIMITS = (128, 2)  # random whole numbers are below: few vocabularies are smaller; token types are 0 and 1
+# Fractions of a sample. They lie above and below the padding value, as a graph that takes a maximum or minimum ignores it on one side.
+# They exceed 1, as a graph may clip there. Some keep a distance: else one of many is so close to the padding value that the tolerance
+# hides the difference.
 SPREADS: tuple[Distance, ...] = ((False, 0, 1), (False, 0, -1), (True, 0, 30), (True, 0, -30), (True, 10, 40), (True, -10, -40))
-# Of other sizes, for what a graph does only far from 0, or close to it.
+# Fractions of other magnitudes, for graphs that behave differently far from 0, or close to it.
 SCALES: tuple[Distance, ...] = ((False, -1e-3, 1e-3), (False, 1e3, 1e4), (False, -1e3, -1e4))
-ROUNDINGS = 4  # of a row's numbers, tried where padding changes answers at such sizes:
-ROUNDED_LESS = 8  # rounding decides if it moves a response by an eighth as much
-# Of whole numbers, once those from 0 have been tried, in one padded input at a time: what a model that runs the first takes for numbers,
-# while one that looks something up at them fails, and the others would make no sense to it.
+ROUNDINGS = 4  # roundings of a row's numbers that are tried where padding changes outputs at such magnitudes
+ROUNDED_LESS = 8  # rounding explains a difference if it moves the output by at least an eighth as much
+# Whole numbers, tried after those from 0, in one padded input at a time. A model that runs the first uses them as numbers. One that looks
+# something up by them fails there, and the other spreads are skipped.
 FAR = -(1 << 30)
 WHOLE_SPREADS: tuple[Distance, ...] = (
     (False, 0, FAR),
@@ -69,25 +68,25 @@ WHOLE_SPREADS: tuple[Distance, ...] = (
     (True, 10, 40),
     (True, -10, -40),
 )
-# Of those without a sign, as levels and pixels are. Where the filling is too near to an end of the datatype, it is all that is tried.
+# Whole numbers without a sign, such as levels and pixels. Near an end of the datatype, the padding value itself is tried.
 UNSIGNED_SPREADS: tuple[Distance, ...] = ((False, LIMITS[0], 2 * LIMITS[0]), (True, 10, 40), (True, -10, -40))
 
 
 @dataclass(frozen=True)
 class Paddings:
-    """What one model declares about unequal lengths; axes are counted without the batch axis. See Signature."""
+    """One model's declarations about unequal lengths. Axes are counted without the batch axis. See Signature."""
 
     axes: Mapping[str, PadAxis] = field(default_factory=dict)  # by the graph's input
     masks: Mapping[str, str] = field(default_factory=dict)  # the graph's input that is the mask -> the padded one
     cuts: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # the graph's output -> axis, padded input
     tolerance: float = DEFAULT_TOLERANCE
-    largest: float = math.inf  # that a fraction may be, whatever its sign
-    declared: bool = False  # there are entries; else only steps pad
+    largest: float = math.inf  # the largest magnitude of a fraction
+    declared: bool = False  # the configuration has entries; else only steps pad
 
 
 def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, PadAxis] | None = None) -> Paddings:
-    """ModelOptions.padding as Signature takes it. `made`: inputs that steps pad by themselves; an entry for one of them adds outputs to
-    cut. Raises ConfigError; names and axes that the graph lacks are found by Signature."""
+    """Compiles ModelOptions.padding for Signature. `made`: inputs that steps pad by themselves; an entry for one of them adds outputs to
+    cut. Raises ConfigError; Signature finds names and axes that the graph lacks."""
     axes, masks, cuts = dict(made or {}), dict[str, str](), dict[str, tuple[int, str]]()
     tolerances, largest = [DEFAULT_TOLERANCE], [math.inf]
     seen: set[str] = set()
@@ -125,9 +124,9 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
 
 
 def padded(signature: Signature, paddings: Paddings, *, shared: bool) -> Signature:
-    """The same contract for requests of unequal length; the one that came where nothing is padded. Raises ConfigError.
+    """The signature for requests of unequal length; the same object where nothing is padded. Raises ConfigError.
 
-    shared: requests share runs. Where they do not, steps have nothing to pad for, but buckets, which limit the shapes of runs.
+    shared: requests share runs. If they do not, steps pad only to buckets, which limit the shapes of runs.
     """
     needed = shared or paddings.declared or (signature.max_batch_size > 0 and any(axis.buckets for axis in paddings.axes.values()))
     if not paddings.axes or not needed:
@@ -155,12 +154,12 @@ def check_padding(
     samples: Sequence[Inputs] = (),
     largest: float = math.inf,
 ) -> None:
-    """Runs rows of several lengths, each alone and all of them padded, and compares. Nothing to do where nothing is padded.
+    """Compares the outputs of rows of several lengths, each run alone and all of them padded. Does nothing where nothing is padded.
 
-    instance, signature: what runs and what a run takes. samples: requests of one row to try; by default random ones of several lengths,
-    of which no fraction is larger than `largest`.
-    Raises ConfigError that says which output differs by how much at which length, and the cure. A model that runs none of the samples
-    is served with a warning, and so is one of which answers change by rounding alone, at numbers far from 0, or close to it.
+    signature: that of a run. samples: requests of one row to try; by default random ones of several lengths, with fractions up to
+    `largest`.
+    Raises ConfigError that names the output, the difference, the length and the cure. Only warns if the model runs none of the samples,
+    or if rounding explains the difference, with numbers far from 0 or close to it.
     """
     if signature.max_batch_size < 2 or all(_size(signature, name) > 0 for name in signature.paddings):
         return  # nothing shares a batch, or the graph has no other length to compare with
@@ -199,15 +198,15 @@ def check_padding(
 
 
 class _Trial(NamedTuple):
-    """Rows of several lengths. scale: where their numbers are of another size than most are, the largest of it."""
+    """Rows of several lengths. scale: the largest magnitude of their numbers if it is one of SCALES, else 0."""
 
     rows: Sequence[Inputs]
     scale: float = 0.0
 
 
 def _moved_by_rounding(instance: Instance, plain: Signature, trial: _Trial, alone: Sequence[_Run], worst: _Difference, where: str) -> bool:
-    """Whether answers of the rows alone move as far when their numbers change by some roundings, as sums in another order do. Far from
-    what a model was made for they may: a softmax over large numbers is all or nothing."""
+    """Whether rounding the numbers of the rows, as sums in another order do, moves the outputs of the rows alone as far. For unusual
+    numbers it may: a softmax over large numbers is all or nothing."""
     random = np.random.default_rng(1)
     for _ in range(ROUNDINGS):
         for row, run in zip(trial.rows, alone, strict=True):
@@ -215,7 +214,7 @@ def _moved_by_rounding(instance: Instance, plain: Signature, trial: _Trial, alon
                 moved = _run(instance, plain, [[(name, word, _rounded(random, name, word, array)) for name, word, array in row]])
             except RequestError:
                 return False
-            ((mine,), (other,)) = run.answers, moved.answers
+            ((mine,), (other,)) = run.outputs, moved.outputs
             for difference in _differences(plain, worst.length, worst.size, mine, other, where, trial.scale):
                 if difference.output == worst.output and difference.amount * ROUNDED_LESS >= worst.amount:
                     return True
@@ -234,11 +233,11 @@ def _rounded(random: np.random.Generator, name: str, word: str, array: Array) ->
     return moved.astype(array.dtype)
 
 
-Series = list[_Trial]  # each of which is tried where the model runs those before it alone
+Series = list[_Trial]  # tried in order, until the model does not run one alone
 
 
 def _compare(instance: Instance, signature: Signature, trial: _Trial, alone: Sequence[_Run], where: str) -> _Difference | None:
-    """The largest difference, of rows that ran alone; None where outputs are empty. Raises ConfigError."""
+    """The largest difference between rows alone and padded together; None where outputs are empty. Raises ConfigError."""
     rows = trial.rows
     try:
         together = _run(instance, signature, rows)
@@ -250,23 +249,23 @@ def _compare(instance: Instance, signature: Signature, trial: _Trial, alone: Seq
         ) from None
     differences = [
         difference
-        for row, (mine,), padded, size in zip(rows, (run.answers for run in alone), together.answers, together.sizes, strict=True)
+        for row, (mine,), padded, size in zip(rows, (run.outputs for run in alone), together.outputs, together.sizes, strict=True)
         for difference in _differences(signature, _length(signature, row), size, mine, padded, where, trial.scale)
     ]
     return max(differences, default=None)
 
 
 class _Run(NamedTuple):
-    """What requests were answered, and to which size the first padded input of each was filled up."""
+    """The outputs of each request, and the size to which its first padded input was padded."""
 
-    answers: list[Answer]
+    outputs: list[Outputs]
     sizes: list[int]
 
 
 class _Difference(NamedTuple):
-    """Of one output of one row: absolute, or relative to the value where that is above 1. Ordered by that.
+    """One output of one row. amount: the difference, relative to values above 1. Ordered by that.
 
-    Of numbers of another size it is relative to the output's largest value: what rounding does to the others grows with them.
+    At other magnitudes (SCALES) it is relative to the output's largest value, which decides the error of rounding in all others.
     """
 
     amount: float
@@ -278,7 +277,7 @@ class _Difference(NamedTuple):
 
 
 def _run(instance: Instance, signature: Signature, requests: Sequence[Inputs]) -> _Run:
-    """The answers to these requests, in one run as far as the signature lets them share one. Raises RequestError."""
+    """Runs these requests, in one run if the signature lets them share it. Raises RequestError."""
     rows = signature.max_batch_size
     batcher = Batcher(rows, Statistics(rows), name=f"'{signature.model_name.decode()}' (check of padding)")
     calls: list[TrialCall] = []
@@ -317,14 +316,14 @@ def _size(signature: Signature, name: str) -> int:
 
 
 def _length(signature: Signature, inputs: Inputs) -> int:
-    """Of the first padded input."""
+    """The length of the first padded input."""
     name = next(iter(signature.paddings))
     shape: tuple[int, ...] = next(array.shape for known, _, array in inputs if known == name)
     return shape[signature.paddings[name][0] + 1]
 
 
 def _without_buckets(signature: Signature) -> Signature:
-    """The same contract, in which a request that runs alone is not padded at all."""
+    """The same signature without buckets: a request that runs alone is not padded at all."""
     return Signature(
         signature.model_name.decode(),
         signature.model_version.decode(),
@@ -341,7 +340,7 @@ def _without_buckets(signature: Signature) -> Signature:
 
 
 def _random_requests(signature: Signature, largest: float) -> Iterator[list[Series]]:
-    """Series that are tried together."""
+    """Lists of series. The series of one list are tried together."""
     padded = {name: axis + 1 for name, (axis, *_) in signature.paddings.items()}
     specs = signature.input_specs
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
@@ -374,7 +373,7 @@ def _random_requests(signature: Signature, largest: float) -> Iterator[list[Seri
 
 
 def _lengths(signature: Signature) -> list[tuple[int, ...]]:
-    """Lengths that share a batch: of each bucket, from the least, or some; none above a size that the graph has for one input."""
+    """Sets of lengths that share a batch: of each bucket, or LENGTHS; none above a size that the graph fixes for an input."""
     buckets = max((buckets for _, _, buckets, _ in signature.paddings.values()), key=len)
     most = min((size for name in signature.paddings if (size := _size(signature, name)) > 0), default=0)
     tried = []
@@ -385,12 +384,12 @@ def _lengths(signature: Signature) -> list[tuple[int, ...]]:
 
 
 def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple[int, ...]:
-    """Of one row; `padded` is its padded axis, 0: it has none."""
+    """The shape of one row; `padded` is its padded axis, 0: it has none."""
     return 1, *(length if axis == padded else size if known < 0 else known for axis, known in enumerate(shape[1:], 1))
 
 
 def _spread(signature: Signature, limit: int, spread: Distance, numbers: str, name: str, word: str) -> Spread:
-    """Between what an input is: the whole numbers of input `numbers`, or all fractions where that is empty, by `spread`."""
+    """The range of an input's numbers. `spread` decides those of the input `numbers`, or of all fractions where that is empty."""
     fraction = is_fraction(word)
     if name != numbers and (numbers or not fraction):
         return (0, 1) if fraction else (0, limit)
@@ -405,7 +404,7 @@ def _scale(spread: Distance) -> float:
 
 
 def _is_mask(name: str, word: str) -> bool:
-    """Sent by clients, or made by a step: everything that is there is real."""
+    """Whether an input is a mask, by its name. Trials set it to ones: nothing in it is padding."""
     return "mask" in name.lower() and word not in ("BYTES", "BF16")
 
 
@@ -429,7 +428,7 @@ def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int,
 
 
 def _differences(
-    signature: Signature, length: int, size: int, alone: Answer, padded: Answer, where: str, scale: float
+    signature: Signature, length: int, size: int, alone: Outputs, padded: Outputs, where: str, scale: float
 ) -> Iterator[_Difference]:
     """One for each output of one row."""
     words = {name: word for name, word, _ in signature.output_specs}
@@ -459,7 +458,7 @@ def _numeric(one: Array, other: Array, name: str, length: int, size: int, scale:
 
 
 def _changes(worst: _Difference, signature: Signature, where: str, tolerance: float, scale: float = 0.0) -> str:
-    """What to say of it. scale: that alone numbers of this size brought about."""
+    """The text of an error or warning. scale: the magnitude of numbers, if only that brought the difference about."""
     held = ", ".join(repr(name) for name, word, _ in signature.input_specs if is_fraction(word) and not _is_mask(name, word))
     tried = f", of numbers as large as {scale:g} in {held}," if scale else ""
     values = "" if math.isnan(worst.alone) and math.isnan(worst.padded) else f" ({worst.alone:g} alone, {worst.padded:g} padded)"

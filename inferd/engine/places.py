@@ -1,4 +1,4 @@
-"""Models on disk: where each one lies, and which of its versions are served. Never in here: loading, what a configuration says.
+"""Finds models on disk and selects the versions to serve. Never in here: loading, the format of a configuration.
 
 A path is an .onnx file, one model's folder, or a repository of such folders as Triton lays them out:
 
@@ -52,8 +52,8 @@ __all__ = [
 
 RECORD = ".arrow"  # a file that may warm a model up
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
-SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
-MAX_NAME_NBYTES = 200  # of a model that is looked for, or that a client sends
+SHOWN_CHARACTERS = 100  # of a client's text that one error message repeats
+MAX_NAME_NBYTES = 200  # a model's name
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 _VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, without leading zeros"
@@ -61,10 +61,10 @@ _VERSIONS = f"a version is a folder named by a number from 1 to {MAX_VERSION}, w
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version; `repository` is
-    the folder of models that was named, if one was. odd: folders that look like versions and are none.
-    config_called: what errors call a configuration that is no file of an operator. only: the version that somebody named, which is
-    served alone, whatever the version policy says; 0: no one did."""
+    """One model on disk. folder: None for a single file. files: each version's folder or file. repository: the repository that it was
+    found in; None: a path named the model itself. odd: folders that look like versions and are none.
+    config_called: the configuration's name in errors, if a client sent it. only: the one version to serve, whatever the version policy
+    says; 0: the policy decides."""
 
     name: str
     folder: Path | None
@@ -83,7 +83,7 @@ class Stray(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A model that cannot be loaded. named: somebody named it, and did not just find it in a repository."""
+    """A model that cannot be loaded. named: a path names the model itself, not just a repository that has it."""
 
     name: str
     error: InferdError
@@ -108,8 +108,8 @@ def find_places(paths: Sequence[str | Path | Root]) -> tuple[list[Place], list[F
 
 
 def survey(paths: Sequence[str | Path | Root]) -> tuple[dict[str, Place], dict[str, InferdError]]:
-    """All models below the paths as they are now, and what is wrong with others, by name: one alone keeps none from being found.
-    Raises ConfigError and StartError where a path is gone, holds nothing or cannot be read."""
+    """All models below the paths, and the errors of broken ones, by name. Raises ConfigError and StartError where a path is gone, holds
+    nothing or cannot be read."""
     places: dict[str, Place] = {}
     failures: dict[str, InferdError] = {}
     for root in as_roots(paths):
@@ -161,7 +161,7 @@ def find_place(paths: Sequence[str | Path | Root], name: str) -> Place | None:
 
 
 def version_place(folder: Path) -> Place:
-    """The model of which `folder` is a version, such as models/digits/3, with this version alone. Raises ConfigError and StartError."""
+    """The model with the version folder `folder`, such as models/digits/3, and only this version. Raises ConfigError and StartError."""
     model, version = folder.parent.resolve(), folder.name
     place = find_place([model], model.name)
     if place is None or not _VERSION.fullmatch(version) or int(version) not in place.files:
@@ -170,7 +170,7 @@ def version_place(folder: Path) -> Place:
 
 
 def _places_in(root: Root) -> list[Place | Failure]:
-    """The places of one root. The log names its stray entries."""
+    """The places of one root. Logs its stray entries."""
     path = root.path
     try:
         layout = root.decide()
@@ -193,7 +193,7 @@ def _places_in(root: Root) -> list[Place | Failure]:
 
 
 def _whole(root: Root) -> Place | None:
-    """The place of a root that is one model as a whole; None where nothing lies there."""
+    """The place of a root that is one model; None where there is none."""
     if root.layout is Layout.FILE:
         return _single_file(root.path)
     return _model_folder(root.path.resolve()) if root.layout is Layout.MODEL else None
@@ -221,7 +221,7 @@ _EXPORTS = {
 
 
 def _entry(path: Path) -> Place | Failure | Stray | None:
-    """One entry of a repository; None for what is no model: hidden files, scripts, folders without models."""
+    """One entry of a repository; None if it is no model: hidden files, scripts, folders without models."""
     if path.name.startswith(HIDDEN):
         return None
     if not path.name.isprintable():
@@ -238,9 +238,9 @@ def _entry(path: Path) -> Place | Failure | Stray | None:
         return _well_named(_single_file(path, path.parent))
     try:
         place = _model_folder(path, path.parent)
-    except PermissionError as error:  # one folder keeps the others from nothing
+    except PermissionError as error:  # other models are served all the same
         return Failure(path.name, StartError(f"model {path.name!r}: its folder cannot be read: {error.strerror}"), named=False)
-    except OSError:  # a file of another kind, or one that has just gone
+    except OSError:  # not a folder, or it was just removed
         return None
     if place is None and any(path.glob("*.onnx")):
         said = f"models: folder {path.name!r} holds .onnx files, but none named model.onnx or 1/model.onnx: rename it"
@@ -274,7 +274,7 @@ def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
 
 
 def odd_versions(place: Place) -> str:
-    """What to say of folders that look like versions and are none; '' where there are none."""
+    """A text about folders that look like versions and are none; '' where there are none."""
     empty = _empty_versions(place)
     odd = [name for name in place.odd if name not in empty]
     said = [f"folder {', '.join(map(shown, empty[:SHOWN_NAMES]))} is empty"] if empty else []
@@ -283,12 +283,12 @@ def odd_versions(place: Place) -> str:
 
 
 def _empty_versions(place: Place) -> list[str]:
-    """Those of the odd folders whose names are right."""
+    """The odd folders with correct names: they are empty."""
     return [name for name in place.odd if _VERSION.fullmatch(name) and int(name) <= MAX_VERSION]
 
 
 def selected_versions(written: Written, place: Place, also: Collection[int] = ()) -> list[tuple[int, Path]]:
-    """(version, model file) of what the version policy selects, and of those of `also` that are there: oldest first."""
+    """(version, model file) of the versions that the policy selects, and of those in `also` that exist; oldest first."""
     if not place.files:
         if empty := _empty_versions(place):
             file = f"{place.name}/{empty[-1]}/model.onnx"
@@ -314,7 +314,7 @@ def selected_versions(written: Written, place: Place, also: Collection[int] = ()
 
 
 def missing_versions(written: Written, place: Place) -> str:
-    """A sentence on versions that version_policy.specific names and that are not there; '' where there are all, or none."""
+    """A sentence on versions that version_policy.specific names and that do not exist; '' if all of them exist, or none."""
     named = set(written.config.version_policy.specific.versions)
     missing = sorted(named - set(place.files))
     if not missing or len(missing) == len(named):
@@ -324,8 +324,8 @@ def missing_versions(written: Written, place: Place) -> str:
 
 
 def all_versions(place: Place) -> str:
-    """What to write, and where, so that every version is served."""
-    toml = place.folder is not None and os.path.exists(place.folder / "config.toml")  # unlike Path.exists never raises
+    """The line of configuration that serves every version, and its file."""
+    toml = place.folder is not None and os.path.exists(place.folder / "config.toml")  # never raises, unlike Path.exists
     return "version_policy.all = {} at the top of its config.toml" if toml else "version_policy { all { } } in its config.pbtxt"
 
 
@@ -346,12 +346,12 @@ def _file_of(written: Written, place: Place, version: int) -> Path:
 
 
 def check_links(place: Place, paths: Iterable[Path]) -> None:
-    """Raises ConfigError for a file that is reached by a link out of the repository. A folder that was named as one model is trusted."""
+    """Raises ConfigError if a link leads to a file outside the repository. A path that names one model is trusted."""
     if place.repository is None:
         return
     roots = [place.repository]
     if place.folder is not None and not place.folder.is_relative_to(place.repository):
-        roots.append(place.folder)  # an overlay's: its own links lead into the repository
+        roots.append(place.folder)  # an overlay's folder; its links lead into the repository
     real_roots, folders = [root.resolve() for root in roots], dict[Path, Path]()
     for path in paths:
         folder = folders.get(path.parent) or folders.setdefault(path.parent, path.parent.resolve())
@@ -392,7 +392,7 @@ def _labels(where: str, name: str, place: Place) -> Sequence[str]:
 
 
 def warmup_file(written: Written, place: Place, name: str) -> Path:
-    """A file of model_warmup, in the folder `warmup` of the model's. Raises ConfigError."""
+    """A file of model_warmup, in the model's folder `warmup`. Raises ConfigError."""
     try:
         return model_file(f"warmup/{name}", [place.folder] if place.folder else [], place.repository)
     except ValueError as error:
@@ -400,7 +400,7 @@ def warmup_file(written: Written, place: Place, name: str) -> Path:
 
 
 def warmup_records(place: Place, files: Iterable[str]) -> list[Path]:
-    """Those of a version's files that are records in the folder `warmup`."""
+    """The records among a version's files, which are in the folder `warmup`."""
     if place.folder is None:
         return []
     folder = place.folder / "warmup"

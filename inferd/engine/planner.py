@@ -1,7 +1,7 @@
-"""How many threads and instances a model gets, from what this machine really lets the process use.
+"""How many threads and instances a model gets, by the cores that the process may really use.
 
-A container that sees 64 cores may be allowed 2: a pool of 64 threads is then throttled by the kernel for most of each period,
-and latency falls apart. So affinity and the cgroup's CPU quota (version 1 and 2) count, not the number of cores.
+A container that sees 64 cores may be allowed 2. The kernel then throttles a pool of 64 threads for most of each period, and latency falls
+apart. So affinity and the cgroup's CPU quota (version 1 and 2) count, not the number of cores.
 
 Never in here: onnxruntime, models, clocks. `Host.detect` only reads files below a root folder; `plan` computes from its arguments.
 """
@@ -20,8 +20,8 @@ __all__ = ["Host", "Plan", "plan", "preprocess_threads"]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the process may use: cores of the machine, cores it may run on, CPU quota in cores, memory limit; and how many processes like
-    it share that, itself included."""
+    """The limits of the process: cores of the machine, cores it may run on, CPU quota in cores, memory limit. workers: processes that
+    share these limits, itself included."""
 
     cores: int
     affinity: int
@@ -31,14 +31,14 @@ class Host:
 
     @classmethod
     def detect(cls, root: Path | str = "/", *, cores: int | None = None, affinity: int | None = None, workers: int = 1) -> Host:
-        """Reads this process's limits. `root` is where proc/ and sys/ lie; `cores` and `affinity` replace the system's answers."""
+        """Reads this process's limits. `root` has proc/ and sys/; `cores` and `affinity` replace the system's values."""
         quota, memory = limits(Path(root))
         cores = cores or os.cpu_count() or 1
         return cls(cores, affinity or _affinity(cores), quota, memory, max(1, workers))
 
     @property
     def usable(self) -> int:
-        """Threads that can run at once: the affinity, or the quota rounded up where that is less; this process's part of it."""
+        """Threads of this process that can run at once: its part of the affinity, or of the quota rounded up where that is less."""
         allowed = self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota))
         return max(1, allowed // self.workers)
 
@@ -51,9 +51,9 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Threads inside one run, instances of the model, whether idle threads spin; and why, in one sentence.
+    """Threads of one run, instances of the model, whether idle threads spin, and why, for people.
 
-    single_rows: runs of so many rows and fewer go to a session of one thread.
+    single_rows: runs of at most so many rows use a session of one thread.
     """
 
     intra_op_threads: int
@@ -76,14 +76,14 @@ def plan(
 ) -> Plan:
     """The plan for each of `models` models; 0 means "choose".
 
-    One instance with all usable cores: a batch uses the cores better than several instances with fewer threads do,
-    because weights are read once for all rows, and requests that arrive during a run make the next batch. More instances pay
-    off where a model scales badly over threads: they then share the cores between them (usable / instances, at least 1).
-    Several models each get all cores: a model that is idle leaves them to the others, as threads that wait do not spin.
-    A model whose measured run is tiny (`tiny_run_ns`) gets one thread: waking a second one takes longer than the run, and makes
-    one run in a hundred a hundred times slower (digits, 64 rows, 2 cores: median 19 us and p99 1.4 ms, against 13 us and 18 us).
-    Where more threads gain too little for a few rows, those get one (`single_rows`, measured): threads that wait for each other burn
-    the cores (mean over the pixels of one 602 KB image, 2 cores: 59 us and 201 us of CPU with two threads, 51 us and 52 us with one).
+    A model gets one instance with all usable cores: a batch uses them better than several instances with fewer threads. Its weights are
+    read once for all rows, and requests that arrive during a run form the next batch. More instances pay off where a model scales badly
+    over threads: they divide the cores (usable / instances, at least 1).
+    Each of several models gets all cores: an idle model leaves them to the others, as waiting threads do not spin.
+    A model whose measured run is tiny (`tiny_run_ns`) gets one thread. Waking a second one takes longer than the run, and makes one run in
+    a hundred a hundred times slower. For digits, 64 rows, 2 cores: median 19 us and p99 1.4 ms, with one thread 13 us and 18 us.
+    Runs of few rows get one thread where more gain too little (`single_rows`, measured): threads that wait for each other burn the cores.
+    A mean over one 602 KB image: 59 us and 201 us of CPU with two threads, 51 us and 52 us with one.
     Spinning gains some microseconds a run, and burns the cores that the event loop and the other models need.
     A GPU model needs few host threads: its operators run elsewhere.
     """
@@ -114,8 +114,8 @@ def plan(
 
 
 def preprocess_threads(host: Host) -> int:
-    """Threads that prepare inputs, of all models together, at most: one for each usable core. They are started as there is work for them
-    (preparer.py). As many may work for one model, unless its configuration says otherwise."""
+    """The most threads that prepare inputs, for all models together: one for each usable core. They start as work comes (preparer.py). All
+    of them may work for one model, unless its configuration says otherwise."""
     return host.usable
 
 

@@ -1,9 +1,9 @@
-"""Preprocess threads: they take requests as clients sent them, and let them wait again, for their run, once the plan has made the inputs
-of it. So a slow image delays neither the event loop nor the run of the batch before it.
+"""Preprocess threads: they make the inputs of runs from requests, then queue the requests for their run. So a slow image delays neither the
+event loop nor the run of the batch before it.
 
-All models of a process share them, and take turns by the estimated time of their requests (_core/batching/work_queue). Requests that
-take long have a queue and threads of their own. There is one thread for each queue, and one more whenever all are at work, up to a limit.
-Only that many prepared requests of a model wait for a run as it can soon take; the others wait as they came, which is smaller by far.
+All models of a process share them, and take turns by the estimated time of their requests (_core/batching/work_queue.pyx). Requests that
+take long have a separate queue and threads. Each queue begins with one thread, and gets one more whenever all are busy, up to a limit.
+Only few prepared requests of a model wait for a run. The others wait as they came, which takes far less memory.
 Never in here: what the steps do, batches of runs.
 """
 
@@ -28,11 +28,11 @@ __all__ = ["Preparer", "PreprocessThreads"]
 
 log = logging.getLogger("inferd.engine")
 
-READY_BATCHES = 2  # full ones that may wait for a run: one that is next, and one that comes together meanwhile
-READY_BYTES = 1 << 28  # of prepared inputs that may wait
-QUANTUM_US = 1_000  # of a model's requests, before those of others go first
-LARGE_QUANTUM_US = 50_000  # of those that take long
-MIN_THREADS = 2  # on one core, too: a model does not wait until the batch of another one is prepared
+READY_BATCHES = 2  # full batches of prepared requests that may wait for a run: the next one, and one that fills up meanwhile
+READY_BYTES = 1 << 28  # prepared inputs that may wait
+QUANTUM_US = 1_000  # work for a model in one turn
+LARGE_QUANTUM_US = 50_000  # the same for requests that take long
+MIN_THREADS = 2  # even on one core, so that a model need not wait until another's batch is prepared
 
 
 class PreprocessThreads:
@@ -43,7 +43,7 @@ class PreprocessThreads:
         self.large = _Threads("preprocess large", max(usable, MIN_THREADS), LARGE_QUANTUM_US)
 
     def start(self, most: int) -> None:
-        """A model has come that lets `most` threads work for it. Raises NoThread."""
+        """Called for a new model that lets `most` threads work for it. Raises NoThread."""
         self.short.start(most)
         self.large.start(most)
 
@@ -93,10 +93,10 @@ class _Threads:
                 log.exception("the inputs of a batch could not be prepared")
             finally:
                 source.done()
-            del taken, source, batch  # nothing of them may live on while this thread waits
+            del taken, source, batch  # frees them while this thread waits
 
     def _grow(self) -> None:
-        """Where no thread waits for work, one more does from now on."""
+        """Adds a thread if none waits for work."""
         with self._lock:
             if self.queue.sleepers or len(self._threads) >= self._most or self.queue.closed:
                 return
@@ -108,9 +108,9 @@ class _Threads:
 
 
 class Preparer:
-    """The work of the threads for one model: it takes from its two queues in front, and puts into their `behind`.
+    """Prepares the requests of one model: takes them from its two queues in front, and puts them into the queue `behind`.
 
-    deliver(batch) is called on one of the threads with every batch that holds a request which cannot be prepared, or was dropped.
+    deliver(batch) is called on one of the threads with every batch of which a request could not be prepared, or was dropped.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Preparer:
         self._run_queue.left = self._offer
 
     def close(self) -> None:
-        """Once nothing is busy: the queues and their sources refer to each other."""
+        """Called once nothing is busy. Cuts the references between queues and sources, which form a cycle."""
         self._run_queue.left = None
         for front in self._fronts:
             front.arrived = None
@@ -164,7 +164,7 @@ class Preparer:
             if not request.rejected:
                 batch.forward(request, self._run_queue)
         if not (batch.requests or batch.dropped):
-            batch.deliver()  # to nobody: it is over
+            batch.deliver()  # it is empty; this only ends it
             return
         try:
             self._deliver(batch)

@@ -1,8 +1,8 @@
-"""Proves, by trial runs while a model is loaded, that requests may share a run: that a row's answer stays what it is alone.
+"""Proves, by trial runs while a model is loaded, that requests may share a run: that other rows do not change a row's response.
 
 A graph only names its axes. Exporters name one axis twice ("unk__214", "unk__215"), or name a time axis as if it were a batch. And where
-axis 0 is a batch, an operator may still look at all of it: dynamic quantization takes one scale for the whole run. So rows run alone and
-in batches of several sizes, and two questions are asked at the first, the middle and the last place:
+axis 0 is a batch, an operator may still use all of it: dynamic quantization takes one scale for the whole run. So rows run alone and in
+batches of several sizes. Two questions are checked at the first, the middle and the last place:
 
 - Does the response change with the values of other rows? Other rows at the same size run the same kernels in the same order, so the bits
   of independent rows stay the same.
@@ -38,9 +38,9 @@ Shapes = Mapping[str, Sequence[int | str]]  # of a row of each input; -1 or a na
 
 BATCHES = (2, 3, 8)  # rows of the batches that are tried, as far as max_rows and ENOUGH_S allow
 FREE_SIZES = (8, 32, 1)  # of axes of any size, tried in this order: some models of images take multiples of 32 only
-MOST_S = 5.0  # what the least proof may take: LEAST_ROWS rows, alone and in batches of two
+MOST_S = 5.0  # the smallest proof (LEAST_ROWS rows, alone and in batches of two) must take less
 LEAST_ROWS = 10
-ENOUGH_S = 2.0  # once that is there, more rows and larger batches are tried for so long
+ENOUGH_S = 2.0  # then more rows and larger batches are tried for so long
 LIMITS = (100, 2)  # random whole numbers are below the first of these that the model takes: few vocabularies are smaller
 SPREADS = ((1.0,), (0.1, 1.0, 10.0))  # of the fractions of one row after the other, for each series of trials
 # Shares of an output's largest value:
@@ -51,17 +51,17 @@ DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLST
 
 
 class Rows(Enum):
-    """What the trials showed."""
+    """The result of the trials."""
 
-    INDEPENDENT = "independent"  # a row's answer stays what it is alone
+    INDEPENDENT = "independent"  # other rows do not change a row's response
     INFLUENCED = "influenced"  # axis 0 is a batch, and other rows change a response a little
     DEPENDENT = "dependent"  # axis 0 is no batch axis
-    UNKNOWN = "unknown"  # the model does not run the made rows, or runs them too slowly
+    UNKNOWN = "unknown"  # the model does not run the made-up rows, or runs them too slowly
 
 
 class Proof(NamedTuple):
-    """`why` is half a sentence: it stands behind "requests share runs: " or "requests share no run: ". deterministic: whether the same
-    rows gave the same bytes when they were run twice; None: they were not."""
+    """why: half a sentence that follows "requests share runs: " or "requests share no run: ". deterministic: whether the same rows gave
+    the same bytes in two runs; None: they were not run twice."""
 
     rows: Rows
     why: str
@@ -72,7 +72,7 @@ INDEPENDENT = Proof(Rows.INDEPENDENT, "rows are taken to be independent")
 
 
 class _Change(NamedTuple):
-    """How much a response changed, as a share of its output's largest value, and which output that was."""
+    """How much a response changed, as a share of its output's largest value, and the name of the output."""
 
     share: float = 0.0
     output: str = ""
@@ -87,8 +87,8 @@ def prove_rows(
 ) -> Proof:
     """Runs rows alone and in batches of up to `max_rows`. Takes MOST_S at most, or a few runs of one row where these take longer.
 
-    shapes: by input, by default the graph's. samples: rows of inputs, first axis the rows, where the model may not take random ones.
-    source: the model's file, of which a reason names the operators.
+    shapes: by input, by default the graph's. samples: rows for inputs where the model may not take random ones; the first axis is the
+    rows. source: the model's file, whose operators may be the reason.
     """
     shapes = shapes or {tensor.name: tensor.shape[1:] for tensor in model.graph.inputs}
     failure: Exception | None = None
@@ -102,8 +102,8 @@ def prove_rows(
 
 
 def made_rows(inputs: Sequence[TensorInfo], count: int, samples: Mapping[str, Array] | None = None) -> Iterator[Arrays]:
-    """So many rows of every input, of one size and kind after the other: zeros and ones, then random ones. An axis 0 that the graph fixes
-    keeps its size. samples: as of `prove_rows`."""
+    """Yields `count` rows of every input, in several sizes and kinds: first zeros and ones, then random numbers. An axis 0 that the graph
+    fixes keeps its size. samples: as for `prove_rows`."""
     first = {tensor.name: tensor.shape[0] if tensor.shape and isinstance(tensor.shape[0], int) else count for tensor in inputs}
     shapes = {tensor.name: tensor.shape[1:] for tensor in inputs}
     makers = sorted(_makers(inputs, shapes, samples or {}), key=lambda maker: not maker.calm)
@@ -122,13 +122,13 @@ class _Trials:
         self._sizes = [rows for rows in BATCHES if rows <= max_rows] or [min(BATCHES)]
         self._tried: set[int] = set()
         self._enough_s = time.monotonic() + ENOUGH_S
-        self._row_s = 0.0  # what a row takes
+        self._row_s = 0.0  # the time of a run of one row
         self._by_others = _Change()
         self._by_itself = _Change()  # the same rows at the same places, run twice
         self._shape_fault = ""
 
     def prove(self, maker: _Maker) -> Proof:
-        """Raises what onnxruntime raises where the model does not take these rows."""
+        """Raises onnxruntime's error if the model does not take these rows."""
         maker.settle(self._model)  # these runs are cold
         started_s = time.monotonic()
         self._run(maker.rows(0, 1, SPREADS[0]), [0])
@@ -142,12 +142,12 @@ class _Trials:
                 break
             try:
                 by_number.append(self._series(maker.rows(series, 2 * max(self._sizes), spread), [largest]))
-            except Exception as error:  # the first series ran, so it is these values
+            except Exception as error:  # the first series ran, so these values failed
                 log.debug("model %r: a trial run of other numbers failed: %s", self._model.name, error)
         return self._verdict(min(by_number))
 
     def _series(self, rows: Arrays, sizes: Sequence[int]) -> _Change:
-        """Rows alone and in batches of these sizes. Returns how much the number of rows changed."""
+        """Runs rows alone and in batches of these sizes. Returns the largest change that the number of rows brought about."""
         alone: dict[int, Arrays] = {}
         worst = _Change()
         for size in sizes:
@@ -180,8 +180,8 @@ class _Trials:
         return self._model.trial({name: np.ascontiguousarray(array[list(places)]) for name, array in rows.items()})
 
     def _verdict(self, by_number: _Change) -> Proof:
-        """by_number: of the series in which the number of rows changed least. In others, rounding may decide: of rows that are all alike,
-        a normalization divides by almost nothing."""
+        """by_number: the change in the series where the number of rows changed least. Rounding may decide in others: a normalization of
+        rows that are all alike divides by almost nothing."""
         found = self._found(by_number)
         return found._replace(deterministic=not self._by_itself.share) if self._tried else found
 
@@ -203,7 +203,8 @@ class _Trials:
 
 
 class _Maker:
-    """Makes rows: samples where there are some; else random ones, or, `calm`, zeros and ones, which fit more models. size: of free axes."""
+    """Makes rows: samples where there are some, else random ones. calm: zeros and ones instead, which fit more models. size: of axes of
+    any size."""
 
     def __init__(self, inputs: Sequence[TensorInfo], shapes: Shapes, samples: Mapping[str, Array], size: int, calm: bool) -> None:
         self._inputs = inputs
@@ -215,7 +216,7 @@ class _Maker:
         }
 
     def settle(self, model: OnnxModel) -> None:
-        """Finds how large whole numbers may be. Raises what onnxruntime raises where the model takes none of them."""
+        """Finds how large whole numbers may be. Raises onnxruntime's error if the model takes no rows."""
         model.trial(self.rows(0, 1, SPREADS[0]))
         for tensor in self._inputs:
             if self.calm or not _is_whole(tensor) or tensor.name in self._samples:
@@ -229,7 +230,7 @@ class _Maker:
                     log.debug("model %r: input %r does not take whole numbers below %d: %s", model.name, tensor.name, limit, error)
 
     def rows(self, series: int, count: int, spread: Sequence[float]) -> Arrays:
-        """So many rows of every input; the same ones for the same series."""
+        """`count` rows of every input; the same rows for the same series."""
         generator = np.random.default_rng(series)
         return {tensor.name: self._rows(tensor, count, spread, generator) for tensor in self._inputs}
 
@@ -272,7 +273,7 @@ def _difference(one: Arrays, other: Arrays, places: Sequence[int]) -> _Change:
 
 
 def _share(one: Array, other: Array) -> float:
-    """How much of `other`'s largest value `one` differs from it by; of what is no fraction, 1 where they differ at all."""
+    """The largest difference, as a share of the largest value of `other`. 1 for values that are no fractions and differ at all."""
     if np.array_equal(one, other):
         return 0.0
     if np.asarray(one).dtype.kind not in "fc":  # a row of one text is a str
@@ -284,7 +285,7 @@ def _share(one: Array, other: Array) -> float:
 
 
 def _cause(source: str | os.PathLike[str] | bytes) -> str:
-    """The operators that are known to do it."""
+    """Names operators that are known to mix rows; '' if there are none."""
     try:
         found = {node.operator for node in read_onnx(source).graph.nodes}.intersection(DYNAMIC)
     except (OSError, ValueError, IndexError, RecursionError):

@@ -1,4 +1,4 @@
-"""What made a response: the model's file, the runtime, the provider and the configuration, each by its version or digest."""
+"""The origin of a response: the model's file, the runtime, the provider and the configuration, each by its version or digest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["Provenance", "provenance_of"]
 
 
 class Provenance(NamedTuple):
-    """model_sha256: of the file. external_data_sha256: of the lines that `sha256sum` writes of its files of weights, in the order of
-    their names; '' without any. config_sha256: of the configuration in force, as the bytes of its message."""
+    """model_sha256: of the file. external_data_sha256: of the lines that `sha256sum` writes for its files of weights, in the order of
+    their names; '' without any. config_sha256: of the completed configuration's message."""
 
     model_sha256: str
     external_data_sha256: str
@@ -29,7 +29,7 @@ class Provenance(NamedTuple):
     config_sha256: str
 
     def properties(self) -> dict[str, str]:
-        """Those that are not empty, by name."""
+        """The values that are not empty, by name."""
         return {name: value for name, value in self._asdict().items() if value}
 
     def parameters(self) -> bytes:

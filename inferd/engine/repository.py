@@ -1,10 +1,10 @@
 """The models that are served, by name: an Entry each (entry.py), and the table in which requests find them (routing.py).
 
-A start opens those that lie below some paths (opening.py). After that versions come and go (lifecycle.py). A model may also be on demand:
-it is not in memory, and a request for it has it loaded (serving/on_demand.py). So it counts as ready. Every change happens on one thread at
-a time, the loader's before the server is ready, the loop's after, and is told to all who `subscribe`. A request finds its model and is
-submitted to it within one step of the loop, so that no change comes in between: a version that is replaced has all of its requests in its
-queues by then. Never in here: requests, how a model is loaded.
+A start opens the models below some paths (opening.py). After that versions come and go (lifecycle.py). A model may also be on demand: it is
+not in memory and counts as ready, and a request for it loads it (serving/on_demand.py). Changes happen on one thread at a time: before the
+server is ready on the loader's, then on the loop's. Subscribers hear of each. A request finds its model and is submitted within one step of
+the loop, so that no change comes in between. When a version is replaced, all of its requests are in its queues. Never in here: requests,
+how a model is loaded.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ __all__ = ["Change", "Event", "IndexEntry", "Loads", "Repository"]
 
 log = logging.getLogger("inferd.engine")
 
-MAX_REASON = 2000  # characters of why a load failed: a client may have sent the names in it
+MAX_REASON = 2000  # characters of a failed load's error, which may hold long names from a client
 
 
 class Event(StrEnum):
-    """A version's way, or its model's; the state that it has then.
+    """An event of a version, or of its model.
 
-    LOADING    it is being loaded; one of the same number may serve meanwhile
-    FAILED     it could not be loaded; UNAVAILABLE
-    STARTING   it is loaded, and about to take requests: the moment for taps; LOADING
-    STARTED    it takes requests; READY
-    OFFERED    a request has the model loaded
-    LEAVING    another has its place, or it was unloaded: it answers the requests that it has; UNLOADING
-    GONE       it is out of memory
-    HUNG       all of its instances hang, or one has ended its run after all
-    LABELLED   labels of any model have moved
-    FOUND      files of the model have come or gone
+    - LOADING: a load has begun; a version of the same number may serve meanwhile.
+    - FAILED: the load failed; the state is UNAVAILABLE.
+    - STARTING: it is loaded and about to take requests, so that taps can be added; the state is LOADING.
+    - STARTED: it takes requests; the state is READY.
+    - OFFERED: the model is on demand.
+    - LEAVING: it was replaced or unloaded, and drains; the state is UNLOADING.
+    - GONE: it is out of memory.
+    - HUNG: all instances of a version hang, or one has ended its run after all. It names no model.
+    - LABELLED: labels have moved. It names no model.
+    - FOUND: files of the model have come or gone.
     """
 
     LOADING = "loading"
@@ -72,7 +72,7 @@ class Event(StrEnum):
 
 
 class Change(NamedTuple):
-    """Something that happened to a model. name: "": to several. version: 0: to all of the model. model: the version, where it is there."""
+    """An event. name: "": of several models. version: 0: of all of the model. model: the version, where it is in memory."""
 
     event: Event
     name: str = ""
@@ -83,7 +83,7 @@ class Change(NamedTuple):
 class Repository:
     """All models of one server or embedded engine.
 
-    `settings` has the fields of config_sources.Defaults and picture_memory_bytes, of which the process has the largest, or some of them.
+    `settings` has the fields of config_sources.Defaults, or some of them, and picture_memory_bytes: the process uses the largest of these.
     `on_model_error`: as the setting of that name.
     `schedule` and `deliver` are passed to each Model.
     """
@@ -103,16 +103,16 @@ class Repository:
         self._entries: dict[str, Entry] = {}
         self._listeners: list[Callable[[Change], object]] = []
         self.evictions = 0  # models that left memory to make room
-        self.left_requests = 0  # that versions answered which are no longer in memory
-        self._limits: dict[str, int] = {}  # of queues, as the settings that were read again have them
-        self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
+        self.left_requests = 0  # requests to versions that are no longer in memory
+        self._limits: dict[str, int] = {}  # limits of queues in reloaded settings
+        self.active: set[Model] = set()  # those with requests that wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
         self._routing = Routing(self._entries)
         self.routes, self.find, self.is_on_demand = self._routing.routes, self._routing.find, self._routing.is_on_demand
         self.loader = Loader(settings, schedule=schedule, deliver=deliver, activated=self.active.add, host=host)
 
     def lookup(self, name: str, version: str) -> Model:
-        """The model of that name; '' is the version that the label `stable` names, or else the newest one that is ready. Raises NotFound,
+        """A model's version. '' is the version that the label `stable` names, or else the newest ready one. Raises NotFound,
         InvalidArgument, Unavailable."""
         route = self.routes.find(name, version)
         if route is None:
@@ -121,7 +121,7 @@ class Repository:
         return model
 
     def subscribe(self, listener: Callable[[Change], object]) -> None:
-        """listener(change) is called on the thread that makes the change, once it is made: of STARTING, before."""
+        """listener(change) is called on the thread that makes the change, after it; for STARTING, before it."""
         self._listeners.append(listener)
 
     def _tell(self, event: Event, name: str = "", version: int = 0, model: Model | None = None) -> None:
@@ -131,7 +131,7 @@ class Repository:
     # ---- what there is: on any thread ----
 
     def __getitem__(self, name: str) -> Entry:
-        """What is known of a model; an empty Entry where nothing is. To be read alone."""
+        """The entry of a model, only for reading; an empty one where there is none."""
         return self._entries.get(name) or Entry(name)
 
     def entries(self) -> list[Entry]:
@@ -141,16 +141,16 @@ class Repository:
         return [model for entry in self.entries() for model in entry.models]
 
     def models(self) -> list[Model]:
-        """Every version in memory; first those that leave."""
+        """Every version in memory; those that leave come first."""
         return [*(model for entry in self.entries() for model in entry.leaving), *self._serving()]
 
     def names(self) -> set[str]:
-        """The models of which a version serves."""
+        """The models with a version that serves."""
         return {entry.name for entry in self.entries() if entry.models}
 
     @property
     def on_demand(self) -> set[str]:
-        """The models that are not in memory, and that a request has loaded."""
+        """The models that are not in memory until a request comes."""
         return {entry.name for entry in self.entries() if entry.offered}
 
     @property
@@ -158,12 +158,12 @@ class Repository:
         return self._routing.labels
 
     def idle_by_last_use(self) -> list[str]:
-        """The models in memory that have nothing to do, the one that was used least recently first."""
+        """The idle models in memory, the least recently used first."""
         idle = [entry for entry in self.entries() if entry.models and all(model.idle for model in entry.models)]
         return [entry.name for entry in sorted(idle, key=lambda entry: max(model.used_ns for model in entry.models))]
 
     def memory_bytes(self, but: str = "") -> int:
-        """What models hold, as far as it was estimated: all but what serves of one."""
+        """Estimated memory of models without their runs, except the serving versions of `but`."""
         return sum(
             model.memory_bytes for entry in self.entries() for model in (*entry.leaving, *(entry.models if entry.name != but else ()))
         )
@@ -179,16 +179,16 @@ class Repository:
     # ---- the start ----
 
     def load(self, paths: str | Path | Sequence[str | Path | Root], *, on_demand: bool = False) -> None:
-        """Finds, loads, warms and starts all models below `paths`. Call once. on_demand: reads their configurations, and loads none.
+        """Finds, loads, warms and starts all models below `paths`. Call once. on_demand: only reads their configurations.
 
         Raises ConfigError or StartError that names every failure; nothing is left running then. A failure that on_model_error allows is
-        logged instead, as long as one model is served.
+        logged instead, if any model is served.
         """
         places, failures = find_places([Path(paths)] if isinstance(paths, str | Path) else paths)
         self.load_places(places, failures, on_demand=on_demand)
 
     def load_places(self, places: Sequence[Place], failures: Sequence[Failure] = (), *, on_demand: bool = False) -> None:
-        """The same for models whose places are known; failures: of those that are none."""
+        """As `load`, for models whose places are known. failures: those of `find_places`."""
         opened = open_models(self.loader, places, failures, self.labels, self._on_model_error, on_demand=on_demand)
         for selected in opened.selected:
             place = selected.place
@@ -227,12 +227,12 @@ class Repository:
         model.start()
 
     def loading(self, name: str, version: int) -> None:
-        """A version is being loaded; one of the same number may serve meanwhile."""
+        """Called when the load of a version begins; a version of the same number may serve meanwhile."""
         self._entry(name).others[version] = Other(State.LOADING, "")
         self._tell(Event.LOADING, name, version)
 
     def failed(self, name: str, version: int, error: Exception) -> str:
-        """A version could not be loaded; 0: none could, or none was found. The versions that serve go on serving. Returns why, for
+        """Called when a version could not be loaded; 0: none could, or none was found. The versions that serve stay. Returns why, for
         clients."""
         why = _without_paths(str(error))[:MAX_REASON] if isinstance(error, InferdError) else "the server's log says why"
         self._entry(name).failed(version, why, str(error) if isinstance(error, InferdError) else why)
@@ -240,8 +240,8 @@ class Repository:
         return why
 
     def swap(self, name: str, loaded: Sequence[Model], retired: Collection[int], *, whole: bool = True) -> list[Model]:
-        """The loaded versions take requests from now on, and the retired ones and those of the same numbers no longer: in one assignment.
-        Returns the models that leave, for the caller to drain. whole: all that should be loaded is."""
+        """Replaces the retired versions, and those of the same numbers, by the loaded ones, in one assignment. Returns the models that
+        leave, for the caller to drain. whole: no version of the model failed to load."""
         for model in loaded:
             model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.origin.own_limits})
             self._start(model)
@@ -255,14 +255,14 @@ class Repository:
         return leaving
 
     def offer(self, name: str, versions: Sequence[int], earlier: Sequence[int] = ()) -> None:
-        """A model that is not in memory, and whose files have come or changed, is on demand from now on. earlier: versions that are
-        offered again where these cannot be loaded."""
+        """Puts a model on demand that is not in memory, as its files have come or changed. earlier: versions to offer again if these
+        cannot be loaded."""
         self._entry(name).offer(versions, earlier)
         self._tell(Event.OFFERED, name)
 
     def evict(self, name: str) -> list[Model]:
-        """Takes a model out of memory that has nothing to do: it is on demand from now on. Returns the versions that leave, as `swap` does;
-        none: it has something to do after all."""
+        """Takes an idle model out of memory, and puts it on demand. Returns the versions that leave, as `swap` does; none: it is not idle
+        after all."""
         entry = self[name]
         serving = entry.serving
         if not all(model.idle for model in serving.values()):
@@ -276,19 +276,19 @@ class Repository:
         return leaving
 
     def label(self, labels: Table) -> None:
-        """These are all labels from now on: requests follow in one assignment."""
+        """Replaces all labels. Requests follow them in one assignment."""
         self._routing.labels = labels
         self._routing.fill()
         self._tell(Event.LABELLED)
 
     def split(self, name: str, version: int, split: Split | None) -> None:
-        """A share of the model's requests without a version goes to that version from now on; None: none does."""
+        """Sends a share of the model's requests without a version to that version from now on; None: no share."""
         self._entry(name).split = None if split is None else (version, split)
         self._routing.divide()
         self._drop_empty(name)
 
     def gone(self, name: str, number: int) -> None:
-        """A version that left has answered all that it had. number: the id() of its model, which only its caller keeps from now on."""
+        """Called when a version has drained. number: the id() of its model; only the caller keeps the model from now on."""
         entry = self._entry(name)
         (version,) = (model.version for model in entry.leaving if id(model) == number)
         self.left_requests += sum(model.statistics.request.count for model in entry.leaving if id(model) == number)
@@ -298,13 +298,13 @@ class Repository:
         self._tell(Event.GONE, name, version)
 
     def found(self, name: str, there: Collection[int], unserved: Sequence[int], serves_all: str) -> None:
-        """Takes which versions of a model are there: the index forgets others. unserved: those that nobody asked for; serves_all: the
-        line that has them served."""
+        """Called with the versions whose files exist: the index forgets others. unserved: those that are not selected. serves_all: the
+        line of configuration that would serve them."""
         self._entry(name).found(there, unserved, serves_all)
         self._tell(Event.FOUND, name)
 
     def forget(self, name: str) -> None:
-        """The model is no longer there, and the index names it no more."""
+        """Called when a model is no longer there: the index forgets it."""
         self._entry(name).forget()
         self._drop_empty(name)
         self._tell(Event.FOUND, name)
@@ -312,9 +312,10 @@ class Repository:
     # ---- some times a second, and at the end ----
 
     def expire(self, now_ns: int) -> None:
-        """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop."""
+        """Called some times a second, on the loop. Fails requests that are too late, and ends runs that take too long, of active models
+        and of the current load."""
         changed = False
-        self.loader.limit.look(now_ns)
+        self.loader.limit.enforce(now_ns)
         for model in tuple(self.active):
             changed |= model.expire(now_ns)
             if model.rest(now_ns):
@@ -325,35 +326,35 @@ class Repository:
 
     @property
     def hung(self) -> int:
-        """Instances of all models whose run was told to end and does not. Their models are active."""
+        """Instances of all models whose run was terminated and does not end. Their models are active."""
         return sum(model.hung for model in tuple(self.active))
 
     def decay(self) -> None:
-        """Gives back the memory of earlier runs that no run uses now. Every DECAY_S, on a thread of its own."""
+        """Returns unused memory of earlier runs to the system. Called every DECAY_S, on a thread of its own."""
         for model in self._serving():
             model.decay()
 
     def limit_queues(self, settings: Any) -> None:
-        """Takes the limits of queues as the server's settings say them now, where a model's own configuration does not. On the loop."""
+        """Sets the limits of queues to those of reloaded settings, unless a model's own configuration sets them. On the loop."""
         self._limits = {name: getattr(settings, name) for name in QUEUE_LIMITS}
         for model in self._serving():
             model.limit_queue({name: value for name, value in self._limits.items() if name not in model.origin.own_limits})
 
     def hurry(self) -> None:
-        """The server drains: no batch waits for more requests."""
+        """Called when the server drains: no batch waits for more requests."""
         for model in self._serving():
             model.hurry()
 
     def drain(self, timeout_s: float) -> bool:
-        """No model takes anything new; waits until what is queued has run. False: that took longer than `timeout_s`."""
+        """Takes no new requests, and waits for those that wait and run. False: some are left after `timeout_s`."""
         self.routes.fill({})
         until_s = time.monotonic() + timeout_s
         drained = [model.drain(max(until_s - time.monotonic(), 0.0)) for model in self._serving()]
         return all(drained)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Ends every model: what runs is ended, what waits is rejected. Idempotent. False: runs do not end within timeout_s for all
-        together, and are left behind."""
+        """Ends every model: terminates runs and rejects waiting requests. Idempotent. False: some runs did not end within timeout_s, and
+        are left behind."""
         self.routes.fill({})
         self._decaying.stop()
         models = [*self._serving(), *(model for entry in self._entries.values() for model in entry.leaving)]
@@ -366,6 +367,6 @@ class Repository:
 
 
 def _without_paths(text: str) -> str:
-    """Files without the folders that they lie in: clients may read this."""
+    """Removes the folders of files from a text that clients may read."""
     text = re.sub(r"'(?:file:)?/[^']*/([^'/]*)'", r"'.../\1'", text)  # in quotes folders may have blanks
     return re.sub(r"(?<![\w./])(?:file:)?/(?!/)(?:[^\s'\"/]+/)*(?=[^\s'\"/])", ".../", text)

@@ -1,7 +1,7 @@
 """Tensors that clients see in another shape than the graph's: `reshape` in a model's configuration. A row keeps its bytes.
 
-As Triton: `dims` are what clients send and get, `reshape.shape` is what the graph has, both without the batch axis. Axes of any size (-1)
-stand for each other in order. Never in here: arrays, onnxruntime.
+As in Triton, clients send and get `dims`, and the graph has `reshape.shape`, both without the batch axis. Axes of any size (-1) correspond
+in order. Never in here: arrays, onnxruntime.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Shape = tuple[int | str, ...]
 
 
 class Reshape(NamedTuple):
-    """outer: a row as clients have it. inner: as the graph has it. kept: axes in front of both, the batch axis or none."""
+    """outer: the shape of a row for clients. inner: that in the graph. kept: axes in front of both, the batch axis or none."""
 
     outer: tuple[int, ...]
     inner: tuple[int, ...]
@@ -33,7 +33,7 @@ class Reshape(NamedTuple):
         return _converted(shape, self.outer, self.inner, self.kept)
 
     def outward(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape that clients see; the same one where the array is not what the graph is to have."""
+        """The shape that clients see; unchanged where the array has not the graph's shape."""
         return _converted(shape, self.inner, self.outer, self.kept)
 
     def seen(self, graph: Shape) -> Shape:
@@ -50,7 +50,7 @@ def _converted(shape: Sequence[int], source: Sequence[int], target: Sequence[int
 
 
 def holds_as_much(outer: Sequence[int], inner: Sequence[int]) -> bool:
-    """Whether both have as many elements, whatever the sizes of their free axes: as many between each two of these."""
+    """Whether both have as many elements for all sizes of the free axes: as many before, between and behind these."""
     return _runs(outer) == _runs(inner)
 
 
@@ -66,7 +66,7 @@ def _runs(sizes: Sequence[int]) -> list[int]:
 
 
 def find_reshapes(config: ModelConfig, graph: Mapping[str, Shape], where: str) -> dict[str, Reshape]:
-    """By tensor. graph: the declared shapes of all inputs and outputs. Raises ConfigError where one is not what reshape says."""
+    """The reshapes by tensor. graph: the declared shapes of all inputs and outputs. Raises ConfigError where reshape differs from one."""
     found: dict[str, Reshape] = {}
     for side, entries in (("input", config.input), ("output", config.output)):
         for entry in entries:

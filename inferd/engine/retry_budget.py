@@ -1,14 +1,14 @@
 """Which failed runs may be run again. A pure policy, after grpc-core's retry throttling: a bucket of tokens, no clock.
 
-A run of several requests fails by one of them, or because the model is broken. Run again in parts, the first case saves most of the
-requests, the second none. So a part that fails costs a token, and a part that succeeds earns SUCCESS_TOKENS:
+A run of several requests fails because of one of them, or because the model is broken. In the first case, running parts of it again saves
+most requests, in the second none. So a part that fails costs a token, and a part that succeeds earns SUCCESS_TOKENS:
 
 - While there are tokens, a failed run is divided until each bad request has failed alone. One bad request in n costs 2 log2(n) runs and
   earns more than it costs, so that its neighbours are saved however often that happens.
 - A model that fails always spends the tokens at once. From then on a failed run brings REJECTION_TOKENS, until there are tokens again.
-- A client whose requests failed in a part of their own is on probation for some failed runs, with exponential backoff. Without tokens the
-  requests of such clients fail as a whole, and those of all others are run again, and divided if they fail. So a client that floods the
-  model with bad requests does not use up what protects its neighbours.
+- A client whose requests failed in a part of their own is on probation for some failed runs, with exponential backoff. Without tokens,
+  the requests of such clients fail at once, and those of all others are run again, and divided if they fail. So a client that floods the
+  model with bad requests does not use up the tokens of its neighbours.
 
 Never in here: runs, requests, errors.
 """
@@ -17,28 +17,28 @@ from __future__ import annotations
 
 __all__ = ["MAX_PROBATION", "MAX_TOKENS", "RetryBudget"]
 
-MAX_TOKENS = 64.0  # and the most that may be owed: a run is divided to its end
-SUCCESS_TOKENS = 16.0  # what a part that succeeds brings
-REJECTION_TOKENS = 0.1  # what a failed run brings that is not divided
+MAX_TOKENS = 64.0  # and the most that may be owed, as the division of a run is never cut short
+SUCCESS_TOKENS = 16.0  # gained by a part that succeeds
+REJECTION_TOKENS = 0.1  # gained by a failed run that is not divided
 FIRST_PROBATION, MAX_PROBATION = 4, 256  # failed runs
 
 
 class RetryBudget:
-    """The tokens of one instance. Clients are numbers, of which the batcher has some 1,000: several connections may share one."""
+    """The tokens of one instance. Clients are numbers from the batcher, some 1,000: several connections may share one."""
 
     def __init__(self) -> None:
         self.tokens = MAX_TOKENS
-        self._probations: dict[int, tuple[int, int]] = {}  # how many failed runs are left, and were given
+        self._probations: dict[int, tuple[int, int]] = {}  # by client: failed runs left, and given
 
-    def admits(self) -> bool:
-        """Whether a run that failed may be divided, whoever its clients are. Counts a rejection."""
+    def admit(self) -> bool:
+        """Called when a run failed. True: it may be divided, whoever its clients are. Else it gains REJECTION_TOKENS."""
         if self.tokens >= 1.0:
             return True
         self.tokens += REJECTION_TOKENS
         return False
 
-    def trusted(self, clients: set[int]) -> set[int]:
-        """Of a failed run's clients those that are not on probation. Counts the run for the others."""
+    def count_probation(self, clients: set[int]) -> set[int]:
+        """Counts a failed run for those of its clients that are on probation. Returns the others."""
         found = set(clients)
         for client in clients & self._probations.keys():
             left, given = self._probations[client]
@@ -48,7 +48,7 @@ class RetryBudget:
         return found
 
     def succeeded(self, clients: set[int]) -> None:
-        """A part was run again, and the requests of these clients have responses."""
+        """Called when a part with requests of these clients was run again, and succeeded."""
         self.tokens = min(self.tokens + SUCCESS_TOKENS, MAX_TOKENS)
         for client in clients & self._probations.keys():
             left, given = self._probations[client]
@@ -58,7 +58,7 @@ class RetryBudget:
                 del self._probations[client]
 
     def failed(self, clients: set[int]) -> None:
-        """A part with requests of these clients was run again, and failed."""
+        """Called when a part with requests of these clients was run again, and failed."""
         self.tokens = max(self.tokens - 1.0, -MAX_TOKENS)
         if len(clients) == 1:
             (client,) = clients

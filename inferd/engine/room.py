@@ -1,4 +1,4 @@
-"""How much memory a version takes, and whether it fits into what is left: by the size of its files, and by what earlier loads took.
+"""Estimates how much memory a version takes, by its files and earlier loads, and whether it fits.
 
 Never in here: loading, and how much memory the process may use (memory_limit.py).
 """
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_FACTOR", "Room", "resident_bytes"]
 
-FACTOR = 2.0  # memory of a loaded model by the size of its files, where none of its versions was loaded before
+FACTOR = 2.0  # memory of a loaded model per byte of its files, if none of its versions was loaded before
 LEAST_FACTOR = 1.0
-CHECKED_BYTES = 16 << 20  # loads of files of less than this are not measured
-SESSION_BYTES = 256 << 10  # of a version that serves, beside files, buffers and steps: session, graph, queues, histograms (many_models.py)
+CHECKED_BYTES = 16 << 20  # loads of smaller files are not measured
+SESSION_BYTES = 256 << 10  # a version's session, graph, queues and histograms, beside files, buffers and steps (many_models.py)
 MiB = 1 << 20
 
 
 class Room:
-    """Knows what loads took. `resident`, `limit`: bytes that the process has, and may have."""
+    """Remembers the memory of loads. resident(), limit(): bytes that the process has, and may have."""
 
     def __init__(self, resident: Callable[[], int] | None = None, limit: Callable[[], int] = memory_limit_bytes) -> None:
         self._resident, self._limit = resident or resident_bytes, limit
-        self._factors: dict[str, float] = {}  # of each model, as its last load had it
-        self._beside: dict[str, int] = {}  # bytes of buffers and steps, of each model as its last load had them
+        self._factors: dict[str, float] = {}  # memory per byte of files in each model's last load
+        self._beside: dict[str, int] = {}  # bytes of buffers and steps in each model's last load
 
     def expected(self, place: Place, version: int) -> int:
         """Bytes that a version takes once it is loaded, without its runs."""
@@ -42,7 +42,7 @@ class Room:
         return int(FACTOR * size) + SESSION_BYTES + self._beside.get(place.name, 0)
 
     def check(self, place: Place, version: int, factor: float = FACTOR) -> None:
-        """StartError, with the numbers, where a version would not fit beside what is there. factor: of a model that was not loaded yet."""
+        """Raises StartError, with the numbers, if a version does not fit. factor: memory per byte of files, for a model's first load."""
         size = _size(place, version)
         if size < CHECKED_BYTES:
             return
@@ -56,7 +56,7 @@ class Room:
             )
 
     def measured(self, place: Place, version: int, load: Callable[[], Model]) -> Model:
-        """Returns the model that `load` made, and remembers how much memory that took."""
+        """Calls `load`, remembers how much memory that took, and returns the model."""
         before = self._resident()
         loaded = load()
         size = _size(place, version)

@@ -1,7 +1,7 @@
-"""A path that was named to be served: one file, one model's folder or a repository of models. This is decided once, by what lies there.
+"""A path to serve: one file, one model's folder or a repository of models. Its content decides that, once.
 
-A file that somebody copies to the wrong place changes nothing of it: a repository stays a repository, and the entry is named in the log.
-Never in here: what lies in a model's folder (places.py).
+A file that somebody copies to the wrong place does not change it: a repository stays a repository, and the log names the entry. Never in
+here: the content of a model's folder (places.py).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["Layout", "Root", "as_roots", "stray"]
 log = logging.getLogger("inferd.engine")
 
 MODEL_FILE = "model.onnx"
-HIDDEN = (".", "_")  # names that begin so are no model, and no part of one
+HIDDEN = (".", "_")  # entries whose names begin with one are ignored
 MAX_TOLD = 1000  # stray entries of one repository that the log names
 
 
 class Layout(enum.Enum):
-    """How models lie at a path."""
+    """The kind of a path."""
 
     UNKNOWN = "nothing lies there as yet"
     FILE = "one model's file"
@@ -39,14 +39,14 @@ class Layout(enum.Enum):
 
 @dataclass(slots=True)
 class Root:
-    """A path, and how models lie there, once something does. told: the stray entries that the log has named."""
+    """A path and its layout, decided once something is there. told: the stray entries that the log has named."""
 
     path: Path
     layout: Layout = Layout.UNKNOWN
     told: set[str] = field(default_factory=set)
 
     def decide(self) -> Layout:
-        """Raises OSError where the folder cannot be read."""
+        """Decides the layout if it is unknown, and returns it. Raises OSError where the folder cannot be read."""
         if self.layout is Layout.UNKNOWN:
             self.layout = _layout_of(self.path)
         return self.layout
@@ -60,7 +60,7 @@ class Root:
 
 
 def as_roots(paths: Iterable[str | Path | Root]) -> list[Root]:
-    """A path that is no root yet is decided anew."""
+    """Makes a new root of each path that is none."""
     return [each if isinstance(each, Root) else Root(Path(each)) for each in paths]
 
 
@@ -82,9 +82,9 @@ def stray(entry: Path) -> str:
 
 
 def _layout_of(path: Path) -> Layout:
-    """A folder with models in it is a repository, also where a version of a model lies beside them: somebody has copied it to the wrong
-    place. A version makes it one model's where it lies alone, or with a configuration. Where there is none, a configuration, a model.onnx
-    or a numbered folder do, unless the numbered folders are empty and there are models."""
+    """A folder with models in it is a repository, even if a version lies beside them by mistake. A version alone, or with a configuration,
+    makes it one model's folder. Without a version, a configuration, a model.onnx or a numbered folder does. Empty numbered folders beside
+    models do not."""
     if path.is_file():
         return Layout.FILE
     if not path.is_dir():
@@ -113,7 +113,7 @@ def _is_version(folder: Path) -> bool:
 
 
 def _has_versions(folder: Path) -> bool:
-    """Whether a folder is one model with versions of its own, whatever its name."""
+    """Whether a folder has versions of a model in it, whatever its name."""
     return any(_is_number(entry.name) and _is_dir(entry) and _is_version(entry) for entry in _entries(folder))
 
 
@@ -122,7 +122,7 @@ def _is_number(name: str) -> bool:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Those that are not hidden; none where the folder cannot be read."""
+    """The entries that are not hidden; none where the folder cannot be read."""
     try:
         return [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN)]
     except OSError:
@@ -130,7 +130,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _is_dir(entry: Path) -> bool:
-    return os.path.isdir(entry)  # unlike Path's never raises
+    return os.path.isdir(entry)  # never raises, unlike Path's
 
 
 def _is_file(entry: Path) -> bool:

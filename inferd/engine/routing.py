@@ -1,6 +1,6 @@
-"""The table in which every request finds its model by name and version, labels and shares of canaries included.
+"""The table in which every request finds its model by name and version, with labels and the shares of canaries.
 
-Never in here: which versions there are (entry.py), requests.
+Never in here: which versions exist (entry.py), requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("inferd.engine")
 
 
 def _arm(name: str) -> bytes:
-    """A field of a ModelInferResponse: the arm of a canary that made it."""
+    """A field of a ModelInferResponse: the arm of the canary that made the response."""
     return ModelInferResponse(parameters={"rollout_arm": InferParameter(string_param=name)}).SerializeToString()
 
 
@@ -38,17 +38,17 @@ ARM_STABLE, ARM_CANARY = _arm("stable"), _arm("canary")
 
 
 class Routing:
-    """entries: of all models, by name; the repository's own."""
+    """entries: the repository's entries of all models, by name."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         self._entries = entries
         self.labels: Table = {}  # replaced as a whole
-        self.stable_gone: dict[str, int] = {}  # models that serve, but not the version that `stable` names: that version
+        self.stable_gone: dict[str, int] = {}  # by model that serves other versions: the version that `stable` names
         self._divided: list[Route] = []  # routes that a split changes
-        self.routes = Routes()  # of what takes requests, by name and version; '' is the one that `stable` names, or the newest
+        self.routes = Routes()  # routes that take requests, by name and version; '' is the one that `stable` names, or the newest
 
     def find(self, name: str, version: str) -> Route:
-        """The rare cases, where `routes` has none: an unusual spelling of the version, or the error that says what there is. Raises
+        """Called where `routes` has none. The route for an unusual spelling of the version, or an error that names what exists. Raises
         NotFound, InvalidArgument, Unavailable."""
         if self.is_on_demand(name, version):
             raise Unavailable(f"model '{name}' is not in memory now; an inference request has it loaded")
@@ -73,7 +73,7 @@ class Routing:
         if entry is not None and entry.skipped:
             return Unavailable(f"model '{name}' could not be loaded; the server's log says why")
         if entry is None or not versions:
-            # Not which ones there are: a proxy may let a client infer and not list. The first words are Triton's: its programs look there.
+            # No list of models: a proxy may let a client infer and not list. The first words are Triton's, which its programs look for.
             return NotFound(f"Request for unknown model: model_name: there is no model {shown(name)}; name one of the repository index")
         if not version and versions_of(self.labels, name).get(STABLE) == DAMAGED:
             return Unavailable(
@@ -97,7 +97,7 @@ class Routing:
         return Unavailable(f"model '{name}' version {model.version} is {model.state} and takes no requests now; retry later")
 
     def _unloaded_stable(self, entry: Entry) -> int:
-        """The version that the label `stable` names, where it is not in memory, and others are. Those do not take its requests. Else 0."""
+        """The version that the label `stable` names, if it is not in memory and others are, which do not take its requests. Else 0."""
         stable, serving = versions_of(self.labels, entry.name).get(STABLE, 0), entry.serving
         return stable if serving and stable not in serving else 0
 
@@ -110,7 +110,7 @@ class Routing:
         return not version or number in entry.offered
 
     def fill(self) -> None:
-        """Makes the table anew: a reader sees the old or the new one."""
+        """Makes a new table. A reader sees the old or the new one."""
         routes: dict[tuple[str, str], Route] = {}
         stable_gone: dict[str, int] = {}
         for name, entry in self._entries.items():
@@ -137,7 +137,7 @@ class Routing:
         self.divide()
 
     def divide(self) -> None:
-        """Puts splits on the routes that serve. A candidate that takes no requests gets none."""
+        """Sets splits on the routes that serve. A candidate that takes no requests gets none."""
         before, self._divided = self._divided, []
         for name, entry in self._entries.items():
             if entry.split is None:

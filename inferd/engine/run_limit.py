@@ -1,15 +1,15 @@
-"""A run that takes longer than max_run_s is ended. The event loop looks at active models some times a second: a run costs nothing for it.
+"""Ends a run that takes longer than max_run_s. The event loop checks active models some times a second, at no cost for a run.
 
     WITHIN --max_run_ns--> ENDING --GRACE_NS--> HUNG
        ^                     |                   |
        +---- the batch is finished -------------+
 
-ENDING: the run is told to end, which ONNX Runtime does between two nodes of the graph. HUNG: it has not, for one node takes that long,
-or does not return. Its requests are answered then, and its instance is lost until the run is over after all.
+ENDING: the run was terminated; ONNX Runtime ends it between two nodes of the graph. HUNG: it did not end, as one node takes that long or
+does not return. Its requests fail then, and its instance is lost until the run is over after all.
 
-The time is that of a batch, with all that is run again of it. It begins when a look finds the batch, so a run may last a look longer.
-A run on the event loop cannot be looked at: inline models are those whose shapes bound their runs. Never in here: threads, clocks, what
-the model does without its instances.
+The limit holds for a batch, with all parts of it that are run again. Its time begins when a check finds the batch, so a run may last one
+interval longer. A run on the event loop cannot be checked: inline models are those whose shapes bound their runs. Never in here: threads,
+clocks, what the model does without its instances.
 """
 
 from __future__ import annotations
@@ -28,35 +28,36 @@ __all__ = ["GRACE_NS", "RunLimit", "Stage"]
 
 log = logging.getLogger("inferd.engine")
 
-GRACE_NS = 3 * 10**9  # for a run that was told to end: longer than all but the slowest nodes of a graph take
+GRACE_NS = 3 * 10**9  # for a run that was terminated: only the slowest nodes of a graph take longer
 
 
 class Stage(enum.Enum):
-    """Of the batch that an instance runs."""
+    """The stage of the batch that an instance runs."""
 
-    WITHIN = "within"  # its time; or nothing runs
+    WITHIN = "within"  # within its time; or nothing runs
     ENDING = "ending"
     HUNG = "hung"
 
 
 class RunLimit:
-    """The limit of one instance. max_run_ns: 0 is none."""
+    """The limit of one instance. max_run_ns: 0: no limit."""
 
     def __init__(self, instance: Instance, max_run_ns: int) -> None:
         self.stage = Stage.WITHIN
-        self.ended = 0  # runs that were told to end
+        self.ended = 0  # runs that were terminated
         self._instance = instance
         self._max_run_ns = max_run_ns
-        self._batch: Batch | None = None  # that runs, as far as looks have shown
+        self._batch: Batch | None = None  # the running batch, as found by the last check
         self._since_ns = 0
 
     @property
     def watches(self) -> bool:
-        """Whether the last look found a batch, so that another look is needed."""
+        """Whether the last check found a batch, so that another check is needed."""
         return self._batch is not None
 
-    def look(self, now_ns: int) -> None:
-        """On the event loop's thread. Ends, too, a run whose requests' deadlines have all passed. Taps hear of each that has."""
+    def enforce(self, now_ns: int) -> None:
+        """Called some times a second on the event loop's thread. Also ends a run whose requests are all too late, and tells taps of
+        each that is."""
         running = self._instance.running
         if running is not None:
             running.tap_late(now_ns)

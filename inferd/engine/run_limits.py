@@ -1,8 +1,8 @@
-"""Which requests are too large for a model whose axes are free, before they run: limits of axes, and an estimate of what a run takes.
+"""Limits on requests for a model with free axes: limits of axes, and an estimate of a run's memory, checked before the run.
 
-Attention takes memory by the square of its tokens, a convolution by its pixels. So the load of a model makes trial runs of growing size,
-and measures them exactly (RunArena). The last two say by which power the memory grows: a row of n times as many bytes takes n ** growth
-times as much. Where that is too little, the arena's limit still ends the run.
+Attention takes memory by the square of its tokens, a convolution by its pixels. So a load makes trial runs of growing size and measures
+them exactly (RunArena). The last two show how the memory grows: a row of n times as many bytes takes n ** growth times as much. If that
+estimate is too low, the arena's limit still ends the run.
 
 Never in here: the check itself (tensor.pyx), the arena.
 """
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["RunCost", "learn", "limit_axes"]
 
 MOST_SIZES = 10  # 1 to 4 ** 9
-TRIED_BYTES = 64 << 20  # a trial run that takes so much memory is the last one
-TRIED_NS = 50_000_000  # or so much time
+TRIED_BYTES = 64 << 20  # a trial run that takes so much memory is the last one,
+TRIED_NS = 50_000_000  # and so is one that takes so much time
 MAX_GROWTH = 3.0
 
 
 class RunCost(NamedTuple):
-    """A row of `nbytes` of inputs takes cost_bytes in its run; one of n times as many n ** growth times as much."""
+    """A row with `nbytes` of inputs takes cost_bytes in its run; a row with n times as many takes n ** growth times as much."""
 
     nbytes: int
     cost_bytes: int
@@ -41,10 +41,10 @@ class RunCost(NamedTuple):
 
 
 def learn(instance: Instance, signature: Signature, examples: warmup.Examples, arena: RunArena, limit_bytes: int) -> RunCost | None:
-    """What runs take, by trial runs of one row whose free axes are all 1, 4, 16 and so on; None where these cannot say. Sizes that
-    the model rejects are left out. On the loader's thread, while nothing else runs."""
+    """Measures trial runs of one row whose free axes are all 1, 4, 16 and so on, without sizes that the model rejects. None if they do
+    not suffice. Called on the loader's thread, while nothing else runs."""
     if any(word == "BYTES" for _, word, _ in signature.input_specs):
-        return None  # bytes of text say nothing of the tensors that are made of it
+        return None  # the tensors that a model makes of a text do not follow its bytes
     found: list[tuple[int, int]] = []
     tried_bytes, run_ns = 0, 0
     for power in range(MOST_SIZES):
@@ -75,7 +75,7 @@ def _fitted(found: list[tuple[int, int]]) -> RunCost | None:
 
 
 def limit_axes(signature: Signature, graph: Graph, most: Mapping[str, int], where: str) -> None:
-    """Puts max_axis of a model's configuration into its signature. Raises ConfigError for a key that names nothing."""
+    """Sets max_axis of a model's configuration in its signature. Raises ConfigError for a key that names nothing."""
     first_axis = 1 if signature.max_batch_size > 0 else 0
     symbols = {tensor.name: tensor.shape for tensor in graph.inputs}
     known: set[str] = {"*"}

@@ -1,7 +1,7 @@
-"""What ONNX Runtime is told: a settled configuration's execution providers, threads and graph optimization, as SessionOptions.
+"""Translates a settled configuration to the options of ONNX Runtime: execution providers, threads and graph optimization.
 
-The words are Triton's ONNX Runtime back end's (`parameters`, `optimization`, `execution_accelerators`), translated here and nowhere
-else. Never in here: onnxruntime itself, the graph.
+The configuration has the words of Triton's ONNX Runtime back end (`parameters`, `optimization`, `execution_accelerators`). Never in here:
+onnxruntime itself, the graph.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ignored_fields", "session_options"]
 
-_GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # as Triton's ONNX Runtime back end counts
+_GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # the numbers of Triton's ONNX Runtime back end
 _CUDA_PARAMETERS = {
     "cudnn_conv_algo_search": {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"},
     "gpu_mem_limit": {},
@@ -32,12 +32,12 @@ _CUDA_PARAMETERS = {
     "cudnn_conv_use_max_workspace": {},
 }
 _PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
-_SHRINKAGE = "memory.enable_memory_arena_shrinkage"  # an entry of each run: the devices whose arenas give their memory back after it
+_SHRINKAGE = "memory.enable_memory_arena_shrinkage"  # an entry of each run: the devices whose arenas shrink after it
 _DEVICES = re.compile(r"(cpu|gpu):\d+(;(cpu|gpu):\d+)*", re.ASCII)
 _KNOWN = (*_PARAMETERS, *_CUDA_PARAMETERS, _SHRINKAGE)
-MISSPELT = 0.85  # so like one of these is a key that was meant to be that one; others are keys of other back ends
-# onnxruntime takes any key, and ignores those that it does not know. These are what its onnxruntime_session_options_config_keys.h
-# documents, but for keys that have a parameter or a field of their own here.
+MISSPELT = 0.85  # a key that is so similar to one of these is misspelt; others are keys of other back ends
+# onnxruntime takes any key, and ignores unknown ones. These are those of its onnxruntime_session_options_config_keys.h, without keys that
+# have a parameter or a field here.
 _ENTRIES = frozenset(
     "session." + word
     for word in (
@@ -89,7 +89,7 @@ _PRECISIONS: dict[str, dict[str, str]] = {"FP32": {}, "FP16": {"trt_fp16_enable"
 
 
 def session_options(written: Written, config: ModelConfig, defaults: Defaults) -> SessionOptions:
-    """What a settled configuration means to ONNX Runtime."""
+    """The options for a settled configuration. Raises ConfigError."""
     ignored_keys = {key for key, _ in _ignored_parameters(written.config, on_cpu=not gpu_providers(written.config, defaults))}
     parameters = {key: value.string_value for key, value in config.parameters.items() if key not in ignored_keys}
     for key in parameters:
@@ -129,7 +129,7 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
 
 
 def ignored_fields(written: Written, defaults: Defaults) -> Iterator[tuple[str, str]]:
-    """Fields of a configuration that have no effect here, each with what does. They are told, and the model is served."""
+    """Fields of a configuration that have no effect here, each with the reason or a replacement. The model is served all the same."""
     on_cpu = not gpu_providers(written.config, defaults)
     yield from ignored(written.config, on_cpu=on_cpu)
     for key, why in _ignored_parameters(written.config, on_cpu=on_cpu):
@@ -137,7 +137,7 @@ def ignored_fields(written: Written, defaults: Defaults) -> Iterator[tuple[str, 
 
 
 def _ignored_parameters(config: ModelConfig, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
-    """On a CPU: those of the GPU, and those of other back ends, if they are no misspelt ones of this."""
+    """On a CPU: parameters for a GPU, and those of other back ends unless they look misspelt."""
     for key in sorted(config.parameters) if on_cpu else ():
         if key == _SHRINKAGE:
             yield key, f"has no effect: on the CPU, memory that no run uses goes back to the system every {DECAY_S:g} s in any case"
@@ -169,7 +169,7 @@ def _providers(written: Written, config: ModelConfig, defaults: Defaults, parame
 
 
 def _tensorrt_options(written: Written, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Triton's names for TensorRT options -> onnxruntime's; names that start with trt_ are onnxruntime's already."""
+    """Translates Triton's names of TensorRT options to onnxruntime's. Names that start with trt_ are onnxruntime's already."""
     result: dict[str, str] = {}
     for key, value in parameters.items():
         if key == "precision_mode":

@@ -1,6 +1,6 @@
-"""Whether a model's folder is what somebody who is trusted has signed, by OpenSSF model signing, whose one door this is.
+"""Verifies that a trusted key has signed a model's folder, by OpenSSF model signing. Only this file imports that library.
 
-Never in here: how models come to be on this machine.
+Never in here: how models come to this machine.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ __all__ = ["SIGNATURE_FILE", "check_signature"]
 
 SIGNATURE_FILE = "model.sig"
 NAMED_TYPE = "https://model_signing/signature/v1.0"  # predicates whose subject is the folder by its name
-MAX_SAID = 600  # characters of what the library says
-_HASHES = re.compile(
-    r": Expected .*?(?=, [\"']Hash mismatch for|$)"
-)  # as Python shows an object, which tells nobody more than the file's name
+MAX_SAID = 600  # characters of the library's error
+_HASHES = re.compile(r": Expected .*?(?=, [\"']Hash mismatch for|$)")  # Python's form of an object, which adds nothing to the file's name
 
 
 def check_signature(place: Place, key: str) -> None:
-    """key: a PEM file with a public key, or with certificates of authorities. Raises ConfigError that names what is wrong."""
+    """Raises ConfigError if the folder's signature is not valid. key: a PEM file with a public key, or certificates of authorities."""
     try:
         from model_signing import verifying
     except ImportError as error:
@@ -56,7 +54,7 @@ def check_signature(place: Place, key: str) -> None:
         verifier.verify(place.folder, signature)
     except InvalidSignature:
         raise _rejected(place, f"it was not made with the key of '{key}'") from None
-    except Exception as error:  # of a dozen libraries behind it
+    except Exception as error:  # from one of the dozen libraries behind it
         raise _rejected(place, _said(error)) from None
     if (signed := _signed_name(signature)) != place.name:
         made_for = f"the model {signed!r}" if signed else "a folder without a name"
@@ -67,7 +65,7 @@ def check_signature(place: Place, key: str) -> None:
 
 
 def _signed_name(signature: Path) -> str:
-    """The name of the folder that was signed; '' where the signature, an early form, has none. The caller has verified it."""
+    """The name of the folder that was signed; '' for an early form of signature without one. The caller has verified it."""
     try:
         payload = json.loads(base64.b64decode(json.loads(signature.read_bytes())["dsseEnvelope"]["payload"]))
         if payload["predicateType"] != NAMED_TYPE:

@@ -1,9 +1,9 @@
-"""Keeps the threads of a load off one core, so that threads that serve find one free: a run of many rows takes all cores otherwise, and
-what wakes up beside it waits some milliseconds for its turn.
+"""Keeps the threads of a load off one core, which is left to threads that serve. Else a run of many rows takes all cores, and a thread that
+wakes up waits some milliseconds.
 
-A nice value does not do that: a thread that is preempted while it has Python's lock holds up all others for as long as they go first.
-And the threads of a session are made while it is opened and serve later: without privileges nobody raises their priority again, while
-the cores that they may use can be given back. Never in here: which thread loads, how many threads a session has.
+A nice value does not help: a nice thread that is preempted while it holds the GIL holds up all others. And a session's threads begin in the
+load and serve later. Without privileges their priority cannot be raised again, but their cores can be restored. Never in here: which
+thread loads, how many threads a session has.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["SparedCore"]
 
 
 class SparedCore:
-    """For one load, on its thread. Inside a block, this thread, those that it starts, and those that it started in an earlier block, run on
-    one core less than the `usable` ones, and on one at least; after it on all again. Nothing where there is one core, or where the system
-    lets no thread choose."""
+    """Used by one load, on its thread. Inside a block, this thread and those that it starts run on `usable - 1` cores, at least on one. So
+    do threads of earlier blocks. After the block they use all cores again. Does nothing with one core, or if the system has no
+    affinity."""
 
     def __init__(self, usable: int) -> None:
         self._all = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set[int]()

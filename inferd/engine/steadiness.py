@@ -1,7 +1,7 @@
-"""When a version has run often enough to be ready: once its runs take a steady time.
+"""Decides when a version is warm: once its runs take a steady time.
 
-The first runs of a model pay for pages, caches and threads that later ones find. The policy sees run times and nothing else: it has no
-clock and runs nothing. Never in here: warm-up runs (warmup.py).
+The first runs of a model pay for pages, caches and threads that later ones find. The policy sees only run times: it has no clock and runs
+nothing. Never in here: warm-up runs (warmup.py).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import statistics
 __all__ = ["Steadiness"]
 
 LAST = 3  # runs that are compared
-SHARE = 0.2  # of their median: the most that each of them differs from it
-SLACK_NS = 50_000  # or this: timers and the scheduler make runs of some microseconds differ more
+SHARE = 0.2  # the most that each of them may differ from their median
+SLACK_NS = 50_000  # a difference that is always allowed: timers and the scheduler make runs of some microseconds differ more
 MOST_RUNS = 20
-MOST_NS = 500_000_000  # for all runs together, so that a load is not much longer for it
+MOST_NS = 500_000_000  # for all runs together, to keep loads short
 
 
 class Steadiness:
@@ -24,18 +24,18 @@ class Steadiness:
         self._runs_ns: list[int] = []
 
     def ran(self, run_ns: int) -> bool:
-        """Takes the time of a run. True: no more are needed, or allowed."""
+        """Called with the time of each run. True: no more runs are needed, or allowed."""
         self._runs_ns.append(run_ns)
         return self.steady or len(self._runs_ns) >= MOST_RUNS or sum(self._runs_ns) >= MOST_NS
 
     @property
     def runs(self) -> int:
-        """How many there were."""
+        """The number of runs."""
         return len(self._runs_ns)
 
     @property
     def compared(self) -> bool:
-        """Whether there were enough to tell."""
+        """Whether there were enough runs to compare."""
         return len(self._runs_ns) >= LAST
 
     @property

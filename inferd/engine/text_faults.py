@@ -1,7 +1,7 @@
-"""What is wrong with a value in config.pbtxt, said as of one in config.toml (toml_faults.py): where it stands, what was expected, what
-came. protobuf's parser tells the place by line and column alone, and no range and no names of an enum.
+"""Errors about values in config.pbtxt, worded as for config.toml (toml_faults.py): the field, what was expected, what came. protobuf's
+parser names only a line and a column, and no range and no names of an enum.
 
-Never in here: files, syntax, of which the parser's own words tell, what a field means.
+Never in here: files, syntax errors (the parser words these), what a field means.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _TOKEN = re.compile(r"""(?P<passed>\#[^\n]*)|(?P<value>"(?:\\.|[^"\\\n])*"|'(?:\
 
 
 class _Message:
-    """What has been read of a message: which field is next, and how often each was there."""
+    """The state of a message while it is read: the next field, and how often each field was there."""
 
     def __init__(self, descriptor: Any, path: str) -> None:
         self.descriptor = descriptor  # None: unknown
         self.path = path
         self.counts: dict[str, int] = {}
         self.name = ""
-        self.listed = False  # within brackets
-        self.valued = False  # behind the colon
+        self.listed = False  # inside brackets
+        self.valued = False  # after the colon
 
     @property
     def field(self) -> Any:
@@ -34,7 +34,7 @@ class _Message:
 
     @property
     def place(self) -> str:
-        """Of the value that comes next, such as "inferd.preprocess[0].name"."""
+        """The place of the next value, such as "inferd.preprocess[0].name"."""
         here = f"{self.path}.{self.name}" if self.path else self.name
         repeated = self.field is not None and is_repeated(self.field)
         return f"{here}[{self.counts[self.name] - 1}]" if repeated else here
@@ -45,7 +45,7 @@ class _Message:
 
 
 def value_fault(text: str, descriptor: Any, line: int, column: int) -> str:
-    """The error of the value that begins there, both counted from 1; empty where a field could have it. descriptor: of the whole text."""
+    """The error of the value at this line and column, both counted from 1; '' if the field takes it. descriptor: of the whole text."""
     at = _offset(text, line, column)
     messages = [_Message(descriptor, "")]
     for token in _TOKEN.finditer(text):
@@ -61,7 +61,7 @@ def value_fault(text: str, descriptor: Any, line: int, column: int) -> str:
 
 
 def without_field(text: str, line: int, column: int) -> str:
-    """The text with blanks for the field whose name, or one of whose values, begins there; '' where nothing does."""
+    """Replaces the field whose name or value begins there by blanks; '' where nothing begins there."""
     at = _offset(text, line, column)
     tokens = [token for token in _TOKEN.finditer(text) if token["passed"] is None]
     words = [token.group() for token in tokens]
@@ -91,7 +91,7 @@ def _offset(text: str, line: int, column: int) -> int:
 
 
 def _value(word: str) -> int | float | str:
-    """What a token stands for: in quotes a text; else a number, or the name of something."""
+    """The value of a token: in quotes a text; else a number, or a name."""
     if word[0] in "\"'":
         return word[1:-1]
     for read in (lambda: int(word, 0), lambda: float(word.lower().removesuffix("f"))):
@@ -101,7 +101,7 @@ def _value(word: str) -> int | float | str:
 
 
 def _pass(messages: list[_Message], word: str, is_value: bool) -> None:
-    """Goes on behind one token, a comment included."""
+    """Updates the state of the messages by one token."""
     message = messages[-1]
     if is_value:
         if message.valued:

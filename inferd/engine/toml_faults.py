@@ -1,5 +1,5 @@
-"""What is wrong with a configuration written in TOML, field by field: a name that is none, a value of another kind or out of range, two
-where one can be. protobuf says less of it, and not where.
+"""Errors about the fields of a TOML configuration: an unknown name, a value of the wrong kind or range, two fields that exclude each other.
+protobuf's errors say less, and not where.
 
 Never in here: files, the text format, what a field means.
 """
@@ -19,7 +19,7 @@ FP32_MAX = 3.4028234663852886e38
 
 
 def toml_faults(values: Any, descriptor: Any, path: str = "") -> Iterator[str]:
-    """Each begins with the field's place, such as "inferd.preprocess[0].name: ". descriptor: of the message that `values` should be."""
+    """Yields errors that begin with the field's place, such as "inferd.preprocess[0].name: ". descriptor: of the message in `values`."""
     if not isinstance(values, Mapping):
         yield f"{path}: expected a table of {descriptor.name}'s fields, got {_kind(values)}"
         return
@@ -51,7 +51,7 @@ def toml_faults(values: Any, descriptor: Any, path: str = "") -> Iterator[str]:
 
 
 def unknown_field(name: str, descriptor: Any, place: str) -> str:
-    """The error of a field that a message does not have, with the one that was probably meant."""
+    """The error of an unknown field, with the one that was probably meant."""
     known = [known.name for known in descriptor.fields]
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
@@ -59,7 +59,7 @@ def unknown_field(name: str, descriptor: Any, place: str) -> str:
 
 
 def for_json(value: Any) -> Any:
-    """The same values, with the words for NaN and infinities that JSON has no numbers for."""
+    """The same values, with words for NaN and infinities, for which JSON has no numbers."""
     if isinstance(value, Mapping):
         return {key: for_json(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -80,7 +80,7 @@ def _map_faults(values: Any, key_field: Any, field: Any, path: str) -> Iterator[
 
 
 def _value_faults(value: Any, field: Any, path: str) -> Iterator[str]:
-    """Of one value, an element of a list or of a map included."""
+    """The errors of one value, or of one element of a list or map."""
     if field.message_type is not None:
         yield from toml_faults(value, field.message_type, path)
         return
@@ -90,7 +90,7 @@ def _value_faults(value: Any, field: Any, path: str) -> Iterator[str]:
 
 
 def expected(value: Any, field: Any) -> str:
-    """What should stand there; empty where it does. A text is no number, though protobuf's JSON takes it for one."""
+    """The kind of value that the field takes; '' if this is one. A text is no number, though protobuf's JSON takes it for one."""
     kind = field.cpp_type
     if kind == field.CPPTYPE_STRING:
         return "" if isinstance(value, str) else "a text"
@@ -114,7 +114,7 @@ def expected(value: Any, field: Any) -> str:
 
 
 def _number(value: Any, kind: type[int | float]) -> Any:
-    """As a number of that kind; None where it is none."""
+    """The value as a number of that kind; None where it is none."""
     if not _is_int(value) and not (isinstance(value, float) and (kind is float or value.is_integer())):
         return None
     try:

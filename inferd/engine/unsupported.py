@@ -1,8 +1,8 @@
-"""What a model's configuration can ask for that inferd does not do, and values that no server could honour.
+"""Fields of a model's configuration that inferd does not support, and values that no server could honour.
 
-A configuration is never half obeyed: each of these is a ConfigError that names the field, says what it asks for and how to go on.
-The exceptions are fields that change no response and stand in many repositories (`ignored`): they are told at load. On a CPU these are
-all that concern a GPU alone. Never in here: the graph (model_config compares with it), files.
+A configuration is never half obeyed: each of these raises a ConfigError that names the field, its meaning and the cure. Fields that change
+no response and are common in repositories are only logged at load (`ignored`). On a CPU these include all fields for a GPU alone. Never in
+here: the graph (model_config compares with it), files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["faults", "gpu_faults", "ignored", "reject"]
 MAX_INSTANCES = 1024
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
-# Set in any way, these are rejected: field -> what it asks for, and the cure behind a semicolon where that is not to remove the field.
+# Rejected with any value: field -> what it asks for, then a semicolon and the cure, unless that is to remove the field.
 _STATEFUL = (
     "stateful sequences; keep the model where it is, or export its state as inputs and outputs: without the field its responses are wrong"
 )
@@ -34,7 +34,7 @@ _FIELDS = {
     "model_repository_agents": "repository agents",
     "model_metrics": "metrics of its own; remove the field: inferd's histograms are always on",
 }
-# Set to something else than their default, these are rejected.
+# Rejected with any value except their default.
 _VALUES = {
     "response_cache.enable": "a response cache",
     "model_transaction_policy.decoupled": "several answers to one request",
@@ -84,7 +84,7 @@ def reject(faults: Iterable[tuple[str, str]], where: str) -> None:
 
 
 def ignored(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
-    """Fields that have no effect here, each with what does. None of them changes a response, so a model that has them is served."""
+    """Fields that have no effect here, each with the reason or a replacement. They change no response, so the model is served."""
     if config.metric_tags:
         yield "metric_tags", "has no effect: add labels where Prometheus scrapes (relabel_configs)"
     accelerators = config.optimization.execution_accelerators
@@ -137,7 +137,7 @@ def faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
 
 
 def gpu_faults(config: Any) -> list[tuple[str, str]]:
-    """The fields of a model for GPUs that a machine with a GPU rejects, and this one, which has none, does not."""
+    """The fields of a model for GPUs that only a machine with a GPU rejects."""
     if all(group.kind == group.KIND_CPU or not (group.kind == group.KIND_GPU or group.gpus) for group in config.instance_group):
         return []
     here = list(faults(config, on_cpu=True))

@@ -1,8 +1,8 @@
-"""First runs of a model before it is ready: they allocate, bind and compile what a first request would otherwise wait for, and
-they measure whether the model is small enough for the event loop.
+"""First runs of a model before it is ready. They allocate, bind and compile all that a first request would wait for, and measure whether
+the model is small enough for the event loop.
 
-They take the path of every request (check, batcher, run_batch, deliver) with a batcher of their own, and statistics that nobody
-reads. Never in here: what follows from the measured time (model.py, _core/inference/inline_policy).
+They take the path of every request (check, batcher, run_batch, deliver), with a separate batcher and statistics that nobody reads. Never in
+here: what follows from the measured time (model.py, _core/inference/inline_policy.pyx).
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ log = logging.getLogger("inferd.engine")
 
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 Prepare = Callable[[Sequence[LocalRequest]], None]  # pipeline.plan.Plan.prepare
-Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: steps never give them, and the graph may reject them
+Examples = Mapping[str, Array]  # a row of inputs that steps make: these are never zeros, and the graph may reject zeros
 
-_UNREAD = Statistics(0)  # of all warm-up runs: making some takes longer than a run of a small model
+_UNREAD = Statistics(0)  # shared by all warm-up runs, as making one takes longer than a run of a small model
 MEASURED_RUNS = 5  # of each size, after one that is not counted
-INTERRUPTED_NS = 20_000_000  # a run that the system interrupts may seem so much longer
-PAUSE_S = 0.0002  # before a run that is measured as it would be in service
+INTERRUPTED_NS = 20_000_000  # the system may interrupt a run for so long
+PAUSE_S = 0.0002  # before a run that is measured as in service
 LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
 LARGEST_RUN_BYTES = 1 << 30  # so is one whose inputs would be larger
 MOST_FILE_BYTES = 1 << 30  # of one input_data_file
@@ -80,8 +80,8 @@ class TrialCall(Call):
 
 
 def warm_up(instance: Instance, signature: Signature, examples: Examples, *, once: bool = False) -> None:
-    """Runs one row, and then max_batch_size rows, which touches all memory of a run, until each takes a steady time. A backend binds
-    the row counts between as they come. once: one run of each is enough. Raises RequestError when the model fails."""
+    """Runs one row, and then max_batch_size rows, which touches all memory of a run, until each takes a steady time. A backend binds other
+    row counts when they come. once: one run of each is enough. Raises RequestError when the model fails."""
     first_ns = _run_until_steady(instance, signature, rows_of(signature, examples, 1), once)
     largest = _largest_rows(signature, first_ns)
     if largest > 1:
@@ -89,7 +89,7 @@ def warm_up(instance: Instance, signature: Signature, examples: Examples, *, onc
 
 
 def _run_until_steady(instance: Instance, signature: Signature, inputs: Inputs, once: bool) -> int:
-    """How long the first run took, in ns."""
+    """Returns the time of the first run, in ns."""
     first_ns = run_ns = run_once(instance, signature, inputs)
     steadiness = Steadiness()
     while not (steadiness.ran(run_ns) or once):
@@ -100,8 +100,8 @@ def _run_until_steady(instance: Instance, signature: Signature, inputs: Inputs, 
 
 
 def is_deterministic(instance: Instance, signature: Signature, examples: Examples) -> bool | None:
-    """Whether the same row gives the same bytes when it is run twice; None: the model does not take the row. Fractions of the row are
-    not zero, which some random operators leave as it is."""
+    """Whether two runs of the same row give the same bytes; None: the model does not take the row. Fractions of the row are not zero, as
+    some random operators do not change zeros."""
     inputs = [
         (name, word, _random(word, array.shape) if name not in examples and is_fraction(word) else array)
         for name, word, array in rows_of(signature, examples, 1)
@@ -118,7 +118,7 @@ def _bits(array: Array) -> object:
 
 
 def run_one_row(instances: Sequence[Instance], signature: Signature, examples: Examples) -> None:
-    """One run of one row on each; that the model rejects it is no news."""
+    """Runs one row on each instance. Ignores a rejection by the model."""
     inputs = rows_of(signature, examples, 1)
     with suppress(RequestError):
         for instance in instances:
@@ -126,11 +126,10 @@ def run_one_row(instances: Sequence[Instance], signature: Signature, examples: E
 
 
 def measure(instance: Instance, signature: Signature, examples: Examples, hopeless_ns: int) -> int:
-    """The median run in ns, of one row or of max_batch_size rows, whichever is longer. Stops at two runs in a row
-    above `hopeless_ns`, or at a first one far above it, and returns the shorter. Call after warm_up. Raises RequestError when the model
-    fails."""
+    """The median run in ns, of one row or of max_batch_size rows, whichever is longer. Stops at two successive runs above `hopeless_ns`,
+    or at a first one far above it, and returns the shorter. Call after warm_up. Raises RequestError when the model fails."""
     longest_ns = 0
-    for rows in sorted({1, _largest_rows(signature, 0)}):  # one row first: where that is hopeless, the most rows take seconds
+    for rows in sorted({1, _largest_rows(signature, 0)}):  # one row first: if that is hopeless, the most rows may take seconds
         inputs = rows_of(signature, examples, rows)
         runs_ns: list[int] = []
         for _ in range(MEASURED_RUNS + 1):
@@ -143,8 +142,8 @@ def measure(instance: Instance, signature: Signature, examples: Examples, hopele
 
 
 def short_nbytes(instance: Instance, signature: Signature, examples: Examples, limit_ns: int) -> int:
-    """Input bytes of the largest request of one row that runs within `limit_ns`, of those tried: all axes of any size are 1, then 4,
-    16 and so on, until a run takes longer, the model rejects that size, or they have more than MOST_TRIED elements. Call after warm_up."""
+    """Input bytes of the largest tried request of one row that runs within `limit_ns`. All axes of any size are 1, then 4, 16 and so on. It
+    stops when a run takes longer, the model rejects the size, or inputs have more than MOST_TRIED elements. Call after warm_up."""
     found, size = 0, 1
     first_axis = 1 if signature.max_batch_size > 0 else 0
     while sum(math.prod(_fixed(shape[first_axis:], size)) for _, _, shape in signature.input_specs) <= MOST_TRIED and size <= MOST_TRIED:
@@ -159,9 +158,8 @@ def short_nbytes(instance: Instance, signature: Signature, examples: Examples, l
 
 
 def paused(instance: Instance, signature: Signature, examples: Examples, rows: int, hopeless_ns: int) -> int:
-    """The median run of so many rows in ns, each after a pause as between the batches of a service: threads that sleep have to be
-    woken, which back to back they have not. Of one run where that, no longer a cold one, is above `hopeless_ns`. Raises RequestError
-    when the model fails."""
+    """The median run of so many rows in ns. Each run comes after a pause, as in service, so that sleeping threads have to be woken. If the
+    first warm run is above `hopeless_ns`, it is the only one. Raises RequestError when the model fails."""
     inputs = rows_of(signature, examples, rows)
     run_once(instance, signature, inputs)
     runs_ns = [run_once(instance, signature, inputs)]
@@ -178,13 +176,13 @@ def doubling_rows(signature: Signature) -> list[int]:
 
 
 def run_once(instance: Instance, signature: Signature, inputs: Inputs, prepare: Prepare | None = None) -> int:
-    """One request through one run; how long the model ran, in ns. signature: of the run; with `prepare`, which makes the inputs of the run,
-    of what clients send. Raises the RequestError that it is answered with."""
+    """Runs one request. Returns how long the model ran, in ns. signature: that of the run; with `prepare`, which makes the inputs of the
+    run, that of clients. Raises the request's RequestError."""
     return _response(instance, signature, inputs, prepare)[0]
 
 
 def _response(instance: Instance, signature: Signature, inputs: Inputs, prepare: Prepare | None = None) -> tuple[int, Mapping[str, Array]]:
-    """The same, and the outputs."""
+    """As run_once; returns the outputs, too."""
     request = LocalRequest(inputs)
     request.check(signature)
     rows, name = max(signature.max_batch_size, 1), f"'{signature.model_name.decode()}' (warm-up)"
@@ -207,7 +205,7 @@ def _response(instance: Instance, signature: Signature, inputs: Inputs, prepare:
 
 
 def _prepare(request: LocalRequest, call: TrialCall, front: Batcher, batcher: Batcher, prepare: Prepare) -> None:
-    """From the queue of those that are to be prepared into that of the run, as in preparer.py."""
+    """Prepares a request, and moves it from the queue in front into that of the run, as preparer.py does."""
     front.put(request, call)
     batch = front.poll()
     assert batch is not None
@@ -229,7 +227,7 @@ def rows_of(signature: Signature, examples: Examples, rows: int, size: int = 1) 
 
 
 def configured_inputs(config: ModelConfig, signature: Signature, find: Callable[[str], Path] = Path) -> Iterator[tuple[str, int, Inputs]]:
-    """What the configuration's model_warmup asks for: (its name, how many runs, inputs). find: the path of an input_data_file. Raises
+    """The runs of the configuration's model_warmup: (name, number of runs, inputs). find: the path of an input_data_file. Raises
     ConfigError, and StartError where a file cannot be read."""
     words = {name: (word, shape) for name, word, shape in signature.input_specs}
     for sample in config.model_warmup:
@@ -251,7 +249,7 @@ def configured_inputs(config: ModelConfig, signature: Signature, find: Callable[
 
 
 def _read(path: Path, where: str, word: str, rows: tuple[int, ...], dims: tuple[int, ...]) -> Array:
-    """The tensor that a file holds as requests do: one row, which is repeated, or all of them."""
+    """The tensor in a file, encoded as in requests: one row, which is repeated, or all of them."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_FILE_BYTES + 1)
@@ -279,14 +277,14 @@ def _fixed(shape: tuple[int, ...], size: int = 1) -> tuple[int, ...]:
 
 
 def _repeated(row: Array | None, word: str, shape: tuple[int, ...]) -> Array:
-    """The row in all places of a first axis; where there is none, zeros."""
+    """The row, repeated along the first axis; zeros where there is none."""
     if row is None:
         return zeros(word, shape)
     return np.ascontiguousarray(np.broadcast_to(row, (*shape[: len(shape) - row.ndim], *row.shape)))
 
 
 def _random(word: str, shape: tuple[int, ...]) -> Array:
-    """Reproducible: uniform over 0 to 1 for floating point, over the low bits for whole numbers, digits for text."""
+    """Reproducible random values: fractions from 0 to 1, whole numbers of a few bits, digits for text."""
     generator = np.random.default_rng(0)
     limit = {"BOOL": 2, "BYTES": 1000}.get(word, 128)
     return numbers_as(word, generator.random(shape) if is_fraction(word) else generator.integers(0, limit, shape))

@@ -1,4 +1,4 @@
-"""Warm-up by records: requests of clients that lie in a model's folder `warmup`, as `inferd serve --record` wrote them.
+"""Warm-up by records: clients' requests in a model's folder `warmup`, as `inferd serve --record` wrote them.
 
 They run before the model is ready, prepared by its steps as requests are. Never in here: the format of records (record/), how one
 request runs (warmup.py).
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = ["run_records"]
 
-MOST_OF_SHAPES = 2  # requests whose inputs have the same shapes,
-MOST_REQUESTS = 32  # in all,
-MOST_NBYTES = 64 << 20  # with so many bytes together,
-LONGEST_NS = 10_000_000_000  # and until their runs took so long
+MOST_OF_SHAPES = 2  # requests whose inputs have the same shapes
+MOST_REQUESTS = 32
+MOST_NBYTES = 64 << 20  # inputs of all requests together
+LONGEST_NS = 10_000_000_000  # no further request once the runs took so long
 
 
 def run_records(
     files: Iterable[Path], instances: Sequence[Instance], signature: Signature, prepare: warmup.Prepare | None, title: str
 ) -> int:
-    """Runs requests of the records on every instance, the newest first, and returns how many. signature: what clients send. title: the
-    model's, for errors. Raises ConfigError that names the file where it is no record of this model, and StartError where a run fails."""
+    """Runs requests of the records on every instance, the newest first, and returns how many. signature: that of clients. title: the
+    model's, for errors. Raises ConfigError that names the file if it is no record of this model, StartError if a run fails."""
     ran = spent_ns = 0
     for request in _chosen(files, signature, title):
         if spent_ns > LONGEST_NS:
@@ -70,7 +70,7 @@ def _chosen(files: Iterable[Path], signature: Signature, title: str) -> list[Rec
 
 
 def _newest(file: Path, signature: Signature, what: str) -> list[Recorded]:
-    """Those that got a response. Raises ConfigError where there are none, or where they cannot run again."""
+    """The newest requests that got a response. Raises ConfigError where there are none, or where they cannot run again."""
     model, where = signature.model_name.decode(), f"{what} {file}"
     segments = Segments([file], what)
     found = segments.newest(model)
@@ -85,7 +85,7 @@ def _newest(file: Path, signature: Signature, what: str) -> list[Recorded]:
 
 
 def _few_of_each(requests: list[Recorded]) -> list[Recorded]:
-    """The newest ones of each combination of shapes, newest first, without the memory that they were read into."""
+    """The newest requests of each combination of shapes, newest first. They are copies, so that the record's memory can be freed."""
     found: list[Recorded] = []
     counts: Counter[object] = Counter()
     left_nbytes = MOST_NBYTES

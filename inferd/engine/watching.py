@@ -1,8 +1,8 @@
-"""Tells that the files of models have changed, once nobody writes them any more: at once where the system sends events, else by looking.
+"""Reports that the files of models have changed, once nobody writes them any more. It finds changes by events of the system and by polling.
 
-Events come from watchfiles, where it is installed; they only say that it is time to look. A look every poll_s finds what no event told:
-network file systems send none, and a ConfigMap is swapped by a link. A file that is half written keeps changing, or its load fails and is
-tried again when it changes once more. Never in here: whether the bytes are others (content.py), loading.
+Events come from watchfiles, if it is installed; they only wake the polling thread. Polling every poll_s finds changes without an event:
+network file systems send none, and a ConfigMap is swapped by a link. A half-written file keeps changing, or its load fails and is tried
+again when it changes once more. Never in here: whether the bytes are others (content.py), loading.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ __all__ = ["MAX_WATCHES", "SETTLE_S", "Settling", "Watcher", "folders_below", "l
 
 log = logging.getLogger("inferd.engine")
 
-SETTLE_S = 1.0  # without a change, and files are taken for whole
-STEP_MS, DEBOUNCE_MS = 200, 1000  # of watchfiles: how often it looks for events, and the longest time that it gathers them
-REWATCH_S = 1.0  # after events were lost, until they are asked for anew
-MAX_WATCHES = 4096  # folders whose events the server asks for: the system has a limit for each user
+SETTLE_S = 1.0  # files that do not change for so long count as complete
+STEP_MS, DEBOUNCE_MS = 200, 1000  # how often watchfiles looks for events, and how long it gathers them at most
+REWATCH_S = 1.0  # after events were lost, until the folders are watched again
+MAX_WATCHES = 4096  # watched folders: the system has a limit for each user
 LOST_NS = 60 * 10**9  # between two log lines that models cannot be looked for, or that events were lost
 
 
 class Settling:
-    """Which models have changed and are written to no more. The policy: it has no clock and sees no files."""
+    """Decides which models have changed and are no longer written to. It has no clock and sees no files."""
 
     def __init__(self, settle_ns: int, taken: Mapping[str, Stamps]) -> None:
-        """taken: the files that are known already."""
+        """taken: the files that are already loaded."""
         self._settle_ns = settle_ns
         self._taken = dict(taken)
-        self._changing: dict[str, tuple[Stamps | None, int]] = {}  # models that differ from what was taken: how they are, since when
+        self._changing: dict[str, tuple[Stamps | None, int]] = {}  # models that differ from `_taken`: their stamps, and since when
 
     @property
     def settled(self) -> bool:
-        """Whether nothing changes just now."""
+        """Whether no model is changing."""
         return not self._changing
 
     def saw(self, found: Mapping[str, Stamps], now_ns: int) -> set[str]:
-        """Takes a look at all models. Returns the names of those that are to be compared now: changed, new or gone, and settled."""
+        """Called with the stamps of all models. Returns the models to compare now: changed, new or gone, and settled."""
         due = set()
         for name in {*found, *self._taken, *self._changing}:
             stamps = found.get(name)
@@ -76,7 +76,7 @@ class Settling:
 
 
 def look(paths: Sequence[str | Path | Root], file: Path | None = None) -> dict[str, Stamps]:
-    """The files of all models below the paths, by name, and under '' those of `file`. Raises ConfigError and StartError."""
+    """Stamps of all models below the paths, by name, and of `file` under ''. Raises ConfigError and StartError."""
     places, failures = survey(paths)
     found = {name: stamps_of(place) for name, place in places.items()} | {name: {"": ()} for name in failures}
     stamp = None if file is None else stamp_of(file)
@@ -86,7 +86,7 @@ def look(paths: Sequence[str | Path | Root], file: Path | None = None) -> dict[s
 class Watcher:
     """Looks for changes on threads of its own, from start() to stop(). changed(names): called there; '': `file` has changed.
 
-    taken: the look before the models were loaded.
+    Make it before the models are loaded, so that it finds changes during the load.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Watcher:
         self._changed = changed
         self._poll_s, self._settle_s = poll_s, settle_s
         self._event, self._stopped = threading.Event(), threading.Event()
-        self._lost_ns = self._deaf_ns = 0  # when the log may say it again
-        self._bounded = False  # the log has said that there are more folders than watches
+        self._lost_ns = self._deaf_ns = 0  # the earliest time of the next log line
+        self._bounded = False  # the log has a line that there are more folders than watches
         self._policy = Settling(int(1e9 * settle_s), self._look() or {})
         self._threads = [threading.Thread(target=self._run, name="watcher", daemon=True)]
         if find_spec("watchfiles") is not None:
@@ -142,7 +142,7 @@ class Watcher:
             return None
 
     def _hear(self) -> None:
-        """Wakes the thread that looks. An event without a readable name, or a change of the folders, has them watched anew."""
+        """Wakes the polling thread at events. Watches the folders anew when they change, or after an event without a readable name."""
         while not self._stopped.is_set():
             try:
                 self._hear_of(self._folders())
@@ -154,7 +154,7 @@ class Watcher:
                 self._stopped.wait(REWATCH_S)
 
     def _hear_of(self, folders: set[Path]) -> None:
-        """Until the folders are others."""
+        """Wakes the polling thread at events, until the folders change."""
         from watchfiles import watch
 
         began = True
@@ -170,14 +170,14 @@ class Watcher:
             ignore_permission_denied=True,
             recursive=False,
         ):
-            if changes or began:  # what changed before the watch began had no event
+            if changes or began:  # changes before the watch began had no event
                 began = False
                 self._event.set()
                 if self._folders() != folders:
                     return
 
     def _folders(self) -> set[Path]:
-        """The folders that are watched: MAX_WATCHES at most, those that lie highest first."""
+        """The folders to watch: at most MAX_WATCHES, the highest first."""
         whole = [root.path for root in self._roots if root.path.is_dir()]
         alone = [root.path.parent for root in self._roots if root.path not in whole]
         alone += [] if self._file is None else [self._file.parent]
@@ -195,7 +195,7 @@ class Watcher:
 
 
 def folders_below(roots: Collection[Path]) -> Iterator[Path]:
-    """Folders inside those, the highest first. A link out of a root is not followed, and no hidden folder but for the target of a link."""
+    """Folders below the roots, the highest first. Does not follow a link out of a root. Skips hidden folders, except targets of links."""
     for root in roots:
         real, seen = root.resolve(), set[Path]()
         left = deque([real])

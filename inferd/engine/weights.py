@@ -1,12 +1,12 @@
-"""An ONNX file in parts: its graph, and the bytes in which its weights lie. These are of the file itself, or of others beside it.
+"""Divides an ONNX file into its graph and the bytes of its weights, which come from the file itself or from others beside it.
 
-ONNX Runtime's Python interface holds Python's lock while it parses a file, 60 ms for 100 MB, and no request gets on meanwhile. It does not
-hold it while it makes the session, which is when it takes weights that lie in other files. So it parses the graph alone, and finds the
-weights in the second part, at the places where they are in the file.
+ONNX Runtime's Python interface holds the GIL while it parses a file, 60 ms for 100 MB, and requests wait meanwhile. It releases the GIL
+while it makes the session, and only then reads weights of other files. So it parses the graph alone, and gets the weights as another file,
+at their offsets in this one.
 
-It would map other files of weights. Bytes that are written over a mapped file change the model that serves, and a file that is cut ends
-the process. So they are read, unless there is no room for the copies that this takes for a moment, or a tensor may be too large for it.
-Never in here: onnxruntime (backend.py).
+By itself it would map files of weights. Writing over a mapped file would change the model that serves, and truncating it would end the
+process. So they are read, unless there is too little memory for the copies, or a tensor may be too large. Never in here: onnxruntime
+(backend.py).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["LOCATION", "Parts", "check_room", "parted", "weights_in"]
 
 LEAST_BYTES = 4 << 20  # a smaller file is parsed within some milliseconds
-LOCATION = ".inferd-weights"  # the name of the second part
-READ_COPIES = 3  # of weights that are read: the bytes, onnxruntime's tensors, and what it packs of these for its kernels
+LOCATION = ".inferd-weights"  # the name of the weights as another file
+READ_COPIES = 3  # of weights that are read: the bytes, onnxruntime's tensors, and its packed copies for kernels
 PARSED_COPIES = 2  # of a file that onnxruntime opens by itself: the message, and the tensors
 MAX_READ_BYTES = (1 << 31) - 1  # of one file of weights: onnxruntime takes no tensor of 2 GiB from memory
 MiB = 1 << 20
@@ -44,11 +44,11 @@ class Parts(NamedTuple):
 
 
 def check_room(name: str, file: str | os.PathLike[str]) -> None:
-    """StartError where the ONNX file is too large to be opened in the memory that is left: the system would end the process."""
+    """Raises StartError if too little memory is left to open the ONNX file: the system would end the process."""
     try:
         size = os.stat(file).st_size
     except OSError:
-        return  # onnxruntime says better why
+        return  # onnxruntime raises a better error
     if size >= LEAST_BYTES and PARSED_COPIES * size > (left := _left_bytes()):
         raise StartError(
             f"model {name!r}: its .onnx file has {size // MiB} MiB, and takes {PARSED_COPIES * size // MiB} MiB of memory to be opened; "
@@ -58,7 +58,7 @@ def check_room(name: str, file: str | os.PathLike[str]) -> None:
 
 
 def parted(file: str | os.PathLike[str]) -> Parts | None:
-    """None: the file is small, or is parsed as a whole for another reason."""
+    """The parts of a file; None: onnxruntime shall parse the whole file, as it is small or for another reason."""
     try:
         size = os.stat(file).st_size
         if size >= LEAST_BYTES and not _may_read([size]):
@@ -70,18 +70,18 @@ def parted(file: str | os.PathLike[str]) -> Parts | None:
                 return None if len(graph) > size // 2 else Parts(graph, {LOCATION: weights})
         return _with_files(Path(file))
     except (OSError, ValueError, IndexError, RecursionError, MemoryError):
-        return None  # onnxruntime says better why
+        return None  # onnxruntime raises a better error
 
 
 def weights_in(folder: Path, names: Iterable[str], file: Path) -> dict[str, Path]:
-    """The regular files of these names that lie in the folder of an ONNX file, as ONNX Runtime demands, or where a link to it leads."""
+    """The regular files of these names in the folder of an ONNX file, or of a link's target, as ONNX Runtime demands."""
     found = {name: folder / name for name in names if os.path.isfile(folder / name)}
     roots = [folder.resolve(), file.resolve().parent] if found else []
     return {name: path for name, path in found.items() if any(path.resolve().is_relative_to(root) for root in roots)}
 
 
 def _with_files(file: Path) -> Parts | None:
-    """Weights that lie beside the file; None where there are none, not all are there, or they are large."""
+    """The file with weights from files beside it; None if there are none, one is missing, or they are too large."""
     names = external_files(file)
     found = weights_in(file.parent, names, file)
     if not names or len(found) < len(names) or not _may_read([path.stat().st_size for path in found.values()]):

@@ -1,4 +1,4 @@
-"""Cuts the ZipMap at the end of a classifier's graph: skl2onnx adds one by default, and no request can carry the list of maps it makes.
+"""Cuts the ZipMap at the end of a classifier's graph. skl2onnx adds one by default, and no response can carry its list of maps.
 
 The ZipMap becomes an Identity: its output keeps its name, and is the tensor of probabilities that the ZipMap was given. The keys of the
 maps are the classes of that tensor's columns. Never in here: the file on disk, which stays as it is; the onnx package.
@@ -19,7 +19,7 @@ Cut = dict[str, tuple[str, ...]]  # by output: the classes of its columns
 
 
 def without_zipmaps(source: str | os.PathLike[str] | bytes) -> tuple[bytes, Cut]:
-    """The model's bytes with each ZipMap that makes an output of the graph cut. An empty Cut: there is none."""
+    """The model's bytes without each ZipMap that makes an output of the graph. An empty Cut: there was none."""
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
         model = onnx.ModelProto.FromString(content)

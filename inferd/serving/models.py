@@ -134,7 +134,7 @@ class Models:
     def start(self) -> None:
         """Models come and go from now on."""
         if self._mode == "explicit" and self._refresher is not None and self._lifecycle is not None:
-            self._lifecycle.look_at_stores = self._refresher.look_at_all
+            self._lifecycle.update_stores = self._refresher.update_all
         for each in (self._watcher, self._refresher):
             if each is not None and self._mode == "poll":
                 each.start()

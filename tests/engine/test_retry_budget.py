@@ -14,7 +14,7 @@ Request = tuple[int, bool]  # its client, and whether it is good
 def bisect(budget: RetryBudget, requests: list[Request]) -> tuple[int, int]:
     """A run that failed, run again as the budget lets it: the runs that this takes, and the good requests that fail all the same."""
     clients = clients_of(requests)
-    again = clients if budget.admits() else budget.trusted(clients)
+    again = clients if budget.admit() else budget.count_probation(clients)
     lost = sum(good for client, good in requests if client not in again)
     part = sorted((request for request in requests if request[0] in again), key=lambda request: request[0])
     runs = 0

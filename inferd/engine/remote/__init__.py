@@ -1,4 +1,4 @@
-"""Models behind URLs, as folders of this machine. fetching.py is the door: it gives a path, and nothing else knows of URLs."""
+"""Fetches models from URLs into folders of this machine. fetching.py returns a path, and no other part of the engine knows of URLs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ log = logging.getLogger("inferd.engine")
 
 
 def local_paths(settings: Settings) -> list[Path]:
-    """The paths of `models`, each URL fetched. Stores are asked side by side: the slowest one says how long a start takes, and not the
-    sum of all, and model_download_timeout_s is for all together. Raises ConfigError, StartError."""
+    """The paths of `models`, each URL fetched. All stores are read at once, so a start takes as long as the slowest.
+    model_download_timeout_s is for all together. Raises ConfigError, StartError."""
     if not any(map(is_url, settings.models)):
         return [Path(model) for model in settings.models]
     from inferd.engine.remote.download import side_by_side
@@ -39,7 +39,7 @@ def local_paths(settings: Settings) -> list[Path]:
 
 
 def _tell(urls: Sequence[str], left: Sequence[int], until: Until) -> None:
-    """Says in the log what a start waits for. left: which of the URLs."""
+    """Logs the URLs that a start waits for. left: their indices."""
     shown = ", ".join(f"'{without_secrets(urls[at])}'" for at in left)
     log.info(
         *("waiting for %s; for %.0f s more at most (model_download_timeout_s)", shown, max(until.left_s, 0)),
@@ -48,7 +48,7 @@ def _tell(urls: Sequence[str], left: Sequence[int], until: Until) -> None:
 
 
 def limits_of(settings: Settings) -> tuple[Cache, int, float]:
-    """What `fetch` is told: the cache, the most bytes and the longest time of a download."""
+    """The limits for `fetch`: the cache, the most bytes and the longest time of a download."""
     from inferd.engine.remote.cache import Cache, default_folder
 
     cache = Cache(Path(settings.model_cache) if settings.model_cache else default_folder(), settings.model_cache_bytes)

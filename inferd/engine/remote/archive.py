@@ -1,5 +1,5 @@
-"""Tar archives, plain or compressed with gzip, into a folder. Only files and folders are taken: a link could lead out of it, and a device
-is none. Never in here: where archives come from.
+"""Unpacks tar archives, plain or compressed with gzip, into a folder. Rejects all but files and folders: a link could lead out of it. Never
+in here: where archives come from.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["unpack"]
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-DELETED = ".wh."  # begins the name of an entry by which a later layer deletes what an earlier one brought
-EMPTIED = ".wh..wh..opq"
+DELETED = ".wh."  # begins the name of an entry by which a later layer deletes an earlier layer's file
+EMPTIED = ".wh..wh..opq"  # by this entry it deletes the whole folder
 MAX_HEADER_BYTES = 1 << 20  # of one entry, with its PAX headers
 MAX_NAMES = 100_000  # files and folders of all archives of one URL
 
 
 def unpack(archives: Iterable[Path], folder: str, target: Path, limit_bytes: int, until: Until) -> None:
-    """The files below `folder` in the archives, '' for all of them, into `target`; a later archive replaces what an earlier one brought.
-    limit_bytes: of all that is decompressed. Raises SourceError, OSError."""
+    """Unpacks the files below `folder` in the archives, '' for all of them, into `target`. Later archives replace files of earlier ones.
+    limit_bytes: of all decompressed bytes. Raises SourceError, OSError."""
     target.mkdir(parents=True)
     left_bytes, left_names = limit_bytes, MAX_NAMES
     for archive in archives:
@@ -54,7 +54,7 @@ def unpack(archives: Iterable[Path], folder: str, target: Path, limit_bytes: int
 
 
 def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: str, target: Path) -> int:
-    """How many files and folders it may have made."""
+    """Unpacks one entry. Returns how many files and folders it may have made."""
     name = member.name.removeprefix("./").rstrip("/")
     if name in ("", "."):
         return 0
@@ -101,12 +101,12 @@ def _remove(path: Path) -> None:
 
 
 class _Limited(io.RawIOBase):
-    """A file of which no more than a limit is read: a small archive may hold very much."""
+    """A file that is read up to a limit: a small archive may hold very much."""
 
     def __init__(self, file: Any, left_bytes: int, limit_bytes: int, until: Until) -> None:
         self._file, self.left_bytes, self._limit_bytes, self._until = file, left_bytes, limit_bytes, until
         self._read_bytes = 0
-        self._header_ends: int | None = MAX_HEADER_BYTES  # while a header is read, as tarfile does when it opens an archive
+        self._header_ends: int | None = MAX_HEADER_BYTES  # while a header is read; tarfile reads one when it opens an archive
 
     def read(self, nbytes: int | None = -1) -> bytes:
         self._until.check()
@@ -120,7 +120,7 @@ class _Limited(io.RawIOBase):
         return content
 
     def next_member(self, tar: Any) -> tarfile.TarInfo | None:
-        """tarfile keeps all headers in memory, each as long as it says, and believes what they say."""
+        """The next entry. Limits its header and size: tarfile trusts both, and keeps all headers in memory."""
         self._header_ends = tar.offset + MAX_HEADER_BYTES
         member: tarfile.TarInfo | None = tar.next()
         self._header_ends = None

@@ -1,11 +1,11 @@
-"""Fetched models on this machine: a folder for each URL, in it one for each state of the store that was fetched.
+"""Fetched models on this machine: a folder for each URL, and in it a folder for each state of the store that was fetched.
 
     KEY/lock                 held by the process that fetches this URL
-    KEY/current              a link to the state that was fetched last: a path through it stays the same
+    KEY/current              a link to the state that was fetched last; paths of models go through it
     KEY/STATE/manifest.json  size, sha256 and tag of every file
     KEY/STATE/lock           held, shared, by every process that uses these files; its time is that of the last use
     KEY/STATE/files/...      the files
-    KEY/STATE.new/...        what is not whole yet: the next attempt goes on with it
+    KEY/STATE.new/...        an incomplete state: the next attempt continues with it
 
 A state appears by one rename, and its files never change then. Never in here: the network.
 """
@@ -36,7 +36,7 @@ __all__ = ["Cache", "Entry", "FileRecord", "Snapshot", "default_folder", "nbytes
 
 log = logging.getLogger("inferd.engine")
 
-LOCK_PAUSE_S = 0.1  # between two looks at a lock that another process has
+LOCK_PAUSE_S = 0.1  # between two attempts to get a lock that another process has
 NEW = ".new"
 CURRENT = "current"
 STATE_DIGITS = 24
@@ -47,7 +47,7 @@ _STATE = re.compile(rf"[0-9a-f]{{{STATE_DIGITS}}}({re.escape(NEW)})?")
 
 
 class FileRecord(msgspec.Struct, frozen=True):
-    """One file of a manifest. tag: the source's, of the item that it was; '' for what was unpacked."""
+    """One file of a manifest. tag: the source's tag of the item; '' for an unpacked file."""
 
     nbytes: int
     sha256: str
@@ -61,7 +61,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Snapshot(NamedTuple):
-    """One state of a URL, whole."""
+    """One complete state of a URL."""
 
     folder: Path
     manifest: Manifest
@@ -71,7 +71,7 @@ class Snapshot(NamedTuple):
         return self.folder / "files"
 
     def damaged(self) -> list[str]:
-        """The files that are not what was downloaded."""
+        """The files that have changed since the download."""
         return [name for name, record in self.manifest.files.items() if not _is(self.files / name, record)]
 
 
@@ -84,7 +84,7 @@ class Entry(NamedTuple):
         return max(self.snapshots(), key=lambda snapshot: snapshot.manifest.fetched, default=None)
 
     def show(self, snapshot: Snapshot) -> Path:
-        """Its files, by a path that leads to what is shown last."""
+        """Makes `current` a link to this state. Returns the path of its files through the link."""
         current, link = self.folder / CURRENT, self.folder / f"{CURRENT}{NEW}"
         if not current.is_symlink() or os.readlink(current) != snapshot.folder.name:
             link.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ class Entry(NamedTuple):
         return current / "files"
 
     def prune(self, kept: Snapshot) -> None:
-        """Deletes other states, but for those that a process uses."""
+        """Deletes other states, except those that a process uses."""
         for snapshot in self.snapshots():
             if snapshot.folder != kept.folder:
                 _delete(snapshot.folder)
@@ -106,7 +106,7 @@ class Entry(NamedTuple):
         return _snapshot(self.folder / state)
 
     def begin(self, state: str) -> Path:
-        """The folder where the files of a state are put together. It removes the folders of other states."""
+        """Makes the folder for the incomplete files of a state, or returns it. Removes such folders of other states."""
         new = self.folder / f"{state}{NEW}"
         for path in self.folder.glob(f"*{NEW}"):
             if path != new:
@@ -115,7 +115,7 @@ class Entry(NamedTuple):
         return new
 
     def reopen(self, snapshot: Snapshot, damaged: Sequence[str]) -> None:
-        """A state is to be fetched again: what is not damaged is there to begin with."""
+        """Begins to fetch a state again, with its undamaged files."""
         new = self.begin(snapshot.folder.name)
         shutil.rmtree(new)
         snapshot.folder.rename(new)
@@ -127,9 +127,9 @@ class Entry(NamedTuple):
         with (new / "manifest.json").open("wb") as file:
             file.write(msgspec.json.encode(manifest))
         for path in (*(path for path in new.rglob("*") if not path.is_symlink()), new):
-            _sync(path)  # a power cut after the rename must not leave a manifest or a file that is cut
+            _sync(path)  # a power cut after the rename must not leave a truncated file
         folder = new.with_name(new.name.removesuffix(NEW))
-        shutil.rmtree(folder, ignore_errors=True)  # of this state, without a manifest that can be read: find() has not found it
+        shutil.rmtree(folder, ignore_errors=True)  # a folder whose manifest cannot be read, so that find() has not found it
         new.rename(folder)
         _sync(self.folder)
         return Snapshot(folder, manifest)
@@ -167,8 +167,8 @@ class Cache:
             os.close(lock)
 
     def use(self, snapshot: Snapshot) -> None:
-        """Keeps the files of this state until the end of this process, or until it uses two newer ones of this URL: what is being loaded
-        may still read the one before."""
+        """Keeps the files of this state until the process ends or uses two newer states of this URL. Loads may still read the state
+        before."""
         with _lock:
             if snapshot.folder not in _used:
                 lock = os.open(snapshot.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -180,8 +180,8 @@ class Cache:
 
     @contextmanager
     def room(self, entry: Entry, new: Path, nbytes: int) -> Iterator[None]:
-        """Inside, so many bytes more fit into the folder `new` of this URL, whatever other threads fetch. Folders that were used least
-        recently leave for them, but none that a process uses. Raises StartError where that is not enough."""
+        """Reserves so many more bytes for the folder `new` of this URL, inside the block. Deletes the least recently used states, except
+        those that a process uses. Raises StartError where that is not enough."""
         with _lock:
             self._make_room(entry, nbytes)
             _promised[new] = nbytes_in(new) + nbytes
@@ -216,7 +216,7 @@ class Cache:
         return not self.limit_bytes or nbytes_in(*self._states()) + nbytes <= self.limit_bytes
 
     def _states(self) -> list[Path]:
-        """Of all URLs, whole or not. The folder may hold what is not ours."""
+        """The folders of all states, complete or not. The cache's folder may hold other things, too."""
         return [path for path in self.folder.glob("*/*/") if _STATE.fullmatch(path.name) and (path.parent / "lock").is_file()]
 
 
@@ -226,14 +226,14 @@ _promised: dict[Path, int] = {}  # folders that other threads download into, wit
 
 
 def release() -> None:
-    """This process uses nothing of any cache."""
+    """Releases all states that this process uses, in any cache."""
     with _lock:
         while _used:
             os.close(_used.popitem()[1])
 
 
 def default_folder() -> Path:
-    """Of the user, else of the machine."""
+    """The user's cache folder, else the machine's."""
     if cache := os.environ.get("XDG_CACHE_HOME"):
         return Path(cache) / "inferd" / "models"
     home = Path(os.environ.get("HOME") or "/")
@@ -241,12 +241,12 @@ def default_folder() -> Path:
 
 
 def state_of(parts: Mapping[str, str]) -> str:
-    """A name for what a source lists: another one whenever a name or a tag is another."""
+    """A name for the list of a source: a hash of its names and tags."""
     return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()[:STATE_DIGITS]
 
 
 def nbytes_in(*folders: Path) -> int:
-    """The bytes of all files below the folders; one that has several names counts once. Others may move or delete them meanwhile."""
+    """The bytes of all files below the folders; a file with several names counts once. Others may move or delete them meanwhile."""
     found: dict[tuple[int, int], int] = {}
     for folder in folders:
         for path, _, names in os.walk(folder):
@@ -273,7 +273,7 @@ def _is(path: Path, record: FileRecord) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """To the disk."""
+    """Writes a file or folder to the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,6 +1,6 @@
-"""From a source's items to files in a folder, resumed where an earlier attempt left off. Pieces are read side by side and written in
-order, so that a file that is not whole always holds the first bytes of what it will be. A record beside each file says how many bytes
-were written, and their sha256: an attempt that goes on takes no others, even after a power cut.
+"""Downloads a source's items into files, and resumes earlier attempts. Pieces are read in parallel and written in order, so that an
+incomplete file has the first bytes of the whole. A record beside each file has the number of bytes written and their sha256. A resumed
+attempt uses only these bytes, even after a power cut.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["download", "repeated", "side_by_side"]
 
 PIECE_BYTES = 8 << 20
-URLS_AT_ONCE = 8  # that are fetched at the same time
-AT_ONCE = 8  # pieces that are read at the same time; also what is held in memory, times their size
-ATTEMPTS = 6  # that bring nothing, one after the other
+URLS_AT_ONCE = 8  # fetched at the same time
+AT_ONCE = 8  # pieces that are read at the same time, and held in memory
+ATTEMPTS = 6  # successive attempts without progress
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0
 PROGRESS_S = 5.0
 WAITED_S = 10.0
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 def repeated(attempt: Callable[[], T], until: Until, attempts: int = ATTEMPTS) -> T:
-    """What the attempt returns, made again with growing pauses as long as it fails with an error that may pass."""
+    """Calls attempt() until it returns, with growing pauses, while its error may be temporary. Returns its result."""
     pause_s = FIRST_PAUSE_S
     for left in reversed(range(attempts)):
         until.check()
@@ -59,9 +59,8 @@ def repeated(attempt: Callable[[], T], until: Until, attempts: int = ATTEMPTS) -
 def download(
     source: Source, items: Sequence[Item], folder: Path, until: Until, shown: str, known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Every item as a file of its name in the folder; beside that, `parts` holds files that are not whole, and `records` says what was
-    written. The sha256 of each. known: of items that may lie in the folder already. Raises SourceError; OSError where the disk says
-    no."""
+    """Downloads every item into a file of its name in the folder, and returns the sha256 of each. Folders beside it hold incomplete files
+    (`parts`) and records of them (`records`). known: sha256 of files that may be in the folder already. Raises SourceError, OSError."""
     parts, records = folder.with_name("parts"), folder.with_name("records")
     parts.mkdir(exist_ok=True)
     records.mkdir(exist_ok=True)
@@ -73,7 +72,7 @@ def download(
     try:
         for file in files:
             if file.nbytes == file.item.nbytes:
-                file.finish()  # an empty one, or one that was whole before
+                file.finish()  # an empty file, or one that was complete before
         while left := [file for file in files if not file.sha256]:
             try:
                 (_side_by_side if source.ranges else _one_by_one)(source, left, until, progress)
@@ -125,7 +124,7 @@ def _side_by_side(source: Source, files: Sequence[_File], until: Until, progress
 
 
 def _begun(work: Callable[[], T]) -> Future[T]:
-    """On a thread that does not keep the process from ending, unlike those of a ThreadPoolExecutor."""
+    """Starts the work on a thread that does not keep the process alive, unlike those of a ThreadPoolExecutor."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -139,8 +138,8 @@ def _begun(work: Callable[[], T]) -> Future[T]:
 
 
 def side_by_side(works: Sequence[Callable[[], T]], tell: Callable[[Sequence[int]], None]) -> list[T]:
-    """The results of the works in their order. URLS_AT_ONCE run at a time. tell: logs every WAITED_S which go on. Raises the
-    error of the first that failed, without waiting for those that go on: they end with the process."""
+    """The results of the works in their order; URLS_AT_ONCE run at a time. tell(indices): called every WAITED_S with the works that still
+    run. Raises the error of the first that failed without waiting for the others, which end with the process."""
     slots = threading.BoundedSemaphore(URLS_AT_ONCE)
 
     def run(work: Callable[[], T]) -> T:
@@ -157,7 +156,7 @@ def side_by_side(works: Sequence[Callable[[], T]], tell: Callable[[Sequence[int]
 
 
 def _read(source: Source, piece: _Piece, until: Until) -> list[bytes]:
-    """All bytes of a piece. An attempt goes on where the one before was cut off."""
+    """All bytes of a piece. Each attempt continues where the one before was cut off."""
     got: list[bytes] = []
     at = piece.first
 
@@ -184,7 +183,7 @@ def _read(source: Source, piece: _Piece, until: Until) -> list[bytes]:
 
 
 def _one_by_one(source: Source, files: Sequence[_File], until: Until, progress: _Progress) -> None:
-    """Where a source gives whole files only: what is not whole begins anew."""
+    """For a source that sends whole files only: an incomplete file begins anew."""
 
     def attempt() -> None:
         progress.add(-file.nbytes)
@@ -204,15 +203,15 @@ def _one_by_one(source: Source, files: Sequence[_File], until: Until, progress: 
 
 
 class _File:
-    """One item's file: partial, until it is whole."""
+    """One item's file, in `partial` until it is complete."""
 
     def __init__(self, path: Path, partial: Path, record: Path, item: Item, known: str) -> None:
-        """known: the sha256 of a whole file that lies there, if it has no record."""
+        """known: the sha256 of a complete file at `path`, if there is no record of it."""
         self.item = item
         self._path, self._partial, self._record = path, partial, record
         self._hash = hashlib.sha256()
         self._file: IO[bytes] | None = None
-        self.sha256 = ""  # once it is whole
+        self.sha256 = ""  # set once it is complete
         self.nbytes = 0
         if path.is_file():
             path.rename(partial)
@@ -222,7 +221,7 @@ class _File:
             self._take(*(_recorded(record) or (item.nbytes, known)))
 
     def _take(self, nbytes: int, sha256: str) -> None:
-        """What an earlier attempt left, if it is what that attempt wrote."""
+        """Continues with the bytes of an earlier attempt if they match its record, else begins anew."""
         if nbytes <= self.item.nbytes:
             with self._partial.open("rb") as file:
                 while content := file.read(min(1 << 20, nbytes - self.nbytes)):
@@ -250,13 +249,13 @@ class _File:
         self.nbytes += len(content)
 
     def record(self) -> None:
-        """The next attempt goes on behind these bytes."""
+        """Records the bytes written so far, after which the next attempt continues."""
         new = self._record.with_suffix(".new")
         new.write_text(f"{self.nbytes} {self._hash.hexdigest()}")
         new.replace(self._record)
 
     def finish(self) -> None:
-        """Raises SourceError where it is not what the source says."""
+        """Moves the complete file to its path. Raises SourceError if its sha256 is not the source's."""
         self.close()
         digest = self._hash.hexdigest()
         if self.item.sha256 and digest != self.item.sha256:
@@ -285,7 +284,7 @@ def _recorded(record: Path) -> tuple[int, str] | None:
 
 
 class _Progress:
-    """Tells the log from time to time how far a download is."""
+    """Logs the progress of a download from time to time."""
 
     def __init__(self, shown: str, nbytes: int, there: int) -> None:
         self._shown, self._nbytes, self._done = shown, nbytes, there

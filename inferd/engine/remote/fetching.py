@@ -1,7 +1,7 @@
-"""From a model's URL to a verified folder or file on this machine. The one door of this package.
+"""Fetches a model's URL into a verified folder or file on this machine. Other packages import only this module.
 
-A URL that was fetched before is served from the cache: where nothing changed in the store, and, with a warning, where the store is
-away. Every file that is there is compared with its sha256 each time.
+A URL that was fetched before is served from the cache if the store has not changed. If the store cannot be read, the cache serves it with
+a warning. Every cached file is compared with its sha256 each time.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from inferd.engine.remote.cache import Entry, Snapshot
     from inferd.engine.remote.source import Item, Source
 
-__all__ = ["StoreError", "fetch", "refresh"]
+__all__ = ["StoreError", "fetch", "has_changed"]
 
 GiB = 1 << 30
-FEW_ATTEMPTS = 2  # at a list, where there is a copy to serve instead
-LOOK_S = 60  # for that list
-STATES = 3  # of a store that changes while it is fetched
+FEW_ATTEMPTS = 2  # to list a store if there is a cached copy
+LOOK_S = 60  # the time limit for that list
+STATES = 3  # fetches of a store that changes meanwhile
 
 log = logging.getLogger("inferd.engine")
 
@@ -54,7 +54,7 @@ class StoreError(StartError):
 
 @contextmanager
 def _named(location: Location) -> Iterator[None]:
-    """Errors of a source name the URL."""
+    """Adds the URL to errors of a source."""
     try:
         yield
     except SourceError as error:
@@ -65,9 +65,9 @@ def _named(location: Location) -> Iterator[None]:
 
 
 def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float = 3600, until: Until | None = None) -> Path:
-    """The file or folder of a URL. The path is the same each time; what it leads to is replaced at once, and no process deletes it while
-    this one lives. limit_bytes and timeout_s: of one download. until: in place of timeout_s, when it must be done. Raises ConfigError and
-    StartError, whose text holds no secret."""
+    """Fetches the file or folder of a URL. The path is the same each time; its target is replaced atomically, and no process deletes it
+    while this one lives. limit_bytes, timeout_s: of one download. until: a common end, in place of timeout_s. Raises ConfigError and
+    StartError, without secrets in their texts."""
     location = Location.of(url)
     until = until or Until(timeout_s)
     with cache.entry(location.key, max(until.left_s, 0)) as entry, _named(location):
@@ -84,9 +84,8 @@ def fetch(url: str, cache: Cache, limit_bytes: int = 64 * GiB, timeout_s: float 
     return path
 
 
-def refresh(url: str, path: Path, timeout_s: float = LOOK_S) -> bool:
-    """Whether the store has something else now than what this path of `fetch` leads to: then `fetch` brings it. Only lists. Raises
-    ConfigError, StoreError."""
+def has_changed(url: str, path: Path, timeout_s: float = LOOK_S) -> bool:
+    """Whether the store has changed since `fetch` returned this path. It only lists the store. Raises ConfigError, StoreError."""
     location = Location.of(url)
     until = Until(min(timeout_s, LOOK_S))
     with _named(location):
@@ -129,7 +128,7 @@ def _check(items: Sequence[Item], limit_bytes: int) -> None:
 
 
 def _kept(location: Location, newest: Snapshot, error: SourceError) -> Snapshot:
-    """A store is away, or rejects us, or has the model no longer: the last copy serves."""
+    """Returns the newest cached copy, for a store that cannot be read or no longer has the model. Raises SourceError if it is damaged."""
     if damaged := newest.damaged():
         raise SourceError(f"{error}; and in the cache {damaged[0]!r} is not what was downloaded")
     log.log(
@@ -141,7 +140,7 @@ def _kept(location: Location, newest: Snapshot, error: SourceError) -> Snapshot:
 
 
 def _known(location: Location, entry: Entry, source: Source, items: Sequence[Item]) -> Snapshot | None:
-    """What was fetched before, if nothing changed since, here or there."""
+    """The cached copy of these items, if there is one and it is undamaged."""
     found = entry.find(_state(items))
     if found is None:
         return None
@@ -190,7 +189,7 @@ def _fetched(
 
 
 def _whole(entry: Entry, new: Path, items: Sequence[Item], folder: Path) -> dict[str, str]:
-    """The sha256 of items that need not be downloaded: those of a damaged state that are there still, and those in the newest copy."""
+    """The sha256 of items that need not be downloaded: undamaged ones of a reopened state, and those in the newest copy."""
     reopened, newest = entry.find(new.name), entry.newest()
     known: dict[str, str] = {}
     for snapshot in filter(None, (reopened, newest)):

@@ -1,4 +1,4 @@
-"""The process that listing.py starts: it lists the bucket of the URL that it reads, and writes what it found. It ends with its parent."""
+"""The process that listing.py starts: it reads a URL, lists its bucket, and writes the list. It ends with its parent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__: list[str] = []
 
 
 def _limit(left_s: float) -> None:
-    """This process ends in time, with its parent, and before it takes more memory than it may."""
+    """Limits the time and memory of this process, and ends it with its parent."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, left_s + MAX_END_S)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -46,7 +46,7 @@ def main() -> None:
         told = Told(error=f"the store's response cannot be understood: {without_secrets(str(error))}")
     sys.stdout.buffer.write(msgspec.json.encode(told))
     sys.stdout.buffer.flush()
-    os._exit(0)  # threads of the client may go on
+    os._exit(0)  # threads of the client may still run
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Lists a bucket in a process of its own, which has little memory and ends in time. The client of object stores reads a response as a
-whole, however long it is, and asks for the next page as long as the store says that there is one: nothing else stops either. The child
-is lister.py. Never in here: what is downloaded.
+"""Lists a bucket in a child process (lister.py) with limits of memory and time. The client library has no such limits: it reads whole
+responses of any length, and asks for further pages as long as the store promises them. Never in here: downloads.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ __all__ = ["MAX_END_S", "MEMORY_BYTES", "Asked", "Listed", "Told", "gathered", "
 
 MAX_OBJECTS = 100_000  # of one URL
 MAX_NAME_BYTES = 32 << 20  # of all their names
-MEMORY_BYTES = 512 << 20  # of the child, in which one response must fit
+MEMORY_BYTES = 512 << 20  # memory of the child, into which one response must fit
 READ_BYTES = 1 << 20
-MAX_END_S = 5.0  # behind the time that the parent waits: for a child whose parent hangs
+MAX_END_S = 5.0  # after the parent's timeout, a child whose parent hangs ends by itself
 
 Listed = tuple[str, int, str | None, str]  # an object: its key, its size, its ETag, when it was last changed
 
@@ -47,7 +46,7 @@ class Told(msgspec.Struct):
 def listed(url: str, until: Until) -> list[Listed]:
     """All objects below a URL. Raises SourceError."""
     until.check()
-    environment = {**os.environ, "TOKIO_WORKER_THREADS": "2"}  # whose stacks count as memory, too
+    environment = {**os.environ, "TOKIO_WORKER_THREADS": "2"}  # the stacks of its threads count as memory, too
     command = [*interpreter(), "-m", "inferd.engine.remote.lister"]
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0, env=environment, process_group=0)

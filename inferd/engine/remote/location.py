@@ -1,4 +1,4 @@
-"""What a model's URL says. Never in here: the network, files."""
+"""Parses a model's URL. Never in here: the network, files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
 class Location(NamedTuple):
-    """A URL, read. leaf: the name that its file or folder has on this machine, from which the model's name comes."""
+    """A parsed URL. leaf: the name of its file or folder on this machine, which becomes the model's name."""
 
     url: str
     scheme: str
@@ -26,7 +26,7 @@ class Location(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Location:
-        """Raises ConfigError."""
+        """Parses a URL. Raises ConfigError."""
         try:
             check_url(url)
         except ValueError as error:
@@ -45,7 +45,7 @@ class Location(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """For logs and errors: without secrets."""
+        """The URL for logs and errors, without secrets."""
         return without_secrets(self.url)
 
     @property

@@ -1,4 +1,4 @@
-"""Names that others chose for files: only those that stay in the folder are taken."""
+"""Checks names of files that come from a store: a name must not leave its folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_name", "check_names"]
 
-MAX_NAME_BYTES = 255  # of one part, as file systems have it
+MAX_NAME_BYTES = 255  # of one part: the limit of file systems
 MAX_PATH_BYTES = 2048
 MAX_SHOWN = 200
 
@@ -28,7 +28,7 @@ def check_name(name: str) -> None:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """The same for all of them, which also must not be both a file and a folder."""
+    """Checks all names. None may be both a file and a folder. Raises SourceError."""
     there = set()
     for name in names:
         check_name(name)

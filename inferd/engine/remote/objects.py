@@ -1,5 +1,5 @@
-"""Objects of S3, Google Cloud Storage and Azure as a Source, by obstore, whose one door this is. Credentials are those that each store's
-own SDK takes from the environment.
+"""Objects of S3, Google Cloud Storage and Azure as a Source, by obstore, which only this file imports. Credentials come from the
+environment, as for each store's own SDK.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["ObjectSource"]
 REQUEST_S = 60  # one request, its body included: a piece of a file
 CONNECT_S = 5
 CHUNK_BYTES = 1 << 20
-MAX_SAID = 300  # characters of a store's own words
+MAX_SAID = 300  # characters of a store's error
 _STATUS = re.compile("status code: ([0-9]{3})")
 _XML = re.compile(r"<(\?xml|Error).*")  # the body of an error, which is for programs
 _NOISE = re.compile(r"^Generic \w+ error: (Error performing \w+ request: )?| in [0-9.]+.?s\b")
@@ -69,7 +69,7 @@ class ObjectSource:
         except self._errors.BaseError as error:
             raise self._explained(error) from None
         found = listed(self._location.url, self._until)
-        # Consoles write an empty object to stand for a folder.
+        # Consoles of stores write an empty object for a folder.
         folders = {prefix, *(path.rpartition("/")[0] for path, *_ in found)}
         below = len(prefix) + 1 if prefix else 0
         items = [self._item(f"{leaf}/{one[0][below:]}", one) for one in found if one[1] or one[0] not in folders]
@@ -78,7 +78,7 @@ class ObjectSource:
         return items
 
     def listed_here(self) -> Sequence[Listed]:
-        """All objects, in this process."""
+        """All objects, listed in this process."""
         try:
             return gathered(self._obstore.list(self._store, self._location.path or None))
         except self._errors.BaseError as error:
@@ -106,7 +106,7 @@ class ObjectSource:
             return Changed("an object changed while it was read")
         if isinstance(error, errors.NotSupportedError):
             return NoRanges(said)
-        found = _STATUS.search(str(error))  # a list says no more than that
+        found = _STATUS.search(str(error))  # the only hint in the error of a list
         status = int(found[1]) if found else 0
         if status == 404 or isinstance(error, errors.NotFoundError):
             return SourceError("there is no such bucket or object")
@@ -139,7 +139,7 @@ def _store(location: Location) -> Any:
 
 
 def _azure(connection: str) -> AzureConfig:
-    """What an Azure connection string says: AccountName=...;AccountKey=...;BlobEndpoint=..."""
+    """Parses an Azure connection string: AccountName=...;AccountKey=...;BlobEndpoint=..."""
     said = dict(part.split("=", 1) for part in connection.split(";") if "=" in part)
     config: AzureConfig = {}
     if "AccountName" in said:
@@ -154,7 +154,7 @@ def _azure(connection: str) -> AzureConfig:
 
 
 def _said(error: Exception) -> str:
-    """A store's own words, cut to a line without secrets."""
+    """A store's error on one short line without secrets."""
     words = _NOISE.sub("", without_secrets(" ".join(str(error).split("\n\nDebug source:")[0].split())))
     if document := _XML.search(words):
         said = [found[1] for name in ("Code", "Message") if (found := re.search(f"<{name}>([^<]+)</{name}>", document[0]))]

@@ -1,4 +1,4 @@
-"""Fetches again, from time to time, what has changed in a store. A watcher of the fetched path sees the change. Never in here: loading."""
+"""Fetches changed stores from time to time. A watcher of the fetched path sees the change. Never in here: loading."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferd.config import without_secrets
 from inferd.engine.remote import limits_of
-from inferd.engine.remote.fetching import StoreError, fetch, refresh
+from inferd.engine.remote.fetching import StoreError, fetch, has_changed
 from inferd.errors import InferdError
 from inferd.log import event
 
@@ -24,14 +24,14 @@ log = logging.getLogger("inferd.engine")
 
 
 class Refresher:
-    """Looks every poll_s from start() to stop(), at each URL on a thread of its own: a slow store holds up no other. fetched: each URL,
-    and the path that it was fetched to."""
+    """Updates every poll_s from start() to stop(). Each URL has a thread of its own, so that a slow store holds up no other. fetched: the
+    path of each URL."""
 
     def __init__(self, fetched: Mapping[str, Path], settings: Settings, poll_s: float) -> None:
         self._limits = limits_of(settings)
         self._paths = dict(fetched)
         self._poll_s = poll_s
-        self._away: dict[str, str] = {}  # whose last look failed, and why: the log has it
+        self._away: dict[str, str] = {}  # URLs whose last update failed, and why; the log has it
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -39,14 +39,14 @@ class Refresher:
             threading.Thread(target=self._run, args=(url,), name="inferd-refresh", daemon=True).start()
 
     def stop(self) -> None:
-        """A download that goes on ends with the process."""
+        """Ends the threads; a download under way ends with the process."""
         self._stopped.set()
 
-    def look(self, url: str) -> str:
-        """Fetches it if it has changed. A store that is away leaves what there is: then it returns why."""
+    def update(self, url: str) -> str:
+        """Fetches a store if it has changed. If it cannot be read, the fetched files stay, and it returns why."""
         path, why = self._paths[url], ""
         try:
-            if refresh(url, path, self._limits[2]):
+            if has_changed(url, path, self._limits[2]):
                 fetch(url, *self._limits)
         except Exception as error:
             why = str(error)
@@ -64,10 +64,10 @@ class Refresher:
             self._away.pop(url, None)
         return why
 
-    def look_at_all(self) -> dict[Path, str]:
-        """The paths of stores that are away, with why."""
-        return {path: why for url, path in self._paths.items() if (why := self.look(url))}
+    def update_all(self) -> dict[Path, str]:
+        """Updates all stores. Returns the paths of those that cannot be read, with why."""
+        return {path: why for url, path in self._paths.items() if (why := self.update(url))}
 
     def _run(self, url: str) -> None:
         while not self._stopped.wait(self._poll_s):
-            self.look(url)
+            self.update(url)

@@ -1,5 +1,5 @@
-"""Artefacts of an OCI registry as a Source: an image with the model's files below /models, as KServe's modelcars have them. Its layers
-are the items. Credentials are those of `docker login`.
+"""Artefacts of an OCI registry as a Source: an image with the model's files below /models, as in KServe's modelcars. Its layers are the
+items. Credentials are those of `docker login`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["RegistrySource"]
 
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_TOKEN_BYTES = 1 << 20
-FOLDER = "models"  # of an artefact
+FOLDER = "models"  # the folder of an artefact that holds the model
 MANIFESTS = (
     *("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"),
     *("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"),
 )
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
-_LOCAL = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?")  # a registry on this machine may speak plain HTTP, as docker has it
+_LOCAL = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?")  # docker lets a registry on this machine speak plain HTTP
 
 
 class Platform(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ class Layer(msgspec.Struct, rename="camel"):
 
 
 class Manifest(msgspec.Struct):
-    """Of an image: its layers; an index: the images by platform."""
+    """The manifest of an image, with its layers, or of an index, with images by platform."""
 
     layers: list[Layer] = []
     manifests: list[Listed] = []
@@ -119,7 +119,7 @@ class RegistrySource:
             raise SourceError("the registry does not let these credentials read it (401): try `docker login`") from None
 
     def _authorized(self, challenge: str) -> str:
-        """What to send, by what the registry asks for."""
+        """The Authorization header for a registry's challenge; a bearer token comes from its token server."""
         kind, _, rest = challenge.partition(" ")
         basic = _login(self._login)
         asked = dict(re.findall(r'(\w+)="([^"]*)"', rest))
@@ -136,7 +136,7 @@ class RegistrySource:
             raise SourceError("the registry's token server sent no token") from None
 
     def _trusts(self, realm: str) -> bool:
-        """Whether a login may go there: by TLS, or to this very server."""
+        """Whether a login may be sent there: by TLS, or to the registry itself."""
         try:
             parts = urlsplit(realm)
         except ValueError:
@@ -169,7 +169,7 @@ def _item(number: int, layer: Layer) -> Item:
 
 
 def _login(registry: str) -> str:
-    """The Authorization header of `docker login`, or of `podman login`; nothing where there was none."""
+    """The Authorization header of `docker login`, or of `podman login`; '' where there was none."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     keys = [
         registry,

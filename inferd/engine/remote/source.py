@@ -1,5 +1,5 @@
-"""A place that models are fetched from: what it lists, how bytes are read, and how it fails. Object stores, web servers and registries
-each are a Source. Never in here: files on this machine.
+"""A place that models are fetched from: its list, how bytes are read, and how it fails. Object stores, web servers and registries each
+are a Source. Never in here: files on this machine.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ __all__ = ["Changed", "Item", "NoRanges", "Source", "SourceError"]
 
 
 class Item(NamedTuple):
-    """One thing to be downloaded. name: where it lies below the folder that is fetched. tag: another one whenever its bytes are others.
-    sha256: of its bytes, where the source itself says so, else ''."""
+    """One thing to download. name: its path below the fetched folder. tag: changes whenever its bytes change. sha256: of its bytes, if the
+    source knows it, else ''."""
 
     name: str
     nbytes: int
@@ -31,16 +31,16 @@ class SourceError(Exception):
 
 
 class Changed(SourceError):
-    """An item is not what was listed any longer."""
+    """An item has changed since it was listed."""
 
 
 class NoRanges(SourceError):
-    """The source gives whole items only: a download that was cut off begins anew."""
+    """The source sends whole items only, so that an interrupted download begins anew."""
 
 
 class Source(Protocol):
-    """ranges: whether an item can be read from its middle. archive: None for files as they are; else items are tar archives, of which the
-    folder of that name counts, '' for all of it. Items may be read on several threads at the same time."""
+    """ranges: whether an item can be read from its middle. archive: None: items are files; else they are tar archives, of which this folder
+    is unpacked, '' for all. Several threads may read items at the same time."""
 
     ranges: bool
     archive: str | None

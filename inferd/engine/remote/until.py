@@ -1,4 +1,4 @@
-"""When a whole fetch must be done, whatever it is doing."""
+"""The time limit of a whole fetch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Until"]
 
 
 class Until:
-    """ended: set as soon as nobody wants it any longer."""
+    """ended: set when another part of the fetch failed, so that the rest is not needed."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -25,14 +25,14 @@ class Until:
         return self._end_s - time.monotonic()
 
     def beside(self) -> Until:
-        """The same end, for another fetch."""
+        """Another fetch's limit with the same end."""
         other = Until(self.timeout_s)
         other._end_s = self._end_s
         return other
 
     @contextmanager
     def at_most(self, timeout_s: float) -> Iterator[None]:
-        """Inside, it ends after that time already."""
+        """Shortens the limit inside the block."""
         before = self.timeout_s, self._end_s
         if timeout_s < self.left_s:
             self.timeout_s, self._end_s = timeout_s, time.monotonic() + timeout_s

@@ -1,5 +1,5 @@
-"""Files of a web server as a Source, and the HTTP client that registry.py shares. Python's own client: it takes proxies and certificates
-from the environment, and a query that is a signature stays in our hands.
+"""Files of a web server as a Source, and the HTTP client that registry.py shares. It is Python's own client, which takes proxies and
+certificates from the environment, and does not change a query, which may be a signature.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSource", "ask", "part", "whole"]
 
-TIMEOUT_S = 30  # in which something must come
+TIMEOUT_S = 30  # the longest wait for bytes of the server
 CHUNK_BYTES = 1 << 18
 _LENGTH = re.compile("[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-.*")
@@ -40,10 +40,10 @@ log = logging.getLogger("inferd.engine")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to web servers only, and never from TLS to plain text."""
+    """Follows redirects to web servers only, and never from TLS to plain text."""
 
     def redirect_request(self, request: Any, *rest: Any) -> Any:
-        rest[0].close()  # urllib reads the body otherwise, however long it is
+        rest[0].close()  # else urllib reads the body, however long it is
         target = rest[-1].lower()
         if not target.startswith(("http://", "https://")) or (request.full_url.startswith("https:") and target.startswith("http:")):
             raise SourceError(f"the server redirects to '{without_secrets(rest[-1])}', which is not followed")
@@ -51,7 +51,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Socket(io.RawIOBase):
-    """The bytes that a server sends. Each read ends when the whole fetch must: a server that drips would hold it up for ever."""
+    """The bytes that a server sends. The time limit of the fetch holds for each read: a slow-drip server would hold it up forever."""
 
     def __init__(self, raw: Any, sock: Any, until: Until) -> None:
         self._raw, self._sock, self._until = raw, sock, until
@@ -74,12 +74,12 @@ class _Socket(io.RawIOBase):
 
 
 class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Opens connections that keep to a fetch's time. A server on the internet leads to no address that only this network reaches."""
+    """Opens connections with a fetch's time limit. Rejects redirects from the internet to addresses inside this network."""
 
     def __init__(self, until: Until) -> None:
         super().__init__()
         self._until = until
-        self._begins_inside: bool | None = None  # whether the first server has such an address itself
+        self._begins_inside: bool | None = None  # whether the first server has an address inside; None: not connected yet
 
     def http_open(self, request: urllib.request.Request) -> Any:
         return self.do_open(partial(self._connection, http.client.HTTPConnection), request)
@@ -94,7 +94,7 @@ class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         return connection
 
     def _connect(self, connection: Any, connect: Callable[[], None]) -> None:
-        """Nothing is asked before the address is looked at: what a name leads to may be another one the next time."""
+        """Checks the address of the connection before a request: another look-up of the name might return another one."""
         connect()
         inside = is_inside(connection.sock.getpeername()[0])
         if self._begins_inside is None:
@@ -110,7 +110,7 @@ class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 
 
 def is_inside(address: str) -> bool:
-    """Whether an IP address is none of the internet: loopback, link-local, private or reserved."""
+    """Whether an IP address is not on the internet: loopback, link-local, private or reserved."""
     found = ipaddress.ip_address(address.partition("%")[0])
     return not (getattr(found, "ipv4_mapped", None) or found).is_global
 
@@ -121,8 +121,8 @@ def _timeout_s(until: Until) -> float:
 
 
 def ask(url: str, headers: Mapping[str, str], until: Until, authorization: str = "") -> Any:
-    """The response to a GET; the caller closes it. authorization: for this server alone, not for one that it redirects to. Raises
-    SourceError; HTTPError for 401, which registry.py takes further."""
+    """Sends a GET and returns the response, which the caller closes. authorization: for this server, not for one that it redirects to.
+    Raises SourceError, and HTTPError for 401, which the caller handles."""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "inferd", **headers})
         if authorization:
@@ -218,7 +218,7 @@ class WebSource:
             if length is None or not _LENGTH.fullmatch(length):
                 raise SourceError("the server does not say how long the file is")
             self._validator = tag = _validator(response)
-            if not tag:  # nothing says whether two responses are of the same file: each time, all of it is read in one response
+            if not tag:  # two responses may be of different files, so all of it is read in one
                 self.ranges, tag = False, f"read at {time.time_ns()}"
                 log.info("'%s': the server sends neither ETag nor Last-Modified: the file is downloaded each time", self._shown)
             name = os.path.basename(urlsplit(self._url).path) if self.archive is not None else self._name

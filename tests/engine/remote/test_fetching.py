@@ -14,7 +14,7 @@ from inferd.config import Settings
 from inferd.engine.remote import cache as caches
 from inferd.engine.remote import download, local_paths
 from inferd.engine.remote.cache import Cache
-from inferd.engine.remote.fetching import fetch, refresh
+from inferd.engine.remote.fetching import fetch, has_changed
 from inferd.engine.remote.objects import _said
 from inferd.errors import ConfigError, StartError
 from tests import models
@@ -69,13 +69,13 @@ def test_a_folder_is_fetched_once_and_again_where_it_changed(store: Any, cache: 
         "1/weights.bin": 20 << 20,
         "config.pbtxt": 0,
     }
-    assert not refresh(url, path)
+    assert not has_changed(url, path)
     assert fetch(url, cache) == path
 
     states = [path.resolve()]
     for content in (b"two", b"three"):
         store.put(BUCKET, "models/digits/1/model.onnx", content)
-        assert refresh(url, path)
+        assert has_changed(url, path)
         assert fetch(url, cache) == path
         states.append(path.resolve())
         assert (path / "1" / "model.onnx").read_bytes() == content
@@ -109,7 +109,7 @@ def test_a_bucket_that_disappears_is_served_from_the_cache(s3: S3, cache: Cache,
         assert fetch("s3://gone/m", cache) == path
     assert "'s3://gone/m': there is no such bucket or object; the copy in the cache is served" in caplog.text
     with pytest.raises(StartError, match="no such bucket"):
-        refresh("s3://gone/m", path)
+        has_changed("s3://gone/m", path)
     (path / "1" / "model.onnx").write_bytes(b"two")
     with pytest.raises(StartError, match=r"in the cache 'm/1/model.onnx' is not what was downloaded"):
         fetch("s3://gone/m", cache)

@@ -27,19 +27,19 @@ def test_what_changes_in_a_store_is_fetched_to_the_same_path(
         (path,) = local_paths(settings)
         refresher = Refresher({server.url: path}, settings, 0.001)
         server.content, server.tag = b"two", '"2"'
-        refresher.look(server.url)
+        refresher.update(server.url)
         assert path.read_bytes() == b"two"
         assert caplog.messages == []
         server.status = 403
-        refresher.look(server.url)
-        refresher.look(server.url)
+        refresher.update(server.url)
+        refresher.update(server.url)
         assert [message.partition("': ")[2] for message in caplog.messages] == [
             "the server does not let these credentials read it (403); what was fetched before stays"
         ]
         server.content, server.tag, server.status = b"three", '"3"', 0
         with monkeypatch.context() as patch:
             patch.setattr(refreshing, "refresh", lambda *words: int("no number"))
-            assert "no number" in refresher.look(server.url)
+            assert "no number" in refresher.update(server.url)
         refresher.start()
         until(lambda: path.read_bytes() == b"three")
         refresher.stop()

@@ -12,7 +12,7 @@ import pytest
 
 from inferd.engine.remote import cache as caches
 from inferd.engine.remote.cache import Cache
-from inferd.engine.remote.fetching import fetch, refresh
+from inferd.engine.remote.fetching import fetch, has_changed
 from inferd.engine.remote.location import Location
 from inferd.engine.remote.registry import MACHINES, RegistrySource
 from inferd.engine.remote.until import Until
@@ -57,9 +57,9 @@ def test_an_artefact_is_fetched_for_this_platform(registry: Registry, cache: Cac
         assert {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()} == {
             "1/model.onnx": name.encode()
         }
-    assert not refresh(url, path)
+    assert not has_changed(url, path)
     registry.image("team/digits", "1.0", archive({"models/1/model.onnx": b"new"}))
-    assert refresh(url, path)
+    assert has_changed(url, path)
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     pinned = registry.manifest("team/digits", "all", {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})["digest"]
     with pytest.raises(StartError, match="is there for linux/amd64, linux/arm64, and not for linux/riscv64"):

@@ -18,7 +18,7 @@ import pytest
 from inferd.engine.remote import cache as caches
 from inferd.engine.remote import download, fetching, web
 from inferd.engine.remote.cache import Cache
-from inferd.engine.remote.fetching import fetch, refresh
+from inferd.engine.remote.fetching import fetch, has_changed
 from inferd.errors import StartError
 from tests.engine.remote.archives import archive
 from tests.engine.remote.web_server import WebServer
@@ -110,7 +110,7 @@ def test_a_file_without_a_validator_is_fetched_each_time(cache: Cache) -> None:
         path = fetch(server.url, cache)
         assert server.asked == [0], "several responses might be of several files"
         server.content = CONTENT[::-1]
-        assert refresh(server.url, path)
+        assert has_changed(server.url, path)
         assert fetch(server.url, cache).read_bytes() == CONTENT[::-1]
 
 
@@ -178,9 +178,9 @@ def test_a_file_that_changes_while_it_is_read_is_fetched_as_it_is_then(cache: Ca
         monkeypatch.setattr(download._Progress, "add", changed_after_the_first_piece)
         path = fetch(url, cache)
         assert path.read_bytes() == CONTENT[::-1]
-        assert not refresh(url, path)
+        assert not has_changed(url, path)
         server.tag = '"3"'
-        assert refresh(url, path)
+        assert has_changed(url, path)
 
 
 def test_no_secret_of_a_url_is_said(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
