@@ -17,7 +17,7 @@ from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http.head cimport OPTIONS
 from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
-from inferd._core.http2.headers cimport HeaderReader
+from inferd._core.http2.headers cimport AUTHORIZED, ERRORS_END, GRPC, HeaderReader
 from inferd._core.net.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
@@ -27,7 +27,7 @@ from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
-from inferd._core.http2.stream cimport INFER, INFER_STREAM, REST, STREAM, Http2Call
+from inferd._core.http2.stream cimport COMING, INFER, INFER_STREAM, OPENED, OVER, REST, SERVER_STREAM, STREAM, Http2Call, is_task_stream
 from inferd._core.net.limits cimport TASK_NBYTES, TURN_REQUESTS
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING
@@ -178,22 +178,22 @@ cdef class Session(SendState):
                 self.reject(call, call.stream_id, self.rejection)     # not raised: each raise would extend its traceback
                 return
             if call.kind == INFER_STREAM:
-                call.open_streamed(self.headers.token_of(call))
+                call.open_streamed(self.headers.token(), bool(self.headers.seen & ERRORS_END))
             self.headers.check(call)
             if not self.has_room(0):
                 raise self.unread_error(0)
             if call.kind != INFER:
                 call.hold(TASK_NBYTES)
-            if call.kind == STREAM:
+            if is_task_stream(call.kind):
                 self.http2_state.start(call, call.method_row)
         except Exception as error:
             self.reject(call, call.stream_id, error)
         finally:
-            call.authorization = None   # if the call was rejected before the authenticator saw it
+            self.headers.authorization = None   # if the call was rejected before the authenticator saw it
 
     cdef void foreign_complete(self, Http2Call call) noexcept:
         cdef Exchange exchange = call.exchange
-        if call.is_grpc:
+        if self.headers.seen & GRPC:
             call.exchange = None
             self.headers_complete(call)
             return
@@ -204,7 +204,7 @@ cdef class Session(SendState):
                 self.reject(call, call.stream_id, self.rejection)
                 return
             exchange.handler.screen(call, exchange.head)    # in the order of http1/connection
-            if self.server.authenticator is not None and not call.is_authorized and exchange.head.verb != OPTIONS:
+            if self.server.authenticator is not None and not self.headers.seen & AUTHORIZED and exchange.head.verb != OPTIONS:
                 self.headers.authenticate(call)
             exchange.handler.admit(call, exchange.head)
             if not self.has_room(0):
@@ -219,20 +219,19 @@ cdef class Session(SendState):
         except Exception as error:
             self.reject(call, call.stream_id, error)
         finally:
-            call.authorization = None   # if the call was rejected before the authenticator saw it
+            self.headers.authorization = None   # if the call was rejected before the authenticator saw it
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages have come. Those of a settled call are thrown away."""
         call.received_nbytes += nbytes
         self.payload_nbytes += nbytes
         try:
-            if call.kind < STREAM or call.single:
+            if call.kind < STREAM:
                 while nbytes > 0 and not call.settled:
-                    if call.has_message:
+                    if call.prefix_nbytes == 0 and call.received_nbytes > <uint64_t>nbytes:     # a whole message has come before
                         raise Unimplemented(f"{call.method}: expected one request message, got more; the method takes one",
                                             reason="cardinality")
                     if call.feed(&chunk, &nbytes, call.max_message_nbytes):
-                        call.has_message = True
                         call.notify()
             elif call.kind == INFER_STREAM:
                 if call.backlog is None:
@@ -253,7 +252,7 @@ cdef class Session(SendState):
         if call.partial is not None and not call.awaits_credit() and (
                 self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
             self.missing_nbytes = call.missing_nbytes
-        if call.partial is not None or (call.kind >= STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
+        if call.partial is not None or (call.kind >= SERVER_STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
             call.open_window()
 
     cdef void request_complete(self, Http2Call call) noexcept:
@@ -263,7 +262,7 @@ cdef class Session(SendState):
             return
         try:
             call.check_ended()
-            if call.kind == STREAM:
+            if is_task_stream(call.kind):
                 call.notify()
             elif call.kind == INFER_STREAM:
                 call.end_if_over()
@@ -322,12 +321,12 @@ cdef class Session(SendState):
             if owed == CONNECTION_RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
                 waits_for_shared_window = True
                 owed = NOTHING
-            is_late = now_ns >= call.deadline_ns and call.kind != STREAM and not self.headers.comes(call) and (
+            is_late = now_ns >= call.deadline_ns and not is_task_stream(call.kind) and call.state != COMING and (
                 owed == REQUEST or call.incoming is not None or call.awaits_credit() or (call.kind == INFER_STREAM and not call.settled))
             if is_stalled(&call.stall, owed, call.sent_nbytes if owed == CALL_RESPONSE else call.consumed_nbytes(), now_ns,
                           response_limit_ns if owed == CALL_RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
-                if self.headers.comes(call):
+                if call.state == COMING:
                     return True         # no other frame may come before its headers end
                 ending.append(call)
             call = call.next
@@ -393,7 +392,8 @@ cdef class Session(SendState):
         if self.session == NULL:
             return
         self.count_out()
-        self.headers.opening = self.headers.foreign = self.resets_after_response = None
+        self.headers.begin(None)
+        self.resets_after_response = None
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)
@@ -447,6 +447,7 @@ cdef class Session(SendState):
             call.notify()
             call.listener = None
         call.error = None               # it may hold frames that hold the call
+        call.enter(OVER)
         call.connection = None
         self.calls -= 1
         self.server.calls -= 1
@@ -530,9 +531,11 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
     if frame.hd.type == NGHTTP2_HEADERS:
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.opening is not None:
             call, self.headers.opening = self.headers.opening, None
+            call.enter(OPENED)
             self.headers_complete(call)
         elif frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.foreign is not None:
             call, self.headers.foreign = self.headers.foreign, None
+            call.enter(OPENED)
             self.foreign_complete(call)
     elif frame.hd.type == NGHTTP2_SETTINGS:
         self.greeted = True             # nghttp2 takes no other frame first

@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
 from inferd._core.http.response cimport decompression_error
+from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.server_state cimport Limits
 from inferd._core.grpc.message cimport (
@@ -25,6 +26,9 @@ from inferd._core.net.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, 
 from inferd._core.http2.streamed cimport Streamed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+
+cdef extern from "<assert.h>" nogil:
+    void assert_that "assert"(bint holds) noexcept
 
 cdef inline nghttp2_nv constant_header(bytes name, bytes value):
     """A header over bytes objects that live as long as the module: nghttp2 need not copy them."""
@@ -43,9 +47,8 @@ cdef inline nghttp2_nv header(bytes name, bytes value):
 
 # Names and values of headers; kept alive here, since nghttp2 holds only their addresses.
 STATUS, OK_200, CONTENT_TYPE, GRPC, GRPC_STATUS, GRPC_OK = b":status", b"200", b"content-type", b"application/grpc", b"grpc-status", b"0"
-GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
-    b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity, deflate, gzip",
-    b"grpc-encoding")
+GRPC_MESSAGE, GRPC_DETAILS, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
+    b"grpc-message", b"grpc-status-details-bin", b"grpc-accept-encoding", b"identity, deflate, gzip", b"grpc-encoding")
 
 NO_WORDS = b"the text of this status found no room in the message memory of the server (message_memory_bytes)"
 
@@ -54,6 +57,15 @@ RESPONSE_HEADERS[0] = constant_header(STATUS, OK_200)
 RESPONSE_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
 cdef nghttp2_nv OK_TRAILERS[1]
 OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
+
+cdef tuple TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
+
+cdef unsigned char[5] MAY_FOLLOW        # bits of the states that may follow each
+MAY_FOLLOW[<int>COMING] = 1 << OPENED | 1 << OVER
+MAY_FOLLOW[<int>OPENED] = 1 << SENDING | 1 << OVER
+MAY_FOLLOW[<int>SENDING] = 1 << DEFERRED | 1 << OVER
+MAY_FOLLOW[<int>DEFERRED] = 1 << SENDING | 1 << OVER
+MAY_FOLLOW[<int>OVER] = 0
 
 
 @cython.final
@@ -79,6 +91,10 @@ cdef class Http2Call(Call):
         """Whether the client sends no more, and no message is being decompressed: if take_message returns None, no message will come."""
         return self.half_closed and self.incoming is None
 
+    cdef void enter(self, CallState state) noexcept:
+        assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
+        self.state = state
+
     cdef int begin(self) except -1:
         if self.kind == INFER:
             self.connection.http2_state.infer_handler.infer(self)
@@ -102,7 +118,6 @@ cdef class Http2Call(Call):
         response = pooled(message)        # may raise: the call is not settled yet
         self.settled = True
         self.work = None
-        self.final = True
         self.send(response)
 
     cpdef fail(self, error):
@@ -110,7 +125,6 @@ cdef class Http2Call(Call):
             return
         self.settled = True
         self.work = None
-        self.final = True
         if self.connection is None:
             return
         self.drop_request()
@@ -119,7 +133,7 @@ cdef class Http2Call(Call):
             self.streamed.drop()
         if self.exchange is not None:
             self.send_http_error(error)
-        elif self.headers_sent:
+        elif self.state >= SENDING:
             self.error = error
             self.resume()
         else:
@@ -147,11 +161,10 @@ cdef class Http2Call(Call):
         if self.settled:
             return
         self.settled = True
-        self.final = True
         if self.connection is None:
             return
         self.drop_request()
-        if self.headers_sent:
+        if self.state >= SENDING:
             self.resume()
         else:
             self.submit_headers()
@@ -189,10 +202,10 @@ cdef class Http2Call(Call):
             self.check_ended()          # the backlog may have ended within a message
         return message
 
-    cdef int open_streamed(self, bytes authorization) except -1:
+    cdef int open_streamed(self, bytes authorization, bint errors_end) except -1:
         self.streamed = Streamed.__new__(Streamed)
         self.streamed.call, self.streamed.connection, self.streamed.stream_id = self, self.connection, self.stream_id
-        self.streamed.handler, self.streamed.errors_end = self.connection.http2_state.stream_handler, self.errors_end
+        self.streamed.handler, self.streamed.errors_end = self.connection.http2_state.stream_handler, errors_end
         self.streamed.max_message_nbytes = self.max_message_nbytes
         self.streamed.authorization, self.streamed.credentials_epoch = authorization, self.connection.server.credentials_epoch
         return 0
@@ -251,7 +264,7 @@ cdef class Http2Call(Call):
         cdef Message response
         try:
             response = self.next_response()
-            if response is not None and self.compresses:
+            if response is not None and self.response_encoding is not None:
                 self.send(response)
             elif response is not None:
                 self.load(response)
@@ -317,15 +330,16 @@ cdef class Http2Call(Call):
         if self.backlog is not None:
             more_nbytes -= PyByteArray_GET_SIZE(self.backlog)
         # Beyond the message that comes, a stream of several may send some bytes of the next one.
-        if open_nbytes < missing_nbytes or self.kind >= STREAM and 2 * more_nbytes >= first_nbytes:
+        if open_nbytes < missing_nbytes or self.kind >= SERVER_STREAM and 2 * more_nbytes >= first_nbytes:
             nghttp2_submit_window_update(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id,
                                          <int32_t>min(more_nbytes, INT32_MAX - open_nbytes))
 
     cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1:
         cdef Py_ssize_t there_nbytes = self.partial.there_nbytes if self.partial is not None else 0
-        cdef Py_ssize_t whole_nbytes = max(<Py_ssize_t>self.exchange.head.content_nbytes, there_nbytes + nbytes)
+        cdef Py_ssize_t whole_nbytes
         if self.settled:
             return 0
+        whole_nbytes = max(<Py_ssize_t>self.exchange.head.content_nbytes, there_nbytes + nbytes)
         if whole_nbytes > self.max_message_nbytes:
             raise self.too_large(whole_nbytes)
         if self.partial is None:
@@ -375,7 +389,7 @@ cdef class Http2Call(Call):
         cdef SendState connection = self.connection
         if connection is None or self.incoming is None:
             return
-        if self.kind == STREAM:
+        if is_task_stream(self.kind):
             self.notify()
             return
         try:
@@ -439,7 +453,7 @@ cdef class Http2Call(Call):
                 return NOTHING
             # Between two requests the client owes nothing. In a drain, the stream takes no more.
             return REQUEST if self.partial is not None or self.prefix_nbytes > 0 or self.connection.server.stopping else NOTHING
-        if self.kind == STREAM:
+        if is_task_stream(self.kind):
             # Messages that the method does not take count, too: it takes those that it wants as they come.
             if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
                 return REQUEST
@@ -482,7 +496,7 @@ cdef class Http2Call(Call):
         if now_ns >= self.deadline_ns:
             unfinished = "stream ended" if self.kind == INFER_STREAM else "request was whole"
             return DeadlineExceeded(f"{self.method}: the deadline passed before the {unfinished}", reason="deadline")
-        if self.kind == STREAM and (self.message is not None or self.backlog is not None):
+        if is_task_stream(self.kind) and (self.message is not None or self.backlog is not None):
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")
         limits = self.connection.server.limits
@@ -494,10 +508,8 @@ cdef class Http2Call(Call):
     cdef int send(self, Message response) except -1:
         if self.connection is None:
             return 0
-        if self.compresses and response.nbytes >= LEAST_COMPRESSED_NBYTES:
-            self.outgoing = Compression(
-                response, self.connection.server.compression if self.exchange is None else self.exchange.head.accept_coding_name,
-                self.send_compressed)
+        if self.response_encoding is not None and response.nbytes >= LEAST_COMPRESSED_NBYTES:
+            self.outgoing = Compression(response, self.response_encoding, self.send_compressed)
             self.connection.compressing_nbytes += response.nbytes
             if self.connection.server.convert(self.connection, self.outgoing):
                 self.send_compressed()
@@ -530,7 +542,7 @@ cdef class Http2Call(Call):
             self.send_http(response)
             return
         self.load(response)
-        if self.headers_sent:
+        if self.state >= SENDING:
             self.resume()
         else:
             self.submit_headers()
@@ -540,8 +552,8 @@ cdef class Http2Call(Call):
         cdef nghttp2_data_provider2 provider
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
-        self.headers_sent = True
-        if self.compresses and (self.kind >= STREAM or self.response.compressed):
+        self.enter(SENDING)
+        if self.response_encoding is not None and (self.kind >= SERVER_STREAM or self.response.compressed):
             headers[0] = RESPONSE_HEADERS[0]
             headers[1] = RESPONSE_HEADERS[1]
             headers[2] = constant_header(ENCODING, self.connection.server.encoding)
@@ -551,8 +563,8 @@ cdef class Http2Call(Call):
         self.connection.mark_dirty()
 
     cdef void resume(self) noexcept:
-        if self.deferred:
-            self.deferred = False
+        if self.state == DEFERRED:
+            self.enter(SENDING)
             nghttp2_session_resume_data(self.connection.session, self.stream_id)
         self.connection.mark_dirty()
 
@@ -576,35 +588,21 @@ cdef class Http2Call(Call):
         if details:
             headers[count] = header(GRPC_DETAILS, details)
             count += 1
-        if self.bad_encoding:
+        if isinstance(error, Unimplemented) and error.reason == "compression":
             headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
-        self.headers_sent = True
+        self.enter(SENDING)
         nghttp2_submit_response2(self.connection.session, self.stream_id, headers, count, NULL)
         self.reset_after_response()
         self.connection.mark_dirty()
         return 0
 
-    cdef int send_plain(self, int status, bytes text) except -1:
-        """A response for a client that does not speak gRPC: an HTTP status and one line of text."""
-        cdef nghttp2_nv headers[2]
-        cdef nghttp2_data_provider2 provider
-        cdef bytes code = b"%d" % status
-        self.response = Message(text)       # may raise: the call is not settled yet
+    cdef int send_text(self, int status, bytes text) except -1:
+        cdef Message body = Message(text)       # may raise: the call is not settled yet
         self.settled = True
-        self.final = True
-        self.plain = True
-        self.headers_sent = True
-        headers[0] = header(STATUS, code)
-        headers[1] = constant_header(CONTENT_TYPE, TEXT)
-        self.untaken = self.response.data
-        self.untaken_nbytes = self.response.nbytes
-        self.connection.unread_nbytes += self.untaken_nbytes
-        provider.source.ptr = <void *>self
-        provider.read_callback = read_response
-        nghttp2_submit_response2(self.connection.session, self.stream_id, headers, 2, &provider)
-        self.connection.mark_dirty()
-        return 0
+        self.kind, self.exchange = REST, Exchange.__new__(Exchange)
+        self.exchange.status, self.exchange.headers = status, TEXT
+        return self.submit_http(body)
 
     cdef void send_http(self, Message body) noexcept:
         try:
@@ -633,9 +631,9 @@ cdef class Http2Call(Call):
         cdef bint sends_body = body.nbytes > 0 and not self.exchange.is_bodiless()
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
-        self.exchange.submit(self.connection.session, self.stream_id, body.nbytes, body.compressed, self.compresses,
+        self.exchange.submit(self.connection.session, self.stream_id, body.nbytes, body.compressed, self.response_encoding is not None,
                              &provider if sends_body else NULL)
-        self.plain = self.headers_sent = True
+        self.enter(SENDING)
         if sends_body:
             self.response = body
             self.untaken = body.data
@@ -701,9 +699,9 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
     if call.untaken_nbytes > 0:
         return nbytes
     call.response = None
-    if call.final:
+    if call.settled:
         data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
-        if call.plain:
+        if call.kind == REST:
             call.reset_after_response()
         else:
             data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
@@ -712,5 +710,5 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
     if nbytes > 0:
         call.notify()                   # the writer may go on
         return nbytes
-    call.deferred = True
+    call.enter(DEFERRED)
     return NGHTTP2_ERR_DEFERRED
