@@ -1,7 +1,8 @@
 # headers: reads a request's headers, one by one, into its call, and rejects a call that is wrong or not permitted.
 # Never in here: frames, HPACK, the response's headers.
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t
+from inferd._core.http.call cimport Credentials
 from inferd._core.http.handler cimport HttpHandler
 from inferd._core.http2.stream cimport Http2Call
 from inferd._core.http2.http2_state cimport Http2State
@@ -28,8 +29,7 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef bytes authorization    # the value of `authorization` until the authenticator has seen it, or None
     cdef bytes authority        # the newest :authority
     cdef Py_ssize_t trailer_nbytes      # the size of the trailers that come
-    cdef bytes authorized       # the `authorization` header that the authenticator last accepted, or None,
-    cdef uint64_t authorized_epoch      # and the server's credentials_epoch at that time
+    cdef Credentials credentials
     # A block begins: this call's headers, or trailers (None).
     cdef void begin(self, Http2Call call) noexcept
     cdef void note(self, Seen fact, bint holds) noexcept
@@ -59,5 +59,4 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef int check(self, Http2Call call) except -1
     # The block's `authorization` header, before `check`; None: it has none, or nobody asks for it.
     cdef bytes token(self)
-    cdef int authenticate(self, Http2Call call) except -1
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept

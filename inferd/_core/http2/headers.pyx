@@ -10,7 +10,8 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.key cimport key_of
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, same_secret, verb_of
+from inferd._core.http.call cimport Credentials
+from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, verb_of
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, SERVER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
@@ -29,7 +30,7 @@ KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM, "infer_stream": INFER
 cdef class HeaderReader:
 
     def __cinit__(self, Http2State server not None):
-        self.server = server
+        self.server, self.credentials = server, Credentials(server)
         if server.http_handler is not None:
             self.http = http_handler(server.http_handler)
 
@@ -152,6 +153,7 @@ cdef class HeaderReader:
         cdef Exchange exchange
         try:
             exchange = call.exchange = Exchange.__new__(Exchange)
+            call.head = exchange.head
             exchange.handler, exchange.target = self.http, <bytes>target[:nbytes]
             if self.seen & AUTHORITY:
                 exchange.is_host_known = True
@@ -205,7 +207,7 @@ cdef class HeaderReader:
 
     cdef int check(self, Http2Call call) except -1:
         if self.server.authenticator is not None and not (self.seen & AUTHORIZED and call.kind in (INFER, INFER_STREAM)):
-            self.authenticate(call)
+            self.credentials.check(call, self.token())
         if call.method_row is None:
             raise self.server.unserved(call.method)
         if self.seen & BAD_TIMEOUT:
@@ -216,14 +218,7 @@ cdef class HeaderReader:
         return 0
 
     cdef bytes token(self):
-        return self.authorized if self.seen & AUTHORIZED else self.authorization
-
-    cdef int authenticate(self, Http2Call call) except -1:
-        """Raises what the authenticator raises."""
-        cdef bytes authorization = self.token()
-        if self.server.authenticator(call, authorization):
-            self.authorized, self.authorized_epoch = authorization, self.server.credentials_epoch
-        return 0
+        return self.credentials.accepted if self.seen & AUTHORIZED else self.authorization
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
         """Keeps the header for the authenticator; without one, the server ignores it. The authenticator sees a value that all calls of
@@ -231,9 +226,7 @@ cdef class HeaderReader:
         if self.seen & AUTHORIZED or self.authorization is not None:
             self.seen &= ~AUTHORIZED
             self.authorization = SEVERAL
-        elif self.authorized is not None and self.authorized_epoch == self.server.credentials_epoch and \
-                nbytes == <size_t>PyBytes_GET_SIZE(self.authorized) and \
-                same_secret(value, <const uint8_t *>PyBytes_AS_STRING(self.authorized), nbytes):
+        elif self.credentials.has(value, nbytes):
             self.seen |= AUTHORIZED
         else:
             try:

@@ -15,9 +15,8 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
 from inferd._core.http2.exchange cimport Exchange
-from inferd._core.http.head cimport OPTIONS
 from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
-from inferd._core.http2.headers cimport AUTHORIZED, ERRORS_END, GRPC, HeaderReader
+from inferd._core.http2.headers cimport ERRORS_END, GRPC, HeaderReader
 from inferd._core.net.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
@@ -175,7 +174,7 @@ cdef class Session(SendState):
             if self.headers.reject_foreign(call):
                 return
             if self.rejection is not None:
-                self.reject(call, call.stream_id, self.rejection)     # not raised: each raise would extend its traceback
+                call.reject(self.rejection)     # not raised: each raise would extend its traceback
                 return
             if call.kind == INFER_STREAM:
                 call.open_streamed(self.headers.token(), bool(self.headers.seen & ERRORS_END))
@@ -187,29 +186,24 @@ cdef class Session(SendState):
             if is_task_stream(call.kind):
                 self.http2_state.start(call, call.method_row)
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
         finally:
             self.headers.authorization = None   # if the call was rejected before the authenticator saw it
 
     cdef void foreign_complete(self, Http2Call call) noexcept:
         cdef Exchange exchange = call.exchange
         if self.headers.seen & GRPC:
-            call.exchange = None
+            call.exchange = call.head = None
             self.headers_complete(call)
             return
         call.kind = REST
         try:
             self.headers.open_exchange(call)
-            if self.rejection is not None:
-                self.reject(call, call.stream_id, self.rejection)
+            if not call.admit(exchange.handler, self.headers.credentials):
                 return
-            exchange.handler.screen(call, exchange.head)    # in the order of http1/connection
-            if self.server.authenticator is not None and not self.headers.seen & AUTHORIZED and exchange.head.verb != OPTIONS:
-                self.headers.authenticate(call)
-            exchange.handler.admit(call, exchange.head)
             if not self.has_room(0):
                 raise self.unread_error(0)
-            call.hold(call.header_nbytes + (0 if exchange.head.is_infer else TASK_NBYTES))      # the head keeps what it reads
+            call.hold(call.header_nbytes)       # the head keeps what it reads
             if exchange.head.max_body_nbytes >= 0:
                 call.max_message_nbytes = min(call.max_message_nbytes, exchange.head.max_body_nbytes)
             if exchange.head.content_nbytes > call.max_message_nbytes:
@@ -217,7 +211,7 @@ cdef class Session(SendState):
             if exchange.head.expects_continue:
                 exchange.submit_continue(self.session, call.stream_id)
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
         finally:
             self.headers.authorization = None   # if the call was rejected before the authenticator saw it
 
@@ -248,7 +242,7 @@ cdef class Session(SendState):
                     call.backlog = bytearray()
                 call.backlog += <bytes>chunk[:nbytes]
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
         if call.partial is not None and not call.awaits_credit() and (
                 self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
             self.missing_nbytes = call.missing_nbytes
@@ -269,14 +263,11 @@ cdef class Session(SendState):
             elif call.message is None:
                 call.begin_without_message()
             elif call.message.compressed:
-                message, call.message = call.message, None
-                if call.decompress(message):
-                    call.message = call.decompressed()
-                    call.begin()
+                call.begin_compressed(call.max_message_nbytes)
             else:
                 call.begin()
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
 
     def take_backlogs(self):
         """Takes requests that wait in the backlogs of streams, as many as a turn may begin."""
@@ -293,7 +284,7 @@ cdef class Session(SendState):
                 try:
                     call.take_backlog()
                 except Exception as error:
-                    self.reject(call, call.stream_id, error)
+                    call.reject(error)
 
     def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         """Ends each call that holds memory and has waited too long for its client: request_limit_ns for the rest of the request, while it
@@ -410,20 +401,15 @@ cdef class Session(SendState):
     cdef void link(self, Http2Call call) noexcept:
         """The stream is open and holds its call."""
         Py_INCREF(call)
-        call.connection = self
+        call.http2 = self
+        call.open(self)
         if self.head != NULL:
             call.next = <Http2Call>self.head
             call.next.previous = call
         self.head = <PyObject *>call
-        self.calls += 1
-        self.server.calls += 1
-        self.server.totals.calls += 1
 
     cdef void unlink(self, Http2Call call) noexcept:
-        """The stream is closed: cancels the work of its call, and drops the stream's reference."""
-        if not call.settled:
-            self.server.totals.abandoned += 1
-        call.abandon()
+        """The stream is closed: closes its call, and drops the stream's reference."""
         if call.previous is not None:
             call.previous.next = call.next
         else:
@@ -431,15 +417,14 @@ cdef class Session(SendState):
         if call.next is not None:
             call.next.previous = call.previous
         call.next = call.previous = None
-        if call.untaken_nbytes > 0 or call.outgoing is not None:
+        if call.untaken_nbytes > 0:
             call.drop_response()
-        if call.partial is not None or call.backlog is not None or call.incoming is not None:
+        if call.partial is not None or call.backlog is not None:
             call.drop_request()
+        call.close()
         if call.streamed is not None:
             call.streamed.drop()
             call.streamed = None
-        if call.held_nbytes > 0:
-            call.give_back(call.held_nbytes)
         if call.words_nbytes > 0:
             release_bytes(call.words_nbytes, None)
             call.words_nbytes = 0
@@ -448,9 +433,7 @@ cdef class Session(SendState):
             call.listener = None
         call.error = None               # it may hold frames that hold the call
         call.enter(OVER)
-        call.connection = None
-        self.calls -= 1
-        self.server.calls -= 1
+        call.http2 = None
         Py_DECREF(call)
 
 
@@ -492,7 +475,6 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
     call = Http2Call.__new__(Http2Call)
     call.stream_id = frame.hd.stream_id
-    call.connection_id, call.share = self.connection_id, self.share
     self.link(call)
     self.headers.begin(call)
     nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>call)

@@ -3,8 +3,7 @@
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from inferd._core.grpc.compression cimport Conversion
-from inferd._core.grpc.call cimport Call
+from inferd._core.http.call cimport HttpCall
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.grpc.message cimport Message
@@ -44,8 +43,8 @@ cdef inline bint is_task_stream(Kind kind) noexcept:
 
 @cython.final
 @cython.no_gc                   # its cycles (work, listener) are broken by hand when the stream closes
-cdef class Http2Call(Call):
-    cdef readonly SendState connection  # the Session; None once the stream is closed
+cdef class Http2Call(HttpCall):
+    cdef SendState http2                # `connection`, as HTTP/2 knows it
     cdef int32_t stream_id
     cdef Kind kind
     cdef CallState state
@@ -55,18 +54,14 @@ cdef class Http2Call(Call):
     # The request's headers.
     cdef Py_ssize_t header_nbytes       # their size, as HTTP/2 counts it
     cdef Py_ssize_t max_message_nbytes  # the method's limit
-    cdef str response_encoding          # how long messages of the response are compressed; None: they are not
     # The request.
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until the method takes `message`, or None
-    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: backlog, TASK_NBYTES
     cdef Py_ssize_t words_nbytes        # the size of its status, charged there, too
     cdef uint64_t received_nbytes       # bytes of messages that came,
     cdef uint64_t looked_nbytes         # and had come at the last look at the window
-    cdef Conversion incoming            # decompresses a message of the request; None: none is being decompressed
     cdef Streamed streamed              # the requests in flight of ModelStreamInfer; None: another method
     # The response.
-    cdef Conversion outgoing            # compresses a message of it, or None
     cdef Message response               # the message that is being sent, or None
     cdef char *untaken                  # its next byte
     cdef Py_ssize_t untaken_nbytes      # its bytes that libnghttp2 has not taken
@@ -75,8 +70,6 @@ cdef class Http2Call(Call):
     cdef StallPolicy stall              # whether its client moves
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
     cdef void enter(self, CallState state) noexcept
-    # Begins a unary call, whose message is there. Raises what the service does.
-    cdef int begin(self) except -1
     cdef Message next_message(self)
     # ModelStreamInfer: begins the requests that are whole, as many as the stream and the turn may. The others are the backlog.
     cdef int open_streamed(self, bytes authorization, bint errors_end) except -1
@@ -96,20 +89,13 @@ cdef class Http2Call(Call):
     cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1
     # The request is over, and has no message: a REST call begins with an empty one.
     cdef int begin_without_message(self) except -1
-    cdef bint decompress(self, Message message) except -1
-    cdef Message decompressed(self)
-    cdef int hold(self, Py_ssize_t nbytes) except -1
-    cdef void give_back(self, Py_ssize_t nbytes) noexcept
     cdef void drop_request(self) noexcept
     cdef void drop_response(self) noexcept
-    cdef void drop_outgoing(self) noexcept
     cdef Owed owed(self) noexcept
     cdef Py_ssize_t owed_nbytes(self) noexcept
     cdef uint64_t consumed_nbytes(self) noexcept
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept
     cdef stall_error(self, int64_t limit_ns, int64_t now_ns)
-    cdef int send(self, Message response) except -1
-    cdef void begin_sending(self, Message response) noexcept
     cdef void load(self, Message response) noexcept
     cdef void submit_headers(self) noexcept
     cdef void resume(self) noexcept
