@@ -61,7 +61,7 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
     "path of a request": (("*/_core/inference/*", "*"),),
     "batcher": (("*/_core/batching/*", "*"),),
     "decode, check, encode, statistics": (("*/_core/codec/*", "*"), ("*/_core/tensor/*", "*"), ("*/_core/metrics/*", "*")),
-    "call objects": (("*/_core/grpc/call*", "*"), ("*/_core/http2/stream*", "*")),
+    "call objects": (("*/_core/grpc/call*", "*"), ("*/_core/http/call*", "*"), ("*/_core/http2/stream*", "*")),
     "gRPC framing and messages": (("*/_core/grpc/*", "*"),),
     "headers": (("*/_core/http2/headers*", "*"), ("*/_core/http2/*", "*header*")),
     "send": (

@@ -99,7 +99,7 @@ CORE: dict[str, set[str]] = {
     "tensor": {"base"},
     "batching": {"base", "metrics", "grpc", "tensor"},
     "codec": {"base", "grpc", "tensor", "batching", "media"},
-    "http": {"base", "grpc"},
+    "http": {"base", "grpc", "net"},
     "rest": {"base", "grpc", "tensor", "batching", "codec", "http"},
     "inference": {"base", "metrics", "grpc", "tensor", "batching", "codec", "http", "rest"},
     "http1": {"base", "grpc", "http", "net"},

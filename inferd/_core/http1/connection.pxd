@@ -2,10 +2,9 @@
 # Never in here: what bytes mean (parser), reading and writing a socket (net), accepting, permission to call (serving/connection.py).
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint64_t
-from inferd._core.grpc.call cimport Call
-from inferd._core.grpc.compression cimport Conversion
+from libc.stdint cimport int64_t, uint8_t
 from inferd._core.grpc.message cimport Message
+from inferd._core.http.call cimport Credentials, HttpCall
 from inferd._core.http.handler cimport HttpHandler
 from inferd._core.http.head cimport Head
 from inferd._core.http1.parser cimport Parser
@@ -15,16 +14,8 @@ from inferd._core.net.stream_socket cimport StreamSocket
 
 @cython.final
 @cython.no_gc                   # its cycles (work, connection) are broken by hand when it is over
-cdef class Http1Call(Call):
-    cdef readonly Http1Connection connection    # None once its response has left, or the client has
-    cdef readonly Head head
-    cdef Conversion incoming    # decompresses the body; None: nothing is being decompressed
-    cdef Conversion outgoing    # compresses the response, or None
-    cdef Py_ssize_t held_nbytes # charged to the message memory: TASK_NBYTES, or nothing
-    cdef int begin(self) except -1
-    cdef int decompressed(self) except -1
-    cdef int send(self, Message body) except -1
-    cdef void drop_conversions(self) noexcept
+cdef class Http1Call(HttpCall):
+    pass
 
 cdef class Http1Connection(StreamSocket):
     cdef HttpHandler handler
@@ -37,8 +28,7 @@ cdef class Http1Connection(StreamSocket):
     cdef int64_t whole_ns       # when the present request was whole; about
     cdef public int64_t together_ns     # a client that ends its side within this time behind its request waits for the response
     cdef int64_t begun_calls, seen_calls        # since it began; at the last look
-    cdef bytes authorized       # the value of `Authorization` that the authenticator last accepted for all calls; None: there is none
-    cdef uint64_t authorized_epoch
+    cdef Credentials credentials
     # The response.
     cdef bytes lines            # the first lines of its head; None: no response waits
     cdef tuple headers          # further ones, pairs of bytes; or None
@@ -50,7 +40,6 @@ cdef class Http1Connection(StreamSocket):
     cdef bint greet(self, const uint8_t **data, Py_ssize_t *nbytes) except -1
     # A request's head is whole: the call begins, or is rejected.
     cdef int begin_call(self) except -1
-    cdef int authenticate(self, Http1Call call) except -1
     # A long body needs a place in receive admission. Until it has one, nothing is read.
     cdef int ask_for_place(self, Message body, Http1Call call) except -1
     cdef bint awaits_credit(self) noexcept
@@ -60,10 +49,11 @@ cdef class Http1Connection(StreamSocket):
     cdef int end_request(self) except -1
     # The client's bytes are wrong. It gets one more response.
     cdef int end_broken(self, error) except -1
-    # The call's method raised, or its request is wrong: the service makes the response, and the call's work is cancelled.
-    cdef void reject(self, Http1Call call, error) noexcept
+    # The call is rejected: the rest of its body is skipped, or the connection ends with the response.
+    cdef void skip_body(self, Head head) noexcept
     # The response may leave.
     cdef int respond(self, bytes lines, tuple headers, Message body) except -1
+    cdef int respond_error(self, error) except -1
     cdef Py_ssize_t compose(self, uint8_t *into) noexcept
     # The response has left: the connection ends, or the next request may come.
     cdef int response_sent(self) except -1

@@ -3,17 +3,15 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
-from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
+from inferd._core.http.call import HttpCall
 from inferd._core.http.head import Head
 from inferd._core.net.server_state import ServerState
 from inferd._core.net.stream_socket import StreamSocket
 from inferd._core.net.tls import Tls
 
 @final
-class Http1Call(Call):
-    @property
-    def connection(self) -> Http1Connection | None: ...
+class Http1Call(HttpCall):
     @property
     def head(self) -> Head: ...
     def respond(self, status: int, headers: tuple[tuple[bytes, bytes], ...] = (), body: bytes | Message = b"") -> None: ...

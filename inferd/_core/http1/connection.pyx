@@ -9,15 +9,14 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from inferd._core.base.object_counters cimport COUNTED
-from inferd._core.grpc.call cimport Call
-from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
-from inferd._core.grpc.message cimport SMALL_NBYTES, WAITING, Message, awaited_message, charge_bytes, release_bytes
+from inferd._core.grpc.message cimport SMALL_NBYTES, WAITING, Message, awaited_message
+from inferd._core.http.call cimport Credentials, HttpCall
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport HEAD, IDENTITY, OPTIONS, Head, same_secret
-from inferd._core.http.response cimport decompression_error, error_body, error_headers, http_date, reason_phrase, status_of
+from inferd._core.http.head cimport HEAD, IDENTITY, Head
+from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
-from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES, MAX_PATH_NBYTES, QUANTUM, TASK_NBYTES
+from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES, MAX_PATH_NBYTES
 from inferd._core.net.poller cimport GONE, HUNG_UP, READABLE
 from inferd._core.net.server_state cimport SEND_NBYTES, ServerState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_stalled
@@ -38,6 +37,7 @@ cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes OK_JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 cdef bytes OK_BINARY = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
 cdef bytes JSON_TYPE = b"Content-Type: application/json\r\n"
+cdef tuple VARIES = ((b"vary", b"accept-encoding"),)
 
 cdef Py_ssize_t live_count = 0
 
@@ -49,7 +49,7 @@ def live():
 
 @cython.final
 @cython.no_gc
-cdef class Http1Call(Call):
+cdef class Http1Call(HttpCall):
     """One request and its response."""
 
     def __init__(self):
@@ -57,12 +57,8 @@ cdef class Http1Call(Call):
 
     cdef int begin(self) except -1:
         """The body is whole, and `message`."""
-        self.connection.handler.take(self, self.head)
+        (<Http1Connection>self.connection).handler.take(self, self.head)
         return 0
-
-    cpdef run_on_thread(self, work):
-        if self.connection is not None:
-            self.connection.server.run_on_thread(self.connection, work)
 
     cpdef reply(self, message):
         """Responds with an inference response."""
@@ -79,8 +75,9 @@ cdef class Http1Call(Call):
         self.work = None
         if self.connection is None:
             return
-        self.drop_conversions()
-        self.connection.respond(status_line(status_of(error)) + JSON_TYPE, error_headers(error), Message.wrap(error_body(error)))
+        self.drop_incoming()
+        self.drop_outgoing()
+        (<Http1Connection>self.connection).respond_error(error)
 
     def respond(self, int status, tuple headers=(), body=b""):
         """Responds with anything. headers: pairs of bytes, content-type among them. body: bytes or a Message."""
@@ -92,78 +89,37 @@ cdef class Http1Call(Call):
         self.settled = True
         self.work = None
         if self.connection is not None:
-            self.connection.respond(status_line(status), headers, response)
+            (<Http1Connection>self.connection).respond(status_line(status), headers, response)
 
-    cdef int send(self, Message body) except -1:
-        cdef ServerState server
-        if self.connection is None:
-            return 0
-        server = self.connection.server
-        if server.compression is not None and self.head.accept_coding != IDENTITY and body.nbytes >= LEAST_COMPRESSED_NBYTES:
-            self.outgoing = Compression(body, self.head.accept_coding_name, self.send_compressed)
-            if server.convert(self.connection, self.outgoing):
-                self.send_compressed()
-            return 0
-        return self.connection.respond(OK_BINARY if self.head.response_json_nbytes > 0 else OK_JSON, None, body)
+    cdef int begin_sending(self, Message response) except -1:
+        cdef tuple headers = None
+        if response.compressed:
+            headers = (*VARIES, (b"content-encoding", self.response_encoding.encode()))
+        elif self.response_encoding is not None and response.nbytes >= LEAST_COMPRESSED_NBYTES:
+            headers = VARIES            # compression saved nothing
+        return (<Http1Connection>self.connection).respond(OK_BINARY if self.head.response_json_nbytes > 0 else OK_JSON, headers, response)
 
-    def send_compressed(self):
-        """The response is compressed; or it leaves as it was, if compression saves nothing or finds no memory."""
-        cdef Conversion conversion = self.outgoing
-        cdef Http1Connection connection = self.connection
-        cdef tuple headers = ((b"vary", b"accept-encoding"),)
-        if conversion is None or connection is None:
-            return
-        self.outgoing = None
-        body = conversion.source
-        if conversion.result is not None:
-            connection.server.totals.compressed += 1
-            connection.server.totals.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
-            body = conversion.result
-            headers += ((b"content-encoding", conversion.encoding.encode()),)
-        connection.respond(OK_BINARY if self.head.response_json_nbytes > 0 else OK_JSON, headers, body)
+    cdef void reject(self, error) noexcept:
+        if self.connection is not None:
+            (<Http1Connection>self.connection).skip_body(self.head)
+        HttpCall.reject(self, error)
 
-    cdef int decompressed(self) except -1:
-        """The body is decompressed: the call begins. Raises what was wrong with it."""
-        cdef Conversion conversion = self.incoming
-        self.incoming = None
-        if conversion.error is not None:
-            raise decompression_error(conversion.error, conversion.encoding)
-        self.connection.server.totals.decompressed += 1
-        self.connection.server.totals.decompressed_nbytes += conversion.result.nbytes
-        self.message = conversion.result
-        return self.begin()
-
-    def go_on(self):
-        """A thread has decompressed the body."""
-        cdef Http1Connection connection = self.connection
-        if connection is None or self.incoming is None:
-            return
-        try:
-            self.decompressed()
-        except Exception as error:
-            connection.reject(self, error)
-        connection.mark_dirty()         # the flush is scheduled behind the inline run that the call scheduled: its response goes along
+    cdef void lose(self) noexcept:
+        if self.connection is not None:
+            self.connection.finish()
 
     cdef void credited(self, error) noexcept:
-        cdef Http1Connection connection = self.connection
+        cdef Http1Connection connection = <Http1Connection>self.connection
         if connection is None:
             return
         try:
             if error is not None:
-                connection.reject(self, error)
+                self.reject(error)
             else:
                 connection.resume_reading()
         except Exception as unexpected:
             connection.server.log(unexpected)
             connection.finish()
-
-    cdef void drop_conversions(self) noexcept:
-        if self.incoming is not None:
-            self.incoming.cancel()
-            self.incoming = None
-        if self.outgoing is not None:
-            self.outgoing.cancel()
-            self.outgoing = None
 
 
 cdef class Http1Connection(StreamSocket):
@@ -176,7 +132,7 @@ cdef class Http1Connection(StreamSocket):
 
     def __init__(self, ServerState server not None, socket=None, Tls tls=None):
         super().__init__(server, socket, tls)
-        self.handler = http_handler(server.http_handler)
+        self.handler, self.credentials = http_handler(server.http_handler), Credentials(server)
         self.parser = Parser(server.limits.max_header_nbytes, server.limits.max_message_nbytes)
         self.together_ns = TOGETHER_NS
 
@@ -219,9 +175,6 @@ cdef class Http1Connection(StreamSocket):
         self.write = self.close_transport = None
         self.count_out()
         if self.call is not None:
-            if not self.call.settled:
-                self.server.totals.abandoned += 1
-            self.call.abandon()
             self.end_call()
         self.lines = self.body = self.headers = self.pending = None
         self.parser.next()
@@ -303,34 +256,26 @@ cdef class Http1Connection(StreamSocket):
         cdef Http1Call call = Http1Call.__new__(Http1Call)
         cdef Head head = self.parser.head
         cdef ServerState server = self.server
-        call.connection, call.head = self, head
-        call.connection_id, call.share, call.deadline_ns = self.connection_id, self.share, head.deadline_ns
-        call.traceparent = head.traceparent
+        call.head, call.deadline_ns, call.traceparent = head, head.deadline_ns, head.traceparent
         call.method = server.infer_method if head.is_infer else head.path[:MAX_PATH_NBYTES].decode("ascii")
+        if head.content_coding != IDENTITY:
+            call.encoding = head.content_coding_name
+        if server.compression is not None and head.accept_coding != IDENTITY:
+            call.response_encoding = head.accept_coding_name
         self.call = call
         self.begun_calls += 1
-        self.calls += 1
-        server.calls += 1
-        server.totals.calls += 1
+        call.open(self)
         try:
-            if self.rejection is not None:
-                self.reject(call, self.rejection)               # not raised: each raise would extend its traceback
+            if not call.admit(self.handler, self.credentials):
                 return 0
-            self.handler.screen(call, head)     # first: it says which pages of a browser may read the response, a rejection, too
-            if server.authenticator is not None and head.verb != OPTIONS:       # browsers ask first, and send no token then
-                self.authenticate(call)
-            self.handler.admit(call, head)      # behind it: whoever has no token learns nothing of what is here
             if head.max_body_nbytes >= 0:
                 self.parser.max_body_nbytes = min(head.max_body_nbytes, server.limits.max_message_nbytes)
-            if not head.is_infer:
-                charge_bytes(TASK_NBYTES, self.share, 0)
-                call.held_nbytes = TASK_NBYTES
             if SMALL_NBYTES < head.content_nbytes <= self.parser.max_body_nbytes and not call.settled:
                 self.parser.body = awaited_message(head.content_nbytes)
                 self.parser.body.share = self.share
                 self.ask_for_place(self.parser.body, call)
         except Exception as error:
-            self.reject(call, error)
+            call.reject(error)
         return 0
 
     cdef int ask_for_place(self, Message body, Http1Call call) except -1:
@@ -356,18 +301,6 @@ cdef class Http1Connection(StreamSocket):
             self.poller.wake(self)
         return 0
 
-    cdef int authenticate(self, Http1Call call) except -1:
-        """Raises what the authenticator raises. It sees a value that all calls of the connection have once."""
-        cdef bytes authorization = call.head.authorization
-        if authorization is not None and self.authorized is not None and self.authorized_epoch == self.server.credentials_epoch and \
-                PyBytes_GET_SIZE(authorization) == PyBytes_GET_SIZE(self.authorized) and \
-                same_secret(<const uint8_t *>PyBytes_AS_STRING(authorization), <const uint8_t *>PyBytes_AS_STRING(self.authorized),
-                            PyBytes_GET_SIZE(authorization)):
-            return 0
-        if self.server.authenticator(call, authorization):
-            self.authorized, self.authorized_epoch = authorization, self.server.credentials_epoch
-        return 0
-
     cdef int end_request(self) except -1:
         cdef Http1Call call = self.call
         self.paused = True
@@ -379,16 +312,12 @@ cdef class Http1Connection(StreamSocket):
             return 0                    # response_sent() goes on
         call.message, self.parser.body = self.parser.body, None
         try:
-            if call.head.content_coding == IDENTITY:
+            if call.encoding is None:
                 call.begin()
             else:
-                call.incoming = Decompression(call.message, call.head.content_coding_name, self.parser.max_body_nbytes, call.go_on,
-                                              call.deadline_ns)
-                call.message = None
-                if self.server.convert(self, call.incoming):
-                    call.decompressed()
+                call.begin_compressed(self.parser.max_body_nbytes)
         except Exception as error:
-            self.reject(call, error)
+            call.reject(error)
         return 0
 
     cdef int end_broken(self, error) except -1:
@@ -399,18 +328,16 @@ cdef class Http1Connection(StreamSocket):
         if self.call is not None:
             self.call.head.keep_alive = False
             if not self.call.settled:
-                self.reject(self.call, error)
+                self.call.reject(error)
         elif isinstance(error, RequestError):
-            self.respond(status_line(status_of(error)) + JSON_TYPE, error_headers(error), Message.wrap(error_body(error)))
+            self.respond_error(error)
         else:
             self.server.log(error)
             self.finish()
         return 0
 
-    cdef void reject(self, Http1Call call, error) noexcept:
+    cdef void skip_body(self, Head head) noexcept:
         cdef Parser parser = self.parser
-        cdef Head head = call.head
-        self.cost += QUANTUM            # a client with wrong calls lets others go first
         if parser.stage == IN_BODY or parser.stage == HEAD_WHOLE and (parser.chunked or head.content_nbytes > 0):
             parser.body = None
             if parser.stage == HEAD_WHOLE and not parser.chunked and head.content_nbytes <= DROPPED_NBYTES and not head.expects_continue:
@@ -418,8 +345,6 @@ cdef class Http1Connection(StreamSocket):
             else:                       # a lingering close throws away the rest of the body
                 head.keep_alive = False
                 self.paused = True
-        if not self.server.reject_call(call, error):
-            self.finish()
 
     cdef int left_while_paused(self) except -1:
         if not self.readiness & GONE and self.parser.stage == WHOLE and self.poller.now_ns - self.whole_ns < self.together_ns:
@@ -439,6 +364,9 @@ cdef class Http1Connection(StreamSocket):
         self.sent_nbytes = body.nbytes if body is not None and head is not None and head.verb == HEAD else 0
         self.mark_dirty()
         return 0
+
+    cdef int respond_error(self, error) except -1:
+        return self.respond(status_line(status_of(error)) + JSON_TYPE, error_headers(error), Message.wrap(error_body(error)))
 
     cdef int write_output(self) except -1:
         cdef uint8_t *buffer = self.server.send_buffer
@@ -522,13 +450,7 @@ cdef class Http1Connection(StreamSocket):
         cdef Http1Call call = self.call
         self.call = None
         self.parser.body = None         # it may wait for its place in this call's name
-        call.drop_conversions()
-        if call.held_nbytes > 0:
-            release_bytes(call.held_nbytes, self.share)
-            call.held_nbytes = 0
-        call.connection = None
-        self.calls -= 1
-        self.server.calls -= 1
+        call.close()
 
     # ---- looks
 
@@ -564,7 +486,7 @@ cdef class Http1Connection(StreamSocket):
     cdef int end_late(self, error) except -1:
         """The connection ends with this response, unless the request is whole."""
         if self.call is not None and self.parser.stage == WHOLE:
-            self.reject(self.call, error)
+            self.call.reject(error)
         elif self.parser.drops:
             self.finish()               # only the rest of a body did not come, which is thrown away
         else:

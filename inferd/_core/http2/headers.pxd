@@ -1,7 +1,8 @@
 # headers: reads a request's headers, one by one, into its call, and rejects a call that is wrong or not permitted.
 # Never in here: frames, HPACK, the response's headers.
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t
+from inferd._core.http.call cimport Credentials
 from inferd._core.http.handler cimport HttpHandler
 from inferd._core.http2.stream cimport Http2Call
 from inferd._core.http2.http2_state cimport Http2State
@@ -10,21 +11,28 @@ cdef enum Field:
     OTHER                       # this server ignores it, such as the client's own metadata
     PATH, METHOD, CONTENT_TYPE, TIMEOUT, ENCODING, ACCEPT_ENCODING, AUTHORIZATION
 
+cdef enum Seen:                 # bits: facts of a header block, as its fields come
+    GRPC = 1                    # its content type is gRPC's
+    BAD_TIMEOUT = 2             # `check` rejects a call with these two
+    BAD_ENCODING = 4
+    AUTHORITY = 8               # it has :authority
+    AUTHORIZED = 16             # its `authorization` equals the value that the authenticator last accepted here
+    ERRORS_END = 32             # a request of the stream that fails ends it with its status: triton_grpc_error
+
 cdef class HeaderReader:        # one connection's; a client sends one header block at a time
     cdef Http2State server
     cdef HttpHandler http       # serves REST calls; None: there are none
     cdef Http2Call opening      # the call whose headers come; None: the block has trailers, or there is no block; or else
     cdef Http2Call foreign      # the call whose headers come, and whose path is no method of gRPC. It has an Exchange
-    cdef bytes verb_name        # the HTTP method of that block, if it is not POST
-    cdef bytes authority        # the newest :authority,
-    cdef bint has_authority     # and whether that block has it
+    cdef int seen               # bits of Seen: of the block that comes, or of the last one
+    cdef bytes verb_name        # its HTTP method; None: POST
+    cdef bytes authorization    # the value of `authorization` until the authenticator has seen it, or None
+    cdef bytes authority        # the newest :authority
     cdef Py_ssize_t trailer_nbytes      # the size of the trailers that come
-    cdef bytes authorized       # the `authorization` header that the authenticator last accepted, or None,
-    cdef uint64_t authorized_epoch      # and the server's credentials_epoch at that time
+    cdef Credentials credentials
     # A block begins: this call's headers, or trailers (None).
     cdef void begin(self, Http2Call call) noexcept
-    # Whether the headers of this call still come.
-    cdef bint comes(self, Http2Call call) noexcept
+    cdef void note(self, Seen fact, bint holds) noexcept
     # Reads one header. False: stop, the block is too large.
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
     # One header of a call that is none of gRPC, or of trailers.
@@ -49,7 +57,6 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef bint reject_foreign(self, Http2Call call) except -1
     # Raises the RequestError of a call that is wrong, or not permitted.
     cdef int check(self, Http2Call call) except -1
-    # The call's `authorization` header, before `check`; None: it has none, or nobody asks for it.
-    cdef bytes token_of(self, Http2Call call)
-    cdef int authenticate(self, Http2Call call) except -1
+    # The block's `authorization` header, before `check`; None: it has none, or nobody asks for it.
+    cdef bytes token(self)
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept

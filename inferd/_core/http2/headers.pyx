@@ -10,9 +10,10 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.key cimport key_of
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http.handler cimport http_handler
-from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, same_secret, verb_of
+from inferd._core.http.call cimport Credentials
+from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, verb_of
 from inferd._core.http2.exchange cimport Exchange
-from inferd._core.http2.stream cimport INFER, INFER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
+from inferd._core.http2.stream cimport INFER, INFER_STREAM, SERVER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
 from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES
 from inferd._core.net.limits cimport MAX_PATH_NBYTES
@@ -29,21 +30,17 @@ KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM, "infer_stream": INFER
 cdef class HeaderReader:
 
     def __cinit__(self, Http2State server not None):
-        self.server = server
+        self.server, self.credentials = server, Credentials(server)
         if server.http_handler is not None:
             self.http = http_handler(server.http_handler)
 
     cdef void begin(self, Http2Call call) noexcept:
-        if self.opening is not None:    # nghttp2 rejected that call by itself
-            self.opening.authorization = None
-        if self.foreign is not None:
-            self.foreign.authorization = self.foreign = None
         self.opening = call
-        self.trailer_nbytes = 0
-        self.has_authority = False
+        self.foreign = self.verb_name = self.authorization = None
+        self.trailer_nbytes = self.seen = 0
 
-    cdef bint comes(self, Http2Call call) noexcept:
-        return call is self.opening or call is self.foreign
+    cdef inline void note(self, Seen fact, bint holds) noexcept:
+        self.seen = self.seen | fact if holds else self.seen & ~fact
 
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
         cdef size_t nbytes = name_nbytes + value_nbytes + 32        # as SETTINGS_MAX_HEADER_LIST_SIZE counts
@@ -55,12 +52,11 @@ cdef class HeaderReader:
             return self.read_no_more()
         field = field_of(name, name_nbytes)
         if field == METHOD:
-            self.opening.is_post = equals(value, value_nbytes, "POST", 4)
-            if not self.opening.is_post:
+            if not equals(value, value_nbytes, "POST", 4):
                 self.take_verb(self.opening, value, value_nbytes)
         elif field == CONTENT_TYPE:
-            self.opening.is_grpc = value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and \
-                (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
+            self.note(GRPC, value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and
+                      (value_nbytes == 16 or value[16] == c'+' or value[16] == c';'))
         elif field != OTHER:
             self.take(self.opening, field, value, value_nbytes)
         elif equals(name, name_nbytes, "traceparent", 11):
@@ -73,7 +69,7 @@ cdef class HeaderReader:
 
     cdef void take_other(self, Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
         if call.kind == INFER_STREAM and equals(name, name_nbytes, "triton_grpc_error", 17):
-            call.errors_end = equals(value, value_nbytes, "true", 4)
+            self.note(ERRORS_END, equals(value, value_nbytes, "true", 4))
         elif call.kind == UNKNOWN and self.http is not None and equals(name, name_nbytes, ":authority", 10):
             self.take_authority(call, value, value_nbytes)      # :path may follow
 
@@ -98,8 +94,7 @@ cdef class HeaderReader:
         cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.server.limits.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
         if self.opening.header_nbytes <= most_nbytes:
             return True
-        self.opening.authorization = None
-        self.opening = None
+        self.opening = self.authorization = None
         return False
 
     cdef void take(self, Http2Call call, Field field, const uint8_t *value, size_t value_nbytes) noexcept:
@@ -118,14 +113,15 @@ cdef class HeaderReader:
         elif field == TIMEOUT:
             timeout = timeout_ns(value, value_nbytes)
             if timeout < 0:
-                call.bad_timeout = True
+                self.seen |= BAD_TIMEOUT
             else:
                 call.deadline_ns = monotonic_ns() + timeout
         elif field == ENCODING:
-            take_encoding(call, value, value_nbytes)
+            call.encoding = encoding_of(value, value_nbytes)
+            self.note(BAD_ENCODING, call.encoding is None and not equals(value, value_nbytes, "identity", 8))
         elif field == ACCEPT_ENCODING:
-            if server.compression is not None:
-                call.compresses |= lists(value, value_nbytes, server.encoding)
+            if server.compression is not None and lists(value, value_nbytes, server.encoding):
+                call.response_encoding = server.compression
         elif field == AUTHORIZATION and server.authenticator is not None:
             self.take_authorization(call, value, value_nbytes)
 
@@ -147,7 +143,7 @@ cdef class HeaderReader:
         try:
             if self.authority is None or not equals(value, nbytes, PyBytes_AS_STRING(self.authority), PyBytes_GET_SIZE(self.authority)):
                 self.authority = <bytes>value[:nbytes]
-            self.has_authority = True
+            self.seen |= AUTHORITY
             if call.exchange is not None:
                 call.exchange.is_host_known = True
         except Exception as error:
@@ -157,8 +153,9 @@ cdef class HeaderReader:
         cdef Exchange exchange
         try:
             exchange = call.exchange = Exchange.__new__(Exchange)
+            call.head = exchange.head
             exchange.handler, exchange.target = self.http, <bytes>target[:nbytes]
-            if self.has_authority:
+            if self.seen & AUTHORITY:
                 exchange.is_host_known = True
                 exchange.head.add(<const uint8_t *>":authority", 10, <const uint8_t *>PyBytes_AS_STRING(self.authority),
                                   PyBytes_GET_SIZE(self.authority))
@@ -174,14 +171,17 @@ cdef class HeaderReader:
             raise self.size_error("headers")
         if call.error is not None:
             raise call.error
-        head.verb_name = b"POST" if call.is_post else self.verb_name
+        head.verb_name = b"POST" if self.verb_name is None else self.verb_name
         head.open(verb_of(head.verb_name), <const uint8_t *>PyBytes_AS_STRING(exchange.target), PyBytes_GET_SIZE(exchange.target))
         head.finish()
         call.deadline_ns = head.deadline_ns
         if head.is_infer:
             call.method = self.server.infer_method
         call.encoding = None if head.content_coding == IDENTITY else head.content_coding_name
-        call.compresses = self.server.compression is not None and head.accept_coding != IDENTITY
+        if self.server.compression is None or head.accept_coding == IDENTITY:
+            call.response_encoding = None
+        else:
+            call.response_encoding = head.accept_coding_name
         return 0
 
     cdef size_error(self, str fields):
@@ -197,50 +197,40 @@ cdef class HeaderReader:
             raise self.size_error("metadata")
         if call.error is not None:
             raise call.error
-        if not call.is_post:
-            call.send_plain(405, b"gRPC calls are POST requests; " + self.what_else())
+        if self.verb_name is not None:
+            call.send_text(405, b"gRPC calls are POST requests; " + self.what_else())
             return True
-        if not call.is_grpc:
-            call.send_plain(415, b"gRPC calls have the content-type application/grpc; " + self.what_else())
+        if not self.seen & GRPC:
+            call.send_text(415, b"gRPC calls have the content-type application/grpc; " + self.what_else())
             return True
         return False
 
     cdef int check(self, Http2Call call) except -1:
-        if self.server.authenticator is not None and not (call.is_authorized and call.kind in (INFER, INFER_STREAM)):
-            self.authenticate(call)
+        if self.server.authenticator is not None and not (self.seen & AUTHORIZED and call.kind in (INFER, INFER_STREAM)):
+            self.credentials.check(call, self.token())
         if call.method_row is None:
             raise self.server.unserved(call.method)
-        if call.bad_timeout:
+        if self.seen & BAD_TIMEOUT:
             raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")
-        if call.bad_encoding:
+        if self.seen & BAD_ENCODING:
             raise Unimplemented("grpc-encoding: expected identity, deflate or gzip, got another; send messages in one of these",
                                 reason="compression")
         return 0
 
-    cdef bytes token_of(self, Http2Call call):
-        return self.authorized if call.is_authorized else call.authorization
-
-    cdef int authenticate(self, Http2Call call) except -1:
-        """Raises what the authenticator raises."""
-        cdef bytes authorization = self.token_of(call)
-        call.authorization = None
-        if self.server.authenticator(call, authorization):
-            self.authorized, self.authorized_epoch = authorization, self.server.credentials_epoch
-        return 0
+    cdef bytes token(self):
+        return self.credentials.accepted if self.seen & AUTHORIZED else self.authorization
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
         """Keeps the header for the authenticator; without one, the server ignores it. The authenticator sees a value that all calls of
         a connection have once."""
-        if call.is_authorized or call.authorization is not None:
-            call.is_authorized, call.authorization = False, SEVERAL
-            return
-        call.is_authorized = False
-        if self.authorized is not None and self.authorized_epoch == self.server.credentials_epoch and \
-                nbytes == <size_t>PyBytes_GET_SIZE(self.authorized):
-            call.is_authorized = same_secret(value, <const uint8_t *>PyBytes_AS_STRING(self.authorized), nbytes)
-        if not call.is_authorized:
+        if self.seen & AUTHORIZED or self.authorization is not None:
+            self.seen &= ~AUTHORIZED
+            self.authorization = SEVERAL
+        elif self.credentials.has(value, nbytes):
+            self.seen |= AUTHORIZED
+        else:
             try:
-                call.authorization = <bytes>value[:nbytes]
+                self.authorization = <bytes>value[:nbytes]
             except Exception as error:
                 call.error = error              # headers_complete rejects the call
 
@@ -268,13 +258,10 @@ cdef inline Field field_of(const uint8_t *name, size_t nbytes) noexcept:
     return OTHER
 
 
-cdef void take_encoding(Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
-    call.encoding = None
+cdef inline str encoding_of(const uint8_t *value, size_t nbytes):
     if equals(value, nbytes, "gzip", 4):
-        call.encoding = "gzip"
-    elif equals(value, nbytes, "deflate", 7):
-        call.encoding = "deflate"
-    call.bad_encoding = call.encoding is None and not equals(value, nbytes, "identity", 8)
+        return "gzip"
+    return "deflate" if equals(value, nbytes, "deflate", 7) else None
 
 
 cdef bint lists(const uint8_t *value, size_t nbytes, bytes word) noexcept:
@@ -294,8 +281,7 @@ cdef void find_method(Http2State server, Http2Call call, bytes path) noexcept:
     call.method_row = server.methods.get(path)
     if call.method_row is not None:
         call.method = path.decode("ascii")
-        call.kind = KINDS[call.method_row.kind]
-        call.single = call.method_row.single
+        call.kind = SERVER_STREAM if call.method_row.single else KINDS[call.method_row.kind]
         call.max_message_nbytes = server.limits.max_message_nbytes
         if call.kind != INFER_STREAM:
             call.max_message_nbytes = min(call.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)

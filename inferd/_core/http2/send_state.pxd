@@ -3,7 +3,6 @@
 # Never in here: frames that come, reads and writes of the socket.
 
 from libc.stdint cimport int32_t, uint64_t
-from inferd._core.grpc.call cimport Call
 from inferd._core.http2.flood_policy cimport FloodPolicy
 from inferd._core.http2.http2_state cimport Http2State
 from inferd._core.http2.nghttp2 cimport nghttp2_session
@@ -12,16 +11,13 @@ from inferd._core.net.stream_socket cimport StreamSocket
 cdef class SendState(StreamSocket):
     cdef nghttp2_session *session       # NULL before Session.open() and once CLOSED
     cdef Http2State http2_state         # `server`, as HTTP/2 knows it
-    cdef Py_ssize_t unread_nbytes       # bytes of responses that libnghttp2 has not taken: the client reads slowly, or not yet,
-    cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
+    cdef Py_ssize_t unread_nbytes       # bytes of responses that libnghttp2 has not taken: the client reads slowly, or not yet
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
     cdef FloodPolicy flood              # counts control frames, PINGs and resets of the client
     cdef list resets_after_response     # ids of streams to be reset once their response has left, since the client still sends; or None
     # Submits GOAWAY. libnghttp2 makes its own for errors that it finds, and when on_begin_frame (session.pyx) tells it to.
     # error: NGHTTP2_NO_ERROR in a drain. notice: the first one of a drain; streams that are on their way still open.
     cdef void goaway(self, int error, bytes why, bint notice) noexcept
-    # The request of a call is wrong, or its method raised: the service makes the response, and the call's work is cancelled.
-    cdef void reject(self, Call call, int32_t stream_id, error) noexcept
     # RST_STREAM(NO_ERROR) on a stream whose response is whole, once the response has left: nghttp2 sends nothing more on a stream whose
     # reset is queued.
     cdef void reset_after_response(self, int32_t stream_id) noexcept

@@ -5,10 +5,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
 
-from inferd._core.grpc.call cimport Call
 from inferd._core.http2.limits cimport FLUSH_FRAMES
 from inferd._core.http2.nghttp2 cimport *
-from inferd._core.net.limits cimport QUANTUM
 from inferd._core.net.server_state cimport SEND_NBYTES
 from inferd._core.net.stream_socket cimport CLOSING, StreamSocket
 
@@ -79,11 +77,6 @@ cdef class SendState(StreamSocket):
         else:
             nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session), error,
                                   <const uint8_t *>PyBytes_AS_STRING(why), PyBytes_GET_SIZE(why))
-
-    cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
-        self.cost += QUANTUM            # a client with wrong calls lets others go first
-        if not self.server.reject_call(call, error):
-            nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_INTERNAL_ERROR)
 
     cdef void reset_after_response(self, int32_t stream_id) noexcept:
         if self.resets_after_response is None:

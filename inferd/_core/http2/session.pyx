@@ -15,9 +15,8 @@ from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
 from inferd._core.http2.exchange cimport Exchange
-from inferd._core.http.head cimport OPTIONS
 from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
-from inferd._core.http2.headers cimport HeaderReader
+from inferd._core.http2.headers cimport ERRORS_END, GRPC, HeaderReader
 from inferd._core.net.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
@@ -27,7 +26,7 @@ from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
-from inferd._core.http2.stream cimport INFER, INFER_STREAM, REST, STREAM, Http2Call
+from inferd._core.http2.stream cimport COMING, INFER, INFER_STREAM, OPENED, OVER, REST, SERVER_STREAM, STREAM, Http2Call, is_task_stream
 from inferd._core.net.limits cimport TASK_NBYTES, TURN_REQUESTS
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING
@@ -175,41 +174,36 @@ cdef class Session(SendState):
             if self.headers.reject_foreign(call):
                 return
             if self.rejection is not None:
-                self.reject(call, call.stream_id, self.rejection)     # not raised: each raise would extend its traceback
+                call.reject(self.rejection)     # not raised: each raise would extend its traceback
                 return
             if call.kind == INFER_STREAM:
-                call.open_streamed(self.headers.token_of(call))
+                call.open_streamed(self.headers.token(), bool(self.headers.seen & ERRORS_END))
             self.headers.check(call)
             if not self.has_room(0):
                 raise self.unread_error(0)
             if call.kind != INFER:
                 call.hold(TASK_NBYTES)
-            if call.kind == STREAM:
+            if is_task_stream(call.kind):
                 self.http2_state.start(call, call.method_row)
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
         finally:
-            call.authorization = None   # if the call was rejected before the authenticator saw it
+            self.headers.authorization = None   # if the call was rejected before the authenticator saw it
 
     cdef void foreign_complete(self, Http2Call call) noexcept:
         cdef Exchange exchange = call.exchange
-        if call.is_grpc:
-            call.exchange = None
+        if self.headers.seen & GRPC:
+            call.exchange = call.head = None
             self.headers_complete(call)
             return
         call.kind = REST
         try:
             self.headers.open_exchange(call)
-            if self.rejection is not None:
-                self.reject(call, call.stream_id, self.rejection)
+            if not call.admit(exchange.handler, self.headers.credentials):
                 return
-            exchange.handler.screen(call, exchange.head)    # in the order of http1/connection
-            if self.server.authenticator is not None and not call.is_authorized and exchange.head.verb != OPTIONS:
-                self.headers.authenticate(call)
-            exchange.handler.admit(call, exchange.head)
             if not self.has_room(0):
                 raise self.unread_error(0)
-            call.hold(call.header_nbytes + (0 if exchange.head.is_infer else TASK_NBYTES))      # the head keeps what it reads
+            call.hold(call.header_nbytes)       # the head keeps what it reads
             if exchange.head.max_body_nbytes >= 0:
                 call.max_message_nbytes = min(call.max_message_nbytes, exchange.head.max_body_nbytes)
             if exchange.head.content_nbytes > call.max_message_nbytes:
@@ -217,22 +211,21 @@ cdef class Session(SendState):
             if exchange.head.expects_continue:
                 exchange.submit_continue(self.session, call.stream_id)
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
         finally:
-            call.authorization = None   # if the call was rejected before the authenticator saw it
+            self.headers.authorization = None   # if the call was rejected before the authenticator saw it
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages have come. Those of a settled call are thrown away."""
         call.received_nbytes += nbytes
         self.payload_nbytes += nbytes
         try:
-            if call.kind < STREAM or call.single:
+            if call.kind < STREAM:
                 while nbytes > 0 and not call.settled:
-                    if call.has_message:
+                    if call.prefix_nbytes == 0 and call.received_nbytes > <uint64_t>nbytes:     # a whole message has come before
                         raise Unimplemented(f"{call.method}: expected one request message, got more; the method takes one",
                                             reason="cardinality")
                     if call.feed(&chunk, &nbytes, call.max_message_nbytes):
-                        call.has_message = True
                         call.notify()
             elif call.kind == INFER_STREAM:
                 if call.backlog is None:
@@ -249,11 +242,11 @@ cdef class Session(SendState):
                     call.backlog = bytearray()
                 call.backlog += <bytes>chunk[:nbytes]
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
         if call.partial is not None and not call.awaits_credit() and (
                 self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
             self.missing_nbytes = call.missing_nbytes
-        if call.partial is not None or (call.kind >= STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
+        if call.partial is not None or (call.kind >= SERVER_STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
             call.open_window()
 
     cdef void request_complete(self, Http2Call call) noexcept:
@@ -263,21 +256,18 @@ cdef class Session(SendState):
             return
         try:
             call.check_ended()
-            if call.kind == STREAM:
+            if is_task_stream(call.kind):
                 call.notify()
             elif call.kind == INFER_STREAM:
                 call.end_if_over()
             elif call.message is None:
                 call.begin_without_message()
             elif call.message.compressed:
-                message, call.message = call.message, None
-                if call.decompress(message):
-                    call.message = call.decompressed()
-                    call.begin()
+                call.begin_compressed(call.max_message_nbytes)
             else:
                 call.begin()
         except Exception as error:
-            self.reject(call, call.stream_id, error)
+            call.reject(error)
 
     def take_backlogs(self):
         """Takes requests that wait in the backlogs of streams, as many as a turn may begin."""
@@ -294,7 +284,7 @@ cdef class Session(SendState):
                 try:
                     call.take_backlog()
                 except Exception as error:
-                    self.reject(call, call.stream_id, error)
+                    call.reject(error)
 
     def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
         """Ends each call that holds memory and has waited too long for its client: request_limit_ns for the rest of the request, while it
@@ -322,12 +312,12 @@ cdef class Session(SendState):
             if owed == CONNECTION_RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
                 waits_for_shared_window = True
                 owed = NOTHING
-            is_late = now_ns >= call.deadline_ns and call.kind != STREAM and not self.headers.comes(call) and (
+            is_late = now_ns >= call.deadline_ns and not is_task_stream(call.kind) and call.state != COMING and (
                 owed == REQUEST or call.incoming is not None or call.awaits_credit() or (call.kind == INFER_STREAM and not call.settled))
             if is_stalled(&call.stall, owed, call.sent_nbytes if owed == CALL_RESPONSE else call.consumed_nbytes(), now_ns,
                           response_limit_ns if owed == CALL_RESPONSE else request_limit_ns,
                           server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
-                if self.headers.comes(call):
+                if call.state == COMING:
                     return True         # no other frame may come before its headers end
                 ending.append(call)
             call = call.next
@@ -393,7 +383,8 @@ cdef class Session(SendState):
         if self.session == NULL:
             return
         self.count_out()
-        self.headers.opening = self.headers.foreign = self.resets_after_response = None
+        self.headers.begin(None)
+        self.resets_after_response = None
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)
@@ -410,20 +401,15 @@ cdef class Session(SendState):
     cdef void link(self, Http2Call call) noexcept:
         """The stream is open and holds its call."""
         Py_INCREF(call)
-        call.connection = self
+        call.http2 = self
+        call.open(self)
         if self.head != NULL:
             call.next = <Http2Call>self.head
             call.next.previous = call
         self.head = <PyObject *>call
-        self.calls += 1
-        self.server.calls += 1
-        self.server.totals.calls += 1
 
     cdef void unlink(self, Http2Call call) noexcept:
-        """The stream is closed: cancels the work of its call, and drops the stream's reference."""
-        if not call.settled:
-            self.server.totals.abandoned += 1
-        call.abandon()
+        """The stream is closed: closes its call, and drops the stream's reference."""
         if call.previous is not None:
             call.previous.next = call.next
         else:
@@ -431,15 +417,14 @@ cdef class Session(SendState):
         if call.next is not None:
             call.next.previous = call.previous
         call.next = call.previous = None
-        if call.untaken_nbytes > 0 or call.outgoing is not None:
+        if call.untaken_nbytes > 0:
             call.drop_response()
-        if call.partial is not None or call.backlog is not None or call.incoming is not None:
+        if call.partial is not None or call.backlog is not None:
             call.drop_request()
+        call.close()
         if call.streamed is not None:
             call.streamed.drop()
             call.streamed = None
-        if call.held_nbytes > 0:
-            call.give_back(call.held_nbytes)
         if call.words_nbytes > 0:
             release_bytes(call.words_nbytes, None)
             call.words_nbytes = 0
@@ -447,9 +432,8 @@ cdef class Session(SendState):
             call.notify()
             call.listener = None
         call.error = None               # it may hold frames that hold the call
-        call.connection = None
-        self.calls -= 1
-        self.server.calls -= 1
+        call.enter(OVER)
+        call.http2 = None
         Py_DECREF(call)
 
 
@@ -491,7 +475,6 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
     call = Http2Call.__new__(Http2Call)
     call.stream_id = frame.hd.stream_id
-    call.connection_id, call.share = self.connection_id, self.share
     self.link(call)
     self.headers.begin(call)
     nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>call)
@@ -530,9 +513,11 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
     if frame.hd.type == NGHTTP2_HEADERS:
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.opening is not None:
             call, self.headers.opening = self.headers.opening, None
+            call.enter(OPENED)
             self.headers_complete(call)
         elif frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.foreign is not None:
             call, self.headers.foreign = self.headers.foreign, None
+            call.enter(OPENED)
             self.foreign_complete(call)
     elif frame.hd.type == NGHTTP2_SETTINGS:
         self.greeted = True             # nghttp2 takes no other frame first

@@ -3,8 +3,7 @@
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from inferd._core.grpc.compression cimport Conversion
-from inferd._core.grpc.call cimport Call
+from inferd._core.http.call cimport HttpCall
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.grpc.message cimport Message
@@ -15,57 +14,65 @@ cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
     INFER = 1                           # ModelInfer
     UNARY = 2                           # served by a task
-    STREAM = 3                          # streaming, served by a task; from here on both kinds stream
-    INFER_STREAM = 4                    # ModelStreamInfer: no task
-    REST = 5                            # a request of plain HTTP: one body, no trailers
+    SERVER_STREAM = 3                   # one request message, and a stream of responses; served by a task
+    STREAM = 4                          # streams of both, served by a task
+    INFER_STREAM = 5                    # ModelStreamInfer: no task
+    REST = 6                            # plain HTTP: one body, no trailers
+
+# How far a call is. Debug builds assert this table (MAY_FOLLOW in stream.pyx).
+#
+#   state       meaning                                                             may become
+#   COMING      the request's headers come                                          OPENED, OVER
+#   OPENED      they are whole, and the response has not begun                      SENDING, OVER
+#   SENDING     the response's HEADERS were submitted; libnghttp2 asks for bytes    DEFERRED, OVER
+#   DEFERRED    libnghttp2 has taken all bytes, and waits for resume()              SENDING, OVER
+#   OVER        the stream is closed, and `connection` is None
+#
+# Two facts are independent of it. `half_closed`: the client sends no more. `settled` (of Call): no further response will be made; while
+# the state is SENDING, the last message may still be on its way out.
+cdef enum CallState:
+    COMING = 0
+    OPENED = 1
+    SENDING = 2
+    DEFERRED = 3
+    OVER = 4
+
+# Whether a method of that kind is a task that streams.
+cdef inline bint is_task_stream(Kind kind) noexcept:
+    return kind == SERVER_STREAM or kind == STREAM
 
 @cython.final
 @cython.no_gc                   # its cycles (work, listener) are broken by hand when the stream closes
-cdef class Http2Call(Call):
-    cdef readonly SendState connection  # the Session; None once the stream is closed
+cdef class Http2Call(HttpCall):
+    cdef SendState http2                # `connection`, as HTTP/2 knows it
     cdef int32_t stream_id
     cdef Kind kind
+    cdef CallState state
     cdef readonly object method_row     # the service table's Method; None for an unknown path
     cdef Exchange exchange              # what a REST call has beside; None: a gRPC call
     cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
     # The request's headers.
     cdef Py_ssize_t header_nbytes       # their size, as HTTP/2 counts it
     cdef Py_ssize_t max_message_nbytes  # the method's limit
-    cdef bint is_post, is_grpc          # the HTTP method is POST; the content type is gRPC's
-    cdef bint bad_encoding, bad_timeout         # why HeaderReader.check rejects the call
-    cdef bint compresses                # the client takes the encoding of the server's responses
     # The request.
-    cdef bint single                    # a streaming method that takes one request message
-    cdef bint has_message               # the one message of this method has come
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until the method takes `message`, or None
-    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: backlog, TASK_NBYTES
     cdef Py_ssize_t words_nbytes        # the size of its status, charged there, too
     cdef uint64_t received_nbytes       # bytes of messages that came,
     cdef uint64_t looked_nbytes         # and had come at the last look at the window
-    cdef Conversion incoming            # decompresses a message of the request; None: none is being decompressed
     cdef Streamed streamed              # the requests in flight of ModelStreamInfer; None: another method
-    cdef bint errors_end                # one that fails ends the stream with its status: triton_grpc_error
     # The response.
-    cdef Conversion outgoing            # compresses a message of it, or None
     cdef Message response               # the message that is being sent, or None
     cdef char *untaken                  # its next byte
     cdef Py_ssize_t untaken_nbytes      # its bytes that libnghttp2 has not taken
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
-    cdef bint headers_sent              # HEADERS were submitted
-    cdef bint deferred                  # libnghttp2 waits until there is more to send
-    cdef bint final                     # the last message: trailers follow it
-    cdef bint plain                     # an HTTP response without gRPC's prefix and trailers
     cdef object error                   # the RequestError that ends a streaming call, or of headers that found no memory; or None
-    cdef bytes authorization            # the header's value until the authenticator has seen it, or None
-    cdef bint is_authorized             # `authorization` equals the value that the authenticator last accepted here
     cdef StallPolicy stall              # whether its client moves
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
-    # Begins a unary call, whose message is there. Raises what the service does.
-    cdef int begin(self) except -1
+    cdef void enter(self, CallState state) noexcept
     cdef Message next_message(self)
     # ModelStreamInfer: begins the requests that are whole, as many as the stream and the turn may. The others are the backlog.
-    cdef int open_streamed(self, bytes authorization) except -1
+    cdef int open_streamed(self, bytes authorization, bint errors_end) except -1
     cdef int take_requests(self, const uint8_t **chunk, Py_ssize_t *nbytes) except -1
     cdef int take_backlog(self) except -1
     cdef int resume_taking(self) except -1
@@ -82,25 +89,19 @@ cdef class Http2Call(Call):
     cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1
     # The request is over, and has no message: a REST call begins with an empty one.
     cdef int begin_without_message(self) except -1
-    cdef bint decompress(self, Message message) except -1
-    cdef Message decompressed(self)
-    cdef int hold(self, Py_ssize_t nbytes) except -1
-    cdef void give_back(self, Py_ssize_t nbytes) noexcept
     cdef void drop_request(self) noexcept
     cdef void drop_response(self) noexcept
-    cdef void drop_outgoing(self) noexcept
     cdef Owed owed(self) noexcept
     cdef Py_ssize_t owed_nbytes(self) noexcept
     cdef uint64_t consumed_nbytes(self) noexcept
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept
     cdef stall_error(self, int64_t limit_ns, int64_t now_ns)
-    cdef int send(self, Message response) except -1
-    cdef void begin_sending(self, Message response) noexcept
     cdef void load(self, Message response) noexcept
     cdef void submit_headers(self) noexcept
     cdef void resume(self) noexcept
     cdef int send_status(self, error) except -1
-    cdef int send_plain(self, int status, bytes text) except -1
+    # The response for a client that does not speak gRPC: one line of text.
+    cdef int send_text(self, int status, bytes text) except -1
     # A REST call's response.
     cdef void send_http(self, Message body) noexcept
     cdef void send_http_error(self, error) noexcept

@@ -9,22 +9,22 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
-from inferd._core.grpc.call cimport Call, percent_encode, status_details
-from inferd._core.http.response cimport decompression_error
-from inferd._core.http2.send_state cimport SendState
+from inferd._core.grpc.call cimport percent_encode, status_details
+from inferd._core.http.call cimport HttpCall
+from inferd._core.http2.exchange cimport Exchange
 from inferd._core.net.server_state cimport Limits
 from inferd._core.grpc.message cimport (
-    PREFIX_NBYTES, SMALL_NBYTES, WAITING, Message, append_bytes, awaited_message, charge_bytes, count_copied, framed, pooled,
-    release_bytes
+    PREFIX_NBYTES, SMALL_NBYTES, WAITING, Message, append_bytes, awaited_message, charge_bytes, count_copied, framed, pooled
 )
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.limits cimport STREAMED_COST
-from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES
 from inferd._core.net.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, NOTHING, REQUEST, Owed
 from inferd._core.http2.streamed cimport Streamed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+
+cdef extern from "<assert.h>" nogil:
+    void assert_that "assert"(bint holds) noexcept
 
 cdef inline nghttp2_nv constant_header(bytes name, bytes value):
     """A header over bytes objects that live as long as the module: nghttp2 need not copy them."""
@@ -43,9 +43,8 @@ cdef inline nghttp2_nv header(bytes name, bytes value):
 
 # Names and values of headers; kept alive here, since nghttp2 holds only their addresses.
 STATUS, OK_200, CONTENT_TYPE, GRPC, GRPC_STATUS, GRPC_OK = b":status", b"200", b"content-type", b"application/grpc", b"grpc-status", b"0"
-GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
-    b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity, deflate, gzip",
-    b"grpc-encoding")
+GRPC_MESSAGE, GRPC_DETAILS, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
+    b"grpc-message", b"grpc-status-details-bin", b"grpc-accept-encoding", b"identity, deflate, gzip", b"grpc-encoding")
 
 NO_WORDS = b"the text of this status found no room in the message memory of the server (message_memory_bytes)"
 
@@ -55,10 +54,19 @@ RESPONSE_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
 cdef nghttp2_nv OK_TRAILERS[1]
 OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
 
+cdef tuple TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
+
+cdef unsigned char[5] MAY_FOLLOW        # bits of the states that may follow each
+MAY_FOLLOW[<int>COMING] = 1 << OPENED | 1 << OVER
+MAY_FOLLOW[<int>OPENED] = 1 << SENDING | 1 << OVER
+MAY_FOLLOW[<int>SENDING] = 1 << DEFERRED | 1 << OVER
+MAY_FOLLOW[<int>DEFERRED] = 1 << SENDING | 1 << OVER
+MAY_FOLLOW[<int>OVER] = 0
+
 
 @cython.final
 @cython.no_gc
-cdef class Http2Call(Call):
+cdef class Http2Call(HttpCall):
     """One call on one HTTP/2 stream."""
 
     def __init__(self):
@@ -70,39 +78,33 @@ cdef class Http2Call(Call):
         return self.untaken_nbytes > 0 or self.outgoing is not None
 
     @property
-    def head(self):
-        """The Head of a REST call; None: a gRPC call."""
-        return self.exchange.head if self.exchange is not None else None
-
-    @property
     def request_over(self):
         """Whether the client sends no more, and no message is being decompressed: if take_message returns None, no message will come."""
         return self.half_closed and self.incoming is None
 
+    cdef void enter(self, CallState state) noexcept:
+        assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
+        self.state = state
+
     cdef int begin(self) except -1:
         if self.kind == INFER:
-            self.connection.http2_state.infer_handler.infer(self)
+            self.http2.http2_state.infer_handler.infer(self)
         elif self.kind == REST:
-            self.exchange.handler.take(self, self.exchange.head)
+            self.exchange.handler.take(self, self.head)
         else:
-            self.connection.http2_state.start(self, self.method_row)
+            self.http2.http2_state.start(self, self.method_row)
         return 0
-
-    cpdef run_on_thread(self, work):
-        if self.connection is not None:
-            self.connection.server.run_on_thread(self.connection, work)
 
     cpdef reply(self, message):
         if self.settled:
             return
-        if self.connection is not None and not self.connection.has_room(len(message)):
-            self.work = None            # it gives its response just now: reject must not cancel it
-            self.connection.reject(self, self.stream_id, self.connection.unread_error(len(message)))
+        if self.connection is not None and not self.http2.has_room(len(message)):
+            self.work = None            # it gives its response just now: `reject` must not cancel it
+            self.reject(self.http2.unread_error(len(message)))
             return
         response = pooled(message)        # may raise: the call is not settled yet
         self.settled = True
         self.work = None
-        self.final = True
         self.send(response)
 
     cpdef fail(self, error):
@@ -110,7 +112,6 @@ cdef class Http2Call(Call):
             return
         self.settled = True
         self.work = None
-        self.final = True
         if self.connection is None:
             return
         self.drop_request()
@@ -119,7 +120,7 @@ cdef class Http2Call(Call):
             self.streamed.drop()
         if self.exchange is not None:
             self.send_http_error(error)
-        elif self.headers_sent:
+        elif self.state >= SENDING:
             self.error = error
             self.resume()
         else:
@@ -138,8 +139,8 @@ cdef class Http2Call(Call):
         Raises ResourceExhausted when the connection's client leaves too much unread."""
         if self.settled or self.connection is None:
             return
-        if not self.connection.has_room(len(message)):
-            raise self.connection.unread_error(len(message))
+        if not self.http2.has_room(len(message)):
+            raise self.http2.unread_error(len(message))
         self.send(pooled(message))
 
     def end(self):
@@ -147,11 +148,10 @@ cdef class Http2Call(Call):
         if self.settled:
             return
         self.settled = True
-        self.final = True
         if self.connection is None:
             return
         self.drop_request()
-        if self.headers_sent:
+        if self.state >= SENDING:
             self.resume()
         else:
             self.submit_headers()
@@ -164,7 +164,7 @@ cdef class Http2Call(Call):
             message = self.next_message()
             if message is None or not message.compressed or self.connection is None:
                 return message
-            self.decompress(message)
+            self.decompress(message, self.max_message_nbytes)
         return self.decompressed()
 
     cdef Message next_message(self):
@@ -189,10 +189,10 @@ cdef class Http2Call(Call):
             self.check_ended()          # the backlog may have ended within a message
         return message
 
-    cdef int open_streamed(self, bytes authorization) except -1:
+    cdef int open_streamed(self, bytes authorization, bint errors_end) except -1:
         self.streamed = Streamed.__new__(Streamed)
-        self.streamed.call, self.streamed.connection, self.streamed.stream_id = self, self.connection, self.stream_id
-        self.streamed.handler, self.streamed.errors_end = self.connection.http2_state.stream_handler, self.errors_end
+        self.streamed.call, self.streamed.connection = self, self.http2
+        self.streamed.handler, self.streamed.errors_end = self.http2.http2_state.stream_handler, errors_end
         self.streamed.max_message_nbytes = self.max_message_nbytes
         self.streamed.authorization, self.streamed.credentials_epoch = authorization, self.connection.server.credentials_epoch
         return 0
@@ -251,12 +251,12 @@ cdef class Http2Call(Call):
         cdef Message response
         try:
             response = self.next_response()
-            if response is not None and self.compresses:
+            if response is not None and self.response_encoding is not None:
                 self.send(response)
             elif response is not None:
                 self.load(response)
         except Exception as error:
-            self.connection.reject(self, self.stream_id, error)
+            self.reject(error)
         return self.untaken_nbytes > 0
 
     cdef int resume_taking(self) except -1:
@@ -271,7 +271,7 @@ cdef class Http2Call(Call):
                 self.check_ended()
                 self.end()
             except Exception as error:
-                self.connection.reject(self, self.stream_id, error)
+                self.reject(error)
 
     cdef int check_ended(self) except -1:
         """The client sends no more, and all its bytes were parsed: raises if they end within a message."""
@@ -294,7 +294,7 @@ cdef class Http2Call(Call):
         if self.connection is None:
             return
         if error is not None:
-            self.connection.reject(self, self.stream_id, error)
+            self.reject(error)
             return
         self.open_window()
         self.connection.mark_dirty()
@@ -310,22 +310,23 @@ cdef class Http2Call(Call):
         self.looked_nbytes = self.received_nbytes
         if self.half_closed or self.settled or self.awaits_credit():
             return
-        open_nbytes = nghttp2_session_get_stream_local_window_size(self.connection.session, self.stream_id)
+        open_nbytes = nghttp2_session_get_stream_local_window_size(self.http2.session, self.stream_id)
         if open_nbytes < 0:             # the stream is closed
             return
         more_nbytes = missing_nbytes + first_nbytes - open_nbytes
         if self.backlog is not None:
             more_nbytes -= PyByteArray_GET_SIZE(self.backlog)
         # Beyond the message that comes, a stream of several may send some bytes of the next one.
-        if open_nbytes < missing_nbytes or self.kind >= STREAM and 2 * more_nbytes >= first_nbytes:
-            nghttp2_submit_window_update(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id,
+        if open_nbytes < missing_nbytes or self.kind >= SERVER_STREAM and 2 * more_nbytes >= first_nbytes:
+            nghttp2_submit_window_update(self.http2.session, NGHTTP2_FLAG_NONE, self.stream_id,
                                          <int32_t>min(more_nbytes, INT32_MAX - open_nbytes))
 
     cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1:
         cdef Py_ssize_t there_nbytes = self.partial.there_nbytes if self.partial is not None else 0
-        cdef Py_ssize_t whole_nbytes = max(<Py_ssize_t>self.exchange.head.content_nbytes, there_nbytes + nbytes)
+        cdef Py_ssize_t whole_nbytes
         if self.settled:
             return 0
+        whole_nbytes = max(<Py_ssize_t>self.head.content_nbytes, there_nbytes + nbytes)
         if whole_nbytes > self.max_message_nbytes:
             raise self.too_large(whole_nbytes)
         if self.partial is None:
@@ -352,78 +353,33 @@ cdef class Http2Call(Call):
         self.message = Message.wrap(b"")
         return self.begin()
 
-    cdef bint decompress(self, Message message) except -1:
-        """Begins to decompress the message. True: `decompressed` has the result now; else it will when go_on is called."""
-        self.incoming = Decompression(message, self.encoding, self.max_message_nbytes, self.go_on, self.deadline_ns)
-        return self.connection.server.convert(self.connection, self.incoming)
-
-    cdef Message decompressed(self):
-        """The decompressed message, or None while a thread works at it. Raises what was wrong with it."""
-        cdef Conversion conversion = self.incoming
-        if not conversion.over:
-            return None
-        self.incoming = None
-        if conversion.error is not None:
-            raise conversion.error if self.kind != REST else decompression_error(conversion.error, self.encoding)
-        if self.connection is not None:
-            self.connection.server.totals.decompressed += 1
-            self.connection.server.totals.decompressed_nbytes += conversion.result.nbytes
-        return conversion.result
-
     def go_on(self):
-        """A thread has decompressed the message: the call goes on."""
-        cdef SendState connection = self.connection
-        if connection is None or self.incoming is None:
-            return
-        if self.kind == STREAM:
-            self.notify()
-            return
-        try:
-            self.message = self.decompressed()
-            self.begin()
-        except Exception as error:
-            connection.reject(self, self.stream_id, error)
-        connection.mark_dirty()         # the flush is scheduled behind the inline run that the call scheduled: its response goes along
-
-    cdef int hold(self, Py_ssize_t nbytes) except -1:
-        """Charges bytes that belong to no message to the budget of messages, until give_back or the end of the stream."""
-        charge_bytes(nbytes, self.share, self.held_nbytes)
-        self.held_nbytes += nbytes
-        return 0
-
-    cdef void give_back(self, Py_ssize_t nbytes) noexcept:
-        self.held_nbytes -= nbytes
-        release_bytes(nbytes, self.share)
+        if is_task_stream(self.kind):
+            self.notify()               # the task takes the message
+        else:
+            HttpCall.go_on(self)
 
     cdef void drop_request(self) noexcept:
         """The method reads no more of the request: frees its memory."""
         cdef Py_ssize_t nbytes
         self.message = self.partial = None
-        if self.incoming is not None:
-            self.incoming.cancel()
-            self.incoming = None
+        self.drop_incoming()
         if self.backlog is not None:
             nbytes = PyByteArray_GET_SIZE(self.backlog)
             self.backlog = None
             self.give_back(nbytes)
 
     cdef void drop_response(self) noexcept:
-        self.connection.unread_nbytes -= self.untaken_nbytes
+        self.http2.unread_nbytes -= self.untaken_nbytes
         self.untaken_nbytes = 0
         self.response = None
         self.drop_outgoing()
-
-    cdef void drop_outgoing(self) noexcept:
-        if self.outgoing is not None:
-            self.connection.compressing_nbytes -= self.outgoing.nbytes
-            self.outgoing.cancel()
-            self.outgoing = None
 
     cdef Owed owed(self) noexcept:
         """The step that the client owes before this call goes on, if the call holds memory meanwhile. The client of a streaming call owes
         no message, except the first, and except in a drain."""
         if self.untaken_nbytes > 0:
-            if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
+            if nghttp2_session_get_stream_remote_window_size(self.http2.session, self.stream_id) <= 0:
                 return CALL_RESPONSE
             return CONNECTION_RESPONSES
         if self.awaits_credit():
@@ -439,7 +395,7 @@ cdef class Http2Call(Call):
                 return NOTHING
             # Between two requests the client owes nothing. In a drain, the stream takes no more.
             return REQUEST if self.partial is not None or self.prefix_nbytes > 0 or self.connection.server.stopping else NOTHING
-        if self.kind == STREAM:
+        if is_task_stream(self.kind):
             # Messages that the method does not take count, too: it takes those that it wants as they come.
             if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
                 return REQUEST
@@ -463,14 +419,14 @@ cdef class Http2Call(Call):
         """The client has owed this for too long, or its deadline has passed. Rejects the call with a status; if its client does
         not read the response, resets the stream. The call holds nothing more."""
         if owed == REQUEST or self.incoming is not None or self.awaits_credit() or (self.kind == INFER_STREAM and owed == NOTHING):
-            self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, now_ns))
+            self.reject(self.stall_error(limit_ns, now_ns))
         else:
             self.abandon()
             self.drop_request()
             self.drop_response()
             if self.streamed is not None:
                 self.streamed.drop()
-            nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
+            nghttp2_submit_rst_stream(self.http2.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
             self.connection.mark_dirty()
 
     cdef stall_error(self, int64_t limit_ns, int64_t now_ns):
@@ -482,7 +438,7 @@ cdef class Http2Call(Call):
         if now_ns >= self.deadline_ns:
             unfinished = "stream ended" if self.kind == INFER_STREAM else "request was whole"
             return DeadlineExceeded(f"{self.method}: the deadline passed before the {unfinished}", reason="deadline")
-        if self.kind == STREAM and (self.message is not None or self.backlog is not None):
+        if is_task_stream(self.kind) and (self.message is not None or self.backlog is not None):
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")
         limits = self.connection.server.limits
@@ -491,69 +447,42 @@ cdef class Http2Call(Call):
             f"{self.method}: expected the whole request, or {rate} bytes of it a second, got less for {limit_ns / 1e9:g} s "
             f"(stall_timeout_s)", reason="stalled")
 
-    cdef int send(self, Message response) except -1:
-        if self.connection is None:
-            return 0
-        if self.compresses and response.nbytes >= LEAST_COMPRESSED_NBYTES:
-            self.outgoing = Compression(
-                response, self.connection.server.compression if self.exchange is None else self.exchange.head.accept_coding_name,
-                self.send_compressed)
-            self.connection.compressing_nbytes += response.nbytes
-            if self.connection.server.convert(self.connection, self.outgoing):
-                self.send_compressed()
-        else:
-            self.begin_sending(response)
-        return 0
-
-    def send_compressed(self):
-        """The response is compressed; or it is sent as it was, if compression saves nothing or finds no memory."""
-        cdef Conversion conversion = self.outgoing
-        if conversion is None:
-            return
-        self.outgoing = None
-        self.connection.compressing_nbytes -= conversion.nbytes
-        if conversion.result is None:
-            self.begin_sending(conversion.source)
-            return
-        self.connection.server.totals.compressed += 1
-        self.connection.server.totals.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
-        self.begin_sending(conversion.result)
-
     cdef void load(self, Message response) noexcept:
         self.response = response
         self.untaken = framed(response)
         self.untaken_nbytes = response.nbytes + PREFIX_NBYTES
-        self.connection.unread_nbytes += self.untaken_nbytes
+        self.http2.unread_nbytes += self.untaken_nbytes
 
-    cdef void begin_sending(self, Message response) noexcept:
+    cdef int begin_sending(self, Message response) except -1:
         if self.exchange is not None:
             self.send_http(response)
-            return
+            return 0
         self.load(response)
-        if self.headers_sent:
+        if self.state >= SENDING:
             self.resume()
         else:
             self.submit_headers()
+        return 0
 
     cdef void submit_headers(self) noexcept:
         cdef nghttp2_nv headers[3]
         cdef nghttp2_data_provider2 provider
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
-        self.headers_sent = True
-        if self.compresses and (self.kind >= STREAM or self.response.compressed):
+        self.enter(SENDING)
+        if self.response_encoding is not None and (self.kind >= SERVER_STREAM or self.response.compressed):
             headers[0] = RESPONSE_HEADERS[0]
             headers[1] = RESPONSE_HEADERS[1]
             headers[2] = constant_header(ENCODING, self.connection.server.encoding)
-            nghttp2_submit_response2(self.connection.session, self.stream_id, headers, 3, &provider)
+            nghttp2_submit_response2(self.http2.session, self.stream_id, headers, 3, &provider)
         else:
-            nghttp2_submit_response2(self.connection.session, self.stream_id, RESPONSE_HEADERS, 2, &provider)
+            nghttp2_submit_response2(self.http2.session, self.stream_id, RESPONSE_HEADERS, 2, &provider)
         self.connection.mark_dirty()
 
     cdef void resume(self) noexcept:
-        if self.deferred:
-            self.deferred = False
-            nghttp2_session_resume_data(self.connection.session, self.stream_id)
+        if self.state == DEFERRED:
+            self.enter(SENDING)
+            nghttp2_session_resume_data(self.http2.session, self.stream_id)
         self.connection.mark_dirty()
 
     cdef int send_status(self, error) except -1:
@@ -576,35 +505,22 @@ cdef class Http2Call(Call):
         if details:
             headers[count] = header(GRPC_DETAILS, details)
             count += 1
-        if self.bad_encoding:
+        if isinstance(error, Unimplemented) and error.reason == "compression":
             headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
-        self.headers_sent = True
-        nghttp2_submit_response2(self.connection.session, self.stream_id, headers, count, NULL)
+        self.enter(SENDING)
+        nghttp2_submit_response2(self.http2.session, self.stream_id, headers, count, NULL)
         self.reset_after_response()
         self.connection.mark_dirty()
         return 0
 
-    cdef int send_plain(self, int status, bytes text) except -1:
-        """A response for a client that does not speak gRPC: an HTTP status and one line of text."""
-        cdef nghttp2_nv headers[2]
-        cdef nghttp2_data_provider2 provider
-        cdef bytes code = b"%d" % status
-        self.response = Message(text)       # may raise: the call is not settled yet
+    cdef int send_text(self, int status, bytes text) except -1:
+        cdef Message body = Message(text)       # may raise: the call is not settled yet
         self.settled = True
-        self.final = True
-        self.plain = True
-        self.headers_sent = True
-        headers[0] = header(STATUS, code)
-        headers[1] = constant_header(CONTENT_TYPE, TEXT)
-        self.untaken = self.response.data
-        self.untaken_nbytes = self.response.nbytes
-        self.connection.unread_nbytes += self.untaken_nbytes
-        provider.source.ptr = <void *>self
-        provider.read_callback = read_response
-        nghttp2_submit_response2(self.connection.session, self.stream_id, headers, 2, &provider)
-        self.connection.mark_dirty()
-        return 0
+        self.kind, self.exchange = REST, Exchange.__new__(Exchange)
+        self.head = self.exchange.head
+        self.exchange.status, self.exchange.headers = status, TEXT
+        return self.submit_http(body)
 
     cdef void send_http(self, Message body) noexcept:
         try:
@@ -625,22 +541,26 @@ cdef class Http2Call(Call):
 
     cdef void lose_response(self, error) noexcept:
         self.connection.server.log(error)
-        nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_INTERNAL_ERROR)
-        self.connection.mark_dirty()
+        self.lose()
+
+    cdef void lose(self) noexcept:
+        if self.connection is not None:
+            nghttp2_submit_rst_stream(self.http2.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_INTERNAL_ERROR)
+            self.connection.mark_dirty()
 
     cdef int submit_http(self, Message body) except -1:
         cdef nghttp2_data_provider2 provider
         cdef bint sends_body = body.nbytes > 0 and not self.exchange.is_bodiless()
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
-        self.exchange.submit(self.connection.session, self.stream_id, body.nbytes, body.compressed, self.compresses,
+        self.exchange.submit(self.http2.session, self.stream_id, body.nbytes, body.compressed, self.response_encoding is not None,
                              &provider if sends_body else NULL)
-        self.plain = self.headers_sent = True
+        self.enter(SENDING)
         if sends_body:
             self.response = body
             self.untaken = body.data
             self.untaken_nbytes = body.nbytes
-            self.connection.unread_nbytes += body.nbytes
+            self.http2.unread_nbytes += body.nbytes
         else:
             self.reset_after_response()
         self.connection.mark_dirty()
@@ -652,7 +572,7 @@ cdef class Http2Call(Call):
         cdef size_t count = 2
         cdef bytes code, text, details
         if self.error is None:
-            nghttp2_submit_trailer(self.connection.session, self.stream_id, OK_TRAILERS, 1)
+            nghttp2_submit_trailer(self.http2.session, self.stream_id, OK_TRAILERS, 1)
         else:
             code = b"%d" % self.error.code
             text = percent_encode(str(self.error))
@@ -662,20 +582,20 @@ cdef class Http2Call(Call):
             if details:
                 trailers[2] = header(GRPC_DETAILS, details)
                 count = 3
-            nghttp2_submit_trailer(self.connection.session, self.stream_id, trailers, count)
+            nghttp2_submit_trailer(self.http2.session, self.stream_id, trailers, count)
         self.reset_after_response()
 
     cdef void reset_after_response(self) noexcept:
         """The response is whole. If the client still sends, the stream is reset after it: the client is to stop (RFC 9113, 8.1)."""
         if not self.half_closed:
-            self.connection.reset_after_response(self.stream_id)
+            self.http2.reset_after_response(self.stream_id)
 
     cdef void notify(self) noexcept:
         if self.listener is not None:
             try:
                 self.listener()
             except Exception as error:
-                self.connection.server.log(error)
+                self.http2.server.log(error)
 
 
 cdef inline Py_ssize_t put_untaken(Http2Call call, uint8_t *buffer, Py_ssize_t length) noexcept:
@@ -684,10 +604,10 @@ cdef inline Py_ssize_t put_untaken(Http2Call call, uint8_t *buffer, Py_ssize_t l
     if nbytes > 0:
         memcpy(buffer, call.untaken, nbytes)
         call.sent_nbytes += nbytes
-        call.connection.sent_nbytes += nbytes
+        call.http2.sent_nbytes += nbytes
         call.untaken += nbytes
         call.untaken_nbytes -= nbytes
-        call.connection.unread_nbytes -= nbytes
+        call.http2.unread_nbytes -= nbytes
     return nbytes
 
 
@@ -701,9 +621,9 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
     if call.untaken_nbytes > 0:
         return nbytes
     call.response = None
-    if call.final:
+    if call.settled:
         data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
-        if call.plain:
+        if call.kind == REST:
             call.reset_after_response()
         else:
             data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
@@ -712,5 +632,5 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
     if nbytes > 0:
         call.notify()                   # the writer may go on
         return nbytes
-    call.deferred = True
+    call.enter(DEFERRED)
     return NGHTTP2_ERR_DEFERRED

@@ -3,31 +3,29 @@
 # Never in here: the client's bytes, frames, what a message means.
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint64_t
-from inferd._core.grpc.call cimport Call, StreamHandler
-from inferd._core.grpc.compression cimport Conversion
+from libc.stdint cimport int64_t, uint64_t
+from inferd._core.grpc.call cimport StreamHandler
 from inferd._core.grpc.message cimport Message
+from inferd._core.http.call cimport HttpCall
 from inferd._core.http2.send_state cimport SendState
 
 cdef class Streamed
 
 @cython.final
 @cython.no_gc                   # its cycles (work, streamed, next, incoming) are cut when it leaves its stream
-cdef class StreamedCall(Call):          # one request of a stream, and its place in the stream's response
+cdef class StreamedCall(HttpCall):      # one request of a stream, and its place in the stream's response
     cdef Streamed streamed              # None once it has left
     cdef StreamedCall next              # the request behind it
     cdef Message response               # its message of the stream, which waits for those before it
     cdef object error                   # instead of a response: the RequestError that ends the stream
-    cdef Conversion incoming            # decompresses its message, or None
     cdef Py_ssize_t request_nbytes      # of its message as it came
     cdef void settle(self, Message response, error) noexcept
 
 @cython.final
 @cython.no_gc                   # its cycle with `call` is cut when the stream closes
 cdef class Streamed:
-    cdef Call call                      # the Http2Call whose requests these are
+    cdef HttpCall call                  # the Http2Call whose requests these are
     cdef SendState connection
-    cdef int32_t stream_id
     cdef StreamHandler handler
     cdef Py_ssize_t max_message_nbytes
     cdef bint errors_end                # a request that fails ends the stream, unless it is wrong by itself (triton_grpc_error)
@@ -43,7 +41,6 @@ cdef class Streamed:
     # The RequestError of a client that has lost its permission since the stream began; None: it may go on.
     cdef object lost_access(self)
     cdef void notify(self) noexcept
-    cdef void reject(self, StreamedCall call, error) noexcept
     cdef void leave(self, StreamedCall call) noexcept
     # Begins a request. It is rejected in band if it is wrong. Raises ResourceExhausted if there is no memory for another.
     cdef int begin(self, Message message) except -1

@@ -1,10 +1,9 @@
 from typing import final
 
-from inferd._core.grpc.call import Call
+from inferd._core.http.call import HttpCall
 
 @final
-class StreamedCall(Call):
-    def go_on(self) -> None: ...
+class StreamedCall(HttpCall): ...
 
 @final
 class Streamed: ...

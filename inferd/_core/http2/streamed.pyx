@@ -4,9 +4,8 @@
 cimport cython
 
 from inferd._core.base.clock cimport monotonic_ns
-from inferd._core.grpc.call cimport Call
-from inferd._core.grpc.compression cimport Conversion, Decompression
 from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, charge_bytes, pooled, release_bytes
+from inferd._core.http.call cimport HttpCall
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.http2.limits cimport STREAMED_NBYTES, STREAMED_REQUEST_NBYTES
 
@@ -15,16 +14,23 @@ from inferd.errors import DeadlineExceeded, InvalidArgument, NotFound, Permissio
 
 @cython.final
 @cython.no_gc
-cdef class StreamedCall(Call):
+cdef class StreamedCall(HttpCall):
     """One request of a stream."""
+
+    cdef int begin(self) except -1:
+        return self.streamed.handler.infer(self)
+
+    cdef void lose(self) noexcept:
+        if self.streamed is not None:
+            self.streamed.call.lose()
 
     cpdef reply(self, message):
         cdef Streamed streamed = self.streamed
         if self.settled:
             return
         if not streamed.connection.has_room(len(message)):
-            self.work = None            # it gives its response just now: reject must not cancel it
-            streamed.reject(self, streamed.connection.unread_error(len(message)))
+            self.work = None            # it gives its response just now: `reject` must not cancel it
+            self.reject(streamed.connection.unread_error(len(message)))
             return
         self.settle(streamed.handler.wrap(pooled(message)), None)
 
@@ -51,10 +57,6 @@ cdef class StreamedCall(Call):
         streamed.closed = True
         self.settle(None, error)
 
-    cpdef run_on_thread(self, work):
-        if self.streamed is not None:
-            self.streamed.connection.server.run_on_thread(self.streamed.connection, work)
-
     cdef void settle(self, Message response, error) noexcept:
         cdef Streamed streamed = self.streamed
         self.settled = True
@@ -65,24 +67,6 @@ cdef class StreamedCall(Call):
             streamed.connection.unread_nbytes += response.nbytes + PREFIX_NBYTES
         if streamed.first is self and not streamed.sending:
             streamed.notify()
-
-    def go_on(self):
-        """Its message is decompressed."""
-        cdef Conversion conversion = self.incoming
-        cdef Streamed streamed = self.streamed
-        if conversion is None or streamed is None:
-            return
-        self.incoming = None
-        try:
-            if conversion.error is not None:
-                raise conversion.error
-            self.message = conversion.result
-            streamed.connection.server.totals.decompressed += 1
-            streamed.connection.server.totals.decompressed_nbytes += self.message.nbytes
-            streamed.handler.infer(self)
-        except Exception as error:
-            streamed.reject(self, error)
-        streamed.connection.mark_dirty()        # behind the inline run that the request scheduled: its response goes along
 
 
 @cython.final
@@ -101,7 +85,7 @@ cdef class Streamed:
         call.method, call.message, call.deadline_ns = self.call.method, message, self.call.deadline_ns
         call.connection_id, call.share, call.traceparent = self.call.connection_id, self.call.share, self.call.traceparent
         call.key = self.call.key
-        call.streamed, call.request_nbytes = self, message.nbytes
+        call.streamed, call.connection, call.request_nbytes = self, self.connection, message.nbytes
         if self.last is None:
             self.first = call
         else:
@@ -110,34 +94,31 @@ cdef class Streamed:
         self.count += 1
         self.nbytes += message.nbytes
         try:
-            error = self.lost_access()
-            if error is not None:
-                self.reject(call, error)            # not raised: each raise would extend its traceback
-                return 0
+            if self.connection.rejection is not None or self.credentials_epoch != self.connection.server.credentials_epoch:
+                error = self.lost_access()
+                if error is not None:
+                    call.reject(error)              # not raised: each raise would extend its traceback
+                    return 0
             if not self.connection.has_room(0):
                 raise self.connection.unread_error(0)
             if message.compressed:
-                call.incoming = Decompression(message, self.call.encoding, self.max_message_nbytes, call.go_on, call.deadline_ns)
-                if self.connection.server.convert(self.connection, call.incoming):
-                    call.go_on()
+                call.encoding = self.call.encoding
+                call.begin_compressed(self.max_message_nbytes)
             else:
                 self.handler.infer(call)
         except Exception as error:
-            self.reject(call, error)
+            call.reject(error)
         return 0
 
     cdef object lost_access(self):
         cdef ServerState server = self.connection.server
-        if self.connection.rejection is None and server.authenticator is not None and self.credentials_epoch != server.credentials_epoch:
+        if self.connection.rejection is None and server.authenticator is not None:
             try:
                 server.authenticator(self.call, self.authorization)
                 self.credentials_epoch = server.credentials_epoch
             except Exception as error:
                 return error
         return self.connection.rejection
-
-    cdef void reject(self, StreamedCall call, error) noexcept:
-        self.connection.reject(call, self.stream_id, error)
 
     cdef void notify(self) noexcept:
         """The first response is ready, and none is being sent."""
@@ -163,9 +144,7 @@ cdef class Streamed:
         while self.first is not None:
             call = self.first
             self.leave(call)
-            if call.incoming is not None:
-                call.incoming.cancel()
-                call.incoming = None
+            call.drop_incoming()
             call.abandon()
 
     cdef void leave(self, StreamedCall call) noexcept:
@@ -173,7 +152,7 @@ cdef class Streamed:
         self.first = call.next
         if self.first is None:
             self.last = None
-        call.next = call.streamed = None
+        call.next = call.streamed = call.connection = None
         call.error = None               # it may hold frames that hold the call
         self.count -= 1
         release_bytes(STREAMED_REQUEST_NBYTES, self.call.share)

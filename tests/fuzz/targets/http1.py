@@ -25,7 +25,16 @@ from tests._core.http1.served import responses
 from tests._core.server_limits import LIMITS
 from tests.fuzz.targets.framing import check_held, held
 
-MODULES = ("http.head", "http.response", "http.handler", "http1.parser", "http1.connection", "grpc.compression", "grpc.message")
+MODULES = (
+    "http.head",
+    "http.response",
+    "http.handler",
+    "http.call",
+    "http1.parser",
+    "http1.connection",
+    "grpc.compression",
+    "grpc.message",
+)
 HEAD_NBYTES = 8
 MAX_INPUT_NBYTES = 1024
 MAX_READS = 32

@@ -32,6 +32,7 @@ MODULES = (
     "http2.http2_state",
     "http2.headers",
     "http2.exchange",
+    "http.call",
     "net.server_state",
     "net.stream_socket",
     "net.low_water",

@@ -1,0 +1,16 @@
+from typing import final
+
+from inferd._core.grpc.call import Call
+from inferd._core.http.head import Head
+from inferd._core.net.stream_socket import StreamSocket
+
+@final
+class Credentials: ...
+
+class HttpCall(Call):
+    @property
+    def connection(self) -> StreamSocket | None: ...
+    @property
+    def head(self) -> Head | None: ...
+    def go_on(self) -> None: ...
+    def send_compressed(self) -> None: ...
