@@ -14,6 +14,7 @@ TESTED_BY = {
     "__init__.py": "engine/test_embedded.py",
     "_core/codec/outputs.pyx": "_core/codec/test_infer.py",
     "_core/codec/shown.pyx": "_core/codec/test_infer.py",
+    "_core/http/call.pyx": "_core/http2/test_rest.py",
     "_core/http2/exchange.pyx": "_core/http2/test_rest.py",
     "_core/http2/http2_state.pyx": "_core/http2/test_session.py",
     "_core/http2/send_state.pyx": "_core/http2/test_session.py",

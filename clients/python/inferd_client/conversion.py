@@ -1,7 +1,7 @@
 """Numbers of one datatype as another: the rule by which a client converts. inferd.engine.conversion is its twin.
 
-An array has a datatype that somebody chose: it is converted where every value stays what it is. Lists have none, so their floats may be
-rounded. Whoever asks for a cast may lose fractions, too. A value that the datatype cannot hold is always rejected.
+Somebody chose the datatype of an array, so it is converted only if every value stays the same. A list has no datatype, so its floats may
+be rounded. A requested cast may lose fractions, too. A value that the datatype cannot hold is always rejected.
 """
 
 from __future__ import annotations
