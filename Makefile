@@ -103,13 +103,14 @@ debug: $(CLIENTS)  ## the suite on a build with assertions and object counters, 
 	ln -sfn $(CURDIR)/examples build/debug/tree/examples
 	$(call test_tree,build/debug/tree) $(SIDE_BY_SIDE) $(TESTS)
 
-# Cython's plugin wants each .c and .pyx beside its module, and looks from the working folder on. Line tracing is some times slower.
+# Cython's plugin wants each .c and .pyx beside its module, and looks from the working folder on. A test that fails
+# because tracing is slow still leaves its lines in the table. Lines that run without the GIL count as not run.
 coverage: .stamps/develop  ## lines of Python and Cython that `make unit` runs, by package, on a profile build in a tree of its own
 	INFERD_PROFILE=1 $(PY) setup.py --quiet build --build-lib build/profile/tree
 	cp -r build/profile/c/inferd build/profile/tree/
 	cp --parents inferd/_core/*/*.pyx build/profile/tree/
 	ln -sfn $(CURDIR)/examples build/profile/tree/examples
-	cd build/profile/tree && $(call test_tree,build/profile/tree) --rootdir=$(CURDIR) -c $(CURDIR)/pyproject.toml -q $(SIDE_BY_SIDE) --unit -o timeout=600 \
+	-cd build/profile/tree && $(call test_tree,build/profile/tree) --rootdir=$(CURDIR) -c $(CURDIR)/pyproject.toml -q $(SIDE_BY_SIDE) --unit -o timeout=600 \
 		--cov=inferd --cov-config=$(CURDIR)/pyproject.toml --cov-report=json:$(CURDIR)/build/coverage.json $(or $(TESTS:%=$(CURDIR)/%),$(CURDIR)/tests)
 	$(PY) scripts/coverage_table.py build/coverage.json
 
