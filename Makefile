@@ -27,7 +27,7 @@ JOBS ?= 3
 # A process that dies is not replaced: with loadfile xdist would run the test that ended it again and again, without end.
 SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 # The suite on a build outside this tree: $(call test_tree,FOLDER). PYTHONSAFEPATH keeps the release build out of sight.
-test_tree = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests $(VENV)/bin/pytest -o pythonpath=
+test_tree = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests $(CURDIR)/$(VENV)/bin/pytest -o pythonpath=
 # What `make debug` runs: all of the suite, unless named: make debug TESTS='tests/_core tests/serving'
 TESTS ?=
 # No leak check: Python itself keeps memory until its end. Freed memory is held back up to 8 MiB only (ASan's own default is
@@ -51,7 +51,7 @@ FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):qu
 # Clients of other languages, which the suite runs.
 CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl .stamps/azurite
 
-.PHONY: help demo test unit fix bytecode check lint types docs build debug sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
+.PHONY: help demo test unit fix bytecode check lint types docs build debug coverage sanitize fuzz instructions bench bench-inputs bench-production peers tables wheel release-check proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,17 @@ debug: $(CLIENTS)  ## the suite on a build with assertions and object counters, 
 	INFERD_DEBUG=1 $(PY) setup.py --quiet build --build-lib build/debug/tree
 	ln -sfn $(CURDIR)/examples build/debug/tree/examples
 	$(call test_tree,build/debug/tree) $(SIDE_BY_SIDE) $(TESTS)
+
+# Cython's plugin wants each .c and .pyx beside its module, and looks from the working folder on. A test that fails
+# because tracing is slow still leaves its lines in the table. Lines that run without the GIL count as not run.
+coverage: .stamps/develop  ## lines of Python and Cython that `make unit` runs, by package, on a profile build in a tree of its own
+	INFERD_PROFILE=1 $(PY) setup.py --quiet build --build-lib build/profile/tree
+	cp -r build/profile/c/inferd build/profile/tree/
+	cp --parents inferd/_core/*/*.pyx build/profile/tree/
+	ln -sfn $(CURDIR)/examples build/profile/tree/examples
+	-cd build/profile/tree && $(call test_tree,build/profile/tree) --rootdir=$(CURDIR) -c $(CURDIR)/pyproject.toml -q $(SIDE_BY_SIDE) --unit -o timeout=600 \
+		--cov=inferd --cov-config=$(CURDIR)/pyproject.toml --cov-report=json:$(CURDIR)/build/coverage.json $(or $(TESTS:%=$(CURDIR)/%),$(CURDIR)/tests)
+	$(PY) scripts/coverage_table.py build/coverage.json
 
 sanitize: .stamps/develop  ## native modules and serving under the address and undefined-behaviour sanitizers, the batcher's tests under that of threads
 	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-address-undefined/tree

@@ -9,7 +9,7 @@ Four environment variables change a build:
                                         modules that need a library, which is not built for it
     INFERD_FUZZ=1                       clang's coverage for the fuzzers of tests/fuzz, assertions and counters, and their driver; a build
                                         folder of its own, never in place
-    INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
+    INFERD_PROFILE=1                    frame pointers, symbols and Cython's tracing of lines with the GIL, for perf and coverage
 
 Some modules need a library with its header, which pkg-config finds (LIBRARIES). A build ends with the names of those that are missing.
 No build uses -march=native: a wheel runs on any machine of its architecture.
@@ -75,7 +75,7 @@ def compile_flags() -> tuple[list[str], list[str], list[tuple[str, str | None]]]
         linking.append(f"-fsanitize={SANITIZE}")
     if PROFILE:
         compiling += ["-fno-omit-frame-pointer", "-g"]
-        macros.append(("CYTHON_TRACE_NOGIL", "1"))
+        macros.append(("CYTHON_TRACE", "1"))  # not _NOGIL: that waits for the GIL while a mutex is held, and hangs
         macros.append(("CYTHON_USE_SYS_MONITORING", "0"))
     return compiling, linking, macros
 
