@@ -1,4 +1,4 @@
-"""The metadata of an Arrow message, where pyarrow tells too little: whether its buffers are compressed, and how large they become.
+"""Reads from an Arrow message's metadata what pyarrow does not expose: whether buffers are compressed, and how large they become.
 
 A packed batch may hold a thousand times its own size, and Arrow unpacks as much as it announces. The metadata is a FlatBuffer, a table
 `Message` with a table `RecordBatch` in it (Message.fbs of Arrow's format); before each packed buffer stands its length. Never in here:
@@ -13,16 +13,16 @@ from typing import Any
 
 __all__ = ["is_compressed", "unpacked_nbytes"]
 
-HEADER_TYPE, HEADER = 1, 2  # the places of fields: of Message,
-BUFFERS, COMPRESSION = 2, 3  # of RecordBatch,
-DICTIONARY_DATA = 1  # and of DictionaryBatch
-DICTIONARY_BATCH = 2  # of the union MessageHeader
+HEADER_TYPE, HEADER = 1, 2  # places of fields of Message
+BUFFERS, COMPRESSION = 2, 3  # places of fields of RecordBatch
+DICTIONARY_DATA = 1  # the place of a field of DictionaryBatch
+DICTIONARY_BATCH = 2  # a value of the union MessageHeader
 BUFFER_NBYTES = 16  # its offset in the body and its length
 LENGTH_NBYTES = 8  # -1: this buffer is not packed
 
 
 def is_compressed(metadata: Any) -> bool:
-    """Whether the buffers of a message are, by its metadata. True of what is no metadata: it must not be read."""
+    """Whether the buffers of a message are compressed, by its metadata. True for broken metadata, whose message must not be read."""
     data = memoryview(metadata)
     try:
         message = _pointed(data, 0)
@@ -35,7 +35,8 @@ def is_compressed(metadata: Any) -> bool:
 
 
 def unpacked_nbytes(message: Any) -> int:
-    """message: pyarrow.ipc.Message, of a record batch. Bytes of all its packed buffers; 0 where none is. Raises struct.error."""
+    """The bytes of all packed buffers of a message, once unpacked; 0 if none is. message: pyarrow.ipc.Message of a record batch. Raises
+    struct.error."""
     metadata, body = memoryview(message.metadata), memoryview(message.body or b"")
     batch = _pointed(metadata, _field(metadata, _pointed(metadata, 0), HEADER))
     place = _field(metadata, batch, BUFFERS)
@@ -51,12 +52,12 @@ def unpacked_nbytes(message: Any) -> int:
 
 
 def _pointed(data: memoryview, place: int) -> int:
-    """Where the offset at `place` leads."""
+    """The place to which the offset at `place` leads."""
     return place + int(unpack_from("<I", data, place)[0])
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Where a field of a table stands; 0: it has none."""
+    """The place of a table's field; 0: the table does not have it."""
     vtable = table - int(unpack_from("<i", data, table)[0])
     slot = 4 + 2 * number
     if vtable < 0 or slot >= unpack_from("<H", data, vtable)[0]:

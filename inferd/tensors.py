@@ -39,13 +39,13 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES: dict[str, np.dtype[Any]] = {word: dtype for word, (_, _, dtype) in DATATYPES.items()}
-"""The protocol's word -> the numpy type of an array."""
+"""The protocol's datatype -> the numpy type of an array."""
 
 _WORDS = {dtype.name: word for word, dtype in DTYPES.items() if word != "BF16"} | {"bfloat16": "BF16"}  # that of ml_dtypes
 
 
 def word_of(dtype: np.dtype[Any]) -> str:
-    """The protocol's word of a numpy type; numpy's own name where there is none."""
+    """The protocol's datatype for a numpy type; numpy's own name where there is none."""
     return _WORDS.get(dtype.name, dtype.name)
 
 
@@ -55,7 +55,7 @@ def is_fraction(word: str) -> bool:
 
 
 def objects(values: Iterable[Any], shape: Sequence[int] | None = None) -> Array:
-    """An array of these objects, whatever they are: numpy looks into none of them."""
+    """An array of these objects. numpy does not look into any of them."""
     held = list(values)
     array = np.empty(len(held), object)
     array[:] = held
@@ -63,14 +63,14 @@ def objects(values: Iterable[Any], shape: Sequence[int] | None = None) -> Array:
 
 
 def encoded(array: Array) -> Array:
-    """Texts as objects that are bytes, whatever numpy holds them as; other arrays as they are."""
+    """Texts as objects of bytes, from any of numpy's types for texts; other arrays as they are."""
     if array.dtype.kind not in "OSU":
         return array
     return objects((text.encode() if isinstance(text, str) else text for text in array.reshape(-1).tolist()), array.shape)
 
 
 def elements_of(data: Buffer) -> list[bytes]:
-    """The elements of a tensor of BYTES, each of which stands behind its length (4 bytes, little-endian). ValueError."""
+    """The elements of a tensor of BYTES, each after its length (4 bytes, little-endian). Raises ValueError."""
     memory, at = memoryview(data), 0
     elements = []
     while at < len(memory):
@@ -83,7 +83,7 @@ def elements_of(data: Buffer) -> list[bytes]:
 
 
 def array_of(word: str, shape: Sequence[int], data: Buffer) -> Array:
-    """An array of raw bytes, as requests carry them. ValueError where the bytes are not those of the shape."""
+    """An array from raw bytes, as requests carry them. Raises ValueError if the bytes do not fit the shape."""
     if word == "BYTES":
         return objects(elements_of(data), shape)
     flat: Array = np.frombuffer(memoryview(data), DTYPES[word])
@@ -106,7 +106,7 @@ def widened(bits: Array) -> Array:
 
 
 def as_numbers(array: Array, word: str) -> Array:
-    """In float64, in which a difference of two float32 is exact enough to be compared with a tolerance. BF16 may be its bits or not."""
+    """Numbers as float64, in which a difference of two float32 is exact enough to compare with a tolerance. BF16 may be given as bits."""
     return (widened(array) if word == "BF16" and array.dtype == np.uint16 else array).astype(np.float64)
 
 
@@ -127,12 +127,12 @@ def bfloat16(array: Array) -> Array:
 
 
 def numbers_as(word: str, numbers: Array) -> Array:
-    """Numbers as an array of the datatype: of BYTES their digits, of BF16 their bits; of others as numpy casts them."""
+    """Numbers as an array of the datatype: their digits for BYTES, their bits for BF16, else as numpy casts them."""
     if word == "BYTES":
         return objects(map(str, numbers.reshape(-1).tolist()), numbers.shape)
     return bfloat16(numbers) if word == "BF16" else numbers.astype(DTYPES[word])
 
 
 def zeros(word: str, shape: Sequence[int]) -> Array:
-    """Zeros, of BYTES empty texts."""
+    """Zeros; empty texts for BYTES."""
     return objects([""] * math.prod(shape), shape) if word == "BYTES" else np.zeros(shape, DTYPES[word])

@@ -1,10 +1,10 @@
-"""Which outputs speak of one decision: of the ranks that a step `top_k` gives, and of a label beside its probabilities.
+"""Finds outputs that belong to one decision: the ranks of a step `top_k`, or a label beside its probabilities.
 
-    ranked_by(config, outputs)          what the configuration says: an output of `top_k` has k ranks of one decision
-    told_by(responses, ..., rules)      what responses say: a label is a name for the class with the highest probability in nearly all rows
+    ranked_by(config, outputs)          by the configuration: an output of `top_k` has k ranks of one decision
+    told_by(responses, ..., rules)      by responses: in nearly all rows, a label names the class with the highest probability
 
-Neither goes by the names of outputs alone. One output counts the decision: a label before a number, and text before both. Never in here:
-comparing (outputs.py).
+Neither relies on the names of outputs alone. One output counts the decision: text before a label, and a label before a number. Never in
+here: comparing (outputs.py).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ranked_by", "told_by"]
 
-LEAST_ROWS = 20  # fewer say nothing of two outputs
-ALIKE = 0.95  # of the rows: probabilities that are calibrated apart differ from the label now and then, and so do ties
+LEAST_ROWS = 20  # fewer rows prove nothing
+ALIKE = 0.95  # the least share of rows: ties, and probabilities that are calibrated separately, may differ from the label
 ORDER = {TEXT: 0, LABEL: 1, NUMBER: 2}
 
 
 def ranked_by(config: ModelConfig | None, outputs: Collection[str], rules: Mapping[str, Rule] | None = None) -> dict[str, Rule]:
-    """The rules, with those of the outputs of a step `top_k`: scores, places and labels of k ranks. A rule that was given stays."""
+    """Adds rules for the outputs of a step `top_k`: scores, places and labels of k ranks. Given rules stay."""
     found = dict(rules or {})
     for entry in [] if config is None else config.inferd.postprocess:
         if not entry.steps or entry.steps[-1].WhichOneof("step") != "top_k":
@@ -49,7 +49,7 @@ def ranked_by(config: ModelConfig | None, outputs: Collection[str], rules: Mappi
 def told_by(
     responses: Sequence[Mapping[str, Array] | None], datatypes: Mapping[str, str], rules: Mapping[str, Rule] | None = None
 ) -> dict[str, Rule]:
-    """The rules, with what a model's responses tell. A rule that was given stays."""
+    """Adds rules that a model's responses show. Given rules stay."""
     found = dict(rules or {})
     answered = [response for response in responses if response]
     names = [name for name in (answered[0] if answered else ()) if all(name in response for response in answered)]
@@ -74,7 +74,7 @@ def told_by(
 
 
 def decisions_in(name: str, responses: Sequence[Mapping[str, Array]], datatypes: Mapping[str, str], rule: Rule) -> list[str]:
-    """[]: its values decide nothing, being neither labels, classes nor probabilities."""
+    """The decisions of an output; []: its values are neither labels, classes nor probabilities."""
     word = datatypes.get(name, "")
     arrays = [response[name] for response in responses]
     if any(kind_of(array, word) == NUMBER and (not array.ndim or array.ndim == 1 or array.shape[-1] == 1) for array in arrays):
@@ -85,7 +85,7 @@ def decisions_in(name: str, responses: Sequence[Mapping[str, Array]], datatypes:
 
 
 def are_alike(ones: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether each decision of the one is a name for one of the other's, in nearly all rows."""
+    """Whether the decisions of both correspond one to one in nearly all rows."""
     if len(ones) != len(others):
         return False
     pairs = Counter(zip(ones, others, strict=True))
@@ -99,7 +99,7 @@ def are_alike(ones: Sequence[str], others: Sequence[str]) -> bool:
 def scores_of_ranks(
     name: str, names: Sequence[str], responses: Sequence[Mapping[str, Array]], datatypes: Mapping[str, str], rules: Mapping[str, Rule]
 ) -> str:
-    """The output whose values are the scores of these labels, where they are ranks: unlike each other, beside scores that fall. ''."""
+    """The output with the scores of these labels, if they are ranks: distinct labels beside falling scores; else ''."""
     if rules.get(name, Rule()).decide != AUTO or kind_of(responses[0][name], datatypes.get(name, "")) == NUMBER:
         return ""
     ranks = [response[name] for response in responses]

@@ -9,8 +9,8 @@ Each output is compared by itself, in three ways:
   expected's two candidates are within the tolerance of each other, that is a tie and no flip.
 - ranks: the first five classes and their order. The first label of an output that is RANKED already is its decision.
 
-Text has one form here, bytes: ONNX Runtime makes str, and everything else bytes. Several outputs may speak of one decision, such as a label
-and its probabilities (decisions.py finds them). It flips where any of them does, and one of them counts it.
+Text is always bytes here: ONNX Runtime makes str, and all else bytes. Several outputs may belong to one decision, such as a label and its
+probabilities (decisions.py finds them). The decision flips where any of them does, and one of them counts it.
 
 Never in here: files, models, what a difference means (verdict.py).
 """
@@ -56,7 +56,7 @@ AUTO, ARGMAX, RANKED, NONE = "auto", "argmax", "ranked", "none"
 
 class Rule(msgspec.Struct, frozen=True):
     """How one output is compared. None: by its datatype. decide: AUTO, ARGMAX, RANKED, NONE, or a threshold. of: the output that counts
-    the decision of which this one speaks, too; '': this one does.
+    the decision to which this one belongs; '': this one does.
 
     AUTO takes whole numbers and text as labels. For other values the decision is argmax if the last axis has several. Else the threshold
     is 0.5, which counts only as long as all values lie from 0 to 1."""
@@ -88,11 +88,11 @@ class OutputDifference(msgspec.Struct):
     rankings: int = 0
     rank_changes: int = 0
     by_assumed_threshold: bool = False
-    joined: bool = False  # another output counts the decision of which this one speaks
+    joined: bool = False  # another output counts its decision
     low: float = MOST  # of all values of both sides
     high: float = -MOST
-    mismatches: dict[str, int] = {}  # what makes the values incomparable, in words -> requests; MOST_MISMATCHES of them
-    other_mismatches: int = 0  # requests with words beyond these
+    mismatches: dict[str, int] = {}  # why values cannot be compared -> requests; MOST_MISMATCHES of them
+    other_mismatches: int = 0  # requests with further reasons
 
     @property
     def has_decisions(self) -> bool:
@@ -101,7 +101,7 @@ class OutputDifference(msgspec.Struct):
 
     @property
     def values_changed(self) -> bool:
-        """False of labels: another one is a flip."""
+        """Whether values changed. False for labels, whose changes are flips."""
         return self.changed_rows > 0 and (self.values + self.not_finite > 0 or not (self.decisions or self.joined))
 
     @property
@@ -175,7 +175,7 @@ class Difference(msgspec.Struct):
 
     @property
     def excess(self) -> float:
-        """The largest of any output, in tolerances; MOST where something could not be compared."""
+        """The largest difference of any output, in tolerances; MOST where something could not be compared."""
         if self.mismatched or any(output.not_finite for output in self.outputs.values()):
             return MOST
         return max((output.excess for output in self.outputs.values()), default=0.0)
@@ -243,7 +243,7 @@ def compare_output(
 
 
 def join(outputs: Mapping[str, OutputDifference], flips: Mapping[str, Flips | None], rules: Mapping[str, Rule]) -> None:
-    """Outputs that speak of one decision: the one that counts it has the flips of all, and the others have none."""
+    """Joins outputs that belong to one decision: the output that counts it gets the flips of all, and the others have none."""
     for main in {rule.of for rule in rules.values() if rule.of}:
         first = flips.get(main)
         others = {name: made for name, rule in rules.items() if rule.of == main and (made := flips.get(name)) is not None}

@@ -65,7 +65,7 @@ Tally = tuple[np.ndarray, np.ndarray]  # requests and events of one arm, of each
 
 
 class Band(NamedTuple):
-    """Between which values something lies."""
+    """An interval."""
 
     low: float
     high: float
@@ -170,7 +170,7 @@ def _student_within(angle: float, freedom: int) -> float:
 
 
 def hodges_lehmann(values: Floats, level: float) -> tuple[float, float, float]:
-    """The Hodges-Lehmann middle of a sample, and between which values it lies with confidence `level`."""
+    """The Hodges-Lehmann middle of a sample, and its interval with confidence `level`."""
     first, second = np.triu_indices(len(values))
     means = np.sort((values[first] + values[second]) / 2)
     count = len(values)
@@ -397,7 +397,7 @@ class MeanShift(msgspec.Struct):
         return 2.0 * self.weighted / self.bets - 1.0 if self.count else 0.0
 
     def band(self) -> Band:
-        """Where the mean lies."""
+        """The confidence interval of the mean."""
         if not self.count:
             return Band(-1.0, 1.0)
         middle, half = self.weighted / self.bets, (log(2.0 / self.alpha) + self.doubt) / self.bets

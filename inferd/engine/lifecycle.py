@@ -158,12 +158,16 @@ class Lifecycle:
             self._wishes.setdefault(name, Wish())
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> bool:
-        """Fails waiting orders and waits for the current one. False: it still runs after that time; its model will be thrown away. On
-        the event loop, pass 0: a load needs the loop to end."""
+    def leave(self) -> None:
+        """Fails waiting orders and new ones. An order under way goes on."""
         with self._lock:
             self._stopping = True
         self._orders.put(None)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Leaves, and waits for the current order. False: it still runs after that time, and its model will be thrown away. Not on the
+        event loop, which a load needs to end."""
+        self.leave()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()

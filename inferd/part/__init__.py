@@ -1,14 +1,14 @@
-"""A part of the server: one feature with its RPCs, paths of REST, metrics, taps and life, in a folder of its own, as nginx has modules.
+"""A part of the server is one feature in one folder, like a module of nginx. It has RPCs, paths of REST, metrics, taps and hooks.
 
     part       `Part`, the hooks that the server calls
-    method     one RPC: how it is called, what it takes
+    method     one RPC: its handler, messages and limits
     resource   one path of REST: its verbs and limits
-    operation  what /openapi.json says of a path
-    bodies     JSON bodies as Triton's clients send them
+    operation  the entry of a path in /openapi.json
+    bodies     JSON bodies of Triton's clients
     json_form  protobuf messages as JSON
     table      one metric
 
-`inferd/serving/parts/registry.py` lists the parts. Nothing in here knows a part, a transport or a model.
+`inferd/parts.py` lists the parts. Never in here: one part, transports, models.
 """
 
 from inferd.part import operation

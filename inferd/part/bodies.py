@@ -1,4 +1,4 @@
-"""Bodies of REST beside inference, as Triton's clients send them: JSON objects, and parameters within."""
+"""Bodies of REST beside inference: JSON objects with parameters, in the form of Triton's clients."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from inferd.errors import InvalidArgument
 
 __all__ = ["MAX_SHOWN_CHARS", "json_object", "member", "set_parameter", "wrong_json"]
 
-MAX_SHOWN_CHARS = 128  # of a client's own words
+MAX_SHOWN_CHARS = 128  # of a client's text in an error
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """An empty body is an empty object. Raises InvalidArgument."""
+    """Decodes a body; an empty one is an empty object. Raises InvalidArgument."""
     if not body:
         return {}
     try:
@@ -28,7 +28,7 @@ def wrong_json(expected: str, error: Exception) -> InvalidArgument:
 
 
 def member(found: dict[str, Any], name: str, kind: type, default: Any) -> Any:
-    """kind: dict or bool. Raises InvalidArgument."""
+    """A member of an object. kind: dict or bool. Raises InvalidArgument."""
     value = found.get(name, default)
     if type(value) is not kind:
         raise InvalidArgument(f"{name}: expected {'an object' if kind is dict else 'true or false'}")
@@ -36,7 +36,7 @@ def member(found: dict[str, Any], name: str, kind: type, default: Any) -> Any:
 
 
 def set_parameter(target: Any, name: str, value: object) -> None:
-    """target: a ModelRepositoryParameter, or a setting of the log. Raises InvalidArgument."""
+    """Sets the field of the value's type. target: a ModelRepositoryParameter, or a setting of the log. Raises InvalidArgument."""
     if type(value) is bool:
         target.bool_param = value
     elif type(value) is int and 0 <= value < 1 << 32:

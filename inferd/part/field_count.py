@@ -1,5 +1,5 @@
-"""How many fields a protobuf message holds, from its bytes: a message is counted before it is parsed, because each field costs the event
-loop a Python object. Never in here: what the fields mean.
+"""Counts the fields of a protobuf message in its bytes, before it is parsed, because each field costs the event loop a Python object.
+Never in here: what the fields mean.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIXED_NBYTES = {FIXED64: 8, FIXED32: 4}
 
 
 def count_fields(descriptor: Descriptor, content: bytes, most: int) -> int:
-    """Fields of the message, and of the messages in it. It stops beyond `most`. Bytes that are no message count as far as they can be
+    """Counts the fields of the message and of the messages in it, and stops beyond `most`. Malformed bytes count as far as they can be
     read: the parser rejects them."""
     count = 0
     waiting = [(descriptor, 0, len(content))]
@@ -35,12 +35,12 @@ def count_fields(descriptor: Descriptor, content: bytes, most: int) -> int:
                     waiting.append((field.message_type, at, min(at + nbytes, end)))
                 at += nbytes
             else:
-                at += FIXED_NBYTES.get(wire, 0)  # a group's fields, which no message of ours has, count as the message's own
+                at += FIXED_NBYTES.get(wire, 0)  # fields of a group count as the message's own; no message here has groups
     return count
 
 
 def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
-    """The number that begins there, and where it ends."""
+    """The number that begins there, and the place of its end."""
     value = shift = 0
     while at < end:
         byte = content[at]

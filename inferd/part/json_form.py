@@ -1,4 +1,4 @@
-"""Protobuf messages as JSON in Triton's form: names as in the .proto, all numbers as numbers. Never in here: which message is asked for."""
+"""Protobuf messages as JSON in Triton's form: names as in the .proto, all numbers as numbers. Never in here: single messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["JsonBody", "json_form"]
 
 MAX_ITEMS = 1 << 12  # of an array or a map in a body: each becomes Python objects, on the event loop
-MAX_SHOWN_CHARS = 128  # of an error that may hold a client's own words
+MAX_SHOWN_CHARS = 128  # of an error that may hold a client's text
 
 
 def _whole(least: int, most: int) -> Any:
@@ -35,7 +35,7 @@ TYPES = {
 
 
 def json_form(message: Message, *, whole: bool = False) -> dict[str, Any]:
-    """The fields that are set or always have a value. whole: messages within it that are not set, too."""
+    """The fields that are set or always have a value. whole: also unset messages in it."""
     found: dict[str, Any] = {}
     fields: Any = message.DESCRIPTOR.fields
     for field in fields:
@@ -61,8 +61,8 @@ def _value(field: Any, value: Any, whole: bool) -> object:
 
 
 class JsonBody:
-    """Reads bodies that hold one kind of message. given: the fields that the path says; a body may not have them. struct: what a body
-    becomes first."""
+    """Reads bodies that hold one kind of message. given: fields that the path supplies; a body may not have them. struct: the type into
+    which a body is decoded first."""
 
     def __init__(self, message: type[Message], *given: str) -> None:
         self._message: Any = message
@@ -106,7 +106,7 @@ def _type(field: Any, value: Any) -> Any:
 
 
 def _words(field: Any) -> tuple[str, ...]:
-    """Of an enum, all but the one that stands for nothing."""
+    """The names of an enum's values, except the one for 0, which means "not set"."""
     return tuple(value.name for value in field.enum_type.values if value.number)
 
 

@@ -1,4 +1,4 @@
-"""What /openapi.json says of a path: operations of OpenAPI 3.1. Never in here: models, which paths there are."""
+"""Makes the operations of OpenAPI 3.1 that describe a path in /openapi.json. Never in here: models, which paths exist."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def errors(statuses: Iterable[str]) -> Json:
 
 
 def get(operation_id: str, summary: str, *statuses: str, parameters: Sequence[str] = ()) -> Json:
-    """statuses: of errors, beside 401. parameters: of the path."""
+    """A GET. statuses: of errors, beside 401. parameters: of the path."""
     found: Json = {"operationId": operation_id, "summary": summary, "responses": {"200": ok(summary), **errors(("401", *statuses))}}
     return _with(found, parameters)
 
 
 def post(operation_id: str, summary: str, *statuses: str, parameters: Sequence[str] = (), schema: Json | None = None) -> Json:
-    """schema: of the body."""
+    """A POST. schema: of the body."""
     body = {"content": {"application/json": {"schema": schema or {"type": "object"}}}}
     return get(operation_id, summary, "400", "403", *statuses, parameters=parameters) | {"requestBody": body}
 
 
 def state(operation_id: str, summary: str, name: str, *, parameters: Sequence[str] = ()) -> Json:
-    """A question whose response is {name: true}, or {name: false} with 503. It needs no token."""
+    """A GET whose response is {name: true}, or {name: false} with 503. It needs no token."""
     schema = {"type": "object", "required": [name], "properties": {name: {"type": "boolean"}}}
     found: Json = {"operationId": operation_id, "summary": summary, "security": [], "responses": {"200": ok("Yes.", schema)}}
     found["responses"]["503"] = ok("No.", schema)
@@ -60,7 +60,7 @@ def state(operation_id: str, summary: str, name: str, *, parameters: Sequence[st
 
 
 def text(operation_id: str, summary: str, *statuses: str) -> Json:
-    """A page of plain text."""
+    """A GET of a page of plain text."""
     page = {"description": summary, "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {"operationId": operation_id, "summary": summary, "responses": {"200": page, **errors(("401", *statuses))}}
 

@@ -1,4 +1,4 @@
-"""The hooks of a part. Never in here: which parts there are (serving/parts/registry.py), when they are called (serving/server.py)."""
+"""The hooks of a part. Never in here: which parts exist (inferd/parts.py), when the hooks are called (serving/server.py)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Part:
     """A feature of the server. Each hook does nothing until a part overrides it.
 
     The order is: methods and resources, start, starting of each version, ready, and at the end leave and stop. All run on the event loop,
-    but for `metrics` (any thread) and `starting` (the loader's thread). start() raises ConfigError and StartError.
+    except `metrics` (any thread), and `starting` of the first versions (the loader's thread). start() raises ConfigError and StartError.
     """
 
     def methods(self) -> Mapping[str, Method]:
@@ -40,26 +40,26 @@ class Part:
         return ()
 
     def metrics(self) -> Iterable[Table]:
-        """Called once a scrape."""
+        """Its metrics. Called for each scrape."""
         return ()
 
     def starting(self, version: Version) -> None:
-        """A version is about to start: the part may tap it."""
+        """Called when a version is about to start: the part may tap it."""
 
     async def start(self) -> None:
-        """The server has its addresses, and loads its models next."""
+        """Called when the server has its addresses, before it loads models."""
 
     async def ready(self) -> None:
-        """All models are loaded, and clients come next."""
+        """Called when all models are loaded, before clients come."""
 
     def changed(self) -> None:
-        """The server's readiness, or the state of a version, may be another one now."""
+        """Called when the server's readiness, or the state of a version, may have changed."""
 
     def reload(self, settings: Settings) -> None:
-        """Settings that a running server takes were read again."""
+        """Called when settings that a running server can change were read again."""
 
     def leave(self) -> None:
-        """The server drains: the part begins nothing, and ends streams that wait for news."""
+        """Called when the server drains: the part begins nothing new, and ends streams that wait for events."""
 
     async def stop(self) -> None:
-        """Every request has its response."""
+        """Called at the end, when every request has its response."""

@@ -1,4 +1,4 @@
-"""One path of REST: its verbs, its limits, and what /openapi.json says of it. Never in here: HTTP, sockets, which paths there are."""
+"""One path of REST: its verbs, its limits, and its entry in /openapi.json. Never in here: HTTP, sockets, which paths exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_BODY_NBYTES = 64 << 10
 
 
 class Response(NamedTuple):
-    """One response; that to HEAD has a body, too, which the server leaves out."""
+    """One response. A response to HEAD has a body, too, which the server leaves out."""
 
     status: int
     headers: Headers = ()
@@ -38,8 +38,8 @@ Handler = Callable[[Asked], Awaitable[Response]]
 
 
 class Verb(NamedTuple):
-    """handler: raises RequestError. operation: of OpenAPI; None: no part of the document. body: what a body becomes, where the document has
-    its schema. changes: models or rollouts, which can be kept to some tokens. screen(): raises before the body comes."""
+    """handler: raises RequestError. operation: of OpenAPI; None: not in the document. body: the type of a body, if the document has its
+    schema. changes: changes models or rollouts, which may need certain tokens. screen(): raises before the body comes."""
 
     handler: Handler
     operation: dict[str, Any] | None = None
@@ -50,8 +50,8 @@ class Verb(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """path: as OpenAPI has it, without the first slash: v2/models/{model}/ready. A path with a model may name a version behind it.
-    verbs: GET, which is HEAD, too, and POST. of_version: the operation of GET on a version, where the document has it."""
+    """path: in OpenAPI's form, without the first slash: v2/models/{model}/ready. Requests may name a version after the model. verbs: GET,
+    which serves HEAD, too, and POST. of_version: the operation of GET on a version, if the document has it."""
 
     path: str
     verbs: dict[str, Verb]

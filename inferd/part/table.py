@@ -1,4 +1,4 @@
-"""One metric as a table: what a part of the server or a model says of itself when a scraper asks. Never in here: formats, HTTP."""
+"""One metric of a part or a model, as a table. Never in here: formats, HTTP."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Combine = Literal["sum", "max", "min"]
 
 
 class Column(NamedTuple):
-    """One sample of each row. suffix: what follows the table's name. labels: beside those of the row."""
+    """One sample of each row. suffix: appended to the table's name. labels: beside those of the row."""
 
     suffix: str = ""
     labels: Mapping[str, str] = {}
 
 
 class Table(NamedTuple):
-    """One metric. A counter whose column has no suffix is one of Triton's. rows: made as they are written; a table without labels has one.
-    combine: what becomes of the values that several workers have."""
+    """One metric. A counter whose column has no suffix is one of Triton's. rows: made while they are written; a table without labels has
+    one. combine: how the values of several workers become one."""
 
     name: str
     documentation: str
@@ -49,13 +49,13 @@ def gauge(name: str, documentation: str, value: float, *, combine: Combine = "su
 def durations(name: str, documentation: str, histogram: Histogram, bounds_ns: Sequence[int]) -> Table:
     """A histogram in seconds."""
     counts = histogram.buckets(bounds_ns)
-    count = histogram.count  # after the buckets: one that ends in between may be missing from a bucket, never from the sum of all
+    count = histogram.count  # after the buckets: a request that ends in between may be missing in a bucket, but never in the total
     values = (*counts, count, count, histogram.sum_ns / 1e9)
     return Table(name, documentation, "histogram", (), list(histogram_columns([bound / 1e9 for bound in bounds_ns], {})), [((), values)])
 
 
 def histogram_columns(bounds: Sequence[float], labels: Mapping[str, str]) -> Iterator[Column]:
-    """Bounds are labels as prometheus_client writes them: 5e-06, 0.01, 1.0."""
+    """The columns of a histogram. Bounds are labels in prometheus_client's form: 5e-06, 0.01, 1.0."""
     for bound in [*(repr(float(bound)) for bound in bounds), "+Inf"]:
         yield Column("_bucket", {**labels, "le": bound})
     yield Column("_count", labels)

@@ -1,7 +1,7 @@
-"""Who may ask: bearer tokens from a file, and names that a client's certificate has.
+"""Decides which clients may call: by bearer tokens from a file, and by the names in a client's certificate.
 
-Both are questions about one call, or one connection, answered by an error or by nothing. Never in here: sockets, handshakes (tls.py),
-how a transport finds a header.
+Each check concerns one call, or one connection, and rejects it by an error. Never in here: sockets, handshakes (tls.py), how a transport
+finds a header.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 OPEN = ("/grpc.health.v1.Health/", "/v2/health/")  # a probe has no token
-PAGES = ("", "/docs")  # nor has a browser that opens one of these: they hold nothing of this server, and the page asks for a token
+PAGES = ("", "/docs")  # a browser that opens one of these has none either: they show nothing of this server, and ask for a token
 MAX_TOKEN_FILE_BYTES = 1 << 20
-UNENDED_S = 1.5  # that one without a last line end must stay the same: a little less than between two looks at it
+UNENDED_S = 1.5  # a file without a last line end must stay the same for so long: a little less than between two reads
 LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
-REJECTED_LOG_S = 1.0  # between two lines of clients that are rejected: whoever cannot connect could fill the log
+REJECTED_LOG_S = 1.0  # between two lines about rejected clients, which could fill the log
 CONTROL = b"control"  # the word before a token that may change models and rollouts
 TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
-MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
+MAX_CERTIFICATE_BYTES = 16384  # of DER: the event loop would take long to decode one with many names
 MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
 NUL = "one of its names holds a NUL"  # a fault
-UNREADABLE = "its names cannot be read"  # another: they are no UTF-8, above all
-NOT_ASCII = "one of its DNS names is not ASCII"  # another: what Unicode takes for a letter in another case may be somebody else's
+UNREADABLE = "its names cannot be read"  # a fault: mostly, they are not UTF-8
+NOT_ASCII = "one of its DNS names is not ASCII"  # a fault: Unicode's rules of case could make it equal to another's name
 SEVERAL = b", "  # between the values of a header that came more than once; no token holds a space
 
 
 class Rejections:
-    """What the log says of clients that are rejected, for their TLS or for whom their certificate names: a line in REJECTED_LOG_S at
-    most, with the number of those that had none."""
+    """Logs clients that are rejected for their TLS, certificate or token: at most one line in REJECTED_LOG_S, with the number of those
+    without a line."""
 
     def __init__(self) -> None:
         self._said_s = float("-inf")
-        self._unsaid = 0  # clients since
+        self._unsaid = 0  # clients since the last line
 
     def tell(self, now_s: float, what: str) -> None:
         if now_s - self._said_s < REJECTED_LOG_S:
@@ -74,8 +74,8 @@ class Rejections:
 
 
 class Identity(NamedTuple):
-    """Whom a client's certificate names. names: typed, as `inferd.names` spells them: the common name, of several the first, and all DNS,
-    URI, IP and e-mail names. fault: why it names nobody after all, and the client that shows it is rejected."""
+    """The names in a client's certificate. names: typed, as `inferd.names` spells them: the first common name, and all DNS, URI, IP and
+    e-mail names. fault: why the names are not valid, so that the client is rejected."""
 
     subject: str
     names: tuple[str, ...]
@@ -83,7 +83,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def unread(cls, nbytes: int) -> Identity:
-        """Of a certificate with more than MAX_CERTIFICATE_BYTES, which nobody decodes."""
+        """The identity of a certificate with more than MAX_CERTIFICATE_BYTES, which is not decoded."""
         return cls("", (), f"it has {nbytes} bytes, expected at most {MAX_CERTIFICATE_BYTES}")
 
     def __str__(self) -> str:
@@ -92,14 +92,14 @@ class Identity(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Digests of the tokens of a file. control: of those that alone may change models and rollouts; none: each may."""
+    """Digests of the tokens of a file. control: the only ones that may change models and rollouts; empty: each may."""
 
     known: frozenset[bytes]
     control: frozenset[bytes]
 
 
 class Access:
-    """The rules of one server. Made from its settings, which it raises ConfigError for."""
+    """The rules of one server. Raises ConfigError for wrong settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._allowed = frozenset[str]()
@@ -107,7 +107,7 @@ class Access:
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
         self._tokens = self._file.read(_tokens) if self._file is not None else Tokens(frozenset(), frozenset())
         self._rejections, self._wrong_tokens = Rejections(), Rejections()
-        self._unended = (b"", 0.0)  # of a file that lacked its last line end when it was looked at again: its digest, and since when
+        self._unended = (b"", 0.0)  # the digest of a file without a last line end, and since when
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -115,17 +115,17 @@ class Access:
 
     @property
     def token_file_failures(self) -> int:
-        """Looks at the token file that found it gone, empty or wrong."""
+        """How often the token file was found gone, empty or wrong."""
         return self._file.failures if self._file is not None else 0
 
     def allow(self, names: tuple[str, ...]) -> bool:
-        """A client whose certificate has one of these may ask, from now on; none: all that the authorities trust. True: they changed."""
+        """Sets the names of certificates that may call; none: each certificate that the authorities trust. True: they changed."""
         before, self._allowed = self._allowed, frozenset(map(parse_name, names))
         return self._allowed != before
 
     def reload(self, now_s: float, *, asked: bool) -> bool:
-        """Takes the tokens that are in the file now, if it changed or in any case when `asked`. One that cannot be read changes nothing,
-        and is logged. True: the tokens changed."""
+        """Reads the token file again if it changed, or in any case when `asked`. A file that cannot be read is logged, and changes
+        nothing. True: the tokens changed."""
         if self._file is None:
             return False
         tokens = self._file.read_again(partial(self._tokens_again, now_s), asked, "the tokens that were read before stay")
@@ -138,8 +138,8 @@ class Access:
         return True
 
     def _tokens_again(self, now_s: float, found: Mapping[str, bytes]) -> Tokens:
-        """Of a file that is just being written the start of a token would be one: without a line end it must stay the same, however
-        often somebody asks meanwhile."""
+        """The tokens of a changed file. A file without a last line end must first stay the same for UNENDED_S. While it is written, the
+        beginning of a token would count as one."""
         content = found["token_file"]
         digest = _digest(content) if content and not content.endswith(b"\n") else b""
         if digest != self._unended[0]:
@@ -149,7 +149,7 @@ class Access:
         return _tokens(found)
 
     def check_identity(self, identity: Identity | None) -> RequestError | None:
-        """Why this client may not ask anything; None: it may."""
+        """Why this client may not call; None: it may."""
         if identity is not None and identity.fault:
             return PermissionDenied(f"this client's certificate names nobody: {identity.fault}; show another one", reason="identity")
         if not self._allowed:
@@ -159,19 +159,19 @@ class Access:
         return PermissionDenied("this client's certificate has none of the names that may ask here (tls_allow)", reason="identity")
 
     def tell(self, now_s: float, identity: Identity, rejection: RequestError | None, peer: object) -> None:
-        """Says in the log who has connected, and whether it may ask: of many that may not, one has a line."""
+        """Logs a client that has connected. The number of lines about rejected ones is limited."""
         if rejection is None:
             log.info("connected: client %s from %s", identity, peer, extra=event("client_connected"))
         else:
             self._rejections.tell(now_s, f"client {identity} from {peer}")
 
     def tell_token(self, now_s: float, rejection: RequestError, peer: object) -> None:
-        """Says in the log that a call brought no token: of many, one has a line."""
+        """Logs a call without a valid token. The number of lines is limited."""
         self._wrong_tokens.tell(now_s, f"a call from {peer}: {rejection}")
 
     def check_token(self, method: str, authorization: bytes | None) -> bool:
-        """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it
-        need not. method: of gRPC, or the path of REST. Several headers come as HTTP joins them, by SEVERAL."""
+        """Raises Unauthenticated if the call's `authorization` header has no valid token. True: it has one; False: it needs none. method:
+        of gRPC, or the path of REST. Several headers are joined by SEVERAL, as HTTP does."""
         if self._file is None or method.startswith(OPEN) or method.removesuffix("/") in PAGES:
             return False
         if authorization is None:
@@ -183,7 +183,7 @@ class Access:
         return True
 
     def check_change(self, authorization: bytes | None) -> None:
-        """Called behind check_token for a call that changes models or rollouts. Raises PermissionDenied where other tokens are for that."""
+        """Called after check_token for a call that changes models or rollouts. Raises PermissionDenied if only other tokens may do that."""
         if self._tokens.control and (authorization is None or _sent(authorization) not in self._tokens.control):
             raise PermissionDenied(
                 "this token may use models, but not change them or their rollouts: send one that has `control` before it in token_file",
@@ -192,8 +192,8 @@ class Access:
 
 
 def _tokens(found: Mapping[str, bytes]) -> Tokens:
-    """A line is TOKEN, or `control TOKEN`. However many there are, one look finds one, and how long that takes says nothing of a token:
-    whoever tries to come near one cannot choose what a digest begins with."""
+    """Parses the lines TOKEN and `control TOKEN`. A set of digests is looked up in constant time. The time reveals nothing of a token, as
+    an attacker cannot choose the beginning of a digest."""
     lines = [line.strip() for line in found["token_file"].split(b"\n")]
     lines = [line for line in lines if line and not line.startswith(b"#")]
     words = [line.split(None, 1) for line in lines]
@@ -216,7 +216,7 @@ def _tokens(found: Mapping[str, bytes]) -> Tokens:
 
 
 def _sent(authorization: bytes) -> bytes:
-    """The digest of the token in the header; empty: it is no bearer token."""
+    """The digest of the token in the header; empty if it is no bearer token."""
     scheme, _, token = authorization.partition(b" ")
     return _digest(token.strip()) if scheme.lower() == b"bearer" else b""
 
@@ -240,19 +240,19 @@ def is_loopback(address: Address) -> bool:
 
 
 def is_local(addresses: Iterable[Address]) -> bool:
-    """Whether browsers reach these, and those of this machine alone. They reach no Unix socket."""
+    """Whether only browsers of this machine reach these addresses. They reach no Unix socket."""
     ports = [address for address in addresses if not address.path]
     return bool(ports) and all(map(is_loopback, ports))
 
 
 def open_to_all(addresses: Iterable[Address]) -> list[Address]:
-    """Those that other machines reach without TLS."""
+    """The addresses that other machines reach without TLS."""
     return [address for address in addresses if not address.tls and not is_loopback(address)]
 
 
 def warn_of_open(addresses: Iterable[Address], settings: Settings, metrics: Address | None) -> None:
-    """Says it of a server that everybody may use, whose secrets can be read on the way although it speaks TLS elsewhere, or whose metrics
-    everybody may read, once, at its start. addresses, metrics: where it listens."""
+    """Warns at the start of a server that is open to everybody, sends secrets in plaintext beside TLS, or shows metrics to everybody.
+    addresses, metrics: where it listens."""
     found = ", ".join(map(str, open_to_all(addresses)))
     if found and settings.token_file is None:
         log.warning(

@@ -27,8 +27,8 @@ class AwaitedCall(Call):
     def fail(self, error: RequestError) -> None:
         self._complete(error)
 
-    async def answer(self) -> bytes:
-        """The reply's bytes, once there is one. Raises the RequestError that came instead."""
+    async def response(self) -> bytes:
+        """Waits for the response. Raises the RequestError if the call failed."""
         outcome = await self.outcome
         if isinstance(outcome, RequestError):
             raise outcome

@@ -1,6 +1,6 @@
 """Divides the memory that the process may use: numbers for settings that are `auto`, and the worst case of all together.
 
-Constants are the most that one of a kind holds, measured (tests/serving/test_budget.py). Memory of models is not in here: it gets the rest.
+Constants are measured maxima (tests/serving/test_budget.py). Never in here: memory of models, which gets the rest.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CONNECTION_BYTES", "TLS_CONNECTION_BYTES", "Share", "most_bytes", "settled", "spelled", "worst_case"]
 
-# One connection, beside its messages and streams: its session and objects, buffered output, and 16 KiB of messages that it may hold beyond
-# message_memory_bytes (OWN_NBYTES of message.pxd).
+# One connection, beside its messages and streams: its session, objects and buffered output. It includes 16 KiB of messages that it may hold
+# beyond message_memory_bytes (OWN_NBYTES of message.pxd).
 CONNECTION_BYTES = 384 * KiB
 TLS_CONNECTION_BYTES = 640 * KiB  # with OpenSSL's state, and up to MAX_UNSENT_NBYTES of limits.pxd
 STREAM_BYTES = 1536  # one stream, beside its messages
 OWN_STREAMS = 16  # each connection may have this many beyond max_total_streams (OWN_CALLS of limits.pxd)
 PROCESS_BYTES = 128 * MiB  # Python, its libraries and ONNX Runtime without a model
 KEPT_BYTES = 64 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
-LEAVING_BLOCKS = 2  # of large messages may be on their way back to the system (ASIDE_THREADS of message.pyx)
+LEAVING_BLOCKS = 2  # blocks of large messages that threads return to the system at one time (ASIDE_THREADS of message.pyx)
 
 MOST_CONNECTIONS, LEAST_CONNECTIONS = 10_000, 64
 MOST_STREAMS, LEAST_STREAMS = 100_000, 1024
@@ -38,8 +38,8 @@ CONNECTIONS_PART, MESSAGES_PART, STREAMS_PART, PICTURES_PART = 4, 5, 16, 16
 
 
 def settled(settings: Settings, limit_bytes: int | None = None) -> Settings:
-    """The settings with a number in place of each `auto` that depends on memory. limit_bytes: the memory that the process may use; None: as
-    the system says. Numbers that the operator has chosen stay."""
+    """The settings with a number for each `auto` that depends on memory. limit_bytes: the memory that the process may use; None: the
+    system's limit. Numbers that the operator has chosen stay."""
     limit = memory_limit_bytes() if limit_bytes is None else limit_bytes
     least_message_bytes = settings.max_message_bytes * max(1, settings.workers)
     derived = {
@@ -96,7 +96,7 @@ def _shares(whole: Settings) -> list[Share]:
 
 
 def _whole(nbytes: int) -> int:
-    """In whole MiB, which people can read."""
+    """Rounded down to whole MiB, for people."""
     return nbytes // MiB * MiB
 
 

@@ -1,5 +1,4 @@
-"""What a certificate says: whom it names, and how long it is valid. The one door to `cryptography`, which takes 50 ms to import and is
-imported where a server speaks TLS.
+"""Reads a certificate: its names and its validity. Only this file imports `cryptography`, which takes 50 ms, for servers that speak TLS.
 
 Never in here: whether a certificate is trusted (OpenSSL's part), whose names are allowed (access.py).
 """
@@ -25,19 +24,19 @@ KINDS: dict[type[x509.GeneralName], str] = {
     x509.UniformResourceIdentifier: "uri",
     x509.IPAddress: "ip",
     x509.RFC822Name: "email",
-}  # of subject alternative names; the others name nobody
+}  # kinds of subject alternative names; others are ignored
 
 
 def identity_of(der: bytes) -> Identity:
-    """Whom a client's certificate names. One of more than MAX_CERTIFICATE_BYTES is not decoded: the event loop asks, and decodes the
-    names of the largest in 2 ms."""
+    """The names in a client's certificate. One with more than MAX_CERTIFICATE_BYTES is not decoded: even that size holds up the event loop
+    for 2 ms."""
     if len(der) > MAX_CERTIFICATE_BYTES:
         return Identity.unread(len(der))
     try:
         certificate = x509.load_der_x509_certificate(der)
         subject = certificate.subject.rfc4514_string()
         names = list(_names(certificate))
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):  # a name that is no UTF-8, above all
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):  # mostly, a name that is not UTF-8
         return Identity("", (), UNREADABLE)
     fault = ""
     if any("\0" in value for _, value in names):
@@ -48,13 +47,13 @@ def identity_of(der: bytes) -> Identity:
 
 
 def validity(der: bytes) -> tuple[datetime, datetime]:
-    """The first moment of a certificate, and the last. ValueError: it is none."""
+    """The first and the last moment of a certificate. Raises ValueError for other bytes."""
     certificate = x509.load_der_x509_certificate(der)
     return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def _names(certificate: x509.Certificate) -> Iterator[tuple[str, str]]:
-    """Types and values; of several common names the first."""
+    """Types and values of the names, with the first common name only."""
     for common in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[:1]:
         yield "cn", str(common.value)
     try:

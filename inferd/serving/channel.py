@@ -1,11 +1,11 @@
-"""What a supervisor and a worker say to each other: whole messages over one pair of Unix sockets, some with a descriptor.
+"""Messages between a supervisor and a worker, over one pair of Unix sockets, some with a file descriptor.
 
-    to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, log, turn_away, stop
+    to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, log, not_ready, stop
     to the supervisor   ready, failed, report, leaving, log
 
-A long one, as settings with thousands of names are, goes in a file in memory, whose descriptor comes instead: it may be of any length, and
-the channel keeps room for others. A reader that has no descriptor for it finds `missed` in its place.
-When either process ends, however it does, the other one finds the end of its channel. Never in here: what a message makes of its reader.
+A long message, such as settings with thousands of names, is written to a memfd, and only its descriptor is sent. So it may have any length,
+and the channel keeps room for others. A reader without a free descriptor gets `missed` instead.
+When either process ends, the other one finds the end of its channel. Never in here: how a reader handles a message.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, Self
 
 __all__ = ["Channel", "Message"]
 
-MAX_MESSAGE_BYTES = 16 << 10  # of one that goes as it is: a channel holds some 200 KiB
-LONG = "long"  # instead of the kind of one that goes in a file
+MAX_MESSAGE_BYTES = 16 << 10  # of a message in the channel, which holds some 200 KiB
+LONG = "long"  # the kind that announces a message in a memfd
 
 
 class Message(NamedTuple):
-    """kind: one of those above. descriptor: the reader's to close; -1: none came along."""
+    """kind: one of those above. descriptor: for the reader to close; -1: none."""
 
     kind: str
     fields: dict[str, Any]
@@ -31,7 +31,7 @@ class Message(NamedTuple):
 
 
 class Channel:
-    """One end. Nothing waits: what cannot be sent or read now is for the caller to try again."""
+    """One end. No method waits: the caller tries again later."""
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
@@ -39,7 +39,7 @@ class Channel:
 
     @classmethod
     def pair(cls) -> tuple[Self, socket.socket]:
-        """Our end, and the other one, which goes to the other process."""
+        """This process's end, and the socket of the other process's end."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         return cls(ours), theirs
 
@@ -47,8 +47,8 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, kind: str, descriptor: int = -1, /, **fields: object) -> bool:
-        """False where the other end is gone, or reads nothing, and where the system has no room. The descriptor stays the caller's to
-        close; none goes along with a long message."""
+        """Sends a message. False: the other end is gone or does not read, or the system has no room. The caller closes the descriptor; a
+        long message can have none."""
         content = json.dumps([kind, fields]).encode()
         try:
             if len(content) > MAX_MESSAGE_BYTES:
@@ -72,12 +72,12 @@ class Channel:
             content, descriptors, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE_BYTES, 1)
         except BlockingIOError:
             return None
-        except OSError:  # reset: it went with something unread
+        except OSError:  # reset: the other end closed with unread messages
             content, descriptors = b"", []
         if not content:
             raise EOFError
         for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)  # as all others that Python makes
+            os.set_inheritable(descriptor, False)  # as for all others that Python makes
         kind, fields = json.loads(content)
         if kind == LONG:
             return _read_long(descriptors)
@@ -89,7 +89,7 @@ class Channel:
 
 
 def _write_long(content: bytes) -> int:
-    """The descriptor of a file in memory, which is read from its beginning. OSError."""
+    """Writes a memfd and returns its descriptor, at the beginning. Raises OSError."""
     descriptor = os.memfd_create("inferd-message")
     try:
         with open(descriptor, "wb", closefd=False) as file:

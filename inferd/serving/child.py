@@ -1,5 +1,5 @@
-"""One worker process in the eyes of its supervisor: how it is started, what it was given, when it is started again. Never in here: what a
-worker does (worker.py), which of them gets what (workers.py).
+"""One worker process as its supervisor sees it: its start, its connections, its restarts. Never in here: what a worker does (worker.py),
+how connections are divided (workers.py).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_CRASHES", "Child", "Restarts", "read_page"]
 
-MAX_CRASHES = 5  # of one worker, within
+MAX_CRASHES = 5  # of one worker within WINDOW_NS
 WINDOW_NS = 60 * 10**9
 BACK_OFF_NS = 10**9  # before the second restart within the window; twice as long before each further one
-MAX_FAILURES = 5  # starts of one worker, in a row; then it is taken for one that cannot be started
+MAX_FAILURES = 5  # successive failed starts of one worker; then it counts as hopeless
 LONGEST_BACK_OFF_NS = 30 * 10**9  # between two starts that fail
-MAX_UNTAKEN = 128  # connections on their way to a worker: its channel has room for other words, too
-QUIET_LOOKS = 3  # so often without a word, which comes every second, and others get the next connections
+MAX_UNTAKEN = 128  # connections on their way to a worker, so that its channel has room for other messages
+QUIET_LOOKS = 3  # a worker without a report for so many checks, one a second, gets no connections
 
 
 class Restarts:
-    """When a worker that crashed, or could not be started, is started again. The policy: no clock."""
+    """Decides when a worker that crashed, or could not be started, is started again. It has no clock."""
 
     def __init__(self) -> None:
         self._crashes_ns: deque[int] = deque()
-        self._failures = 0  # of starts, since one went well
+        self._failures = 0  # failed starts since the last good one
 
     def crashed(self, now_ns: int) -> int | None:
-        """After a crash of one that served, the time to wait, in nanoseconds: none at first, then longer each time; None: too many
-        within a minute."""
+        """Called when a worker that served crashed. Returns the nanoseconds to wait: 0 at first, then longer each time; None: too many
+        crashes within a minute."""
         self._crashes_ns.append(now_ns)
         while self._crashes_ns[0] <= now_ns - WINDOW_NS:
             self._crashes_ns.popleft()
@@ -55,7 +55,7 @@ class Restarts:
         return 0 if crashes == 1 else BACK_OFF_NS << (crashes - 2)
 
     def failed(self) -> int:
-        """After a start that failed, the same: longer each time, up to LONGEST_BACK_OFF_NS, and never too many."""
+        """Called when a start failed. Returns the nanoseconds to wait: longer each time, up to LONGEST_BACK_OFF_NS."""
         self._failures += 1
         return min(BACK_OFF_NS << min(self._failures - 1, MAX_FAILURES), LONGEST_BACK_OFF_NS)
 
@@ -64,28 +64,28 @@ class Restarts:
 
     @property
     def hopeless(self) -> bool:
-        """Whether its starts have failed so often in a row that the next one is not likely to go better."""
+        """Whether so many successive starts failed that the next one is likely to fail, too."""
         return self._failures >= MAX_FAILURES
 
 
 class Child:
-    """A worker as the supervisor sees it. state: loading, ready, or leaving, which gets no connection more."""
+    """A worker as the supervisor sees it. state: loading, ready, or leaving: it gets no more connections."""
 
     process: subprocess.Popen[bytes]
-    ended: int  # a descriptor that can be read once the process has ended
+    ended: int  # a descriptor that is readable once the process has ended
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.state = "loading"
-        self.silent_looks = 0  # of the supervisor, since a word came last
-        self.turn = 0  # when it was given a connection last
-        self._handed = 0  # connections, in all
-        self._taken = 0  # of them, as it said last
-        self._ended = 0  # of them, likewise
+        self.silent_looks = 0  # checks of the supervisor since the last report
+        self.turn = 0  # when it last got a connection
+        self._handed = 0  # connections handed to it, in all
+        self._taken = 0  # of these, those that it has taken by its last report
+        self._ended = 0  # of these, those that have ended by its last report
         self._able = True  # it has descriptors for more
-        self._full = False  # its channel, when it was to be given a connection last
-        self._untold: dict[str, dict[str, object]] = {}  # words that its channel had no room for: of two of a kind the later one
-        self._last_page = -1  # a file in memory for what it has counted when it leaves
+        self._full = False  # its channel had no room for the last connection
+        self._untold: dict[str, dict[str, object]] = {}  # messages that its channel had no room for; the latest of each kind
+        self._last_page = -1  # a memfd for its last page of metrics
         self.channel, self.theirs = Channel.pair()
 
     def start(self, settings: Settings) -> None:
@@ -106,27 +106,26 @@ class Child:
 
     @property
     def connections(self) -> int:
-        """Those that it was handed, less those of which it said that they have ended."""
+        """Connections handed to it that have not ended, by its last report."""
         return self._handed - self._ended
 
     @property
-    def answers(self) -> bool:
-        """Whether its event loop turns, as far as is known."""
+    def is_responsive(self) -> bool:
+        """Whether its reports show that its event loop runs."""
         return self.silent_looks <= QUIET_LOOKS
 
     @property
     def takes(self) -> bool:
         """Whether a connection can be given to it now."""
         able = self._able and not self._full and self._handed - self._taken < MAX_UNTAKEN
-        return self.state == "ready" and self.answers and able
+        return self.state == "ready" and self.is_responsive and able
 
     def reported(self, taken: int, ended: int, able: bool) -> None:
-        """The worker says this once it has read what waited, where something has changed, and every second."""
+        """Called with the worker's report: after it has read its channel, if something changed, and every second."""
         self._taken, self._ended, self._able, self._full = taken, ended, able, False
 
     def hand(self, opened: socket.socket, turn: int, **speaks: bool) -> bool:
-        """Gives it a connection, and what is spoken there; False where its channel takes none, and then it gets none before its next
-        report."""
+        """Hands it a connection. speaks: its protocols. False: its channel is full, and it gets none before its next report."""
         if not self.channel.send("connection", opened.fileno(), **speaks):
             self._full = True
             return False
@@ -135,17 +134,17 @@ class Child:
         return True
 
     def tell(self, kind: str, **fields: object) -> bool:
-        """Says something that is not to be lost. False where its channel has no room, or its process has ended: `tell_again` says it."""
+        """Sends a message that must not be lost. False: its channel is full or its process has ended, and `tell_again` must send it."""
         self.tell_later(kind, **fields)
         return self.tell_again()
 
     def tell_later(self, kind: str, **fields: object) -> None:
-        """In `tell_again`."""
+        """Leaves a message for `tell_again`."""
         self._untold.pop(kind, None)
         self._untold[kind] = fields
 
     def tell_again(self) -> bool:
-        """All that could not be said, in order; False where something is left."""
+        """Sends messages that could not be sent, in order. False: some are left."""
         for kind, fields in list(self._untold.items()):
             if not self.channel.send(kind, self._last_page if kind == "stop" else -1, **fields):
                 return False
@@ -153,21 +152,21 @@ class Child:
         return True
 
     def ask_metrics(self) -> int:
-        """The end of a pipe that its page will come out of, for `read_page`. Where it cannot be asked, nothing comes."""
+        """Asks for its page of metrics. Returns the end of a pipe for `read_page`; without room in the channel, nothing comes."""
         reads, writes = os.pipe()
         self.channel.send("metrics", writes)
         os.close(writes)
         return reads
 
     def leave(self) -> None:
-        """Tells it to drain and end; it gets no connection more."""
+        """Tells it to drain and end; it gets no more connections."""
         self.state = "leaving"
         with suppress(OSError):  # without a descriptor its last counts are lost
             self._last_page = os.memfd_create("inferd-metrics")
         self.tell("stop")
 
     def last_page(self) -> Page:
-        """What one that has left had counted; nothing of one that crashed."""
+        """The last metrics of a worker that has left; empty for one that crashed."""
         if self._last_page < 0:
             return []
         os.lseek(self._last_page, 0, os.SEEK_SET)
@@ -175,7 +174,7 @@ class Child:
         return read_page(descriptor, time.monotonic())
 
     def close(self) -> None:
-        """Of one that has ended."""
+        """Called when the process has ended."""
         self.channel.close()
         os.close(self.ended)
 
@@ -192,15 +191,15 @@ def _opened(channel: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*interpreter(), "-m", "inferd.serving.worker", str(channel.fileno())],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # whose reader waits for its end, which no worker may hold up
+        stdout=subprocess.DEVNULL,  # the reader of stdout waits for its end, which no worker may hold up
         pass_fds=(channel.fileno(),),
-        process_group=0,  # Ctrl-C on the terminal is the supervisor's to answer. No new session: Linux shares cores out by sessions
+        process_group=0,  # only the supervisor gets Ctrl-C of the terminal. No new session: Linux divides cores by sessions
         env={name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"},
     )
 
 
 def read_page(descriptor: int, overdue_s: float) -> Page:
-    """What a worker writes there, which is closed then; nothing where it has not all come by `overdue_s` (of time.monotonic)."""
+    """Reads a worker's page and closes the descriptor. Empty if the page is not complete by `overdue_s` (of time.monotonic)."""
     content = bytearray()
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
@@ -210,7 +209,7 @@ def read_page(descriptor: int, overdue_s: float) -> Page:
             if not piece:
                 return msgspec.json.decode(content, type=Page)
             content += piece
-    except msgspec.DecodeError:  # it ended meanwhile
+    except msgspec.DecodeError:  # the worker ended meanwhile
         pass
     finally:
         os.close(descriptor)

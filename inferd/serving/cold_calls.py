@@ -1,5 +1,4 @@
-"""Calls of every method but ModelInfer and ModelStreamInfer, and of all paths of REST but inference, on the native transport: each is a
-task, and connections take turns.
+"""Calls on the native transport except inference: other gRPC methods, and other paths of REST. Each is a task, and connections take turns.
 
 Never in here: methods, and frames.
 """
@@ -95,10 +94,10 @@ class ColdCalls:
     """The calls of one transport that run as tasks. `call.work` is the task, or the turn that it waits for: a client that goes away cancels
     it.
 
-    In each iteration of the loop, one call begins or takes another message of its stream, because it does all its work in one piece:
-    several together would hold up the loop. Connections take turns. Probes have turns of their own.
+    In each iteration of the loop, one call begins or takes another message of its stream. It does all its work in one piece, so several
+    would hold up the loop. Connections take turns. Probes have turns of their own.
 
-    reject(call, error): answers a call whose method raised (see service.py). rest: serves the paths of REST; None: there are none.
+    reject(call, error): fails a call whose method raised (see service.py). rest: serves the paths of REST; None: there are none.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reject: Callable[[Call, Exception], None], rest: RestService | None = None) -> None:

@@ -62,7 +62,7 @@ class Client(StreamSocket):
         return True
 
     def take_over(self, other: Client) -> None:
-        """Goes on with the client of another connection, which hands its socket on."""
+        """Takes over the client of another connection, which hands its socket on."""
         self._identity, self._told, self.rejection, self.made_s = other._identity, other._told, other.rejection, other.made_s
 
     def failed(self, error: Exception) -> None:
@@ -74,11 +74,11 @@ class Client(StreamSocket):
 
     @property
     def shakes_hands(self) -> bool:
-        """Whether its TLS handshake is to be made yet. Not any more once it is aborted, so that its failure counts once."""
+        """Whether its TLS handshake is not complete. False once it is aborted, so that its failure counts once."""
         return self.socket is not None and self.tls is not None and not self.tls.established
 
     def check_identity(self) -> None:
-        """Asks again whether a client by TLS may call. The log says so when that is news."""
+        """Checks again whether a client by TLS may call. Logs the result if it is new."""
         if self.tls is None or self.shakes_hands:
             return
         rejection = self._owner.access.check_identity(self._identity)
@@ -108,7 +108,7 @@ class Connection(Client, Session):
 
 
 def _identity(session: ssl.SSLObject) -> Identity | None:
-    """Whom the client's certificate names; None: it has none."""
+    """The names in the client's certificate; None: it has no certificate."""
     der = session.getpeercert(True)
     if der is None:
         return None

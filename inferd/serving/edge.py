@@ -1,4 +1,4 @@
-"""The sockets of a server: gRPC, REST and metrics, on their addresses. Never in here: what is served, the server's life (server.py)."""
+"""The sockets of a server: gRPC, REST and metrics, on their addresses. Never in here: methods and models, the server's life (server.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["Edge"]
 
 
 class Edge:
-    """sockets: listen already, and replace grpc_port and http_port. Raises ConfigError and StartError."""
+    """sockets: inherited ones that listen already, in place of grpc_port and http_port. Raises ConfigError and StartError."""
 
     def __init__(self, settings: Settings, sockets: Sequence[Inherited], parts: Parts, service: InferenceService) -> None:
         self._settings, self._sockets, self._parts, self._service = settings, sockets, parts, service
@@ -53,7 +53,7 @@ class Edge:
         parts.add(Credentials(self._access, self._tls, self._access_changed))
 
     def _native(self) -> Transport:
-        """Beside grpcio it serves REST's port, which takes gRPC, too."""
+        """Makes the native transport. Beside grpcio it serves REST's port, which takes gRPC, too."""
         rest = (self._rest, self._service.rest_infer) if self._settings.serves_http else None
         return NativeTransport(self._parts.methods(), self._settings, self._service.reject, self._access, self._tls, rest)
 
@@ -68,7 +68,7 @@ class Edge:
         return self._http if http else self._grpc
 
     def bind(self) -> list[Address]:
-        """Takes all addresses, those of sockets that were given aside. The real ones."""
+        """Binds all addresses except those of inherited sockets. Returns the real addresses."""
         wanted = addresses(self._settings, self._sockets)
         bound = []
         for transport in self._transports:
@@ -78,7 +78,7 @@ class Edge:
         return bound
 
     async def open(self, bound: list[Address]) -> dict[str, object]:
-        """Serves on all addresses, those that bind() took included. The real ones, as Server.start returns them."""
+        """Serves on all addresses, including those of bind(). Returns the real ones, as Server.start does."""
         tls = self._tls is not None
         bound = [*[await self._of(http=given.http).adopt(given, tls) for given in self._sockets], *bound]
         for transport in self._transports:

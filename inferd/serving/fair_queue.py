@@ -1,4 +1,4 @@
-"""A queue of items of many connections, which take turns by the one scheduler (_core/base/scheduler), one item a turn. Never in here: what
+"""A queue of items of many connections, which take turns by the scheduler of _core/base/scheduler, one item a turn. Never in here: what
 happens in a turn.
 """
 

@@ -17,7 +17,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-# Else grpc writes lines of its own, whatever --log-format says, for each handshake that fails. It looks when it is imported.
+# Else grpc writes its own lines for each failed handshake, whatever --log-format says. It reads this when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -51,19 +51,19 @@ __all__ = ["GrpcioTransport", "StreamedCall"]
 
 log = logging.getLogger(__name__)
 
-MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
-NEVER_MS = 2**31 - 1  # as grpc says it
-READ = 256  # certificates that were read last: grpc shows one at each call
-MAX_TOLD = 1024  # connections that the log has named the client of; one that has not asked for so many others is named again
-ENDED_TIMES = 2  # so many streams for each that may be open: gRPC counts one that has ended a while longer, and would reset the next
+MAX_TIMEOUT_S = 2.3e9  # 73 years; a longer timeout counts as none, and would not fit 64 bits of nanoseconds
+NEVER_MS = 2**31 - 1  # gRPC's number for "never"
+READ = 256  # decoded certificates that are cached: grpc passes one with each call
+MAX_TOLD = 1024  # connections whose clients the log has named; the least recently used are forgotten, and named again
+ENDED_TIMES = 2  # streams allowed for each that may be open: gRPC counts an ended one for a while, and would reset the next
 DRAIN_STALL_S = 1.0  # a drain waits no longer than this for the next message of a stream
-RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
+RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory is freed as responses are sent
 COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class StreamedCall(AwaitedCall):
-    """A request of a stream. hold(nbytes): what it and its response hold has changed by so much."""
+    """A request of a stream. hold(nbytes): called when the memory of it and its response changes by so much."""
 
     def __init__(self, method: str, message: Message, deadline_ns: int, hold: Callable[[int], None]) -> None:
         super().__init__(method, message, deadline_ns)
@@ -76,7 +76,7 @@ class StreamedCall(AwaitedCall):
         super().reply(message)
 
     def leave(self) -> None:
-        """Its response is taken, or nobody waits for that any more."""
+        """Called when its response was taken, or nobody waits for it any more."""
         self.cancel()
         self.outcome.cancel()
         self._change(-self._nbytes)
@@ -89,9 +89,9 @@ class StreamedCall(AwaitedCall):
 class GrpcioTransport(grpc.GenericRpcHandler):
     """A gRPC server over a service table. Made, started and stopped on one event loop.
 
-    methods: full method name -> Method. reject(call, error): answers any exception that a method raised (see service.py).
-    settings: the limits and socket options. access: who may ask. tls: of the addresses that speak it. grpc.aio cannot count
-    connections, so max_connections bounds the open RPCs of all clients here; windows and unread responses are left to grpc.
+    methods: full method name -> Method. reject(call, error): fails a call whose method raised (see service.py).
+    settings: the limits and socket options. access: which clients may call. tls: for the addresses that speak it. grpc.aio cannot count
+    connections, so max_connections bounds the open RPCs of all clients here. grpc itself limits windows and unread responses.
     """
 
     fixed = frozenset(name for name in RELOADED if "connection" in name or "keepalive" in name or "ping" in name)
@@ -108,15 +108,15 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
         self._reject = reject
         self._access, self._tls = access or Access(settings), tls
-        self._told: dict[tuple[str, Identity, bool], None] = {}  # who connected, and may ask or not; who has asked last comes last
-        self._files: list[SocketFile] = []  # which grpc takes away, but not where the process ends at once
-        self._taken: list[tuple[Address, list[Listener]]] = []  # that grpc does not have yet, each with the sockets that keep it free
+        self._told: dict[tuple[str, Identity, bool], None] = {}  # peer, identity, and whether it may call; the latest comes last
+        self._files: list[SocketFile] = []  # grpc removes them, except when the process ends at once
+        self._taken: list[tuple[Address, list[Listener]]] = []  # addresses that grpc does not have yet, and sockets that reserve them
         self._open = 0
         self._opened = 0
         self._held_bytes = 0
         self._draining = False
-        self._awaiting: set[asyncio.Timeout] = set()  # of streams whose next message is waited for
-        self._streams: Counter[tuple[str, str]] = Counter()  # open ones of methods that have a limit for each connection, by peer
+        self._awaiting: set[asyncio.Timeout] = set()  # timeouts of streams that wait for their next message
+        self._streams: Counter[tuple[str, str]] = Counter()  # open streams of methods with a limit for each connection, by peer
         fitted = settled(settings)
         self._max_held_bytes = fitted.message_memory_bytes
         self._settings = settings
@@ -128,7 +128,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 ("grpc.max_concurrent_streams", ENDED_TIMES * settings.max_concurrent_streams),
-                # Above the first a request may be rejected, above the second it is. Alike: the limit is the limit.
+                # Above the first, gRPC rejects some requests, above the second all. Equal, they are one limit.
                 ("grpc.max_metadata_size", settings.max_header_bytes),
                 ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
                 ("grpc.so_reuseport", int(settings.reuse_port)),
@@ -138,15 +138,15 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         )
 
     def bind(self, addresses: Sequence[Address]) -> list[Address]:
-        """Takes each port, so that one that is in use is known before models are loaded; grpc, which would listen there at once, gets it
-        by `start`, and so it does the paths. The real addresses in the same order: port 0 has become the one that was free."""
+        """Reserves each port, so that one in use is known before models are loaded. grpc would listen at once, so it gets ports and paths
+        only in `start`. Returns the real addresses in the same order: port 0 has become a free port."""
         for address in addresses:
             held = [] if address.path else bind(address, self._settings)
             self._taken.append((held[0].address if held else address, held))
         return [address for address, _ in self._taken[-len(addresses) :]] if addresses else []
 
     async def start(self, addresses: Sequence[Address] = ()) -> list[Address]:
-        """Serves on each address, those that were taken before included. The real ones of `addresses`, as of `bind`."""
+        """Serves on these addresses and on those of earlier calls of `bind`. Returns the real ones of `addresses`."""
         real = self.bind(addresses)
         for address, held in self._taken:
             self._bind(address)
@@ -164,12 +164,12 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     @property
     def open_connections(self) -> int:
-        """grpc.aio does not tell."""
+        """grpc.aio does not count them."""
         return 0
 
     async def stop(self, timeout_s: float) -> None:
-        """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them. For the next message of a
-        stream nobody waits longer than DRAIN_STALL_S."""
+        """Takes no new connection or request, waits up to `timeout_s` seconds for the running ones, then cancels them. Waits up to
+        DRAIN_STALL_S for the next message of a stream."""
         loop = asyncio.get_running_loop()
         self._draining = True
         for _, held in self._taken:
@@ -192,16 +192,16 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             )
 
     def limit(self, settings: Settings) -> None:
-        """grpc keeps to what it was started with."""
+        """Does nothing: grpc keeps the limits with which it was started."""
 
     def access_changed(self) -> None:
-        """Each call is asked anew."""
+        """Does nothing: each call is checked anew."""
 
     def flush(self) -> None:
         """grpc sends a response when its coroutine returns: there is nothing to gather."""
 
     def counters(self) -> dict[str, float]:
-        """What observe.metrics shows of a transport. grpc.aio does not tell its connections."""
+        """The transport's values in observe.metrics. grpc.aio does not count its connections."""
         return {"streams": self._open, "streams_total": self._opened, "request_bytes": self._held_bytes}
 
     def _bind(self, address: Address) -> Address:
@@ -219,7 +219,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         except OSError as error:
             raise not_listening(address, error) from None
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere
-            for listener in bind(address, self._settings):  # which says why not
+            for listener in bind(address, self._settings):  # raises an error that says why
                 listener.close()
             raise StartError(f"cannot listen on {address}: expected a free address of this machine; try again, or choose another") from None
         return address if address.path else address._replace(port=port)
@@ -247,7 +247,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             async with self._call(name, message, rpc) as call:
                 self._check_memory()
                 method.handler(call)
-                return await call.answer()
+                return await call.response()
 
         return serve
 
@@ -259,8 +259,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
         return serve
 
-    # A stream's coroutine writes by itself. An async generator would be closed after grpc has freed a call whose client went away,
-    # and what still reads that call's messages would end the process.
+    # A stream's coroutine writes by itself, and is no async generator. When a client goes away, grpc frees the call before it closes a
+    # generator, and reading the call's messages then would end the process.
 
     def _stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
         async def requests(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
@@ -312,7 +312,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 async with aclosing(in_flight(next_message, begin, leave, held)) as calls:
                     async for call in calls:
                         try:
-                            response = handler.wrap(Message(await call.answer()))
+                            response = handler.wrap(Message(await call.response()))
                         except RequestError as error:
                             if errors_end and not isinstance(error, (InvalidArgument, NotFound)):
                                 raise
@@ -334,7 +334,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             raise _stopping() from None
 
     def _unserved(self, name: str) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
-        """Answers at once, whatever kind the client takes the method for: no message is waited for."""
+        """Fails at once, without waiting for a message: the client may expect any kind of method."""
 
         async def serve(_messages: AsyncIterator[bytes], rpc: Rpc) -> None:
             async with self._call(name, b"", rpc):
@@ -344,7 +344,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     @asynccontextmanager
     async def _call(self, name: str, message: bytes, rpc: Rpc) -> AsyncIterator[AwaitedCall]:
-        """What surrounds every RPC: counted, ended with a status when it fails, cancelled when its client goes away."""
+        """Surrounds every RPC: counts it, ends it with a status when it fails, cancels it when its client goes away."""
         call = AwaitedCall(name, Message.wrap(message), _deadline_ns(rpc))
         call.traceparent, call.key = _traceparent(rpc), _key(rpc)
         self._opened += 1
@@ -360,13 +360,13 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 self._reject(call, error)
             await _abort(rpc, call.outcome.result())
         finally:
-            call.cancel()  # nothing to an answered call; else the client went away, or its deadline passed
+            call.cancel()  # does nothing after a response; else the client went away, or its deadline passed
             self._open -= 1
             self._held_bytes -= len(message)
 
     @contextmanager
     def _one_more(self, name: str, method: Method, rpc: Rpc) -> Iterator[None]:
-        """An open stream of the method on its connection, which grpc names for TCP alone."""
+        """Counts an open stream of the method on its connection. grpc names connections for TCP alone."""
         peer = rpc.peer()
         if not method.max_open or peer.startswith("unix"):
             yield
@@ -396,7 +396,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 raise
 
     def _check_identity(self, rpc: Rpc) -> None:
-        """grpc.aio does not tell of a connection until it has a call: its first one is when the log names its client."""
+        """Checks the client's certificate. grpc.aio has no hook for new connections, so the log names the client at its first call."""
         identity = _identity(rpc)
         rejection = self._access.check_identity(identity)
         if identity is not None:
@@ -420,7 +420,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Those of the certificates as they are at each handshake."""
+    """Credentials that use the newest certificates at each handshake."""
     given = tls.certificates
 
     def made(certificates: Certificates) -> grpc.ServerCertificateConfiguration:
@@ -429,7 +429,7 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
     def newest() -> Any:
         nonlocal given
         if tls.certificates is given:
-            return None  # nothing new, which grpc's annotation leaves out
+            return None  # nothing new; grpc's annotation lacks None
         given = tls.certificates
         return made(given)
 
@@ -437,7 +437,7 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 
 
 def _identity(rpc: Rpc) -> Identity | None:
-    """Whom the client's certificate names; None: it has none. grpc's own list of names ends each at its first NUL."""
+    """The names in the client's certificate; None: it has no certificate. grpc's own list cuts each name at its first NUL."""
     said = rpc.auth_context()
     if not any(kind.startswith(("x509", "peer")) for kind in said):
         return None
@@ -452,7 +452,7 @@ def _identity_of(pem: bytes) -> Identity:
 
 
 def _lifetime(settings: Settings) -> list[tuple[str, int]]:
-    """How long connections last, and how often clients may ask whether they do."""
+    """Options for the age, idle time and keepalive of connections."""
     return [
         ("grpc.keepalive_time_ms", settings.keepalive_s * 1000 or NEVER_MS),
         ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_s * 1000),
@@ -469,7 +469,7 @@ def _stopping() -> Unavailable:
 
 
 def _deadline_ns(rpc: Rpc) -> int:
-    remaining_s = cast("float | None", rpc.time_remaining())  # its annotation leaves out the call that has no deadline
+    remaining_s = cast("float | None", rpc.time_remaining())  # its annotation lacks None, for a call without a deadline
     if remaining_s is None or remaining_s > MAX_TIMEOUT_S:
         return NO_DEADLINE
     return time.monotonic_ns() + int(remaining_s * 1e9)
@@ -481,7 +481,7 @@ def _traceparent(rpc: Rpc) -> bytes | None:
 
 
 def _key(rpc: Rpc) -> int:
-    """Of the metadata inferd-key, the last where there are several; 0: there is none."""
+    """The routing key of the last metadata inferd-key; 0: there is none."""
     found = [value for key, value in rpc.invocation_metadata() or () if key == "inferd-key"]
     return routing_key(found[-1].encode()) if found and isinstance(found[-1], str) else 0
 

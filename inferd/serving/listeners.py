@@ -51,7 +51,7 @@ class Listener(NamedTuple):
 
 
 def ready_addresses(bound: Sequence[Address]) -> dict[str, object]:
-    """Where clients find the server, as the `ready` line has it: the first address of gRPC, the first of REST, and all others."""
+    """The addresses in the `ready` line: the first of gRPC, the first of REST, and all others."""
     grpc = next(address for address in bound if not address.http)
     http = next((address for address in bound if address.http), None)
     others = [f"http:{address}" if address.http else str(address) for address in bound if address is not grpc and address is not http]

@@ -1,4 +1,4 @@
-"""The models of one server: loaded at its start, and changed by their files or by clients as model_control says. Never in here: how."""
+"""The models of one server: loaded at its start, then changed by their files or by clients (model_control). Never in here: how."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def control_mode(settings: Settings) -> str:
 
 
 def _folders(settings: Settings) -> list[Path]:
-    """Those of this machine."""
+    """The folders of this machine among the models."""
     return [Path(path) for path in settings.models if not is_url(path) and Path(path).is_dir()]
 
 
@@ -75,13 +75,13 @@ class Models:
             self.on_demand = OnDemand(repository, self._lifecycle.demand, loop, most=most, wait_s=wait_s)
 
     def state_file(self, name: str) -> Path | None:
-        """In state_dir, else in the first repository that can be written to; None: there is neither."""
+        """The file in state_dir, else in the first repository that can be written to; None: there is neither."""
         if self._settings.state_dir is not None:
             return Path(self._settings.state_dir) / name
         return next((folder / f".inferd-{name}" for folder in _folders(self._settings) if os.access(folder, os.W_OK)), None)
 
     def load(self) -> None:
-        """What is served from the start on. Raises ConfigError and StartError. On the loader's thread."""
+        """Loads the models of the start. Raises ConfigError and StartError. On the loader's thread."""
         watch_heap()
         self._load()
         if self._lifecycle is not None:
@@ -104,7 +104,7 @@ class Models:
         roots = as_roots(paths)
         urls = {url: path for url, path in zip(self._settings.models, paths, strict=True) if is_url(url)}
         if urls and self._mode != "none":
-            from inferd.engine.remote.refreshing import Refresher  # with all that fetches
+            from inferd.engine.remote.refreshing import Refresher  # it imports all that fetches
 
             self._refresher = Refresher(urls, self._settings, self._settings.model_poll_s)
         if self._settings.load_model and self._mode != "explicit" and not on_demand:
@@ -132,18 +132,25 @@ class Models:
         self._repository.load(roots, on_demand=on_demand)
 
     def start(self) -> None:
-        """Models come and go from now on."""
+        """From now on models come and go."""
         if self._mode == "explicit" and self._refresher is not None and self._lifecycle is not None:
             self._lifecycle.update_stores = self._refresher.update_all
         for each in (self._watcher, self._refresher):
             if each is not None and self._mode == "poll":
                 each.start()
 
-    def stop(self, timeout_s: float) -> bool:
-        """They stay as they are. False: after that time a load goes on, and what it makes is thrown away. On the loop with 0 alone."""
+    def leave(self) -> None:
+        """From now on models stay as they are. A load under way goes on."""
         for each in (self._watcher, self._refresher):
             if each is not None:
                 each.stop()
+        if self._lifecycle is not None:
+            self._lifecycle.leave()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Leaves, and waits for a load under way. False: it still runs after that time, and its model will be thrown away. Not on the
+        loop."""
+        self.leave()
         return self._lifecycle is None or self._lifecycle.stop(timeout_s)
 
     def _on_loop(self, function: Callable[[], Any]) -> Any:
@@ -170,5 +177,5 @@ def _place(roots: list[Root], name: str) -> Any:
 
 
 def _contract_file(settings: Settings) -> Path | None:
-    """In state_dir alone: nobody expects that a server that only serves writes into a repository."""
+    """The file in state_dir. A repository gets none: nobody expects that a server that only serves writes into it."""
     return None if settings.state_dir is None else Path(settings.state_dir) / contract.FILE

@@ -71,8 +71,8 @@ class Wave:
     def __init__(self, least: int) -> None:
         self._least, self._most = least, 0
 
-    def is_over(self, count: int) -> bool:
-        """Called at each look. True once for each wave."""
+    def update(self, count: int) -> bool:
+        """Called with the count at each look. True once for each wave, when it is over."""
         self._most = max(self._most, count)
         if self._most < self._least or count > self._most // 4:
             return False
@@ -83,9 +83,9 @@ class Wave:
 class NativeTransport:
     """A server of gRPC over a service table, and of REST, on the running event loop.
 
-    methods: full method name -> Method. settings: limits and socket options. reject(call, error): answers a call whose method raised
-    (see service.py). access: which clients may call; None: as the settings say. tls: for the addresses that speak it. rest: what serves
-    REST beside inferences, and the handler of these; None: REST is not served here.
+    methods: full method name -> Method. settings: limits and socket options. reject(call, error): fails a call whose method raised
+    (see service.py). access: which clients may call; None: as the settings say. tls: for the addresses that speak it. rest: the service of
+    REST, and the handler of its inferences; None: REST is not served here.
     """
 
     fixed: frozenset[str] = frozenset()
@@ -124,25 +124,25 @@ class NativeTransport:
         self.limit(settings)
         self.flush = self.server.flush
         self.stalled_connections = 0
-        self.connection_bytes = 0  # that open connections hold at most, beside their messages
+        self.connection_bytes = 0  # the most that open connections hold beside their messages
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
         self._handshake_s = float(settings.handshake_timeout_s)
-        self._unlooked: deque[Client] = deque()  # in the present round of looks at all
+        self._unlooked: deque[Client] = deque()  # connections that are left in the present round of looks
         self._look_timer = self.loop.call_later(LOOK_S, self._look)
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._settings = settings
-        self._bound: list[list[Listener]] = []  # of each address; nobody is accepted there before `start`
+        self._bound: list[list[Listener]] = []  # by address; they listen once `start` is called
         self._ports: list[Port] = []
         self._rejections = Rejections()
 
     def bind(self, addresses: Sequence[Address]) -> list[Address]:
-        """Takes each address, so that one that is in use is known before models are loaded. The real addresses in the same order: port 0
-        has become the one that was free."""
+        """Binds each address, so that one in use is known before models are loaded. Returns the real addresses in the same order: port 0
+        has become a free port."""
         self._bound += (made := [bind(address, self._settings) for address in addresses])
         return [listeners[0].address for listeners in made]
 
     async def start(self, addresses: Sequence[Address] = ()) -> list[Address]:
-        """Listens on each address, those that were taken before included, and serves. The real ones of `addresses`, as of `bind`."""
+        """Listens and serves on these addresses and on those of earlier calls of `bind`. Returns the real ones of `addresses`."""
         warn_of_few(self._asked_connections)
         real = self.bind(addresses)
         for listener in chain.from_iterable(self._bound):
@@ -256,7 +256,7 @@ class NativeTransport:
         return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
 
     def tls_failed(self, connection: Client, error: Exception | str) -> None:
-        """A client's handshake has failed, or was not for HTTP/2."""
+        """Called when a client's handshake has failed, or was not for HTTP/2."""
         self._handshakes_failed += 1
         if isinstance(error, str):
             self._rejections.tell(self.loop.time(), error)
@@ -266,7 +266,7 @@ class NativeTransport:
             self._rejections.tell(self.loop.time(), f"the TLS handshake of {connection.peer} failed: {plain(error)}")
 
     def _authenticate(self, call: Http2Call, authorization: bytes | None) -> bool:
-        """Whether a call's token is good for all inferences of its connection. Raises the rejection, and says so in the log."""
+        """Whether a call's token is good for all inferences of its connection. Logs and raises a rejection."""
         try:
             is_good = self.access.check_token(call.method, authorization)
             if call.method in self._methods and self._methods[call.method].changes:
@@ -312,16 +312,16 @@ class NativeTransport:
         }
 
     def _look(self) -> None:
-        """Looks at all connections: begins a round, unless the last one goes on."""
+        """Begins a round of looks at all connections, unless the last one still goes on."""
         draining = self.server.stopping
         self._look_timer = self.loop.call_later(DRAIN_LOOK_S if draining else LOOK_S, self._look)
-        if not self._unlooked:  # else the last round goes on
+        if not self._unlooked:
             self._unlooked.extend(self.connections)
             self._look_on(time.monotonic_ns())
         now_ns = time.monotonic_ns()
         for closing in list(self.server.lingering):
             closing.look(now_ns)
-        waves_over = [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.server.calls)]  # both must look
+        waves_over = [self._connection_wave.update(len(self.connections)), self._call_wave.update(self.server.calls)]  # both must look
         if not draining and any(waves_over):
             give_back()
 
@@ -387,7 +387,7 @@ class NativeTransport:
         self.connection_bytes += held_bytes
 
     def discard(self, connection: Client) -> None:
-        """The connection has ended."""
+        """Called when a connection has ended."""
         if connection in self.connections:
             self.connections.discard(connection)
             self.connection_bytes -= connection.held_bytes

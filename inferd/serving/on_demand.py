@@ -1,8 +1,8 @@
-"""Requests for models that are not in memory, with a limit on the memory of models: they wait until their model is loaded, as in Envoy's
-on-demand discovery. The first one orders the load, and all go on in the step of the loop that hears of its end.
+"""Requests for models that are not in memory, with a limit on the memory of models. They wait until their model is loaded, as in Envoy's
+on-demand discovery. The first one orders the load. When it ends, all of them continue in the same step of the loop.
 
-A request for a model in memory never comes here. A request waits for model_wait_s at most, and not beyond its deadline; a model has at most
-max_queue_requests of them. Never in here: how a model is loaded, which one leaves to make room (engine/lifecycle.py).
+A request for a model in memory never comes here. A request waits for model_wait_s at most, and not beyond its deadline. At most
+max_queue_requests wait for one model. Never in here: how a model is loaded, which one leaves to make room (engine/lifecycle.py).
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class OnDemand(Part):
         self._most, self._wait_s = most, wait_s
         self._waiting: dict[str, dict[_Waiting, None]] = {}  # by model, in the order in which they came
         self.durations = Histogram()  # how long requests waited, with and without success
-        self._gone_on = 0  # requests that did not wait in vain
-        self._hits = 0  # as they were told last
+        self._gone_on = 0  # requests whose wait succeeded
+        self._hits = 0  # the last value of the metric
 
     def take(self, call: Call, request: InferRequest | RestRequest) -> bool:
-        """Lets the request wait if its model is on demand. Raises ResourceExhausted."""
+        """Lets the request wait if its model is on demand; False: it is not. Raises ResourceExhausted."""
         name = request.model_name
         if not self._repository.is_on_demand(name, request.model_version):
             return False
@@ -75,8 +75,8 @@ class OnDemand(Part):
         return True
 
     async def bring(self, name: str, version: str) -> None:
-        """Waits until the model is loaded, if it is on demand. A load that failed is the repository's to tell. Raises ResourceExhausted
-        and Unavailable."""
+        """Waits until the model is loaded, if it is on demand. Ignores a failed load, which the repository reports. Raises
+        ResourceExhausted and Unavailable."""
         try:
             async with asyncio.timeout(self._wait_s):
                 while self._repository.is_on_demand(name, version):
@@ -102,19 +102,19 @@ class OnDemand(Part):
         yield durations("inferd_model_miss_duration_seconds", told, self.durations, MISS_BOUNDS_NS)
 
     def give_up(self, waiting: _Waiting) -> None:
-        """It waits no longer."""
+        """Called when a request waits no longer."""
         self._waiting.get(waiting.request.model_name, {}).pop(waiting, None)
         self.durations.add(monotonic_ns() - waiting.since_ns)
         if waiting.timer is not None:
             waiting.timer.cancel()
 
     def leave(self) -> None:
-        """The server drains: nothing that waits would be loaded."""
+        """Called when the server drains, and loads no models: rejects all requests that wait."""
         for name in list(self._waiting):
             self._loaded(name, Unavailable("the server stops, and loads no models any more; another replica may answer"))
 
     def _tell(self, name: str, done: Future[None]) -> None:
-        """On the loader's thread, before it carries out the next order: so a model gets its requests before it can leave again."""
+        """Called on the loader's thread, before its next order, so that a model gets its requests before it can leave again."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._loaded, name, done.exception())
 
@@ -153,5 +153,5 @@ class _Waiting:
         self.timer: asyncio.TimerHandle | None = None
 
     def cancel(self) -> None:
-        """The client went away."""
+        """Called when the client went away."""
         self._on_demand.give_up(self)

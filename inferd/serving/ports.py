@@ -59,7 +59,7 @@ class Port:
                 return True
             except ConnectionAbortedError:
                 continue
-            except OSError:  # no memory, or no descriptor after all: meanwhile connections wait in the kernel
+            except OSError:  # no memory, or no descriptor after all: connections wait in the backlog
                 self._pause(listener)
                 return False
             if client is not None:

@@ -1,11 +1,11 @@
-"""A server as a process: from its settings to its exit code, and what signals do to it on the way. Never in here: serving (server.py).
+"""A server as a process: from its settings to its exit code, with signals. Never in here: serving (server.py).
 
-SIGTERM, SIGINT   not ready, then GOAWAY, then the end when all is answered; a second one ends the process at once
-SIGUSR1           the same, and nothing where it leaves already: what `inferd drain` sends
-SIGHUP            settings that can change in a running server, certificates and tokens are read again; before it is ready, as soon as it
-                  is; once it leaves, nothing
+- SIGTERM, SIGINT: it is not ready, sends GOAWAY, drains and ends. A second one ends the process at once.
+- SIGUSR1, which `inferd drain` sends: the same, but nothing if it drains already.
+- SIGHUP: reads certificates, tokens, and settings that can change in a running server. While it starts, it does so once it is ready;
+  while it drains, it does nothing.
 
-Until there is a loop they wait in the kernel, but for SIGINT (cli/__init__.py).
+Until there is a loop, signals are blocked, except SIGINT (cli/__init__.py).
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ __all__ = ["loop_factory", "serve"]
 
 log = logging.getLogger(__name__)
 
-HARMLESS = (signal.SIGHUP, signal.SIGUSR1)  # at any time
-HELD = (*HARMLESS, signal.SIGTERM)  # by the command, until there is a loop
+HARMLESS = (signal.SIGHUP, signal.SIGUSR1)  # they must never end the process
+HELD = (*HARMLESS, signal.SIGTERM)  # blocked by the command until there is a loop
 
 
 class Served(Protocol):
-    """What a process serves with: one Server, or the supervisor of several."""
+    """The server of a process: one Server, or the supervisor of several."""
 
     settings: Settings
     loading: bool
-    fixed: frozenset[str]  # settings of RELOADED that it does not take after all
-    runs_left: bool  # after stop(): a run goes on that does not end
+    fixed: frozenset[str]  # settings of RELOADED that it cannot change
+    runs_left: bool  # after stop(): a run does not end
 
     async def start(self) -> dict[str, object]: ...
     def summaries(self) -> list[ModelSummary]: ...  # once it is started
@@ -63,25 +63,25 @@ class Served(Protocol):
 
 
 def serve(settings: Settings, ready: Ready, reread: Callable[[], Settings] | None = None) -> int:
-    """Serves until a signal ends it. ready(addresses, models) is called once, when requests are answered. reread(): the settings as they
-    are now, for SIGHUP; ConfigError where they are wrong.
+    """Serves until a signal ends it. ready(addresses, models) is called once, when requests are served. reread(): reads the settings again,
+    for SIGHUP; raises ConfigError if they are wrong.
 
-    The exit code: 0, also when a signal came while models were still being loaded. Loading cannot be interrupted, and nobody waits, so the
-    process ends at once then."""
+    Returns the exit code 0. A signal while models are loaded ends the process at once, also with 0: a load cannot be interrupted, and no
+    client waits."""
     descriptors.allow()
     sockets = inherited_sockets()
     with limit_told(), asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
         try:
             if runner.run(_serve(settings, ready, reread, sockets)):
-                _end(0, None)  # the interpreter's own end would wait for the run, or fail by it
+                _end(0, None)  # a normal exit of the interpreter would wait for the run, or crash in it
         finally:
-            for number in HARMLESS:  # what is left is the process's end, which they must not be
+            for number in HARMLESS:  # they must not interrupt the exit
                 signal.signal(number, signal.SIG_IGN)
     return 0
 
 
 def loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes the event loop that the settings ask for."""
+    """The factory of the event loop that the settings ask for."""
     make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if settings.uvloop and find_spec("uvloop") is not None:
         import uvloop
@@ -97,11 +97,11 @@ def loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _served(settings: Settings, sockets: list[Inherited], fail: Callable[[], None]) -> Served:
-    """fail(): the server has to stop; stop() raises why."""
+    """Makes the server. fail(): called when it has to stop; stop() then raises why."""
     count = workers.count(settings, Host.detect())
     if count > 1:
         return workers.Supervisor(settings, count, sockets, fail)
-    from inferd.serving.server import Server  # with all that runs models, which a supervisor does not need
+    from inferd.serving.server import Server  # it imports all that runs models, which a supervisor does not need
 
     return Server(settings, sockets)
 
@@ -112,7 +112,7 @@ async def _serve(
     reread: Callable[[], Settings] | None,
     sockets: list[Inherited],
 ) -> bool:
-    """True: a run is left behind, which does not end."""
+    """Serves until a signal. True: a run is left behind, which does not end."""
     stopped, terminated, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     notifier = Notifier(loop)
@@ -162,12 +162,12 @@ async def _serve(
 
 
 def _call_on(number: int, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """Not the loop's own way: from its end on a signal that came by that ends the process."""
+    """Calls back on the loop at a signal. The loop's own handlers are removed when it closes, and then the signal would end the process."""
     signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
 
 
 def _stop(stopped: asyncio.Event, terminated: asyncio.Event, number: int, pid_file: Path | None) -> None:
-    """The first one, also of a server that leaves already, by itself or for `inferd drain`, cuts off nothing."""
+    """Called at SIGTERM or SIGINT. The first one only drains, even if the server drains already (`inferd drain`)."""
     if terminated.is_set():
         log.warning("stopped at once, by a second signal: what was not answered is lost")
         _end(128 + number, pid_file)
@@ -176,7 +176,7 @@ def _stop(stopped: asyncio.Event, terminated: asyncio.Event, number: int, pid_fi
 
 
 def _end(code: int, pid_file: Path | None) -> NoReturn:
-    """At once, and no file is left behind."""
+    """Ends the process at once. Removes its socket files and its pid file."""
     remove_socket_files()
     if pid_file is not None:
         _remove_pid(pid_file)
@@ -200,9 +200,9 @@ def _take(server: Served, read: Settings) -> None:
     changed = [name for name in old if old[name] != new[name]]
     takes = set(RELOADED) - server.fixed
     if old["tls_client_ca"] != new["tls_client_ca"]:
-        takes.discard("tls_allow")  # names that belong to authorities which are not asked yet: they would shut out all, or let in others
+        takes.discard("tls_allow")  # names for authorities that are not in use yet: they would reject all clients, or let in others
     if not new["tls_allow"]:
-        takes.discard("tls_allow")  # a file that is being written has none, which would let in all
+        takes.discard("tls_allow")  # the file may be half written, and no names would let in all clients
     if taken := {name: new[name] for name in changed if name in takes}:
         server.settings = msgspec.structs.replace(server.settings, **taken)
         logs.change(server.settings.log_level, server.settings.log_format)
@@ -215,7 +215,7 @@ def _take(server: Served, read: Settings) -> None:
 
 
 def _pid_file(settings: Settings) -> Path | None:
-    """Where it can be written; found out before models are loaded and clients come."""
+    """The pid file. Checks that it can be written before models are loaded."""
     if settings.pid_file is None:
         return None
     file = Path(settings.pid_file).absolute()
@@ -242,7 +242,7 @@ def _unwritable(file: Path, error: OSError) -> StartError:
 
 
 def _remove_pid(file: Path) -> None:
-    """Unless it names another process by now, which started while this one drained."""
+    """Removes the file, unless it names a process that started while this one drained."""
     with suppress(OSError, ValueError):
         if int(file.read_text("ascii")) == os.getpid():
             file.unlink()

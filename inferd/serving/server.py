@@ -1,7 +1,7 @@
 """A server's life: start -> ready -> drain -> stop. Never in here: what a request does on its way (service.py).
 
-Everything runs on one event loop. The server takes its addresses first, so that one in use is known at once, then loads the models on
-a thread of their own, and listens once they are warm. Models run on executor threads, or inline, after that.
+Everything runs on one event loop. The server binds its addresses first, so that one in use is known at once. It then loads the models on a
+thread of their own, and listens once they are warm. Models run on executor threads, or inline, after that.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = ["Server"]
 
 log = logging.getLogger(__name__)
 
-EXPIRE_S = 0.02  # how often deadlines of waiting and running requests are looked at
-CLOSE_S = 1.0  # for runs that are told to end, when the drain is over
+EXPIRE_S = 0.02  # between two checks of the deadlines of waiting and running requests
+CLOSE_S = 1.0  # for terminated runs, when the drain is over
 
 
 class Server:
     """Serves models over gRPC and REST, with metrics. Made, started and stopped on one running event loop.
 
-    start() takes the addresses, loads and warms the models, serves and returns the addresses. stop() is not ready for
-    settings.lame_duck_s, then says GOAWAY, answers within settings.drain_timeout_s what is queued and what comes until clients heed it, and
-    frees everything.
-    sockets: listen already, and replace grpc_port and http_port. opens: whether it has addresses; else it serves the connections
-    that it is told to `take`. hung(): called, several times, while a run that was told to end does not. Raises ConfigError and StartError
-    from start().
+    start() binds the addresses, loads and warms the models, serves and returns the addresses. stop() makes it not ready for
+    settings.lame_duck_s, then sends GOAWAY and drains for up to settings.drain_timeout_s. It still serves queued requests, and those that
+    clients send before they heed GOAWAY. Then it frees everything.
+    sockets: inherited ones that listen already, in place of grpc_port and http_port. opens: whether it has addresses; else it serves
+    connections that its edge is told to `take`. hung(): called repeatedly while a terminated run does not end. start() raises ConfigError
+    and StartError.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Server:
         self.settings = self._taken = settings
         self._opens = opens
         self._hung = hung
-        self.runs_left = False  # a run did not end in time: it goes on, and must not hold up the end of the process
+        self.runs_left = False  # a run did not end in time, and must not hold up the end of the process
         self.loop = asyncio.get_running_loop()
         self.ready = False
         self.loading = False
@@ -69,7 +69,7 @@ class Server:
         messages.set_budget(fitted.message_memory_bytes)
         host = Host.detect(workers=settings.workers)
         self._delivery = Delivery()
-        self.loop.add_reader(self._delivery, self._answer)
+        self.loop.add_reader(self._delivery, self._deliver)
         self.repository = Repository(
             fitted, schedule=self.loop.call_soon, deliver=self._delivery.put, host=host, on_model_error=settings.on_model_error
         )
@@ -84,8 +84,8 @@ class Server:
         self._expire_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> dict[str, object]:
-        """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "http": ..., "metrics": ..., "listen":
-        [...]}."""
+        """Starts until the server is ready. Returns the real addresses: {"grpc": "127.0.0.1:8001", "http": ..., "metrics": ...,
+        "listen": [...]}."""
         settings = self.settings
         started, age_s = time.monotonic(), process_age_s()
         models = list(map(without_secrets, settings.models))
@@ -97,7 +97,7 @@ class Server:
             for part in self.parts:
                 await part.start()
             await asyncio.to_thread(self.models.load)
-            await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
+            await asyncio.to_thread(give_back)  # memory of reading and optimizing graphs
             self.loading = False
             for part in self.parts:
                 await part.ready()
@@ -107,7 +107,7 @@ class Server:
             self.loading = False
             await self.stop()
             raise
-        if self.settings is not self._taken:  # others have come meanwhile
+        if self.settings is not self._taken:  # SIGHUP has brought others meanwhile
             self.reload()
         self.models.start()
         self.ready = not self._leaving
@@ -123,11 +123,11 @@ class Server:
         return real
 
     def summaries(self) -> list[ModelSummary]:
-        """What is served, for people."""
+        """The models, for people."""
         return summaries(self.repository)
 
-    def turn_away(self) -> None:
-        """Not ready from now on, says health, also of one that still loads; everything is answered as before."""
+    def set_not_ready(self) -> None:
+        """From now on health reports that it is not ready, even once a load ends. Requests are served as before."""
         self.ready, self._leaving = False, True
         self._changed()
 
@@ -143,9 +143,9 @@ class Server:
             part.changed()
 
     async def stop(self) -> None:
-        """Not ready; then GOAWAY, responses for requests that are queued or run, and the end. Idempotent."""
+        """Drains and ends (see the class). Idempotent."""
         was_ready = self.ready
-        self.turn_away()
+        self.set_not_ready()
         if was_ready and self.settings.lame_duck_s:
             log.info(
                 "not ready: requests are answered for %s s more, so that balancers turn away first",
@@ -155,7 +155,7 @@ class Server:
             await asyncio.sleep(self.settings.lame_duck_s)
         for part in self.parts:
             part.leave()
-        self.models.stop(0)
+        self.models.leave()
         self.repository.hurry()
         await self.edge.stop(self.settings.drain_timeout_s)
         idle = await asyncio.to_thread(self.models.stop, CLOSE_S)
@@ -171,23 +171,23 @@ class Server:
         self.edge.close()
         self._garbage.end()
 
-    def _answer(self) -> None:
-        """Batches have come from executor threads: their responses go out together."""
+    def _deliver(self) -> None:
+        """Called when batches have come from executor threads: sends their responses together."""
         self._delivery.deliver()
         for flush in self.edge.flushes:
             flush()
 
     def _expire(self) -> None:
-        """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for or that take too long."""
+        """Fails waiting requests that are too late, and ends runs that nobody waits for or that take too long."""
         self.repository.expire(time.monotonic_ns())
         if self._hung is not None and self.repository.hung:
             self._hung()
-        self._garbage.look(time.monotonic())
+        self._garbage.collect_if_due(time.monotonic())
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
 
     def reload(self) -> None:
-        """Takes certificates and tokens as they are in their files now, whether these show to have changed or not, and of `settings`
-        what a running server takes (RELOADED). No connection and no call is lost for it."""
+        """Reads certificates and tokens again, even from unchanged files, and takes those `settings` that a running server can change
+        (RELOADED). No connection and no call is lost."""
         if self.loading:
             return
         self._taken = self.settings

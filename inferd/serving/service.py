@@ -1,5 +1,5 @@
-"""Inference as a part of the server, and the response to a call whose method raised. The path of ModelInfer is in _core/inference/path.
-Never in here: transports, threads, what a model is."""
+"""Inference as a part of the server, and the error of a call whose method raised. The path of ModelInfer is in _core/inference/path.pyx.
+Never in here: transports, threads, models."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 
 class InferenceService(Part):
-    """Inference over one repository. Lives on the event loop's thread. on_demand: where requests wait for models that are not in memory;
-    None: all are."""
+    """Inference over one repository. Lives on the event loop's thread. on_demand: lets requests wait for models that are not in memory;
+    None: all models are."""
 
     def __init__(self, repository: Repository, on_demand: OnDemand | None = None) -> None:
         self.repository = repository
@@ -45,7 +45,7 @@ class InferenceService(Part):
         if on_demand is not None:
             self.model_infer.wait = self.rest_infer.wait = on_demand.take
             on_demand.go_on, on_demand.reject = self._go_on, self.reject
-        self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
+        self.rejections: Counter[str] = Counter()  # calls that were rejected as they came in, by reason
 
     def methods(self) -> dict[str, Method]:
         return {
@@ -59,14 +59,14 @@ class InferenceService(Part):
         yield Table("inferd_server_refusals", told, "counter", ["reason"], [Column("_total")], rows)
 
     def _go_on(self, call: Call, request: InferRequest | RestRequest) -> None:
-        """Its model is in memory now."""
+        """Called when the request's model is in memory."""
         if isinstance(request, InferRequest):
             self.model_infer(call, request)
         else:
             self.rest_infer.go_on(call, request)
 
     def reject(self, call: Call, error: Exception) -> None:
-        """Answers a call whose method raised, or whose request was wrong. An exception other than a RequestError is a fault of ours: its
+        """Fails a call whose method raised, or whose request was wrong. An exception other than a RequestError is the server's fault: its
         text stays in the log."""
         if not isinstance(error, RequestError):
             fields = event("call_failed", method=call.method, trace_id=trace_id(call.traceparent))

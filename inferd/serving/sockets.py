@@ -52,8 +52,8 @@ OTHER_PATH_CURE = "choose one in a folder where this user may make files"
 
 
 class SocketFile(NamedTuple):
-    """The file of a Unix socket that this process has bound. It is removed while the socket still listens: until then no other server takes
-    the path, and the file system gives the inode number to no other file. A server that starts while this one drains makes its own file."""
+    """The file of a Unix socket that this process has bound. It is removed while the socket still listens. Until then no other server takes
+    the path, and no other file gets the inode number. A server that starts while this one drains makes its own file."""
 
     path: str
     device: int
@@ -88,8 +88,8 @@ def remove_socket_files() -> None:
 
 
 def unix_socket(address: Address, mode: int) -> socket.socket:
-    """A listening Unix socket. No client can connect before the file has its permissions. A server that looks for a stale file finds that
-    this process listens there. mode: the permissions; below 0: as the umask says. Raises OSError."""
+    """Opens a listening Unix socket. No client can connect before the file has its permissions. A server that looks for a stale file finds
+    that this process listens there. mode: the permissions; below 0: by the umask. Raises OSError."""
     opened = socket.socket(socket.AF_UNIX)
     try:
         with free_path(address):
@@ -105,8 +105,8 @@ def unix_socket(address: Address, mode: int) -> socket.socket:
 
 @contextmanager
 def free_path(address: Address) -> Iterator[None]:
-    """Removes a stale socket file, and locks the folder while the caller makes a socket at the path: no other server takes the path, or the
-    new file for a stale one. Raises OSError if a socket at the path is in use. Does nothing for an address without a path."""
+    """Removes a stale socket file, and locks the folder while the caller makes a socket at the path. So no other server takes the path, or
+    removes the new file as stale. Raises OSError if a socket at the path is in use. Does nothing for an address without a path."""
     if not address.path or address.is_abstract:
         yield
         return

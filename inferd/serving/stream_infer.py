@@ -1,5 +1,5 @@
-"""ModelStreamInfer on grpc.aio: the requests of one stream, in flight together and answered in their order. The plain version of
-_core/http2/streamed, which the native transport has. Never in here: what a request or a response is."""
+"""ModelStreamInfer on grpc.aio: the requests of one stream are in flight together, and their responses are in order. The plain version of
+_core/http2/streamed, which the native transport has. Never in here: the content of requests and responses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 __all__ = ["STREAMED_NBYTES", "Held", "in_flight"]
 
-STREAMED_NBYTES = 16 << 20  # as limits.pxd has it: requests in flight of one stream, and responses that wait; then it is not read
+STREAMED_NBYTES = 16 << 20  # as in limits.pxd: a stream with so many bytes in flight, with waiting responses, is not read
 
 Call = TypeVar("Call")
 
 
 class Held:
-    """What one stream has in flight: requests and responses that were not taken."""
+    """Counts the requests in flight of one stream, and its responses that were not taken."""
 
     def __init__(self, most: int, most_nbytes: int = STREAMED_NBYTES) -> None:
         self._most, self._most_nbytes = most, most_nbytes
@@ -30,7 +30,7 @@ class Held:
         self._changed.set()
 
     async def wait(self) -> None:
-        """Until one more may begin."""
+        """Waits until one more may begin."""
         while self._count >= self._most or self._nbytes >= self._most_nbytes:
             self._changed.clear()
             await self._changed.wait()

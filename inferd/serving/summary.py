@@ -1,5 +1,5 @@
-"""What people are told of a model when a server is ready: a few words, which also travel from a worker to its supervisor. Never in here:
-how they are shown (inferd.cli.start_screen).
+"""A summary of each model for people, made when a server is ready. A worker sends it to its supervisor. Never in here: how it is shown
+(inferd.cli.start_screen).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelSummary", "summaries"]
 
-# The first step of an input -> the flag of `inferd infer` that its files or texts are given by.
+# The first step of an input -> the flag of `inferd infer` for its files or texts.
 FLAGS = {"decode_image": "--image", "decode_audio": "--audio", "tokenize": "--text", "columns": "--csv"}
 
 
@@ -34,8 +34,8 @@ class ModelSummary(msgspec.Struct, frozen=True):
     max_rows: int = 0
     place: str = ""  # where it runs
     flags: tuple[str, ...] = ()
-    unserved: tuple[int, ...] = ()  # versions that are there and not served
-    error: str = ""  # why it is skipped
+    unserved: tuple[int, ...] = ()  # versions with files that are not served
+    error: str = ""  # why it was skipped
     on_demand: bool = False
 
 
@@ -49,7 +49,7 @@ def summaries(repository: Repository) -> list[ModelSummary]:
 
 
 def _summary(model: Model, unserved: Sequence[int]) -> ModelSummary:
-    from inferd.engine.batching import shares_runs  # with all that runs models, which a supervisor does not need
+    from inferd.engine.batching import shares_runs  # it imports all that runs models, which a supervisor does not need
 
     config = model.config
     steps = [entry.steps[0].WhichOneof("step") for entry in config.inferd.preprocess if entry.steps]

@@ -1,5 +1,5 @@
-"""What systemd, or whoever speaks its two small protocols, gives to a service and is told by it: sockets that are open already, and words
-about its state (sd_listen_fds(3), sd_notify(3)). Without the variables of either, nothing happens. Never in here: what a state means.
+"""The two small protocols of systemd: inherited sockets (sd_listen_fds(3)), and notices of the service's state (sd_notify(3)). Without
+their variables, nothing happens. Never in here: what a state means.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 FIRST = 3  # the descriptor of the first socket
 HTTP_NAME = "http"  # FileDescriptorName= of a socket for REST; one of any other name is for gRPC
-AGAIN_S = 0.1  # between two tries to tell what nobody had room for
+AGAIN_S = 0.1  # between two attempts to send a notice to a full socket
 
 
 class Inherited(NamedTuple):
@@ -37,8 +37,8 @@ class Inherited(NamedTuple):
 
 
 def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[Inherited]:
-    """Listening sockets that were opened for this process; the variables go, so that no child takes them for its own. Raises StartError
-    for one that does not listen for streams."""
+    """Listening sockets that were opened for this process. Removes the variables, so that no child uses them. Raises StartError for one
+    that does not listen for streams."""
     count, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
     if not count.isdecimal() or pid != str(os.getpid()):
@@ -60,7 +60,7 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[In
 
 
 def addresses(settings: Settings, given: Sequence[Inherited]) -> list[Address]:
-    """Where to listen beside the sockets that are given, which replace grpc_port and http_port. Raises StartError."""
+    """The addresses to listen on beside the inherited sockets, which replace grpc_port and http_port. Raises StartError."""
     has_http = any(each.http for each in given)
     if has_http and not settings.serves_http:
         raise StartError(
@@ -71,8 +71,8 @@ def addresses(settings: Settings, given: Sequence[Inherited]) -> list[Address]:
 
 
 class Notifier:
-    """Tells states in their order, on the event loop, which does not wait for it: what whoever listens has no room for is told again. Of
-    two of a kind that wait, the later one."""
+    """Sends states in order, on the event loop, without blocking it. A state for which the socket is full is sent again later; of two
+    equal ones that wait, only the later."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, environ: MutableMapping[str, str] = os.environ) -> None:
         self._loop = loop
@@ -104,8 +104,8 @@ class Notifier:
 
 
 def notify(state: str, environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Tells `state`: READY=1, RELOADING=1, STOPPING=1. False where whoever listens has no room for it just now; nobody listening is no
-    fault of a server."""
+    """Sends `state`: READY=1, RELOADING=1, STOPPING=1. False: the socket is full. Other errors, such as that nobody listens, are
+    ignored."""
     path = environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return True

@@ -1,7 +1,7 @@
 """TLS of the server's ports: a certificate, its key and the authorities of clients, from files that are read again when they change.
 
-Each connection is made of the newest context, so that a new certificate needs no new port and no open connection notices. Never in
-here: who may ask (access.py), transports.
+Each connection uses the newest context, so that a new certificate needs no new port, and open connections do not notice. Never in here:
+which clients may call (access.py), transports.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ __all__ = ["Certificates", "Tls", "plain"]
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 4 << 20
-SOON = timedelta(days=7)  # before the end of a certificate it is said that this comes,
-SOON_SHARE = 6  # or in the last sixth of its time: some last for hours, and are replaced in time
+SOON = timedelta(days=7)  # a warning comes so long before the end of a certificate
+SOON_SHARE = 6  # but only in the last sixth of its time: some last for hours
 CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]*)", re.MULTILINE)
-HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # of the line that something in PEM begins with
-NOTHING = ("pem lib", "no start line", "Empty certificate data")  # how OpenSSL, and Python, begin to say that nothing was found
-NO_CERTIFICATE_COMPRESSION = 1 << 33  # SSL_OP_NO_RX_CERTIFICATE_COMPRESSION of OpenSSL 3.2, which Python has no name for; before: nothing
-PYTHONS_OWN = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # in its words for an error of OpenSSL
-# Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
+HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # the beginning of an object's first line in PEM
+NOTHING = ("pem lib", "no start line", "Empty certificate data")  # beginnings of OpenSSL's and Python's errors for an empty file
+NO_CERTIFICATE_COMPRESSION = 1 << 33  # SSL_OP_NO_RX_CERTIFICATE_COMPRESSION of OpenSSL 3.2; Python has no name for it
+PYTHONS_OWN = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # Python's additions to an error of OpenSSL
+# For TLS 1.2: RFC 9113 allows HTTP/2 only ciphers with forward secrecy and AEAD. TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class Certificates(NamedTuple):
-    """PEM, as it stands in the files. client_ca: None where no file of authorities is named: clients need no certificate. One that is
-    named and holds no certificate is an error, never that."""
+    """The files' PEM. client_ca: None without a file of authorities: clients need no certificate. A file without a certificate is an
+    error, and never None."""
 
     chain: bytes
     key: bytes
@@ -51,14 +51,14 @@ class Certificates(NamedTuple):
 
 
 class Tls:
-    """What the ports of one server speak. Raises ConfigError where the files are no certificate and its key."""
+    """The TLS of one server's ports. Raises ConfigError if the files are not a certificate and its key."""
 
     def __init__(self, settings: Settings) -> None:
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
         self._files = Watched({setting: path for setting, path in named.items() if path is not None}, MAX_FILE_BYTES)
         self.certificates, self._newest, self._newest_http = self._files.read(self._made)
         self._validity = _validity(self.certificates.chain)
-        self._said = ""  # of it
+        self._said = ""  # the last warning about the validity
         self._tell_validity(datetime.now(UTC))
 
     @property
@@ -68,13 +68,13 @@ class Tls:
 
     @property
     def file_failures(self) -> int:
-        """Looks at the files that found one gone, or found that they do not fit together."""
+        """How often the files were found gone, or not to fit together."""
         return self._files.failures
 
     def reload(self, *, asked: bool) -> bool:
-        """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
-        logged: a certificate and its key are rarely replaced at one time. Nor does a certificate that clients reject just now, while they
-        take the one that is there. True: new handshakes have new certificates."""
+        """Reads the files again if they changed, or in any case when `asked`. Files that do not fit together are logged and ignored: a
+        certificate and its key are rarely replaced at one time. So is a certificate that is not valid now, while the present one is. True:
+        new handshakes have new certificates."""
         found = self._files.read_again(self._made_again, asked, "connections go on with the certificate that was read before")
         is_new = found is not None and found[0] != self.certificates
         if found is not None and is_new:
@@ -85,7 +85,7 @@ class Tls:
         return is_new
 
     def _tell_validity(self, now: datetime) -> None:
-        """Says in the log, once each, that clients do not take the certificate, or will not for long."""
+        """Logs, once each, that clients reject the certificate, or soon will."""
         first, last = self._validity
         words = _rejected(self._validity, now)
         if not words and now > last - min(SOON, (last - first) / SOON_SHARE):
@@ -95,9 +95,9 @@ class Tls:
         self._said = words
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *, http: bool = False) -> ssl.SSLObject:
-        """The server's side of one connection. http: to a port of REST. Clients show their certificate each time: what was trusted once may
-        not be any more. OpenSSL would look for a session to resume in the context that a connection begins with, so that one is nobody
-        else's then."""
+        """The server's side of one connection. http: to a port of REST. Clients must show their certificate each time, as it may no longer
+        be trusted. OpenSSL looks for a session to resume in the context with which a connection begins, so each connection then begins
+        with a new context."""
         newest = self._newest_http if http else self._newest
         if self.certificates.client_ca is None:
             return newest.wrap_bio(incoming, outgoing, server_side=True)
@@ -115,7 +115,7 @@ class Tls:
         return made
 
     def _made(self, found: Mapping[str, bytes]) -> Made:
-        """Of what the files hold, by setting."""
+        """Certificates and contexts from the contents of the files, by setting. Raises ConfigError."""
         for setting, content in found.items():
             if _is_cut(content):
                 raise ConfigError(
@@ -138,7 +138,7 @@ class Tls:
         if certificates.client_ca is not None:
             try:
                 context.load_verify_locations(cadata=certificates.client_ca.decode("ascii"))
-            except (ssl.SSLError, ValueError) as error:  # what ssl says of nothing
+            except (ssl.SSLError, ValueError) as error:  # ValueError: there is nothing in it
                 raise ConfigError(
                     f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files.paths['tls_client_ca']}': {_why(error)}"
                 ) from None
@@ -146,19 +146,18 @@ class Tls:
 
 
 def plain(error: ssl.SSLError) -> str:
-    """OpenSSL's own words for what was wrong, with a client's certificate above all: without the library, and where in Python's source it
-    was found."""
+    """OpenSSL's error, mostly about a client's certificate, without the library and the place in Python's source."""
     reason = str(getattr(error, "reason", None) or PYTHONS_OWN.sub("", str(error.args[-1]))).replace("_", " ").lower()
     what = getattr(error, "verify_message", "")
     return f"{reason}: {what}" if what else reason
 
 
 def _without_certificate(mutual: bool) -> ssl.SSLContext:
-    """What a connection takes from the context that it begins with. mutual: clients need a certificate, and get no tickets."""
+    """A context with the options that a connection keeps from its first context. mutual: clients need a certificate, and get no tickets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.options |= NO_CERTIFICATE_COMPRESSION  # MAX_HANDSHAKE_NBYTES would let in a chain of several times its bytes
+    context.options |= NO_CERTIFICATE_COMPRESSION  # a compressed chain could be several times as long as MAX_HANDSHAKE_NBYTES
     if mutual:
         context.verify_mode = ssl.CERT_REQUIRED
         context.options |= ssl.OP_NO_TICKET
@@ -167,7 +166,7 @@ def _without_certificate(mutual: bool) -> ssl.SSLContext:
 
 
 def _validity(chain: bytes) -> tuple[datetime, datetime]:
-    """The first moment and the last of the server's own certificate, which is the first in PEM. Where that cannot be read: always."""
+    """The first and the last moment of the server's certificate, which is the first in PEM. If it cannot be read: the whole of time."""
     from inferd.serving.certificate import validity
 
     try:
@@ -177,7 +176,7 @@ def _validity(chain: bytes) -> tuple[datetime, datetime]:
 
 
 def _rejected(valid: tuple[datetime, datetime], now: datetime) -> str:
-    """Why clients do not take a certificate that is valid then; empty: they do."""
+    """Why clients reject a certificate with this validity; '' if they do not."""
     first, last = valid
     if now < first:
         return f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients reject it until then"
@@ -187,8 +186,8 @@ def _rejected(valid: tuple[datetime, datetime], now: datetime) -> str:
 
 
 def _is_cut(pem: bytes) -> bool:
-    """Whether it ends within the line that something begins with, which OpenSSL takes for the end: what stands before would be all.
-    Fewer hyphens are a comment."""
+    """Whether the text ends within the first line of an object. OpenSSL would ignore that line, and use only the objects before it. Fewer
+    hyphens are a comment."""
     last = pem.rpartition(b"\n")[2][: len(BEGIN)]
     return last.startswith(HYPHENS) and BEGIN.startswith(last)
 
@@ -198,12 +197,12 @@ def _no_password() -> str:
 
 
 def _ascii(pem: bytes) -> bytes:
-    """What ssl takes: comments may be in any language. Within a certificate what is no ASCII makes it none, as it should."""
+    """The text in ASCII, which ssl demands, as comments may be in any language. A certificate with other characters becomes invalid."""
     return pem.replace(codecs.BOM_UTF8, b"").decode("ascii", "backslashreplace").encode("ascii")
 
 
 def _unfit(pem: bytes, chain: str, key: str, error: Exception) -> ConfigError:
-    """Which of the two files is wrong, which OpenSSL does not tell. pem: what stands in the file `chain`."""
+    """The error for the file that is wrong, which OpenSSL does not name. pem: the content of the file `chain`."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=_ascii(pem).decode())
     except (ssl.SSLError, ValueError) as no_certificate:

@@ -1,4 +1,4 @@
-"""A transport, as the server sees it: native.py, which speaks REST, too, and grpcio.py. Never in here: the transports."""
+"""The interface of transports: native.py, which also speaks REST, and grpcio.py. Never in here: the transports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Transport"]
 
 
 class Transport(Protocol):
-    """What both transports, native.py and grpcio.py, do for the server."""
+    """The methods of both transports that the server calls."""
 
     def bind(self, addresses: Sequence[Address]) -> list[Address]: ...
     async def start(self, addresses: Sequence[Address] = ()) -> list[Address]: ...

@@ -27,7 +27,7 @@ class Unpacker:
         self.go_on, self.reject = go_on, reject
 
     def take(self, call: Call, decode: Callable[[Message], Request] = decode_infer_request) -> None:
-        """Unpacks the message of `call`. Raises what the transport raises if it has no thread."""
+        """Unpacks the message of `call`. Raises the transport's error if it has no thread."""
         call.work = unpacking = _Unpacking(self, call, decode)
         try:
             call.run_on_thread(unpacking)
@@ -51,7 +51,7 @@ class _Unpacking:
         self.when_cancelled: Callable[[Work], None] | None = None
 
     def cancel(self) -> None:
-        """The client went away: frees its message before a thread comes to it."""
+        """Called when the client went away: frees its message."""
         self.cancelled = True
         self._call = self._message = None
         when_cancelled, self.when_cancelled = self.when_cancelled, None

@@ -8,7 +8,7 @@ __all__ = ["unserved"]
 
 MAX_NAME_CHARS = 256  # of the method's name that the response repeats
 
-# Methods of the protocol that clients know and inferd does not have, and what serves instead.
+# Methods of the protocol that inferd does not have, and what to use instead.
 INSTEAD = {
     "SystemSharedMemoryStatus": "send tensors in raw_input_contents",
     "SystemSharedMemoryRegister": "send tensors in raw_input_contents",

@@ -1,10 +1,10 @@
 """A worker: one of several processes that serve the same addresses. It opens none: its supervisor (workers.py) hands it connections.
 
-`python -m inferd.serving.worker DESCRIPTOR`, which is its end of the channel. It drains and ends when it is told to stop, and at once
-when the supervisor is gone, so that nobody serves who is not looked after.
+`python -m inferd.serving.worker DESCRIPTOR`, where the descriptor is its end of the channel. It drains and ends when it is told to stop. It
+ends at once when the supervisor is gone, so that no worker is left without one.
 
-SIGTERM           while it loads: ends it. Later: it asks the supervisor to let it leave: no more connections, a drain, another in its place
-SIGINT, SIGHUP    the supervisor's to answer; Ctrl-C reaches no worker, which is in a process group of its own
+- SIGTERM while it loads: ends it. Later, it asks the supervisor to replace it, gets no more connections and drains.
+- SIGINT, SIGHUP: ignored, as the supervisor handles them. Ctrl-C does not reach a worker, which has its own process group.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ __all__ = ["Worker", "main", "until_look_s"]
 
 log = logging.getLogger("inferd.serving.worker")  # which is __main__ here
 
-LOOK_S = 0.05  # between two looks at what has changed
-HEARTBEAT_LOOKS = 20  # a worker reports after so many looks even if nothing has changed: its event loop turns
+LOOK_S = 0.05  # between two looks at its connections
+HEARTBEAT_LOOKS = 20  # a worker reports after so many looks even if nothing has changed, to show that its event loop runs
 
 
 class Worker:
     """A Server and its end of the channel, on the running event loop."""
 
     def __init__(self, settings: Settings, channel: Channel) -> None:
-        """Raises ConfigError where a setting shows to be wrong."""
+        """Raises ConfigError for a wrong setting."""
         self._channel = channel
         self._server = Server(settings, opens=False, hung=self._ask_to_be_replaced)
         self._server.parts.of(LiveSettingsPart).live.show = self._show_levels
         self._metrics: Metrics = self._server.parts.metrics()
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self._last_page = -1  # where what was counted is written at the end
-        self._taken = 0
+        self._last_page = -1  # the descriptor for its last page of metrics
+        self._taken = 0  # connections
         self._ended = 0  # connections, at the last look
         self._able = True
-        self._asked = False  # to leave
-        self._missed = False  # settings that were read again
+        self._asked = False  # it has asked to leave
+        self._missed = False  # it has missed a message with new settings
         self._reported = (-1, -1, True, False)
         self._looks = 0
 
@@ -88,7 +88,7 @@ class Worker:
             if not self._server.loading:
                 log.warning("ended at once: the supervisor is gone")
             _end(1)
-        self._looks = HEARTBEAT_LOOKS  # the supervisor is told that there is room again
+        self._looks = HEARTBEAT_LOOKS  # reports at once, so that the supervisor knows of room in the channel
         self._report()
 
     def _obey(self, message: Message) -> None:
@@ -101,11 +101,11 @@ class Worker:
                 self._reload(**message.fields)
             case "log":
                 logs.show_levels(message.fields["levels"])
-            case "missed":  # of what comes to this end settings alone are as long
+            case "missed":  # only settings are long enough for that
                 self._miss()
-            case "turn_away":
-                self._server.turn_away()
-            case "stop" if self._server.loading:  # which cannot be interrupted, and nobody waits for it
+            case "not_ready":
+                self._server.set_not_ready()
+            case "stop" if self._server.loading:  # a load cannot be interrupted, and no client waits
                 _end(0)
             case "stop":
                 self._last_page = message.descriptor
@@ -121,7 +121,7 @@ class Worker:
         self._server.edge.take(opened, **message.fields)
 
     def _lost(self) -> None:
-        """A connection: the kernel drops what it has no descriptor for. Others get the next ones, until there are descriptors again."""
+        """Called when a connection is lost: the kernel had no descriptor for it. Until there are some, other workers get connections."""
         self._able = False
         log.warning(
             "a connection is lost: no file descriptor is left; raise the limit on open files (ulimit -n), or lower max_connections",
@@ -129,7 +129,7 @@ class Worker:
         )
 
     def _reload(self, **settings: object) -> None:
-        """settings: those that a running server takes."""
+        """settings: those that a running server can change."""
         taken = msgspec.convert(msgspec.structs.asdict(self._server.settings) | settings, Settings)
         self._missed = False
         self._server.settings = taken
@@ -137,12 +137,12 @@ class Worker:
         self._server.reload()
 
     def _show_levels(self, levels: Collection[int]) -> None:
-        """A client changed the log: of all processes."""
+        """Called when a client changed the log: changes that of all processes."""
         logs.show_levels(levels)
         self._channel.send("log", levels=sorted(levels))
 
     def _miss(self) -> None:
-        """Says so in each report until they come: they are sent again once a second."""
+        """Called when new settings were missed. Each report has that until they come: the supervisor sends them again once a second."""
         if not self._missed:
             log.error("settings that were read again are not taken yet: no file descriptor is left; raise the limit (ulimit -n)")
         self._missed = True
@@ -151,7 +151,7 @@ class Worker:
         self._asked = self._channel.send("leaving")
 
     def _ask_to_be_replaced(self) -> None:
-        """A run does not end, and its instance is lost to this process."""
+        """Called while a run does not end, as its instance is lost to this process."""
         if not self._asked:
             log.error("a run does not end: this worker drains, and another takes its place")
             self._ask_to_leave()
@@ -164,8 +164,8 @@ class Worker:
         self._loop.call_later(until_look_s(time.monotonic()), self._look)
 
     def _report(self) -> None:
-        """Tells the supervisor how many connections it has taken, how many had ended at the last look, whether it can take more, and
-        whether it missed settings. It does so where that is news, or where it has told nothing for long."""
+        """Reports to the supervisor if something changed, or after HEARTBEAT_LOOKS: connections taken and ended, whether it can take more,
+        and whether it missed settings."""
         state = self._taken, self._ended, self._able, self._missed
         due = state != self._reported or self._looks >= HEARTBEAT_LOOKS
         if not due or self._server.loading:
@@ -174,7 +174,7 @@ class Worker:
             self._reported, self._looks = state, 0
 
     def _tell_metrics(self, descriptor: int) -> None:
-        """On a thread where it is a pipe: the reader takes its time."""
+        """Writes its page of metrics. A pipe needs a thread, as its reader may be slow."""
         with suppress(OSError), open(descriptor, "wb") as file:
             file.write(self._page())
 
@@ -189,8 +189,8 @@ class Worker:
 def until_look_s(now_s: float) -> float:
     """The time from now, on the machine's monotonic clock, to the next look, half of LOOK_S at least.
 
-    All workers look at the same moments. So the supervisor hears of connections that ended together from all workers together, and
-    between two looks it counts too many for all of them alike.
+    All workers look at the same moments, so that the supervisor hears from all of them together. Between two looks it counts connections
+    that have ended for all of them alike.
     """
     left_s = LOOK_S - now_s % LOOK_S
     return left_s if left_s >= LOOK_S / 2 else left_s + LOOK_S
@@ -212,7 +212,7 @@ def _end(code: int) -> None:
 async def _serve(settings: Settings, channel: Channel) -> int:
     try:
         if not await Worker(settings, channel).run():
-            _end(0)  # the interpreter's own end would wait for the run, or fail by it
+            _end(0)  # a normal exit of the interpreter would wait for the run, or crash in it
     except InferdError as error:
         channel.send("failed", text=str(error), setting=isinstance(error, ConfigError))
         return 3
@@ -220,7 +220,11 @@ async def _serve(settings: Settings, channel: Channel) -> int:
 
 
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTOU):  # the last one comes of writing a log to a terminal of others
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGTTOU,
+    ):  # the last one comes when it logs to the terminal of another process group
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     try:

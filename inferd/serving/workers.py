@@ -1,14 +1,12 @@
 """Several processes on the same addresses: a supervisor, which loads no model, accepts connections and hands each to a worker.
 
-Why it accepts itself. A gRPC client keeps one connection for hours, so who gets it decides where the load is. The kernel does not know:
-SO_REUSEPORT sends four connections to four workers as dice would, and one to a worker that has died, or that loads, waits or is lost;
-on one shared socket whoever wakes first takes all that wait. The supervisor counts the connections that it has handed to each worker,
-less those of which the worker said that they have ended. Of the workers that are ready, the one with the fewest gets the next connection.
-That costs something once a connection, and a request nothing.
+The supervisor accepts by itself because a gRPC client keeps one connection for hours, so connections decide the load. The kernel does not
+divide them well. SO_REUSEPORT sends them to random workers, also to one that loads or has died. On a shared socket, the first worker to
+wake takes all of them. The supervisor hands each connection to the ready worker with the fewest open ones, by the workers' reports. That
+costs a little for each connection, and nothing for a request.
 
-Health is each worker's own: it answers for the connections that it has. So the server is ready as long as one worker is; who has crashed
-costs its connections, and no others, even where nobody can take its place: what a start needs may be gone from the disk just then.
-Never in here: models, requests, HTTP/2.
+Each worker reports health to its own connections. So the server is ready as long as one worker is. A crashed worker costs only its own
+connections, even if no other can take its place: files for a start may be missing then. Never in here: models, requests, HTTP/2.
 """
 
 from __future__ import annotations
@@ -54,28 +52,28 @@ __all__ = ["Supervisor", "count", "share"]
 
 log = logging.getLogger(__name__)
 
-CORES_EACH = 4  # of a worker, where neither its number nor the threads of a run are given
+CORES_EACH = 4  # cores per worker, if neither their number nor the threads of a run are set
 NO_DESCRIPTOR_PAUSE_S = 1.0
-TAKEN_PAUSE_S = 0.001  # between two looks at whether a worker has taken the last connection
-LOOK_S = 1.0  # how often workers are looked at
-SILENT_LOOKS = 30  # so often without a word, and a worker hangs
-GRACE_S = 10.0  # of a worker beyond drain_timeout_s
-METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count; who has been silent as long is not asked
+TAKEN_PAUSE_S = 0.001  # between two checks whether a worker has taken the last connection
+LOOK_S = 1.0  # between two looks at the workers
+SILENT_LOOKS = 30  # a worker without a report for so many looks hangs
+GRACE_S = 10.0  # time of a worker beyond drain_timeout_s
+METRICS_TIMEOUT_S = 3.0  # for all workers to send their metrics
 
 
 def count(settings: Settings, host: Host) -> int:
     """How many processes the settings ask for."""
     if settings.workers:
         return settings.workers
-    if settings.transport == "grpcio" or settings.model_control == "explicit":  # an order to load a model reaches one process alone
+    if settings.transport == "grpcio" or settings.model_control == "explicit":  # an order to load a model reaches only one process
         return 1
     most = most_workers(settled(settings).message_memory_bytes, settings.max_message_bytes)
     return max(1, min(host.usable // (settings.intra_op_threads or CORES_EACH), most))
 
 
 def share(settings: Settings, workers: int) -> Settings:
-    """What one of so many workers serves with: its part of what the process has, and nothing that is the supervisor's. It opens no port; an
-    http_port says that connections of REST come."""
+    """The settings of one worker: its share of the limits, without those of the supervisor. It opens no port; http_port only tells whether
+    connections of REST come."""
     http_port = 0 if settings.serves_http else -1
     settings = settled(msgspec.structs.replace(settings, workers=workers))
     return msgspec.structs.replace(
@@ -97,8 +95,8 @@ def share(settings: Settings, workers: int) -> Settings:
 class Supervisor:
     """A server of several processes: started, reloaded and stopped as a Server is (server.py).
 
-    sockets: listen already, and replace grpc_port and http_port. fail(): called when a worker has crashed too often; stop() then
-    raises the error. Raises ConfigError and StartError from start(), where one worker has found it.
+    sockets: inherited ones that listen already, in place of grpc_port and http_port. fail(): called when a worker has crashed too often;
+    stop() then raises the error. start() raises the ConfigError or StartError of a worker.
     """
 
     def __init__(self, settings: Settings, workers: int, sockets: Sequence[Inherited], fail: Callable[[], None]) -> None:
@@ -113,8 +111,8 @@ class Supervisor:
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._listeners: list[Listener] = []
         self._accepting = False
-        self._held = False  # nobody is accepted for a while
-        self._untaken: list[tuple[socket, Address]] = []  # a connection that was accepted, and where: one at most
+        self._held = False  # it accepts no connections for a while
+        self._untaken: list[tuple[socket, Address]] = []  # an accepted connection that no worker has taken, and its address: at most one
         self._children: dict[int, Child] = {}
         self._restarts = {number: Restarts() for number in range(1, workers + 1)}
         self._restarted = 0
@@ -123,11 +121,11 @@ class Supervisor:
         self._look_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._turn = 0
-        self._levels: list[int] | None = None  # of the log, where a client changed them since the settings were read
-        self._summaries: list[object] = []  # of models, as a worker that became ready told
+        self._levels: list[int] | None = None  # of the log, if a client changed them since the settings were read
+        self._summaries: list[object] = []  # of models, from the last worker that became ready
         self._serving = False
         self._stopping = False
-        self._draining = False  # workers are told to end
+        self._draining = False  # workers were told to end
         self._error: InferdError | None = None
         self._sums = Sums()
         self._asking = threading.Lock()
@@ -136,7 +134,7 @@ class Supervisor:
     # ---- life ----
 
     async def start(self) -> dict[str, object]:
-        """Everything until all workers are ready. The real addresses, as of a Server."""
+        """Starts until all workers are ready. Returns the real addresses, as a Server does."""
         began = time.monotonic()
         self.loading = True
         try:
@@ -162,23 +160,23 @@ class Supervisor:
         return real
 
     def summaries(self) -> list[ModelSummary]:
-        """What each worker serves, for people."""
+        """The models, for people. Each worker serves all of them."""
         return msgspec.convert(self._summaries, list[ModelSummary])
 
     async def stop(self) -> None:
-        """As a Server's, in all workers. Idempotent. Raises the error of a worker that crashed too often."""
+        """Drains and ends all workers. Idempotent. Raises the error of a worker that crashed too often."""
         if self._stopping:
             return
         self._start_none()
         if self._serving:
-            self._tell("turn_away")
+            self._tell("not_ready")
             if self.settings.lame_duck_s:
                 log.info(
                     "not ready: requests are answered for %s s more, so that balancers turn away first",
                     self.settings.lame_duck_s,
                     extra=logs.event("server_not_ready"),
                 )
-                await self._answer_for(self.settings.lame_duck_s)
+                await self._serve_for(self.settings.lame_duck_s)
         if self._children:
             await self._leave_listeners()
             await self._end_all()
@@ -186,15 +184,15 @@ class Supervisor:
         if self._error is not None:
             raise self._error
 
-    async def _answer_for(self, seconds: float) -> None:
-        """Or until no worker is left, for none is started any more: clients would wait for nobody."""
+    async def _serve_for(self, seconds: float) -> None:
+        """Waits, but no longer than until the last worker has ended, as none is started any more."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._all_ended()
 
     def reload(self) -> None:
-        """Workers take settings that can change, certificates and tokens as they are now. One that hears nothing just now is told again
-        at each look: names that may not ask any more must not be good there."""
+        """Tells workers to reload certificates, tokens, and settings that can change. A worker that cannot be told now is told again at
+        each look: it must not go on with names that may no longer call."""
         self._levels = None
         for child in self._children.values():
             if not child.tell("reload", **self._reloaded()):
@@ -202,12 +200,12 @@ class Supervisor:
                 log.error("%s was not told of the settings that were read again, and will be: %s", child, why)
 
     def _reloaded(self) -> dict[str, object]:
-        """The settings that a running worker takes."""
+        """The settings that a running worker can change."""
         shared = share(self.settings, self._workers)
         return {name: getattr(shared, name) for name in RELOADED}
 
     def _bind(self) -> list[list[Listener]]:
-        """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
+        """Binds all addresses, so that one in use is known before models are loaded. Returns the sockets of each address."""
         tls = self.settings.tls_cert is not None
         places = [[adopt(given, tls)] for given in self._sockets]
         self._listeners = [listener for place in places for listener in place]
@@ -235,7 +233,7 @@ class Supervisor:
         return real
 
     async def _end_all(self) -> None:
-        """Workers drain, and end by themselves; who does not is killed."""
+        """Tells workers to drain and end, and kills those that do not."""
         self._draining = True
         self._tell("stop")
         with suppress(TimeoutError):
@@ -256,7 +254,7 @@ class Supervisor:
             await self._changed.wait()
 
     async def _leave_listeners(self) -> None:
-        """Who has connected is served, as long as workers take it."""
+        """Closes the listeners. Connections in the backlog are still served, as long as workers take them."""
         self._pause()
         left, self._listeners = self._listeners, []
         with suppress(TimeoutError):
@@ -277,7 +275,7 @@ class Supervisor:
         self._untaken = []
 
     def _close(self) -> None:
-        """What is left when all workers have ended."""
+        """Frees all that is left when all workers have ended."""
         self._close_listeners()
         if self._look_timer is not None:
             self._look_timer.cancel()
@@ -288,7 +286,7 @@ class Supervisor:
     # ---- workers ----
 
     def _start_none(self) -> None:
-        """From now on: what ends has come to its end."""
+        """From now on no worker is started in place of one that ends."""
         self._stopping = True
         for timer in self._timers.values():
             timer.cancel()
@@ -304,7 +302,7 @@ class Supervisor:
         log.info("%s is started", child, extra=logs.event("worker_started", worker=number))
 
     def _worker_settings(self) -> Settings:
-        """One that is started again must not skip a model that the others serve: that is a start that failed."""
+        """The settings of a new worker. One that is started again must fail rather than skip a model that the others serve."""
         settings = share(self.settings, self._workers)
         all_are_served = self._serving and not any(model.error for model in self.summaries())
         return msgspec.structs.replace(settings, on_model_error="exit") if all_are_served else settings
@@ -331,7 +329,7 @@ class Supervisor:
                         logs.show_levels(self._levels)
                         self._tell("log", levels=self._levels)
         except EOFError:
-            self._loop.remove_reader(child.channel.fileno())  # its end is seen by itself
+            self._loop.remove_reader(child.channel.fileno())  # `_ended` is called for its end
 
     def _ready(self, child: Child) -> None:
         child.state = "ready"
@@ -345,7 +343,7 @@ class Supervisor:
             log.info("%s is ready", child, extra=logs.event("worker_ready", worker=child.number))
 
     def _failed(self, child: Child, text: str, *, setting: bool) -> None:
-        """It could not start: so cannot the server. Once that serves, it is tried again when the process has ended."""
+        """Called when a worker could not start: then the server cannot either. Once it serves, the worker is started again later."""
         if not self._started.done():
             self._started.set_exception(ConfigError(text) if setting else StartError(text))
         elif self._serving:
@@ -357,7 +355,7 @@ class Supervisor:
             log.info("%s leaves, and another takes its place", child)
 
     def _ended(self, child: Child) -> None:
-        self._hear(child)  # its last words
+        self._hear(child)  # its last messages
         code = child.process.wait()
         self._loop.remove_reader(child.channel.fileno())
         self._loop.remove_reader(child.ended)
@@ -372,7 +370,7 @@ class Supervisor:
             if self._serving and not (code == 0 and (self._draining or child.state == "leaving")):
                 self._lost(child, how)
             return
-        told = code == -signal.SIGTERM  # by who replaces workers one by one
+        told = code == -signal.SIGTERM  # somebody replaces workers one by one
         if child.state == "leaving" and (code == 0 or told):
             self._start_again(child.number)
         elif not (self._started.done() or told):
@@ -384,7 +382,7 @@ class Supervisor:
             self._crashed(child.number, how)
 
     def _lost(self, child: Child, how: str) -> None:
-        """While the server leaves: no other takes its place, and where it was the last one nobody answers any more."""
+        """Called when a worker ended while the server leaves. None takes its place; without any worker left, that is an error."""
         log.error("%s ended %s%s", child, how, " before it was ready" if child.state == "loading" else "; its connections are lost")
         if not (self._children or self._draining):
             self._error = self._error or InferdError(f"no worker is left, and none is started in a lame duck: {child} ended {how}")
@@ -397,7 +395,8 @@ class Supervisor:
             self._start_later(number, wait_ns)
 
     def _not_started(self, number: int, how: str) -> None:
-        """The others serve meanwhile. Where no worker can be started, there are none; before the server is ready, it needs each."""
+        """Called when a worker ended before it was ready. It is started again later, while the others serve. Ends the server if no worker
+        can be started, or, before it is ready, if this one cannot."""
         self._starts_failed += 1
         restarts = self._restarts[number]
         wait_ns = restarts.failed()
@@ -426,7 +425,7 @@ class Supervisor:
             self._not_started(number, f"with its process ({error.strerror})")
 
     def _look(self) -> None:
-        """Kills who says nothing for long: its event loop, which nothing may hold up, does not turn."""
+        """Kills workers without a report for long: their event loop hangs."""
         self._look_timer = self._loop.call_later(LOOK_S, self._look)
         for child in self._children.values():
             child.tell_again()
@@ -446,7 +445,7 @@ class Supervisor:
     # ---- connections ----
 
     def _accept_again(self) -> None:
-        """Where there is a worker that takes connections; else they wait in the kernel."""
+        """Accepts connections if there is a worker that takes them; else they wait in the backlog."""
         self._hand_on_again()
         if not (self._accepting or self._held or self.loading) and self._listeners and self._next() is not None:
             self._accepting = True
@@ -464,7 +463,7 @@ class Supervisor:
         return min(able, key=lambda child: (child.connections, child.turn), default=None)
 
     def _accept(self, listener: Listener) -> bool:
-        """Hands on what has come to one address. False: that is not all."""
+        """Accepts connections of one address and hands them on. False: some may be left."""
         for _ in range(ACCEPTED_AT_ONCE):
             if self._next() is None:
                 self._pause()
@@ -480,7 +479,7 @@ class Supervisor:
         return False
 
     def _hand_on(self, opened: socket, address: Address) -> None:
-        """To a worker, or, where none takes it, as soon as one does: until then no other connection is accepted."""
+        """Hands a connection to a worker. If none takes it, it waits, and no other connection is accepted until one does."""
         self._turn += 1
         while (child := self._next()) is not None:
             if child.hand(opened, self._turn, tls=address.tls, http=address.http):
@@ -498,7 +497,7 @@ class Supervisor:
             self._hand_on(*self._untaken.pop())
 
     def _not_accepted(self, error: OSError) -> None:
-        """Waits where it is this process that can take none; else a client has gone."""
+        """Pauses if this process has no descriptors or memory for a connection. Other errors mean that the client has gone."""
         if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             return
         self._pause()
@@ -514,9 +513,9 @@ class Supervisor:
     # ---- metrics, on threads that scrapes have ----
 
     def _metrics(self, own: Page) -> Page:
-        """Asks all workers at once. One that says nothing counts as it did last; one whose loop does not turn holds up no scrape."""
+        """Asks all workers at once. The last page of a worker counts if it does not respond. A worker that hangs is not asked."""
         with self._asking:  # else an older page could come last
-            able = [child for child in list(self._children.values()) if child.state != "loading" and child.answers]
+            able = [child for child in list(self._children.values()) if child.state != "loading" and child.is_responsive]
             asked = [(child, child.ask_metrics()) for child in able]
             overdue_s = time.monotonic() + METRICS_TIMEOUT_S
             for child, pipe in asked:
@@ -525,7 +524,7 @@ class Supervisor:
             return self._sums.page(own)
 
     def _tables(self) -> Iterator[Table]:
-        serving = sum(child.state == "ready" and child.answers for child in list(self._children.values()))
+        serving = sum(child.state == "ready" and child.is_responsive for child in list(self._children.values()))
         yield gauge("inferd_workers", "Worker processes that take requests; only with several.", serving)
         told = "Worker processes that had ended and were started again; only with several."
         yield counter("inferd_worker_restarts", told, self._restarted)

@@ -47,13 +47,13 @@ def pass_on(looks: int) -> None:
 def test_everything_is_looked_at_once_in_a_while(garbage: Garbage) -> None:
     cycle = old_cycle()
     pass_on(FULL_LOOKS)
-    garbage.look(100.0 + FULL_S - 0.1)
+    garbage.collect_if_due(100.0 + FULL_S - 0.1)
     assert cycle() is not None
-    garbage.look(100.0 + FULL_S)
+    garbage.collect_if_due(100.0 + FULL_S)
     assert cycle() is None
     cycle = old_cycle()
     pass_on(FULL_LOOKS)
-    garbage.look(100.0 + 2 * FULL_S - 0.1)
+    garbage.collect_if_due(100.0 + 2 * FULL_S - 0.1)
     assert cycle() is not None
 
 
@@ -61,7 +61,7 @@ def test_everything_is_looked_at_once_in_a_while(garbage: Garbage) -> None:
 def test_where_nothing_comes_anew_nothing_is_looked_at(garbage: Garbage) -> None:
     cycle = old_cycle()
     assert gc.get_count()[2] < FULL_LOOKS
-    garbage.look(100.0 + FULL_S)
+    garbage.collect_if_due(100.0 + FULL_S)
     assert cycle() is not None
 
 
@@ -69,10 +69,10 @@ def test_where_nothing_comes_anew_nothing_is_looked_at(garbage: Garbage) -> None
 def test_where_much_comes_anew_it_is_not_waited_for(garbage: Garbage) -> None:
     cycle = old_cycle()
     pass_on(MOST_LOOKS - 1)
-    garbage.look(100.1)
+    garbage.collect_if_due(100.1)
     assert cycle() is not None
     pass_on(MOST_LOOKS)
-    garbage.look(100.1)
+    garbage.collect_if_due(100.1)
     assert cycle() is None
 
 
@@ -116,6 +116,6 @@ def test_objects_that_the_program_froze_itself_stay_frozen(monkeypatch: pytest.M
 def test_what_was_not_begun_does_not_end() -> None:
     before = gc.get_threshold(), gc.get_freeze_count()
     garbage = Garbage()
-    garbage.look(0.0)
+    garbage.collect_if_due(0.0)
     garbage.end()
     assert (gc.get_threshold(), gc.get_freeze_count()) == before

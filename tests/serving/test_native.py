@@ -205,7 +205,7 @@ def test_a_wave_is_over_when_a_quarter_of_it_is_left() -> None:
     """Once for each; one that was smaller is none."""
     wave = Wave(10)
     looks = [(9, False), (0, False), (10, False), (12, False), (4, False), (3, True), (0, False), (40, False), (11, False), (10, True)]
-    assert [(count, wave.is_over(count)) for count, _ in looks] == looks
+    assert [(count, wave.update(count)) for count, _ in looks] == looks
 
 
 async def test_limits_of_connections_that_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,7 +359,7 @@ async def test_one_that_is_turned_away_while_it_loads_is_never_ready(files: Path
     start = asyncio.ensure_future(server.start())
     while not server.loading:
         await asyncio.sleep(0)
-    server.turn_away()
+    server.set_not_ready()
     try:
         await start
         status = (await server.parts.of(Health).check(health.HealthCheckRequest())).status

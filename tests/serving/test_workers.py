@@ -754,14 +754,14 @@ async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
 
 def fill(child: Child) -> Channel:
     """Its channel: with what is said while it does not read. The other end."""
-    while child.channel.send("turn_away"):
+    while child.channel.send("not_ready"):
         pass
     return Channel(child.theirs)
 
 
 def read_words(theirs: Channel) -> list[str]:
     """The kinds of all that waits, but for what `fill` says."""
-    messages = [message for message in iter(theirs.receive, None) if message.kind != "turn_away"]
+    messages = [message for message in iter(theirs.receive, None) if message.kind != "not_ready"]
     for message in messages:
         if message.descriptor >= 0:
             os.close(message.descriptor)
@@ -810,7 +810,7 @@ async def test_a_worker_reports_once_it_has_read_what_waits() -> None:
         worker = Worker(Settings(), channel)
         worker._server.loading = False
         for _ in range(2):  # the second time with nothing new
-            ours.send("turn_away")
+            ours.send("not_ready")
             worker._receive()
             report = ours.receive()
             assert report is not None
@@ -851,7 +851,7 @@ async def test_who_cannot_be_told_of_settings_is_told_later(caplog: pytest.LogCa
         kinds = set()
         while (message := theirs.receive()) is not None:
             kinds.add(message.kind)
-        assert kinds == {"turn_away"}
+        assert kinds == {"not_ready"}
         for _ in range(2):  # the second time there is nothing more to tell
             supervisor._look()
             assert supervisor._look_timer is not None

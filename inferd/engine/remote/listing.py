@@ -1,5 +1,5 @@
 """Lists a bucket in a child process (lister.py) with limits of memory and time. The client library has no such limits: it reads whole
-responses of any length, and asks for further pages as long as the store promises them. Never in here: downloads.
+responses of any length, and asks for further pages while the store promises them. Never in here: downloads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Connections and messages as a part of the server: what transports count. Never in here: counting."""
+"""Connections and messages as a part of the server: the counters of transports. Never in here: counting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COUNTERS", "Connections"]
 
-# What transports count: key -> name without _total, documentation. A key that ends in _total is a counter's.
+# Counters of transports: key -> name without _total, documentation. A key that ends in _total is a counter's.
 COUNTERS = {
     "connections": ("inferd_connections", "Open client connections."),
     "connections_limit": ("inferd_connections_limit", "How many there may be: max_connections, or what the limit on open files leaves."),

@@ -1,4 +1,4 @@
-"""Certificates and tokens as a part of the server: it looks at their files while it serves. Never in here: which calls they let in
+"""Certificates and tokens as a part of the server: it reads changed files while it serves. Never in here: which calls they let in
 (access.py), TLS itself (tls.py)."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOK_S = 2.0  # between two looks at the files
 
 
 class Credentials(Part):
-    """changed(): tokens or names may have become invalid. No connection and no call is lost for a look."""
+    """changed(): called when tokens or names may have become invalid. A look at the files costs no connection and no call."""
 
     def __init__(self, access: Access, tls: Tls | None, changed: Callable[[], None]) -> None:
         self._access, self._tls, self._changed = access, tls, changed
@@ -48,7 +48,7 @@ class Credentials(Part):
         self._take_files(asked=True)
 
     def _take_files(self, *, asked: bool) -> None:
-        """asked: also those that do not show to have changed."""
+        """Reads changed files again. asked: all files, changed or not."""
         if self._tls is not None:
             self._tls.reload(asked=asked)
         if self._access.reload(self._loop.time(), asked=asked):
@@ -59,7 +59,7 @@ class Credentials(Part):
             self._timer.cancel()
 
     def _look(self) -> None:
-        """Until the server stops; nothing where no file is named."""
+        """Reads changed files every LOOK_S until the server stops. Does nothing if no file is named."""
         if self._tls is not None or self._access.asks_for_tokens:
             self._take_files(asked=False)
             self._timer = self._loop.call_later(LOOK_S, self._look)

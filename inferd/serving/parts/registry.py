@@ -1,4 +1,4 @@
-"""The parts of one server, made from the list in inferd/parts.py. Never in here: what a part does, when it is told (server.py)."""
+"""The parts of one server, made from the list in inferd/parts.py. Never in here: what a part does, when hooks are called (server.py)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ P = TypeVar("P", bound="Part")
 
 
 class Parts:
-    """All parts of a server, and what they are made of.
+    """All parts of a server, and the objects that they need.
 
     settings: with a number in place of each `auto`. ready(): whether the server takes requests. build: labels of inferd_build_info.
     has_metrics: whether the metrics of the server are those of this process.
@@ -52,18 +52,18 @@ class Parts:
 
     @property
     def lifecycle(self) -> Lifecycle | None:
-        """It loads and unloads models; None: they stay as they are."""
+        """Loads and unloads models; None: models do not change."""
         return self.models.changing
 
     def state_file(self, name: str) -> Path | None:
-        """Where a part keeps what outlives the server; None: nowhere."""
+        """The file in which a part keeps its state; None: there is no place for files."""
         return self.models.state_file(name)
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self._all)
 
     def add(self, part: Part) -> None:
-        """One that has no RPCs and no paths."""
+        """Adds a part that has no RPCs and no paths."""
         self._all.append(part)
 
     def of(self, kind: type[P]) -> P:

@@ -1,8 +1,8 @@
-"""A picture, a sound, a sentence or a record as the body of .../infer: which input it is for, and the tensors that it makes.
+"""A picture, a sound, a sentence or a record as the body of .../infer: finds its input, and makes its tensors.
 
-For models with preprocessing, and for those that take BYTES. A body is what its Content-Type says; in JSON and in a form each value has
-the name of its input. Nothing is decoded here: files go to the model's steps as they are. Never in here: HTTP, JSON of the protocol,
-threads.
+This is for models with preprocessing, and for those that take BYTES. The Content-Type decides what a body is; in JSON and in a form each
+value has the name of its input. Nothing is decoded here: the model's steps get files as they are. Never in here: HTTP, JSON of the
+protocol, threads.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ __all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "extra_nbytes", "i
 
 Tensor = tuple[str, str, tuple[int, ...], "list[Buffer]"]  # name, datatype, shape, values
 
-# These types say nothing of the content; the last is what curl says of any file.
+# These types do not describe the content; the last is curl's default for any file.
 UNTOLD = (None, b"application/octet-stream", b"application/x-www-form-urlencoded")
 JSON_TYPES = (b"application/json", b"text/json", *UNTOLD)  # of a request in JSON
-TEXT_TYPE = b"text/plain"  # also of JSON: fetch() in a browser says so of every string
+TEXT_TYPE = b"text/plain"  # also of JSON: the default of fetch() in a browser for strings
 BRACE = re.compile(rb"[ \t\r\n]{0,1024}\{")  # as in rest_path.pyx
 FORM = b"multipart/form-data"
 MAX_PARTS = 256  # of a form
 MAX_PART_HEAD_NBYTES = 4 << 10
 MAX_BOUNDARY_NBYTES = 70  # RFC 2046
 MAX_VALUES = 64 << 10  # of an input that has any number of rows
-MAX_SHOWN_CHARS = 64  # of a client's own words
+MAX_SHOWN_CHARS = 64  # of a client's text in an error
 BOUNDARY = re.compile(rb';\s*boundary=(?:"([^"\\]+)"|([^\s;"]+))', re.IGNORECASE)
 CHARSET = re.compile(rb';\s*charset="?([^\s;"]+)"?', re.IGNORECASE)
 FIELD_NAME = re.compile(rb'form-data\s*;(?:[^"\r\n]*;)?\s*name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
@@ -49,7 +49,7 @@ DATA_URL = re.compile(r"data:[\w.+/;=-]{0,128};base64,")
 
 
 class Kind(StrEnum):
-    """The contents that an input reads."""
+    """The kind of content that an input takes."""
 
     IMAGE = "image"
     AUDIO = "audio"
@@ -71,7 +71,7 @@ RECORD_TYPES = {"CSV": ("text/csv",), "ARROW": ("application/vnd.apache.arrow.st
 
 
 class RawInput(NamedTuple):
-    """An input that takes files, texts or records. step: the configuration of what reads it, a Step message; None: nothing does."""
+    """An input that takes files, texts or records. step: the Step message of the step that reads it; None: there is none."""
 
     name: str
     shape: tuple[int, ...]
@@ -92,7 +92,7 @@ class RawInput(NamedTuple):
         return max(max_batch_size, 1) * math.prod(max(size, 1) for size in self.shape)
 
     def tensor(self, values: list[Buffer]) -> Tensor:
-        """values: a row each, or as many as a row has."""
+        """The tensor of these values: each is a row, or all of them are one."""
         shape = tuple(max(size, 1) for size in self.shape)
         if self.shape[:1] == (-1,):
             shape = (max(len(values) // math.prod(shape[1:]), 1), *shape[1:])
@@ -102,7 +102,7 @@ class RawInput(NamedTuple):
 
 
 def raw_inputs(model: Model) -> list[RawInput]:
-    """Those of a model's inputs that take bytes."""
+    """The inputs of a model that take bytes."""
     shapes = {name: shape for name, word, shape in model.signature.input_specs if word == "BYTES"}
     steps = {}
     for entry in model.config.inferd.preprocess:
@@ -122,12 +122,12 @@ def raw_inputs(model: Model) -> list[RawInput]:
 
 
 def is_raw(head: Head, body: Buffer) -> bool:
-    """Whether a body is no JSON object by its type, or by its first byte where the type tells nothing."""
+    """Whether a body is no JSON object, by its type and its first byte."""
     return head.json_nbytes < 0 and not (head.content_type in JSON_TYPES and begins_with_brace(body))
 
 
 def begins_with_brace(body: Buffer) -> bool:
-    """White space before it counts as a file's after the first KiB."""
+    """Whether the body begins with a brace, after at most 1 KiB of white space."""
     return BRACE.match(body) is not None
 
 
@@ -137,7 +137,7 @@ def extra_nbytes(head: Head, body: Buffer) -> int:
     if head.content_type == FORM:
         return 2 * nbytes  # the form and its fields
     if _is_json(head.content_type, body):
-        return 5 * nbytes  # a string has up to 4 bytes a character, and then its own as UTF-8
+        return 5 * nbytes  # a string has up to 4 bytes a character, and a copy in UTF-8
     return 0
 
 
@@ -165,7 +165,7 @@ def tensors_of(model: Model, head: Head, body: Any) -> list[Tensor] | None:
 
 
 def _choose(model: Model, inputs: list[RawInput], content_type: bytes | None) -> RawInput:
-    """The input that such a content is for."""
+    """The input for a content of this type."""
     takers = [each for each in inputs if _takes(each, content_type)]
     if len(takers) > 1:
         precise = [each for each in takers if each.kind != Kind.BYTES]
@@ -209,7 +209,7 @@ def _check_charset(whole: bytes) -> None:
 
 
 class Base64(msgspec.Struct, forbid_unknown_fields=True):
-    """Bytes in JSON."""
+    """Bytes in JSON: {"b64": ...}."""
 
     b64: str
 
@@ -218,7 +218,7 @@ Value = str | Base64
 
 
 def _json(model: Model, inputs: list[RawInput], content: Buffer) -> list[Tensor] | None:
-    """A record, or an array of them; or an object of values by their inputs' names."""
+    """The tensors of JSON: a record, an array of records, or an object of values by the names of inputs."""
     try:
         if len(inputs) == 1 and inputs[0].kind == Kind.RECORD:
             if begins_with_brace(content):
@@ -241,7 +241,7 @@ def _json(model: Model, inputs: list[RawInput], content: Buffer) -> list[Tensor]
 
 
 def _bytes(input_: RawInput, value: Value) -> bytes:
-    """A string is a text, or base64 where the input reads files."""
+    """The bytes of a value. A string is a text, or base64 where the input takes files."""
     if isinstance(value, str) and input_.kind not in (Kind.IMAGE, Kind.AUDIO):
         return value.encode()
     text = value.b64 if isinstance(value, Base64) else value
@@ -254,7 +254,7 @@ def _bytes(input_: RawInput, value: Value) -> bytes:
 
 
 def _check_count(model: Model, inputs: list[RawInput], content: Buffer, deepest: int) -> None:
-    """Before they become objects, which take a hundred times their memory. deepest: the level of the arrays that hold values."""
+    """Limits the values before they become objects, which take a hundred times their memory. deepest: the level of the arrays of values."""
     most = sum(each.most_values(model.signature.max_batch_size) for each in inputs)
     if (got := count_commas(content, deepest) + 1) > most:
         raise InvalidArgument(f"body: model {model.name!r}: expected at most {most} values in a request, got {got}; send several requests")
@@ -310,7 +310,7 @@ def parts_of(whole: bytes, content: bytes) -> Iterator[Part]:
         line_end = content.find(b"\r\n", at, at + MAX_PART_HEAD_NBYTES)
         if line_end < 0 or content[at:line_end].strip(b" \t"):
             raise InvalidArgument("body: expected a line end behind each boundary of the form")
-        # A part without headers has none of the name that it needs.
+        # Each part has headers, for it needs a name.
         head_end = content.find(b"\r\n\r\n", line_end, line_end + MAX_PART_HEAD_NBYTES)
         if head_end < 0:
             raise InvalidArgument(f"body: expected headers of at most {MAX_PART_HEAD_NBYTES} bytes for each field of the form")

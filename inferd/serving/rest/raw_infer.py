@@ -1,4 +1,4 @@
-"""Files, texts and records that come to RestInfer, and JSON that is too long for the event loop. Never in here: what such a body means
+"""Files, texts and records that come to RestInfer, and JSON that is too long for the event loop. Never in here: the content of such a body
 (raw_body.py)."""
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RawInfer"]
 
-LONG_NBYTES = 256 << 10  # of a body that a thread reads
-LONG_WORK_NBYTES = 64 << 10  # of JSON and forms, as of the protocol's JSON
+LONG_NBYTES = 256 << 10  # a thread reads a longer body
+LONG_WORK_NBYTES = 64 << 10  # the same for JSON and forms
 
 
 class RawInfer:
-    """Lives on the event loop's thread. go_on(call, request): RestInfer's. reject(call, error): answers a call whose request is wrong.
+    """Lives on the event loop's thread. go_on(call, request): RestInfer's. reject(call, error): fails a call whose request is wrong.
     bring(name, version): waits until a model that is on demand is in memory; None: all are. again(call, head): RestInfer itself."""
 
     def __init__(
@@ -44,12 +44,12 @@ class RawInfer:
         self._repository, self._go_on, self._reject, self._bring, self._again = repository, go_on, reject, bring, again
 
     def unpack(self, call: Call, head: Head) -> None:
-        """Long JSON: of the protocol, or else a record or base64."""
+        """Unpacks long JSON on a thread: the protocol's, or else a record or base64."""
         unpacker = Unpacker(self._go_on, partial(self._not_the_protocol, head))
         unpacker.take(call, lambda message: decode_rest_request(message, head))
 
     def take(self, call: Call, head: Head) -> bool:
-        """Whether the body is for the model's inputs of bytes: then the call is taken. Raises RequestError."""
+        """Takes the call if its body is for the model's inputs of bytes; False: it is not. Raises RequestError."""
         name, version = head.model_name.decode(), head.model_version.decode()
         if self._bring is not None and self._repository.is_on_demand(name, version):
             call.work = asyncio.get_running_loop().create_task(self._take_later(call, head, self._bring(name, version)))

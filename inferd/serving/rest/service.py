@@ -1,5 +1,5 @@
-"""REST beside inference: finds the path that a request asks for, and whether it may. Never in here: sockets, the body of an inference
-(plain.py, _core/rest), which paths there are (each part's `resources`).
+"""REST beside inference: finds the path of a request, and checks whether the client may call it. Never in here: sockets, the body of an
+inference (raw_body.py, _core/rest), which paths exist (each part's `resources`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["INFER", "RestService", "error_response", "is_probe", "split"]
 
-INFER = "v2/models/{model}/infer"  # the path that is not for this class
-SERVER = b"*"  # the server itself, of which OPTIONS alone may ask
+INFER = "v2/models/{model}/infer"  # POST to this path is not for this class
+SERVER = b"*"  # the server itself, a path for OPTIONS alone
 
 READ = (b"GET", b"HEAD", b"OPTIONS")  # they change nothing
-PREFLIGHT_S = b"600"  # browsers ask again after so long
+PREFLIGHT_S = b"600"  # browsers may cache a preflight for so long
 ASKED_HEADERS = (
     b"authorization, content-type, content-encoding, inference-header-content-length, inferd-key, inferd-timeout-ms, traceparent, "
     b"x-request-id"
@@ -36,7 +36,7 @@ SHOWN_HEADERS = b"inference-header-content-length, retry-after, retry-after-ms, 
 
 
 class RestService:
-    """All paths but POST .../infer. resources: of all parts. cors_origins: of web pages that may call; "*" is any. is_local: only this
+    """All paths except POST .../infer. resources: of all parts. cors_origins: of web pages that may call; "*" is any. is_local: only this
     machine reaches the server. check_change(authorization): raises where a call may not change models or rollouts."""
 
     def __init__(
@@ -54,12 +54,12 @@ class RestService:
         self._verbs: dict[str, dict[str, Verb]] = {INFER: {}} | {each.path: each.verbs for each in resources}
 
     def screen(self, call: Call, head: Head) -> None:
-        """Called before the token is looked at: of an inference, where it comes from a browser. Raises the rejection."""
+        """Called before the check of the token; for an inference, only if it comes from a browser. Raises the rejection."""
         head.response_headers = self._cors_headers(head) or None
         self._check_origin(head)
 
     def admit(self, call: Call, head: Head) -> None:
-        """Called behind the check of the token, before the body of a request comes: not of an inference. Raises the rejection."""
+        """Called after the check of the token, before the body comes. Does nothing for an inference. Raises the rejection."""
         if head.is_infer or head.path == SERVER:
             return
         path, *_ = split(head.path)
@@ -78,7 +78,7 @@ class RestService:
             return Response(204, ((b"allow", b"GET, HEAD, POST, OPTIONS"),))
         path, model, version = split(head.path)
         verbs, name = self._verbs.get(path), _verb_name(head)
-        if verbs is None or (path == INFER and name == "POST"):  # a slash behind it, for example: else it were an inference
+        if verbs is None or (path == INFER and name == "POST"):  # with a slash at its end, for example, so that it is no inference
             raise _no_such_path(head.path)
         if (verb := verbs.get(name)) is not None:
             if len(body) > verb.max_body_nbytes:
@@ -97,8 +97,8 @@ class RestService:
     # ---- browsers ----
 
     def _check_origin(self, head: Head) -> None:
-        """Rejects what a web page of a foreign origin would change here: a browser sends some requests without asking first. On a
-        loopback address, also all that a page asks by a name that may lead elsewhere tomorrow (DNS rebinding)."""
+        """Rejects changes by a web page of a foreign origin, as a browser sends some requests without a preflight. On a loopback address,
+        also rejects all requests of pages by a host name that may be rebound (DNS rebinding)."""
         if head.origin is not None and self._is_allowed(head.origin):
             return
         if self._is_local and (head.from_browser or head.origin is not None) and not self._is_own(head.host):
@@ -136,7 +136,7 @@ class RestService:
         )
 
     def _is_own(self, host: bytes | None) -> bool:
-        """Whether a browser that sends this Host asks for what is meant: nobody else's DNS says where an IP address leads."""
+        """Whether a browser with this Host means this server: the host is known, or an IP address, which DNS cannot rebind."""
         if b"*" in self._cors_origins:
             return True
         name = _host_name(host or b"")
@@ -151,7 +151,7 @@ class RestService:
 
 
 def is_probe(head: Head) -> bool:
-    """Whether it costs next to nothing, and passes others that wait."""
+    """Whether the request is a probe, which costs next to nothing and passes others that wait."""
     return head.path.startswith(b"/v2/health/") or head.path.endswith(b"/ready")
 
 
@@ -161,7 +161,7 @@ def error_response(error: RequestError) -> Response:
 
 
 def split(path: bytes) -> tuple[str, str, str]:
-    """A request's path as a Resource has it, and the model and version that it names."""
+    """The path of the request's Resource, and the model and version that the request names."""
     parts = path.decode("ascii", "replace").removeprefix("/").removesuffix("/").split("/")
     model = version = ""
     at = 2 if parts[:2] == ["v2", "models"] else 3 if parts[:3] == ["v2", "repository", "models"] else len(parts)
@@ -174,7 +174,7 @@ def split(path: bytes) -> tuple[str, str, str]:
 
 
 def _verb_name(head: Head) -> str:
-    """HEAD is GET whose body is left out."""
+    """The method's name. HEAD counts as GET; its body is left out."""
     return head.verb_name.decode("ascii", "replace").replace("HEAD", "GET")
 
 

@@ -38,7 +38,7 @@ def test_what_changes_in_a_store_is_fetched_to_the_same_path(
         ]
         server.content, server.tag, server.status = b"three", '"3"', 0
         with monkeypatch.context() as patch:
-            patch.setattr(refreshing, "refresh", lambda *words: int("no number"))
+            patch.setattr(refreshing, "has_changed", lambda *words: int("no number"))
             assert "no number" in refresher.update(server.url)
         refresher.start()
         until(lambda: path.read_bytes() == b"three")

@@ -1,6 +1,6 @@
 """grpc.health.v1: whether the server, or one model, takes requests. Check asks once, Watch follows.
 
-Names that can be asked for:
+Names of services in requests:
 
     ""                                  the server as a whole
     "inference.GRPCInferenceService"    the same, for clients that ask by service
@@ -8,7 +8,7 @@ Names that can be asked for:
     "<model>/<version>"                 that version
 
 A name that is none of these is NOT_FOUND for Check and SERVICE_UNKNOWN for Watch, which goes on: the model may come.
-Never in here: deciding when something is ready; this module only tells.
+Never in here: when something is ready.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["SERVICE", "Health"]
 SERVICE = "grpc.health.v1.Health"
 SERVER_NAMES = frozenset({"", "inference.GRPCInferenceService"})
 
-MAX_REQUEST_NBYTES = 4 << 10  # of one HealthCheckRequest: anybody may send it
+MAX_REQUEST_NBYTES = 4 << 10  # of one HealthCheckRequest: any client may send it
 TYPES = (health.HealthCheckRequest, health.HealthCheckResponse)
 MAX_NAME_CHARS = 1024  # a Watch keeps its name for as long as it lasts
-ECHOED_CHARS = 64  # of a name that is not served: anybody may ask for any
-RETRY_AFTER_NS = 5_000_000_000  # a watcher that was rejected has no event to wait for
+ECHOED_CHARS = 64  # of an unknown name in an error: clients may send any
+RETRY_AFTER_NS = 5_000_000_000  # no event tells a rejected watcher when to retry
 
 
 def make(parts: Parts) -> Part:
@@ -50,9 +50,9 @@ def make(parts: Parts) -> Part:
 class Health(Part):
     """Check and Watch over a repository. Everything here runs on the event loop.
 
-    `ready` says whether the server as a whole takes requests. Whoever changes that, or a model's state, calls `changed`
-    afterwards: a Watch then looks again, and sends what it finds if it differs from what it sent last. So a watcher
-    that reads slowly gets the newest state, never a backlog, and costs one pending wake-up at most.
+    `ready` says whether the server as a whole takes requests. The server calls `changed` when that, or a model's state, changes.
+    Each Watch then sends the state if it differs from the last one sent. So a watcher that reads slowly gets the newest state,
+    never a backlog, and costs one pending wake-up at most.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Health(Part):
             watcher.set()
 
     def leave(self) -> None:
-        """Everything is NOT_SERVING from now on; each Watch says so and ends, so that it does not hold up the drain."""
+        """From now on all is NOT_SERVING. Each Watch sends that and ends, so that it does not hold up the drain."""
         self._closed = True
         self.changed()
 
@@ -149,7 +149,7 @@ class Health(Part):
         return health.HealthCheckResponse.SERVING if serving else health.HealthCheckResponse.NOT_SERVING
 
     def _model_ready(self, name: str) -> bool | None:
-        """Whether the model can be asked now; None where there is no such model or version."""
+        """Whether the model takes requests now; None where there is no such model or version."""
         model_name, slash, version = name.rpartition("/")
         asked = (model_name, version) if slash else (name, "")
         if self._repository.is_on_demand(*asked):

@@ -1,4 +1,4 @@
-"""Inference: the part that ../../service.py is."""
+"""Inference, the part in ../../service.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about the server and its models: the RPCs of rpc.py, and the same by REST. Never in here: the responses themselves."""
+"""Information about the server and its models: the RPCs of rpc.py, and the same by REST. Never in here: the responses themselves."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class InspectionPart(Part):
         return json_response(json_form(await self._inspection.model_statistics(request), whole=True))
 
     async def _index(self, asked: Asked) -> Response:
-        """Triton's form is an array, and a model that nobody loaded has its name alone."""
+        """The index in Triton's form: an array, in which a model that nobody loaded has only a name."""
         ready = member(json_object(asked.body), "ready", bool, False)
         found = await self._inspection.repository_index(inference.RepositoryIndexRequest(ready=ready))
         return json_response([{name: text for name, text in json_form(model).items() if text} for model in found.models])

@@ -1,9 +1,9 @@
-"""What a client may ask about the server and its models: the cold RPCs of inference.GRPCInferenceService.
+"""Information about the server and its models: the cold RPCs of inference.GRPCInferenceService.
 
-Each is an `async def` over protobuf messages that reads the repository and responses at once. Never in here: inference
-itself (service.py), transports, and anything that changes a model.
+Each is an `async def` over protobuf messages that reads the repository and returns at once. Never in here: inference itself
+(service.py), transports, and anything that changes a model.
 
-Where a status is not fixed by the protocol, it is the one that Triton gives, so that its clients work unchanged.
+Where the protocol does not fix a status, it is Triton's, so that its clients work unchanged.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["EXTENSIONS", "SERVICE", "Inspection"]
 
 SERVICE = "inference.GRPCInferenceService"
 
-# The protocol's words for its optional parts. Only what works is named: perf_analyzer asks for ModelStatistics when it
-# reads "statistics" here, and clients that read a word rely on all of it.
+# The protocol's words for its optional parts, only those that work completely: clients rely on them. perf_analyzer, for example,
+# calls ModelStatistics when it reads "statistics" here.
 EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters", "schedule_policy", "statistics", "logging")
 CONTROL_EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")  # where clients may load and unload
 
@@ -37,7 +37,7 @@ class Inspection:
     """The cold RPCs over a repository.
 
     `ready` says whether the server as a whole takes requests: not while it starts, and not while it drains.
-    `version` is inferd's own. `explicit`: clients may load and unload models. `there`: those of the repository that may be loaded.
+    `version` is inferd's own. `explicit`: clients may load and unload models. `there`: the models that clients may load.
     `bring(name, version)`: waits until a model that is on demand is in memory; None: all are.
     """
 
@@ -102,7 +102,7 @@ class Inspection:
     async def model_metadata(self, request: inference.ModelMetadataRequest) -> inference.ModelMetadataResponse:
         """Names, datatypes and shapes as a request carries them: with the batch axis, as -1, where the model has one."""
         model = await self._find(request.name, request.version)
-        # As Triton: the versions that could be asked for, or just the one that was.
+        # As in Triton: all ready versions, or just the one in the request.
         versions = [model.version] if request.version else self._ready_versions(model.name) or [model.version]
         batch_axis = [-1] if model.config.max_batch_size > 0 else []
         return inference.ModelMetadataResponse(
@@ -127,7 +127,7 @@ class Inspection:
         return found | (origin.provenance.properties() if origin.provenance is not None else {})
 
     async def model_config(self, request: inference.ModelConfigRequest) -> inference.ModelConfigResponse:
-        """The configuration as it is in force, completed from the graph."""
+        """The model's configuration, completed from the graph."""
         return inference.ModelConfigResponse(config=(await self._find(request.name, request.version)).config)
 
     async def model_statistics(self, request: inference.ModelStatisticsRequest) -> inference.ModelStatisticsResponse:
@@ -147,7 +147,7 @@ class Inspection:
         return inference.ModelStatisticsResponse(model_stats=[_model_statistics(model) for model in ordered])
 
     async def repository_index(self, request: inference.RepositoryIndexRequest) -> inference.RepositoryIndexResponse:
-        """Every model version, loaded or not, with its state; with `ready`, only those that can be asked now."""
+        """Every model version, loaded or not, with its state; with `ready`, only those that take requests now."""
         if request.repository_name:
             raise Unimplemented(
                 "RepositoryIndexRequest.repository_name: naming a repository is not supported; leave it empty to list every model"
@@ -155,7 +155,7 @@ class Inspection:
         entries = [tuple(entry) for entry in self._repository.index() if entry[2] == "READY" or not request.ready]
         if self._there is not None and not request.ready:
             known = {name for name, *_ in entries}
-            entries += [(name, "", "", "") for name in await self._there() if name not in known]  # as Triton: nobody loaded them
+            entries += [(name, "", "", "") for name in await self._there() if name not in known]  # as in Triton: nobody loaded them
             entries.sort(key=lambda entry: entry[0])
         return inference.RepositoryIndexResponse(
             models=[

@@ -1,4 +1,4 @@
-"""Settings of the log and of traces: the RPCs of rpc.py, the same by REST, and what the log leaves out."""
+"""Settings of the log and of traces: the RPCs of rpc.py, the same by REST, and a metric of dropped log lines."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class LiveSettingsPart(Part):
         return json_response({name: getattr(value, str(value.WhichOneof("parameter_choice"))) for name, value in settings})
 
     async def _trace(self, asked: Asked) -> Response:
-        """null gives a setting back to the server's own value."""
+        """Reads and sets trace settings; null resets one to the server's own value."""
         request = inference.TraceSettingRequest(model_name=asked.model)
         for name, value in json_object(asked.body).items():
             values = value if isinstance(value, list) else [] if value is None else [value]

@@ -1,7 +1,7 @@
-"""LogSettings and TraceSetting: settings that clients may read while the server runs. Those of the log they may change.
+"""LogSettings and TraceSetting: settings that clients may read while the server runs. They may change those of the log.
 
-Names, values and error texts are Triton's, which ignores names that it does not know. The log's form and file stay those of the server's
-start. There is no tracing: TraceSetting says that it is off. Never in here: how a line is written (inferd.log).
+Names, values and error texts are Triton's; like Triton, it ignores unknown names. The log's form and file stay those of the server's start.
+There is no tracing: TraceSetting returns that it is off. Never in here: how a line is written (inferd.log).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _NO_TRACE = {
 
 
 class LiveSettings:
-    """Both methods. show: changes the levels of this process' log; a worker puts in its place what changes those of all processes."""
+    """Both methods. show: changes the levels of this process's log; a worker replaces it to change those of all processes."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self.show: Callable[[Collection[int]], object] = logs.show_levels
         self._format = _FORMATS[0]
-        self._verbose = 1  # what a client called the level at which debug lines are written
+        self._verbose = 1  # the last log_verbose_level of a client
 
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
@@ -81,7 +81,7 @@ class LiveSettings:
             self.show(wanted)
 
     async def trace_setting(self, request: inference.TraceSettingRequest) -> inference.TraceSettingResponse:
-        """The settings in force: those of a server that traces nothing. A request for traces is rejected; all else has no effect."""
+        """The settings of a server without traces. Rejects a request for traces; all else has no effect."""
         if request.model_name and not self._repository.is_on_demand(request.model_name, ""):
             try:
                 self._repository.lookup(request.model_name, "")

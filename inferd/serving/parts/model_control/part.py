@@ -41,7 +41,7 @@ class ModelControlPart(Part):
         return [Resource(f"{path}/load", {"POST": load}), Resource(f"{path}/unload", {"POST": unload})]
 
     async def _load(self, asked: Asked) -> Response:
-        """Files come in base64."""
+        """Loads a model. Its files are in base64."""
         request = inference.RepositoryModelLoadRequest(model_name=asked.model)
         for name, value in _load_parameters(asked.body).items():
             if not name.startswith("file:"):
@@ -69,7 +69,7 @@ class _Load(msgspec.Struct):
 
 
 def _load_parameters(body: bytes) -> dict[str, Any]:
-    """Quotes are counted before anything is read: each parameter has two at least, and at most four that no backslash escapes."""
+    """The parameters of a body. Quotes are counted before it is parsed: each parameter has two to four that no backslash escapes."""
     most = 4 * (MAX_PARAMETERS + 64)
     if body.count(b'"') > most and body.count(b'"') - body.count(b'\\"') > most:
         raise ResourceExhausted(f"body: expected at most {MAX_PARAMETERS} parameters, got more; send fewer files", reason="message_size")
@@ -80,7 +80,7 @@ def _load_parameters(body: bytes) -> dict[str, Any]:
 
 
 def _order(operation_id: str, summary: str) -> operation.Json:
-    """Its response has no body."""
+    """An operation whose response has no body."""
     found = operation.post(operation_id, summary, "404", "412", parameters=("model",))
     found["responses"]["200"] = {"description": "It is done."}
     return found

@@ -1,7 +1,7 @@
-"""Loading and unloading models by RPC, as Triton has it, and moving labels (inferd.v1.ModelControl).
+"""Loading and unloading models by Triton's RPCs, and moving labels (inferd.v1.ModelControl).
 
-Each call waits until its order is carried out (engine/lifecycle.py). An order whose client goes away while it waits is dropped. Never in
-here: how a model is loaded, which models there are (inspection/).
+Each call waits until its order is carried out (engine/lifecycle.py). A waiting order is dropped when its client goes away. Never in here:
+how a model is loaded, which models exist (inspection/).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SERVICE = "inferd.v1.ModelControl"
 MAX_LOAD_NBYTES = 64 << 20  # of one RepositoryModelLoad, which may carry a model's files
 MAX_PARAMETERS = MAX_FILES + 2  # of one load: files, config and version
 MAX_CONFIG_CHARS = 1 << 20
-MAX_CONFIG_VALUES = 1 << 14  # of a config, keys included: each is read in Python, on the event loop
-MAX_SHOWN_CHARS = 64  # of a client's own words
+MAX_CONFIG_VALUES = 1 << 14  # of a config, keys included: Python reads each on the event loop
+MAX_SHOWN_CHARS = 64  # of a client's text in an error
 FILE = "file:"
 _TYPES = {"bool_param": "true or false", "int64_param": "a number", "string_param": "a string", "bytes_param": "bytes"}
 
@@ -72,13 +72,13 @@ class ModelControl:
         return inference.RepositoryModelLoadResponse()
 
     async def there(self) -> set[str]:
-        """The models of the repository, loaded or not, where clients load them; else none."""
+        """The models of the repository, loaded or not, if clients may load them; else none."""
         if self._lifecycle is None or not self.explicit:
             return set()
         try:
             found, failed = await asyncio.to_thread(survey, self._lifecycle.roots)
         except (ConfigError, StartError):
-            return set()  # what serves goes on; the log has why
+            return set()  # the index still has the models that serve
         return {*found, *failed}
 
     async def unload(self, request: inference.RepositoryModelUnloadRequest) -> inference.RepositoryModelUnloadResponse:
@@ -111,7 +111,7 @@ class ModelControl:
         return options.RollbackResponse(version=now.get(request.label, 0))
 
     def check_allowed(self) -> Lifecycle:
-        """Raises where clients may not load and unload: gRPC has Triton's code."""
+        """Raises Unavailable, Triton's code, if clients may not load and unload."""
         if self._lifecycle is None or not self.explicit:
             raise Unavailable(
                 "explicit model load / unload is not allowed if polling is enabled, or without model control: start the server with "
@@ -136,12 +136,12 @@ async def _carried_out(order: Future[None]) -> None:
     try:
         await asyncio.wrap_future(order)
     finally:
-        del order  # its error holds this frame: what a client sent would stay until garbage is collected
+        del order  # its error holds this frame: the files that a client sent would stay until garbage is collected
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What a client sent with a load. Two are equal where it is the same: an order is not given twice."""
+    """The files of a client's load. Equal ones share an order (see Lifecycle)."""
 
     name: str
     config: str
@@ -160,7 +160,7 @@ class Sent:
 
 
 def _load_parameters(name: str, parameters: Mapping[str, inference.ModelRepositoryParameter]) -> tuple[int | None, Sent | None]:
-    """The version, and what was sent, of a request to load."""
+    """The version and the files of a load."""
     version: int | None = None
     config: str | None = None
     files: dict[str, bytes] = {}
@@ -196,7 +196,7 @@ def _load_parameters(name: str, parameters: Mapping[str, inference.ModelReposito
 
 
 def _config_text(config: str) -> str:
-    """JSON as Triton's clients send it, as a config.pbtxt."""
+    """Converts a configuration in JSON, which Triton's clients send, to the text of a config.pbtxt."""
     if len(config) > MAX_CONFIG_CHARS:
         raise ResourceExhausted(f"parameters: config: expected at most {MAX_CONFIG_CHARS} characters, got {len(config)}")
     if config.lstrip()[:1] != "{":
@@ -214,7 +214,7 @@ def _config_text(config: str) -> str:
 
 
 def _values_in(document: Any) -> int:
-    """Names and values of a JSON document; it stops beyond MAX_CONFIG_VALUES."""
+    """Counts the names and values of a JSON document, up to MAX_CONFIG_VALUES."""
     count, waiting = 0, [document]
     while waiting and count <= MAX_CONFIG_VALUES:
         value = waiting.pop()

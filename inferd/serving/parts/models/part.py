@@ -1,4 +1,4 @@
-"""Metrics of models, from what each counts anyway."""
+"""Metrics of models, from their own counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that are not in memory: the part that ../../on_demand.py is, with a limit on the memory of models."""
+"""Models that are not in memory, the part in ../../on_demand.py; it needs a limit on the memory of models."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """/openapi.json: the paths of REST as OpenAPI 3.1, with the real inputs and outputs of the models that are ready.
 
-Never in here: HTTP, what the document says of a part's paths (inferd.part.operation).
+Never in here: HTTP, the operations of a part's paths (inferd.part.operation).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2F
 
 
 class OpenApi:
-    """The document of one repository, made again when its models have changed. For one thread, which rests after each
-    model: the event loop goes on meanwhile."""
+    """The document of one repository, made again when its models have changed. Only one thread may use it. It rests after each model, so
+    that the event loop gets its turn."""
 
     def __init__(self, repository: Repository, version: str, resources: Callable[[], Sequence[Resource]]) -> None:
         self._repository, self._version, self._resources = repository, version, resources
@@ -91,7 +91,7 @@ def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]],
 
 
 def _of_model(key: str, versions: list[Model], words: list[str]) -> tuple[Json, Json]:
-    """Its paths, and the schemas that they name."""
+    """A model's paths, and the schemas that they name."""
     newest = versions[-1]
     schemas = _schemas(key, newest)
     path = f"/v2/models/{quote(newest.name, safe='')}"
@@ -123,7 +123,7 @@ def _version_parameter(words: list[str]) -> Json:
 
 
 def _infer_version(key: str, versions: list[Model], schemas: Json) -> Json:
-    """Versions may differ in what they take: then the body is that of any of them."""
+    """The operation for any version. If versions differ in their tensors, the body may be that of any of them."""
     newest = versions[-1]
     others = [model for model in versions[:-1] if _specs(model) != _specs(newest)]
     if not others:
@@ -278,7 +278,7 @@ def _examples(model: Model) -> Json:
 
 
 def example_of(model: Model) -> Json | None:
-    """A body that the model takes, as far as its configuration tells; None: it would be too long, or has no form in JSON."""
+    """A body that the model takes, by its configuration; None: it would be too long, or JSON cannot express it."""
     specs = model.signature.input_specs
     raw = {each.name: each for each in raw_inputs(model)}
     values = {name: _example_value(each) for name, each in raw.items()}
@@ -297,7 +297,7 @@ def example_of(model: Model) -> Json | None:
 
 
 def _example_value(raw: RawInput) -> str | Json:
-    """A text; of a file an object with its base64."""
+    """A text; for a file, an object with its base64."""
     match raw.kind:
         case Kind.IMAGE:
             return {"b64": PNG}
@@ -325,7 +325,7 @@ def _example_record(raw: RawInput) -> str:
     return msgspec.json.encode({column.name: value(column) for column in _columns(raw)}).decode()
 
 
-# ---- what the parts of the server have ----
+# ---- paths of the server's parts ----
 
 ERROR: Json = {
     "type": "object",
@@ -338,7 +338,7 @@ ERROR: Json = {
 
 
 def _of_parts(resources: Sequence[Resource]) -> tuple[Json, Json]:
-    """Their paths, and the schemas that they name."""
+    """The paths of these resources, and the schemas that they name."""
     paths: Json = {}
     for resource in resources:
         operations = {name.lower(): verb.operation for name, verb in resource.verbs.items() if verb.operation is not None}

@@ -1,6 +1,6 @@
-"""The page at /docs: one file, which asks /openapi.json what there is. Never in here: markup, models.
+"""The page at /docs: one file, which reads /openapi.json. Never in here: markup, models.
 
-The page is the same on every server, and holds nothing of this one. Where the server asks for tokens, the page's own requests bring one.
+The page is the same on every server, and holds nothing of this one. If the server needs tokens, the page's own requests have one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _hash_of(element: bytes) -> str:
     return f"'sha256-{b64encode(sha256(content).digest()).decode()}'"
 
 
-# The browser runs this style and this script, and talks to this server; nothing else, whatever a model's name holds.
+# The browser runs only this style and script, and calls only this server, whatever a model's name holds.
 POLICY = (
     f"default-src 'none'; script-src {_hash_of(b'script')}; style-src {_hash_of(b'style')}; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"

@@ -1,6 +1,6 @@
-"""Pages that this server makes of itself, for REST: /, /docs, /openapi.json and /metrics. Never in here: what stands in them, HTTP.
+"""Pages about this server: /, /docs, /openapi.json and /metrics. Never in here: their content, HTTP.
 
-They are made on a thread, one at a time, because the event loop must not wait. Requests that wait for the same page share it.
+A thread makes them, one at a time, because the event loop must not wait. Requests that wait for the same page share it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pages"]
 
-MAX_UNLIKE = 16  # pages that wait to be made: clients choose by what they differ
+MAX_UNLIKE = 16  # different pages that wait to be made: clients choose their headers and queries
 RETRY_AFTER_NS = 10**9
 HTML, JSON = b"text/html", ((b"content-type", b"application/json"),)
 
@@ -48,7 +48,7 @@ class Pages(Part):
         self._metrics = None if metrics is None else SharedPages(metrics)
         self._document = OpenApi(repository, version, resources)
         self._thread: ThreadPoolExecutor | None = None
-        self._asked: dict[Hashable, asyncio.Task[Response]] = {}  # pages that are not begun
+        self._asked: dict[Hashable, asyncio.Task[Response]] = {}  # pages that the thread has not begun
 
     def resources(self) -> list[Resource]:
         metrics = operation.text("metrics", "The page of the metrics port.", "501")
@@ -64,7 +64,7 @@ class Pages(Part):
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _root(self, asked: Asked) -> Response:
-        """A browser goes on to the page, by a path that holds behind a proxy, too; all others are told where something is."""
+        """Redirects a browser to the page, by a relative path for proxies. Tells other clients the paths."""
         if HTML in (asked.head.accept or b""):
             return Response(302, ((b"location", b"docs"), (b"vary", b"accept")), b"")
         raise NotFound("there is nothing at /: models are at /v2 (Open Inference Protocol), a page to try them at /docs in a browser")
@@ -79,7 +79,7 @@ class Pages(Part):
         if (app := self._metrics) is None:
             raise Unimplemented("with several workers the metrics of all are on metrics_port; scrape that")
         accept, query = (asked.head.accept or b"").decode("latin-1"), asked.head.query.decode("latin-1")
-        return await self._made((accept, query), lambda: _answered(app, accept, query))
+        return await self._made((accept, query), lambda: _scraped(app, accept, query))
 
     async def _made(self, key: Hashable, make: Callable[[], Response]) -> Response:
         if (page := self._asked.get(key)) is None:
@@ -93,16 +93,16 @@ class Pages(Part):
         return await asyncio.shield(page)
 
     async def _on_thread(self, key: Hashable, make: Callable[[], Response]) -> Response:
-        """A task begins when its page stands in the table: the thread may not take it out before."""
+        """Makes a page on the thread. This is a task, so that it begins after its page is in the table, from which the thread takes it."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._make, key, make)
 
     def _make(self, key: Hashable, make: Callable[[], Response]) -> Response:
-        """On the thread. A request that comes from now on gets another page."""
+        """Called on the thread. Later requests get a new page."""
         self._asked.pop(key, None)
         return make()
 
 
-def _answered(app: WSGIApplication, accept: str, query: str) -> Response:
+def _scraped(app: WSGIApplication, accept: str, query: str) -> Response:
     said: list[Any] = []
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", "QUERY_STRING": query, "HTTP_ACCEPT": accept}
     body = b"".join(app(environ, cast("StartResponse", lambda status, headers, *_: said.extend((status, headers)))))

@@ -1,4 +1,4 @@
-"""gRPC server reflection, v1 and v1alpha: tells tools such as grpcurl and buf what can be called, and in which messages.
+"""gRPC server reflection, v1 and v1alpha: describes services and messages to tools such as grpcurl and buf.
 
 Both versions have the same messages under two names, so one class serves both. Never in here: descriptors themselves;
 inferd.protocol has them.
@@ -34,8 +34,8 @@ def make(_: Parts) -> Part:
 class Reflection(Part):
     """ServerReflectionInfo over the descriptors of inferd.protocol.
 
-    One response per question, in order: a question is read when the response before it has been taken. One that has none gets an
-    error_response, and the stream goes on.
+    Each request gets one response, in order. The next request is read when the response has been taken. A request that cannot be served
+    gets an error_response, and the stream goes on.
     """
 
     def methods(self) -> dict[str, Method]:
@@ -43,7 +43,7 @@ class Reflection(Part):
         return {
             f"/{service}/ServerReflectionInfo": Method(
                 "stream",
-                partial(self.answer_all, messages),
+                partial(self.respond_all, messages),
                 messages.ServerReflectionRequest,
                 messages.ServerReflectionResponse,
                 max_open=MAX_OPEN,
@@ -51,20 +51,20 @@ class Reflection(Part):
             for service, messages in VERSIONS.items()
         }
 
-    async def answer_all(self, messages: ModuleType, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def respond_all(self, messages: ModuleType, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """`messages` is the protocol module of the version that was called."""
         async for request in requests:
             response = messages.ServerReflectionResponse(valid_host=request.host, original_request=request)
             try:
-                _answer(messages, request, response)
+                _respond(messages, request, response)
             except RequestError as error:
                 response.error_response.error_code = error.code
                 response.error_response.error_message = str(error)
             yield response
 
 
-def _answer(messages: ModuleType, request: Any, response: Any) -> None:
-    """Puts the response to `request` into `response`; RequestError where there is none."""
+def _respond(messages: ModuleType, request: Any, response: Any) -> None:
+    """Fills `response` for `request`. Raises RequestError."""
     match request.WhichOneof("message_request"):
         case "list_services":
             response.list_services_response.service.extend(messages.ServiceResponse(name=name) for name in sorted(SERVICES))
