@@ -290,9 +290,8 @@ cdef class Session(SendState):
         """Ends each call that holds memory and has waited too long for its client: request_limit_ns for the rest of the request, while it
         moved slower than min_rate (min_message_rate with a large message); or response_limit_ns for the client to read the response, slower
         than min_rate. Also ends a call whose deadline passes before its request is whole and decompressed, or its stream of
-        ModelStreamInfer has ended. True: the connection must be aborted, because
-        its client reads nothing, or has not begun to speak HTTP/2. Called now and then with the monotonic time. acknowledged_nbytes: a
-        count of bytes that the client's kernel has taken; -1: the transport holds none for it."""
+        ModelStreamInfer has ended. True: the connection must be aborted, because its client reads nothing, or has not begun to speak
+        HTTP/2. See StreamSocket."""
         cdef ServerState server = self.server
         cdef bint large, is_late
         cdef Http2Call call
