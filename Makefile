@@ -81,11 +81,12 @@ check: .stamps/develop  ## FILE=inferd/_core/http2/headers.pyx: builds what chan
 	@test -e "$(FILE)" || { echo "make check FILE=...: expected a file of inferd/, got '$(FILE)'" >&2; exit 2; }
 	$(PYTEST) -q $(or $(wildcard $(MIRROR)test_$(basename $(notdir $(FILE))).py),$(MIRROR))
 
-lint: .stamps/develop  ## ruff check, ruff format --check, cython-lint, and the pages: short sentences, short table cells
+lint: .stamps/develop  ## ruff check, ruff format --check, cython-lint; pages, docstrings and comments in plain words
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/cython-lint inferd
 	$(PY) scripts/check_docs.py
+	$(PY) scripts/check_comments.py
 
 types: .stamps/develop  ## mypy --strict; stubtest: the stubs of the native modules say what the modules have
 	$(PY) -m mypy

@@ -1,7 +1,7 @@
 # admission: receive admission. Large messages get credit while those that are there fit into RECEIPT_NBYTES. Without it, a server with too
-# much to do takes a little of each message and ends none. Connections take turns by fair queueing (Demers, Keshav, Shenker 1989): virtual
-# time is what each waiting connection would have been admitted, in bytes, if all were at the same time, byte by byte. The message goes
-# first that would be whole first. So 100 KB wait for few of those of 16 MiB, however many connections have some.
+# much to do takes a little of each message and ends none. Connections take turns by fair queueing (Demers, Keshav, Shenker 1989). Virtual
+# time counts the bytes that each waiting connection would have got if all got theirs at once, byte by byte. The message that would be whole
+# first goes first. So 100 KB wait for few of those of 16 MiB, however many connections have some.
 # Never in here: what credit is (a window of HTTP/2, reading a socket), and which client moves too little to be served (net/stall_policy).
 
 from cpython.object cimport PyObject

@@ -167,16 +167,3 @@ cdef class ReceiveAdmission(Admission):
             if message.looks >= (1 if message.there_nbytes == message.nbytes else PLACE_LOOKS):
                 self.leave_place(message)
                 release_rest(message)
-
-    @property
-    def waiting_count(self):
-        """Messages that wait. For tests."""
-        cdef Line line
-        cdef PyObject *behind
-        count = 0
-        for line in self.waiting.values():
-            behind = line.first
-            while behind != NULL:
-                behind = (<Message>behind).behind
-                count += 1
-        return count

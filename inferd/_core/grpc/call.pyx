@@ -224,14 +224,6 @@ def routing_key(bytes text not None):
     return key_of(<const char *>text, len(text))
 
 
-def parse_timeout(const uint8_t[::1] value not None):
-    """For tests: grpc-timeout's value, such as b"100m", in nanoseconds, capped at 73 years. Raises ValueError when it is malformed."""
-    cdef int64_t result = timeout_ns(&value[0], value.shape[0]) if value.shape[0] > 0 else -1
-    if result < 0:
-        raise ValueError("expected 1 to 8 digits and a unit of n, u, m, S, M or H")
-    return result
-
-
 # The last status, encoded: a server that rejects many requests sends the same one to all of them.
 cdef str last_text = ""
 cdef bytes last_encoded = b""
@@ -271,8 +263,9 @@ cdef bytes field(int number, bytes content):
 
 
 def status_proto(error):
-    """google.rpc.Status{code 1, message 2, details 3: [Any{type_url 1, value 2: RetryInfo{retry_delay 1: Duration}}]} as bytes (the numbers
-    are those of the fields); b"" for an error that has no retry_after_ns."""
+    """A google.rpc.Status as bytes; b"" for an error that has no retry_after_ns.
+
+    `Status{code 1, message 2, details 3: [Any{type_url 1, value 2: RetryInfo{retry_delay 1: Duration}}]}`, with the fields' numbers."""
     cdef int64_t retry_after_ns = getattr(error, "retry_after_ns", 0)
     if retry_after_ns <= 0:
         return b""

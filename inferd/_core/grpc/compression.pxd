@@ -1,5 +1,5 @@
-# compression: gzip and deflate (zlib's format) of one message, a piece at a time: the loop may do a small message, a thread does the rest,
-# and work for a client that has left ends between two pieces. zlib works without the GIL.
+# compression: gzip and deflate (zlib's format) of one message, a piece at a time. The loop may do a small message, a thread does the rest.
+# Work for a client that has left ends between two pieces. zlib works without the GIL.
 # Never in here: calls, threads, when the work is done.
 
 from libc.stdint cimport int64_t

@@ -106,8 +106,8 @@ cdef class Conversion:
 
 cdef class Decompression(Conversion):
     """A request's message. encoding: "gzip" or "deflate". max_nbytes: the largest result. `error` is a ResourceExhausted as soon as the
-    result is larger, or the budget of messages is spent; it is an Internal if the bytes are not in that encoding, as grpc's own servers
-    answer."""
+    result is larger, or the budget of messages is spent. It is an Internal, as in grpc's own servers, if the bytes are not in that
+    encoding."""
 
     def __init__(self, Message source not None, str encoding not None, Py_ssize_t max_nbytes, when_over=None,
                  int64_t deadline_ns=INT64_MAX):

@@ -1,5 +1,5 @@
-# call: the life of a call on a connection, whichever HTTP brought it: whether its client may make it, its message decompressed before it
-# begins, its response compressed before it leaves, and the memory that it holds beside its messages.
+# call: the life of a call on a connection, whichever HTTP brought it. Its client is let in or not, its message is decompressed before it
+# begins, its response is compressed before it leaves. It counts the memory that the call holds beside its messages.
 # Never in here: frames, how a head is read, how a response is written (http1, http2).
 
 cimport cython

@@ -9,7 +9,7 @@ cpdef str reason_phrase(int status)
 cpdef bytes error_body(error)
 # Date of a response that leaves now.
 cpdef bytes http_date()
-# REST's error for a body that could not be decompressed. error: as of Conversion.
+# REST's rejection of a body that could not be decompressed. error: as of Conversion.
 cpdef decompression_error(error, str encoding)
 # The headers of an error's response beside its content: Retry-After, WWW-Authenticate; pairs of bytes, names in lower case.
 cpdef tuple error_headers(error)

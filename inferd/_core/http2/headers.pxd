@@ -47,7 +47,7 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef size_error(self, str fields)
     # The end of a response to a client that does not speak gRPC.
     cdef bytes what_else(self)
-    # All headers of a REST call have come. Raises what is wrong with them.
+    # All headers of a REST call have come. Raises their fault.
     cdef int open_exchange(self, Http2Call call) except -1
     # The block exceeds max_header_nbytes. False: stop, it is too large to reject the call with a status.
     cdef bint read_no_more(self) noexcept

@@ -1,4 +1,4 @@
-# limits: how much a client of HTTP/2 may make the server read, hold or do, where no setting says it; net/limits has those of all
+# limits: how much a client of HTTP/2 may make the server read, hold or do, where no setting says it. net/limits has those of all
 # connections. docs/operations.md, "Limits", has those that matter to an operator. Constants only.
 
 cdef enum:

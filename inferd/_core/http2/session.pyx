@@ -287,12 +287,11 @@ cdef class Session(SendState):
                     call.reject(error)
 
     def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
-        """Ends each call that holds memory and has waited too long for its client: request_limit_ns for the rest of the request, while it
-        moved slower than min_rate (min_message_rate with a large message); or response_limit_ns for the client to read the response, slower
+        """Ends each call that holds memory and has waited too long for its client. request_limit_ns: for the rest of the request, while it
+        moved slower than min_rate (min_message_rate with a large message). response_limit_ns: for the client to read the response, slower
         than min_rate. Also ends a call whose deadline passes before its request is whole and decompressed, or its stream of
-        ModelStreamInfer has ended. True: the connection must be aborted, because
-        its client reads nothing, or has not begun to speak HTTP/2. Called now and then with the monotonic time. acknowledged_nbytes: a
-        count of bytes that the client's kernel has taken; -1: the transport holds none for it."""
+        ModelStreamInfer has ended. True: the connection must be aborted, because its client reads nothing, or has not begun to speak
+        HTTP/2. See StreamSocket."""
         cdef ServerState server = self.server
         cdef bint large, is_late
         cdef Http2Call call

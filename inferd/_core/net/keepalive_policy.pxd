@@ -1,4 +1,4 @@
-# keepalive_policy: when the server sends a PING to a silent client; when a connection drains, for its age or for having no calls; when the
+# keepalive_policy: when the server sends a PING to a silent client. When a connection drains, for its age or for having no calls. When the
 # second GOAWAY of a drain is due. The policy: integers in, one step out, header-only; no clock, no frames. The caller takes the step.
 
 from libc.stdint cimport int64_t, uint64_t

@@ -7,7 +7,7 @@ cdef enum:
     # A turn reads this much of a connection, because frames of a few bytes can cost milliseconds. It reads 64 KiB (RECEIVE_NBYTES) if a
     # message still lacks more than this.
     READ_NBYTES = 4 << 10
-    # It reads this much after a read by TLS that held no content: KeyUpdates, of which each costs 10 us, or a part of a record.
+    # It reads this much after a read by TLS that held no content. KeyUpdates cost 10 us each; a record may come in parts.
     SPARSE_READ_NBYTES = 1 << 10
     # A connection lets others go first when its turns have cost this much: more than a small request, less than a burst of them.
     QUANTUM = 512

@@ -1,5 +1,5 @@
-# lingering_close: the end of a connection's socket, as in nginx. A kernel answers bytes that come to a closed socket with a reset, and the
-# client loses what it has not read. So the server sends what is left, shuts down its side, and throws away what comes until the client
+# lingering_close: the end of a connection's socket, as in nginx. A kernel resets a closed socket to which bytes come, and the client
+# loses what it has not read. So the server sends what is left, and shuts down its side. It throws away what comes until the client
 # closes, too, or a limit of time or bytes is reached. Never in here: HTTP/2.
 
 from libc.stdint cimport int64_t

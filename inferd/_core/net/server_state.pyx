@@ -19,7 +19,7 @@ log = logging.getLogger("inferd.net")
 cdef class ServerState:
     """The state that all connections of one server share.
 
-    reject(call, error): answers a call whose method raised, or whose request was wrong.
+    reject(call, error): rejects a call whose method raised, or whose request was wrong.
     authenticator(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes;
     None: there is none; b", ": there are several). True: the header is good for all inferences of its connection, until
     credentials_changed().

@@ -46,7 +46,7 @@ cdef class StreamSocket(Polled):
     cdef int64_t begun_requests         # requests that began out of such bytes, and how many may have begun at the end of this turn
     cdef int64_t most_begun_requests
     # The way out.
-    cdef Py_ssize_t compressing_nbytes  # bytes of responses that a thread compresses
+    cdef Py_ssize_t compressing_nbytes  # bytes of responses that threads compress
     cdef uint64_t sent_to_socket_nbytes         # bytes that the socket has taken
     cdef bint unfinished                # the last flush ended before the output did
 

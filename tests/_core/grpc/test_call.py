@@ -1,38 +1,17 @@
-"""gRPC's own rules: timeouts, percent encoding, status details, the call's one response."""
+"""gRPC's own rules: percent encoding, status details, the call's one response."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd._core.grpc.call import NO_DEADLINE, Call, parse_timeout, percent_encode, routing_key, status_details, status_proto
+from inferd._core.grpc.call import NO_DEADLINE, Call, percent_encode, routing_key, status_details, status_proto
 from inferd._core.grpc.message import Message
 from inferd.errors import InvalidArgument, ResourceExhausted
-
-UNITS_NS = {"n": 1, "u": 1000, "m": 10**6, "S": 10**9, "M": 60 * 10**9, "H": 3600 * 10**9}
-LONGEST_NS = NO_DEADLINE // 4
-
-
-@given(st.integers(0, 99_999_999), st.sampled_from(sorted(UNITS_NS)))
-def test_timeout(amount: int, unit: str) -> None:
-    assert parse_timeout(f"{amount}{unit}".encode()) == min(amount * UNITS_NS[unit], LONGEST_NS)
-
-
-@pytest.mark.parametrize("value", [b"", b"m", b"10", b"-1m", b"1.5S", b"123456789m", b"1d", b"1 m", b"m1", b"\xff1m", b"1mm"])
-def test_malformed_timeout(value: bytes) -> None:
-    with pytest.raises(ValueError, match="8 digits"):
-        parse_timeout(value)
-
-
-@given(st.binary(max_size=20))
-def test_any_timeout_is_taken_or_rejected(value: bytes) -> None:
-    with contextlib.suppress(ValueError):
-        assert 0 <= parse_timeout(value) <= LONGEST_NS
 
 
 @given(st.binary(max_size=40))

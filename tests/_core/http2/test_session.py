@@ -29,6 +29,7 @@ from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, TAS
 from tests.http2_peer import open_streams, reset_streams
 
 OK = (0, "")
+UNITS_NS = {"n": 1, "u": 1000, "m": 10**6, "S": 10**9, "M": 60 * 10**9, "H": 3600 * 10**9}  # of grpc-timeout
 
 
 def echo(call: Http2Call) -> None:
@@ -186,7 +187,17 @@ def test_deadline() -> None:
     assert served.calls[1].deadline_ns == NO_DEADLINE
 
 
-@pytest.mark.parametrize("value", ["", "5", "S", "-1S", "123456789S", "5x"])
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 99_999_999), st.sampled_from(sorted(UNITS_NS)))
+def test_any_timeout(amount: int, unit: str) -> None:
+    client = Client(served := Served())
+    before = time.monotonic_ns()
+    client.call(b"x", INFER, ("grpc-timeout", f"{amount}{unit}"))
+    timeout_ns = min(amount * UNITS_NS[unit], NO_DEADLINE // 4)
+    assert before + timeout_ns <= served.calls[0].deadline_ns <= time.monotonic_ns() + timeout_ns
+
+
+@pytest.mark.parametrize("value", ["", "5", "S", "-1S", "1.5S", "123456789S", "5x", "1d", "1 m", "m1", "1mm"])
 def test_malformed_timeout_is_rejected(value: str) -> None:
     client = Client(Served())
     stream_id = client.call(b"x", INFER, ("grpc-timeout", value))

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import gc
 import zlib
-from contextlib import suppress
 from typing import Any
 
 from inferd._core.grpc import call as grpc
 from inferd._core.grpc import message as messages
-from inferd._core.grpc.call import NO_DEADLINE, parse_timeout, percent_encode
+from inferd._core.grpc.call import percent_encode
 from inferd._core.grpc.compression import Conversion
 from inferd._core.http2 import session as http2
 from inferd._core.http2.http2_state import Http2State
@@ -168,8 +167,6 @@ def plain_decompressed(content: bytes, encoding: str) -> bytes | None:
 
 def check_words(body: bytes) -> None:
     """The header values that gRPC has a grammar for."""
-    with suppress(ValueError):
-        assert 0 <= parse_timeout(body[:12]) <= NO_DEADLINE
     assert percent_encode(body.decode("utf-8", "replace")).isascii()
 
 
