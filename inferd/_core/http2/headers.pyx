@@ -104,11 +104,10 @@ cdef class HeaderReader:
             if equals(value, value_nbytes, PyBytes_AS_STRING(server.infer_path), PyBytes_GET_SIZE(server.infer_path)):
                 call.kind = INFER
                 call.method = server.infer_method
-                call.method_row = server.infer_row
                 call.max_message_nbytes = server.limits.max_message_nbytes
             else:
                 find_method(server, call, <bytes>value[:value_nbytes])
-                if call.method_row is None and self.http is not None:
+                if call.kind == UNKNOWN and self.http is not None:
                     self.begin_foreign(call, value, value_nbytes)
         elif field == TIMEOUT:
             timeout = timeout_ns(value, value_nbytes)
@@ -208,7 +207,7 @@ cdef class HeaderReader:
     cdef int check(self, Http2Call call) except -1:
         if self.server.authenticator is not None and not (self.seen & AUTHORIZED and call.kind in (INFER, INFER_STREAM)):
             self.credentials.check(call, self.token())
-        if call.method_row is None:
+        if call.kind == UNKNOWN:
             raise self.server.unserved(call.method)
         if self.seen & BAD_TIMEOUT:
             raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")

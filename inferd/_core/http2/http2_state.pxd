@@ -9,7 +9,6 @@ from inferd._core.net.server_state cimport ServerState
 cdef class Http2State(ServerState):
     cdef dict methods                   # bytes path -> Method
     cdef bytes infer_path               # `infer_method`, compared before the table is searched
-    cdef object infer_row               # its Method
     cdef InferHandler infer_handler     # the same, to be called without Python in between
     cdef StreamHandler stream_handler   # ModelStreamInfer's; None: it is not served
     cdef object start, unserved         # the callbacks that http2_state.pyx describes

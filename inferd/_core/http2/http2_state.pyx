@@ -31,7 +31,7 @@ cdef class Http2State(ServerState):
         self.infer_path = b""
         for path, row in methods.items():
             if row.kind == "infer":
-                self.infer_path, self.infer_method, self.infer_row = path.encode(), path, row
+                self.infer_path, self.infer_method = path.encode(), path
                 self.infer_handler = infer_handler(row.handler)
             elif row.kind == "infer_stream":
                 self.stream_handler = row.handler

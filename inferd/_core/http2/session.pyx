@@ -26,7 +26,9 @@ from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
-from inferd._core.http2.stream cimport COMING, INFER, INFER_STREAM, OPENED, OVER, REST, SERVER_STREAM, STREAM, Http2Call, is_task_stream
+from inferd._core.http2.stream cimport (
+    COMING, INFER, INFER_STREAM, OPENED, OVER, REST, SERVER_STREAM, STREAM, Http2Call, enter, is_task_stream
+)
 from inferd._core.net.limits cimport TASK_NBYTES, TURN_REQUESTS
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING
@@ -431,7 +433,7 @@ cdef class Session(SendState):
             call.notify()
             call.listener = None
         call.error = None               # it may hold frames that hold the call
-        call.enter(OVER)
+        enter(call, OVER)
         call.http2 = None
         Py_DECREF(call)
 
@@ -512,11 +514,11 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
     if frame.hd.type == NGHTTP2_HEADERS:
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.opening is not None:
             call, self.headers.opening = self.headers.opening, None
-            call.enter(OPENED)
+            enter(call, OPENED)
             self.headers_complete(call)
         elif frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.headers.foreign is not None:
             call, self.headers.foreign = self.headers.foreign, None
-            call.enter(OPENED)
+            enter(call, OPENED)
             self.foreign_complete(call)
     elif frame.hd.type == NGHTTP2_SETTINGS:
         self.greeted = True             # nghttp2 takes no other frame first

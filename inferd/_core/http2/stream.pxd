@@ -10,6 +10,9 @@ from inferd._core.grpc.message cimport Message
 from inferd._core.net.stall_policy cimport Owed, StallPolicy
 from inferd._core.http2.streamed cimport Streamed
 
+cdef extern from "<assert.h>" nogil:
+    void assert_that "assert"(bint holds) noexcept
+
 cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
     INFER = 1                           # ModelInfer
@@ -37,6 +40,8 @@ cdef enum CallState:
     DEFERRED = 3
     OVER = 4
 
+cdef unsigned char[5] MAY_FOLLOW        # bits of the states that may follow each
+
 # Whether a method of that kind is a task that streams.
 cdef inline bint is_task_stream(Kind kind) noexcept:
     return kind == SERVER_STREAM or kind == STREAM
@@ -48,7 +53,7 @@ cdef class Http2Call(HttpCall):
     cdef int32_t stream_id
     cdef Kind kind
     cdef CallState state
-    cdef readonly object method_row     # the service table's Method; None for an unknown path
+    cdef readonly object method_row     # the service table's Method; None for ModelInfer, and for an unknown path
     cdef Exchange exchange              # what a REST call has beside; None: a gRPC call
     cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
     # The request's headers.
@@ -69,7 +74,6 @@ cdef class Http2Call(HttpCall):
     cdef object error                   # the RequestError that ends a streaming call, or of headers that found no memory; or None
     cdef StallPolicy stall              # whether its client moves
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
-    cdef void enter(self, CallState state) noexcept
     cdef Message next_message(self)
     # ModelStreamInfer: begins the requests that are whole, as many as the stream and the turn may. The others are the backlog.
     cdef int open_streamed(self, bytes authorization, bint errors_end) except -1
@@ -111,3 +115,7 @@ cdef class Http2Call(HttpCall):
     cdef void submit_trailers(self) noexcept
     cdef void reset_after_response(self) noexcept
     cdef void notify(self) noexcept
+
+cdef inline void enter(Http2Call call, CallState state) noexcept:
+    assert_that(MAY_FOLLOW[<int>call.state] >> state & 1)
+    call.state = state

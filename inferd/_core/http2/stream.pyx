@@ -23,9 +23,6 @@ from inferd._core.http2.streamed cimport Streamed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 
-cdef extern from "<assert.h>" nogil:
-    void assert_that "assert"(bint holds) noexcept
-
 cdef inline nghttp2_nv constant_header(bytes name, bytes value):
     """A header over bytes objects that live as long as the module: nghttp2 need not copy them."""
     cdef nghttp2_nv header
@@ -56,7 +53,6 @@ OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
 
 cdef tuple TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
 
-cdef unsigned char[5] MAY_FOLLOW        # bits of the states that may follow each
 MAY_FOLLOW[<int>COMING] = 1 << OPENED | 1 << OVER
 MAY_FOLLOW[<int>OPENED] = 1 << SENDING | 1 << OVER
 MAY_FOLLOW[<int>SENDING] = 1 << DEFERRED | 1 << OVER
@@ -81,10 +77,6 @@ cdef class Http2Call(HttpCall):
     def request_over(self):
         """Whether the client sends no more, and no message is being decompressed: if take_message returns None, no message will come."""
         return self.half_closed and self.incoming is None
-
-    cdef void enter(self, CallState state) noexcept:
-        assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
-        self.state = state
 
     cdef int begin(self) except -1:
         if self.kind == INFER:
@@ -469,7 +461,7 @@ cdef class Http2Call(HttpCall):
         cdef nghttp2_data_provider2 provider
         provider.source.ptr = <void *>self
         provider.read_callback = read_response
-        self.enter(SENDING)
+        enter(self, SENDING)
         if self.response_encoding is not None and (self.kind >= SERVER_STREAM or self.response.compressed):
             headers[0] = RESPONSE_HEADERS[0]
             headers[1] = RESPONSE_HEADERS[1]
@@ -481,7 +473,7 @@ cdef class Http2Call(HttpCall):
 
     cdef void resume(self) noexcept:
         if self.state == DEFERRED:
-            self.enter(SENDING)
+            enter(self, SENDING)
             nghttp2_session_resume_data(self.http2.session, self.stream_id)
         self.connection.mark_dirty()
 
@@ -508,7 +500,7 @@ cdef class Http2Call(HttpCall):
         if isinstance(error, Unimplemented) and error.reason == "compression":
             headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
-        self.enter(SENDING)
+        enter(self, SENDING)
         nghttp2_submit_response2(self.http2.session, self.stream_id, headers, count, NULL)
         self.reset_after_response()
         self.connection.mark_dirty()
@@ -555,7 +547,7 @@ cdef class Http2Call(HttpCall):
         provider.read_callback = read_response
         self.exchange.submit(self.http2.session, self.stream_id, body.nbytes, body.compressed, self.response_encoding is not None,
                              &provider if sends_body else NULL)
-        self.enter(SENDING)
+        enter(self, SENDING)
         if sends_body:
             self.response = body
             self.untaken = body.data
@@ -632,5 +624,5 @@ cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, ui
     if nbytes > 0:
         call.notify()                   # the writer may go on
         return nbytes
-    call.enter(DEFERRED)
+    enter(call, DEFERRED)
     return NGHTTP2_ERR_DEFERRED

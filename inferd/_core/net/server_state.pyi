@@ -15,7 +15,7 @@ class ServerState:
         authenticator: Callable[[Any, bytes | None], bool] | None = None,
         compression: str = "none",
         http_handler: object = None,
-        infer_method: str = "",
+        infer_method: str = ...,
         **limits: int,
     ) -> None: ...
     http_handler: Any

@@ -15,6 +15,8 @@ import logging
 
 log = logging.getLogger("inferd.net")
 
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
+
 
 cdef class ServerState:
     """The state that all connections of one server share.
@@ -26,7 +28,8 @@ cdef class ServerState:
     run_on_thread(connection, work): calls work.run() on another thread, then work.done() on the loop's.
     compression: of responses, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): loop.call_soon; call_later(seconds, callback): loop.call_later.
-    http_handler: serves REST calls; None: there are none. infer_method: ModelInfer's full name.
+    http_handler: serves REST calls; None: there are none. infer_method: ModelInfer's full name. Inferences by REST have it, too, where no
+    gRPC is served: the authenticator asks by it.
     limits: all of `Limits`, in bytes, nanoseconds, bytes or frames a second, or counts.
     """
 
@@ -37,7 +40,7 @@ cdef class ServerState:
             raise MemoryError()
 
     def __init__(self, *, reject, schedule, call_later, run_on_thread, authenticator=None, str compression="none", http_handler=None,
-                 str infer_method="", **limits):
+                 str infer_method=MODEL_INFER, **limits):
         self.limits = limits
         self.reject, self.schedule, self.run_on_thread = reject, schedule, run_on_thread
         self.authenticator, self.http_handler, self.infer_method = authenticator, http_handler, infer_method
