@@ -19,7 +19,7 @@ _ORDER = {"b": 0, "u": 1, "i": 1, "f": 2}  # numpy's kinds of numbers; one goes 
 
 
 class Keep(Enum):
-    """The part of each value that a conversion keeps."""
+    """How much of each value a conversion must keep."""
 
     VALUE = "value"  # all of it
     NEAREST = "nearest"  # as much as a float of that size can
