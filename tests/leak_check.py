@@ -66,7 +66,7 @@ def endings() -> dict[type, Callable[[Any], None]]:
 
 
 def counts() -> dict[str, int]:
-    """Of the kinds of which there are any, how many; none of a module that the build for the sanitizer of threads lacks."""
+    """How many objects there are of each kind that has any. The build for the sanitizer of threads lacks some modules: they have none."""
     gc.collect()
     found = {}
     for kind, (name, asked) in KINDS.items():

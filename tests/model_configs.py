@@ -11,7 +11,7 @@ from inferd.protocol import inference
 
 
 def load_model_config(place: Path, graph: Graph, defaults: Defaults, name: str) -> inference.ModelConfig:
-    """Of a folder or file; what needs no graph stays as written. Raises ConfigError."""
+    """Reads the configuration of a folder or file, and completes it from the graph. Raises ConfigError."""
     written = read_model_config(place, name)
     config = inference.ModelConfig()
     config.CopyFrom(written.config)

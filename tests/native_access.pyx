@@ -118,7 +118,7 @@ def estimate(RunTimes times not None, int64_t rows, int64_t now_ns):
 
 def record_request(Statistics statistics not None, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns,
                    int64_t execute_ns, int64_t encode_ns, int64_t request_ns):
-    """One answered request, alone in its batch."""
+    """One request with a response, alone in its batch."""
     statistics.record_request(rows, decode_ns, queue_ns, preprocess_ns, request_ns)
     statistics.record_stages(1, execute_ns, encode_ns)
 

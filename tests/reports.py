@@ -74,7 +74,7 @@ def figure(made: Comparison, name: str) -> Change:
 
 
 def is_clean(outcome: Outcome) -> bool:
-    """It came to its end, nothing failed, and a question was answered."""
+    """Whether it came to its end, nothing failed, and it has a result."""
     if outcome.ended or outcome.has_failed():
         return False
     if isinstance(outcome.findings, findings.Search):

@@ -61,7 +61,7 @@ class Tolerance:
 
     @classmethod
     def of(cls, answers: Mapping[str, Array], share: float) -> Tolerance:
-        """`answers`: scikit-learn's results for records that are not all alike."""
+        """By the outputs of scikit-learn for records that are not all alike."""
         return cls(share, {name: _spread(_table(values)) for name, values in answers.items() if name != "label"})
 
     def differences(self, output: str, ours: Array, theirs: Array) -> Array:

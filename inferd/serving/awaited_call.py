@@ -1,4 +1,4 @@
-"""A call whose response a coroutine awaits: for transports that other libraries serve. Never in here: grpc, aiohttp."""
+"""A call whose response a coroutine awaits: for a transport that another library serves. Never in here: grpc."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def rows_of(page: str) -> list[str]:
 
 
 def every_table(folder: Path) -> Iterator[Table]:
-    """Of all parts that a server may have, and of a supervisor."""
+    """The tables of all parts that a server may have, and of a supervisor."""
     own: Any = SimpleNamespace(rejections=Counter({"any": 1}), _watchers=(), _children={}, _restarted=0, _starts_failed=0)
     own._tls = SimpleNamespace(expires_s=2e9, file_failures=1)
     own._access = SimpleNamespace(asks_for_tokens=True, token_file_failures=1)

@@ -1,4 +1,4 @@
-"""What scripts/check_comments.py finds in comments and docstrings, and what it lets pass."""
+"""Faults that scripts/check_comments.py finds in comments and docstrings, and texts that it lets pass."""
 
 from __future__ import annotations
 

@@ -64,8 +64,3 @@ cdef extern from "<llhttp.h>" nogil:
     const char *llhttp_get_error_pos(const llhttp_t *parser)
     const char *llhttp_get_error_reason(const llhttp_t *parser)
     const char *llhttp_method_name(llhttp_method_t method)
-
-cdef extern from "<llhttp.h>":
-    const int LLHTTP_VERSION_MAJOR
-    const int LLHTTP_VERSION_MINOR
-    const int LLHTTP_VERSION_PATCH
