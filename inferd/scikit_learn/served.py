@@ -89,7 +89,7 @@ class Served:
         return {self._outputs.get(name, name): array for name, array in found.items()}
 
     def shapes(self, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
-        """The shape of a row of each output, by its name in the graph. It ignores declared shapes; else it raises the same errors as for outputs."""
+        """The shape of a row of each output, by its name in the graph. Raises as outputs do, whatever shapes the model declares."""
         return {name: array.shape[1:] for name, array in self._run(records).items()}
 
     def _run(self, records: Sequence[Record]) -> dict[str, Array]:

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from inferd.errors import StartError
-from inferd.serving.access import Access, is_local, warn_of_open
-from inferd.serving.listeners import ready_addresses
+from inferd.serving.access import Access, is_local
+from inferd.serving.listeners import announce
 from inferd.serving.native import NativeTransport
 from inferd.serving.parts.connections import Connections
 from inferd.serving.parts.credentials import Credentials
@@ -83,14 +83,7 @@ class Edge:
         bound = [*[await self._of(http=given.http).adopt(given, tls) for given in self._sockets], *bound]
         for transport in self._transports:
             await transport.start()
-        real = ready_addresses(bound)
-        metrics = self._settings.metrics_address
-        if metrics is not None and self._scrapes is not None:
-            self._scrapes.start()
-            metrics = metrics._replace(port=self._scrapes.server_port)
-            real["metrics"] = str(metrics)
-        warn_of_open(bound, self._settings, metrics)
-        return real
+        return announce(bound, self._settings, self._scrapes)
 
     def take(self, opened: socket, tls: bool, http: bool) -> None:
         """Serves a connection that another process accepted. http: it is one of REST."""

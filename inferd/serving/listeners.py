@@ -10,15 +10,17 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.config import Address
+from inferd.serving.access import warn_of_open
 from inferd.serving.sockets import BACKLOG, SocketFile, name_of, not_listening, unix_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from inferd.config import Settings
+    from inferd.observe.scrape import ScrapeServer
     from inferd.serving.systemd import Inherited
 
-__all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "bind", "close_empty", "ready_addresses"]
+__all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "announce", "bind", "close_empty", "ready_addresses"]
 
 ACCEPTED_AT_ONCE = 64  # in a drain, the most connections accepted from one socket before the loop goes on
 LAST_S = 1.0  # in a drain, the most time for accepting connections that wait in the backlog
@@ -56,6 +58,18 @@ def ready_addresses(bound: Sequence[Address]) -> dict[str, object]:
     http = next((address for address in bound if address.http), None)
     others = [f"http:{address}" if address.http else str(address) for address in bound if address is not grpc and address is not http]
     return {"grpc": str(grpc)} | ({} if http is None else {"http": str(http)}) | ({"listen": others} if others else {})
+
+
+def announce(bound: Sequence[Address], settings: Settings, scrapes: ScrapeServer | None) -> dict[str, object]:
+    """All that is bound is open; metrics are served from now on. Returns the addresses of the `ready` line; the log warns of open ones."""
+    real = ready_addresses(bound)
+    metrics = settings.metrics_address
+    if metrics is not None and scrapes is not None:
+        scrapes.start()
+        metrics = metrics._replace(port=scrapes.server_port)
+        real["metrics"] = str(metrics)
+    warn_of_open(bound, settings, metrics)
+    return real
 
 
 def adopt(given: Inherited, tls: bool) -> Listener:

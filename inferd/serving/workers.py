@@ -29,10 +29,9 @@ from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
 from inferd.observe.pages import Sums
 from inferd.part import counter, gauge
-from inferd.serving.access import warn_of_open
 from inferd.serving.budget import settled
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
-from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty, ready_addresses
+from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, announce, bind, close_empty
 from inferd.serving.summary import ModelSummary
 from inferd.serving.systemd import addresses
 from inferd.system.descriptors import warn_of_few
@@ -223,14 +222,7 @@ class Supervisor:
                 listener.listen()
         warn_of_few(share(self.settings, self._workers).max_connections)
         self._accept_again()
-        real = ready_addresses(bound)
-        metrics = self.settings.metrics_address
-        if metrics is not None and self._scrapes is not None:
-            self._scrapes.start()
-            metrics = metrics._replace(port=self._scrapes.server_port)
-            real["metrics"] = str(metrics)
-        warn_of_open(bound, self.settings, metrics)
-        return real
+        return announce(bound, self.settings, self._scrapes)
 
     async def _end_all(self) -> None:
         """Tells workers to drain and end, and kills those that do not."""

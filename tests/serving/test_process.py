@@ -593,6 +593,18 @@ def test_a_program_that_started_a_server_gets_what_it_passes_on(files: Path, tmp
     assert not path.exists()
 
 
+def test_drain_takes_a_process_without_a_command_line_for_one_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes its memory back before its number."""
+    monkeypatch.setattr(drain, "words_of", lambda pid: [b""])
+    with subprocess.Popen(["sleep", "60"]) as ending:
+        try:
+            with pytest.raises(InferdError, match=f"process {ending.pid} has ended"):
+                drain.drain.callback(ending.pid, None, 1.0)
+            assert ending.poll() is None, "no signal reached it"
+        finally:
+            ending.kill()
+
+
 def test_drain_ends_nobody_else(tmp_path: Path) -> None:
     done = run("drain", str(os.getpid()), folder=tmp_path)
     assert done.returncode == 2

@@ -1,4 +1,6 @@
-"""REST over HTTP/1.1 as clients see it: bodies, codings, deadlines, tokens, TLS, drain. Beside the grpcio transport, too."""
+"""REST over HTTP/1.1 as clients see it: bodies, codings, deadlines, tokens, TLS, drain.
+
+The same server serves REST beside grpcio: tests of its life and of access take both transports."""
 
 from __future__ import annotations
 
@@ -45,9 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
-def served(request: pytest.FixtureRequest, folder: Path) -> Iterator[ServerFixture]:
-    with ServerFixture(folder, transport=request.param, http_port=0, **LIMITS) as server:
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(folder, http_port=0, **LIMITS) as server:
         yield server
 
 
