@@ -34,7 +34,7 @@ import soundfile
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.neural_network import MLPClassifier
 
-from inferd.engine.model_config import read_model_config
+from inferd.engine.configuration.model_config import read_model_config
 from inferd.steps.audio import compile_audio
 from inferd.steps.pipeline import Array, InputPipeline, Place, TensorType
 

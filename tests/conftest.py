@@ -24,20 +24,20 @@ TRANSPORTS = ("native", "grpcio")
 
 # Files that take longest, from the longest on. They begin first, so that none is left at the end, when other processes have nothing to do.
 LONGEST = (
-    "serving/test_workers.py",
+    "serving/processes/test_workers.py",
     "cli/test_bench.py",
     "cli/test_tune.py",
-    "serving/test_access.py",
+    "serving/security/test_access.py",
     "bench/test_generator.py",
-    "serving/test_process.py",
+    "serving/processes/test_process.py",
     "bench/test_scenarios.py",
-    "serving/test_message_threads.py",
+    "serving/messages/test_message_threads.py",
     "test_docs.py",
     "deploy/test_proxies.py",
-    "serving/test_tls.py",
+    "serving/security/test_tls.py",
     "steps/test_picture.py",
     "test_build.py",
-    "engine/test_backend.py",
+    "engine/runtime/test_backend.py",
     "scikit_learn/test_imputers.py",
     "serving/test_server.py",
     "serving/test_bad_input.py",
@@ -50,7 +50,7 @@ LONGEST = (
     "scikit_learn/test_export.py",
     "scikit_learn/test_attempts.py",
     "bench/test_candidate.py",
-    "serving/test_budget.py",
+    "serving/memory/test_budget.py",
     "clients/python/test_several_inferds.py",
 )
 

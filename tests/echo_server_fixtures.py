@@ -11,8 +11,8 @@ from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
 from inferd.part.method import Method
 from inferd.protocol import health
-from inferd.serving.native import NativeTransport
-from inferd.serving.tls import Tls
+from inferd.serving.security.tls import Tls
+from inferd.serving.transports.native import NativeTransport
 
 ECHO, WATCH = "/test.T/Echo", "/test.T/Watch"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inferd._core.metrics.histogram import Statistics
-from inferd.engine.entry import Entry
-from inferd.engine.labels import Table
-from inferd.engine.origin import Origin
+from inferd.engine.loading.origin import Origin
+from inferd.engine.models.entry import Entry
+from inferd.engine.models.labels import Table
 from inferd.errors import InvalidArgument, NotFound, Unavailable
 from inferd.protocol import inference
 

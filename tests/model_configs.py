@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inferd.engine.backend import Graph
-from inferd.engine.config_sources import Defaults
-from inferd.engine.model_config import complete, read_model_config
+from inferd.engine.configuration.config_sources import Defaults
+from inferd.engine.configuration.model_config import complete, read_model_config
+from inferd.engine.runtime.backend import Graph
 from inferd.protocol import inference
 
 

@@ -224,7 +224,7 @@ def slow(milliseconds: float = 30, size: int = 64, *, always: bool = False) -> b
 
     A run can be terminated between two turns of the loop. The answer is x times 1, computed the long way (an orthogonal
     matrix, an even number of turns), so it is x within rounding. Zeros, or a number below
-    zero in x, make no turn unless `always`: neither warm-ups nor trial runs (engine/probe.py) take long.
+    zero in x, make no turn unless `always`: neither warm-ups nor trial runs (engine/checks/probe.py) take long.
     """
     turns = max(2, int(milliseconds * 500) // 2 * 2)  # a turn takes about 2 us
     rng = np.random.default_rng(7)

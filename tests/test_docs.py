@@ -18,7 +18,7 @@ import yaml
 
 import inferd.cli
 from inferd.config import fields, load_settings, spell
-from inferd.engine.model_config import read_model_config
+from inferd.engine.configuration.model_config import read_model_config
 from inferd.errors import ConfigError
 from tests.command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, environment
 

@@ -111,12 +111,18 @@ CORE: dict[str, set[str]] = {
 
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
 DOORS: dict[str, set[str]] = {
-    "onnxruntime": {"inferd.engine.backend"},
-    "grpc": {"inferd.serving.grpcio", "inferd.cli.asking"},
+    "onnxruntime": {"inferd.engine.runtime.backend"},
+    "grpc": {"inferd.serving.transports.grpcio", "inferd.cli.asking"},
     "aiohttp": set(),
-    "cryptography": {"inferd.serving.certificate", "inferd.engine.signature"},
+    "cryptography": {"inferd.serving.security.certificate", "inferd.engine.files.signature"},
     "prometheus_client": {"inferd.observe.metrics"},
-    "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.engine.zipmap", "inferd.part", "inferd.serving"},
+    "google": {
+        "inferd.protocol",
+        "inferd.engine.configuration.model_config",
+        "inferd.engine.graph.zipmap",
+        "inferd.part",
+        "inferd.serving",
+    },
     "inferd_client": {"inferd.client_inputs"},
     "click": {"inferd.cli"},
     "mlperf_loadgen": {"inferd.bench.loadgen"},
@@ -129,9 +135,9 @@ DOORS: dict[str, set[str]] = {
     "sklearn": {"inferd.scikit_learn"},
     "skl2onnx": {"inferd.scikit_learn"},
     "obstore": {"inferd.engine.remote.objects"},
-    "model_signing": {"inferd.engine.signature"},
+    "model_signing": {"inferd.engine.files.signature"},
     "uvloop": {"inferd.serving", "inferd.cli"},
-    "watchfiles": {"inferd.engine.watching"},
+    "watchfiles": {"inferd.engine.files.watching"},
 }
 
 

@@ -12,8 +12,8 @@ from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
 from inferd.errors import Internal, RequestError
 from inferd.part.method import Method
-from inferd.serving.grpcio import GrpcioTransport
-from inferd.serving.native import NativeTransport
+from inferd.serving.transports.grpcio import GrpcioTransport
+from inferd.serving.transports.native import NativeTransport
 
 TRANSPORTS = {"native": NativeTransport, "grpcio": GrpcioTransport}
 LIMIT_S = 20  # longer than anything in a test takes; a test that reaches it has failed

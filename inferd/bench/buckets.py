@@ -1,6 +1,6 @@
 """How a model pads requests of unequal length: where its configuration says so, how long requests are, and which buckets are worth a trial.
 
-engine/padding.py explains buckets. Never in here: servers, which set is better (climb.py).
+engine/graph/padding.py explains buckets. Never in here: servers, which set is better (climb.py).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from inferd.bench.buckets import buckets_of, write_buckets
 from inferd.bench.climb import Settings
 from inferd.bench.interrupts import interrupts_noted
-from inferd.engine.model_config import CONFIG_FILES, read_model_config
+from inferd.engine.configuration.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from inferd.bench import report, terminal
 from inferd.bench.conclusion import as_fields, conclude
 from inferd.bench.findings import duration, number_of
 from inferd.bench.tables import Line, Row, Table, one_line, stage_words
-from inferd.engine.batching import why_alone
+from inferd.engine.configuration.batching import why_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -199,9 +199,9 @@ def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
 
 def _from_model(source: str, requests: Requests, model: str, version: str) -> tuple[list[dict[str, Array]], set[str]]:
     """The responses, and the names of outputs that are BF16."""
-    from inferd.engine.config_sources import Defaults
+    from inferd.engine.configuration.config_sources import Defaults
+    from inferd.engine.configuration.model_config import MAX_BATCH_SIZE
     from inferd.engine.embedded import Engine
-    from inferd.engine.model_config import MAX_BATCH_SIZE
     from inferd.protocol import inference
 
     try:

@@ -14,7 +14,7 @@ try:
     import signal
 
     if sys.argv[1:2] == ["serve"]:
-        # They would end it, and process 1 would never hear of them: from here on they wait in the kernel (serving/process.py)
+        # They would end it, and process 1 would never hear of them: from here on they wait in the kernel (serving/processes/process.py)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
     import gc
     import os

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferd.config import Settings
-    from inferd.engine.checkup import Finding
-    from inferd.engine.places import Place
+    from inferd.engine.configuration.checkup import Finding
+    from inferd.engine.files.places import Place
 
 __all__ = ["check"]
 
@@ -61,9 +61,9 @@ def check(settings: Settings, origins: dict[str, str], as_json: bool, no_load: b
 
 def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> Iterator[Finding]:
     """Those of the settings, which have no model, then those of the models by name."""
-    from inferd.engine.checkup import Finding, check_config
-    from inferd.engine.config_sources import Defaults
-    from inferd.engine.places import Failure, find_places
+    from inferd.engine.configuration.checkup import Finding, check_config
+    from inferd.engine.configuration.config_sources import Defaults
+    from inferd.engine.files.places import Failure, find_places
     from inferd.engine.remote import local_paths
 
     for setting, why in missing_files(settings, origins):
@@ -87,9 +87,9 @@ def _findings(settings: Settings, origins: dict[str, str], *, loads: bool) -> It
 
 def _loaded(settings: Settings, place: Place) -> list[Finding]:
     """Findings of loading a model: why it cannot be served, and warnings of its log."""
-    from inferd.engine.checkup import Finding
-    from inferd.engine.repository import Repository
-    from inferd.serving.budget import settled
+    from inferd.engine.configuration.checkup import Finding
+    from inferd.engine.models.repository import Repository
+    from inferd.serving.memory.budget import settled
 
     # As if on a loop: warm-up decides where a model runs; nothing is ever submitted here.
     repository = Repository(settled(settings), schedule=lambda callback: None, deliver=lambda batch: batch.deliver())

@@ -15,7 +15,7 @@ from inferd.cli.named_files import missing_files
 from inferd.cli.options import GROUPS, SettingsCommand, takes_settings
 from inferd.cli.say import complain
 from inferd.config import fields, spell
-from inferd.serving.budget import most_bytes, settled, spelled, worst_case
+from inferd.serving.memory.budget import most_bytes, settled, spelled, worst_case
 from inferd.system.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:

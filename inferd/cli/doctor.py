@@ -26,7 +26,7 @@ from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell, without_secrets
 from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
-from inferd.serving.budget import most_bytes, settled, spelled
+from inferd.serving.memory.budget import most_bytes, settled, spelled
 from inferd.system import descriptors
 from inferd.system.memory_limit import memory_limit_bytes
 
@@ -189,7 +189,7 @@ def build_flavour(path: str) -> str:
 
 def _providers(settings: Settings) -> Iterator[Finding]:
     area = "execution providers"
-    backend = _import("inferd.engine.backend")
+    backend = _import("inferd.engine.runtime.backend")
     if isinstance(backend, str):
         yield Finding(area, "built in", "unknown", missing=True, note=f"{backend}; build inferd again")
         return
@@ -217,7 +217,7 @@ def _steps() -> Iterator[Finding]:
 
 def _machine(settings: Settings) -> Iterator[Finding]:
     area = "machine"
-    from inferd.engine import planner
+    from inferd.engine.loading import planner
 
     host = planner.Host.detect(workers=settings.workers)
     chosen = planner.plan(
@@ -278,7 +278,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     if not settings.models:
         return
     area = "models"
-    engine = _import("inferd.engine.repository")
+    engine = _import("inferd.engine.models.repository")
     if isinstance(engine, str):
         yield Finding(area, ", ".join(map(without_secrets, settings.models)), "cannot be served", missing=True, note=engine)
         return

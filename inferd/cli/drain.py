@@ -88,7 +88,7 @@ def check_server(pid: int, words: list[bytes]) -> None:
 
 
 def signal_to(pid: int) -> signal.Signals:
-    """SIGUSR1 where the process takes it: unlike a second SIGTERM, it does not cut a drain short (serving/process.py).
+    """SIGUSR1 where the process takes it: unlike a second SIGTERM, it does not cut a drain short (serving/processes/process.py).
 
     Else SIGTERM: the process is the server in its first moments, or a program that has started it and passes SIGTERM on."""
     bit = 1 << (signal.SIGUSR1 - 1)

@@ -19,7 +19,7 @@ from inferd.cli.named_files import SECRET_FILES
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
-from inferd.serving.budget import most_bytes, spelled
+from inferd.serving.memory.budget import most_bytes, spelled
 from inferd.system.memory_limit import memory_limit_bytes
 from inferd.watched_files import require_secret
 
@@ -56,13 +56,13 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
             settings, reread = _quiet(settings), lambda: _quiet(context.meta[REREAD]())
     log.set_up(settings.log_level, settings.log_format)
     if screen is not None:
-        logging.getLogger("inferd.serving.process").setLevel("INFO")  # which tells that the server stops, and that takes a while
+        logging.getLogger("inferd.serving.processes.process").setLevel("INFO")  # which tells that the server stops, and that takes a while
     given = {name: spell(fields()[name], getattr(settings, name)) for name, origin in origins.items() if origin != "default"}
     changed = ", ".join(f"{name}={value} ({origins[name]})" for name, value in given.items())
     logging.getLogger("inferd.cli.serve").info("settings: %s", changed, extra=log.event("settings", settings=given))
     _warn_of_memory(settings)
 
-    from inferd.serving.process import serve as run
+    from inferd.serving.processes.process import serve as run
 
     return run(settings, lambda addresses, models: announce(addresses, screen.text(addresses, models) if screen else ""), reread)
 

@@ -35,7 +35,7 @@ class Reach(NamedTuple):
         return self.tls or any(each is not None for each in (self.ca, self.certificate, self.key, self.server_name))
 
     def token(self) -> str | None:
-        """That of the first line that is no comment, as in a server's file (serving/access.py). ConfigError where there is none."""
+        """The token in the first line that is no comment, as in a server's file. Raises ConfigError if there is none."""
         if self.token_file is None:
             return None
         require_secret(self.token_file, "--token-file")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from inferd.engine.places import Place
+    from inferd.engine.files.places import Place
     from inferd.tensors import Array
 
 __all__ = ["Description", "Local", "Response", "Target", "failure_over_http", "open_target", "require_client"]

@@ -1,4 +1,4 @@
-"""One line of the memory budget. Never in here: who divides it (serving/budget.py)."""
+"""One line of the memory budget. Never in here: who divides it (serving/memory/budget.py)."""
 
 from __future__ import annotations
 

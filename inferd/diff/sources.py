@@ -17,8 +17,8 @@ from inferd._core.batching.tap import UNTAPPED
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import Local, open_target
 from inferd.config import is_http
-from inferd.engine.content import files_of
-from inferd.engine.places import MAX_VERSION, version_place
+from inferd.engine.files.content import files_of
+from inferd.engine.files.places import MAX_VERSION, version_place
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from inferd.client_inputs.targets import Description, Target
-    from inferd.engine.places import Place
+    from inferd.engine.files.places import Place
     from inferd.tensors import Array
 
 __all__ = ["Source", "Where", "check_inputs", "parse_source", "place_of"]

@@ -27,9 +27,9 @@ from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.tensor.tensor import DATATYPES
 from inferd.config import Settings
 from inferd.engine.conversion import Keep, converted
+from inferd.engine.files.places import Place
 from inferd.engine.local_call import LocalCall, submit
-from inferd.engine.places import Place
-from inferd.engine.repository import Repository
+from inferd.engine.models.repository import Repository
 from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument
 from inferd.tensors import Array
 
@@ -69,7 +69,7 @@ class Metadata(NamedTuple):
 class Engine(AbstractContextManager["Engine"]):
     """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
 
-    A Place is a model that `inferd.engine.places` has found, or one version of it.
+    A Place is a model that `inferd.engine.files.places` has found, or one version of it.
 
     Options are the server settings of the same names, with the same defaults (docs/configuration.md). Raises ConfigError and StartError.
     Close it, or use it in a `with` statement.

@@ -42,13 +42,14 @@ from inferd._core.inference.inline_policy import InlinePolicy
 from inferd._core.inference.path import Route
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES
-from inferd.engine import run_limits, warmup
-from inferd.engine.arena import KEPT_BYTES
-from inferd.engine.batching import shares_runs
-from inferd.engine.executor import ExecutorThread, Instance
-from inferd.engine.origin import Origin
-from inferd.engine.preparer import Preparer, PreprocessThreads
-from inferd.engine.run_limit import RunLimit, Stage
+from inferd.engine.checks import run_limits
+from inferd.engine.configuration.batching import shares_runs
+from inferd.engine.loading import warmup
+from inferd.engine.loading.origin import Origin
+from inferd.engine.running.executor import ExecutorThread, Instance
+from inferd.engine.running.preparer import Preparer, PreprocessThreads
+from inferd.engine.running.run_limit import RunLimit, Stage
+from inferd.engine.runtime.arena import KEPT_BYTES
 from inferd.errors import RequestError, StartError, Unavailable
 from inferd.log import event
 from inferd.protocol import options
@@ -62,8 +63,8 @@ if TYPE_CHECKING:
     from inferd._core.batching.tap import Tap
     from inferd._core.grpc.call import Call
     from inferd._core.tensor.tensor import Signature
-    from inferd.engine.arena import RunArena
-    from inferd.engine.backend import Backend
+    from inferd.engine.runtime.arena import RunArena
+    from inferd.engine.runtime.backend import Backend
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Plan
 
@@ -381,7 +382,7 @@ class Model:
             except RequestError as error:
                 raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
         if self._warmup_records:
-            from inferd.engine.warmup_records import run_records
+            from inferd.engine.loading.warmup_records import run_records
 
             ran = run_records(self._warmup_records, self._instances, self.signature, self._prepare, self._title)
             log.info("%s: %d recorded requests have warmed it up", self._title, ran)

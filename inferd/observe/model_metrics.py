@@ -8,15 +8,15 @@ from __future__ import annotations
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
-from inferd.engine.provenance import Provenance
+from inferd.engine.files.provenance import Provenance
 from inferd.part.table import Column, Table, histogram_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from inferd._core.metrics.histogram import Histogram
-    from inferd.engine.entry import Loads
     from inferd.engine.model import Model
+    from inferd.engine.models.entry import Loads
     from inferd.part.table import Combine, Kind, Row
 
     Numbers = Sequence[tuple[str, str, Callable[[Model], float]]]  # of metrics: name, documentation, and what a model has of it

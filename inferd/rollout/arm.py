@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Iterable
 
-    from inferd.engine.lifecycle import Lifecycle
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.lifecycle import Lifecycle
+    from inferd.engine.models.repository import Repository
     from inferd.rollout.state import Rollout
 
 __all__ = ["Arm", "Site"]

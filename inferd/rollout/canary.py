@@ -25,8 +25,8 @@ from inferd._core.batching.tally import Tally
 from inferd._core.batching.tap import Tap
 from inferd._core.inference.split import Split
 from inferd.compare.statistics import GROUPS
-from inferd.engine.labels import versions_of
 from inferd.engine.model import State as ModelState
+from inferd.engine.models.labels import versions_of
 from inferd.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError
 from inferd.rollout import policy
 from inferd.rollout.candidate import flip_words, mean_words

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd.compare.decisions import ranked_by
 from inferd.compare.statistics import rate_band
+from inferd.engine.files.places import find_place
 from inferd.engine.local_call import LocalCall, submit
-from inferd.engine.places import find_place
-from inferd.engine.repository import Repository
+from inferd.engine.models.repository import Repository
 from inferd.errors import InferdError, RequestError
 from inferd.protocol import inference
 from inferd.rollout.child_process import refuse_privileges

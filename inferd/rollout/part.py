@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferd.config import ServerSettings
-    from inferd.engine.lifecycle import Lifecycle
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.lifecycle import Lifecycle
+    from inferd.engine.models.repository import Repository
     from inferd.part import Method, Resource, Table
 
 __all__ = ["RolloutPart"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from inferd.engine.labels import STABLE, versions_of
+from inferd.engine.models.labels import STABLE, versions_of
 from inferd.errors import FailedPrecondition, InferdError, InvalidArgument, NotFound, ResourceExhausted
 from inferd.log import LIMITED
 from inferd.rollout.state import Kind, Rollout, State, begun, merged, running
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from inferd.engine.lifecycle import Lifecycle
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.lifecycle import Lifecycle
+    from inferd.engine.models.repository import Repository
     from inferd.rollout.arm import Arm, Site
     from inferd.rollout.ledger import Ledger
     from inferd.rollout.state import Table

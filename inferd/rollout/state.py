@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import msgspec
 
 from inferd.compare.statistics import Count
-from inferd.engine.kept_file import KeptFile, append, read, replace
-from inferd.engine.places import MAX_VERSION
+from inferd.engine.files.kept_file import KeptFile, append, read, replace
+from inferd.engine.files.places import MAX_VERSION
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.log import LIMITED
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inferd.engine.backend import OnnxModel, fits
+from inferd.engine.runtime.backend import OnnxModel, fits
 from inferd.errors import ConfigError, InvalidArgument
 from inferd.protocol import options
 from inferd.scikit_learn.conversion import MATRIX

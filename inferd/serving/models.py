@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferd.config import is_url
-from inferd.engine import contract
-from inferd.engine.contract import Contracts
-from inferd.engine.labels import FILE, LabelFile
-from inferd.engine.lifecycle import Lifecycle
-from inferd.engine.overlay import remove_left_folders
-from inferd.engine.places import find_place, survey
+from inferd.engine.checks import contract
+from inferd.engine.checks.contract import Contracts
+from inferd.engine.files.overlay import remove_left_folders
+from inferd.engine.files.places import find_place, survey
+from inferd.engine.files.roots import as_roots
+from inferd.engine.files.watching import SETTLE_S, Watcher
+from inferd.engine.models.labels import FILE, LabelFile
+from inferd.engine.models.lifecycle import Lifecycle
 from inferd.engine.remote import local_paths
-from inferd.engine.roots import as_roots
-from inferd.engine.watching import SETTLE_S, Watcher
 from inferd.errors import ConfigError, RequestError, StartError, Unavailable
-from inferd.serving.memory import giving_back, watch_heap
+from inferd.serving.memory.trimming import giving_back, watch_heap
 from inferd.serving.on_demand import OnDemand
 from inferd.serving.parts.model_control.rpc import ModelControl
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferd.config import Settings
+    from inferd.engine.files.roots import Root
+    from inferd.engine.models.repository import Repository
     from inferd.engine.remote.refreshing import Refresher
-    from inferd.engine.repository import Repository
-    from inferd.engine.roots import Root
 
 __all__ = ["Models", "control_mode"]
 

@@ -16,13 +16,13 @@ from inferd import log as logs
 from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
 from inferd.config import Settings, without_secrets
-from inferd.engine.planner import Host
-from inferd.engine.repository import Change, Event, Repository
+from inferd.engine.loading.planner import Host
+from inferd.engine.models.repository import Change, Event, Repository
 from inferd.errors import ConfigError
-from inferd.serving.budget import settled
-from inferd.serving.edge import Edge
-from inferd.serving.garbage import Garbage
-from inferd.serving.memory import give_back
+from inferd.serving.listening.edge import Edge
+from inferd.serving.memory.budget import settled
+from inferd.serving.memory.garbage import Garbage
+from inferd.serving.memory.trimming import give_back
 from inferd.serving.models import Models
 from inferd.serving.parts.registry import Parts
 from inferd.serving.service import InferenceService
@@ -32,7 +32,7 @@ from inferd.system.cpu_time import process_age_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferd.serving.systemd import Inherited
+    from inferd.serving.processes.systemd import Inherited
 __all__ = ["Server"]
 
 log = logging.getLogger(__name__)

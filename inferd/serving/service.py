@@ -13,16 +13,16 @@ from inferd._core.inference.rest_path import RestInfer
 from inferd.errors import Internal, RequestError
 from inferd.log import event, trace_id
 from inferd.part import Column, Method, Part, Table
+from inferd.serving.messages.unpacking import Unpacker
 from inferd.serving.parts.inspection.rpc import SERVICE
 from inferd.serving.rest.raw_infer import RawInfer
-from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferd._core.grpc.call import Call
     from inferd._core.rest.request import RestRequest
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
     from inferd.serving.on_demand import OnDemand
 
 __all__ = ["InferenceService"]

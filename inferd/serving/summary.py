@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferd.engine.model import Model
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
 
 __all__ = ["ModelSummary", "summaries"]
 
@@ -49,7 +49,7 @@ def summaries(repository: Repository) -> list[ModelSummary]:
 
 
 def _summary(model: Model, unserved: Sequence[int]) -> ModelSummary:
-    from inferd.engine.batching import shares_runs  # it imports all that runs models, which a supervisor does not need
+    from inferd.engine.configuration.batching import shares_runs  # it imports all that runs models, which a supervisor does not need
 
     config = model.config
     steps = [entry.steps[0].WhichOneof("step") for entry in config.inferd.preprocess if entry.steps]

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from inferd.bench import candidate
 from inferd.bench.candidate import Subject, as_dict, configuration, in_force, locate, serving, toml
 from inferd.bench.climb import Settings
-from inferd.engine.model_config import CONFIG_FILES, read_model_config
+from inferd.engine.configuration.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
 from tests import models
 from tests.command import EXAMPLES, TIMEOUT_S, environment

@@ -16,7 +16,7 @@ from inferd.bench.findings import number_of, parse_slo
 from inferd.bench.measurement import Latency, Load, Measurement, ServerSide
 from inferd.bench.plots_sides import searched
 from inferd.bench.tune import Server, Target, Tuned, chance, compare
-from inferd.engine.batching import ALONE, UNDECLARED
+from inferd.engine.configuration.batching import ALONE, UNDECLARED
 from inferd.errors import StartError
 from inferd.protocol.inference import ModelConfig
 

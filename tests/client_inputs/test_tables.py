@@ -13,8 +13,8 @@ from inferd.client_inputs.inputs import Spec, suit
 from inferd.client_inputs.raw import fit
 from inferd.client_inputs.tables import from_csv
 from inferd.client_inputs.targets import Description
+from inferd.engine.configuration.model_config import read_model_config
 from inferd.engine.embedded import Engine
-from inferd.engine.model_config import read_model_config
 from inferd.errors import ConfigError, InferdError
 from tests import models
 

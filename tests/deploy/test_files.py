@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from inferd.config import Address, load_settings, parse_duration
-from inferd.serving.budget import worst_case
+from inferd.serving.memory.budget import worst_case
 from tests.command import EXAMPLES, ROOT, TIMEOUT_S, command, environment
 
 DEPLOY = ROOT / "deploy"

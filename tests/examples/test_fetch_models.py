@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from examples.fetch_models import SOURCES, Member
-from inferd.engine.model_config import read_model_config
+from inferd.engine.configuration.model_config import read_model_config
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source.config], ids=lambda source: source.name)

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from inferd.engine.model_config import read_model_config
+from inferd.engine.configuration.model_config import read_model_config
 from inferd.steps.audio import compile_audio
 from inferd.steps.pipeline import Place, TensorType
 

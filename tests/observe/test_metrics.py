@@ -27,8 +27,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from inferd._core.metrics.histogram import Histogram
 from inferd.config import Settings
-from inferd.engine.origin import Origin
-from inferd.engine.provenance import Provenance
+from inferd.engine.files.provenance import Provenance
+from inferd.engine.loading.origin import Origin
 from inferd.errors import StartError
 from inferd.observe.metrics import Exposition, MergedMetrics, Metrics
 from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
@@ -44,8 +44,8 @@ from inferd.serving.parts.credentials import Credentials
 from inferd.serving.parts.health.part import Health
 from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.parts.models.part import ModelMetrics
+from inferd.serving.processes.workers import Supervisor
 from inferd.serving.service import InferenceService
-from inferd.serving.workers import Supervisor
 from tests.fake_repository import FakeModel, FakeRepository
 from tests.server_fixtures import ServerFixture
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from inferd.engine.labels import Label
+from inferd.engine.models.labels import Label
 from inferd.errors import FailedPrecondition, RequestError, ResourceExhausted
 from inferd.rollout import rollouts, state
 from inferd.rollout.audit import Audit

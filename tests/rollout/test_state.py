@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from inferd.engine import kept_file
+from inferd.engine.files import kept_file
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.rollout.audit import Audit
 from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State, Table, Verdict, begun, merged, running

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from inferd.engine.entry import ON_DEMAND
-from inferd.engine.room import SESSION_BYTES
+from inferd.engine.loading.room import SESSION_BYTES
+from inferd.engine.models.entry import ON_DEMAND
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
 from inferd.serving.server import Server

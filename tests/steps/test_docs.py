@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inferd.engine.model_config import read_model_config
+from inferd.engine.configuration.model_config import read_model_config
 from inferd.protocol import options
 
 PAGE = (Path(__file__).parents[2] / "docs" / "preprocessing.md").read_text("utf-8")

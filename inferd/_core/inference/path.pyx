@@ -148,7 +148,7 @@ cdef class Route:
             reason = "OTHER"
         self.rejected[reason] += 1
 
-    # ---- from the queue to responses, on the event loop; on an executor thread engine/executor.py does the same ----
+    # ---- from the queue to responses, on the event loop; on an executor thread engine/running/executor.py does the same ----
 
     cpdef schedule_inline(self):
         if not self.scheduled and self.schedule is not None:

@@ -13,7 +13,7 @@ cdef enum:
     SEND_NBYTES = 256 << 10             # the send buffer; and the output that a turn writes at most
     INLINE_NBYTES = 64 << 10            # conversion work of the loop between two flushes: bytes times Conversion.weight
 
-cdef struct Limits:                     # serving/native.py `_limits` maps settings to these
+cdef struct Limits:                     # serving/transports/native.py `_limits` maps settings to these
     Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
     uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
     int64_t max_stream_requests         # in flight on one stream of ModelStreamInfer

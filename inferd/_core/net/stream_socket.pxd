@@ -1,6 +1,6 @@
 # stream_socket: one client's socket, in plaintext or over TLS, and the state of its connection, whatever the client speaks. It reads and
 # writes natively, in turns. Protocols derive from it: http2's Session, http1's Http1Connection.
-# Never in here: frames, heads and calls, accepting, permission to call (serving/connection.py).
+# Never in here: frames, heads and calls, accepting, permission to call (serving/transports/connection.py).
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.grpc.message cimport Share

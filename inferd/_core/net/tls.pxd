@@ -1,5 +1,5 @@
 # tls: the server's side of TLS on one connection: Python's ssl between two buffers in memory. So we build, ship and patch no OpenSSL.
-# Never in here: sockets, certificates (serving/tls.py), HTTP/2.
+# Never in here: sockets, certificates (serving/security/tls.py), HTTP/2.
 
 from libc.stdint cimport uint8_t
 

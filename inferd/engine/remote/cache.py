@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from inferd.engine.content import sha256_of
+from inferd.engine.files.content import sha256_of
 from inferd.errors import StartError
 
 __all__ = ["Cache", "Entry", "FileRecord", "Snapshot", "default_folder", "nbytes_in", "release", "state_of"]

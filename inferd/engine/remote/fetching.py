@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferd.config import without_secrets
-from inferd.engine.content import sha256_of
+from inferd.engine.files.content import sha256_of
 from inferd.engine.remote.archive import unpack
 from inferd.engine.remote.cache import Cache, FileRecord, nbytes_in, state_of
 from inferd.engine.remote.download import ATTEMPTS, download, repeated

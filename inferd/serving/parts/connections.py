@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
     from inferd.part import Table
-    from inferd.serving.transport import Transport
+    from inferd.serving.transports.transport import Transport
 
 __all__ = ["COUNTERS", "Connections"]
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
     from inferd.part import Table
-    from inferd.serving.access import Access
-    from inferd.serving.tls import Tls
+    from inferd.serving.security.access import Access
+    from inferd.serving.security.tls import Tls
 
 __all__ = ["Credentials"]
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferd.config import Settings
-    from inferd.engine.lifecycle import Lifecycle
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.lifecycle import Lifecycle
+    from inferd.engine.models.repository import Repository
     from inferd.part import Method, Part, Resource
     from inferd.serving.models import Models
     from inferd.serving.service import InferenceService

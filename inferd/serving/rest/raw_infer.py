@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.raw import memory_to_read, request_of_tensors
 from inferd.errors import RequestError
+from inferd.serving.messages.unpacking import Unpacker
 from inferd.serving.rest.raw_body import extra_nbytes, raw_inputs, tensors_of
-from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inferd._core.http.head import Head
     from inferd._core.rest.request import RestRequest
     from inferd.engine.model import Model
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
 
 __all__ = ["RawInfer"]
 

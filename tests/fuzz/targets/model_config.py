@@ -8,14 +8,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from inferd.engine.backend import Graph, TensorInfo
-from inferd.engine.config_sources import Defaults
+from inferd.engine.configuration.config_sources import Defaults
+from inferd.engine.runtime.backend import Graph, TensorInfo
 from inferd.errors import ConfigError
 from inferd.protocol import inference
 from tests.model_configs import load_model_config
 
 MODULES = ()
-LINES = ("inferd.engine.model_config", "inferd.engine.toml_faults", "inferd.engine.unsupported")
+LINES = ("inferd.engine.configuration.model_config", "inferd.engine.configuration.toml_faults", "inferd.engine.configuration.unsupported")
 NAMES = (*inference.ModelConfig.DESCRIPTOR.fields_by_name, *inference.ModelInput.DESCRIPTOR.fields_by_name)
 WORDS = ("TYPE_FP32", "KIND_CPU", "dims: [ -1, 4 ]", "[[input]]", "{ }", "inferd { }")
 DICTIONARY = tuple(word.encode() for word in (*NAMES, *WORDS))

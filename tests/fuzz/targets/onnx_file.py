@@ -11,12 +11,12 @@ from contextlib import suppress
 import onnx
 from google.protobuf.message import DecodeError
 
-from inferd.engine.onnx_file import Subgraph, read_onnx
+from inferd.engine.graph.onnx_file import Subgraph, read_onnx
 from tests import models
-from tests.engine.test_onnx_file import EVERY
+from tests.engine.graph.test_onnx_file import EVERY
 
 MODULES = ()
-LINES = ("inferd.engine.onnx_file",)
+LINES = ("inferd.engine.graph.onnx_file",)
 DICTIONARY = (
     b"\x3a\x02",
     b"\x0a\x01x",

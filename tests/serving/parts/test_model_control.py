@@ -15,8 +15,8 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from inferd.engine import watching
-from inferd.engine.overlay import PREFIX
+from inferd.engine.files import watching
+from inferd.engine.files.overlay import PREFIX
 from inferd.errors import ConfigError
 from inferd.protocol import SERVICES, health, options
 from inferd.serving.parts.model_control.rpc import ModelControl

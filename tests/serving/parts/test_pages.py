@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from native_access import head_of
 
-from inferd.engine.repository import Repository
+from inferd.engine.models.repository import Repository
 from inferd.errors import ResourceExhausted
 from inferd.part import Asked, Response
 from inferd.serving.parts.pages.part import MAX_UNLIKE, Pages

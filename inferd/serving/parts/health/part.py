@@ -24,7 +24,7 @@ from inferd.serving.parts.health.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
     from inferd.part import Table
 
     ServingStatus: TypeAlias = health.HealthCheckResponse.ServingStatus.ValueType

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferd.engine.labels import shown_versions, versions_of
+from inferd.engine.models.labels import shown_versions, versions_of
 from inferd.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
 from inferd.part import Method
 from inferd.protocol import inference
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from inferd.engine.model import Model
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
 
 __all__ = ["EXTENSIONS", "SERVICE", "Inspection"]
 

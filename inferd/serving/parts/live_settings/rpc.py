@@ -19,7 +19,7 @@ from inferd.serving.parts.inspection.rpc import SERVICE
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
 
 __all__ = ["LiveSettings"]
 

@@ -1,7 +1,7 @@
 """Loading and unloading models by Triton's RPCs, and moving labels (inferd.v1.ModelControl).
 
-Each call waits until its order is carried out (engine/lifecycle.py). A waiting order is dropped when its client goes away. Never in here:
-how a model is loaded, which models exist (inspection/).
+Each call waits until its order is carried out (engine/models/lifecycle.py). A waiting order is dropped when its client goes away. Never in
+here: how a model is loaded, which models exist (inspection/).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format, text_format
 
-from inferd.engine.labels import versions_of
-from inferd.engine.overlay import MAX_FILES, Overlay
-from inferd.engine.places import MAX_NAME_NBYTES, is_name, shown, survey
+from inferd.engine.files.overlay import MAX_FILES, Overlay
+from inferd.engine.files.places import MAX_NAME_NBYTES, is_name, shown, survey
+from inferd.engine.models.labels import versions_of
 from inferd.errors import ConfigError, FailedPrecondition, InvalidArgument, ResourceExhausted, StartError, Unavailable, Unimplemented
 from inferd.part import Method
 from inferd.protocol import POOL, inference, options
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
 
-    from inferd.engine.lifecycle import Lifecycle
-    from inferd.engine.places import Place
+    from inferd.engine.files.places import Place
+    from inferd.engine.models.lifecycle import Lifecycle
 
 __all__ = ["MAX_PARAMETERS", "ModelControl"]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferd.engine.model import Model
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
     from inferd.part import Table
     from inferd.serving.parts.registry import Parts
 

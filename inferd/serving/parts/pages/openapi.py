@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from inferd._core.tensor.tensor import DATATYPES
-from inferd.engine.labels import versions_of
+from inferd.engine.models.labels import versions_of
 from inferd.observe.text_format import REST_S
 from inferd.part.operation import STATUSES, Json, errors, ok, reference
 from inferd.serving.rest.raw_body import Kind, raw_inputs
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from inferd.engine.model import Model
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
     from inferd.part import Resource
     from inferd.serving.rest.raw_body import RawInput
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from wsgiref.types import StartResponse, WSGIApplication
 
-    from inferd.engine.repository import Repository
+    from inferd.engine.models.repository import Repository
     from inferd.serving.parts.registry import Parts
 
 __all__ = ["Pages"]
