@@ -1,5 +1,5 @@
 # connection: one client of HTTP/1.1: one call at a time. The next request waits, unread, until the response has left.
-# Never in here: what bytes mean (parser), reading and writing a socket (net), accepting, permission to call (serving/transports/connection.py).
+# Never in here: what bytes mean (parser), sockets (net), accepting, permission to call (serving/transports/connection.py).
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
