@@ -3,19 +3,19 @@ request's path: check, submit, and runs on the event loop.
 
     LOADING --start--> READY --drain--> UNLOADING --close--> UNAVAILABLE
 
-It is UNAVAILABLE, too, while all of its instances hang in a run (run_limit.py).
+It is UNAVAILABLE, too, while all of its instances hang in a run (running/run_limit.py).
 
 A model runs either inline, on the event loop right after the iteration that gathered its batch, or on executor threads, one per instance.
-It is inline when its measured runs are tiny (_core/inference/inline_policy.pyx), shapes bound them (bounds.py), and it has one instance and
-no delay. It moves by itself when that changes, and before a request that is much larger than any known to be short. It never runs in two
-places at once:
+It is inline when its measured runs are tiny (_core/inference/inline_policy.pyx), shapes bound them (checks/bounds.py), and it has one
+instance and no delay. It moves by itself when that changes, and before a request that is much larger than any known to be short. It
+never runs in two places at once:
 
 - from the loop to a thread: the loop stops polling, then the thread starts;
 - from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
 
 A model with preprocess steps has two more queues in front, one of them for requests that are likely to take long (LARGE_US). Preprocess
-threads, which all models share (preparer.py), prepare these requests and queue them for the run. Long requests have separate threads, so
-that a small picture never waits for a large one. Such a model is never inline.
+threads, which all models share (running/preparer.py), prepare these requests and queue them for the run. Long requests have separate
+threads, so that a small picture never waits for a large one. Such a model is never inline.
 
 The executor thread of a model with one instance starts with the first request, and ends when the model was idle for THREAD_IDLE_NS.
 
@@ -76,7 +76,7 @@ DEFAULT_QUEUE_REQUESTS = 4096
 DEFAULT_INLINE_LIMIT_US = 100
 DEFAULT_BUSY_PERCENT = 50
 HOPELESS_LIMITS = 4  # a run of this many times the limit ends the measuring
-MAX_PREPARED = 1 << 30  # prepared requests that may wait for a run; preprocess threads take no more than needed (preparer.py)
+MAX_PREPARED = 1 << 30  # prepared requests that may wait for a run; preprocess threads take no more than needed (running/preparer.py)
 MAX_DURATION_US = 1 << 50  # 35 years; a longer duration in a configuration counts as this
 CLOSE_TIMEOUT_S = 10.0
 THREAD_IDLE_NS = 10 * 10**9  # then the executor thread ends; starting another takes some 100 us

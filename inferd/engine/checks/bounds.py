@@ -8,7 +8,7 @@ whole graph is searched, with nested graphs and the functions that the file defi
 - no operator whose work or output size depends on an input's values. The output of Shape and the file's constants do not depend on them;
 - no operator of a domain that is not known here.
 
-A tensor counts as dependent on values unless it is known not to be. Never in here: ONNX's format (onnx_file.py), times.
+A tensor counts as dependent on values unless it is known not to be. Never in here: ONNX's format (graph/onnx_file.py), times.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Checks run the model, so results are kept under a hash of everything that they depend on. The file has one result a line, and grows at its
 end. It is a cache: a broken line, or one of another form, is ignored.
-Never in here: the checks themselves (probe.py, warmup.py), which versions are served.
+Never in here: the checks themselves (probe.py, loading/warmup.py), which versions are served.
 """
 
 from __future__ import annotations

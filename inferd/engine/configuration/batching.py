@@ -5,7 +5,7 @@
 - Sharing: decided by inferd.batching (or the server's setting), then by dynamic_batching. As in Triton, a file that lists inputs and
   outputs without dynamic_batching gets none. Other files get it only where trial runs prove that rows are independent.
 
-Without shared runs a model still takes requests of several rows: each is one run. Never in here: the trial runs (probe.py), files.
+Without shared runs a model still takes requests of several rows: each is one run. Never in here: the trial runs (checks/probe.py), files.
 """
 
 from __future__ import annotations

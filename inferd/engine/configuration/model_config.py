@@ -6,7 +6,7 @@ configuration:
     read_model_config    the file, parsed and checked for unsupported fields           (unsupported.py)
     settle               instances, threads, limits: from the file, the server's defaults and the plan
     session_options      the options of ONNX Runtime                                   (session_config.py)
-    complete             names, datatypes, shapes: from the graph; batching: from that and trial runs (batching.py, probe.py)
+    complete             names, datatypes, shapes: from the graph; batching: from that and trial runs (batching.py, checks/probe.py)
     signature_of         the contract that requests are checked against, as far as the graph knows it
     show_to_clients      the tensors of clients, where steps come before or after the graph (inferd.steps)
 
@@ -306,7 +306,7 @@ def complete(
 ) -> Batching:
     """Fills in tensors, max_batch_size and dynamic_batching from the graph. Returns why the model batches or not.
 
-    prove(config): whether rows are independent (see probe.py). It is called if that decides or is worth a warning, with `config` as it is
+    prove(config): whether rows are independent (checks/probe.py). It is called if it decides or is worth a warning, with `config` as it is
     with a batch axis. Raises ConfigError where the configuration and the graph disagree, naming both sides.
     """
     plain = inference.ModelConfig()

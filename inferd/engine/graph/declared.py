@@ -3,7 +3,7 @@
 Some exporters declare wrong shapes: [1] for a label of each row, [N] for [N, 1]. Where onnxruntime knows no shape at all, it reports (), as
 for a scalar. In both cases the runs are right.
 
-Never in here: whether rows are independent (probe.py), configurations.
+Never in here: whether rows are independent (checks/probe.py), configurations.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads the graph of an ONNX file: its operators and the names of tensors between them. Weights are skipped.
 
 A file is read, not mapped: reading a mapped file that somebody truncates ends the process. ONNX Runtime reports only a graph's inputs and
-outputs, and the server does not need the onnx package. Never in here: what an operator does (bounds.py).
+outputs, and the server does not need the onnx package. Never in here: what an operator does (checks/bounds.py).
 """
 
 from __future__ import annotations

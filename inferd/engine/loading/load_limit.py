@@ -1,7 +1,7 @@
 """Ends a trial or warm-up run that takes longer than max_run_s. The load then fails, and another one can begin.
 
-The event loop checks some times a second, as it does for runs of requests (run_limit.py). ONNX Runtime ends a run between two nodes of
-the graph. Never in here: threads, what a load does.
+The event loop checks some times a second, as it does for runs of requests (running/run_limit.py). ONNX Runtime ends a run between two
+nodes of the graph. Never in here: threads, what a load does.
 """
 
 from __future__ import annotations

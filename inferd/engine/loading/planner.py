@@ -114,8 +114,8 @@ def plan(
 
 
 def preprocess_threads(host: Host) -> int:
-    """The most threads that prepare inputs, for all models together: one for each usable core. They start as work comes (preparer.py). All
-    of them may work for one model, unless its configuration says otherwise."""
+    """The most threads that prepare inputs, for all models together: one for each usable core. They start as work comes
+    (running/preparer.py). All of them may work for one model, unless its configuration says otherwise."""
     return host.usable
 
 

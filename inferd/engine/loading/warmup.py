@@ -205,7 +205,7 @@ def _response(instance: Instance, signature: Signature, inputs: Inputs, prepare:
 
 
 def _prepare(request: LocalRequest, call: TrialCall, front: Batcher, batcher: Batcher, prepare: Prepare) -> None:
-    """Prepares a request, and moves it from the queue in front into that of the run, as preparer.py does."""
+    """Prepares a request, and moves it from the queue in front into that of the run, as running/preparer.py does."""
     front.put(request, call)
     batch = front.poll()
     assert batch is not None

@@ -8,7 +8,8 @@ whose files have the same bytes as before is not loaded again.
 
 With a limit on the memory of models (overcommit), files decide which models can be served, and requests decide which are in memory. A
 request for another model loads it, and the least recently used models without requests are evicted.
-Never in here: how a model is loaded (loader.py), when files are compared (watching.py), who may give orders (serving/parts/model_control).
+Never in here: how a model is loaded (loading/loader.py), when files are compared (files/watching.py), who may give orders
+(serving/parts/model_control).
 """
 
 from __future__ import annotations

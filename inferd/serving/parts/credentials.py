@@ -1,5 +1,5 @@
 """Certificates and tokens as a part of the server: it reads changed files while it serves. Never in here: which calls they let in
-(access.py), TLS itself (tls.py)."""
+(security/access.py), TLS itself (security/tls.py)."""
 
 from __future__ import annotations
 
