@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from native_access import MemorySocket
 
-from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
-from tests._core.http2_client import EMPTY_SETTINGS, PREFACE, Client, Served, frame
+from tests._core.http2_client import EMPTY_SETTINGS, PREFACE, Client, Served, frame, in_memory
 
 ROUNDS = 200  # requests of one recorded conversation; each stream id is used once, so every round needs its own session
 
@@ -36,19 +36,18 @@ def test_echo(benchmark: Any, streams: int) -> None:
     greeting, calls = b"".join(pieces[:2]), pieces[2:]
     reads = [b"".join(calls[start : start + streams]) for start in range(0, ROUNDS, streams)]
 
-    def greeted() -> tuple[tuple[Served, Session, list[bytes]], dict[str, Any]]:
+    def greeted() -> tuple[tuple[Served, MemorySocket, list[bytes]], dict[str, Any]]:
         served = Served(echo)
         written: list[bytes] = []
-        session = Session(served.server)
-        session.open(written.append, lambda: None)
-        session.receive(greeting)
+        connection = in_memory(served.server, written.append)
+        connection.receive(greeting)
         served.run_scheduled()
         written.clear()
-        return (served, session, written), {}
+        return (served, connection, written), {}
 
-    def serve(served: Served, session: Session, written: list[bytes]) -> list[bytes]:
+    def serve(served: Served, connection: MemorySocket, written: list[bytes]) -> list[bytes]:
         for read in reads:
-            session.receive(read)
+            connection.receive(read)
             served.server.flush()
         return written
 

@@ -19,7 +19,7 @@ LIMIT_S = 20
 KINDS = {
     "calls": ("grpc.call", "live"),
     "sessions": ("http2.session", "live"),
-    "http1 connections": ("http1.connection", "live"),
+    "http1 sessions": ("http1.session", "live"),
     "messages": ("grpc.message", "live"),
     "buffer_bytes": ("grpc.message", "in_use"),
 }
@@ -58,10 +58,11 @@ def endings() -> dict[type, Callable[[Any], None]]:
 
     found: dict[type, Callable[[Any], None]] = {Batch: Batch.deliver}
     with suppress(ImportError):  # the build for the sanitizer of threads
-        from inferd._core.http2.session import Session
+        from native_access import MemorySocket
+
         from tests._core.http2_client import Served
 
-        found |= {Session: Session.close, Served: Served.let_go}
+        found |= {MemorySocket: MemorySocket.close, Served: Served.let_go}
     return found
 
 

@@ -5,6 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.key cimport key_of
 from inferd._core.batching.queue cimport (
     ADMITTED, BYTES_FULL, LEVEL_FULL, QUEUE_FULL, TOO_LATE, WAIT_FULL, BatchQueue, Entry, slot_of
@@ -17,6 +18,10 @@ from inferd._core.http.head cimport Head, verb_of
 from inferd._core.inference.split cimport Split
 from inferd._core.load.response cimport Expected, response_fault
 from inferd._core.metrics.histogram cimport Statistics
+from inferd._core.net.limits cimport TURN_REQUESTS
+from inferd._core.net.protocol cimport Protocol
+from inferd._core.net.server_state cimport ServerState
+from inferd._core.net.stream_socket cimport CLOSING, StreamSocket
 from inferd._core.tensor.tensor cimport MAX_TENSORS
 
 from inferd.errors import InvalidArgument
@@ -182,3 +187,77 @@ cdef int fill(Bytes *names, words) except -1:
         names[count].data, names[count].nbytes = PyBytes_AS_STRING(word), PyBytes_GET_SIZE(word)
         count += 1
     return count
+
+
+cdef class MemorySocket(StreamSocket):
+    """A connection without a socket and without turns: the caller moves the bytes.
+
+    write(bytes): takes output. close_transport(): the protocol is over. client: as of StreamSocket.
+    """
+
+    cdef object write, close_transport
+
+    def __init__(self, ServerState server not None, Protocol protocol not None, write, close_transport, client=None):
+        super().__init__(server, protocol, client=client)
+        self.write, self.close_transport = write, close_transport
+        self.open()
+
+    def receive(self, const uint8_t[::1] source not None):
+        """Takes these bytes behind those that wait, all of them unless the protocol pauses."""
+        cdef bytes unread = bytes(source) if self.pending is None else self.pending + bytes(source)
+        self.pending = None
+        self.missing_nbytes = self.payload_nbytes = 0
+        self.allowance_nbytes = PyBytes_GET_SIZE(unread) + 1
+        self.most_begun_requests = self.begun_requests + TURN_REQUESTS
+        self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(unread), PyBytes_GET_SIZE(unread), monotonic_ns())
+        if self.pending is None:
+            self.set_mark(source.shape[0])
+
+    def read_on(self):
+        self.receive(b"")
+
+    def run_backlogs(self):
+        if self.resuming is not None and self.state < CLOSING:
+            self.most_begun_requests = self.begun_requests + TURN_REQUESTS
+            self.protocol.take_backlogs()
+
+    def pause_writing(self):
+        """The transport's buffer is full. No output is made until resume_writing."""
+        self.unsent = bytearray()
+
+    def resume_writing(self):
+        self.unsent = None
+        self.mark_dirty()
+
+    def close(self):
+        super().close()
+        self.write = self.close_transport = None
+
+    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        self.server.totals.sent_nbytes += nbytes
+        if self.write is not None:
+            self.write(<bytes>piece[:nbytes])
+        return 0
+
+    cdef void finish(self) noexcept:
+        if self.state < CLOSING:
+            self.enter(CLOSING)
+            try:
+                self.close_transport()
+            except Exception as error:
+                self.server.log(error)
+
+    cdef void schedule_flush_turn(self) noexcept:
+        self.unfinished = True
+        self.mark_dirty()
+
+    cdef int resume_call(self, call) except -1:
+        StreamSocket.resume_call(self, call)
+        self.server.schedule(self.run_backlogs)
+        return 0
+
+    cdef int resume_reading(self) except -1:
+        self.paused = False
+        if self.pending is not None:
+            self.server.schedule(self.read_on)
+        return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h2.config
 import h2.connection
 import h2.events
+from native_access import MemorySocket
 
 from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from inferd._core.grpc.call import StreamHandler
     from inferd._core.grpc.compression import Conversion
+    from inferd._core.net.stream_socket import StreamSocket
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 INFER_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -66,11 +68,28 @@ def headers(
     ]
 
 
-def drain(session: Session) -> None:
+def in_memory(
+    server: Http2State, write: Callable[[bytes], Any], close_transport: Callable[[], Any] = lambda: None, client: Any = None
+) -> MemorySocket:
+    """A connection of HTTP/2 without a socket."""
+    return MemorySocket(server, Session(server), write, close_transport, client)
+
+
+class Aged:
+    """A client whose connection drains at an age; 0: never."""
+
+    def __init__(self, max_age_ns: int) -> None:
+        self.max_age_ns = max_age_ns
+
+    def age_ns(self) -> int:
+        return self.max_age_ns
+
+
+def drain(connection: StreamSocket) -> None:
     """Both GOAWAYs, and so the end after the calls that there are."""
-    session.drain()
+    connection.drain()
     for now_ns in (0, 10**9):
-        session.take_keepalive_step(now_ns, 0)
+        connection.take_keepalive_step(now_ns, 0)
 
 
 def cold(kind: Any, max_request_nbytes: int = 64 << 20) -> Method:
@@ -137,11 +156,10 @@ class Served:
 
 
 class Client:
-    """One connection to a Served: h2's client, the session, and what the client was told, by stream."""
+    """One connection to a Served: h2's client, the server's side, and what the client was told, by stream."""
 
     def __init__(self, served: Served, *, greet: bool = True, max_age_ns: int = 0) -> None:
         self.served = served
-        self.session = Session(served.server)
         self.written: list[bytes] = []
         self.closed_by_server = False
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -152,7 +170,7 @@ class Client:
         self.ended: set[int] = set()
         self.goaways: list[h2.events.ConnectionTerminated] = []
         self.reads = True  # whether received data opens the windows again
-        self.session.open(self.written.append, self.close_transport, max_age_ns)
+        self.connection = in_memory(served.server, self.written.append, self.close_transport, Aged(max_age_ns))
         self.greeted = False
         self.h2.initiate_connection()
         if greet:
@@ -171,7 +189,7 @@ class Client:
         while self.greeted:
             out = self.h2.data_to_send()
             if out:
-                self.session.receive(out)
+                self.connection.receive(out)
             self.served.run_scheduled()
             if not out and not self.written:
                 return

@@ -16,6 +16,7 @@ import h2.events
 
 from inferd._core.http2.session import Session
 from inferd._core.net.poller import Poller
+from inferd._core.net.stream_socket import StreamSocket
 from inferd._core.net.tls import Tls
 from tests._core.http2_client import Served, frame, headers
 from tests.wire import LIMIT_S
@@ -26,25 +27,27 @@ GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 UNKNOWN = b"\0\x04\0\xff\0\0\0\0\0" + bytes(1024)  # a frame of a kind that nobody knows, which is no error
 
 
-class Watched(Session):
-    """A connection that writes down what it is told."""
+class Told:
+    """A client that writes down what its connection tells."""
 
     lets_in = True
 
-    def __init__(self, server: Any, client: socket.socket, tls: Tls | None) -> None:
-        super().__init__(server, client, tls)
+    def __init__(self) -> None:
         self.told: list[str] = []
         self.failure: Exception | None = None
 
-    def handshake_made(self) -> bool:
+    def age_ns(self) -> int:
+        return 0
+
+    def handshake_made(self, connection: StreamSocket) -> bool:
         self.told.append("handshake_made")
         return self.lets_in
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, connection: StreamSocket, error: Exception) -> None:
         self.told.append("failed")
         self.failure = error
 
-    def released(self) -> None:
+    def released(self, connection: StreamSocket) -> None:
         self.told.append("released")
 
 
@@ -56,7 +59,7 @@ class Sockets:
         self.server = self.served.server
         self.poller = Poller(self.served.scheduled.append)
         self.opened = ExitStack()
-        self.connections: list[Watched] = []
+        self.connections: list[StreamSocket] = []
 
     def __enter__(self) -> Self:
         return self
@@ -76,8 +79,8 @@ class Sockets:
         self.opened.close()
 
     def connect(
-        self, kind: str = "unix", *, context: ssl.SSLContext | None = None, sent_nbytes: int = 0, of: type[Watched] = Watched
-    ) -> tuple[Watched, socket.socket]:
+        self, kind: str = "unix", *, context: ssl.SSLContext | None = None, sent_nbytes: int = 0, told: Told | None = None
+    ) -> tuple[StreamSocket, socket.socket]:
         """The server's side and the client's socket. kind: "unix", "tcp". sent_nbytes: that the server's kernel holds, about."""
         near, far = socket.socketpair() if kind == "unix" else tcp_pair(sent_nbytes)
         near.setblocking(False)
@@ -86,10 +89,13 @@ class Sockets:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sent_nbytes)
         self.opened.callback(far.close)
         tls = None if context is None else Tls(lambda incoming, outgoing: context.wrap_bio(incoming, outgoing, server_side=True))
-        connection = of(self.server, near, tls)
+        return self.serve(near, tls, told), far
+
+    def serve(self, near: socket.socket, tls: Tls | None = None, told: Told | None = None) -> StreamSocket:
+        connection = StreamSocket(self.server, Session(self.server), near, tls, told or Told())
         self.connections.append(connection)
         connection.start(self.poller)
-        return connection, far
+        return connection
 
     def turn(self) -> None:
         """An iteration of the loop: turns for as long as the budget lasts, and what was scheduled until then."""

@@ -13,10 +13,9 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, Served, frame
+from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, Served, frame, in_memory
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
@@ -75,10 +74,9 @@ class Wire:
 
     def __init__(self, *, greet: bool = True, **settings: int) -> None:
         self.served = Served(echo, **settings)
-        self.session = Session(self.served.server)
         self.ended = False
         self._written: list[bytes] = []
-        self.session.open(self._written.append, self._end)
+        self.connection = in_memory(self.served.server, self._written.append, self._end)
         if greet:
             self.send(PREFACE, EMPTY_SETTINGS, raw_frame(SETTINGS, ACK, 0, b""))
 
@@ -87,7 +85,7 @@ class Wire:
 
     def send(self, *pieces: bytes | bytearray) -> list[Frame]:
         """What comes back."""
-        self.session.receive(b"".join(pieces))
+        self.connection.receive(b"".join(pieces))
         self.served.run_scheduled()
         written = b"".join(self._written)
         self._written.clear()
@@ -116,7 +114,7 @@ class Wire:
             assert [one.payload for one in self.send(raw_frame(PING, 0, 0, b"12345678"))] == [b"12345678"]
             call = raw_frame(HEADERS, END_HEADERS, 101, HOT_BLOCK), raw_frame(DATA, END_STREAM, 101, frame(b"hello"))
             assert calls == ([one.kind for one in self.send(*call) if one.stream_id == 101] == [HEADERS, DATA, HEADERS])
-        self.session.close()
+        self.connection.close()
         assert (self.served.server.calls, self.served.server.connections) == (0, 0)
 
 

@@ -1,7 +1,7 @@
 # headers: reads a request's headers, one by one, into its call, and rejects a call that is wrong or not permitted.
 # Never in here: frames, HPACK, the response's headers.
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from inferd._core.http.call cimport Credentials
 from inferd._core.http.handler cimport HttpHandler
 from inferd._core.http2.stream cimport Http2Call
@@ -24,6 +24,7 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef HttpHandler http       # serves REST calls; None: there are none
     cdef Http2Call opening      # the call whose headers come; None: the block has trailers, or there is no block; or else
     cdef Http2Call foreign      # the call whose headers come, and whose path is no method of gRPC. It has an Exchange
+    cdef int64_t now_ns         # when the present turn began: a timeout counts from then
     cdef int seen               # bits of Seen: of the block that comes, or of the last one
     cdef bytes verb_name        # its HTTP method; None: POST
     cdef bytes authorization    # the value of `authorization` until the authenticator has seen it, or None

@@ -6,7 +6,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp
 
-from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.key cimport key_of
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http.handler cimport http_handler
@@ -114,7 +113,7 @@ cdef class HeaderReader:
             if timeout < 0:
                 self.seen |= BAD_TIMEOUT
             else:
-                call.deadline_ns = monotonic_ns() + timeout
+                call.deadline_ns = self.now_ns + timeout
         elif field == ENCODING:
             call.encoding = encoding_of(value, value_nbytes)
             self.note(BAD_ENCODING, call.encoding is None and not equals(value, value_nbytes, "identity", 8))

@@ -1,16 +1,17 @@
-# send_state: a connection of HTTP/2 as its calls know it: the way out. Flow, Polled, StreamSocket, SendState, Session and serving's
-# Connection are the classes of one object, each derived from the one before.
+# send_state: HTTP/2 on one connection as its calls know it: the way out. Session derives from it.
 # Never in here: frames that come, reads and writes of the socket.
 
 from libc.stdint cimport int32_t, uint64_t
 from inferd._core.http2.flood_policy cimport FloodPolicy
 from inferd._core.http2.http2_state cimport Http2State
 from inferd._core.http2.nghttp2 cimport nghttp2_session
+from inferd._core.net.protocol cimport Protocol
 from inferd._core.net.stream_socket cimport StreamSocket
 
-cdef class SendState(StreamSocket):
-    cdef nghttp2_session *session       # NULL before Session.open() and once CLOSED
-    cdef Http2State http2_state         # `server`, as HTTP/2 knows it
+cdef class SendState(Protocol):
+    cdef StreamSocket connection        # whose bytes these are; None before open() and after close(), so that no cycle lives on
+    cdef Http2State server              # the connection's
+    cdef nghttp2_session *session       # NULL at the same times
     cdef Py_ssize_t unread_nbytes       # bytes of responses that libnghttp2 has not taken: the client reads slowly, or not yet
     cdef uint64_t sent_nbytes           # bytes of messages that libnghttp2 has taken
     cdef FloodPolicy flood              # counts control frames, PINGs and resets of the client

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# send_state: one connection as its calls know it (see send_state.pxd).
+# send_state: HTTP/2 as its calls know it (see send_state.pxd).
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t
@@ -7,6 +7,7 @@ from libc.string cimport memcpy
 
 from inferd._core.http2.limits cimport FLUSH_FRAMES
 from inferd._core.http2.nghttp2 cimport *
+from inferd._core.net.protocol cimport Protocol
 from inferd._core.net.server_state cimport SEND_NBYTES
 from inferd._core.net.stream_socket cimport CLOSING, StreamSocket
 
@@ -17,26 +18,29 @@ cdef inline bint is_error(const uint8_t *goaway) noexcept:
     return goaway[13] | goaway[14] | goaway[15] | goaway[16] != 0
 
 
-cdef class SendState(StreamSocket):
-    """A connection's way out."""
+cdef class SendState(Protocol):
+    """The way out."""
 
     cdef int write_output(self) except -1:
         """A turn's worth of frames at most. When HTTP/2 is over, it ends the connection."""
+        cdef StreamSocket connection = self.connection
         cdef const uint8_t *piece
         cdef nghttp2_ssize nbytes
         cdef Py_ssize_t filled = 0, frames = 0, put_nbytes = 0
         cdef uint8_t *buffer = self.server.send_buffer
-        self.unfinished = False
-        if self.state >= CLOSING or self.session == NULL:
+        if connection is None:
             return 0
-        while self.unsent is None:
+        connection.unfinished = False
+        if connection.state >= CLOSING:
+            return 0
+        while connection.unsent is None:
             if frames >= FLUSH_FRAMES or put_nbytes >= SEND_NBYTES:
-                self.unfinished = True
+                connection.unfinished = True
                 break
             nbytes = nghttp2_session_mem_send2(self.session, &piece)
             if nbytes <= 0:
                 if nbytes < 0:
-                    self.finish()
+                    connection.finish()
                     return 0
                 if self.resets_after_response is None:
                     break
@@ -49,14 +53,14 @@ cdef class SendState(StreamSocket):
             elif piece[3] == NGHTTP2_GOAWAY and is_error(piece):
                 self.server.totals.protocol_errors += 1
             if filled + nbytes > SEND_NBYTES:
-                self.put(buffer, filled)
-                if self.state >= CLOSING:       # the client is gone, and perhaps the session, which owns `piece`
+                connection.put(buffer, filled)
+                if connection.state >= CLOSING:       # the client is gone, and perhaps the session, which owns `piece`
                     return 0
                 put_nbytes += filled
                 filled = 0
             if nbytes > SEND_NBYTES:
-                self.put(piece, nbytes)
-                if self.state >= CLOSING:
+                connection.put(piece, nbytes)
+                if connection.state >= CLOSING:
                     return 0
                 put_nbytes += nbytes
             else:
@@ -64,11 +68,11 @@ cdef class SendState(StreamSocket):
                 filled += nbytes
             frames += 1
         if filled > 0:
-            self.put(buffer, filled)
-        if self.unfinished:
-            self.schedule_flush_turn()
+            connection.put(buffer, filled)
+        if connection.unfinished:
+            connection.schedule_flush_turn()
         elif not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
-            self.finish()
+            connection.finish()
         return 0
 
     cdef void goaway(self, int error, bytes why, bint notice) noexcept:
@@ -91,11 +95,11 @@ cdef class SendState(StreamSocket):
                 nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
 
     cdef bint has_room(self, Py_ssize_t nbytes) noexcept:
-        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.connection.compressing_nbytes
         return waiting_nbytes == 0 or waiting_nbytes + nbytes <= self.server.limits.max_unread_nbytes
 
     cdef unread_error(self, Py_ssize_t nbytes):
-        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.connection.compressing_nbytes
         return ResourceExhausted(
             f"this connection has {waiting_nbytes} bytes of responses that were not read, and no room for {nbytes} more under "
             f"its limit of {self.server.limits.max_unread_nbytes} (max_unread_bytes); read responses before you send more requests",

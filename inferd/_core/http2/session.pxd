@@ -1,5 +1,6 @@
 # session: the server's side of HTTP/2 for one connection (see session.pyx).
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from inferd._core.http2.headers cimport HeaderReader
@@ -8,11 +9,13 @@ from inferd._core.http2.send_state cimport SendState
 from inferd._core.net.stall_policy cimport StallPolicy
 from inferd._core.http2.stream cimport Http2Call
 
+@cython.final
 cdef class Session(SendState):
     cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
     cdef HeaderReader headers           # reads the headers of a request into its call
     cdef StallPolicy responses          # whether the client reads messages: sent_nbytes
     cdef KeepalivePolicy keepalive      # when to send PING, and when to drain
+    cdef int64_t now_ns                 # when the present turn began
     cdef int64_t max_age_ns             # it drains at this age; 0: never
     cdef int32_t seen_stream_id         # the newest stream when that step was last taken
     cdef int64_t opened_streams         # streams that the client opened, rejected ones too, except streams that came after the last GOAWAY

@@ -1,17 +1,17 @@
 # cython: language_level=3
-# session: the server's side of HTTP/2 for gRPC, over libnghttp2: bytes come in by `take`, calls begin in the service, bytes leave through
-# `put`. It reads and writes nothing itself. libnghttp2 does framing, HPACK, flow control and protocol checks.
-# Never in here: event loops, protobuf, sockets (net/stream_socket).
+# session: the server's side of HTTP/2 for gRPC, over libnghttp2. Bytes come in by `take`, calls begin in the service, bytes leave through
+# the connection's `put`. It reads and writes nothing itself. libnghttp2 does framing, HPACK, flow control and protocol checks.
+# Never in here: event loops, protobuf, sockets (net/stream_socket), reading a clock.
 #
 # Ownership: the stream holds one reference to its Http2Call from on_begin_headers to on_stream_close (or to close(), since
-# deleting an nghttp2 session closes no stream). All callbacks run inside take() or flush(), with the GIL held; none raises.
+# deleting an nghttp2 session closes no stream). All callbacks run inside take() or write_output(), with the GIL held; none raises.
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.object_counters cimport COUNTED
 from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
 from inferd._core.http2.exchange cimport Exchange
@@ -29,10 +29,9 @@ from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPON
 from inferd._core.http2.stream cimport (
     COMING, INFER, INFER_STREAM, OPENED, OVER, REST, SERVER_STREAM, STREAM, Http2Call, enter, is_task_stream
 )
-from inferd._core.net.limits cimport TASK_NBYTES, TURN_REQUESTS
-from inferd._core.net.server_state cimport ServerState
-from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING
-from inferd._core.net.tls cimport Tls
+from inferd._core.net.limits cimport TASK_NBYTES
+from inferd._core.net.poller cimport Polled
+from inferd._core.net.stream_socket cimport CLOSING, DRAINING, OPEN, OPENING, StreamSocket
 
 from inferd.errors import Unimplemented
 
@@ -61,32 +60,22 @@ def nghttp2_version_text():
     return nghttp2_version(0).version_str.decode()
 
 
+@cython.final
 cdef class Session(SendState):
-    """One connection's HTTP/2 session: it takes the bytes that come, and writes those that must leave.
+    """One connection's HTTP/2 session: it takes the bytes that come, and writes those that must leave."""
 
-    server: shared by all connections. socket, tls: as of StreamSocket.
-    """
-
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self, Http2State server not None):
         global live_count
+        self.server, self.headers = server, HeaderReader(server)
         if COUNTED:
             live_count += 1
 
-    def __init__(self, Http2State server not None, socket=None, Tls tls=None):
-        super().__init__(server, socket, tls)
-        self.http2_state = server
-        self.headers = HeaderReader(server)
-
-    def open_session(self):
-        self.open(max_age_ns=self.choose_age_ns())
-
-    def open(self, write=None, close_transport=None, int64_t max_age_ns=0):
-        """HTTP/2 begins; the state stays OPENING until the client's SETTINGS have come. write(bytes), close_transport(): for tests, of a
-        connection without a socket. max_age_ns: when it drains; 0: never. Our SETTINGS leave after the client's
-        preface: a client of HTTP/1.1 would take them for garbage."""
+    cdef int open(self, Polled connection, int64_t max_age_ns) except -1:
+        """The connection's state stays OPENING until the client's SETTINGS have come. Our SETTINGS leave after the client's preface: a
+        client of HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[5]
-        cdef Http2State server = self.http2_state
-        self.write, self.close_transport, self.max_age_ns = write, close_transport, max_age_ns
+        cdef Http2State server = self.server
+        self.connection, self.max_age_ns = <StreamSocket?>connection, max_age_ns
         if nghttp2_session_server_new3(&self.session, callbacks, <void *>self, server.options, &memory) != 0:
             raise MemoryError()
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, server.limits.max_streams
@@ -96,51 +85,45 @@ cdef class Session(SendState):
         settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # long chains of these are expensive
         nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 5)
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, server.limits.connection_window_nbytes)
-        self.count_in()
-        if self.state == DRAINING:      # drain() came before the TLS handshake was made
+        if self.connection.state == DRAINING:   # drain() came before the TLS handshake was made
             self.goaway(NGHTTP2_NO_ERROR, b"", True)
+        return 0
 
-    def receive(self, const uint8_t[::1] source not None):
-        """For tests: takes bytes from anywhere."""
-        if source.shape[0] > 0:
-            self.missing_nbytes = 0
-            self.most_begun_requests = self.begun_requests + TURN_REQUESTS
-            self.take(&source[0], source.shape[0])
-            self.set_mark(source.shape[0])
-
-    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes, int64_t now_ns) except -1:
+        cdef StreamSocket connection = self.connection
         cdef nghttp2_ssize taken
-        if self.state >= CLOSING:
+        if connection is None or connection.state >= CLOSING:
             return nbytes
         self.server.totals.received_nbytes += nbytes
-        self.received_nbytes += nbytes
-        self.receiving = True
-        self.frame_nbytes = max(0, self.frame_nbytes - nbytes)  # unless a frame begins in these bytes
+        self.now_ns = self.headers.now_ns = now_ns
+        connection.received_nbytes += nbytes
+        connection.receiving = True
+        connection.frame_nbytes = max(0, connection.frame_nbytes - nbytes)      # unless a frame begins in these bytes
         taken = nghttp2_session_mem_recv2(self.session, source, nbytes)
-        self.receiving = False
+        connection.receiving = False
         if taken == NGHTTP2_ERR_FLOODED:        # max_control_frame_rate responses to SETTINGS or PING wait to be sent
             self.shutdown_for_control_frames()
             return nbytes
-        if taken < 0 or (self.unsent is not None and
-                         nghttp2_session_get_outbound_queue_size(self.session) > self.http2_state.max_outbound_frames()):
+        if taken < 0 or (connection.unsent is not None and
+                         nghttp2_session_get_outbound_queue_size(self.session) > self.server.max_outbound_frames()):
             self.server.totals.protocol_errors += 1
-            if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and self.state == OPENING:
-                self.put(<const uint8_t *>PyBytes_AS_STRING(HTTP_1_RESPONSE), PyBytes_GET_SIZE(HTTP_1_RESPONSE))
-                self.finish()
+            if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and connection.state == OPENING:
+                connection.put(<const uint8_t *>PyBytes_AS_STRING(HTTP_1_RESPONSE), PyBytes_GET_SIZE(HTTP_1_RESPONSE))
+                connection.finish()
             else:                       # for some errors, such as too many CONTINUATION frames, nghttp2 makes no GOAWAY
                 self.shutdown(b"")
             return nbytes
         if (self.flood.control_frames > 0 or self.flood.resets > 0) and self.shutdown_if_flooding():
             return nbytes
-        if self.received_nbytes < PREFACE_NBYTES:
+        if connection.received_nbytes < PREFACE_NBYTES:
             return nbytes                    # see open()
-        self.mark_dirty()               # the flush is scheduled behind the inline run that a call scheduled: its response goes along
+        connection.mark_dirty()         # the flush is scheduled behind the inline run that a call scheduled: its response goes along
         return nbytes
 
     cdef bint shutdown_if_flooding(self) noexcept:
         """Asks the flood policy about the last read. True: the connection was shut down."""
-        cdef int64_t requests = self.opened_streams + self.begun_requests
-        cdef Verdict verdict = judge(&self.flood, &self.http2_state.flood_rules, requests, self.sent_nbytes, monotonic_ns())
+        cdef int64_t requests = self.opened_streams + self.connection.begun_requests
+        cdef Verdict verdict = judge(&self.flood, &self.server.flood_rules, requests, self.sent_nbytes, self.now_ns)
         if verdict == FINE:
             return False
         if verdict == TOO_MANY_PINGS:
@@ -160,23 +143,24 @@ cdef class Session(SendState):
     cdef void shutdown(self, bytes why) noexcept:
         """Submits GOAWAY with ENHANCE_YOUR_CALM and ends the connection: its calls are lost. Its callers count why. If the client
         reads nothing, GOAWAY does not leave."""
+        cdef StreamSocket connection = self.connection
         cdef uint64_t protocol_errors = self.server.totals.protocol_errors
-        if self.state < DRAINING:
-            self.enter(DRAINING)
+        if connection.state < DRAINING:
+            connection.enter(DRAINING)
         self.goaway(NGHTTP2_ENHANCE_YOUR_CALM, why, False)
-        self.flush()
-        while self.unfinished and self.unsent is None and nghttp2_session_get_outbound_queue_size(self.session) > 0:
-            self.flush()                # until GOAWAY has left
+        connection.flush()
+        while connection.unfinished and connection.unsent is None and nghttp2_session_get_outbound_queue_size(self.session) > 0:
+            connection.flush()          # until GOAWAY has left
         self.server.totals.protocol_errors = protocol_errors        # without this GOAWAY, which write_output has counted
-        self.finish()
+        connection.finish()
 
     cdef void headers_complete(self, Http2Call call) noexcept:
         """All request headers have come: rejects the call if something is wrong with it. A streaming call begins."""
         try:
             if self.headers.reject_foreign(call):
                 return
-            if self.rejection is not None:
-                call.reject(self.rejection)     # not raised: each raise would extend its traceback
+            if self.connection.rejection is not None:
+                call.reject(self.connection.rejection)     # not raised: each raise would extend its traceback
                 return
             if call.kind == INFER_STREAM:
                 call.open_streamed(self.headers.token(), bool(self.headers.seen & ERRORS_END))
@@ -186,7 +170,7 @@ cdef class Session(SendState):
             if call.kind != INFER:
                 call.hold(TASK_NBYTES)
             if is_task_stream(call.kind):
-                self.http2_state.start(call, call.method_row)
+                self.server.start(call, call.method_row)
         except Exception as error:
             call.reject(error)
         finally:
@@ -220,7 +204,7 @@ cdef class Session(SendState):
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages have come. Those of a settled call are thrown away."""
         call.received_nbytes += nbytes
-        self.payload_nbytes += nbytes
+        self.connection.payload_nbytes += nbytes
         try:
             if call.kind < STREAM:
                 while nbytes > 0 and not call.settled:
@@ -246,8 +230,8 @@ cdef class Session(SendState):
         except Exception as error:
             call.reject(error)
         if call.partial is not None and not call.awaits_credit() and (
-                self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
-            self.missing_nbytes = call.missing_nbytes
+                self.connection.missing_nbytes == 0 or call.missing_nbytes < self.connection.missing_nbytes):
+            self.connection.missing_nbytes = call.missing_nbytes
         if call.partial is not None or (call.kind >= SERVER_STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
             call.open_window()
 
@@ -271,15 +255,11 @@ cdef class Session(SendState):
         except Exception as error:
             call.reject(error)
 
-    def take_backlogs(self):
+    cdef int take_backlogs(self) except -1:
         """Takes requests that wait in the backlogs of streams, as many as a turn may begin."""
-        cdef list calls = self.resuming
+        cdef list calls = self.connection.resuming
         cdef Http2Call call
-        self.resuming = None
-        if calls is None or self.state >= CLOSING:
-            return
-        if self.poller is None:
-            self.most_begun_requests = self.begun_requests + TURN_REQUESTS
+        self.connection.resuming = None
         for call in calls:
             if call.connection is not None and call.backlog is not None and not call.settled:
                 call.streamed.resuming = False
@@ -287,24 +267,23 @@ cdef class Session(SendState):
                     call.take_backlog()
                 except Exception as error:
                     call.reject(error)
+        return 0
 
-    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+    cdef bint end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns,
+                             int64_t response_limit_ns) except -1:
         """Ends each call that holds memory and has waited too long for its client. request_limit_ns: for the rest of the request, while it
         moved slower than min_rate (min_message_rate with a large message). response_limit_ns: for the client to read the response, slower
         than min_rate. Also ends a call whose deadline passes before its request is whole and decompressed, or its stream of
         ModelStreamInfer has ended. True: the connection must be aborted, because its client reads nothing, or has not begun to speak
-        HTTP/2. See StreamSocket."""
-        cdef ServerState server = self.server
+        HTTP/2."""
+        cdef StreamSocket connection = self.connection
+        cdef Http2State server = self.server
         cdef bint large, is_late
         cdef Http2Call call
         cdef Owed owed
         cdef bint reads_nothing, waits_for_shared_window = False
         cdef list ending = []
-        if self.state >= CLOSING:
-            return False                # a lingering close has limits of its own
-        if self.in_handshake():
-            return self.handshake_stalls(now_ns, request_limit_ns)
-        if is_stalled(&self.greeting, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
+        if is_stalled(&connection.greeting, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
             return True
         call = <Http2Call>self.head if self.head != NULL else None
         while call is not None:
@@ -323,9 +302,9 @@ cdef class Session(SendState):
                 ending.append(call)
             call = call.next
         # Both policies see every look, whatever the other says. While the transport takes nothing, nothing is taken from nghttp2.
-        reads_nothing = is_stalled(&self.responses, CONNECTION_RESPONSES if self.unread_nbytes > 0 and self.unsent is None else NOTHING,
-                                   self.sent_nbytes, now_ns, response_limit_ns, server.limits.min_rate)
-        if is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
+        owed = CONNECTION_RESPONSES if self.unread_nbytes > 0 and connection.unsent is None else NOTHING
+        reads_nothing = is_stalled(&self.responses, owed, self.sent_nbytes, now_ns, response_limit_ns, server.limits.min_rate)
+        if is_stalled(&connection.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
                       response_limit_ns, server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
             return True
         for call in ending:
@@ -334,63 +313,56 @@ cdef class Session(SendState):
                 call.end_stalled(call.stall.owed, request_limit_ns, now_ns)
         return False
 
-    def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
-        """Takes the step that the keepalive policy decides on: PING to a silent client, the GOAWAYs of a drain. True: the connection must
-        be aborted. Called now and then with the monotonic time and the number of bytes that the transport holds."""
+    cdef bint take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes) except -1:
+        """PING to a silent client, the GOAWAYs of a drain."""
+        cdef StreamSocket connection = self.connection
         cdef int32_t newest
         cdef bint busy
         cdef Step step
-        if self.state >= CLOSING or not (self.greeted or self.state == DRAINING) or self.session == NULL:
+        if connection is None or not (self.greeted or connection.state == DRAINING):
             return False
         newest = nghttp2_session_get_last_proc_stream_id(self.session)
-        busy = self.calls > 0 or newest != self.seen_stream_id
+        busy = connection.calls > 0 or newest != self.seen_stream_id
         self.seen_stream_id = newest
-        step = next_step(&self.keepalive, &self.server.keepalive_rules, self.max_age_ns, self.received_nbytes, busy,
-                         waiting_nbytes == 0 and self.unsent is None, self.state == DRAINING, now_ns)
+        step = next_step(&self.keepalive, &self.server.keepalive_rules, self.max_age_ns, connection.received_nbytes, busy,
+                         waiting_nbytes == 0 and connection.unsent is None, connection.state == DRAINING, now_ns)
         if step == DEAD or step == OVERDUE:
             self.server.totals.dead += step == DEAD
             self.server.totals.overdue += step == OVERDUE
             return True
         if step == PING:
             nghttp2_submit_ping(self.session, NGHTTP2_FLAG_NONE, NULL)
-            self.mark_dirty()
+            connection.mark_dirty()
         elif step == DRAIN_FOR_AGE or step == DRAIN_IDLE:
             self.server.totals.retired += step == DRAIN_FOR_AGE
             self.server.totals.idle += step == DRAIN_IDLE
-            self.drain()
+            connection.drain()
         elif step == LAST_GOAWAY:
             self.goaway(NGHTTP2_NO_ERROR, b"", False)
-            self.mark_dirty()
+            connection.mark_dirty()
         return False
 
-    def drain(self):
+    cdef int drain(self) except -1:
         """Submits a GOAWAY that names the highest stream id, so that no request on its way is lost. take_keepalive_step()
         submits the second one: it names the last stream that the server accepted. The connection ends after its calls."""
-        if self.state < DRAINING:
-            self.enter(DRAINING)
-            if self.session != NULL:
-                self.goaway(NGHTTP2_NO_ERROR, b"", True)
-                self.mark_dirty()
+        if self.connection is not None:
+            self.goaway(NGHTTP2_NO_ERROR, b"", True)
+            self.connection.mark_dirty()
+        return 0
 
-    def close(self):
-        """CLOSED: abandons calls, and frees libnghttp2's memory. Idempotent."""
+    cdef int close(self) except -1:
         cdef Http2Call call
-        if self.state == CLOSED:
-            return
-        if self.state < CLOSING:
-            self.enter(CLOSING)
-        self.enter(CLOSED)
-        self.write = self.close_transport = None
         if self.session == NULL:
-            return
-        self.count_out()
+            self.connection = None
+            return 0
         self.headers.begin(None)
         self.resets_after_response = None
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)
         nghttp2_session_del(self.session)
-        self.session = NULL
+        self.session, self.connection = NULL, None
+        return 0
 
     def __dealloc__(self):
         global live_count
@@ -403,7 +375,7 @@ cdef class Session(SendState):
         """The stream is open and holds its call."""
         Py_INCREF(call)
         call.http2 = self
-        call.open(self)
+        call.open(self.connection)
         if self.head != NULL:
             call.next = <Http2Call>self.head
             call.next.previous = call
@@ -441,7 +413,7 @@ cdef class Session(SendState):
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
     """Counts control frames, PINGs and resets, each for its own limit. A control frame asks for nothing and brings
     nothing; those of unknown types count, too."""
-    (<Session>user_data).frame_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
+    (<Session>user_data).connection.frame_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
         return 0                            # these have limits of their own
     if frame.type == NGHTTP2_RST_STREAM:
@@ -470,7 +442,8 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
         self.headers.begin(None)
         return 0
     self.opened_streams += 1
-    if self.calls >= OWN_CALLS and self.server.calls + self.calls >= self.server.limits.max_calls:     # no more than max_calls leaves free
+    # No more than max_calls leaves free.
+    if self.connection.calls >= OWN_CALLS and self.server.calls + self.connection.calls >= self.server.limits.max_calls:
         self.server.totals.refused += 1
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
@@ -522,8 +495,8 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
             self.foreign_complete(call)
     elif frame.hd.type == NGHTTP2_SETTINGS:
         self.greeted = True             # nghttp2 takes no other frame first
-        if self.state == OPENING:
-            self.enter(OPEN)
+        if self.connection.state == OPENING:
+            self.connection.enter(OPEN)
         return 0
     elif frame.hd.type != NGHTTP2_DATA:
         return 0
@@ -537,7 +510,7 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
 cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data) noexcept:
     cdef Session self = <Session>user_data
     cdef void *stream = nghttp2_session_get_stream_user_data(session, stream_id)
-    if error_code != NGHTTP2_NO_ERROR and error_code != NGHTTP2_REFUSED_STREAM and not self.receiving:
+    if error_code != NGHTTP2_NO_ERROR and error_code != NGHTTP2_REFUSED_STREAM and not self.connection.receiving:
         self.flood.resets += 1          # a reset of ours, for an error of the client; on_begin_frame counts the client's own
     if stream != NULL:
         nghttp2_session_set_stream_user_data(session, stream_id, NULL)

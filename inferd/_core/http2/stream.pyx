@@ -80,11 +80,11 @@ cdef class Http2Call(HttpCall):
 
     cdef int begin(self) except -1:
         if self.kind == INFER:
-            self.http2.http2_state.infer_handler.infer(self)
+            self.http2.server.infer_handler.infer(self)
         elif self.kind == REST:
             self.exchange.handler.take(self, self.head)
         else:
-            self.http2.http2_state.start(self, self.method_row)
+            self.http2.server.start(self, self.method_row)
         return 0
 
     cpdef reply(self, message):
@@ -183,8 +183,8 @@ cdef class Http2Call(HttpCall):
 
     cdef int open_streamed(self, bytes authorization, bint errors_end) except -1:
         self.streamed = Streamed.__new__(Streamed)
-        self.streamed.call, self.streamed.connection = self, self.http2
-        self.streamed.handler, self.streamed.errors_end = self.http2.http2_state.stream_handler, errors_end
+        self.streamed.call, self.streamed.session = self, self.http2
+        self.streamed.handler, self.streamed.errors_end = self.http2.server.stream_handler, errors_end
         self.streamed.max_message_nbytes = self.max_message_nbytes
         self.streamed.authorization, self.streamed.credentials_epoch = authorization, self.connection.server.credentials_epoch
         return 0

@@ -25,7 +25,7 @@ cdef class StreamedCall(HttpCall):      # one request of a stream, and its place
 @cython.no_gc                   # its cycle with `call` is cut when the stream closes
 cdef class Streamed:
     cdef HttpCall call                  # the Http2Call whose requests these are
-    cdef SendState connection
+    cdef SendState session              # the connection's
     cdef StreamHandler handler
     cdef Py_ssize_t max_message_nbytes
     cdef bint errors_end                # a request that fails ends the stream, unless it is wrong by itself (triton_grpc_error)

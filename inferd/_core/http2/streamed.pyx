@@ -28,9 +28,9 @@ cdef class StreamedCall(HttpCall):
         cdef Streamed streamed = self.streamed
         if self.settled:
             return
-        if not streamed.connection.has_room(len(message)):
+        if not streamed.session.has_room(len(message)):
             self.work = None            # it gives its response just now: `reject` must not cancel it
-            self.reject(streamed.connection.unread_error(len(message)))
+            self.reject(streamed.session.unread_error(len(message)))
             return
         self.settle(streamed.handler.wrap(pooled(message)), None)
 
@@ -49,7 +49,7 @@ cdef class StreamedCall(HttpCall):
                 not (streamed.errors_end or isinstance(error, (PermissionDenied, Unauthenticated))):
             try:
                 response = streamed.handler.rejection(self.message, error)
-                if streamed.connection.has_room(response.nbytes):
+                if streamed.session.has_room(response.nbytes):
                     self.settle(response, None)
                     return
             except Exception as unexpected: # no memory
@@ -64,7 +64,7 @@ cdef class StreamedCall(HttpCall):
         self.response, self.error = response, error
         streamed.nbytes -= self.request_nbytes
         if response is not None:
-            streamed.connection.unread_nbytes += response.nbytes + PREFIX_NBYTES
+            streamed.session.unread_nbytes += response.nbytes + PREFIX_NBYTES
         if streamed.first is self and not streamed.sending:
             streamed.notify()
 
@@ -75,8 +75,8 @@ cdef class Streamed:
     """The requests in flight of one stream."""
 
     cdef bint takes_more(self) noexcept:
-        return self.count < self.connection.server.limits.max_stream_requests and self.nbytes < STREAMED_NBYTES and not self.closed \
-            and not self.connection.server.stopping
+        return self.count < self.session.server.limits.max_stream_requests and self.nbytes < STREAMED_NBYTES and not self.closed \
+            and not self.session.server.stopping
 
     cdef int begin(self, Message message) except -1:
         cdef StreamedCall call
@@ -85,7 +85,7 @@ cdef class Streamed:
         call.method, call.message, call.deadline_ns = self.call.method, message, self.call.deadline_ns
         call.connection_id, call.share, call.traceparent = self.call.connection_id, self.call.share, self.call.traceparent
         call.key = self.call.key
-        call.streamed, call.connection, call.request_nbytes = self, self.connection, message.nbytes
+        call.streamed, call.connection, call.request_nbytes = self, self.session.connection, message.nbytes
         if self.last is None:
             self.first = call
         else:
@@ -94,13 +94,13 @@ cdef class Streamed:
         self.count += 1
         self.nbytes += message.nbytes
         try:
-            if self.connection.rejection is not None or self.credentials_epoch != self.connection.server.credentials_epoch:
+            if self.session.connection.rejection is not None or self.credentials_epoch != self.session.server.credentials_epoch:
                 error = self.lost_access()
                 if error is not None:
                     call.reject(error)              # not raised: each raise would extend its traceback
                     return 0
-            if not self.connection.has_room(0):
-                raise self.connection.unread_error(0)
+            if not self.session.has_room(0):
+                raise self.session.unread_error(0)
             if message.compressed:
                 call.encoding = self.call.encoding
                 call.begin_compressed(self.max_message_nbytes)
@@ -111,21 +111,21 @@ cdef class Streamed:
         return 0
 
     cdef object lost_access(self):
-        cdef ServerState server = self.connection.server
-        if self.connection.rejection is None and server.authenticator is not None:
+        cdef ServerState server = self.session.server
+        if self.session.connection.rejection is None and server.authenticator is not None:
             try:
                 server.authenticator(self.call, self.authorization)
                 self.credentials_epoch = server.credentials_epoch
             except Exception as error:
                 return error
-        return self.connection.rejection
+        return self.session.connection.rejection
 
     cdef void notify(self) noexcept:
         """The first response is ready, and none is being sent."""
         try:
             (<object>self.call).send_ready()
         except Exception as error:
-            self.connection.server.log(error)
+            self.session.server.log(error)
 
     cdef Message take_response(self):
         cdef StreamedCall call = self.first
@@ -157,6 +157,6 @@ cdef class Streamed:
         self.count -= 1
         release_bytes(STREAMED_REQUEST_NBYTES, self.call.share)
         if call.response is not None:
-            self.connection.unread_nbytes -= call.response.nbytes + PREFIX_NBYTES
+            self.session.unread_nbytes -= call.response.nbytes + PREFIX_NBYTES
         elif not call.settled:
             self.nbytes -= call.request_nbytes

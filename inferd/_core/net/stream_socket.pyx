@@ -2,7 +2,7 @@
 # stream_socket: one client's socket, and the state of its connection (see stream_socket.pxd).
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -14,6 +14,7 @@ from inferd._core.net.limits cimport (
 from inferd._core.net.lingering_close cimport LingeringClose
 from inferd._core.net.low_water cimport LowWater
 from inferd._core.net.poller cimport CUT, HUNG_UP, READABLE, WRITABLE, Polled, Poller
+from inferd._core.net.protocol cimport Protocol
 from inferd._core.net.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.net.stall_policy cimport REQUEST, is_stalled
 from inferd._core.net.tls cimport CLIENT_DONE, NOTHING_YET, Tls
@@ -37,13 +38,13 @@ MAY_FOLLOW[<int>CLOSED] = 0
 cdef class StreamSocket(Polled):
     """One client's connection, which owns its socket.
 
-    socket: a connected socket.socket, non-blocking; None: a test moves the bytes. tls: None: plaintext. A protocol defines open_session(),
-    close(), drain(), end_late_calls() and take_keepalive_step(). The server overrides the hooks choose_age_ns(), handshake_made(), failed()
-    and released().
+    protocol: what the client speaks. socket: a connected socket.socket, non-blocking. tls: None: plaintext. client: the connection
+    tells it what happens; None: nobody is told. Its methods are age_ns(), handshake_made(connection), failed(connection, error) and
+    released(connection). On a port of HTTP/1.1 it has http2(), too, the protocol of a client that begins so.
     """
 
-    def __init__(self, ServerState server not None, socket=None, Tls tls=None):
-        self.server, self.socket, self.tls = server, socket, tls
+    def __init__(self, ServerState server not None, Protocol protocol not None, socket=None, Tls tls=None, client=None):
+        self.server, self.protocol, self.socket, self.tls, self.client = server, protocol, socket, tls, client
         if socket is not None:
             self.descriptor = socket.fileno()
 
@@ -53,64 +54,7 @@ cdef class StreamSocket(Polled):
         if self.socket.family == sockets.AF_UNIX:
             self.readiness |= CUT
         if self.tls is None:
-            self.open_session()
-
-    # ---- hooks
-
-    def open_session(self):
-        """The protocol begins: at once, or after the TLS handshake."""
-        raise NotImplementedError
-
-    def close(self):
-        """CLOSED: abandons calls, and frees the protocol's memory. Idempotent."""
-        raise NotImplementedError
-
-    def drain(self):
-        """Tells the client that no new calls are served. The connection ends after its calls."""
-        raise NotImplementedError
-
-    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
-        """Ends each call that waits too long for its client. True: the connection must be aborted. Called now and then with the monotonic
-        time. acknowledged_nbytes: a count of bytes that the client's kernel has taken; -1: the transport holds none for it."""
-        raise NotImplementedError
-
-    def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
-        """Takes the step that the keepalive policy decides on. True: the connection must be aborted. Called now and then with the monotonic
-        time and the number of bytes that the transport holds."""
-        raise NotImplementedError
-
-    def take_backlogs(self):
-        """Goes on with the calls of `resuming`, which becomes None."""
-        self.resuming = None
-
-    def choose_age_ns(self):
-        """At which age it drains; 0: never."""
-        return 0
-
-    def handshake_made(self):
-        """Called once: the TLS handshake is made. False: the client may not go on."""
-        return True
-
-    def failed(self, error):
-        """The TLS handshake has failed, or TLS has failed later."""
-
-    def released(self):
-        """Called once: the protocol is over and its memory is free. The socket may linger."""
-
-    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
-        raise NotImplementedError
-
-    cdef int write_output(self) except -1:
-        raise NotImplementedError
-
-    cdef int left_while_paused(self) except -1:
-        return 0
-
-    cdef int end_input(self) except -1:
-        self.at_end = True              # take_turn finishes once all is written: the windows cannot grow any more
-        self.readiness &= ~READABLE
-        self.flush()
-        return 0
+            self.open()
 
     # ---- its life
 
@@ -118,7 +62,8 @@ cdef class StreamSocket(Polled):
         assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
         self.state = state
 
-    cdef int count_in(self) except -1:
+    cdef int open(self) except -1:
+        """At once, or after the TLS handshake."""
         cdef ServerState server = self.server
         server.connections += 1
         server.totals.connections += 1
@@ -129,27 +74,41 @@ cdef class StreamSocket(Polled):
         # TLS has buffers of its own; AF_UNIX has no low-water mark.
         if self.socket is not None and self.tls is None and self.socket.family != sockets.AF_UNIX:
             self.low_water = LowWater(server.gathering, self.descriptor)
-        return 0
+        return self.protocol.open(self, self.client.age_ns() if self.client is not None else 0)
 
-    cdef void count_out(self) noexcept:
-        if not self.counted:
+    cpdef speak(self, Protocol protocol):
+        self.protocol.close()
+        self.protocol = protocol
+        if self.counted:                # else open() follows the TLS handshake
+            protocol.open(self, self.client.age_ns() if self.client is not None else 0)
+
+    def drain(self):
+        """No new calls are served. The connection ends after its calls."""
+        if self.state < DRAINING:
+            self.enter(DRAINING)
+            self.protocol.drain()
+
+    def close(self):
+        """CLOSED: abandons calls, and frees the protocol's memory. Idempotent."""
+        if self.state == CLOSED:
             return
-        self.counted = False
-        self.server.connections -= 1
-        if self.dirty:
-            self.server.forget(self)
-        if self.low_water is not None:
-            self.low_water.close()
+        if self.state < CLOSING:
+            self.enter(CLOSING)
+        self.enter(CLOSED)
+        self.pending = None
+        if self.counted:
+            self.counted = False
+            self.server.connections -= 1
+            if self.dirty:
+                self.server.forget(self)
+            if self.low_water is not None:
+                self.low_water.close()
+        self.protocol.close()
 
     cdef void finish(self) noexcept:
         if self.state < CLOSING:
             self.enter(CLOSING)
-            if self.close_transport is not None:
-                try:
-                    self.close_transport()
-                except Exception as error:
-                    self.server.log(error)
-            elif self.poller is not None:
+            if self.poller is not None:
                 self.poller.wake(self)
 
     def abort(self):
@@ -186,7 +145,8 @@ cdef class StreamSocket(Polled):
             self.close_socket()         # unless it lingers
             self.close()
             self.tls = None
-            self.released()
+            if self.client is not None:
+                self.client.released(self)
         except Exception as error:
             self.server.log(error)
 
@@ -200,32 +160,23 @@ cdef class StreamSocket(Polled):
             self.socket, self.descriptor, self.unsent = None, -1, None
         return 0
 
-    cdef int hand_on(self, StreamSocket to, bytes unread) except -1:
-        cdef Poller poller = self.poller
-        if poller is None:
-            raise RuntimeError("a connection without a poller is not handed on")
-        if self.low_water is not None:
-            self.low_water.set(1)
-        poller.forget(self)
-        to.socket, to.descriptor, to.tls, to.readiness = self.socket, self.descriptor, self.tls, self.readiness
-        to.unsent, to.sent_to_socket_nbytes, to.greeting, to.output = self.unsent, self.sent_to_socket_nbytes, self.greeting, self.output
-        to.rejection = self.rejection
-        self.socket, self.descriptor, self.unsent, self.tls, self.pending = None, -1, None, None, None
-        self.finish()                   # the end of this turn releases it
-        if unread or to.tls is not None:
-            to.pending = unread
-        poller.add(to)
-        to.open_session()
-        poller.wake(to)
-        return 0
-
     # ---- looks
 
-    cdef bint in_handshake(self) noexcept:
-        return self.tls is not None and not self.tls.established and self.state < CLOSING
+    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+        """Ends each call that waits too long for its client. True: the connection must be aborted. Called now and then with the monotonic
+        time. acknowledged_nbytes: a count of bytes that the client's kernel has taken; -1: the transport holds none for it."""
+        if self.state >= CLOSING:
+            return False                # a lingering close has limits of its own
+        if in_handshake(self):
+            return is_stalled(&self.greeting, REQUEST, self.tls.handshake_nbytes, now_ns, request_limit_ns, 0)
+        return self.protocol.end_late_calls(now_ns, acknowledged_nbytes, request_limit_ns, response_limit_ns)
 
-    cdef bint handshake_stalls(self, int64_t now_ns, int64_t limit_ns) noexcept:
-        return is_stalled(&self.greeting, REQUEST, self.tls.handshake_nbytes, now_ns, limit_ns, 0)
+    def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
+        """Takes the step that the keepalive policy decides on. True: the connection must be aborted. Called now and then with the monotonic
+        time and the number of bytes that the transport holds."""
+        if self.state >= CLOSING or in_handshake(self):
+            return False
+        return self.protocol.take_keepalive_step(now_ns, waiting_nbytes)
 
     @property
     def unsent_nbytes(self):
@@ -252,10 +203,10 @@ cdef class StreamSocket(Polled):
                 self.flush()
                 self.cost += READ_NBYTES
             if self.state < CLOSING and self.resuming is not None:
-                self.take_backlogs()
+                self.protocol.take_backlogs()
             if self.paused:
                 if self.state < CLOSING and self.readiness & HUNG_UP:
-                    self.left_while_paused()
+                    self.protocol.left_while_paused(self.poller.now_ns)
             elif self.state < CLOSING and (self.readiness & READABLE or self.pending is not None):
                 self.read()
             if self.at_end and self.state < CLOSING and not self.paused and not self.unfinished and self.unsent is None:
@@ -280,9 +231,9 @@ cdef class StreamSocket(Polled):
             nbytes = self.read_socket()
         else:
             self.pending = None
-            self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(pending), PyBytes_GET_SIZE(pending))
+            self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(pending), PyBytes_GET_SIZE(pending), self.poller.now_ns)
             if self.tls is not None:
-                self.receive_tls(0)
+                receive_tls(self, 0)
         if pending is None and self.pending is None:
             self.set_mark(nbytes)
         elif self.low_water is not None:
@@ -297,7 +248,7 @@ cdef class StreamSocket(Polled):
     cdef Py_ssize_t read_socket(self) except -1:
         cdef Py_ssize_t nbytes, most_nbytes = READ_NBYTES
         if self.tls is not None and self.tls.ssl_object is None and self.readiness & HUNG_UP:
-            self.left_within_handshake()    # it cannot hear the server's half, which is dear to make
+            self.failed(left_within_handshake())        # it cannot hear the server's half, which is dear to make
             self.abort()
             return 0
         if self.missing_nbytes > READ_NBYTES:
@@ -310,34 +261,32 @@ cdef class StreamSocket(Polled):
                 self.readiness &= ~READABLE
             return 0
         if nbytes <= 0 and self.tls is not None and not self.tls.established:
-            self.left_within_handshake()
+            self.failed(left_within_handshake())
         if nbytes < 0:
             self.abort()
             return 0
         if nbytes == 0:
-            self.end_input()
+            self.at_end = True          # take_turn finishes once all is written: the windows cannot grow any more
+            self.readiness &= ~READABLE
+            self.flush()
             return 0
         if nbytes < most_nbytes and not self.readiness & (HUNG_UP | CUT):
             self.readiness &= ~READABLE
         self.missing_nbytes = 0
         if self.tls is not None:
-            self.receive_tls(nbytes)
+            receive_tls(self, nbytes)
         else:
-            self.take_pieces(self.server.receive_buffer, nbytes)
+            self.take_pieces(self.server.receive_buffer, nbytes, self.poller.now_ns)
         return nbytes
 
-    cdef int left_within_handshake(self) except -1:
-        self.failed(ConnectionError("the client left within its TLS handshake"))
-        return 0
-
-    cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+    cdef int take_pieces(self, const uint8_t *source, Py_ssize_t nbytes, int64_t now_ns) except -1:
         cdef Py_ssize_t piece_nbytes, before_nbytes
         while nbytes > 0 and self.state < CLOSING:
             if self.allowance_nbytes <= 0 or self.paused:
                 self.pending = source[:nbytes]
                 return 0
             before_nbytes = self.payload_nbytes
-            piece_nbytes = self.take(source, min(nbytes, max(READ_NBYTES, self.frame_nbytes + HEADER_NBYTES)))
+            piece_nbytes = self.protocol.take(source, min(nbytes, max(READ_NBYTES, self.frame_nbytes + HEADER_NBYTES)), now_ns)
             self.allowance_nbytes -= piece_nbytes - (self.payload_nbytes - before_nbytes)
             source += piece_nbytes
             nbytes -= piece_nbytes
@@ -349,8 +298,12 @@ cdef class StreamSocket(Polled):
         self.resuming.append(call)
         if self.poller is not None:
             self.poller.wake(self)
-        else:
-            self.server.schedule((<object>self).take_backlogs)      # a test's connection takes no turns
+        return 0
+
+    cdef int resume_reading(self) except -1:
+        self.paused = False
+        if self.poller is not None and (self.pending is not None or self.readiness & READABLE):
+            self.poller.wake(self)
         return 0
 
     cdef int set_mark(self, Py_ssize_t nbytes) except -1:
@@ -363,45 +316,9 @@ cdef class StreamSocket(Polled):
 
     # ---- TLS
 
-    cdef int receive_tls(self, Py_ssize_t nbytes) except -1:
-        try:
-            self.tls.feed(self.server.receive_buffer, nbytes)
-            if not self.tls.established:
-                self.cost += READ_NBYTES
-                if self.tls.shake_hands() and self.may_begin():
-                    self.open_session()
-            if self.tls is not None and self.tls.established:
-                self.decrypt()
-        except OSError as error:        # ssl.SSLError is one
-            self.failed(error)
-            self.finish()
-        if self.socket is not None:
-            self.send_tls()
-        return 0
-
-    cdef bint may_begin(self) except -1:
-        """After the TLS handshake: whether the client may go on, with this connection."""
-        if not self.handshake_made():
-            self.finish()
-            return False
-        return self.state < CLOSING     # else the hook has handed the socket on
-
-    cdef int decrypt(self) except -1:
-        cdef Py_ssize_t count
-        self.tls.is_sparse = True
-        while self.pending is None and self.state < CLOSING:
-            if self.allowance_nbytes <= 0 or self.paused:
-                self.pending = b""
-                break
-            count = self.tls.read(self.server.receive_buffer, RECEIVE_NBYTES)
-            if count == NOTHING_YET:
-                break
-            if count == CLIENT_DONE:    # OpenSSL's clients take content after their close_notify for an error
-                self.finish()
-                break
-            self.tls.is_sparse = False
-            self.allowance_nbytes -= RECORD_NBYTES
-            self.take_pieces(self.server.receive_buffer, count)
+    cdef int failed(self, error) except -1:
+        if self.client is not None:
+            self.client.failed(self, error)
         return 0
 
     cdef int send_tls(self) except -1:
@@ -421,7 +338,7 @@ cdef class StreamSocket(Polled):
 
     cpdef flush(self):
         try:
-            self.write_output()
+            self.protocol.write_output()
         except Exception as error:
             self.server.log(error)
             self.finish()
@@ -430,14 +347,9 @@ cdef class StreamSocket(Polled):
         self.unfinished = True
         if self.poller is not None:
             self.poller.wake(self)
-        else:
-            self.mark_dirty()
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         if self.socket is None:
-            if self.write is not None:
-                self.server.totals.sent_nbytes += nbytes
-                self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
             return 0
         self.server.totals.sent_nbytes += nbytes
         if self.tls is None:
@@ -485,11 +397,52 @@ cdef class StreamSocket(Polled):
         self.flush()
         return 0
 
-    def pause_writing(self):
-        """For tests: the transport's buffer is full. No output is made until resume_writing."""
-        self.unsent = bytearray()
 
-    def resume_writing(self):
-        """For tests."""
-        self.unsent = None
-        self.mark_dirty()
+cdef inline bint in_handshake(StreamSocket connection) noexcept:
+    """Whether the TLS handshake is to be made yet."""
+    return connection.tls is not None and not connection.tls.established and connection.state < CLOSING
+
+
+cdef left_within_handshake():
+    return ConnectionError("the client left within its TLS handshake")
+
+
+cdef int receive_tls(StreamSocket connection, Py_ssize_t nbytes) except -1:
+    """Handshakes and decrypts: so many bytes lie in the receive buffer."""
+    try:
+        connection.tls.feed(connection.server.receive_buffer, nbytes)
+        if not connection.tls.established:
+            connection.cost += READ_NBYTES
+            if connection.tls.shake_hands():
+                if connection.client is None or connection.client.handshake_made(connection):
+                    connection.open()
+                else:
+                    connection.finish()
+        if connection.tls.established:
+            decrypt(connection)
+    except OSError as error:            # ssl.SSLError is one
+        connection.failed(error)
+        connection.finish()
+    if connection.socket is not None:
+        connection.send_tls()
+    return 0
+
+
+cdef int decrypt(StreamSocket connection) except -1:
+    cdef Tls tls = connection.tls
+    cdef Py_ssize_t count
+    tls.is_sparse = True
+    while connection.pending is None and connection.state < CLOSING:
+        if connection.allowance_nbytes <= 0 or connection.paused:
+            connection.pending = b""
+            break
+        count = tls.read(connection.server.receive_buffer, RECEIVE_NBYTES)
+        if count == NOTHING_YET:
+            break
+        if count == CLIENT_DONE:        # OpenSSL's clients take content after their close_notify for an error
+            connection.finish()
+            break
+        tls.is_sparse = False
+        connection.allowance_nbytes -= RECORD_NBYTES
+        connection.take_pieces(connection.server.receive_buffer, count, connection.poller.now_ns)
+    return 0

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from inferd._core.grpc.call import Call
     from inferd._core.http.head import Head
-    from inferd._core.http1.connection import Http1Call
+    from inferd._core.http1.session import Http1Call
     from inferd._core.http2.stream import Http2Call
     from inferd.part.method import Method
     from inferd.serving.rest.service import RestService
-    from inferd.serving.transports.connection import Connection
+    from inferd.serving.transports.client import Client
 
 __all__ = ["ColdCalls", "remaining_s"]
 
@@ -119,11 +119,12 @@ class ColdCalls:
         turns.take(turn)
 
     def _begin(self, call: Http2Call, method: Method) -> None:
-        connection = cast("Connection", call.connection)
+        assert call.connection is not None
+        client: Client = call.connection.client
         try:
             if remaining_s(call) == 0:
                 raise DeadlineExceeded(f"{call.method}: the deadline passed before the call's turn came")
-            method.check_open(call.method, connection.open_by_method[method])
+            method.check_open(call.method, client.open_by_method[method])
         except RequestError as error:
             call.work = None
             self._reject(call, error)
@@ -131,8 +132,8 @@ class ColdCalls:
         serve = self._serve_stream if method.kind == "stream" else self._serve_unary
         task = self._run(call, serve(call, method))
         if method.max_open:
-            connection.open_by_method[method] += 1
-            task.add_done_callback(lambda _task: connection.open_by_method.subtract((method,)))
+            client.open_by_method[method] += 1
+            task.add_done_callback(lambda _task: client.open_by_method.subtract((method,)))
 
     def _begin_rest(self, call: Http1Call | Http2Call, head: Head) -> None:
         self._run(call, self._serve_rest(call, head))

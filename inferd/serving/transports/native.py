@@ -20,8 +20,12 @@ from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, cast
 
 from inferd._core.http.handler import HttpService
+from inferd._core.http1.session import Http1Session
 from inferd._core.http2.http2_state import Http2State
+from inferd._core.http2.session import Session
 from inferd._core.net.poller import Poller
+from inferd._core.net.stream_socket import StreamSocket
+from inferd._core.net.tls import Tls as TlsLayer
 from inferd.engine.loading.planner import Host
 from inferd.errors import RequestError
 from inferd.serving.listening.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
@@ -31,9 +35,8 @@ from inferd.serving.memory.trimming import give_back
 from inferd.serving.messages.message_threads import MessageThreads
 from inferd.serving.security.access import Access, Rejections
 from inferd.serving.security.tls import plain
+from inferd.serving.transports.client import Client, peer, shakes_hands
 from inferd.serving.transports.cold_calls import ColdCalls
-from inferd.serving.transports.connection import Connection
-from inferd.serving.transports.http_connection import HttpConnection
 from inferd.serving.transports.unserved import unserved
 from inferd.system.descriptors import fitting, make_room, warn_of_few
 
@@ -49,7 +52,6 @@ if TYPE_CHECKING:
     from inferd.serving.processes.systemd import Inherited
     from inferd.serving.rest.service import RestService
     from inferd.serving.security.tls import Tls
-    from inferd.serving.transports.connection import Client
 
 __all__ = ["NativeTransport"]
 
@@ -102,7 +104,7 @@ class NativeTransport:
         self.loop = asyncio.get_running_loop()
         self.access, self._tls = access or Access(settings), tls
         self._methods = methods
-        self.connections: set[Client] = set()
+        self.connections: set[StreamSocket] = set()
         self._rejected_connections = self._handshakes_failed = 0
         self._cold_calls = ColdCalls(self.loop, reject, None if rest is None else rest[0])
         self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
@@ -127,7 +129,7 @@ class NativeTransport:
         self.connection_bytes = 0  # the most that open connections hold beside their messages
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
         self._handshake_s = float(settings.handshake_timeout_s)
-        self._unlooked: deque[Client] = deque()  # connections that are left in the present round of looks
+        self._unlooked: deque[StreamSocket] = deque()  # connections that are left in the present round of looks
         self._look_timer = self.loop.call_later(LOOK_S, self._look)
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._settings = settings
@@ -235,7 +237,7 @@ class NativeTransport:
         """Tokens and names may have become invalid, also those of connected clients. Calls that have begun go on."""
         self.server.credentials_changed()
         for connection in self.connections:
-            connection.check_identity()
+            connection.client.check_identity(connection)
 
     def limit(self, settings: Settings) -> None:
         """Takes new limits of connections. max_connections ends no open connection; a new age is for new connections."""
@@ -255,7 +257,7 @@ class NativeTransport:
         """The age at which a new connection drains; 0: never."""
         return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
 
-    def tls_failed(self, connection: Client, error: Exception | str) -> None:
+    def tls_failed(self, connection: StreamSocket, error: Exception | str) -> None:
         """Called when a client's handshake has failed, or was not for HTTP/2."""
         self._handshakes_failed += 1
         if isinstance(error, str):
@@ -263,7 +265,7 @@ class NativeTransport:
         elif not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):  # it closed, as many probes do
             log.debug("a client's TLS handshake failed: %s", error)
         else:
-            self._rejections.tell(self.loop.time(), f"the TLS handshake of {connection.peer} failed: {plain(error)}")
+            self._rejections.tell(self.loop.time(), f"the TLS handshake of {peer(connection)} failed: {plain(error)}")
 
     def _authenticate(self, call: Http2Call, authorization: bytes | None) -> bool:
         """Whether a call's token is good for all inferences of its connection. Logs and raises a rejection."""
@@ -273,7 +275,7 @@ class NativeTransport:
                 self.access.check_change(authorization)
             return is_good
         except RequestError as rejection:
-            self.access.tell_token(self.loop.time(), rejection, cast("Client", call.connection).peer)
+            self.access.tell_token(self.loop.time(), rejection, peer(cast("StreamSocket", call.connection)))
             raise
 
     def counters(self) -> dict[str, float]:
@@ -285,7 +287,7 @@ class NativeTransport:
             "connections_limit": self._max_connections,
             "connections_total": totals["connections"],
             "connections_refused_total": self._rejected_connections,
-            "handshakes": sum(connection.shakes_hands for connection in list(self.connections)),
+            "handshakes": sum(map(shakes_hands, list(self.connections))),
             "handshakes_failed_total": self._handshakes_failed,
             "connections_stalled_total": self.stalled_connections,
             "connections_dead_total": totals["dead"],
@@ -337,15 +339,15 @@ class NativeTransport:
             if self._unlooked:
                 self.loop.call_soon(self._look_on, now_ns)
 
-    def _look_at(self, connection: Client, now_ns: int) -> None:
+    def _look_at(self, connection: StreamSocket, now_ns: int) -> None:
         """Ends calls and connections whose clients do not move, so that they hold no memory forever. A request that does not come, or a
         response that the client does not read, ends its call. A client that reads nothing at all, or stops within headers or a handshake,
         loses the connection. A client does not move if, over stall_timeout_s, it is slower than min_rate_bytes; or than
         min_message_rate_bytes while a large request comes. In a drain, the connection drains, too."""
         if self.server.stopping:
             connection.drain()
-        if connection.shakes_hands and self.loop.time() - connection.made_s >= self._handshake_s:
-            connection.failed(TimeoutError("it is too late"))
+        if shakes_hands(connection) and self.loop.time() - connection.client.made_s >= self._handshake_s:
+            connection.client.failed(connection, TimeoutError("it is too late"))
             connection.abort()
             return
         request_limit_ns = response_limit_ns = self._stall_timeout_ns
@@ -374,23 +376,22 @@ class NativeTransport:
         except BaseException:
             connection.abort()
             raise
-        self.add(connection, CONNECTION_BYTES if tls is None else TLS_CONNECTION_BYTES)
+        self.connections.add(connection)
+        self.connection_bytes += connection.client.held_bytes
         if self.server.stopping:
             connection.drain()
 
-    def _make(self, client: socket, tls: Tls | None, *, http: bool) -> Client:
-        return HttpConnection(self, client, tls, http=True) if http else Connection(self, client, tls)
+    def _make(self, client: socket, tls: Tls | None, *, http: bool) -> StreamSocket:
+        protocol = Http1Session(self.server) if http else Session(self.server)
+        layer = None if tls is None else TlsLayer(partial(tls.wrap, http=http))
+        held_bytes = CONNECTION_BYTES if tls is None else TLS_CONNECTION_BYTES
+        return StreamSocket(self.server, protocol, client, layer, Client(self, http=http, held_bytes=held_bytes))
 
-    def add(self, connection: Client, held_bytes: int) -> None:
-        self.connections.add(connection)
-        connection.held_bytes = held_bytes
-        self.connection_bytes += held_bytes
-
-    def discard(self, connection: Client) -> None:
+    def discard(self, connection: StreamSocket) -> None:
         """Called when a connection has ended."""
         if connection in self.connections:
             self.connections.discard(connection)
-            self.connection_bytes -= connection.held_bytes
+            self.connection_bytes -= connection.client.held_bytes
 
     def _count_rejected(self) -> None:
         self._rejected_connections += 1

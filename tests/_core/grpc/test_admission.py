@@ -46,7 +46,7 @@ def served() -> Iterator[Served]:
 def client(served: Served) -> Iterator[Client]:
     made = Client(served)
     yield made
-    made.session.close()
+    made.connection.close()
 
 
 def begin(client: Client, body: bytes = LARGE, *arguments: Any) -> int:
@@ -141,10 +141,10 @@ def test_who_leaves_gives_the_place_back(client: Client, served: Served) -> None
     other = Client(served)
     stream = begin(other)
     assert credit(other, stream) == 0
-    client.session.close()
+    client.connection.close()
     other.exchange()
     assert credit(other, stream) > 0
-    other.session.close()
+    other.connection.close()
 
 
 @pytest.mark.parametrize("sends", [False, True], ids=["nothing", "slowly"])
@@ -199,7 +199,7 @@ def test_connections_take_turns(served: Served, client: Client) -> None:
         client.exchange()
         other.exchange()
         assert (credit(other, stream) > 0) == expected
-    other.session.close()
+    other.connection.close()
 
 
 def test_the_message_goes_first_that_would_be_whole_first(served: Served, client: Client) -> None:
@@ -226,7 +226,7 @@ def test_the_message_goes_first_that_would_be_whole_first(served: Served, client
         served.run_scheduled()
         waiting[0][0].exchange()
     for each in others:
-        each.session.close()
+        each.connection.close()
 
 
 def test_a_rejection_comes_before_the_bytes(served: Served, client: Client) -> None:
@@ -276,7 +276,7 @@ def test_who_waits_for_credit_does_not_stall_but_its_deadline_counts(served: Ser
     hurried = begin(client, LARGE, "/inference.GRPCInferenceService/ModelInfer", ("grpc-timeout", "2S"))
     begun_ns = time.monotonic_ns()
     for second in (1, 100):
-        client.session.end_late_calls(begun_ns + second * S, -1, 60 * S, 60 * S)
+        client.connection.end_late_calls(begun_ns + second * S, -1, 60 * S, 60 * S)
         client.exchange()
     assert waiting not in client.headers
     assert late not in client.headers
@@ -291,7 +291,7 @@ def test_a_stream_of_large_messages(served: Served) -> None:
         stream.reply(number)
     open_nbytes = stream.client.h2.local_flow_control_window(stream.id)
     assert open_nbytes <= 2 * FIRST, "between two messages it is as narrow as before"
-    stream.client.session.close()
+    stream.client.connection.close()
     stream.served.let_go()
 
 
@@ -425,5 +425,5 @@ def test_rest_over_http_2(served: Served) -> None:
             client.h2.send_data(stream, bytes(before))
             client.exchange()
         assert credit(client, stream) == 0
-    client.session.close()
+    client.connection.close()
     rest.let_go()

@@ -184,7 +184,7 @@ def test_what_is_announced_and_does_not_come_has_no_block() -> None:
     for _ in range(100):
         client.send(client.open(), (b"\0" + (64 * MiB).to_bytes(4, "big")) + b"x", end=False)
     assert virtual_nbytes() - before < 2 * 64 * MiB
-    client.session.close()
+    client.connection.close()
 
 
 @given(st.lists(st.integers(1, 3000), max_size=20), st.integers(0, 40_000))
@@ -206,4 +206,4 @@ def test_a_message_that_comes_in_pieces_is_whole(pieces: list[int], nbytes: int)
     finally:
         gc.enable()
     served.let_go()
-    client.session.close()
+    client.connection.close()

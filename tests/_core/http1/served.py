@@ -13,10 +13,13 @@ from http.client import HTTPResponse
 from io import BytesIO
 from typing import Any, Self
 
+from native_access import MemorySocket
+
 from inferd._core.grpc.call import Call
 from inferd._core.http.head import Head
-from inferd._core.http1.connection import Http1Connection
+from inferd._core.http1.session import Http1Session
 from inferd._core.net.poller import Poller
+from inferd._core.net.protocol import Protocol
 from inferd._core.net.server_state import ServerState
 from inferd._core.net.stream_socket import StreamSocket
 from inferd._core.net.tls import Tls
@@ -63,24 +66,36 @@ def responses(written: bytes, method: str = "POST") -> list[Response]:
     return found
 
 
-class Watched(Http1Connection):
-    """A connection that writes down what it is told. goes_on: the connection that takes clients of HTTP/2."""
+class Told:
+    """A client that writes down what its connection tells. goes_on: what it speaks once it has begun with HTTP/2's preface."""
 
-    goes_on: StreamSocket | None = None
-
-    def __init__(self, server: ServerState, client: socket.socket | None = None, tls: Tls | None = None) -> None:
-        super().__init__(server, client, tls)
+    def __init__(self, goes_on: Protocol | None = None, max_age_ns: int = 0) -> None:
         self.told: list[str] = []
+        self.goes_on, self.max_age_ns = goes_on, max_age_ns
 
-    def speaks_http2(self) -> StreamSocket | None:
-        self.told.append("speaks_http2")
-        return self.goes_on
+    def age_ns(self) -> int:
+        return self.max_age_ns
 
-    def failed(self, error: Exception) -> None:
+    def http2(self) -> Protocol | None:
+        self.told.append("http2")
+        protocol, self.goes_on = self.goes_on, None
+        return protocol
+
+    def handshake_made(self, connection: StreamSocket) -> bool:
+        return True
+
+    def failed(self, connection: StreamSocket, error: Exception) -> None:
         self.told.append("failed")
 
-    def released(self) -> None:
+    def released(self, connection: StreamSocket) -> None:
         self.told.append("released")
+
+
+def in_memory(
+    server: ServerState, write: Callable[[bytes], Any], close_transport: Callable[[], Any] = lambda: None, client: Told | None = None
+) -> MemorySocket:
+    """A connection of HTTP/1.1 without a socket."""
+    return MemorySocket(server, Http1Session(server), write, close_transport, client or Told())
 
 
 class Served:
@@ -124,10 +139,9 @@ class Wire:
 
     def __init__(self, served: Served) -> None:
         self.served = served
-        self.connection = Watched(served.server)
         self.written = bytearray()
         self.ended = False
-        self.connection.open(self.written.extend, self.end)
+        self.connection = in_memory(served.server, self.written.extend, self.end)
 
     def end(self) -> None:
         self.ended = True
@@ -158,7 +172,7 @@ class Sockets:
         self.server = self.served.server
         self.poller = Poller(self.served.scheduled.append)
         self.opened = ExitStack()
-        self.connections: list[Watched] = []
+        self.connections: list[StreamSocket] = []
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +189,7 @@ class Sockets:
         self.connections.clear()
         self.opened.close()
 
-    def connect(self, kind: str = "unix", tls: Tls | None = None) -> tuple[Watched, socket.socket]:
+    def connect(self, kind: str = "unix", tls: Tls | None = None) -> tuple[StreamSocket, socket.socket]:
         if kind == "unix":
             here, there = socket.socketpair()
         else:
@@ -185,7 +199,7 @@ class Sockets:
         here.setblocking(False)
         there.settimeout(LIMIT_S)
         self.opened.callback(there.close)
-        connection = Watched(self.server, here, tls)
+        connection = StreamSocket(self.server, Http1Session(self.server), here, tls, Told())
         self.connections.append(connection)
         connection.start(self.poller)
         return connection, there

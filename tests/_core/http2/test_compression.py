@@ -18,8 +18,8 @@ import pytest
 from inferd._core.grpc import message as pool
 from inferd._core.grpc.compression import Conversion
 from inferd._core.grpc.message import Message
-from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
+from inferd._core.net.stream_socket import StreamSocket
 from inferd.errors import InvalidArgument, ResourceExhausted
 from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, drain, frame, messages
 
@@ -86,12 +86,12 @@ def test_a_large_request_is_a_threads(content: bytes, encoding: str, before: int
     stream_id = call(client, compressed(content, encoding), encoding=encoding)
     assert len(served.conversions) == 1
     assert stream_id not in client.headers
-    assert client.session.calls == 1
+    assert client.connection.calls == 1
     served.run_conversions()
     client.exchange()
     assert messages(client.bodies[stream_id]) == [content]
     assert client.status(stream_id) == OK
-    assert client.session.calls == 0
+    assert client.connection.calls == 0
 
 
 def test_a_message_that_is_not_compressed_under_an_encoding_that_is(encoding: str) -> None:
@@ -213,14 +213,14 @@ def test_a_service_that_fails_with_a_decompressed_request_is_answered_for() -> N
 
 
 def test_no_thread_takes_it() -> None:
-    def end(session: Session, conversion: Conversion) -> None:
+    def end(connection: StreamSocket, conversion: Conversion) -> None:
         raise RuntimeError("the threads were closed")
 
     client = Client(served := Served(echo, run_on_thread=end))
     stream_id = call(client, compressed(LARGE, "gzip"))
     assert client.status(stream_id) == (13, "fault")
     assert isinstance(served.errors[0], RuntimeError)
-    client.session.close()
+    client.connection.close()
     served.let_go()
 
 
@@ -241,7 +241,7 @@ def test_a_client_that_leaves_while_its_request_is_decompressed(how: str, when: 
         client.h2.reset_stream(stream_id)
         client.exchange()
     else:
-        client.session.close()
+        client.connection.close()
     gc.collect()
     assert pool.in_use() == before
     served.run_conversions()
@@ -255,9 +255,9 @@ def test_a_deadline_that_passes_while_the_request_waits_for_a_thread(before: int
     client.send(stream_id, compressed(LARGE, "gzip"))
     hour = 3600 * 10**9
     now = time.monotonic_ns()
-    client.session.end_late_calls(now, -1, 10 * hour, 10 * hour)
-    assert client.session.calls == 1
-    client.session.end_late_calls(now + hour, -1, 10 * hour, 10 * hour)
+    client.connection.end_late_calls(now, -1, 10 * hour, 10 * hour)
+    assert client.connection.calls == 1
+    client.connection.end_late_calls(now + hour, -1, 10 * hour, 10 * hour)
     client.exchange()
     assert client.status(stream_id)[0] == 4
     gc.collect()
@@ -280,8 +280,8 @@ def test_waiting_for_a_thread_is_no_stall() -> None:
     client = Client(served := Served(echo))
     stream_id = call(client, compressed(LARGE, "gzip"))
     for second in range(100):
-        assert not client.session.end_late_calls(second * 10**9, -1, 10**9, 10**9)
-    assert client.session.calls == 1
+        assert not client.connection.end_late_calls(second * 10**9, -1, 10**9, 10**9)
+    assert client.connection.calls == 1
     served.run_conversions()
     client.exchange()
     assert client.status(stream_id) == OK
@@ -290,12 +290,12 @@ def test_waiting_for_a_thread_is_no_stall() -> None:
 def test_a_drain_waits_for_it() -> None:
     client = Client(served := Served(echo))
     call(client, compressed(LARGE, "gzip"))
-    drain(client.session)
+    drain(client.connection)
     served.run_scheduled()
     assert not client.closed_by_server
     served.run_conversions()
     assert not client.closed_by_server
-    client.session.receive(windows(MiB))
+    client.connection.receive(windows(MiB))
     served.run_scheduled()
     assert LARGE[-1000:] in b"".join(client.written)
     assert client.closed_by_server
@@ -311,7 +311,7 @@ def test_a_cold_unary_call(content: bytes) -> None:
     served.run_conversions()
     ((started, _),) = served.started
     assert bytes(started.message) == content
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_stream_of_messages_of_every_kind(encoding: str, before: int) -> None:
@@ -371,7 +371,7 @@ def test_a_stream_that_ends_while_its_message_is_decompressed(how: str, before: 
         case "reset":
             client.h2.reset_stream(stream_id)
         case "lost":
-            client.session.close()
+            client.connection.close()
     client.exchange()
     gc.collect()
     assert pool.in_use() == before
@@ -480,7 +480,7 @@ def test_without_memory_for_the_compressed_one_the_answer_goes_as_it_is(before: 
 
 
 def test_without_a_thread_the_answer_goes_as_it_is() -> None:
-    def end(session: Session, conversion: Conversion) -> None:
+    def end(connection: StreamSocket, conversion: Conversion) -> None:
         raise RuntimeError("the threads were closed")
 
     client = Client(Served(echo, compression="gzip", run_on_thread=end))
@@ -502,7 +502,7 @@ def test_a_client_that_leaves_while_its_answer_is_compressed(how: str, when: str
         client.h2.reset_stream(stream_id)
         client.exchange()
     else:
-        client.session.close()
+        client.connection.close()
     gc.collect()
     assert pool.in_use() - before <= KiB  # the other request
     served.run_conversions()
@@ -531,7 +531,7 @@ def test_a_drain_waits_for_an_answer_that_is_compressed() -> None:
     client = Client(served := Served(compression="gzip"))
     call(client, frame(b"x"), encoding=None, accepts="gzip")
     served.calls.pop().reply(Message(WIDE))
-    drain(client.session)
+    drain(client.connection)
     served.run_scheduled()
     assert not client.closed_by_server
     served.run_conversions()

@@ -98,7 +98,7 @@ def passed(wire: Wire) -> None:
 def leaving(wire: Wire) -> None:
     """GOAWAY was said twice; one stream is still open, and this one comes too late."""
     wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID - 2, BLOCK))
-    drain(wire.session)
+    drain(wire.connection)
     assert [one.kind for one in wire.send()] == [GOAWAY, GOAWAY]
 
 

@@ -25,7 +25,7 @@ def feed(client: Client, content: bytes) -> None:
     """As a client does that sends without looking up; nothing of it is read by h2, which would object."""
     step = 9000
     for begin in range(0, len(content), step):
-        client.session.receive(content[begin : begin + step])
+        client.connection.receive(content[begin : begin + step])
         client.served.run_scheduled()
     arrived, client.written[:] = b"".join(client.written), []
     for event in client.h2.receive_data(arrived) if arrived else ():
@@ -63,7 +63,7 @@ def test_a_flood_ends_the_connection(flood: str) -> None:
     [goaway] = client.goaways
     assert (goaway.error_code, goaway.additional_data) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_control_frames")
     assert (served.server.totals["flooding"], served.server.totals["pinging"], served.server.totals["protocol_errors"]) == (1, 0, 0)
-    client.session.close()
+    client.connection.close()
     assert served.server.calls == 0
 
 
@@ -71,17 +71,19 @@ def test_a_flood_ends_the_connection(flood: str) -> None:
 def test_numbers_of_streams_that_are_left_out_bring_no_frames_along(apart: int) -> None:
     client = Client(served := Served(echo))
     for number in range(8):
-        client.session.receive(open_streams(1 + apart * number, 1, "/no.Such/Method") + FLOODS["frames that nobody knows"] * (BURST // 4))
+        client.connection.receive(
+            open_streams(1 + apart * number, 1, "/no.Such/Method") + FLOODS["frames that nobody knows"] * (BURST // 4)
+        )
     assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
-    client.session.close()
+    client.connection.close()
 
 
 def test_what_comes_in_one_read_beyond_what_may_wait_to_be_answered_is_a_flood() -> None:
     client = Client(served := Served(echo))
-    client.session.receive(PING * 1100)
+    client.connection.receive(PING * 1100)
     assert client.closed_by_server
     assert (served.server.totals["flooding"], served.server.totals["protocol_errors"]) == (1, 0)
-    client.session.close()
+    client.connection.close()
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,10 @@ def test_a_large_frame_that_asks_for_nothing_counts_for_many(large: bytes) -> No
     client = Client(served := Served(echo))
     client.call(b"stream 1 is closed")
     for _ in range(600):
-        client.session.receive(large)
+        client.connection.receive(large)
     assert not client.closed_by_server
     for _ in range(5000):  # 200 at once would do, and as many more as come while this machine is slow
-        client.session.receive(large)
+        client.connection.receive(large)
         if client.closed_by_server:
             break
     assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
@@ -121,13 +123,13 @@ def test_headers_that_come_too_late_bring_no_frames_along() -> None:
     client = Client(served := Served(echo))
     client.open(STREAM)
     client.exchange()
-    drain(client.session)
+    drain(client.connection)
     client.exchange()
     for number in range(12):
         late = open_streams(1001 + 2 * (number // 6), 1, "/no.Such/Method")
-        client.session.receive(late + FLOODS["frames that nobody knows"] * (BURST // 8))
+        client.connection.receive(late + FLOODS["frames that nobody knows"] * (BURST // 8))
     assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
-    client.session.close()
+    client.connection.close()
 
 
 def test_what_is_taken_is_not_ignored() -> None:
@@ -138,8 +140,8 @@ def test_what_is_taken_is_not_ignored() -> None:
     client.open(STREAM)
     client.exchange()
     for at in range(5000):
-        client.session.receive(body[: at % len(body)])
-        client.session.receive(body[at % len(body) :])
+        client.connection.receive(body[: at % len(body)])
+        client.connection.receive(body[at % len(body) :])
         served.started[0][0].take_message()
         served.run_scheduled()
     assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
@@ -160,7 +162,7 @@ def test_what_calls_bring_with_them_is_not_counted() -> None:
     client = Client(served := Served(echo, max_control_frame_rate=10))
     for _ in range(200):
         stream_id = client.call(bytes(10_000))
-        client.session.receive(window_update(0) * 3 + window_update(stream_id) * 2)
+        client.connection.receive(window_update(0) * 3 + window_update(stream_id) * 2)
     assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
     feed(client, window_update(0) * 210)
     assert client.closed_by_server
@@ -182,34 +184,34 @@ def made_to_reset(first: int, count: int) -> bytes:
 def test_resets_by_the_server_that_the_client_provokes_count() -> None:
     client = Client(served := Served(echo, max_reset_rate=RATE))
     for first in range(1, 2 * RESETS, 1000):
-        client.session.receive(made_to_reset(first, 500))
+        client.connection.receive(made_to_reset(first, 500))
         served.run_scheduled()
         assert not client.closed_by_server
     for first in range(2 * RESETS + 1, 20 * RESETS, 1000):
         if not client.closed_by_server:
-            client.session.receive(made_to_reset(first, 500))
+            client.connection.receive(made_to_reset(first, 500))
             served.run_scheduled()
     assert client.closed_by_server
     assert b"too_many_resets" in b"".join(client.written)[-100:]
     assert (served.server.totals["resetting"], served.server.totals["protocol_errors"]) == (1, 0)
-    client.session.close()
+    client.connection.close()
 
 
 def test_the_rate_of_resets_is_a_setting() -> None:
     for rate, cut in ((10, True), (100, False)):
         client = Client(served := Served(echo, max_reset_rate=rate))
-        client.session.receive(reset_streams(1, 100))
+        client.connection.receive(reset_streams(1, 100))
         assert (client.closed_by_server, served.server.totals["resetting"]) == (cut, int(cut))
-        client.session.close()
+        client.connection.close()
 
 
 def test_resets_of_streams_that_are_closed_count() -> None:
     client = Client(served := Served(echo, max_reset_rate=10))
     stream_id = client.call(b"x")
-    client.session.receive(raw_frame(3, 0, stream_id, struct.pack(">I", 8)) * 100)
+    client.connection.receive(raw_frame(3, 0, stream_id, struct.pack(">I", 8)) * 100)
     assert client.closed_by_server
     assert served.server.totals["resetting"] == 1
-    client.session.close()
+    client.connection.close()
 
 
 # ---- PING
@@ -224,7 +226,7 @@ def test_pings_without_calls() -> None:
     [goaway] = client.goaways
     assert (goaway.error_code, goaway.additional_data) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_pings")
     assert (served.server.totals["pinging"], served.server.totals["flooding"]) == (1, 0)
-    client.session.close()
+    client.connection.close()
 
 
 PIECE = 60_000  # within the windows that h2 and the server here begin with, and more than half of them
@@ -261,7 +263,7 @@ def test_each_frame_of_a_call_that_the_server_writes_resets_the_ping_strikes(how
         assert not client.closed_by_server
     feed(client, PING * 4)
     assert client.closed_by_server
-    client.session.close()
+    client.connection.close()
 
 
 def test_our_answers_to_pings_are_no_pings() -> None:

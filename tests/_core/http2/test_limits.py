@@ -71,7 +71,7 @@ def test_continuations_of_a_header_block(pieces: int, expected: str) -> None:
 @pytest.mark.parametrize("asked", [PINGS, raw_frame(SETTINGS, 0, 0, b"")])
 def test_acknowledgements_that_nobody_reads(asked: bytes) -> None:
     wire = Wire()
-    wire.session.pause_writing()
+    wire.connection.pause_writing()
     assert wire.send(asked * ACKS) == []
     assert not wire.ended
     assert wire.send(asked) == [], "not even GOAWAY finds room"
@@ -89,7 +89,7 @@ def test_acknowledgements_that_are_read_have_no_such_limit() -> None:
 
 def test_answers_that_wait_and_continuations_are_settings() -> None:
     wire = Wire(max_control_frame_rate=10, max_continuations=1)
-    wire.session.pause_writing()
+    wire.connection.pause_writing()
     wire.send(PINGS * 11)
     assert wire.ended
     wire.close()
@@ -123,12 +123,12 @@ def test_streams_of_all_connections_together() -> None:
     del call
     late.exchange()
     assert [late.bodies[stream_id] for stream_id in answered] == [frame(b"y")] * 16
-    greedy.session.close()
+    greedy.connection.close()
     stream_id = other.open(INFER, ("name", "the table of the headers is whole"))
     other.exchange()
     assert stream_id not in other.resets
-    other.session.close()
-    late.session.close()
+    other.connection.close()
+    late.connection.close()
 
 
 def test_each_connection_has_some_streams_whatever_others_have() -> None:
@@ -139,7 +139,7 @@ def test_each_connection_has_some_streams_whatever_others_have() -> None:
         client.exchange()
         assert list(client.resets) == streams[16:]
     for client in clients:
-        client.session.close()
+        client.connection.close()
 
 
 def test_a_stream_counts_for_what_its_task_takes() -> None:
@@ -149,7 +149,7 @@ def test_a_stream_counts_for_what_its_task_takes() -> None:
         client.open(STREAM)
         client.exchange()
         assert pool.in_use() == before + count * 4096
-    client.session.close()
+    client.connection.close()
     assert pool.in_use() == before
 
 
@@ -171,7 +171,7 @@ def test_messages_of_other_methods(path: str, encoding: str) -> None:
         run_on_thread=lambda session, conversion: served.conversions.append(conversion),
         **LIMITS,
     )
-    client.session.close()
+    client.connection.close()
     for nbytes in (4096, 4097, 30_000):
         client = Client(served)
         body = bytes(nbytes)
@@ -194,7 +194,7 @@ def test_messages_of_other_methods(path: str, encoding: str) -> None:
         if nbytes > 4096:
             code, text = client.status(stream_id)
             assert (code, "at most 4096 bytes" in unquote(text)) == (8, True)
-        client.session.close()
+        client.connection.close()
         served.started.clear()
     served.let_go()
 
@@ -220,7 +220,7 @@ WRONG = {
 def test_an_error_that_ends_a_connection_is_counted(what: str, draining: bool) -> None:
     wire = Wire()
     if draining:
-        wire.session.drain()
+        wire.connection.drain()
     wire.send(WRONG[what])
     assert (wire.ended, wire.served.server.totals["protocol_errors"]) == (True, 1)
     wire.close()
@@ -230,7 +230,7 @@ def test_who_leaves_or_is_told_to_leave_is_no_error() -> None:
     for told in (True, False):
         wire = Wire()
         if told:
-            drain(wire.session)
+            drain(wire.connection)
         else:
             wire.send(raw_frame(7, 0, 0, bytes(8)))
         wire.served.run_scheduled()

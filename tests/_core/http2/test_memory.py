@@ -122,7 +122,7 @@ def test_a_session_gives_back_all_that_it_took() -> None:
         for _ in range(20):
             stream_id = client.call(b"x")
         assert client.status(stream_id) == (0, "")
-        client.session.close()
+        client.connection.close()
         return kept()
 
     after_one = live()

@@ -27,7 +27,7 @@ from inferd._core.http.head import Head
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import NotFound, ResourceExhausted, Unauthenticated
 from tests._core.http2_client import INFER, Client, Served, drain, frame, headers
-from tests._core.http2_sockets import Sockets, Watched
+from tests._core.http2_sockets import Sockets
 from tests.wire import LIMIT_S
 
 S = 10**9
@@ -92,7 +92,7 @@ def test_a_body_comes_and_goes_whole(size: int, announced: bool, before: int) ->
     assert fields(client, stream) == {":status": "200", "content-type": "application/json", "content-length": str(size)}
     assert not client.resets
     assert (served.server.calls, served.server.totals["calls"]) == (0, 1)
-    client.session.close()
+    client.connection.close()
 
 
 def test_the_handler_gets_the_head_and_the_call() -> None:
@@ -108,7 +108,7 @@ def test_the_handler_gets_the_head_and_the_call() -> None:
     assert time.monotonic_ns() < infer.deadline_ns <= time.monotonic_ns() + 5 * S
     assert (live.method, live_head.verb_name, live_head.path) == ("/v2/health/live", b"GET", b"/v2/health/live")
     assert other_head.verb_name == b"DELETE"
-    client.session.close()
+    client.connection.close()
     served.let_go()
 
 
@@ -122,7 +122,7 @@ def test_pseudo_headers_come_in_any_order(order: tuple[int, ...]) -> None:
         client.h2.send_headers(stream, [fields[i] for i in order], end_stream=True)
     client.exchange()
     assert [(head.verb_name, head.target, head.host) for _, head in served.taken] == [(b"PUT", b"/x", b"here:8000")] * 2
-    client.session.close()
+    client.connection.close()
     served.let_go()
 
 
@@ -132,7 +132,7 @@ def test_host_says_the_same_as_authority(host: str, status: str) -> None:
     client.h2.config.validate_outbound_headers = False
     stream = ask(client, PATH, b"{}", ("host", host))
     assert client.headers[stream][":status"] == status
-    client.session.close()
+    client.connection.close()
 
 
 def test_grpc_stays_what_it_is() -> None:
@@ -151,14 +151,14 @@ def test_grpc_stays_what_it_is() -> None:
     client.exchange()
     assert client.headers[got][":status"] == "405"
     assert not served.taken
-    client.session.close()
+    client.connection.close()
 
 
 def test_without_a_handler_there_is_no_rest() -> None:
     client = Client(Served())
     stream = ask(client)
     assert client.headers[stream][":status"] == "415"
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_response_with_tensors_in_binary() -> None:
@@ -175,7 +175,7 @@ def test_a_response_with_tensors_in_binary() -> None:
         "content-length": "4",
         "x-request-id": "me-1",
     }
-    client.session.close()
+    client.connection.close()
 
 
 def test_any_other_response() -> None:
@@ -195,14 +195,14 @@ def test_any_other_response() -> None:
     assert fields(client, gone) == {":status": "204", **told}
     assert fields(client, moved) == {":status": "302", "location": "/docs", "content-length": "0", **told}
     assert client.ended == {docs, gone, moved, head}
-    client.session.close()
+    client.connection.close()
 
 
 def test_too_many_headers_end_the_stream() -> None:
     client = Client(Rest(lambda call, head: call.respond(200, ((b"x", b"y"),) * 65, b"")))
     stream = ask(client)
     assert client.resets == {stream: 2}
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_rejection_is_json() -> None:
@@ -219,7 +219,7 @@ def test_a_rejection_is_json() -> None:
     assert error(client, missing) == ("404", "NOT_FOUND", "no model m")
     assert client.headers[missing]["content-type"] == "application/json"
     assert len(served.errors) == 1, "the service counts what was raised"
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_handler_may_ask_for_smaller_bodies() -> None:
@@ -230,7 +230,7 @@ def test_a_handler_may_ask_for_smaller_bodies() -> None:
     known = ask(client, "/v2/repository/index", bytes(11), length(11))
     unknown = ask(client, "/v2/repository/index", bytes(11))
     assert [client.headers[stream][":status"] for stream in (known, unknown)] == ["413"] * 2
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_head_is_rejected_before_the_body_comes() -> None:
@@ -247,7 +247,7 @@ def test_a_head_is_rejected_before_the_body_comes() -> None:
         assert words in error(client, stream)[2]
         assert client.resets[stream] == 0, "the client is to stop"
     assert not served.taken
-    client.session.close()
+    client.connection.close()
 
 
 @pytest.mark.parametrize("nbytes", [999, 1001])
@@ -255,7 +255,7 @@ def test_a_body_without_a_length_has_a_limit(nbytes: int, before: int) -> None:
     client = Client(Rest(echo, max_message_nbytes=1000))
     stream = ask(client, PATH, bytes(nbytes))
     assert client.headers[stream][":status"] == ("200" if nbytes < 1000 else "413")
-    client.session.close()
+    client.connection.close()
 
 
 @pytest.mark.parametrize("nbytes", [1, 3])
@@ -268,7 +268,7 @@ def test_a_body_of_another_length_is_an_error(nbytes: int) -> None:
     client.send(stream, bytes(nbytes))
     assert client.resets == {stream: 1}
     assert not served.taken
-    client.session.close()
+    client.connection.close()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
@@ -287,7 +287,7 @@ def test_bodies_are_compressed_both_ways(coding: str, size: int, before: int) ->
     assert client.headers[stream]["content-length"] == str(len(found))
     assert (gzip.decompress if coding == "gzip" else zlib.decompress)(found) == body
     assert served.server.totals["compressed"] == served.server.totals["decompressed"] == 1
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_body_that_is_not_compressed_as_it_says() -> None:
@@ -299,14 +299,14 @@ def test_a_body_that_is_not_compressed_as_it_says() -> None:
     client.exchange()
     assert [client.headers[stream][":status"] for stream in (wrong, bomb)] == ["400", "413"]
     assert not served.taken
-    client.session.close()
+    client.connection.close()
 
 
 def test_only_a_server_that_compresses_does() -> None:
     client = Client(Rest(echo))
     stream = ask(client, PATH, bytes(3000), ("accept-encoding", "gzip"))
     assert "content-encoding" not in client.headers[stream]
-    client.session.close()
+    client.connection.close()
 
 
 def test_100_continue() -> None:
@@ -322,7 +322,7 @@ def test_100_continue() -> None:
     assert client.continued
     client.send(stream, b"{}")
     assert client.bodies[stream] == b"{}"
-    client.session.close()
+    client.connection.close()
 
 
 def test_tokens_are_asked_for() -> None:
@@ -341,7 +341,7 @@ def test_tokens_are_asked_for() -> None:
     good = [ask(client, PATH, b"{}", ("authorization", "Bearer good")) for _ in range(2)]
     assert [client.headers[stream][":status"] for stream in good] == ["200"] * 2
     assert asked == [(INFER, None), (INFER, b"Bearer good")], "a good header counts for the connection"
-    client.session.close()
+    client.connection.close()
 
 
 def test_browsers_ask_first_without_a_token() -> None:
@@ -351,7 +351,7 @@ def test_browsers_ask_first_without_a_token() -> None:
     client = Client(Rest(echo, authenticator=authenticator))
     first, then = ask(client, PATH, None, verb="OPTIONS"), ask(client)
     assert [client.headers[stream][":status"] for stream in (first, then)] == ["200", "401"]
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_body_that_does_not_come_is_late() -> None:
@@ -360,21 +360,21 @@ def test_a_body_that_does_not_come_is_late() -> None:
     stalled = ask(client, PATH, b"{", length(100), end=False)
     late = ask(client, PATH, b"{", ("inferd-timeout-ms", "1000"), end=False)
     now_ns = time.monotonic_ns()
-    client.session.end_late_calls(now_ns, -1, 30 * S, 30 * S)
-    client.session.end_late_calls(now_ns + 2 * S, -1, 30 * S, 30 * S)
+    client.connection.end_late_calls(now_ns, -1, 30 * S, 30 * S)
+    client.connection.end_late_calls(now_ns + 2 * S, -1, 30 * S, 30 * S)
     client.exchange()
     assert error(client, late)[:2] == ("504", "DEADLINE_EXCEEDED")
-    client.session.end_late_calls(now_ns + 31 * S, -1, 30 * S, 30 * S)
+    client.connection.end_late_calls(now_ns + 31 * S, -1, 30 * S, 30 * S)
     client.exchange()
     assert error(client, stalled)[0] == "408"
     assert served.server.totals["stalled"] == 1
     served.server.stopping = True  # then another replica may answer
     unfinished = ask(client, PATH, b"{", length(100), end=False)
-    client.session.end_late_calls(now_ns + 31 * S, -1, 30 * S, 30 * S)
-    client.session.end_late_calls(now_ns + 62 * S, -1, 30 * S, 30 * S)
+    client.connection.end_late_calls(now_ns + 31 * S, -1, 30 * S, 30 * S)
+    client.connection.end_late_calls(now_ns + 62 * S, -1, 30 * S, 30 * S)
     client.exchange()
     assert error(client, unfinished)[:2] == ("503", "UNAVAILABLE")
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_client_that_leaves_cancels_its_call() -> None:
@@ -394,7 +394,7 @@ def test_a_client_that_leaves_cancels_its_call() -> None:
     assert (work.cancelled, call.settled, served.server.totals["abandoned"]) == (True, True, 1)
     call.reply(b"late")
     call.respond(200, (), b"late")
-    client.session.close()
+    client.connection.close()
     served.let_go()
 
 
@@ -402,7 +402,7 @@ def test_a_drain_waits_for_the_response() -> None:
     served = Rest()
     client = Client(served)
     stream = ask(client)
-    drain(client.session)
+    drain(client.connection)
     client.exchange()
     assert client.goaways
     assert not client.closed_by_server
@@ -419,7 +419,7 @@ def test_no_memory_for_a_body_is_said(before: int) -> None:
     pool.set_budget(before + 200_000)
     stream = ask(client, PATH, bytes(400_000), length(400_000))
     assert client.headers[stream][":status"] == "429"
-    client.session.close()
+    client.connection.close()
 
 
 def test_no_memory_for_the_words_of_a_rejection(before: int) -> None:
@@ -430,7 +430,7 @@ def test_no_memory_for_the_words_of_a_rejection(before: int) -> None:
     client = Client(Rest(refuse))
     stream = ask(client)
     assert (client.headers[stream][":status"], client.bodies[stream]) == ("404", b"")
-    client.session.close()
+    client.connection.close()
 
 
 class Port:
@@ -459,8 +459,7 @@ class Port:
     def accept(self) -> None:
         near, _ = self.listener.accept()
         near.setblocking(False)
-        self.sockets.connections.append(Watched(self.sockets.server, near, None))
-        self.sockets.connections[-1].start(self.sockets.poller)
+        self.sockets.serve(near)
 
 
 @pytest.fixture

@@ -22,10 +22,23 @@ from hypothesis import strategies as st
 from inferd._core.grpc import message as pool
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd._core.grpc.message import Message
-from inferd._core.http2.session import Session, nghttp2_version_text
+from inferd._core.http2.session import nghttp2_version_text
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted
-from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, TASK_NBYTES, UNARY, Client, Served, frame, headers, messages
+from tests._core.http2_client import (
+    EMPTY_SETTINGS,
+    INFER,
+    PREFACE,
+    STREAM,
+    TASK_NBYTES,
+    UNARY,
+    Client,
+    Served,
+    frame,
+    headers,
+    in_memory,
+    messages,
+)
 from tests.http2_peer import open_streams, reset_streams
 
 OK = (0, "")
@@ -52,7 +65,7 @@ def test_unary_answer(nbytes: int) -> None:
     assert client.headers[stream_id] == {":status": "200", "content-type": "application/grpc"}
     assert client.status(stream_id) == OK
     assert stream_id in client.ended
-    assert client.session.calls == 0
+    assert client.connection.calls == 0
 
 
 def test_answer_from_plain_bytes_and_wrapped_messages() -> None:
@@ -78,7 +91,7 @@ def test_bytes_that_arrive_one_at_a_time() -> None:
     stream_id = client.open()
     client.h2.send_data(stream_id, frame(b"slow"), end_stream=True)
     for byte in client.h2.data_to_send():
-        client.session.receive(bytes((byte,)))
+        client.connection.receive(bytes((byte,)))
     client.exchange()
     assert messages(client.bodies[stream_id]) == [b"slow"]
 
@@ -86,26 +99,26 @@ def test_bytes_that_arrive_one_at_a_time() -> None:
 def test_rejections_that_nobody_reads_have_a_limit() -> None:
     """Who never heard how many streams are allowed may open any number, and each too many is rejected with a frame."""
     client = Client(Served(max_streams=4), greet=False)
-    client.session.receive(client.h2.data_to_send())
-    client.session.pause_writing()
+    client.connection.receive(client.h2.data_to_send())
+    client.connection.pause_writing()
     opened = 0
     while not client.closed_by_server and opened < 10_000:
         for _ in range(100):
             client.open()
         opened += 100
-        client.session.receive(client.h2.data_to_send())
+        client.connection.receive(client.h2.data_to_send())
     assert 1000 <= opened < 1200
     assert client.served.server.totals["protocol_errors"] == 1
 
 
 def test_rejections_are_no_fault_while_they_are_read() -> None:
     client = Client(served := Served(max_streams=4), greet=False)
-    client.session.receive(client.h2.data_to_send())
+    client.connection.receive(client.h2.data_to_send())
     for first in range(1, 10_000, 200):
-        client.session.receive(open_streams(first, 100))
+        client.connection.receive(open_streams(first, 100))
         served.run_scheduled()
     assert not client.closed_by_server
-    assert client.session.calls == 4
+    assert client.connection.calls == 4
     assert len(re.findall(b"\0\0\x04\x03\0.{4}\0\0\0\x07", b"".join(client.written), re.DOTALL)) == 4996  # RST_STREAM with REFUSED_STREAM
 
 
@@ -222,7 +235,7 @@ def test_metadata_is_read_and_not_kept(path: str) -> None:
     stream_id = client.open(path, ("big", "x" * 20_000))
     client.exchange()
     assert client.status(stream_id)[0] == 8
-    client.session.close()
+    client.connection.close()
 
 
 # ---- bytes that are no message count in the budget of messages
@@ -243,7 +256,7 @@ def test_a_task_counts_until_its_stream_is_closed(path: str, how: str) -> None:
     elif how == "reset":
         client.h2.reset_stream(stream_id)
     else:
-        client.session.close()
+        client.connection.close()
     client.exchange()
     assert pool.in_use() == before
 
@@ -268,7 +281,7 @@ def test_tasks_beyond_the_budget_are_rejected() -> None:
         assert len(served.started) == 3
     finally:
         pool.set_budget(1 << 30)
-        client.session.close()
+        client.connection.close()
     assert pool.in_use() == before
 
 
@@ -320,7 +333,7 @@ def test_what_waits_behind_a_streams_message_has_the_budget_for_its_limit() -> N
         assert [call.settled for call, _ in served.started] == [False, False, True]
     finally:
         pool.set_budget(1 << 30)
-        client.session.close()
+        client.connection.close()
     served.started.clear()
     gc.collect()
     assert pool.in_use() == before
@@ -340,7 +353,7 @@ def test_a_stream_whose_backlog_never_empties_keeps_only_what_waits() -> None:
         if pool.in_use() - before > 200_000:
             call.take_message()
         assert pool.in_use() - before < 300_000
-    client.session.close()
+    client.connection.close()
 
 
 # ---- rejections
@@ -356,7 +369,7 @@ def test_what_is_not_grpc_gets_an_http_status(keywords: dict[str, str], status: 
     assert client.headers[stream_id][":status"] == status
     assert b"gRPC" in client.bodies[stream_id]
     assert not served.calls
-    assert client.session.calls == 0
+    assert client.connection.calls == 0
 
 
 def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None:
@@ -364,14 +377,14 @@ def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None
     pool.set_budget(before + 1)
     try:
         client = Client(Served(echo))
-        client.session.end_late_calls(0, -1, 1, 1)
+        client.connection.end_late_calls(0, -1, 1, 1)
         stream_id = client.open(method="GET", end=True)
         client.exchange()
         assert client.status(stream_id)[0] == 8
-        assert client.session.calls == 0
+        assert client.connection.calls == 0
     finally:
         pool.set_budget(1 << 30)
-    client.session.close()
+    client.connection.close()
     assert pool.in_use() == before
 
 
@@ -390,18 +403,18 @@ def test_of_what_is_no_call_no_token_is_kept(keywords: dict[str, str], more: tup
     client.reads = False
     client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     client.exchange()
-    client.session.pause_writing()
+    client.connection.pause_writing()
     tracemalloc.start()
     for number in range(50):
         fields = headers(INFER, ("authorization", f"{number:2} " + "~" * 12_000), *more, **keywords)
         block = hpack.Encoder().encode(fields, huffman=False)
-        client.session.receive(raw_frame(1, 5, 1 + 2 * number, block))
+        client.connection.receive(raw_frame(1, 5, 1 + 2 * number, block))
     del block
     snapshot = tracemalloc.take_snapshot()
     tracemalloc.stop()
-    assert client.session.calls == 50
+    assert client.connection.calls == 50
     assert sum(trace.size > 12_000 for trace in snapshot.traces) < 5
-    client.session.close()
+    client.connection.close()
 
 
 def test_answers_of_a_connection_share_it_whatever_a_client_asks_for() -> None:
@@ -420,7 +433,7 @@ def test_answers_of_a_connection_share_it_whatever_a_client_asks_for() -> None:
     one, other = (len(client.bodies[stream_id]) for stream_id in streams)
     assert one + other == 65_535 + (1 << 18)
     assert abs(one - other) <= 1 << 15
-    client.session.close()
+    client.connection.close()
 
 
 @pytest.mark.parametrize("content_type", ["application/grpc+proto", "application/grpc;charset=utf-8"])
@@ -439,21 +452,20 @@ def test_unknown_method() -> None:
 )
 def test_http_1_is_told_what_this_port_is(pieces: list[bytes]) -> None:
     served = Served()
-    session = Session(served.server)
     written: list[bytes] = []
     closed: list[bool] = []
-    session.open(written.append, lambda: closed.append(True))
+    connection = in_memory(served.server, written.append, lambda: closed.append(True))
     for piece in pieces:
         assert written == []
-        session.receive(piece)
+        connection.receive(piece)
         served.run_scheduled()
     assert closed == [True]
     head, _, body = written[0].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 505 ")
     assert b"Content-Length: %d\r\n" % len(body) in head + b"\r\n"
     assert b"gRPC" in body
-    session.receive(b"more")
-    session.close()
+    connection.receive(b"more")
+    connection.close()
 
 
 def test_a_message_over_the_limit_is_rejected_when_its_length_is_known() -> None:
@@ -526,7 +538,7 @@ def test_a_bomb_of_headers_is_not_read() -> None:
     assert stream_id not in client.headers
     stream_id = client.call(b"x")
     assert client.status(stream_id) == OK
-    assert client.session.calls == 0
+    assert client.connection.calls == 0
     assert not served.errors[1:]
 
 
@@ -542,7 +554,7 @@ def test_a_bomb_of_trailers_is_not_read(count: int, read: bool) -> None:
         assert (client.resets.get(stream_id) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM) != read
         assert (stream_id in client.trailers) == read
     assert client.status(client.call(b"x")) == OK
-    assert client.session.calls == 0
+    assert client.connection.calls == 0
 
 
 def test_a_path_beyond_the_limit_is_called_that() -> None:
@@ -574,7 +586,7 @@ def test_a_client_that_ignores_the_limit_is_cut_off() -> None:
         client.call(b"x")
     assert len(served.calls) == 3
     assert client.goaways[0].error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
-    client.session.close()
+    client.connection.close()
     assert all(call.settled for call in served.calls)
 
 
@@ -587,7 +599,7 @@ def test_answers_that_nobody_reads_are_bounded() -> None:
     assert rejected
     assert "max_unread_bytes" in str(rejected[0])
     assert pool.in_use() < 10 * 64 * 1024
-    client.session.close()
+    client.connection.close()
 
 
 def test_answers_that_are_ready_all_at_once_are_bounded_too() -> None:
@@ -603,7 +615,7 @@ def test_answers_that_are_ready_all_at_once_are_bounded_too() -> None:
     rejected = [stream_id for stream_id in streams if stream_id in client.headers and "grpc-status" in client.headers[stream_id]]
     assert len(rejected) == 7
     assert {client.status(stream_id)[0] for stream_id in rejected} == {8}
-    client.session.close()
+    client.connection.close()
 
 
 def test_an_answer_over_the_limit_is_given_when_nothing_else_waits() -> None:
@@ -624,7 +636,7 @@ def test_announcing_much_takes_nothing_from_others() -> None:
         assert good.status(stream_id) == OK
     finally:
         pool.set_budget(1 << 30)
-    attacker.session.close()
+    attacker.connection.close()
 
 
 def test_no_memory_for_a_message() -> None:
@@ -676,8 +688,8 @@ def test_lost_connection_cancels_all_and_gives_memory_back() -> None:
     partial = client.open()
     client.send(partial, frame(bytes(10_000))[:5000], end=False)
     assert pool.in_use() > before
-    client.session.close()
-    client.session.close()
+    client.connection.close()
+    client.connection.close()
     assert [request.cancelled for request in waiting] == [1] * 20
     served.calls.clear()
     gc.collect()
@@ -688,7 +700,7 @@ def test_lost_connection_cancels_all_and_gives_memory_back() -> None:
 def test_a_call_outlives_its_connection() -> None:
     client = Client(served := Served())
     client.call(b"x")
-    client.session.close()
+    client.connection.close()
     served.calls[0].reply(b"y")
     served.calls[0].fail(InvalidArgument("z"))
     served.run_scheduled()
@@ -697,8 +709,8 @@ def test_a_call_outlives_its_connection() -> None:
 def test_a_client_whose_deadlines_pass_is_not_cut_off() -> None:
     """1024 requests under way, each reset after 10 ms, while the server stood still for a second."""
     client = Client(served := Served())
-    client.session.receive(reset_streams(1, 100_000))
-    assert (client.closed_by_server, client.session.calls, served.calls) == (False, 0, [])
+    client.connection.receive(reset_streams(1, 100_000))
+    assert (client.closed_by_server, client.connection.calls, served.calls) == (False, 0, [])
     client.h2.highest_outbound_stream_id = 200_001 - 2
     stream_id = client.call(b"x")
     served.calls[0].reply(b"y")
@@ -709,13 +721,13 @@ def test_a_client_whose_deadlines_pass_is_not_cut_off() -> None:
 def test_rapid_reset_ends_the_connection() -> None:
     client = Client(Served(max_reset_rate=1000))  # which a sanitizer's build on a busy machine outruns, too
     for first in range(1, 100_000, 1000):
-        client.session.receive(reset_streams(first, 500))
+        client.connection.receive(reset_streams(first, 500))
         client.served.run_scheduled()
         if client.closed_by_server:
             break
     assert client.closed_by_server
-    client.session.close()
-    assert (client.session.calls, client.served.server.totals["resetting"]) == (0, 1)
+    client.connection.close()
+    assert (client.connection.calls, client.served.server.totals["resetting"]) == (0, 1)
 
 
 def test_references_return() -> None:
@@ -891,12 +903,12 @@ def test_cold_unary_call_starts_when_its_message_is_there() -> None:
 def test_drain_answers_what_is_under_way_and_ends() -> None:
     client = Client(served := Served())
     stream_id = client.call(b"x")
-    client.session.drain()
-    client.session.take_keepalive_step(0, 0)
+    client.connection.drain()
+    client.connection.take_keepalive_step(0, 0)
     client.exchange()
     assert client.goaways[0].last_stream_id == 2**31 - 1
     assert not client.closed_by_server
-    client.session.take_keepalive_step(10**9, 0)
+    client.connection.take_keepalive_step(10**9, 0)
     client.exchange()
     assert client.goaways[-1].last_stream_id == stream_id
     assert not client.closed_by_server
@@ -909,11 +921,11 @@ def test_drain_answers_what_is_under_way_and_ends() -> None:
 def test_paused_transport_gets_nothing() -> None:
     client = Client(served := Served())
     client.call(b"x")
-    client.session.pause_writing()
+    client.connection.pause_writing()
     served.calls[0].reply(b"y")
     served.run_scheduled()
     assert not client.written
-    client.session.resume_writing()
+    client.connection.resume_writing()
     served.run_scheduled()
     assert client.written
 
@@ -923,8 +935,7 @@ def test_a_transport_that_fails_stops_no_other_connection() -> None:
         raise RuntimeError("the handler is closed")
 
     served = Served()
-    broken, good = Session(served.server), Client(served)
-    broken.open(fail, lambda: None)
+    broken, good = in_memory(served.server, fail), Client(served)
     good_id = good.call(b"x")
     broken.receive(PREFACE + EMPTY_SETTINGS)
     served.calls[0].reply(b"y")
@@ -939,12 +950,11 @@ def test_a_transport_that_fails_stops_no_other_connection() -> None:
 def feed(pieces: list[bytes]) -> None:
     """Feeds a session and looks that it ends clean, whatever came."""
     served = Served(echo)
-    session = Session(served.server)
-    session.open(lambda written: None, lambda: None)
+    connection = in_memory(served.server, lambda written: None)
     for piece in pieces:
-        session.receive(piece)
+        connection.receive(piece)
         served.run_scheduled()
-    session.close()
+    connection.close()
     assert served.server.calls == 0
 
 
@@ -973,14 +983,14 @@ def conversation() -> bytes:
     """What a well-behaved client sends for two calls."""
     client = Client(Served(echo))
     recorded = bytearray()
-    receive = client.session.receive
+    receive = client.connection.receive
 
     class Recording:
         def receive(self, source: bytes) -> None:
             recorded.extend(source)
             receive(source)
 
-    client.session = Recording()  # type: ignore[assignment]
+    client.connection = Recording()  # type: ignore[assignment]
     client.call(b"first")
     client.call(bytes(300), INFER, ("tenant", "a"))
     return PREFACE + bytes(recorded)
@@ -1015,7 +1025,7 @@ def test_what_many_connections_get_at_once_is_written_in_several_goes() -> None:
     for client in clients:
         stream_id = client.open()
         client.h2.send_data(stream_id, frame(b""), end_stream=True)
-        client.session.receive(client.h2.data_to_send())
+        client.connection.receive(client.h2.data_to_send())
     before = served.server.totals["sent_nbytes"]
     served.server.flush()
     assert 1 << 20 <= served.server.totals["sent_nbytes"] - before < (1 << 20) + 200_000 + 1000

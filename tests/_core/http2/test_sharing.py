@@ -52,7 +52,7 @@ def held(client: Client) -> int:
 
 def end(*clients: Client) -> None:
     for client in clients:
-        client.session.close()
+        client.connection.close()
         client.served.calls.clear()
 
 
@@ -135,14 +135,14 @@ def test_a_connection_that_is_gone_holds_its_share_until_its_requests_are_over(b
     client = Client(served := Served(lambda call: calls.append(call), memory_percent=50))
     message_of = [client.call(bytes(64 * KiB)) for _ in range(8)]
     kept = [call.message for call in calls]
-    client.session.close()
+    client.connection.close()
     assert len(message_of) == 8
     assert pool.in_use() >= 8 * 64 * KiB
     other = Client(served)
     assert other.call(bytes(64 * KiB)) not in other.headers
     calls.clear()
     kept.clear()
-    other.session.close()
+    other.connection.close()
 
 
 def test_connections_are_sources_of_their_own() -> None:
@@ -163,14 +163,14 @@ def test_connections_are_sources_of_their_own() -> None:
             busy.call(body)
         other.call(body)
         assert batcher.queue.overtaken == first
-        busy.session.close()
-        other.session.close()
+        busy.connection.close()
+        other.connection.close()
         batcher.close()
 
 
 def rejection(client: Client) -> int:
     """The client does not read it."""
-    client.session.pause_writing()
+    client.connection.pause_writing()
     stream_id = client.call(b"")
     client.served.calls.pop().fail(Unavailable(WORDS))
     return stream_id
@@ -181,7 +181,7 @@ def test_what_rejections_say_counts_until_it_is_read(budget: int) -> None:
     before = pool.in_use()
     streams = [rejection(client) for _ in range(10)]
     assert pool.in_use() - before == 10 * len(WORDS)
-    client.session.resume_writing()
+    client.connection.resume_writing()
     client.exchange()
     assert {client.status(stream_id) for stream_id in streams} == {(14, WORDS)}
     assert pool.in_use() == before
@@ -195,7 +195,7 @@ def test_a_rejection_whose_words_find_no_room_has_its_code(budget: int) -> None:
     streams = [rejection(client)]
     pool.set_budget(1)
     streams.append(rejection(client))
-    client.session.resume_writing()
+    client.connection.resume_writing()
     client.exchange()
     assert client.status(streams[0]) == (14, WORDS)
     code, text = client.status(streams[1])

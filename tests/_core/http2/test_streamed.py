@@ -92,7 +92,7 @@ def opened() -> Iterator[Open]:
     before = pool.in_use()
     yield open_stream
     for stream in streams:
-        stream.client.session.close()
+        stream.client.connection.close()
         stream.calls.clear()
         stream.served.let_go()
     streams.clear()
@@ -111,7 +111,7 @@ def test_responses_come_in_the_order_of_requests_and_the_stream_ends_after_them(
     stream.reply(5, 4)
     assert stream.responses[4:] == [b"<4>", b"<5>"]
     assert stream.status == OK
-    assert stream.client.session.calls == 0
+    assert stream.client.connection.calls == 0
 
 
 def test_a_stream_without_requests_ends_with_ok(opened: Open) -> None:
@@ -183,7 +183,7 @@ def test_a_client_with_many_requests_waits_and_all_are_served(opened: Open, read
 def test_a_turn_begins_some_requests_and_the_next_one_goes_on(opened: Open) -> None:
     stream = opened(max_stream_requests=1000)
     stream.client.h2.send_data(stream.id, b"".join(frame(b"%d" % number) for number in range(200)))
-    stream.client.session.receive(stream.client.h2.data_to_send())
+    stream.client.connection.receive(stream.client.h2.data_to_send())
     assert len(stream.calls) == 64
     stream.client.exchange()
     assert [bytes(call.message) for call in stream.calls] == [b"%d" % number for number in range(200)]
@@ -207,7 +207,7 @@ def test_a_reset_cancels_all_and_frees_all_memory(opened: Open) -> None:
     for call in stream.calls:
         call.reply(b"late")
         call.fail(InvalidArgument("late"))
-    assert stream.client.session.calls == 0
+    assert stream.client.connection.calls == 0
 
 
 @pytest.mark.parametrize(
@@ -261,9 +261,9 @@ def test_a_client_that_reads_nothing_loses_the_stream(opened: Open) -> None:
     stream.client.exchange()
     second = 10**9
     for now in range(1, 12):
-        stream.client.session.end_late_calls(now * second, -1, 5 * second, 5 * second)
+        stream.client.connection.end_late_calls(now * second, -1, 5 * second, 5 * second)
     stream.client.exchange()
-    assert (stream.client.resets, stream.client.session.calls) == ({stream.id: 8}, 0)
+    assert (stream.client.resets, stream.client.connection.calls) == ({stream.id: 8}, 0)
     assert stream.handler.cancelled == [2]
 
 
@@ -283,11 +283,11 @@ def test_what_finds_no_room_is_told_in_band_or_ends_the_stream(opened: Open) -> 
     assert [len(found[0]), found[2:]] == [90_002, [b"<2>", b"<3>"]]
     assert found[1].startswith(b"!this connection has ")
     stream.send(b"4", b"5")
-    stream.client.session.pause_writing()
+    stream.client.connection.pause_writing()
     stream.calls[4].reply(b"y" * 100_000)  # nothing else waits: one of any size may
     stream.send(b"6", b"7")
     assert len(stream.calls) == 6, "there is no room for a response, nor to say so in band"
-    stream.client.session.resume_writing()
+    stream.client.connection.resume_writing()
     stream.client.exchange()
     stream.reply(5)
     assert stream.responses[5:] == [b"<5>"]
@@ -311,7 +311,7 @@ def test_an_idle_stream_ends_at_its_deadline_and_otherwise_lives(opened: Open) -
         stream.reply(0)
         begun_ns = time.monotonic_ns()
         for second in range(100):
-            stream.client.session.end_late_calls(begun_ns + second * 10**9, -1, 5 * 10**9, 5 * 10**9)
+            stream.client.connection.end_late_calls(begun_ns + second * 10**9, -1, 5 * 10**9, 5 * 10**9)
         stream.client.exchange()
     assert late.status is not None
     assert late.status[0] == 4
@@ -326,7 +326,7 @@ def test_a_drain_answers_what_is_in_flight_and_ends_the_stream(opened: Open) -> 
 
     def look(first: int) -> None:
         for now in range(first, first + 5):
-            stream.client.session.end_late_calls(now * 10**9, -1, 10**9, 10**9)
+            stream.client.connection.end_late_calls(now * 10**9, -1, 10**9, 10**9)
         stream.client.exchange()
 
     look(1)

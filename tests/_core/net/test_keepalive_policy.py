@@ -32,7 +32,7 @@ class Watched(Client):
             self.h2.state_machine.state = ConnectionState.CLIENT_OPEN  # for h2 the first GOAWAY ends all
 
     def look(self, now_s: float, *, waiting_nbytes: int = 0, deaf: bool = False) -> bool:
-        cut = self.session.take_keepalive_step(int(now_s * S), waiting_nbytes)
+        cut = self.connection.take_keepalive_step(int(now_s * S), waiting_nbytes)
         if deaf:
             self.served.run_scheduled()
         else:
@@ -92,7 +92,7 @@ def test_anything_that_comes_is_an_answer() -> None:
     client = kept()
     client.look(0)
     client.look(60, deaf=True)
-    client.session.receive(raw_frame(0xFE, 0, 0, b"of a type that nobody knows"))
+    client.connection.receive(raw_frame(0xFE, 0, 0, b"of a type that nobody knows"))
     assert not client.look(80, deaf=True)
     assert not client.look(139, deaf=True)
     assert not client.look(140, deaf=True)
@@ -119,10 +119,10 @@ def test_a_client_that_does_not_read_is_not_asked() -> None:
     client = kept()
     client.look(0)
     assert not client.look(100, waiting_nbytes=1, deaf=True)
-    client.session.pause_writing()
+    client.connection.pause_writing()
     assert not client.look(200, deaf=True)
     assert not client.look(1000, deaf=True)
-    client.session.resume_writing()
+    client.connection.resume_writing()
     client.look(1001)
     assert client.pinged == 1
 
@@ -136,7 +136,7 @@ def test_without_keepalive_nobody_is_asked() -> None:
 def test_before_the_preface_nothing_is_said() -> None:
     """Whoever speaks HTTP/1.1 would take it for garbage; the preface has a limit of its own."""
     client = Client(Served(keepalive_ns=S, max_idle_ns=S), greet=False)
-    assert [client.session.take_keepalive_step(now_s * S, 0) for now_s in (0, 10, 100)] == [False] * 3
+    assert [client.connection.take_keepalive_step(now_s * S, 0) for now_s in (0, 10, 100)] == [False] * 3
     client.served.run_scheduled()
     assert client.written == []
 
@@ -170,11 +170,11 @@ def test_a_silent_stream_of_an_old_connection_has_its_grace_and_is_cut_off() -> 
     client.send(stream_id, frame(b"watch"), end=False)
     assert served.started[0][0].take_message() is not None
     for now_s in (0, 1000):  # it is no stall, as it is in a drain
-        assert not client.session.end_late_calls(now_s * S, -1, S, S)
+        assert not client.connection.end_late_calls(now_s * S, -1, S, S)
     assert [client.look(now_s) for now_s in (0, 100, 101, 129)] == [False] * 4
     assert client.look(130)
     assert served.server.totals["overdue"] == 1
-    client.session.close()
+    client.connection.close()
 
 
 def test_without_a_grace_calls_take_as_long_as_they_take() -> None:
@@ -213,4 +213,4 @@ def test_a_connection_with_a_call_is_not_idle() -> None:
     assert client.goaways == []
     client.look(1060)
     assert len(client.goaways) == 1
-    client.session.close()
+    client.connection.close()

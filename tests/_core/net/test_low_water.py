@@ -24,7 +24,7 @@ class Gathering:
 
     def client(self, served: Served) -> Client:
         self.clients.append(Client(served, greet=False))
-        self.clients[-1].session.low_water = LowWater(served.server.gathering, self.socket.fileno())
+        self.clients[-1].connection.low_water = LowWater(served.server.gathering, self.socket.fileno())
         self.clients[-1].greet()
         return self.clients[-1]
 
@@ -41,7 +41,7 @@ def gathering() -> Iterator[Gathering]:
             gathering = Gathering(accepted)
             yield gathering
             for client in gathering.clients:
-                client.session.close()  # gives back the messages that did not come whole
+                client.connection.close()  # gives back the messages that did not come whole
                 client.served.calls.clear()  # and those that did
             gathering.clients.clear()
 
@@ -62,7 +62,7 @@ def test_the_loop_sleeps_until_a_good_piece_of_a_large_message_is_there(gatherin
     wire = upload(client, 600_000)
     marks = []
     for at in range(0, len(wire), BUFFER):
-        client.session.receive(wire[at : at + BUFFER])
+        client.connection.receive(wire[at : at + BUFFER])
         marks.append(gathering.low_water)
     assert marks[:5] == [MOST] * 5  # 600 to 272 KB are missing
     for read, mark in enumerate(marks[5:8], 6):  # and then less: what is missing, never more, or the end would not be heard
@@ -75,7 +75,7 @@ def test_the_loop_sleeps_until_a_good_piece_of_a_large_message_is_there(gatherin
 def test_small_messages_are_read_as_they_come(gathering: Gathering) -> None:
     client = gathering.client(served := Served())
     for _ in range(20):
-        client.session.receive(upload(client, 10_000))
+        client.connection.receive(upload(client, 10_000))
         assert gathering.low_water == 1
     assert served.later == []
 
@@ -84,7 +84,7 @@ def test_a_slow_upload_is_read_as_it_comes(gathering: Gathering) -> None:
     client = gathering.client(served := Served())
     wire = upload(client, 600_000)
     for at in range(0, len(wire), 16 << 10):
-        client.session.receive(wire[at : at + (16 << 10)])
+        client.connection.receive(wire[at : at + (16 << 10)])
         assert gathering.low_water == 1
     assert served.later == []
     assert len(served.calls) == 1
@@ -93,15 +93,15 @@ def test_a_slow_upload_is_read_as_it_comes(gathering: Gathering) -> None:
 def test_who_pauses_within_a_message_is_soon_read_as_it_comes(gathering: Gathering) -> None:
     client = gathering.client(served := Served())
     wire = upload(client, 600_000)
-    client.session.receive(wire[:BUFFER])
+    client.connection.receive(wire[:BUFFER])
     assert gathering.low_water == MOST
     begun_ns = time.monotonic_ns()
     served.later.pop()
     served.server.gathering.end(begun_ns)  # the timer, a moment later on any machine
     assert gathering.low_water == 1
-    client.session.receive(wire[BUFFER : BUFFER + 1000])
+    client.connection.receive(wire[BUFFER : BUFFER + 1000])
     assert gathering.low_water == 1
-    client.session.receive(wire[BUFFER + 1000 : 3 * BUFFER])  # fast again
+    client.connection.receive(wire[BUFFER + 1000 : 3 * BUFFER])  # fast again
     assert gathering.low_water == MOST
     assert len(served.later) == 1
 
@@ -110,27 +110,27 @@ def test_who_pauses_is_not_waited_for_again_and_again(gathering: Gathering) -> N
     """Small calls beside uploads that come in bursts would be late each time."""
     client = gathering.client(served := Served(lambda call: call.reply(b"")))
     wire = upload(client, 600_000)
-    client.session.receive(wire[:BUFFER])
+    client.connection.receive(wire[:BUFFER])
     assert gathering.low_water == MOST
     served.server.gathering.end(time.monotonic_ns() + 1_000_000)
-    client.session.receive(wire[BUFFER:])
+    client.connection.receive(wire[BUFFER:])
     for _ in range((16 << 20) // 600_000):
         assert gathering.low_water == 1
-        client.session.receive(upload(client, 600_000))
+        client.connection.receive(upload(client, 600_000))
         client.exchange()
-    client.session.receive(upload(client, 600_000)[:BUFFER])
+    client.connection.receive(upload(client, 600_000)[:BUFFER])
     assert gathering.low_water == MOST
 
 
 def test_who_was_read_just_now_has_not_paused(gathering: Gathering) -> None:
     client = gathering.client(served := Served())
     wire = upload(client, 600_000)
-    client.session.receive(wire[:BUFFER])
+    client.connection.receive(wire[:BUFFER])
     begun_ns = time.monotonic_ns()
-    client.session.receive(wire[BUFFER : BUFFER + 20_000])
+    client.connection.receive(wire[BUFFER : BUFFER + 20_000])
     served.server.gathering.end(begun_ns + 1_000_000)
     assert gathering.low_water == 1
-    client.session.receive(wire[BUFFER + 20_000 : 2 * BUFFER + 20_000])
+    client.connection.receive(wire[BUFFER + 20_000 : 2 * BUFFER + 20_000])
     assert gathering.low_water == MOST
 
 
@@ -149,10 +149,10 @@ def test_one_timer_for_all_connections_and_none_for_one_that_is_gone(gathering: 
     served = Served()
     clients = [gathering.client(served) for _ in range(2)]
     for client in clients:
-        client.session.receive(upload(client, 600_000)[:BUFFER])
+        client.connection.receive(upload(client, 600_000)[:BUFFER])
     assert len(served.later) == 1
     for client in clients:
-        client.session.close()
+        client.connection.close()
     served.run_later()
     assert gathering.low_water == MOST  # the number may be another socket's by now
 
@@ -169,14 +169,14 @@ def test_never_more_than_the_window_lets_a_client_send(gathering: Gathering) -> 
 @pytest.mark.parametrize("path", [INFER, STREAM])
 def test_a_rejected_upload_is_not_waited_for(gathering: Gathering, path: str) -> None:
     client = gathering.client(served := Served(max_message_nbytes=100_000))
-    client.session.receive(upload(client, 600_000, path)[:BUFFER])
+    client.connection.receive(upload(client, 600_000, path)[:BUFFER])
     assert len(served.errors) == 1
     assert gathering.low_water == 1
 
 
 def test_without_a_descriptor_nothing_waits() -> None:
     client = Client(served := Served(lambda call: call.reply(b"")))
-    client.session.receive(upload(client, 600_000))
+    client.connection.receive(upload(client, 600_000))
     client.exchange()
     assert served.later == []
     assert client.ended
@@ -191,5 +191,5 @@ def test_no_timer_no_waiting(gathering: Gathering) -> None:
             raise RuntimeError("Event loop is closed")
 
     served.later = Closed()  # type: ignore[assignment]
-    client.session.receive(upload(client, 600_000)[:BUFFER])
+    client.connection.receive(upload(client, 600_000)[:BUFFER])
     assert gathering.low_water == 1

@@ -11,11 +11,23 @@ import h2.settings
 import pytest
 
 from inferd._core.grpc import message as pool
-from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Unavailable
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, TASK_NBYTES, UNARY, Client, Served, drain, frame, messages
+from tests._core.http2_client import (
+    EMPTY_SETTINGS,
+    INFER,
+    PREFACE,
+    STREAM,
+    TASK_NBYTES,
+    UNARY,
+    Client,
+    Served,
+    drain,
+    frame,
+    in_memory,
+    messages,
+)
 
 S = 10**9
 LIMIT_NS = 60 * S
@@ -39,7 +51,7 @@ class Waiting:
 
 def look(client: Client, now_s: float, waiting_nbytes: int = 0) -> bool:
     acknowledged_nbytes = 10**9 - waiting_nbytes if waiting_nbytes else -1
-    cut = client.session.end_late_calls(int(now_s * S), acknowledged_nbytes, LIMIT_NS, LIMIT_NS)
+    cut = client.connection.end_late_calls(int(now_s * S), acknowledged_nbytes, LIMIT_NS, LIMIT_NS)
     client.exchange()
     return cut
 
@@ -105,14 +117,13 @@ def test_a_stream_without_a_first_message_ends() -> None:
 
 @pytest.mark.parametrize("said", [b"", PREFACE[:1], PREFACE])
 def test_a_connection_that_does_not_say_what_it_speaks_is_cut_off(said: bytes) -> None:
-    session = Session(Served().server)
     written: list[bytes] = []
-    session.open(written.append, lambda: None)
+    connection = in_memory(Served().server, written.append)
     if said:
-        session.receive(said)
-    session.flush()
-    assert [session.end_late_calls(int(now_s * S), -1, 60 * S, 60 * S) for now_s in (1, 60.9, 61)] == [False, False, True]
-    session.close()
+        connection.receive(said)
+    connection.flush()
+    assert [connection.end_late_calls(int(now_s * S), -1, 60 * S, 60 * S) for now_s in (1, 60.9, 61)] == [False, False, True]
+    connection.close()
 
 
 def test_a_byte_a_second_is_no_progress() -> None:
@@ -165,7 +176,7 @@ def test_a_large_request_must_come_faster(rate: int, kept: bool) -> None:
     assert (stream_id not in client.headers) == kept
     if not kept:
         assert f"{RATE} bytes of it a second" in unquote(client.status(stream_id)[1])
-    client.session.close()
+    client.connection.close()
 
 
 def test_its_least_rate_is_a_setting() -> None:
@@ -178,7 +189,7 @@ def test_its_least_rate_is_a_setting() -> None:
         client.send(small, bytes(10), end=False)
         assert not look(client, second)
     assert not client.headers
-    client.session.close()
+    client.connection.close()
 
 
 def test_a_large_request_that_is_whole_but_for_its_end_must_end() -> None:
@@ -206,13 +217,13 @@ def test_the_memory_of_a_stalled_request_is_free_though_its_end_cannot_leave() -
     before = pool.in_use()
     client = Client(Served(echo))
     client.send(client.open(), frame(bytes(100_000))[:50_000], end=False)
-    client.session.pause_writing()
+    client.connection.pause_writing()
     look(client, 0)
     assert pool.in_use() > before
     look(client, 60)
     gc.collect()
     assert pool.in_use() - before < 512, "what its end says"
-    client.session.close()
+    client.connection.close()
     assert pool.in_use() == before
 
 
@@ -242,19 +253,18 @@ def test_one_look_ends_all_calls_that_stall_or_are_late() -> None:
 def test_headers_without_an_end_cost_the_connection() -> None:
     """No other frame may come before they end: the connection is of no more use."""
     served = Served()
-    session = Session(served.server)
-    session.open(lambda written: None, lambda: None)
+    connection = in_memory(served.server, lambda written: None)
     client = Client(served)
     client.open(end=False)
     block = client.h2.data_to_send()[9:]
-    session.receive(PREFACE + EMPTY_SETTINGS + raw_frame(1, 0, 1, block[:10]))
-    assert session.calls == 1
-    assert not session.end_late_calls(0, -1, LIMIT_NS, LIMIT_NS)
-    assert not session.end_late_calls(LIMIT_NS - 1, -1, LIMIT_NS, LIMIT_NS)
-    assert session.end_late_calls(LIMIT_NS, -1, LIMIT_NS, LIMIT_NS)
-    session.close()
+    connection.receive(PREFACE + EMPTY_SETTINGS + raw_frame(1, 0, 1, block[:10]))
+    assert connection.calls == 1
+    assert not connection.end_late_calls(0, -1, LIMIT_NS, LIMIT_NS)
+    assert not connection.end_late_calls(LIMIT_NS - 1, -1, LIMIT_NS, LIMIT_NS)
+    assert connection.end_late_calls(LIMIT_NS, -1, LIMIT_NS, LIMIT_NS)
+    connection.close()
     assert served.server.calls == 0
-    client.session.close()
+    client.connection.close()
 
 
 # ---- streams
@@ -322,7 +332,7 @@ def test_the_memory_of_a_streams_messages_is_free_though_its_end_cannot_leave() 
     stream_id, call, _ = stream(client)
     client.send(stream_id, frame(b"one") + frame(bytes(50_000)), end=False)
     assert pool.in_use() - before > 50_000
-    client.session.pause_writing()
+    client.connection.pause_writing()
     look(client, 0)
     look(client, 60)
     assert (call.settled, call.message) == (True, None)
@@ -360,15 +370,15 @@ def test_the_memory_of_an_answer_that_is_not_read_is_free() -> None:
     client = Client(Served(echo))
     stop_reading(client, 1000)
     client.call(bytes(100_000))
-    client.session.pause_writing()
+    client.connection.pause_writing()
     look(client, 0)
     look(client, 60)
     gc.collect()
     assert pool.in_use() == before
-    client.session.resume_writing()
+    client.connection.resume_writing()
     client.exchange()
     assert client.resets == {1: h2.errors.ErrorCodes.CANCEL}
-    assert client.session.calls == 0
+    assert client.connection.calls == 0
 
 
 def test_a_stream_whose_messages_are_not_read() -> None:
@@ -448,7 +458,7 @@ def test_a_transport_that_is_read_slowly() -> None:
     client = Client(Served(echo))
     for _ in range(200):
         client.call(bytes(5_000))
-    client.session.pause_writing()
+    client.connection.pause_writing()
     for second in range(300):
         assert not look(client, second, 500_000 - second * 1024)
 
@@ -457,11 +467,11 @@ def test_a_paused_transport_is_judged_by_what_it_holds() -> None:
     """nghttp2 is asked for nothing meanwhile: that its responses do not move says nothing."""
     client = Client(served := Served())
     client.call(b"x")
-    client.session.pause_writing()
+    client.connection.pause_writing()
     served.calls[0].reply(bytes(100_000))
     for second in range(100):
         assert not look(client, second, 300_000 - second * 1024)
-    client.session.close()
+    client.connection.close()
 
 
 # ---- in a drain
@@ -470,12 +480,12 @@ def test_a_paused_transport_is_judged_by_what_it_holds() -> None:
 def drained(client: Client) -> None:
     """The client does not hear of it: h2 would send nothing more."""
     client.served.server.stopping = True
-    drain(client.session)
+    drain(client.connection)
     client.served.run_scheduled()
 
 
 def drain_look(client: Client, now_s: float) -> bool:
-    cut = client.session.end_late_calls(int(now_s * S), -1, S, LIMIT_NS)
+    cut = client.connection.end_late_calls(int(now_s * S), -1, S, LIMIT_NS)
     client.served.run_scheduled()
     return cut
 
@@ -504,10 +514,10 @@ def test_a_drain_waits_for_a_request_that_moves_and_for_its_answer() -> None:
     body = frame(bytes(20_000))
     for step in range(10):
         client.h2.send_data(stream_id, body[step * 2000 : step * 2000 + 2000])
-        client.session.receive(client.h2.data_to_send())
+        client.connection.receive(client.h2.data_to_send())
         assert not drain_look(client, step)
     client.h2.send_data(stream_id, body[20_000:], end_stream=True)
-    client.session.receive(client.h2.data_to_send())
+    client.connection.receive(client.h2.data_to_send())
     for now_s in (20, 30, 40):
         assert not drain_look(client, now_s)
     served.calls[0].reply(b"y")

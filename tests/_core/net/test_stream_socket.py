@@ -10,8 +10,9 @@ import pytest
 from h2.settings import SettingCodes
 
 from inferd._core.grpc.call import Call
+from inferd._core.net.stream_socket import StreamSocket
 from tests._core.http2_client import INFER, frame, headers
-from tests._core.http2_sockets import CLOSED, CLOSING, DRAINING, GREETING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Watched
+from tests._core.http2_sockets import CLOSED, CLOSING, DRAINING, GREETING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Told
 from tests.tls_records import Contexts
 
 MAX_UNSENT_NBYTES = 512 << 10  # _core/net/limits.pxd
@@ -28,7 +29,7 @@ def sockets() -> Iterator[Sockets]:
         yield made
 
 
-def greeted(sockets: Sockets, kind: str = "unix", sent_nbytes: int = 0) -> tuple[Watched, Peer]:
+def greeted(sockets: Sockets, kind: str = "unix", sent_nbytes: int = 0) -> tuple[StreamSocket, Peer]:
     """A client whose windows let much through."""
     connection, client = sockets.connect(kind, sent_nbytes=sent_nbytes)
     peer = Peer(sockets, client)
@@ -152,14 +153,14 @@ def test_the_states_of_a_connection_that_drains() -> None:
         connection.take_keepalive_step(1, 0)
         connection.take_keepalive_step(S, 0)
         peer.until(lambda: len(peer.goaways) == 2)
-        assert (connection.state, connection.told) == (DRAINING, []), "a call goes on to its end"
+        assert (connection.state, connection.client.told) == (DRAINING, []), "a call goes on to its end"
         held.pop().reply(b"y")
         peer.until(lambda: connection.state == CLOSED)
         peer.until(lambda: peer.closed)
         assert (peer.bodies, peer.goaways) == ({1: frame(b"y")}, [0, 0])
         connection.drain()
         connection.close()
-        assert (connection.state, connection.told) == (CLOSED, ["released"])
+        assert (connection.state, connection.client.told) == (CLOSED, ["released"])
 
 
 @pytest.mark.parametrize("state", [OPENING, OPEN, DRAINING])
@@ -183,7 +184,7 @@ def test_every_state_may_end(sockets: Sockets, state: int, ends: str) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET if ends == "reset" else bytes(8))
         client.close()
     sockets.until(lambda: connection.state == CLOSED)
-    assert connection.told == ["released"]
+    assert connection.client.told == ["released"]
     assert (connection.socket, connection.descriptor, connection.unsent_nbytes) == (None, -1, 0)
     client.close()
     sockets.until(lambda: not sockets.server.lingering)
@@ -261,23 +262,20 @@ def test_a_connection_that_is_aborted_within_its_turn() -> None:
             peer.ask(INFER, b"x")
         client.sendall(peer.h2.data_to_send())
         sockets.settle()
-        assert (connection.state, connection.told, other.state) == (CLOSED, ["released"], OPENING)
+        assert (connection.state, connection.client.told, other.state) == (CLOSED, ["released"], OPENING)
         assert b"nobody reads it" not in received(client)
         assert sockets.server.calls == 0
     calls.clear()  # the server refers to its handler, unseen by the collector
 
 
 def test_an_error_of_one_connection_is_the_end_of_that_one(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Watched):
-        def choose_age_ns(self) -> int:
-            return 1 if self.tls is None else 1 // 0
-
-        def released(self) -> None:
-            super().released()
+    class Broken(Told):
+        def released(self, connection: StreamSocket) -> None:
+            super().released(connection)
             raise ArithmeticError("released() fails")
 
     with Sockets() as sockets:
-        connection, client = sockets.connect(of=Broken)
+        connection, client = sockets.connect(told=Broken())
         other, second = sockets.connect()
         client.sendall(GREETING + NO_PING)
         second.sendall(GREETING)

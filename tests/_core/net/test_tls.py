@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import trustme
 
-from inferd._core.http2.session import Session
+from inferd._core.net.stream_socket import StreamSocket
 from tests._core.http2_client import INFER, headers
-from tests._core.http2_sockets import CLOSED, DRAINING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Watched
+from tests._core.http2_sockets import CLOSED, DRAINING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Told
 from tests.wire import LIMIT_S
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -53,7 +53,7 @@ def client_context(authority: trustme.CA, version: ssl.TLSVersion = ssl.TLSVersi
     return made
 
 
-def records(sockets: Sockets, connection: Session, client: socket.socket, authority: trustme.CA) -> ssl.SSLObject:
+def records(sockets: Sockets, connection: StreamSocket, client: socket.socket, authority: trustme.CA) -> ssl.SSLObject:
     """The client's side between two buffers, its handshake made: the test sends what it likes."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     made = client_context(authority).wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -87,10 +87,10 @@ def test_calls_by_tls(sockets: Sockets, context: ssl.SSLContext, authority: trus
     streams = [peer.ask(INFER, message) for _ in range(4)]
     peer.until(lambda: peer.ended == set(streams))
     assert [peer.bodies[stream][5:] for stream in streams] == [message] * 4
-    assert connection.told == ["handshake_made"]
+    assert connection.client.told == ["handshake_made"]
     peer.tls.close()
     sockets.until(lambda: connection.state == CLOSED)
-    assert connection.told == ["handshake_made", "released"]
+    assert connection.client.told == ["handshake_made", "released"]
 
 
 def test_a_handshake_a_byte_at_a_time(sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA) -> None:
@@ -111,7 +111,7 @@ def test_a_handshake_a_byte_at_a_time(sockets: Sockets, context: ssl.SSLContext,
     assert connection.state == OPENING
     client.sendall(outgoing.read())
     sockets.settle()
-    assert connection.told == ["handshake_made"]
+    assert connection.client.told == ["handshake_made"]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_what_is_no_handshake_is_ended(sockets: Sockets, context: ssl.SSLContext
     connection, client = sockets.connect(context=context)
     client.sendall(content)
     sockets.settle()
-    assert (connection.state, connection.told) == (CLOSED, ["failed", "released"])
-    assert isinstance(connection.failure, ssl.SSLError)
+    assert (connection.state, connection.client.told) == (CLOSED, ["failed", "released"])
+    assert isinstance(connection.client.failure, ssl.SSLError)
     assert client.recv(100)[:1] == (b"\x15" if content[0] == 0x16 else b""), "an alert to who speaks TLS"
 
 
@@ -136,7 +136,7 @@ def test_a_client_that_leaves_within_its_handshake_has_failed(sockets: Sockets, 
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     sockets.until(lambda: connection.state == CLOSED)
-    assert connection.told == ["failed", "released"]
+    assert connection.client.told == ["failed", "released"]
 
 
 def test_no_handshake_is_made_with_a_client_that_has_left(sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA) -> None:
@@ -179,7 +179,7 @@ def test_a_handshake_has_a_limit_of_bytes(sockets: Sockets, context: ssl.SSLCont
         with suppress(OSError):
             sent += client.send(hello)
         sockets.settle()
-    assert connection.told == ["failed", "released"]
+    assert connection.client.told == ["failed", "released"]
     with suppress(BlockingIOError):
         while client.recv(1 << 16):
             pass
@@ -200,30 +200,30 @@ def test_a_handshake_that_does_not_move_is_stalled(sockets: Sockets, context: ss
 
 
 def test_a_client_that_may_not_go_on_is_told_so_by_tls(sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA) -> None:
-    class Rejected(Watched):
+    class Rejected(Told):
         lets_in = False
 
-    connection, client = sockets.connect(context=context, of=Rejected)
+    connection, client = sockets.connect(context=context, told=Rejected())
     peer = Peer(sockets, client, client_context(authority))
     peer.until(lambda: peer.shaken and connection.state == CLOSED)
     peer.tls.settimeout(LIMIT_S)
     assert peer.tls.recv(10) == b"", "close_notify"
-    assert connection.told == ["handshake_made", "released"]
+    assert connection.client.told == ["handshake_made", "released"]
 
 
 def test_an_error_in_established_ends_one_connection(
     sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(Watched):
-        def handshake_made(self) -> bool:
+    class Broken(Told):
+        def handshake_made(self, connection: StreamSocket) -> bool:
             raise ArithmeticError("unreadable")
 
-    connection, client = sockets.connect(context=context, of=Broken)
+    connection, client = sockets.connect(context=context, told=Broken())
     other, second = sockets.connect(context=context)
     peer = Peer(sockets, client, client_context(authority))
     peer.until(lambda: connection.state == CLOSED)
     assert "unreadable" in caplog.text
-    assert connection.told == ["released"]
+    assert connection.client.told == ["released"]
     peer = Peer(sockets, second, client_context(authority))
     peer.until(lambda: other.state == OPEN)
 
@@ -252,7 +252,7 @@ def test_a_record_that_was_changed_ends_it_with_an_alert(sockets: Sockets, conte
     record[-1] ^= 1
     client.sendall(record)
     sockets.settle()
-    assert (connection.state, connection.told) == (CLOSED, ["handshake_made", "failed", "released"])
+    assert (connection.state, connection.client.told) == (CLOSED, ["handshake_made", "failed", "released"])
 
 
 def test_close_notify_is_answered(sockets: Sockets, context: ssl.SSLContext, authority: trustme.CA) -> None:

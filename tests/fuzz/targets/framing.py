@@ -15,10 +15,10 @@ from inferd._core.grpc.call import percent_encode
 from inferd._core.grpc.compression import Conversion
 from inferd._core.http2 import session as http2
 from inferd._core.http2.http2_state import Http2State
-from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError, Unimplemented
 from inferd.part.method import Method
+from tests._core.http2_client import in_memory
 from tests._core.server_limits import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import INFER, STREAM, frame
@@ -113,14 +113,13 @@ def check(data: bytes) -> None:
     sent = b"".join([before_each + body[at : at + step] for at in range(0, whole_nbytes, step)])
     sent += frame(wires.DATA, wires.END_STREAM, 1, body[whole_nbytes:])
     SERVED.given, SERVED.rejected, SERVED.streams = [], [], []
-    session = Session(SERVED.server)
-    session.open(lambda piece: None, lambda: None)
-    session.receive(BEGINNING + head + sent)
+    connection = in_memory(SERVED.server, lambda piece: None)
+    connection.receive(BEGINNING + head + sent)
     SERVED.convert()
     while SERVED.streams:
         SERVED.read(SERVED.streams.pop())
     given, rejected = SERVED.given, bool(SERVED.rejected)
-    session.close()
+    connection.close()
     SERVED.server.flush()  # forgets it
     expected, whole = plain_messages(body, encoding)
     if kind:
@@ -132,7 +131,7 @@ def check(data: bytes) -> None:
         assert given == (expected if fits else [])
         assert rejected is not fits
     SERVED.rejected = []
-    del session
+    del connection
     check_held(before)
     check_words(body)
 

@@ -13,15 +13,16 @@ import time
 from io import BytesIO
 from typing import Any
 
+from native_access import MemorySocket
+
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
-from inferd._core.http1 import connection as http1
-from inferd._core.http1.connection import Http1Connection
+from inferd._core.http1 import session as http1
 from inferd._core.http1.parser import Parser
 from inferd._core.net.server_state import ServerState
 from inferd.errors import Internal, InvalidArgument, RequestError, Unauthenticated
-from tests._core.http1.served import responses
+from tests._core.http1.served import in_memory, responses
 from tests._core.server_limits import LIMITS
 from tests.fuzz.targets.framing import check_held, held
 
@@ -31,7 +32,8 @@ MODULES = (
     "http.handler",
     "http.call",
     "http1.parser",
-    "http1.connection",
+    "http1.session",
+    "http1.response_head",
     "grpc.compression",
     "grpc.message",
 )
@@ -207,9 +209,9 @@ def check(data: bytes) -> None:
 
 
 def check_connection(echo: Echo, data: bytes, pieces: list[bytes]) -> None:
-    connection, written = Http1Connection(echo.server), BytesIO()
+    written = BytesIO()
     calls = echo.server.totals["calls"]
-    connection.open(written.write, lambda: None)
+    connection = in_memory(echo.server, written.write)
     for number, piece in enumerate(pieces):
         connection.receive(piece)
         act(echo, connection, data[2 + number % 6])
@@ -228,7 +230,7 @@ def check_connection(echo: Echo, data: bytes, pieces: list[bytes]) -> None:
     assert (echo.server.connections, echo.server.calls) == (0, 0)
 
 
-def act(echo: Echo, connection: Http1Connection, what: int) -> None:
+def act(echo: Echo, connection: MemorySocket, what: int) -> None:
     """Between two reads the server does something."""
     if what & 1:
         echo.answer()

@@ -12,14 +12,16 @@ import struct
 import time
 from typing import Any
 
+from native_access import MemorySocket
+
 from inferd._core.grpc.call import Call, StreamHandler
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
 from inferd._core.http2.http2_state import Http2State
-from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, InvalidArgument, RequestError, Unauthenticated, Unimplemented
 from inferd.part.method import Method
+from tests._core.http2_client import in_memory
 from tests._core.server_limits import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
@@ -34,6 +36,7 @@ MODULES = (
     "http2.exchange",
     "http.call",
     "net.server_state",
+    "net.protocol",
     "net.stream_socket",
     "net.low_water",
     "grpc.call",
@@ -173,28 +176,27 @@ def check(data: bytes) -> None:
     if not data[0] & 4:
         content = wires.PREFACE + frame(wires.SETTINGS) + content
     step = max(data[1] * 8, len(content) // MAX_READS) or len(content) + 1
-    session = Session(echo.server)
     written: list[bytes] = []
-    session.open(written.append, lambda: None)
+    connection = in_memory(echo.server, written.append)
     for number, at in enumerate(range(0, len(content), step)):
-        session.receive(content[at : at + step])
-        act(echo, session, data[2 + number % 6])
+        connection.receive(content[at : at + step])
+        act(echo, connection, data[2 + number % 6])
     for _ in range(2):
         echo.convert()
         echo.go_on()
         while echo.waiting:
             echo.answer()
-        session.resume_writing()
+        connection.resume_writing()
         echo.run(echo.scheduled)
-    session.close()
+    connection.close()
     echo.let_go()
     check_written(b"".join(written))
     assert (echo.server.connections, echo.server.calls) == (0, 0)
-    del session
+    del connection
     check_held(before)
 
 
-def act(echo: Echo, session: Session, what: int) -> None:
+def act(echo: Echo, connection: MemorySocket, what: int) -> None:
     """What the server does between two reads."""
     echo.go_on()
     if what & 1:
@@ -203,17 +205,17 @@ def act(echo: Echo, session: Session, what: int) -> None:
         case 0:
             echo.convert()
         case 1:
-            session.pause_writing()
+            connection.pause_writing()
         case 2:
-            session.resume_writing()
+            connection.resume_writing()
         case 3:
-            session.drain()
+            connection.drain()
         case 4:
             for now_ns in (1, LATER_NS):  # the last GOAWAY of a drain
-                session.take_keepalive_step(now_ns, 0)
+                connection.take_keepalive_step(now_ns, 0)
         case 5:
-            session.end_late_calls(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
-            session.end_late_calls(LATER_NS, what, 1, 1)
+            connection.end_late_calls(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
+            connection.end_late_calls(LATER_NS, what, 1, 1)
         case 6:
             echo.server.credentials_changed()
         case 7:

@@ -17,6 +17,7 @@ from typing import Any
 from inferd._core.http2.http2_state import Http2State
 from inferd._core.http2.session import Session
 from inferd._core.net.poller import Poller
+from inferd._core.net.stream_socket import StreamSocket
 from inferd._core.net.tls import Tls
 from tests._core.server_limits import LIMITS
 from tests.fuzz.targets import wires
@@ -130,12 +131,23 @@ class Plain:
             self.is_over, self.failure = True, error
 
 
-class Watched(Session):
+class Told:
+    """A client that counts what its connection tells."""
+
     failures = 0
 
-    def failed(self, error: Exception) -> None:
+    def age_ns(self) -> int:
+        return 0
+
+    def handshake_made(self, connection: StreamSocket) -> bool:
+        return True
+
+    def failed(self, connection: StreamSocket, error: Exception) -> None:
         assert isinstance(error, OSError), error
         self.failures += 1
+
+    def released(self, connection: StreamSocket) -> None:
+        pass
 
 
 class Served:
@@ -146,9 +158,9 @@ class Served:
         near.setblocking(False)
         self.far.setblocking(False)
         self.poller = Poller(SCHEDULED.append)
-        self.connection = Watched(
-            SERVER, near, Tls(lambda incoming, outgoing: CONTEXTS.server.wrap_bio(incoming, outgoing, server_side=True))
-        )
+        tls = Tls(lambda incoming, outgoing: CONTEXTS.server.wrap_bio(incoming, outgoing, server_side=True))
+        self.told = Told()
+        self.connection = StreamSocket(SERVER, Session(SERVER), near, tls, self.told)
         self.connection.start(self.poller)
         self.before = SERVER.totals["received_nbytes"]
         self.sent = bytearray()
@@ -175,7 +187,7 @@ class Served:
 
     @property
     def failures(self) -> int:
-        return self.connection.failures
+        return self.told.failures
 
     @property
     def found_nbytes(self) -> int:

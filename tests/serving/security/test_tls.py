@@ -17,11 +17,11 @@ import grpc
 import numpy as np
 import pytest
 
+from inferd._core.net.stream_socket import StreamSocket
 from inferd.config import Settings
 from inferd.serving.security.tls import Tls, _validity, plain
 from inferd.serving.security.tls import _without_certificate as without_certificate
 from inferd.serving.transports import native
-from inferd.serving.transports.connection import Connection
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import DATA, EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types, framed, open_streams
@@ -384,7 +384,7 @@ def test_waves_of_connections_leave_nothing(files: Files, model: Path, tmp_path:
             for _ in range(3):
                 _wave(served, context, 20)
                 until(lambda: connections(served) == 0)
-                assert served.on_loop(lambda: sum(isinstance(thing, Connection) for thing in gc.get_objects())) == 0
+                assert served.on_loop(lambda: sum(isinstance(thing, StreamSocket) for thing in gc.get_objects())) == 0
         finally:
             gc.enable()
 

@@ -248,7 +248,7 @@ async def test_who_takes_a_call_back_before_its_task_begins_leaves_nothing(kind:
                 await asyncio.to_thread(take_back, streams)
                 assert not waiting(transport)
             [connection] = transport.connections
-            assert connection.open_by_method[method] == 0
+            assert connection.client.open_by_method[method] == 0
             assert not running(transport)
 
 
@@ -306,4 +306,4 @@ async def test_who_asks_a_method_of_one_message_twice_leaves_nothing() -> None:
                 while running(transport) or waiting(transport):
                     await asyncio.sleep(0)
             [connection] = transport.connections
-            assert not +connection.open_by_method
+            assert not +connection.client.open_by_method

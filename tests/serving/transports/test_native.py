@@ -191,7 +191,7 @@ async def test_a_client_that_the_kernel_has_no_memory_for_is_closed(monkeypatch:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no memory to poll it")
 
-    monkeypatch.setattr(native.Connection, "start", fail)
+    monkeypatch.setattr(native, "StreamSocket", type("Unpolled", (native.StreamSocket,), {"start": fail}))
     async with serving() as (transport, _):
         near, far = socket.socketpair()
         with far:
@@ -920,7 +920,7 @@ async def test_a_connection_that_was_closed_is_not_kept() -> None:
             while not transport.connections:
                 await asyncio.sleep(0)
             [connection] = transport.connections
-            kept = weakref.ref(connection)
+            kept = weakref.ref(connection.client)
             del connection
             client.sendall(b"\0\0\0\x06\0\0\0\0\0")  # a PING without its bytes
             await asyncio.to_thread(lambda: list(iter(lambda: client.recv(1 << 16), b"")))

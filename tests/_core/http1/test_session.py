@@ -23,10 +23,10 @@ from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.http.handler import HttpService
 from inferd._core.http.head import Head
-from inferd._core.http1.connection import Http1Call
+from inferd._core.http1.session import Http1Call, Http1Session
 from inferd._core.net.tls import Tls
 from inferd.errors import NotFound, ResourceExhausted, Unauthenticated
-from tests._core.http1.served import CLOSING, DRAINING, INFER, OPEN, OPENING, Served, Sockets, Watched, Wire, infer, responses
+from tests._core.http1.served import CLOSING, DRAINING, INFER, OPEN, OPENING, Served, Sockets, Told, Wire, in_memory, infer, responses
 from tests.wire import LIMIT_S
 
 SECOND_NS = 10**9
@@ -101,8 +101,7 @@ def test_binary_response_names_the_length_of_its_json(served: Served, wire: Wire
 
 def test_a_small_response_is_one_write(served: Served) -> None:
     writes: list[bytes] = []
-    connection = Watched(served.server)
-    connection.open(writes.append, lambda: None)
+    connection = in_memory(served.server, writes.append)
     connection.receive(infer())
     served.calls.pop().reply(bytes(16 << 10))
     served.run()
@@ -413,13 +412,13 @@ class Work:
 def test_client_that_leaves_cancels_its_call(kind: str) -> None:
     with Sockets() as sockets:
         connection, client = sockets.connect(kind)
-        connection.together_ns = 0
+        connection.protocol.together_ns = 0
         client.sendall(infer())
         sockets.until(lambda: sockets.served.calls)
         call, work = sockets.served.calls.pop(), Work()
         call.work = work
         client.close()
-        sockets.until(lambda: "released" in connection.told)
+        sockets.until(lambda: "released" in connection.client.told)
         assert work.cancelled
         assert (call.settled, call.connection, sockets.server.calls, sockets.server.totals["abandoned"]) == (True, None, 0, 1)
         call.reply(b"late")
@@ -441,13 +440,13 @@ def test_end_that_comes_a_little_later_than_its_request(ends: str) -> None:
     """A thread reads a long body, or a batch runs, when the end is seen."""
     with Sockets() as sockets:
         connection, client = sockets.connect("tcp")
-        connection.together_ns = 10**12
+        connection.protocol.together_ns = 10**12
         client.sendall(infer() + infer(b"pipelined"))
         sockets.until(lambda: sockets.served.calls)
         if ends == "reset":  # its client reads no response
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-            sockets.until(lambda: "released" in connection.told)
+            sockets.until(lambda: "released" in connection.client.told)
             assert sockets.server.totals["abandoned"] == 1
             return
         client.shutdown(socket.SHUT_WR)
@@ -469,7 +468,7 @@ def test_client_that_leaves_within_a_request(sent: bytes) -> None:
         client.sendall(sent)
         sockets.turn()
         client.close()
-        sockets.until(lambda: "released" in connection.told)
+        sockets.until(lambda: "released" in connection.client.told)
         assert (sockets.server.calls, sockets.served.calls) == (0, [])
 
 
@@ -605,12 +604,8 @@ def test_idle_connection_ends(served: Served, wire: Wire, max_idle_s: int, limit
 
 
 def test_old_connection_drains(served: Served) -> None:
-    class Aging(Watched):
-        def choose_age_ns(self) -> int:
-            return 10 * SECOND_NS
-
-    connection, written = Aging(served.server), bytearray()
-    connection.open(written.extend, lambda: None)
+    written = bytearray()
+    connection = in_memory(served.server, written.extend, client=Told(max_age_ns=10 * SECOND_NS))
     connection.receive(infer())
     for now_ns in (1, 10 * SECOND_NS + 1):
         connection.take_keepalive_step(now_ns, 0)
@@ -649,27 +644,27 @@ def test_drain(served: Served) -> None:
 
 @pytest.mark.parametrize("cuts", [(), (1,), (2, 3), (1, 2, 3, 4, 5)])
 def test_preface_of_http2_is_handed_on(cuts: tuple[int, ...]) -> None:
-    """To any connection: here to one of HTTP/1.1, which takes the preface for a wrong request."""
+    """To any protocol: here to HTTP/1.1 once more, which takes the preface for a wrong request."""
     with Sockets() as sockets:
         connection, client = sockets.connect()
-        connection.goes_on = Watched(sockets.server)
+        connection.client.goes_on = Http1Session(sockets.server)
         edges = [0, *cuts, len(PREFACE)]
         for begin, end in pairwise(edges):
             client.sendall(PREFACE[begin:end])
             sockets.turn()
-        sockets.until(lambda: "released" in connection.told)
-        assert connection.socket is None
-        assert connection.told.count("speaks_http2") == 1
+        sockets.until(lambda: "released" in connection.client.told)
+        assert connection.client.told == ["http2", "http2", "released"]
         [response] = responses(sockets.ends(client))
         assert response.status == 505
-        assert connection.goes_on.told[0] == "speaks_http2"
+        assert sockets.server.totals["connections"] == 1, "it is the same client"
+        assert sockets.server.totals["received_nbytes"] == len(PREFACE)
 
 
 @pytest.mark.parametrize("source", [b"PRI * HTaaaa", PREFACE[:-1] + b"x"])
 def test_broken_preface_is_answered_as_rest(wire: Wire, source: bytes) -> None:
     wire.send(source)
     [response] = wire.taken()
-    assert (response.status, response.headers["content-type"], wire.connection.told) == (505, "application/json", [])
+    assert (response.status, response.headers["content-type"], wire.connection.client.told) == (505, "application/json", [])
 
 
 @pytest.mark.parametrize("source", [b"PUT /x HTTP/1.1\r\nHost: a\r\n\r\n", b"PROPFIND /x HTTP/1.1\r\nHost: a\r\n\r\n", infer()])
@@ -678,7 +673,7 @@ def test_other_requests_that_begin_like_the_preface(served: Served, wire: Wire, 
     wire.send(*(source[at : at + 1] for at in range(len(source))))
     assert wire.connection.state == OPEN
     assert len(served.calls) == 1
-    assert wire.connection.told == []
+    assert wire.connection.client.told == []
     answered(wire)
 
 

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# connection: one client of HTTP/1.1 (see connection.pxd).
+# session: one client of HTTP/1.1 (see session.pxd).
 #
-# Ownership: the connection holds its call, and the call its connection, until end_call cuts both.
+# Ownership: the session holds its call, and the call its session and its connection, until end_call cuts them.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -13,37 +13,34 @@ from inferd._core.grpc.message cimport SMALL_NBYTES, WAITING, Message, awaited_m
 from inferd._core.http.call cimport Credentials, HttpCall
 from inferd._core.http.handler cimport http_handler
 from inferd._core.http.head cimport HEAD, IDENTITY, Head
-from inferd._core.http.response cimport error_body, error_headers, http_date, reason_phrase, status_of
+from inferd._core.http.response cimport error_body, error_headers, status_of
+from inferd._core.http1.response_head cimport JSON_TYPE, OK_BINARY, OK_JSON, status_line, write_head
 from inferd._core.http1.parser cimport BETWEEN, BROKEN, HEAD_WHOLE, IN_BODY, WHOLE, Parser
 from inferd._core.net.keepalive_policy cimport DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, Step, next_step
 from inferd._core.net.limits cimport LEAST_COMPRESSED_NBYTES, MAX_PATH_NBYTES
-from inferd._core.net.poller cimport GONE, HUNG_UP, READABLE
+from inferd._core.net.poller cimport GONE, HUNG_UP, Polled
+from inferd._core.net.protocol cimport Protocol
 from inferd._core.net.server_state cimport SEND_NBYTES, ServerState
 from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, Owed, is_stalled
-from inferd._core.net.stream_socket cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, StreamSocket
-from inferd._core.net.tls cimport Tls
+from inferd._core.net.stream_socket cimport CLOSING, DRAINING, OPEN, OPENING, StreamSocket
 
 from inferd.errors import DeadlineExceeded, RequestError, ResourceExhausted, Unavailable
 
 cdef enum:
     DROPPED_NBYTES = 64 << 10   # the longest body of a rejected request that is read, so that the connection can stay open
     JOINED_NBYTES = 16 << 10    # so much of a body is copied behind the head, and leaves in the same write
-    MAX_HEAD_NBYTES = 32 << 10  # of a response
     IDLE_NS = 75_000_000_000    # without a call, where max_connection_idle_s is 0; as in nginx
     TOGETHER_NS = 100_000_000   # a client's end may come so much later than its request, and came with it
 
 cdef bytes HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-cdef bytes OK_JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-cdef bytes OK_BINARY = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
-cdef bytes JSON_TYPE = b"Content-Type: application/json\r\n"
 cdef tuple VARIES = ((b"vary", b"accept-encoding"),)
 
 cdef Py_ssize_t live_count = 0
 
 
 def live():
-    """Connections that exist now; None where the build does not count them."""
+    """Sessions that exist now; None where the build does not count them."""
     return live_count if COUNTED else None
 
 
@@ -53,11 +50,11 @@ cdef class Http1Call(HttpCall):
     """One request and its response."""
 
     def __init__(self):
-        raise TypeError("Http1Call is made by an Http1Connection")
+        raise TypeError("Http1Call is made by an Http1Session")
 
     cdef int begin(self) except -1:
         """The body is whole, and `message`."""
-        (<Http1Connection>self.connection).handler.take(self, self.head)
+        self.session.handler.take(self, self.head)
         return 0
 
     cpdef reply(self, message):
@@ -77,7 +74,7 @@ cdef class Http1Call(HttpCall):
             return
         self.drop_incoming()
         self.drop_outgoing()
-        (<Http1Connection>self.connection).respond_error(error)
+        self.session.respond_error(error)
 
     def respond(self, int status, tuple headers=(), body=b""):
         """Responds with anything. headers: pairs of bytes, content-type among them. body: bytes or a Message."""
@@ -89,7 +86,7 @@ cdef class Http1Call(HttpCall):
         self.settled = True
         self.work = None
         if self.connection is not None:
-            (<Http1Connection>self.connection).respond(status_line(status), headers, response)
+            self.session.respond(status_line(status), headers, response)
 
     cdef int begin_sending(self, Message response) except -1:
         cdef tuple headers = None
@@ -97,11 +94,11 @@ cdef class Http1Call(HttpCall):
             headers = (*VARIES, (b"content-encoding", self.response_encoding.encode()))
         elif self.response_encoding is not None and response.nbytes >= LEAST_COMPRESSED_NBYTES:
             headers = VARIES            # compression saved nothing
-        return (<Http1Connection>self.connection).respond(OK_BINARY if self.head.response_json_nbytes > 0 else OK_JSON, headers, response)
+        return self.session.respond(OK_BINARY if self.head.response_json_nbytes > 0 else OK_JSON, headers, response)
 
     cdef void reject(self, error) noexcept:
         if self.connection is not None:
-            (<Http1Connection>self.connection).skip_body(self.head)
+            self.session.skip_body(self.head)
         HttpCall.reject(self, error)
 
     cdef void lose(self) noexcept:
@@ -109,32 +106,30 @@ cdef class Http1Call(HttpCall):
             self.connection.finish()
 
     cdef void credited(self, error) noexcept:
-        cdef Http1Connection connection = <Http1Connection>self.connection
+        cdef StreamSocket connection = self.connection
         if connection is None:
             return
         try:
             if error is not None:
                 self.reject(error)
             else:
-                connection.resume_reading()
+                self.session.read_body()
         except Exception as unexpected:
             connection.server.log(unexpected)
             connection.finish()
 
 
-cdef class Http1Connection(StreamSocket):
-    """One client of HTTP/1.1. server.http_handler serves its calls. Subclasses override StreamSocket's hooks, and speaks_http2()."""
+@cython.final
+cdef class Http1Session(Protocol):
+    """HTTP/1.1 on one connection. server.http_handler serves its calls."""
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self, ServerState server not None):
         global live_count
-        if COUNTED:
-            live_count += 1
-
-    def __init__(self, ServerState server not None, socket=None, Tls tls=None):
-        super().__init__(server, socket, tls)
-        self.handler, self.credentials = http_handler(server.http_handler), Credentials(server)
+        self.server, self.handler, self.credentials = server, http_handler(server.http_handler), Credentials(server)
         self.parser = Parser(server.limits.max_header_nbytes, server.limits.max_message_nbytes)
         self.together_ns = TOGETHER_NS
+        if COUNTED:
+            live_count += 1
 
     def __dealloc__(self):
         global live_count
@@ -143,78 +138,50 @@ cdef class Http1Connection(StreamSocket):
 
     # ---- its life
 
-    def open_session(self):
-        self.max_age_ns = self.choose_age_ns()
-        self.count_in()
-        self.parser.share = self.share
+    cdef int open(self, Polled connection, int64_t max_age_ns) except -1:
+        self.connection, self.max_age_ns = <StreamSocket?>connection, max_age_ns
+        self.parser.share = self.connection.share
+        return 0
 
-    def open(self, write, close_transport):
-        """For tests: serves without a socket. write(bytes), close_transport()."""
-        self.write, self.close_transport = write, close_transport
-        self.open_session()
-
-    def speaks_http2(self):
-        """A hook: the client begins with HTTP/2's preface. The connection of HTTP/2 that goes on with it; None: it is told to speak
-        HTTP/1.1."""
-
-    def hand_over(self, StreamSocket to not None):
-        """`to` goes on with this client, whose TLS handshake has chosen HTTP/2 (ALPN). Within handshake_made()."""
-        self.hand_on(to, b"")
-
-    def drain(self):
+    cdef int drain(self) except -1:
         """The next response is the last one. take_keepalive_step() ends a connection that has no call then."""
-        if self.state < DRAINING:
-            self.enter(DRAINING)
+        return 0
 
-    def close(self):
-        if self.state == CLOSED:
-            return
-        if self.state < CLOSING:
-            self.enter(CLOSING)
-        self.enter(CLOSED)
-        self.write = self.close_transport = None
-        self.count_out()
+    cdef int close(self) except -1:
         if self.call is not None:
             self.end_call()
-        self.lines = self.body = self.headers = self.pending = None
+        self.lines = self.body = self.headers = self.first = None
         self.parser.next()
+        self.connection = None
+        return 0
 
     # ---- the way in
 
-    def receive(self, const uint8_t[::1] source not None):
-        """For tests: takes bytes from anywhere, behind those that wait."""
-        cdef bytes unread = (self.pending or b"") + bytes(source)
-        self.pending = None
-        self.payload_nbytes, self.allowance_nbytes = 0, PyBytes_GET_SIZE(unread) + 1
-        self.take_pieces(<const uint8_t *>PyBytes_AS_STRING(unread), PyBytes_GET_SIZE(unread))
-
-    def go_on(self):
-        """For tests: the response has left, and bytes wait."""
-        self.receive(b"")
-
-    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+    cdef Py_ssize_t take(self, const uint8_t *source, Py_ssize_t nbytes, int64_t now_ns) except -1:
+        cdef StreamSocket connection = self.connection
         cdef Parser parser = self.parser
         cdef const uint8_t *data = source
         cdef Py_ssize_t left_nbytes = nbytes
         cdef int64_t before_nbytes = parser.body_nbytes
         cdef int stage
-        self.received_nbytes += nbytes
+        self.now_ns = now_ns
+        connection.received_nbytes += nbytes
         self.server.totals.received_nbytes += nbytes
-        if self.state == OPENING and self.greet(&data, &left_nbytes):
+        if connection.state == OPENING and self.greet(&data, &left_nbytes):
             return nbytes
-        self.receiving = True
+        connection.receiving = True
         try:
-            while left_nbytes > 0 and not self.paused and self.state < CLOSING:
+            while left_nbytes > 0 and not connection.paused and connection.state < CLOSING:
                 stage = parser.take(&data, &left_nbytes)
                 if stage == HEAD_WHOLE:
                     before_nbytes = 0
                     self.begin_call()
-                    if self.paused:
+                    if connection.paused:
                         break
                     stage = parser.take(&data, &left_nbytes)    # a request without a body is whole
                     if stage == IN_BODY and parser.body_nbytes == 0 and self.call.head.expects_continue and not parser.is_1_0:
-                        self.put(<const uint8_t *>PyBytes_AS_STRING(CONTINUE), PyBytes_GET_SIZE(CONTINUE))
-                self.payload_nbytes += parser.body_nbytes - before_nbytes
+                        connection.put(<const uint8_t *>PyBytes_AS_STRING(CONTINUE), PyBytes_GET_SIZE(CONTINUE))
+                connection.payload_nbytes += parser.body_nbytes - before_nbytes
                 before_nbytes = parser.body_nbytes
                 if stage == WHOLE:
                     self.end_request()
@@ -224,33 +191,42 @@ cdef class Http1Connection(StreamSocket):
             self.end_broken(error)
             left_nbytes = 0             # nothing behind it has a meaning
         finally:
-            self.receiving = False
-        self.missing_nbytes = self.frame_nbytes = parser.missing_nbytes
-        self.received_nbytes -= left_nbytes
+            connection.receiving = False
+        connection.missing_nbytes = connection.frame_nbytes = parser.missing_nbytes
+        connection.received_nbytes -= left_nbytes
         self.server.totals.received_nbytes -= left_nbytes
         self.first = None
         if self.call is not None or self.lines is not None:
-            self.mark_dirty()           # the flush is scheduled behind the inline run that a call scheduled: its response goes along
+            connection.mark_dirty()     # the flush is scheduled behind the inline run that a call scheduled: its response goes along
         return nbytes - left_nbytes
 
     cdef bint greet(self, const uint8_t **data, Py_ssize_t *nbytes) except -1:
         """The client's first bytes: which protocol does it speak? True: the parser is to take nothing now."""
         if self.first is None and (data[0][0] != c'P' or nbytes[0] > 1 and data[0][1] != c'R'):
-            self.enter(OPEN)
+            self.connection.enter(OPEN)
             return False
         self.first = (self.first or b"") + data[0][:nbytes[0]]
         if len(self.first) < PyBytes_GET_SIZE(HTTP2_PREFACE) and HTTP2_PREFACE.startswith(self.first):
             return True
-        if self.first.startswith(HTTP2_PREFACE):
-            to = self.speaks_http2()
-            if to is not None:
-                first, self.first = self.first, None
-                self.hand_on(to, first)
-                self.server.totals.connections -= 1     # it is the same client
-                return True
-        self.enter(OPEN)
+        if self.first.startswith(HTTP2_PREFACE) and self.speak_http2():
+            return True
+        self.connection.enter(OPEN)
         data[0], nbytes[0] = <const uint8_t *>PyBytes_AS_STRING(self.first), PyBytes_GET_SIZE(self.first)
         return False
+
+    cdef bint speak_http2(self) except -1:
+        """Hands the connection on to HTTP/2, with the client's first bytes. False: HTTP/2 is not served here."""
+        cdef Http1Session held = self           # speak() drops the connection's reference
+        cdef StreamSocket connection = held.connection
+        cdef bytes first = held.first
+        cdef Protocol http2 = connection.client.http2() if connection.client is not None else None
+        if http2 is None:
+            return False
+        connection.received_nbytes -= PyBytes_GET_SIZE(first)           # HTTP/2 counts them again
+        connection.server.totals.received_nbytes -= PyBytes_GET_SIZE(first)
+        connection.speak(http2)
+        http2.take(<const uint8_t *>PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first), held.now_ns)
+        return True
 
     cdef int begin_call(self) except -1:
         cdef Http1Call call = Http1Call.__new__(Http1Call)
@@ -264,7 +240,8 @@ cdef class Http1Connection(StreamSocket):
             call.response_encoding = head.accept_coding_name
         self.call = call
         self.begun_calls += 1
-        call.open(self)
+        call.session = self
+        call.open(self.connection)
         try:
             if not call.admit(self.handler, self.credentials):
                 return 0
@@ -272,7 +249,7 @@ cdef class Http1Connection(StreamSocket):
                 self.parser.max_body_nbytes = min(head.max_body_nbytes, server.limits.max_message_nbytes)
             if SMALL_NBYTES < head.content_nbytes <= self.parser.max_body_nbytes and not call.settled:
                 self.parser.body = awaited_message(head.content_nbytes)
-                self.parser.body.share = self.share
+                self.parser.body.share = self.connection.share
                 self.ask_for_place(self.parser.body, call)
         except Exception as error:
             call.reject(error)
@@ -280,32 +257,21 @@ cdef class Http1Connection(StreamSocket):
 
     cdef int ask_for_place(self, Message body, Http1Call call) except -1:
         self.server.admission.enter(body, call)
-        self.paused = body.standing == WAITING
+        self.connection.paused = body.standing == WAITING
         return 0
 
     cdef bint awaits_credit(self) noexcept:
         return self.parser.body is not None and self.parser.body.standing == WAITING
 
-    cdef int resume_reading(self) except -1:
-        self.paused = False
+    cdef int read_body(self) except -1:
         if self.call.head.expects_continue and self.parser.stage == HEAD_WHOLE and not self.parser.is_1_0:
-            self.put(<const uint8_t *>PyBytes_AS_STRING(CONTINUE), PyBytes_GET_SIZE(CONTINUE))
-        self.go_on_reading()
-        return 0
-
-    cdef int go_on_reading(self) except -1:
-        if self.poller is None:
-            if self.pending is not None:
-                self.server.schedule(self.go_on)
-        elif self.pending is not None or self.readiness & READABLE:
-            self.poller.wake(self)
-        return 0
+            self.connection.put(<const uint8_t *>PyBytes_AS_STRING(CONTINUE), PyBytes_GET_SIZE(CONTINUE))
+        return self.connection.resume_reading()
 
     cdef int end_request(self) except -1:
         cdef Http1Call call = self.call
-        self.paused = True
-        if self.poller is not None:
-            self.whole_ns = self.poller.now_ns
+        self.connection.paused = True
+        self.whole_ns = self.now_ns
         if call is None:                # it was rejected, and has its response
             return self.next_request()
         if call.settled:
@@ -321,7 +287,7 @@ cdef class Http1Connection(StreamSocket):
         return 0
 
     cdef int end_broken(self, error) except -1:
-        self.paused = True
+        self.connection.paused = True
         self.parser.stage = BROKEN
         self.parser.body = None
         self.server.totals.protocol_errors += not isinstance(error, ResourceExhausted)
@@ -333,7 +299,7 @@ cdef class Http1Connection(StreamSocket):
             self.respond_error(error)
         else:
             self.server.log(error)
-            self.finish()
+            self.connection.finish()
         return 0
 
     cdef void skip_body(self, Head head) noexcept:
@@ -344,15 +310,16 @@ cdef class Http1Connection(StreamSocket):
                 parser.drops = True
             else:                       # a lingering close throws away the rest of the body
                 head.keep_alive = False
-                self.paused = True
+                self.connection.paused = True
 
-    cdef int left_while_paused(self) except -1:
-        if not self.readiness & GONE and self.parser.stage == WHOLE and self.poller.now_ns - self.whole_ns < self.together_ns:
-            self.readiness &= ~HUNG_UP  # request and end came together, as of `nc`
-        elif self.awaits_credit() and not self.readiness & GONE:
+    cdef int left_while_paused(self, int64_t now_ns) except -1:
+        cdef StreamSocket connection = self.connection
+        if not connection.readiness & GONE and self.parser.stage == WHOLE and now_ns - self.whole_ns < self.together_ns:
+            connection.readiness &= ~HUNG_UP    # request and end came together, as of `nc`
+        elif self.awaits_credit() and not connection.readiness & GONE:
             pass                        # its body may lie in the kernel
         elif self.call is not None and not self.call.settled:
-            self.finish()               # nobody waits for the response
+            connection.finish()         # nobody waits for the response
         return 0
 
     # ---- the way out
@@ -362,21 +329,27 @@ cdef class Http1Connection(StreamSocket):
         self.lines, self.headers, self.body = lines, headers, body
         self.is_head_sent = False
         self.sent_nbytes = body.nbytes if body is not None and head is not None and head.verb == HEAD else 0
-        self.mark_dirty()
+        self.connection.mark_dirty()
         return 0
 
     cdef int respond_error(self, error) except -1:
         return self.respond(status_line(status_of(error)) + JSON_TYPE, error_headers(error), Message.wrap(error_body(error)))
 
     cdef int write_output(self) except -1:
+        cdef StreamSocket connection = self.connection
         cdef uint8_t *buffer = self.server.send_buffer
+        cdef Head head = self.call.head if self.call is not None else None
         cdef Py_ssize_t left_nbytes, piece_nbytes, put_nbytes = 0
-        self.unfinished = False
-        if self.state >= CLOSING or self.unsent is not None or self.lines is None:
+        if connection is None:
+            return 0
+        connection.unfinished = False
+        if connection.state >= CLOSING or connection.unsent is not None or self.lines is None:
             return 0
         left_nbytes = self.body.nbytes - self.sent_nbytes if self.body is not None else 0
         if not self.is_head_sent:
-            put_nbytes = self.compose(buffer)
+            self.closes = head is None or not head.keep_alive or connection.state >= DRAINING
+            put_nbytes = write_head(buffer, self.lines, self.headers, head, self.body.nbytes if self.body is not None else -1,
+                                    self.closes, self.parser.is_1_0)
             piece_nbytes = min(left_nbytes, <Py_ssize_t>JOINED_NBYTES)
             if piece_nbytes > 0:
                 memcpy(buffer + put_nbytes, self.body.data + self.sent_nbytes, piece_nbytes)
@@ -384,54 +357,26 @@ cdef class Http1Connection(StreamSocket):
             self.sent_nbytes += piece_nbytes
             left_nbytes -= piece_nbytes
             put_nbytes += piece_nbytes
-            self.put(buffer, put_nbytes)
-        while left_nbytes > 0 and self.unsent is None and self.state < CLOSING:
+            connection.put(buffer, put_nbytes)
+        while left_nbytes > 0 and connection.unsent is None and connection.state < CLOSING:
             if put_nbytes >= SEND_NBYTES:
-                self.schedule_flush_turn()
+                connection.schedule_flush_turn()
                 return 0
             piece_nbytes = min(left_nbytes, <Py_ssize_t>SEND_NBYTES)
             put_nbytes += piece_nbytes
             left_nbytes -= piece_nbytes
             self.sent_nbytes += piece_nbytes
-            self.put(<const uint8_t *>self.body.data + self.sent_nbytes - piece_nbytes, piece_nbytes)
-        if left_nbytes == 0 and self.state < CLOSING:
+            connection.put(<const uint8_t *>self.body.data + self.sent_nbytes - piece_nbytes, piece_nbytes)
+        if left_nbytes == 0 and connection.state < CLOSING:
             self.response_sent()
         return 0
-
-    cdef Py_ssize_t compose(self, uint8_t *into) noexcept:
-        """The head of the response, of MAX_HEAD_NBYTES at most."""
-        cdef uint8_t *at = add(into, self.lines)
-        cdef uint8_t *end = into + MAX_HEAD_NBYTES
-        cdef Head head = self.call.head if self.call is not None else None
-        self.closes = head is None or not head.keep_alive or self.state >= DRAINING
-        if head is not None:
-            if head.response_json_nbytes > 0 and self.lines is OK_BINARY:
-                at = add_text(at, "Inference-Header-Content-Length: ", 33)
-                at = add_number(at, head.response_json_nbytes)
-            if head.request_id is not None:
-                at = add_text(at, "X-Request-Id: ", 14)
-                at = add_text(add(at, head.request_id), "\r\n", 2)
-            if head.response_headers is not None:
-                at = add_headers(at, end, head.response_headers)
-        if self.headers is not None:
-            at = add_headers(at, end, self.headers)
-        at = add_text(at, "Date: ", 6)
-        at = add_text(add(at, http_date()), "\r\n", 2)
-        if self.body is not None:
-            at = add_text(at, "Content-Length: ", 16)
-            at = add_number(at, self.body.nbytes)
-        if self.closes:
-            at = add_text(at, "Connection: close\r\n", 19)
-        elif self.parser.is_1_0:
-            at = add_text(at, "Connection: keep-alive\r\n", 24)
-        return add_text(at, "\r\n", 2) - into
 
     cdef int response_sent(self) except -1:
         self.lines = self.headers = self.body = None
         if self.call is not None:
             self.end_call()
         if self.closes:
-            self.finish()
+            self.connection.finish()
         elif self.parser.stage == WHOLE:
             self.next_request()
         return 0
@@ -439,11 +384,10 @@ cdef class Http1Connection(StreamSocket):
     cdef int next_request(self) except -1:
         self.parser.next()
         self.parser.max_body_nbytes = self.server.limits.max_message_nbytes
-        self.paused = False
-        if self.state == DRAINING:
-            self.finish()
+        if self.connection.state == DRAINING:
+            self.connection.finish()
         else:
-            self.go_on_reading()
+            self.connection.resume_reading()
         return 0
 
     cdef void end_call(self) noexcept:
@@ -451,36 +395,37 @@ cdef class Http1Connection(StreamSocket):
         self.call = None
         self.parser.body = None         # it may wait for its place in this call's name
         call.close()
+        call.session = None
 
     # ---- looks
 
     cdef bint is_idle(self) noexcept:
-        return self.call is None and self.lines is None and self.parser.stage == BETWEEN and self.first is None and self.pending is None
+        if self.call is not None or self.lines is not None:
+            return False
+        return self.parser.stage == BETWEEN and self.first is None and self.connection.pending is None
 
     cdef Owed owed(self) noexcept:
         """The step that the client owes before its request goes on."""
-        if self.paused:
+        if self.connection.paused:
             return NOTHING
         return NOTHING if self.parser.stage == BETWEEN and self.first is None else REQUEST
 
-    def end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns, int64_t response_limit_ns):
+    cdef bint end_late_calls(self, int64_t now_ns, int64_t acknowledged_nbytes, int64_t request_limit_ns,
+                             int64_t response_limit_ns) except -1:
         """Ends a request that comes too slowly, or whose deadline passes before it is whole and decompressed. True: the connection must be
-        aborted, because its client does not read the response. See StreamSocket."""
+        aborted, because its client does not read the response."""
+        cdef StreamSocket connection = self.connection
         cdef Http1Call call = self.call
         cdef bint is_late, is_large
-        if self.in_handshake():
-            return self.handshake_stalls(now_ns, request_limit_ns)
-        if self.state >= CLOSING:
-            return False                # a lingering close has limits of its own
         is_large = self.parser.body_nbytes + self.parser.missing_nbytes > SMALL_NBYTES
         is_late = call is not None and not call.settled and now_ns >= call.deadline_ns and (
-            not self.paused or call.incoming is not None or self.awaits_credit())
-        if is_stalled(&self.stall, self.owed(), self.received_nbytes, now_ns, request_limit_ns,
+            not connection.paused or call.incoming is not None or self.awaits_credit())
+        if is_stalled(&self.stall, self.owed(), connection.received_nbytes, now_ns, request_limit_ns,
                       self.server.limits.min_message_rate if is_large else self.server.limits.min_rate) or is_late:
             self.server.totals.stalled += not is_late
-            self.end_late(self.stall_error(request_limit_ns) if not is_late else DeadlineExceeded(
+            self.end_late(stall_error(self.server, request_limit_ns) if not is_late else DeadlineExceeded(
                 f"{call.method}: the deadline passed before the request was whole", reason="deadline"))
-        return is_stalled(&self.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
+        return is_stalled(&connection.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
                           response_limit_ns, self.server.limits.min_rate)
 
     cdef int end_late(self, error) except -1:
@@ -488,81 +433,38 @@ cdef class Http1Connection(StreamSocket):
         if self.call is not None and self.parser.stage == WHOLE:
             self.call.reject(error)
         elif self.parser.drops:
-            self.finish()               # only the rest of a body did not come, which is thrown away
+            self.connection.finish()               # only the rest of a body did not come, which is thrown away
         else:
             self.server.totals.protocol_errors -= 1     # this is none
             self.end_broken(error)
 
-    cdef stall_error(self, int64_t limit_ns):
-        if self.server.stopping:
-            return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
-                               reason="stalled")
-        return DeadlineExceeded(
-            f"expected the whole request, or {self.server.limits.min_rate} bytes of it a second ({self.server.limits.min_message_rate} of "
-            f"a large one), got less for {limit_ns / 1e9:g} s (stall_timeout_s)", reason="stalled")
-
-    def take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
-        """Drains a connection for its age, or because it has had no call for too long. True: it must be aborted. See StreamSocket."""
+    cdef bint take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes) except -1:
+        """Drains a connection for its age, or because it has had no call for too long. True: it must be aborted."""
+        cdef StreamSocket connection = self.connection
         cdef bint busy = not self.is_idle() or self.begun_calls != self.seen_calls
         cdef Step step
-        if self.state >= CLOSING or self.in_handshake():
-            return False
         self.seen_calls = self.begun_calls
-        step = next_step(&self.keepalive, &self.server.keepalive_rules, self.max_age_ns, self.received_nbytes, busy, False,
-                         self.state == DRAINING, now_ns)
+        step = next_step(&self.keepalive, &self.server.keepalive_rules, self.max_age_ns, connection.received_nbytes, busy, False,
+                         connection.state == DRAINING, now_ns)
         if step == OVERDUE:
             self.server.totals.overdue += 1
             return True
         if step == DRAIN_FOR_AGE:
             self.server.totals.retired += 1
-            self.drain()
+            connection.drain()
         elif step == LAST_GOAWAY:
             if self.is_idle():
-                self.finish()           # no request was on its way
+                self.connection.finish()           # no request was on its way
         elif step == DRAIN_IDLE or now_ns - self.keepalive.busy_ns >= (self.server.keepalive_rules.max_idle_ns or IDLE_NS):
             self.server.totals.idle += 1
-            self.finish()
+            self.connection.finish()
         return False
 
 
-# ---- text
-
-cdef dict lines_of_status = {}
-
-cdef bytes status_line(int status):
-    """b"HTTP/1.1 404 Not Found" with its line end."""
-    cdef bytes line = lines_of_status.get(status)
-    if line is None:
-        line = lines_of_status[status] = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n".encode("ascii")
-    return line
-
-
-cdef inline uint8_t *add_text(uint8_t *at, const char *text, size_t nbytes) noexcept:
-    memcpy(at, text, nbytes)
-    return at + nbytes
-
-
-cdef inline uint8_t *add(uint8_t *at, bytes text) noexcept:
-    return add_text(at, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-
-
-cdef uint8_t *add_number(uint8_t *at, Py_ssize_t number) noexcept:
-    """The number and a line end."""
-    cdef char digits[24]
-    cdef int first = 24
-    while True:
-        first -= 1
-        digits[first] = c'0' + number % 10
-        number //= 10
-        if number == 0:
-            break
-    return add_text(add_text(at, digits + first, 24 - first), "\r\n", 2)
-
-
-cdef uint8_t *add_headers(uint8_t *at, uint8_t *end, tuple headers) noexcept:
-    cdef bytes name, value
-    for name, value in headers:
-        if end - at >= PyBytes_GET_SIZE(name) + PyBytes_GET_SIZE(value) + 1024:     # what follows has room in the rest
-            at = add_text(add_text(add(at, name), ": ", 2), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-            at = add_text(at, "\r\n", 2)
-    return at
+cdef stall_error(ServerState server, int64_t limit_ns):
+    if server.stopping:
+        return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
+                           reason="stalled")
+    return DeadlineExceeded(
+        f"expected the whole request, or {server.limits.min_rate} bytes of it a second ({server.limits.min_message_rate} of "
+        f"a large one), got less for {limit_ns / 1e9:g} s (stall_timeout_s)", reason="stalled")

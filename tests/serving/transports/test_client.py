@@ -6,9 +6,12 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 from h2.settings import SettingCodes
 
@@ -16,11 +19,13 @@ from inferd._core.grpc.call import Call
 from inferd.config import Address
 from inferd.part.method import Method
 from inferd.serving.transports.native import NativeTransport
-from tests import http2_peer
+from tests import http2_peer, models
 from tests.certificates import Files
 from tests.echo_server_fixtures import ECHO, look, serving
 from tests.http2_peer import EMPTY_SETTINGS, NO_PING, PREFACE, Peer, connected, exchange, framed
-from tests.wire import LIMIT_S
+from tests.rest import Asker, infer_body
+from tests.server_fixtures import ServerFixture
+from tests.wire import INFER, LIMIT_S, Caller, infer_request, rows, same
 
 S = 10**9
 UNKNOWN = 64 * (b"\0\x04\0\xff\0\0\0\0\0" + bytes(1024))  # frames of a kind that nobody knows, which are no error
@@ -230,7 +235,40 @@ async def test_a_handshake_that_takes_too_long_counts_once(tmp_path: Path) -> No
                 while not transport.connections:
                     await asyncio.sleep(0)
             [connection] = transport.connections
-            connection.made_s = float("-inf")
+            connection.client.made_s = float("-inf")
             for _ in range(3):
                 transport._look_at(connection, 0)
         assert transport.counters()["handshakes_failed_total"] == 1
+
+
+# ---- HTTP/2 on a port of REST, whichever way the client asks for it: gRPC works there
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(tmp_path_factory.mktemp("models"), {"identity": models.identity()})
+
+
+@pytest.fixture(scope="module")
+def served(model: Path) -> Iterator[ServerFixture]:
+    with ServerFixture(model, http_port=0) as server:
+        yield server
+
+
+def test_http2_with_prior_knowledge(served: ServerFixture) -> None:
+    with Caller(served.http) as caller, Asker(served.http) as asker:
+        same(caller.answers("identity", {"x": rows(2)}), {"y": rows(2)})
+        assert asker.post("/v2/models/identity/infer", infer_body("x", "FP32", [1, 16], [1] * 16)).status == 200
+    assert served.on_loop(lambda: served.server.edge._grpc.counters()["connections_total"]) >= 2
+
+
+def test_http2_by_tls_keeps_who_the_client_is(model: Path, tmp_path: Path) -> None:
+    files = Files.made(tmp_path / "tls")
+    rules = {"tls_client_ca": str(files.ca), "tls_allow": ("dns:good.test",)}
+    request = infer_request("identity", {"x": np.ones((1, 16), np.float32)}).SerializeToString()
+    with ServerFixture(model, http_port=0, **files.settings(**rules)) as served:
+        with files.channel(served.http, files.authority.issue_cert("good.test")) as channel:
+            assert channel.unary_unary(INFER)(request, timeout=LIMIT_S)
+        with files.channel(served.http, files.authority.issue_cert("bad.test")) as channel, pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(INFER)(request, timeout=LIMIT_S)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[attr-defined]
