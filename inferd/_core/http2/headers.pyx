@@ -9,10 +9,11 @@ from libc.string cimport memcmp
 from inferd._core.base.key cimport key_of
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http.handler cimport http_handler
+from inferd._core.grpc.message cimport Message
 from inferd._core.http.call cimport Credentials
 from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, verb_of
 from inferd._core.http2.exchange cimport Exchange
-from inferd._core.http2.stream cimport INFER, INFER_STREAM, SERVER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
+from inferd._core.http2.stream cimport INFER, INFER_STREAM, REST, SERVER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
 from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES
 from inferd._core.net.limits cimport MAX_PATH_NBYTES
@@ -21,6 +22,8 @@ from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 
 cdef enum:
     MAX_TRACEPARENT_NBYTES = 256
+
+cdef tuple TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM, "infer_stream": INFER_STREAM}
 
@@ -196,10 +199,10 @@ cdef class HeaderReader:
         if call.error is not None:
             raise call.error
         if self.verb_name is not None:
-            call.send_text(405, b"gRPC calls are POST requests; " + self.what_else())
+            send_text(call, 405, b"gRPC calls are POST requests; " + self.what_else())
             return True
         if not self.seen & GRPC:
-            call.send_text(415, b"gRPC calls have the content-type application/grpc; " + self.what_else())
+            send_text(call, 415, b"gRPC calls have the content-type application/grpc; " + self.what_else())
             return True
         return False
 
@@ -285,3 +288,13 @@ cdef void find_method(Http2State server, Http2Call call, bytes path) noexcept:
             call.max_message_nbytes = min(call.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
     else:
         call.method = path[:MAX_PATH_NBYTES].decode("ascii", "replace")
+
+
+cdef int send_text(Http2Call call, int status, bytes text) except -1:
+    """The response for a client that does not speak gRPC: one line of text."""
+    cdef Message body = Message(text)       # may raise: the call is not settled yet
+    call.settled = True
+    call.kind, call.exchange = REST, Exchange.__new__(Exchange)
+    call.head = call.exchange.head
+    call.exchange.status, call.exchange.headers = status, TEXT
+    return call.submit_http(body)

@@ -27,10 +27,8 @@ cdef class Session(SendState):
     cdef void shutdown(self, bytes why) noexcept
     # The headers of a call that is no method of gRPC's table: it is a REST call, unless its content type is gRPC's.
     cdef void foreign_complete(self, Http2Call call) noexcept
-    # The three stages of a request that comes.
+    # The headers of a gRPC call have come.
     cdef void headers_complete(self, Http2Call call) noexcept
-    cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept
-    cdef void request_complete(self, Http2Call call) noexcept
     # The stream is open, and holds its call; the stream is closed.
     cdef void link(self, Http2Call call) noexcept
     cdef void unlink(self, Http2Call call) noexcept

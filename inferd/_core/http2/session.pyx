@@ -13,7 +13,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from inferd._core.base.object_counters cimport COUNTED
-from inferd._core.grpc.message cimport SMALL_NBYTES, release_bytes
+from inferd._core.grpc.message cimport release_bytes
+from inferd._core.http2.call_stalls cimport SHARED_WINDOW, WITHIN_HEADERS, Found, end_stalled, find_late
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.flood_policy cimport FINE, TOO_MANY_PINGS, TOO_MANY_RESETS, Verdict, judge
 from inferd._core.http2.headers cimport ERRORS_END, GRPC, HeaderReader
@@ -21,19 +22,16 @@ from inferd._core.net.keepalive_policy cimport (
     DEAD, DRAIN_FOR_AGE, DRAIN_IDLE, LAST_GOAWAY, OVERDUE, PING, Step, next_step
 )
 from inferd._core.http2.http2_state cimport Http2State
-from inferd._core.http2.limits cimport CONTROL_NBYTES, LOOK_NBYTES, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES
+from inferd._core.http2.limits cimport CONTROL_NBYTES, MAX_FRAME_NBYTES, OWN_CALLS, PREFACE_NBYTES
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
+from inferd._core.http2.requests cimport body_too_large, message_chunk, open_streamed, request_complete, take_backlog
 from inferd._core.http2.send_state cimport SendState
-from inferd._core.net.stall_policy cimport NOTHING, OUTPUT, REQUEST, CALL_RESPONSE, CONNECTION_RESPONSES, Owed, is_stalled
-from inferd._core.http2.stream cimport (
-    COMING, INFER, INFER_STREAM, OPENED, OVER, REST, SERVER_STREAM, STREAM, Http2Call, enter, is_task_stream
-)
+from inferd._core.net.stall_policy cimport CALL_RESPONSE, CONNECTION_RESPONSES, NOTHING, OUTPUT, REQUEST, Owed, is_stalled
+from inferd._core.http2.stream cimport INFER, INFER_STREAM, OPENED, OVER, REST, Http2Call, enter, is_task_stream
 from inferd._core.net.limits cimport TASK_NBYTES
 from inferd._core.net.poller cimport Polled
 from inferd._core.net.stream_socket cimport CLOSING, DRAINING, OPEN, OPENING, StreamSocket
-
-from inferd.errors import Unimplemented
 
 NOT_HTTP_2 = (
     b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge. "
@@ -163,7 +161,7 @@ cdef class Session(SendState):
                 call.reject(self.connection.rejection)     # not raised: each raise would extend its traceback
                 return
             if call.kind == INFER_STREAM:
-                call.open_streamed(self.headers.token(), bool(self.headers.seen & ERRORS_END))
+                open_streamed(call, self.headers.token(), bool(self.headers.seen & ERRORS_END))
             self.headers.check(call)
             if not self.has_room(0):
                 raise self.unread_error(0)
@@ -193,67 +191,13 @@ cdef class Session(SendState):
             if exchange.head.max_body_nbytes >= 0:
                 call.max_message_nbytes = min(call.max_message_nbytes, exchange.head.max_body_nbytes)
             if exchange.head.content_nbytes > call.max_message_nbytes:
-                raise call.too_large(exchange.head.content_nbytes)
+                raise body_too_large(call, exchange.head.content_nbytes)
             if exchange.head.expects_continue:
                 exchange.submit_continue(self.session, call.stream_id)
         except Exception as error:
             call.reject(error)
         finally:
             self.headers.authorization = None   # if the call was rejected before the authenticator saw it
-
-    cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
-        """Bytes of a call's messages have come. Those of a settled call are thrown away."""
-        call.received_nbytes += nbytes
-        self.connection.payload_nbytes += nbytes
-        try:
-            if call.kind < STREAM:
-                while nbytes > 0 and not call.settled:
-                    if call.prefix_nbytes == 0 and call.received_nbytes > <uint64_t>nbytes:     # a whole message has come before
-                        raise Unimplemented(f"{call.method}: expected one request message, got more; the method takes one",
-                                            reason="cardinality")
-                    if call.feed(&chunk, &nbytes, call.max_message_nbytes):
-                        call.notify()
-            elif call.kind == INFER_STREAM:
-                if call.backlog is None:
-                    call.take_requests(&chunk, &nbytes)
-            elif call.kind == REST:
-                call.take_body(chunk, nbytes)
-                nbytes = 0
-            elif call.message is None and not call.settled:
-                if call.feed(&chunk, &nbytes, call.max_message_nbytes):
-                    call.notify()
-            if call.kind >= STREAM and nbytes > 0 and not call.settled:
-                call.hold(nbytes)
-                if call.backlog is None:        # backpressure: these bytes stay unconsumed until the method takes them
-                    call.backlog = bytearray()
-                call.backlog += <bytes>chunk[:nbytes]
-        except Exception as error:
-            call.reject(error)
-        if call.partial is not None and not call.awaits_credit() and (
-                self.connection.missing_nbytes == 0 or call.missing_nbytes < self.connection.missing_nbytes):
-            self.connection.missing_nbytes = call.missing_nbytes
-        if call.partial is not None or (call.kind >= SERVER_STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
-            call.open_window()
-
-    cdef void request_complete(self, Http2Call call) noexcept:
-        """The client has half-closed the stream: a unary call begins."""
-        call.half_closed = True
-        if call.settled:
-            return
-        try:
-            call.check_ended()
-            if is_task_stream(call.kind):
-                call.notify()
-            elif call.kind == INFER_STREAM:
-                call.end_if_over()
-            elif call.message is None:
-                call.begin_without_message()
-            elif call.message.compressed:
-                call.begin_compressed(call.max_message_nbytes)
-            else:
-                call.begin()
-        except Exception as error:
-            call.reject(error)
 
     cdef int take_backlogs(self) except -1:
         """Takes requests that wait in the backlogs of streams, as many as a turn may begin."""
@@ -264,7 +208,7 @@ cdef class Session(SendState):
             if call.connection is not None and call.backlog is not None and not call.settled:
                 call.streamed.resuming = False
                 try:
-                    call.take_backlog()
+                    take_backlog(call)
                 except Exception as error:
                     call.reject(error)
         return 0
@@ -278,39 +222,26 @@ cdef class Session(SendState):
         HTTP/2."""
         cdef StreamSocket connection = self.connection
         cdef Http2State server = self.server
-        cdef bint large, is_late
         cdef Http2Call call
         cdef Owed owed
-        cdef bint reads_nothing, waits_for_shared_window = False
+        cdef Found found
+        cdef bint reads_nothing
         cdef list ending = []
         if is_stalled(&connection.greeting, NOTHING if self.greeted else REQUEST, 0, now_ns, request_limit_ns, server.limits.min_rate):
             return True
-        call = <Http2Call>self.head if self.head != NULL else None
-        while call is not None:
-            owed = call.owed()
-            large = call.owed_nbytes() > SMALL_NBYTES
-            if owed == CONNECTION_RESPONSES:       # the window that all calls share is shut: the connection stalls, not this call
-                waits_for_shared_window = True
-                owed = NOTHING
-            is_late = now_ns >= call.deadline_ns and not is_task_stream(call.kind) and call.state != COMING and (
-                owed == REQUEST or call.incoming is not None or call.awaits_credit() or (call.kind == INFER_STREAM and not call.settled))
-            if is_stalled(&call.stall, owed, call.sent_nbytes if owed == CALL_RESPONSE else call.consumed_nbytes(), now_ns,
-                          response_limit_ns if owed == CALL_RESPONSE else request_limit_ns,
-                          server.limits.min_message_rate if large and owed == REQUEST else server.limits.min_rate) or is_late:
-                if call.state == COMING:
-                    return True         # no other frame may come before its headers end
-                ending.append(call)
-            call = call.next
+        found = find_late(<Http2Call>self.head if self.head != NULL else None, ending, now_ns, request_limit_ns, response_limit_ns)
+        if found == WITHIN_HEADERS:
+            return True                 # no other frame may come before they end
         # Both policies see every look, whatever the other says. While the transport takes nothing, nothing is taken from nghttp2.
         owed = CONNECTION_RESPONSES if self.unread_nbytes > 0 and connection.unsent is None else NOTHING
         reads_nothing = is_stalled(&self.responses, owed, self.sent_nbytes, now_ns, response_limit_ns, server.limits.min_rate)
         if is_stalled(&connection.output, NOTHING if acknowledged_nbytes < 0 else OUTPUT, <uint64_t>acknowledged_nbytes, now_ns,
-                      response_limit_ns, server.limits.min_rate) or (reads_nothing and waits_for_shared_window):
+                      response_limit_ns, server.limits.min_rate) or (reads_nothing and found == SHARED_WINDOW):
             return True
         for call in ending:
             if call.connection is not None:
                 server.totals.stalled += call.stall.owed == CALL_RESPONSE or now_ns < call.deadline_ns
-                call.end_stalled(call.stall.owed, request_limit_ns, now_ns)
+                end_stalled(call, call.stall.owed, request_limit_ns, now_ns)
         return False
 
     cdef bint take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes) except -1:
@@ -472,11 +403,10 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
 
 cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *chunk, size_t nbytes,
                        void *user_data) noexcept:
-    cdef Session self = <Session>user_data
     cdef void *call = nghttp2_session_get_stream_user_data(session, stream_id)
     nghttp2_session_consume_connection(session, nbytes)
     if call != NULL:
-        self.message_chunk(<Http2Call>call, chunk, nbytes)
+        message_chunk(<Http2Call>call, chunk, nbytes)
     return 0
 
 
@@ -503,7 +433,7 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
         stream = nghttp2_session_get_stream_user_data(session, frame.hd.stream_id)
         if stream != NULL:
-            self.request_complete(<Http2Call>stream)
+            request_complete(<Http2Call>stream)
     return 0
 
 

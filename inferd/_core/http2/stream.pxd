@@ -2,12 +2,12 @@
 # Never in here: frames, the connection's other calls, what a method does.
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, uint64_t
 from inferd._core.http.call cimport HttpCall
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.grpc.message cimport Message
-from inferd._core.net.stall_policy cimport Owed, StallPolicy
+from inferd._core.net.stall_policy cimport StallPolicy
 from inferd._core.http2.streamed cimport Streamed
 
 cdef extern from "<assert.h>" nogil:
@@ -74,45 +74,23 @@ cdef class Http2Call(HttpCall):
     cdef object error                   # the RequestError that ends a streaming call, or of headers that found no memory; or None
     cdef StallPolicy stall              # whether its client moves
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
-    cdef Message next_message(self)
-    # ModelStreamInfer: begins the requests that are whole, as many as the stream and the turn may. The others are the backlog.
-    cdef int open_streamed(self, bytes authorization, bint errors_end) except -1
-    cdef int take_requests(self, const uint8_t **chunk, Py_ssize_t *nbytes) except -1
-    cdef int take_backlog(self) except -1
-    cdef int resume_taking(self) except -1
     # The next response of the stream, if it is ready.
     cdef Message next_response(self)
-    cdef bint load_next(self) noexcept
     cdef bint awaits_credit(self) noexcept
     # Ends the stream if the client has sent all, and each request has its response.
     cdef void end_if_over(self) noexcept
     cdef int check_ended(self) except -1
     # Opens the stream's window for what may come: the rest of a message that has its place, and some bytes beyond it.
     cdef void open_window(self) noexcept
-    # Takes bytes of a REST call's body.
-    cdef int take_body(self, const uint8_t *chunk, Py_ssize_t nbytes) except -1
-    # The request is over, and has no message: a REST call begins with an empty one.
-    cdef int begin_without_message(self) except -1
     cdef void drop_request(self) noexcept
     cdef void drop_response(self) noexcept
-    cdef Owed owed(self) noexcept
-    cdef Py_ssize_t owed_nbytes(self) noexcept
-    cdef uint64_t consumed_nbytes(self) noexcept
-    cdef void end_stalled(self, Owed owed, int64_t limit_ns, int64_t now_ns) noexcept
-    cdef stall_error(self, int64_t limit_ns, int64_t now_ns)
     cdef void load(self, Message response) noexcept
-    cdef void submit_headers(self) noexcept
+    # HEADERS, and the first bytes.
+    cdef void begin_response(self) noexcept
     cdef void resume(self) noexcept
-    cdef int send_status(self, error) except -1
-    # The response for a client that does not speak gRPC: one line of text.
-    cdef int send_text(self, int status, bytes text) except -1
-    # A REST call's response.
-    cdef void send_http(self, Message body) noexcept
-    cdef void send_http_error(self, error) noexcept
+    # A REST call's response: this body, or that of the error.
+    cdef void send_http(self, Message body, error) noexcept
     cdef int submit_http(self, Message body) except -1
-    cdef void lose_response(self, error) noexcept
-    cdef too_large(self, Py_ssize_t nbytes)
-    cdef void submit_trailers(self) noexcept
     cdef void reset_after_response(self) noexcept
     cdef void notify(self) noexcept
 

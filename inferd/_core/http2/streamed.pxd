@@ -38,6 +38,8 @@ cdef class Streamed:
     cdef bint resuming                  # the connection is to take its backlog
     cdef bint closed                    # one of the requests ends the stream: no other begins
     cdef bint takes_more(self) noexcept # whether another request may begin
+    # More of the backlog may be taken: in the next turn.
+    cdef int resume_taking(self) except -1
     # The RequestError of a client that has lost its permission since the stream began; None: it may go on.
     cdef object lost_access(self)
     cdef void notify(self) noexcept

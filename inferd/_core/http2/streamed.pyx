@@ -78,6 +78,12 @@ cdef class Streamed:
         return self.count < self.session.server.limits.max_stream_requests and self.nbytes < STREAMED_NBYTES and not self.closed \
             and not self.session.server.stopping
 
+    cdef int resume_taking(self) except -1:
+        if not self.resuming:
+            self.resuming = True
+            self.session.connection.resume_call(self.call)
+        return 0
+
     cdef int begin(self, Message message) except -1:
         cdef StreamedCall call
         charge_bytes(STREAMED_REQUEST_NBYTES, self.call.share, 0)

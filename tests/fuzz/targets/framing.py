@@ -23,7 +23,16 @@ from tests._core.server_limits import LIMITS
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import INFER, STREAM, frame
 
-MODULES = ("grpc.call", "grpc.compression", "http2.session", "http2.stream", "net.server_state", "http2.headers", "grpc.message")
+MODULES = (
+    "grpc.call",
+    "grpc.compression",
+    "http2.session",
+    "http2.stream",
+    "http2.requests",
+    "net.server_state",
+    "http2.headers",
+    "grpc.message",
+)
 DICTIONARY = (b"\0\0\0\0\5hello", b"\1\0\0\0\2", wires.message(b"hello", "gzip"), wires.message(b"hello", "deflate"), b"100m", b"1H")
 LIMIT_NBYTES = 5_000
 MAX_INPUT_NBYTES = 1024  # each costs time by its bytes, and what is reached is reached by few of them

@@ -29,7 +29,11 @@ from tests.fuzz.targets.wires import INFER, INFER_STREAM, STREAM, UNARY, WORDS, 
 
 MODULES = (
     "http2.session",
+    "http2.send_state",
     "http2.stream",
+    "http2.requests",
+    "http2.response_headers",
+    "http2.call_stalls",
     "http2.streamed",
     "http2.http2_state",
     "http2.headers",
