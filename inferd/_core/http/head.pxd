@@ -41,7 +41,6 @@ cdef class Head:
     cdef readonly int64_t json_nbytes   # Inference-Header-Content-Length; NOT_SAID: all of the body is JSON
     cdef readonly int64_t content_nbytes        # Content-Length
     cdef readonly int64_t timeout_ns    # Inferd-Timeout-Ms, X-Envoy-Expected-Rq-Timeout-Ms: the smaller
-    cdef readonly int64_t deadline_ns   # the same as a time, monotonic; INT64_MAX: none
     cdef readonly bytes authorization   # b", ": it came more than once
     cdef readonly bytes accept          # of several fields the first
     cdef readonly bytes origin
@@ -65,7 +64,9 @@ cdef class Head:
     cdef int add(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept
     # All fields have come. Raises `error`.
     cdef int finish(self) except -1
-    # The same head for another request, whose bytes were the same; its deadline begins now.
+    # When the request must end, monotonic, if it came at now_ns; INT64_MAX: it has no timeout.
+    cpdef int64_t deadline_ns(self, int64_t now_ns) noexcept
+    # The same head for another request, whose bytes were the same.
     cdef Head again(self)
 
 # `authorization` of a request that has it more than once. No token holds a space.

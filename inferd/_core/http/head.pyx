@@ -6,7 +6,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp
 
-from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.key cimport key_of
 from inferd._core.base.utf8 cimport is_utf8
 
@@ -63,7 +62,6 @@ cdef class Head:
     def __cinit__(self):
         self.verb_name = self.model_name = self.model_version = b""
         self.json_nbytes = self.content_nbytes = self.timeout_ns = self.max_body_nbytes = NOT_SAID
-        self.deadline_ns = INT64_MAX
         self.keep_alive = True
 
     @property
@@ -141,10 +139,11 @@ cdef class Head:
         head.access_control_request_method = self.access_control_request_method
         head.request_id, head.traceparent, head.expects_continue = self.request_id, self.traceparent, self.expects_continue
         head.seen, head.keep_alive, head.key, head.from_browser = self.seen, self.keep_alive, self.key, self.from_browser
-        if self.timeout_ns != NOT_SAID:
-            head.timeout_ns = self.timeout_ns
-            head.deadline_ns = monotonic_ns() + self.timeout_ns
+        head.timeout_ns = self.timeout_ns
         return head
+
+    cpdef int64_t deadline_ns(self, int64_t now_ns) noexcept:
+        return now_ns + self.timeout_ns if self.timeout_ns != NOT_SAID else INT64_MAX
 
 
 cdef inline bint is_text(bytes name) noexcept:
@@ -239,7 +238,6 @@ cdef int read_timeout(Head head, int64_t amount_ms) except -1:
     cdef int64_t timeout_ns = amount_ms * 1_000_000 if amount_ms < INT64_MAX // 4_000_000 else INT64_MAX // 4
     if head.timeout_ns == NOT_SAID or timeout_ns < head.timeout_ns:
         head.timeout_ns = timeout_ns
-        head.deadline_ns = monotonic_ns() + timeout_ns
     return 0
 
 

@@ -232,7 +232,7 @@ cdef class Http1Session(Protocol):
         cdef Http1Call call = Http1Call.__new__(Http1Call)
         cdef Head head = self.parser.head
         cdef ServerState server = self.server
-        call.head, call.deadline_ns, call.traceparent = head, head.deadline_ns, head.traceparent
+        call.head, call.deadline_ns, call.traceparent = head, head.deadline_ns(self.now_ns), head.traceparent
         call.method = server.infer_method if head.is_infer else head.path[:MAX_PATH_NBYTES].decode("ascii")
         if head.content_coding != IDENTITY:
             call.encoding = head.content_coding_name

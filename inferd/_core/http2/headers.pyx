@@ -175,7 +175,7 @@ cdef class HeaderReader:
         head.verb_name = b"POST" if self.verb_name is None else self.verb_name
         head.open(verb_of(head.verb_name), <const uint8_t *>PyBytes_AS_STRING(exchange.target), PyBytes_GET_SIZE(exchange.target))
         head.finish()
-        call.deadline_ns = head.deadline_ns
+        call.deadline_ns = head.deadline_ns(self.now_ns)
         if head.is_infer:
             call.method = self.server.infer_method
         call.encoding = None if head.content_coding == IDENTITY else head.content_coding_name

@@ -294,14 +294,14 @@ def test_the_same_head_again() -> None:
     parser, found = Parser(MAX_HEADER_NBYTES, MAX_BODY_NBYTES), list[tuple[Head, bytes]]()
     parser.receive(source, found)
     first = found[0][0]
-    first.response_json_nbytes, first.response_headers, first.max_body_nbytes, deadline_ns = 5, (), 1, first.deadline_ns
+    first.response_json_nbytes, first.response_headers, first.max_body_nbytes = 5, (), 1
     parser.receive(source + source.replace(b"Id: 1", b"Id: 2") + source, found)
     heads = [head for head, _ in found]
     assert [head.request_id for head in heads] == [b"1", b"1", b"2", b"1"]
     names = [name for name in dir(first) if not name.startswith("_") and name not in ("of", "deadline_ns")]
     wanted = {name: getattr(parsed(source)[0][0][0], name) for name in names}
     assert {name: getattr(heads[1], name) for name in names} == wanted
-    assert heads[1].deadline_ns > deadline_ns
+    assert heads[1].deadline_ns(5) == first.deadline_ns(5) == 10**9 + 5
     assert [body for _, body in found] == [b"hello"] * 4
 
 
