@@ -49,7 +49,7 @@ cdef inline bint is_task_stream(Kind kind) noexcept:
 @cython.final
 @cython.no_gc                   # its cycles (work, listener) are broken by hand when the stream closes
 cdef class Http2Call(HttpCall):
-    cdef SendState http2                # `connection`, as HTTP/2 knows it
+    cdef SendState http2                # the session of its connection; None once it is over
     cdef int32_t stream_id
     cdef Kind kind
     cdef CallState state

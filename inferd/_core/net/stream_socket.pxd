@@ -23,7 +23,7 @@ cdef class StreamSocket(Polled):
     cdef readonly Protocol protocol     # what the client speaks; speak() exchanges it
     cdef readonly object client         # the client, as the service knows it; None: nobody does (stream_socket.pyx)
     cdef readonly State state
-    cdef readonly object socket         # the socket.socket, non-blocking; None once it is closed or lingers, and for tests
+    cdef readonly object socket         # the socket.socket, non-blocking; None once it is closed or lingers
     cdef readonly Tls tls               # None: plaintext
     cdef public object rejection        # a RequestError: every call of this connection is rejected with it; or None
     cdef readonly int64_t calls         # open now; the protocol counts them
