@@ -10,6 +10,8 @@ import pytest
 from h2.settings import SettingCodes
 
 from inferd._core.grpc.call import Call
+from inferd._core.http1.session import Http1Session
+from inferd._core.http2.session import Session
 from inferd._core.net.stream_socket import StreamSocket
 from tests._core.http2_client import INFER, frame, headers
 from tests._core.http2_sockets import CLOSED, CLOSING, DRAINING, GREETING, OPEN, OPENING, READ_NBYTES, UNKNOWN, Peer, Sockets, Told
@@ -266,6 +268,11 @@ def test_a_connection_that_is_aborted_within_its_turn() -> None:
         assert b"nobody reads it" not in received(client)
         assert sockets.server.calls == 0
     calls.clear()  # the server refers to its handler, unseen by the collector
+
+
+def test_a_connection_and_its_protocols_are_three_classes_deep_at_most() -> None:
+    for kind in (StreamSocket, Session, Http1Session):
+        assert len(kind.__mro__) <= 1 + 3, "object counts for none"
 
 
 def test_an_error_of_one_connection_is_the_end_of_that_one(caplog: pytest.LogCaptureFixture) -> None:
