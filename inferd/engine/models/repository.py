@@ -157,11 +157,6 @@ class Repository:
     def labels(self) -> Table:
         return self._routing.labels
 
-    def idle_by_last_use(self) -> list[str]:
-        """The idle models in memory, the least recently used first."""
-        idle = [entry for entry in self.entries() if entry.models and all(model.idle for model in entry.models)]
-        return [entry.name for entry in sorted(idle, key=lambda entry: max(model.used_ns for model in entry.models))]
-
     def memory_bytes(self, but: str = "") -> int:
         """Estimated memory of models without their runs, except the serving versions of `but`."""
         return sum(
