@@ -60,6 +60,7 @@ TESTED_BY = {
     "engine/models/label_moves.py": "engine/models/test_labels.py",
     "engine/models/memory_limit.py": "engine/models/test_overcommit.py",
     "engine/models/model_files.py": "engine/models/test_lifecycle.py",
+    "engine/models/upkeep.py": "engine/models/test_repository.py",
     "engine/models/versions.py": "engine/models/test_lifecycle.py",
     "engine/loading/load_limit.py": "engine/loading/test_loader.py",
     "engine/local_call.py": "engine/test_embedded.py",

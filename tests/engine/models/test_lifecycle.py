@@ -24,9 +24,10 @@ from inferd.engine.files.overlay import Overlay
 from inferd.engine.files.places import Place
 from inferd.engine.loading.planner import Host
 from inferd.engine.model import Model
+from inferd.engine.models.changes import Change, Event
 from inferd.engine.models.labels import LabelFile
 from inferd.engine.models.lifecycle import Lifecycle
-from inferd.engine.models.repository import Change, Event, Repository
+from inferd.engine.models.repository import Repository
 from inferd.errors import ConfigError, FailedPrecondition, NotFound, StartError, Unavailable
 from tests import models
 from tests.engine.models.test_repository import infer
@@ -55,7 +56,7 @@ class World:
             label_file=label_file,
             memory_bytes=memory_bytes,
         )
-        self.repository.subscribe(self._heard)
+        self.repository.changes.subscribe(self._heard)
         self._loop = threading.RLock()
 
     def _on_loop(self, function: Callable[[], Any]) -> Any:
@@ -475,7 +476,7 @@ def test_a_model_that_was_unloaded_can_be_loaded_again(world: World) -> None:
 def test_settings_that_were_read_again_hold_for_later_versions(world: World) -> None:
     world.write("m", 1, IDENTITY)
     world.start()
-    world.repository.limit_queues(Settings(max_queue_requests=7))
+    world.repository.upkeep.limit_queues(Settings(max_queue_requests=7))
     world.write("m", 2, IDENTITY)
     world.compare()
     assert world.repository.lookup("m", "2").config.inferd.max_queue_requests == 7
