@@ -103,7 +103,7 @@ def caller(served: ServerFixture) -> Iterator[Caller]:
 
 
 def mirror_of(served: ServerFixture, name: str) -> Mirror:
-    found = served.server.parts.of(RolloutPart).rollouts._arms[name]._mirror  # type: ignore[attr-defined]
+    found = served.server.parts.of(RolloutPart).rollouts.roster.live[name]._mirror  # type: ignore[attr-defined]
     assert isinstance(found, Mirror)
     return found
 
