@@ -141,7 +141,7 @@ async def _carried_out(order: Future[None]) -> None:
 
 @dataclass(frozen=True)
 class Sent:
-    """The files of a client's load. Equal ones share an order (see Lifecycle)."""
+    """The files of a client's load. Equal ones share an order (see Orders)."""
 
     name: str
     config: str
