@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from inferd.engine.model import Model
-    from inferd.rollout.arm import Site
+    from inferd.rollout.live_rollout import Site
 
 __all__ = ["CANARY", "Canary"]
 
@@ -101,7 +101,7 @@ def digest_of(request_id: str) -> bytes:
 
 
 class Canary:
-    """The Arm of a canary."""
+    """The live rollout of a canary."""
 
     def __init__(self, rollout: Rollout, site: Site) -> None:
         self._rollout, self._site = rollout, site
@@ -117,7 +117,7 @@ class Canary:
         self._joins = Kind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
         # By the digest of a request's id: whether it was the candidate's, and the group of its key.
-        self._arms: OrderedDict[bytes, tuple[bool, int]] = OrderedDict()
+        self._joined: OrderedDict[bytes, tuple[bool, int]] = OrderedDict()
         self._remembering = threading.Lock()  # of what the taps hold, until it is in there, and of outcomes
         self._reported = _nothing_reported()
         self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
@@ -248,9 +248,9 @@ class Canary:
             for counted in (self._stable, self._candidate):
                 for tapped in counted.ids.take(MAX_JOINED) if counted.ids is not None else ():
                     if found := getattr(tapped.request, "id", ""):
-                        self._arms[digest_of(found)] = counted is self._candidate, tapped.group
-            while len(self._arms) > MAX_JOINED:
-                self._arms.popitem(last=False)
+                        self._joined[digest_of(found)] = counted is self._candidate, tapped.group
+            while len(self._joined) > MAX_JOINED:
+                self._joined.popitem(last=False)
 
     def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
         before_ns, self._looked_ns = self._looked_ns or now_ns, now_ns
@@ -394,7 +394,7 @@ class Canary:
         self._remember()  # a client may be faster than the thread
         joined = unknown = 0
         for request_id, good in outcomes:
-            known = self._arms.pop(digest_of(request_id), None)  # one outcome of a request counts
+            known = self._joined.pop(digest_of(request_id), None)  # one outcome of a request counts
             if known is None:
                 unknown += 1
             else:

@@ -1,4 +1,4 @@
-"""The class of the arm of each kind of rollout."""
+"""The class of the live rollout of each kind of rollout."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from inferd.rollout.state import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from inferd.rollout.arm import Arm, Site
+    from inferd.rollout.live_rollout import LiveRollout, Site
     from inferd.rollout.state import Rollout
 
 __all__ = ["KINDS"]
 
-KINDS: Mapping[Kind, Callable[[Rollout, Site], Arm]] = {Kind.SHADOW: Shadow, Kind.CANARY: Canary}
+KINDS: Mapping[Kind, Callable[[Rollout, Site], LiveRollout]] = {Kind.SHADOW: Shadow, Kind.CANARY: Canary}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from inferd.engine.model import Model
-    from inferd.rollout.arm import Site
+    from inferd.rollout.live_rollout import Site
     from inferd.rollout.state import Rollout
 
 __all__ = ["Shadow"]
@@ -37,7 +37,7 @@ MAX_WHY = 1000  # characters of why a candidate cannot be loaded
 
 
 class Shadow:
-    """The arm of a shadow. A canary has one, too, where a guard compares responses. alpha: of each guard."""
+    """The live rollout of a shadow. A canary has one, too, where a guard compares responses. alpha: of each guard."""
 
     def __init__(self, rollout: Rollout, site: Site, alpha: float = ALPHA / len(GUARDS)) -> None:
         self._rollout, self._site, self._alpha = rollout, site, alpha

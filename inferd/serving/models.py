@@ -110,7 +110,7 @@ class Models:
         if self._settings.load_model and self._mode != "explicit" and not on_demand:
             raise ConfigError(f"load_model: expected model_control explicit beside it, or model_memory, got {self._mode}")
         if self._lifecycle is not None:
-            self._lifecycle.roots = roots
+            self._lifecycle.files.roots = roots
             self._labels.begin()
             self._repository.label(self._labels.read())
             self._repository.loader.contracts = Contracts(_contract_file(self._settings))

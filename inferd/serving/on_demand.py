@@ -2,7 +2,7 @@
 on-demand discovery. The first one orders the load. When it ends, all of them continue in the same step of the loop.
 
 A request for a model in memory never comes here. A request waits for model_wait_s at most, and not beyond its deadline. At most
-max_queue_requests wait for one model. Never in here: how a model is loaded, which one leaves to make room (engine/models/lifecycle.py).
+max_queue_requests wait for one model. Never in here: how a model is loaded, which one leaves to make room (engine/models/versions.py).
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from inferd._core.batching.delivery import Delivery
 from inferd._core.grpc import message as messages
 from inferd.config import Settings, without_secrets
 from inferd.engine.loading.planner import Host
-from inferd.engine.models.repository import Change, Event, Repository
+from inferd.engine.models.changes import Change, Event
+from inferd.engine.models.repository import Repository
 from inferd.errors import ConfigError
 from inferd.serving.listening.edge import Edge
 from inferd.serving.memory.budget import settled
@@ -79,7 +80,7 @@ class Server:
         self.parts = Parts(fitted, self.repository, self.models, self.service, ready=lambda: self.ready, build=build, has_metrics=opens)
         self.edge = Edge(settings, sockets, self.parts, self.service)
         self.fixed = self.edge.fixed
-        self.repository.subscribe(self._heard)
+        self.repository.changes.subscribe(self._heard)
         self._garbage = Garbage()
         self._expire_timer: asyncio.TimerHandle | None = None
 
@@ -156,7 +157,7 @@ class Server:
         for part in self.parts:
             part.leave()
         self.models.leave()
-        self.repository.hurry()
+        self.repository.upkeep.hurry()
         await self.edge.stop(self.settings.drain_timeout_s)
         idle = await asyncio.to_thread(self.models.stop, CLOSE_S)
         self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)
@@ -180,7 +181,7 @@ class Server:
     def _expire(self) -> None:
         """Fails waiting requests that are too late, and ends runs that nobody waits for or that take too long."""
         self.repository.expire(time.monotonic_ns())
-        if self._hung is not None and self.repository.hung:
+        if self._hung is not None and self.repository.upkeep.hung:
             self._hung()
         self._garbage.collect_if_due(time.monotonic())
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
@@ -191,6 +192,6 @@ class Server:
         if self.loading:
             return
         self._taken = self.settings
-        self.repository.limit_queues(self.settings)
+        self.repository.upkeep.limit_queues(self.settings)
         for part in self.parts:
             part.reload(self.settings)

@@ -162,7 +162,7 @@ class TestWhoGetsWhat:
             assert state(caller) == "RUNNING"
             assert versions(caller) == before, "a restart moves nobody"
             assert caller.infer(infer_request("m", {"x": ROWS}, version="1")).model_version == "1"
-            served.on_loop(lambda: served.server.parts.of(RolloutPart).rollouts._arms["m"].follow(ramped(served)))
+            served.on_loop(lambda: served.server.parts.of(RolloutPart).rollouts.roster.live["m"].follow(ramped(served)))
             after = versions(caller)
             assert all(later == "2" for earlier, later in zip(before, after, strict=True) if earlier == "2"), "nobody flips back"
             assert Counter(after)["2"] > Counter(before)["2"]
@@ -183,7 +183,7 @@ class TestWhoGetsWhat:
 def ramped(served: ServerFixture) -> Any:
     import msgspec
 
-    return msgspec.structs.replace(served.server.parts.of(RolloutPart).rollouts._table["m"], step=1, share=0.9)
+    return msgspec.structs.replace(served.server.parts.of(RolloutPart).rollouts.roster.table["m"], step=1, share=0.9)
 
 
 def rest(served: ServerFixture, key: str) -> str:
@@ -337,7 +337,7 @@ class TestDecisions:
         outcomes = [options.Outcome(request_id=f"r{number}", good=False) for number in range(3)]
         request = options.ReportOutcomesRequest(model_name="m", outcomes=outcomes)
         assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 3
-        outcome = served.server.parts.of(RolloutPart).rollouts._arms["m"]._policy.seen.excess["outcome"]
+        outcome = served.server.parts.of(RolloutPart).rollouts.roster.live["m"]._policy.seen.excess["outcome"]
         until(lambda: outcome.candidate_count + outcome.stable_count == 3)
         counted = np.asarray(outcome.open)[[0, 2]].sum(axis=0)
         assert sorted(counted[counted > 0]) == [1, 2]
@@ -347,8 +347,8 @@ class TestDecisions:
         start(caller, outcome=0.05, **QUIET)
         request_id = 100_000 * "x"
         caller.infer(infer_request("m", {"x": ROWS}, id=request_id))
-        arm = served.server.parts.of(RolloutPart).rollouts._arms["m"]
-        until(lambda: [len(each) for each in arm._arms] == [16])
+        live = served.server.parts.of(RolloutPart).rollouts.roster.live["m"]
+        until(lambda: [len(each) for each in live._joined] == [16])
         request = options.ReportOutcomesRequest(model_name="m", outcomes=[options.Outcome(request_id=request_id, good=True)])
         assert rollouts(caller, "Report", request, options.ReportOutcomesResponse).joined == 1
 
@@ -403,10 +403,10 @@ class TestJudged:
 def test_keys_are_units_of_evidence(caller: Caller, served: ServerFixture) -> None:
     """By the header of each transport."""
     start(caller, **QUIET)
-    arm = served.server.parts.of(RolloutPart).rollouts._arms["m"]
+    live = served.server.parts.of(RolloutPart).rollouts.roster.live["m"]
     versions(caller)
     rest(served, KEYS[0])
-    arms = (arm._stable.tally, arm._candidate.tally)
+    arms = (live._stable.tally, live._candidate.tally)
 
     def answered_by_group() -> Any:
         return sum(np.frombuffer(tally.by_group(), np.int64).reshape(3, -1)[0] for tally in arms)

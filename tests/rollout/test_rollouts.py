@@ -1,4 +1,4 @@
-"""Rollouts of one process, with puppets for arms and for the loader: what is decided holds, and no model waits for another."""
+"""Rollouts of one process, with puppets for live rollouts and for the loader: what is decided holds, and no model waits for another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from inferd.engine.models.labels import Label
 from inferd.errors import FailedPrecondition, RequestError, ResourceExhausted
-from inferd.rollout import rollouts, state
+from inferd.rollout import follower, rollouts, state, worker
 from inferd.rollout.audit import Audit
 from inferd.rollout.ledger import Ledger
 from inferd.rollout.rollouts import Rollouts
@@ -26,7 +26,7 @@ from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State
 LIMIT_S = 30
 
 
-class Arm:
+class Live:
     """Decides what it is told to."""
 
     def __init__(self, rollout: Rollout) -> None:
@@ -75,8 +75,8 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.arms: list[Arm] = []
-        self.before_begin: Callable[[Arm], object] = lambda arm: None
+        self.lives: list[Live] = []
+        self.before_begin: Callable[[Live], object] = lambda live: None
         self.waiting: Future[None] | None = None
         self.refusal: Exception | None = None
         self.refused = 0
@@ -92,13 +92,13 @@ class World:
         repository: Any = self.repository
         lifecycle: Any = self.lifecycle
         ledger = Ledger(RolloutFile(folder / "rollouts.json"), Audit(folder / "audit.jsonl"))
-        self.rollouts = Rollouts(repository, lifecycle, asyncio.get_running_loop(), ledger, {Kind.CANARY: self.arm})
+        self.rollouts = Rollouts(repository, lifecycle, asyncio.get_running_loop(), ledger, {Kind.CANARY: self.live})
 
-    def arm(self, rollout: Rollout, site: object) -> Arm:
-        arm = Arm(rollout)
-        self.before_begin(arm)
-        self.arms.append(arm)
-        return arm
+    def live(self, rollout: Rollout, site: object) -> Live:
+        live = Live(rollout)
+        self.before_begin(live)
+        self.lives.append(live)
+        return live
 
     def label(self, name: str, label: str, version: int, *, only_new: bool = False) -> Future[None]:
         if self.waiting is not None:
@@ -109,9 +109,9 @@ class World:
         self.repository.labels = {**self.repository.labels, name: {label: Label(version)}}
         return done()
 
-    async def start(self, name: str = "m") -> Arm:
+    async def start(self, name: str = "m") -> Live:
         await self.rollouts.start(name, Kind.CANARY, guards={})
-        return self.arms[-1]
+        return self.lives[-1]
 
     def now(self, name: str = "m") -> Rollout:
         return self.rollouts.status(name)[0]
@@ -134,8 +134,8 @@ def done(error: Exception | None = None) -> Future[None]:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TICK_S", "SAVE_S", "FOLLOW_S"):
-        monkeypatch.setattr(rollouts, name, 0.001)
+    for module, name in ((rollouts, "TICK_S"), (rollouts, "SAVE_S"), (follower, "RETRY_S"), (worker, "FOLLOW_S")):
+        monkeypatch.setattr(module, name, 0.001)
 
 
 def run(folder: Path, story: Callable[[World], Any]) -> None:
@@ -172,28 +172,28 @@ def full_disk() -> Iterator[list[str]]:
 
 def test_a_rollback_that_cannot_be_written_holds_and_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story(world: World) -> None:
-        arm = await world.start()
+        live = await world.start()
         with full_disk() as tries:
-            arm.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
+            live.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
             told = "that of model 'm' is ROLLED_BACK in this process, but a restart and other processes do not know it"
             await until(lambda: len(tries) > 5 and told in caplog.text)
             assert "the decision: {" in caplog.text
             assert world.kept().state is State.RUNNING
-            await world.rollouts._follow()
+            await world.rollouts._follower.follow()
             assert world.now().state is State.ROLLED_BACK
         await until(lambda: world.kept().state is State.ROLLED_BACK and world.audited() == ["started", "rolled_back"])
-        await world.rollouts._follow()
+        await world.rollouts._follower.follow()
         assert world.now().state is State.ROLLED_BACK
-        assert arm.done == ["begun", State.ROLLED_BACK]
-        assert world.arms == [arm], "it does not go on"
+        assert live.done == ["begun", State.ROLLED_BACK]
+        assert world.lives == [live], "it does not go on"
 
     run(tmp_path, story)
 
 
 def test_a_decision_that_nobody_carries_out_any_more_is_kept(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        arm = await world.start()
-        arm.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
+        live = await world.start()
+        live.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
         world.rollouts._tick()
         world.rollouts.close()
         assert world.kept().state is State.ROLLED_BACK
@@ -206,9 +206,9 @@ def test_a_promotion_that_cannot_be_carried_out_is_none(tmp_path: Path, verb: st
     """It is tried again, and people may decide meanwhile."""
 
     async def story(world: World) -> None:
-        arm = await world.start()
+        live = await world.start()
         world.refusal = FailedPrecondition("labels cannot be written")
-        arm.decides = {"state": State.PROMOTED, "reason": "all is well"}
+        live.decides = {"state": State.PROMOTED, "reason": "all is well"}
         await until(lambda: world.refused > 2)
         assert world.now().state is State.RUNNING
         assert world.now().reason.startswith("not promoted yet, and tried again every")
@@ -233,16 +233,16 @@ def test_a_promotion_that_cannot_be_carried_out_is_none(tmp_path: Path, verb: st
 def test_a_rollback_waits_for_no_other_model(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await world.start("n")
-        world.before_begin = lambda arm: arm.ready.clear()
+        world.before_begin = lambda live: live.ready.clear()
         starting = asyncio.create_task(world.start("m"))
-        await until(lambda: len(world.arms) == 2)
+        await until(lambda: len(world.lives) == 2)
         begins = "rollout: one of model 'm' begins just now, and its candidate is made ready; retry later"
         for call in (world.start("m"), world.rollouts.roll_back("m")):
             with pytest.raises(FailedPrecondition, match=begins):
                 await call
         assert (await world.rollouts.roll_back("n")).state is State.ROLLED_BACK
         assert world.kept("n").state is State.ROLLED_BACK
-        world.arms[1].ready.set()
+        world.lives[1].ready.set()
         await starting
         assert world.now("m").state is State.RUNNING
 
@@ -266,17 +266,17 @@ def test_a_rollback_ends_a_promotion_that_waits_for_the_loader(tmp_path: Path) -
 
 def test_a_broken_file_keeps_no_rollback_from_taking_effect(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        arm = await world.start()
+        live = await world.start()
         whole = (tmp_path / "rollouts.json").read_bytes()
         (tmp_path / "rollouts.json").write_bytes(b"{")
         with pytest.raises(FailedPrecondition, match=r"is ROLLED_BACK in this process, but .* yet: the file of rollouts is broken"):
             await world.rollouts.roll_back("m")
         assert world.now().state is State.ROLLED_BACK
-        assert arm.done == ["begun", State.ROLLED_BACK]
+        assert live.done == ["begun", State.ROLLED_BACK]
         assert world.audited() == ["started", "rolled_back"]
         with pytest.raises(FailedPrecondition, match="the file of rollouts is broken"):
             await world.start("n")
-        assert world.arms == [arm], "nothing was begun"
+        assert world.lives == [live], "nothing was begun"
         (tmp_path / "rollouts.json").write_bytes(whole)
         await until(lambda: world.kept().state is State.ROLLED_BACK)
 
@@ -290,34 +290,34 @@ def test_a_start_that_cannot_be_written_is_undone(tmp_path: Path, is_taken: bool
     async def story(world: World) -> None:
         other = Rollout(id="0" * 16, model="m", kind=Kind.CANARY, stable=1, candidate=2)
         file = RolloutFile(tmp_path / "rollouts.json")
-        world.before_begin = lambda arm: file.write({"m": other}) if is_taken else None
+        world.before_begin = lambda live: file.write({"m": other}) if is_taken else None
         with (
             nullcontext() if is_taken else full_disk(),
             pytest.raises(RequestError, match="has one already" if is_taken else "cannot be written"),
         ):
             await world.start()
-        assert world.arms[0].done == ["begun", "abandoned" if is_taken else "undone"]
+        assert world.lives[0].done == ["begun", "abandoned" if is_taken else "undone"]
         if is_taken:
-            await until(lambda: len(world.arms) == 2 and world.now().id == other.id)
-            assert world.arms[1].done == ["resumed"]
+            await until(lambda: len(world.lives) == 2 and world.now().id == other.id)
+            assert world.lives[1].done == ["resumed"]
 
     run(tmp_path, story)
 
 
 def test_the_further_step_of_two_processes_holds(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        arm = await world.start()
+        live = await world.start()
         file = RolloutFile(tmp_path / "rollouts.json")
         there = msgspec.structs.replace(world.now(), step=2, share=0.5)
         file.write({"m": there})
         await world.rollouts._save()
         assert world.kept().step == 2
-        await world.rollouts._follow()
-        assert "step 2" in arm.done
-        arm.decides = {"step": 3, "share": 0.9}
+        await world.rollouts._follower.follow()
+        assert "step 2" in live.done
+        live.decides = {"step": 3, "share": 0.9}
         await until(lambda: world.kept().step == 3)
         file.write({"m": there})
-        await world.rollouts._follow()
+        await world.rollouts._follower.follow()
         assert (world.now().step, world.now().share) == (3, 0.9)
 
     run(tmp_path, story)
@@ -325,13 +325,13 @@ def test_the_further_step_of_two_processes_holds(tmp_path: Path) -> None:
 
 def test_how_another_process_has_ended_it_holds(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        arm = await world.start()
+        live = await world.start()
         there = msgspec.structs.replace(world.now(), state=State.ROLLED_BACK, reason="errors")
         RolloutFile(tmp_path / "rollouts.json").write({"m": there})
         with pytest.raises(FailedPrecondition, match="has ended: ROLLED_BACK, errors"):
             await world.rollouts.promote("m")
         assert world.now() == there
-        assert arm.done[-1] is State.ROLLED_BACK
+        assert live.done[-1] is State.ROLLED_BACK
         assert world.repository.labels["m"]["stable"].version == 1
 
     run(tmp_path, story)
@@ -345,8 +345,8 @@ def test_a_rollout_begins_here_once_the_labels_are_known(tmp_path: Path) -> None
         world.lifecycle.compare = lambda names: done(refusals.pop(0))
         RolloutFile(tmp_path / "rollouts.json").write({"m": Rollout(id="0" * 16, model="m", kind=Kind.CANARY, stable=1, candidate=2)})
         await world.rollouts.resume()
-        assert world.arms == []
-        await until(lambda: bool(world.arms) and world.now().state is State.RUNNING)
+        assert world.lives == []
+        await until(lambda: bool(world.lives) and world.now().state is State.RUNNING)
         assert refusals == []
 
     run(tmp_path, story)
@@ -355,14 +355,14 @@ def test_a_rollout_begins_here_once_the_labels_are_known(tmp_path: Path) -> None
 @pytest.mark.parametrize("verb", ["promote", "roll_back", "stop"])
 def test_an_end_that_has_begun_outlives_its_client(tmp_path: Path, verb: str) -> None:
     async def story(world: World) -> None:
-        arm = await world.start()
-        arm.may_end.clear()
+        live = await world.start()
+        live.may_end.clear()
         ending = asyncio.create_task(getattr(world.rollouts, verb)("m"))
-        await until(lambda: len(arm.done) == 2)
+        await until(lambda: len(live.done) == 2)
         ending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await ending
-        arm.may_end.set()
+        live.may_end.set()
         await until(lambda: not world.kept().runs and len(world.audited()) == 2)
         assert world.kept() == world.now()
         assert world.audited() == ["started", world.now().state.lower()]
@@ -374,23 +374,23 @@ def test_an_end_that_has_begun_outlives_its_client(tmp_path: Path, verb: str) ->
 @pytest.mark.parametrize("is_ready", [False, True])
 def test_a_client_that_leaves_ends_a_start_before_it_is_written(tmp_path: Path, is_ready: bool) -> None:
     async def story(world: World) -> None:
-        world.before_begin = lambda arm: arm.ready.clear()
+        world.before_begin = lambda live: live.ready.clear()
         starting = asyncio.create_task(world.start())
-        await until(lambda: bool(world.arms) and world.arms[0].done == ["begun"])
-        (arm,) = world.arms
+        await until(lambda: bool(world.lives) and world.lives[0].done == ["begun"])
+        (live,) = world.lives
         if is_ready:
-            arm.before_tick = starting.cancel  # just before it is written
-            arm.ready.set()
+            live.before_tick = starting.cancel  # just before it is written
+            live.ready.set()
         else:
             starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
-        await until(lambda: not world.rollouts._starting)
+        await until(lambda: not world.rollouts.roster.starting)
         if is_ready:
             assert world.kept() == world.now()
             assert world.audited() == ["started"]
         else:
-            assert arm.done == ["begun", "undone"]
+            assert live.done == ["begun", "undone"]
             with pytest.raises(RequestError, match="has none"):
                 world.now()
 
@@ -403,11 +403,11 @@ def test_one_that_has_ended_keeps_its_evidence_alone(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         evidence = (Evidence("errors", 10),)
         for name in ("m", "n"):
-            arm = await world.start(name)
-            arm.decides = {"memory": {"seen": [1.5]}, "evidence": evidence}
+            live = await world.start(name)
+            live.decides = {"memory": {"seen": [1.5]}, "evidence": evidence}
         await until(lambda: bool(world.kept("m").memory and world.kept("n").memory))
         await world.rollouts.stop("m")
-        arm.decides |= {"state": State.ROLLED_BACK}
+        live.decides |= {"state": State.ROLLED_BACK}
         world.rollouts.close()
         for name in ("m", "n"):
             assert not world.kept(name).runs
@@ -418,11 +418,11 @@ def test_one_that_has_ended_keeps_its_evidence_alone(tmp_path: Path) -> None:
 
 def test_no_more_than_the_limit_run_at_once(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        world.rollouts._most = 1
+        world.rollouts.roster.most = 1
         await world.start("m")
         with pytest.raises(ResourceExhausted, match=r"1 run at once, which is the limit \(max_rollouts\): those of models 'm'; end one"):
             await world.start("n")
-        assert len(world.arms) == 1
+        assert len(world.lives) == 1
         await world.rollouts.stop("m")
         await world.start("n")
 
@@ -431,7 +431,7 @@ def test_no_more_than_the_limit_run_at_once(tmp_path: Path) -> None:
 
 def test_the_limit_holds_for_what_other_processes_have_begun(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        world.rollouts._most = 1
+        world.rollouts.roster.most = 1
         other = World(tmp_path)
         await other.start("m")
         with pytest.raises(ResourceExhausted, match="max_rollouts"):

@@ -2,9 +2,9 @@
 
 A start opens the models below some paths (opening.py). After that versions come and go (lifecycle.py). A model may also be on demand: it is
 not in memory and counts as ready, and a request for it loads it (serving/on_demand.py). Changes happen on one thread at a time: before the
-server is ready on the loader's, then on the loop's. Subscribers hear of each. A request finds its model and is submitted within one step of
-the loop, so that no change comes in between. When a version is replaced, all of its requests are in its queues. Never in here: requests,
-how a model is loaded.
+server is ready on the loader's, then on the loop's. Subscribers hear of each change (changes.py). A request finds its model and is
+submitted within one step of the loop, so that no change comes in between. When a version is replaced, all of its requests are in its
+queues. Never in here: requests, how a model is loaded.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from inferd.engine.files.places import Failure, Place, all_versions, find_places
 from inferd.engine.loading.loader import Loader
-from inferd.engine.model import CLOSE_TIMEOUT_S, QUEUE_LIMITS, Model, State
+from inferd.engine.model import CLOSE_TIMEOUT_S, Model, State
+from inferd.engine.models.changes import Changes, Event
 from inferd.engine.models.entry import Entry, IndexEntry, Loads, Other
 from inferd.engine.models.labels import STABLE
 from inferd.engine.models.opening import open_models, unserved
 from inferd.engine.models.routing import Routing
-from inferd.engine.runtime.arena import Decaying
+from inferd.engine.models.upkeep import Upkeep
 from inferd.errors import InferdError
 from inferd.log import event
 from inferd.steps.picture_memory import memory as picture_memory
-from inferd.threads import start_thread
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
@@ -37,47 +36,11 @@ if TYPE_CHECKING:
     from inferd.engine.loading.planner import Host
     from inferd.engine.models.labels import Table
 
-__all__ = ["Change", "Event", "IndexEntry", "Loads", "Repository"]
+__all__ = ["IndexEntry", "Loads", "Repository"]
 
 log = logging.getLogger("inferd.engine")
 
 MAX_REASON = 2000  # characters of a failed load's error, which may hold long names from a client
-
-
-class Event(StrEnum):
-    """An event of a version, or of its model.
-
-    - LOADING: a load has begun; a version of the same number may serve meanwhile.
-    - FAILED: the load failed; the state is UNAVAILABLE.
-    - STARTING: it is loaded and about to take requests, so that taps can be added; the state is LOADING.
-    - STARTED: it takes requests; the state is READY.
-    - OFFERED: the model is on demand.
-    - LEAVING: it was replaced or unloaded, and drains; the state is UNLOADING.
-    - GONE: it is out of memory.
-    - HUNG: all instances of a version hang, or one has ended its run after all. It names no model.
-    - LABELLED: labels have moved. It names no model.
-    - FOUND: files of the model have come or gone.
-    """
-
-    LOADING = "loading"
-    FAILED = "failed"
-    STARTING = "starting"
-    STARTED = "started"
-    OFFERED = "offered"
-    LEAVING = "leaving"
-    GONE = "gone"
-    HUNG = "hung"
-    LABELLED = "labelled"
-    FOUND = "found"
-
-
-class Change(NamedTuple):
-    """An event. name: "": of several models. version: 0: of all of the model. model: the version, where it is in memory."""
-
-    event: Event
-    name: str = ""
-    version: int = 0
-    model: Model | None = None
 
 
 class Repository:
@@ -101,15 +64,13 @@ class Repository:
             picture_memory.allow(asked_bytes)
         self._on_model_error = on_model_error
         self._entries: dict[str, Entry] = {}
-        self._listeners: list[Callable[[Change], object]] = []
+        self.changes = Changes()
         self.evictions = 0  # models that left memory to make room
         self.left_requests = 0  # requests to versions that are no longer in memory
-        self._limits: dict[str, int] = {}  # limits of queues in reloaded settings
-        self.active: set[Model] = set()  # those with requests that wait, or run on threads: `expire` visits no others
-        self._decaying = Decaying(self.decay)
+        self.upkeep = Upkeep(self._serving, self._hung)
         self._routing = Routing(self._entries)
         self.routes, self.find, self.is_on_demand = self._routing.routes, self._routing.find, self._routing.is_on_demand
-        self.loader = Loader(settings, schedule=schedule, deliver=deliver, activated=self.active.add, host=host)
+        self.loader = Loader(settings, schedule=schedule, deliver=deliver, activated=self.upkeep.active.add, host=host)
 
     def lookup(self, name: str, version: str) -> Model:
         """A model's version. '' is the version that the label `stable` names, or else the newest ready one. Raises NotFound,
@@ -119,14 +80,6 @@ class Repository:
             route = self.find(name, version)
         model: Model = route.model
         return model
-
-    def subscribe(self, listener: Callable[[Change], object]) -> None:
-        """listener(change) is called on the thread that makes the change, after it; for STARTING, before it."""
-        self._listeners.append(listener)
-
-    def _tell(self, event: Event, name: str = "", version: int = 0, model: Model | None = None) -> None:
-        for listener in self._listeners:
-            listener(Change(event, name, version, model))
 
     # ---- what there is: on any thread ----
 
@@ -156,11 +109,6 @@ class Repository:
     @property
     def labels(self) -> Table:
         return self._routing.labels
-
-    def idle_by_last_use(self) -> list[str]:
-        """The idle models in memory, the least recently used first."""
-        idle = [entry for entry in self.entries() if entry.models and all(model.idle for model in entry.models)]
-        return [entry.name for entry in sorted(idle, key=lambda entry: max(model.used_ns for model in entry.models))]
 
     def memory_bytes(self, but: str = "") -> int:
         """Estimated memory of models without their runs, except the serving versions of `but`."""
@@ -210,8 +158,8 @@ class Repository:
             self.failed(name, version, why)
         self._routing.fill()
         for model in opened.loaded:
-            self._tell(Event.STARTED, model.name, model.version, model)
-        start_thread(self._decaying)
+            self.changes.tell(Event.STARTED, model.name, model.version, model)
+        self.upkeep.start()
 
     # ---- versions that come and go: on the loop ----
 
@@ -223,27 +171,27 @@ class Repository:
             del self._entries[name]
 
     def _start(self, model: Model) -> None:
-        self._tell(Event.STARTING, model.name, model.version, model)
+        self.changes.tell(Event.STARTING, model.name, model.version, model)
         model.start()
 
     def loading(self, name: str, version: int) -> None:
         """Called when the load of a version begins; a version of the same number may serve meanwhile."""
         self._entry(name).others[version] = Other(State.LOADING, "")
-        self._tell(Event.LOADING, name, version)
+        self.changes.tell(Event.LOADING, name, version)
 
     def failed(self, name: str, version: int, error: Exception) -> str:
         """Called when a version could not be loaded; 0: none could, or none was found. The versions that serve stay. Returns why, for
         clients."""
         why = _without_paths(str(error))[:MAX_REASON] if isinstance(error, InferdError) else "the server's log says why"
         self._entry(name).failed(version, why, str(error) if isinstance(error, InferdError) else why)
-        self._tell(Event.FAILED, name, version)
+        self.changes.tell(Event.FAILED, name, version)
         return why
 
     def swap(self, name: str, loaded: Sequence[Model], retired: Collection[int], *, whole: bool = True) -> list[Model]:
         """Replaces the retired versions, and those of the same numbers, by the loaded ones, in one assignment. Returns the models that
         leave, for the caller to drain. whole: no version of the model failed to load."""
         for model in loaded:
-            model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.origin.own_limits})
+            self.upkeep.limit_queue(model)
             self._start(model)
         leaving = self._entry(name).swap(loaded, retired, whole=whole)
         self._routing.fill()
@@ -251,14 +199,14 @@ class Repository:
             model.leave()
         for happened, models in ((Event.STARTED, loaded), (Event.LEAVING, leaving)):
             for model in models:
-                self._tell(happened, name, model.version, model)
+                self.changes.tell(happened, name, model.version, model)
         return leaving
 
     def offer(self, name: str, versions: Sequence[int], earlier: Sequence[int] = ()) -> None:
         """Puts a model on demand that is not in memory, as its files have come or changed. earlier: versions to offer again if these
         cannot be loaded."""
         self._entry(name).offer(versions, earlier)
-        self._tell(Event.OFFERED, name)
+        self.changes.tell(Event.OFFERED, name)
 
     def evict(self, name: str) -> list[Model]:
         """Takes an idle model out of memory, and puts it on demand. Returns the versions that leave, as `swap` does; none: it is not idle
@@ -272,14 +220,14 @@ class Repository:
         for version in serving:
             del entry.others[version]
         self.evictions += 1
-        self._tell(Event.OFFERED, name)
+        self.changes.tell(Event.OFFERED, name)
         return leaving
 
     def label(self, labels: Table) -> None:
         """Replaces all labels. Requests follow them in one assignment."""
         self._routing.labels = labels
         self._routing.fill()
-        self._tell(Event.LABELLED)
+        self.changes.tell(Event.LABELLED)
 
     def split(self, name: str, version: int, split: Split | None) -> None:
         """Sends a share of the model's requests without a version to that version from now on; None: no share."""
@@ -293,57 +241,33 @@ class Repository:
         (version,) = (model.version for model in entry.leaving if id(model) == number)
         self.left_requests += sum(model.statistics.request.count for model in entry.leaving if id(model) == number)
         entry.leaving = tuple(model for model in entry.leaving if id(model) != number)
-        self.active.difference_update([model for model in self.active if id(model) == number])
+        self.upkeep.forget(number)
         self._drop_empty(name)
-        self._tell(Event.GONE, name, version)
+        self.changes.tell(Event.GONE, name, version)
 
     def found(self, name: str, there: Collection[int], unserved: Sequence[int], serves_all: str) -> None:
         """Called with the versions whose files exist: the index forgets others. unserved: those that are not selected. serves_all: the
         line of configuration that would serve them."""
         self._entry(name).found(there, unserved, serves_all)
-        self._tell(Event.FOUND, name)
+        self.changes.tell(Event.FOUND, name)
 
     def forget(self, name: str) -> None:
         """Called when a model is no longer there: the index forgets it."""
         self._entry(name).forget()
         self._drop_empty(name)
-        self._tell(Event.FOUND, name)
+        self.changes.tell(Event.FOUND, name)
 
     # ---- some times a second, and at the end ----
 
     def expire(self, now_ns: int) -> None:
         """Called some times a second, on the loop. Fails requests that are too late, and ends runs that take too long, of active models
         and of the current load."""
-        changed = False
         self.loader.limit.enforce(now_ns)
-        for model in tuple(self.active):
-            changed |= model.expire(now_ns)
-            if model.rest(now_ns):
-                self.active.discard(model)
-        if changed:
-            self._routing.fill()
-            self._tell(Event.HUNG)
+        self.upkeep.expire(now_ns)
 
-    @property
-    def hung(self) -> int:
-        """Instances of all models whose run was terminated and does not end. Their models are active."""
-        return sum(model.hung for model in tuple(self.active))
-
-    def decay(self) -> None:
-        """Returns unused memory of earlier runs to the system. Called every DECAY_S, on a thread of its own."""
-        for model in self._serving():
-            model.decay()
-
-    def limit_queues(self, settings: Any) -> None:
-        """Sets the limits of queues to those of reloaded settings, unless a model's own configuration sets them. On the loop."""
-        self._limits = {name: getattr(settings, name) for name in QUEUE_LIMITS}
-        for model in self._serving():
-            model.limit_queue({name: value for name, value in self._limits.items() if name not in model.origin.own_limits})
-
-    def hurry(self) -> None:
-        """Called when the server drains: no batch waits for more requests."""
-        for model in self._serving():
-            model.hurry()
+    def _hung(self) -> None:
+        self._routing.fill()
+        self.changes.tell(Event.HUNG)
 
     def drain(self, timeout_s: float) -> bool:
         """Takes no new requests, and waits for those that wait and run. False: some are left after `timeout_s`."""
@@ -356,7 +280,7 @@ class Repository:
         """Ends every model: terminates runs and rejects waiting requests. Idempotent. False: some runs did not end within timeout_s, and
         are left behind."""
         self.routes.fill({})
-        self._decaying.stop()
+        self.upkeep.stop()
         models = [*self._serving(), *(model for entry in self._entries.values() for model in entry.leaving)]
         for model in models:
             model.end()

@@ -228,15 +228,15 @@ def test_two_processes_move_labels(world: World, monkeypatch: pytest.MonkeyPatch
         for version in (1, 2):
             world.write(name, version, DOUBLED)
     world.start()
-    file = world.life._label_file
-    bring = world.life._bring
+    file = world.life._labels._file
+    bring = world.life._versions.bring
 
     def slow(*given: object, **named: object) -> str:
-        monkeypatch.setattr(world.life, "_bring", bring)
+        monkeypatch.setattr(world.life._versions, "bring", bring)
         file.write(moved(moved(file.read(), "m", "other", 2), "n", "stable", 1))
         return bring(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(world.life, "_bring", slow)
+    monkeypatch.setattr(world.life._versions, "bring", slow)
     world.life.label("m", "stable", 1).result(LIMIT_S)
     assert versions_of(file.read(), "m") == {"stable": 1, "other": 2}
     assert versions_of(world.repository.labels, "m") == {"stable": 1, "other": 2}
@@ -267,7 +267,7 @@ def test_a_label_that_nothing_would_keep_loads_nothing(tmp_path: Path, monkeypat
     world.write("m", 2, DOUBLED)
     world.start()
     brought: list[object] = []
-    monkeypatch.setattr(world.life, "_bring", lambda *arguments: brought.append(arguments))
+    monkeypatch.setattr(world.life._versions, "bring", lambda *arguments: brought.append(arguments))
     with pytest.raises(FailedPrecondition, match="--state-dir FOLDER"):
         world.life.label("m", "stable", 1).result(LIMIT_S)
     assert brought == []

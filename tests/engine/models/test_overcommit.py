@@ -1,5 +1,5 @@
 """More models than fit into the memory that they may hold: which are in memory, and what is told of the others
-(engine/models/lifecycle.py)."""
+(engine/models/memory_limit.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from inferd.engine.files.overlay import Overlay
 from inferd.engine.loading.room import SESSION_BYTES
-from inferd.engine.models import lifecycle
+from inferd.engine.models import versions
 from inferd.engine.models.entry import ON_DEMAND
 from inferd.engine.models.labels import LabelFile
 from inferd.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
@@ -74,13 +74,13 @@ def test_a_model_that_has_something_to_do_stays(world: World, monkeypatch: pytes
     world.repository._routing.fill()
     running = submit(busy, 1)
     backend.wait_for_run()
-    monkeypatch.setattr(lifecycle, "ROOM_WAIT_S", 0.0)
+    monkeypatch.setattr(versions, "ROOM_WAIT_S", 0.0)
     with pytest.raises(ResourceExhausted, match="there is no room for model 'a': all models in memory are in use") as caught:
         demand(world, "a")
     assert caught.value.retry_after_ns
     assert world.repository.is_on_demand("a", ""), "it may be asked for again"
     assert world.repository["a"].loads is None
-    monkeypatch.setattr(lifecycle, "ROOM_WAIT_S", LIMIT_S)
+    monkeypatch.setattr(versions, "ROOM_WAIT_S", LIMIT_S)
     waits = world.life.demand("a")
     backend.release()
     assert running.response[0, 0] == 2

@@ -581,18 +581,18 @@ def test_a_model_that_fits_into_no_memory_is_rejected_at_once(tmp_path: Path, ma
 def test_a_model_is_active_until_expire_finds_nothing_at_it(tmp_path: Path, load: Load) -> None:
     opened = load(models.repository(tmp_path, {"asked": IDENTITY, "idle": IDENTITY}), inline="off")
     for _ in range(2):
-        assert opened.active == set()
+        assert opened.upkeep.active == set()
         assert infer(opened, "asked") == 1
-        assert opened.active == {opened.lookup("asked", "")}
+        assert opened.upkeep.active == {opened.lookup("asked", "")}
         limit_s = time.monotonic() + 30
-        while opened.active and time.monotonic() < limit_s:
+        while opened.upkeep.active and time.monotonic() < limit_s:
             opened.expire(time.monotonic_ns())
 
 
 def test_the_limits_of_queues_follow_the_settings_but_for_a_model_s_own(tmp_path: Path, load: Load) -> None:
     folder = models.repository(tmp_path, {"plain": IDENTITY, "own": DOUBLED}, {"own": "inferd { max_queue_requests: 7 }"})
     opened = load(folder, max_queue_requests=5, max_queue_bytes=100)
-    opened.limit_queues(Settings(max_queue_requests=50, max_queue_bytes=0, max_queue_wait_us=9))
+    opened.upkeep.limit_queues(Settings(max_queue_requests=50, max_queue_bytes=0, max_queue_wait_us=9))
     found = {model.name: model.config.inferd for model in opened.models()}
     assert {name: (own.max_queue_requests, own.max_queue_bytes, own.max_queue_wait_us) for name, own in found.items()} == {
         "plain": (50, 0, 9),

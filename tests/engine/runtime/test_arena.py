@@ -58,7 +58,7 @@ def test_a_large_run_is_given_back_and_seen(engine: Engine) -> None:
     one, other = served(engine), served(engine, "other")
     assert 64 * MIB <= one.arena_bytes < 65 * MIB
     assert other.arena_bytes <= KEPT_BYTES, "each model has an arena of its own"
-    engine._repository.decay()
+    engine._repository.upkeep.decay()
     assert one.arena_bytes <= KEPT_BYTES
     assert 64 * MIB <= one.run_peak_bytes < 65 * MIB
 

@@ -1,6 +1,6 @@
 """Loading and unloading models by Triton's RPCs, and moving labels (inferd.v1.ModelControl).
 
-Each call waits until its order is carried out (engine/models/lifecycle.py). A waiting order is dropped when its client goes away. Never in
+Each call waits until its order is carried out (engine/models/orders.py). A waiting order is dropped when its client goes away. Never in
 here: how a model is loaded, which models exist (inspection/).
 """
 
@@ -76,7 +76,7 @@ class ModelControl:
         if self._lifecycle is None or not self.explicit:
             return set()
         try:
-            found, failed = await asyncio.to_thread(survey, self._lifecycle.roots)
+            found, failed = await asyncio.to_thread(survey, self._lifecycle.files.roots)
         except (ConfigError, StartError):
             return set()  # the index still has the models that serve
         return {*found, *failed}
@@ -141,7 +141,7 @@ async def _carried_out(order: Future[None]) -> None:
 
 @dataclass(frozen=True)
 class Sent:
-    """The files of a client's load. Equal ones share an order (see Lifecycle)."""
+    """The files of a client's load. Equal ones share an order (see Orders)."""
 
     name: str
     config: str

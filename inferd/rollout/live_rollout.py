@@ -1,4 +1,4 @@
-"""The interface of a kind of rollout: its `Arm` acts on requests, at a `Site`. Never in here: kinds, files."""
+"""The interface of a kind of rollout: its `LiveRollout` acts on requests, at a `Site`. Never in here: kinds, files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from inferd.engine.models.repository import Repository
     from inferd.rollout.state import Rollout
 
-__all__ = ["Arm", "Site"]
+__all__ = ["LiveRollout", "Site"]
 
 
 class Site(Protocol):
-    """The parts of the server that an arm may use. processes: of this server; each decides by its own requests."""
+    """The parts of the server that a live rollout may use. processes: of this server; each decides by its own requests."""
 
     @property
     def repository(self) -> Repository: ...
@@ -30,7 +30,7 @@ class Site(Protocol):
         """Work that nobody waits for. Its error is logged."""
 
 
-class Arm(Protocol):
+class LiveRollout(Protocol):
     """One rollout at work in this process. `work` is called on the rollouts' thread, all else on the loop's."""
 
     async def begin(self, *, resumed: bool = False) -> None:
