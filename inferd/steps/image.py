@@ -207,7 +207,7 @@ class _Reading:
         if not self.shapes and self.scaled:
             self._check_scaled(shape)
         try:
-            self.known = shape.see(View.of(self.known)).size if self.known else shape.fixed
+            self.known = shape.see(View.of(self.known)).size if self.known else shape.size
             self.sides = shape.bound(self.sides or Sides((1, math.isqrt(self.max_pixels)), (1, min(MAX_SIDE, self.max_pixels))))
         except Unfit as why:
             raise self.wrong(str(why)) from None
@@ -286,7 +286,7 @@ class _Reading:
             size: Size | None = None
             for each in passes:
                 for shape in each.steps:
-                    size = shape.see(View.of(size)).size if size else shape.fixed
+                    size = shape.see(View.of(size)).size if size else shape.size
                 known.append(size)
         else:  # clients send pixels of the graph's own size
             known = [_graph_size(kind, self.channels_first) if self.decoder is None else None]

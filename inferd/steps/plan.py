@@ -15,8 +15,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
@@ -35,12 +36,7 @@ log = logging.getLogger("inferd.steps")
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape as Signature has it
 
 # The first step of a list says of which kind it is; every other step is one of images, or of plain tensors.
-_KINDS = {
-    "decode_audio": "audio",
-    "samples": "audio",
-    "tokenize": "text",
-    "columns": "table",
-}
+_KINDS = {"decode_audio": "audio", "samples": "audio", "tokenize": "text", "columns": "table"}
 
 
 class Pipelines(NamedTuple):
@@ -262,23 +258,10 @@ def _compiler(entry: Preprocess, place: Place) -> Callable[[Preprocess, Place], 
     kind = _KINDS.get(entry.steps[0].WhichOneof("step") or "", "")
     if kind and entry.datatype:
         raise ConfigError(f"{place.where}: datatype is {entry.datatype!r}, and only lists of {', '.join(STEPS)} have one: remove it")
-    if kind == "audio":
-        from inferd.steps.audio import compile_audio
-
-        return compile_audio
-    if kind == "text":
-        from inferd.steps.text import compile_text
-
-        return compile_text
-    if kind == "table":
-        from inferd.steps.table import compile_table
-
-        return compile_table
-    if entry.datatype or _takes_no_pixels(entry, place):
+    if not kind and (entry.datatype or _takes_no_pixels(entry, place)):
         return compile_tensor
-    from inferd.steps.image import compile_image
-
-    return compile_image
+    module = import_module(f"inferd.steps.{kind or 'image'}")
+    return cast("Callable[[Preprocess, Place], InputPipeline]", getattr(module, f"compile_{kind or 'image'}"))
 
 
 def _takes_no_pixels(entry: Preprocess, place: Place) -> bool:

@@ -119,22 +119,22 @@ class TablePipeline:
         return made
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
-        answers: list[list[Array] | RequestError] = [[] for _ in requests]
+        results: list[list[Array] | RequestError] = [[] for _ in requests]
         read: list[Records] = []
         for request, values in enumerate(requests):
             try:
                 rows = self._reader.rows(values, partial(check, request))
                 read.append(Records(request, rows, self._features(rows)))
             except RequestError as error:
-                answers[request] = detached(error)
+                results[request] = detached(error)
         try:
-            self._answer(read, answers)
+            self._write(read, results)
         except (struct.error, OverflowError):  # of JSON's short way: one holds a number that the graph's datatype does not
             for records in read:
-                self._answer_alone(records, answers)
-        return answers
+                self._write_alone(records, results)
+        return results
 
-    def _answer(self, read: Sequence[Records], answers: list[list[Array] | RequestError]) -> None:
+    def _write(self, read: Sequence[Records], results: list[list[Array] | RequestError]) -> None:
         rows = [row for records in read for row in records.features]
         if not rows:
             return
@@ -146,17 +146,17 @@ class TablePipeline:
             for group, block in blocks:
                 for place, array in zip(group.places, group.arrays(block, first, end), strict=True):
                     arrays[place] = array
-            answers[records.request] = arrays
+            results[records.request] = arrays
 
-    def _answer_alone(self, records: Records, answers: list[list[Array] | RequestError]) -> None:
+    def _write_alone(self, records: Records, results: list[list[Array] | RequestError]) -> None:
         try:
             for row, values in enumerate(records.values):
                 for column, value in zip(self._columns, values, strict=True):
                     self._reader.settled(row, column, value)
         except RequestError as error:
-            answers[records.request] = detached(error)
+            results[records.request] = detached(error)
         else:
-            self._answer([records], answers)
+            self._write([records], results)
 
     def _features(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The features that the columns' encodings make of settled rows."""
