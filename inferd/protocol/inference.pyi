@@ -440,7 +440,7 @@ class ModelDynamicBatching(Message):
     max_queue_delay_microseconds: int
     """How long the oldest request may wait for more rows. Default 0."""
     preserve_ordering: bool
-    """Answers leave in the order in which requests came."""
+    """Responses leave in the order in which requests came."""
     priority_levels: int
     """1 is the highest, priority_levels the lowest. 0: no priorities."""
     default_priority_level: int
@@ -652,7 +652,7 @@ class ModelOperations(Message):
 
 @final
 class ModelTransactionPolicy(Message):
-    """How many answers a request has."""
+    """How many responses a request has."""
 
     decoupled: bool
     """Any number, on a stream."""
@@ -673,7 +673,7 @@ class ModelRepositoryAgents(Message):
 
 @final
 class ModelResponseCache(Message):
-    """Whether equal requests are answered from a cache."""
+    """Whether equal requests are served from a cache."""
 
     enable: bool
     def __init__(self, *, enable: bool = ...) -> None: ...
@@ -964,7 +964,7 @@ class ModelInferResponse(Message):
         shape: Final[RepeatedScalarFieldContainer[int]]
         parameters: Final[MessageMap[str, InferParameter]]
         contents: Final[InferTensorContents]
-        """Not used by inferd, which answers raw."""
+        """Not used by inferd, which responds raw."""
         def __init__(
             self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
             parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
@@ -1030,7 +1030,7 @@ class InferStatistics(Message):
     """Counted once a request, whatever its rows."""
 
     success: Final[StatisticDuration]
-    """From arrival to answer."""
+    """From arrival to response."""
     fail: Final[StatisticDuration]
     """From arrival to error."""
     queue: Final[StatisticDuration]
@@ -1040,9 +1040,9 @@ class InferStatistics(Message):
     compute_infer: Final[StatisticDuration]
     """The execute stage: the model's run."""
     compute_output: Final[StatisticDuration]
-    """The encode stage: the answer made from the outputs."""
+    """The encode stage: the response made from the outputs."""
     cache_hit: Final[StatisticDuration]
-    """Answered from the response cache: look-up and copy."""
+    """Served from the response cache: look-up and copy."""
     cache_miss: Final[StatisticDuration]
     """Not in the response cache: look-up and insertion."""
     def __init__(

@@ -569,7 +569,7 @@ class DetectBoxes(Message):
 
 @final
 class Padding(Message):
-    """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The answers are checked to be those
+    """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The responses are checked to be those
     of single requests when the model is loaded. A batch is as dear as if all its rows were as long as the longest, so only like
     lengths share one: see buckets. Rows of which max_batch_size have more than 256 MiB share a batch only with rows of their
     very length.
@@ -594,7 +594,7 @@ class Padding(Message):
     batch axis not counted.
     """
     tolerance: float
-    """The most that a padded answer may differ from a single one, absolutely or relative to the value. Default 1e-3."""
+    """The most that a padded response may differ from a single one, absolutely or relative to the value. Default 1e-3."""
     left: bool
     """Fills up in front of what is real, and not behind it, as models want that look at the last token."""
     largest: float
@@ -780,8 +780,8 @@ class StartRolloutRequest(Message):
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
-    """For a shadow, and for a canary that compares responses: the share of the stable version's requests that the candidate
-    answers, too; more than 0, at most 1. 0: 1.
+    """For a shadow, and for a canary that compares responses: the share of the stable version's requests that the candidate runs,
+    too; more than 0, at most 1. 0: 1.
     """
     steps: Final[RepeatedScalarFieldContainer[float]]
     """For a canary: the share of requests that the candidate gets in each step, rising, at most 1. None: the defaults."""
@@ -833,7 +833,7 @@ class RolloutStatus(Message):
     sample: float
     steps: Final[RepeatedScalarFieldContainer[float]]
     step: int
-    """The step that a canary is at, from 0, and the share of requests that the candidate answers now."""
+    """The step that a canary is at, from 0, and the share of requests that the candidate runs now."""
     share: float
     guards: Final[ScalarMap[str, float]]
     counts: Final[ScalarMap[str, int]]

@@ -40,7 +40,7 @@ class ExtensionRequest(Message):
 class ServerReflectionResponse(Message):
     valid_host: str
     original_request: Final[ServerReflectionRequest]
-    """The question that this answers."""
+    """The request of this response."""
     file_descriptor_response: Final[FileDescriptorResponse]
     all_extension_numbers_response: Final[ExtensionNumberResponse]
     list_services_response: Final[ListServiceResponse]

@@ -569,7 +569,7 @@ class DetectBoxes(Message):
 
 @final
 class Padding(Message):
-    """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The answers are checked to be those
+    """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The responses are checked to be those
     of single requests when the model is loaded. A batch is as dear as if all its rows were as long as the longest, so only like
     lengths share one: see buckets. Rows of which max_batch_size have more than 256 MiB share a batch only with rows of their
     very length.
@@ -594,7 +594,7 @@ class Padding(Message):
     batch axis not counted.
     """
     tolerance: float
-    """The most that a padded answer may differ from a single one, absolutely or relative to the value. Default 1e-3."""
+    """The most that a padded response may differ from a single one, absolutely or relative to the value. Default 1e-3."""
     left: bool
     """Fills up in front of what is real, and not behind it, as models want that look at the last token."""
     largest: float
@@ -1131,7 +1131,7 @@ class ModelDynamicBatching(Message):
     max_queue_delay_microseconds: int
     """How long the oldest request may wait for more rows. Default 0."""
     preserve_ordering: bool
-    """Answers leave in the order in which requests came."""
+    """Responses leave in the order in which requests came."""
     priority_levels: int
     """1 is the highest, priority_levels the lowest. 0: no priorities."""
     default_priority_level: int
@@ -1343,7 +1343,7 @@ class ModelOperations(Message):
 
 @final
 class ModelTransactionPolicy(Message):
-    """How many answers a request has."""
+    """How many responses a request has."""
 
     decoupled: bool
     """Any number, on a stream."""
@@ -1364,7 +1364,7 @@ class ModelRepositoryAgents(Message):
 
 @final
 class ModelResponseCache(Message):
-    """Whether equal requests are answered from a cache."""
+    """Whether equal requests are served from a cache."""
 
     enable: bool
     def __init__(self, *, enable: bool = ...) -> None: ...
@@ -1654,7 +1654,7 @@ class ModelInferResponse(Message):
         shape: Final[RepeatedScalarFieldContainer[int]]
         parameters: Final[MessageMap[str, InferParameter]]
         contents: Final[InferTensorContents]
-        """Not used by inferd, which answers raw."""
+        """Not used by inferd, which responds raw."""
         def __init__(
             self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
             parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
@@ -1720,7 +1720,7 @@ class InferStatistics(Message):
     """Counted once a request, whatever its rows."""
 
     success: Final[StatisticDuration]
-    """From arrival to answer."""
+    """From arrival to response."""
     fail: Final[StatisticDuration]
     """From arrival to error."""
     queue: Final[StatisticDuration]
@@ -1730,9 +1730,9 @@ class InferStatistics(Message):
     compute_infer: Final[StatisticDuration]
     """The execute stage: the model's run."""
     compute_output: Final[StatisticDuration]
-    """The encode stage: the answer made from the outputs."""
+    """The encode stage: the response made from the outputs."""
     cache_hit: Final[StatisticDuration]
-    """Answered from the response cache: look-up and copy."""
+    """Served from the response cache: look-up and copy."""
     cache_miss: Final[StatisticDuration]
     """Not in the response cache: look-up and insertion."""
     def __init__(
@@ -2050,8 +2050,8 @@ class StartRolloutRequest(Message):
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
-    """For a shadow, and for a canary that compares responses: the share of the stable version's requests that the candidate
-    answers, too; more than 0, at most 1. 0: 1.
+    """For a shadow, and for a canary that compares responses: the share of the stable version's requests that the candidate runs,
+    too; more than 0, at most 1. 0: 1.
     """
     steps: Final[RepeatedScalarFieldContainer[float]]
     """For a canary: the share of requests that the candidate gets in each step, rising, at most 1. None: the defaults."""
@@ -2103,7 +2103,7 @@ class RolloutStatus(Message):
     sample: float
     steps: Final[RepeatedScalarFieldContainer[float]]
     step: int
-    """The step that a canary is at, from 0, and the share of requests that the candidate answers now."""
+    """The step that a canary is at, from 0, and the share of requests that the candidate runs now."""
     share: float
     guards: Final[ScalarMap[str, float]]
     counts: Final[ScalarMap[str, int]]
