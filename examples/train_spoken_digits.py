@@ -91,10 +91,10 @@ def features(pipeline: InputPipeline, clips: list[tuple[Array, int]]) -> Array:
     for samples, rate in clips:
         file = io.BytesIO()
         soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
-        (answer,) = pipeline.prepare([[[memoryview(file.getvalue())]]], lambda request: None)
-        if isinstance(answer, Exception):
-            raise answer
-        rows.append(answer[0][0])
+        (prepared,) = pipeline.prepare([[[memoryview(file.getvalue())]]], lambda request: None)
+        if isinstance(prepared, Exception):
+            raise prepared
+        rows.append(prepared[0][0])
     return np.stack(rows)
 
 

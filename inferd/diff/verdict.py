@@ -34,7 +34,7 @@ FIGURES = {"p50": "p50 latency", "requests/s": "throughput", "CPU/request": "CPU
 
 def judge(report: Report) -> Verdict:
     """The verdict on a report whose other fields are filled in."""
-    checks = [answered(report), shapes(report), *correct(report), *predictions(report), *performance(report)]
+    checks = [responses(report), shapes(report), *correct(report), *predictions(report), *performance(report)]
     words = [word for _, word, _ in checks]
     word = next(each for each in (Word.WORSE, Word.INCONCLUSIVE, Word.SAME) if each in words or each is Word.SAME)
     if word is Word.SAME:
@@ -55,14 +55,14 @@ def within_limits(report: Report) -> str:
     return f"NEW changes {changed:,} and flips {flipped:,} of {report.requests:,} requests, which the limits allow"
 
 
-def answered(report: Report) -> tuple[str, Word, str]:
+def responses(report: Report) -> tuple[str, Word, str]:
     failures, compared = report.failures, report.difference.requests
     if failures.only_new:
-        said = f"NEW rejects {failures.only_new:,} of {report.requests:,} requests that OLD answers ({failures.first})"
+        said = f"NEW rejects {failures.only_new:,} of {report.requests:,} requests that OLD runs ({failures.first})"
         return "responses", Word.WORSE, said
     if not compared:
-        return "responses", Word.INCONCLUSIVE, f"no request was answered by both ({failures.first})"
-    return "responses", Word.SAME, f"both answer {compared:,} of {report.requests:,} requests"
+        return "responses", Word.INCONCLUSIVE, f"no request got a response of both ({failures.first})"
+    return "responses", Word.SAME, f"both run {compared:,} of {report.requests:,} requests"
 
 
 def shapes(report: Report) -> tuple[str, Word, str]:

@@ -76,7 +76,7 @@ class Served:
         entry = options.Preprocess(input=MATRIX if self._matrix else "", steps=[options.Step(columns=step)])
         return compile_table(entry, Place("config.toml", free))
 
-    def answers(self, records: Sequence[Record]) -> dict[str, Array]:
+    def results(self, records: Sequence[Record]) -> dict[str, Array]:
         """The outputs for these records by name.
 
         Raises InvalidArgument where a record is rejected, and onnxruntime's errors where it fails. Raises ConfigError where an output has

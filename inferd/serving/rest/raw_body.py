@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from inferd._core.http.head import Head
     from inferd.engine.model import Model
 
-__all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "extra_nbytes", "is_raw", "raw_inputs", "tensors_of"]
+__all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "extra_nbytes", "raw_inputs", "tensors_of"]
 
 Tensor = tuple[str, str, tuple[int, ...], "list[Buffer]"]  # name, datatype, shape, values
 
@@ -119,11 +119,6 @@ def raw_inputs(model: Model) -> list[RawInput]:
         kind = Kind.BYTES if reader is None else KINDS.get(reader.WhichOneof("step") or "", Kind.BYTES)
         found.append(RawInput(name, shape, kind, reader))
     return found
-
-
-def is_raw(head: Head, body: Buffer) -> bool:
-    """Whether a body is no JSON object, by its type and its first byte."""
-    return head.json_nbytes < 0 and not (head.content_type in JSON_TYPES and begins_with_brace(body))
 
 
 def begins_with_brace(body: Buffer) -> bool:

@@ -59,10 +59,7 @@ class InspectionPart(Part):
             ),
             Resource(
                 "v2/repository/index",
-                {
-                    "GET": Verb(self._index, get("indexRead", index)),
-                    "POST": Verb(self._index, operation.post("index", index)),
-                },
+                {"GET": Verb(self._index, get("indexRead", index)), "POST": Verb(self._index, operation.post("index", index))},
             ),
         ]
 

@@ -76,11 +76,7 @@ def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]],
         time.sleep(REST_S)
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "inferd",
-            "version": version,
-            "description": "The models of this server, by the Open Inference Protocol v2.",
-        },
+        "info": {"title": "inferd", "version": version, "description": "The models of this server, by the Open Inference Protocol v2."},
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"token": []}],
@@ -229,11 +225,7 @@ def _tensor(name: str, datatype: str, shape: tuple[int, ...], *, sent: bool) -> 
     else:
         flat = "The elements in row-major order" + (", flat or nested." if sent else ".")
         properties["data"] = {"type": "array", "items": _element(datatype), "description": flat}
-    return {
-        "type": "object",
-        "required": ["name", "datatype", "shape", "parameters" if is_binary else "data"],
-        "properties": properties,
-    }
+    return {"type": "object", "required": ["name", "datatype", "shape", "parameters" if is_binary else "data"], "properties": properties}
 
 
 def _element(datatype: str) -> Json:
