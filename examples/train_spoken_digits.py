@@ -36,7 +36,7 @@ from sklearn.neural_network import MLPClassifier
 
 from inferd.engine.configuration.model_config import read_model_config
 from inferd.steps.audio import compile_audio
-from inferd.steps.pipeline import Array, InputPipeline, Place, TensorType
+from inferd.steps.pipeline import Array, EntryPlace, InputPipeline, TensorType
 
 EXAMPLES = Path(__file__).resolve().parent
 MODEL = EXAMPLES / "raw" / "spoken_digits"
@@ -82,7 +82,7 @@ def varied(samples: Array, rate: int, random: np.random.Generator) -> Array:
 def steps() -> InputPipeline:
     """The model's own, as the server compiles them."""
     (entry,) = read_model_config(MODEL, MODEL.name).config.inferd.preprocess
-    return compile_audio(entry, Place(MODEL.name, {"log_mel": TensorType("FP32", (MELS, FRAMES))}, (MODEL,)))
+    return compile_audio(entry, EntryPlace(MODEL.name, {"log_mel": TensorType("FP32", (MELS, FRAMES))}, (MODEL,)))
 
 
 def features(pipeline: InputPipeline, clips: list[tuple[Array, int]]) -> Array:

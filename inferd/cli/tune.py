@@ -123,7 +123,7 @@ def tune(**given: Any) -> int:
     target = target_of(given)
     seen = Seen()
     with interrupted_once():  # no signal leaves a server behind, nor takes what was measured
-        with Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
+        with TuneProgress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
             tuned = tuning.tune(
                 server_of(subject, given, seen, progress.watch),
                 lambda default: space_of(given, default, target, seen),
@@ -310,7 +310,7 @@ def usage(subject: Subject, output: Path) -> str:
     return f"written: {shown}" + ("" if output.parent.resolve() == subject.path else f"; it belongs into the folder of {subject.name}")
 
 
-class Progress:
+class TuneProgress:
     """How far the tuning is, on stderr: a bar of its budget on a terminal that rich can draw on, a line a trial elsewhere.
 
     It draws between two intervals of a measurement, on the generator's thread: one of its own would disturb what is measured. Where nobody

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from inferd.compare.outputs import MOST
 from inferd.compare.statistics import clopper_pearson, mcnemar
-from inferd.diff.report import Verdict, Word
+from inferd.diff.report import DiffVerdict, Word
 
 if TYPE_CHECKING:
     from inferd.bench.compare import Change
@@ -32,7 +32,7 @@ SMALL, LARGE = 0.05, 0.2  # relative RMS: a quantised copy's is below, another m
 FIGURES = {"p50": "p50 latency", "requests/s": "throughput", "CPU/request": "CPU per request"}
 
 
-def judge(report: Report) -> Verdict:
+def judge(report: Report) -> DiffVerdict:
     """The verdict on a report whose other fields are filled in."""
     checks = [responses(report), shapes(report), *correct(report), *predictions(report), *performance(report)]
     words = [word for _, word, _ in checks]
@@ -43,7 +43,7 @@ def judge(report: Report) -> Verdict:
         found = [(name, said) for name, own, said in checks if own is word]
         more = ", ".join(name for name, _ in found[1:])
         sentence = found[0][1] + (f"; also {word.value.lower()}: {more}" if more else "")
-    return Verdict(word, sentence, checks)
+    return DiffVerdict(word, sentence, checks)
 
 
 def within_limits(report: Report) -> str:

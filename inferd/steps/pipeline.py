@@ -20,7 +20,7 @@ from inferd.errors import ConfigError, InvalidArgument, RequestError
 from inferd.steps.model_file import model_file
 
 __all__ = [
-    *("Array", "Check", "Content", "InputPipeline", "OutputPipeline", "PadAxis", "Place"),
+    *("Array", "Check", "Content", "InputPipeline", "OutputPipeline", "PadAxis", "EntryPlace"),
     *("RowPipeline", "TensorType", "Value", "detached", "within", "wrong_row"),
 ]
 
@@ -64,7 +64,7 @@ class PadAxis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
+class EntryPlace:
     """Where a list of steps stands. `where` begins its errors: "config.toml of model 'cats': preprocess 'image'"."""
 
     where: str

@@ -97,7 +97,7 @@ class RestService:
     # ---- browsers ----
 
     def _check_origin(self, head: Head) -> None:
-        """Rejects changes by a web page of a foreign origin, as a browser sends some requests without a preflight. On a loopback address,
+        """Rejects changes by a web page of another origin, as a browser sends some requests without a preflight. On a loopback address,
         also rejects all requests of pages by a host name that may be rebound (DNS rebinding)."""
         if head.origin is not None and self._is_allowed(head.origin):
             return
