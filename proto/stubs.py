@@ -158,7 +158,9 @@ def _constants(enum: EnumDescriptorProto, python_name: str) -> list[str]:
 
 def _message(message: DescriptorProto, python_name: str, names: _Names, comments: Comments, path: Path) -> list[str]:
     entries = {nested.name: nested for nested in message.nested_type if nested.options.map_entry}
-    lines = [*_docstring(comments, path), ""] if comments.get(path) else []
+    lines = _docstring(comments, path)
+    if lines and (message.enum_type or len(message.nested_type) > len(entries)):
+        lines.append("")  # a class comes next
     for index, enum in enumerate(message.enum_type):
         lines += [*_enum(enum, f"{python_name}.", comments, (*path, 4, index)), *_constants(enum, f"{python_name}.{enum.name}"), ""]
     for index, nested in enumerate(message.nested_type):

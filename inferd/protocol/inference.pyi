@@ -130,7 +130,6 @@ class ModelInstanceGroup(Message):
 @final
 class ModelTensorReshape(Message):
     """The shape that the model itself takes or gives when it differs from dims. Same number of elements; without the batch axis."""
-
     shape: Final[RepeatedScalarFieldContainer[int]]
     def __init__(self, *, shape: Iterable[int] | None = ...) -> None: ...
 
@@ -177,7 +176,6 @@ class ModelInput(Message):
 @final
 class ModelOutput(Message):
     """One output of the model."""
-
     name: str
     data_type: DataType.ValueType
     dims: Final[RepeatedScalarFieldContainer[int]]
@@ -261,7 +259,6 @@ class ModelVersionPolicy(Message):
     @final
     class Latest(Message):
         """The highest version numbers."""
-
         num_versions: int
         """Default 1."""
         def __init__(self, *, num_versions: int = ...) -> None: ...
@@ -269,13 +266,11 @@ class ModelVersionPolicy(Message):
     @final
     class All(Message):
         """Every version folder."""
-
         def __init__(self) -> None: ...
 
     @final
     class Specific(Message):
         """These and no other."""
-
         versions: Final[RepeatedScalarFieldContainer[int]]
         def __init__(self, *, versions: Iterable[int] | None = ...) -> None: ...
 
@@ -311,7 +306,6 @@ class ModelOptimizationPolicy(Message):
     @final
     class Graph(Message):
         """Graph rewriting by the back end."""
-
         level: int
         """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows, the default."""
         def __init__(self, *, level: int = ...) -> None: ...
@@ -362,7 +356,6 @@ class ModelOptimizationPolicy(Message):
         @final
         class Accelerator(Message):
             """One of them with its options."""
-
             name: str
             """For a GPU tensorrt or cuda, for the CPU openvino and others."""
             parameters: Final[ScalarMap[str, str]]
@@ -378,7 +371,6 @@ class ModelOptimizationPolicy(Message):
     @final
     class PinnedMemoryBuffer(Message):
         """Whether host buffers are page-locked, for faster copies to a device."""
-
         enable: bool
         def __init__(self, *, enable: bool = ...) -> None: ...
 
@@ -434,7 +426,6 @@ class ModelQueuePolicy(Message):
 @final
 class ModelDynamicBatching(Message):
     """Requests that arrive separately run together. Without a delay an idle instance takes at once what is there."""
-
     preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
     """Rows. A batch of such a size is not delayed."""
     max_queue_delay_microseconds: int
@@ -498,7 +489,6 @@ class ModelSequenceBatching(Message):
     @final
     class ControlInput(Message):
         """An input that the server fills."""
-
         name: str
         control: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]]
         def __init__(self, *, name: str = ..., control: Iterable[ModelSequenceBatching.Control] | None = ...) -> None: ...
@@ -506,7 +496,6 @@ class ModelSequenceBatching(Message):
     @final
     class InitialState(Message):
         """What a sequence's state holds before its first request."""
-
         data_type: DataType.ValueType
         dims: Final[RepeatedScalarFieldContainer[int]]
         zero_data: bool
@@ -523,7 +512,6 @@ class ModelSequenceBatching(Message):
     @final
     class State(Message):
         """An input and the output that feeds it."""
-
         input_name: str
         output_name: str
         data_type: DataType.ValueType
@@ -543,7 +531,6 @@ class ModelSequenceBatching(Message):
     @final
     class StrategyDirect(Message):
         """Each sequence has a fixed slot in the batch: for models that keep state by slot."""
-
         max_queue_delay_microseconds: int
         minimum_slot_utilization: float
         """Do not delay once this share (0 to 1) of the slots is filled."""
@@ -552,7 +539,6 @@ class ModelSequenceBatching(Message):
     @final
     class StrategyOldest(Message):
         """Slots are filled from the oldest requests: for models whose state travels with the request."""
-
         max_candidate_sequences: int
         """Sequences that are active at once."""
         preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
@@ -587,7 +573,6 @@ class ModelEnsembling(Message):
     @final
     class Step(Message):
         """One member model."""
-
         model_name: str
         model_version: int
         """-1: the newest."""
@@ -609,7 +594,6 @@ class ModelEnsembling(Message):
 @final
 class ModelParameter(Message):
     """A value meant for the back end."""
-
     string_value: str
     def __init__(self, *, string_value: str = ...) -> None: ...
 
@@ -620,7 +604,6 @@ class ModelWarmup(Message):
     @final
     class Input(Message):
         """What one warm-up input holds."""
-
         data_type: DataType.ValueType
         dims: Final[RepeatedScalarFieldContainer[int]]
         """Without the batch axis; all axes fixed."""
@@ -646,14 +629,12 @@ class ModelWarmup(Message):
 @final
 class ModelOperations(Message):
     """Libraries with custom operators, loaded before the model."""
-
     op_library_filename: Final[RepeatedScalarFieldContainer[str]]
     def __init__(self, *, op_library_filename: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelTransactionPolicy(Message):
     """How many responses a request has."""
-
     decoupled: bool
     """Any number, on a stream."""
     def __init__(self, *, decoupled: bool = ...) -> None: ...
@@ -674,7 +655,6 @@ class ModelRepositoryAgents(Message):
 @final
 class ModelResponseCache(Message):
     """Whether equal requests are served from a cache."""
-
     enable: bool
     def __init__(self, *, enable: bool = ...) -> None: ...
 
@@ -713,7 +693,6 @@ class ModelMetrics(Message):
 @final
 class ModelConfig(Message):
     """The configuration of one model, all its versions."""
-
     name: str
     """Its folder's name when left out."""
     platform: str
@@ -828,7 +807,6 @@ class ModelMetadataResponse(Message):
     @final
     class TensorMetadata(Message):
         """One input or output."""
-
         name: str
         datatype: str
         """BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES."""
@@ -857,7 +835,6 @@ class ModelMetadataResponse(Message):
 @final
 class InferParameter(Message):
     """A value of a request, response or tensor parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str
@@ -875,7 +852,6 @@ class InferTensorContents(Message):
     """A tensor's elements in row-major order, in the one field that suits its datatype. The slow form: raw contents travel without
     conversion. FP16 and BF16 have no field here.
     """
-
     bool_contents: Final[RepeatedScalarFieldContainer[bool]]
     """BOOL."""
     int_contents: Final[RepeatedScalarFieldContainer[int]]
@@ -904,7 +880,6 @@ class ModelInferRequest(Message):
     @final
     class InferInputTensor(Message):
         """One input. Its elements are in `contents`, in raw_input_contents, or in shared memory."""
-
         name: str
         datatype: str
         """The model's datatype for this input; nothing is converted."""
@@ -922,7 +897,6 @@ class ModelInferRequest(Message):
     @final
     class InferRequestedOutputTensor(Message):
         """One output that the caller wants."""
-
         name: str
         parameters: Final[MessageMap[str, InferParameter]]
         """classification (int64 k): the k best classes as BYTES "value:index[:label]" instead of the tensor. Shared memory parameters:
@@ -958,7 +932,6 @@ class ModelInferResponse(Message):
     @final
     class InferOutputTensor(Message):
         """One output."""
-
         name: str
         datatype: str
         shape: Final[RepeatedScalarFieldContainer[int]]
@@ -1019,7 +992,6 @@ class ModelStatisticsRequest(Message):
 @final
 class StatisticDuration(Message):
     """How often something happened and how long it took in all."""
-
     count: int
     ns: int
     """Sum over all of them, nanoseconds."""
@@ -1028,7 +1000,6 @@ class StatisticDuration(Message):
 @final
 class InferStatistics(Message):
     """Counted once a request, whatever its rows."""
-
     success: Final[StatisticDuration]
     """From arrival to response."""
     fail: Final[StatisticDuration]
@@ -1056,7 +1027,6 @@ class InferStatistics(Message):
 @final
 class InferResponseStatistics(Message):
     """For decoupled models, by position of the response within its request."""
-
     compute_infer: Final[StatisticDuration]
     compute_output: Final[StatisticDuration]
     success: Final[StatisticDuration]
@@ -1073,7 +1043,6 @@ class InferResponseStatistics(Message):
 @final
 class InferBatchStatistics(Message):
     """Counted once a run, by number of rows."""
-
     batch_size: int
     """Rows in the run."""
     compute_input: Final[StatisticDuration]
@@ -1125,7 +1094,6 @@ class ModelStatisticsResponse(Message):
 @final
 class ModelRepositoryParameter(Message):
     """A value of a load or unload parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str

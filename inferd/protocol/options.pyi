@@ -29,7 +29,6 @@ AREA: Method.ValueType
 @final
 class Preprocess(Message):
     """One input that clients send, and what is made of it. Its datatype and shape are what the first step takes."""
-
     name: str
     """The name that clients send it under. Default: that of the graph's input; of tokenize "text", of columns "record"."""
     input: str
@@ -128,7 +127,6 @@ class Resize(Message):
     """To height and width, or so that the shortest (or longest) side has a length, aspect kept: give one of the three. The other
     side is cut off to whole pixels, as torchvision does (that of `longest` is rounded).
     """
-
     height: int
     width: int
     shortest: int
@@ -149,7 +147,6 @@ class Resize(Message):
 @final
 class Letterbox(Message):
     """Resizes to fit into height and width, aspect kept, and fills the rest, in equal parts on both sides."""
-
     height: int
     width: int
     fill: int
@@ -191,7 +188,6 @@ class CenterCrop(Message):
 @final
 class Pad(Message):
     """Filled on the right and below up to height and width. A larger image is refused."""
-
     height: int
     width: int
     fill: int
@@ -201,7 +197,6 @@ class Pad(Message):
 @final
 class ReverseChannels(Message):
     """RGB <-> BGR."""
-
     def __init__(self) -> None: ...
 
 @final
@@ -209,7 +204,6 @@ class Scale(Message):
     """x * factor + offset, as FP32, or as FP64 of FP64 and of integers of 32 and 64 bits where the graph takes that. Default factor
     1/255: 0 to 255 becomes 0 to 1.
     """
-
     factor: float
     offset: float
     def __init__(self, *, factor: float = ..., offset: float = ...) -> None: ...
@@ -220,7 +214,6 @@ class Normalize(Message):
     """(x - mean) / std, as scale computes; one number for all channels, or one each. Of numbers that are no image or sound,
     channels are the last axis.
     """
-
     mean: Final[RepeatedScalarFieldContainer[float]]
     std: Final[RepeatedScalarFieldContainer[float]]
     def __init__(self, *, mean: Iterable[float] | None = ..., std: Iterable[float] | None = ...) -> None: ...
@@ -230,7 +223,6 @@ class Cast(Message):
     """To another datatype; numbers that do not fit are limited to its range (an infinity stays one where there are any), fractions
     are cut off. To BOOL: true of all but 0.
     """
-
     datatype: str
     """The protocol's word: FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL."""
     def __init__(self, *, datatype: str = ...) -> None: ...
@@ -238,13 +230,11 @@ class Cast(Message):
 @final
 class Transpose(Message):
     """[height, width, channels] -> [channels, height, width]."""
-
     def __init__(self) -> None: ...
 
 @final
 class DecodeAudio(Message):
     """BYTES (a WAV, FLAC, OGG or MP3 file) -> FP32 [samples], one channel, from -1 to 1; floats are taken as they are."""
-
     sample_rate: int
     """Samples a second of the result; other files are resampled. Required."""
     max_seconds: float
@@ -254,7 +244,6 @@ class DecodeAudio(Message):
 @final
 class Samples(Message):
     """FP32 or INT16 samples [any number] -> FP32 [samples], one channel, from -1 to 1; FP32 is taken as it is."""
-
     datatype: str
     """FP32 (default) or INT16, which is divided by 32768."""
     sample_rate: int
@@ -269,7 +258,6 @@ class Resample(Message):
 @final
 class FitLength(Message):
     """Cut, or filled with zeros, to so many samples."""
-
     samples: int
     def __init__(self, *, samples: int = ...) -> None: ...
 
@@ -315,7 +303,6 @@ class LogMel(Message):
 @final
 class Mfcc(Message):
     """FP32 [samples] -> FP32 [coefficients, frames]: the DCT-II (orthonormal) of the log-mel in decibels."""
-
     coefficients: int
     mel: Final[LogMel]
     def __init__(self, *, coefficients: int = ..., mel: LogMel | None = ...) -> None: ...
@@ -327,7 +314,6 @@ class Tokenize(Message):
     lengths share a batch: shorter ones are padded, on the side that the file says. A text without a token of its own, such as an
     empty one, is refused.
     """
-
     file: str
     """Hugging Face's tokenizer.json, in the model's or the version's folder. Default "tokenizer.json"."""
     max_tokens: int
@@ -454,7 +440,6 @@ class Hash(Message):
 @final
 class Postprocess(Message):
     """One output of the graph, and what is made of it for clients. Outputs that no entry names are given as they are."""
-
     output: str
     """The graph's output."""
     name: str
@@ -574,7 +559,6 @@ class Padding(Message):
     lengths share one: see buckets. Rows of which max_batch_size have more than 256 MiB share a batch only with rows of their
     very length.
     """
-
     input: str
     """The graph's input, and its axis, the batch axis not counted. One that has a size in the graph, or in dims, is filled up to
     that.
@@ -856,7 +840,6 @@ class RolloutStatus(Message):
 @final
 class RolloutEvidence(Message):
     """What is known of one guard: may be looked at at any time."""
-
     guard: str
     count: int
     """Observations."""

@@ -33,7 +33,6 @@ class Duration(Message):
 @final
 class RetryInfo(Message):
     """When to come back: sent with RESOURCE_EXHAUSTED."""
-
     retry_delay: Final[Duration]
     def __init__(self, *, retry_delay: Duration | None = ...) -> None: ...
     def HasField(self, field_name: Literal["retry_delay"]) -> bool: ...

@@ -29,7 +29,6 @@ AREA: Method.ValueType
 @final
 class Preprocess(Message):
     """One input that clients send, and what is made of it. Its datatype and shape are what the first step takes."""
-
     name: str
     """The name that clients send it under. Default: that of the graph's input; of tokenize "text", of columns "record"."""
     input: str
@@ -128,7 +127,6 @@ class Resize(Message):
     """To height and width, or so that the shortest (or longest) side has a length, aspect kept: give one of the three. The other
     side is cut off to whole pixels, as torchvision does (that of `longest` is rounded).
     """
-
     height: int
     width: int
     shortest: int
@@ -149,7 +147,6 @@ class Resize(Message):
 @final
 class Letterbox(Message):
     """Resizes to fit into height and width, aspect kept, and fills the rest, in equal parts on both sides."""
-
     height: int
     width: int
     fill: int
@@ -191,7 +188,6 @@ class CenterCrop(Message):
 @final
 class Pad(Message):
     """Filled on the right and below up to height and width. A larger image is refused."""
-
     height: int
     width: int
     fill: int
@@ -201,7 +197,6 @@ class Pad(Message):
 @final
 class ReverseChannels(Message):
     """RGB <-> BGR."""
-
     def __init__(self) -> None: ...
 
 @final
@@ -209,7 +204,6 @@ class Scale(Message):
     """x * factor + offset, as FP32, or as FP64 of FP64 and of integers of 32 and 64 bits where the graph takes that. Default factor
     1/255: 0 to 255 becomes 0 to 1.
     """
-
     factor: float
     offset: float
     def __init__(self, *, factor: float = ..., offset: float = ...) -> None: ...
@@ -220,7 +214,6 @@ class Normalize(Message):
     """(x - mean) / std, as scale computes; one number for all channels, or one each. Of numbers that are no image or sound,
     channels are the last axis.
     """
-
     mean: Final[RepeatedScalarFieldContainer[float]]
     std: Final[RepeatedScalarFieldContainer[float]]
     def __init__(self, *, mean: Iterable[float] | None = ..., std: Iterable[float] | None = ...) -> None: ...
@@ -230,7 +223,6 @@ class Cast(Message):
     """To another datatype; numbers that do not fit are limited to its range (an infinity stays one where there are any), fractions
     are cut off. To BOOL: true of all but 0.
     """
-
     datatype: str
     """The protocol's word: FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL."""
     def __init__(self, *, datatype: str = ...) -> None: ...
@@ -238,13 +230,11 @@ class Cast(Message):
 @final
 class Transpose(Message):
     """[height, width, channels] -> [channels, height, width]."""
-
     def __init__(self) -> None: ...
 
 @final
 class DecodeAudio(Message):
     """BYTES (a WAV, FLAC, OGG or MP3 file) -> FP32 [samples], one channel, from -1 to 1; floats are taken as they are."""
-
     sample_rate: int
     """Samples a second of the result; other files are resampled. Required."""
     max_seconds: float
@@ -254,7 +244,6 @@ class DecodeAudio(Message):
 @final
 class Samples(Message):
     """FP32 or INT16 samples [any number] -> FP32 [samples], one channel, from -1 to 1; FP32 is taken as it is."""
-
     datatype: str
     """FP32 (default) or INT16, which is divided by 32768."""
     sample_rate: int
@@ -269,7 +258,6 @@ class Resample(Message):
 @final
 class FitLength(Message):
     """Cut, or filled with zeros, to so many samples."""
-
     samples: int
     def __init__(self, *, samples: int = ...) -> None: ...
 
@@ -315,7 +303,6 @@ class LogMel(Message):
 @final
 class Mfcc(Message):
     """FP32 [samples] -> FP32 [coefficients, frames]: the DCT-II (orthonormal) of the log-mel in decibels."""
-
     coefficients: int
     mel: Final[LogMel]
     def __init__(self, *, coefficients: int = ..., mel: LogMel | None = ...) -> None: ...
@@ -327,7 +314,6 @@ class Tokenize(Message):
     lengths share a batch: shorter ones are padded, on the side that the file says. A text without a token of its own, such as an
     empty one, is refused.
     """
-
     file: str
     """Hugging Face's tokenizer.json, in the model's or the version's folder. Default "tokenizer.json"."""
     max_tokens: int
@@ -454,7 +440,6 @@ class Hash(Message):
 @final
 class Postprocess(Message):
     """One output of the graph, and what is made of it for clients. Outputs that no entry names are given as they are."""
-
     output: str
     """The graph's output."""
     name: str
@@ -574,7 +559,6 @@ class Padding(Message):
     lengths share one: see buckets. Rows of which max_batch_size have more than 256 MiB share a batch only with rows of their
     very length.
     """
-
     input: str
     """The graph's input, and its axis, the batch axis not counted. One that has a size in the graph, or in dims, is filled up to
     that.
@@ -821,7 +805,6 @@ class ModelInstanceGroup(Message):
 @final
 class ModelTensorReshape(Message):
     """The shape that the model itself takes or gives when it differs from dims. Same number of elements; without the batch axis."""
-
     shape: Final[RepeatedScalarFieldContainer[int]]
     def __init__(self, *, shape: Iterable[int] | None = ...) -> None: ...
 
@@ -868,7 +851,6 @@ class ModelInput(Message):
 @final
 class ModelOutput(Message):
     """One output of the model."""
-
     name: str
     data_type: DataType.ValueType
     dims: Final[RepeatedScalarFieldContainer[int]]
@@ -952,7 +934,6 @@ class ModelVersionPolicy(Message):
     @final
     class Latest(Message):
         """The highest version numbers."""
-
         num_versions: int
         """Default 1."""
         def __init__(self, *, num_versions: int = ...) -> None: ...
@@ -960,13 +941,11 @@ class ModelVersionPolicy(Message):
     @final
     class All(Message):
         """Every version folder."""
-
         def __init__(self) -> None: ...
 
     @final
     class Specific(Message):
         """These and no other."""
-
         versions: Final[RepeatedScalarFieldContainer[int]]
         def __init__(self, *, versions: Iterable[int] | None = ...) -> None: ...
 
@@ -1002,7 +981,6 @@ class ModelOptimizationPolicy(Message):
     @final
     class Graph(Message):
         """Graph rewriting by the back end."""
-
         level: int
         """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows, the default."""
         def __init__(self, *, level: int = ...) -> None: ...
@@ -1053,7 +1031,6 @@ class ModelOptimizationPolicy(Message):
         @final
         class Accelerator(Message):
             """One of them with its options."""
-
             name: str
             """For a GPU tensorrt or cuda, for the CPU openvino and others."""
             parameters: Final[ScalarMap[str, str]]
@@ -1069,7 +1046,6 @@ class ModelOptimizationPolicy(Message):
     @final
     class PinnedMemoryBuffer(Message):
         """Whether host buffers are page-locked, for faster copies to a device."""
-
         enable: bool
         def __init__(self, *, enable: bool = ...) -> None: ...
 
@@ -1125,7 +1101,6 @@ class ModelQueuePolicy(Message):
 @final
 class ModelDynamicBatching(Message):
     """Requests that arrive separately run together. Without a delay an idle instance takes at once what is there."""
-
     preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
     """Rows. A batch of such a size is not delayed."""
     max_queue_delay_microseconds: int
@@ -1189,7 +1164,6 @@ class ModelSequenceBatching(Message):
     @final
     class ControlInput(Message):
         """An input that the server fills."""
-
         name: str
         control: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]]
         def __init__(self, *, name: str = ..., control: Iterable[ModelSequenceBatching.Control] | None = ...) -> None: ...
@@ -1197,7 +1171,6 @@ class ModelSequenceBatching(Message):
     @final
     class InitialState(Message):
         """What a sequence's state holds before its first request."""
-
         data_type: DataType.ValueType
         dims: Final[RepeatedScalarFieldContainer[int]]
         zero_data: bool
@@ -1214,7 +1187,6 @@ class ModelSequenceBatching(Message):
     @final
     class State(Message):
         """An input and the output that feeds it."""
-
         input_name: str
         output_name: str
         data_type: DataType.ValueType
@@ -1234,7 +1206,6 @@ class ModelSequenceBatching(Message):
     @final
     class StrategyDirect(Message):
         """Each sequence has a fixed slot in the batch: for models that keep state by slot."""
-
         max_queue_delay_microseconds: int
         minimum_slot_utilization: float
         """Do not delay once this share (0 to 1) of the slots is filled."""
@@ -1243,7 +1214,6 @@ class ModelSequenceBatching(Message):
     @final
     class StrategyOldest(Message):
         """Slots are filled from the oldest requests: for models whose state travels with the request."""
-
         max_candidate_sequences: int
         """Sequences that are active at once."""
         preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
@@ -1278,7 +1248,6 @@ class ModelEnsembling(Message):
     @final
     class Step(Message):
         """One member model."""
-
         model_name: str
         model_version: int
         """-1: the newest."""
@@ -1300,7 +1269,6 @@ class ModelEnsembling(Message):
 @final
 class ModelParameter(Message):
     """A value meant for the back end."""
-
     string_value: str
     def __init__(self, *, string_value: str = ...) -> None: ...
 
@@ -1311,7 +1279,6 @@ class ModelWarmup(Message):
     @final
     class Input(Message):
         """What one warm-up input holds."""
-
         data_type: DataType.ValueType
         dims: Final[RepeatedScalarFieldContainer[int]]
         """Without the batch axis; all axes fixed."""
@@ -1337,14 +1304,12 @@ class ModelWarmup(Message):
 @final
 class ModelOperations(Message):
     """Libraries with custom operators, loaded before the model."""
-
     op_library_filename: Final[RepeatedScalarFieldContainer[str]]
     def __init__(self, *, op_library_filename: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelTransactionPolicy(Message):
     """How many responses a request has."""
-
     decoupled: bool
     """Any number, on a stream."""
     def __init__(self, *, decoupled: bool = ...) -> None: ...
@@ -1365,7 +1330,6 @@ class ModelRepositoryAgents(Message):
 @final
 class ModelResponseCache(Message):
     """Whether equal requests are served from a cache."""
-
     enable: bool
     def __init__(self, *, enable: bool = ...) -> None: ...
 
@@ -1404,7 +1368,6 @@ class ModelMetrics(Message):
 @final
 class ModelConfig(Message):
     """The configuration of one model, all its versions."""
-
     name: str
     """Its folder's name when left out."""
     platform: str
@@ -1518,7 +1481,6 @@ class ModelMetadataResponse(Message):
     @final
     class TensorMetadata(Message):
         """One input or output."""
-
         name: str
         datatype: str
         """BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES."""
@@ -1547,7 +1509,6 @@ class ModelMetadataResponse(Message):
 @final
 class InferParameter(Message):
     """A value of a request, response or tensor parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str
@@ -1565,7 +1526,6 @@ class InferTensorContents(Message):
     """A tensor's elements in row-major order, in the one field that suits its datatype. The slow form: raw contents travel without
     conversion. FP16 and BF16 have no field here.
     """
-
     bool_contents: Final[RepeatedScalarFieldContainer[bool]]
     """BOOL."""
     int_contents: Final[RepeatedScalarFieldContainer[int]]
@@ -1594,7 +1554,6 @@ class ModelInferRequest(Message):
     @final
     class InferInputTensor(Message):
         """One input. Its elements are in `contents`, in raw_input_contents, or in shared memory."""
-
         name: str
         datatype: str
         """The model's datatype for this input; nothing is converted."""
@@ -1612,7 +1571,6 @@ class ModelInferRequest(Message):
     @final
     class InferRequestedOutputTensor(Message):
         """One output that the caller wants."""
-
         name: str
         parameters: Final[MessageMap[str, InferParameter]]
         """classification (int64 k): the k best classes as BYTES "value:index[:label]" instead of the tensor. Shared memory parameters:
@@ -1648,7 +1606,6 @@ class ModelInferResponse(Message):
     @final
     class InferOutputTensor(Message):
         """One output."""
-
         name: str
         datatype: str
         shape: Final[RepeatedScalarFieldContainer[int]]
@@ -1709,7 +1666,6 @@ class ModelStatisticsRequest(Message):
 @final
 class StatisticDuration(Message):
     """How often something happened and how long it took in all."""
-
     count: int
     ns: int
     """Sum over all of them, nanoseconds."""
@@ -1718,7 +1674,6 @@ class StatisticDuration(Message):
 @final
 class InferStatistics(Message):
     """Counted once a request, whatever its rows."""
-
     success: Final[StatisticDuration]
     """From arrival to response."""
     fail: Final[StatisticDuration]
@@ -1746,7 +1701,6 @@ class InferStatistics(Message):
 @final
 class InferResponseStatistics(Message):
     """For decoupled models, by position of the response within its request."""
-
     compute_infer: Final[StatisticDuration]
     compute_output: Final[StatisticDuration]
     success: Final[StatisticDuration]
@@ -1763,7 +1717,6 @@ class InferResponseStatistics(Message):
 @final
 class InferBatchStatistics(Message):
     """Counted once a run, by number of rows."""
-
     batch_size: int
     """Rows in the run."""
     compute_input: Final[StatisticDuration]
@@ -1815,7 +1768,6 @@ class ModelStatisticsResponse(Message):
 @final
 class ModelRepositoryParameter(Message):
     """A value of a load or unload parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str
@@ -2126,7 +2078,6 @@ class RolloutStatus(Message):
 @final
 class RolloutEvidence(Message):
     """What is known of one guard: may be looked at at any time."""
-
     guard: str
     count: int
     """Observations."""
@@ -2215,7 +2166,6 @@ class Duration(Message):
 @final
 class RetryInfo(Message):
     """When to come back: sent with RESOURCE_EXHAUSTED."""
-
     retry_delay: Final[Duration]
     def __init__(self, *, retry_delay: Duration | None = ...) -> None: ...
     def HasField(self, field_name: Literal["retry_delay"]) -> bool: ...
