@@ -153,7 +153,7 @@ def _show_responses(client: Any, address: str, images: Array, labels: Array) -> 
     width = images.shape[2] * 2 + 1
     rows = {
         "label": [str(label) for label in labels[:SHOWN]],
-        "response": [f"{response['label'][0]} ({response['probabilities'].max():.1%})" for response in responses],
+        "model": [f"{response['label'][0]} ({response['probabilities'].max():.1%})" for response in responses],
     }
     for name, cells in rows.items():
         click.echo("   " + "  ".join(f"{f'{name} {cell}':<{width}}" for cell in cells))
